@@ -1,0 +1,1 @@
+//! Sockets and bytes: everything between the kernel and a decoded message. Knows nothing of what a message means.

@@ -1,0 +1,53 @@
+//! Time as plain numbers. Nobody but the loop reads a clock; `now` is an argument everywhere else, so that a test, the
+//! simulator and a replayed trace decide what time it is.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// An instant: microseconds since the server started. Monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// An instant that never comes.
+    pub const NEVER: Time = Time(u64::MAX);
+
+    /// Whole seconds since the start.
+    pub fn seconds(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// How long it is from `earlier` to here; zero when `earlier` is later.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, span: Duration) -> Time {
+        Time(
+            self.0
+                .saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Time;
+    fn sub(self, span: Duration) -> Time {
+        Time(
+            self.0
+                .saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+/// What the clocks say at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Now {
+    /// The monotonic clock, for deadlines and durations.
+    pub at: Time,
+    /// Milliseconds since 1970-01-01 UTC, for people.
+    pub unix_ms: u64,
+}
