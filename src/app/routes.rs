@@ -80,7 +80,7 @@ fn try_later(status: StatusCode, why: &'static str) -> Response<Bytes> {
 
 fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &Page) -> Response<Bytes> {
     if caller::may_see_state(caller, request, config) {
-        return page.respond(request);
+        return page.response(request.headers());
     }
     if config.server.admin_token.is_empty() {
         return sentence(
