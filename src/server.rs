@@ -58,7 +58,6 @@ pub enum Wish {
 }
 
 /// The whole server.
-#[derive(Debug)]
 pub struct Server<I: Io> {
     io: I,
     config: Config,
@@ -518,7 +517,8 @@ impl<I: Io> Server<I> {
 
     fn accept_one(&mut self, listener: usize) {
         if self.table.len() >= self.max_connections + SURPLUS {
-            self.warn(Kind::Full, format_args!("{} connections: newcomers wait", self.table.len()));
+            let many = self.table.len();
+            self.warn(Kind::Full, format_args!("{many} connections: newcomers wait"));
             self.listeners[listener] = Waiting::Paused(self.now.at + ACCEPT_PAUSE);
             return;
         }
@@ -526,7 +526,8 @@ impl<I: Io> Server<I> {
             Ok((socket, peer)) => {
                 let surplus = self.table.len() >= self.max_connections;
                 if surplus {
-                    self.warn(Kind::Full, format_args!("max_connections ({}) reached", self.max_connections));
+                    let most = self.max_connections;
+                    self.warn(Kind::Full, format_args!("max_connections ({most}) reached"));
                 }
                 let (config, now) = (&self.config, self.now.at);
                 let id = self.table.insert(|id| Connection::new(id, socket, peer, &config.limits, now));
@@ -553,12 +554,12 @@ impl<I: Io> Server<I> {
 
     // --- reap ----------------------------------------------------------------------------------------------------
 
-    /// Frees those that ended: last words, leave the service, free the slot.
+    /// Frees those that ended: free the slot and the socket, leave the service. Their last words were flushed before.
     fn reap(&mut self) {
         for id in std::mem::take(&mut self.doomed) {
-            let Some(mut connection) = self.table.remove(id) else { continue };
-            connection.flush_last();
-            drop(connection);
+            if self.table.remove(id).is_none() {
+                continue;
+            }
             self.input(id, Input::Closed);
             log::debug!("{id} is gone");
         }

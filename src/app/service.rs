@@ -19,7 +19,7 @@ use crate::id::ConnectionId;
 use crate::time::Now;
 
 /// What happened to a connection.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A plain HTTP request came; exactly one `Respond` is owed.
     Request(Caller, Request<Bytes>),
@@ -36,7 +36,7 @@ pub enum Input {
 }
 
 /// What shall happen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Answer the request or handshake.
     Respond(ConnectionId, Box<Response<Bytes>>),

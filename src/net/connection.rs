@@ -6,7 +6,6 @@
 //! moment, because a close with unread input becomes a reset that would destroy the last word on its way.
 
 use std::fmt;
-use std::io;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -340,14 +339,10 @@ impl<S: Socket> Connection<S> {
                 http.ended = true;
                 None
             }
-            State::Http(_) => {
+            State::Http(_) | State::WebSocket(_) => {
                 let event = self.over(Over::Ended, limits, now);
                 self.note_end();
                 Some(event)
-            }
-            State::WebSocket(_) => {
-                self.state = State::Doomed;
-                Some(Event::Over(Over::Ended))
             }
             State::Finishing { .. } | State::Doomed => {
                 self.note_end();
@@ -491,11 +486,6 @@ impl<S: Socket> Connection<S> {
         } else if self.over_since == Time::NEVER {
             self.over_since = now;
         }
-    }
-
-    /// Writes what is left one last time, without caring how it ends: the last words of a connection that is being freed.
-    pub fn flush_last(&mut self) {
-        let _: io::Result<Flushed> = self.outbox.flush(&mut self.socket);
     }
 
     /// Whether more bytes wait than may, after a flush.

@@ -65,7 +65,6 @@ impl Socket for Stream {
 }
 
 /// The real thing.
-#[derive(Debug)]
 pub struct MioIo {
     poll: Poll,
     events: Events,
