@@ -6,5 +6,6 @@
 pub mod app;
 pub mod config;
 pub mod id;
+pub mod logging;
 pub mod net;
 pub mod time;
