@@ -347,6 +347,7 @@ fn a_file_that_is_no_toml_is_refused_where_it_goes_wrong() {
     for (content, place) in [
         ("[server]\nlisten = [\"127.0.0.1:1\"\n", "F:"),
         ("[server\n", "F:1:"),
+        ("[server]\nadmin_token = \"x\nlisten = [1\n", "F:2:"),
         ("[echo]\nenabled = true\nenabled = false\n", "F:3:1: "),
         ("[echo]\nenabled\n", "F:2:"),
     ] {

@@ -61,18 +61,17 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 /// Adds what the file says to `found`, and what it says wrongly to `problems`.
 pub(super) fn settings(path: &Path, text: &str, found: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
     let at = |span: Range<usize>| place(path, text, span.start);
-    let document = match DeTable::parse(text) {
-        Ok(document) => document.into_inner(),
-        Err(error) => {
-            // Only the message: the error's own Display shows the line.
-            let place = at(error.span().unwrap_or(0..0));
-            return problems.push(Problem {
-                place,
-                what: error.message().replace('\n', ", "),
-            });
-        }
-    };
-    for (section, content) in &document {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
+        // The first one: the others may be its consequences. Only the message: the error's own Display shows the line.
+        problems.push(Problem {
+            place: place(path, text, start(error)),
+            what: error.message().replace('\n', ", "),
+        });
+        return;
+    }
+    for (section, content) in document.get_ref() {
         let DeValue::Table(table) = content.get_ref() else {
             problems.push(Problem {
                 place: at(section.span()),
