@@ -9,5 +9,6 @@ pub mod id;
 pub mod lag;
 pub mod logging;
 pub mod net;
+pub mod serve;
 pub mod server;
 pub mod time;
