@@ -95,6 +95,8 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     assert.equal(again.status(), 304);
     const loaded = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name));
     assert.deepEqual(loaded.filter((name) => /^https?:/.test(name)), [], 'nothing else is loaded');
+    await connected(page);
+    assert.deepEqual(troubles, [], 'the policy lets the page itself run');
     // The policy is really enforced: a block that is not the page's own does not run.
     const ran = await page.evaluate(() => {
       const block = document.createElement('script');
