@@ -45,14 +45,16 @@ function closeWords(code, reason) {
 function duration(ms) {
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+  return seconds(ms);
 }
+
+const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
 
 const pad = (number, width = 2) => String(number).padStart(width, '0');
 const clock = (date) =>
   `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
-const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1).toWellFormed?.() ?? text.slice(0, length - 1)}…` : text);
+const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 /** A command that carries the admin token, and what of it may be seen. */
 const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
@@ -239,11 +241,12 @@ function structure(text) {
 }
 
 const members = (value) => (Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value));
+const ROOT = Symbol('root'); // stands for the key that the outermost value does not have
 const isBranch = (value) => typeof value === 'object' && value !== null && !(value instanceof Digits);
 
 /** A structured reply: a tree to fold, and the text exactly as it came. */
 function structuredReply(text, value) {
-  const tree = element('div', 'tree', branch('', value, true));
+  const tree = element('div', 'tree', branch(ROOT, value, true));
   const raw = plainText(text);
   raw.hidden = true;
   const views = [[button('Tree', () => show(tree)), tree], [button('Raw', () => show(raw)), raw]];
@@ -265,7 +268,7 @@ function branch(key, value, open) {
   const all = members(value);
   const size = Array.isArray(value) ? `[${all.length}]` : `{${all.length}}`;
   const words = plural(all.length, Array.isArray(value) ? 'item' : 'member');
-  const sizeMark = element('span', 'size', key === '' ? words : `${size}`);
+  const sizeMark = element('span', 'size', key === ROOT ? words : size);
   sizeMark.title = words;
   const summary = element('summary', '', ...keyMark(key), sizeMark);
   const inside = element('div');
@@ -274,7 +277,7 @@ function branch(key, value, open) {
   const build = () => {
     const upTo = Math.min(all.length, built + SHOWN_MEMBERS);
     for (const [name, member] of all.slice(built, upTo)) {
-      inside.append(isBranch(member) ? branch(name, member, open && members(member).length <= OPEN_MEMBERS && key === '') : leaf(name, member));
+      inside.append(isBranch(member) ? branch(name, member, open && members(member).length <= OPEN_MEMBERS && key === ROOT) : leaf(name, member));
     }
     built = upTo;
     if (built === all.length) return;
@@ -294,7 +297,10 @@ function branch(key, value, open) {
   return details;
 }
 
-const keyMark = (key) => (key === '' ? [] : [element('span', 'key', String(key)), ': ']);
+function keyMark(key) {
+  if (key === ROOT) return [];
+  return [element('span', typeof key === 'number' ? 'index' : 'key', key === '' ? '""' : String(key)), ': '];
+}
 
 function leaf(key, value) {
   const [kind, text] =
@@ -434,8 +440,7 @@ const status = {
 const line = new Line(address.href, {
   message: onMessage,
   countdown(left) {
-    const seconds = Math.ceil(left / 1000);
-    status.word.textContent = `Waiting ${seconds} s before the next try`;
+    status.word.textContent = `Waiting ${Math.ceil(left / 1000)} s before the next try`;
   },
   state(state, details) {
     status.box.dataset.state = state;
@@ -457,7 +462,7 @@ function showStatus(word, detail, { connect = '', disconnect = '' }) {
 }
 
 function onConnecting({ tries }) {
-  showStatus('Connecting…', tries ? `${address.href}, try ${tries + 1}` : address.href, { disconnect: tries ? 'Stop trying' : 'Disconnect' });
+  showStatus('Connecting…', tries ? `${address.href}, try ${tries + 1}` : address.href, { disconnect: tries ? 'Stop' : 'Disconnect' });
 }
 
 function onOpen() {
@@ -475,14 +480,14 @@ function onOpen() {
 }
 
 function onWaiting({ words, opened, wait }) {
-  const seconds = Math.ceil(wait / 1000);
-  showStatus(`Waiting ${seconds} s before the next try`, opened ? `Closed (${words})` : capital(words), {
+  const pause = Math.ceil(wait / 1000);
+  showStatus(`Waiting ${pause} s before the next try`, opened ? `Closed (${words})` : capital(words), {
     connect: 'Connect now',
-    disconnect: 'Stop trying',
+    disconnect: 'Stop',
   });
   const said = opened ? `Closed (${words}).` : `Not connected: ${words}.`;
-  server.add({ kind: 'trouble', text: `${said} Next try in ${duration(wait)}.` });
-  announce(`${said} Next try in ${plural(seconds, 'second')}`);
+  server.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
+  announce(`${said} Next try in ${plural(pause, 'second')}`);
   forgetPending();
 }
 
@@ -584,7 +589,9 @@ function showCommands(commands) {
 
 // ---- The command box and its history -----------------------------------------------------------------------------
 
-const HINT = 'Enter sends · ↑ ↓ earlier commands · Esc clears';
+// A phone's keyboard should not cover the page before anybody asked for it, and has no arrow keys to speak of.
+const HAS_KEYBOARD = matchMedia('(pointer: fine)').matches;
+const HINT = HAS_KEYBOARD ? 'Enter sends · ↑ ↓ earlier commands · Esc clears' : 'Type a command, or tap one to send it.';
 
 function say(text = HINT, kind = 'note') {
   const hint = $('hint');
@@ -679,6 +686,7 @@ const box = (() => {
     },
     /** Puts the beginning of a command into the box. */
     begin(text) {
+      at = history.length;
       show(text);
       input.focus();
     },
@@ -695,8 +703,7 @@ showCommands([
 ]);
 if ('WebSocket' in window) {
   client.add({ kind: 'note', text: 'Checking: WebSocket available' });
-  // A phone's keyboard should not cover the page before anybody asked for it.
-  if (matchMedia('(pointer: fine)').matches) box.focus();
+  if (HAS_KEYBOARD) box.focus();
   line.connect();
 } else {
   client.add({ kind: 'trouble', text: 'Error: No WebSocket available' });
