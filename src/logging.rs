@@ -116,36 +116,22 @@ impl fmt::Write for Escaping<'_, '_> {
 pub enum Kind {
     /// A client was refused because `max_connections` are open.
     Full,
-    /// The process ran out of descriptors.
-    Descriptors,
-    /// Accepting failed for another reason.
+    /// Accepting failed, most likely for want of descriptors.
     Accept,
-    /// An address made too many connections a second.
-    AddressRate,
-    /// An address has too many connections open.
-    AddressConnections,
-    /// A connection sends messages too fast.
+    /// An address made too many connections, at once or a second.
+    Address,
+    /// A connection sends messages faster than `messages_per_second`.
     MessageRate,
-    /// A message, head or body was too large.
+    /// A message, head or body was larger than its limit.
     TooLarge,
-    /// A first request did not come in time.
-    Handshake,
-    /// A request was no HTTP or a bad handshake.
-    BadRequest,
-    /// A peer broke the WebSocket protocol.
-    Protocol,
-    /// A page of a foreign origin was refused.
-    Origin,
-    /// A wrong admin token was shown.
-    Token,
     /// A slow consumer was dropped.
     SlowConsumer,
-    /// Decoding a connection's bytes panicked.
-    Panic,
+    /// A wrong admin token was shown.
+    Token,
 }
 
-/// Must be the number of kinds: indexing by a kind beyond it would panic, and a test counts.
-const KINDS: usize = Kind::Panic as usize + 1;
+/// The number of kinds.
+const KINDS: usize = 7;
 
 /// At most one line a second for each kind, with a count of those that were left out.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +220,7 @@ mod tests {
         assert_eq!(quiet.allow(Kind::Full, at(0)), None);
         assert_eq!(quiet.allow(Kind::Full, at(999)), None);
         assert_eq!(
-            quiet.allow(Kind::Panic, at(999)),
+            quiet.allow(Kind::Token, at(999)),
             Some(0),
             "another kind has its own second"
         );

@@ -3,14 +3,16 @@
 
 mod cli;
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use jsocketd::config::{LoadError, Secrets, Sources};
-use jsocketd::logging;
+use jsocketd::app::trace::{self, Replayed};
+use jsocketd::config::{Secrets, Sources};
+use jsocketd::{logging, serve};
 use rustix::process::{Resource, getrlimit};
 
 use cli::{Cli, Command, Serve};
@@ -37,7 +39,7 @@ fn complain(what: impl Display) {
     }
 }
 
-fn serve(flags: Serve) -> Result<(), LoadError> {
+fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     let sources = Sources::of_process(flags.sources.config, flags.sources.listen);
     let loaded = sources.load()?;
     logging::init(loaded.config.server.log_level);
@@ -45,20 +47,21 @@ fn serve(flags: Serve) -> Result<(), LoadError> {
         log::warn!("{warning}");
     }
     let reload = sources.pinned(&loaded);
-    // ---- wire here: jsocketd::server::serve(Launch { config: loaded.config, record: flags.record, reload }) ----
-    let _ = (reload, flags.record);
-    print!("{}", loaded.config.to_toml(Secrets::Masked));
-    Ok(())
+    Ok(serve::serve(loaded, &reload, flags.record)?)
 }
 
-fn replay(file: &Path) -> Result<(), LoadError> {
-    // ---- wire here: the replay of a recorded trace ----
-    let _ = file;
+fn replay(file: &Path) -> Result<(), Box<dyn Error>> {
+    match trace::replay(file)? {
+        Replayed::Same { inputs } => println!("{inputs} inputs, the same actions"),
+        Replayed::Different { line, recorded, now } => {
+            return Err(format!("line {line}: other actions\nrecorded: {recorded:?}\nnow:      {now:?}").into());
+        }
+    }
     Ok(())
 }
 
 /// Prints what is in force. All of standard output is TOML, so that it can be kept as a file.
-fn check(sources: &Sources) -> Result<(), LoadError> {
+fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     let loaded = sources.load()?;
     let limit = getrlimit(Resource::Nofile);
     let room = loaded.config.connections_for(limit.maximum.unwrap_or(u64::MAX));

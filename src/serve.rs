@@ -17,11 +17,21 @@ use crate::server::{Flow, Server, Wish};
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened to.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(ListenAddr, #[source] io::Error),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: ListenAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The file of `--record` cannot be made.
-    #[error("cannot record to {}: {1}", .0.display())]
-    Record(PathBuf, #[source] io::Error),
+    #[error("cannot record to {}: {source}", path.display())]
+    Record {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The poller failed, or standard output.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -44,7 +54,9 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
     let urls = io.urls();
     let mut server = Server::new(io, config.clone(), room);
     if let Some(path) = record {
-        server.record(&path).map_err(|error| ServeError::Record(path, error))?;
+        server
+            .record(&path)
+            .map_err(|source| ServeError::Record { path, source })?;
     }
     let watchdog = sd_notify::watchdog_enabled();
     if let Some(interval) = watchdog {
@@ -80,7 +92,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
 fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             log::warn!("the descriptor limit cannot be raised: {error}");
         }
@@ -93,7 +108,10 @@ fn listen(config: &Config) -> Result<MioIo, ServeError> {
     let mut listeners = Vec::new();
     for address in server.listen.iter().chain(&server.admin_listen) {
         let bound = Listener::bind(address, server.unix_mode);
-        listeners.push(bound.map_err(|error| ServeError::Listen(address.clone(), error))?);
+        listeners.push(bound.map_err(|source| ServeError::Listen {
+            address: address.clone(),
+            source,
+        })?);
     }
     let admin = server.admin_listen.as_ref().map(|_| listeners.len() - 1);
     Ok(MioIo::new(listeners, admin)?)
@@ -115,12 +133,21 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
 fn reload(config: &mut Config, sources: &Sources, server: &mut Server<MioIo>, descriptors: u64) {
     let loaded = match sources.load() {
         Ok(loaded) => loaded,
-        Err(error) => return log::error!("the configuration stays as it was: {}", error.to_string().replace('\n', "; ")),
+        Err(error) => {
+            return log::error!(
+                "the configuration stays as it was: {}",
+                error.to_string().replace('\n', "; ")
+            );
+        }
     };
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    let Reload { config: new, changed, restart } = config.reloaded(&loaded.config);
+    let Reload {
+        config: new,
+        changed,
+        restart,
+    } = config.reloaded(&loaded.config);
     match changed.as_slice() {
         [] => log::info!("the configuration was read again: nothing changed"),
         keys => log::info!("the configuration was read again: {} changed", keys.join(", ")),

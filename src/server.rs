@@ -13,7 +13,7 @@ use crate::app::trace::Recorder;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::lag;
-use crate::logging::{Kind, Quiet};
+use crate::logging::{Kind, More, Quiet};
 use crate::net::close::CloseReason;
 use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::Opcode;
@@ -216,8 +216,15 @@ impl<I: Io> Server<I> {
                         *waiting = Waiting::Somebody;
                     }
                 }
-                Ready::Connection { id, readable, writable, read_closed } => {
-                    let Some(connection) = self.table.find(id) else { continue };
+                Ready::Connection {
+                    id,
+                    readable,
+                    writable,
+                    read_closed,
+                } => {
+                    let Some(connection) = self.table.find(id) else {
+                        continue;
+                    };
                     connection.readable |= readable;
                     connection.read_closed |= read_closed;
                     connection.blocked &= !writable;
@@ -233,7 +240,12 @@ impl<I: Io> Server<I> {
     /// How long nothing will be due.
     fn timeout(&self) -> Option<Duration> {
         let work_left = !self.again.is_empty() || !self.dirty.is_empty() || !self.doomed.is_empty();
-        if work_left || self.listeners.iter().any(|waiting| matches!(waiting, Waiting::Somebody)) {
+        if work_left
+            || self
+                .listeners
+                .iter()
+                .any(|waiting| matches!(waiting, Waiting::Somebody))
+        {
             return Some(Duration::ZERO);
         }
         let paused = self.listeners.iter().filter_map(|waiting| match waiting {
@@ -251,12 +263,20 @@ impl<I: Io> Server<I> {
             Signal::Reload => self.wishes.push(Wish::Reload),
             Signal::Terminate if self.drain.is_some() => self.flow = Flow::Abandon,
             Signal::Terminate => {
-                log::info!("draining {} connections over {} s", self.table.len(), self.config.limits.drain_seconds);
+                log::info!(
+                    "draining {} connections over {} s",
+                    self.table.len(),
+                    self.config.limits.drain_seconds
+                );
                 self.service.drain();
                 if let Some(recorder) = &mut self.recorder {
                     recorder.drained();
                 }
-                self.drain = Some(Drain { since: self.now.at, leaving: self.table.ids().collect(), left: 0 });
+                self.drain = Some(Drain {
+                    since: self.now.at,
+                    leaving: self.table.ids().collect(),
+                    left: 0,
+                });
                 self.wishes.push(Wish::Draining);
             }
         }
@@ -339,14 +359,26 @@ impl<I: Io> Server<I> {
             Event::Handshake(request) => Input::Handshake(self.caller(id), request),
             Event::Text(text) => Input::Text(text),
             Event::Binary(bytes) => Input::Binary(bytes),
-            Event::Over(over) => return log::debug!("{id} {over}"),
+            Event::Over(over) => return self.note_end(id, &over),
         };
         self.input(id, input);
     }
 
+    /// Peers' doings are for those who debug; limits are for the administrator.
+    fn note_end(&mut self, id: ConnectionId, over: &Over) {
+        match over.limit() {
+            Some(kind) => self.warn(kind, format_args!("{id} {over}")),
+            None => log::debug!("{id} {over}"),
+        }
+    }
+
     fn caller(&mut self, id: ConnectionId) -> Caller {
         let connection = self.table.find(id).expect("the event is this connection's");
-        Caller { address: connection.peer.address, admin: connection.peer.admin, surplus: connection.surplus }
+        Caller {
+            address: connection.peer.address,
+            admin: connection.peer.admin,
+            surplus: connection.surplus,
+        }
     }
 
     /// Lets the service decide and does what it says.
@@ -420,25 +452,20 @@ impl<I: Io> Server<I> {
         let mut due = Vec::new();
         self.wheel.expire(self.now.at, &mut due);
         for id in due {
-            let Some(connection) = self.table.find(id) else { continue };
+            let Some(connection) = self.table.find(id) else {
+                continue;
+            };
             if connection.look > self.now.at.seconds() {
                 // An older entry for somebody who has been looked at since.
                 continue;
             }
             connection.look = u64::MAX;
             if let Some(event) = connection.look(&self.config.limits, self.now.at) {
-                self.note_limit(id, &event);
                 self.handle(id, event);
             }
             self.settle(id);
         }
         self.leave();
-    }
-
-    fn note_limit(&mut self, id: ConnectionId, event: &Event) {
-        if let Event::Over(Over::TimedOut(limit @ "outbox_seconds")) = event {
-            self.warn(Kind::SlowConsumer, format_args!("{id} is too slow ({limit}) and is closed"));
-        }
     }
 
     /// Closes as many connections as the drain has come to.
@@ -467,13 +494,15 @@ impl<I: Io> Server<I> {
     fn write(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
             let (limits, now) = (&self.config.limits, self.now.at);
-            let Some(connection) = self.table.find(id) else { continue };
+            let Some(connection) = self.table.find(id) else {
+                continue;
+            };
             connection.dirty = false;
             connection.flush();
             if connection.is_over_full(limits) {
-                connection.close_slow(limits, now);
+                let over = connection.close_slow("outbox_bytes", limits, now);
                 connection.flush();
-                self.warn(Kind::SlowConsumer, format_args!("{id} is too slow (outbox_bytes) and is closed"));
+                self.note_end(id, &over);
             }
             self.settle(id);
         }
@@ -530,7 +559,9 @@ impl<I: Io> Server<I> {
                     self.warn(Kind::Full, format_args!("max_connections ({most}) reached"));
                 }
                 let (config, now) = (&self.config, self.now.at);
-                let id = self.table.insert(|id| Connection::new(id, socket, peer, &config.limits, now));
+                let id = self
+                    .table
+                    .insert(|id| Connection::new(id, socket, peer, &config.limits, now));
                 log::debug!("{id} came by listener {listener}");
                 let connection = self.table.find(id).expect("it was put in just now");
                 if surplus {
@@ -567,10 +598,8 @@ impl<I: Io> Server<I> {
 
     /// A warning of a kind of which there may be thousands a second: one line a second.
     fn warn(&mut self, kind: Kind, what: std::fmt::Arguments<'_>) {
-        match self.quiet.allow(kind, self.now.at) {
-            None => {}
-            Some(0) => log::warn!("{what}"),
-            Some(more) => log::warn!("{what} (and {more} more like it)"),
+        if let Some(more) = self.quiet.allow(kind, self.now.at) {
+            log::warn!("{what}{}", More(more));
         }
     }
 }
@@ -582,7 +611,11 @@ impl Drain {
         let span = Duration::from_secs(config.limits.drain_seconds).as_micros();
         let gone = now.since(self.since).as_micros();
         // The first goes at once, the last at the end.
-        let by_now = if gone >= span { all } else { (all as u128 * gone / span) as usize + 1 };
+        let by_now = if gone >= span {
+            all
+        } else {
+            (all as u128 * gone / span) as usize + 1
+        };
         by_now.min(all) - self.left
     }
 
@@ -598,7 +631,9 @@ impl Drain {
 /// Errors of `accept` that say that the system is short of something, not that one client failed.
 fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
 /// The resident memory of this process; 0 where /proc does not tell.

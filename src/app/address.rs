@@ -43,7 +43,9 @@ struct Usage {
 impl Addresses {
     /// Counts a new connection of `address`, if it may come in. An unknown address has no limits.
     pub fn admit(&mut self, address: Option<IpAddr>, limits: &Limits, now: Time) -> Admission {
-        let Some(address) = address.map(network) else { return Admission::Granted };
+        let Some(address) = address.map(network) else {
+            return Admission::Granted;
+        };
         if limits.connects_per_second == 0 && limits.connections_per_address == 0 {
             return self.count(address, limits, now);
         }
@@ -82,7 +84,11 @@ impl Addresses {
         if self.known.len() >= REMEMBERED && !self.known.contains_key(&address) {
             return Admission::Granted;
         }
-        let usage = self.known.entry(address).or_insert(Usage { connections: 0, tokens: full(limits), filled: now });
+        let usage = self.known.entry(address).or_insert(Usage {
+            connections: 0,
+            tokens: full(limits),
+            filled: now,
+        });
         usage.connections += 1;
         usage.tokens = usage.tokens.saturating_sub(1000);
         Admission::Granted
@@ -104,7 +110,9 @@ impl Addresses {
 impl Usage {
     fn fill(&mut self, limits: &Limits, now: Time) {
         let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
-        self.tokens = self.tokens.saturating_add(millis.saturating_mul(limits.connects_per_second.into()));
+        self.tokens = self
+            .tokens
+            .saturating_add(millis.saturating_mul(limits.connects_per_second.into()));
         self.tokens = self.tokens.min(full(limits));
         self.filled = now;
     }

@@ -30,8 +30,12 @@ pub fn address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) ->
     {
         return Some(peer);
     }
-    let lines: Vec<&str> =
-        request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let lines: Vec<&str> = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         // An entry that is no address was not written by a proxy that can be trusted with the ones before it.
         let address = entry_address(entry.trim())?;
@@ -66,8 +70,12 @@ pub enum Origin {
 /// Compares the Origin header with the request's host (ports aside: cookies ignore them too) and the configured origins.
 pub fn origin(request: &Request<Bytes>, allowed: &[String]) -> Origin {
     let mut values = request.headers().get_all(header::ORIGIN).iter();
-    let Some(value) = values.next() else { return Origin::None };
-    let (Ok(text), None) = (value.to_str(), values.next()) else { return Origin::Foreign };
+    let Some(value) = values.next() else {
+        return Origin::None;
+    };
+    let (Ok(text), None) = (value.to_str(), values.next()) else {
+        return Origin::Foreign;
+    };
     if allowed.iter().any(|origin| origin.eq_ignore_ascii_case(text)) {
         return Origin::Own;
     }
@@ -84,7 +92,10 @@ fn host(request: &Request<Bytes>) -> Option<String> {
         return Some(host.to_owned());
     }
     let named = request.headers().get(header::HOST)?.to_str().ok()?;
-    named.parse::<http::uri::Authority>().ok().map(|authority| authority.host().to_owned())
+    named
+        .parse::<http::uri::Authority>()
+        .ok()
+        .map(|authority| authority.host().to_owned())
 }
 
 /// Whether the request names this machine by a loopback name. A page whose own name was made to resolve to 127.0.0.1
@@ -101,7 +112,9 @@ fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().is_ok()
         || bare.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|o| o.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(bare)))
+        || allowed
+            .iter()
+            .any(|o| o.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(bare)))
 }
 
 /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or with the
@@ -122,7 +135,9 @@ pub fn is_token(given: &str, token: &str) -> bool {
 
 /// `Authorization: Bearer TOKEN`, or `Basic` with any name and the token as the password, which browsers can ask for.
 pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     match value.split_once(' ') {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => is_token(given.trim(), token),
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("basic") => data_encoding::BASE64

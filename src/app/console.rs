@@ -26,9 +26,17 @@ const COMMANDS: [(&str, bool, &str); 9] = [
     ("time", false, "tells the server's clock (UTC)"),
     ("whoami", false, "tells who the server thinks you are (JSON)"),
     ("ping", false, "answers pong"),
-    ("stats", true, "counts connections and messages, tells uptime and memory (JSON)"),
+    (
+        "stats",
+        true,
+        "counts connections and messages, tells uptime and memory (JSON)",
+    ),
     ("lag", true, "tells the loop's recent delays (JSON)"),
-    ("token", false, "\"token VALUE\" opens the commands that need the admin token"),
+    (
+        "token",
+        false,
+        "\"token VALUE\" opens the commands that need the admin token",
+    ),
 ];
 
 /// One console connection.
@@ -51,7 +59,13 @@ enum Question {
 impl Console {
     /// A console for somebody who may see the server's state, or not.
     pub fn new(may_see_state: bool, address: Option<IpAddr>, now: Now) -> Self {
-        Self { may_see_state, address, since: now.at, wrong_tokens: 0, asked: Vec::new() }
+        Self {
+            may_see_state,
+            address,
+            since: now.at,
+            wrong_tokens: 0,
+            asked: Vec::new(),
+        }
     }
 
     /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
@@ -66,7 +80,10 @@ impl Console {
         let command = match message {
             Message::Text(command) => command.as_str().trim(),
             Message::Binary(bytes) => {
-                let reply = format!("Commands are text; this was a binary frame of {} bytes. Try help.\n", bytes.len());
+                let reply = format!(
+                    "Commands are text; this was a binary frame of {} bytes. Try help.\n",
+                    bytes.len()
+                );
                 return actions.push(Action::Send(id, text(reply)));
             }
         };
@@ -110,10 +127,17 @@ impl Console {
     fn token(&mut self, id: ConnectionId, given: &str, config: &Config, actions: &mut Vec<Action>) {
         if caller::is_token(given, &config.server.admin_token) {
             self.may_see_state = true;
-            return actions.push(Action::Send(id, text("Allowed: stats and lag answer from here on.".to_owned())));
+            return actions.push(Action::Send(
+                id,
+                text("Allowed: stats and lag answer from here on.".to_owned()),
+            ));
         }
         self.wrong_tokens += 1;
-        let why = if config.server.admin_token.is_empty() { not_allowed(config) } else { "Not allowed: wrong token.\n".to_owned() };
+        let why = if config.server.admin_token.is_empty() {
+            not_allowed(config)
+        } else {
+            "Not allowed: wrong token.\n".to_owned()
+        };
         actions.push(Action::Send(id, text(why)));
         if self.wrong_tokens >= WRONG_TOKENS {
             log::warn!("{id} gave {WRONG_TOKENS} wrong admin tokens and is closed");
@@ -153,14 +177,19 @@ fn not_allowed(config: &Config) -> String {
 }
 
 fn help() -> String {
-    COMMANDS.iter().fold(String::new(), |all, (name, _, what)| all + &format!("{name:<9}{what}\n"))
+    COMMANDS.iter().fold(String::new(), |all, (name, _, what)| {
+        all + &format!("{name:<9}{what}\n")
+    })
 }
 
 fn time(now: Now) -> String {
     i64::try_from(now.unix_ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| "The clock is out of its mind.\n".to_owned(), |time| format!("{time:.3}"))
+        .map_or_else(
+            || "The clock is out of its mind.\n".to_owned(),
+            |time| format!("{time:.3}"),
+        )
 }
 
 fn stats(facts: &Facts, counts: &Counts, now: Now) -> String {

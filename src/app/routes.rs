@@ -7,6 +7,9 @@ use super::caller::{self, Caller, Origin};
 use super::page::Page;
 use crate::config::Config;
 
+/// An answer that says no, with the status and a plain sentence.
+pub type Refusal = Box<Response<Bytes>>;
+
 /// A WebSocket protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -25,7 +28,7 @@ pub fn answer(
     draining: bool,
 ) -> Response<Bytes> {
     if let Err(refusal) = named_right(request, config) {
-        return refusal;
+        return *refusal;
     }
     let response = match request.uri().path() {
         "/" if config.console.enabled => show_page(request, caller, config, page),
@@ -39,7 +42,9 @@ pub fn answer(
         return response;
     }
     let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
-    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    refusal
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     refusal
 }
 
@@ -47,35 +52,50 @@ pub fn answer(
 ///
 /// # Errors
 /// The refusal: nothing at this path, another site's page, a foreign host name.
-pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Result<Route, Response<Bytes>> {
+pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Result<Route, Refusal> {
     named_right(request, config)?;
     let route = match request.uri().path() {
         "/" if config.console.enabled => Route::Console,
         "/echo" if config.echo.enabled => Route::Echo,
-        _ => return Err(sentence(StatusCode::NOT_FOUND, "there is no WebSocket at this path")),
+        _ => {
+            return Err(Box::new(sentence(
+                StatusCode::NOT_FOUND,
+                "there is no WebSocket at this path",
+            )));
+        }
     };
     let foreign = caller::origin(request, &config.server.allowed_origins) == Origin::Foreign;
     if foreign && (config.embedded_defaults || caller.admin) {
-        return Err(sentence(StatusCode::FORBIDDEN, "pages of other sites may not connect here"));
+        return Err(Box::new(sentence(
+            StatusCode::FORBIDDEN,
+            "pages of other sites may not connect here",
+        )));
     }
     Ok(route)
 }
 
 /// 503: there is no room for another connection.
-pub fn full() -> Response<Bytes> {
-    try_later(StatusCode::SERVICE_UNAVAILABLE, "the server is full, try again in a moment")
+pub fn full() -> Refusal {
+    try_later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server is full, try again in a moment",
+    )
 }
 
 /// 429: this address asked too often.
-pub fn too_many(why: &'static str) -> Response<Bytes> {
+pub fn too_many(why: &'static str) -> Refusal {
     try_later(StatusCode::TOO_MANY_REQUESTS, why)
 }
 
-fn try_later(status: StatusCode, why: &'static str) -> Response<Bytes> {
+fn try_later(status: StatusCode, why: &'static str) -> Refusal {
     let mut response = sentence(status, why);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Box::new(response)
 }
 
 fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &Page) -> Response<Bytes> {
@@ -88,7 +108,10 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
             "the page is for the administrator: set admin_token, or admin_listen and come by it",
         );
     }
-    let mut response = sentence(StatusCode::UNAUTHORIZED, "the page asks for the admin token as the password");
+    let mut response = sentence(
+        StatusCode::UNAUTHORIZED,
+        "the page asks for the admin token as the password",
+    );
     let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
     response
@@ -96,10 +119,10 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
 
 /// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a page
 /// on the internet whose name resolves to 127.0.0.1 does not.
-fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Response<Bytes>> {
+fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
     if config.embedded_defaults && !caller::names_loopback(request) {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
-        return Err(sentence(StatusCode::MISDIRECTED_REQUEST, why));
+        return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     Ok(())
 }
@@ -108,7 +131,10 @@ fn upgrade_required(why: &'static str) -> Response<Bytes> {
     let mut response = sentence(StatusCode::UPGRADE_REQUIRED, why);
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(HeaderName::from_static("sec-websocket-version"), HeaderValue::from_static("13"));
+    headers.insert(
+        HeaderName::from_static("sec-websocket-version"),
+        HeaderValue::from_static("13"),
+    );
     response
 }
 
@@ -116,7 +142,10 @@ fn sentence(status: StatusCode, text: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(format!("{text}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -13,9 +13,10 @@ use super::address::{Addresses, Admission};
 use super::caller::{self, Caller};
 use super::console::{self, Console};
 use super::page::Page;
-use super::routes::{self, Route};
+use super::routes::{self, Refusal, Route};
 use crate::config::Config;
 use crate::id::ConnectionId;
+use crate::logging::{Kind, More, Quiet};
 use crate::time::Now;
 
 /// What happened to a connection.
@@ -128,6 +129,7 @@ pub struct Service {
     members: Vec<Option<Member>>,
     counts: Counts,
     draining: bool,
+    quiet: Quiet,
 }
 
 impl Service {
@@ -140,6 +142,7 @@ impl Service {
             members: Vec::new(),
             counts: Counts::default(),
             draining: false,
+            quiet: Quiet::new(),
         }
     }
 
@@ -181,9 +184,9 @@ impl Service {
         self.counts.requests += 1;
         let response = match self.admit(id, caller, request, now) {
             Err(refusal) => refusal,
-            Ok(()) => routes::answer(request, caller, &self.config, &self.page, self.draining),
+            Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),
         };
-        actions.push(Action::Respond(id, Box::new(response)));
+        actions.push(Action::Respond(id, response));
     }
 
     fn handshake(
@@ -194,12 +197,18 @@ impl Service {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        let route = self.admit(id, caller, request, now).and_then(|()| routes::upgrade(request, caller, &self.config));
+        let route = self
+            .admit(id, caller, request, now)
+            .and_then(|()| routes::upgrade(request, caller, &self.config));
         let speaks = match route {
-            Err(refusal) => return actions.push(Action::Respond(id, Box::new(refusal))),
+            Err(refusal) => return actions.push(Action::Respond(id, refusal)),
             Ok(Route::Console) => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
-                Speaks::Console(Console::new(caller::may_see_state(caller, request, &self.config), address, now))
+                Speaks::Console(Console::new(
+                    caller::may_see_state(caller, request, &self.config),
+                    address,
+                    now,
+                ))
             }
             Ok(Route::Echo) => Speaks::Echo,
         };
@@ -214,13 +223,7 @@ impl Service {
     }
 
     /// Whether a request may be looked at at all: there is room, and its address did not ask too often.
-    fn admit(
-        &mut self,
-        id: ConnectionId,
-        caller: &Caller,
-        request: &Request<Bytes>,
-        now: Now,
-    ) -> Result<(), Response<Bytes>> {
+    fn admit(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, now: Now) -> Result<(), Refusal> {
         if caller.surplus {
             return Err(routes::full());
         }
@@ -233,20 +236,37 @@ impl Service {
         }
         match self.addresses.admit(address, &self.config.limits, now.at) {
             Admission::Granted => {}
-            Admission::Refused(why) => return Err(routes::too_many(why)),
+            Admission::Refused(why) => {
+                if let Some(more) = self.quiet.allow(Kind::Address, now.at) {
+                    log::warn!("{id} is refused: {why}{}", More(more));
+                }
+                return Err(routes::too_many(why));
+            }
         }
         let slot = id.slot();
         if self.members.len() <= slot {
             self.members.resize_with(slot + 1, || None);
         }
-        debug_assert!(self.members[slot].is_none(), "the last owner of the slot was not said to be closed");
-        self.members[slot] = Some(Member { id, address, speaks: Speaks::Http });
+        debug_assert!(
+            self.members[slot].is_none(),
+            "the last owner of the slot was not said to be closed"
+        );
+        self.members[slot] = Some(Member {
+            id,
+            address,
+            speaks: Speaks::Http,
+        });
         Ok(())
     }
 
     fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Vec<Action>) {
         self.counts.messages_in += 1;
-        let Some(member) = self.members.get_mut(id.slot()).and_then(Option::as_mut).filter(|m| m.id == id) else {
+        let Some(member) = self
+            .members
+            .get_mut(id.slot())
+            .and_then(Option::as_mut)
+            .filter(|m| m.id == id)
+        else {
             return;
         };
         let before = actions.len();
@@ -255,12 +275,18 @@ impl Service {
             Speaks::Console(console) => console.message(id, &message, &self.config, now, actions),
             Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
         }
-        self.counts.messages_out += actions[before..].iter().filter(|a| matches!(a, Action::Send(..))).count() as u64;
+        self.counts.messages_out += actions[before..]
+            .iter()
+            .filter(|a| matches!(a, Action::Send(..)))
+            .count() as u64;
     }
 
     fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Vec<Action>) {
         let counts = self.counts.clone();
-        if let Some(Member { speaks: Speaks::Console(console), .. }) = self.member(id)
+        if let Some(Member {
+            speaks: Speaks::Console(console),
+            ..
+        }) = self.member(id)
             && let Some(text) = console.answer(facts, &counts, now)
         {
             self.counts.messages_out += 1;
@@ -269,7 +295,9 @@ impl Service {
     }
 
     fn closed(&mut self, id: ConnectionId) {
-        let Some(slot) = self.members.get_mut(id.slot()) else { return };
+        let Some(slot) = self.members.get_mut(id.slot()) else {
+            return;
+        };
         if let Some(member) = slot.take_if(|member| member.id == id) {
             self.addresses.release(member.address);
             if !matches!(member.speaks, Speaks::Http) {
@@ -279,6 +307,9 @@ impl Service {
     }
 
     fn member(&mut self, id: ConnectionId) -> Option<&mut Member> {
-        self.members.get_mut(id.slot())?.as_mut().filter(|member| member.id == id)
+        self.members
+            .get_mut(id.slot())?
+            .as_mut()
+            .filter(|member| member.id == id)
     }
 }

@@ -16,12 +16,12 @@ use sha2::{Digest, Sha256};
 use super::caller::{self, Caller};
 use super::console;
 use super::service::{Action, Facts, Input, Message, Service};
-use crate::config::Config;
+use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
 
-/// What masked secrets look like in a printed configuration.
-const MASKED: &str = "***";
+/// What stands in a trace where the admin token was.
+const MASKED: &str = "a-masked-admin-token";
 
 /// A line of a trace.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -72,7 +72,11 @@ impl Recorder {
     /// When the file cannot be made.
     pub fn create(path: &Path, config: &Config) -> io::Result<Self> {
         let file = BufWriter::new(File::create(path)?);
-        let mut recorder = Self { file, token: String::new(), failed: false };
+        let mut recorder = Self {
+            file,
+            token: String::new(),
+            failed: false,
+        };
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -80,7 +84,11 @@ impl Recorder {
     /// Another configuration is in force.
     pub fn reconfigured(&mut self, config: &Config) {
         self.token.clone_from(&config.server.admin_token);
-        self.write(&Line::Config(String::new(), config.embedded_defaults));
+        let mut masked = config.clone();
+        if !self.token.is_empty() {
+            MASKED.clone_into(&mut masked.server.admin_token);
+        }
+        self.write(&Line::Config(masked.to_toml(Secrets::Shown), config.embedded_defaults));
     }
 
     /// Draining began.
@@ -144,7 +152,12 @@ impl Recorder {
             (name.to_string(), text)
         });
         let body = mask(&String::from_utf8_lossy(request.body()));
-        Head { method: request.method().to_string(), target, headers: headers.collect(), body }
+        Head {
+            method: request.method().to_string(),
+            target,
+            headers: headers.collect(),
+            body,
+        }
     }
 }
 
@@ -182,16 +195,21 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
         let line = n + 1;
         match serde_json::from_str(&text?).map_err(|error| bad(line, &error))? {
             Line::Config(toml, embedded_defaults) => {
-                let mut config = Ok::<Config, String>(Config::default()).map_err(|error| bad(line, &error))?;
+                let mut config = Sources::parse(path, &toml).map_err(|error| bad(line, &error))?;
                 config.embedded_defaults = embedded_defaults;
                 match &mut service {
                     Some(service) => service.reconfigure(config),
                     None => service = Some(Service::new(config)),
                 }
             }
-            Line::Drain => service.as_mut().ok_or_else(|| bad(line, &"no configuration before it"))?.drain(),
+            Line::Drain => service
+                .as_mut()
+                .ok_or_else(|| bad(line, &"no configuration before it"))?
+                .drain(),
             Line::In(now, id, masked) => {
-                let service = service.as_mut().ok_or_else(|| bad(line, &"no configuration before it"))?;
+                let service = service
+                    .as_mut()
+                    .ok_or_else(|| bad(line, &"no configuration before it"))?;
                 let id = ConnectionId::from_raw(id).ok_or_else(|| bad(line, &"no connection has this id"))?;
                 let input = masked.into_input().map_err(|error| bad(line, &error))?;
                 inputs += 1;
@@ -224,11 +242,16 @@ impl Masked {
 
 impl Head {
     fn into_request(self) -> Result<Request<Bytes>, http::Error> {
-        let mut request =
-            Request::builder().method(self.method.as_str()).uri(self.target).body(Bytes::from(self.body))?;
+        let mut request = Request::builder()
+            .method(self.method.as_str())
+            .uri(self.target)
+            .body(Bytes::from(self.body))?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_bytes(value.as_bytes())?);
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_bytes(value.as_bytes())?,
+            );
         }
         *request.headers_mut() = headers;
         Ok(request)
@@ -241,7 +264,12 @@ fn shape(action: &Action) -> String {
     match action {
         Action::Respond(to, response) => {
             let headers: Vec<&str> = response.headers().keys().map(HeaderName::as_str).collect();
-            format!("{to} respond {} {} {}", response.status().as_u16(), headers.join(","), print(response.body()))
+            format!(
+                "{to} respond {} {} {}",
+                response.status().as_u16(),
+                headers.join(","),
+                print(response.body())
+            )
         }
         Action::Accept(to) => format!("{to} accept"),
         Action::Send(to, Message::Text(text)) => format!("{to} text {}", print(text.as_bytes())),

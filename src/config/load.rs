@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::keys::{self, KEYS, Key};
 use super::value::Typed;
@@ -168,6 +168,26 @@ impl Sources {
             ));
         }
         Ok(Loaded { config, file, warnings })
+    }
+
+    /// What a text alone means, without any other source; `name` is for its mistakes.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn parse(name: &Path, text: &str) -> Result<Config, LoadError> {
+        let (mut settings, mut problems, mut merged) = (Vec::new(), Vec::new(), Merged::default());
+        file::settings(name, text, &mut settings, &mut problems);
+        for setting in settings {
+            merged.put(setting, &mut problems);
+        }
+        if problems.is_empty() {
+            merged.check(&mut problems);
+        }
+        if problems.is_empty() {
+            Ok(merged.config)
+        } else {
+            Err(LoadError(problems))
+        }
     }
 
     /// The same sources with the file named that `loaded` came from, for loading again: a file that has vanished since

@@ -14,7 +14,10 @@ pub struct CloseReason {
 impl CloseReason {
     /// The code with words of our own.
     pub const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason: Cow::Borrowed(reason) }
+        Self {
+            code,
+            reason: Cow::Borrowed(reason),
+        }
     }
 
     /// RFC 6455 was violated.

@@ -8,19 +8,20 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use tungstenite::Utf8Bytes;
 
 use super::close::CloseReason;
 use super::frame::{self, Opcode};
 use super::handshake::{self, Accept};
-use super::http::{HttpLimits, Incoming, Parser, Progress, Refusal, write_response};
+use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, write_response};
 use super::io::{Peer, Socket};
 use super::meter::MessageLimits;
 use super::outbox::{Flushed, Outbox};
 use super::wire::{Received, Wire};
 use crate::config::Limits;
 use crate::id::ConnectionId;
+use crate::logging::Kind;
 use crate::time::Time;
 
 /// Something decoded.
@@ -46,11 +47,27 @@ pub enum Over {
     /// The peer broke the WebSocket protocol.
     Violated(CloseReason),
     /// The peer broke HTTP.
-    Refused(http::StatusCode),
+    Refused(StatusCode),
     /// The peer ended the stream.
     Ended,
     /// A deadline passed.
     TimedOut(&'static str),
+    /// The peer does not read what it is sent; which limit said so.
+    Slow(&'static str),
+}
+
+impl Over {
+    /// Which limit ended it, if it is one that the administrator may want to know of.
+    pub fn limit(&self) -> Option<Kind> {
+        match self {
+            Over::Slow(_) => Some(Kind::SlowConsumer),
+            Over::Violated(reason) if reason.code == CloseReason::TOO_BIG.code => Some(Kind::TooLarge),
+            Over::Refused(StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
+                Some(Kind::TooLarge)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A clause for the log, to follow the connection's id.
@@ -63,6 +80,7 @@ impl fmt::Display for Over {
             Over::Refused(status) => write!(f, "sent a bad request: {status}"),
             Over::Ended => write!(f, "was ended by its peer"),
             Over::TimedOut(limit) => write!(f, "ran into {limit}"),
+            Over::Slow(limit) => write!(f, "is a slow consumer ({limit}) and is dropped"),
         }
     }
 }
@@ -115,7 +133,10 @@ struct Allowance {
 impl Allowance {
     /// A full bucket.
     fn new(rate: u32, now: Time) -> Self {
-        Self { left: rate.saturating_mul(2), second: now.seconds() as u32 }
+        Self {
+            left: rate.saturating_mul(2),
+            second: now.seconds() as u32,
+        }
     }
 
     /// Whether nothing is left although there is a limit.
@@ -131,7 +152,10 @@ impl Allowance {
     fn refill(&mut self, rate: u32, now: Time) {
         let second = now.seconds() as u32;
         let full = rate.saturating_mul(2);
-        self.left = self.left.saturating_add(rate.saturating_mul(second.saturating_sub(self.second))).min(full);
+        self.left = self
+            .left
+            .saturating_add(rate.saturating_mul(second.saturating_sub(self.second)))
+            .min(full);
         self.second = second;
     }
 }
@@ -162,7 +186,12 @@ enum Turn {
     /// The peer's: a request is awaited.
     Peer,
     /// Ours: this request is not answered yet.
-    Ours { version: Version, head_only: bool, keep_alive: bool, accept: Option<Accept> },
+    Ours {
+        version: Version,
+        head_only: bool,
+        keep_alive: bool,
+        accept: Option<Accept>,
+    },
 }
 
 impl<S: Socket> Connection<S> {
@@ -276,7 +305,10 @@ impl<S: Socket> Connection<S> {
         match &mut self.state {
             State::Http(_) => self.decode_http(input, limits, now),
             State::WebSocket(wire) => {
-                let message = MessageLimits { size: limits.max_message_size, fragments: limits.max_fragments };
+                let message = MessageLimits {
+                    size: limits.max_message_size,
+                    fragments: limits.max_fragments,
+                };
                 let received = wire.read(input, &mut self.outbox, message, now)?;
                 self.allowance.left = self.allowance.left.saturating_sub(1);
                 Some(match received {
@@ -294,9 +326,14 @@ impl<S: Socket> Connection<S> {
     }
 
     fn decode_http(&mut self, input: &mut &[u8], limits: &Limits, now: Time) -> Option<Event> {
-        let State::Http(http) = &mut self.state else { unreachable!("asked only in this state") };
-        let bounds =
-            HttpLimits { head: limits.max_head_size, headers: limits.max_headers, body: limits.max_body_size };
+        let State::Http(http) = &mut self.state else {
+            unreachable!("asked only in this state")
+        };
+        let bounds = HttpLimits {
+            head: limits.max_head_size,
+            headers: limits.max_headers,
+            body: limits.max_body_size,
+        };
         let idle = !http.parser.in_request();
         loop {
             match http.parser.read(input, &bounds) {
@@ -307,7 +344,7 @@ impl<S: Socket> Connection<S> {
                     return None;
                 }
                 Progress::Continue => {
-                    self.outbox.append_with(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                    self.outbox.append_with(|out| out.extend_from_slice(CONTINUE));
                 }
                 Progress::Request(incoming) => return Some(self.requested(incoming, limits, now)),
                 Progress::Refused(refusal) => return Some(self.refuse(refusal, limits, now)),
@@ -316,8 +353,15 @@ impl<S: Socket> Connection<S> {
     }
 
     fn requested(&mut self, incoming: Incoming, limits: &Limits, now: Time) -> Event {
-        let State::Http(http) = &mut self.state else { unreachable!("asked only in this state") };
-        let Incoming { request, keep_alive, head_only, .. } = incoming;
+        let State::Http(http) = &mut self.state else {
+            unreachable!("asked only in this state")
+        };
+        let Incoming {
+            request,
+            keep_alive,
+            head_only,
+            ..
+        } = incoming;
         http.first = false;
         let version = request.version();
         let mut accept = None;
@@ -328,8 +372,17 @@ impl<S: Socket> Connection<S> {
             }
         }
         let is_handshake = accept.is_some();
-        http.turn = Turn::Ours { version, head_only, keep_alive, accept };
-        if is_handshake { Event::Handshake(request) } else { Event::Request(request) }
+        http.turn = Turn::Ours {
+            version,
+            head_only,
+            keep_alive,
+            accept,
+        };
+        if is_handshake {
+            Event::Handshake(request)
+        } else {
+            Event::Request(request)
+        }
     }
 
     /// Ends the reading side: the peer sent its last byte.
@@ -365,12 +418,18 @@ impl<S: Socket> Connection<S> {
     /// Answers the request whose turn it is; nobody's turn: nothing happens. `last`: no further request is wanted.
     pub fn respond(&mut self, response: &Response<Bytes>, last: bool, limits: &Limits, now: Time) {
         let State::Http(http) = &mut self.state else { return };
-        let Turn::Ours { version, head_only, keep_alive, accept } = std::mem::replace(&mut http.turn, Turn::Peer)
+        let Turn::Ours {
+            version,
+            head_only,
+            keep_alive,
+            accept,
+        } = std::mem::replace(&mut http.turn, Turn::Peer)
         else {
             return;
         };
         let keep_alive = keep_alive && !last && accept.is_none() && !http.ended;
-        self.outbox.append_with(|out| write_response(out, response, version, head_only, keep_alive));
+        self.outbox
+            .append_with(|out| write_response(out, response, version, head_only, keep_alive));
         http.deadline = now + seconds(limits.keep_alive_timeout);
         if !keep_alive {
             self.finish(limits, now);
@@ -380,9 +439,14 @@ impl<S: Socket> Connection<S> {
     /// Accepts the handshake whose turn it is: 101, and from here on WebSocket frames.
     pub fn accept(&mut self) {
         let State::Http(http) = &mut self.state else { return };
-        let Turn::Ours { accept: Some(accept), .. } = &http.turn else { return };
+        let Turn::Ours {
+            accept: Some(accept), ..
+        } = &http.turn
+        else {
+            return;
+        };
         self.outbox.append_with(|out| accept.write(out));
-        self.state = State::WebSocket(Box::new(Wire::new()));
+        self.state = State::WebSocket(Box::default());
     }
 
     /// Sends a frame of this connection's own.
@@ -421,10 +485,11 @@ impl<S: Socket> Connection<S> {
 
     /// Closes a peer that does not read: what has not begun to be written is dropped, and if the rest does not leave within
     /// `close_timeout`, it is reset rather than left to the kernel.
-    pub fn close_slow(&mut self, limits: &Limits, now: Time) {
+    pub fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
         self.outbox.drop_unwritten();
         self.socket.reset_on_close();
         self.close(&CloseReason::SLOW_CONSUMER, limits, now);
+        Over::Slow(limit)
     }
 
     /// The event that tells of the end, with the connection already finishing.
@@ -435,14 +500,19 @@ impl<S: Socket> Connection<S> {
 
     fn refuse(&mut self, refusal: Refusal, limits: &Limits, now: Time) -> Event {
         let response = refusal.into_response();
-        self.outbox.append_with(|out| write_response(out, &response, Version::HTTP_11, false, false));
+        self.outbox
+            .append_with(|out| write_response(out, &response, Version::HTTP_11, false, false));
         self.over(Over::Refused(response.status()), limits, now)
     }
 
     fn finish(&mut self, limits: &Limits, now: Time) {
         let ended = matches!(&self.state, State::Http(http) if http.ended);
         self.unread = Vec::new();
-        self.state = State::Finishing { until: now + seconds(limits.close_timeout), shut: false, ended };
+        self.state = State::Finishing {
+            until: now + seconds(limits.close_timeout),
+            shut: false,
+            ended,
+        };
     }
 
     // --- writing -------------------------------------------------------------------------------------------------
@@ -510,8 +580,14 @@ impl<S: Socket> Connection<S> {
                 } else {
                     self.last_read + seconds(limits.ping_interval)
                 };
-                let shrink = if wire.grown() { self.last_read + seconds(SHRINK_AFTER) } else { Time::NEVER };
-                silence.min(shrink).min(wire.unfinished_since + seconds(limits.message_timeout))
+                let shrink = if wire.grown() {
+                    self.last_read + seconds(SHRINK_AFTER)
+                } else {
+                    Time::NEVER
+                };
+                silence
+                    .min(shrink)
+                    .min(wire.unfinished_since + seconds(limits.message_timeout))
             }
             State::Finishing { until, .. } => return *until,
             State::Doomed => Time::NEVER,
@@ -522,8 +598,7 @@ impl<S: Socket> Connection<S> {
     /// Does what is due: a ping, the end of what took too long, the release of memory.
     pub fn look(&mut self, limits: &Limits, now: Time) -> Option<Event> {
         if self.is_live() && self.over_since + seconds(limits.outbox_seconds) <= now {
-            self.close_slow(limits, now);
-            return Some(Event::Over(Over::TimedOut("outbox_seconds")));
+            return Some(Event::Over(self.close_slow("outbox_seconds", limits, now)));
         }
         match &mut self.state {
             State::Http(http) if http.deadline <= now && matches!(http.turn, Turn::Peer) => {

@@ -33,9 +33,7 @@ impl Listener {
     pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
         match address {
             ListenAddr::Tcp(address) => bind_tcp(*address).map(Listener::Tcp),
-            ListenAddr::Unix(path) => {
-                bind_unix(path, mode).map(|listener| Listener::Unix(listener, path.clone()))
-            }
+            ListenAddr::Unix(path) => bind_unix(path, mode).map(|listener| Listener::Unix(listener, path.clone())),
         }
     }
 

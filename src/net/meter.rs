@@ -40,7 +40,9 @@ impl Meter {
     pub fn measure(&mut self, input: &[u8], limits: MessageLimits) -> Result<usize, CloseReason> {
         let mut taken = 0;
         while self.left == 0 {
-            let Some(&byte) = input.get(taken) else { return Ok(taken) };
+            let Some(&byte) = input.get(taken) else {
+                return Ok(taken);
+            };
             self.header[usize::from(self.have)] = byte;
             self.have += 1;
             taken += 1;
@@ -121,7 +123,10 @@ impl Meter {
         self.message += length as usize;
         self.fragments += 1;
         self.last = fin;
-        self.largest = self.largest.max(length.min(u64::from(u32::MAX)) as u32).max(self.message as u32);
+        self.largest = self
+            .largest
+            .max(length.min(u64::from(u32::MAX)) as u32)
+            .max(self.message as u32);
         Ok(())
     }
 }

@@ -66,7 +66,9 @@ impl Outbox {
         if !room {
             self.segments.push_back(Segment::Own(Vec::new()));
         }
-        let Some(Segment::Own(own)) = self.segments.back_mut() else { unreachable!("pushed just above") };
+        let Some(Segment::Own(own)) = self.segments.back_mut() else {
+            unreachable!("pushed just above")
+        };
         let before = own.len();
         encode(own);
         self.bytes += own.len() - before;
@@ -110,7 +112,10 @@ impl Outbox {
     /// Throws away what has not begun to be written, so that a close frame can still follow a whole frame.
     pub fn drop_unwritten(&mut self) {
         self.segments.truncate(usize::from(self.written > 0));
-        self.bytes = self.segments.front().map_or(0, |first| first.as_slice().len() - self.written);
+        self.bytes = self
+            .segments
+            .front()
+            .map_or(0, |first| first.as_slice().len() - self.written);
     }
 
     fn advance(&mut self, n: usize) {
@@ -173,7 +178,10 @@ mod tests {
             outbox.push(Bytes::from_static(b"two"));
             outbox.append_with(|out| out.extend_from_slice(b"three"));
             let mut socket = Takes(vec![cut], Vec::new());
-            assert_eq!(outbox.flush(&mut socket).unwrap(), if cut < 11 { Flushed::Blocked } else { Flushed::All });
+            assert_eq!(
+                outbox.flush(&mut socket).unwrap(),
+                if cut < 11 { Flushed::Blocked } else { Flushed::All }
+            );
             assert_eq!(outbox.len(), 11usize.saturating_sub(cut));
             socket.0 = vec![100];
             assert_eq!(outbox.flush(&mut socket).unwrap(), Flushed::All);

@@ -90,7 +90,14 @@ impl MioIo {
         }
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, events: Events::with_capacity(EVENTS), listeners, admin, signals, start: Instant::now() })
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            listeners,
+            admin,
+            signals,
+            start: Instant::now(),
+        })
     }
 
     /// The URLs of the listeners, in order.
@@ -111,7 +118,11 @@ impl Io for MioIo {
             let token = event.token();
             if token == SIGNALS {
                 for signal in self.signals.pending() {
-                    ready.push(Ready::Signal(if signal == SIGHUP { Signal::Reload } else { Signal::Terminate }));
+                    ready.push(Ready::Signal(if signal == SIGHUP {
+                        Signal::Reload
+                    } else {
+                        Signal::Terminate
+                    }));
                 }
             } else if let Some(id) = ConnectionId::from_raw(token.0 as u64) {
                 ready.push(Ready::Connection {
@@ -131,7 +142,10 @@ impl Io for MioIo {
         let at = Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX));
         // A clock before 1970 is shown as 1970.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { at, unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Now {
+            at,
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     fn listeners(&self) -> usize {
@@ -146,7 +160,13 @@ impl Io for MioIo {
                 // Frames are flushed whole, once a tick: Nagle's wait for more would only delay them.
                 // It fails only when the client is gone already, which the first read will tell.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Peer { address: Some(address.ip().to_canonical()), admin }))
+                Ok((
+                    Stream::Tcp(stream),
+                    Peer {
+                        address: Some(address.ip().to_canonical()),
+                        admin,
+                    },
+                ))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;

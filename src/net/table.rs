@@ -17,7 +17,10 @@ pub struct Table<S> {
 impl<S> Table<S> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { slots: Slab::new(), generation: 0 }
+        Self {
+            slots: Slab::new(),
+            generation: 0,
+        }
     }
 
     /// Puts in what `make` makes for the id it is given.

@@ -25,13 +25,20 @@ pub struct Wheel {
 impl Wheel {
     /// An empty wheel that starts at second 0.
     pub fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], next: 0, entries: 0 }
+        Self {
+            slots: vec![Vec::new(); SLOTS],
+            next: 0,
+            entries: 0,
+        }
     }
 
     /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look will
     /// come.
     pub fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
-        let second = deadline.seconds().saturating_add(1).clamp(self.next, self.next + SLOTS as u64 - 1);
+        let second = deadline
+            .seconds()
+            .saturating_add(1)
+            .clamp(self.next, self.next + SLOTS as u64 - 1);
         self.slots[second as usize % SLOTS].push(id);
         self.entries += 1;
         second
@@ -102,11 +109,11 @@ mod tests {
             let mut wheel = Wheel::new();
             let mut due = Vec::new();
             wheel.expire(at(50), &mut due);
-            for n in 0..200 {
+            for n in 0..200u32 {
                 wheel.insert(id(n), at(50 + u64::from(n)));
             }
             wheel.expire(at(50 + gap), &mut due);
-            let far = (0..200).filter(|n| u64::from(*n).min(126) < gap).count();
+            let far = (0..200u32).filter(|n| u64::from(*n).min(126) < gap).count();
             assert!(due.len() >= far.min(200), "gap {gap}: {} of {far}", due.len());
         }
     }

@@ -43,7 +43,11 @@ pub struct Wire {
 impl Wire {
     /// A fresh connection, after the 101.
     pub fn new() -> Self {
-        Self { context: context(), meter: Meter::default(), unfinished_since: Time::NEVER }
+        Self {
+            context: context(),
+            meter: Meter::default(),
+            unfinished_since: Time::NEVER,
+        }
     }
 
     /// Decodes from the front of `input` up to the first thing to be told; `None` when all is taken and nothing is.
@@ -79,7 +83,10 @@ impl Wire {
 
     /// Appends a close frame to the outbox. Nothing may be read after it.
     pub fn close(&mut self, reason: &CloseReason, outbox: &mut Outbox) {
-        let frame = CloseFrame { code: reason.code.into(), reason: reason.reason.as_ref().into() };
+        let frame = CloseFrame {
+            code: reason.code.into(),
+            reason: reason.reason.as_ref().into(),
+        };
         // Fails only when the peer's close has been answered already, and then there is nothing left to say.
         let _ = self.context.close(&mut Feed { input: &[], outbox }, Some(frame));
     }

@@ -59,7 +59,9 @@ impl Transcript {
     pub fn append(&mut self, bytes: &[u8]) {
         self.rest.extend(bytes);
         if self.status.is_none() {
-            let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") else { return };
+            let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return;
+            };
             self.status = Some(std::str::from_utf8(&self.rest[9..12]).unwrap().parse().unwrap());
             self.rest.drain(..end + 4);
         }
@@ -132,9 +134,17 @@ impl Client {
         let mut script = handshake(if echo { "/echo" } else { "/" });
         let mut expected = Vec::new();
         for _ in 0..dice.below(12) {
-            if echo { say_echo(dice, &mut script, &mut expected) } else { say_command(dice, &mut script, &mut expected) }
+            if echo {
+                say_echo(dice, &mut script, &mut expected)
+            } else {
+                say_command(dice, &mut script, &mut expected)
+            }
         }
-        let fate = if let Fate::Reset(_) = fate { Fate::Reset(dice.below(script.len() + 1)) } else { fate };
+        let fate = if let Fate::Reset(_) = fate {
+            Fate::Reset(dice.below(script.len() + 1))
+        } else {
+            fate
+        };
         let room = 16 + dice.below(4096);
         let n = world.connect(room);
         Self {
@@ -181,8 +191,16 @@ impl Client {
 
     fn react(&mut self, world: &mut World) {
         let heard = &self.told.heard;
-        let pings: Vec<&Vec<u8>> =
-            heard.iter().filter_map(|h| if let Heard::Ping(payload) = h { Some(payload) } else { None }).collect();
+        let pings: Vec<&Vec<u8>> = heard
+            .iter()
+            .filter_map(|h| {
+                if let Heard::Ping(payload) = h {
+                    Some(payload)
+                } else {
+                    None
+                }
+            })
+            .collect();
         for ping in pings.iter().skip(self.answered_pings) {
             if self.sent == self.script.len() && !self.closing {
                 world.send(self.n, &frame(true, 10, ping, [9, 9, 9, 9]));
@@ -221,7 +239,9 @@ fn say_echo(dice: &mut Dice, script: &mut Vec<u8>, expected: &mut Vec<Heard>) {
         _ => dice.below(300),
     };
     let text = dice.one_in(2);
-    let payload: Vec<u8> = (0..size).map(|n| if text { b'a' + (n % 26) as u8 } else { n as u8 }).collect();
+    let payload: Vec<u8> = (0..size)
+        .map(|n| if text { b'a' + (n % 26) as u8 } else { n as u8 })
+        .collect();
     let mut rest = &payload[..];
     let mut opcode = if text { 1 } else { 2 };
     while dice.one_in(3) {
@@ -234,7 +254,11 @@ fn say_echo(dice: &mut Dice, script: &mut Vec<u8>, expected: &mut Vec<Heard>) {
         opcode = 0;
     }
     script.extend(frame(true, opcode, rest, (dice.roll() as u32).to_be_bytes()));
-    expected.push(if text { Heard::Text(payload) } else { Heard::Binary(payload) });
+    expected.push(if text {
+        Heard::Text(payload)
+    } else {
+        Heard::Binary(payload)
+    });
 }
 
 fn say_command(dice: &mut Dice, script: &mut Vec<u8>, expected: &mut Vec<Heard>) {

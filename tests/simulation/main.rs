@@ -4,6 +4,8 @@
 //! A failure prints its seed; `SIM_SEED=N cargo test --test simulation` runs that one alone. `SIM_SEEDS=N` runs the first N
 //! instead of the usual number.
 
+#![allow(clippy::unwrap_used)]
+
 mod client;
 mod rules;
 mod world;
@@ -68,9 +70,12 @@ fn story(seed: u64) -> u64 {
     for client in &clients {
         judge(client, jumped);
     }
-    assert_eq!(server.service().counts().websockets, 0, "the service still believes in somebody");
-    let history = world.borrow().history;
-    history
+    assert_eq!(
+        server.service().counts().websockets,
+        0,
+        "the service still believes in somebody"
+    );
+    world.borrow().history
 }
 
 /// Time passes, mostly a little; now and then the clocks jump, or there are no descriptors for a moment.
@@ -94,17 +99,38 @@ fn disturb(world: &mut World, jumped: &mut bool) {
 fn judge(client: &Client, jumped: bool) {
     let (status, heard) = (client.told.status, &client.told.heard);
     let answers: Vec<&Heard> = answers(heard).collect();
-    assert!(answers.len() <= client.expected.len(), "client {} was told more than it asked", client.n);
-    assert!(answers.iter().copied().eq(&client.expected[..answers.len()]), "client {} was told something else", client.n);
+    assert!(
+        answers.len() <= client.expected.len(),
+        "client {} was told more than it asked",
+        client.n
+    );
+    assert!(
+        answers.iter().copied().eq(&client.expected[..answers.len()]),
+        "client {} was told something else",
+        client.n
+    );
     let closes: Vec<&Heard> = heard.iter().filter(|h| matches!(h, Heard::Close(_))).collect();
     assert!(closes.len() <= 1, "client {} was closed twice: {closes:?}", client.n);
     if closes.len() == 1 {
-        assert!(matches!(heard.last(), Some(Heard::Close(_))), "something came after the close");
+        assert!(
+            matches!(heard.last(), Some(Heard::Close(_))),
+            "something came after the close"
+        );
     }
     if client.fate == Fate::Polite && !jumped {
         assert_eq!(status, Some(101), "client {}", client.n);
-        assert_eq!(answers.len(), client.expected.len(), "client {} lost answers; it was told {closes:?}", client.n);
-        assert_eq!(closes, [&Heard::Close(1000)], "client {}: its close is answered", client.n);
+        assert_eq!(
+            answers.len(),
+            client.expected.len(),
+            "client {} lost answers; it was told {closes:?}",
+            client.n
+        );
+        assert_eq!(
+            closes,
+            [&Heard::Close(1000)],
+            "client {}: its close is answered",
+            client.n
+        );
     }
 }
 
@@ -114,7 +140,10 @@ fn thousands_of_stories_end_well() {
         story(seed);
         return;
     }
-    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
+    let seeds = std::env::var("SIM_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(SEEDS);
     for seed in 0..seeds {
         if let Err(panic) = std::panic::catch_unwind(|| story(seed)) {
             eprintln!("seed {seed} failed; SIM_SEED={seed} cargo test --test simulation runs it alone");
@@ -135,8 +164,9 @@ fn the_same_seed_tells_the_same_story() {
 fn a_drain_ends_everybody_and_then_the_loop() {
     for seed in 0..50 {
         let (mut server, world) = server(seed);
-        let clients: Vec<Client> =
-            (0..20).map(|_| Client::new(&mut world.borrow_mut(), Fate::Polite)).collect();
+        let clients: Vec<Client> = (0..20)
+            .map(|_| Client::new(&mut world.borrow_mut(), Fate::Polite))
+            .collect();
         for client in &clients {
             world.borrow_mut().send(client.n, &client::handshake("/echo"));
         }

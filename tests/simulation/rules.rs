@@ -36,7 +36,11 @@ fn a_full_read_goes_on_without_a_new_edge_and_a_short_one_does_not() {
         received.extend(world.borrow_mut().receive(n, usize::MAX));
     }
     let (_, heard) = parse(&received);
-    assert_eq!(heard.len(), 11, "the rest of a flood waits for an edge that never comes");
+    assert_eq!(
+        heard.len(),
+        11,
+        "the rest of a flood waits for an edge that never comes"
+    );
 }
 
 /// When descriptors become free again, no edge tells the listener.
@@ -49,8 +53,14 @@ fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_knock() {
     for _ in 0..100 {
         server.tick().unwrap();
     }
-    assert!(world.borrow().accepts < 5, "the loop spins on a listener that cannot accept");
-    let patience = world.borrow().patience.expect("somebody waits, so the loop must wake by itself");
+    assert!(
+        world.borrow().accepts < 5,
+        "the loop spins on a listener that cannot accept"
+    );
+    let patience = world
+        .borrow()
+        .patience
+        .expect("somebody waits, so the loop must wake by itself");
     assert!(patience > Duration::ZERO && patience <= Duration::from_millis(100));
 
     world.borrow_mut().free_descriptors(10);
@@ -149,14 +159,21 @@ fn an_idle_loop_sleeps() {
     let (mut server, world) = server(1);
     server.tick().unwrap();
     server.tick().unwrap();
-    assert_eq!(world.borrow().patience, None, "without connections there is nothing to wake for");
+    assert_eq!(
+        world.borrow().patience,
+        None,
+        "without connections there is nothing to wake for"
+    );
     let n = world.borrow_mut().connect(10_000);
     world.borrow_mut().send(n, &handshake("/echo"));
     for _ in 0..4 {
         server.tick().unwrap();
     }
     let patience = world.borrow().patience.expect("a ping will be due");
-    assert!(patience > Duration::from_secs(5), "the next thing is a deadline that is seconds away: {patience:?}");
+    assert!(
+        patience > Duration::from_secs(5),
+        "the next thing is a deadline that is seconds away: {patience:?}"
+    );
 }
 
 /// A second signal does not wait for anybody.

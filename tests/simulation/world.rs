@@ -92,7 +92,10 @@ impl World {
     pub fn new(seed: u64) -> Shared {
         Rc::new(RefCell::new(World {
             dice: Dice::new(seed),
-            now: Now { at: Time(0), unix_ms: 1_700_000_000_000 },
+            now: Now {
+                at: Time(0),
+                unix_ms: 1_700_000_000_000,
+            },
             pipes: Vec::new(),
             backlog: VecDeque::new(),
             listener_edge: false,
@@ -113,7 +116,10 @@ impl World {
     }
 
     pub fn connect(&mut self, room: usize) -> usize {
-        self.pipes.push(Pipe { room, ..Pipe::default() });
+        self.pipes.push(Pipe {
+            room,
+            ..Pipe::default()
+        });
         self.backlog.push_back(self.pipes.len() - 1);
         self.listener_edge = true;
         self.pipes.len() - 1
@@ -211,7 +217,12 @@ impl Io for SimIo {
             let count = world.past.len();
             let which = world.dice.below(count);
             let id = world.past[which];
-            ready.push(Ready::Connection { id, readable: true, writable: true, read_closed: world.dice.one_in(2) });
+            ready.push(Ready::Connection {
+                id,
+                readable: true,
+                writable: true,
+                read_closed: world.dice.one_in(2),
+            });
         }
         if world.unkind {
             for n in (1..ready.len()).rev() {
@@ -241,10 +252,21 @@ impl Io for SimIo {
         if world.unkind && world.dice.one_in(8) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        let Some(n) = world.backlog.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let Some(n) = world.backlog.pop_front() else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
         world.descriptors -= 1;
-        let socket = SimSocket { world: self.0.clone(), n };
-        Ok((socket, Peer { address: Some([203, 0, 113, 1].into()), admin: false }))
+        let socket = SimSocket {
+            world: self.0.clone(),
+            n,
+        };
+        Ok((
+            socket,
+            Peer {
+                address: Some([203, 0, 113, 1].into()),
+                admin: false,
+            },
+        ))
     }
 
     fn register(&mut self, socket: &mut SimSocket, id: ConnectionId) -> io::Result<()> {
@@ -267,7 +289,11 @@ impl Socket for SimSocket {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if pipe.to_server.is_empty() {
-            return if pipe.client_ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            return if pipe.client_ended {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
         }
         let n = buffer.len().min(pipe.to_server.len());
         for (to, from) in buffer.iter_mut().zip(pipe.to_server.drain(..n)) {
@@ -290,7 +316,11 @@ impl Socket for SimSocket {
             room = 1 + world.dice.below(room);
         }
         let pipe = &mut world.pipes[self.n];
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(room).collect();
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .take(room)
+            .collect();
         if room < slices.iter().map(|slice| slice.len()).sum() {
             pipe.starved = true;
             // When it took less than there was room for, the room that is left is an edge of its own.
@@ -300,7 +330,9 @@ impl Socket for SimSocket {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         pipe.to_client.extend(&bytes);
-        let hash = bytes.iter().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(*b)));
+        let hash = bytes
+            .iter()
+            .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(*b)));
         world.note(hash);
         Ok(bytes.len())
     }
