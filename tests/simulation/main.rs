@@ -26,7 +26,7 @@ fn server(seed: u64) -> (Server<SimIo>, Shared) {
     let world = World::new(seed);
     let mut config = Config::default();
     config.limits.outbox_bytes = 400_000;
-    (Server::new(SimIo(world.clone()), config, 1000), world)
+    (Server::new(SimIo(world.clone()), config, 1000, [7; 32]), world)
 }
 
 /// Runs one story to its end and returns the hash of all that could be observed.
