@@ -40,7 +40,10 @@ const FORBIDDEN: &[&str] = &[
 
 #[test]
 fn arrows_point_one_way() {
-    let wrong: Vec<String> = sources().iter().flat_map(|(path, code)| wrong_arrows(path, code)).collect();
+    let wrong: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, code)| wrong_arrows(path, code))
+        .collect();
     assert!(wrong.is_empty(), "wrong arrows:\n{}", wrong.join("\n"));
 }
 
@@ -51,19 +54,46 @@ fn nothing_is_shared_threaded_or_unsafe() {
         .filter(|(path, _)| !path.starts_with("bin/"))
         .flat_map(|(path, code)| forbidden(path, code))
         .collect();
-    assert!(found.is_empty(), "no place for these in the server:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "no place for these in the server:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]
 fn these_rules_can_fail() {
     assert_eq!(wrong_arrows("net/wire.rs", "use crate::app::Input;").len(), 1);
-    assert_eq!(wrong_arrows("net/wire.rs", "use crate::{id, app::{Input, Action}, server};").len(), 2);
+    assert_eq!(
+        wrong_arrows("net/wire.rs", "use crate::{id, app::{Input, Action}, server};").len(),
+        2
+    );
     assert_eq!(wrong_arrows("net/wire.rs", "use super::super::app;").len(), 1);
     assert_eq!(wrong_arrows("app/hub.rs", "fn f() -> crate::net::Frame {}").len(), 1);
-    assert_eq!(wrong_arrows("check.rs", "use crate::net::x; use crate::app::y;").len(), 1);
-    assert_eq!(wrong_arrows("server.rs", "use crate::net::x; use crate::app::y;").len(), 0);
-    assert_eq!(wrong_arrows("app/hub.rs", "use crate::{id::ConnectionId, config}; use crate::store::Store;").len(), 0);
-    assert_eq!(forbidden("app/hub.rs", &code("/// Rc<T>\nlet a = 1; // RefCell\n\"// \"; unsafe { }")).len(), 1);
+    assert_eq!(
+        wrong_arrows("check.rs", "use crate::net::x; use crate::app::y;").len(),
+        1
+    );
+    assert_eq!(
+        wrong_arrows("server.rs", "use crate::net::x; use crate::app::y;").len(),
+        0
+    );
+    assert_eq!(
+        wrong_arrows(
+            "app/hub.rs",
+            "use crate::{id::ConnectionId, config}; use crate::store::Store;"
+        )
+        .len(),
+        0
+    );
+    assert_eq!(
+        forbidden(
+            "app/hub.rs",
+            &code("/// Rc<T>\nlet a = 1; // RefCell\n\"// \"; unsafe { }")
+        )
+        .len(),
+        1
+    );
     assert_eq!(code("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n").trim(), "a\n\nc");
 }
 
@@ -72,23 +102,23 @@ fn wrong_arrows(path: &str, code: &str) -> Vec<String> {
     let own = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
     let mut known = named_after(code, "crate::");
     known.extend(named_after(code, "jsocketd::"));
-    known.extend(named_after(code, "super::super::").into_iter().filter(|name| !path_depth_hides(path, name)));
+    // From deeper down `super::super::` is still inside the file's own module.
+    if path.matches('/').count() == 1 {
+        known.extend(named_after(code, "super::super::"));
+    }
     known.sort();
     known.dedup();
     if let Some((_, allowed)) = ALLOWED.iter().find(|(module, _)| *module == own) {
         let wrong = known.into_iter().filter(|name| !allowed.contains(&name.as_str()));
-        return wrong.map(|name| format!("{path}: {own} must not know {name}")).collect();
+        return wrong
+            .map(|name| format!("{path}: {own} must not know {name}"))
+            .collect();
     }
     let meets = known.iter().any(|name| name == "net") && known.iter().any(|name| name == "app");
     if meets && own != MEETING_POINT && own != "lib" {
         return vec![format!("{path}: only {MEETING_POINT} knows both net and app")];
     }
     Vec::new()
-}
-
-/// Whether `super::super::` is still inside the file's own module.
-fn path_depth_hides(path: &str, _name: &str) -> bool {
-    path.matches('/').count() > 1
 }
 
 /// The names that directly follow `prefix`, also those in braces.
@@ -131,14 +161,21 @@ fn top_level(list: &str) -> Vec<String> {
 
 fn word(text: &str) -> Option<String> {
     let text = text.trim_start();
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
     (end > 0 && text.starts_with(char::is_lowercase)).then(|| text[..end].to_owned())
 }
 
 fn forbidden(path: &str, code: &str) -> Vec<String> {
     let lines = code.lines().map(str::trim);
     lines
-        .flat_map(|line| FORBIDDEN.iter().filter(move |word| holds(line, word)).map(move |word| (line, word)))
+        .flat_map(|line| {
+            FORBIDDEN
+                .iter()
+                .filter(move |word| holds(line, word))
+                .map(move |word| (line, word))
+        })
         .map(|(line, word)| format!("{path}: {word} in: {line}"))
         .collect()
 }
@@ -170,7 +207,10 @@ fn code(text: &str) -> String {
 /// Skips one top-level item: up to the line that closes it.
 fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
     for line in lines {
-        if line == "}" || (line.ends_with(';') && !line.starts_with(' ')) || (line.ends_with('}') && !line.starts_with(' ')) {
+        if line == "}"
+            || (line.ends_with(';') && !line.starts_with(' '))
+            || (line.ends_with('}') && !line.starts_with(' '))
+        {
             return;
         }
     }
@@ -185,7 +225,11 @@ fn sources() -> Vec<(String, String)> {
     files
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_string_lossy()
+                .into_owned();
             let text = fs::read_to_string(&path).expect("a source file is text");
             (name, code(&text))
         })

@@ -39,7 +39,13 @@ impl Frame {
     /// A frame with this opcode, known or not.
     pub fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Self {
         let payload = payload.as_ref().to_vec();
-        Self { first: 0x80 | opcode, mask: Some([0x37, 0xfa, 0x21, 0x3d]), payload, announced: None, width: None }
+        Self {
+            first: 0x80 | opcode,
+            mask: Some([0x37, 0xfa, 0x21, 0x3d]),
+            payload,
+            announced: None,
+            width: None,
+        }
     }
 
     /// A text frame; the payload may be no text at all.
@@ -143,12 +149,20 @@ fn shortest(len: u64) -> Width {
 
 /// One message as fragments of `size` bytes; at least one fragment.
 pub fn fragments(opcode: u8, payload: &[u8], size: usize) -> Vec<u8> {
-    let pieces: Vec<&[u8]> = if payload.is_empty() { vec![payload] } else { payload.chunks(size).collect() };
+    let pieces: Vec<&[u8]> = if payload.is_empty() {
+        vec![payload]
+    } else {
+        payload.chunks(size).collect()
+    };
     let last = pieces.len() - 1;
     let mut out = Vec::with_capacity(payload.len() + pieces.len() * 14);
     for (at, piece) in pieces.into_iter().enumerate() {
         let frame = Frame::new(if at == 0 { opcode } else { CONTINUATION }, piece);
-        out.extend(if at == last { frame.bytes() } else { frame.unfinished().bytes() });
+        out.extend(if at == last {
+            frame.bytes()
+        } else {
+            frame.unfinished().bytes()
+        });
     }
     out
 }

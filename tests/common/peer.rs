@@ -73,7 +73,11 @@ impl Peer {
         let stream = TcpStream::connect_timeout(&server.addr, PATIENCE).expect("the server takes the connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        Self { stream, unread: BytesMut::new(), patience: PATIENCE }
+        Self {
+            stream,
+            unread: BytesMut::new(),
+            patience: PATIENCE,
+        }
     }
 
     /// Connects and becomes a WebSocket.
@@ -95,7 +99,9 @@ impl Peer {
     /// Sends these bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let bytes = bytes.as_ref();
-        self.stream.write_all(bytes).unwrap_or_else(|error| panic!("sending {}: {error}", show(bytes)));
+        self.stream
+            .write_all(bytes)
+            .unwrap_or_else(|error| panic!("sending {}: {error}", show(bytes)));
         self
     }
 
@@ -111,6 +117,22 @@ impl Peer {
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());
         self
+    }
+
+    /// Sends as much of these bytes as is taken within a moment; whether the other side still takes any, or may again.
+    pub fn stream_takes(&mut self, bytes: &[u8]) -> bool {
+        self.stream
+            .set_write_timeout(Some(Duration::from_millis(50)))
+            .expect("a timeout");
+        let taken = self.stream.write(bytes);
+        self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        match taken {
+            Ok(_) => true,
+            Err(error) => matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+            ),
+        }
     }
 
     /// Sends a frame.
@@ -146,7 +168,9 @@ impl Peer {
 
     /// Ends the connection with a reset.
     pub fn reset(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("SO_LINGER");
     }
 
     // --- expecting -------------------------------------------------------------------------------------------------
@@ -163,8 +187,20 @@ impl Peer {
     pub fn expect_switch(&mut self) -> String {
         let reply = self.head();
         assert_eq!(reply.status, 101, "{}", reply.head);
-        assert!(reply.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")), "{}", reply.head);
-        assert!(reply.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("upgrade")), "{}", reply.head);
+        assert!(
+            reply
+                .header("upgrade")
+                .is_some_and(|value| value.eq_ignore_ascii_case("websocket")),
+            "{}",
+            reply.head
+        );
+        assert!(
+            reply
+                .header("connection")
+                .is_some_and(|v| v.eq_ignore_ascii_case("upgrade")),
+            "{}",
+            reply.head
+        );
         assert_eq!(reply.header("sec-websocket-accept"), Some(ACCEPT), "{}", reply.head);
         reply.head
     }
@@ -190,8 +226,14 @@ impl Peer {
             }
         };
         let head = String::from_utf8(self.take(end)).expect("heads are ASCII");
-        let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        Reply { status: status.unwrap_or_else(|| panic!("no status in {head:?}")), head, body: String::new() }
+        let status = head
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok());
+        Reply {
+            status: status.unwrap_or_else(|| panic!("no status in {head:?}")),
+            head,
+            body: String::new(),
+        }
     }
 
     /// An answer with this status and, when it is a refusal, a sentence for people.
@@ -200,7 +242,11 @@ impl Peer {
         assert_eq!(reply.status, status, "{}{}", reply.head, reply.body);
         if status >= 400 {
             let words = reply.body.split_whitespace().count();
-            assert!(words >= 3 && reply.body.ends_with('\n'), "no sentence in a {status}: {:?}", reply.body);
+            assert!(
+                words >= 3 && reply.body.ends_with('\n'),
+                "no sentence in a {status}: {:?}",
+                reply.body
+            );
             let kind = reply.header("content-type").unwrap_or_default();
             assert!(kind.starts_with("text/plain"), "a sentence is text/plain, not {kind:?}");
         }
@@ -211,7 +257,11 @@ impl Peer {
     pub fn expect_refusal(&mut self, status: u16) -> Reply {
         let reply = self.expect_status(status);
         let connection = reply.header("connection").unwrap_or_default().to_ascii_lowercase();
-        assert!(connection.split(',').any(|token| token.trim() == "close"), "no close in {}", reply.head);
+        assert!(
+            connection.split(',').any(|token| token.trim() == "close"),
+            "no close in {}",
+            reply.head
+        );
         self.expect_eof();
         reply
     }
@@ -219,7 +269,11 @@ impl Peer {
     /// One whole frame: opcode and payload. It is final, has no reserved bits and no mask, or the test fails.
     pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.take(2);
-        assert!(head[0] & 0x70 == 0 && head[0] & 0x80 != 0, "reserved bits or a fragment: {}", show(&head));
+        assert!(
+            head[0] & 0x70 == 0 && head[0] & 0x80 != 0,
+            "reserved bits or a fragment: {}",
+            show(&head)
+        );
         assert!(head[1] & 0x80 == 0, "servers do not mask: {}", show(&head));
         let len = match head[1] {
             126 => self.take(2).iter().fold(0, |n, &byte| n << 8 | usize::from(byte)),
@@ -265,7 +319,12 @@ impl Peer {
         let (opcode, payload) = self.next_frame();
         let got = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
         let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
-        assert!(opcode == CLOSE, "expected close {code}, got {} {}", name(opcode), show(&payload));
+        assert!(
+            opcode == CLOSE,
+            "expected close {code}, got {} {}",
+            name(opcode),
+            show(&payload)
+        );
         assert_eq!(got, Some(code), "the close code; its reason is {reason:?}");
         self.expect_eof();
         reason
@@ -314,7 +373,8 @@ impl Peer {
         let mut byte = [0];
         self.stream.set_read_timeout(Some(moment)).expect("a timeout");
         let heard = self.stream.peek(&mut byte);
-        !self.unread.is_empty() || !matches!(heard, Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        !self.unread.is_empty()
+            || !matches!(heard, Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
     /// Takes that many bytes.
@@ -331,7 +391,9 @@ impl Peer {
     /// Reads once; says so when that was the end.
     fn fill(&mut self, deadline: Instant) -> Option<End> {
         let mut buffer = [0; 65536];
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(left)).expect("a timeout");
         match self.stream.read(&mut buffer) {
             Ok(0) => return Some(End::Eof),
@@ -340,7 +402,11 @@ impl Peer {
                 return Some(End::Reset);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => panic!("waited for {:?}: {error}; so far came {}", self.patience, show(&self.unread)),
+            Err(error) => panic!(
+                "waited for {:?}: {error}; so far came {}",
+                self.patience,
+                show(&self.unread)
+            ),
         }
         None
     }

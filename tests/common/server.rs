@@ -56,7 +56,11 @@ impl Server {
             fs::write(&path, toml).expect("the configuration is written");
             command.arg("--config").arg(path);
         }
-        command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut child = command.spawn().expect("the server's binary starts");
         let pid = child.id();
         let out = child.stdout.take().expect("stdout is a pipe");
@@ -67,7 +71,14 @@ impl Server {
                 let _ = sender.send(line);
             });
         });
-        let mut server = Self { child, addr: ([0; 4], 0).into(), pid, folder, stdout, ended: false };
+        let mut server = Self {
+            child,
+            addr: ([0; 4], 0).into(),
+            pid,
+            folder,
+            stdout,
+            ended: false,
+        };
         server.addr = server.ready();
         server
     }
@@ -111,7 +122,11 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("our own child") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the server did not end; its log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "the server did not end; its log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -119,20 +134,34 @@ impl Server {
     /// Resident memory in bytes.
     pub fn rss(&self) -> usize {
         let status = self.proc("status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS in /proc/PID/status");
-        let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS in /proc/PID/status");
+        let kib: usize = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number of KiB");
         kib * 1024
     }
 
     /// CPU time used so far, user and system. It is a server of one thread, and the kernel counts that in nanoseconds.
     pub fn cpu(&self) -> Duration {
         let stat = self.proc("schedstat");
-        Duration::from_nanos(stat.split_whitespace().next().and_then(|n| n.parse().ok()).expect("nanoseconds"))
+        Duration::from_nanos(
+            stat.split_whitespace()
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("nanoseconds"),
+        )
     }
 
     /// Open descriptors.
     pub fn fds(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the server is alive").count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid))
+            .expect("the server is alive")
+            .count()
     }
 
     /// Waits until it holds that many descriptors, or fewer.
@@ -143,9 +172,15 @@ impl Server {
 
     /// Sets the limit of descriptors of the running process and returns what it was.
     pub fn limit_fds(&self, limit: u64) -> u64 {
-        let limits = Rlimit { current: Some(limit), maximum: None };
+        let limits = Rlimit {
+            current: Some(limit),
+            maximum: None,
+        };
         let old = rustix::process::getrlimit(Resource::Nofile);
-        let kept = Rlimit { maximum: old.maximum, ..limits };
+        let kept = Rlimit {
+            maximum: old.maximum,
+            ..limits
+        };
         let before = prlimit(Some(self.process()), Resource::Nofile, kept).expect("the limit can be set");
         before.current.expect("a finite limit")
     }
@@ -156,7 +191,10 @@ impl Server {
         let before = self.cpu();
         std::thread::sleep(Duration::from_secs(3));
         let used = self.cpu() - before;
-        assert!(used < Duration::from_millis(10), "an idle server used {used:?} of CPU in 3 s");
+        assert!(
+            used < Duration::from_millis(10),
+            "an idle server used {used:?} of CPU in 3 s"
+        );
     }
 
     fn process(&self) -> Pid {
