@@ -329,7 +329,8 @@ fn fin_or_reset_at_any_point_frees_everything() {
         let mut finished = Peer::connect(&server);
         finished.send(&dialogue[..cut]).finish().drain();
         let mut reset = Peer::connect(&server);
-        reset.send(&dialogue[..cut]).reset();
+        reset.send(&dialogue[..cut]);
+        reset.reset();
     }
     server.expect_fds(fds);
     Peer::upgrade(&server, "/echo").text("alive").expect_text("alive");

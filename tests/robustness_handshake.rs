@@ -445,16 +445,17 @@ fn slow_handshakes_are_dropped_at_the_timeout() {
     let bytes = whole.as_bytes();
     let lines: Vec<String> = (0..1000).map(|n| format!("X-{n}: a\r\n")).collect();
     let start = &b"GET /echo HTTP/1.1\r\n"[..];
-    let drips: [(&str, &[u8], Vec<&[u8]>); 5] = [
-        ("nothing sent", b"", vec![]),
-        ("half a request", &bytes[..bytes.len() / 2], vec![]),
-        ("byte after byte", b"", bytes.chunks(1).collect()),
+    let nothing = Vec::<&[u8]>::new;
+    let drips = [
+        ("nothing sent", &b""[..], nothing()),
+        ("half a request", &bytes[..bytes.len() / 2], nothing()),
+        ("byte after byte", &b""[..], bytes.chunks(1).collect()),
         (
             "header after header",
             start,
             lines.iter().map(String::as_bytes).collect(),
         ),
-        ("everything but the last byte", &bytes[..bytes.len() - 1], vec![]),
+        ("everything but the last byte", &bytes[..bytes.len() - 1], nothing()),
     ];
     for (what, first, drip) in drips {
         println!("{what}");

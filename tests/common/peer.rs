@@ -208,10 +208,15 @@ impl Peer {
     /// An answer to a request.
     pub fn reply(&mut self) -> Reply {
         let mut reply = self.head();
+        self.body_of(&mut reply);
+        reply
+    }
+
+    /// The body that belongs to this head.
+    pub fn body_of(&mut self, reply: &mut Reply) {
         let len = reply.header("content-length").and_then(|n| n.parse().ok());
         let len = len.unwrap_or_else(|| panic!("no length in {}", reply.head));
         reply.body = String::from_utf8(self.take(len)).expect("bodies here are text");
-        reply
     }
 
     /// The answer to a HEAD request.
