@@ -1,7 +1,21 @@
 //! What the server is told: the configuration file, the environment and the command line, as one typed value.
+//!
+//! This file says what each key means and what it is by default. `keys` is the one table of all keys: reading, printing,
+//! comparing and suggesting go through it. `load` finds the sources and merges them, `file` reads TOML with its places,
+//! `value`, `address` and `origin` parse.
+//! Serde's derive was the loser: it stops at the first mistake and knows neither a range nor the nearest key.
+
+mod address;
+mod file;
+mod keys;
+mod load;
+mod origin;
+mod value;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+
+pub use address::{BadAddress, ListenAddr};
+pub use load::{LoadError, Loaded, Place, Problem, Sources};
 
 /// Everything, with every default filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,18 +28,10 @@ pub struct Config {
     pub console: Console,
     /// `[echo]`
     pub echo: Echo,
-    /// Whether no configuration file was given and nothing was overridden that would make the server reachable by
-    /// others: all listeners are loopback. Only then are the state commands and the page free for all local callers.
+    /// Whether there is no configuration file, no admin token or listener, and all listeners are loopback TCP. Only then
+    /// are the state commands and the page free for all local callers. A `unix:` listener does not count as local: its
+    /// usual client is a proxy, which lends its own nearness to everybody.
     pub embedded_defaults: bool,
-}
-
-/// An address to listen on: `127.0.0.1:8080`, `[::1]:0`, `unix:/run/jsocketd/jsocketd.sock`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddr {
-    /// TCP over IPv4 or IPv6; port 0 lets the kernel choose.
-    Tcp(std::net::SocketAddr),
-    /// A Unix stream socket at this path.
-    Unix(PathBuf),
 }
 
 /// `[server]`: where the server is reached and by whom.
@@ -100,6 +106,76 @@ pub struct Console {
 pub struct Echo {
     /// Whether `/echo` answers.
     pub enabled: bool,
+}
+
+/// Descriptors that are not for connections: the poller, listeners, signals, the database, files.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// The most that `max_connections` may ask for; also the answer where descriptors are unlimited.
+pub const MOST_CONNECTIONS: u64 = 10_000_000;
+
+/// What a reload comes to: see [`Config::reloaded`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reload {
+    /// What is in force from now on.
+    pub config: Config,
+    /// The keys (`limits.ping_interval`) that changed and are in force.
+    pub changed: Vec<String>,
+    /// The keys that changed in the sources but keep their old value until a restart.
+    pub restart: Vec<String>,
+}
+
+impl Config {
+    /// The configuration as TOML, every key in the order of the sample file, ready to be loaded again. With
+    /// [`Secrets::Masked`], a secret that is set reads `***`, which is refused when it is loaded.
+    pub fn to_toml(&self, secrets: Secrets) -> String {
+        let mut copy = self.clone();
+        let mut text = String::new();
+        let mut section = "";
+        for key in keys::KEYS {
+            if key.section != section {
+                section = key.section;
+                let gap = if text.is_empty() { "" } else { "\n" };
+                text += &format!("{gap}[{section}]\n");
+            }
+            text += &format!("{} = {}\n", key.name, (key.field)(&mut copy).literal(secrets));
+        }
+        text
+    }
+
+    /// How many connections may be open at once when the process may have `descriptors` of them.
+    pub fn connections_for(&self, descriptors: u64) -> usize {
+        let reserve = RESERVED_DESCRIPTORS.min(descriptors / 4);
+        let room = usize::try_from((descriptors - reserve).min(MOST_CONNECTIONS)).unwrap_or(usize::MAX);
+        match self.server.max_connections {
+            0 => room,
+            wanted => wanted.min(room),
+        }
+    }
+
+    /// What becomes of this running configuration when `new` was just loaded: sockets that are bound stay as they are.
+    /// `embedded_defaults` can be lost by a reload but never gained, since the old listeners go on.
+    pub fn reloaded(&self, new: &Config) -> Reload {
+        let mut config = new.clone();
+        config.server.listen.clone_from(&self.server.listen);
+        config.server.admin_listen.clone_from(&self.server.admin_listen);
+        config.server.unix_mode = self.server.unix_mode;
+        config.embedded_defaults &= self.embedded_defaults;
+        Reload {
+            changed: keys::differences(self, &config),
+            restart: keys::differences(&config, new),
+            config,
+        }
+    }
+}
+
+/// Whether secrets are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// As they are: only for a file that the caller protects.
+    Shown,
+    /// As `***`; an empty one as empty.
+    Masked,
 }
 
 impl Default for Server {

@@ -6,5 +6,9 @@
 pub mod app;
 pub mod config;
 pub mod id;
+pub mod lag;
+pub mod logging;
 pub mod net;
+pub mod serve;
+pub mod server;
 pub mod time;

@@ -1,0 +1,198 @@
+//! The console page as one HTTP answer. Three files of the tree (`src/page/`) are embedded in the binary and joined into
+//! one self-contained document when the server starts, together with the Content-Security-Policy that allows exactly its
+//! two inline blocks and nothing else. Who may see the page, and on which path, is decided elsewhere.
+
+use bytes::Bytes;
+use data_encoding::{BASE64, HEXLOWER};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
+use sha2::{Digest, Sha256};
+
+const DOCUMENT: &str = include_str!("../page/index.html");
+const STYLE: &str = include_str!("../page/page.css");
+const SCRIPT: &str = include_str!("../page/page.js");
+
+/// Where the document refers to its style and script; the references also let the page be edited without a build.
+const STYLE_REFERENCE: &str = r#"<link rel="stylesheet" href="page.css">"#;
+const SCRIPT_REFERENCE: &str = r#"<script type="module" src="page.js"></script>"#;
+
+/// The assembled page. Made once; each answer shares its bytes.
+#[derive(Clone, Debug)]
+pub struct Page {
+    document: Bytes,
+    etag: HeaderValue,
+    policy: HeaderValue,
+}
+
+impl Page {
+    /// Joins the embedded files and computes the hashes of the inline blocks.
+    pub fn new() -> Self {
+        // Browsers hash a block after turning CRLF into LF, and a checkout may have put CRLF there.
+        let style = STYLE.replace("\r\n", "\n");
+        let script = SCRIPT.replace("\r\n", "\n");
+        let document = DOCUMENT
+            .replacen(STYLE_REFERENCE, &format!("<style>{style}</style>"), 1)
+            .replacen(
+                SCRIPT_REFERENCE,
+                &format!("<script type=\"module\">{script}</script>"),
+                1,
+            );
+        let policy = format!(
+            "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            source_hash(&script),
+            source_hash(&style),
+        );
+        let fingerprint = HEXLOWER.encode(&Sha256::digest(document.as_bytes())[..16]);
+        Self {
+            document: Bytes::from(document),
+            etag: visible_ascii(&format!("\"{fingerprint}\"")),
+            policy: visible_ascii(&policy),
+        }
+    }
+
+    /// The answer to `GET /` (and, without its body, to `HEAD /`): 200 with the document, or 304 when the request's
+    /// `If-None-Match` names this version (RFC 9110 section 13.1.2). `Content-Length` is left to the HTTP layer.
+    pub fn response(&self, request: &HeaderMap) -> Response<Bytes> {
+        let is_known = request
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .any(|list| names(list.as_bytes(), self.etag.as_bytes()));
+        let mut response = Response::new(if is_known { Bytes::new() } else { self.document.clone() });
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, self.policy.clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/html; charset=utf-8"),
+            );
+        }
+        response
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether a list of entity tags holds `etag`, by weak comparison: a proxy that compresses turns `"x"` into `W/"x"`.
+/// Our tags are hexadecimal, so splitting at commas cannot cut one in two.
+fn names(list: &[u8], etag: &[u8]) -> bool {
+    list.split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
+}
+
+/// An inline block's source expression (CSP Level 3, section 2.3.1).
+fn source_hash(block: &str) -> String {
+    format!("sha256-{}", BASE64.encode(&Sha256::digest(block.as_bytes())))
+}
+
+fn visible_ascii(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).expect("a header made of constants, base64 and hexadecimal digits is visible ASCII")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn text(response: &Response<Bytes>) -> String {
+        String::from_utf8(response.body().to_vec()).unwrap()
+    }
+
+    /// What stands between the only `<tag …>` that begins so and the next `</tag>`, as a browser would find it.
+    fn block<'a>(document: &'a str, open: &str, close: &str) -> &'a str {
+        assert_eq!(document.matches(open).count(), 1, "{open}");
+        let start = document.find(open).unwrap() + open.len();
+        &document[start..start + document[start..].find(close).unwrap()]
+    }
+
+    #[test]
+    fn the_policy_allows_exactly_the_inline_blocks() {
+        let response = Page::new().response(&HeaderMap::new());
+        let document = text(&response);
+        let style = block(&document, "<style>", "</style>");
+        let script = block(&document, "<script type=\"module\">", "</script>");
+        assert_eq!(style, STYLE.replace("\r\n", "\n"), "the style ends early");
+        assert_eq!(script, SCRIPT.replace("\r\n", "\n"), "the script ends early");
+        assert_eq!(
+            response.headers()[header::CONTENT_SECURITY_POLICY],
+            format!(
+                "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
+                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                source_hash(script),
+                source_hash(style),
+            )
+        );
+    }
+
+    #[test]
+    fn a_source_hash_is_the_base64_of_the_sha256() {
+        // Computed with `printf %s "alert('Hello, world.');" | openssl dgst -sha256 -binary | base64`.
+        assert_eq!(
+            source_hash("alert('Hello, world.');"),
+            "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng="
+        );
+    }
+
+    #[test]
+    fn the_document_needs_nothing_else() {
+        let document = text(&Page::new().response(&HeaderMap::new()));
+        for reference in [
+            "page.css",
+            "page.js\"",
+            "src=\"",
+            "http-equiv",
+            " style=\"",
+            " onclick",
+            "innerHTML",
+        ] {
+            assert!(!document.contains(reference), "the page refers to {reference}");
+        }
+        let outside = document
+            .match_indices("href=\"")
+            .find(|(at, _)| !document[at + 6..].starts_with("data:"));
+        assert_eq!(outside, None);
+    }
+
+    #[test]
+    fn answers_share_one_document() {
+        let page = Page::new();
+        let (first, second) = (page.response(&HeaderMap::new()), page.response(&HeaderMap::new()));
+        assert_eq!(first.body().as_ptr(), second.body().as_ptr());
+        assert_eq!(first.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(first.headers()[header::REFERRER_POLICY], "no-referrer");
+        assert_eq!(first.headers()[header::CACHE_CONTROL], "no-cache");
+        assert_eq!(first.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    }
+
+    #[test]
+    fn a_known_version_is_not_sent_again() {
+        let page = Page::new();
+        let etag = page.response(&HeaderMap::new()).headers()[header::ETAG].clone();
+        let etag = etag.to_str().unwrap();
+        let asked = |value: &str| {
+            let mut request = HeaderMap::new();
+            request.insert(header::IF_NONE_MATCH, HeaderValue::from_str(value).unwrap());
+            page.response(&request)
+        };
+        for value in [etag, &format!("W/{etag}"), &format!("\"other\", {etag}"), "*"] {
+            let response = asked(value);
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{value}");
+            assert!(response.body().is_empty());
+            assert_eq!(response.headers()[header::ETAG], etag);
+        }
+        for value in ["\"other\"", "", &etag[1..]] {
+            assert_eq!(asked(value).status(), StatusCode::OK, "{value}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The map of paths: which one is what, and the plain sentences for those that are nothing.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::caller::{self, Caller, Origin};
+use super::page::Page;
+use crate::config::Config;
+
+/// An answer that says no, with the status and a plain sentence.
+pub type Refusal = Box<Response<Bytes>>;
+
+/// A WebSocket protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/`
+    Console,
+    /// `/echo`
+    Echo,
+}
+
+/// Answers a plain request.
+pub fn answer(
+    request: &Request<Bytes>,
+    caller: &Caller,
+    config: &Config,
+    page: &Page,
+    draining: bool,
+) -> Response<Bytes> {
+    if let Err(refusal) = named_right(request, config) {
+        return *refusal;
+    }
+    let response = match request.uri().path() {
+        "/" if config.console.enabled => show_page(request, caller, config, page),
+        "/echo" if config.echo.enabled => upgrade_required("/echo speaks WebSocket only"),
+        "/health" => sentence(StatusCode::OK, "alive"),
+        "/ready" if draining => sentence(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        "/ready" => sentence(StatusCode::OK, "ready"),
+        _ => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    };
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return response;
+    }
+    let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
+    refusal
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    refusal
+}
+
+/// Says which protocol a handshake is for.
+///
+/// # Errors
+/// The refusal: nothing at this path, another site's page, a foreign host name.
+pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Result<Route, Refusal> {
+    named_right(request, config)?;
+    let route = match request.uri().path() {
+        "/" if config.console.enabled => Route::Console,
+        "/echo" if config.echo.enabled => Route::Echo,
+        _ => {
+            return Err(Box::new(sentence(
+                StatusCode::NOT_FOUND,
+                "there is no WebSocket at this path",
+            )));
+        }
+    };
+    let foreign = caller::origin(request, &config.server.allowed_origins) == Origin::Foreign;
+    if foreign && (config.embedded_defaults || caller.admin) {
+        return Err(Box::new(sentence(
+            StatusCode::FORBIDDEN,
+            "pages of other sites may not connect here",
+        )));
+    }
+    Ok(route)
+}
+
+/// 503: there is no room for another connection.
+pub fn full() -> Refusal {
+    try_later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server is full, try again in a moment",
+    )
+}
+
+/// 429: this address asked too often.
+pub fn too_many(why: &'static str) -> Refusal {
+    try_later(StatusCode::TOO_MANY_REQUESTS, why)
+}
+
+fn try_later(status: StatusCode, why: &'static str) -> Refusal {
+    let mut response = sentence(status, why);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Box::new(response)
+}
+
+fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &Page) -> Response<Bytes> {
+    if caller::may_see_state(caller, request, config) {
+        return page.response(request.headers());
+    }
+    if config.server.admin_token.is_empty() {
+        return sentence(
+            StatusCode::FORBIDDEN,
+            "the page is for the administrator: set admin_token, or admin_listen and come by it",
+        );
+    }
+    let mut response = sentence(
+        StatusCode::UNAUTHORIZED,
+        "the page asks for the admin token as the password",
+    );
+    let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    response
+}
+
+/// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a page
+/// on the internet whose name resolves to 127.0.0.1 does not.
+fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
+    if config.embedded_defaults && !caller::names_loopback(request) {
+        let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
+        return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));
+    }
+    Ok(())
+}
+
+fn upgrade_required(why: &'static str) -> Response<Bytes> {
+    let mut response = sentence(StatusCode::UPGRADE_REQUIRED, why);
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(
+        HeaderName::from_static("sec-websocket-version"),
+        HeaderValue::from_static("13"),
+    );
+    response
+}
+
+fn sentence(status: StatusCode, text: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{text}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,315 @@
+//! The service: what it is told of connections, what it knows of them, and what it wants done. Each protocol's own
+//! decisions stand in the file that is named after it; this one only hands inputs to them.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use serde::{Deserialize, Serialize};
+use tungstenite::Utf8Bytes;
+
+use super::address::{Addresses, Admission};
+use super::caller::{self, Caller};
+use super::console::{self, Console};
+use super::page::Page;
+use super::routes::{self, Refusal, Route};
+use crate::config::Config;
+use crate::id::ConnectionId;
+use crate::logging::{Kind, More, Quiet};
+use crate::time::Now;
+
+/// What happened to a connection.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A plain HTTP request came; exactly one `Respond` is owed.
+    Request(Caller, Request<Bytes>),
+    /// A valid WebSocket handshake came; exactly one `Accept` or `Respond` is owed.
+    Handshake(Caller, Request<Bytes>),
+    /// A text message came.
+    Text(Utf8Bytes),
+    /// A binary message came.
+    Binary(Bytes),
+    /// What a `Gather` asked for.
+    Facts(Box<Facts>),
+    /// The connection is gone. Nothing is owed any more.
+    Closed,
+}
+
+/// What shall happen.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Answer the request or handshake.
+    Respond(ConnectionId, Box<Response<Bytes>>),
+    /// Accept the handshake.
+    Accept(ConnectionId),
+    /// Send a message.
+    Send(ConnectionId, Message),
+    /// Close a WebSocket.
+    Close(ConnectionId, u16, Cow<'static, str>),
+    /// Find out the facts about the process and hand them in as `Input::Facts` for the same connection.
+    Gather(ConnectionId),
+}
+
+/// A WebSocket message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// UTF-8.
+    Text(Utf8Bytes),
+    /// Any bytes.
+    Binary(Bytes),
+}
+
+/// What only the loop and the operating system know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Connections of any kind.
+    pub connections: usize,
+    /// How many there may be.
+    pub max_connections: usize,
+    /// Resident memory of the process in bytes; 0 where the system does not tell.
+    pub resident_bytes: u64,
+    /// The loop's recent delays.
+    pub lag: Lag,
+}
+
+/// How long the loop was away from its poller: what a client that speaks at the worst moment waits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lag {
+    /// Ticks since the start.
+    pub ticks: u64,
+    /// How many of the latest ticks the percentiles are of.
+    pub sample: usize,
+    /// Microseconds.
+    pub p50_us: u32,
+    /// Microseconds.
+    pub p99_us: u32,
+    /// Microseconds, the longest of the sample.
+    pub max_us: u32,
+    /// Microseconds, the longest tick in each of the last seconds that had one, newest first; 60 at most.
+    pub worst_by_second_us: Vec<u32>,
+}
+
+/// Counts since the start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// WebSockets that are open.
+    pub websockets: usize,
+    /// Messages that came.
+    pub messages_in: u64,
+    /// Messages that were sent.
+    pub messages_out: u64,
+    /// HTTP requests answered, handshakes not counted.
+    pub requests: u64,
+}
+
+/// What the service knows of one connection.
+#[derive(Debug)]
+struct Member {
+    id: ConnectionId,
+    /// The address that counts for the limits; `None` when it is not known.
+    address: Option<IpAddr>,
+    speaks: Speaks,
+}
+
+#[derive(Debug)]
+enum Speaks {
+    Http,
+    Console(Console),
+    Echo,
+}
+
+/// All decisions of the server.
+#[derive(Debug)]
+pub struct Service {
+    config: Config,
+    page: Page,
+    addresses: Addresses,
+    /// By slot; an entry whose id is another is nobody's.
+    members: Vec<Option<Member>>,
+    counts: Counts,
+    draining: bool,
+    quiet: Quiet,
+}
+
+impl Service {
+    /// A service without connections.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            page: Page::new(),
+            addresses: Addresses::default(),
+            members: Vec::new(),
+            counts: Counts::default(),
+            draining: false,
+            quiet: Quiet::new(),
+        }
+    }
+
+    /// Obeys another configuration from here on; what was decided stays decided.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// From here on new WebSockets are turned away and `/ready` says no.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Counts since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes note of what happened to `id` and appends what shall be done.
+    pub fn input(&mut self, id: ConnectionId, input: Input, now: Now, actions: &mut Vec<Action>) {
+        match input {
+            Input::Request(caller, request) => self.request(id, &caller, &request, now, actions),
+            Input::Handshake(caller, request) => self.handshake(id, &caller, &request, now, actions),
+            Input::Text(text) => self.message(id, Message::Text(text), now, actions),
+            Input::Binary(bytes) => self.message(id, Message::Binary(bytes), now, actions),
+            Input::Facts(facts) => self.facts(id, &facts, now, actions),
+            Input::Closed => self.closed(id),
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        self.counts.requests += 1;
+        let response = match self.admit(id, caller, request, now) {
+            Err(refusal) => refusal,
+            Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),
+        };
+        actions.push(Action::Respond(id, response));
+    }
+
+    fn handshake(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let route = self
+            .admit(id, caller, request, now)
+            .and_then(|()| routes::upgrade(request, caller, &self.config));
+        let speaks = match route {
+            Err(refusal) => return actions.push(Action::Respond(id, refusal)),
+            Ok(Route::Console) => {
+                let address = caller::address(caller, request, &self.config.server.trusted_proxies);
+                Speaks::Console(Console::new(
+                    caller::may_see_state(caller, request, &self.config),
+                    address,
+                    now,
+                ))
+            }
+            Ok(Route::Echo) => Speaks::Echo,
+        };
+        actions.push(Action::Accept(id));
+        self.counts.websockets += 1;
+        if let Some(member) = self.member(id) {
+            member.speaks = speaks;
+        }
+        if self.draining {
+            actions.push(Action::Close(id, 1001, "the server is shutting down".into()));
+        }
+    }
+
+    /// Whether a request may be looked at at all: there is room, and its address did not ask too often.
+    fn admit(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, now: Now) -> Result<(), Refusal> {
+        if caller.surplus {
+            return Err(routes::full());
+        }
+        if self.member(id).is_some() {
+            return Ok(());
+        }
+        let address = caller::address(caller, request, &self.config.server.trusted_proxies);
+        if address.is_none() && caller.address.is_some() && !self.config.embedded_defaults {
+            self.addresses.warn_of_silent_proxy();
+        }
+        match self.addresses.admit(address, &self.config.limits, now.at) {
+            Admission::Granted => {}
+            Admission::Refused(why) => {
+                if let Some(more) = self.quiet.allow(Kind::Address, now.at) {
+                    log::warn!("{id} is refused: {why}{}", More(more));
+                }
+                return Err(routes::too_many(why));
+            }
+        }
+        let slot = id.slot();
+        if self.members.len() <= slot {
+            self.members.resize_with(slot + 1, || None);
+        }
+        debug_assert!(
+            self.members[slot].is_none(),
+            "the last owner of the slot was not said to be closed"
+        );
+        self.members[slot] = Some(Member {
+            id,
+            address,
+            speaks: Speaks::Http,
+        });
+        Ok(())
+    }
+
+    fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Vec<Action>) {
+        self.counts.messages_in += 1;
+        let Some(member) = self
+            .members
+            .get_mut(id.slot())
+            .and_then(Option::as_mut)
+            .filter(|m| m.id == id)
+        else {
+            return;
+        };
+        let before = actions.len();
+        match &mut member.speaks {
+            Speaks::Echo => actions.push(Action::Send(id, message)),
+            Speaks::Console(console) => console.message(id, &message, &self.config, now, actions),
+            Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
+        }
+        self.counts.messages_out += actions[before..]
+            .iter()
+            .filter(|a| matches!(a, Action::Send(..)))
+            .count() as u64;
+    }
+
+    fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Vec<Action>) {
+        let counts = self.counts.clone();
+        if let Some(Member {
+            speaks: Speaks::Console(console),
+            ..
+        }) = self.member(id)
+            && let Some(text) = console.answer(facts, &counts, now)
+        {
+            self.counts.messages_out += 1;
+            actions.push(Action::Send(id, console::text(text)));
+        }
+    }
+
+    fn closed(&mut self, id: ConnectionId) {
+        let Some(slot) = self.members.get_mut(id.slot()) else {
+            return;
+        };
+        if let Some(member) = slot.take_if(|member| member.id == id) {
+            self.addresses.release(member.address);
+            if !matches!(member.speaks, Speaks::Http) {
+                self.counts.websockets -= 1;
+            }
+        }
+    }
+
+    fn member(&mut self, id: ConnectionId) -> Option<&mut Member> {
+        self.members
+            .get_mut(id.slot())?
+            .as_mut()
+            .filter(|member| member.id == id)
+    }
+}

@@ -1,0 +1,78 @@
+//! The command line as it is typed. What it means is decided elsewhere: `main` starts the command, `config` merges the
+//! flags with the other sources.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jsocketd::config::ListenAddr;
+
+/// The real-time server for Joomla sites: one thread, one readiness loop, WebSockets.
+#[derive(Debug, Parser)]
+#[command(
+    name = "jsocketd",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "`jsocketd` alone is `jsocketd serve`. Without a configuration file it listens on 127.0.0.1:8080.\n\
+                  Every key can also come from the environment: JSOCKETD_LISTEN, JSOCKETD_LIMITS_PING_INTERVAL, …\n\
+                  RUST_LOG=debug shows what every connection does."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server (what `jsocketd` alone does)
+    Serve(Serve),
+    /// Read the configuration, say what is wrong with it and print what is in force
+    Check(Sources),
+    /// Run a recorded trace through the same core and tell whether it does the same
+    Replay {
+        /// The trace that `serve --record` wrote
+        file: PathBuf,
+    },
+}
+
+/// The flags of `serve`.
+#[derive(Args, Debug)]
+pub struct Serve {
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Write a trace of all inputs, to be studied with `jsocketd replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// The flags that decide on the configuration.
+#[derive(Args, Debug)]
+pub struct Sources {
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen here instead of where the configuration says; may be repeated.
+    /// 127.0.0.1:8080, [::1]:8080, unix:/PATH; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", verbatim_doc_comment)]
+    pub listen: Vec<ListenAddr>,
+}
+
+impl Cli {
+    /// The command that was typed; none is `serve`.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+}

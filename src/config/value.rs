@@ -1,0 +1,239 @@
+//! What may be typed as a value and what it then means: one kind of [`Field`] for each kind of value. A refusal is the rest
+//! of a sentence; it never repeats a secret. Which key has which field is in `keys`.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use log::LevelFilter;
+
+use super::{ListenAddr, Secrets, origin};
+
+/// The place of a value, with what may be put there.
+pub(super) enum Field<'a> {
+    Switch(&'a mut bool),
+    Seconds(&'a mut u64, RangeInclusive<u64>),
+    Size(&'a mut usize, RangeInclusive<u64>),
+    Count(&'a mut u32, RangeInclusive<u64>),
+    Mode(&'a mut u32),
+    Level(&'a mut LevelFilter),
+    Secret(&'a mut String),
+    Listeners(&'a mut Vec<ListenAddr>),
+    Listener(&'a mut Option<ListenAddr>),
+    Peers(&'a mut Vec<IpAddr>),
+    Origins(&'a mut Vec<String>),
+}
+
+/// A value as somebody typed it, before it means anything.
+#[derive(Debug)]
+pub(super) enum Typed {
+    /// The digits with an optional minus, and the base they are written in.
+    Integer(String, u32),
+    Switch(bool),
+    Text(String),
+    List(Vec<Typed>),
+    /// Something that no key takes (a float, a date, a table), by the name of its type.
+    Other(&'static str),
+}
+
+/// Why a value was not taken: the rest of a sentence that begins with the key, and which item of a list it is about.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) item: Option<usize>,
+    pub(super) why: String,
+}
+
+/// What a masked secret looks like. It is refused as a value, or `check > file` would turn a mask into the secret.
+const MASK: &str = "***";
+
+/// The levels of `log_level`. `off` is missing on purpose: our own bugs are always told.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+impl Field<'_> {
+    /// What `text`, from the environment, stands for at this place: lists are separated by commas.
+    pub(super) fn typed(&self, text: &str) -> Typed {
+        match self {
+            Self::Seconds(..) | Self::Size(..) | Self::Count(..) => Typed::Integer(text.trim().to_owned(), 10),
+            Self::Switch(_) => match text {
+                "true" => Typed::Switch(true),
+                "false" => Typed::Switch(false),
+                _ => Typed::Text(text.to_owned()),
+            },
+            Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Typed::List(items.map(|item| Typed::Text(item.to_owned())).collect())
+            }
+            Self::Mode(_) | Self::Level(_) | Self::Secret(_) | Self::Listener(_) => Typed::Text(text.to_owned()),
+        }
+    }
+
+    /// Puts what was typed here, if it means something in this place.
+    pub(super) fn set(self, typed: &Typed) -> Result<(), Refusal> {
+        match self {
+            Self::Switch(place) => match typed {
+                Typed::Switch(value) => *place = *value,
+                other => return refuse(format!("must be true or false, not {}", other.kind())),
+            },
+            Self::Seconds(place, range) => *place = whole(typed, &range)?,
+            Self::Size(place, range) => *place = narrowed(whole(typed, &range)?),
+            Self::Count(place, range) => *place = narrowed(whole(typed, &range)?),
+            Self::Mode(place) => *place = mode(typed)?,
+            Self::Level(place) => *place = level(typed)?,
+            Self::Secret(place) => *place = secret(typed)?,
+            Self::Listeners(place) => {
+                let list: Vec<ListenAddr> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
+                if list.is_empty() {
+                    return refuse("must hold at least one address".into());
+                }
+                *place = list;
+            }
+            Self::Listener(place) => match typed {
+                Typed::Text(text) if text.is_empty() => *place = None,
+                Typed::Text(text) => match text.parse() {
+                    Ok(address) => *place = Some(address),
+                    Err(why) => return refuse(format!("cannot be {}", named(text, &why))),
+                },
+                other => return refuse(format!("must be a string, not {}", other.kind())),
+            },
+            Self::Peers(place) => *place = items(typed, peer)?,
+            Self::Origins(place) => {
+                *place = items(typed, |text| {
+                    origin::parse(text).map_err(|why| format!("a bad origin: {why}"))
+                })?
+            }
+        }
+        Ok(())
+    }
+
+    /// The value as a TOML literal.
+    pub(super) fn literal(&self, secrets: Secrets) -> String {
+        match self {
+            Self::Switch(value) => value.to_string(),
+            Self::Seconds(value, _) => value.to_string(),
+            Self::Size(value, _) => value.to_string(),
+            Self::Count(value, _) => value.to_string(),
+            Self::Mode(value) => quoted(&format!("{value:04o}")),
+            Self::Level(value) => quoted(&value.as_str().to_lowercase()),
+            Self::Secret(value) if secrets == Secrets::Masked && !value.is_empty() => quoted(MASK),
+            Self::Secret(value) => quoted(value),
+            Self::Listeners(value) => list(value),
+            Self::Listener(value) => quoted(&value.as_ref().map_or_else(String::new, ListenAddr::to_string)),
+            Self::Peers(value) => list(value),
+            Self::Origins(value) => list(value),
+        }
+    }
+}
+
+impl Typed {
+    /// The type in words, with its article; never the value, which may be a secret in the wrong place.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Integer(..) => "a number",
+            Self::Switch(_) => "true or false",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, Refusal> {
+    Err(Refusal { item: None, why })
+}
+
+/// What a text is refused as: itself, shortened and with control characters escaped, and the reason.
+fn named(text: &str, why: &dyn std::fmt::Display) -> String {
+    let shown: String = text.chars().take(80).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{more}: {why}")
+}
+
+fn whole(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
+    let wanted = format!("must be a whole number from {} to {}", range.start(), range.end());
+    let Typed::Integer(digits, radix) = typed else {
+        return refuse(format!("{wanted}, not {}", typed.kind()));
+    };
+    match u64::from_str_radix(digits, *radix) {
+        Ok(value) if range.contains(&value) => Ok(value),
+        Ok(value) => refuse(format!("{wanted}, not {value}")),
+        Err(_) => refuse(format!("{wanted}, not {}", named(digits, &"").trim_end_matches(": "))),
+    }
+}
+
+/// A number that its range keeps within the type of its field.
+fn narrowed<T: TryFrom<u64>>(value: u64) -> T {
+    match T::try_from(value) {
+        Ok(narrow) => narrow,
+        Err(_) => unreachable!("the ranges of the table end below 2^32"),
+    }
+}
+
+fn mode(typed: &Typed) -> Result<u32, Refusal> {
+    let wanted = "must be permission bits in octal from \"0000\" to \"0777\", like \"0660\" or 0o660";
+    let digits = match typed {
+        Typed::Text(text) => text.strip_prefix("0o").unwrap_or(text),
+        Typed::Integer(digits, 8) => digits,
+        Typed::Integer(..) => return refuse(format!("{wanted}, not a decimal number")),
+        other => return refuse(format!("{wanted}, not {}", other.kind())),
+    };
+    let octal = !digits.is_empty() && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match u32::from_str_radix(digits, 8) {
+        Ok(bits) if octal && bits <= 0o777 => Ok(bits),
+        _ => refuse(wanted.into()),
+    }
+}
+
+fn level(typed: &Typed) -> Result<LevelFilter, Refusal> {
+    match typed {
+        Typed::Text(text) if LEVELS.contains(&text.as_str()) => {
+            Ok(text.parse().expect("`log` knows the names of its levels"))
+        }
+        _ => refuse(format!(
+            "must be one of {}",
+            LEVELS.map(|name| format!("{name:?}")).join(", ")
+        )),
+    }
+}
+
+fn secret(typed: &Typed) -> Result<String, Refusal> {
+    match typed {
+        Typed::Text(text) if text == MASK => refuse(format!("is {MASK}, which stands for a secret that was masked")),
+        Typed::Text(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.clone()),
+        Typed::Text(_) => refuse("must be of visible ASCII characters, without spaces".into()),
+        other => refuse(format!("must be a string, not {}", other.kind())),
+    }
+}
+
+fn peer(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_canonical()),
+        Err(_) if text.contains('/') => Err(named(text, &"networks are not supported; list the proxies' addresses")),
+        Err(_) => Err(named(text, &"this is not an IP address")),
+    }
+}
+
+/// The items of a list of strings; a refusal names the first bad one.
+fn items<T>(typed: &Typed, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Refusal> {
+    let Typed::List(list) = typed else {
+        return refuse(format!("must be a list of strings, not {}", typed.kind()));
+    };
+    let read = |(index, item): (usize, &Typed)| {
+        let why = match item {
+            Typed::Text(text) => match parse(text) {
+                Ok(value) => return Ok(value),
+                Err(why) => format!("cannot hold {why}"),
+            },
+            other => format!("must be a list of strings, without {}", other.kind()),
+        };
+        Err(Refusal { item: Some(index), why })
+    };
+    list.iter().enumerate().map(read).collect()
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    let items: Vec<_> = values.iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}

@@ -1,0 +1,241 @@
+//! Log lines: one sentence each, to standard error, as people or as systemd's journal like to read them. Which lines are
+//! written follows `RUST_LOG`, else the configuration; [`Quiet`] keeps a line that peers can provoke to one a second.
+//! What is worth a line, and at which level, is decided where it is written.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use env_logger::fmt::Formatter;
+use log::{Level, LevelFilter, Record};
+
+use crate::time::Time;
+
+/// Starts logging, once per process. Until [`set_level`] says otherwise at `level`.
+pub fn init(level: LevelFilter) {
+    let mut builder = env_logger::Builder::new();
+    if environment_decides() {
+        builder.parse_default_env();
+    } else {
+        // Everything of ours passes the filter, and `set_level` decides: `log` lets its level be changed, a built filter
+        // cannot be.
+        builder
+            .filter_level(LevelFilter::Warn)
+            .filter_module("jsocketd", LevelFilter::Trace);
+    }
+    let in_journal = stderr_is_journal();
+    builder.format(move |out, record| match in_journal {
+        true => journal_line(out, record),
+        false => terminal_line(out, record),
+    });
+    // A second start is a bug, but nothing to end a server for: the first logger stays.
+    let first = builder.try_init();
+    debug_assert!(first.is_ok(), "logging is started once");
+    set_level(level);
+}
+
+/// Changes how much our own code logs, now. Others stay at `warn` or below. Does nothing when `RUST_LOG` is set.
+pub fn set_level(level: LevelFilter) {
+    if !environment_decides() {
+        log::set_max_level(level);
+    }
+}
+
+fn environment_decides() -> bool {
+    std::env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty())
+}
+
+/// Whether standard error goes to the journal, as systemd.exec(5) says to find out: the variable alone is inherited also
+/// by processes whose output was redirected.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// `<6>sentence`: the journal has its own clock and reads the priority (sd-daemon(3)).
+fn journal_line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+    let priority = match record.level() {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    writeln!(out, "<{priority}>{}{}", Origin(record), Sentence(record.args()))
+}
+
+fn terminal_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let (time, style) = (out.timestamp_seconds(), out.default_level_style(record.level()));
+    let (level, origin, sentence) = (record.level(), Origin(record), Sentence(record.args()));
+    writeln!(out, "{time} {style}{level:<5}{style:#} {origin}{sentence}")
+}
+
+/// Where a record comes from, for those who read source code (debug, trace) and for lines that are not ours.
+struct Origin<'a>(&'a Record<'a>);
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.0.target();
+        let ours = target.split("::").next() == Some("jsocketd");
+        match ours && self.0.level() <= Level::Info {
+            true => Ok(()),
+            false => write!(f, "{target}: "),
+        }
+    }
+}
+
+/// A message on one line, whatever it quotes: control characters are escaped, or a peer could forge lines.
+struct Sentence<'a>(&'a fmt::Arguments<'a>);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::write(&mut Escaping(f), *self.0)
+    }
+}
+
+struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            match part.chars().next_back() {
+                Some(last) if last.is_control() => {
+                    self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                _ => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a peer can provoke a log line with. Each kind has its own second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A client was refused because `max_connections` are open.
+    Full,
+    /// Accepting failed, most likely for want of descriptors.
+    Accept,
+    /// An address made too many connections, at once or a second.
+    Address,
+    /// A connection sends messages faster than `messages_per_second`.
+    MessageRate,
+    /// A message, head or body was larger than its limit.
+    TooLarge,
+    /// A slow consumer was dropped.
+    SlowConsumer,
+    /// A wrong admin token was shown.
+    Token,
+}
+
+/// The number of kinds.
+const KINDS: usize = 7;
+
+/// At most one line a second for each kind, with a count of those that were left out.
+#[derive(Clone, Debug, Default)]
+pub struct Quiet {
+    kinds: [Spoken; KINDS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Spoken {
+    last: Option<Time>,
+    suppressed: u64,
+}
+
+impl Quiet {
+    /// Nobody has spoken yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a line of this kind may be written at `now`: then how many were left out since the last one, to be added
+    /// with [`More`]. Otherwise this one is counted as left out.
+    pub fn allow(&mut self, kind: Kind, now: Time) -> Option<u64> {
+        let spoken = &mut self.kinds[kind as usize];
+        if spoken.last.is_some_and(|last| now.since(last) < Duration::from_secs(1)) {
+            spoken.suppressed = spoken.suppressed.saturating_add(1);
+            return None;
+        }
+        spoken.last = Some(now);
+        Some(std::mem::take(&mut spoken.suppressed))
+    }
+}
+
+/// The end of a line that stands for others: ` (and 412 more)`, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct More(pub u64);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " (and {count} more)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(level: Level, target: &str, message: &str) -> String {
+        let mut line = Vec::new();
+        let args = format_args!("{message}");
+        journal_line(
+            &mut line,
+            &Record::builder().level(level).target(target).args(args).build(),
+        )
+        .expect("a Vec takes all");
+        String::from_utf8(line).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_journal_gets_a_priority_and_one_line() {
+        assert_eq!(journal(Level::Error, "jsocketd::server", "a bug"), "<3>a bug\n");
+        assert_eq!(journal(Level::Warn, "jsocketd", "full"), "<4>full\n");
+        assert_eq!(journal(Level::Info, "jsocketd::server", "ready"), "<6>ready\n");
+        assert_eq!(
+            journal(Level::Debug, "jsocketd::net", "read"),
+            "<7>jsocketd::net: read\n"
+        );
+        assert_eq!(journal(Level::Warn, "jsocketd_other", "x"), "<4>jsocketd_other: x\n");
+    }
+
+    #[test]
+    fn what_a_peer_sent_cannot_forge_a_line() {
+        assert_eq!(
+            journal(Level::Info, "jsocketd", "a\r\n<3>b\u{1b}[0m\u{85}ü"),
+            "<6>a\\r\\n<3>b\\u{1b}[0m\\u{85}ü\n"
+        );
+    }
+
+    #[test]
+    fn a_kind_speaks_once_a_second_and_counts_the_rest() {
+        let mut quiet = Quiet::new();
+        let at = |ms: u64| Time(ms * 1000);
+        assert_eq!(quiet.allow(Kind::Full, at(0)), Some(0));
+        assert_eq!(quiet.allow(Kind::Full, at(0)), None);
+        assert_eq!(quiet.allow(Kind::Full, at(999)), None);
+        assert_eq!(
+            quiet.allow(Kind::Token, at(999)),
+            Some(0),
+            "another kind has its own second"
+        );
+        assert_eq!(quiet.allow(Kind::Full, at(1000)), Some(2));
+        assert_eq!(quiet.allow(Kind::Full, at(2000)), Some(0));
+        assert_eq!(
+            quiet.allow(Kind::Full, at(1500)),
+            None,
+            "an earlier time is no later second"
+        );
+    }
+
+    #[test]
+    fn more_is_silent_about_nothing() {
+        assert_eq!(format!("full{}", More(0)), "full");
+        assert_eq!(format!("full{}", More(412)), "full (and 412 more)");
+    }
+}

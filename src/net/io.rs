@@ -1,0 +1,98 @@
+//! What the loop asks of the operating system, as two small traits. They have two implementations: mio over real sockets
+//! (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a kernel may be.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::id::ConnectionId;
+use crate::time::Now;
+
+/// The poller, the listeners and the clocks.
+pub trait Io {
+    /// A connected stream.
+    type Socket: Socket;
+
+    /// Waits until something is ready, at most `timeout` (`None`: for ever), and puts it into `ready`.
+    ///
+    /// # Errors
+    /// When the poller itself fails; an interrupted wait is an empty answer.
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
+
+    /// Reads the clocks.
+    fn now(&mut self) -> Now;
+
+    /// How many listeners there are; they are numbered from 0.
+    fn listeners(&self) -> usize;
+
+    /// Takes the next waiting client of a listener.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nobody waits; whatever `accept(2)` says otherwise.
+    fn accept(&mut self, listener: usize) -> io::Result<(Self::Socket, Peer)>;
+
+    /// Registers a connection for readable and writable edges, once and for its life.
+    ///
+    /// # Errors
+    /// Whatever the poller says.
+    fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
+}
+
+/// A connected, non-blocking stream. Dropping it closes it and takes it off the poller.
+pub trait Socket {
+    /// Reads what is there. `Ok(0)`: the peer will send no more.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing; anything else ends the connection.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as much of the slices as the kernel takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; anything else ends the connection.
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will come.
+    fn shutdown_write(&mut self);
+
+    /// Makes the coming close a reset: what the kernel still holds for the peer is thrown away.
+    fn reset_on_close(&mut self);
+}
+
+/// Something that happened since the last wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Clients wait at this listener.
+    Listener(usize),
+    /// A connection's readiness changed.
+    Connection {
+        /// Whose; may be long gone.
+        id: ConnectionId,
+        /// Bytes, an end or an error can be read.
+        readable: bool,
+        /// There is room to write, or an error to learn.
+        writable: bool,
+        /// The peer closed its side or the connection failed: a short read is not the last word.
+        read_closed: bool,
+    },
+    /// The operating system wants something of the process.
+    Signal(Signal),
+}
+
+/// The signals that the server obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: drain, then exit; the second one exits at once.
+    Terminate,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// Who is at the other end of the TCP or Unix connection: a client or a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The address; `None` on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether it came by the listener that is for administrators.
+    pub admin: bool,
+}

@@ -1,0 +1,96 @@
+//! Listening sockets: TCP over IPv4 and IPv6 and Unix sockets, with a large backlog. They are made once, at start.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::ListenAddr;
+
+/// The kernel caps it at `net.core.somaxconn`. A smaller one makes a burst of clients wait a second for a SYN retry.
+const BACKLOG: i32 = 65_535;
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket and the file that is removed with it.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds `address` and listens. `mode` is for the file of a Unix socket: one that nobody listens to any more is
+    /// replaced, a live one is refused.
+    ///
+    /// # Errors
+    /// Those of the operating system; `AddrInUse` for a Unix socket that is alive or a path that is no socket.
+    pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
+        match address {
+            ListenAddr::Tcp(address) => bind_tcp(*address).map(Listener::Tcp),
+            ListenAddr::Unix(path) => bind_unix(path, mode).map(|listener| Listener::Unix(listener, path.clone())),
+        }
+    }
+
+    /// Where it really listens, as a URL: the kernel's port instead of 0.
+    pub fn url(&self) -> String {
+        match self {
+            Listener::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("http://{address}/"),
+                Err(error) => format!("an unknown address ({error})"),
+            },
+            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            // Somebody else may have removed it; then there is nothing left to do.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` may be listed side by side.
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the old connections' TIME_WAIT. (On Linux this does not let two servers share a port.)
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        let refuse = |why: String| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        if !found.file_type().is_socket() {
+            return refuse(format!("{} exists and is not a socket", path.display()));
+        }
+        match StdUnixStream::connect(path) {
+            Ok(_) => return refuse(format!("another process listens on {}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) => return refuse(format!("cannot tell whether {} is alive: {error}", path.display())),
+        }
+    }
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address)?;
+    // Before `listen`, so that nobody connects with other permissions than these.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    let listener: StdUnixListener = std::os::fd::OwnedFd::from(socket).into();
+    Ok(UnixListener::from_std(listener))
+}

@@ -1,0 +1,208 @@
+//! A connection's outbox: the frames that wait to be written, some its own, some shared with others. It is flushed by one
+//! `writev` a tick. It counts its bytes so that the loop can tell a slow consumer; what to do about one is not decided here.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+
+use super::io::Socket;
+
+/// Own frames are gathered into segments of about this many bytes: one copy is cheaper than an allocation and an iovec each.
+const GATHER: usize = 16 * 1024;
+
+/// Segments of one `writev`. The kernel takes 1024; 64 pages of small frames are more than a socket buffer takes anyway.
+const SLICES: usize = 64;
+
+/// Whole frames, in the order in which they will be written.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    segments: VecDeque<Segment>,
+    /// How much of the first segment has been written.
+    written: usize,
+    /// What waits, in all segments.
+    bytes: usize,
+}
+
+/// One or more whole frames; a segment never starts or ends inside one.
+#[derive(Debug)]
+enum Segment {
+    Own(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Segment {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Segment::Own(bytes) => bytes,
+            Segment::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The kernel takes no more; a writable edge will follow.
+    Blocked,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Lets `encode` append whole frames of this connection's own.
+    pub fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let room = matches!(self.segments.back(), Some(Segment::Own(own)) if own.len() < GATHER);
+        if !room {
+            self.segments.push_back(Segment::Own(Vec::new()));
+        }
+        let Some(Segment::Own(own)) = self.segments.back_mut() else {
+            unreachable!("pushed just above")
+        };
+        let before = own.len();
+        encode(own);
+        self.bytes += own.len() - before;
+        if own.is_empty() {
+            self.segments.pop_back();
+        }
+    }
+
+    /// Appends a whole frame that others share.
+    pub fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        if !frame.is_empty() {
+            self.segments.push_back(Segment::Shared(frame));
+        }
+    }
+
+    /// Writes as much as the kernel takes.
+    ///
+    /// # Errors
+    /// Those of the socket; the connection is then of no more use.
+    pub fn flush(&mut self, socket: &mut impl Socket) -> io::Result<Flushed> {
+        while self.bytes > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+                let skip = if count == 0 { self.written } else { 0 };
+                *slice = IoSlice::new(&segment.as_slice()[skip..]);
+                count += 1;
+            }
+            match socket.write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.advance(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Throws away what has not begun to be written, so that a close frame can still follow a whole frame.
+    pub fn drop_unwritten(&mut self) {
+        self.segments.truncate(usize::from(self.written > 0));
+        self.bytes = self
+            .segments
+            .front()
+            .map_or(0, |first| first.as_slice().len() - self.written);
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.bytes -= n;
+        self.written += n;
+        while let Some(first) = self.segments.front() {
+            let len = first.as_slice().len();
+            if self.written < len {
+                return;
+            }
+            self.written -= len;
+            self.segments.pop_front();
+        }
+        // Idle connections hold no buffer: at ten thousand of them the deque's block would be most of an outbox's cost.
+        self.segments = VecDeque::new();
+    }
+}
+
+/// tungstenite writes its own frames (pongs, closes) through this; it flushes whole frames and never fails.
+impl Write for Outbox {
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        self.append_with(|out| out.extend_from_slice(frame));
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes the given numbers of bytes in turn, then blocks.
+    struct Takes(Vec<usize>, Vec<u8>);
+
+    impl Socket for Takes {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("never read")
+        }
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let all: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+            let n = self.0.remove(0).min(all.len());
+            self.1.extend_from_slice(&all[..n]);
+            Ok(n)
+        }
+        fn shutdown_write(&mut self) {}
+        fn reset_on_close(&mut self) {}
+    }
+
+    #[test]
+    fn order_holds_over_partial_writes_at_every_cut() {
+        for cut in 1..12 {
+            let mut outbox = Outbox::default();
+            outbox.append_with(|out| out.extend_from_slice(b"one"));
+            outbox.push(Bytes::from_static(b"two"));
+            outbox.append_with(|out| out.extend_from_slice(b"three"));
+            let mut socket = Takes(vec![cut], Vec::new());
+            assert_eq!(
+                outbox.flush(&mut socket).unwrap(),
+                if cut < 11 { Flushed::Blocked } else { Flushed::All }
+            );
+            assert_eq!(outbox.len(), 11usize.saturating_sub(cut));
+            socket.0 = vec![100];
+            assert_eq!(outbox.flush(&mut socket).unwrap(), Flushed::All);
+            assert_eq!(socket.1, b"onetwothree");
+        }
+    }
+
+    #[test]
+    fn only_the_begun_segment_stays_when_the_rest_is_dropped() {
+        let mut outbox = Outbox::default();
+        outbox.push(Bytes::from_static(b"begun"));
+        outbox.push(Bytes::from_static(b"never"));
+        let mut socket = Takes(vec![2], Vec::new());
+        outbox.flush(&mut socket).unwrap();
+        outbox.drop_unwritten();
+        outbox.append_with(|out| out.extend_from_slice(b"!"));
+        socket.0 = vec![100];
+        outbox.flush(&mut socket).unwrap();
+        assert_eq!(socket.1, b"begun!");
+        outbox.push(Bytes::from_static(b"never"));
+        outbox.drop_unwritten();
+        assert!(outbox.is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! The timer wheel: a ring of one-second slots (after mosquitto's `keepalive.c`). The deadlines live in the connections; the
+//! wheel only remembers when to look at whom.
+//!
+//! A connection stands in the slot of the earliest second at which it was asked to be looked at. When its deadline moves
+//! away (it spoke, it answered a ping) nothing is done here: the look comes early, finds nothing due, and the connection is
+//! put in again. So a message costs no timer work at all, a connection costs one look per deadline at most, and the loser,
+//! a heap of timers, would cost a push and a pop for each message.
+
+use crate::id::ConnectionId;
+use crate::time::Time;
+
+/// Slots of the ring. A deadline further away is looked at every `SLOTS` seconds, which is cheap.
+const SLOTS: usize = 128;
+
+/// Who is to be looked at, and in which second.
+#[derive(Debug)]
+pub struct Wheel {
+    slots: Vec<Vec<ConnectionId>>,
+    /// The next second whose slot has not been emptied yet.
+    next: u64,
+    /// Entries in all slots.
+    entries: usize,
+}
+
+impl Wheel {
+    /// An empty wheel that starts at second 0.
+    pub fn new() -> Self {
+        Self {
+            slots: vec![Vec::new(); SLOTS],
+            next: 0,
+            entries: 0,
+        }
+    }
+
+    /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look will
+    /// come.
+    pub fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
+        let second = deadline
+            .seconds()
+            .saturating_add(1)
+            .clamp(self.next, self.next + SLOTS as u64 - 1);
+        self.slots[second as usize % SLOTS].push(id);
+        self.entries += 1;
+        second
+    }
+
+    /// Moves everybody who is to be looked at by `now` into `due`.
+    pub fn expire(&mut self, now: Time, due: &mut Vec<ConnectionId>) {
+        if self.entries == 0 {
+            // Nobody is in: skip the seconds that were slept through.
+            self.next = self.next.max(now.seconds() + 1);
+            return;
+        }
+        let last = now.seconds().min(self.next + SLOTS as u64 - 1);
+        while self.next <= last {
+            let slot = &mut self.slots[self.next as usize % SLOTS];
+            self.entries -= slot.len();
+            due.append(slot);
+            self.next += 1;
+        }
+        self.next = self.next.max(now.seconds() + 1);
+    }
+
+    /// When the next look is due; `None` when nobody is in.
+    pub fn next_look(&self) -> Option<Time> {
+        if self.entries == 0 {
+            return None;
+        }
+        (self.next..self.next + SLOTS as u64)
+            .find(|second| !self.slots[*second as usize % SLOTS].is_empty())
+            .map(|second| Time(second * 1_000_000))
+    }
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u32) -> ConnectionId {
+        ConnectionId::new(n, 1)
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_look_never_comes_before_the_deadline_nor_a_second_late() {
+        let mut wheel = Wheel::new();
+        wheel.insert(id(1), Time(2_300_000));
+        let mut due = Vec::new();
+        wheel.expire(Time(2_999_999), &mut due);
+        assert!(due.is_empty());
+        assert_eq!(wheel.next_look(), Some(at(3)));
+        wheel.expire(at(3), &mut due);
+        assert_eq!(due, [id(1)]);
+        assert_eq!(wheel.next_look(), None);
+    }
+
+    #[test]
+    fn a_long_sleep_skips_nobody() {
+        for gap in [1, 127, 128, 129, 1000] {
+            let mut wheel = Wheel::new();
+            let mut due = Vec::new();
+            wheel.expire(at(50), &mut due);
+            for n in 0..200u32 {
+                wheel.insert(id(n), at(50 + u64::from(n)));
+            }
+            wheel.expire(at(50 + gap), &mut due);
+            let far = (0..200u32).filter(|n| u64::from(*n).min(126) < gap).count();
+            assert!(due.len() >= far.min(200), "gap {gap}: {} of {far}", due.len());
+        }
+    }
+
+    #[test]
+    fn a_far_deadline_is_looked_at_within_one_turn() {
+        let mut wheel = Wheel::new();
+        let second = wheel.insert(id(1), at(10_000));
+        assert!(second < SLOTS as u64);
+        assert_eq!(wheel.insert(id(2), Time::NEVER), second);
+    }
+}

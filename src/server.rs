@@ -1,0 +1,646 @@
+//! The loop. One `Server` owns everything through one `&mut self`; `tick` is its phases and nothing else. It is the only
+//! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
+//! back. It is generic over the operating system, so that the simulator can stand in for it.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::app::caller::Caller;
+use crate::app::service::{Action, Facts, Input, Message, Service};
+use crate::app::trace::Recorder;
+use crate::config::Config;
+use crate::id::ConnectionId;
+use crate::lag;
+use crate::logging::{Kind, More, Quiet};
+use crate::net::close::CloseReason;
+use crate::net::connection::{Connection, Event, Over};
+use crate::net::frame::Opcode;
+use crate::net::io::{Io, Ready, Signal, Socket};
+use crate::net::table::Table;
+use crate::net::wheel::Wheel;
+use crate::time::{Now, Time};
+
+/// One read buffer for the whole loop. A connection that fills it goes on in the next tick, after the others.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Clients accepted in one tick: enough for a burst, little enough that those who are in do not wait for those who come.
+const ACCEPTS: usize = 256;
+
+/// How long a listener rests after the system had no descriptor left. No edge will say that one became free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections beyond `max_connections` that are taken in only to be told that the server is full.
+const SURPLUS: usize = 64;
+
+/// Seconds that such a connection has for its request.
+const SURPLUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Another tick.
+    Continue,
+    /// Drained: everybody is gone.
+    Drained,
+    /// A second signal came: leave at once.
+    Abandon,
+}
+
+/// What the loop asks of its owner after a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGHUP came: read the configuration again and hand it to `reconfigure`.
+    Reload,
+    /// Draining has begun.
+    Draining,
+}
+
+/// The whole server.
+pub struct Server<I: Io> {
+    io: I,
+    config: Config,
+    max_connections: usize,
+    service: Service,
+    table: Table<I::Socket>,
+    wheel: Wheel,
+    now: Now,
+    buffer: Vec<u8>,
+    /// What the last wait told.
+    ready: Vec<Ready>,
+    /// Connections to be read in this tick, or again in the next.
+    again: Vec<ConnectionId>,
+    /// Connections with something to write.
+    dirty: Vec<ConnectionId>,
+    /// Connections that ended.
+    doomed: Vec<ConnectionId>,
+    /// Connections whose service asked for facts.
+    curious: Vec<ConnectionId>,
+    /// Actions of the input that is being handled.
+    actions: Vec<Action>,
+    listeners: Vec<Waiting>,
+    drain: Option<Drain>,
+    flow: Flow,
+    wishes: Vec<Wish>,
+    heartbeat: Option<Duration>,
+    lag: lag::Recorder,
+    quiet: Quiet,
+    recorder: Option<Recorder>,
+}
+
+/// What is known of a listener's backlog.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Nobody,
+    Somebody,
+    /// Somebody may wait, but the system has no descriptors until, perhaps, then.
+    Paused(Time),
+}
+
+/// A shutdown that is under way.
+#[derive(Debug)]
+struct Drain {
+    since: Time,
+    /// Everybody who was there when it began, in the order of leaving.
+    leaving: Vec<ConnectionId>,
+    left: usize,
+}
+
+impl<I: Io> Server<I> {
+    /// A server over `io` that takes at most `max_connections`.
+    pub fn new(mut io: I, config: Config, max_connections: usize) -> Self {
+        let now = io.now();
+        // Before the first wait it is not known who waits: look once.
+        let listeners = vec![Waiting::Somebody; io.listeners()];
+        Self {
+            now,
+            listeners,
+            io,
+            max_connections,
+            service: Service::new(config.clone()),
+            config,
+            table: Table::new(),
+            wheel: Wheel::new(),
+            buffer: vec![0; READ_BUFFER],
+            ready: Vec::new(),
+            again: Vec::new(),
+            dirty: Vec::new(),
+            doomed: Vec::new(),
+            curious: Vec::new(),
+            actions: Vec::new(),
+            drain: None,
+            flow: Flow::Continue,
+            wishes: Vec::new(),
+            heartbeat: None,
+            lag: lag::Recorder::default(),
+            quiet: Quiet::new(),
+            recorder: None,
+        }
+    }
+
+    /// Wakes at least this often, also when nothing happens: for a watchdog.
+    pub fn wake_every(&mut self, heartbeat: Duration) {
+        self.heartbeat = Some(heartbeat);
+    }
+
+    /// Writes every input and action to `path` from here on.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn record(&mut self, path: &Path) -> io::Result<()> {
+        self.recorder = Some(Recorder::create(path, &self.config)?);
+        Ok(())
+    }
+
+    /// Obeys another configuration from here on. Listeners stay as they are.
+    pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
+        self.max_connections = max_connections;
+        self.service.reconfigure(config.clone());
+        if let Some(recorder) = &mut self.recorder {
+            recorder.reconfigured(&config);
+        }
+        self.config = config;
+    }
+
+    /// What the last tick wants of the owner.
+    pub fn wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    /// The operating system, for a test that plays it.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// The decisions' side, for a test that looks into it.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// When the poller fails, which nothing can mend.
+    pub fn tick(&mut self) -> io::Result<Flow> {
+        self.wait()?;
+        self.read();
+        self.time();
+        self.write();
+        self.work();
+        self.accept();
+        self.write();
+        self.reap();
+        self.lag.tick(self.now.at, self.io.now().at);
+        Ok(self.flow)
+    }
+
+    // --- wait ----------------------------------------------------------------------------------------------------
+
+    /// Waits for readiness and sorts it: whom to read, whom to write, who knocks, what the system wants.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        self.ready.clear();
+        self.io.wait(timeout, &mut self.ready)?;
+        self.now = self.io.now();
+        let mut batch = std::mem::take(&mut self.ready);
+        for ready in batch.drain(..) {
+            match ready {
+                Ready::Listener(n) => {
+                    if let Some(waiting @ Waiting::Nobody) = self.listeners.get_mut(n) {
+                        *waiting = Waiting::Somebody;
+                    }
+                }
+                Ready::Connection {
+                    id,
+                    readable,
+                    writable,
+                    read_closed,
+                } => {
+                    let Some(connection) = self.table.find(id) else {
+                        continue;
+                    };
+                    connection.readable |= readable;
+                    connection.read_closed |= read_closed;
+                    connection.blocked &= !writable;
+                    self.settle(id);
+                }
+                Ready::Signal(signal) => self.obey(signal),
+            }
+        }
+        self.ready = batch;
+        Ok(())
+    }
+
+    /// How long nothing will be due.
+    fn timeout(&self) -> Option<Duration> {
+        let work_left = !self.again.is_empty() || !self.dirty.is_empty() || !self.doomed.is_empty();
+        if work_left
+            || self
+                .listeners
+                .iter()
+                .any(|waiting| matches!(waiting, Waiting::Somebody))
+        {
+            return Some(Duration::ZERO);
+        }
+        let paused = self.listeners.iter().filter_map(|waiting| match waiting {
+            Waiting::Paused(until) => Some(*until),
+            Waiting::Nobody | Waiting::Somebody => None,
+        });
+        let drain = self.drain.as_ref().map(|drain| drain.next(&self.config, self.now.at));
+        let nearest = paused.chain(self.wheel.next_look()).chain(drain).min();
+        let until = nearest.map(|at| at.since(self.now.at));
+        until.into_iter().chain(self.heartbeat).min()
+    }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::Reload => self.wishes.push(Wish::Reload),
+            Signal::Terminate if self.drain.is_some() => self.flow = Flow::Abandon,
+            Signal::Terminate => {
+                log::info!(
+                    "draining {} connections over {} s",
+                    self.table.len(),
+                    self.config.limits.drain_seconds
+                );
+                self.service.drain();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.drained();
+                }
+                self.drain = Some(Drain {
+                    since: self.now.at,
+                    leaving: self.table.ids().collect(),
+                    left: 0,
+                });
+                self.wishes.push(Wish::Draining);
+            }
+        }
+    }
+
+    // --- read ----------------------------------------------------------------------------------------------------
+
+    /// Reads everybody who has something to say, each at most one buffer.
+    fn read(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for id in std::mem::take(&mut self.again) {
+            self.read_one(id, &mut buffer);
+            self.settle(id);
+        }
+        self.buffer = buffer;
+    }
+
+    fn read_one(&mut self, id: ConnectionId, buffer: &mut [u8]) {
+        let now = self.now.at;
+        let Some(connection) = self.table.find(id) else { return };
+        connection.queued = false;
+        if connection.has_unread() {
+            let unread = connection.take_unread();
+            return self.decode(id, &unread);
+        }
+        if !connection.readable || connection.is_paused(&self.config.limits, now) {
+            return;
+        }
+        match connection.socket.read(buffer) {
+            Ok(0) => {
+                connection.readable = false;
+                if let Some(event) = connection.ended(&self.config.limits, now) {
+                    self.handle(id, event);
+                }
+            }
+            Ok(n) => {
+                // A short read has emptied the socket, so the next byte brings a new edge; a full one has not, and when the
+                // peer has closed no edge will come for the end.
+                connection.readable = n == buffer.len() || connection.read_closed;
+                connection.heard(now);
+                self.decode(id, &buffer[..n]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                log::debug!("{id} ended: {error}");
+                connection.doom();
+            }
+        }
+    }
+
+    /// Decodes `bytes` and handles what they say; what must wait stays with the connection.
+    fn decode(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let Some(connection) = self.table.find(id) else { return };
+            let (limits, now) = (&self.config.limits, self.now.at);
+            // One connection's bytes end that connection at worst.
+            match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
+                Ok(Some(event)) => self.handle(id, event),
+                Ok(None) => {
+                    if !rest.is_empty() {
+                        connection.keep_unread(rest);
+                    }
+                    return;
+                }
+                Err(_) => {
+                    log::error!("{id} decoding panicked; the connection is closed");
+                    connection.close(&CloseReason::OUR_BUG, limits, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Carries an event to the service.
+    fn handle(&mut self, id: ConnectionId, event: Event) {
+        let input = match event {
+            Event::Request(request) => Input::Request(self.caller(id), request),
+            Event::Handshake(request) => Input::Handshake(self.caller(id), request),
+            Event::Text(text) => Input::Text(text),
+            Event::Binary(bytes) => Input::Binary(bytes),
+            Event::Over(over) => return self.note_end(id, &over),
+        };
+        self.input(id, input);
+    }
+
+    /// Peers' doings are for those who debug; limits are for the administrator.
+    fn note_end(&mut self, id: ConnectionId, over: &Over) {
+        match over.limit() {
+            Some(kind) => self.warn(kind, format_args!("{id} {over}")),
+            None => log::debug!("{id} {over}"),
+        }
+    }
+
+    fn caller(&mut self, id: ConnectionId) -> Caller {
+        let connection = self.table.find(id).expect("the event is this connection's");
+        Caller {
+            address: connection.peer.address,
+            admin: connection.peer.admin,
+            surplus: connection.surplus,
+        }
+    }
+
+    /// Lets the service decide and does what it says.
+    fn input(&mut self, id: ConnectionId, input: Input) {
+        let mut actions = std::mem::take(&mut self.actions);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(id, &input, self.now);
+        }
+        self.service.input(id, input, self.now, &mut actions);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.actions(&actions);
+        }
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        self.actions = actions;
+    }
+
+    fn act(&mut self, action: Action) {
+        let (limits, now) = (&self.config.limits, self.now.at);
+        let to = match &action {
+            Action::Respond(to, _) | Action::Accept(to) | Action::Send(to, _) => *to,
+            Action::Close(to, ..) | Action::Gather(to) => *to,
+        };
+        let Some(connection) = self.table.find(to) else { return };
+        match action {
+            Action::Respond(_, response) => connection.respond(&response, self.drain.is_some(), limits, now),
+            Action::Accept(_) => {
+                connection.accept();
+                log::debug!("{to} became a WebSocket");
+            }
+            Action::Send(_, Message::Text(text)) => connection.send(Opcode::Text, text.as_bytes()),
+            Action::Send(_, Message::Binary(bytes)) => connection.send(Opcode::Binary, &bytes),
+            Action::Close(_, code, reason) => {
+                log::debug!("{to} is closed: {code} {reason}");
+                connection.close(&CloseReason { code, reason }, limits, now);
+            }
+            Action::Gather(_) => self.curious.push(to),
+        }
+        self.settle(to);
+    }
+
+    /// Puts a connection that something was done to into the lists where it now belongs.
+    fn settle(&mut self, id: ConnectionId) {
+        let limits = &self.config.limits;
+        let Some(connection) = self.table.find(id) else { return };
+        if connection.is_doomed() {
+            self.doomed.push(id);
+            return;
+        }
+        connection.weigh(limits, self.now.at);
+        if !connection.dirty && connection.wants_flush(limits) {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        let more = connection.readable || connection.has_unread();
+        if more && !connection.queued && !connection.is_paused(limits, self.now.at) {
+            connection.queued = true;
+            self.again.push(id);
+        }
+        let deadline = connection.deadline(limits);
+        if deadline != Time::NEVER && deadline.seconds() + 1 < connection.look {
+            connection.look = self.wheel.insert(id, deadline);
+        }
+    }
+
+    // --- time ----------------------------------------------------------------------------------------------------
+
+    /// Looks at everybody whose deadline may have come.
+    fn time(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.expire(self.now.at, &mut due);
+        for id in due {
+            let Some(connection) = self.table.find(id) else {
+                continue;
+            };
+            if connection.look > self.now.at.seconds() {
+                // An older entry for somebody who has been looked at since.
+                continue;
+            }
+            connection.look = u64::MAX;
+            if let Some(event) = connection.look(&self.config.limits, self.now.at) {
+                self.handle(id, event);
+            }
+            self.settle(id);
+        }
+        self.leave();
+    }
+
+    /// Closes as many connections as the drain has come to.
+    fn leave(&mut self) {
+        let Some(mut drain) = self.drain.take() else { return };
+        let now = self.now.at;
+        for _ in 0..drain.due(&self.config, now) {
+            let Some(id) = drain.leaving.pop() else { break };
+            drain.left += 1;
+            if let Some(connection) = self.table.find(id) {
+                connection.close_when_answered(&CloseReason::GOING_AWAY, &self.config.limits, now);
+            }
+            self.settle(id);
+        }
+        let limits = &self.config.limits;
+        let over = now >= drain.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);
+        if self.table.is_empty() || over {
+            self.flow = Flow::Drained;
+        }
+        self.drain = Some(drain);
+    }
+
+    // --- write ---------------------------------------------------------------------------------------------------
+
+    /// Writes everybody's outbox, each with one `writev`, and ends those who do not read theirs.
+    fn write(&mut self) {
+        for id in std::mem::take(&mut self.dirty) {
+            let (limits, now) = (&self.config.limits, self.now.at);
+            let Some(connection) = self.table.find(id) else {
+                continue;
+            };
+            connection.dirty = false;
+            connection.flush();
+            if connection.is_over_full(limits) {
+                let over = connection.close_slow("outbox_bytes", limits, now);
+                connection.flush();
+                self.note_end(id, &over);
+            }
+            self.settle(id);
+        }
+    }
+
+    // --- work ----------------------------------------------------------------------------------------------------
+
+    /// What takes time and stands behind a flush for that reason. (SQL will.)
+    fn work(&mut self) {
+        if self.curious.is_empty() {
+            return;
+        }
+        let facts = Facts {
+            connections: self.table.len(),
+            max_connections: self.max_connections,
+            resident_bytes: resident_bytes(),
+            lag: self.lag.lag(),
+        };
+        for id in std::mem::take(&mut self.curious) {
+            self.input(id, Input::Facts(Box::new(facts.clone())));
+        }
+    }
+
+    // --- accept --------------------------------------------------------------------------------------------------
+
+    /// Takes in those who knock, a bounded number.
+    fn accept(&mut self) {
+        let mut budget = ACCEPTS;
+        for n in 0..self.listeners.len() {
+            match self.listeners[n] {
+                Waiting::Nobody => continue,
+                Waiting::Paused(until) if until > self.now.at => continue,
+                Waiting::Somebody | Waiting::Paused(_) => self.listeners[n] = Waiting::Somebody,
+            }
+            while budget > 0 && matches!(self.listeners[n], Waiting::Somebody) {
+                budget -= 1;
+                self.accept_one(n);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, listener: usize) {
+        if self.table.len() >= self.max_connections + SURPLUS {
+            let many = self.table.len();
+            self.warn(Kind::Full, format_args!("{many} connections: newcomers wait"));
+            self.listeners[listener] = Waiting::Paused(self.now.at + ACCEPT_PAUSE);
+            return;
+        }
+        match self.io.accept(listener) {
+            Ok((socket, peer)) => {
+                let surplus = self.table.len() >= self.max_connections;
+                if surplus {
+                    let most = self.max_connections;
+                    self.warn(Kind::Full, format_args!("max_connections ({most}) reached"));
+                }
+                let (config, now) = (&self.config, self.now.at);
+                let id = self
+                    .table
+                    .insert(|id| Connection::new(id, socket, peer, &config.limits, now));
+                log::debug!("{id} came by listener {listener}");
+                let connection = self.table.find(id).expect("it was put in just now");
+                if surplus {
+                    connection.make_surplus(now + SURPLUS_TIMEOUT);
+                }
+                if let Err(error) = self.io.register(&mut connection.socket, id) {
+                    connection.doom();
+                    self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
+                }
+                self.settle(id);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[listener] = Waiting::Nobody,
+            Err(error) if is_shortage(&error) => {
+                self.warn(Kind::Accept, format_args!("no new connections for a moment: {error}"));
+                self.listeners[listener] = Waiting::Paused(self.now.at + ACCEPT_PAUSE);
+            }
+            // The client went away while it waited (ECONNABORTED), or its network did: the next one may be fine.
+            Err(error) => log::debug!("a client was lost while it waited: {error}"),
+        }
+    }
+
+    // --- reap ----------------------------------------------------------------------------------------------------
+
+    /// Frees those that ended: free the slot and the socket, leave the service. Their last words were flushed before.
+    fn reap(&mut self) {
+        for id in std::mem::take(&mut self.doomed) {
+            if self.table.remove(id).is_none() {
+                continue;
+            }
+            self.input(id, Input::Closed);
+            log::debug!("{id} is gone");
+        }
+    }
+
+    /// A warning of a kind of which there may be thousands a second: one line a second.
+    fn warn(&mut self, kind: Kind, what: std::fmt::Arguments<'_>) {
+        if let Some(more) = self.quiet.allow(kind, self.now.at) {
+            log::warn!("{what}{}", More(more));
+        }
+    }
+}
+
+impl Drain {
+    /// How many of those who are left to leave must go by `now`.
+    fn due(&self, config: &Config, now: Time) -> usize {
+        let all = self.left + self.leaving.len();
+        let span = Duration::from_secs(config.limits.drain_seconds).as_micros();
+        let gone = now.since(self.since).as_micros();
+        // The first goes at once, the last at the end.
+        let by_now = if gone >= span {
+            all
+        } else {
+            (all as u128 * gone / span) as usize + 1
+        };
+        by_now.min(all) - self.left
+    }
+
+    /// When the next one must go, or the end be looked for.
+    fn next(&self, config: &Config, now: Time) -> Time {
+        let all = (self.left + self.leaving.len()).max(1);
+        let span = Duration::from_secs(config.limits.drain_seconds);
+        let step = span / u32::try_from(all).unwrap_or(u32::MAX);
+        now + step.clamp(Duration::from_millis(5), Duration::from_millis(100))
+    }
+}
+
+/// Errors of `accept` that say that the system is short of something, not that one client failed.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+/// The resident memory of this process; 0 where /proc does not tell.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}

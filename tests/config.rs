@@ -1,0 +1,734 @@
+//! The configuration end to end: `jsocketd check` as an administrator runs it, with files, variables and flags. What single
+//! values mean is tested beside their parsers.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use jsocketd::config::{Config, ListenAddr, Secrets, Sources};
+use tempfile::TempDir;
+
+/// A secret that must not be in any output.
+const TOKEN: &str = "correct-horse-battery-staple";
+
+/// A folder of configuration files, and a clean `jsocketd check` for them.
+struct Case {
+    folder: TempDir,
+}
+
+/// What a run said.
+struct Said {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().expect("a folder"),
+        }
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+        path
+    }
+
+    /// `check` with an environment of only these variables.
+    fn check(&self, flags: &[&str], variables: &[(&str, &str)]) -> Said {
+        let mut command = jsocketd();
+        command.arg("check").args(flags).envs(variables.iter().copied());
+        said(command.output())
+    }
+
+    /// `check --config` with this content, which must be refused; returns the lines with the file named `F`.
+    fn mistakes(&self, content: impl AsRef<[u8]>) -> Vec<String> {
+        let path = self.file("bad.toml", content);
+        let said = self.check(&["--config", text(&path)], &[]);
+        assert_eq!((said.status, said.out.as_str()), (Some(1), ""), "{}", said.err);
+        lines(&said.err.replace(text(&path), "F"))
+    }
+}
+
+fn jsocketd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    command.env_clear();
+    command
+}
+
+fn said(output: std::io::Result<Output>) -> Said {
+    let output = output.expect("jsocketd runs");
+    Said {
+        status: output.status.code(),
+        out: String::from_utf8(output.stdout).expect("UTF-8"),
+        err: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a UTF-8 path")
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.strip_prefix("jsocketd: ").expect(line).to_owned())
+        .collect()
+}
+
+impl Said {
+    /// The value that is in force for a key.
+    fn value(&self, section: &str, key: &str) -> toml::Value {
+        assert_eq!(self.status, Some(0), "{}", self.err);
+        let table: toml::Table = self.out.parse().expect("standard output is TOML");
+        table[section][key].clone()
+    }
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let case = Case::new();
+    let file = case.file(
+        "a.toml",
+        "[server]\nlisten = [\"127.0.0.1:1001\"]\n[limits]\nping_interval = 11\n",
+    );
+    let (file, flag, variable) = (text(&file), "127.0.0.1:1003", ("JSOCKETD_LISTEN", "127.0.0.1:1002"));
+    for (from_flag, from_variable, from_file, wanted) in [
+        (false, false, false, "127.0.0.1:8080"),
+        (false, false, true, "127.0.0.1:1001"),
+        (false, true, false, "127.0.0.1:1002"),
+        (false, true, true, "127.0.0.1:1002"),
+        (true, false, false, flag),
+        (true, false, true, flag),
+        (true, true, false, flag),
+        (true, true, true, flag),
+    ] {
+        if !from_file && default_file_exists() {
+            continue;
+        }
+        let mut flags = Vec::new();
+        flags.extend(from_file.then_some(["--config", file]).into_iter().flatten());
+        flags.extend(from_flag.then_some(["--listen", flag]).into_iter().flatten());
+        let variables: Vec<_> = from_variable.then_some(variable).into_iter().collect();
+        let said = case.check(&flags, &variables);
+        let listen = said.value("server", "listen");
+        assert_eq!(listen, toml::Value::from(vec![wanted]), "{flags:?} {variables:?}");
+        let interval = said.value("limits", "ping_interval");
+        assert_eq!(
+            interval,
+            toml::Value::from(if from_file { 11 } else { 60 }),
+            "{flags:?}"
+        );
+    }
+    let said = case.check(&["--config", file], &[("JSOCKETD_LIMITS_PING_INTERVAL", "12")]);
+    assert_eq!(said.value("limits", "ping_interval"), toml::Value::from(12));
+}
+
+#[test]
+fn the_flag_names_the_file_before_the_variable_does() {
+    let case = Case::new();
+    let one = case.file("one.toml", "[limits]\nping_timeout = 1\n");
+    let two = case.file("two.toml", "[limits]\nping_timeout = 2\n");
+    let variable = [("JSOCKETD_CONFIG", text(&two))];
+    let said = case.check(&[], &variable);
+    assert_eq!(said.value("limits", "ping_timeout"), toml::Value::from(2));
+    assert!(
+        said.out
+            .starts_with(&format!("# configuration file: {}\n", two.display())),
+        "{}",
+        said.out
+    );
+    let said = case.check(&["--config", text(&one)], &variable);
+    assert_eq!(said.value("limits", "ping_timeout"), toml::Value::from(1));
+    let said = case.check(&[], &[("JSOCKETD_CONFIG", "")]);
+    assert_eq!(said.status, Some(1));
+    assert!(
+        said.err
+            .starts_with("jsocketd: JSOCKETD_CONFIG: the name of the configuration file is empty"),
+        "{}",
+        said.err
+    );
+}
+
+/// Tests of "no file" cannot run where somebody installed one; that is said, not hidden.
+fn default_file_exists() -> bool {
+    let exists = Path::new("/etc/jsocketd/jsocketd.toml").exists();
+    if exists {
+        eprintln!("SKIPPED: /etc/jsocketd/jsocketd.toml exists, so the built-in defaults cannot be tested here");
+    }
+    exists
+}
+
+#[test]
+fn without_a_file_the_defaults_are_in_force_and_said_to_be() {
+    if default_file_exists() {
+        return;
+    }
+    let said = Case::new().check(&[], &[]);
+    assert!(
+        said.out.starts_with("# no configuration file: embedded defaults\n"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out.contains(&Config::default().to_toml(Secrets::Masked)),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("\n# descriptors: soft limit "), "{}", said.out);
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_check_prints_can_be_loaded_again() {
+    let case = Case::new();
+    let odd = "[server]\nlisten = [\"unix:/run/a \\\"b\\\".sock\", \"[::1]:0\"]\nunix_mode = 0o600\nadmin_listen = \"localhost:9\"\n\
+               allowed_origins = [\"HTTPS://Example.org:443\"]\ntrusted_proxies = []\nlog_level = \"trace\"\n[echo]\nenabled = false\n";
+    let first = case.check(&["--config", text(&case.file("first.toml", odd))], &[]);
+    assert_eq!(first.value("server", "unix_mode"), toml::Value::from("0600"));
+    assert_eq!(first.value("server", "admin_listen"), toml::Value::from("127.0.0.1:9"));
+    assert_eq!(
+        first.value("server", "allowed_origins"),
+        toml::Value::from(vec!["https://example.org"])
+    );
+    assert_eq!(first.value("echo", "enabled"), toml::Value::from(false));
+    let second = case.check(&["--config", text(&case.file("second.toml", &first.out))], &[]);
+    assert_eq!(
+        first.out.split_once('\n').map(|x| x.1),
+        second.out.split_once('\n').map(|x| x.1),
+        "{}",
+        second.err
+    );
+}
+
+#[test]
+fn the_sample_file_changes_nothing() {
+    let sources = Sources {
+        config: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/jsocketd.toml")),
+        listen: Vec::new(),
+        environment: Vec::new(),
+        default_file: PathBuf::new(),
+    };
+    let loaded = sources.load().expect("the sample is good");
+    assert_eq!(loaded.config, Config::default(), "and a file is no embedded default");
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn mistakes_are_told_with_line_column_and_key() {
+    let case = Case::new();
+    for (content, wanted) in [
+        (
+            "[limits]\nmax_mesage_size = 1\n",
+            "F:2:1: unknown key `max_mesage_size` in [limits]; did you mean `max_message_size`?",
+        ),
+        ("[limits]\ncolour = 1\n", "F:2:1: unknown key `colour` in [limits]"),
+        (
+            "[limits]\n  listen = []\n",
+            "F:2:3: unknown key `listen` in [limits]; it belongs into [server]",
+        ),
+        ("[limit]\n", "F:1:2: unknown section [limit]; did you mean [limits]?"),
+        ("[colour]\n", "F:1:2: unknown section [colour]"),
+        ("[[limits]]\n", "F:1:3: `limits` must be one section, written [limits]"),
+        ("listen = []\n", "F:1:1: `listen` belongs into [server]"),
+        ("colour = 1\n", "F:1:1: unknown key `colour` outside of all sections"),
+        (
+            "[limits]\nping_timeout = \"30\"",
+            "F:2:16: `ping_timeout` in [limits] must be a whole number from 1 to 3600, not a string",
+        ),
+        (
+            "[limits]\nping_timeout = 0",
+            "F:2:16: `ping_timeout` in [limits] must be a whole number from 1 to 3600, not 0",
+        ),
+        (
+            "[limits]\nping_timeout = -3",
+            "F:2:16: `ping_timeout` in [limits] must be a whole number from 1 to 3600, not \"-3\"",
+        ),
+        (
+            "[limits]\nping_timeout = 1.5",
+            "F:2:16: `ping_timeout` in [limits] must be a whole number from 1 to 3600, not a number with a fraction",
+        ),
+        (
+            "limits.max_fragments = 65536",
+            "F:1:24: `max_fragments` in [limits] must be a whole number from 65537 to 16777216, not 65536",
+        ),
+        (
+            "[limits]\nmax_message_size = 1048576",
+            "F:2:20: `outbox_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 1049600, not 1048576",
+        ),
+        (
+            "[limits]\noutbox_bytes = 66559\nmax_message_size = 65536",
+            "F:2:16: `outbox_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 66560, not 66559",
+        ),
+        (
+            "[echo]\nenabled = \"yes\"",
+            "F:2:11: `enabled` in [echo] must be true or false, not a string",
+        ),
+        (
+            "[server]\nlisten = [\n  \"127.0.0.1:1\",\n  \":8080\",\n]",
+            "F:4:3: `listen` in [server] cannot hold \":8080\": the host is missing; write 127.0.0.1:8080 for this machine only, \
+             or 0.0.0.0:8080 and [::]:8080 for everybody",
+        ),
+        (
+            "[server]\nlisten = []",
+            "F:2:10: `listen` in [server] must hold at least one address",
+        ),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\"",
+            "F:2:10: `listen` in [server] must be a list of strings, not a string",
+        ),
+        (
+            "[server]\nlisten = [8080]",
+            "F:2:11: `listen` in [server] must be a list of strings, without a number",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
+            "F:2:10: `listen` in [server] names 127.0.0.1:1 a second time",
+        ),
+        (
+            "[server]\nadmin_listen = \"127.0.0.1:8080\"",
+            "F:2:16: `admin_listen` in [server] names 127.0.0.1:8080 a second time",
+        ),
+        (
+            "[server]\nadmin_listen = \"nowhere\"",
+            "F:2:16: `admin_listen` in [server] cannot be \"nowhere\": the port is missing; write one like 127.0.0.1:8080 \
+             (port 0 lets the system choose)",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "F:2:20: `trusted_proxies` in [server] cannot hold \"10.0.0.0/8\": networks are not supported; list the proxies' addresses",
+        ),
+        (
+            "[server]\nallowed_origins = [\"https://a.example\", \"b.example\"]",
+            "F:2:41: `allowed_origins` in [server] cannot hold a bad origin: an origin starts with its scheme, like \
+             https://example.org",
+        ),
+        (
+            "[server]\nunix_mode = 660",
+            "F:2:13: `unix_mode` in [server] must be permission bits in octal from \"0000\" to \"0777\", like \"0660\" or 0o660, \
+             not a decimal number",
+        ),
+        (
+            "[server]\nunix_mode = \"1777\"",
+            "F:2:13: `unix_mode` in [server] must be permission bits in octal from \"0000\" to \"0777\", like \"0660\" or 0o660",
+        ),
+        (
+            "[server]\nlog_level = \"loud\"",
+            "F:2:13: `log_level` in [server] must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        ),
+        // A column counts characters, not bytes.
+        (
+            "limits = { \"ping_timeout\" = 1, \"ü\" = 1, \"pong_timeout\" = 1 }",
+            "F:1:32: unknown key `ü` in [limits]\nF:1:41: unknown key `pong_timeout` in [limits]; did you mean `ping_timeout`?",
+        ),
+    ] {
+        assert_eq!(case.mistakes(content).join("\n"), wanted, "in:\n{content}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_in_its_order() {
+    let mistakes =
+        Case::new().mistakes("[server]\nlog_level = 1\nlisten = 1\n[limits]\nz = 1\nping_interval = 0\na = 1\n");
+    let places: Vec<_> = mistakes
+        .iter()
+        .map(|line| line.split(": ").next().unwrap_or(""))
+        .collect();
+    assert_eq!(places, ["F:2:13", "F:3:10", "F:5:1", "F:6:17", "F:7:1"]);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_where_it_goes_wrong() {
+    let case = Case::new();
+    for (content, place) in [
+        ("[server]\nlisten = [\"127.0.0.1:1\"\n", "F:"),
+        ("[server\n", "F:1:"),
+        ("[server]\nadmin_token = \"x\nlisten = [1\n", "F:2:"),
+        ("[echo]\nenabled = true\nenabled = false\n", "F:3:1: "),
+        ("[echo]\nenabled\n", "F:2:"),
+    ] {
+        let mistakes = case.mistakes(content);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].starts_with(place), "{mistakes:?}");
+    }
+    assert_eq!(
+        case.mistakes(b"[echo]\n# \xc3\xbc \xff\n"),
+        ["F:2:5: the configuration file is not UTF-8 here"]
+    );
+    assert_eq!(
+        case.mistakes("#".repeat(1 + (1 << 20))),
+        ["F: the configuration file is larger than 1 MiB"]
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let case = Case::new();
+    let missing = case.folder.path().join("missing.toml");
+    for (path, why) in [(missing.as_path(), "No such file"), (case.folder.path(), "directory")] {
+        for (flags, variables) in [
+            (vec!["--config", text(path)], vec![]),
+            (vec![], vec![("JSOCKETD_CONFIG", text(path))]),
+        ] {
+            let said = case.check(&flags, &variables);
+            assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+            let start = format!("jsocketd: {}: cannot read the configuration file: ", path.display());
+            assert!(said.err.starts_with(&start) && said.err.contains(why), "{}", said.err);
+        }
+    }
+}
+
+#[test]
+fn variables_are_read_like_the_file() {
+    let case = Case::new();
+    let said = case.check(
+        &[],
+        &[
+            ("JSOCKETD_LISTEN", "127.0.0.1:0, [::1]:0 ,unix:/run/x.sock"),
+            ("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9"),
+            ("JSOCKETD_TRUSTED_PROXIES", ""),
+            ("JSOCKETD_UNIX_MODE", "0600"),
+            ("JSOCKETD_MAX_CONNECTIONS", "5"),
+            ("JSOCKETD_LOG_LEVEL", "debug"),
+            ("JSOCKETD_LIMITS_DRAIN_SECONDS", "0"),
+            ("JSOCKETD_ECHO_ENABLED", "false"),
+            ("OTHER_JSOCKETD_X", "ignored"),
+        ],
+    );
+    let listen = toml::Value::from(vec!["127.0.0.1:0", "[::1]:0", "unix:/run/x.sock"]);
+    assert_eq!(said.value("server", "listen"), listen);
+    assert_eq!(said.value("server", "admin_listen"), toml::Value::from("127.0.0.1:9"));
+    assert_eq!(said.value("server", "trusted_proxies"), toml::Value::Array(Vec::new()));
+    assert_eq!(said.value("server", "unix_mode"), toml::Value::from("0600"));
+    assert_eq!(said.value("server", "max_connections"), toml::Value::from(5));
+    assert_eq!(said.value("server", "log_level"), toml::Value::from("debug"));
+    assert_eq!(said.value("limits", "drain_seconds"), toml::Value::from(0));
+    assert_eq!(said.value("echo", "enabled"), toml::Value::from(false));
+    assert!(said.out.contains("so max_connections comes to 5\n"), "{}", said.out);
+}
+
+#[test]
+fn bad_variables_are_told_by_name() {
+    let case = Case::new();
+    for (name, value, wanted) in [
+        (
+            "JSOCKETD_LISTNE",
+            "x",
+            "JSOCKETD_LISTNE: unknown variable; did you mean `JSOCKETD_LISTEN`?",
+        ),
+        (
+            "JSOCKETD_CONFIGG",
+            "x",
+            "JSOCKETD_CONFIGG: unknown variable; did you mean `JSOCKETD_CONFIG`?",
+        ),
+        (
+            "JSOCKETD_SOMETHING_ELSE",
+            "x",
+            "JSOCKETD_SOMETHING_ELSE: unknown variable",
+        ),
+        (
+            "JSOCKETD_LIMITS_PING_TIMEOUT",
+            "soon",
+            "JSOCKETD_LIMITS_PING_TIMEOUT: `ping_timeout` in [limits] must be a whole number from 1 to 3600, not \"soon\"",
+        ),
+        (
+            "JSOCKETD_ECHO_ENABLED",
+            "maybe",
+            "JSOCKETD_ECHO_ENABLED: `enabled` in [echo] must be true or false, not a string",
+        ),
+        (
+            "JSOCKETD_LISTEN",
+            "",
+            "JSOCKETD_LISTEN: `listen` in [server] must hold at least one address",
+        ),
+        (
+            "JSOCKETD_LISTEN",
+            "127.0.0.1:1,example.org:80",
+            "JSOCKETD_LISTEN: `listen` in [server] cannot hold \"example.org:80\": the host must be an IP address or localhost; \
+             names are not resolved",
+        ),
+    ] {
+        let said = case.check(&[], &[(name, value)]);
+        assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+        assert_eq!(lines(&said.err), [wanted]);
+    }
+    let mut command = jsocketd();
+    command
+        .arg("check")
+        .env("JSOCKETD_ADMIN_TOKEN", std::ffi::OsStr::from_bytes(b"secret\xff"));
+    let said = said(command.output());
+    assert_eq!(lines(&said.err), ["JSOCKETD_ADMIN_TOKEN: the value is not UTF-8"]);
+}
+
+#[test]
+fn a_flag_that_is_no_address_is_a_usage_error() {
+    let said = Case::new().check(&["--listen", "8080"], &[]);
+    assert_eq!((said.status, said.out.as_str()), (Some(2), ""));
+    assert!(
+        said.err
+            .contains("'--listen <ADDR>': the host is missing; write 127.0.0.1:8080"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn the_listen_flag_may_be_repeated() {
+    let case = Case::new();
+    let said = case.check(
+        &[
+            "--listen",
+            "127.0.0.1:0",
+            "--listen",
+            "127.0.0.1:0",
+            "--listen",
+            "unix:/run/x",
+        ],
+        &[],
+    );
+    let wanted = toml::Value::from(vec!["127.0.0.1:0", "127.0.0.1:0", "unix:/run/x"]);
+    assert_eq!(
+        said.value("server", "listen"),
+        wanted,
+        "port 0 is another port each time"
+    );
+    let said = case.check(&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"], &[]);
+    assert_eq!(
+        lines(&said.err),
+        ["--listen: `listen` in [server] names 127.0.0.1:1 a second time"]
+    );
+}
+
+#[test]
+fn a_secret_is_never_printed() {
+    let case = Case::new();
+    let good = format!("[server]\nadmin_token = \"{TOKEN}\"\n");
+    let said = case.check(&["--config", text(&case.file("good.toml", &good))], &[]);
+    assert_eq!(said.value("server", "admin_token"), toml::Value::from("***"));
+    assert!(
+        !said.out.contains(TOKEN) && said.err.is_empty(),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", TOKEN)]);
+    assert_eq!(said.value("server", "admin_token"), toml::Value::from("***"));
+    assert!(!said.out.contains(TOKEN));
+
+    for bad in [
+        format!("[server]\nadmin_token = \"{TOKEN} \"\n"),
+        format!("[server]\nadmin_token = [\"{TOKEN}\"]\n"),
+        format!("[server]\nadmin_token = {{ \"{TOKEN}\" = 1 }}\n"),
+        format!("[server]\nadmin_token = \"{TOKEN}\n"),
+        format!("[server]\nadmin_token = '{TOKEN}\n"),
+        format!("[server]\nadmin_token = \"{TOKEN}\\q\"\n"),
+        format!("[server]\nadmin_token = {TOKEN}\n"),
+        format!("[server]\nadmin_token = \"{TOKEN}\" {TOKEN}\n"),
+        format!("[server]\nadmin_token \"{TOKEN}\"\n"),
+        format!("[server]\nadmin_token: {TOKEN}\n"),
+        format!("[server]\nadmin_token = \"{TOKEN}\"\nadmin_token = \"{TOKEN}\"\n"),
+        format!("[server]\nallowed_origins = [\"https://me:{TOKEN}@example.org\"]\n"),
+    ] {
+        let mistakes = case.mistakes(&bad);
+        assert!(
+            mistakes[0].starts_with("F:2:") || mistakes[0].starts_with("F:3:"),
+            "{mistakes:?}"
+        );
+        for word in TOKEN.split('-') {
+            assert!(!mistakes.join("\n").contains(word), "{mistakes:?}\nof {bad}");
+        }
+    }
+    let mask = case.mistakes("[server]\nadmin_token = \"***\"\n");
+    assert_eq!(
+        mask,
+        ["F:2:15: `admin_token` in [server] is ***, which stands for a secret that was masked"]
+    );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    let case = Case::new();
+    let path = case.file("open.toml", format!("[server]\nadmin_token = \"{TOKEN}\"\n"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let said = case.check(&["--config", text(&path)], &[]);
+    let wanted = format!(
+        "warning: {} holds admin_token and can be read by every user of this machine; chmod o-r mends it",
+        path.display()
+    );
+    assert_eq!((said.status, lines(&said.err)), (Some(0), vec![wanted]));
+    let harmless = case.file("harmless.toml", "[server]\nadmin_token = \"\"\n");
+    fs::set_permissions(&harmless, fs::Permissions::from_mode(0o644)).expect("permissions");
+    assert_eq!(case.check(&["--config", text(&harmless)], &[]).err, "");
+
+    let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "short")]);
+    assert_eq!(
+        lines(&said.err),
+        ["warning: admin_token has fewer than 16 characters and could be guessed"]
+    );
+    let said = case.check(&[], &[("JSOCKETD_ADMIN_LISTEN", "0.0.0.0:9")]);
+    assert_eq!(
+        lines(&said.err),
+        ["warning: admin_listen 0.0.0.0:9 answers without a token to everybody who can reach it"]
+    );
+    let said = case.check(&[], &[("JSOCKETD_MAX_CONNECTIONS", "10000000")]);
+    assert!(
+        said.err
+            .starts_with("jsocketd: warning: max_connections is 10000000, but"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let version = said(jsocketd().arg("--version").output());
+    assert_eq!(
+        (version.status, version.out.as_str()),
+        (Some(0), concat!("jsocketd ", env!("CARGO_PKG_VERSION"), "\n"))
+    );
+    let help = said(jsocketd().arg("--help").output());
+    for word in [
+        "serve",
+        "check",
+        "replay",
+        "--config",
+        "--listen",
+        "--record",
+        "JSOCKETD_LISTEN",
+    ] {
+        assert!(help.out.contains(word), "{word} is missing in:\n{}", help.out);
+    }
+    assert_eq!(
+        said(jsocketd().args(["check", "--frobnicate"]).output()).status,
+        Some(2)
+    );
+}
+
+/// The sources of a process without flags, variables and file, to be changed by a test.
+fn nothing() -> Sources {
+    Sources {
+        config: None,
+        listen: Vec::new(),
+        environment: Vec::new(),
+        default_file: "/nonexistent/jsocketd.toml".into(),
+    }
+}
+
+fn address(text: &str) -> ListenAddr {
+    text.parse().expect(text)
+}
+
+#[test]
+fn embedded_defaults_are_for_this_machine_only() {
+    let is = |sources: Sources| sources.load().expect("good sources").config.embedded_defaults;
+    let variable = |name: &str, value: &str| Sources {
+        environment: vec![(name.into(), value.into())],
+        ..nothing()
+    };
+    let listen = |addresses: &[&str]| Sources {
+        listen: addresses.iter().map(|a| address(a)).collect(),
+        ..nothing()
+    };
+    let case = Case::new();
+    let file = case.file("empty.toml", "");
+
+    assert!(is(nothing()));
+    assert!(is(listen(&["127.0.0.1:0", "[::1]:0"])));
+    assert!(is(variable("JSOCKETD_LIMITS_PING_INTERVAL", "5")));
+    assert!(!is(listen(&["127.0.0.1:0", "0.0.0.0:1"])));
+    assert!(!is(listen(&["unix:/run/x.sock"])), "behind a proxy everybody is local");
+    assert!(!is(variable("JSOCKETD_ADMIN_TOKEN", TOKEN)));
+    assert!(!is(variable("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9")));
+    assert!(!is(Sources {
+        config: Some(file.clone()),
+        ..nothing()
+    }));
+    assert!(
+        !is(Sources {
+            default_file: file,
+            ..nothing()
+        }),
+        "even an empty file is a configuration"
+    );
+}
+
+#[test]
+fn the_usual_file_is_read_if_it_exists_and_never_passed_over() {
+    let case = Case::new();
+    let usual = case.folder.path().join("usual.toml");
+    let sources = Sources {
+        default_file: usual.clone(),
+        ..nothing()
+    };
+    assert_eq!(sources.load().expect("no file").file, None);
+    case.file("usual.toml", "[limits]\nping_timeout = 7\n");
+    let loaded = sources.load().expect("a good file");
+    assert_eq!(
+        (loaded.config.limits.ping_timeout, &loaded.file),
+        (7, &Some(usual.clone()))
+    );
+
+    let pinned = sources.clone().pinned(&loaded);
+    fs::remove_file(&usual).expect("removed");
+    assert!(sources.load().is_ok());
+    assert!(
+        pinned.load().is_err(),
+        "a file that vanished is no return to the defaults"
+    );
+    std::os::unix::fs::symlink("nowhere", &usual).expect("a link");
+    assert!(
+        sources.load().is_err(),
+        "a dangling link is a mistake, not an absent file"
+    );
+}
+
+#[test]
+fn a_reload_keeps_the_sockets_and_names_what_waits() {
+    let old = nothing().load().expect("defaults").config;
+    let mut new = Config::default();
+    new.server.listen = vec![address("0.0.0.0:9")];
+    new.server.unix_mode = 0o600;
+    new.limits.ping_interval = 5;
+    let reload = old.reloaded(&new);
+    assert_eq!(reload.restart, ["server.listen", "server.unix_mode"]);
+    assert_eq!(reload.changed, ["limits.ping_interval"]);
+    assert_eq!(reload.config.server, old.server);
+    assert_eq!(reload.config.limits, new.limits);
+    assert!(
+        old.embedded_defaults && !reload.config.embedded_defaults,
+        "a file appeared: its rules hold at once"
+    );
+    assert!(
+        !new.reloaded(&old).config.embedded_defaults,
+        "the public listener goes on, so nobody is local"
+    );
+    let nothing_new = old.reloaded(&old);
+    assert_eq!((nothing_new.changed.len(), nothing_new.restart.len()), (0, 0));
+}
+
+#[test]
+fn a_secret_that_changed_is_named_and_not_shown() {
+    let old = Config::default();
+    let mut new = old.clone();
+    new.server.admin_token = TOKEN.into();
+    assert_eq!(old.reloaded(&new).changed, ["server.admin_token"]);
+    assert!(!new.to_toml(Secrets::Masked).contains(TOKEN) && new.to_toml(Secrets::Shown).contains(TOKEN));
+}
+
+#[test]
+fn connections_leave_a_reserve_of_descriptors() {
+    let mut config = Config::default();
+    assert_eq!(config.connections_for(1024), 1024 - 64);
+    assert_eq!(
+        config.connections_for(16),
+        12,
+        "a small limit is not eaten up by the reserve"
+    );
+    assert_eq!(config.connections_for(u64::MAX), 10_000_000);
+    config.server.max_connections = 100;
+    assert_eq!((config.connections_for(1024), config.connections_for(104)), (100, 78));
+}

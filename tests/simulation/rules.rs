@@ -1,0 +1,190 @@
+//! The four rules of the loop that bite, each with the story that goes wrong without it.
+
+use std::time::Duration;
+
+use jsocketd::net::io::Signal;
+
+use crate::client::{Heard, frame, handshake, parse};
+use crate::server;
+
+const MASK: [u8; 4] = [1, 2, 3, 4];
+
+/// A full read means that there may be more, and no edge will say so. (A short one means that there is not, and reading
+/// again would cost a call.)
+#[test]
+fn a_full_read_goes_on_without_a_new_edge_and_a_short_one_does_not() {
+    let (mut server, world) = server(1);
+    let n = world.borrow_mut().connect(10_000_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    server.tick().unwrap();
+    server.tick().unwrap();
+    let before = world.borrow().reads;
+    world.borrow_mut().send(n, &frame(true, 1, b"short", MASK));
+    server.tick().unwrap();
+    server.tick().unwrap();
+    assert_eq!(world.borrow().reads - before, 1, "a short read is the last one");
+
+    // One edge for far more than the read buffer holds.
+    let mut flood = Vec::new();
+    for _ in 0..10 {
+        flood.extend(frame(true, 2, &[7; 60_000], MASK));
+    }
+    world.borrow_mut().send(n, &flood);
+    let mut received = Vec::new();
+    for _ in 0..50 {
+        server.tick().unwrap();
+        received.extend(world.borrow_mut().receive(n, usize::MAX));
+    }
+    let (_, heard) = parse(&received);
+    assert_eq!(
+        heard.len(),
+        11,
+        "the rest of a flood waits for an edge that never comes"
+    );
+}
+
+/// When descriptors become free again, no edge tells the listener.
+#[test]
+fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_knock() {
+    let (mut server, world) = server(1);
+    world.borrow_mut().descriptors = 0;
+    let n = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(n, &handshake("/"));
+    for _ in 0..100 {
+        server.tick().unwrap();
+    }
+    assert!(
+        world.borrow().accepts < 5,
+        "the loop spins on a listener that cannot accept"
+    );
+    let patience = world
+        .borrow()
+        .patience
+        .expect("somebody waits, so the loop must wake by itself");
+    assert!(patience > Duration::ZERO && patience <= Duration::from_millis(100));
+
+    world.borrow_mut().free_descriptors(10);
+    world.borrow_mut().pass(patience);
+    for _ in 0..5 {
+        server.tick().unwrap();
+    }
+    assert_eq!(parse(&world.borrow_mut().receive(n, usize::MAX)).0, Some(101));
+}
+
+/// Whatever ends a connection, what it was still to be told is flushed before it is freed.
+#[test]
+fn the_last_words_are_flushed_before_the_connection_is_freed() {
+    let goodbyes: [(&[u8], &[Heard]); 3] = [
+        (&frame(true, 8, &1000u16.to_be_bytes(), MASK), &[Heard::Close(1000)]),
+        (&[0x81, 0x01, b'x'], &[Heard::Close(1002)]),
+        (b"", &[]),
+    ];
+    for (goodbye, last) in goodbyes {
+        let (mut server, world) = server(1);
+        // The kernel takes the 101 and a little more.
+        let n = world.borrow_mut().connect(150);
+        world.borrow_mut().send(n, &handshake("/echo"));
+        server.tick().unwrap();
+        server.tick().unwrap();
+        world.borrow_mut().send(n, &frame(true, 2, &[7; 1000], MASK));
+        world.borrow_mut().send(n, goodbye);
+        world.borrow_mut().end(n);
+        let mut received = Vec::new();
+        for _ in 0..100 {
+            server.tick().unwrap();
+            received.extend(world.borrow_mut().receive(n, 50));
+        }
+        assert!(world.borrow().pipes[n].freed, "it is freed in the end");
+        let (_, heard) = parse(&received);
+        assert_eq!(heard.first(), Some(&Heard::Binary(vec![7; 1000])));
+        assert_eq!(&heard[1..], last);
+    }
+}
+
+/// A close with unread input is a reset, and a reset takes the close frame with it: the peer's bytes are read and thrown
+/// away until it ends too.
+#[test]
+fn a_close_of_ours_survives_what_the_peer_still_sends() {
+    let (mut server, world) = server(1);
+    let n = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    server.tick().unwrap();
+    server.tick().unwrap();
+    // Unmasked: 1002, with a lot behind it.
+    world.borrow_mut().send(n, &[0x81, 0x01, b'x']);
+    server.tick().unwrap();
+    for _ in 0..20 {
+        world.borrow_mut().send(n, &[0; 50_000]);
+        server.tick().unwrap();
+    }
+    world.borrow_mut().end(n);
+    for _ in 0..5 {
+        server.tick().unwrap();
+    }
+    let pipe_reset = world.borrow().pipes[n].server_reset;
+    assert!(!pipe_reset, "the close became a reset");
+    let (_, heard) = parse(&world.borrow_mut().receive(n, usize::MAX));
+    assert_eq!(heard, [Heard::Close(1002)]);
+}
+
+/// An event for a connection that is gone must not be taken for its successor in the slot.
+#[test]
+fn a_stale_id_finds_nobody() {
+    let (mut server, world) = server(1);
+    let first = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(first, &handshake("/echo"));
+    server.tick().unwrap();
+    server.tick().unwrap();
+    world.borrow_mut().reset(first);
+    server.tick().unwrap();
+    assert_eq!(server.connections(), 0);
+    let second = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(second, &handshake("/echo"));
+    server.tick().unwrap();
+    server.tick().unwrap();
+    let before = world.borrow().reads;
+    // From here on strangers' events come, all of them for the first owner of the slot.
+    world.borrow_mut().unkind = true;
+    world.borrow_mut().forget_newest();
+    for _ in 0..50 {
+        server.tick().unwrap();
+    }
+    assert_eq!(world.borrow().reads, before, "somebody else's event made the loop read");
+    assert_eq!(server.connections(), 1);
+}
+
+/// Nothing to do is nothing done: the loop sleeps until the next deadline.
+#[test]
+fn an_idle_loop_sleeps() {
+    let (mut server, world) = server(1);
+    server.tick().unwrap();
+    server.tick().unwrap();
+    assert_eq!(
+        world.borrow().patience,
+        None,
+        "without connections there is nothing to wake for"
+    );
+    let n = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    for _ in 0..4 {
+        server.tick().unwrap();
+    }
+    let patience = world.borrow().patience.expect("a ping will be due");
+    assert!(
+        patience > Duration::from_secs(5),
+        "the next thing is a deadline that is seconds away: {patience:?}"
+    );
+}
+
+/// A second signal does not wait for anybody.
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let (mut server, world) = server(1);
+    let n = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    server.tick().unwrap();
+    world.borrow_mut().signals.push(Signal::Terminate);
+    assert_eq!(server.tick().unwrap(), jsocketd::server::Flow::Continue);
+    world.borrow_mut().signals.push(Signal::Terminate);
+    assert_eq!(server.tick().unwrap(), jsocketd::server::Flow::Abandon);
+}
