@@ -173,6 +173,12 @@ impl Peer {
             .expect("SO_LINGER");
     }
 
+    /// Ends the sending side, if it is still open, and reads and forgets up to the end of the stream.
+    pub fn finish_and_drain(&mut self) -> End {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self.drain()
+    }
+
     // --- expecting -------------------------------------------------------------------------------------------------
 
     /// Exactly these bytes come next.
@@ -374,7 +380,7 @@ impl Peer {
     }
 
     /// Whether something (an answer, or the end) comes within `moment`.
-    pub fn hears_within(&mut self, moment: Duration) -> bool {
+    pub fn hears_within(&self, moment: Duration) -> bool {
         let mut byte = [0];
         self.stream.set_read_timeout(Some(moment)).expect("a timeout");
         let heard = self.stream.peek(&mut byte);

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -25,7 +25,7 @@ pub struct Server {
     /// Holds the configuration and the log.
     folder: tempfile::TempDir,
     /// What it printed so far, line by line.
-    stdout: mpsc::Receiver<String>,
+    stdout: Mutex<mpsc::Receiver<String>>,
     /// It was ended on purpose.
     ended: bool,
 }
@@ -76,7 +76,7 @@ impl Server {
             addr: ([0; 4], 0).into(),
             pid,
             folder,
-            stdout,
+            stdout: Mutex::new(stdout),
             ended: false,
         };
         server.addr = server.ready();
@@ -84,7 +84,7 @@ impl Server {
     }
 
     fn ready(&mut self) -> SocketAddr {
-        match self.stdout.recv_timeout(PATIENCE) {
+        match self.next_line() {
             Ok(line) => line
                 .strip_prefix("listening on http://")
                 .and_then(|rest| rest.strip_suffix('/'))
@@ -101,7 +101,11 @@ impl Server {
 
     /// The next line that it prints to stdout.
     pub fn printed(&self) -> String {
-        self.stdout.recv_timeout(PATIENCE).expect("another line on stdout")
+        self.next_line().expect("another line on stdout")
+    }
+
+    fn next_line(&self) -> Result<String, mpsc::RecvTimeoutError> {
+        self.stdout.lock().expect("one test, one reader").recv_timeout(PATIENCE)
     }
 
     /// Where its configuration file is.
