@@ -1,0 +1,110 @@
+//! The idle scenario: many connections that shake hands and then say nothing. What do they cost in memory, and does the
+//! server really sleep?
+
+use std::time::Duration;
+
+use jsocketd::time::Time;
+
+use crate::client::{Greeting, Script};
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::process::Process;
+use crate::report::Report;
+
+/// After the last handshake, before anything is measured: the server may still have work left over.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A script that says nothing and counts what it is told all the same.
+#[derive(Default)]
+struct Idle {
+    unexpected: u64,
+}
+
+impl Script for Idle {
+    fn received(&mut self, _: usize, _: &[u8], _: &mut Vec<u8>, _: Time) {
+        self.unexpected += 1;
+    }
+}
+
+/// Runs the scenario: `connections`, opened `burst` at a time, held for `hold`.
+pub fn run(
+    connections: usize,
+    burst: usize,
+    hold: Duration,
+    fleet: &mut Fleet,
+    process: Option<&Process>,
+) -> Result<Report, Failure> {
+    let mut idle = Idle::default();
+    let before = process.map(Process::memory).transpose()?;
+    let cpu_at_start = process.map(Process::cpu_nanoseconds).transpose()?;
+    fleet.open(
+        connections,
+        burst,
+        |_| Greeting::Whole {
+            early: Vec::new(),
+            raw: false,
+        },
+        &mut idle,
+    )?;
+    wait(SETTLE, fleet, &mut idle)?;
+    let cpu_before = process.map(Process::cpu_nanoseconds).transpose()?;
+    wait(hold, fleet, &mut idle)?;
+    let cpu_after = process.map(Process::cpu_nanoseconds).transpose()?;
+    let after = process.map(Process::memory).transpose()?;
+
+    let mut report = Report::new(format!(
+        "idle: {connections} connections, held for {:.1} s",
+        hold.as_secs_f64()
+    ));
+    report.set("connections", fleet.standing.opened as f64);
+    report.set("seconds", hold.as_secs_f64());
+    report.set("refused", fleet.standing.refused as f64);
+    report.set("lost", fleet.standing.ended as f64);
+    report.set("wrong", idle.unexpected as f64);
+    report_connecting(&mut report, fleet);
+    if let (Some(before), Some(after)) = (before, after) {
+        let each = |after: u64, before: u64| (after as f64 - before as f64) / fleet.live() as f64;
+        report.set("rss_empty", before.resident as f64);
+        report.set("rss", after.resident as f64);
+        report.set("rss_per_connection", each(after.resident, before.resident));
+        report.set("dirty_per_connection", each(after.private_dirty, before.private_dirty));
+    }
+    if let (Some(start), Some(before), Some(after)) = (cpu_at_start, cpu_before, cpu_after) {
+        report.set("cpu_seconds", (after - start) as f64 / 1e9);
+        report.set("idle_cpu_seconds", (after - before) as f64 / 1e9);
+    }
+    Ok(report)
+}
+
+/// Puts how long connecting took, and the first failure, into a report.
+pub fn report_connecting(report: &mut Report, fleet: &Fleet) {
+    report.percentiles(
+        &fleet.connecting,
+        &[
+            ("connect_p50_ms", 50.0),
+            ("connect_p95_ms", 95.0),
+            ("connect_p99_ms", 99.0),
+            ("connect_slowest_ms", 100.0),
+        ],
+    );
+    report.set(
+        "connect_retried",
+        fleet.connecting.count_between(900_000, u64::MAX) as f64,
+    );
+    report.percentiles(&fleet.upgrading, &[("upgrade_p99_ms", 99.0)]);
+    if let Some(reason) = &fleet.standing.first_reason {
+        report.note(format!("the first connection that failed: {reason}"));
+    }
+}
+
+/// Serves the connections (pings want pongs) for `span`.
+fn wait(span: Duration, fleet: &mut Fleet, idle: &mut Idle) -> Result<(), Failure> {
+    let deadline = fleet.now() + span;
+    while fleet.now() < deadline {
+        if fleet.live() == 0 {
+            return Err(fleet.stalled("no connection is left"));
+        }
+        fleet.turn(deadline, idle)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! What is to be run: the scenarios with their settings, as flags and as a TOML file alike. A setting is declared once, with
+//! one default, for both. Everything is checked here, before the first socket is opened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+use crate::report::{Expectations, check_names};
+
+/// More than any machine that this makes sense on.
+const MAX_CONNECTIONS: usize = 1_000_000;
+const MAX_SIZE: usize = 1 << 20;
+const MAX_PIPELINE: usize = 1024;
+const MAX_SECONDS: f64 = 3600.0;
+/// Ready-made frames and payloads of all connections together.
+const MAX_PREPARED: usize = 1 << 30;
+
+/// Echo as fast as the server does.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Echo {
+    /// Connections
+    #[arg(long, default_value_t = Echo::default().connections)]
+    pub connections: usize,
+    /// Payload of a message, in bytes
+    #[arg(long, default_value_t = Echo::default().size)]
+    pub size: usize,
+    /// Messages in flight on each connection
+    #[arg(long, default_value_t = Echo::default().pipeline)]
+    pub pipeline: usize,
+    /// Measure for so many seconds
+    #[arg(long, default_value_t = Echo::default().seconds)]
+    pub seconds: f64,
+    /// Measure until so many replies have come, instead of for some seconds; 0: by time
+    #[arg(long, default_value_t = Echo::default().messages)]
+    pub messages: u64,
+    /// Binary messages instead of text
+    #[arg(long)]
+    pub binary: bool,
+    /// The server sends back the very bytes it got, as the floor does
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Shake hands and then say nothing.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Idle {
+    /// Connections
+    #[arg(long, default_value_t = Idle::default().connections)]
+    pub connections: usize,
+    /// Handshakes in flight at once
+    #[arg(long, default_value_t = Idle::default().burst)]
+    pub burst: usize,
+    /// Hold them for so many seconds
+    #[arg(long, default_value_t = Idle::default().seconds)]
+    pub seconds: f64,
+}
+
+/// Arrive all at once, each with one console command.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Console {
+    /// Connections
+    #[arg(long, default_value_t = Console::default().connections)]
+    pub connections: usize,
+    /// Handshakes in flight at once; 0: all of them
+    #[arg(long, default_value_t = Console::default().burst)]
+    pub burst: usize,
+    /// Send the command in the same segment as the handshake
+    #[arg(long)]
+    pub early: bool,
+}
+
+/// A few good clients beside many half-finished handshakes.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct HalfOpen {
+    /// Half-finished handshakes
+    #[arg(long, default_value_t = HalfOpen::default().half_open)]
+    pub half_open: usize,
+    /// Good clients
+    #[arg(long, default_value_t = HalfOpen::default().connections)]
+    pub connections: usize,
+    /// Payload of their messages, in bytes
+    #[arg(long, default_value_t = HalfOpen::default().size)]
+    pub size: usize,
+    /// Measure for so many seconds, without and then with
+    #[arg(long, default_value_t = HalfOpen::default().seconds)]
+    pub seconds: f64,
+}
+
+/// Echo on two servers in turns.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compare {
+    /// What the other server is: `floor` (raw bytes come back) or any other name
+    #[arg(long, default_value_t = Compare::default().against)]
+    pub against: String,
+    /// Connections
+    #[arg(long, default_value_t = Compare::default().connections)]
+    pub connections: usize,
+    /// Payload of a message, in bytes
+    #[arg(long, default_value_t = Compare::default().size)]
+    pub size: usize,
+    /// Messages in flight on each connection
+    #[arg(long, default_value_t = Compare::default().pipeline)]
+    pub pipeline: usize,
+    /// Rounds on each side
+    #[arg(long, default_value_t = Compare::default().rounds)]
+    pub rounds: usize,
+    /// Measure for so many seconds in each round
+    #[arg(long, default_value_t = Compare::default().seconds)]
+    pub seconds: f64,
+}
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self {
+            connections: 100,
+            size: 64,
+            pipeline: 1,
+            seconds: 2.0,
+            messages: 0,
+            binary: false,
+            raw: false,
+        }
+    }
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            burst: 256,
+            seconds: 3.0,
+        }
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            burst: 0,
+            early: false,
+        }
+    }
+}
+
+impl Default for HalfOpen {
+    fn default() -> Self {
+        Self {
+            half_open: 500,
+            connections: 10,
+            size: 64,
+            seconds: 2.0,
+        }
+    }
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self {
+            against: "floor".into(),
+            connections: 100,
+            size: 64,
+            pipeline: 1,
+            rounds: 5,
+            seconds: 2.0,
+        }
+    }
+}
+
+/// One of the scenarios.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scenario {
+    Echo(Echo),
+    Idle(Idle),
+    Console(Console),
+    HalfOpen(HalfOpen),
+    Compare(Compare),
+}
+
+/// A scenario file: one table named after the scenario, and `[expect]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    echo: Option<Echo>,
+    idle: Option<Idle>,
+    console: Option<Console>,
+    half_open: Option<HalfOpen>,
+    compare: Option<Compare>,
+    #[serde(default)]
+    expect: Expectations,
+}
+
+/// Reads the scenario and the expectations in `path`.
+pub fn read(path: &Path) -> Result<(Scenario, Expectations), Failure> {
+    let usage = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    parse(&text).map_err(usage)
+}
+
+fn parse(text: &str) -> Result<(Scenario, Expectations), String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let scenarios = [
+        file.echo.map(Scenario::Echo),
+        file.idle.map(Scenario::Idle),
+        file.console.map(Scenario::Console),
+        file.half_open.map(Scenario::HalfOpen),
+        file.compare.map(Scenario::Compare),
+    ];
+    let mut scenarios = scenarios.into_iter().flatten();
+    match (scenarios.next(), scenarios.next()) {
+        (Some(scenario), None) => Ok((scenario, file.expect)),
+        _ => Err("exactly one of [echo], [idle], [console], [half-open], [compare] must be there".into()),
+    }
+}
+
+/// `max_p99_ms=5` → ("max_p99_ms", 5.0), for `--expect`.
+pub fn parse_expectation(text: &str) -> Result<(String, f64), String> {
+    let (name, limit) = text.split_once('=').ok_or("expected NAME=NUMBER")?;
+    let limit = limit.parse().map_err(|_| format!("{limit} is not a number"))?;
+    Ok((name.to_owned(), limit))
+}
+
+/// Checks everything that can be checked before a run, and adds what is expected of every run that does not say otherwise:
+/// nothing refused, lost or wrong.
+pub fn check(scenario: &Scenario, expectations: &mut Expectations) -> Result<(), Failure> {
+    check_names(expectations)?;
+    for name in ["max_refused", "max_lost", "max_wrong"] {
+        expectations.entry(name.into()).or_insert(0.0);
+    }
+    for (name, value, most) in scenario.bounds() {
+        // Written so that NaN is out of bounds too.
+        if !(value > 0.0 && value <= most) {
+            return Err(Failure::Usage(format!(
+                "{name} = {value}: it must be more than 0 and at most {most}"
+            )));
+        }
+    }
+    let bounds: BTreeMap<_, _> = scenario
+        .bounds()
+        .into_iter()
+        .map(|(name, value, _)| (name, value))
+        .collect();
+    if let (Some(connections), Some(size)) = (bounds.get("connections"), bounds.get("size")) {
+        let slots = 2.0 * (bounds.get("pipeline").unwrap_or(&1.0) + 1.0);
+        if connections * slots * 2.0 * (size + 16.0) > MAX_PREPARED as f64 {
+            return Err(Failure::Usage(
+                "connections × pipeline × size is more than fits: over 1 GiB of frames would have to be prepared"
+                    .into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Scenario {
+    /// Connections that are open at once.
+    pub fn connections(&self) -> usize {
+        match self {
+            Scenario::Echo(echo) => echo.connections,
+            Scenario::Idle(idle) => idle.connections,
+            Scenario::Console(console) => console.connections,
+            Scenario::HalfOpen(half_open) => half_open.connections + half_open.half_open,
+            Scenario::Compare(compare) => compare.connections,
+        }
+    }
+
+    /// Name, value and upper limit of each number.
+    fn bounds(&self) -> Vec<(&'static str, f64, f64)> {
+        let connections = |count: usize| ("connections", count as f64, MAX_CONNECTIONS as f64);
+        let size = |bytes: usize| ("size", bytes as f64, MAX_SIZE as f64);
+        let pipeline = |depth: usize| ("pipeline", depth as f64, MAX_PIPELINE as f64);
+        let seconds = |seconds: f64| ("seconds", seconds, MAX_SECONDS);
+        match self {
+            Scenario::Echo(it) => {
+                vec![
+                    connections(it.connections),
+                    size(it.size),
+                    pipeline(it.pipeline),
+                    seconds(it.seconds),
+                ]
+            }
+            Scenario::Idle(it) => {
+                let burst = ("burst", it.burst as f64, MAX_CONNECTIONS as f64);
+                vec![connections(it.connections), burst, seconds(it.seconds)]
+            }
+            Scenario::Console(it) => vec![connections(it.connections)],
+            Scenario::HalfOpen(it) => {
+                let half_open = ("half_open", it.half_open as f64, MAX_CONNECTIONS as f64);
+                vec![
+                    half_open,
+                    connections(it.connections),
+                    size(it.size),
+                    seconds(it.seconds),
+                ]
+            }
+            Scenario::Compare(it) => vec![
+                connections(it.connections),
+                size(it.size),
+                pipeline(it.pipeline),
+                ("rounds", it.rounds as f64, 100.0),
+                seconds(it.seconds),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_is_different_from_the_defaults() {
+        let (scenario, expectations) =
+            parse("[echo]\npipeline = 16\nseconds = 0.5\n[expect]\nmin_rate = 100_000\nmax_p99_ms = 2.5\n").unwrap();
+        let echo = Echo {
+            pipeline: 16,
+            seconds: 0.5,
+            ..Echo::default()
+        };
+        assert_eq!(scenario, Scenario::Echo(echo));
+        assert_eq!(expectations["min_rate"], 100_000.0);
+        assert_eq!(expectations["max_p99_ms"], 2.5);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = parse("[half-open]\nhalf_open = 5\nconections = 5\n").unwrap_err();
+        assert!(error.contains("line 3") && error.contains("conections"), "{error}");
+    }
+
+    #[test]
+    fn a_file_holds_one_scenario() {
+        assert!(parse("[expect]\nmax_lost = 0\n").is_err());
+        assert!(parse("[echo]\n[idle]\n").is_err());
+    }
+
+    #[test]
+    fn every_run_expects_that_nothing_is_lost_unless_it_says_otherwise() {
+        let mut expectations = Expectations::from([("max_lost".into(), 5.0)]);
+        check(&Scenario::Console(Console::default()), &mut expectations).unwrap();
+        assert_eq!(expectations["max_lost"], 5.0);
+        assert_eq!(expectations["max_refused"], 0.0);
+        assert_eq!(expectations["max_wrong"], 0.0);
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused() {
+        let usual = Echo::default();
+        for echo in [
+            Echo {
+                connections: 0,
+                ..usual.clone()
+            },
+            Echo {
+                size: MAX_SIZE + 1,
+                ..usual.clone()
+            },
+            Echo {
+                seconds: f64::NAN,
+                ..usual.clone()
+            },
+            Echo {
+                seconds: f64::INFINITY,
+                ..usual.clone()
+            },
+            Echo {
+                connections: 1000,
+                size: MAX_SIZE,
+                ..usual.clone()
+            },
+        ] {
+            let refused = check(&Scenario::Echo(echo.clone()), &mut Expectations::new());
+            assert!(matches!(refused, Err(Failure::Usage(_))), "{echo:?}");
+        }
+        assert!(check(&Scenario::Echo(usual), &mut Expectations::new()).is_ok());
+    }
+
+    #[test]
+    fn every_scenario_that_is_shipped_can_be_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/scenarios");
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let (scenario, mut expectations) = read(&path).unwrap();
+            check(&scenario, &mut expectations).unwrap();
+            count += 1;
+        }
+        assert!(count > 0, "there are no scenarios");
+    }
+}
