@@ -9,8 +9,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
     ("config", &["config"]),
-    ("net", &["net", "id", "time", "config"]),
-    ("app", &["app", "id", "time", "config", "store"]),
+    ("logging", &["time"]),
+    ("net", &["net", "id", "time", "config", "logging"]),
+    ("app", &["app", "id", "time", "config", "logging", "store"]),
     ("store", &["store", "id", "time", "config"]),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];

@@ -7,7 +7,6 @@
 
 mod common;
 
-use std::io::{ErrorKind, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,25 +19,6 @@ use common::{Frame, Noise, PATIENCE, Peer, Server, wait_until};
 /// Held by whoever measures time, so that tests of one binary do not measure each other.
 static QUIET: Mutex<()> = Mutex::new(());
 
-/// Sends `bytes` again and again, reading nothing, until the other side takes no more for a while or `most` times; how often
-/// they were sent whole.
-fn stuff(peer: &mut Peer, bytes: &[u8], most: usize) -> usize {
-    peer.stream
-        .set_write_timeout(Some(Duration::from_millis(500)))
-        .expect("a timeout");
-    for sent in 0..most {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match peer.stream.write(rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return sent,
-            }
-        }
-    }
-    most
-}
-
 #[test]
 fn fifty_thousand_unread_pings_cost_no_memory() {
     let server = Server::start("[limits]\noutbox_seconds = 600\n");
@@ -46,13 +26,12 @@ fn fifty_thousand_unread_pings_cost_no_memory() {
     good.text("before").expect_text("before");
     let before = server.rss();
     let mut ws = Peer::upgrade(&server, "/echo");
-    let sent = stuff(&mut ws, &Frame::ping([b'p'; 125]).bytes(), 50_000);
+    let sent = ws.stuff(&Frame::ping([b'p'; 125]).bytes(), 50_000);
     println!("{sent} pings were taken");
     let grown = server.rss().saturating_sub(before);
     assert!(grown < 3 << 20, "unread pongs cost {} KiB", grown / 1024);
     good.text("meanwhile").expect_text("meanwhile");
     // Nothing is lost either: who begins to read late gets a pong for each.
-    ws.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     for _ in 0..sent.min(40_000) {
         ws.expect_frame(PONG, [b'p'; 125]);
     }
@@ -65,7 +44,7 @@ fn a_peer_that_never_reads_is_not_read_from() {
     let before = server.rss();
     let mut ws = Peer::upgrade(&server, "/echo");
     // 64 KiB each; 1 GiB in all, if they were taken.
-    let sent = stuff(&mut ws, &Frame::binary([0; 65_536]).bytes(), 16_384);
+    let sent = ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
     assert!(
         sent < 1000,
         "{sent} messages of 64 KiB were taken from a peer that reads none"
@@ -84,23 +63,40 @@ fn a_peer_that_never_reads_is_dropped_by_age() {
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
-    stuff(&mut ws, &Frame::binary([0; 65_536]).bytes(), 16_384);
+    ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
     // It is reset rather than left to the kernel with megabytes for nobody.
     server.expect_fds(fds);
     ws.expect_reset();
     good.text("others do not notice").expect_text("others do not notice");
 }
 
+/// `outbox_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because then it
+/// is not read from any more; so a large message is made to be the next one when the outbox is just below that.
 #[test]
-fn a_peer_that_never_reads_is_dropped_by_bytes() {
+fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let server = Server::start(
-        "[limits]\nmax_message_size = 8388608\noutbox_bytes = 1048576\noutbox_seconds = 600\nclose_timeout = 1\n",
+        "[limits]\nmax_message_size = 1048576\noutbox_bytes = 1049600\noutbox_seconds = 600\nclose_timeout = 1\n",
     );
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
-    // More in one message than the kernel's buffers and the limit hold together, twice.
-    stuff(&mut ws, &Frame::binary(vec![0; 8 << 20]).bytes(), 3);
+    // More small ones than the kernel holds for a peer that does not read, then the large one.
+    let mut bytes = Frame::binary([0; 16_384]).bytes().repeat(400);
+    bytes.extend(Frame::binary(vec![0; 1 << 20]).bytes());
+    let mut rest = &bytes[..];
+    let deadline = Instant::now() + PATIENCE;
+    while !server.log().contains("slow") {
+        assert!(
+            Instant::now() < deadline,
+            "more than outbox_bytes waits and nobody minds"
+        );
+        let taken = ws.send_some(rest);
+        rest = &rest[taken..];
+        // It reads a little whenever the server does not: as long as it reads nothing, the server reads nothing either.
+        if taken == 0 {
+            ws.read_some();
+        }
+    }
     server.expect_fds(fds);
     ws.expect_reset();
     good.text("others do not notice").expect_text("others do not notice");
@@ -111,7 +107,7 @@ fn a_peer_that_never_reads_is_dropped_by_bytes() {
 fn a_slow_consumer_is_told_1013() {
     let server = Server::start("[limits]\noutbox_seconds = 1\nclose_timeout = 10\n");
     let mut ws = Peer::upgrade(&server, "/echo");
-    stuff(&mut ws, &Frame::binary([0; 65_536]).bytes(), 16_384);
+    ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
     wait_until(
         "the decision is made",
         || server.log().contains("slow"),

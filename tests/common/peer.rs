@@ -15,6 +15,9 @@ use super::{PATIENCE, Server};
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// How long nothing must happen to be taken for "nothing happens now".
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// One connection.
 pub struct Peer {
     /// The socket, for what has no words here.
@@ -119,19 +122,39 @@ impl Peer {
         self
     }
 
-    /// Sends as much of these bytes as is taken within a moment; whether the other side still takes any, or may again.
+    /// Whether the other side still takes bytes, or may take some again.
     pub fn stream_takes(&mut self, bytes: &[u8]) -> bool {
-        self.stream
-            .set_write_timeout(Some(Duration::from_millis(50)))
-            .expect("a timeout");
+        self.write_within(MOMENT, bytes).is_ok()
+    }
+
+    /// Sends what is taken at once and returns how much that was.
+    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+        self.write_within(MOMENT, bytes).unwrap_or(0)
+    }
+
+    /// Sends the same bytes again and again, reading nothing, until the other side takes no more for half a second, or `most`
+    /// times; returns how often they were sent whole.
+    pub fn stuff(&mut self, bytes: &[u8], most: usize) -> usize {
+        for sent in 0..most {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                match self.write_within(Duration::from_millis(500), rest) {
+                    Ok(0) | Err(_) => return sent,
+                    Ok(taken) => rest = &rest[taken..],
+                }
+            }
+        }
+        most
+    }
+
+    /// How much is taken before `wait` is over; an error when nothing will be taken any more.
+    fn write_within(&mut self, wait: Duration, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.set_write_timeout(Some(wait)).expect("a timeout");
         let taken = self.stream.write(bytes);
         self.stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         match taken {
-            Ok(_) => true,
-            Err(error) => matches!(
-                error.kind(),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-            ),
+            Err(error) if is_wait(&error) => Ok(0),
+            taken => taken,
         }
     }
 
@@ -384,8 +407,14 @@ impl Peer {
         let mut byte = [0];
         self.stream.set_read_timeout(Some(moment)).expect("a timeout");
         let heard = self.stream.peek(&mut byte);
-        !self.unread.is_empty()
-            || !matches!(heard, Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        !self.unread.is_empty() || !heard.is_err_and(|error| is_wait(&error))
+    }
+
+    /// Reads and forgets what is there, 64 KiB at most.
+    pub fn read_some(&mut self) {
+        let mut buffer = [0; 65_536];
+        self.stream.set_read_timeout(Some(MOMENT)).expect("a timeout");
+        let _ = self.stream.read(&mut buffer);
     }
 
     /// Takes that many bytes.
@@ -421,6 +450,14 @@ impl Peer {
         }
         None
     }
+}
+
+/// Only the time is over.
+fn is_wait(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 /// Bytes for people: as text where they are text, and not all of a megabyte.
