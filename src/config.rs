@@ -28,6 +28,10 @@ pub struct Config {
     pub console: Console,
     /// `[echo]`
     pub echo: Echo,
+    /// `[pusher]`
+    pub pusher: Pusher,
+    /// `[[apps]]`; under the embedded defaults the one with the built-in credentials.
+    pub apps: Vec<App>,
     /// Whether there is no configuration file, no admin token or listener, and all listeners are loopback TCP. Only then
     /// are the state commands and the page free for all local callers. A `unix:` listener does not count as local: its
     /// usual client is a proxy, which lends its own nearness to everybody.
@@ -92,6 +96,82 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// Over how many seconds live sockets are closed on shutdown.
     pub drain_seconds: u64,
+}
+
+/// `[pusher]`: the Pusher Channels protocol, for all apps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pusher {
+    /// What stands before `/app/` and `/apps/` in every path: empty, or `/prefix`.
+    pub path: String,
+    /// Seconds of silence after which clients are told to ping.
+    pub activity_timeout: u64,
+    /// Whether a missing `protocol` parameter is refused with 4008 instead of taken as 7.
+    pub strict_protocol: bool,
+    /// Seconds that a connection has to sign in or to join a private or presence channel; 0: for ever.
+    pub authorization_timeout: u64,
+}
+
+/// `[[apps]]`: one app of the Pusher protocol. Apps know nothing of each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// In paths of the HTTP API.
+    pub id: String,
+    /// Public, in clients.
+    pub key: String,
+    /// Signs; never shown.
+    pub secret: String,
+    /// Whether it may be used at all; 4003 and 403 otherwise.
+    pub enabled: bool,
+    /// Connections at once, 0: no limit of its own; 4004 above.
+    pub max_connections: usize,
+    /// Client events; off by default as in the Pusher protocol.
+    pub client_events: bool,
+    /// `pusher:signin`.
+    pub user_authentication: bool,
+    /// Watchlist events.
+    pub watchlist: bool,
+    /// `subscription_count` events.
+    pub subscription_count: bool,
+    /// Client events a second and connection, and in a burst.
+    pub client_events_per_second: u32,
+    /// Channels of one connection.
+    pub max_channels: usize,
+    /// Distinct users of a presence channel.
+    pub max_presence_members: usize,
+    /// Bytes of `user_info`.
+    pub max_user_info_size: usize,
+    /// Bytes of an event's data.
+    pub max_event_size: usize,
+    /// Publishes a second through the HTTP API, each event and channel counted; 0: no limit; 429 above.
+    pub publishes_per_second: u32,
+    /// Seconds that a cache channel's last event is kept.
+    pub cache_ttl: u64,
+    /// Bytes of all cached events.
+    pub cache_bytes: usize,
+    /// Events kept for recovery in one channel; 0: no recovery.
+    pub history_events: usize,
+    /// Bytes kept for recovery in one channel.
+    pub history_channel_bytes: usize,
+    /// Bytes kept for recovery in all.
+    pub history_bytes: usize,
+    /// Seconds that an event is kept for recovery.
+    pub history_seconds: u64,
+    /// `[[apps.webhooks]]`
+    pub webhooks: Vec<Webhook>,
+}
+
+/// `[[apps.webhooks]]`: where events of an app are posted to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// `http://host:port/path`
+    pub url: String,
+    /// Which of `channel_occupied`, `channel_vacated`, `member_added`, `member_removed`, `client_event`, `cache_miss`,
+    /// `subscription_count`.
+    pub events: Vec<String>,
+    /// Only channels whose name starts so; empty: all.
+    pub channel_prefix: String,
+    /// Extra headers: names and values.
+    pub headers: Vec<(String, String)>,
 }
 
 /// `[console]`
@@ -213,6 +293,47 @@ impl Default for Limits {
             connects_per_second: 100,
             connections_per_address: 0,
             drain_seconds: 10,
+        }
+    }
+}
+
+impl Default for Pusher {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            activity_timeout: 120,
+            strict_protocol: false,
+            authorization_timeout: 0,
+        }
+    }
+}
+
+impl App {
+    /// An app with these credentials and every default.
+    pub fn new(id: &str, key: &str, secret: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            key: key.to_owned(),
+            secret: secret.to_owned(),
+            enabled: true,
+            max_connections: 0,
+            client_events: false,
+            user_authentication: true,
+            watchlist: true,
+            subscription_count: false,
+            client_events_per_second: 10,
+            max_channels: 1000,
+            max_presence_members: 100,
+            max_user_info_size: 2048,
+            max_event_size: 10_240,
+            publishes_per_second: 0,
+            cache_ttl: 1800,
+            cache_bytes: 16 << 20,
+            history_events: 1000,
+            history_channel_bytes: 256 << 10,
+            history_bytes: 16 << 20,
+            history_seconds: 300,
+            webhooks: Vec::new(),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::app::actions::{Action, Actions, Message};
 use crate::app::caller::Caller;
-use crate::app::service::{Action, Facts, Input, Message, Service};
+use crate::app::service::{Facts, Input, Service};
 use crate::app::trace::Recorder;
 use crate::config::Config;
 use crate::id::ConnectionId;
@@ -16,7 +17,7 @@ use crate::lag;
 use crate::logging::{Kind, More, Quiet};
 use crate::net::close::CloseReason;
 use crate::net::connection::{Connection, Event, Over};
-use crate::net::frame::Opcode;
+use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
@@ -78,7 +79,7 @@ pub struct Server<I: Io> {
     /// Connections whose service asked for facts.
     curious: Vec<ConnectionId>,
     /// Actions of the input that is being handled.
-    actions: Vec<Action>,
+    actions: Actions,
     listeners: Vec<Waiting>,
     drain: Option<Drain>,
     flow: Flow,
@@ -128,7 +129,7 @@ impl<I: Io> Server<I> {
             dirty: Vec::new(),
             doomed: Vec::new(),
             curious: Vec::new(),
-            actions: Vec::new(),
+            actions: Actions::default(),
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -391,22 +392,26 @@ impl<I: Io> Server<I> {
         if let Some(recorder) = &mut self.recorder {
             recorder.actions(&actions);
         }
-        for action in actions.drain(..) {
-            self.act(action);
+        let mut list = actions.take();
+        for action in list.drain(..) {
+            self.act(action, &actions);
         }
+        actions.reuse(list);
         self.actions = actions;
     }
 
-    fn act(&mut self, action: Action) {
-        let (limits, now) = (&self.config.limits, self.now.at);
-        let to = match &action {
-            Action::Respond(to, _) | Action::Accept(to) | Action::Send(to, _) => *to,
-            Action::Close(to, ..) | Action::Gather(to) => *to,
+    fn act(&mut self, action: Action, actions: &Actions) {
+        let to = match action {
+            Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
+            Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) => to,
+            Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
+            Action::Post(_) => return,
         };
+        let (limits, now) = (&self.config.limits, self.now.at);
         let Some(connection) = self.table.find(to) else { return };
         match action {
             Action::Respond(_, response) => connection.respond(&response, self.drain.is_some(), limits, now),
-            Action::Accept(_) => {
+            Action::Accept(..) => {
                 connection.accept();
                 log::debug!("{to} became a WebSocket");
             }
@@ -417,8 +422,20 @@ impl<I: Io> Server<I> {
                 connection.close(&CloseReason { code, reason }, limits, now);
             }
             Action::Gather(_) => self.curious.push(to),
+            Action::WhenFlushed(_) | Action::Fanout(..) | Action::Post(_) => {}
         }
         self.settle(to);
+    }
+
+    /// Encodes once, sends to many.
+    fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
+        let frame = frame::encode(Opcode::Text, text.as_bytes());
+        for id in recipients {
+            if let Some(connection) = self.table.find(*id) {
+                connection.send_shared(&frame);
+                self.settle(*id);
+            }
+        }
     }
 
     /// Puts a connection that something was done to into the lists where it now belongs.

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use super::actions::{Action, Actions, Message};
 use super::caller;
-use super::service::{Action, Counts, Facts, Message};
+use super::service::{Counts, Facts};
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -69,14 +70,7 @@ impl Console {
     }
 
     /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
-    pub fn message(
-        &mut self,
-        id: ConnectionId,
-        message: &Message,
-        config: &Config,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) {
+    pub fn message(&mut self, id: ConnectionId, message: &Message, config: &Config, now: Now, actions: &mut Actions) {
         let command = match message {
             Message::Text(command) => command.as_str().trim(),
             Message::Binary(bytes) => {
@@ -119,12 +113,12 @@ impl Console {
         })
     }
 
-    fn ask(&mut self, id: ConnectionId, question: Question, actions: &mut Vec<Action>) {
+    fn ask(&mut self, id: ConnectionId, question: Question, actions: &mut Actions) {
         self.asked.push(question);
         actions.push(Action::Gather(id));
     }
 
-    fn token(&mut self, id: ConnectionId, given: &str, config: &Config, actions: &mut Vec<Action>) {
+    fn token(&mut self, id: ConnectionId, given: &str, config: &Config, actions: &mut Actions) {
         if caller::is_token(given, &config.server.admin_token) {
             self.may_see_state = true;
             return actions.push(Action::Send(

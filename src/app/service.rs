@@ -1,14 +1,14 @@
 //! The service: what it is told of connections, what it knows of them, and what it wants done. Each protocol's own
 //! decisions stand in the file that is named after it; this one only hands inputs to them.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use serde::{Deserialize, Serialize};
 use tungstenite::Utf8Bytes;
 
+use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
 use super::caller::{self, Caller};
 use super::console::{self, Console};
@@ -30,34 +30,12 @@ pub enum Input {
     Text(Utf8Bytes),
     /// A binary message came.
     Binary(Bytes),
+    /// What was to be written has been written, all but a little; a `WhenFlushed` asked for this.
+    Flushed,
     /// What a `Gather` asked for.
     Facts(Box<Facts>),
     /// The connection is gone. Nothing is owed any more.
     Closed,
-}
-
-/// What shall happen.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Answer the request or handshake.
-    Respond(ConnectionId, Box<Response<Bytes>>),
-    /// Accept the handshake.
-    Accept(ConnectionId),
-    /// Send a message.
-    Send(ConnectionId, Message),
-    /// Close a WebSocket.
-    Close(ConnectionId, u16, Cow<'static, str>),
-    /// Find out the facts about the process and hand them in as `Input::Facts` for the same connection.
-    Gather(ConnectionId),
-}
-
-/// A WebSocket message.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Message {
-    /// UTF-8.
-    Text(Utf8Bytes),
-    /// Any bytes.
-    Binary(Bytes),
 }
 
 /// What only the loop and the operating system know.
@@ -162,13 +140,14 @@ impl Service {
     }
 
     /// Takes note of what happened to `id` and appends what shall be done.
-    pub fn input(&mut self, id: ConnectionId, input: Input, now: Now, actions: &mut Vec<Action>) {
+    pub fn input(&mut self, id: ConnectionId, input: Input, now: Now, actions: &mut Actions) {
         match input {
             Input::Request(caller, request) => self.request(id, &caller, &request, now, actions),
             Input::Handshake(caller, request) => self.handshake(id, &caller, &request, now, actions),
             Input::Text(text) => self.message(id, Message::Text(text), now, actions),
             Input::Binary(bytes) => self.message(id, Message::Binary(bytes), now, actions),
             Input::Facts(facts) => self.facts(id, &facts, now, actions),
+            Input::Flushed => {}
             Input::Closed => self.closed(id),
         }
     }
@@ -179,7 +158,7 @@ impl Service {
         caller: &Caller,
         request: &Request<Bytes>,
         now: Now,
-        actions: &mut Vec<Action>,
+        actions: &mut Actions,
     ) {
         self.counts.requests += 1;
         let response = match self.admit(id, caller, request, now) {
@@ -195,7 +174,7 @@ impl Service {
         caller: &Caller,
         request: &Request<Bytes>,
         now: Now,
-        actions: &mut Vec<Action>,
+        actions: &mut Actions,
     ) {
         let route = self
             .admit(id, caller, request, now)
@@ -212,7 +191,7 @@ impl Service {
             }
             Ok(Route::Echo) => Speaks::Echo,
         };
-        actions.push(Action::Accept(id));
+        actions.push(Action::Accept(id, Dialect::Plain));
         self.counts.websockets += 1;
         if let Some(member) = self.member(id) {
             member.speaks = speaks;
@@ -259,7 +238,7 @@ impl Service {
         Ok(())
     }
 
-    fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Vec<Action>) {
+    fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
         self.counts.messages_in += 1;
         let Some(member) = self
             .members
@@ -269,19 +248,19 @@ impl Service {
         else {
             return;
         };
-        let before = actions.len();
+        let before = actions.list().len();
         match &mut member.speaks {
             Speaks::Echo => actions.push(Action::Send(id, message)),
             Speaks::Console(console) => console.message(id, &message, &self.config, now, actions),
             Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
         }
-        self.counts.messages_out += actions[before..]
+        self.counts.messages_out += actions.list()[before..]
             .iter()
             .filter(|a| matches!(a, Action::Send(..)))
             .count() as u64;
     }
 
-    fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Vec<Action>) {
+    fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Actions) {
         let counts = self.counts.clone();
         if let Some(Member {
             speaks: Speaks::Console(console),

@@ -13,9 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::actions::{Action, Actions, Message};
 use super::caller::{self, Caller};
 use super::console;
-use super::service::{Action, Facts, Input, Message, Service};
+use super::service::{Facts, Input, Service};
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -45,6 +46,7 @@ enum Masked {
     Handshake(Caller, Head),
     Text(String),
     Binary(usize),
+    Flushed,
     Facts(Box<Facts>),
     Closed,
 }
@@ -104,14 +106,15 @@ impl Recorder {
             Input::Text(text) => Masked::Text(self.command(text)),
             Input::Binary(bytes) => Masked::Binary(bytes.len()),
             Input::Facts(facts) => Masked::Facts(facts.clone()),
+            Input::Flushed => Masked::Flushed,
             Input::Closed => Masked::Closed,
         };
         self.write(&Line::In(now, id.raw(), masked));
     }
 
     /// What followed.
-    pub fn actions(&mut self, actions: &[Action]) {
-        self.write(&Line::Out(actions.iter().map(shape).collect()));
+    pub fn actions(&mut self, actions: &Actions) {
+        self.write(&Line::Out(shapes(actions)));
     }
 
     /// A trace is a help, not a duty: when the disk is full, the server goes on without it.
@@ -189,7 +192,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}:{line}: {why}", path.display()))
     };
     let mut service: Option<Service> = None;
-    let mut actions = Vec::new();
+    let mut actions = Actions::default();
     let mut inputs = 0;
     for (n, text) in BufReader::new(File::open(path)?).lines().enumerate() {
         let line = n + 1;
@@ -213,11 +216,12 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 let id = ConnectionId::from_raw(id).ok_or_else(|| bad(line, &"no connection has this id"))?;
                 let input = masked.into_input().map_err(|error| bad(line, &error))?;
                 inputs += 1;
-                actions.clear();
+                let done = actions.take();
+                actions.reuse(done);
                 service.input(id, input, now, &mut actions);
             }
             Line::Out(recorded) => {
-                let now: Vec<String> = actions.iter().map(shape).collect();
+                let now = shapes(&actions);
                 if now != recorded {
                     return Ok(Replayed::Different { line, recorded, now });
                 }
@@ -235,6 +239,7 @@ impl Masked {
             Masked::Text(text) => Input::Text(text.into()),
             Masked::Binary(len) => Input::Binary(vec![0; len].into()),
             Masked::Facts(facts) => Input::Facts(facts),
+            Masked::Flushed => Input::Flushed,
             Masked::Closed => Input::Closed,
         })
     }
@@ -258,9 +263,13 @@ impl Head {
     }
 }
 
+fn shapes(actions: &Actions) -> Vec<String> {
+    actions.list().iter().map(|action| shape(action, actions)).collect()
+}
+
 /// An action in a word, a length and a fingerprint of its masked text: enough to see a change, too little to read a
 /// message.
-fn shape(action: &Action) -> String {
+fn shape(action: &Action, actions: &Actions) -> String {
     match action {
         Action::Respond(to, response) => {
             let headers: Vec<&str> = response.headers().keys().map(HeaderName::as_str).collect();
@@ -271,7 +280,12 @@ fn shape(action: &Action) -> String {
                 print(response.body())
             )
         }
-        Action::Accept(to) => format!("{to} accept"),
+        Action::Accept(to, dialect) => format!("{to} accept {dialect:?}"),
+        Action::Fanout(to, text) => {
+            format!("{:?} fanout {}", actions.recipients(to.clone()), print(text.as_bytes()))
+        }
+        Action::WhenFlushed(to) => format!("{to} when flushed"),
+        Action::Post(post) => format!("post {} {}", post.ticket, print(&post.body)),
         Action::Send(to, Message::Text(text)) => format!("{to} text {}", print(text.as_bytes())),
         Action::Send(to, Message::Binary(bytes)) => format!("{to} binary {}", bytes.len()),
         Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),

@@ -188,7 +188,7 @@ impl Fleet {
         }
     }
 
-    /// A sentence with where the connections stand.
+    /// The end of the run: a sentence with where the connections stand.
     pub fn stalled(&self, what: &str) -> Failure {
         let Standing {
             opened,
@@ -197,14 +197,15 @@ impl Fleet {
             ended,
             ..
         } = self.standing;
-        let reason = match &self.standing.first_reason {
-            Some(reason) => format!("; the first that failed: {reason}"),
-            None => String::new(),
-        };
-        Failure::Run(format!(
-            "{what}: nothing came for {:.1} s; {opened} opened, {upgraded} upgraded, {refused} refused, {ended} ended{reason}",
-            self.now().since(self.heard).as_secs_f64()
-        ))
+        let mut sentence = format!("{what}: {opened} opened, {upgraded} upgraded, {refused} refused, {ended} ended");
+        let silence = self.now().since(self.heard);
+        if silence >= Duration::from_secs(1) {
+            sentence += &format!("; nothing came for {:.1} s", silence.as_secs_f64());
+        }
+        if let Some(reason) = &self.standing.first_reason {
+            sentence += &format!("; the first that failed: {reason}");
+        }
+        Failure::Run(sentence)
     }
 
     fn connect(&mut self, greeting: Greeting) -> Result<(), Failure> {

@@ -1,0 +1,3 @@
+//! The Pusher Channels protocol 7. What is spoken where the documentation is silent is in `docs/protocol.md`.
+
+pub mod channel;
