@@ -75,14 +75,17 @@ fn a_peer_that_never_reads_is_dropped_by_age() {
 #[test]
 fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let server = Server::start(
-        "[limits]\nmax_message_size = 1048576\noutbox_bytes = 1049600\noutbox_seconds = 600\nclose_timeout = 1\n",
+        "[limits]\nmax_message_size = 8388608\noutbox_bytes = 8389632\noutbox_seconds = 600\nclose_timeout = 1\n",
     );
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
-    // More small ones than the kernel holds for a peer that does not read, then the large one.
-    let mut bytes = Frame::binary([0; 16_384]).bytes().repeat(400);
-    bytes.extend(Frame::binary(vec![0; 1 << 20]).bytes());
+    // Just below a quarter, then a large one: wherever the kernel stops taking the echoes, one of them is left that is small
+    // enough for the next to be read, and that one is too much. They are megabytes because the kernel tells of room in its
+    // buffer only when a third of it is free.
+    let small = Frame::binary(vec![0; 2 << 20]).bytes();
+    let large = Frame::binary(vec![0; 8 << 20]).bytes();
+    let bytes = [small, large].concat();
     let mut rest = &bytes[..];
     let deadline = Instant::now() + PATIENCE;
     while !server.log().contains("slow") {
@@ -91,7 +94,7 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
             "more than outbox_bytes waits and nobody minds"
         );
         let taken = ws.send_some(rest);
-        rest = &rest[taken..];
+        rest = if taken == rest.len() { &bytes } else { &rest[taken..] };
         // It reads a little whenever the server does not: as long as it reads nothing, the server reads nothing either.
         if taken == 0 {
             ws.read_some();
