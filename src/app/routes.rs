@@ -34,7 +34,10 @@ pub fn answer(
         "/" if config.console.enabled => show_page(request, caller, config, page),
         "/echo" if config.echo.enabled => upgrade_required("/echo speaks WebSocket only"),
         "/health" => sentence(StatusCode::OK, "alive"),
-        "/ready" if draining => sentence(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        "/ready" if draining => sentence(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining: new connections are turned away",
+        ),
         "/ready" => sentence(StatusCode::OK, "ready"),
         _ => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };

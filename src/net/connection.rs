@@ -8,13 +8,13 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, header};
 use tungstenite::Utf8Bytes;
 
 use super::close::{self, CloseReason, Manners};
 use super::frame::{self, Opcode};
 use super::handshake::{self, Accept};
-use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, write_response};
+use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
 use super::io::{Peer, Socket};
 use super::meter::MessageLimits;
 use super::outbox::{Flushed, Outbox};
@@ -433,6 +433,7 @@ impl<S: Socket> Connection<S> {
         else {
             return;
         };
+        let last = last || has_token(response.headers(), &header::CONNECTION, "close");
         let keep_alive = keep_alive && !last && accept.is_none() && !http.ended;
         self.outbox
             .append_with(|out| write_response(out, response, version, head_only, keep_alive));
