@@ -165,6 +165,11 @@ impl Service {
         self.draining = true;
     }
 
+    /// The apps, for a test that looks into them.
+    pub fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
     /// Counts since the start.
     pub fn counts(&self) -> &Counts {
         &self.counts
