@@ -171,7 +171,9 @@ impl Fanout {
         let next = self.lanes[id].next;
         let whole = frame.event == pusher::EVENT
             && frame.channel.as_deref() == Some(CHANNEL)
-            && number.and_then(|number| self.events.get(number)).is_some_and(|event| event.data == data);
+            && number
+                .and_then(|number| self.events.get(number))
+                .is_some_and(|event| event.data == data);
         match number {
             Some(number) if whole && number >= next => {
                 // What was jumped over cannot come any more without being wrong.
@@ -281,7 +283,9 @@ impl Outcome {
         };
         fleet.open(plan.connections, BURST, whole, &mut fanout)?;
         let here = fleet.live();
-        fleet.until(&mut fanout, "not everybody is subscribed", |fanout| fanout.subscribed >= here)?;
+        fleet.until(&mut fanout, "not everybody is subscribed", |fanout| {
+            fanout.subscribed >= here
+        })?;
         fleet.open(1, 1, |_| Greeting::Http, &mut fanout)?;
         let publisher = plan.connections;
         if let (None, Some(empty), Some(process)) = (self.memory, empty, side.process) {
@@ -289,7 +293,10 @@ impl Outcome {
         }
 
         let count = plan.pace.publishes();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let prepared: Vec<_> = (0..WARM_UP + count)
             .map(|number| {
                 let data = data(number, plan.size);
@@ -425,7 +432,10 @@ pub fn run(sides: &[Side], plan: &Plan, app: &App, patience: Duration) -> Result
 type Figures = Vec<(&'static str, f64)>;
 
 fn find(figures: &Figures, name: &str) -> Option<f64> {
-    figures.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    figures
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, value)| *value)
 }
 
 /// The figures of one side.
@@ -444,7 +454,10 @@ fn figures(outcome: &mut Outcome, connections: usize) -> Figures {
         figures.push(("cpu_ns_per_delivery", median(&mut outcome.cpu)));
     }
     let memory = [
-        ("rss_per_connection", outcome.each_connection(connections, |memory| memory.resident)),
+        (
+            "rss_per_connection",
+            outcome.each_connection(connections, |memory| memory.resident),
+        ),
         (
             "dirty_per_connection",
             outcome.each_connection(connections, |memory| memory.private_dirty),
@@ -479,8 +492,16 @@ mod tests {
     fn fanout(published: usize) -> Fanout {
         let mut fanout = Fanout::new(2, false);
         for id in 0..2 {
-            hear(&mut fanout, id, r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#);
-            hear(&mut fanout, id, r#"{"event":"pusher_internal:subscription_succeeded","channel":"load","data":"{}"}"#);
+            hear(
+                &mut fanout,
+                id,
+                r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#,
+            );
+            hear(
+                &mut fanout,
+                id,
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"load","data":"{}"}"#,
+            );
         }
         (0..published).for_each(|number| fanout.published(data(number, 30), Time(0)));
         fanout
@@ -527,13 +548,23 @@ mod tests {
         assert_eq!((fanout.lost, fanout.wrong), (1, 2));
         fanout.answered = 3;
         fanout.give_up();
-        assert_eq!(fanout.lost, 1 + 1 + 3, "the jumped one, the third, and all of the other subscriber's");
+        assert_eq!(
+            fanout.lost,
+            1 + 1 + 3,
+            "the jumped one, the third, and all of the other subscriber's"
+        );
     }
 
     #[test]
     fn what_nobody_published_is_wrong() {
         let mut fanout = fanout(1);
-        for text in [&frame(1), "{}", "no", &frame(0).replace("\"load\"", "\"x\""), &frame(0).replace("k", "l")] {
+        for text in [
+            &frame(1),
+            "{}",
+            "no",
+            &frame(0).replace("\"load\"", "\"x\""),
+            &frame(0).replace("k", "l"),
+        ] {
             let before = fanout.wrong;
             hear(&mut fanout, 0, text);
             assert_eq!(fanout.wrong, before + 1, "{text}");

@@ -198,7 +198,11 @@ fn read_request(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
         httparse::Status::Partial if bytes.len() < MAX_INPUT => return Ok(None),
         httparse::Status::Partial => return Err(ErrorKind::InvalidData.into()),
     };
-    let find = |name: &str| head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    let find = |name: &str| {
+        head.headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+    };
     if let Some(key) = find("sec-websocket-key") {
         return Ok(Some((Request::Upgrade(derive_accept_key(key.value)), used)));
     }
@@ -225,7 +229,10 @@ mod tests {
             panic!("it is a post");
         };
         assert_eq!((body.as_slice(), used), (b"first".as_slice(), one.len()));
-        assert!(read_request(b"GET / HTTP/1.1\r\n\r\n").is_err(), "neither an upgrade nor a post");
+        assert!(
+            read_request(b"GET / HTTP/1.1\r\n\r\n").is_err(),
+            "neither an upgrade nor a post"
+        );
     }
 
     #[test]

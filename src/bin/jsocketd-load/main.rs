@@ -72,7 +72,12 @@ struct Common {
     #[arg(long, global = true, value_name = "PID")]
     against_pid: Vec<u32>,
     /// The app of the Pusher protocol that `fanout`, `publish`, `presence` and `idle --subscribe` use
-    #[arg(long, global = true, value_name = "ID:KEY:SECRET", default_value = "load:load-key:load-secret")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID:KEY:SECRET",
+        default_value = "load:load-key:load-secret"
+    )]
     app: App,
     /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
     #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = settings::parse_expectation)]
@@ -288,12 +293,17 @@ fn play_fanout(
         process,
         bare: false,
     };
-    let others = it.against.iter().zip(&targets).enumerate().map(|(n, (name, target))| fanout::Side {
-        name,
-        target,
-        process: processes.get(n),
-        bare: matches!(name.as_str(), "floor-fanout" | "node-ws"),
-    });
+    let others = it
+        .against
+        .iter()
+        .zip(&targets)
+        .enumerate()
+        .map(|(n, (name, target))| fanout::Side {
+            name,
+            target,
+            process: processes.get(n),
+            bare: matches!(name.as_str(), "floor-fanout" | "node-ws"),
+        });
     let sides: Vec<_> = std::iter::once(server).chain(others).collect();
     let plan = fanout::Plan {
         connections: it.connections,

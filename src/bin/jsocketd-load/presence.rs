@@ -146,7 +146,8 @@ impl Presence {
 
     fn note_wrong(&mut self, id: usize, what: &str) {
         self.wrong += 1;
-        self.first_wrong.get_or_insert_with(|| format!("connection {id}: {what}"));
+        self.first_wrong
+            .get_or_insert_with(|| format!("connection {id}: {what}"));
     }
 
     /// The frame with which the next one comes or goes; nobody whose last coming is still on its way.
@@ -181,7 +182,10 @@ impl Presence {
 
     /// Whether everybody is where they want to be and every watcher has heard everything.
     fn is_settled(&self) -> bool {
-        let here = self.people.iter().all(|person| !matches!(person.state, State::New | State::Joining));
+        let here = self
+            .people
+            .iter()
+            .all(|person| !matches!(person.state, State::New | State::Joining));
         here && self.missing() == 0
     }
 
@@ -216,7 +220,10 @@ impl Presence {
         let Ok(Succeeded { presence }) = serde_json::from_str::<Succeeded>(&data) else {
             return self.note_wrong(id, "subscription_succeeded has no member list");
         };
-        let places = presence.ids.iter().map(|user| self.person(user, channel).map(|id| self.place(id)));
+        let mut places = presence
+            .ids
+            .iter()
+            .map(|user| self.person(user, channel).map(|id| self.place(id)));
         let Some(sees) = places.try_fold(0u64, |seen, place| Some(seen | 1 << place?)) else {
             return self.note_wrong(id, "a stranger is in the member list");
         };
@@ -245,7 +252,14 @@ impl Presence {
         }
         let bit = 1 << self.place(who);
         if (self.people[id].sees & bit == 0) != came {
-            self.note_wrong(id, if came { "somebody was added twice" } else { "somebody was removed who was not there" });
+            self.note_wrong(
+                id,
+                if came {
+                    "somebody was added twice"
+                } else {
+                    "somebody was removed who was not there"
+                },
+            );
         }
         self.people[id].sees ^= bit;
         if !self.is_watcher(id) {
@@ -312,10 +326,15 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
         let subscribe = presence.people[id].subscribe.clone();
         say(fleet, &mut presence, id, &subscribe);
     }
-    fleet.until(&mut presence, "not everybody is in their channel", |presence| presence.inside == people)?;
+    fleet.until(&mut presence, "not everybody is in their channel", |presence| {
+        presence.inside == people
+    })?;
     // Who came before others has heard of them by now or will; let it come before the counting begins.
     fleet.wait(fleet.now() + Duration::from_millis(300), &mut presence)?;
-    presence.people.iter_mut().for_each(|person| (person.added, person.removed) = (0, 0));
+    presence
+        .people
+        .iter_mut()
+        .for_each(|person| (person.added, person.removed) = (0, 0));
     (presence.each, presence.joining, presence.heard) = (histogram(), histogram(), 0);
 
     let (from, cpu) = (fleet.now(), process.map(Process::cpu_nanoseconds).transpose()?);
@@ -334,9 +353,7 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
         presence.compare();
     }
 
-    let Plan {
-        channels, members, ..
-    } = plan;
+    let Plan { channels, members, .. } = plan;
     let mut report = Report::new(format!(
         "presence: {channels} channels of {members}, {} a second come or go, {} watch in each",
         plan.rate, plan.watchers
@@ -352,7 +369,12 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
     report.set("rate", (presence.comings + presence.goings) as f64 / seconds);
     report.percentiles(
         &presence.each,
-        &[("p50_ms", 50.0), ("p95_ms", 95.0), ("p99_ms", 99.0), ("slowest_ms", 100.0)],
+        &[
+            ("p50_ms", 50.0),
+            ("p95_ms", 95.0),
+            ("p99_ms", 99.0),
+            ("slowest_ms", 100.0),
+        ],
     );
     report.percentiles(&presence.joining, &[("join_p50_ms", 50.0), ("join_p99_ms", 99.0)]);
     if let Some((before, after)) = cpu.zip(cpu_after) {
@@ -392,10 +414,17 @@ mod tests {
         };
         let mut presence = Presence::new(plan, "1:k:s".parse().unwrap());
         for id in 0..6 {
-            hear(&mut presence, id, "pusher:connection_established", r#"{"socket_id":"1.2"}"#);
+            hear(
+                &mut presence,
+                id,
+                "pusher:connection_established",
+                r#"{"socket_id":"1.2"}"#,
+            );
             assert_eq!(presence.people[id].state, State::Outside);
             presence.people[id].state = State::Joining;
-            let ids = [id % 2, id % 2 + 2, id % 2 + 4].map(|id| format!(r#""user-{id}""#)).join(",");
+            let ids = [id % 2, id % 2 + 2, id % 2 + 4]
+                .map(|id| format!(r#""user-{id}""#))
+                .join(",");
             let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{}},"count":3}}}}"#);
             hear(&mut presence, id, "pusher_internal:subscription_succeeded", &data);
         }

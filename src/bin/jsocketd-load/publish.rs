@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use jsocketd::time::Time;
 
 use crate::client::{Greeting, Script};
-use crate::fanout::DIGITS;
 use crate::failure::Failure;
+use crate::fanout::DIGITS;
 use crate::fleet::{Fleet, histogram};
 use crate::process::Process;
 use crate::pusher::App;
@@ -102,7 +102,10 @@ impl Script for Publish {
 
 /// Runs the scenario.
 pub fn run(plan: &Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) -> Result<Report, Failure> {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let requests = (0..REQUESTS).map(|number| {
         let data = format!("{number:0DIGITS$}{}", "x".repeat(plan.size.saturating_sub(DIGITS)));
         app.publish(&fleet.host(), &format!("load-{}", number % plan.channels), &data, unix)
@@ -117,7 +120,10 @@ pub fn run(plan: &Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>)
     let (to, cpu_after) = (fleet.now(), process.map(Process::cpu_nanoseconds).transpose()?);
     let (answered, latency) = (publish.answered, std::mem::replace(&mut publish.latency, histogram()));
     publish.sending = false;
-    if fleet.until(&mut publish, "", |publish| publish.in_flight() == 0).is_err() {
+    if fleet
+        .until(&mut publish, "", |publish| publish.in_flight() == 0)
+        .is_err()
+    {
         publish.lost += publish.in_flight() as u64;
     }
     if answered == 0 {
@@ -172,7 +178,11 @@ mod tests {
         publish.begin(0, &mut out, Time(0));
         assert_eq!((publish.in_flight(), out.len()), (4, 28));
         publish.answered(0, 200, b"{}", &mut out, Time(3));
-        assert_eq!((publish.wrong, publish.in_flight(), out.len()), (0, 4, 35), "another one is sent");
+        assert_eq!(
+            (publish.wrong, publish.in_flight(), out.len()),
+            (0, 4, 35),
+            "another one is sent"
+        );
         publish.sending = false;
         publish.answered(0, 200, b"{\"ok\":true}", &mut out, Time(3));
         publish.answered(0, 202, b"{}", &mut out, Time(3));

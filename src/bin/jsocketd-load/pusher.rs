@@ -116,7 +116,9 @@ impl<'a> Frame<'a> {
 
     /// The data, when it is a string.
     pub fn data(&self) -> Option<Cow<'a, str>> {
-        serde_json::from_str::<Text<'a>>(self.data?.get()).ok().map(|text| text.0)
+        serde_json::from_str::<Text<'a>>(self.data?.get())
+            .ok()
+            .map(|text| text.0)
     }
 
     /// Whether the frame belongs to the protocol and to no channel: pings and the like, which may come at any time.
@@ -182,7 +184,11 @@ mod tests {
         assert_eq!(body.len().to_string().as_bytes(), head.headers[2].value);
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
         assert_eq!(body, json!({ "name": "load", "channel": "c", "data": "data" }));
-        assert!(head.path.unwrap().starts_with("/apps/1/events?auth_key=k&auth_timestamp=7&"));
+        assert!(
+            head.path
+                .unwrap()
+                .starts_with("/apps/1/events?auth_key=k&auth_timestamp=7&")
+        );
     }
 
     #[test]
@@ -191,7 +197,8 @@ mod tests {
         let frame = Frame::read(text.as_bytes()).unwrap();
         assert_eq!((&*frame.event, frame.channel.as_deref()), (EVENT, Some("c")));
         assert_eq!(frame.data().as_deref(), Some("0000000001"));
-        let established = br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":9}"}"#;
+        let established =
+            br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":9}"}"#;
         let frame = Frame::read(established).unwrap();
         assert_eq!(frame.socket_id().as_deref(), Some("1.2"));
         let error = br#"{"event":"pusher:error","data":{"message":"no","code":null}}"#;

@@ -41,7 +41,11 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("slowest_ms", "latency, the slowest", Milliseconds),
     ("last_p50_ms", "latency of the last delivery, p50", Milliseconds),
     ("last_p99_ms", "latency of the last delivery, p99", Milliseconds),
-    ("last_slowest_ms", "latency of the last delivery, the slowest", Milliseconds),
+    (
+        "last_slowest_ms",
+        "latency of the last delivery, the slowest",
+        Milliseconds,
+    ),
     ("join_p50_ms", "joining p50", Milliseconds),
     ("join_p99_ms", "joining p99", Milliseconds),
     ("alone_rate", "rate before the half-open ones came", PerSecond),
@@ -164,7 +168,8 @@ impl Report {
 
     /// For programs: one object on one line, figures by name, in the units that the names say (bytes, seconds, counts).
     pub fn json(&self) -> String {
-        serde_json::json!({ "title": self.title, "figures": self.values, "notes": self.notes, "table": self.table }).to_string()
+        serde_json::json!({ "title": self.title, "figures": self.values, "notes": self.notes, "table": self.table })
+            .to_string()
     }
 
     /// Whether every expectation is met; else a sentence for each that is not.

@@ -79,7 +79,11 @@ pub fn read_answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
         Err(error) => return Err(format!("the answer is not HTTP: {error}")),
     };
     let status = head.code.unwrap_or(0);
-    let find = |name: &str| head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    let find = |name: &str| {
+        head.headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+    };
     let length = match find("content-length") {
         Some(header) => std::str::from_utf8(header.value)
             .ok()
