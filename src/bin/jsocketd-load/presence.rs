@@ -180,13 +180,13 @@ impl Presence {
         None
     }
 
-    /// Whether everybody is where they want to be and every watcher has heard everything.
+    /// Whether everybody is where they want to be, every watcher has heard everything and every list is the truth.
     fn is_settled(&self) -> bool {
         let here = self
             .people
             .iter()
             .all(|person| !matches!(person.state, State::New | State::Joining));
-        here && self.missing() == 0
+        here && self.missing() == 0 && self.mistaken().next().is_none()
     }
 
     /// What the watchers have not heard.
@@ -199,19 +199,15 @@ impl Presence {
         missing.sum()
     }
 
-    /// Compares everybody's list with the truth, after the last word.
-    fn compare(&mut self) {
+    /// Those inside whose list is not the truth. Only after the last word has come everywhere there must be none.
+    fn mistaken(&self) -> impl Iterator<Item = usize> {
         let mut truth = vec![0u64; self.plan.channels];
-        for id in 0..self.people.len() {
-            if self.people[id].state == State::Inside {
-                truth[self.channel(id)] |= 1 << self.place(id);
-            }
+        let inside = |id: &usize| self.people[*id].state == State::Inside;
+        for id in (0..self.people.len()).filter(inside) {
+            truth[self.channel(id)] |= 1 << self.place(id);
         }
-        for id in 0..self.people.len() {
-            if self.people[id].state == State::Inside && self.people[id].sees != truth[self.channel(id)] {
-                self.note_wrong(id, "its member list is not the truth in the end");
-            }
-        }
+        let inside = (0..self.people.len()).filter(inside);
+        inside.filter(move |id| self.people[*id].sees != truth[self.channel(*id)])
     }
 
     fn succeeded(&mut self, id: usize, frame: &Frame<'_>, now: Time) {
@@ -347,11 +343,12 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
         }
     }
     let to = fleet.now();
-    let settled = fleet.until(&mut presence, "", Presence::is_settled);
-    let cpu_after = process.map(Process::cpu_nanoseconds).transpose()?;
-    if settled.is_ok() {
-        presence.compare();
+    if fleet.until(&mut presence, "", Presence::is_settled).is_err() {
+        for id in presence.mistaken().collect::<Vec<_>>() {
+            presence.note_wrong(id, "its member list is not the truth in the end");
+        }
     }
+    let cpu_after = process.map(Process::cpu_nanoseconds).transpose()?;
 
     let Plan { channels, members, .. } = plan;
     let mut report = Report::new(format!(
@@ -442,7 +439,6 @@ mod tests {
         change(&mut presence, 0, "removed", 2);
         change(&mut presence, 4, "removed", 2);
         assert!(presence.is_settled());
-        presence.compare();
         assert_eq!((presence.wrong, presence.heard), (0, 1));
     }
 
@@ -464,10 +460,10 @@ mod tests {
     fn a_list_that_is_not_the_truth_is_found_in_the_end() {
         let mut presence = presence();
         presence.next(Time(0));
+        assert_eq!(presence.mistaken().collect::<Vec<_>>(), [0, 4]);
         change(&mut presence, 0, "removed", 2);
-        assert!(presence.is_settled());
-        presence.compare();
-        assert_eq!(presence.wrong, 1, "4 has not heard of it");
+        assert!(presence.missing() == 0 && !presence.is_settled());
+        assert_eq!(presence.mistaken().collect::<Vec<_>>(), [4], "it has not heard of it");
     }
 
     #[test]

@@ -552,8 +552,10 @@ mod tests {
     fn every_scenario_that_is_shipped_can_be_run() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/scenarios");
         let mut count = 0;
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        let entries = fs::read_dir(&folder)
+            .unwrap()
+            .chain(fs::read_dir(folder.join("bench")).unwrap());
+        for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             let (scenario, mut expectations) = read(&path).unwrap();
             check(&scenario, &mut expectations).unwrap();
             count += 1;
