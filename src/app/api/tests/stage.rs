@@ -9,11 +9,14 @@ use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Request, Response};
 use md5::{Digest, Md5};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::actions::{Action, Actions};
 use crate::app::api::Api;
-use crate::app::pusher::app::{Apps, SocketId};
+use crate::app::pusher::SocketId;
+use crate::app::pusher::app::Apps;
+use crate::app::pusher::session::{Terms, Timing};
+use crate::app::pusher::signature::hmac_hex;
 use crate::config;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -58,7 +61,7 @@ impl Stage {
 
     pub fn with(apps: &[config::App]) -> Self {
         Self {
-            apps: Apps::new(apps),
+            apps: Apps::new(apps, 1),
             config: config::Pusher::default(),
             now: Now {
                 at: Time::default(),
@@ -80,15 +83,51 @@ impl Stage {
 
     /// A connection to app 7 with the socket id `1.{slot}`.
     pub fn connect(&mut self, slot: u32, user: Option<&str>) {
-        let app = self.apps.app_mut(0);
-        app.connect(ConnectionId::new(slot, 1), SocketId(1, slot), user);
+        let terms = Terms {
+            protocol: 7,
+            recovery: false,
+        };
+        let timing = Timing {
+            activity_timeout: 120,
+            authorization_timeout: 0,
+        };
+        let (app, id) = (self.apps.app_mut(0), ConnectionId::new(slot, 1));
+        app.connect(id, SocketId(1, slot), terms, timing, self.now, &mut Actions::default());
+        if let Some(user) = user {
+            let user_data = json!({ "id": user }).to_string();
+            let auth = format!(
+                "key:{}",
+                hmac_hex("secret", &[format!("1.{slot}::user::{user_data}").as_bytes()])
+            );
+            self.say(
+                slot,
+                json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}),
+            );
+        }
     }
 
     /// A connection that joined a channel, as a member when it is a presence channel.
     pub fn subscribe(&mut self, slot: u32, channel: &str, member: Option<&str>) {
         self.connect(slot, None);
-        let app = self.apps.app_mut(0);
-        app.subscribe(ConnectionId::new(slot, 1), channel, member);
+        let mut data = json!({ "channel": channel });
+        let mut signed = format!("1.{slot}:{channel}");
+        if let Some(member) = member {
+            let channel_data = json!({ "user_id": member }).to_string();
+            signed = format!("{signed}:{channel_data}");
+            data["channel_data"] = channel_data.into();
+        }
+        data["auth"] = format!("key:{}", hmac_hex("secret", &[signed.as_bytes()])).into();
+        self.say(slot, json!({"event": "pusher:subscribe", "data": data}));
+    }
+
+    /// A frame of a client, which must not lead to an error.
+    fn say(&mut self, slot: u32, frame: Value) {
+        let mut actions = Actions::default();
+        self.apps
+            .app_mut(0)
+            .text(ConnectionId::new(slot, 1), &frame.to_string(), self.now, &mut actions);
+        let told = format!("{actions:?}");
+        assert!(!told.contains("error"), "{frame} led to {told}");
     }
 
     pub fn send(&mut self, call: &Call) -> Outcome {
