@@ -151,7 +151,7 @@ fn the_table_of_limits_says_every_default() {
         {
             let wanted = match number.len() {
                 3 => format!("StatusCode::{}", statuses[number]),
-                _ => format!("Self::new({number}, "),
+                _ => format!("::new({number}, "),
             };
             assert!(
                 source.contains(&wanted),
