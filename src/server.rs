@@ -2,6 +2,7 @@
 //! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -89,7 +90,7 @@ pub struct Server<I: Io> {
     listeners: Vec<Waiting>,
     /// What the connections hold of unfinished requests, and those who wait until it is less.
     bodies: usize,
-    hungry: Vec<ConnectionId>,
+    hungry: VecDeque<ConnectionId>,
     drain: Option<Drain>,
     flow: Flow,
     wishes: Vec<Wish>,
@@ -141,7 +142,7 @@ impl<I: Io> Server<I> {
             curious: Vec::new(),
             actions: Actions::default(),
             bodies: 0,
-            hungry: Vec::new(),
+            hungry: VecDeque::new(),
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -342,16 +343,22 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// Lets those read on who waited for others to be done with their requests.
+    /// Lets those read on who waited for others to be done with their requests: all while there is room, else the first in
+    /// line alone, who can finish and make room.
     fn feed(&mut self) {
-        if self.bodies > BODIES {
-            return;
-        }
-        for id in std::mem::take(&mut self.hungry) {
-            if let Some(connection) = self.table.find(id) {
+        while let Some(id) = self.hungry.front().copied() {
+            let room = self.bodies <= BODIES;
+            let first = self.table.find(id).filter(|connection| connection.held() > 0);
+            let waits = first.is_some();
+            if let Some(connection) = first {
                 connection.hungry = false;
+                connection.in_line = !room;
                 self.settle(id);
             }
+            if waits && !room {
+                return;
+            }
+            self.hungry.pop_front();
         }
     }
 
@@ -484,9 +491,10 @@ impl<I: Io> Server<I> {
         }
         let held = connection.held();
         self.bodies = self.bodies - std::mem::replace(&mut connection.counted, held) + held;
-        if self.bodies > BODIES && held > READ_BUFFER && !connection.hungry {
+        if self.bodies > BODIES && held > READ_BUFFER && !connection.in_line {
             connection.hungry = true;
-            self.hungry.push(id);
+            connection.in_line = true;
+            self.hungry.push_back(id);
         }
         connection.weigh(limits, self.now.at);
         if !connection.dirty && connection.wants_flush(limits) {

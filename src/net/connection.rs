@@ -113,6 +113,8 @@ pub struct Connection<S> {
     pub surplus: bool,
     /// It holds much of a request, and all of them together hold too much: it is not read until others are done.
     pub hungry: bool,
+    /// It stands in the line of those who hold much.
+    pub in_line: bool,
     /// What the loop counted of `held`.
     pub counted: usize,
     /// What it understands; told when it became a WebSocket.
@@ -226,6 +228,7 @@ impl<S: Socket> Connection<S> {
             blocked: false,
             surplus: false,
             hungry: false,
+            in_line: false,
             counted: 0,
             manners: &close::PLAIN,
             tell_when_flushed: false,
@@ -270,7 +273,8 @@ impl<S: Socket> Connection<S> {
     /// Whether nothing may be decoded now: the peer does not read what it is sent, an answer is owed, or it sent more
     /// messages than it may.
     pub fn is_paused(&mut self, limits: &Limits, now: Time) -> bool {
-        if self.hungry || self.outbox.len() > high_water(limits) {
+        // Whose peer has gone may be read: that is how it gives back what it holds.
+        if (self.hungry && !self.read_closed) || self.outbox.len() > high_water(limits) {
             return true;
         }
         match &self.state {
