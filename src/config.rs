@@ -7,6 +7,7 @@
 
 mod address;
 mod file;
+mod hook_url;
 mod keys;
 mod load;
 mod origin;
@@ -15,6 +16,7 @@ mod value;
 use std::net::IpAddr;
 
 pub use address::{BadAddress, ListenAddr};
+pub use hook_url::HookUrl;
 pub use load::{LoadError, Loaded, Place, Problem, Sources};
 
 /// Everything, with every default filled in.

@@ -7,10 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::app::actions::{Action, Actions, Message};
+use crate::app::actions::{Action, Actions, Message, Post};
 use crate::app::caller::Caller;
 use crate::app::service::{Facts, Input, Service};
 use crate::app::trace::Recorder;
+use crate::app::webhooks;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::lag;
@@ -19,6 +20,7 @@ use crate::net::close::CloseReason;
 use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
+use crate::net::outgoing::{self, Outgoing};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
 use crate::time::{Now, Time};
@@ -81,6 +83,8 @@ pub struct Server<I: Io> {
     /// Actions of the input that is being handled.
     actions: Actions,
     listeners: Vec<Waiting>,
+    /// Connections of our own: to the targets of webhooks.
+    outgoing: Outgoing<I::Socket>,
     drain: Option<Drain>,
     flow: Flow,
     wishes: Vec<Wish>,
@@ -114,6 +118,8 @@ impl<I: Io> Server<I> {
         let now = io.now();
         // Before the first wait it is not known who waits: look once.
         let listeners = vec![Waiting::Somebody; io.listeners()];
+        let mut outgoing = Outgoing::new();
+        outgoing.configure(hook_urls(&config), &mut io);
         Self {
             now,
             listeners,
@@ -130,6 +136,7 @@ impl<I: Io> Server<I> {
             doomed: Vec::new(),
             curious: Vec::new(),
             actions: Actions::default(),
+            outgoing,
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -154,9 +161,11 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// Obeys another configuration from here on. Listeners stay as they are.
+    /// Obeys another configuration from here on. Listeners stay as they are. The hosts of webhooks are resolved anew,
+    /// which may take seconds if the resolver does.
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.max_connections = max_connections;
+        self.outgoing.configure(hook_urls(&config), &mut self.io);
         self.service.reconfigure(config.clone());
         if let Some(recorder) = &mut self.recorder {
             recorder.reconfigured(&config);
@@ -194,6 +203,7 @@ impl<I: Io> Server<I> {
         self.time();
         self.write();
         self.work();
+        self.post();
         self.accept();
         self.write();
         self.reap();
@@ -231,6 +241,12 @@ impl<I: Io> Server<I> {
                     connection.blocked &= !writable;
                     self.settle(id);
                 }
+                Ready::Outgoing {
+                    n,
+                    readable,
+                    writable,
+                    read_closed,
+                } => self.outgoing.ready(n, readable, writable, read_closed),
                 Ready::Signal(signal) => self.obey(signal),
             }
         }
@@ -254,7 +270,9 @@ impl<I: Io> Server<I> {
             Waiting::Nobody | Waiting::Somebody => None,
         });
         let drain = self.drain.as_ref().map(|drain| drain.next(&self.config, self.now.at));
-        let nearest = paused.chain(self.wheel.next_look()).chain(drain).min();
+        let posts = [self.outgoing.deadline(), self.service.deadline()];
+        let posts = posts.into_iter().filter(|at| *at != Time::NEVER);
+        let nearest = paused.chain(self.wheel.next_look()).chain(drain).chain(posts).min();
         let until = nearest.map(|at| at.since(self.now.at));
         until.into_iter().chain(self.heartbeat).min()
     }
@@ -389,6 +407,11 @@ impl<I: Io> Server<I> {
             recorder.input(id, &input, self.now);
         }
         self.service.input(id, input, self.now, &mut actions);
+        self.carry_out(actions);
+    }
+
+    /// Does what the service said.
+    fn carry_out(&mut self, mut actions: Actions) {
         if let Some(recorder) = &mut self.recorder {
             recorder.actions(&actions);
         }
@@ -405,7 +428,7 @@ impl<I: Io> Server<I> {
             Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
-            Action::Post(_) => return,
+            Action::Post(post) => return self.outgoing.start(request(*post), &mut self.io, self.now.at),
         };
         let (limits, now) = (&self.config.limits, self.now.at);
         let Some(connection) = self.table.find(to) else { return };
@@ -499,7 +522,12 @@ impl<I: Io> Server<I> {
         }
         let limits = &self.config.limits;
         let over = now >= drain.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);
-        if self.table.is_empty() || over {
+        let webhooks = self.service.webhooks();
+        if self.table.is_empty() && !webhooks.is_busy() || over {
+            let lost = webhooks.counts().waiting;
+            if lost > 0 {
+                log::warn!("{lost} webhook events are lost: their targets did not take them");
+            }
             self.flow = Flow::Drained;
         }
         self.drain = Some(drain);
@@ -541,6 +569,32 @@ impl<I: Io> Server<I> {
         for id in std::mem::take(&mut self.curious) {
             self.input(id, Input::Facts(Box::new(facts.clone())));
         }
+    }
+
+    // --- post ----------------------------------------------------------------------------------------------------
+
+    /// Carries webhooks: bytes to and from their targets, outcomes to the service, and what is due back.
+    fn post(&mut self) {
+        let now = self.now;
+        self.outgoing.turn(&mut self.io, &mut self.buffer, now.at);
+        for outcome in self.outgoing.outcomes() {
+            let result = outcome.result.as_ref().map(|status| *status).map_err(String::as_str);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.posted(outcome.ticket, result, now);
+            }
+            self.service.posted(outcome.ticket, webhooks::Outcome::of(result), now);
+        }
+        if self.service.deadline() > now.at {
+            return;
+        }
+        let mut actions = std::mem::take(&mut self.actions);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.due(now);
+        }
+        self.service.due(now, &mut actions);
+        self.carry_out(actions);
+        // A connection that was kept takes its next post at once.
+        self.outgoing.turn(&mut self.io, &mut self.buffer, now.at);
     }
 
     // --- accept --------------------------------------------------------------------------------------------------
@@ -642,6 +696,22 @@ impl Drain {
         let span = Duration::from_secs(config.limits.drain_seconds);
         let step = span / u32::try_from(all).unwrap_or(u32::MAX);
         now + step.clamp(Duration::from_millis(5), Duration::from_millis(100))
+    }
+}
+
+fn hook_urls(config: &Config) -> impl Iterator<Item = &str> {
+    let hooks = config.apps.iter().flat_map(|app| &app.webhooks);
+    hooks.map(|hook| hook.url.as_str())
+}
+
+/// A post as it is sent: the number of its target stands in the upper half of its ticket.
+fn request(post: Post) -> outgoing::Request {
+    outgoing::Request {
+        target: (post.ticket >> 32) as u32,
+        ticket: post.ticket,
+        url: post.url,
+        headers: post.headers,
+        body: post.body,
     }
 }
 

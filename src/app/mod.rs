@@ -11,3 +11,4 @@ pub mod pusher;
 pub mod routes;
 pub mod service;
 pub mod trace;
+pub mod webhooks;

@@ -14,10 +14,11 @@ use super::caller::{self, Caller};
 use super::console::{self, Console};
 use super::page::Page;
 use super::routes::{self, Refusal, Route};
+use super::webhooks::{Outcome, Webhooks};
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 /// What happened to a connection.
 #[derive(Clone, Debug)]
@@ -106,6 +107,7 @@ pub struct Service {
     /// By slot; an entry whose id is another is nobody's.
     members: Vec<Option<Member>>,
     counts: Counts,
+    webhooks: Webhooks,
     draining: bool,
     quiet: Quiet,
 }
@@ -114,6 +116,7 @@ impl Service {
     /// A service without connections.
     pub fn new(config: Config) -> Self {
         Self {
+            webhooks: Webhooks::new(&config.apps),
             config,
             page: Page::new(),
             addresses: Addresses::default(),
@@ -126,12 +129,34 @@ impl Service {
 
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config) {
+        self.webhooks.reconfigure(&config.apps);
         self.config = config;
     }
 
     /// From here on new WebSockets are turned away and `/ready` says no.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.webhooks.drain();
+    }
+
+    /// How the post with this ticket went. What follows comes with `due`.
+    pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
+        self.webhooks.posted(ticket, outcome, now);
+    }
+
+    /// Appends what is to be done because time has passed.
+    pub fn due(&mut self, now: Now, actions: &mut Actions) {
+        self.webhooks.due(now, actions);
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.webhooks.deadline()
+    }
+
+    /// The webhooks, for those who count.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// Counts since the start.

@@ -17,6 +17,7 @@ use super::actions::{Action, Actions, Message};
 use super::caller::{self, Caller};
 use super::console;
 use super::service::{Facts, Input, Service};
+use super::webhooks::Outcome;
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -34,6 +35,10 @@ enum Line {
     Drain,
     /// An input: when, whose, what.
     In(Now, u64, Masked),
+    /// Time has passed.
+    Due(Now),
+    /// How a post went: its status or why there is none.
+    Posted(Now, u64, Result<u16, String>),
     /// The actions that followed the input before.
     Out(Vec<String>),
 }
@@ -110,6 +115,16 @@ impl Recorder {
             Input::Closed => Masked::Closed,
         };
         self.write(&Line::In(now, id.raw(), masked));
+    }
+
+    /// Time has passed, before the service is asked what is due.
+    pub fn due(&mut self, now: Now) {
+        self.write(&Line::Due(now));
+    }
+
+    /// How a post went, before the service is told.
+    pub fn posted(&mut self, ticket: u64, result: Result<u16, &str>, now: Now) {
+        self.write(&Line::Posted(now, ticket, result.map_err(mask)));
     }
 
     /// What followed.
@@ -209,6 +224,23 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 .as_mut()
                 .ok_or_else(|| bad(line, &"no configuration before it"))?
                 .drain(),
+            Line::Due(now) => {
+                inputs += 1;
+                let done = actions.take();
+                actions.reuse(done);
+                service
+                    .as_mut()
+                    .ok_or_else(|| bad(line, &"no configuration before it"))?
+                    .due(now, &mut actions);
+            }
+            Line::Posted(now, ticket, result) => {
+                inputs += 1;
+                let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
+                service
+                    .as_mut()
+                    .ok_or_else(|| bad(line, &"no configuration before it"))?
+                    .posted(ticket, outcome, now);
+            }
             Line::In(now, id, masked) => {
                 let service = service
                     .as_mut()
