@@ -128,10 +128,9 @@ impl Target {
     }
 
     /// Takes an event in; `body` only if it is to be told. When `hurried`, departures have no grace.
-    pub(super) fn note(&mut self, event: &HookEvent, body: Option<Bytes>, hurried: bool, now: Time, quiet: &mut Quiet) {
+    pub(super) fn note(&mut self, event: &HookEvent, body: Option<Bytes>, now: Time, quiet: &mut Quiet) {
         let waiting = body.map(|body| Waiting { body, since: now });
-        let mut out = Vec::new();
-        self.grace.release(now, &mut out);
+        let mut out = self.end_grace(now);
         let channel = event.channel();
         match (event.kind(), event.subject()) {
             (kind, Some(subject)) if kind.is_departure() && !self.hurried => {
@@ -300,6 +299,17 @@ impl Target {
 
     pub(super) fn is_busy(&self) -> bool {
         self.failures == 0 && (!self.queue.is_empty() || self.grace.len() > 0)
+    }
+
+    /// Whether it holds nothing of the past.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.bytes == 0 && self.under_way.is_none() && self.grace.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered_misses(&self) -> usize {
+        self.misses.channels.len().max(self.misses.ends.len())
     }
 
     pub(super) fn counts(&self) -> Counts {
