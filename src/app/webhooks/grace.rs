@@ -196,7 +196,6 @@ impl Grace {
     }
 
     /// Whether it holds nothing of the past.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty() && self.ends.is_empty() && self.events == 0 && self.bytes == 0
     }

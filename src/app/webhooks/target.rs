@@ -298,7 +298,7 @@ impl Target {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.failures == 0 && (!self.queue.is_empty() || self.grace.len() > 0)
+        self.failures == 0 && (!self.queue.is_empty() || !self.grace.is_empty())
     }
 
     /// Whether it holds nothing of the past.

@@ -116,7 +116,7 @@ impl Answer {
                 .map(<[u8]>::trim_ascii)
         };
         let closes = values("connection").any(|value| value.eq_ignore_ascii_case(b"close"));
-        let coding = values("transfer-encoding").last();
+        let coding = values("transfer-encoding").next_back();
         let lengths: Vec<Option<u64>> = values("content-length").map(number).collect();
         let (body, framed) = match (status, coding, lengths.as_slice()) {
             (204 | 304, ..) => (Body::Length(0), true),
