@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod address;
+pub mod api;
 pub mod caller;
 pub mod console;
 pub mod page;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::actions::{Action, Actions, Message};
 use super::caller::{self, Caller};
 use super::console;
-use super::service::{Facts, Input, Service};
+use super::service::{Facts, Input, Seed, Service};
 use super::webhooks::Outcome;
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
@@ -31,12 +31,14 @@ const MASKED: &str = "a-masked-admin-token";
 enum Line {
     /// The configuration in force from here on, as TOML, and whether it is the embedded defaults.
     Config(String, bool),
+    /// What the service's randomness began with: the first line.
+    Seed(Seed),
     /// Draining began.
     Drain,
+    /// What was due was done.
+    Due(Now),
     /// An input: when, whose, what.
     In(Now, u64, Masked),
-    /// Time has passed.
-    Due(Now),
     /// How a post went: its status or why there is none.
     Posted(Now, u64, Result<u16, String>),
     /// The actions that followed the input before.
@@ -77,13 +79,14 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(path: &Path, config: &Config) -> io::Result<Self> {
+    pub fn create(path: &Path, config: &Config, seed: Seed) -> io::Result<Self> {
         let file = BufWriter::new(File::create(path)?);
         let mut recorder = Self {
             file,
             token: String::new(),
             failed: false,
         };
+        recorder.write(&Line::Seed(seed));
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -103,6 +106,11 @@ impl Recorder {
         self.write(&Line::Drain);
     }
 
+    /// What is due is about to be done.
+    pub fn due(&mut self, now: Now) {
+        self.write(&Line::Due(now));
+    }
+
     /// An input, before the service sees it.
     pub fn input(&mut self, id: ConnectionId, input: &Input, now: Now) {
         let masked = match input {
@@ -115,11 +123,6 @@ impl Recorder {
             Input::Closed => Masked::Closed,
         };
         self.write(&Line::In(now, id.raw(), masked));
-    }
-
-    /// Time has passed, before the service is asked what is due.
-    pub fn due(&mut self, now: Now) {
-        self.write(&Line::Due(now));
     }
 
     /// How a post went, before the service is told.
@@ -208,7 +211,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
     };
     let mut service: Option<Service> = None;
     let mut actions = Actions::default();
-    let mut inputs = 0;
+    let (mut inputs, mut seed) = (0, Seed::default());
     for (n, text) in BufReader::new(File::open(path)?).lines().enumerate() {
         let line = n + 1;
         match serde_json::from_str(&text?).map_err(|error| bad(line, &error))? {
@@ -216,23 +219,25 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 let mut config = Sources::parse(path, &toml).map_err(|error| bad(line, &error))?;
                 config.embedded_defaults = embedded_defaults;
                 match &mut service {
-                    Some(service) => service.reconfigure(config),
-                    None => service = Some(Service::new(config)),
+                    Some(service) => {
+                        clear(&mut actions);
+                        service.reconfigure(config, &mut actions);
+                    }
+                    None => service = Some(Service::new(config, seed)),
                 }
             }
-            Line::Drain => service
-                .as_mut()
-                .ok_or_else(|| bad(line, &"no configuration before it"))?
-                .drain(),
+            Line::Seed(recorded) => seed = recorded,
             Line::Due(now) => {
-                inputs += 1;
-                let done = actions.take();
-                actions.reuse(done);
+                clear(&mut actions);
                 service
                     .as_mut()
                     .ok_or_else(|| bad(line, &"no configuration before it"))?
                     .due(now, &mut actions);
             }
+            Line::Drain => service
+                .as_mut()
+                .ok_or_else(|| bad(line, &"no configuration before it"))?
+                .drain(),
             Line::Posted(now, ticket, result) => {
                 inputs += 1;
                 let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
@@ -248,8 +253,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 let id = ConnectionId::from_raw(id).ok_or_else(|| bad(line, &"no connection has this id"))?;
                 let input = masked.into_input().map_err(|error| bad(line, &error))?;
                 inputs += 1;
-                let done = actions.take();
-                actions.reuse(done);
+                clear(&mut actions);
                 service.input(id, input, now, &mut actions);
             }
             Line::Out(recorded) => {
@@ -261,6 +265,11 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
         }
     }
     Ok(Replayed::Same { inputs })
+}
+
+fn clear(actions: &mut Actions) {
+    let done = actions.take();
+    actions.reuse(done);
 }
 
 impl Masked {

@@ -182,7 +182,7 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Nothing waits. `apps` are numbered in this order.
+    /// Nothing waits.
     pub fn new(apps: &[config::App]) -> Self {
         let mut webhooks = Self {
             targets: Vec::new(),
@@ -199,7 +199,7 @@ impl Webhooks {
     /// the secret are the new ones also for that. What waits for a target that is gone is dropped.
     pub fn reconfigure(&mut self, apps: &[config::App]) {
         let mut old = std::mem::take(&mut self.targets);
-        for (n, app) in apps.iter().enumerate() {
+        for app in apps {
             for hook in &app.webhooks {
                 let same = old.iter().position(|target| target.is(&app.id, &hook.url));
                 let mut target = match same {
@@ -209,7 +209,7 @@ impl Webhooks {
                         Target::new(self.next, self.draining)
                     }
                 };
-                target.configure(n, app, hook);
+                target.configure(app, hook);
                 self.targets.push(target);
             }
         }
@@ -230,14 +230,14 @@ impl Webhooks {
         }
     }
 
-    /// Takes note of what happened in the app with this number.
-    pub fn note(&mut self, app: usize, event: HookEvent, now: Now) {
+    /// Takes note of what happened in the app with this id.
+    pub fn note(&mut self, app: &str, event: HookEvent, now: Now) {
         // Channels of the protocol itself are nobody's business (pusher.md 7.3).
         if event.channel().starts_with('#') {
             return;
         }
         let mut body: Option<Bytes> = None;
-        for target in self.targets.iter_mut().filter(|target| target.app() == app) {
+        for target in self.targets.iter_mut().filter(|target| target.app_id() == app) {
             let Some(wanted) = target.interest(&event) else {
                 continue;
             };

@@ -47,7 +47,7 @@ impl Loop {
             user_id: None,
         };
         let now = self.io.now();
-        self.webhooks.note(0, event, now);
+        self.webhooks.note("1", event, now);
     }
 
     fn tick(&mut self) {

@@ -5,13 +5,11 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use super::grace::Grace;
 use super::{Counts, HookEvent, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS};
 use crate::app::actions::{Action, Actions, Post};
+use crate::app::pusher::signature::hmac_hex;
 use crate::config;
 use crate::logging::{self, More, Quiet};
 use crate::time::Time;
@@ -27,7 +25,6 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Target {
     number: u32,
-    app: usize,
     app_id: String,
     key: String,
     secret: String,
@@ -64,7 +61,6 @@ impl Target {
     pub(super) fn new(number: u32, hurried: bool) -> Self {
         Self {
             number,
-            app: 0,
             app_id: String::new(),
             key: String::new(),
             secret: String::new(),
@@ -89,8 +85,7 @@ impl Target {
         }
     }
 
-    pub(super) fn configure(&mut self, n: usize, app: &config::App, hook: &config::Webhook) {
-        self.app = n;
+    pub(super) fn configure(&mut self, app: &config::App, hook: &config::Webhook) {
         self.app_id.clone_from(&app.id);
         self.key.clone_from(&app.key);
         self.secret.clone_from(&app.secret);
@@ -106,9 +101,8 @@ impl Target {
         self.app_id == app_id && self.hook.url == url
     }
 
-    /// The number of its app.
-    pub(super) fn app(&self) -> usize {
-        self.app
+    pub(super) fn app_id(&self) -> &str {
+        &self.app_id
     }
 
     /// Where it is, for the log: without a query, which may hold a secret.
@@ -226,7 +220,7 @@ impl Target {
         let own = [
             ("Content-Type", "application/json".to_owned()),
             ("X-Pusher-Key", self.key.clone()),
-            ("X-Pusher-Signature", signature(&self.secret, &body)),
+            ("X-Pusher-Signature", hmac_hex(&self.secret, &[&body])),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
         Post {
@@ -338,11 +332,4 @@ impl Misses {
         }
         new
     }
-}
-
-/// HMAC-SHA256 as lower-case hexadecimal digits.
-fn signature(secret: &str, bytes: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(bytes);
-    HEXLOWER.encode(&mac.finalize().into_bytes())
 }

@@ -50,7 +50,7 @@ impl Table {
     }
 
     fn note(&mut self, event: HookEvent) {
-        self.webhooks.note(0, event, self.now);
+        self.webhooks.note("1", event, self.now);
     }
 
     fn due(&mut self) -> Vec<Post> {
@@ -499,7 +499,7 @@ fn a_reload_keeps_what_waits_for_a_target_that_stays() {
     for post in &posts {
         table.webhooks.posted(post.ticket, Outcome::Failed("x"), table.now);
     }
-    table.webhooks.note(1, on("e"), table.now);
+    table.webhooks.note("1", on("e"), table.now);
     table.pass(5000);
     let again = table.due();
     assert_eq!(short(&again[0]), "channel_occupied c");
@@ -508,7 +508,7 @@ fn a_reload_keeps_what_waits_for_a_target_that_stays() {
     assert_ne!(again[0].headers, before.headers, "it is signed with the new secret");
     table.done(&again[0]);
     assert_eq!(table.told(), ["channel_vacated d"], "and the new filter hides e");
-    table.webhooks.note(0, on("c"), table.now);
+    table.webhooks.note("0", on("c"), table.now);
     let other = table.due();
     assert_eq!(other[0].headers[1], ("X-Pusher-Key".to_owned(), "key-0".to_owned()));
     assert_ne!(other[0].ticket >> 32, again[0].ticket >> 32);
@@ -567,14 +567,14 @@ fn story(seed: u64) {
                 0 if state.occupied => {
                     for (member, here) in state.members.iter_mut().filter(|(_, here)| **here) {
                         *here = false;
-                        table.webhooks.note(0, leave(channel, member), table.now);
+                        table.webhooks.note("1", leave(channel, member), table.now);
                     }
                     state.occupied = false;
                     table.note(off(channel));
                 }
                 0 | 1 => {
                     if !std::mem::replace(&mut state.occupied, true) {
-                        table.webhooks.note(0, on(channel), table.now);
+                        table.webhooks.note("1", on(channel), table.now);
                     }
                     let here = state.members.entry(user.to_owned()).or_default();
                     let event = if *here {

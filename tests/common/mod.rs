@@ -1,0 +1,51 @@
+//! The harness of the end-to-end tests: a server of its own for each test, and clients on raw sockets that speak in
+//! dialogues: send this, expect that. It knows bytes and deadlines; what is right or wrong stands in the tests.
+//!
+//! Nothing here waits for time to pass. What is awaited is a fact (bytes, the end of a stream, a number in `/proc`), and
+//! what does not come within [`PATIENCE`] is a failure that says what was there instead.
+
+// Every test binary compiles its own copy and uses a part of it.
+#![allow(dead_code)]
+
+pub mod frame;
+pub mod peer;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+// A test binary that needs only one of these is no reason to write longer paths in the others.
+#[allow(unused_imports)]
+pub use {frame::Frame, peer::Peer, peer::Reply, server::Server};
+
+/// How long anything may take that should take milliseconds: an overloaded machine is no failure, a hang is one.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Looks again and again until `fact` holds.
+///
+/// # Panics
+/// After [`PATIENCE`], with what `seen` says of the state then.
+pub fn wait_until(what: &str, mut fact: impl FnMut() -> bool, seen: impl Fn() -> String) {
+    let deadline = Instant::now() + PATIENCE;
+    while !fact() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}: {}", seen());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Numbers that look random and are the same in every run (xorshift64*).
+pub struct Noise(pub u64);
+
+impl Noise {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// That many bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| (self.next() >> 56) as u8).collect()
+    }
+}
