@@ -493,8 +493,24 @@ impl<I: Io> Server<I> {
         for id in recipients {
             if let Some(connection) = self.table.find(*id) {
                 connection.send_shared(&frame);
-                self.settle(*id);
+                self.settle_written(*id);
             }
+        }
+    }
+
+    /// Does what `settle` does, for a connection that something was only appended to or flushed from. That moves its deadline
+    /// only when it crosses the high water, so the wheel is left alone otherwise: to compute a deadline is to fetch the
+    /// decoder's memory, which costs a fan-out more than all else that it does for a recipient.
+    fn settle_written(&mut self, id: ConnectionId) {
+        let limits = &self.config.limits;
+        let Some(connection) = self.table.find(id) else { return };
+        let usual = connection.is_websocket() && !connection.readable && !connection.has_unread();
+        if !usual || connection.weigh(limits, self.now.at) {
+            return self.settle(id);
+        }
+        if !connection.dirty && connection.wants_flush(limits) {
+            connection.dirty = true;
+            self.dirty.push(id);
         }
     }
 
@@ -609,7 +625,7 @@ impl<I: Io> Server<I> {
             if flushed {
                 self.input(id, Input::Flushed);
             }
-            self.settle(id);
+            self.settle_written(id);
         }
     }
 
