@@ -177,6 +177,10 @@ mod tests {
             self.1.extend_from_slice(&all[..n]);
             Ok(n)
         }
+        fn is_connected(&mut self) -> io::Result<bool> {
+            Ok(true)
+        }
+
         fn shutdown_write(&mut self) {}
         fn reset_on_close(&mut self) {}
     }
