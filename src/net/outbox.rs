@@ -17,7 +17,11 @@ const SLICES: usize = 64;
 /// Whole frames, in the order in which they will be written.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    segments: VecDeque<Segment>,
+    /// The first segment stands here and not in the deque: usually it is the only one, and a fan-out to ten thousand would
+    /// otherwise allocate, and fetch into the cache, a deque for each of them.
+    first: Option<Segment>,
+    /// Those behind it; empty when there is no first.
+    rest: VecDeque<Segment>,
     /// How much of the first segment has been written.
     written: usize,
     /// What waits, in all segments.
@@ -62,26 +66,37 @@ impl Outbox {
 
     /// Lets `encode` append whole frames of this connection's own.
     pub fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let room = matches!(self.segments.back(), Some(Segment::Own(own)) if own.len() < GATHER);
-        if !room {
-            self.segments.push_back(Segment::Own(Vec::new()));
-        }
-        let Some(Segment::Own(own)) = self.segments.back_mut() else {
-            unreachable!("pushed just above")
+        let last = match self.rest.back_mut() {
+            None => self.first.as_mut(),
+            last => last,
         };
-        let before = own.len();
-        encode(own);
-        self.bytes += own.len() - before;
-        if own.is_empty() {
-            self.segments.pop_back();
+        if let Some(Segment::Own(own)) = last
+            && own.len() < GATHER
+        {
+            let before = own.len();
+            encode(own);
+            self.bytes += own.len() - before;
+            return;
         }
+        let mut own = Vec::new();
+        encode(&mut own);
+        self.push_segment(Segment::Own(own));
     }
 
     /// Appends a whole frame that others share.
     pub fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        if !frame.is_empty() {
-            self.segments.push_back(Segment::Shared(frame));
+        self.push_segment(Segment::Shared(frame));
+    }
+
+    fn push_segment(&mut self, segment: Segment) {
+        let len = segment.as_slice().len();
+        if len == 0 {
+            return;
+        }
+        self.bytes += len;
+        match self.first {
+            None => self.first = Some(segment),
+            Some(_) => self.rest.push_back(segment),
         }
     }
 
@@ -91,9 +106,9 @@ impl Outbox {
     /// Those of the socket; the connection is then of no more use.
     pub fn flush(&mut self, socket: &mut impl Socket) -> io::Result<Flushed> {
         while self.bytes > 0 {
-            let wrote = match self.segments.front() {
+            let wrote = match &self.first {
                 // Nearly always: no array of slices to fill for one.
-                Some(only) if self.segments.len() == 1 => {
+                Some(only) if self.rest.is_empty() => {
                     socket.write_vectored(&[IoSlice::new(&only.as_slice()[self.written..])])
                 }
                 _ => self.write_many(socket),
@@ -112,7 +127,7 @@ impl Outbox {
     fn write_many(&self, socket: &mut impl Socket) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
-        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+        for (slice, segment) in slices.iter_mut().zip(self.first.iter().chain(&self.rest)) {
             let skip = if count == 0 { self.written } else { 0 };
             *slice = IoSlice::new(&segment.as_slice()[skip..]);
             count += 1;
@@ -122,26 +137,27 @@ impl Outbox {
 
     /// Throws away what has not begun to be written, so that a close frame can still follow a whole frame.
     pub fn drop_unwritten(&mut self) {
-        self.segments.truncate(usize::from(self.written > 0));
+        self.rest = VecDeque::new();
+        self.first.take_if(|_| self.written == 0);
         self.bytes = self
-            .segments
-            .front()
+            .first
+            .as_ref()
             .map_or(0, |first| first.as_slice().len() - self.written);
     }
 
     fn advance(&mut self, n: usize) {
         self.bytes -= n;
         self.written += n;
-        while let Some(first) = self.segments.front() {
+        while let Some(first) = &self.first {
             let len = first.as_slice().len();
             if self.written < len {
                 return;
             }
             self.written -= len;
-            self.segments.pop_front();
+            self.first = self.rest.pop_front();
         }
         // Idle connections hold no buffer: at ten thousand of them the deque's block would be most of an outbox's cost.
-        self.segments = VecDeque::new();
+        self.rest = VecDeque::new();
     }
 }
 
