@@ -49,6 +49,7 @@ enum Line {
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Masked {
+    Opened(Caller),
     Request(Caller, Head),
     Handshake(Caller, Head),
     Text(String),
@@ -114,6 +115,7 @@ impl Recorder {
     /// An input, before the service sees it.
     pub fn input(&mut self, id: ConnectionId, input: &Input, now: Now) {
         let masked = match input {
+            Input::Opened(caller) => Masked::Opened(*caller),
             Input::Request(caller, request) => Masked::Request(*caller, self.head(request)),
             Input::Handshake(caller, request) => Masked::Handshake(*caller, self.head(request)),
             Input::Text(text) => Masked::Text(self.command(text)),
@@ -275,6 +277,7 @@ fn clear(actions: &mut Actions) {
 impl Masked {
     fn into_input(self) -> Result<Input, http::Error> {
         Ok(match self {
+            Masked::Opened(caller) => Input::Opened(caller),
             Masked::Request(caller, head) => Input::Request(caller, head.into_request()?),
             Masked::Handshake(caller, head) => Input::Handshake(caller, head.into_request()?),
             Masked::Text(text) => Input::Text(text.into()),
@@ -330,6 +333,7 @@ fn shape(action: &Action, actions: &Actions) -> String {
         Action::Send(to, Message::Text(text)) => format!("{to} text {}", print(text.as_bytes())),
         Action::Send(to, Message::Binary(bytes)) => format!("{to} binary {}", bytes.len()),
         Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),
+        Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
     }
 }
