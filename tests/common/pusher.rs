@@ -279,9 +279,18 @@ impl Session {
         presence
     }
 
-    /// A user came into a presence channel.
-    pub fn expect_added(&mut self, channel: &str, member: Value) -> &mut Self {
-        self.expect_encoded("pusher_internal:member_added", Some(channel), member)
+    /// A user came into a presence channel. Where there is no `user_info`, it is missing or null.
+    pub fn expect_added(&mut self, channel: &str, user_id: &str, user_info: Value) -> &mut Self {
+        let got = self.next();
+        let event = "pusher_internal:member_added";
+        let message = json!({"event": event, "channel": channel, "data": got["data"]});
+        assert!(got == message, "expected {message}\n     got {got}");
+        let mut member = decoded(&got);
+        if member["user_info"].is_null() {
+            member["user_info"] = Value::Null;
+        }
+        assert_eq!(member, json!({"user_id": user_id, "user_info": user_info}), "{got}");
+        self
     }
 
     /// A user left a presence channel.
