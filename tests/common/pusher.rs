@@ -346,6 +346,13 @@ impl Session {
         self.expect(json!({"event": "pusher:pong", "data": "{}"}))
     }
 
+    /// The answer to a `pusher:ping` comes next, with a position or without.
+    pub fn expect_pong(&mut self) -> &mut Self {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "expected nothing, got {rest:?}");
+        self
+    }
+
     /// The messages that come before the answer to a `pusher:ping`.
     pub fn rest(&mut self) -> Vec<Value> {
         self.say(json!({"event": "pusher:ping", "data": {}}));
