@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use rand::RngExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
@@ -52,7 +53,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
 
     let io = listen(&config)?;
     let urls = io.urls();
-    let mut server = Server::new(io, config.clone(), room);
+    let mut server = Server::new(io, config.clone(), room, rand::rng().random());
     if let Some(path) = record {
         server
             .record(&path)

@@ -7,15 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::app::actions::{Action, Actions, Message};
+use crate::app::actions::{Action, Actions, Dialect, Message};
 use crate::app::caller::Caller;
-use crate::app::service::{Facts, Input, Service};
+use crate::app::service::{Facts, Input, Seed, Service};
 use crate::app::trace::Recorder;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::lag;
 use crate::logging::{Kind, More, Quiet};
-use crate::net::close::CloseReason;
+use crate::net::close::{self, CloseReason};
 use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
@@ -64,6 +64,8 @@ pub struct Server<I: Io> {
     config: Config,
     max_connections: usize,
     service: Service,
+    /// What the service's randomness began with, for the trace.
+    seed: Seed,
     table: Table<I::Socket>,
     wheel: Wheel,
     now: Now,
@@ -110,7 +112,7 @@ struct Drain {
 
 impl<I: Io> Server<I> {
     /// A server over `io` that takes at most `max_connections`.
-    pub fn new(mut io: I, config: Config, max_connections: usize) -> Self {
+    pub fn new(mut io: I, config: Config, max_connections: usize, seed: Seed) -> Self {
         let now = io.now();
         // Before the first wait it is not known who waits: look once.
         let listeners = vec![Waiting::Somebody; io.listeners()];
@@ -119,7 +121,8 @@ impl<I: Io> Server<I> {
             listeners,
             io,
             max_connections,
-            service: Service::new(config.clone()),
+            service: Service::new(config.clone(), seed),
+            seed,
             config,
             table: Table::new(),
             wheel: Wheel::new(),
@@ -150,18 +153,18 @@ impl<I: Io> Server<I> {
     /// # Errors
     /// When the file cannot be made.
     pub fn record(&mut self, path: &Path) -> io::Result<()> {
-        self.recorder = Some(Recorder::create(path, &self.config)?);
+        self.recorder = Some(Recorder::create(path, &self.config, self.seed)?);
         Ok(())
     }
 
     /// Obeys another configuration from here on. Listeners stay as they are.
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.max_connections = max_connections;
-        self.service.reconfigure(config.clone());
         if let Some(recorder) = &mut self.recorder {
             recorder.reconfigured(&config);
         }
-        self.config = config;
+        self.config = config.clone();
+        self.decide(|service, _, actions| service.reconfigure(config, actions));
     }
 
     /// What the last tick wants of the owner.
@@ -254,7 +257,8 @@ impl<I: Io> Server<I> {
             Waiting::Nobody | Waiting::Somebody => None,
         });
         let drain = self.drain.as_ref().map(|drain| drain.next(&self.config, self.now.at));
-        let nearest = paused.chain(self.wheel.next_look()).chain(drain).min();
+        let service = Some(self.service.deadline()).filter(|at| *at != Time::NEVER);
+        let nearest = paused.chain(self.wheel.next_look()).chain(drain).chain(service).min();
         let until = nearest.map(|at| at.since(self.now.at));
         until.into_iter().chain(self.heartbeat).min()
     }
@@ -382,13 +386,18 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// Lets the service decide and does what it says.
+    /// Tells the service what happened.
     fn input(&mut self, id: ConnectionId, input: Input) {
-        let mut actions = std::mem::take(&mut self.actions);
         if let Some(recorder) = &mut self.recorder {
             recorder.input(id, &input, self.now);
         }
-        self.service.input(id, input, self.now, &mut actions);
+        self.decide(|service, now, actions| service.input(id, input, now, actions));
+    }
+
+    /// Lets the service say what shall happen, and does it.
+    fn decide(&mut self, decision: impl FnOnce(&mut Service, Now, &mut Actions)) {
+        let mut actions = std::mem::take(&mut self.actions);
+        decision(&mut self.service, self.now, &mut actions);
         if let Some(recorder) = &mut self.recorder {
             recorder.actions(&actions);
         }
@@ -411,8 +420,12 @@ impl<I: Io> Server<I> {
         let Some(connection) = self.table.find(to) else { return };
         match action {
             Action::Respond(_, response) => connection.respond(&response, self.drain.is_some(), limits, now),
-            Action::Accept(..) => {
-                connection.accept();
+            Action::Accept(_, dialect) => {
+                connection.accept(match dialect {
+                    Dialect::Plain => &close::PLAIN,
+                    Dialect::Pusher => &close::PUSHER,
+                    Dialect::OldPusher => &close::OLD_PUSHER,
+                });
                 log::debug!("{to} became a WebSocket");
             }
             Action::Send(_, Message::Text(text)) => connection.send(Opcode::Text, text.as_bytes()),
@@ -422,7 +435,8 @@ impl<I: Io> Server<I> {
                 connection.close(&CloseReason { code, reason }, limits, now);
             }
             Action::Gather(_) => self.curious.push(to),
-            Action::WhenFlushed(_) | Action::Fanout(..) | Action::Post(_) => {}
+            Action::WhenFlushed(_) => connection.tell_when_flushed = true,
+            Action::Fanout(..) | Action::Post(_) => {}
         }
         self.settle(to);
     }
@@ -482,6 +496,12 @@ impl<I: Io> Server<I> {
             }
             self.settle(id);
         }
+        if self.service.deadline() <= self.now.at {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.due(self.now);
+            }
+            self.decide(|service, now, actions| service.due(now, actions));
+        }
         self.leave();
     }
 
@@ -493,7 +513,7 @@ impl<I: Io> Server<I> {
             let Some(id) = drain.leaving.pop() else { break };
             drain.left += 1;
             if let Some(connection) = self.table.find(id) {
-                connection.close_when_answered(&CloseReason::GOING_AWAY, &self.config.limits, now);
+                connection.leave(&self.config.limits, now);
             }
             self.settle(id);
         }
@@ -516,10 +536,15 @@ impl<I: Io> Server<I> {
             };
             connection.dirty = false;
             connection.flush();
+            let flushed = connection.tell_when_flushed && connection.outbox.is_empty();
+            connection.tell_when_flushed &= !flushed;
             if connection.is_over_full(limits) {
                 let over = connection.close_slow("outbox_bytes", limits, now);
                 connection.flush();
                 self.note_end(id, &over);
+            }
+            if flushed {
+                self.input(id, Input::Flushed);
             }
             self.settle(id);
         }

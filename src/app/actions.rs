@@ -38,6 +38,8 @@ pub enum Dialect {
     Plain,
     /// `pusher:ping` too, and the close codes of the Pusher protocol.
     Pusher,
+    /// The same for protocol versions before 6, in which an error frame comes before every close.
+    OldPusher,
 }
 
 /// A WebSocket message.

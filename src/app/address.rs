@@ -74,7 +74,7 @@ impl Addresses {
         if !self.warned {
             self.warned = true;
             log::warn!(
-                "a trusted proxy sent no X-Forwarded-For: limits per address are off for its clients \
+                "a trusted proxy, or a client on this machine, sent no X-Forwarded-For: limits per address are off for it \
                  (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)"
             );
         }

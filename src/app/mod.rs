@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod address;
+pub mod api;
 pub mod caller;
 pub mod console;
 pub mod page;
@@ -11,3 +12,4 @@ pub mod pusher;
 pub mod routes;
 pub mod service;
 pub mod trace;
+pub mod webhooks;

@@ -34,7 +34,10 @@ pub fn answer(
         "/" if config.console.enabled => show_page(request, caller, config, page),
         "/echo" if config.echo.enabled => upgrade_required("/echo speaks WebSocket only"),
         "/health" => sentence(StatusCode::OK, "alive"),
-        "/ready" if draining => sentence(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        "/ready" if draining => sentence(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining: new connections are turned away",
+        ),
         "/ready" => sentence(StatusCode::OK, "ready"),
         _ => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
@@ -119,7 +122,7 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
 
 /// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a page
 /// on the internet whose name resolves to 127.0.0.1 does not.
-fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
+pub fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
     if config.embedded_defaults && !caller::names_loopback(request) {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
         return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));

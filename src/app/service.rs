@@ -5,19 +5,26 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Request;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use tungstenite::Utf8Bytes;
 
 use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
+use super::api;
 use super::caller::{self, Caller};
 use super::console::{self, Console};
 use super::page::Page;
+use super::pusher::SocketId;
+use super::pusher::app::Apps;
+use super::pusher::gate;
+use super::pusher::session::Timing;
 use super::routes::{self, Refusal, Route};
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 /// What happened to a connection.
 #[derive(Clone, Debug)]
@@ -95,6 +102,8 @@ enum Speaks {
     Http,
     Console(Console),
     Echo,
+    /// The number of the app.
+    Pusher(usize),
 }
 
 /// All decisions of the server.
@@ -106,14 +115,23 @@ pub struct Service {
     /// By slot; an entry whose id is another is nobody's.
     members: Vec<Option<Member>>,
     counts: Counts,
+    apps: Apps,
+    /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
+    random: StdRng,
     draining: bool,
     quiet: Quiet,
 }
 
+/// What the operating system's randomness gave at start.
+pub type Seed = [u8; 32];
+
 impl Service {
     /// A service without connections.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, seed: Seed) -> Self {
+        let mut random = StdRng::from_seed(seed);
         Self {
+            apps: Apps::new(&config.apps, random.random()),
+            random,
             config,
             page: Page::new(),
             addresses: Addresses::default(),
@@ -125,13 +143,31 @@ impl Service {
     }
 
     /// Obeys another configuration from here on; what was decided stays decided.
-    pub fn reconfigure(&mut self, config: Config) {
+    pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
+        self.apps.reconfigure(&config.apps, self.random.random(), actions);
         self.config = config;
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.apps.deadline()
+    }
+
+    /// Does what is due.
+    pub fn due(&mut self, now: Now, actions: &mut Actions) {
+        for app in self.apps.iter_mut() {
+            app.due(now, actions);
+        }
     }
 
     /// From here on new WebSockets are turned away and `/ready` says no.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// The apps, for a test that looks into them.
+    pub fn apps(&self) -> &Apps {
+        &self.apps
     }
 
     /// Counts since the start.
@@ -147,8 +183,8 @@ impl Service {
             Input::Text(text) => self.message(id, Message::Text(text), now, actions),
             Input::Binary(bytes) => self.message(id, Message::Binary(bytes), now, actions),
             Input::Facts(facts) => self.facts(id, &facts, now, actions),
-            Input::Flushed => {}
-            Input::Closed => self.closed(id),
+            Input::Flushed => self.flushed(id, actions),
+            Input::Closed => self.closed(id, now, actions),
         }
     }
 
@@ -161,8 +197,15 @@ impl Service {
         actions: &mut Actions,
     ) {
         self.counts.requests += 1;
+        let path = request.uri().path();
         let response = match self.admit(id, caller, request, now) {
             Err(refusal) => refusal,
+            Ok(()) if api::is_for(path, &self.config.pusher) => {
+                let named = routes::named_right(request, &self.config);
+                named.err().unwrap_or_else(|| {
+                    Box::new(api::answer(request, &mut self.apps, &self.config.pusher, now, actions))
+                })
+            }
             Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),
         };
         actions.push(Action::Respond(id, response));
@@ -176,6 +219,9 @@ impl Service {
         now: Now,
         actions: &mut Actions,
     ) {
+        if let Some(key) = gate::key(request.uri().path(), &self.config.pusher) {
+            return self.enter_app(id, key, caller, request, now, actions);
+        }
         let route = self
             .admit(id, caller, request, now)
             .and_then(|()| routes::upgrade(request, caller, &self.config));
@@ -199,6 +245,52 @@ impl Service {
         if self.draining {
             actions.push(Action::Close(id, 1001, "the server is shutting down".into()));
         }
+    }
+
+    /// A handshake of the Pusher protocol. Whatever is wrong with it is said by a close code behind the upgrade: clients
+    /// understand those.
+    fn enter_app(
+        &mut self,
+        id: ConnectionId,
+        key: &str,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        if let Err(refusal) = routes::named_right(request, &self.config) {
+            return actions.push(Action::Respond(id, refusal));
+        }
+        let query = request.uri().query().unwrap_or("");
+        let dialect = if gate::is_old(query) {
+            Dialect::OldPusher
+        } else {
+            Dialect::Pusher
+        };
+        actions.push(Action::Accept(id, dialect));
+        let entered = match self.admit(id, caller, request, now) {
+            _ if self.draining => Err((4100, "the server is shutting down")),
+            Err(_) => Err((4100, "Over capacity")),
+            Ok(()) => gate::enter(key, query, &self.apps, &self.config.pusher),
+        };
+        let (app, terms) = match entered {
+            Ok(entered) => entered,
+            Err((code, why)) => return actions.push(Action::Close(id, code, why.into())),
+        };
+        self.counts.websockets += 1;
+        if let Some(member) = self.member(id) {
+            member.speaks = Speaks::Pusher(app);
+        }
+        let timing = Timing {
+            activity_timeout: self.config.pusher.activity_timeout,
+            authorization_timeout: self.config.pusher.authorization_timeout,
+        };
+        let app = self.apps.app_mut(app);
+        let mut socket = SocketId(self.random.random(), self.random.random());
+        while !app.is_free(socket) {
+            socket = SocketId(self.random.random(), self.random.random());
+        }
+        app.connect(id, socket, terms, timing, now, actions);
     }
 
     /// Whether a request may be looked at at all: there is room, and its address did not ask too often.
@@ -252,6 +344,10 @@ impl Service {
         match &mut member.speaks {
             Speaks::Echo => actions.push(Action::Send(id, message)),
             Speaks::Console(console) => console.message(id, &message, &self.config, now, actions),
+            Speaks::Pusher(app) => match message {
+                Message::Text(text) => self.apps.app_mut(*app).text(id, &text, now, actions),
+                Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
+            },
             Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
         }
         self.counts.messages_out += actions.list()[before..]
@@ -273,11 +369,25 @@ impl Service {
         }
     }
 
-    fn closed(&mut self, id: ConnectionId) {
+    fn flushed(&mut self, id: ConnectionId, actions: &mut Actions) {
+        if let Some(Member {
+            speaks: Speaks::Pusher(app),
+            ..
+        }) = self.member(id)
+        {
+            let app = *app;
+            self.apps.app_mut(app).flushed(id, actions);
+        }
+    }
+
+    fn closed(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {
         let Some(slot) = self.members.get_mut(id.slot()) else {
             return;
         };
         if let Some(member) = slot.take_if(|member| member.id == id) {
+            if let Speaks::Pusher(app) = member.speaks {
+                self.apps.app_mut(app).disconnect(id, now, actions);
+            }
             self.addresses.release(member.address);
             if !matches!(member.speaks, Speaks::Http) {
                 self.counts.websockets -= 1;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::actions::{Action, Actions, Message};
 use super::caller::{self, Caller};
 use super::console;
-use super::service::{Facts, Input, Service};
+use super::service::{Facts, Input, Seed, Service};
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -30,8 +30,12 @@ const MASKED: &str = "a-masked-admin-token";
 enum Line {
     /// The configuration in force from here on, as TOML, and whether it is the embedded defaults.
     Config(String, bool),
+    /// What the service's randomness began with: the first line.
+    Seed(Seed),
     /// Draining began.
     Drain,
+    /// What was due was done.
+    Due(Now),
     /// An input: when, whose, what.
     In(Now, u64, Masked),
     /// The actions that followed the input before.
@@ -72,13 +76,14 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(path: &Path, config: &Config) -> io::Result<Self> {
+    pub fn create(path: &Path, config: &Config, seed: Seed) -> io::Result<Self> {
         let file = BufWriter::new(File::create(path)?);
         let mut recorder = Self {
             file,
             token: String::new(),
             failed: false,
         };
+        recorder.write(&Line::Seed(seed));
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -96,6 +101,11 @@ impl Recorder {
     /// Draining began.
     pub fn drained(&mut self) {
         self.write(&Line::Drain);
+    }
+
+    /// What is due is about to be done.
+    pub fn due(&mut self, now: Now) {
+        self.write(&Line::Due(now));
     }
 
     /// An input, before the service sees it.
@@ -193,7 +203,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
     };
     let mut service: Option<Service> = None;
     let mut actions = Actions::default();
-    let mut inputs = 0;
+    let (mut inputs, mut seed) = (0, Seed::default());
     for (n, text) in BufReader::new(File::open(path)?).lines().enumerate() {
         let line = n + 1;
         match serde_json::from_str(&text?).map_err(|error| bad(line, &error))? {
@@ -201,9 +211,20 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 let mut config = Sources::parse(path, &toml).map_err(|error| bad(line, &error))?;
                 config.embedded_defaults = embedded_defaults;
                 match &mut service {
-                    Some(service) => service.reconfigure(config),
-                    None => service = Some(Service::new(config)),
+                    Some(service) => {
+                        clear(&mut actions);
+                        service.reconfigure(config, &mut actions);
+                    }
+                    None => service = Some(Service::new(config, seed)),
                 }
+            }
+            Line::Seed(recorded) => seed = recorded,
+            Line::Due(now) => {
+                clear(&mut actions);
+                service
+                    .as_mut()
+                    .ok_or_else(|| bad(line, &"no configuration before it"))?
+                    .due(now, &mut actions);
             }
             Line::Drain => service
                 .as_mut()
@@ -216,8 +237,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 let id = ConnectionId::from_raw(id).ok_or_else(|| bad(line, &"no connection has this id"))?;
                 let input = masked.into_input().map_err(|error| bad(line, &error))?;
                 inputs += 1;
-                let done = actions.take();
-                actions.reuse(done);
+                clear(&mut actions);
                 service.input(id, input, now, &mut actions);
             }
             Line::Out(recorded) => {
@@ -229,6 +249,11 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
         }
     }
     Ok(Replayed::Same { inputs })
+}
+
+fn clear(actions: &mut Actions) {
+    let done = actions.take();
+    actions.reuse(done);
 }
 
 impl Masked {

@@ -33,12 +33,49 @@ impl CloseReason {
     pub const TOO_MANY_FRAGMENTS: Self = Self::new(1008, "too many fragments");
     /// A message stayed unfinished for `message_timeout`.
     pub const UNFINISHED: Self = Self::new(1008, "a message stayed unfinished for too long");
-    /// No sign of life after a ping. 1011 is what other servers send here, so it is what people search for.
-    pub const NO_PONG: Self = Self::new(1011, "no answer to a ping");
-    /// The outbox went over its limit in bytes or time.
-    pub const SLOW_CONSUMER: Self = Self::new(1013, "too slow: what was sent to you was not read");
-    /// The server stops.
-    pub const GOING_AWAY: Self = Self::new(1001, "the server is shutting down");
     /// Decoding panicked: our own bug.
     pub const OUR_BUG: Self = Self::new(1011, "internal error");
 }
+
+/// How a WebSocket is kept alive and which codes it understands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Manners {
+    /// A text that goes out with every ping, for clients that cannot see pings.
+    pub ping: Option<&'static str>,
+    /// No sign of life after a ping.
+    pub no_pong: CloseReason,
+    /// The outbox went over its limit in bytes or time.
+    pub slow_consumer: CloseReason,
+    /// The server stops.
+    pub going_away: CloseReason,
+    /// Whether a `pusher:error` frame comes before every close of ours.
+    pub error_before_close: bool,
+}
+
+/// The codes of RFC 6455. 1011 after a ping is what other servers send, so it is what people search for.
+pub static PLAIN: Manners = Manners {
+    ping: None,
+    no_pong: CloseReason::new(1011, "no answer to a ping"),
+    slow_consumer: CloseReason::new(1013, TOO_SLOW),
+    going_away: CloseReason::new(1001, GOING_AWAY),
+    error_before_close: false,
+};
+
+/// The codes of the Pusher protocol: who is closed with 4201 comes back at once, with 4100 after a moment.
+pub static PUSHER: Manners = pusher(false);
+
+/// The Pusher protocol before version 6.
+pub static OLD_PUSHER: Manners = pusher(true);
+
+const fn pusher(error_before_close: bool) -> Manners {
+    Manners {
+        ping: Some(r#"{"event":"pusher:ping","data":"{}"}"#),
+        no_pong: CloseReason::new(4201, "Pong reply not received"),
+        slow_consumer: CloseReason::new(4100, TOO_SLOW),
+        going_away: CloseReason::new(4100, GOING_AWAY),
+        error_before_close,
+    }
+}
+
+const TOO_SLOW: &str = "too slow: what was sent to you was not read";
+const GOING_AWAY: &str = "the server is shutting down";

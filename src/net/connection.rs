@@ -8,13 +8,13 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, header};
 use tungstenite::Utf8Bytes;
 
-use super::close::CloseReason;
+use super::close::{self, CloseReason, Manners};
 use super::frame::{self, Opcode};
 use super::handshake::{self, Accept};
-use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, write_response};
+use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
 use super::io::{Peer, Socket};
 use super::meter::MessageLimits;
 use super::outbox::{Flushed, Outbox};
@@ -111,6 +111,10 @@ pub struct Connection<S> {
     pub blocked: bool,
     /// The connection is over the limit of connections: its request gets 503.
     pub surplus: bool,
+    /// What it understands; told when it became a WebSocket.
+    manners: &'static Manners,
+    /// Somebody wants to know when its outbox is empty.
+    pub tell_when_flushed: bool,
     /// A ping was sent and nothing came since.
     pinged: bool,
     /// In which second the wheel will look at it; `u64::MAX`: never.
@@ -217,6 +221,8 @@ impl<S: Socket> Connection<S> {
             queued: false,
             blocked: false,
             surplus: false,
+            manners: &close::PLAIN,
+            tell_when_flushed: false,
             pinged: false,
             look: u64::MAX,
             last_read: now,
@@ -427,6 +433,7 @@ impl<S: Socket> Connection<S> {
         else {
             return;
         };
+        let last = last || has_token(response.headers(), &header::CONNECTION, "close");
         let keep_alive = keep_alive && !last && accept.is_none() && !http.ended;
         self.outbox
             .append_with(|out| write_response(out, response, version, head_only, keep_alive));
@@ -437,7 +444,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Accepts the handshake whose turn it is: 101, and from here on WebSocket frames.
-    pub fn accept(&mut self) {
+    pub fn accept(&mut self, manners: &'static Manners) {
         let State::Http(http) = &mut self.state else { return };
         let Turn::Ours {
             accept: Some(accept), ..
@@ -447,6 +454,7 @@ impl<S: Socket> Connection<S> {
         };
         self.outbox.append_with(|out| accept.write(out));
         self.state = State::WebSocket(Box::default());
+        self.manners = manners;
     }
 
     /// Sends a frame of this connection's own.
@@ -467,6 +475,14 @@ impl<S: Socket> Connection<S> {
     /// ends.
     pub fn close(&mut self, reason: &CloseReason, limits: &Limits, now: Time) {
         if let State::WebSocket(wire) = &mut self.state {
+            if self.manners.error_before_close {
+                let error = format!(
+                    r#"{{"event":"pusher:error","data":{{"message":{:?},"code":{}}}}}"#,
+                    reason.reason, reason.code
+                );
+                self.outbox
+                    .append_with(|out| frame::append(out, Opcode::Text, error.as_bytes()));
+            }
             wire.close(reason, &mut self.outbox);
         }
         if self.is_live() {
@@ -474,12 +490,12 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Closes when nothing is owed any more: a WebSocket and an idle HTTP connection at once, one in the middle of a request
+    /// Closes because the server stops, when nothing is owed any more: a WebSocket and an idle HTTP connection at once, one in the middle of a request
     /// after its answer.
-    pub fn close_when_answered(&mut self, reason: &CloseReason, limits: &Limits, now: Time) {
+    pub fn leave(&mut self, limits: &Limits, now: Time) {
         match &self.state {
             State::Http(http) if http.parser.in_request() || matches!(http.turn, Turn::Ours { .. }) => {}
-            _ => self.close(reason, limits, now),
+            _ => self.close(&self.manners.going_away, limits, now),
         }
     }
 
@@ -488,7 +504,7 @@ impl<S: Socket> Connection<S> {
     pub fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
         self.outbox.drop_unwritten();
         self.socket.reset_on_close();
-        self.close(&CloseReason::SLOW_CONSUMER, limits, now);
+        self.close(&self.manners.slow_consumer, limits, now);
         Over::Slow(limit)
     }
 
@@ -637,12 +653,15 @@ impl<S: Socket> Connection<S> {
         if !self.pinged {
             self.pinged = true;
             self.send(Opcode::Ping, b"");
+            if let Some(text) = self.manners.ping {
+                self.send(Opcode::Text, text.as_bytes());
+            }
             return None;
         }
         if self.last_read + seconds(limits.ping_interval + limits.ping_timeout) > now {
             return None;
         }
-        self.close(&CloseReason::NO_PONG, limits, now);
+        self.close(&self.manners.no_pong, limits, now);
         Some(Event::Over(Over::TimedOut("ping_timeout")))
     }
 }

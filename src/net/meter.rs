@@ -28,6 +28,8 @@ pub struct Meter {
     fragments: u32,
     /// Whether the current frame ends its message.
     last: bool,
+    /// Of a close frame: the mask and the first two bytes of the payload, as far as they have come.
+    close: Option<([u8; 6], usize)>,
     /// The largest frame since the start: how far the decoder's buffer may have grown.
     pub largest: u32,
 }
@@ -50,11 +52,26 @@ impl Meter {
         }
         let pass = self.left.min((input.len() - taken) as u64);
         self.left -= pass;
+        if let Some((bytes, have)) = &mut self.close {
+            for byte in input[taken..].iter().take((bytes.len() - *have).min(pass as usize)) {
+                bytes[*have] = *byte;
+                *have += 1;
+            }
+        }
         if self.left == 0 && self.last {
             self.message = 0;
             self.fragments = 0;
         }
         Ok(taken + pass as usize)
+    }
+
+    /// The code of the close frame that has passed, as the peer wrote it: tungstenite tells 1002 instead of those that it
+    /// thinks wrong, and it is wrong about 1014.
+    pub fn close_code(&self) -> Option<u16> {
+        let ([a, b, _, _, x, y], 6) = self.close? else {
+            return None;
+        };
+        Some(u16::from_be_bytes([a ^ x, b ^ y]))
     }
 
     /// Whether the stream is between two frames.
@@ -98,6 +115,7 @@ impl Meter {
         }
         self.have = 0;
         self.left = 4 + length;
+        self.close = (opcode == 8).then_some(([0; 6], 0));
         Ok(())
     }
 

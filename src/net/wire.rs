@@ -18,6 +18,9 @@ use crate::time::Time;
 /// A decoder whose buffer has grown over this is replaced once the connection is idle.
 const GROWN: u32 = 2048;
 
+/// The close code of a gateway whose upstream answered nonsense.
+const BAD_GATEWAY: u16 = 1014;
+
 /// What a peer said.
 #[derive(Debug, PartialEq)]
 pub enum Received {
@@ -112,6 +115,11 @@ impl Wire {
             Ok(Message::Text(text)) => Some(Received::Text(text)),
             Ok(Message::Binary(bytes)) => Some(Received::Binary(bytes)),
             Ok(Message::Close(frame)) => {
+                if self.meter.close_code() == Some(BAD_GATEWAY) {
+                    // Valid since 2012 (RFC 6455 section 11.7's registry), but tungstenite would answer it with 1002.
+                    outbox.append_with(|out| out.extend_from_slice(&[0x88, 2, 0x03, 0xf6]));
+                    return Some(Received::Closed(Some(BAD_GATEWAY)));
+                }
                 // Writes the answer; "connection closed" is how tungstenite says that this was the last word.
                 let _ = self.context.flush(&mut feed);
                 Some(Received::Closed(frame.map(|frame| frame.code.into())))

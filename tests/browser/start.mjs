@@ -21,7 +21,9 @@ export const launchBrowser = () =>
 
 /** A server of our own; resolves when it says where it listens. */
 export async function startServer(listen = '127.0.0.1:0') {
-  const child = spawn(BINARY, ['--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // The server refuses variables of its own prefix that it does not know, and JSOCKETD_BIN is ours.
+  const { JSOCKETD_BIN: _, ...env } = process.env;
+  const child = spawn(BINARY, ['--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'], env });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   let output = '';
   const url = await new Promise((resolve, reject) => {

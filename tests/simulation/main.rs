@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod channels;
 mod client;
 mod rules;
 mod world;
@@ -26,7 +27,7 @@ fn server(seed: u64) -> (Server<SimIo>, Shared) {
     let world = World::new(seed);
     let mut config = Config::default();
     config.limits.outbox_bytes = 400_000;
-    (Server::new(SimIo(world.clone()), config, 1000), world)
+    (Server::new(SimIo(world.clone()), config, 1000, [7; 32]), world)
 }
 
 /// Runs one story to its end and returns the hash of all that could be observed.
@@ -136,14 +137,20 @@ fn judge(client: &Client, jumped: bool) {
 
 #[test]
 fn thousands_of_stories_end_well() {
-    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    tell(SEEDS, |seed| {
         story(seed);
-        return;
+    });
+}
+
+/// Tells the stories of so many seeds, or of the one that the environment names.
+fn tell(seeds: u64, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return story(seed);
     }
     let seeds = std::env::var("SIM_SEEDS")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(SEEDS);
+        .unwrap_or(seeds);
     for seed in 0..seeds {
         if let Err(panic) = std::panic::catch_unwind(|| story(seed)) {
             eprintln!("seed {seed} failed; SIM_SEED={seed} cargo test --test simulation runs it alone");

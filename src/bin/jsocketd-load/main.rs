@@ -63,7 +63,7 @@ struct Common {
     /// The other server's process
     #[arg(long, global = true, value_name = "PID")]
     against_pid: Option<u32>,
-    /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in [expect] of a file); can be repeated
+    /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
     #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = settings::parse_expectation)]
     expect: Vec<(String, f64)>,
     /// Seconds in which the server must say something, or the run is over

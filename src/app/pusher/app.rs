@@ -1,0 +1,523 @@
+//! One app's hub: who is connected, which channels there are and who is in them. The structures are doubly linked by index
+//! (a subscription knows its place in the channel's list, the list's entry its place in the connection's), so leaving costs
+//! as much as the connection has channels, whatever else there is, and a fan-out is one walk over a list.
+//!
+//! What a client may ask for is in `session.rs`, presence in `presence.rs`, users and watchlists in `users.rs`.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use slab::Slab;
+use tungstenite::Utf8Bytes;
+
+use super::SocketId;
+use super::cache::Cache;
+use super::channel::{ChannelName, Kind};
+use super::frames::{self, Extra};
+use super::history::{History, Memory, Position};
+use super::presence::Members;
+use super::session::Session;
+use super::users::Users;
+use crate::app::actions::{Action, Actions};
+use crate::app::webhooks::HookEvent;
+use crate::config;
+use crate::id::ConnectionId;
+use crate::time::{Now, Time};
+
+/// Above this many subscribers, `subscription_count` goes out at most every [`COUNT_PAUSE`].
+const COUNTED_AT_ONCE: usize = 100;
+
+/// See [`COUNTED_AT_ONCE`].
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
+
+/// All apps.
+#[derive(Debug, Default)]
+pub struct Apps {
+    apps: Vec<App>,
+}
+
+impl Apps {
+    /// The apps of a configuration, without connections. `start` tells this run of the server from others.
+    pub fn new(settings: &[config::App], start: u32) -> Self {
+        Self {
+            apps: settings
+                .iter()
+                .map(|settings| App::new(settings.clone(), start))
+                .collect(),
+        }
+    }
+
+    /// Obeys another configuration: apps that are still in it keep their connections and change their settings; new ones
+    /// are added; one that is gone is disabled, and its connections are closed. `start` is for the new ones.
+    pub fn reconfigure(&mut self, settings: &[config::App], start: u32, actions: &mut Actions) {
+        for app in &mut self.apps {
+            match settings.iter().find(|new| new.id == app.settings.id) {
+                Some(new) => app.settings = new.clone(),
+                None => app.settings.enabled = false,
+            }
+            if !app.settings.enabled {
+                app.close_all(4003, "application is disabled", actions);
+            }
+        }
+        for new in settings {
+            if self.find_id(&new.id).is_none() {
+                self.apps.push(App::new(new.clone(), start));
+            }
+        }
+    }
+
+    /// The app with this id.
+    pub fn find_id(&self, id: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.settings.id == id)
+    }
+
+    /// The app with this key.
+    pub fn find_key(&self, key: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.settings.key == key)
+    }
+
+    /// An app by its number.
+    pub fn app(&self, n: usize) -> &App {
+        &self.apps[n]
+    }
+
+    /// An app by its number.
+    pub fn app_mut(&mut self, n: usize) -> &mut App {
+        &mut self.apps[n]
+    }
+
+    /// All of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
+        self.apps.iter_mut()
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.apps.iter().map(App::deadline).min().unwrap_or(Time::NEVER)
+    }
+}
+
+/// One app.
+#[derive(Debug)]
+pub struct App {
+    /// What the configuration says.
+    pub settings: config::App,
+    /// By name; the values are indices of `channels`.
+    names: HashMap<Box<str>, usize>,
+    pub(super) channels: Slab<Channel>,
+    /// By slot of the connection.
+    pub(super) sessions: Vec<Option<Box<Session>>>,
+    pub(super) connections: usize,
+    /// Who gets no copy of what they published.
+    pub(super) sockets: HashMap<SocketId, ConnectionId>,
+    pub(super) users: Users,
+    pub(super) cache: Cache,
+    pub(super) history: Memory,
+    /// What webhooks are to be told, until the service takes it.
+    hooks: Vec<HookEvent>,
+    /// Channels whose count is to be told later, and when at the earliest.
+    pub(super) uncounted: BTreeSet<(Time, Box<str>)>,
+    /// Connections that must authorize themselves, oldest first.
+    pub(super) unauthorized: VecDeque<(Time, ConnectionId)>,
+    /// When the positions are told next to those who asked for recovery, and the old is forgotten.
+    next_round: Time,
+    /// Events that went to a subscriber.
+    pub delivered: u64,
+}
+
+/// A channel with at least one subscriber.
+#[derive(Debug)]
+pub struct Channel {
+    pub(super) name: Box<str>,
+    pub(super) kind: Kind,
+    pub(super) subscribers: Vec<Subscriber>,
+    /// On presence channels.
+    pub(super) members: Members,
+    /// When `subscription_count` was told last.
+    counted: Option<Time>,
+}
+
+/// One connection's place in a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscriber {
+    pub(super) id: ConnectionId,
+    /// The index of the subscription in the connection's own list.
+    pub(super) back: u32,
+    pub(super) hears: Hears,
+}
+
+/// How a subscriber gets events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// As a stock client: Pusher's frames and nothing else.
+    Stock,
+    /// With positions.
+    Positions,
+    /// Not yet: it is still being told what it missed, and what happens meanwhile waits in the history.
+    Later,
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// Where.
+    pub channel: ChannelName<'a>,
+    /// The event's name.
+    pub event: &'a str,
+    /// Its data, as the string that it is inside the frame.
+    pub data: &'a str,
+    /// Who gets no copy.
+    pub socket_id: Option<SocketId>,
+}
+
+/// How full a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Connections.
+    pub subscriptions: usize,
+    /// Distinct users, on presence channels.
+    pub users: Option<usize>,
+}
+
+impl App {
+    fn new(settings: config::App, start: u32) -> Self {
+        Self {
+            settings,
+            names: HashMap::new(),
+            channels: Slab::new(),
+            sessions: Vec::new(),
+            connections: 0,
+            sockets: HashMap::new(),
+            users: Users::default(),
+            cache: Cache::default(),
+            history: Memory::new(start),
+            hooks: Vec::new(),
+            uncounted: BTreeSet::new(),
+            unauthorized: VecDeque::new(),
+            next_round: Time::NEVER,
+            delivered: 0,
+        }
+    }
+
+    // --- publishing ----------------------------------------------------------------------------------------------
+
+    /// Delivers an event, keeps it for newcomers of a cache channel and for those who were away.
+    pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) {
+        let Publication {
+            channel,
+            event,
+            data,
+            socket_id,
+        } = *publication;
+        if channel.is_cache() {
+            self.cache.put(channel.as_str(), event, data, &self.settings, now);
+        }
+        let (name, user) = (channel.as_str(), channel.user());
+        self.deliver(name, user, socket_id, now, actions, |extra| {
+            frames::event(event, name, data, None, extra)
+        });
+    }
+
+    /// Delivers one event to everybody who is to have it, in the two forms it has, and keeps it for recovery.
+    pub(super) fn deliver(
+        &mut self,
+        name: &str,
+        user: Option<&str>,
+        except: Option<SocketId>,
+        now: Now,
+        actions: &mut Actions,
+        encode: impl Fn(Extra<'_>) -> String,
+    ) {
+        let except_id = except.and_then(|socket| self.sockets.get(&socket).copied());
+        let position = self.history.advance().to_string();
+        let with_position: Utf8Bytes = encode(Extra {
+            id: Some(&position),
+            ..Extra::default()
+        })
+        .into();
+        self.history
+            .append(name, with_position.clone(), except, &self.settings, now.at);
+        self.arm_round(now.at);
+
+        let subscribers = match (user, self.names.get(name)) {
+            (None, Some(channel)) => self.channels[*channel].subscribers.as_slice(),
+            (Some(user), _) => self.users.connections(user),
+            (None, None) => &[],
+        };
+        let hear = |hears: Hears| {
+            let wanted = subscribers.iter().filter(move |subscriber| subscriber.hears == hears);
+            wanted
+                .map(|subscriber| subscriber.id)
+                .filter(move |id| Some(*id) != except_id)
+        };
+        let mut delivered = actions.fan_out(hear(Hears::Positions), with_position);
+        if hear(Hears::Stock).next().is_some() {
+            delivered += actions.fan_out(hear(Hears::Stock), encode(Extra::default()).into());
+        }
+        self.delivered += delivered as u64;
+    }
+
+    /// Sends a frame of the protocol to every subscriber of a channel but one; it is no event and has no position.
+    pub(super) fn announce(&self, channel: usize, except: Option<ConnectionId>, frame: String, actions: &mut Actions) {
+        let all = self.channels[channel]
+            .subscribers
+            .iter()
+            .map(|subscriber| subscriber.id);
+        actions.fan_out(all.filter(|id| Some(*id) != except), frame.into());
+    }
+
+    // --- questions -----------------------------------------------------------------------------------------------
+
+    /// The channels that have subscribers, by name, and how many.
+    pub fn occupied(&self) -> impl Iterator<Item = (&str, Occupancy)> {
+        let mut all: Vec<&Channel> = self.channels.iter().map(|(_, channel)| channel).collect();
+        all.sort_unstable_by_key(|channel| &channel.name);
+        all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
+    }
+
+    /// How many subscribe to a channel; `None`: nobody.
+    pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
+        self.channel(channel).map(Channel::occupancy)
+    }
+
+    /// The distinct users of a presence channel.
+    pub fn users(&self, channel: &str) -> Vec<&str> {
+        self.channel(channel)
+            .map(|channel| channel.members.ids().collect())
+            .unwrap_or_default()
+    }
+
+    /// The cached data of a channel and the seconds that it will be kept.
+    pub fn cached(&self, channel: &str, now: Now) -> Option<(&str, u64)> {
+        self.cache
+            .find(channel, now)
+            .map(|cached| (cached.data(), cached.seconds_left(now)))
+    }
+
+    /// Connections at this moment.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    pub(super) fn channel_index(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    fn channel(&self, name: &str) -> Option<&Channel> {
+        self.channel_index(name).map(|channel| &self.channels[channel])
+    }
+
+    // --- coming and going ----------------------------------------------------------------------------------------
+
+    /// Closes every connection that is signed in as this user (pusher.md 7.6).
+    pub fn terminate(&mut self, user_id: &str, actions: &mut Actions) {
+        for connection in self.users.connections(user_id) {
+            actions.push(Action::Close(
+                connection.id,
+                4009,
+                "You got disconnected by the app.".into(),
+            ));
+        }
+    }
+
+    fn close_all(&self, code: u16, why: &'static str, actions: &mut Actions) {
+        for session in self.sessions.iter().flatten() {
+            actions.push(Action::Close(session.id, code, why.into()));
+        }
+    }
+
+    /// Puts a connection into a channel, which is made if it is not there.
+    pub(super) fn enter(&mut self, id: ConnectionId, name: ChannelName<'_>, hears: Hears, back: u32) -> usize {
+        let channel = match self.names.get(name.as_str()) {
+            Some(channel) => *channel,
+            None => {
+                self.hook(HookEvent::Occupied {
+                    channel: name.as_str().to_owned(),
+                });
+                let channel = self.channels.insert(Channel::new(name));
+                self.names.insert(name.as_str().into(), channel);
+                channel
+            }
+        };
+        self.channels[channel].subscribers.push(Subscriber { id, back, hears });
+        channel
+    }
+
+    /// Takes the subscriber at `place` out of a channel. The last one takes its place, and its connection is told.
+    pub(super) fn leave(&mut self, channel: usize, place: usize) {
+        let subscribers = &mut self.channels[channel].subscribers;
+        subscribers.swap_remove(place);
+        if let Some(moved) = subscribers.get(place).copied() {
+            let session = self.sessions[moved.id.slot()]
+                .as_mut()
+                .expect("who is in a channel has a session");
+            session.subscriptions[moved.back as usize].place = place as u32;
+        }
+        if subscribers.is_empty() {
+            // Small again after a crowd, and gone after the last.
+            let Channel { name, .. } = self.channels.remove(channel);
+            self.names.remove(&name);
+            self.hook(HookEvent::Vacated { channel: name.into() });
+        } else if subscribers.capacity() > 64 && subscribers.len() < subscribers.capacity() / 4 {
+            subscribers.shrink_to(subscribers.len() * 2);
+        }
+    }
+
+    /// Tells the number of subscribers, now or, in a crowd, a little later.
+    pub(super) fn count(&mut self, channel: usize, now: Time, actions: &mut Actions) {
+        if !self.settings.subscription_count {
+            return;
+        }
+        let Some(found) = self
+            .channels
+            .get_mut(channel)
+            .filter(|found| found.kind != Kind::Presence)
+        else {
+            return;
+        };
+        let earliest = found.counted.map_or(Time(0), |counted| counted + COUNT_PAUSE);
+        if found.subscribers.len() > COUNTED_AT_ONCE && earliest > now {
+            self.uncounted.insert((earliest, found.name.clone()));
+            return;
+        }
+        found.counted = Some(now);
+        #[derive(serde::Serialize)]
+        struct Count {
+            subscription_count: usize,
+        }
+        let (name, count) = (found.name.to_string(), found.subscribers.len());
+        let data = Count {
+            subscription_count: count,
+        };
+        let event = "pusher_internal:subscription_count";
+        let frame = frames::protocol(event, Some(&name), &data, Extra::default());
+        self.announce(channel, None, frame, actions);
+        self.hook(HookEvent::SubscriptionCount { channel: name, count });
+    }
+
+    // --- time ----------------------------------------------------------------------------------------------------
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        let counts = self.uncounted.first().map(|(at, _)| *at);
+        let unauthorized = self.unauthorized.front().map(|(at, _)| *at);
+        counts
+            .into_iter()
+            .chain(unauthorized)
+            .chain([self.next_round])
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    /// Does what is due.
+    pub fn due(&mut self, now: Now, actions: &mut Actions) {
+        while self.uncounted.first().is_some_and(|(at, _)| *at <= now.at) {
+            let Some((_, name)) = self.uncounted.pop_first() else {
+                break;
+            };
+            if let Some(channel) = self.channel_index(&name) {
+                self.count(channel, now.at, actions);
+            }
+        }
+        while self.unauthorized.front().is_some_and(|(at, _)| *at <= now.at) {
+            let Some((_, id)) = self.unauthorized.pop_front() else {
+                break;
+            };
+            if self.session(id).is_some_and(|session| !session.authorized) {
+                actions.push(Action::Close(
+                    id,
+                    4009,
+                    "Connection not authorized within timeout".into(),
+                ));
+            }
+        }
+        if self.next_round <= now.at {
+            self.next_round = Time::NEVER;
+            self.history.expire(&self.settings, now.at);
+            self.cache.expire(now);
+            self.tell_positions(actions);
+            if !self.history.is_empty() || !self.cache.is_empty() {
+                self.arm_round(now.at);
+            }
+        }
+    }
+
+    /// Sees to it that in a quarter of the retention the old is forgotten and the positions are told.
+    pub(super) fn arm_round(&mut self, now: Time) {
+        if self.next_round == Time::NEVER {
+            let retention = self.settings.history_seconds.min(self.settings.cache_ttl);
+            self.next_round = now + Duration::from_secs((retention / 4).max(1));
+        }
+    }
+
+    /// A page that hears nothing for long must not fall behind what is kept.
+    fn tell_positions(&mut self, actions: &mut Actions) {
+        let frame = self.position_frame("pusher_internal:position");
+        let all = self.sessions.iter().flatten();
+        let told = all
+            .filter(|session| session.recovery && session.replays.is_empty())
+            .map(|session| session.id);
+        actions.fan_out(told, frame.into());
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.history.position()
+    }
+
+    /// A frame with empty data and the position.
+    pub(super) fn position_frame(&self, event: &str) -> String {
+        let position = self.position().to_string();
+        #[derive(serde::Serialize)]
+        struct Nothing {}
+        frames::protocol(
+            event,
+            None,
+            &Nothing {},
+            Extra {
+                pos: Some(&position),
+                ..Extra::default()
+            },
+        )
+    }
+
+    // --- webhooks ------------------------------------------------------------------------------------------------
+
+    pub(super) fn hook(&mut self, event: HookEvent) {
+        if !self.settings.webhooks.is_empty() {
+            self.hooks.push(event);
+        }
+    }
+
+    /// What webhooks are to be told since the last call.
+    pub fn take_hooks(&mut self) -> Vec<HookEvent> {
+        std::mem::take(&mut self.hooks)
+    }
+
+    /// The session of a connection.
+    pub(super) fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.sessions
+            .get_mut(id.slot())?
+            .as_deref_mut()
+            .filter(|session| session.id == id)
+    }
+}
+
+impl Channel {
+    fn new(name: ChannelName<'_>) -> Self {
+        Self {
+            name: name.as_str().into(),
+            kind: name.kind(),
+            subscribers: Vec::new(),
+            members: Members::default(),
+            counted: None,
+        }
+    }
+
+    fn occupancy(&self) -> Occupancy {
+        let users = (self.kind == Kind::Presence).then(|| self.members.len());
+        Occupancy {
+            subscriptions: self.subscribers.len(),
+            users,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The last event of each cache channel (pusher.md section 5): kept when nobody subscribes, until its time or the app's
+//! bytes run out; the one that was put first goes first.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::frames::{self, Extra};
+use crate::config::App;
+use crate::time::{Now, Time};
+
+/// What an entry costs besides its text: an estimate.
+const OVERHEAD: usize = 128;
+
+/// The cached events of one app.
+#[derive(Debug, Default)]
+pub struct Cache {
+    entries: HashMap<Box<str>, Cached>,
+    /// In the order in which they were put; an entry that was put again stands in it twice, and only the newer counts.
+    order: VecDeque<(u64, Box<str>)>,
+    puts: u64,
+    bytes: usize,
+}
+
+/// A cached event.
+#[derive(Debug)]
+pub struct Cached {
+    put: u64,
+    until: Time,
+    event: Box<str>,
+    data: Box<str>,
+}
+
+impl Cached {
+    /// Its data.
+    pub fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// Seconds that it will be kept.
+    pub fn seconds_left(&self, now: Now) -> u64 {
+        self.until.since(now.at).as_secs()
+    }
+
+    /// Its frame, as it was when it was live.
+    pub fn frame(&self, channel: &str) -> String {
+        frames::event(&self.event, channel, &self.data, None, Extra::default())
+    }
+
+    fn cost(&self, channel: &str) -> usize {
+        2 * channel.len() + self.event.len() + self.data.len() + OVERHEAD
+    }
+}
+
+impl Cache {
+    /// Keeps an event in place of the one before.
+    pub fn put(&mut self, channel: &str, event: &str, data: &str, limits: &App, now: Now) {
+        self.remove(channel);
+        self.puts += 1;
+        let until = now.at + Duration::from_secs(limits.cache_ttl);
+        let cached = Cached {
+            put: self.puts,
+            until,
+            event: event.into(),
+            data: data.into(),
+        };
+        let cost = cached.cost(channel);
+        if limits.cache_ttl == 0 || cost > limits.cache_bytes {
+            return;
+        }
+        self.bytes += cost;
+        self.entries.insert(channel.into(), cached);
+        self.order.push_back((self.puts, channel.into()));
+        while self.bytes > limits.cache_bytes {
+            self.remove_oldest();
+        }
+        // A channel that is put again and again leaves its old places behind.
+        if self.order.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.order
+                .retain(|(put, channel)| entries.get(channel).is_some_and(|cached| cached.put == *put));
+        }
+    }
+
+    /// The event of a channel, if it is still to be had.
+    pub fn find(&self, channel: &str, now: Now) -> Option<&Cached> {
+        self.entries.get(channel).filter(|cached| cached.until > now.at)
+    }
+
+    /// Forgets what is too old.
+    pub fn expire(&mut self, now: Now) {
+        while let Some((put, channel)) = self.order.front() {
+            let current = self.entries.get(channel).filter(|cached| cached.put == *put);
+            if current.is_some_and(|cached| cached.until > now.at) {
+                return;
+            }
+            self.remove_oldest();
+        }
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn remove_oldest(&mut self) {
+        let Some((put, channel)) = self.order.pop_front() else {
+            return;
+        };
+        if self.entries.get(&channel).is_some_and(|cached| cached.put == put) {
+            self.remove(&channel);
+        }
+    }
+
+    fn remove(&mut self, channel: &str) {
+        if let Some(cached) = self.entries.remove(channel) {
+            self.bytes -= cached.cost(channel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now {
+            at: Time(seconds * 1_000_000),
+            unix_ms: 0,
+        }
+    }
+
+    #[test]
+    fn the_newest_event_counts_until_its_time_is_up() {
+        let limits = App {
+            cache_ttl: 10,
+            ..App::new("a", "b", "c")
+        };
+        let mut cache = Cache::default();
+        cache.put("cache-x", "e", "1", &limits, at(0));
+        cache.put("cache-x", "e", "2", &limits, at(5));
+        assert_eq!(cache.find("cache-x", at(14)).map(Cached::data), Some("2"));
+        assert_eq!(cache.find("cache-x", at(5)).map(|c| c.seconds_left(at(5))), Some(10));
+        assert!(cache.find("cache-x", at(15)).is_none());
+        cache.expire(at(15));
+        assert!(cache.is_empty());
+        assert_eq!(cache.bytes, 0);
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_the_oldest_goes_first() {
+        let limits = App {
+            cache_bytes: 1000,
+            ..App::new("a", "b", "c")
+        };
+        let mut cache = Cache::default();
+        for n in 0..1000 {
+            cache.put(&format!("cache-{}", n % 20), "e", &"x".repeat(n % 300), &limits, at(0));
+            assert!(cache.bytes <= 1000);
+            assert!(cache.order.len() < 200, "old places pile up");
+        }
+        assert!(cache.find("cache-19", at(0)).is_some());
+        cache.put("cache-19", "e", &"x".repeat(2000), &limits, at(0));
+        assert!(
+            cache.find("cache-19", at(0)).is_none(),
+            "an event that does not fit replaces the one before all the same"
+        );
+    }
+}

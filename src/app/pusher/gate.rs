@@ -1,0 +1,58 @@
+//! The door of the Pusher protocol: what a handshake on `/app/{key}` asks for, and which of the documented close codes it
+//! gets when it may not have it (pusher.md 1.1–1.3). The refusals come after the upgrade, because clients understand close
+//! codes and not HTTP statuses.
+
+use super::app::Apps;
+use super::session::Terms;
+use crate::config;
+
+/// A close code and its words.
+pub type Refusal = (u16, &'static str);
+
+/// The key in a path `{prefix}/app/{key}`; `None`: the path is not for Pusher clients.
+pub fn key<'a>(path: &'a str, config: &config::Pusher) -> Option<&'a str> {
+    let key = path.strip_prefix(config.path.as_str())?.strip_prefix("/app/")?;
+    (!key.is_empty() && !key.contains('/')).then_some(key)
+}
+
+/// Finds the app and what the connection asked for.
+///
+/// # Errors
+/// The close code that tells the client why not.
+pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Result<(usize, Terms), Refusal> {
+    let n = apps.find_key(key).ok_or((4001, "Application does not exist"))?;
+    let app = apps.app(n);
+    if !app.settings.enabled {
+        return Err((4003, "Application is disabled"));
+    }
+    let protocol = match parameter(query, "protocol") {
+        None if config.strict_protocol => return Err((4008, "No protocol version supplied")),
+        None => 7,
+        Some(text) => match text.parse::<u32>() {
+            Ok(version @ 4..=7) => version as u8,
+            Ok(_) => return Err((4007, "Unsupported protocol version")),
+            Err(_) => return Err((4006, "Invalid version string format")),
+        },
+    };
+    if app.settings.max_connections > 0 && app.connections() >= app.settings.max_connections {
+        return Err((4004, "Application is over connection quota"));
+    }
+    let recovery = parameter(query, "recovery") == Some("1");
+    Ok((n, Terms { protocol, recovery }))
+}
+
+/// Whether a client of this query speaks a protocol in which an error frame comes before every close (before 6).
+pub fn is_old(query: &str) -> bool {
+    parameter(query, "protocol")
+        .and_then(|text| text.parse::<u32>().ok())
+        .is_some_and(|version| version < 6)
+}
+
+/// The first value of a parameter. The few that are defined need no decoding; unknown ones are ignored.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}

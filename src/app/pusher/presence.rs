@@ -1,0 +1,107 @@
+//! The members of a presence channel (pusher.md section 4): distinct users, each with as many connections as it likes. A
+//! user is a member from its first connection to its last, with the `user_info` of the first.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A user's own description in `channel_data` or `user_data`.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// As a string, also when it was signed as a number.
+    pub user_id: Box<str>,
+    /// Any JSON; `None`: there was none.
+    pub user_info: Option<Box<RawValue>>,
+}
+
+/// Everybody who is there.
+#[derive(Debug, Default)]
+pub struct Members {
+    users: BTreeMap<Box<str>, Present>,
+}
+
+#[derive(Debug)]
+struct Present {
+    connections: usize,
+    user_info: Option<Box<RawValue>>,
+}
+
+impl Members {
+    /// Distinct users.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Their ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|id| &**id)
+    }
+
+    /// Whether a user is there.
+    pub fn has(&self, user_id: &str) -> bool {
+        self.users.contains_key(user_id)
+    }
+
+    /// Adds a connection of a user; whether it is the first.
+    pub fn add(&mut self, member: &Member) -> bool {
+        match self.users.get_mut(&member.user_id) {
+            Some(present) => {
+                present.connections += 1;
+                false
+            }
+            None => {
+                let present = Present {
+                    connections: 1,
+                    user_info: member.user_info.clone(),
+                };
+                self.users.insert(member.user_id.clone(), present);
+                true
+            }
+        }
+    }
+
+    /// Takes a connection of a user away; whether it was the last.
+    pub fn remove(&mut self, user_id: &str) -> bool {
+        let Some(present) = self.users.get_mut(user_id) else {
+            return false;
+        };
+        present.connections -= 1;
+        if present.connections > 0 {
+            return false;
+        }
+        self.users.remove(user_id);
+        true
+    }
+
+    /// The data of `subscription_succeeded`.
+    pub fn roll(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Roll<'a> {
+            presence: Presence<'a>,
+        }
+        #[derive(Serialize)]
+        struct Presence<'a> {
+            ids: Vec<&'a str>,
+            hash: BTreeMap<&'a str, Option<&'a RawValue>>,
+            count: usize,
+        }
+        let hash = self
+            .users
+            .iter()
+            .map(|(id, present)| (&**id, present.user_info.as_deref()))
+            .collect();
+        Roll {
+            presence: Presence {
+                ids: self.ids().collect(),
+                hash,
+                count: self.len(),
+            },
+        }
+    }
+}
