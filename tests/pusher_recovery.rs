@@ -30,10 +30,26 @@ fn subscribe(session: &mut Session, channel: &str, since: Option<Value>) -> Valu
         data["since"] = since;
     }
     session.say_subscribe(data);
-    let got = session.next();
+    let mut got = session.next();
+    while is_position(&got) {
+        got = session.next();
+    }
     assert_eq!(got["event"], "pusher_internal:subscription_succeeded", "{got}");
     assert_eq!(got["channel"], channel, "{got}");
     got
+}
+
+/// From time to time the server tells where the connection is; nothing but a position is in it.
+fn is_position(message: &Value) -> bool {
+    let is = message["event"] == "pusher_internal:position";
+    if is {
+        let pos = position(&message["pos"]);
+        assert_eq!(
+            *message,
+            json!({"event": "pusher_internal:position", "data": "{}", "pos": pos})
+        );
+    }
+    is
 }
 
 /// A position of the stream in memory: `m<start>:<n>`.
@@ -61,6 +77,9 @@ fn rest(session: &mut Session) -> Vec<String> {
         let message = session.next();
         if message["event"] == "pusher:pong" {
             return all;
+        }
+        if is_position(&message) {
+            continue;
         }
         position(&message["id"]);
         all.push(message["data"].as_str().unwrap().to_owned());
@@ -286,11 +305,9 @@ fn the_history_is_bounded_in_bytes_of_a_channel_and_in_all() {
         let pos = since(&mut session, "news");
         session.unsubscribe("news");
         api.publish("news", "event", &"x".repeat(5_000));
-        assert_eq!(
-            subscribe(&mut session, "news", Some(pos.clone()))["recovered"],
-            true,
-            "{app}"
-        );
+        let got = subscribe(&mut session, "news", Some(pos.clone()));
+        assert_eq!(got["recovered"], true, "{app}");
+        assert_eq!(rest(&mut session).len(), 1, "{app}");
         session.unsubscribe("news");
         for _ in 0..20 {
             api.publish("news", "event", &"x".repeat(5_000));
@@ -400,8 +417,10 @@ struct Follows {
     seen: HashSet<String>,
     /// What was handled since the beginning or the last gap, in order.
     handled: Vec<u64>,
-    /// It is subscribed now.
+    /// It has asked for it since it connected.
     inside: bool,
+    /// It was confirmed: positions of the connection are this channel's too.
+    confirmed: bool,
     /// How often it was told of a gap, and of none.
     gaps: usize,
     recoveries: usize,
@@ -420,7 +439,7 @@ impl Client {
         let old = std::mem::replace(&mut self.session, site.connect_recovering());
         old.peer.reset();
         for follows in self.channels.values_mut() {
-            follows.inside = false;
+            (follows.inside, follows.confirmed) = (false, false);
         }
     }
 
@@ -443,19 +462,28 @@ impl Client {
             self.session.say(json!({"event": "pusher:ping", "data": {}}));
         }
         for _ in 0..most.unwrap_or(usize::MAX) {
-            let message = self.session.next();
-            if message["event"] == "pusher:pong" {
-                // Everything before it was handled, in every channel that it is in.
-                for follows in self.channels.values_mut().filter(|follows| follows.inside) {
-                    follows.pos = Some(message["pos"].clone());
-                }
+            if self.read_one() {
                 return;
             }
-            let channel = message["channel"].as_str().unwrap_or_else(|| panic!("{message}"));
-            let follows = self.channels.get_mut(channel).unwrap_or_else(|| panic!("{message}"));
-            assert!(follows.inside, "after the unsubscribe: {message}");
-            follows.take(&message);
         }
+    }
+
+    /// Reads a message; says whether it was the answer to a ping.
+    fn read_one(&mut self) -> bool {
+        let message = self.session.next();
+        let is_pong = message["event"] == "pusher:pong";
+        if is_pong || is_position(&message) {
+            // Everything before it was handled, in every channel that it is in.
+            for follows in self.channels.values_mut().filter(|follows| follows.confirmed) {
+                follows.pos = Some(message["pos"].clone());
+            }
+            return is_pong;
+        }
+        let channel = message["channel"].as_str().unwrap_or_else(|| panic!("{message}"));
+        let follows = self.channels.get_mut(channel).unwrap_or_else(|| panic!("{message}"));
+        assert!(follows.inside, "after the unsubscribe: {message}");
+        follows.take(&message);
+        false
     }
 
     fn leave(&mut self, channel: &str) {
@@ -463,7 +491,7 @@ impl Client {
         self.session.unsubscribe(channel);
         self.read(None);
         if let Some(follows) = self.channels.get_mut(channel) {
-            follows.inside = false;
+            (follows.inside, follows.confirmed) = (false, false);
         }
     }
 }
@@ -472,6 +500,7 @@ impl Follows {
     fn take(&mut self, message: &Value) {
         if message["event"] == "pusher_internal:subscription_succeeded" {
             let asked = self.pos.is_some();
+            self.confirmed = true;
             assert_eq!(
                 message.get("recovered").is_some(),
                 asked,
@@ -491,7 +520,8 @@ impl Follows {
         }
         let id = position(&message["id"]);
         if self.seen.insert(id.clone()) {
-            self.handled.push(message["data"].as_str().unwrap().parse().unwrap());
+            self.handled
+                .push(message["data"].as_str().unwrap().trim_end().parse().unwrap());
         }
         self.pos = Some(json!(id));
     }
@@ -512,13 +542,24 @@ const CHANNELS: [&str; 3] = ["a", "b", "c"];
 
 /// Publishes the next number to a channel, sometimes in a batch, and notes it.
 fn publish(api: &mut Api, noise: &mut Noise, next: &mut u64, published: &mut BTreeMap<String, Vec<u64>>) {
+    publish_padded(api, noise, next, published, 0);
+}
+
+/// The same with that many spaces behind the number.
+fn publish_padded(
+    api: &mut Api,
+    noise: &mut Noise,
+    next: &mut u64,
+    published: &mut BTreeMap<String, Vec<u64>>,
+    pad: usize,
+) {
     let size = [1, 1, 1, 2, 10][below(noise, 5)];
     let batch: Vec<Value> = (0..size)
         .map(|_| {
             *next += 1;
             let channel = CHANNELS[below(noise, CHANNELS.len())];
             published.entry(channel.to_owned()).or_default().push(*next);
-            json!({"name": "event", "channel": channel, "data": next.to_string()})
+            json!({"name": "event", "channel": channel, "data": format!("{next}{}", " ".repeat(pad))})
         })
         .collect();
     if size == 1 {
@@ -677,4 +718,51 @@ fn bounds_in_bytes_and_in_time_keep_the_promise() {
     }
     let recoveries: usize = client.channels.values().map(|follows| follows.recoveries).sum();
     assert!(recoveries > 0, "nothing was ever recovered");
+}
+
+#[test]
+fn a_long_absence_is_told_in_pieces_and_no_position_runs_ahead() {
+    let site = remembering("history_channel_bytes = 1048576");
+    let mut noise = Noise(0x0010_0246);
+    let mut api = site.api();
+    let (mut next, mut published) = (0, BTreeMap::new());
+    let mut client = Client::connect(&site);
+    for channel in CHANNELS {
+        client.ask(channel);
+    }
+    client.read(None);
+    for round in 0..30 {
+        client.reconnect(&site);
+        // More than the server tells at once.
+        for _ in 0..10 + below(&mut noise, 20) {
+            publish_padded(&mut api, &mut noise, &mut next, &mut published, 3_000);
+        }
+        for channel in CHANNELS {
+            client.ask(channel);
+        }
+        // Live events come while the past is told; and it may go away in the middle.
+        publish_padded(&mut api, &mut noise, &mut next, &mut published, 3_000);
+        if round % 3 == 0 {
+            client.session.say(json!({"event": "pusher:ping", "data": {}}));
+            for _ in 0..below(&mut noise, 60) {
+                if client.read_one() {
+                    break;
+                }
+            }
+            continue;
+        }
+        client.read(None);
+        for channel in CHANNELS {
+            let follows = &client.channels[channel];
+            follows.assert_exact(channel, &published[channel]);
+            assert_eq!(
+                follows.handled.last(),
+                published[channel].last(),
+                "round {round}, {channel}: behind the pong"
+            );
+        }
+    }
+    for channel in CHANNELS {
+        assert_eq!(client.channels[channel].gaps, 0, "{channel}: all of it was kept");
+    }
 }

@@ -31,18 +31,18 @@ describe('laravel-echo', { skip, timeout: 60_000 }, () => {
     return echo;
   }
 
-  /** Resolves with what `arrange` hands to its callback; a refusal is a failure. */
+  /** Waits until a channel that was just asked for is subscribed; a refusal is a failure. */
   const subscribed = (channel) => new Promise((resolve, reject) => channel.subscribed(() => resolve(channel)).error(reject));
 
   for (const broadcaster of ['pusher', 'reverb']) {
     test(`${broadcaster}: hears events of public, private and encrypted channels by their Laravel names`, async () => {
       const echo = open({}, { broadcaster });
-      for (const [channel, name] of [
-        [echo.channel('orders'), 'orders'],
-        [echo.private('App.Models.User.1'), 'private-App.Models.User.1'],
-        [echo.encryptedPrivate('vault'), 'private-encrypted-vault'],
+      for (const [open, name] of [
+        [() => echo.channel('orders'), 'orders'],
+        [() => echo.private('App.Models.User.1'), 'private-App.Models.User.1'],
+        [() => echo.encryptedPrivate('vault'), 'private-encrypted-vault'],
       ]) {
-        await subscribed(channel);
+        const channel = await subscribed(open());
         const all = [];
         channel.listen('OrderShipped', (data) => all.push(data)).listen('.order.shipped', (data) => all.push(data));
         await library.trigger(name, 'App\\Events\\OrderShipped', { order: { id: 7 } });

@@ -185,7 +185,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     const client = site.client({}, { key: 'nobody' });
     const error = heard(client.connection, 'error');
     await state(client, 'disconnected');
-    assert.equal((await error).data.code, 4001);
+    assert.equal((await error).error.data.code, 4001);
   });
 
   test('joins whatever the library signs', async () => {

@@ -52,7 +52,7 @@ class Site:
 
     def end(self):
         for client in self.clients:
-            client.disconnect(PATIENCE)
+            client.disconnect(0)
         self.stop()
         self.process.stdout.close()
         self.log.close()
@@ -227,13 +227,13 @@ class Library(WithSite):
 class Client(WithSite):
     def test_events(self):
         client = self.site.client({"user_id": 10, "user_info": {"name": "Mr. Channels"}})
-        for name in ("news", "private-news", "presence-news", "cache-news"):
+        for name in ("told", "private-told", "presence-told", "cache-told"):
             said = heard(self.subscribe(client, name), "event")
             self.library.trigger(name, "event", {"name": name})
             self.assertEqual(json.loads(said.get(timeout=PATIENCE)[1]), {"name": name})
             client.unsubscribe(name)
             self.site.wait("nobody is left", lambda name=name: not self.library.channel_info(name)["occupied"])
-        self.assertEqual(self.library.channel_info("presence-news"), {"occupied": False})
+        self.assertEqual(self.library.channel_info("presence-told"), {"occupied": False})
 
     def test_presence(self):
         ada, bob = (self.site.client({"user_id": id, "user_info": {"name": id}}) for id in ("ada", "bob"))
