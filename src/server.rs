@@ -2,6 +2,7 @@
 //! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -34,6 +35,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond `max_connections` that are taken in only to be told that the server is full.
 const SURPLUS: usize = 64;
+
+/// Bytes of unfinished request bodies in all connections together. Beyond it, those that hold more than [`READ_BUFFER`] wait
+/// for the others: a body may be a megabyte, and ten thousand of them would be all memory there is.
+const BODIES: usize = 64 * 1024 * 1024;
 
 /// Seconds that such a connection has for its request.
 const SURPLUS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +88,9 @@ pub struct Server<I: Io> {
     /// Actions of the input that is being handled.
     actions: Actions,
     listeners: Vec<Waiting>,
+    /// What the connections hold of unfinished requests, and those who wait until it is less.
+    bodies: usize,
+    hungry: VecDeque<ConnectionId>,
     drain: Option<Drain>,
     flow: Flow,
     wishes: Vec<Wish>,
@@ -133,6 +141,8 @@ impl<I: Io> Server<I> {
             doomed: Vec::new(),
             curious: Vec::new(),
             actions: Actions::default(),
+            bodies: 0,
+            hungry: VecDeque::new(),
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -333,6 +343,25 @@ impl<I: Io> Server<I> {
         }
     }
 
+    /// Lets those read on who waited for others to be done with their requests: all while there is room, else the first in
+    /// line alone, who can finish and make room.
+    fn feed(&mut self) {
+        while let Some(id) = self.hungry.front().copied() {
+            let room = self.bodies <= BODIES;
+            let first = self.table.find(id).filter(|connection| connection.held() > 0);
+            let waits = first.is_some();
+            if let Some(connection) = first {
+                connection.hungry = false;
+                connection.in_line = !room;
+                self.settle(id);
+            }
+            if waits && !room {
+                return;
+            }
+            self.hungry.pop_front();
+        }
+    }
+
     /// Decodes `bytes` and handles what they say; what must wait stays with the connection.
     fn decode(&mut self, id: ConnectionId, bytes: &[u8]) {
         let mut rest = bytes;
@@ -459,6 +488,13 @@ impl<I: Io> Server<I> {
         if connection.is_doomed() {
             self.doomed.push(id);
             return;
+        }
+        let held = connection.held();
+        self.bodies = self.bodies - std::mem::replace(&mut connection.counted, held) + held;
+        if self.bodies > BODIES && held > READ_BUFFER && !connection.in_line {
+            connection.hungry = true;
+            connection.in_line = true;
+            self.hungry.push_back(id);
         }
         connection.weigh(limits, self.now.at);
         if !connection.dirty && connection.wants_flush(limits) {
@@ -630,12 +666,15 @@ impl<I: Io> Server<I> {
     /// Frees those that ended: free the slot and the socket, leave the service. Their last words were flushed before.
     fn reap(&mut self) {
         for id in std::mem::take(&mut self.doomed) {
-            if self.table.remove(id).is_none() {
+            let Some(connection) = self.table.remove(id) else {
                 continue;
-            }
+            };
+            self.bodies -= connection.counted;
+            drop(connection);
             self.input(id, Input::Closed);
             log::debug!("{id} is gone");
         }
+        self.feed();
     }
 
     /// A warning of a kind of which there may be thousands a second: one line a second.

@@ -149,6 +149,15 @@ impl Parser {
         }
     }
 
+    /// Bytes of an unfinished request that it holds.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Head { seen, .. } => seen.len(),
+            State::Body(pending) => pending.body.len(),
+            State::Refused => 0,
+        }
+    }
+
     /// Takes bytes from the front of `input` until there is something to tell, and never a byte beyond the end of the
     /// current request: the rest is the next request, or the first WebSocket frames.
     ///
