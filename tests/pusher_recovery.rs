@@ -468,10 +468,15 @@ impl Client {
         }
     }
 
-    /// Reads a message; says whether it was the answer to a ping.
+    /// Reads a message; says whether it was the answer to a ping, with a position.
     fn read_one(&mut self) -> bool {
         let message = self.session.next();
         let is_pong = message["event"] == "pusher:pong";
+        if is_pong && message.get("pos").is_none() {
+            // Something that was missed is still being told: the question is asked again.
+            self.session.say(json!({"event": "pusher:ping", "data": {}}));
+            return false;
+        }
         if is_pong || is_position(&message) {
             // Everything before it was handled, in every channel that it is in.
             for follows in self.channels.values_mut().filter(|follows| follows.confirmed) {
