@@ -583,13 +583,15 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Notes since when the outbox is above its high water.
-    pub fn weigh(&mut self, limits: &Limits, now: Time) {
+    /// Notes since when the outbox is above its high water; returns whether that has changed.
+    pub fn weigh(&mut self, limits: &Limits, now: Time) -> bool {
+        let before = self.over_since;
         if self.outbox.len() <= high_water(limits) {
             self.over_since = Time::NEVER;
         } else if self.over_since == Time::NEVER {
             self.over_since = now;
         }
+        self.over_since != before
     }
 
     /// Whether more bytes wait than may, after a flush.

@@ -5,7 +5,7 @@
 //! 11.2) the request is refused instead of repaired. Nothing here depends on the pieces in which bytes come, except
 //! whether a `100 Continue` is asked for.
 
-mod chunked;
+pub(in crate::net) mod chunked;
 mod request;
 mod response;
 mod scan;
