@@ -80,7 +80,7 @@ fn rule_3_1_random_names_are_judged_as_the_rule_says() {
         let mut name: Vec<char> = (0..length)
             .map(|_| ALLOWED.chars().nth(below(&mut noise, ALLOWED.len())).unwrap())
             .collect();
-        if noise.next() % 2 == 0 {
+        if below(&mut noise, 2) == 0 {
             let at = below(&mut noise, length);
             name[at] = char::from_u32(noise.next() as u32 % 0x250).unwrap();
         }
@@ -255,7 +255,7 @@ fn rule_3_3_an_unknown_unsubscribe_is_silent() {
 /// Everything that may be wrong about the `auth` of `private-x`, and is not right by chance.
 fn wrong_auths(session: &Session) -> Vec<(&'static str, Value)> {
     let right = session.auth("private-x");
-    let (_, hex) = right.split_once(':').unwrap();
+    let (_, hex) = right.split_once(':').expect("key:signature");
     let mut flipped = hex.to_owned();
     let last = if flipped.ends_with('0') { '1' } else { '0' };
     flipped.replace_range(63.., &last.to_string());
@@ -770,12 +770,12 @@ fn rule_8_random_conversations_reach_exactly_the_others() {
     for round in 0..1_500 {
         let (who, at) = (below(&mut noise, 5), below(&mut noise, 3));
         let channel = CHANNELS[at];
-        match pick(&mut noise, &["join", "leave", "say", "say", "say"]) {
-            &"join" if !inside[who][at] => {
+        match *pick(&mut noise, &["join", "leave", "say", "say", "say"]) {
+            "join" if !inside[who][at] => {
                 sessions[who].subscribe(channel);
                 inside[who][at] = true;
             }
-            &"leave" => {
+            "leave" => {
                 sessions[who].unsubscribe(channel).expect_nothing();
                 inside[who][at] = false;
             }

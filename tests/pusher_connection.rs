@@ -17,7 +17,7 @@ fn ending(peer: &mut Peer) -> (Vec<Value>, u16) {
     let mut before = Vec::new();
     loop {
         match peer.next_frame() {
-            (TEXT, payload) => before.push(serde_json::from_slice(&payload).unwrap()),
+            (TEXT, payload) => before.push(serde_json::from_slice(&payload).expect("as the rule says")),
             (CLOSE, payload) => {
                 peer.expect_eof();
                 return (before, u16::from_be_bytes([payload[0], payload[1]]));
@@ -161,10 +161,7 @@ fn rule_1_3_over_the_apps_quota_closes_4004_and_quota_comes_back() {
     // What was refused costs no quota.
     assert_eq!(refused(&site, &app("protocol=7")), 4004);
     second.peer.reset();
-    let back = || match site.knock("protocol=7").next_frame() {
-        (TEXT, _) => true,
-        _ => false,
-    };
+    let back = || matches!(site.knock("protocol=7").next_frame(), (TEXT, _));
     wait_until("a closed connection gives its quota back", back, String::new);
 }
 
@@ -215,11 +212,11 @@ fn rule_1_4_the_first_frame_is_the_greeting() {
     let mut peer = site.knock("protocol=7");
     let (opcode, payload) = peer.next_frame();
     assert_eq!(opcode, TEXT);
-    let message: Value = serde_json::from_slice(&payload).unwrap();
+    let message: Value = serde_json::from_slice(&payload).expect("as the rule says");
     let data = message["data"].as_str().expect("a string");
     assert_eq!(message, json!({"event": "pusher:connection_established", "data": data}));
-    let data: Value = serde_json::from_str(data).unwrap();
-    let socket_id = data["socket_id"].as_str().unwrap();
+    let data: Value = serde_json::from_str(data).expect("as the rule says");
+    let socket_id = data["socket_id"].as_str().expect("as the rule says");
     assert_eq!(data, json!({"socket_id": socket_id, "activity_timeout": 120}));
     assert_socket_id(socket_id);
 }
@@ -233,7 +230,10 @@ fn assert_socket_id(socket_id: &str) -> (u32, u32) {
         [a, b].iter().all(|half| half.bytes().all(|byte| byte.is_ascii_digit())),
         "{socket_id}"
     );
-    (a.parse().unwrap(), b.parse().unwrap())
+    (
+        a.parse().expect("as the rule says"),
+        b.parse().expect("as the rule says"),
+    )
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn rule_1_4_the_activity_timeout_is_the_configured_one() {
         ..Settings::default()
     });
     let (_, payload) = site.knock("protocol=7").next_frame();
-    let message: Value = serde_json::from_slice(&payload).unwrap();
+    let message: Value = serde_json::from_slice(&payload).expect("as the rule says");
     assert_eq!(common::pusher::decoded(&message)["activity_timeout"], 30);
 }
 
@@ -281,7 +281,8 @@ fn rule_1_5_no_sub_protocol_or_extension_is_promised() {
                  Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
                  Origin: https://elsewhere.example\r\n\r\n";
     let asked = app_handshake("protocol=7");
-    peer.send(asked.strip_suffix("\r\n").unwrap()).send(extra);
+    peer.send(asked.strip_suffix("\r\n").expect("as the rule says"))
+        .send(extra);
     let head = peer.expect_switch().to_ascii_lowercase();
     assert!(!head.contains("sec-websocket-protocol"), "{head}");
     assert!(!head.contains("sec-websocket-extensions"), "{head}");
@@ -345,7 +346,7 @@ fn rule_2_1_binary_messages_are_no_messages() {
     session.peer.binary(br#"{"event":"pusher:ping"}"#);
     match session.peer.next_frame() {
         (TEXT, payload) => {
-            let message: Value = serde_json::from_slice(&payload).unwrap();
+            let message: Value = serde_json::from_slice(&payload).expect("as the rule says");
             assert_eq!(
                 (&message["event"], &message["data"]["code"]),
                 (&json!("pusher:error"), &Value::Null)
@@ -704,7 +705,7 @@ fn rule_2_6_malformed_input_is_an_error_and_not_the_end() {
         assert_eq!(last["event"], "pusher:error", "{start}: {last}");
         for message in &rest {
             let code = &message["data"]["code"];
-            let kind = message["event"].as_str().unwrap();
+            let kind = message["event"].as_str().expect("as the rule says");
             assert!(
                 kind == "pusher:subscription_error" || (kind == "pusher:error" && code.is_null()),
                 "{start}: {message}"
@@ -790,7 +791,7 @@ fn rule_2_6_mutated_messages_never_end_a_connection() {
         let text: String = text.into_iter().collect();
         session.say_text(&text);
         for message in session.rest() {
-            let event = message["event"].as_str().unwrap();
+            let event = message["event"].as_str().expect("as the rule says");
             let known = [
                 "pusher:error",
                 "pusher:pong",

@@ -52,7 +52,7 @@ fn ids(presence: &Value) -> Vec<String> {
         (ids.len(), presence["count"].clone()),
         "{presence}"
     );
-    assert_eq!(presence.as_object().unwrap().len(), 3, "{presence}");
+    assert_eq!(presence.as_object().expect("an object").len(), 3, "{presence}");
     sorted.into_iter().map(str::to_owned).collect()
 }
 
@@ -439,7 +439,7 @@ fn expect_tabs(site: &Site, sessions: &[(Session, BTreeMap<&str, String>)], room
             "dropped tabs are gone",
             || {
                 let answer = api.get(&format!("/channels/{room}"), &[("info", "subscription_count")]);
-                there = answer["subscription_count"].as_u64().unwrap() as usize;
+                there = answer["subscription_count"].as_u64().expect("a number") as usize;
                 there == tabs
             },
             || format!("not {tabs}"),
@@ -627,10 +627,10 @@ fn watched(session: &mut Session, online: &[&str], offline: &[&str]) {
     for event in decoded(&message)["events"].as_array().expect("events") {
         let ids = event["user_ids"]
             .as_array()
-            .unwrap()
+            .expect("as the rule says")
             .iter()
-            .map(|id| id.as_str().unwrap().to_owned());
-        told.entry(event["name"].as_str().unwrap().to_owned())
+            .map(|id| id.as_str().expect("as the rule says").to_owned());
+        told.entry(event["name"].as_str().expect("as the rule says").to_owned())
             .or_default()
             .extend(ids);
     }

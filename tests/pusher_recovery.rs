@@ -82,7 +82,7 @@ fn rest(session: &mut Session) -> Vec<String> {
             continue;
         }
         position(&message["id"]);
-        all.push(message["data"].as_str().unwrap().to_owned());
+        all.push(message["data"].as_str().expect("as the rule says").to_owned());
     }
 }
 
@@ -221,8 +221,12 @@ fn what_the_server_cannot_know_is_not_recovered() {
     let site = Site::start();
     let mut session = site.connect_recovering();
     let pos = since(&mut session, "news");
-    let (start, n) = pos.as_str().unwrap().rsplit_once(':').unwrap();
-    let n: u64 = n.parse().unwrap();
+    let (start, n) = pos
+        .as_str()
+        .expect("as the rule says")
+        .rsplit_once(':')
+        .expect("as the rule says");
+    let n: u64 = n.parse().expect("as the rule says");
     session.unsubscribe("news");
     site.api().publish("news", "event", "x");
     for unknown in [
@@ -525,8 +529,14 @@ impl Follows {
         }
         let id = position(&message["id"]);
         if self.seen.insert(id.clone()) {
-            self.handled
-                .push(message["data"].as_str().unwrap().trim_end().parse().unwrap());
+            self.handled.push(
+                message["data"]
+                    .as_str()
+                    .expect("as the rule says")
+                    .trim_end()
+                    .parse()
+                    .expect("as the rule says"),
+            );
         }
         self.pos = Some(json!(id));
     }
@@ -717,7 +727,7 @@ fn bounds_in_bytes_and_in_time_keep_the_promise() {
             client.read(None);
             client.channels[channel].assert_exact(channel, published.get(channel).map_or(&[][..], Vec::as_slice));
         }
-        if noise.next() % 2 == 0 {
+        if below(&mut noise, 2) == 0 {
             client.reconnect(&site);
         }
     }
