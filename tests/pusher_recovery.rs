@@ -425,6 +425,8 @@ struct Follows {
     inside: bool,
     /// It was confirmed: positions of the connection are this channel's too.
     confirmed: bool,
+    /// It was given up: from here on they are not.
+    leaving: bool,
     /// How often it was told of a gap, and of none.
     gaps: usize,
     recoveries: usize,
@@ -483,7 +485,11 @@ impl Client {
         }
         if is_pong || is_position(&message) {
             // Everything before it was handled, in every channel that it is in.
-            for follows in self.channels.values_mut().filter(|follows| follows.confirmed) {
+            for follows in self
+                .channels
+                .values_mut()
+                .filter(|follows| follows.confirmed && !follows.leaving)
+            {
                 follows.pos = Some(message["pos"].clone());
             }
             return is_pong;
@@ -496,11 +502,13 @@ impl Client {
     }
 
     fn leave(&mut self, channel: &str) {
-        // What comes until the answer was sent before the server read the unsubscribe: it still counts.
+        // What comes until the answer was sent before the server read the unsubscribe: it still counts. The answer's position
+        // does not: something may have happened in between.
+        self.channels.entry(channel.to_owned()).or_default().leaving = true;
         self.session.unsubscribe(channel);
         self.read(None);
         if let Some(follows) = self.channels.get_mut(channel) {
-            (follows.inside, follows.confirmed) = (false, false);
+            (follows.inside, follows.confirmed, follows.leaving) = (false, false, false);
         }
     }
 }
@@ -710,7 +718,7 @@ fn the_promise_holds_while_events_pour_in() {
 fn bounds_in_bytes_and_in_time_keep_the_promise() {
     let site = remembering("history_bytes = 65536\nhistory_channel_bytes = 65536\nhistory_seconds = 2");
     let mut api = site.api();
-    let mut noise = Noise(0x00b1_7e5);
+    let mut noise = Noise(0x000b_17e5);
     let (mut next, mut published) = (0, BTreeMap::new());
     let mut client = Client::connect(&site);
     let began = std::time::Instant::now();
