@@ -12,7 +12,7 @@ use tungstenite::Utf8Bytes;
 
 use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
-use super::api;
+use super::api::{self, Api};
 use super::caller::{self, Caller};
 use super::console::{self, Console};
 use super::page::Page;
@@ -116,6 +116,7 @@ pub struct Service {
     members: Vec<Option<Member>>,
     counts: Counts,
     apps: Apps,
+    api: Api,
     /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
     random: StdRng,
     draining: bool,
@@ -132,6 +133,7 @@ impl Service {
         Self {
             apps: Apps::new(&config.apps, random.random()),
             random,
+            api: Api::default(),
             config,
             page: Page::new(),
             addresses: Addresses::default(),
@@ -203,7 +205,10 @@ impl Service {
             Ok(()) if api::is_for(path, &self.config.pusher) => {
                 let named = routes::named_right(request, &self.config);
                 named.err().unwrap_or_else(|| {
-                    Box::new(api::answer(request, &mut self.apps, &self.config.pusher, now, actions))
+                    Box::new(
+                        self.api
+                            .answer(request, &mut self.apps, &self.config.pusher, now, actions),
+                    )
                 })
             }
             Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),

@@ -1,0 +1,201 @@
+//! The HTTP API of the Pusher protocol (pusher.md sections 9 and 7.6): which requests are its, what a request asks for and
+//! who may ask. What follows is decided by the file that is named after it; what an event does, by the hub.
+//!
+//! A request is refused by the first of: its app is not known (404), there is nothing at its path (404), its method is
+//! another (405), its query cannot be read (400), it is not signed (401), its app is disabled (403).
+
+pub mod auth;
+mod body;
+mod channels;
+pub mod parameters;
+mod publish;
+mod rate;
+pub mod reply;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+
+use self::body::Body;
+use self::parameters::Parameters;
+use self::rate::Rates;
+use self::reply::{Refusal, json};
+use super::actions::Actions;
+use super::pusher::app::Apps;
+use crate::config;
+use crate::time::Now;
+
+/// Whether a plain request for this path is one for the API, rightly or wrongly.
+pub fn is_for(path: &str, config: &config::Pusher) -> bool {
+    Target::read(path, config).is_some()
+}
+
+/// The API: what it remembers between two requests is how much was published lately.
+#[derive(Debug, Default)]
+pub struct Api {
+    rates: Rates,
+}
+
+impl Api {
+    /// Answers a request for which `is_for` holds.
+    pub fn answer(
+        &mut self,
+        request: &Request<Bytes>,
+        apps: &mut Apps,
+        config: &config::Pusher,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Response<Bytes> {
+        self.decide(request, apps, config, now, actions)
+            .unwrap_or_else(Refusal::into_response)
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request<Bytes>,
+        apps: &mut Apps,
+        config: &config::Pusher,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let target = Target::read(request.uri().path(), config).ok_or_else(nothing_there)?;
+        let query = || Parameters::parse(request.uri().query().unwrap_or_default());
+        let (app, resource, parameters) = match target {
+            Target::App { id, rest } => {
+                let app = find_id(id, apps)?;
+                let resource = Resource::read(rest).ok_or_else(nothing_there)?;
+                resource.check_method(request.method())?;
+                (app, resource, query()?)
+            }
+            Target::User(user) => {
+                let resource = Resource::Terminate(user);
+                resource.check_method(request.method())?;
+                let parameters = query()?;
+                (find_key(&parameters, apps)?, resource, parameters)
+            }
+        };
+        let app = apps.app_mut(app);
+        auth::check(request, &parameters, &app.settings, now)?;
+        if !app.settings.enabled {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "This app is disabled"));
+        }
+        match resource {
+            Resource::Events => {
+                let request = publish::Request::single(request.body(), &parameters)?;
+                request.publish(app, &mut self.rates, now, actions)
+            }
+            Resource::BatchEvents => {
+                let request = publish::Request::batch(request.body())?;
+                request.publish(app, &mut self.rates, now, actions)
+            }
+            Resource::Channels => channels::list(app, &parameters),
+            Resource::Channel(name) => channels::one(app, &segment(name)?, &parameters, now),
+            Resource::Users(name) => channels::users(app, &segment(name)?),
+            Resource::Connections => Ok(channels::connections(app)),
+            Resource::Terminate(user) => {
+                // Nothing is asked for in the body; but who sends one means it to be read.
+                Body::read(request.body())?;
+                // Some libraries put the id into the path as it is, so what cannot be decoded was not encoded.
+                let user = parameters::decode(user).unwrap_or(Cow::Borrowed(user));
+                app.terminate(&user, actions);
+                Ok(json(&serde_json::json!({})))
+            }
+        }
+    }
+}
+
+/// Whose resource a path is: all of it but what one app has.
+enum Target<'a> {
+    /// `/apps/{id}/…`
+    App { id: &'a str, rest: &'a str },
+    /// `/users/{id}/terminate_connections`: pusher-http-python leaves the app out, so its key says which one.
+    User(&'a str),
+}
+
+impl<'a> Target<'a> {
+    fn read(path: &'a str, config: &config::Pusher) -> Option<Self> {
+        let path = path.strip_prefix(config.path.as_str())?;
+        if let Some(rest) = path.strip_prefix("/apps/") {
+            let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
+            return Some(Target::App { id, rest });
+        }
+        let user = path.strip_prefix("/users/")?.strip_suffix("/terminate_connections")?;
+        (!user.is_empty()).then_some(Target::User(user))
+    }
+}
+
+/// What an app has.
+#[derive(Clone, Copy)]
+enum Resource<'a> {
+    Events,
+    BatchEvents,
+    Channels,
+    Channel(&'a str),
+    Users(&'a str),
+    Connections,
+    Terminate(&'a str),
+}
+
+impl<'a> Resource<'a> {
+    /// By the path behind `/apps/{id}/`, as it was sent: a `%2F` is no slash.
+    fn read(path: &'a str) -> Option<Self> {
+        match path {
+            "events" => return Some(Resource::Events),
+            "batch_events" => return Some(Resource::BatchEvents),
+            "channels" => return Some(Resource::Channels),
+            "connections" => return Some(Resource::Connections),
+            _ => {}
+        }
+        if let Some(rest) = path.strip_prefix("channels/") {
+            let (name, is_users) = match rest.strip_suffix("/users") {
+                Some(name) => (name, true),
+                None => (rest, false),
+            };
+            return match (name.contains('/'), is_users) {
+                (true, _) => None,
+                (false, true) => Some(Resource::Users(name)),
+                (false, false) => Some(Resource::Channel(name)),
+            };
+        }
+        // A user's id has any characters, and pusher-http-node escapes none: what stands between is the id.
+        let user = path.strip_prefix("users/")?.strip_suffix("/terminate_connections")?;
+        (!user.is_empty()).then_some(Resource::Terminate(user))
+    }
+
+    fn check_method(self, method: &Method) -> Result<(), Refusal> {
+        let allowed = match self {
+            Resource::Events | Resource::BatchEvents | Resource::Terminate(_) => "POST",
+            Resource::Channels | Resource::Channel(_) | Resource::Users(_) | Resource::Connections => "GET, HEAD",
+        };
+        if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+            return Ok(());
+        }
+        let text = format!("This path answers {}, not {method}", allowed.replace(", ", " and "));
+        Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text).with(header::ALLOW, HeaderValue::from_static(allowed)))
+    }
+}
+
+fn nothing_there() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "There is nothing at this path")
+}
+
+fn find_id(id: &str, apps: &Apps) -> Result<usize, Refusal> {
+    parameters::decode(id)
+        .and_then(|id| apps.find_id(&id))
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("There is no app with the id {id:?}")))
+}
+
+fn find_key(parameters: &Parameters<'_>, apps: &Apps) -> Result<usize, Refusal> {
+    let key = parameters.one("auth_key")?.ok_or_else(auth::no_key)?;
+    apps.find_key(key)
+        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, format!("Unknown auth_key {key:?}")))
+}
+
+/// A channel's name in the path.
+fn segment(text: &str) -> Result<Cow<'_, str>, Refusal> {
+    parameters::decode(text).ok_or_else(|| Refusal::bad("The path holds a percent sign or bytes that mean nothing"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Answers of the API: JSON with status 200, or a refusal, which is a status with `{"error":"…"}`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+/// Why a request is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status, 400 to 499.
+    pub status: StatusCode,
+    /// A sentence for the developer of the site; libraries show it.
+    pub text: Cow<'static, str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    /// With a status of its own.
+    pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// 400: the request is wrong in itself.
+    pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// The same, said of a part of the request.
+    #[must_use]
+    pub fn of(mut self, part: &str) -> Self {
+        self.text = format!("{part}: {}", self.text).into();
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// As it is sent.
+    pub fn into_response(self) -> Response<Bytes> {
+        #[derive(Serialize)]
+        struct Said<'a> {
+            error: &'a str,
+        }
+        let mut response = json(&Said { error: &self.text });
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+/// 200 with a JSON value.
+pub fn json(value: &impl Serialize) -> Response<Bytes> {
+    let body = serde_json::to_vec(value).expect("an answer has only text keys, text and whole numbers");
+    let mut response = Response::new(Bytes::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
