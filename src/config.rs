@@ -2,7 +2,7 @@
 //!
 //! This file says what each key means and what it is by default. `keys` is the one table of all keys: reading, printing,
 //! comparing and suggesting go through it. `load` finds the sources and merges them, `file` reads TOML with its places,
-//! `value`, `address` and `origin` parse.
+//! `value`, `text`, `url`, `address` and `origin` parse.
 //! Serde's derive was the loser: it stops at the first mistake and knows neither a range nor the nearest key.
 
 mod address;
@@ -10,12 +10,15 @@ mod file;
 mod keys;
 mod load;
 mod origin;
+mod text;
+mod url;
 mod value;
 
 use std::net::IpAddr;
 
 pub use address::{BadAddress, ListenAddr};
 pub use load::{LoadError, Loaded, Place, Problem, Sources};
+pub use url::{BadUrl, HttpUrl};
 
 /// Everything, with every default filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,8 +35,9 @@ pub struct Config {
     pub pusher: Pusher,
     /// `[[apps]]`; under the embedded defaults the one with the built-in credentials.
     pub apps: Vec<App>,
-    /// Whether there is no configuration file, no admin token or listener, and all listeners are loopback TCP. Only then
-    /// are the state commands and the page free for all local callers. A `unix:` listener does not count as local: its
+    /// Whether there is no configuration file, no admin token or listener, no app of somebody's own, and all listeners are
+    /// loopback TCP. Only then are the state commands and the page free for all local callers, and only then does the app
+    /// with the built-in credentials exist: the page shows them. A `unix:` listener does not count as local: its
     /// usual client is a proxy, which lends its own nearness to everybody.
     pub embedded_defaults: bool,
 }
@@ -66,7 +70,8 @@ pub struct Limits {
     pub handshake_timeout: u64,
     /// How long an HTTP connection may be idle between two requests.
     pub keep_alive_timeout: u64,
-    /// A WebSocket that was silent for so long gets a ping.
+    /// A WebSocket that was silent for so long gets a ping. The default is below the 60 s after which nginx drops a silent
+    /// connection.
     pub ping_interval: u64,
     /// A WebSocket that stays silent for so long after a ping is dropped.
     pub ping_timeout: u64,
@@ -161,18 +166,32 @@ pub struct App {
 }
 
 /// `[[apps.webhooks]]`: where events of an app are posted to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Webhook {
-    /// `http://host:port/path`
+    /// An [`HttpUrl`], as it was typed. Not a secret: it is shown.
     pub url: String,
-    /// Which of `channel_occupied`, `channel_vacated`, `member_added`, `member_removed`, `client_event`, `cache_miss`,
-    /// `subscription_count`.
+    /// Which of [`WEBHOOK_EVENTS`]; at least one.
     pub events: Vec<String>,
     /// Only channels whose name starts so; empty: all.
     pub channel_prefix: String,
-    /// Extra headers: names and values.
+    /// Extra headers: names and values. A value may be a token and is never shown. In the file they are a list of
+    /// `"Name: value"`; a TOML table lost because it would be the only one that is not a section.
     pub headers: Vec<(String, String)>,
 }
+
+/// The events that a webhook can be asked for (Pusher docs, "Webhooks").
+pub const WEBHOOK_EVENTS: [&str; 7] = [
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+];
+
+/// The secret of [`App::built_in`]. Everybody knows it, so it is refused wherever somebody writes it.
+const BUILT_IN_SECRET: &str = "jsocketd-secret";
 
 /// `[console]`
 #[derive(Clone, Debug, PartialEq)]
@@ -199,9 +218,10 @@ pub const MOST_CONNECTIONS: u64 = 10_000_000;
 pub struct Reload {
     /// What is in force from now on.
     pub config: Config,
-    /// The keys (`limits.ping_interval`) that changed and are in force.
+    /// What changed and is in force: keys (`limits.ping_interval`, `apps.joomla.watchlist`, `apps.joomla.webhooks`) and
+    /// apps that came or went (`apps.shop (added)`, `apps.old (removed)`).
     pub changed: Vec<String>,
-    /// The keys that changed in the sources but keep their old value until a restart.
+    /// What changed in the sources but keeps its old value until a restart.
     pub restart: Vec<String>,
 }
 
@@ -210,17 +230,15 @@ impl Config {
     /// [`Secrets::Masked`], a secret that is set reads `***`, which is refused when it is loaded.
     pub fn to_toml(&self, secrets: Secrets) -> String {
         let mut copy = self.clone();
-        let mut text = String::new();
-        let mut section = "";
-        for key in keys::KEYS {
-            if key.section != section {
-                section = key.section;
-                let gap = if text.is_empty() { "" } else { "\n" };
-                text += &format!("{gap}[{section}]\n");
+        let mut tables = Vec::new();
+        for (section, at) in keys::tables(self) {
+            let mut text = format!("{}\n", keys::title(section));
+            for key in keys::in_section(section) {
+                text += &format!("{} = {}\n", key.name, key.field(&mut copy, at).literal(secrets));
             }
-            text += &format!("{} = {}\n", key.name, (key.field)(&mut copy).literal(secrets));
+            tables.push(text);
         }
-        text
+        tables.join("\n")
     }
 
     /// How many connections may be open at once when the process may have `descriptors` of them.
@@ -234,13 +252,17 @@ impl Config {
     }
 
     /// What becomes of this running configuration when `new` was just loaded: sockets that are bound stay as they are.
-    /// `embedded_defaults` can be lost by a reload but never gained, since the old listeners go on.
+    /// `embedded_defaults` can be lost by a reload but never gained, since the old listeners go on; nor is the app that
+    /// comes with it.
     pub fn reloaded(&self, new: &Config) -> Reload {
         let mut config = new.clone();
         config.server.listen.clone_from(&self.server.listen);
         config.server.admin_listen.clone_from(&self.server.admin_listen);
         config.server.unix_mode = self.server.unix_mode;
-        config.embedded_defaults &= self.embedded_defaults;
+        if config.embedded_defaults && !self.embedded_defaults {
+            config.embedded_defaults = false;
+            config.apps.clear();
+        }
         Reload {
             changed: keys::differences(self, &config),
             restart: keys::differences(&config, new),
@@ -278,7 +300,7 @@ impl Default for Limits {
         Self {
             handshake_timeout: 10,
             keep_alive_timeout: 75,
-            ping_interval: 60,
+            ping_interval: 50,
             ping_timeout: 30,
             message_timeout: 30,
             close_timeout: 3,
@@ -309,6 +331,14 @@ impl Default for Pusher {
 }
 
 impl App {
+    /// The app of the embedded defaults. It may do all that the page shows, for its users are on this machine.
+    pub(crate) fn built_in() -> Self {
+        Self {
+            client_events: true,
+            ..Self::new("joomla", "jsocketd-key", BUILT_IN_SECRET)
+        }
+    }
+
     /// An app with these credentials and every default.
     pub fn new(id: &str, key: &str, secret: &str) -> Self {
         Self {

@@ -81,11 +81,15 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 impl Said {
-    /// The value that is in force for a key.
+    /// The value that is in force for a key, or one of the tables of that name by its number, or all of them.
     fn value(&self, section: &str, key: &str) -> toml::Value {
         assert_eq!(self.status, Some(0), "{}", self.err);
         let table: toml::Table = self.out.parse().expect("standard output is TOML");
-        table[section][key].clone()
+        match key.parse::<usize>() {
+            Ok(n) => table[section][n].clone(),
+            Err(_) if key.is_empty() => table[section].clone(),
+            Err(_) => table[section][key].clone(),
+        }
     }
 }
 
@@ -120,7 +124,7 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
         let interval = said.value("limits", "ping_interval");
         assert_eq!(
             interval,
-            toml::Value::from(if from_file { 11 } else { 60 }),
+            toml::Value::from(if from_file { 11 } else { 50 }),
             "{flags:?}"
         );
     }
@@ -188,7 +192,16 @@ fn what_check_prints_can_be_loaded_again() {
     let case = Case::new();
     let odd = "[server]\nlisten = [\"unix:/run/a \\\"b\\\".sock\", \"[::1]:0\"]\nunix_mode = 0o600\nadmin_listen = \"localhost:9\"\n\
                allowed_origins = [\"HTTPS://Example.org:443\"]\ntrusted_proxies = []\nlog_level = \"trace\"\n[echo]\nenabled = false\n";
-    let first = case.check(&["--config", text(&case.file("first.toml", odd))], &[]);
+    let apps = format!(
+        "[pusher]\npath = \"/ws\"\n[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"{TOKEN}\"\ncache_ttl = 7\n{WEBHOOK}{WEBHOOK}\
+         headers = [\"X-Site: hunter2\"]\nchannel_prefix = \"presence-\"\n[[apps]]\nid = \"b\"\nkey = \"kb\"\nsecret = \"{TOKEN}\"\n{WEBHOOK}"
+    );
+    let first = case.check(
+        &["--config", text(&case.file("first.toml", format!("{odd}{apps}")))],
+        &[],
+    );
+    let hooks = |app: usize| first.value("apps", "")[app]["webhooks"].as_array().map(Vec::len);
+    assert_eq!((hooks(0), hooks(1)), (Some(2), Some(1)));
     assert_eq!(first.value("server", "unix_mode"), toml::Value::from("0600"));
     assert_eq!(first.value("server", "admin_listen"), toml::Value::from("127.0.0.1:9"));
     assert_eq!(
@@ -196,7 +209,16 @@ fn what_check_prints_can_be_loaded_again() {
         toml::Value::from(vec!["https://example.org"])
     );
     assert_eq!(first.value("echo", "enabled"), toml::Value::from(false));
-    let second = case.check(&["--config", text(&case.file("second.toml", &first.out))], &[]);
+    assert!(
+        !first.out.contains(TOKEN) && first.out.contains("\"X-Site: ***\""),
+        "{}",
+        first.out
+    );
+    let shown = first
+        .out
+        .replace("\"***\"", &format!("\"{TOKEN}\""))
+        .replace(": ***", ": hunter2");
+    let second = case.check(&["--config", text(&case.file("second.toml", &shown))], &[]);
     assert_eq!(
         first.out.split_once('\n').map(|x| x.1),
         second.out.split_once('\n').map(|x| x.1),
@@ -320,6 +342,32 @@ fn mistakes_are_told_with_line_column_and_key() {
             "[server]\nlog_level = \"loud\"",
             "F:2:13: `log_level` in [server] must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),
+        ("[app]\nid = 1", "F:1:2: unknown section [app]; did you mean [[apps]]?"),
+        (
+            "[[webhooks]]\nurl = 1",
+            "F:1:3: unknown section [webhooks]; did you mean [[apps.webhooks]]?",
+        ),
+        (
+            "[apps]\nid = \"a\"",
+            "F:1:2: `apps` must be sections, each written [[apps]]",
+        ),
+        ("apps = [1]", "F:1:1: `apps` must be sections, each written [[apps]]"),
+        ("[[apps]]", "F:1:1: [[apps]] lacks `id` and `key` and `secret`"),
+        (
+            "[[apps]]\nid = \"a\"\nkey = \"a\"\n  [[apps.webhooks]]",
+            "F:1:1: [[apps]] lacks `secret`\nF:4:3: [[apps.webhooks]] lacks `url` and `events`",
+        ),
+        (
+            "[pusher]\npath = \"/a/\"\nactivity_timeout = 0",
+            "F:2:8: `path` in [pusher] must be empty or like /prefix: of letters, digits, `_`, `-`, `.` and `~`, without a \
+             slash at the end\n\
+             F:3:20: `activity_timeout` in [pusher] must be a whole number from 1 to 86400, not 0",
+        ),
+        (
+            "[limits]\nwatchlist = true\nmax_connections = 1",
+            "F:2:1: unknown key `watchlist` in [limits]; it belongs into [[apps]]\n\
+             F:3:1: unknown key `max_connections` in [limits]",
+        ),
         // A column counts characters, not bytes.
         (
             "limits = { \"ping_timeout\" = 1, \"ü\" = 1, \"pong_timeout\" = 1 }",
@@ -328,6 +376,249 @@ fn mistakes_are_told_with_line_column_and_key() {
     ] {
         assert_eq!(case.mistakes(content).join("\n"), wanted, "in:\n{content}");
     }
+}
+
+/// A good app, to be made worse by a test; its lines are 1 to 4.
+const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\n";
+
+/// A good webhook behind it; its lines are 5 to 7.
+const WEBHOOK: &str = "[[apps.webhooks]]\nurl = \"http://127.0.0.1:9/\"\nevents = [\"client_event\"]\n";
+
+#[test]
+fn mistakes_in_an_app_are_told_like_all_others() {
+    let case = Case::new();
+    for (added, wanted) in [
+        (
+            "client_event = true",
+            "F:5:1: unknown key `client_event` in [[apps]]; did you mean `client_events`?",
+        ),
+        (
+            "url = \"x\"",
+            "F:5:1: unknown key `url` in [[apps]]; it belongs into [[apps.webhooks]]",
+        ),
+        (
+            "watchlist = 1",
+            "F:5:13: `watchlist` in [[apps]] must be true or false, not a number",
+        ),
+        (
+            "webhooks = {}",
+            "F:5:1: `webhooks` must be sections, each written [[apps.webhooks]]",
+        ),
+        ("foo.bar = 1", "F:5:1: unknown key `foo` in [[apps]]"),
+        (
+            "cache_ttl = 86401",
+            "F:5:13: `cache_ttl` in [[apps]] must be a whole number from 1 to 86400, not 86401",
+        ),
+        (
+            "max_event_size = 262145",
+            "F:5:18: `max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so 262144, not 262145",
+        ),
+        (
+            "[limits]\nmax_message_size = 1\noutbox_bytes = 40959",
+            "F:7:16: `max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so 10239, not 10240",
+        ),
+    ] {
+        assert_eq!(
+            case.mistakes(format!("{APP}{added}\n")).join("\n"),
+            wanted,
+            "with: {added}"
+        );
+    }
+    for (line, bad, wanted) in [
+        (
+            2,
+            "id = \"\"",
+            "F:2:6: `id` in [[apps]] must be 1 to 64 letters, digits, `_` and `-`",
+        ),
+        (2, "id = 1", "F:2:6: `id` in [[apps]] must be a string, not a number"),
+        (
+            3,
+            "key = \"a/b\"",
+            "F:3:7: `key` in [[apps]] must be 1 to 64 letters, digits, `_` and `-`",
+        ),
+        (
+            4,
+            "secret = \"1234567\"",
+            "F:4:10: `secret` in [[apps]] must have 8 characters or more",
+        ),
+        (
+            4,
+            "secret = \"***\"",
+            "F:4:10: `secret` in [[apps]] is ***, which stands for a secret that was masked",
+        ),
+        (
+            4,
+            "secret = \"jsocketd-secret\"",
+            "F:4:10: `secret` in [[apps]] is the built-in one, which everybody knows and which works only without a \
+             configuration; choose another, for example the output of `openssl rand -hex 20`",
+        ),
+        (
+            6,
+            "url = \"https://example.org/\"",
+            "F:6:7: `url` in [[apps.webhooks]] is a bad URL: https comes with TLS; until then it must start with http://",
+        ),
+        (
+            7,
+            "events = [\n\"client_event\",\n\"channel_vacate\"]",
+            "F:9:1: `events` in [[apps.webhooks]] cannot hold \"channel_vacate\": there is no such event; did you mean \
+             `channel_vacated`?",
+        ),
+        (
+            7,
+            "events = []",
+            "F:7:10: `events` in [[apps.webhooks]] must hold at least one event",
+        ),
+        (
+            7,
+            "events = [\"cache_miss\", \"cache_miss\"]",
+            "F:7:25: `events` in [[apps.webhooks]] names cache_miss a second time",
+        ),
+        (
+            7,
+            "events = [\"cache_miss\"]\nheaders = [\"X-A: 1\", \"x-a: 2\"]",
+            "F:8:22: `headers` in [[apps.webhooks]] names x-a a second time",
+        ),
+        (
+            7,
+            "events = [\"cache_miss\"]\nheaders = [\"X-A: 1\", \"X-B: ***\"]",
+            "F:8:22: `headers` in [[apps.webhooks]] holds a header whose value is ***, which stands for a secret that was masked",
+        ),
+        (
+            7,
+            "events = [\"cache_miss\"]\nheaders = [\"Host: example.org\"]",
+            "F:8:12: `headers` in [[apps.webhooks]] cannot hold the header Host, which the server writes itself",
+        ),
+        (
+            7,
+            "events = [\"cache_miss\"]\nchannel_prefix = \"private-*\"",
+            "F:8:18: `channel_prefix` in [[apps.webhooks]] must be the beginning of channel names: up to 164 letters, digits \
+             and `_-=@,.;`",
+        ),
+    ] {
+        let good = format!("{APP}{WEBHOOK}");
+        let mut lines: Vec<_> = good.lines().collect();
+        lines[line - 1] = bad;
+        assert_eq!(case.mistakes(lines.join("\n")).join("\n"), wanted, "with: {bad}");
+    }
+}
+
+#[test]
+fn two_apps_never_share_an_id_or_a_key() {
+    let case = Case::new();
+    let (same_id, same_key) = (APP.replace("\"ka\"", "\"kb\""), APP.replace("\"a\"", "\"b\""));
+    assert_eq!(
+        case.mistakes(format!("{APP}{same_id}{same_key}color = 1\n")),
+        [
+            "F:6:6: `id` in [[apps]] is \"a\" a second time",
+            "F:11:7: `key` in [[apps]] is \"ka\" a second time",
+            "F:13:1: unknown key `color` in [[apps]]",
+        ]
+    );
+    // What is missing or refused is no second time.
+    assert_eq!(
+        case.mistakes("[[apps]]\nid = \"\"\n[[apps]]\nid = \"\"\n").len(),
+        4,
+        "two bad ids, twice a missing key and secret"
+    );
+}
+
+#[test]
+fn an_app_s_credentials_come_from_the_environment_together() {
+    let case = Case::new();
+    let (id, key) = (("JSOCKETD_APP_ID", "shop"), ("JSOCKETD_APP_KEY", "shop-key"));
+    let secret = ("JSOCKETD_APP_SECRET", TOKEN);
+    let flags = ["--listen", "0.0.0.0:1"];
+    let said = case.check(&flags, &[id, key, secret]);
+    assert_eq!(said.value("apps", "0")["id"].as_str(), Some("shop"));
+    assert_eq!(
+        (said.value("apps", "0")["secret"].as_str(), said.err.as_str()),
+        (Some("***"), "")
+    );
+
+    let file = case.file(
+        "two.toml",
+        format!("{APP}watchlist = false\n[[apps]]\nid = \"b\"\nkey = \"kb\"\nsecret = \"{TOKEN}\"\n"),
+    );
+    let said = case.check(&["--config", text(&file)], &[id, key, secret]);
+    let (first, second) = (said.value("apps", "0"), said.value("apps", "1"));
+    assert_eq!(
+        (first["id"].as_str(), first["watchlist"].as_bool()),
+        (Some("shop"), Some(false))
+    );
+    assert_eq!(second["id"].as_str(), Some("b"));
+
+    let together = "JSOCKETD_APP_ID and JSOCKETD_APP_KEY and JSOCKETD_APP_SECRET belong together; unset: ";
+    for (variables, wanted) in [
+        (vec![id, secret], format!("JSOCKETD_APP_ID: {together}JSOCKETD_APP_KEY")),
+        (
+            vec![secret],
+            format!("JSOCKETD_APP_SECRET: {together}JSOCKETD_APP_ID and JSOCKETD_APP_KEY"),
+        ),
+        (
+            vec![id, key, ("JSOCKETD_APP_SECRET", "short")],
+            "JSOCKETD_APP_SECRET: `secret` in [[apps]] must have 8 characters or more".into(),
+        ),
+        (
+            vec![("JSOCKETD_APP_WATCHLIST", "true")],
+            "JSOCKETD_APP_WATCHLIST: unknown variable".into(),
+        ),
+    ] {
+        let said = case.check(&flags, &variables);
+        assert_eq!((said.status, lines(&said.err)), (Some(1), vec![wanted]));
+    }
+    let said = case.check(&[], &[id, key, ("JSOCKETD_APP_SECRET", "jsocketd-secret")]);
+    assert!(
+        said.err
+            .starts_with("jsocketd: JSOCKETD_APP_SECRET: `secret` in [[apps]] is the built-in one"),
+        "{}",
+        said.err
+    );
+    let said = case.check(&["--config", text(&file)], &[("JSOCKETD_APP_ID", "b"), key, secret]);
+    assert!(
+        lines(&said.err)[0].ends_with("`id` in [[apps]] is \"b\" a second time"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn the_built_in_app_exists_only_under_the_embedded_defaults() {
+    let apps = |sources: Sources| sources.load().expect("good sources").config.apps;
+    let built_in = apps(nothing());
+    assert_eq!(built_in.len(), 1);
+    assert_eq!(
+        (built_in[0].id.as_str(), built_in[0].key.as_str()),
+        ("joomla", "jsocketd-key")
+    );
+    assert_eq!(
+        (built_in[0].secret.as_str(), built_in[0].client_events),
+        ("jsocketd-secret", true)
+    );
+    assert!(
+        apps(Sources {
+            listen: vec![address("0.0.0.0:1")],
+            ..nothing()
+        })
+        .is_empty()
+    );
+    let case = Case::new();
+    assert!(
+        apps(Sources {
+            config: Some(case.file("empty.toml", "")),
+            ..nothing()
+        })
+        .is_empty()
+    );
+    assert!(Config::default().apps.is_empty());
+    let loaded = nothing().load().expect("defaults");
+    assert_eq!(
+        loaded.warnings,
+        Vec::<String>::new(),
+        "its short secret is nobody's mistake"
+    );
+    let again =
+        Sources::parse(Path::new("trace"), &loaded.config.to_toml(Secrets::Shown)).expect("a trace can be replayed");
+    assert_eq!(again.apps, loaded.config.apps);
 }
 
 #[test]
@@ -532,12 +823,17 @@ fn a_secret_is_never_printed() {
         format!("[server]\nadmin_token: {TOKEN}\n"),
         format!("[server]\nadmin_token = \"{TOKEN}\"\nadmin_token = \"{TOKEN}\"\n"),
         format!("[server]\nallowed_origins = [\"https://me:{TOKEN}@example.org\"]\n"),
+        format!("[[apps]]\nsecret = \"{TOKEN} \"\n"),
+        format!("[[apps]]\nsecret = [\"{TOKEN}\"]\n"),
+        format!("[[apps]]\nsecret = {{ \"{TOKEN}\" = 1 }}\n"),
+        format!("[[apps]]\n[[apps.webhooks]]\nurl = \"http://me:{TOKEN}@example.org/\"\n"),
+        format!("[[apps]]\n[[apps.webhooks]]\nheaders = [\"{TOKEN}\"]\n"),
+        format!("[[apps]]\n[[apps.webhooks]]\nheaders = [\"Host: {TOKEN}\"]\n"),
+        format!("[[apps]]\n[[apps.webhooks]]\nheaders = [\"X-A: {TOKEN}\\u0007\"]\n"),
     ] {
         let mistakes = case.mistakes(&bad);
-        assert!(
-            mistakes[0].starts_with("F:2:") || mistakes[0].starts_with("F:3:"),
-            "{mistakes:?}"
-        );
+        let placed = |line: &String| line.starts_with("F:2:") || line.starts_with("F:3:");
+        assert!(mistakes.iter().any(placed), "{mistakes:?}");
         for word in TOKEN.split('-') {
             assert!(!mistakes.join("\n").contains(word), "{mistakes:?}\nof {bad}");
         }
@@ -555,11 +851,28 @@ fn what_is_probably_not_meant_is_warned_of() {
     let path = case.file("open.toml", format!("[server]\nadmin_token = \"{TOKEN}\"\n"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
     let said = case.check(&["--config", text(&path)], &[]);
-    let wanted = format!(
-        "warning: {} holds admin_token and can be read by every user of this machine; chmod o-r mends it",
-        path.display()
+    let readable = |holds: &str, path: &Path| {
+        let path = path.display();
+        format!("warning: {path} holds {holds} and can be read by every user of this machine; chmod o-r mends it")
+    };
+    assert_eq!(
+        (said.status, lines(&said.err)),
+        (Some(0), vec![readable("admin_token", &path)])
     );
-    assert_eq!((said.status, lines(&said.err)), (Some(0), vec![wanted]));
+    let path = case.file(
+        "apps.toml",
+        format!("[server]\nadmin_token = \"{TOKEN}\"\n{APP}{APP}")
+            .replacen("\"a\"", "\"b\"", 1)
+            .replacen("\"ka\"", "\"kb\"", 1),
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let said = case.check(&["--config", text(&path)], &[]);
+    assert_eq!(lines(&said.err), [readable("admin_token and secret", &path)]);
+    let path = case.file("short.toml", APP.replace("0123456789abcdef", "0123456789abcde"));
+    assert_eq!(
+        lines(&case.check(&["--config", text(&path)], &[]).err),
+        ["warning: the secret of the app a has fewer than 16 characters and could be guessed"]
+    );
     let harmless = case.file("harmless.toml", "[server]\nadmin_token = \"\"\n");
     fs::set_permissions(&harmless, fs::Permissions::from_mode(0o644)).expect("permissions");
     assert_eq!(case.check(&["--config", text(&harmless)], &[]).err, "");
@@ -642,6 +955,15 @@ fn embedded_defaults_are_for_this_machine_only() {
     assert!(!is(listen(&["127.0.0.1:0", "0.0.0.0:1"])));
     assert!(!is(listen(&["unix:/run/x.sock"])), "behind a proxy everybody is local");
     assert!(!is(variable("JSOCKETD_ADMIN_TOKEN", TOKEN)));
+    assert!(
+        !is(Sources {
+            environment: ["ID", "KEY", "SECRET"]
+                .map(|name| (format!("JSOCKETD_APP_{name}").into(), TOKEN.into()))
+                .into(),
+            ..nothing()
+        }),
+        "the page would show somebody's own secret"
+    );
     assert!(!is(variable("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9")));
     assert!(!is(Sources {
         config: Some(file.clone()),
@@ -695,19 +1017,54 @@ fn a_reload_keeps_the_sockets_and_names_what_waits() {
     new.limits.ping_interval = 5;
     let reload = old.reloaded(&new);
     assert_eq!(reload.restart, ["server.listen", "server.unix_mode"]);
-    assert_eq!(reload.changed, ["limits.ping_interval"]);
+    assert_eq!(reload.changed, ["limits.ping_interval", "apps.joomla (removed)"]);
     assert_eq!(reload.config.server, old.server);
     assert_eq!(reload.config.limits, new.limits);
     assert!(
         old.embedded_defaults && !reload.config.embedded_defaults,
         "a file appeared: its rules hold at once"
     );
+    let back = new.reloaded(&old);
     assert!(
-        !new.reloaded(&old).config.embedded_defaults,
-        "the public listener goes on, so nobody is local"
+        !back.config.embedded_defaults && back.config.apps.is_empty(),
+        "the public listener goes on, so nobody is local, and the built-in secret opens nothing"
     );
     let nothing_new = old.reloaded(&old);
     assert_eq!((nothing_new.changed.len(), nothing_new.restart.len()), (0, 0));
+}
+
+#[test]
+fn a_reload_names_apps_and_their_keys() {
+    let config = |text: &str| Sources::parse(Path::new("F"), text).expect(text);
+    let other = |id: &str| {
+        APP.replace("\"a\"", &format!("\"{id}\""))
+            .replace("\"ka\"", &format!("\"k{id}\""))
+    };
+    let old = config(&format!("{APP}{WEBHOOK}{}", other("old")));
+    let new = config(&format!("{}{APP}client_events = true\n", other("new")));
+    let reload = old.reloaded(&new);
+    assert_eq!(
+        reload.changed,
+        [
+            "apps.a.client_events",
+            "apps.a.webhooks",
+            "apps.old (removed)",
+            "apps.new (added)"
+        ]
+    );
+    assert_eq!((reload.restart.len(), &reload.config.apps), (0, &new.apps));
+    let turned = config(&format!("{}{APP}{WEBHOOK}", other("old")));
+    assert_eq!(
+        old.reloaded(&turned).changed,
+        Vec::<String>::new(),
+        "the order means nothing"
+    );
+    let secret = config(&format!(
+        "{}{WEBHOOK}{}",
+        APP.replace("0123456789abcdef", TOKEN),
+        other("old")
+    ));
+    assert_eq!(old.reloaded(&secret).changed, ["apps.a.secret"]);
 }
 
 #[test]

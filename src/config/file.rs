@@ -1,16 +1,18 @@
 //! Reads the configuration file: bytes, TOML, known keys, each with its place. What the values mean is decided by `value`.
 //! Never shows a line of the file: it may hold a secret.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, KEYS};
-use super::load::{Place, Problem, Setting};
+use super::keys::{self, At, KEYS};
+use super::load::{Found, Place, Problem, Setting, Table};
 use super::value::Typed;
 
 /// A larger file is a mistake (a device, a log): refused instead of read into memory.
@@ -59,8 +61,7 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 }
 
 /// Adds what the file says to `found`, and what it says wrongly to `problems`.
-pub(super) fn settings(path: &Path, text: &str, found: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
-    let at = |span: Range<usize>| place(path, text, span.start);
+pub(super) fn settings(path: &Path, text: &str, found: &mut Found, problems: &mut Vec<Problem>) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
     if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
@@ -71,68 +72,110 @@ pub(super) fn settings(path: &Path, text: &str, found: &mut Vec<Setting>, proble
         });
         return;
     }
-    for (section, content) in document.get_ref() {
-        let DeValue::Table(table) = content.get_ref() else {
-            problems.push(Problem {
-                place: at(section.span()),
-                what: not_a_section(section.get_ref()),
-            });
-            continue;
-        };
-        let section_name: &str = section.get_ref();
-        if !keys::sections().contains(&section_name) {
-            let hint = keys::nearest(section_name, keys::sections());
-            let hint = hint.map_or_else(String::new, |near| format!("; did you mean [{near}]?"));
-            problems.push(Problem {
-                place: at(section.span()),
-                what: format!("unknown section [{section_name}]{hint}"),
-            });
-            continue;
-        }
-        for (name, value) in table {
-            let Some(key) = keys::find(section_name, name.get_ref()) else {
-                problems.push(Problem {
-                    place: at(name.span()),
-                    what: unknown_key(section_name, name.get_ref()),
-                });
-                continue;
-            };
-            let items = match value.get_ref() {
-                DeValue::Array(items) => items.iter().map(|item| at(item.span())).collect(),
-                _ => Vec::new(),
-            };
-            found.push(Setting {
-                key,
-                typed: typed(value.get_ref()),
-                place: at(value.span()),
-                items,
-            });
-        }
-    }
-}
-
-fn not_a_section(name: &str) -> String {
-    if keys::sections().contains(&name) {
-        return format!("`{name}` must be one section, written [{name}]");
-    }
-    match KEYS.iter().find(|key| key.name == name) {
-        Some(key) => format!("`{name}` belongs into [{}]", key.section),
-        None => format!("unknown key `{name}` outside of all sections"),
-    }
-}
-
-fn unknown_key(section: &str, name: &str) -> String {
-    let elsewhere = KEYS.iter().find(|key| key.name == name);
-    let near = keys::nearest(
-        name,
-        KEYS.iter().filter(|key| key.section == section).map(|key| key.name),
-    );
-    let hint = match (elsewhere, near) {
-        (Some(key), _) if name != "enabled" => format!("; it belongs into [{}]", key.section),
-        (_, Some(near)) => format!("; did you mean `{near}`?"),
-        _ => String::new(),
+    let mut reader = Reader {
+        path,
+        text,
+        found,
+        problems,
     };
-    format!("unknown key `{name}` in [{section}]{hint}")
+    reader.table("", At::FIRST, document.get_ref());
+}
+
+/// Walks the tables of a file.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    found: &'a mut Found,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn at(&self, span: Range<usize>) -> Place {
+        place(self.path, self.text, span.start)
+    }
+
+    fn problem(&mut self, span: Range<usize>, what: String) {
+        let place = self.at(span);
+        self.problems.push(Problem { place, what });
+    }
+
+    /// Reads the keys and sections of one table; the file itself is the one without a name.
+    fn table(&mut self, section: &'static str, at: At, table: &DeTable<'_>) {
+        for (name, value) in table {
+            if let Some(key) = keys::find(section, name.get_ref()) {
+                let items = match value.get_ref() {
+                    DeValue::Array(items) => items.iter().map(|item| self.at(item.span())).collect(),
+                    _ => Vec::new(),
+                };
+                let place = self.at(value.span());
+                self.found.settings.push(Setting {
+                    key,
+                    at,
+                    typed: typed(value.get_ref()),
+                    place,
+                    items,
+                });
+            } else if let Some(inner) = keys::section_in(section, name.get_ref()) {
+                self.section(inner, at, name, value);
+            } else {
+                self.problem(name.span(), unknown(section, name.get_ref(), value.get_ref()));
+            }
+        }
+    }
+
+    /// Reads what should be a section, or all of those that may stand several times.
+    fn section(&mut self, section: &'static str, at: At, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        let is_array = keys::is_array(section);
+        match value.get_ref() {
+            DeValue::Table(table) if !is_array => return self.table(section, at, table),
+            DeValue::Array(items) if is_array && items.iter().all(|item| item.get_ref().is_table()) => {
+                for (n, item) in items.iter().enumerate() {
+                    let (at, place) = (at.inner(section, n), self.at(item.span()));
+                    self.found.tables.push(Table { section, at, place });
+                    if let DeValue::Table(table) = item.get_ref() {
+                        self.table(section, at, table);
+                    }
+                }
+                return;
+            }
+            _ => {}
+        }
+        let count = if is_array { "sections, each" } else { "one section," };
+        let what = format!("`{}` must be {count} written {}", name.get_ref(), keys::title(section));
+        self.problem(name.span(), what);
+    }
+}
+
+/// The sentence for a name that is nothing in this table, by the likeliest mistake.
+fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
+    let meant = |near: Option<String>| near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+    let is_section = match value {
+        DeValue::Table(_) => true,
+        DeValue::Array(items) => !items.is_empty() && items.iter().all(|item| item.get_ref().is_table()),
+        _ => false,
+    };
+    if section.is_empty() && is_section {
+        let inner = keys::sections()
+            .into_iter()
+            .find(|known| known.ends_with(&format!(".{name}")));
+        let near = inner.or_else(|| keys::nearest(name, keys::sections())).map(keys::title);
+        return format!("unknown section [{name}]{}", meant(near));
+    }
+    let elsewhere: Vec<_> = KEYS.iter().filter(|key| key.name == name).collect();
+    match (section, elsewhere.as_slice()) {
+        ("", [key, ..]) => format!("`{name}` belongs into {}", keys::title(key.section)),
+        ("", []) => format!("unknown key `{name}` outside of all sections"),
+        (_, [key]) => format!(
+            "unknown key `{name}` in {}; it belongs into {}",
+            keys::title(section),
+            keys::title(key.section)
+        ),
+        _ => {
+            let near = keys::nearest(name, keys::in_section(section).map(|key| key.name));
+            let near = near.map(|near| format!("`{near}`"));
+            format!("unknown key `{name}` in {}{}", keys::title(section), meant(near))
+        }
+    }
 }
 
 fn typed(value: &DeValue<'_>) -> Typed {

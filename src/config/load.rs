@@ -6,9 +6,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, KEYS, Key};
-use super::value::Typed;
-use super::{Config, ListenAddr, file};
+use super::keys::{self, At, KEYS, Key};
+use super::value::{Field, Typed};
+use super::{App, BUILT_IN_SECRET, Config, ListenAddr, file};
 
 /// Where the configuration is looked for when nobody names a file.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
@@ -19,8 +19,12 @@ const FILE_VARIABLE: &str = "JSOCKETD_CONFIG";
 /// What an outbox must hold besides the largest message: its frame's header, pongs and the close frame.
 const OUTBOX_ROOM: usize = 1024;
 
-/// A token that is shorter than this can be guessed by trying.
-const SHORT_TOKEN: usize = 16;
+/// A token or secret that is shorter than this can be guessed by trying.
+const SHORT_SECRET: usize = 16;
+
+/// An event must fit this often into an outbox, or one event with many quotes, each escaped twice on its way, could make
+/// all subscribers slow consumers.
+const EVENTS_IN_OUTBOX: usize = 4;
 
 /// Everything that is asked for the configuration. Kept by the server, which loads it again on SIGHUP.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,9 +96,25 @@ impl fmt::Display for Place {
     }
 }
 
+/// Everything that was typed, in the order in which it counts: the last word on a key is in force.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) tables: Vec<Table>,
+    pub(super) settings: Vec<Setting>,
+}
+
+/// One of the tables that may stand several times, even if it is empty.
+pub(super) struct Table {
+    pub(super) section: &'static str,
+    pub(super) at: At,
+    pub(super) place: Place,
+}
+
 /// A key and what was typed for it.
 pub(super) struct Setting {
     pub(super) key: &'static Key,
+    /// In which table.
+    pub(super) at: At,
     pub(super) typed: Typed,
     pub(super) place: Place,
     /// The place of each item of a list; empty where they have none of their own.
@@ -118,7 +138,7 @@ impl Sources {
     /// All mistakes at once, except that the keys of a file that cannot be read or is no TOML are unknown.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         let mut problems = Vec::new();
-        let mut settings = Vec::new();
+        let mut found = Found::default();
         let mut open_to_all = false;
         let file = self.file().unwrap_or_else(|problem| {
             problems.push(problem);
@@ -128,66 +148,52 @@ impl Sources {
             match file::read(path) {
                 Ok((text, mode)) => {
                     open_to_all = mode & 0o004 != 0;
-                    file::settings(path, &text, &mut settings, &mut problems);
+                    file::settings(path, &text, &mut found, &mut problems);
                 }
                 Err(problem) => problems.push(problem),
             }
         }
-        self.settings_of_environment(&mut settings, &mut problems);
-        let token_in_file = settings
-            .iter()
-            .find(|s| s.key.name == "admin_token" && matches!(s.place, Place::Text { .. }))
-            .is_some_and(|s| !matches!(&s.typed, Typed::Text(text) if text.is_empty()));
+        self.settings_of_environment(&mut found, &mut problems);
+        let secrets = found.secrets_in_file();
 
-        let mut merged = Merged::default();
-        for setting in settings {
-            merged.put(setting, &mut problems);
-        }
+        let mut merged = Merged::of(found, &mut problems);
+        merged.refuse_the_built_in_secret(&mut problems);
         if !self.listen.is_empty() {
             merged.config.server.listen.clone_from(&self.listen);
-            merged.places.push(("listen", Place::Flag("--listen")));
+            let key = keys::find("server", "listen").expect("the table has it");
+            merged.places.push((key, At::FIRST, Place::Flag("--listen")));
         }
-        if problems.is_empty() {
-            merged.check(&mut problems);
-        }
-        if !problems.is_empty() {
-            problems.sort_by(|one, other| one.place.cmp(&other.place));
-            return Err(LoadError(problems));
-        }
-
-        let mut config = merged.config;
+        let config = &mut merged.config;
         config.embedded_defaults = file.is_none()
+            && config.apps.is_empty()
             && config.server.admin_token.is_empty()
             && config.server.admin_listen.is_none()
             && config.server.listen.iter().all(ListenAddr::is_loopback);
+        if config.embedded_defaults {
+            config.apps.push(App::built_in());
+        }
+        let config = merged.checked(problems)?;
+
         let mut warnings = warnings(&config);
-        if let (Some(path), true) = (&file, open_to_all && token_in_file) {
+        if let (Some(path), true, false) = (&file, open_to_all, secrets.is_empty()) {
             warnings.push(format!(
-                "{} holds admin_token and can be read by every user of this machine; chmod o-r mends it",
-                path.display()
+                "{} holds {} and can be read by every user of this machine; chmod o-r mends it",
+                path.display(),
+                secrets.join(" and ")
             ));
         }
         Ok(Loaded { config, file, warnings })
     }
 
-    /// What a text alone means, without any other source; `name` is for its mistakes.
+    /// What a text alone means, without any other source; `name` is for its mistakes. The built-in secret is allowed: a
+    /// trace of a server under the embedded defaults has it.
     ///
     /// # Errors
     /// All mistakes at once.
     pub fn parse(name: &Path, text: &str) -> Result<Config, LoadError> {
-        let (mut settings, mut problems, mut merged) = (Vec::new(), Vec::new(), Merged::default());
-        file::settings(name, text, &mut settings, &mut problems);
-        for setting in settings {
-            merged.put(setting, &mut problems);
-        }
-        if problems.is_empty() {
-            merged.check(&mut problems);
-        }
-        if problems.is_empty() {
-            Ok(merged.config)
-        } else {
-            Err(LoadError(problems))
-        }
+        let (mut found, mut problems) = (Found::default(), Vec::new());
+        file::settings(name, text, &mut found, &mut problems);
+        Merged::of(found, &mut problems).checked(problems)
     }
 
     /// The same sources with the file named that `loaded` came from, for loading again: a file that has vanished since
@@ -218,17 +224,21 @@ impl Sources {
         }
     }
 
-    fn settings_of_environment(&self, settings: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
+    fn settings_of_environment(&self, found: &mut Found, problems: &mut Vec<Problem>) {
         let mut variables: Vec<_> = self.environment.iter().collect();
         variables.sort();
+        let mut credentials = Vec::new();
         for (name, value) in variables {
             let name = name.to_string_lossy();
             if !name.starts_with("JSOCKETD_") || name == FILE_VARIABLE {
                 continue;
             }
             let place = Place::Variable(name.to_string());
-            let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
-                let mut known: Vec<_> = KEYS.iter().map(Key::variable).collect();
+            let Some(key) = KEYS
+                .iter()
+                .find(|key| key.variable().is_some_and(|known| known == name))
+            else {
+                let mut known: Vec<_> = KEYS.iter().filter_map(Key::variable).collect();
                 known.push(FILE_VARIABLE.into());
                 let hint =
                     keys::nearest(&name, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -236,55 +246,201 @@ impl Sources {
                 problems.push(Problem { place, what });
                 continue;
             };
-            match value.to_str() {
-                Some(text) => settings.push(Setting {
-                    key,
-                    typed: (key.field)(&mut Config::default()).typed(text),
-                    place,
-                    items: Vec::new(),
-                }),
-                None => problems.push(Problem {
-                    place,
-                    what: "the value is not UTF-8".into(),
-                }),
+            let Some(text) = value.to_str() else {
+                let what = "the value is not UTF-8".into();
+                problems.push(Problem { place, what });
+                continue;
+            };
+            let mut any = Config::default();
+            keys::make_room(&mut any, key.section, At::FIRST);
+            let setting = Setting {
+                key,
+                at: At::FIRST,
+                typed: key.field(&mut any, At::FIRST).typed(text),
+                place,
+                items: Vec::new(),
+            };
+            match key.is_credential() {
+                true => credentials.push(setting),
+                false => found.settings.push(setting),
             }
         }
+        found.add_credentials(credentials, problems);
     }
 }
 
-/// What was put together so far, and where the last word on each key was said.
+impl Found {
+    /// The credentials that the environment gives to the first app, or to the only one when the file has none. They come
+    /// together or not at all: half of them with another half from the file would be nobody's.
+    fn add_credentials(&mut self, credentials: Vec<Setting>, problems: &mut Vec<Problem>) {
+        let Some(first) = credentials.first() else {
+            return;
+        };
+        let given = |key: &Key| credentials.iter().any(|setting| setting.key.name == key.name);
+        let all: Vec<_> = KEYS.iter().filter(|key| key.is_credential()).collect();
+        let names = |keys: &mut dyn Iterator<Item = &&Key>| {
+            keys.filter_map(|key| key.variable()).collect::<Vec<_>>().join(" and ")
+        };
+        let missing = names(&mut all.iter().filter(|key| !given(key)));
+        if !missing.is_empty() {
+            return problems.push(Problem {
+                place: first.place.clone(),
+                what: format!("{} belong together; unset: {missing}", names(&mut all.iter())),
+            });
+        }
+        let section = first.key.section;
+        if !self.tables.iter().any(|table| table.section == section) {
+            let place = first.place.clone();
+            self.tables.push(Table {
+                section,
+                at: At::FIRST,
+                place,
+            });
+        }
+        self.settings.extend(credentials);
+    }
+
+    /// The keys of the file that hold a secret, each once.
+    fn secrets_in_file(&self) -> Vec<&'static str> {
+        let in_file = self
+            .settings
+            .iter()
+            .filter(|setting| matches!(setting.place, Place::Text { .. }));
+        let full = in_file.filter(|setting| !setting.typed.is_empty());
+        let mut config = Config::default();
+        let mut names: Vec<_> = full
+            .filter(|setting| {
+                keys::make_room(&mut config, setting.key.section, setting.at);
+                matches!(
+                    setting.key.field(&mut config, setting.at),
+                    Field::Secret(..) | Field::Headers(_)
+                )
+            })
+            .map(|setting| setting.key.name)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The keys that a table must have and has not.
+    fn missing(&self, table: &Table) -> Option<Problem> {
+        let has = |key: &Key| {
+            let mut settings = self.settings.iter();
+            settings.any(|s| s.at == table.at && s.key.section == key.section && s.key.name == key.name)
+        };
+        let lacks = keys::in_section(table.section).filter(|key| key.needed && !has(key));
+        let names: Vec<_> = lacks.map(|key| format!("`{}`", key.name)).collect();
+        (!names.is_empty()).then(|| Problem {
+            place: table.place.clone(),
+            what: format!("{} lacks {}", keys::title(table.section), names.join(" and ")),
+        })
+    }
+}
+
+/// The key that several checks are about.
+const OUTBOX: (&str, &str) = ("limits", "outbox_bytes");
+
+/// What was put together so far, and where each accepted word on a key was said.
 #[derive(Default)]
 struct Merged {
     config: Config,
-    places: Vec<(&'static str, Place)>,
+    places: Vec<(&'static Key, At, Place)>,
 }
 
 impl Merged {
+    fn of(found: Found, problems: &mut Vec<Problem>) -> Self {
+        let mut merged = Self::default();
+        for table in &found.tables {
+            keys::make_room(&mut merged.config, table.section, table.at);
+            problems.extend(found.missing(table));
+        }
+        for setting in found.settings {
+            merged.put(setting, problems);
+        }
+        merged.refuse_doubles(problems);
+        merged
+    }
+
     fn put(&mut self, setting: Setting, problems: &mut Vec<Problem>) {
         let Setting {
             key,
+            at,
             typed,
             place,
             items,
         } = setting;
-        match (key.field)(&mut self.config).set(&typed) {
-            Ok(()) => self.places.push((key.name, place)),
+        match key.field(&mut self.config, at).set(&typed) {
+            Ok(()) => self.places.push((key, at, place)),
             Err(refusal) => {
                 let item = refusal.item.and_then(|index| items.get(index).cloned());
                 problems.push(Problem {
                     place: item.unwrap_or(place),
-                    what: format!("`{}` in [{}] {}", key.name, key.section, refusal.why),
+                    what: format!("`{}` in {} {}", key.name, keys::title(key.section), refusal.why),
                 });
             }
         }
     }
 
+    /// Where the last word on a key of this table was said.
+    fn said(&self, (section, name): (&str, &str), at: At) -> Option<Place> {
+        let mut places = self.places.iter().rev();
+        let is = |key: &Key| key.section == section && key.name == name;
+        places
+            .find(|(key, of, _)| is(key) && *of == at)
+            .map(|(_, _, place)| place.clone())
+    }
+
     /// The place of the first of these keys that somebody set; at least one was, or the defaults contradict each other.
-    fn place(&self, names: &[&str]) -> Place {
-        let last = |name: &&str| self.places.iter().rev().find(|(key, _)| key == name);
-        let found = names.iter().find_map(last).map(|(_, place)| place.clone());
-        debug_assert!(found.is_some(), "the defaults of {names:?} contradict each other");
+    fn place(&self, keys: &[((&str, &str), At)]) -> Place {
+        let found = keys.iter().find_map(|(key, at)| self.said(*key, *at));
+        debug_assert!(found.is_some(), "the defaults of {keys:?} contradict each other");
         found.unwrap_or_else(|| Place::File("the defaults".into()))
+    }
+
+    /// No two apps may have the same id or key: requests name an app by either. Told of apps with other mistakes too.
+    fn refuse_doubles(&self, problems: &mut Vec<Problem>) {
+        let apps = &self.config.apps;
+        for (n, app) in apps.iter().enumerate() {
+            let before = &apps[..n];
+            for (name, value, taken) in [
+                ("id", &app.id, before.iter().any(|other| other.id == app.id)),
+                ("key", &app.key, before.iter().any(|other| other.key == app.key)),
+            ] {
+                // A value that was refused or is missing has no place.
+                if taken && let Some(place) = self.said(("apps", name), At::app(n)) {
+                    let what = format!("`{name}` in [[apps]] is {value:?} a second time");
+                    problems.push(Problem { place, what });
+                }
+            }
+        }
+    }
+
+    fn refuse_the_built_in_secret(&self, problems: &mut Vec<Problem>) {
+        for (n, app) in self.config.apps.iter().enumerate() {
+            if app.secret == BUILT_IN_SECRET
+                && let Some(place) = self.said(("apps", "secret"), At::app(n))
+            {
+                let what = "`secret` in [[apps]] is the built-in one, which everybody knows and which works only without a \
+                            configuration; choose another, for example the output of `openssl rand -hex 20`";
+                problems.push(Problem {
+                    place,
+                    what: what.into(),
+                });
+            }
+        }
+    }
+
+    /// The configuration, if nothing is wrong with it.
+    fn checked(self, mut problems: Vec<Problem>) -> Result<Config, LoadError> {
+        if problems.is_empty() {
+            self.check(&mut problems);
+        }
+        if problems.is_empty() {
+            return Ok(self.config);
+        }
+        problems.sort_by(|one, other| one.place.cmp(&other.place));
+        Err(LoadError(problems))
     }
 
     /// What no single key can get wrong.
@@ -293,24 +449,37 @@ impl Merged {
         let least = limits.max_message_size + OUTBOX_ROOM;
         if limits.outbox_bytes < least {
             problems.push(Problem {
-                place: self.place(&["outbox_bytes", "max_message_size"]),
+                place: self.place(&[(OUTBOX, At::FIRST), (("limits", "max_message_size"), At::FIRST)]),
                 what: format!(
                     "`outbox_bytes` in [limits] must be at least `max_message_size` and {OUTBOX_ROOM} more, so {least}, not {}",
                     limits.outbox_bytes
                 ),
             });
         }
+        let most = limits.outbox_bytes / EVENTS_IN_OUTBOX;
+        for (n, app) in self.config.apps.iter().enumerate() {
+            if app.max_event_size > most {
+                problems.push(Problem {
+                    place: self.place(&[(("apps", "max_event_size"), At::app(n)), (OUTBOX, At::FIRST)]),
+                    what: format!(
+                        "`max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so {most}, not {}",
+                        app.max_event_size
+                    ),
+                });
+            }
+        }
         let server = &self.config.server;
         let all: Vec<_> = server.listen.iter().chain(&server.admin_listen).collect();
         for (index, address) in all.iter().enumerate() {
             let any_port = matches!(address, ListenAddr::Tcp(address) if address.port() == 0);
             if !any_port && all[..index].contains(address) {
-                let (name, names) = match index == server.listen.len() {
-                    true => ("admin_listen", ["admin_listen", "listen"]),
-                    false => ("listen", ["listen", "listen"]),
+                let name = if index == server.listen.len() {
+                    "admin_listen"
+                } else {
+                    "listen"
                 };
                 problems.push(Problem {
-                    place: self.place(&names),
+                    place: self.place(&[(("server", name), At::FIRST), (("server", "listen"), At::FIRST)]),
                     what: format!("`{name}` in [server] names {address} a second time"),
                 });
             }
@@ -328,9 +497,16 @@ fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     let token = &config.server.admin_token;
-    if !token.is_empty() && token.len() < SHORT_TOKEN {
+    if !token.is_empty() && token.len() < SHORT_SECRET {
         warnings.push(format!(
-            "admin_token has fewer than {SHORT_TOKEN} characters and could be guessed"
+            "admin_token has fewer than {SHORT_SECRET} characters and could be guessed"
+        ));
+    }
+    let apps = config.apps.iter().filter(|_| !config.embedded_defaults);
+    for app in apps.filter(|app| app.secret.len() < SHORT_SECRET) {
+        warnings.push(format!(
+            "the secret of the app {} has fewer than {SHORT_SECRET} characters and could be guessed",
+            app.id
         ));
     }
     warnings

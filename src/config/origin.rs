@@ -29,23 +29,40 @@ pub(super) fn parse(text: &str) -> Result<String, &'static str> {
     if authority.contains(['/', '?', '#']) {
         return Err("an origin ends after its host or port, without a slash or a path");
     }
+    let (host, port) = host_and_port(&authority).map_err(|bad| match bad {
+        BadAuthority::Host => {
+            "an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards"
+        }
+        BadAuthority::Port => "an origin's port must be a number from 1 to 65535",
+    })?;
+    match (scheme.as_str(), port) {
+        (_, None) | ("http", Some(80)) | ("https", Some(443)) => Ok(format!("{scheme}://{host}")),
+        (_, Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
+    }
+}
+
+/// Which half of `HOST[:PORT]` is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadAuthority {
+    Host,
+    Port,
+}
+
+/// Takes `HOST[:PORT]` apart. An IPv6 address stands in brackets and keeps them.
+pub(super) fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), BadAuthority> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        _ => (authority.as_str(), None),
+        _ => (authority, None),
     };
     if !host_is_good(host) {
-        return Err("an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards");
+        return Err(BadAuthority::Host);
     }
     let Some(port) = port else {
-        return Ok(format!("{scheme}://{host}"));
+        return Ok((host, None));
     };
-    let number = match port.parse::<u16>() {
-        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => number,
-        _ => return Err("an origin's port must be a number from 1 to 65535"),
-    };
-    match (scheme.as_str(), number) {
-        ("http", 80) | ("https", 443) => Ok(format!("{scheme}://{host}")),
-        _ => Ok(format!("{scheme}://{host}:{number}")),
+    match port.parse::<u16>() {
+        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok((host, Some(number))),
+        _ => Err(BadAuthority::Port),
     }
 }
 

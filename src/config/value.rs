@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
-use super::{ListenAddr, Secrets, origin};
+use super::{ListenAddr, Secrets, origin, text};
 
 /// The place of a value, with what may be put there.
 pub(super) enum Field<'a> {
@@ -16,11 +16,16 @@ pub(super) enum Field<'a> {
     Count(&'a mut u32, RangeInclusive<u64>),
     Mode(&'a mut u32),
     Level(&'a mut LevelFilter),
-    Secret(&'a mut String),
+    /// A secret, and how many characters it must have.
+    Secret(&'a mut String, usize),
+    /// A text, and what reads it.
+    Text(&'a mut String, text::Reader),
     Listeners(&'a mut Vec<ListenAddr>),
     Listener(&'a mut Option<ListenAddr>),
     Peers(&'a mut Vec<IpAddr>),
     Origins(&'a mut Vec<String>),
+    Events(&'a mut Vec<String>),
+    Headers(&'a mut Vec<(String, String)>),
 }
 
 /// A value as somebody typed it, before it means anything.
@@ -45,6 +50,9 @@ pub(super) struct Refusal {
 /// What a masked secret looks like. It is refused as a value, or `check > file` would turn a mask into the secret.
 const MASK: &str = "***";
 
+/// Why it is refused.
+const MASKED: &str = "is ***, which stands for a secret that was masked";
+
 /// The levels of `log_level`. `off` is missing on purpose: our own bugs are always told.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -58,11 +66,13 @@ impl Field<'_> {
                 "false" => Typed::Switch(false),
                 _ => Typed::Text(text.to_owned()),
             },
-            Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) => {
+            Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) | Self::Events(_) | Self::Headers(_) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 Typed::List(items.map(|item| Typed::Text(item.to_owned())).collect())
             }
-            Self::Mode(_) | Self::Level(_) | Self::Secret(_) | Self::Listener(_) => Typed::Text(text.to_owned()),
+            Self::Mode(_) | Self::Level(_) | Self::Secret(..) | Self::Text(..) | Self::Listener(_) => {
+                Typed::Text(text.to_owned())
+            }
         }
     }
 
@@ -78,7 +88,11 @@ impl Field<'_> {
             Self::Count(place, range) => *place = narrowed(whole(typed, &range)?),
             Self::Mode(place) => *place = mode(typed)?,
             Self::Level(place) => *place = level(typed)?,
-            Self::Secret(place) => *place = secret(typed)?,
+            Self::Secret(place, least) => *place = secret(typed, least)?,
+            Self::Text(place, read) => match typed {
+                Typed::Text(text) => *place = read(text).or_else(refuse)?,
+                other => return refuse(format!("must be a string, not {}", other.kind())),
+            },
             Self::Listeners(place) => {
                 let list: Vec<ListenAddr> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
                 if list.is_empty() {
@@ -100,6 +114,25 @@ impl Field<'_> {
                     origin::parse(text).map_err(|why| format!("a bad origin: {why}"))
                 })?
             }
+            Self::Events(place) => {
+                let list = items(typed, |name| text::event(name).map_err(|why| named(name, &why)))?;
+                if list.is_empty() {
+                    return refuse("must hold at least one event".into());
+                }
+                once_each(&list, |name| name)?;
+                *place = list;
+            }
+            Self::Headers(place) => {
+                let list = items(typed, text::header)?;
+                if let Some(item) = list.iter().position(|(_, value)| value == MASK) {
+                    return Err(Refusal {
+                        item: Some(item),
+                        why: format!("holds a header whose value {MASKED}"),
+                    });
+                }
+                once_each(&list, |(name, _)| name)?;
+                *place = list;
+            }
         }
         Ok(())
     }
@@ -113,17 +146,31 @@ impl Field<'_> {
             Self::Count(value, _) => value.to_string(),
             Self::Mode(value) => quoted(&format!("{value:04o}")),
             Self::Level(value) => quoted(&value.as_str().to_lowercase()),
-            Self::Secret(value) if secrets == Secrets::Masked && !value.is_empty() => quoted(MASK),
-            Self::Secret(value) => quoted(value),
-            Self::Listeners(value) => list(value),
+            Self::Secret(value, _) if secrets == Secrets::Masked && !value.is_empty() => quoted(MASK),
+            Self::Secret(value, _) | Self::Text(value, _) => quoted(value),
+            Self::Listeners(value) => list(value.iter()),
             Self::Listener(value) => quoted(&value.as_ref().map_or_else(String::new, ListenAddr::to_string)),
-            Self::Peers(value) => list(value),
-            Self::Origins(value) => list(value),
+            Self::Peers(value) => list(value.iter()),
+            Self::Origins(value) | Self::Events(value) => list(value.iter()),
+            // Any value may be a token; which names stand for one is not for us to guess.
+            Self::Headers(value) if secrets == Secrets::Masked => {
+                list(value.iter().map(|(name, _)| format!("{name}: {MASK}")))
+            }
+            Self::Headers(value) => list(value.iter().map(|(name, value)| format!("{name}: {value}"))),
         }
     }
 }
 
 impl Typed {
+    /// Whether it is an empty string or list.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::List(items) => items.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The type in words, with its article; never the value, which may be a secret in the wrong place.
     fn kind(&self) -> &'static str {
         match self {
@@ -194,9 +241,10 @@ fn level(typed: &Typed) -> Result<LevelFilter, Refusal> {
     }
 }
 
-fn secret(typed: &Typed) -> Result<String, Refusal> {
+fn secret(typed: &Typed, least: usize) -> Result<String, Refusal> {
     match typed {
-        Typed::Text(text) if text == MASK => refuse(format!("is {MASK}, which stands for a secret that was masked")),
+        Typed::Text(text) if text == MASK => refuse(MASKED.into()),
+        Typed::Text(text) if text.len() < least => refuse(format!("must have {least} characters or more")),
         Typed::Text(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.clone()),
         Typed::Text(_) => refuse("must be of visible ASCII characters, without spaces".into()),
         other => refuse(format!("must be a string, not {}", other.kind())),
@@ -229,11 +277,27 @@ fn items<T>(typed: &Typed, parse: impl Fn(&str) -> Result<T, String>) -> Result<
     list.iter().enumerate().map(read).collect()
 }
 
+/// Refuses a list that names something twice; case is no difference.
+fn once_each<T>(list: &[T], name: impl Fn(&T) -> &String) -> Result<(), Refusal> {
+    for (index, item) in list.iter().enumerate() {
+        if list[..index]
+            .iter()
+            .any(|earlier| name(earlier).eq_ignore_ascii_case(name(item)))
+        {
+            return Err(Refusal {
+                item: Some(index),
+                why: format!("names {} a second time", name(item)),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn list<T: ToString>(values: &[T]) -> String {
-    let items: Vec<_> = values.iter().map(|value| quoted(&value.to_string())).collect();
+fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = values.into_iter().map(|value| quoted(&value.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
