@@ -33,10 +33,7 @@ const SCRIPTS: [(&str, &str); 4] = [
         r#"<script src="channels.js"></script>"#,
         include_str!("../page/channels.js"),
     ),
-    (
-        r#"<script src="tabs.js"></script>"#,
-        include_str!("../page/tabs.js"),
-    ),
+    (r#"<script src="tabs.js"></script>"#, include_str!("../page/tabs.js")),
 ];
 
 /// Where the document holds what the scripts must know of the server.
@@ -194,7 +191,10 @@ mod tests {
         let whole: Vec<String> = SCRIPTS.iter().map(|(_, script)| unix_lines(script)).collect();
         assert_eq!(scripts, whole, "a script is missing or ends early");
         assert_eq!(document.matches("<script").count(), SCRIPTS.len());
-        let hashes: Vec<String> = scripts.iter().map(|script| format!("'{}'", source_hash(script))).collect();
+        let hashes: Vec<String> = scripts
+            .iter()
+            .map(|script| format!("'{}'", source_hash(script)))
+            .collect();
         assert_eq!(
             response.headers()[header::CONTENT_SECURITY_POLICY],
             format!(
@@ -236,14 +236,7 @@ mod tests {
     #[test]
     fn the_document_needs_nothing_else() {
         let document = text(&page().response(&HeaderMap::new()));
-        for reference in [
-            "page.css",
-            "src=\"",
-            "http-equiv",
-            " style=\"",
-            " onclick",
-            "innerHTML",
-        ] {
+        for reference in ["page.css", "src=\"", "http-equiv", " style=\"", " onclick", "innerHTML"] {
             assert!(!document.contains(reference), "the page refers to {reference}");
         }
         let outside = document

@@ -21,7 +21,7 @@ use super::pusher::app::Apps;
 use super::pusher::gate;
 use super::pusher::session::Timing;
 use super::routes::{self, Refusal, Route};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::time::{Now, Time};
@@ -123,6 +123,11 @@ pub struct Service {
     quiet: Quiet,
 }
 
+/// The app of the embedded defaults: everybody knows its secret, so the page may know it too.
+fn development(config: &Config) -> Option<&config::App> {
+    config.apps.first().filter(|_| config.embedded_defaults)
+}
+
 /// What the operating system's randomness gave at start.
 pub type Seed = [u8; 32];
 
@@ -134,8 +139,8 @@ impl Service {
             apps: Apps::new(&config.apps, random.random()),
             random,
             api: Api::default(),
+            page: Page::new(development(&config), &config.pusher.path),
             config,
-            page: Page::new(),
             addresses: Addresses::default(),
             members: Vec::new(),
             counts: Counts::default(),
@@ -147,6 +152,7 @@ impl Service {
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         self.apps.reconfigure(&config.apps, self.random.random(), actions);
+        self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
     }
 
