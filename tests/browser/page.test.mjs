@@ -441,6 +441,6 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
   test('nothing moves for those who asked for less motion', async () => {
     const page = await open({ reducedMotion: 'reduce' });
     await page.locator('#status').evaluate((status) => (status.dataset.state = 'connecting'));
-    assert.equal(await page.locator('.lamp').evaluate((lamp) => lamp.getAnimations().length), 0);
+    assert.equal(await page.locator('#status .lamp').evaluate((lamp) => lamp.getAnimations().length), 0);
   });
 });

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const BINARY = process.env.JSOCKETD_BIN ?? fileURLToPath(new URL('../../target/debug/jsocketd', import.meta.url));
+export const BINARY = process.env.JSOCKETD_BIN ?? fileURLToPath(new URL('../../target/debug/jsocketd', import.meta.url));
 const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /** The first of the two programs that is not there. */
