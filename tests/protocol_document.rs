@@ -7,7 +7,13 @@ use jsocketd::config::{App, Config};
 #[test]
 fn the_table_of_limits_has_the_defaults() {
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
-    let table = document.split("\n## Limits\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let table = document
+        .split("\n## Limits\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
     let Config { limits, pusher, .. } = Config::default();
     let app = App::new("", "", "");
     let keys = [
@@ -50,7 +56,7 @@ fn the_table_of_limits_has_the_defaults() {
     for row in table.lines().filter(|row| row.contains('`')) {
         let cell = row.split(" | ").nth(1).unwrap();
         let known = keys.iter().any(|(key, _)| names(cell, key));
-        assert!(known || cell.trim().is_empty(), "the test does not know {cell}");
+        assert!(known || !cell.contains('`'), "the test does not know {cell}");
     }
 }
 

@@ -286,15 +286,15 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
       await connected(page);
       await own.end();
       await page.locator('#status[data-state="waiting"]').waitFor();
-      await page.getByText(/^Closed \(1006, the connection broke off\)\. Next try in /).waitFor();
+      await page.locator('#server-log').getByText(/^Closed \(1006, the connection broke off\)\. Next try in /).waitFor();
       await page.locator('#status-word', { hasText: /^Waiting \d+ s before the next try$/ }).waitFor();
       await page.fill('#command', 'test');
       await page.press('#command', 'Enter');
-      await page.getByText(/^Not sent, .*: test$/).waitFor();
+      await page.locator('#client-log').getByText(/^Not sent, .*: test$/).waitFor();
       assert.match(await page.locator('#hint').textContent(), /^Not sent: /);
       assert.equal(await page.inputValue('#command'), 'test', 'the command is still there');
       // Two failed tries later the pause has grown.
-      await page.getByText(/^Not connected: the server cannot be reached\. Next try in /).nth(2).waitFor();
+      await page.locator('#server-log').getByText(/^Not connected: the server cannot be reached\. Next try in /).nth(2).waitFor();
       next = await startServer(own.address);
       await connected(page);
       await page.press('#command', 'Enter');
@@ -323,7 +323,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const page = await openScripted((text, reply, socket) => text === 'die' && socket.close({ code: 1013, reason: 'too slow' }));
     await page.fill('#command', 'die');
     await page.press('#command', 'Enter');
-    await page.getByText(/^Closed \(1013, the server is busy, try again later: too slow\)\. Next try in /).waitFor();
+    await page.locator('#server-log').getByText(/^Closed \(1013, the server is busy, try again later: too slow\)\. Next try in /).waitFor();
     await page.getByText('1 command got no reply before the connection ended.').waitFor();
     assert.equal(await sent(page).first().locator('.entry-meta').textContent(), 'no reply');
   });
