@@ -17,6 +17,7 @@ use super::actions::{Action, Actions, Message};
 use super::caller::{self, Caller};
 use super::console;
 use super::service::{Facts, Input, Seed, Service};
+use super::webhooks::Outcome;
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -38,6 +39,8 @@ enum Line {
     Due(Now),
     /// An input: when, whose, what.
     In(Now, u64, Masked),
+    /// How a post went: its status or why there is none.
+    Posted(Now, u64, Result<u16, String>),
     /// The actions that followed the input before.
     Out(Vec<String>),
 }
@@ -120,6 +123,11 @@ impl Recorder {
             Input::Closed => Masked::Closed,
         };
         self.write(&Line::In(now, id.raw(), masked));
+    }
+
+    /// How a post went, before the service is told.
+    pub fn posted(&mut self, ticket: u64, result: Result<u16, &str>, now: Now) {
+        self.write(&Line::Posted(now, ticket, result.map_err(mask)));
     }
 
     /// What followed.
@@ -230,6 +238,14 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 .as_mut()
                 .ok_or_else(|| bad(line, &"no configuration before it"))?
                 .drain(),
+            Line::Posted(now, ticket, result) => {
+                inputs += 1;
+                let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
+                service
+                    .as_mut()
+                    .ok_or_else(|| bad(line, &"no configuration before it"))?
+                    .posted(ticket, outcome, now);
+            }
             Line::In(now, id, masked) => {
                 let service = service
                     .as_mut()
