@@ -22,7 +22,7 @@ use super::pusher::gate;
 use super::pusher::session::Timing;
 use super::routes::{self, Refusal, Route};
 use super::webhooks::{Outcome, Webhooks};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::time::{Now, Time};
@@ -129,6 +129,11 @@ pub struct Service {
     quiet: Quiet,
 }
 
+/// The app of the embedded defaults: everybody knows its secret, so the page may know it too.
+fn development(config: &Config) -> Option<&config::App> {
+    config.apps.first().filter(|_| config.embedded_defaults)
+}
+
 /// What the operating system's randomness gave at start.
 pub type Seed = [u8; 32];
 
@@ -141,8 +146,8 @@ impl Service {
             apps: Apps::new(&config.apps, random.random()),
             random,
             api: Api::default(),
+            page: Page::new(development(&config), &config.pusher.path),
             config,
-            page: Page::new(),
             addresses: Addresses::default(),
             members: Vec::new(),
             counts: Counts::default(),
@@ -155,6 +160,7 @@ impl Service {
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.random.random(), actions);
+        self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
     }
 
