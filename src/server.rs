@@ -35,6 +35,10 @@ const ACCEPTS: usize = 256;
 /// Connections looked at in one tick when their deadlines come: ten thousand that came in one second are pinged in a few
 /// ticks, with the others' messages in between.
 const LOOKS: usize = 2048;
+/// Copies of events that one tick appends to outboxes before every connection may say but one more thing in it. A client that
+/// pipelines publishes to a large channel would otherwise hold the loop for a second; a few frames for each recipient in one
+/// `writev` save nearly as much as a hundred do.
+const FAN_OUT: usize = 100_000;
 
 /// How long a listener rests after the system had no descriptor left. No edge will say that one became free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -95,6 +99,8 @@ pub struct Server<I: Io> {
     curious: Vec<ConnectionId>,
     /// Actions of the input that is being handled.
     actions: Actions,
+    /// Copies that this tick may still append: see [`FAN_OUT`].
+    fan_out_left: usize,
     listeners: Vec<Waiting>,
     /// What the connections hold of unfinished requests, and those who wait until it is less.
     bodies: usize,
@@ -154,6 +160,7 @@ impl<I: Io> Server<I> {
             due: Vec::new(),
             curious: Vec::new(),
             actions: Actions::default(),
+            fan_out_left: FAN_OUT,
             bodies: 0,
             hungry: VecDeque::new(),
             outgoing,
@@ -327,6 +334,7 @@ impl<I: Io> Server<I> {
     /// Reads everybody who has something to say, each at most one buffer.
     fn read(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        self.fan_out_left = FAN_OUT;
         for id in std::mem::take(&mut self.again) {
             self.read_one(id, &mut buffer);
             self.settle(id);
@@ -395,7 +403,16 @@ impl<I: Io> Server<I> {
             let (limits, now) = (&self.config.limits, self.now.at);
             // One connection's bytes end that connection at worst.
             match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
-                Ok(Some(event)) => self.handle(id, event),
+                Ok(Some(event)) => {
+                    self.handle(id, event);
+                    if self.fan_out_left == 0 {
+                        // The rest is decoded in the next tick, when the others have had their turn.
+                        if let Some(connection) = self.table.find(id).filter(|_| !rest.is_empty()) {
+                            connection.keep_unread(rest);
+                        }
+                        return;
+                    }
+                }
                 Ok(None) => {
                     if !rest.is_empty() {
                         connection.keep_unread(rest);
@@ -505,6 +522,7 @@ impl<I: Io> Server<I> {
     /// Encodes once, sends to many.
     fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
         let frame = frame::encode(Opcode::Text, text.as_bytes());
+        self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());
         for id in recipients {
             if let Some(connection) = self.table.find(*id) {
                 connection.send_shared(&frame);

@@ -105,7 +105,7 @@ struct Member {
 #[derive(Debug)]
 enum Speaks {
     Http,
-    Console(Console),
+    Console(Box<Console>),
     Echo,
     /// The number of the app.
     Pusher(usize),
@@ -272,11 +272,11 @@ impl Service {
             Err(refusal) => return actions.push(Action::Respond(id, refusal)),
             Ok(Route::Console) => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
-                Speaks::Console(Console::new(
+                Speaks::Console(Box::new(Console::new(
                     caller::may_see_state(caller, request, &self.config),
                     address,
                     now,
-                ))
+                )))
             }
             Ok(Route::Echo) => Speaks::Echo,
         };

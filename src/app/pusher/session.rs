@@ -526,6 +526,10 @@ impl App {
         let user_id = member.as_ref().map(|member| member.user_id.clone());
         let Some(session) = self.session(id) else { return };
         session.authorized |= !matches!(name.kind(), Kind::Public);
+        if session.subscriptions.is_empty() {
+            // Most connections have one channel; the usual growth would begin with room for four.
+            session.subscriptions.reserve_exact(1);
+        }
         session.subscriptions.push(Subscription {
             channel: channel as u32,
             place,
