@@ -1,9 +1,10 @@
 //! Starts the built server on a free port, asks `/proc` about it, and ends it by its process id.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -33,15 +34,20 @@ pub struct Server {
 impl Server {
     /// Starts one with this configuration and waits until it is ready.
     pub fn start(toml: &str) -> Self {
-        Self::launch(Some(toml))
+        Self::launch(Some(toml), &[])
+    }
+
+    /// Starts one that records to this file.
+    pub fn start_recorded(toml: &str, trace: &Path) -> Self {
+        Self::launch(Some(toml), &["--record".as_ref(), trace.as_os_str()])
     }
 
     /// Starts one without a configuration file: the embedded defaults, on a free port.
     pub fn start_defaults() -> Self {
-        Self::launch(None)
+        Self::launch(None, &[])
     }
 
-    fn launch(toml: Option<&str>) -> Self {
+    fn launch(toml: Option<&str>, flags: &[&OsStr]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file for the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
@@ -58,6 +64,7 @@ impl Server {
         }
         command
             .args(["--listen", "127.0.0.1:0"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
