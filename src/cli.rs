@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jsocketd::config::ListenAddr;
+use jsocketd::config::{HttpUrl, ListenAddr};
 
 /// The real-time server for Joomla sites: one thread, one readiness loop, WebSockets.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub enum Command {
     Serve(Serve),
     /// Read the configuration, say what is wrong with it and print what is in force
     Check(Sources),
+    /// Publish one event through the HTTP API of a running server
+    Publish(Publish),
     /// Run a recorded trace through the same core and tell whether it does the same
     Replay {
         /// The trace that `serve --record` wrote
@@ -45,6 +47,31 @@ pub struct Serve {
     /// Write a trace of all inputs, to be studied with `jsocketd replay`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+/// What `publish` is told. It takes its address and credentials from the configuration of the server it speaks to.
+#[derive(Args, Debug)]
+pub struct Publish {
+    /// The channel
+    pub channel: String,
+    /// The name of the event
+    pub event: String,
+    /// The event's data, sent as a string just as it is; `-` reads standard input
+    #[arg(allow_negative_numbers = true)]
+    pub data: String,
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The app, if the configuration has several
+    #[arg(long, value_name = "ID")]
+    pub app: Option<String>,
+    /// The server, http://HOST:PORT, with what stands before /apps/ in its paths; without this flag the first TCP address
+    /// that the configuration listens on
+    #[arg(long)]
+    pub url: Option<HttpUrl>,
+    /// The one connection that does not get the event
+    #[arg(long, value_name = "ID")]
+    pub socket_id: Option<String>,
 }
 
 /// The flags that decide on the configuration.

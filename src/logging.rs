@@ -128,10 +128,14 @@ pub enum Kind {
     SlowConsumer,
     /// A wrong admin token was shown.
     Token,
+    /// A webhook's target failed, or answers again.
+    Webhook,
+    /// A webhook event was given up.
+    WebhookDropped,
 }
 
 /// The number of kinds.
-const KINDS: usize = 7;
+const KINDS: usize = 9;
 
 /// At most one line a second for each kind, with a count of those that were left out.
 #[derive(Clone, Debug, Default)]

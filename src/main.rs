@@ -2,6 +2,7 @@
 //! it could not. Everything else is in the library.
 
 mod cli;
+mod publish;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => check(&Sources::of_process(flags.config, flags.listen)),
+        Command::Publish(flags) => publish::publish(flags),
         Command::Replay { file } => replay(&file),
     };
     match done {

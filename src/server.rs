@@ -2,15 +2,17 @@
 //! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::app::actions::{Action, Actions, Dialect, Message};
+use crate::app::actions::{Action, Actions, Dialect, Message, Post};
 use crate::app::caller::Caller;
 use crate::app::service::{Facts, Input, Seed, Service};
 use crate::app::trace::Recorder;
+use crate::app::webhooks;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::lag;
@@ -19,6 +21,7 @@ use crate::net::close::{self, CloseReason};
 use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
+use crate::net::outgoing::{self, Outgoing};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
 use crate::time::{Now, Time};
@@ -34,6 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond `max_connections` that are taken in only to be told that the server is full.
 const SURPLUS: usize = 64;
+
+/// Bytes of unfinished request bodies in all connections together. Beyond it, those that hold more than [`READ_BUFFER`] wait
+/// for the others: a body may be a megabyte, and ten thousand of them would be all memory there is.
+const BODIES: usize = 64 * 1024 * 1024;
 
 /// Seconds that such a connection has for its request.
 const SURPLUS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +90,11 @@ pub struct Server<I: Io> {
     /// Actions of the input that is being handled.
     actions: Actions,
     listeners: Vec<Waiting>,
+    /// What the connections hold of unfinished requests, and those who wait until it is less.
+    bodies: usize,
+    hungry: VecDeque<ConnectionId>,
+    /// Connections of our own: to the targets of webhooks.
+    outgoing: Outgoing<I::Socket>,
     drain: Option<Drain>,
     flow: Flow,
     wishes: Vec<Wish>,
@@ -116,6 +128,8 @@ impl<I: Io> Server<I> {
         let now = io.now();
         // Before the first wait it is not known who waits: look once.
         let listeners = vec![Waiting::Somebody; io.listeners()];
+        let mut outgoing = Outgoing::new();
+        outgoing.configure(hook_urls(&config), &mut io);
         Self {
             now,
             listeners,
@@ -133,6 +147,9 @@ impl<I: Io> Server<I> {
             doomed: Vec::new(),
             curious: Vec::new(),
             actions: Actions::default(),
+            bodies: 0,
+            hungry: VecDeque::new(),
+            outgoing,
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -157,9 +174,11 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// Obeys another configuration from here on. Listeners stay as they are.
+    /// Obeys another configuration from here on. Listeners stay as they are. The hosts of webhooks are resolved anew,
+    /// which may take seconds if the resolver does.
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.max_connections = max_connections;
+        self.outgoing.configure(hook_urls(&config), &mut self.io);
         if let Some(recorder) = &mut self.recorder {
             recorder.reconfigured(&config);
         }
@@ -197,6 +216,7 @@ impl<I: Io> Server<I> {
         self.time();
         self.write();
         self.work();
+        self.post();
         self.accept();
         self.write();
         self.reap();
@@ -234,6 +254,12 @@ impl<I: Io> Server<I> {
                     connection.blocked &= !writable;
                     self.settle(id);
                 }
+                Ready::Outgoing {
+                    n,
+                    readable,
+                    writable,
+                    read_closed,
+                } => self.outgoing.ready(n, readable, writable, read_closed),
                 Ready::Signal(signal) => self.obey(signal),
             }
         }
@@ -257,8 +283,9 @@ impl<I: Io> Server<I> {
             Waiting::Nobody | Waiting::Somebody => None,
         });
         let drain = self.drain.as_ref().map(|drain| drain.next(&self.config, self.now.at));
-        let service = Some(self.service.deadline()).filter(|at| *at != Time::NEVER);
-        let nearest = paused.chain(self.wheel.next_look()).chain(drain).chain(service).min();
+        let due = [self.service.deadline(), self.outgoing.deadline()];
+        let due = due.into_iter().filter(|at| *at != Time::NEVER);
+        let nearest = paused.chain(self.wheel.next_look()).chain(drain).chain(due).min();
         let until = nearest.map(|at| at.since(self.now.at));
         until.into_iter().chain(self.heartbeat).min()
     }
@@ -330,6 +357,25 @@ impl<I: Io> Server<I> {
                 log::debug!("{id} ended: {error}");
                 connection.doom();
             }
+        }
+    }
+
+    /// Lets those read on who waited for others to be done with their requests: all while there is room, else the first in
+    /// line alone, who can finish and make room.
+    fn feed(&mut self) {
+        while let Some(id) = self.hungry.front().copied() {
+            let room = self.bodies <= BODIES;
+            let first = self.table.find(id).filter(|connection| connection.held() > 0);
+            let waits = first.is_some();
+            if let Some(connection) = first {
+                connection.hungry = false;
+                connection.in_line = !room;
+                self.settle(id);
+            }
+            if waits && !room {
+                return;
+            }
+            self.hungry.pop_front();
         }
     }
 
@@ -414,7 +460,7 @@ impl<I: Io> Server<I> {
             Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
-            Action::Post(_) => return,
+            Action::Post(post) => return self.outgoing.start(request(*post), &mut self.io, self.now.at),
         };
         let (limits, now) = (&self.config.limits, self.now.at);
         let Some(connection) = self.table.find(to) else { return };
@@ -447,8 +493,24 @@ impl<I: Io> Server<I> {
         for id in recipients {
             if let Some(connection) = self.table.find(*id) {
                 connection.send_shared(&frame);
-                self.settle(*id);
+                self.settle_written(*id);
             }
+        }
+    }
+
+    /// Does what `settle` does, for a connection that something was only appended to or flushed from. That moves its deadline
+    /// only when it crosses the high water, so the wheel is left alone otherwise: to compute a deadline is to fetch the
+    /// decoder's memory, which costs a fan-out more than all else that it does for a recipient.
+    fn settle_written(&mut self, id: ConnectionId) {
+        let limits = &self.config.limits;
+        let Some(connection) = self.table.find(id) else { return };
+        let usual = connection.is_websocket() && !connection.readable && !connection.has_unread();
+        if !usual || connection.weigh(limits, self.now.at) {
+            return self.settle(id);
+        }
+        if !connection.dirty && connection.wants_flush(limits) {
+            connection.dirty = true;
+            self.dirty.push(id);
         }
     }
 
@@ -459,6 +521,13 @@ impl<I: Io> Server<I> {
         if connection.is_doomed() {
             self.doomed.push(id);
             return;
+        }
+        let held = connection.held();
+        self.bodies = self.bodies - std::mem::replace(&mut connection.counted, held) + held;
+        if self.bodies > BODIES && held > READ_BUFFER && !connection.in_line {
+            connection.hungry = true;
+            connection.in_line = true;
+            self.hungry.push_back(id);
         }
         connection.weigh(limits, self.now.at);
         if !connection.dirty && connection.wants_flush(limits) {
@@ -496,13 +565,18 @@ impl<I: Io> Server<I> {
             }
             self.settle(id);
         }
+        self.due();
+        self.leave();
+    }
+
+    /// Lets the service do what is due.
+    fn due(&mut self) {
         if self.service.deadline() <= self.now.at {
             if let Some(recorder) = &mut self.recorder {
                 recorder.due(self.now);
             }
             self.decide(|service, now, actions| service.due(now, actions));
         }
-        self.leave();
     }
 
     /// Closes as many connections as the drain has come to.
@@ -519,7 +593,12 @@ impl<I: Io> Server<I> {
         }
         let limits = &self.config.limits;
         let over = now >= drain.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);
-        if self.table.is_empty() || over {
+        let webhooks = self.service.webhooks();
+        if self.table.is_empty() && !webhooks.is_busy() || over {
+            let lost = webhooks.counts().waiting;
+            if lost > 0 {
+                log::warn!("{lost} webhook events are lost: their targets did not take them");
+            }
             self.flow = Flow::Drained;
         }
         self.drain = Some(drain);
@@ -546,7 +625,7 @@ impl<I: Io> Server<I> {
             if flushed {
                 self.input(id, Input::Flushed);
             }
-            self.settle(id);
+            self.settle_written(id);
         }
     }
 
@@ -566,6 +645,24 @@ impl<I: Io> Server<I> {
         for id in std::mem::take(&mut self.curious) {
             self.input(id, Input::Facts(Box::new(facts.clone())));
         }
+    }
+
+    // --- post ----------------------------------------------------------------------------------------------------
+
+    /// Carries webhooks: bytes to and from their targets, outcomes to the service, and what is due back.
+    fn post(&mut self) {
+        let now = self.now;
+        self.outgoing.turn(&mut self.io, &mut self.buffer, now.at);
+        for outcome in self.outgoing.outcomes() {
+            let result = outcome.result.as_ref().map(|status| *status).map_err(String::as_str);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.posted(outcome.ticket, result, now);
+            }
+            self.service.posted(outcome.ticket, webhooks::Outcome::of(result), now);
+        }
+        self.due();
+        // A connection that was kept takes its next post at once.
+        self.outgoing.turn(&mut self.io, &mut self.buffer, now.at);
     }
 
     // --- accept --------------------------------------------------------------------------------------------------
@@ -630,12 +727,15 @@ impl<I: Io> Server<I> {
     /// Frees those that ended: free the slot and the socket, leave the service. Their last words were flushed before.
     fn reap(&mut self) {
         for id in std::mem::take(&mut self.doomed) {
-            if self.table.remove(id).is_none() {
+            let Some(connection) = self.table.remove(id) else {
                 continue;
-            }
+            };
+            self.bodies -= connection.counted;
+            drop(connection);
             self.input(id, Input::Closed);
             log::debug!("{id} is gone");
         }
+        self.feed();
     }
 
     /// A warning of a kind of which there may be thousands a second: one line a second.
@@ -667,6 +767,22 @@ impl Drain {
         let span = Duration::from_secs(config.limits.drain_seconds);
         let step = span / u32::try_from(all).unwrap_or(u32::MAX);
         now + step.clamp(Duration::from_millis(5), Duration::from_millis(100))
+    }
+}
+
+fn hook_urls(config: &Config) -> impl Iterator<Item = &str> {
+    let hooks = config.apps.iter().flat_map(|app| &app.webhooks);
+    hooks.map(|hook| hook.url.as_str())
+}
+
+/// A post as it is sent: the number of its target stands in the upper half of its ticket.
+fn request(post: Post) -> outgoing::Request {
+    outgoing::Request {
+        target: (post.ticket >> 32) as u32,
+        ticket: post.ticket,
+        url: post.url,
+        headers: post.headers,
+        body: post.body,
     }
 }
 

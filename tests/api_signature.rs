@@ -30,7 +30,7 @@ for line in sys.stdin.buffer:
     message = "\n".join([request["method"], request["path"], signed])
     signature = hmac.new(request["secret"].encode(), message.encode(), hashlib.sha256).hexdigest()
     pairs.insert(request["place"], ["auth_signature", signature])
-    print(urllib.parse.urlencode(pairs))
+    print(urllib.parse.urlencode([tuple(pair) for pair in pairs]))
 "#;
 
 #[derive(Clone, Debug)]

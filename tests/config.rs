@@ -907,6 +907,7 @@ fn the_command_line_explains_itself() {
     for word in [
         "serve",
         "check",
+        "publish",
         "replay",
         "--config",
         "--listen",

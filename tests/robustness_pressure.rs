@@ -367,3 +367,57 @@ fn a_message_rate_slows_its_peer_only() {
         "200 messages took {took:?}"
     );
 }
+
+/// Bodies of a megabyte are taken in turn rather than all at once, and whoever waited is served in the end.
+#[test]
+fn many_large_bodies_wait_for_each_other_instead_of_taking_all_memory() {
+    const PEERS: usize = 200;
+    const SIZE: usize = 1_000_000;
+    let server = Server::start("[limits]\nhandshake_timeout = 120\n");
+    let before = server.rss();
+    let body = vec![b'x'; SIZE];
+    let mut peers: Vec<Peer> = (0..PEERS).map(|_| Peer::connect(&server)).collect();
+    for peer in &mut peers {
+        peer.send(format!(
+            "POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {SIZE}\r\n\r\n"
+        ));
+    }
+    // Everybody sends all but the last byte, as far as it is taken; as nobody finishes, nobody makes room.
+    let mut sent = [0; PEERS];
+    let (mut still, deadline) = (0, Instant::now() + Duration::from_secs(60));
+    while still < 20 {
+        assert!(Instant::now() < deadline, "the server takes and takes: {sent:?}");
+        let mut more = 0;
+        for (peer, sent) in peers.iter_mut().zip(&mut sent) {
+            let taken = peer.send_some(&body[*sent..SIZE - 1]);
+            *sent += taken;
+            more += taken;
+        }
+        still = if more == 0 { still + 1 } else { 0 };
+    }
+    let more = server.rss().saturating_sub(before);
+    assert!(more < 130 << 20, "{} MiB for unfinished bodies", more >> 20);
+    assert!(
+        more > 50 << 20,
+        "the test sent too little to prove anything: {} MiB",
+        more >> 20
+    );
+
+    // Half of them go away: the others go on where they were, in turn.
+    peers.truncate(PEERS / 2);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sent[..PEERS / 2].iter().any(|sent| *sent < SIZE) {
+        assert!(
+            Instant::now() < deadline,
+            "those who waited are not read any more: {sent:?}"
+        );
+        for (peer, sent) in peers.iter_mut().zip(&mut sent) {
+            if *sent < SIZE {
+                *sent += peer.send_some(&body[*sent..]);
+            }
+        }
+    }
+    for peer in &mut peers {
+        peer.expect_status(405);
+    }
+}

@@ -54,7 +54,7 @@ pub enum Message {
 /// An outgoing HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// Names the target and the attempt; comes back with the outcome.
+    /// Names the target (upper half) and the attempt; comes back with the outcome.
     pub ticket: u64,
     /// `http://host:port/path`
     pub url: String,

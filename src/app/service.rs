@@ -21,6 +21,7 @@ use super::pusher::app::Apps;
 use super::pusher::gate;
 use super::pusher::session::Timing;
 use super::routes::{self, Refusal, Route};
+use super::webhooks::{Outcome, Webhooks};
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
@@ -119,6 +120,7 @@ pub struct Service {
     api: Api,
     /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
     random: StdRng,
+    webhooks: Webhooks,
     draining: bool,
     quiet: Quiet,
 }
@@ -131,6 +133,7 @@ impl Service {
     pub fn new(config: Config, seed: Seed) -> Self {
         let mut random = StdRng::from_seed(seed);
         Self {
+            webhooks: Webhooks::new(&config.apps),
             apps: Apps::new(&config.apps, random.random()),
             random,
             api: Api::default(),
@@ -146,13 +149,14 @@ impl Service {
 
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
+        self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.random.random(), actions);
         self.config = config;
     }
 
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
-        self.apps.deadline()
+        self.apps.deadline().min(self.webhooks.deadline())
     }
 
     /// Does what is due.
@@ -160,11 +164,32 @@ impl Service {
         for app in self.apps.iter_mut() {
             app.due(now, actions);
         }
+        self.tell_webhooks(now);
+        self.webhooks.due(now, actions);
+    }
+
+    fn tell_webhooks(&mut self, now: Now) {
+        for app in self.apps.iter_mut() {
+            for event in app.take_hooks() {
+                self.webhooks.note(&app.settings.id, event, now);
+            }
+        }
     }
 
     /// From here on new WebSockets are turned away and `/ready` says no.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.webhooks.drain();
+    }
+
+    /// How the post with this ticket went. What follows from it is due.
+    pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
+        self.webhooks.posted(ticket, outcome, now);
+    }
+
+    /// The webhooks, for those who count.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// The apps, for a test that looks into them.
@@ -188,6 +213,7 @@ impl Service {
             Input::Flushed => self.flushed(id, actions),
             Input::Closed => self.closed(id, now, actions),
         }
+        self.tell_webhooks(now);
     }
 
     fn request(

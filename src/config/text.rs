@@ -15,7 +15,7 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_CHANNEL: usize = 164;
 
 /// Headers of a webhook that the server writes itself: what it is, where it goes and how long it is.
-const OWN_HEADERS: [HeaderName; 12] = [
+const OWN_HEADERS: [HeaderName; 13] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -28,6 +28,7 @@ const OWN_HEADERS: [HeaderName; 12] = [
     header::UPGRADE,
     HeaderName::from_static("x-pusher-key"),
     HeaderName::from_static("x-pusher-signature"),
+    header::USER_AGENT,
 ];
 
 /// The id or key of an app: what goes into a path and a signature without being escaped.

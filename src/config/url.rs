@@ -9,12 +9,12 @@ use super::origin::{self, BadAuthority};
 /// `http://HOST[:PORT][/PATH][?QUERY]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl {
-    /// A name in ASCII or an IP address; an IPv6 address stands in its brackets.
+    /// A name in ASCII or an IP address, an IPv6 address without its brackets.
     pub host: String,
     /// 80 if the URL names none.
     pub port: u16,
-    /// What a request line asks for: the path and the query; `/` if the URL names none.
-    pub target: String,
+    /// Path and query, as they stand in a request line; `/` if the URL has none.
+    pub path: String,
 }
 
 /// Why a text is no URL that can be called, as a sentence about "it".
@@ -25,9 +25,13 @@ pub struct BadUrl(&'static str);
 impl HttpUrl {
     /// The value of the `Host` header.
     pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
         match self.port {
-            80 => self.host.clone(),
-            port => format!("{}:{port}", self.host),
+            80 => host,
+            port => format!("{host}:{port}"),
         }
     }
 }
@@ -49,7 +53,7 @@ impl FromStr for HttpUrl {
         if rest.contains('#') {
             return Err(BadUrl("it must end before its #"));
         }
-        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.contains('@') {
             return Err(BadUrl("it must not hold a user name or password"));
         }
@@ -57,21 +61,18 @@ impl FromStr for HttpUrl {
             BadAuthority::Host => BadUrl("its host must be a name in ASCII (xn-- for others) or an IP address"),
             BadAuthority::Port => BadUrl("its port must be a number from 1 to 65535"),
         })?;
+        let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self {
-            host: host.to_ascii_lowercase(),
+            host: host.trim_matches(['[', ']']).to_ascii_lowercase(),
             port: port.unwrap_or(80),
-            target: if target.starts_with('/') {
-                target.to_owned()
-            } else {
-                format!("/{target}")
-            },
+            path: format!("{slash}{path}"),
         })
     }
 }
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.target)
+        write!(f, "http://{}{}", self.authority(), self.path)
     }
 }
 

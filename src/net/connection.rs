@@ -111,6 +111,12 @@ pub struct Connection<S> {
     pub blocked: bool,
     /// The connection is over the limit of connections: its request gets 503.
     pub surplus: bool,
+    /// It holds much of a request, and all of them together hold too much: it is not read until others are done.
+    pub hungry: bool,
+    /// It stands in the line of those who hold much.
+    pub in_line: bool,
+    /// What the loop counted of `held`.
+    pub counted: usize,
     /// What it understands; told when it became a WebSocket.
     manners: &'static Manners,
     /// Somebody wants to know when its outbox is empty.
@@ -221,6 +227,9 @@ impl<S: Socket> Connection<S> {
             queued: false,
             blocked: false,
             surplus: false,
+            hungry: false,
+            in_line: false,
+            counted: 0,
             manners: &close::PLAIN,
             tell_when_flushed: false,
             pinged: false,
@@ -264,7 +273,8 @@ impl<S: Socket> Connection<S> {
     /// Whether nothing may be decoded now: the peer does not read what it is sent, an answer is owed, or it sent more
     /// messages than it may.
     pub fn is_paused(&mut self, limits: &Limits, now: Time) -> bool {
-        if self.outbox.len() > high_water(limits) {
+        // Whose peer has gone may be read: that is how it gives back what it holds.
+        if (self.hungry && !self.read_closed) || self.outbox.len() > high_water(limits) {
             return true;
         }
         match &self.state {
@@ -285,6 +295,14 @@ impl<S: Socket> Connection<S> {
     /// Bytes that were read before a pause, to be decoded first.
     pub fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
+    }
+
+    /// Bytes of an unfinished HTTP request that it holds.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Http(http) => http.parser.held(),
+            State::WebSocket(_) | State::Finishing { .. } | State::Doomed => 0,
+        }
     }
 
     /// Whether bytes wait that were read before a pause.
@@ -565,13 +583,15 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Notes since when the outbox is above its high water.
-    pub fn weigh(&mut self, limits: &Limits, now: Time) {
+    /// Notes since when the outbox is above its high water; returns whether that has changed.
+    pub fn weigh(&mut self, limits: &Limits, now: Time) -> bool {
+        let before = self.over_since;
         if self.outbox.len() <= high_water(limits) {
             self.over_since = Time::NEVER;
         } else if self.over_since == Time::NEVER {
             self.over_since = now;
         }
+        self.over_since != before
     }
 
     /// Whether more bytes wait than may, after a flush.

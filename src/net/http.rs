@@ -5,7 +5,7 @@
 //! 11.2) the request is refused instead of repaired. Nothing here depends on the pieces in which bytes come, except
 //! whether a `100 Continue` is asked for.
 
-mod chunked;
+pub(in crate::net) mod chunked;
 mod request;
 mod response;
 mod scan;
@@ -146,6 +146,15 @@ impl Parser {
             State::Head { head, .. } => head.has_begun(),
             State::Body(_) => true,
             State::Refused => false,
+        }
+    }
+
+    /// Bytes of an unfinished request that it holds.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Head { seen, .. } => seen.len(),
+            State::Body(pending) => pending.body.len(),
+            State::Refused => 0,
         }
     }
 

@@ -2,7 +2,7 @@
 //! (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a kernel may be.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::id::ConnectionId;
@@ -36,6 +36,19 @@ pub trait Io {
     /// # Errors
     /// Whatever the poller says.
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
+
+    /// Begins a connection of ours, registered as outgoing number `n`. An edge tells when `Socket::is_connected` is
+    /// worth asking.
+    ///
+    /// # Errors
+    /// Whatever can be said at once.
+    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<Self::Socket>;
+
+    /// The addresses of a host. May take seconds: never in a tick.
+    ///
+    /// # Errors
+    /// Whatever the resolver says.
+    fn resolve(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
 /// A connected, non-blocking stream. Dropping it closes it and takes it off the poller.
@@ -51,6 +64,12 @@ pub trait Socket {
     /// # Errors
     /// `WouldBlock` when it takes nothing; anything else ends the connection.
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Whether a connection of ours is made; false: not yet.
+    ///
+    /// # Errors
+    /// Why it failed.
+    fn is_connected(&mut self) -> io::Result<bool>;
 
     /// Tells the peer that nothing more will come.
     fn shutdown_write(&mut self);
@@ -73,6 +92,17 @@ pub enum Ready {
         /// There is room to write, or an error to learn.
         writable: bool,
         /// The peer closed its side or the connection failed: a short read is not the last word.
+        read_closed: bool,
+    },
+    /// The readiness of a connection of ours changed.
+    Outgoing {
+        /// Which; may be long gone, and the number may be another's by now.
+        n: usize,
+        /// As of a connection.
+        readable: bool,
+        /// As of a connection.
+        writable: bool,
+        /// As of a connection.
         read_closed: bool,
     },
     /// The operating system wants something of the process.

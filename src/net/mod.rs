@@ -9,6 +9,7 @@ pub mod io;
 pub mod listener;
 pub mod meter;
 pub mod outbox;
+pub mod outgoing;
 pub mod poll;
 pub mod table;
 pub mod wheel;

@@ -91,14 +91,14 @@ impl Outbox {
     /// Those of the socket; the connection is then of no more use.
     pub fn flush(&mut self, socket: &mut impl Socket) -> io::Result<Flushed> {
         while self.bytes > 0 {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, segment) in slices.iter_mut().zip(&self.segments) {
-                let skip = if count == 0 { self.written } else { 0 };
-                *slice = IoSlice::new(&segment.as_slice()[skip..]);
-                count += 1;
-            }
-            match socket.write_vectored(&slices[..count]) {
+            let wrote = match self.segments.front() {
+                // Nearly always: no array of slices to fill for one.
+                Some(only) if self.segments.len() == 1 => {
+                    socket.write_vectored(&[IoSlice::new(&only.as_slice()[self.written..])])
+                }
+                _ => self.write_many(socket),
+            };
+            match wrote {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.advance(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
@@ -107,6 +107,17 @@ impl Outbox {
             }
         }
         Ok(Flushed::All)
+    }
+
+    fn write_many(&self, socket: &mut impl Socket) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+            let skip = if count == 0 { self.written } else { 0 };
+            *slice = IoSlice::new(&segment.as_slice()[skip..]);
+            count += 1;
+        }
+        socket.write_vectored(&slices[..count])
     }
 
     /// Throws away what has not begun to be written, so that a close frame can still follow a whole frame.
@@ -166,6 +177,10 @@ mod tests {
             self.1.extend_from_slice(&all[..n]);
             Ok(n)
         }
+        fn is_connected(&mut self) -> io::Result<bool> {
+            Ok(true)
+        }
+
         fn shutdown_write(&mut self) {}
         fn reset_on_close(&mut self) {}
     }

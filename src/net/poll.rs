@@ -1,7 +1,7 @@
 //! `Io` over real sockets: mio's poll, the listeners, the signals and the clocks.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::{TcpStream, UnixStream};
@@ -15,8 +15,11 @@ use super::listener::Listener;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
 
-/// The token of the signals; listeners have theirs below, connections above 2^32.
+/// The token of the signals; outgoing connections and listeners have theirs below, connections above 2^32.
 const SIGNALS: Token = Token(u32::MAX as usize);
+
+/// The first token of outgoing connections: half of what is below 2^32 is theirs, half the listeners'.
+const OUTGOING: usize = 1 << 31;
 
 /// Events taken from the kernel at once; more stay there for the next tick.
 const EVENTS: usize = 1024;
@@ -45,6 +48,23 @@ impl Socket for Stream {
             (Stream::Unix(stream), [one]) => stream.write(one),
             (Stream::Tcp(stream), many) => stream.write_vectored(many),
             (Stream::Unix(stream), many) => stream.write_vectored(many),
+        }
+    }
+
+    fn is_connected(&mut self) -> io::Result<bool> {
+        match self {
+            Stream::Tcp(stream) => {
+                if let Some(error) = stream.take_error()? {
+                    return Err(error);
+                }
+                match stream.peer_addr() {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+            // We connect over TCP only, so this one was accepted.
+            Stream::Unix(_) => Ok(true),
         }
     }
 
@@ -131,6 +151,13 @@ impl Io for MioIo {
                     writable: event.is_writable(),
                     read_closed: event.is_read_closed() || event.is_error(),
                 });
+            } else if token.0 >= OUTGOING {
+                ready.push(Ready::Outgoing {
+                    n: token.0 - OUTGOING,
+                    readable: event.is_readable() || event.is_error(),
+                    writable: event.is_writable() || event.is_error(),
+                    read_closed: event.is_read_closed() || event.is_error(),
+                });
             } else {
                 ready.push(Ready::Listener(token.0));
             }
@@ -182,5 +209,18 @@ impl Io for MioIo {
             Stream::Tcp(stream) => self.poll.registry().register(stream, token, both),
             Stream::Unix(stream) => self.poll.registry().register(stream, token, both),
         }
+    }
+
+    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<Stream> {
+        let mut stream = TcpStream::connect(address)?;
+        // As with accepted ones.
+        let _ = stream.set_nodelay(true);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(OUTGOING + n), both)?;
+        Ok(Stream::Tcp(stream))
+    }
+
+    fn resolve(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok((host, port).to_socket_addrs()?.collect())
     }
 }

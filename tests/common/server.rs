@@ -1,6 +1,5 @@
 //! Starts the built server on a free port, asks `/proc` about it, and ends it by its process id.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -34,20 +33,20 @@ pub struct Server {
 impl Server {
     /// Starts one with this configuration and waits until it is ready.
     pub fn start(toml: &str) -> Self {
-        Self::launch(Some(toml), &[])
+        Self::launch(Some(toml), |_, _| {})
     }
 
-    /// Starts one that records to this file.
-    pub fn start_recorded(toml: &str, trace: &Path) -> Self {
-        Self::launch(Some(toml), &["--record".as_ref(), trace.as_os_str()])
+    /// Starts one whose command, about to run with the log at this path, is changed before.
+    pub fn start_with(toml: &str, change: impl FnOnce(&mut Command, &Path)) -> Self {
+        Self::launch(Some(toml), change)
     }
 
     /// Starts one without a configuration file: the embedded defaults, on a free port.
     pub fn start_defaults() -> Self {
-        Self::launch(None, &[])
+        Self::launch(None, |_, _| {})
     }
 
-    fn launch(toml: Option<&str>, flags: &[&OsStr]) -> Self {
+    fn launch(toml: Option<&str>, change: impl FnOnce(&mut Command, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file for the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
@@ -56,7 +55,10 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").arg("serve");
+        for name in ["RUST_LOG", "JOURNAL_STREAM", "NOTIFY_SOCKET"] {
+            command.env_remove(name);
+        }
+        command.arg("serve");
         if let Some(toml) = toml {
             let path = folder.path().join("jsocketd.toml");
             fs::write(&path, toml).expect("the configuration is written");
@@ -64,10 +66,10 @@ impl Server {
         }
         command
             .args(["--listen", "127.0.0.1:0"])
-            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
+        change(&mut command, &folder.path().join("log"));
         let mut child = command.spawn().expect("the server's binary starts");
         let pid = child.id();
         let out = child.stdout.take().expect("stdout is a pipe");

@@ -8,6 +8,7 @@
 
 mod channels;
 mod client;
+mod hooks;
 mod rules;
 mod world;
 

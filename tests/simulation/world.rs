@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -56,11 +57,33 @@ pub struct Pipe {
     /// It closed with a reset.
     pub server_reset: bool,
     linger_zero: bool,
-    id: Option<ConnectionId>,
+    owner: Option<Owner>,
+    /// Of a connection of the server's own: how the attempt goes on.
+    connecting: Option<Connecting>,
+    /// Where the server went.
+    pub address: Option<SocketAddr>,
     readable_edge: bool,
     writable_edge: bool,
     /// The server met a full buffer and waits for an edge.
     starved: bool,
+}
+
+/// What the server calls its end.
+#[derive(Clone, Copy)]
+enum Owner {
+    Client(ConnectionId),
+    Outgoing(usize),
+}
+
+/// What becomes of a connection that the server makes.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Connecting {
+    /// It is made at the next edge.
+    Soon,
+    /// It is refused at the next edge.
+    Refused,
+    /// Nothing is ever heard.
+    Never,
 }
 
 pub struct World {
@@ -84,6 +107,10 @@ pub struct World {
     pub reads: usize,
     pub writes: usize,
     pub accepts: usize,
+    /// Fates of the next connections that the server makes; without one it is made soon.
+    pub connects: VecDeque<Connecting>,
+    /// Pipes that the server opened.
+    pub outgoing: Vec<usize>,
 }
 
 pub type Shared = Rc<RefCell<World>>;
@@ -108,6 +135,8 @@ impl World {
             reads: 0,
             writes: 0,
             accepts: 0,
+            connects: VecDeque::new(),
+            outgoing: Vec::new(),
         }))
     }
 
@@ -177,15 +206,25 @@ impl World {
 
     fn ready(&mut self, n: usize, late: bool) -> Option<Ready> {
         let pipe = &mut self.pipes[n];
-        let id = pipe.id.filter(|_| !pipe.freed)?;
+        let owner = pipe.owner.filter(|_| !pipe.freed)?;
         if late || !(pipe.readable_edge || pipe.writable_edge) {
             return None;
         }
-        let ready = Ready::Connection {
-            id,
-            readable: pipe.readable_edge,
-            writable: pipe.writable_edge,
-            read_closed: pipe.client_ended || pipe.reset,
+        let (readable, writable) = (pipe.readable_edge, pipe.writable_edge);
+        let read_closed = pipe.client_ended || pipe.reset;
+        let ready = match owner {
+            Owner::Client(id) => Ready::Connection {
+                id,
+                readable,
+                writable,
+                read_closed,
+            },
+            Owner::Outgoing(n) => Ready::Outgoing {
+                n,
+                readable,
+                writable,
+                read_closed,
+            },
         };
         pipe.readable_edge = false;
         pipe.writable_edge = false;
@@ -212,6 +251,16 @@ impl Io for SimIo {
         for n in 0..world.pipes.len() {
             let late = world.unkind && world.dice.one_in(4);
             ready.extend(world.ready(n, late));
+        }
+        if world.unkind && !world.outgoing.is_empty() && world.dice.one_in(3) {
+            let count = world.outgoing.len();
+            let n = world.dice.below(count);
+            ready.push(Ready::Outgoing {
+                n,
+                readable: true,
+                writable: true,
+                read_closed: false,
+            });
         }
         if world.unkind && !world.past.is_empty() && world.dice.one_in(3) {
             let count = world.past.len();
@@ -273,10 +322,40 @@ impl Io for SimIo {
         let mut world = self.0.borrow_mut();
         world.past.push(id);
         let pipe = &mut world.pipes[socket.n];
-        pipe.id = Some(id);
+        pipe.owner = Some(Owner::Client(id));
         pipe.readable_edge = !pipe.to_server.is_empty() || pipe.client_ended || pipe.reset;
         pipe.writable_edge = true;
         Ok(())
+    }
+
+    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<SimSocket> {
+        let mut world = self.0.borrow_mut();
+        if world.descriptors == 0 {
+            return Err(io::Error::from_raw_os_error(24));
+        }
+        world.descriptors -= 1;
+        let fate = world.connects.pop_front().unwrap_or(Connecting::Soon);
+        world.pipes.push(Pipe {
+            room: 10_000,
+            owner: Some(Owner::Outgoing(n)),
+            connecting: Some(fate),
+            address: Some(address),
+            reset: fate == Connecting::Refused,
+            readable_edge: fate == Connecting::Refused,
+            writable_edge: fate != Connecting::Never,
+            ..Pipe::default()
+        });
+        let pipe = world.pipes.len() - 1;
+        world.outgoing.push(pipe);
+        Ok(SimSocket {
+            world: self.0.clone(),
+            n: pipe,
+        })
+    }
+
+    /// Every host has two addresses.
+    fn resolve(&mut self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(vec![([192, 0, 2, 1], port).into(), ([192, 0, 2, 2], port).into()])
     }
 }
 
@@ -335,6 +414,14 @@ impl Socket for SimSocket {
             .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(*b)));
         world.note(hash);
         Ok(bytes.len())
+    }
+
+    fn is_connected(&mut self) -> io::Result<bool> {
+        match self.world.borrow().pipes[self.n].connecting {
+            None | Some(Connecting::Soon) => Ok(true),
+            Some(Connecting::Never) => Ok(false),
+            Some(Connecting::Refused) => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
     }
 
     fn shutdown_write(&mut self) {

@@ -251,13 +251,11 @@ fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Refusal> {
     ))
 }
 
-/// Two numbers with a dot. Numbers that no connection of ours has are somebody who is gone, or of another server.
 fn read_socket_id(text: &str) -> Result<Option<SocketId>, Refusal> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.split_once('.') {
-        Some((a, b)) if is_number(a) && is_number(b) => Ok(text.parse().ok()),
-        _ => Err(Refusal::bad("Invalid socket_id: it is two numbers with a dot")),
-    }
+    // One that nobody has, any more or at all, is well-formed.
+    text.parse()
+        .map(Some)
+        .map_err(|()| Refusal::bad("Invalid socket_id: it is two numbers with a dot"))
 }
 
 impl Event<'_> {

@@ -1168,7 +1168,7 @@ fn rule_12_user_ids_stand_in_the_path_escaped_or_not() {
     }
 }
 
-// 13, 14: which requests are the API's
+// 1.1, 14: which requests are the API's, and whose
 
 #[test]
 fn rule_1_1_paths_have_the_prefix() {

@@ -29,6 +29,7 @@ use super::actions::Actions;
 use super::caller::Caller;
 use super::pusher::gate;
 use super::service::{Facts, Input, Seed, Service};
+use super::webhooks::Outcome;
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -48,6 +49,8 @@ enum Line {
     Due(Now),
     /// An input: when, whose, what.
     In(Now, u64, Masked),
+    /// How a post went: its status or why there is none.
+    Posted(Now, u64, Result<u16, String>),
     /// The shadow's actions that followed.
     Out(Vec<String>),
     /// What the server did in that place was something else than what the shadow did: this.
@@ -188,6 +191,11 @@ impl Recorder {
         self.tell(Line::In(now, id.raw(), masked));
     }
 
+    /// How a post went, before the service is told.
+    pub fn posted(&mut self, ticket: u64, result: Result<u16, &str>, now: Now) {
+        self.tell(Line::Posted(now, ticket, result.map_err(mask)));
+    }
+
     /// What followed.
     pub fn actions(&mut self, actions: &Actions) {
         if self.failed {
@@ -282,6 +290,10 @@ impl Stage {
                 let id = ConnectionId::from_raw(id).ok_or_else(|| fault("no connection has this id"))?;
                 configured(service)?.input(id, masked.into_input().map_err(fault)?, now, actions);
             }
+            Line::Posted(now, ticket, result) => {
+                let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
+                configured(service)?.posted(ticket, outcome, now);
+            }
             Line::Out(_) | Line::Diverged(_) => {}
         }
         Ok(())
@@ -343,7 +355,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 continue;
             }
             Line::Diverged(_) => diverged += 1,
-            Line::In(..) => inputs += 1,
+            Line::In(..) | Line::Posted(..) => inputs += 1,
             Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
         }
         stage.play(line).map_err(|why| bad(number, &*why))?;

@@ -15,6 +15,8 @@ pub trait Script {
     fn upgraded(&mut self, _id: usize, _out: &mut Vec<u8>) {}
     /// The scenario begins to talk on this connection.
     fn begin(&mut self, _id: usize, _out: &mut Vec<u8>, _now: Time) {}
+    /// An answer came on an HTTP connection.
+    fn answered(&mut self, _id: usize, _status: u16, _body: &[u8], _out: &mut Vec<u8>, _now: Time) {}
     /// A whole message came in, or, on a raw connection, some bytes.
     fn received(&mut self, _id: usize, _bytes: &[u8], _out: &mut Vec<u8>, _now: Time) {}
     /// The connection ended after its upgrade.
@@ -28,6 +30,19 @@ pub enum Greeting {
     Whole { early: Vec<u8>, raw: bool },
     /// Half a handshake, and then silence.
     Half,
+    /// Not at all: plain HTTP requests follow.
+    Http,
+}
+
+/// What comes in on a connection once it is open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speaks {
+    /// Frames.
+    WebSocket,
+    /// Bytes that are not looked at here.
+    Raw,
+    /// HTTP answers.
+    Http,
 }
 
 /// How far a connection is.
@@ -59,7 +74,7 @@ pub enum Outcome {
 pub struct Client {
     pub socket: TcpStream,
     pub stage: Stage,
-    pub raw: bool,
+    pub speaks: Speaks,
     /// When `connect` was called.
     pub opened: Time,
     /// Bytes that wait to be written; those before `written` are gone already.
@@ -77,11 +92,11 @@ pub struct Client {
 const READS_PER_TURN: usize = 4;
 
 impl Client {
-    pub fn new(socket: TcpStream, key: String, raw: bool, mask: [u8; 4], opened: Time) -> Self {
+    pub fn new(socket: TcpStream, key: String, speaks: Speaks, mask: [u8; 4], opened: Time) -> Self {
         Self {
             socket,
             stage: Stage::Connecting { key },
-            raw,
+            speaks,
             opened,
             out: Vec::new(),
             written: 0,
@@ -176,9 +191,13 @@ impl Client {
         if !matches!(self.stage, Stage::Open) {
             return Ok(bytes.len());
         }
-        if self.raw {
-            script.received(id, &bytes[used..], &mut self.out, now);
-            return Ok(bytes.len());
+        match self.speaks {
+            Speaks::WebSocket => {}
+            Speaks::Raw => {
+                script.received(id, &bytes[used..], &mut self.out, now);
+                return Ok(bytes.len());
+            }
+            Speaks::Http => return self.answers(id, bytes, now, script),
         }
         loop {
             match wire::decode(&bytes[used..]) {
@@ -190,6 +209,17 @@ impl Client {
                 }
             }
         }
+    }
+
+    fn answers(&mut self, id: usize, bytes: &[u8], now: Time, script: &mut impl Script) -> Result<usize, String> {
+        let mut used = 0;
+        while used < bytes.len()
+            && let Some(answer) = wire::read_answer(&bytes[used..])?
+        {
+            used += answer.length;
+            script.answered(id, answer.status, answer.body, &mut self.out, now);
+        }
+        Ok(used)
     }
 
     fn frame(&mut self, id: usize, frame: &Frame, now: Time, script: &mut impl Script) -> Result<(), String> {
@@ -236,13 +266,16 @@ mod tests {
         fn received(&mut self, id: usize, bytes: &[u8], _: &mut Vec<u8>, _: Time) {
             self.0.push(format!("{id} {}", String::from_utf8_lossy(bytes)));
         }
+        fn answered(&mut self, id: usize, status: u16, body: &[u8], _: &mut Vec<u8>, _: Time) {
+            self.0.push(format!("{id} {status} {}", String::from_utf8_lossy(body)));
+        }
     }
 
     fn client() -> Client {
         // Nothing is ever sent on this socket; it only has to exist.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut client = Client::new(socket, String::new(), false, [1, 2, 3, 4], Time(0));
+        let mut client = Client::new(socket, String::new(), Speaks::WebSocket, [1, 2, 3, 4], Time(0));
         client.stage = Stage::Upgrading { key: KEY.into() };
         client
     }
@@ -272,6 +305,20 @@ mod tests {
             assert_eq!(heard, ["7 upgraded", "7 one", "7 two", "7 three"], "pieces of {piece}");
             assert_eq!(end.as_deref(), Some("close frame 1001 bye"), "pieces of {piece}");
             assert_eq!(out, pong, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn http_answers_are_heard_alike_in_pieces_of_any_size() {
+        let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 204 No Content\r\n\r\n\
+                       HTTP/1.1 401 Unauthorized\r\ncontent-length: 3\r\n\r\nno!";
+        for piece in 1..=stream.len() {
+            let (mut client, mut heard) = (client(), Heard::default());
+            (client.stage, client.speaks) = (Stage::Open, Speaks::Http);
+            for bytes in stream.chunks(piece) {
+                client.take(7, bytes, Time(0), &mut heard).unwrap();
+            }
+            assert_eq!(heard.0, ["7 200 {}", "7 204 ", "7 401 no!"], "pieces of {piece}");
         }
     }
 

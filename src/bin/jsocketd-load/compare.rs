@@ -96,7 +96,7 @@ fn list(rounds: &Rounds) -> String {
 }
 
 /// The middle one; the mean of the middle two; NaN of none.
-fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

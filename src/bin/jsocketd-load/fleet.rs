@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::client::generate_key;
 
-use crate::client::{Client, Greeting, Outcome, Script, Stage};
+use crate::client::{Client, Greeting, Outcome, Script, Speaks, Stage};
 use crate::failure::Failure;
 use crate::target::Target;
 use crate::wire;
@@ -34,6 +34,7 @@ const EVENTS: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Standing {
     pub opened: usize,
+    /// Those that need no upgrade (HTTP) too, once they are connected.
     pub upgraded: usize,
     pub half_open: usize,
     pub refused: usize,
@@ -158,6 +159,47 @@ impl Fleet {
         self.heard = self.now();
     }
 
+    /// Sends `bytes` on an open connection; nothing happens when it has ended.
+    pub fn send(&mut self, id: usize, bytes: &[u8], script: &mut impl Script) {
+        let Some(client) = &mut self.clients[id] else {
+            return;
+        };
+        client.out.extend_from_slice(bytes);
+        if let Err(error) = client.flush() {
+            self.end(id, error.to_string(), script);
+        }
+    }
+
+    /// Serves the connections until `done`, or until nothing came for longer than the patience: then the error says
+    /// `what` did not happen.
+    pub fn until<S: Script>(&mut self, script: &mut S, what: &str, done: impl Fn(&S) -> bool) -> Result<(), Failure> {
+        self.heard = self.now();
+        while !done(script) {
+            if self.live() == 0 {
+                return Err(self.stalled("the server has ended all connections"));
+            }
+            self.turn(self.now() + self.patience, script)?;
+            self.check_patience(what)?;
+        }
+        Ok(())
+    }
+
+    /// Serves the connections until `at`.
+    pub fn wait(&mut self, at: Time, script: &mut impl Script) -> Result<(), Failure> {
+        while self.now() < at {
+            if self.live() == 0 {
+                return Err(self.stalled("the server has ended all connections"));
+            }
+            self.turn(at, script)?;
+        }
+        Ok(())
+    }
+
+    /// The server's `host:port`.
+    pub fn host(&self) -> String {
+        self.target.address.to_string()
+    }
+
     /// Waits for events, until `deadline` at the longest (in steps that let the caller check its patience), and deals
     /// with them.
     pub fn turn(&mut self, deadline: Time, script: &mut impl Script) -> Result<(), Failure> {
@@ -224,22 +266,22 @@ impl Fleet {
         self.poll.registry().register(&mut socket, Token(id), interest)?;
         let key = match greeting {
             Greeting::Whole { .. } => generate_key(),
-            Greeting::Half => String::new(),
+            Greeting::Half | Greeting::Http => String::new(),
+        };
+        let speaks = match greeting {
+            Greeting::Whole { raw: true, .. } => Speaks::Raw,
+            Greeting::Whole { .. } | Greeting::Half => Speaks::WebSocket,
+            Greeting::Http => Speaks::Http,
         };
         let request = wire::request(&self.target.address.to_string(), &self.path, &key);
-        let mut client = Client::new(
-            socket,
-            key,
-            matches!(greeting, Greeting::Whole { raw: true, .. }),
-            random_mask(),
-            now,
-        );
+        let mut client = Client::new(socket, key, speaks, random_mask(), now);
         match greeting {
             Greeting::Whole { early, .. } => {
                 client.out.extend_from_slice(request.as_bytes());
                 client.out.extend_from_slice(&early);
             }
             Greeting::Half => client.out.extend_from_slice(&request.as_bytes()[..request.len() / 2]),
+            Greeting::Http => {}
         }
         self.clients[id] = Some(client);
         Ok(())
@@ -289,7 +331,11 @@ impl Fleet {
             let Stage::Connecting { key } = std::mem::replace(&mut client.stage, Stage::HalfOpen) else {
                 unreachable!("the stage was looked at above");
             };
-            if key.is_empty() {
+            if client.speaks == Speaks::Http {
+                client.stage = Stage::Open;
+                self.standing.upgraded += 1;
+                script.upgraded(id, &mut client.out);
+            } else if key.is_empty() {
                 self.standing.half_open += 1;
             } else {
                 client.stage = Stage::Upgrading { key };

@@ -29,15 +29,7 @@ struct Peer {
 
 /// Listens on `address` and echoes for at most `lifetime`, so that a forgotten one goes away by itself.
 pub fn run(address: SocketAddr, lifetime: Duration) -> Result<(), Failure> {
-    if !address.ip().is_loopback() {
-        return Err(Failure::Usage(format!(
-            "{address}: the floor listens on loopback addresses only"
-        )));
-    }
-    let mut listener = listen(address).map_err(|error| Failure::Usage(format!("{address}: {error}")))?;
-    println!("listening on http://{}/", listener.local_addr()?);
-    io::stdout().flush()?;
-
+    let mut listener = listen(address)?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
@@ -63,13 +55,25 @@ pub fn run(address: SocketAddr, lifetime: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(65_535)?; // the kernel caps it
-    Ok(TcpListener::from_std(socket.into()))
+/// Listens on a loopback address and says so as the server does.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    if !address.ip().is_loopback() {
+        return Err(Failure::Usage(format!(
+            "{address}: the floor listens on loopback addresses only"
+        )));
+    }
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(65_535)?; // the kernel caps it
+        let listener = TcpListener::from_std(socket.into());
+        println!("listening on http://{}/", listener.local_addr()?);
+        io::stdout().flush()?;
+        Ok(listener)
+    };
+    listen().map_err(|error: io::Error| Failure::Usage(format!("{address}: {error}")))
 }
 
 fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> Result<(), Failure> {

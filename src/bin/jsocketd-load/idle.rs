@@ -7,22 +7,46 @@ use jsocketd::time::Time;
 
 use crate::client::{Greeting, Script};
 use crate::failure::Failure;
-use crate::fleet::Fleet;
+use crate::fanout::CHANNEL;
+use crate::fleet::{Fleet, random_mask};
 use crate::process::Process;
+use crate::pusher::{self, Frame};
 use crate::report::Report;
+use crate::wire;
 
 /// After the last handshake, before anything is measured: the server may still have work left over.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// A script that says nothing and counts what it is told all the same.
-#[derive(Default)]
+/// What connections do before they fall silent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Habit {
+    /// Nothing.
+    Mute,
+    /// They subscribe to one channel of an app of the Pusher protocol.
+    Subscribe,
+}
+
+/// A script that says no more than its habit is, and counts what it is told all the same.
 struct Idle {
+    habit: Habit,
+    subscribed: usize,
     unexpected: u64,
 }
 
 impl Script for Idle {
-    fn received(&mut self, _: usize, _: &[u8], _: &mut Vec<u8>, _: Time) {
-        self.unexpected += 1;
+    fn upgraded(&mut self, _: usize, out: &mut Vec<u8>) {
+        if self.habit == Habit::Subscribe {
+            wire::encode(wire::TEXT, pusher::subscribe(CHANNEL).as_bytes(), random_mask(), out);
+        }
+    }
+
+    fn received(&mut self, _: usize, bytes: &[u8], _: &mut Vec<u8>, _: Time) {
+        let frame = Frame::read(bytes).filter(|_| self.habit == Habit::Subscribe);
+        match frame {
+            Some(frame) if frame.is_succeeded(CHANNEL) => self.subscribed += 1,
+            Some(frame) if frame.socket_id().is_some() => {}
+            _ => self.unexpected += 1,
+        }
     }
 }
 
@@ -31,10 +55,15 @@ pub fn run(
     connections: usize,
     burst: usize,
     hold: Duration,
+    habit: Habit,
     fleet: &mut Fleet,
     process: Option<&Process>,
 ) -> Result<Report, Failure> {
-    let mut idle = Idle::default();
+    let mut idle = Idle {
+        habit,
+        subscribed: 0,
+        unexpected: 0,
+    };
     let before = process.map(Process::memory).transpose()?;
     let cpu_at_start = process.map(Process::cpu_nanoseconds).transpose()?;
     fleet.open(
@@ -46,6 +75,10 @@ pub fn run(
         },
         &mut idle,
     )?;
+    if habit == Habit::Subscribe {
+        let here = fleet.live();
+        fleet.until(&mut idle, "not everybody is subscribed", |idle| idle.subscribed >= here)?;
+    }
     wait(SETTLE, fleet, &mut idle)?;
     let cpu_before = process.map(Process::cpu_nanoseconds).transpose()?;
     wait(hold, fleet, &mut idle)?;
@@ -53,7 +86,8 @@ pub fn run(
     let after = process.map(Process::memory).transpose()?;
 
     let mut report = Report::new(format!(
-        "idle: {connections} connections, held for {:.1} s",
+        "idle: {connections} {}connections, held for {:.1} s",
+        if habit == Habit::Subscribe { "subscribed " } else { "" },
         hold.as_secs_f64()
     ));
     report.set("connections", fleet.standing.opened as f64);
@@ -99,12 +133,5 @@ pub fn report_connecting(report: &mut Report, fleet: &Fleet) {
 
 /// Serves the connections (pings want pongs) for `span`.
 fn wait(span: Duration, fleet: &mut Fleet, idle: &mut Idle) -> Result<(), Failure> {
-    let deadline = fleet.now() + span;
-    while fleet.now() < deadline {
-        if fleet.live() == 0 {
-            return Err(fleet.stalled("no connection is left"));
-        }
-        fleet.turn(deadline, idle)?;
-    }
-    Ok(())
+    fleet.wait(fleet.now() + span, idle)
 }

@@ -9,11 +9,16 @@ mod compare;
 mod console;
 mod echo;
 mod failure;
+mod fanout;
 mod fleet;
 mod floor;
+mod floor_fanout;
 mod half_open;
 mod idle;
+mod presence;
 mod process;
+mod publish;
+mod pusher;
 mod report;
 mod settings;
 mod target;
@@ -30,8 +35,11 @@ use crate::compare::Side;
 use crate::console::Eagerness;
 use crate::echo::{Span, Traffic};
 use crate::failure::Failure;
+use crate::fanout::Pace;
 use crate::fleet::Fleet;
+use crate::idle::Habit;
 use crate::process::Process;
+use crate::pusher::App;
 use crate::report::Report;
 use crate::settings::Scenario;
 use crate::target::Target;
@@ -57,12 +65,20 @@ struct Common {
     /// The server's process, for its CPU and memory
     #[arg(long, global = true)]
     pid: Option<u32>,
-    /// The other server of `compare`
+    /// The other server of `compare`, or one of those of `fanout`, in their order
     #[arg(long, global = true, value_name = "URL")]
-    against_url: Option<String>,
+    against_url: Vec<String>,
     /// The other server's process
     #[arg(long, global = true, value_name = "PID")]
-    against_pid: Option<u32>,
+    against_pid: Vec<u32>,
+    /// The app of the Pusher protocol that `fanout`, `publish`, `presence` and `idle --subscribe` use
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID:KEY:SECRET",
+        default_value = "load:load-key:load-secret"
+    )]
+    app: App,
     /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
     #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = settings::parse_expectation)]
     expect: Vec<(String, f64)>,
@@ -86,6 +102,12 @@ enum Command {
     HalfOpen(settings::HalfOpen),
     /// Echo on two servers in turns and set them in proportion
     Compare(settings::Compare),
+    /// Publish to one channel that all subscribe to: everything heard once and in order, latency, CPU per delivery
+    Fanout(settings::Fanout),
+    /// Post events to the HTTP API: rate, latency, CPU per publish
+    Publish(settings::Publish),
+    /// Come and go in presence channels: everybody's member list is right
+    Presence(settings::Presence),
     /// Run the scenario in a TOML file
     Run {
         /// The file, e.g. scripts/scenarios/echo.toml
@@ -93,6 +115,15 @@ enum Command {
     },
     /// Be the server that others are compared with: upgrade, then write back whatever is read
     Floor {
+        /// Where to listen; port 0 lets the kernel choose
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// End after so many seconds
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
+    /// Be the server that a fan-out is compared with: upgrade, then send whatever is posted to everybody
+    FloorFanout {
         /// Where to listen; port 0 lets the kernel choose
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
@@ -119,8 +150,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Console(console) => (Scenario::Console(console), Default::default()),
         Command::HalfOpen(half_open) => (Scenario::HalfOpen(half_open), Default::default()),
         Command::Compare(compare) => (Scenario::Compare(compare), Default::default()),
+        Command::Fanout(fanout) => (Scenario::Fanout(fanout), Default::default()),
+        Command::Publish(publish) => (Scenario::Publish(publish), Default::default()),
+        Command::Presence(presence) => (Scenario::Presence(presence), Default::default()),
         Command::Run { file } => settings::read(&file)?,
         Command::Floor { listen, seconds } => return floor::run(listen, Duration::from_secs(seconds)),
+        Command::FloorFanout { listen, seconds } => return floor_fanout::run(listen, Duration::from_secs(seconds)),
     };
     let common = cli.common;
     expectations.extend(common.expect.iter().cloned());
@@ -155,13 +190,20 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
             };
             echo::run(traffic, span, &mut fleet("/echo")?, process)
         }
-        Scenario::Idle(it) => idle::run(
-            it.connections,
-            it.burst,
-            seconds(it.seconds),
-            &mut fleet("/echo")?,
-            process,
-        ),
+        Scenario::Idle(it) => {
+            let (habit, path) = match it.subscribe {
+                true => (Habit::Subscribe, common.app.path()),
+                false => (Habit::Mute, "/echo".into()),
+            };
+            idle::run(
+                it.connections,
+                it.burst,
+                seconds(it.seconds),
+                habit,
+                &mut fleet(&path)?,
+                process,
+            )
+        }
         Scenario::Console(it) => {
             let burst = if it.burst == 0 { it.connections } else { it.burst };
             let eagerness = if it.early { Eagerness::Early } else { Eagerness::Polite };
@@ -183,8 +225,30 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
                 process,
             )
         }
+        Scenario::Fanout(it) => play_fanout(it, common, &target, process),
+        Scenario::Publish(it) => {
+            let plan = publish::Plan {
+                connections: it.connections,
+                pipeline: it.pipeline,
+                size: it.size,
+                channels: it.channels,
+                span: seconds(it.seconds),
+            };
+            publish::run(&plan, &common.app, &mut fleet("/")?, process)
+        }
+        Scenario::Presence(it) => {
+            let plan = presence::Plan {
+                channels: it.channels,
+                members: it.members,
+                watchers: it.watchers,
+                rate: it.rate,
+                span: seconds(it.seconds),
+            };
+            presence::run(plan, &common.app, &mut fleet(&common.app.path())?, process)
+        }
         Scenario::Compare(it) => {
-            let against = required(&common.against_url, "--against-url").and_then(|url| Target::parse(url))?;
+            let against = common.against_url.first().cloned();
+            let against = required(&against, "--against-url").and_then(|url| Target::parse(url))?;
             let server = Side {
                 target: &target,
                 process: &Process::new(*required(&common.pid, "--pid")?)?,
@@ -192,7 +256,7 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
             };
             let other = Side {
                 target: &against,
-                process: &Process::new(*required(&common.against_pid, "--against-pid")?)?,
+                process: &Process::new(*required(&common.against_pid.first().copied(), "--against-pid")?)?,
                 raw: it.against == "floor",
             };
             let traffic = Traffic {
@@ -205,6 +269,52 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
             compare::run(&server, &other, traffic, it.rounds, seconds(it.seconds), patience)
         }
     }
+}
+
+fn play_fanout(
+    it: &settings::Fanout,
+    common: &Common,
+    target: &Target,
+    process: Option<&Process>,
+) -> Result<Report, Failure> {
+    if it.against.len() != common.against_url.len() || it.against.len() < common.against_pid.len() {
+        return Err(Failure::Usage(format!(
+            "{} other servers need as many of --against-url",
+            it.against.len()
+        )));
+    }
+    let targets = common.against_url.iter().map(|url| Target::parse(url));
+    let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
+    let processes = common.against_pid.iter().map(|pid| Process::new(*pid));
+    let processes: Vec<_> = processes.collect::<Result<_, _>>()?;
+    let server = fanout::Side {
+        name: "server",
+        target,
+        process,
+        bare: false,
+    };
+    let others = it
+        .against
+        .iter()
+        .zip(&targets)
+        .enumerate()
+        .map(|(n, (name, target))| fanout::Side {
+            name,
+            target,
+            process: processes.get(n),
+            bare: matches!(name.as_str(), "floor-fanout" | "node-ws"),
+        });
+    let sides: Vec<_> = std::iter::once(server).chain(others).collect();
+    let plan = fanout::Plan {
+        connections: it.connections,
+        size: it.size,
+        pace: match it.burst {
+            0 => Pace::Rate(it.rate, Duration::from_secs_f64(it.seconds)),
+            burst => Pace::Burst(burst),
+        },
+        rounds: it.rounds,
+    };
+    fanout::run(&sides, &plan, &common.app, Duration::from_secs(common.patience))
 }
 
 fn required<'a, T>(value: &'a Option<T>, flag: &str) -> Result<&'a T, Failure> {

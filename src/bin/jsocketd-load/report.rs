@@ -29,6 +29,9 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("refused", "connections refused", Count),
     ("lost", "replies lost", Count),
     ("wrong", "replies wrong or out of order", Count),
+    ("deliveries", "events delivered", Count),
+    ("comings", "members that came", Count),
+    ("goings", "members that went", Count),
     ("messages", "messages echoed", Count),
     ("rate", "rate", PerSecond),
     ("p50_ms", "latency p50", Milliseconds),
@@ -36,6 +39,15 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("p99_ms", "latency p99", Milliseconds),
     ("p999_ms", "latency p99.9", Milliseconds),
     ("slowest_ms", "latency, the slowest", Milliseconds),
+    ("last_p50_ms", "latency of the last delivery, p50", Milliseconds),
+    ("last_p99_ms", "latency of the last delivery, p99", Milliseconds),
+    (
+        "last_slowest_ms",
+        "latency of the last delivery, the slowest",
+        Milliseconds,
+    ),
+    ("join_p50_ms", "joining p50", Milliseconds),
+    ("join_p99_ms", "joining p99", Milliseconds),
     ("alone_rate", "rate before the half-open ones came", PerSecond),
     ("alone_p50_ms", "latency before, p50", Milliseconds),
     ("alone_p95_ms", "latency before, p95", Milliseconds),
@@ -51,14 +63,22 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("upgrade_p99_ms", "connect to 101, p99", Milliseconds),
     ("cpu_seconds", "CPU of the server", Seconds),
     ("cpu_ns_per_message", "CPU of the server per message", Nanoseconds),
+    ("cpu_ns_per_delivery", "CPU of the server per delivery", Nanoseconds),
     ("against_rate", "rate of the other server", PerSecond),
     (
         "against_cpu_ns_per_message",
         "CPU of the other server per message",
         Nanoseconds,
     ),
+    (
+        "against_cpu_ns_per_delivery",
+        "CPU of the other server per delivery",
+        Nanoseconds,
+    ),
+    ("against_p99_ms", "latency p99 of the other server", Milliseconds),
     ("rate_ratio", "rate: server ÷ other", Ratio),
-    ("cpu_ratio", "CPU per message: server ÷ other", Ratio),
+    ("cpu_ratio", "CPU per message or delivery: server ÷ other", Ratio),
+    ("p99_ratio", "latency p99: server ÷ other", Ratio),
     ("rss_empty", "resident memory before", Bytes),
     ("rss", "resident memory with all connections", Bytes),
     ("rss_per_connection", "resident memory per connection", Bytes),
@@ -75,6 +95,8 @@ pub struct Report {
     title: String,
     values: BTreeMap<&'static str, f64>,
     notes: Vec<String>,
+    /// Rows of cells, the first one the heading.
+    table: Vec<Vec<String>>,
 }
 
 impl Report {
@@ -95,6 +117,22 @@ impl Report {
     /// Adds a sentence that helps to understand the figures.
     pub fn note(&mut self, sentence: String) {
         self.notes.push(sentence);
+    }
+
+    /// Adds a table of what does not fit into figures: several servers beside each other.
+    pub fn table(&mut self, rows: Vec<Vec<String>>) {
+        self.table = rows;
+    }
+
+    /// What people read for a figure's name.
+    pub fn label(name: &str) -> &'static str {
+        let known = FIGURES.iter().find(|(known, ..)| *known == name);
+        known.map_or("", |(_, label, _)| label)
+    }
+
+    /// A figure's value as people read it.
+    pub fn shown(name: &str, value: f64) -> String {
+        show(value, unit(name).unwrap_or(Count))
     }
 
     /// Puts percentiles of microseconds under `names`, each beside its percentile; 100 is the slowest.
@@ -119,12 +157,19 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "  note: {note}");
         }
+        for (n, row) in self.table.iter().enumerate() {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+            if n == 0 {
+                let _ = writeln!(text, "|{}", " --- |".repeat(row.len()));
+            }
+        }
         text
     }
 
     /// For programs: one object on one line, figures by name, in the units that the names say (bytes, seconds, counts).
     pub fn json(&self) -> String {
-        serde_json::json!({ "title": self.title, "figures": self.values, "notes": self.notes }).to_string()
+        serde_json::json!({ "title": self.title, "figures": self.values, "notes": self.notes, "table": self.table })
+            .to_string()
     }
 
     /// Whether every expectation is met; else a sentence for each that is not.

@@ -16,6 +16,8 @@ const MAX_CONNECTIONS: usize = 1_000_000;
 const MAX_SIZE: usize = 1 << 20;
 const MAX_PIPELINE: usize = 1024;
 const MAX_SECONDS: f64 = 3600.0;
+/// Events of one round of a fan-out: they are all kept, to compare with.
+const MAX_PUBLISHES: f64 = 100_000.0;
 /// Ready-made frames and payloads of all connections together.
 const MAX_PREPARED: usize = 1 << 30;
 
@@ -59,6 +61,9 @@ pub struct Idle {
     /// Hold them for so many seconds
     #[arg(long, default_value_t = Idle::default().seconds)]
     pub seconds: f64,
+    /// Connect to the app of --app and subscribe to one channel that all share
+    #[arg(long)]
+    pub subscribe: bool,
 }
 
 /// Arrive all at once, each with one console command.
@@ -118,6 +123,114 @@ pub struct Compare {
     pub seconds: f64,
 }
 
+/// Publish to one channel that everybody subscribes to.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fanout {
+    /// Other servers that play in turns: `floor-fanout` and `node-ws` send what is posted to them to everybody, any other
+    /// name speaks the Pusher protocol; can be repeated, with an --against-url and --against-pid each
+    #[arg(long)]
+    pub against: Vec<String>,
+    /// Subscribers
+    #[arg(long, default_value_t = Fanout::default().connections)]
+    pub connections: usize,
+    /// Data of an event, in bytes
+    #[arg(long, default_value_t = Fanout::default().size)]
+    pub size: usize,
+    /// Publishes a second, when there is no --burst
+    #[arg(long, default_value_t = Fanout::default().rate)]
+    pub rate: f64,
+    /// Publish for so many seconds
+    #[arg(long, default_value_t = Fanout::default().seconds)]
+    pub seconds: f64,
+    /// Publish so many events at once instead, pipelined on one connection
+    #[arg(long, default_value_t = Fanout::default().burst)]
+    pub burst: usize,
+    /// Rounds on each side
+    #[arg(long, default_value_t = Fanout::default().rounds)]
+    pub rounds: usize,
+}
+
+/// Post events to the HTTP API as fast as it answers.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publish {
+    /// Keep-alive connections
+    #[arg(long, default_value_t = Publish::default().connections)]
+    pub connections: usize,
+    /// Requests in flight on each connection
+    #[arg(long, default_value_t = Publish::default().pipeline)]
+    pub pipeline: usize,
+    /// Data of an event, in bytes
+    #[arg(long, default_value_t = Publish::default().size)]
+    pub size: usize,
+    /// Over how many channels
+    #[arg(long, default_value_t = Publish::default().channels)]
+    pub channels: usize,
+    /// Measure for so many seconds
+    #[arg(long, default_value_t = Publish::default().seconds)]
+    pub seconds: f64,
+}
+
+/// Come and go in presence channels.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Channels
+    #[arg(long, default_value_t = Presence::default().channels)]
+    pub channels: usize,
+    /// Members of each channel
+    #[arg(long, default_value_t = Presence::default().members)]
+    pub members: usize,
+    /// Members of each channel who stay all the time and must hear of everything
+    #[arg(long, default_value_t = Presence::default().watchers)]
+    pub watchers: usize,
+    /// Comings and goings a second, counted together
+    #[arg(long, default_value_t = Presence::default().rate)]
+    pub rate: f64,
+    /// For so many seconds
+    #[arg(long, default_value_t = Presence::default().seconds)]
+    pub seconds: f64,
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            against: Vec::new(),
+            connections: 1000,
+            size: 100,
+            rate: 10.0,
+            seconds: 2.0,
+            burst: 0,
+            rounds: 1,
+        }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            connections: 10,
+            pipeline: 1,
+            size: 100,
+            channels: 100,
+            seconds: 2.0,
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self {
+            channels: 20,
+            members: 50,
+            watchers: 10,
+            rate: 2000.0,
+            seconds: 2.0,
+        }
+    }
+}
+
 impl Default for Echo {
     fn default() -> Self {
         Self {
@@ -138,6 +251,7 @@ impl Default for Idle {
             connections: 1000,
             burst: 256,
             seconds: 3.0,
+            subscribe: false,
         }
     }
 }
@@ -184,6 +298,9 @@ pub enum Scenario {
     Console(Console),
     HalfOpen(HalfOpen),
     Compare(Compare),
+    Fanout(Fanout),
+    Publish(Publish),
+    Presence(Presence),
 }
 
 /// A scenario file: one table named after the scenario, and `[expect]`.
@@ -195,6 +312,9 @@ struct File {
     console: Option<Console>,
     half_open: Option<HalfOpen>,
     compare: Option<Compare>,
+    fanout: Option<Fanout>,
+    publish: Option<Publish>,
+    presence: Option<Presence>,
     #[serde(default)]
     expect: Expectations,
 }
@@ -214,11 +334,18 @@ fn parse(text: &str) -> Result<(Scenario, Expectations), String> {
         file.console.map(Scenario::Console),
         file.half_open.map(Scenario::HalfOpen),
         file.compare.map(Scenario::Compare),
+        file.fanout.map(Scenario::Fanout),
+        file.publish.map(Scenario::Publish),
+        file.presence.map(Scenario::Presence),
     ];
     let mut scenarios = scenarios.into_iter().flatten();
     match (scenarios.next(), scenarios.next()) {
         (Some(scenario), None) => Ok((scenario, file.expect)),
-        _ => Err("exactly one of [echo], [idle], [console], [half-open], [compare] must be there".into()),
+        _ => Err(
+            "exactly one of [echo], [idle], [console], [half-open], [compare], [fanout], [publish], [presence] \
+                  must be there"
+                .into(),
+        ),
     }
 }
 
@@ -270,6 +397,9 @@ impl Scenario {
             Scenario::Console(console) => console.connections,
             Scenario::HalfOpen(half_open) => half_open.connections + half_open.half_open,
             Scenario::Compare(compare) => compare.connections,
+            Scenario::Fanout(fanout) => fanout.connections + 1,
+            Scenario::Publish(publish) => publish.connections,
+            Scenario::Presence(presence) => presence.channels * presence.members,
         }
     }
 
@@ -307,6 +437,40 @@ impl Scenario {
                 size(it.size),
                 pipeline(it.pipeline),
                 ("rounds", it.rounds as f64, 100.0),
+                seconds(it.seconds),
+            ],
+            Scenario::Fanout(it) => {
+                let mut bounds = vec![
+                    ("connections", it.connections as f64, MAX_CONNECTIONS as f64),
+                    ("size", it.size as f64, 10_240.0),
+                    ("rounds", it.rounds as f64, 100.0),
+                ];
+                match it.burst {
+                    0 => {
+                        bounds.extend([("rate", it.rate, 1e6), seconds(it.seconds)]);
+                        bounds.push(("rate × seconds", it.rate * it.seconds, MAX_PUBLISHES));
+                    }
+                    burst => bounds.push(("burst", burst as f64, MAX_PUBLISHES)),
+                }
+                bounds
+            }
+            Scenario::Publish(it) => vec![
+                connections(it.connections),
+                pipeline(it.pipeline),
+                size(it.size),
+                ("channels", it.channels as f64, 1000.0),
+                seconds(it.seconds),
+            ],
+            Scenario::Presence(it) => vec![
+                (
+                    "channels × members",
+                    (it.channels * it.members) as f64,
+                    MAX_CONNECTIONS as f64,
+                ),
+                // A member list is kept as 64 bits.
+                ("members", it.members as f64, 64.0),
+                ("watchers", it.watchers as f64, it.members as f64 - 1.0),
+                ("rate", it.rate, 1e6),
                 seconds(it.seconds),
             ],
         }
@@ -388,8 +552,10 @@ mod tests {
     fn every_scenario_that_is_shipped_can_be_run() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/scenarios");
         let mut count = 0;
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        let entries = fs::read_dir(&folder)
+            .unwrap()
+            .chain(fs::read_dir(folder.join("bench")).unwrap());
+        for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             let (scenario, mut expectations) = read(&path).unwrap();
             check(&scenario, &mut expectations).unwrap();
             count += 1;

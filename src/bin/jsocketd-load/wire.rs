@@ -58,6 +58,49 @@ pub fn read_reply(bytes: &[u8], key: &str) -> Reply {
     Reply::Upgraded(used)
 }
 
+/// An answer to a plain HTTP request.
+#[derive(Debug, PartialEq)]
+pub struct Answer<'a> {
+    pub status: u16,
+    pub body: &'a [u8],
+    /// Head and body: where the next answer starts.
+    pub length: usize,
+}
+
+/// Reads the first answer in some bytes; `None`: it is not complete. Only answers that say how long they are (or have no
+/// body) are understood.
+pub fn read_answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let used = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) => used,
+        Ok(httparse::Status::Partial) if bytes.len() <= MAX_HEAD => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err("the answer's head never ends".into()),
+        Err(error) => return Err(format!("the answer is not HTTP: {error}")),
+    };
+    let status = head.code.unwrap_or(0);
+    let find = |name: &str| {
+        head.headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    let length = match find("content-length") {
+        Some(header) => std::str::from_utf8(header.value)
+            .ok()
+            .and_then(|text| text.trim().parse::<usize>().ok())
+            .filter(|length| *length <= MAX_PAYLOAD)
+            .ok_or("the answer has a bad Content-Length")?,
+        None if status == 204 => 0,
+        None => return Err("the answer does not say how long it is".into()),
+    };
+    let body = bytes.get(used..used + length);
+    Ok(body.map(|body| Answer {
+        status,
+        body,
+        length: used + length,
+    }))
+}
+
 /// A frame in the buffer that it came in.
 #[derive(Debug, PartialEq)]
 pub struct Frame<'a> {

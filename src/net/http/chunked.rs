@@ -1,4 +1,4 @@
-//! Takes the chunked coding (RFC 9112 section 7.1) off a request's body, byte by byte. Extensions are read over and
+//! Takes the chunked coding (RFC 9112 section 7.1) off a body, byte by byte. Extensions are read over and
 //! trailers dropped; both count against the limit of a head.
 //!
 //! `httparse::parse_chunk_size` lost: it wants the whole line, takes an empty size for 0 and a lone LF inside an
@@ -30,7 +30,7 @@ const MAX_DIGITS: u8 = 16;
 
 /// How far a chunked body has come.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub(in crate::net) struct Chunked {
     at: At,
     /// Of the current chunk: the size while its line is read, then the bytes still to come.
     size: u64,
@@ -55,7 +55,7 @@ enum At {
 }
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    pub(in crate::net) fn new() -> Self {
         Self {
             at: At::Size,
             size: 0,
@@ -66,7 +66,12 @@ impl Chunked {
     }
 
     /// Moves bytes from the front of `input` to `body`; true when the body is complete.
-    pub(super) fn take(&mut self, input: &mut &[u8], body: &mut Vec<u8>, limits: &HttpLimits) -> Result<bool, Flaw> {
+    pub(in crate::net) fn take(
+        &mut self,
+        input: &mut &[u8],
+        body: &mut Vec<u8>,
+        limits: &HttpLimits,
+    ) -> Result<bool, Flaw> {
         loop {
             if self.at == At::Bytes {
                 let len = input.len().min(usize::try_from(self.size).unwrap_or(usize::MAX));

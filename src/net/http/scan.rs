@@ -11,7 +11,7 @@ use super::HttpLimits;
 
 /// What is wrong with a request: a status and one plain sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flaw(pub(super) StatusCode, pub(super) &'static str);
+pub(in crate::net) struct Flaw(pub(super) StatusCode, pub(super) &'static str);
 
 /// RFC 9112 section 2.2 asks to ignore *at least one* empty line before a request; a few more are harmless.
 pub(super) const MAX_EMPTY_LINES: usize = 8;

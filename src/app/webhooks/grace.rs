@@ -1,0 +1,223 @@
+//! The grace of departures, for one target: a page that is loaded again leaves and returns within a second, and no site
+//! wants to hear of it. Also keeps what happens to a channel behind such a departure in its order.
+//!
+//! A lane holds what waits in one channel, and only channels where somebody is in grace have one. The first in a lane is
+//! always a departure in its grace; everything behind it waits, so nothing waits longer than the youngest departure ahead
+//! of it. A departure that the target does not want to hear of (it wants the opposite only) stands in no line: it cancels
+//! a return, and nobody waits for it.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::target::Waiting;
+use super::{GRACE, QUEUE_BYTES, QUEUE_EVENTS};
+use crate::time::Time;
+
+/// What left or returned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// The channel as a whole.
+    Channel,
+    /// A member of it.
+    Member(String),
+}
+
+/// Everything of one target that waits because of a departure.
+#[derive(Debug, Default)]
+pub(super) struct Grace {
+    lanes: HashMap<String, Lane>,
+    /// The departures in the order of their ends; some have been undone since.
+    ends: VecDeque<End>,
+    next_departure: u64,
+    /// Events in all lines, and the bytes of their bodies.
+    events: usize,
+    bytes: usize,
+}
+
+/// What waits in one channel.
+#[derive(Debug, Default)]
+struct Lane {
+    line: VecDeque<Place>,
+    /// The number of the line's first place.
+    first: u64,
+    gone: HashMap<Subject, Gone>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// `None`: undone.
+    event: Option<Waiting>,
+    in_grace: bool,
+}
+
+/// A departure that can still be undone.
+#[derive(Debug)]
+struct Gone {
+    departure: u64,
+    /// The number of its place; `None` when the target does not want to hear of it.
+    place: Option<u64>,
+}
+
+#[derive(Debug)]
+struct End {
+    at: Time,
+    channel: String,
+    subject: Subject,
+    departure: u64,
+}
+
+impl Grace {
+    /// A departure. Without an event it is only remembered, to be undone by a return.
+    pub(super) fn depart(
+        &mut self,
+        channel: &str,
+        subject: Subject,
+        event: Option<Waiting>,
+        now: Time,
+        out: &mut Vec<Waiting>,
+    ) {
+        let departure = self.next_departure;
+        self.next_departure += 1;
+        let lane = self.lanes.entry(channel.to_owned()).or_default();
+        let place = event.map(|event| {
+            self.events += 1;
+            self.bytes += event.body.len();
+            lane.push(event, true)
+        });
+        // Somebody may leave twice without having returned, when a reload changed what the target hears of in between.
+        let before = lane.gone.insert(subject.clone(), Gone { departure, place });
+        if let Some(place) = before.and_then(|gone| gone.place).and_then(|number| lane.place(number)) {
+            place.in_grace = false;
+        }
+        self.ends.push_back(End {
+            at: now + GRACE,
+            channel: channel.to_owned(),
+            subject,
+            departure,
+        });
+        self.advance(channel, out);
+        self.shorten(out);
+    }
+
+    /// A return. True when it undid a departure, and neither is to be told; what waited behind that may go.
+    pub(super) fn undo(&mut self, channel: &str, subject: &Subject, out: &mut Vec<Waiting>) -> bool {
+        let Some(lane) = self.lanes.get_mut(channel) else {
+            return false;
+        };
+        let Some(gone) = lane.gone.remove(subject) else {
+            return false;
+        };
+        if let Some(event) = gone.place.and_then(|number| lane.place(number)?.event.take()) {
+            self.events -= 1;
+            self.bytes -= event.body.len();
+        }
+        self.advance(channel, out);
+        true
+    }
+
+    /// An event that has no grace of its own.
+    pub(super) fn pass(&mut self, channel: &str, event: Waiting, out: &mut Vec<Waiting>) {
+        match self.lanes.get_mut(channel) {
+            Some(lane) if !lane.line.is_empty() => {
+                self.events += 1;
+                self.bytes += event.body.len();
+                lane.push(event, false);
+                self.shorten(out);
+            }
+            _ => out.push(event),
+        }
+    }
+
+    /// Ends every grace that is over by `now`.
+    pub(super) fn release(&mut self, now: Time, out: &mut Vec<Waiting>) {
+        while self.ends.front().is_some_and(|end| end.at <= now)
+            && let Some(end) = self.ends.pop_front()
+        {
+            self.end(&end, out);
+        }
+    }
+
+    /// When the next grace may be over.
+    pub(super) fn deadline(&self) -> Time {
+        self.ends.front().map_or(Time::NEVER, |end| end.at)
+    }
+
+    /// Everything that waits is as much as a queue may hold; beyond that the oldest departures are believed at once. What
+    /// that is too much for the queue is counted there, so there is one place that drops.
+    fn shorten(&mut self, out: &mut Vec<Waiting>) {
+        while self.ends.len() > QUEUE_EVENTS || self.events > QUEUE_EVENTS || self.bytes > QUEUE_BYTES {
+            let Some(end) = self.ends.pop_front() else {
+                debug_assert!(false, "something waits, but for nobody");
+                return;
+            };
+            self.end(&end, out);
+        }
+    }
+
+    fn end(&mut self, end: &End, out: &mut Vec<Waiting>) {
+        let Some(lane) = self.lanes.get_mut(&end.channel) else {
+            return;
+        };
+        if lane
+            .gone
+            .get(&end.subject)
+            .is_none_or(|gone| gone.departure != end.departure)
+        {
+            // It was undone, and what left since has an end of its own.
+            return;
+        }
+        let gone = lane.gone.remove(&end.subject);
+        if let Some(place) = gone.and_then(|gone| gone.place).and_then(|number| lane.place(number)) {
+            place.in_grace = false;
+        }
+        self.advance(&end.channel, out);
+    }
+
+    /// Lets go what does not wait for a grace any more, and forgets an empty lane.
+    fn advance(&mut self, channel: &str, out: &mut Vec<Waiting>) {
+        let Some(lane) = self.lanes.get_mut(channel) else {
+            return;
+        };
+        while lane
+            .line
+            .front()
+            .is_some_and(|place| place.event.is_none() || !place.in_grace)
+            && let Some(place) = lane.line.pop_front()
+        {
+            lane.first += 1;
+            if let Some(event) = place.event {
+                self.events -= 1;
+                self.bytes -= event.body.len();
+                out.push(event);
+            }
+        }
+        if lane.line.is_empty() && lane.gone.is_empty() {
+            self.lanes.remove(channel);
+        }
+    }
+
+    /// Whether it holds nothing of the past.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty() && self.ends.is_empty() && self.events == 0 && self.bytes == 0
+    }
+
+    /// Events that wait.
+    pub(super) fn len(&self) -> usize {
+        self.events
+    }
+}
+
+impl Lane {
+    /// Puts an event at the end and returns the number of its place.
+    fn push(&mut self, event: Waiting, in_grace: bool) -> u64 {
+        self.line.push_back(Place {
+            event: Some(event),
+            in_grace,
+        });
+        self.first + self.line.len() as u64 - 1
+    }
+
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.line.get_mut(index)
+    }
+}

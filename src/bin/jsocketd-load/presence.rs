@@ -1,0 +1,478 @@
+//! The presence scenario: channels full of members of whom some come and go all the time. Everybody in a channel keeps the
+//! member list as a client would, and it must be right: nobody is added twice or removed without having been there, those
+//! who watch hear of every coming and going, and in the end every list is the truth.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use jsocketd::time::Time;
+use serde::Deserialize;
+
+use crate::client::{Greeting, Script};
+use crate::failure::Failure;
+use crate::fleet::{Fleet, histogram, random_mask};
+use crate::process::Process;
+use crate::pusher::{self, App, Frame};
+use crate::report::Report;
+use crate::wire;
+
+/// Handshakes in flight at once while the connections are opened.
+const BURST: usize = 256;
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub channels: usize,
+    /// Of each channel, when all are there; 64 at most.
+    pub members: usize,
+    /// Of each channel, those who stay.
+    pub watchers: usize,
+    /// Comings and goings a second, counted together.
+    pub rate: f64,
+    pub span: Duration,
+}
+
+struct Presence {
+    plan: Plan,
+    app: App,
+    people: Vec<Person>,
+    /// Who comes or goes next.
+    turn: usize,
+    inside: usize,
+    /// Comings and goings so far, as those who stay in the channel must hear of them: of each channel.
+    added: Vec<u64>,
+    removed: Vec<u64>,
+    comings: u64,
+    goings: u64,
+    heard: u64,
+    /// Microseconds from a coming or going to each watcher's hearing of it.
+    each: Histogram<u64>,
+    /// Microseconds from a subscription to its success.
+    joining: Histogram<u64>,
+    wrong: u64,
+    first_wrong: Option<String>,
+}
+
+/// A connection, which is also a user.
+struct Person {
+    state: State,
+    /// The subscription, ready to be sent once the socket id is known.
+    subscribe: String,
+    /// When it last came or went.
+    since: Time,
+    /// Whom it knows to be in its channel: a bit for each place.
+    sees: u64,
+    /// What it heard since the comings and goings began.
+    added: u64,
+    removed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// It has no socket id yet.
+    New,
+    Outside,
+    Joining,
+    Inside,
+}
+
+/// The data of `subscription_succeeded` on a presence channel.
+#[derive(Deserialize)]
+struct Succeeded {
+    presence: Members,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    ids: Vec<String>,
+}
+
+/// The data of `member_added` and `member_removed`.
+#[derive(Deserialize)]
+struct Member {
+    user_id: String,
+}
+
+impl Presence {
+    fn new(plan: Plan, app: App) -> Self {
+        let people = (0..plan.channels * plan.members).map(|_| Person {
+            state: State::New,
+            subscribe: String::new(),
+            since: Time(0),
+            sees: 0,
+            added: 0,
+            removed: 0,
+        });
+        Self {
+            people: people.collect(),
+            turn: 0,
+            inside: 0,
+            added: vec![0; plan.channels],
+            removed: vec![0; plan.channels],
+            comings: 0,
+            goings: 0,
+            heard: 0,
+            each: histogram(),
+            joining: histogram(),
+            wrong: 0,
+            first_wrong: None,
+            plan,
+            app,
+        }
+    }
+
+    /// Neighbours are in different channels, so that all channels are busy at any time.
+    fn channel(&self, id: usize) -> usize {
+        id % self.plan.channels
+    }
+
+    fn place(&self, id: usize) -> usize {
+        id / self.plan.channels
+    }
+
+    fn name(channel: usize) -> String {
+        format!("presence-load-{channel}")
+    }
+
+    fn is_watcher(&self, id: usize) -> bool {
+        self.place(id) < self.plan.watchers
+    }
+
+    /// The id of whom a user id names in a channel.
+    fn person(&self, user_id: &str, channel: usize) -> Option<usize> {
+        let id = user_id.strip_prefix("user-")?.parse::<usize>().ok()?;
+        (id < self.people.len() && self.channel(id) == channel).then_some(id)
+    }
+
+    fn note_wrong(&mut self, id: usize, what: &str) {
+        self.wrong += 1;
+        self.first_wrong
+            .get_or_insert_with(|| format!("connection {id}: {what}"));
+    }
+
+    /// The frame with which the next one comes or goes; nobody whose last coming is still on its way.
+    fn next(&mut self, now: Time) -> Option<(usize, String)> {
+        let first = self.plan.channels * self.plan.watchers;
+        for _ in first..self.people.len() {
+            let id = first + self.turn % (self.people.len() - first);
+            self.turn += 1;
+            let channel = self.channel(id);
+            let person = &mut self.people[id];
+            match person.state {
+                State::Inside => {
+                    person.state = State::Outside;
+                    person.since = now;
+                    self.inside -= 1;
+                    self.goings += 1;
+                    self.removed[channel] += 1;
+                    return Some((id, pusher::unsubscribe(&Self::name(channel))));
+                }
+                State::Outside => {
+                    person.state = State::Joining;
+                    person.since = now;
+                    self.comings += 1;
+                    self.added[channel] += 1;
+                    return Some((id, person.subscribe.clone()));
+                }
+                State::New | State::Joining => {}
+            }
+        }
+        None
+    }
+
+    /// Whether everybody is where they want to be, every watcher has heard everything and every list is the truth.
+    fn is_settled(&self) -> bool {
+        let here = self
+            .people
+            .iter()
+            .all(|person| !matches!(person.state, State::New | State::Joining));
+        here && self.missing() == 0 && self.mistaken().next().is_none()
+    }
+
+    /// What the watchers have not heard.
+    fn missing(&self) -> u64 {
+        let watchers = 0..self.plan.channels * self.plan.watchers;
+        let missing = watchers.map(|id| {
+            let (channel, person) = (self.channel(id), &self.people[id]);
+            self.added[channel].abs_diff(person.added) + self.removed[channel].abs_diff(person.removed)
+        });
+        missing.sum()
+    }
+
+    /// Those inside whose list is not the truth. Only after the last word has come everywhere there must be none.
+    fn mistaken(&self) -> impl Iterator<Item = usize> {
+        let mut truth = vec![0u64; self.plan.channels];
+        let inside = |id: &usize| self.people[*id].state == State::Inside;
+        for id in (0..self.people.len()).filter(inside) {
+            truth[self.channel(id)] |= 1 << self.place(id);
+        }
+        let inside = (0..self.people.len()).filter(inside);
+        inside.filter(move |id| self.people[*id].sees != truth[self.channel(*id)])
+    }
+
+    fn succeeded(&mut self, id: usize, frame: &Frame<'_>, now: Time) {
+        let channel = self.channel(id);
+        let data = frame.data().unwrap_or_default();
+        let Ok(Succeeded { presence }) = serde_json::from_str::<Succeeded>(&data) else {
+            return self.note_wrong(id, "subscription_succeeded has no member list");
+        };
+        let mut places = presence
+            .ids
+            .iter()
+            .map(|user| self.person(user, channel).map(|id| self.place(id)));
+        let Some(sees) = places.try_fold(0u64, |seen, place| Some(seen | 1 << place?)) else {
+            return self.note_wrong(id, "a stranger is in the member list");
+        };
+        if self.people[id].state != State::Joining || sees & 1 << self.place(id) == 0 {
+            return self.note_wrong(id, "subscription_succeeded came twice or without oneself in it");
+        }
+        self.inside += 1;
+        let person = &mut self.people[id];
+        (person.state, person.sees) = (State::Inside, sees);
+        let _ = self.joining.record(now.since(person.since).as_micros() as u64);
+    }
+
+    fn changed(&mut self, id: usize, frame: &Frame<'_>, came: bool, now: Time) {
+        // Who goes may still hear something: the server does not know of it yet.
+        if self.people[id].state == State::Outside {
+            return;
+        }
+        let data = frame.data().unwrap_or_default();
+        let member = serde_json::from_str::<Member>(&data).ok();
+        let Some(who) = member.and_then(|member| self.person(&member.user_id, self.channel(id))) else {
+            return self.note_wrong(id, "a stranger was added or removed");
+        };
+        // On the way back in, what belongs to the last stay may come before the new member list.
+        if self.people[id].state == State::Joining {
+            return;
+        }
+        let bit = 1 << self.place(who);
+        if (self.people[id].sees & bit == 0) != came {
+            self.note_wrong(
+                id,
+                if came {
+                    "somebody was added twice"
+                } else {
+                    "somebody was removed who was not there"
+                },
+            );
+        }
+        self.people[id].sees ^= bit;
+        if !self.is_watcher(id) {
+            return;
+        }
+        self.heard += 1;
+        let since = self.people[who].since;
+        let _ = self.each.record(now.since(since).as_micros() as u64);
+        let person = &mut self.people[id];
+        match came {
+            true => person.added += 1,
+            false => person.removed += 1,
+        }
+    }
+}
+
+impl Script for Presence {
+    fn received(&mut self, id: usize, bytes: &[u8], _: &mut Vec<u8>, now: Time) {
+        let Some(frame) = Frame::read(bytes) else {
+            return self.note_wrong(id, "this is no frame");
+        };
+        let channel = Self::name(self.channel(id));
+        if let Some(socket_id) = frame.socket_id().filter(|_| self.people[id].state == State::New) {
+            let channel_data = format!(r#"{{"user_id":"user-{id}","user_info":{{"name":"Somebody {id}"}}}}"#);
+            let auth = self.app.auth(&socket_id, &channel, &channel_data);
+            let person = &mut self.people[id];
+            person.subscribe = pusher::subscribe_signed(&channel, &auth, &channel_data);
+            person.state = State::Outside;
+        } else if frame.is_succeeded(&channel) {
+            self.succeeded(id, &frame, now);
+        } else if frame.channel.as_deref() == Some(&channel) && frame.event == "pusher_internal:member_added" {
+            self.changed(id, &frame, true, now);
+        } else if frame.channel.as_deref() == Some(&channel) && frame.event == "pusher_internal:member_removed" {
+            self.changed(id, &frame, false, now);
+        } else if !frame.is_upkeep() {
+            let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+            self.note_wrong(id, &format!("nobody waits for {shown}"));
+        }
+    }
+}
+
+/// Lets `id` say something.
+fn say(fleet: &mut Fleet, presence: &mut Presence, id: usize, text: &str) {
+    let mut out = Vec::new();
+    wire::encode(wire::TEXT, text.as_bytes(), random_mask(), &mut out);
+    fleet.send(id, &out, presence);
+}
+
+/// Runs the scenario.
+pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) -> Result<Report, Failure> {
+    let people = plan.channels * plan.members;
+    let mut presence = Presence::new(plan, app.clone());
+    let whole = |_| Greeting::Whole {
+        early: Vec::new(),
+        raw: false,
+    };
+    fleet.open(people, BURST, whole, &mut presence)?;
+    fleet.until(&mut presence, "not everybody has a socket id", |presence| {
+        presence.people.iter().all(|person| person.state != State::New)
+    })?;
+    for id in 0..people {
+        presence.people[id].state = State::Joining;
+        presence.people[id].since = fleet.now();
+        let subscribe = presence.people[id].subscribe.clone();
+        say(fleet, &mut presence, id, &subscribe);
+    }
+    fleet.until(&mut presence, "not everybody is in their channel", |presence| {
+        presence.inside == people
+    })?;
+    // Who came before others has heard of them by now or will; let it come before the counting begins.
+    fleet.wait(fleet.now() + Duration::from_millis(300), &mut presence)?;
+    presence
+        .people
+        .iter_mut()
+        .for_each(|person| (person.added, person.removed) = (0, 0));
+    (presence.each, presence.joining, presence.heard) = (histogram(), histogram(), 0);
+
+    let (from, cpu) = (fleet.now(), process.map(Process::cpu_nanoseconds).transpose()?);
+    let count = (plan.rate * plan.span.as_secs_f64()).ceil() as usize;
+    for n in 0..count {
+        fleet.wait(from + Duration::from_secs_f64(n as f64 / plan.rate), &mut presence)?;
+        let now = fleet.now();
+        if let Some((id, text)) = presence.next(now) {
+            say(fleet, &mut presence, id, &text);
+        }
+    }
+    let to = fleet.now();
+    if fleet.until(&mut presence, "", Presence::is_settled).is_err() {
+        for id in presence.mistaken().collect::<Vec<_>>() {
+            presence.note_wrong(id, "its member list is not the truth in the end");
+        }
+    }
+    let cpu_after = process.map(Process::cpu_nanoseconds).transpose()?;
+
+    let Plan { channels, members, .. } = plan;
+    let mut report = Report::new(format!(
+        "presence: {channels} channels of {members}, {} a second come or go, {} watch in each",
+        plan.rate, plan.watchers
+    ));
+    let seconds = to.since(from).as_secs_f64();
+    report.set("connections", fleet.standing.opened as f64);
+    report.set("seconds", seconds);
+    report.set("refused", fleet.standing.refused as f64);
+    report.set("lost", presence.missing() as f64);
+    report.set("wrong", presence.wrong as f64);
+    report.set("comings", presence.comings as f64);
+    report.set("goings", presence.goings as f64);
+    report.set("rate", (presence.comings + presence.goings) as f64 / seconds);
+    report.percentiles(
+        &presence.each,
+        &[
+            ("p50_ms", 50.0),
+            ("p95_ms", 95.0),
+            ("p99_ms", 99.0),
+            ("slowest_ms", 100.0),
+        ],
+    );
+    report.percentiles(&presence.joining, &[("join_p50_ms", 50.0), ("join_p99_ms", 99.0)]);
+    if let Some((before, after)) = cpu.zip(cpu_after) {
+        let cpu = after.saturating_sub(before) as f64;
+        report.set("cpu_seconds", cpu / 1e9);
+        report.set("cpu_ns_per_message", cpu / (presence.comings + presence.goings) as f64);
+    }
+    if let Some(what) = presence.first_wrong.as_ref().or(fleet.standing.first_reason.as_ref()) {
+        report.note(format!("the first that went wrong: {what}"));
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(presence: &mut Presence, id: usize, event: &str, data: &str) {
+        let channel = Presence::name(presence.channel(id));
+        let text = serde_json::json!({ "event": event, "channel": channel, "data": data }).to_string();
+        presence.received(id, text.as_bytes(), &mut Vec::new(), Time(5));
+    }
+
+    fn change(presence: &mut Presence, id: usize, what: &str, who: usize) {
+        let data = format!(r#"{{"user_id":"user-{who}"}}"#);
+        hear(presence, id, &format!("pusher_internal:member_{what}"), &data);
+    }
+
+    /// Two channels of three, of whom one watches, everybody inside: 0, 2, 4 in the first, 1, 3, 5 in the second.
+    fn presence() -> Presence {
+        let plan = Plan {
+            channels: 2,
+            members: 3,
+            watchers: 1,
+            rate: 1.0,
+            span: Duration::from_secs(1),
+        };
+        let mut presence = Presence::new(plan, "1:k:s".parse().unwrap());
+        for id in 0..6 {
+            hear(
+                &mut presence,
+                id,
+                "pusher:connection_established",
+                r#"{"socket_id":"1.2"}"#,
+            );
+            assert_eq!(presence.people[id].state, State::Outside);
+            presence.people[id].state = State::Joining;
+            let ids = [id % 2, id % 2 + 2, id % 2 + 4]
+                .map(|id| format!(r#""user-{id}""#))
+                .join(",");
+            let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{}},"count":3}}}}"#);
+            hear(&mut presence, id, "pusher_internal:subscription_succeeded", &data);
+        }
+        assert_eq!((presence.inside, presence.wrong), (6, 0));
+        presence
+    }
+
+    #[test]
+    fn comings_and_goings_that_everybody_hears_of_are_right() {
+        let mut presence = presence();
+        let (id, text) = presence.next(Time(0)).unwrap();
+        assert_eq!(id, 2, "the watchers 0 and 1 stay");
+        assert!(text.contains("pusher:unsubscribe") && text.contains("presence-load-0"));
+        assert_eq!(presence.missing(), 1);
+        change(&mut presence, 0, "removed", 2);
+        change(&mut presence, 4, "removed", 2);
+        assert!(presence.is_settled());
+        assert_eq!((presence.wrong, presence.heard), (0, 1));
+    }
+
+    #[test]
+    fn what_a_member_list_does_not_allow_is_wrong() {
+        let mut presence = presence();
+        change(&mut presence, 0, "added", 2);
+        assert_eq!(presence.wrong, 1, "added twice");
+        change(&mut presence, 0, "removed", 4);
+        change(&mut presence, 0, "removed", 4);
+        assert_eq!(presence.wrong, 2, "removed twice");
+        change(&mut presence, 0, "removed", 1);
+        assert_eq!(presence.wrong, 3, "of another channel");
+        hear(&mut presence, 0, "load", "x");
+        assert_eq!(presence.wrong, 4, "nobody published");
+    }
+
+    #[test]
+    fn a_list_that_is_not_the_truth_is_found_in_the_end() {
+        let mut presence = presence();
+        presence.next(Time(0));
+        assert_eq!(presence.mistaken().collect::<Vec<_>>(), [0, 4]);
+        change(&mut presence, 0, "removed", 2);
+        assert!(presence.missing() == 0 && !presence.is_settled());
+        assert_eq!(presence.mistaken().collect::<Vec<_>>(), [4], "it has not heard of it");
+    }
+
+    #[test]
+    fn somebody_whose_coming_is_on_its_way_is_left_alone() {
+        let mut presence = presence();
+        let ids: Vec<_> = (0..4).map(|_| presence.next(Time(0)).unwrap().0).collect();
+        assert_eq!(ids, [2, 3, 4, 5]);
+        let back: Vec<_> = (0..4).map(|_| presence.next(Time(0)).unwrap().0).collect();
+        assert_eq!(back, [2, 3, 4, 5]);
+        assert_eq!(presence.next(Time(0)), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! `jsocketd publish`: one event through the HTTP API of a running server, as any client library would send it, with the
+//! address and the credentials of the configuration. It blocks, with deadlines, since nothing else happens in its process.
+//! What may be published is the server's to say; its words are shown.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant, SystemTime};
+
+use data_encoding::HEXLOWER;
+use jsocketd::app::pusher::signature;
+use jsocketd::config::{App, Config, HttpUrl, ListenAddr, Sources};
+use md5::{Digest, Md5};
+use serde_json::{Map, Value, json};
+
+use crate::cli::Publish;
+
+/// How long each address of the server may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the whole exchange may take from then on.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// No answer of the API is longer, and neither is data from standard input that a server could accept.
+const LARGEST: u64 = 1 << 20;
+
+/// How much is shown of an answer that is not the API's.
+const SHOWN: usize = 300;
+
+/// Publishes the event. Says nothing when that worked.
+pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
+    let config = Sources::of_process(flags.config.clone(), Vec::new()).load()?.config;
+    let app = app(&config, flags.app.as_deref())?;
+    let (server, prefix) = match &flags.url {
+        Some(url) => (url.clone(), prefix(url)?),
+        None => (listener(&config)?, config.pusher.path.clone()),
+    };
+    let data = match flags.data.as_str() {
+        "-" => standard_input()?,
+        data => data.to_owned(),
+    };
+    let mut event = json!({ "name": flags.event, "channel": flags.channel, "data": data });
+    if let Some(socket_id) = flags.socket_id {
+        event["socket_id"] = socket_id.into();
+    }
+    let path = format!("{prefix}/apps/{}/events", app.id);
+    let request = request(&server, &path, app, &event.to_string());
+    let answer = exchange(&server, &request).map_err(|error| format!("http://{}: {error}", server.authority()))?;
+    Ok(judge(&answer).map_err(|why| format!("http://{} {why}", server.authority()))?)
+}
+
+/// The app to publish as.
+fn app<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a App, String> {
+    let ids = || {
+        config
+            .apps
+            .iter()
+            .map(|app| app.id.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match (id, config.apps.as_slice()) {
+        (_, []) => Err(
+            "the configuration has no app: write [[apps]] with id, key and secret, or set JSOCKETD_APP_ID, \
+                        JSOCKETD_APP_KEY and JSOCKETD_APP_SECRET"
+                .into(),
+        ),
+        (None, [app]) => Ok(app),
+        (None, _) => Err(format!(
+            "the configuration has several apps ({}): name one with --app",
+            ids()
+        )),
+        (Some(id), apps) => apps
+            .iter()
+            .find(|app| app.id == id)
+            .ok_or_else(|| format!("the configuration has no app {id:?}, but {}", ids())),
+    }
+}
+
+/// What stands before `/apps/` according to `--url`.
+fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
+    match url.path.contains('?') {
+        true => Err("--url must end before its ?"),
+        false => Ok(url.path.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// Where the server listens, as seen from this machine.
+fn listener(config: &Config) -> Result<HttpUrl, &'static str> {
+    let tcp = |address: &ListenAddr| match address {
+        ListenAddr::Tcp(address) if address.port() != 0 => Some(*address),
+        _ => None,
+    };
+    let Some(mut address) = config.server.listen.iter().find_map(tcp) else {
+        return Err(
+            "the configuration names no TCP address with its port: name the server with --url http://HOST:PORT",
+        );
+    };
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(HttpUrl {
+        host: address.ip().to_string(),
+        port: address.port(),
+        path: "/".into(),
+    })
+}
+
+fn standard_input() -> Result<String, String> {
+    let mut text = String::new();
+    match io::stdin().lock().take(LARGEST + 1).read_to_string(&mut text) {
+        Ok(len) if len as u64 > LARGEST => Err("standard input is larger than 1 MiB".into()),
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("cannot read the data from standard input: {error}")),
+    }
+}
+
+/// The signed request (pusher.md 9.1). It speaks HTTP/1.0, so that nobody on the way answers in chunks.
+fn request(server: &HttpUrl, path: &str, app: &App, body: &str) -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let md5 = HEXLOWER.encode(&Md5::digest(body));
+    let query = format!(
+        "auth_key={}&auth_timestamp={now}&auth_version=1.0&body_md5={md5}",
+        app.key
+    );
+    let signature = signature::hmac_hex(&app.secret, &[b"POST\n", path.as_bytes(), b"\n", query.as_bytes()]);
+    format!(
+        "POST {path}?{query}&auth_signature={signature} HTTP/1.0\r\n\
+         Host: {}\r\n\
+         User-Agent: jsocketd/{}\r\n\
+         Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\
+         Connection: close\r\n\
+         \r\n\
+         {body}",
+        server.authority(),
+        env!("CARGO_PKG_VERSION"),
+        body.len()
+    )
+}
+
+/// Sends the request and returns all that came back.
+fn exchange(server: &HttpUrl, request: &str) -> io::Result<Vec<u8>> {
+    let mut stream = connect(server)?;
+    let deadline = Instant::now() + TIMEOUT;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    // A server that refuses early answers and closes while the rest is still being sent: its answer counts.
+    let sent = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let received = receive(&mut stream, &mut answer, deadline);
+    match answer.is_empty() {
+        true => sent
+            .and(received)
+            .and(Err(io::Error::other("it closed the connection without an answer"))),
+        false => received.map(|()| answer),
+    }
+}
+
+fn connect(server: &HttpUrl) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (server.host.as_str(), server.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Reads to the end of the stream or of the announced body.
+fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    while !is_whole(answer) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => answer.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What a timeout of a socket is called on Unix.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
+        }
+        if answer.len() as u64 > LARGEST {
+            return Err(io::Error::other("its answer is larger than 1 MiB"));
+        }
+    }
+    Ok(())
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else {
+        return false;
+    };
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|header| str::from_utf8(header.value).ok()?.parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() - head >= length)
+}
+
+/// Whether an answer says that the event was accepted: only 200 with a JSON object does. The refusal continues the
+/// server's name.
+fn judge(answer: &[u8]) -> Result<(), String> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else {
+        return Err("does not answer in HTTP".into());
+    };
+    let body = &answer[head..];
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    let status = response.code.unwrap_or_default();
+    match (status, &object) {
+        (200, Ok(_)) => Ok(()),
+        (200, Err(_)) => Err("answered 200, but not as the Pusher HTTP API does; is --url right?".into()),
+        _ => {
+            let error = object.as_ref().ok().and_then(|object| object.get("error")?.as_str());
+            let text = error.map_or_else(|| String::from_utf8_lossy(body), Into::into);
+            Err(format!("refused it with {status}: {}", on_one_line(&text)))
+        }
+    }
+}
+
+/// A text from outside for a terminal: the beginning, without control characters.
+fn on_one_line(text: &str) -> String {
+    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    let line: String = text.chars().map(blank).collect();
+    line.trim().chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_200_with_a_json_object_is_success() {
+        for (answer, wanted) in [
+            ("HTTP/1.1 200 OK\r\n\r\n{}", Ok(())),
+            ("HTTP/1.1 200 OK\r\n\r\n{\"channels\":{}}", Ok(())),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n<html>",
+                Err("answered 200, but not as the Pusher HTTP API does; is --url right?"),
+            ),
+            ("HTTP/1.1 202 Accepted\r\n\r\nok", Err("refused it with 202: ok")),
+            (
+                "HTTP/1.1 413 X\r\n\r\n{\"error\":\"too\\nlarge\"}",
+                Err("refused it with 413: too large"),
+            ),
+            (
+                "HTTP/1.1 502 X\r\n\r\n\u{1b}[2Jbad\r\n",
+                Err("refused it with 502: [2Jbad"),
+            ),
+            ("HTTP/1.1 502 X\r\n", Err("does not answer in HTTP")),
+            ("SSH-2.0-OpenSSH\r\n", Err("does not answer in HTTP")),
+        ] {
+            let judged = judge(answer.as_bytes());
+            assert_eq!(judged, wanted.map_err(str::to_owned), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_with_its_announced_body() {
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"));
+        assert!(is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\n{}"), "it ends with the stream");
+    }
+
+    #[test]
+    fn the_server_is_where_the_configuration_listens() {
+        let at = |addresses: &[&str]| {
+            let mut config = Config::default();
+            config.server.listen = addresses.iter().map(|text| text.parse().expect(text)).collect();
+            listener(&config).map(|url| url.to_string())
+        };
+        for (addresses, url) in [
+            (&["0.0.0.0:80"][..], "http://127.0.0.1/"),
+            (&["[::]:81"], "http://[::1]:81/"),
+            (
+                &["unix:/run/x", "127.0.0.1:0", "10.0.0.1:8080"],
+                "http://10.0.0.1:8080/",
+            ),
+        ] {
+            assert_eq!(at(addresses).as_deref(), Ok(url));
+        }
+        assert!(at(&["unix:/run/x", "127.0.0.1:0"]).is_err());
+    }
+}

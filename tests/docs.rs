@@ -1,0 +1,255 @@
+//! The documentation against the repository: every file that it names exists, every default and constant that it states is the
+//! source's, every name of the tour is still a name. It does not judge prose.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+/// Whatever begins so in a document is a file or folder of this repository.
+const FOLDERS: [&str; 6] = ["src/", "conf/", "docs/", "scripts/", "tests/", ".ci/"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// README, CHANGELOG and everything in `docs`, by path.
+fn documents() -> Vec<(String, String)> {
+    let mut paths = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            paths.push(format!("docs/{name}"));
+        }
+    }
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// The cells of the rows of every table in `text`, heads and rules left out.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_rule = |line: &str| line.starts_with("|-");
+    (0..lines.len())
+        .filter(|n| lines[*n].starts_with('|') && !is_rule(lines[*n]))
+        .filter(|n| lines.get(n + 1).is_none_or(|next| !is_rule(next)))
+        .map(|n| lines[n].trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// What stands between backticks, code blocks left out.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    let outside = text.split("```").step_by(2);
+    outside.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The text without its backticks, if it is wrapped in one pair.
+fn unquoted(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?
+        .strip_suffix('`')
+        .filter(|inner| !inner.contains('`'))
+}
+
+#[test]
+fn every_file_that_is_named_exists() {
+    let mut named = 0;
+    for (document, text) in documents() {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !"._/-".contains(c)) {
+            let word = word.trim_end_matches('.');
+            if FOLDERS.iter().any(|folder| word.starts_with(folder)) {
+                named += 1;
+                assert!(
+                    root().join(word).exists(),
+                    "{document} names {word}, which does not exist"
+                );
+            }
+        }
+    }
+    assert!(
+        named > 50,
+        "only {named} files were found in the documents: is the search broken?"
+    );
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for (document, text) in documents() {
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                root().join(&document)
+            } else {
+                folder.join(file)
+            };
+            assert!(target.exists(), "{document} links to {link}, which does not exist");
+            if !anchor.is_empty() {
+                let headings = fs::read_to_string(&target).unwrap();
+                let found = headings.lines().filter(|line| line.starts_with('#')).any(|line| {
+                    let title = line.trim_start_matches('#').trim().to_lowercase();
+                    title.replace(' ', "-").replace(['.', ',', '`'], "") == anchor
+                });
+                assert!(found, "{document} links to {link}, but there is no such heading");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_limits_says_every_default() {
+    let sample: Table = read("conf/jsocketd.toml").parse().unwrap();
+    let operations = read("docs/operations.md");
+    let mut stated = BTreeMap::new();
+    for row in rows(&operations) {
+        let Some((section, name)) = row
+            .first()
+            .and_then(|cell| unquoted(cell)?.strip_prefix('[')?.split_once("] "))
+        else {
+            continue;
+        };
+        let default = match &sample[section][name] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(
+            unquoted(row[1]),
+            Some(default.as_str()),
+            "the default of [{section}] {name}"
+        );
+        assert_eq!(row.len(), 4, "[{section}] {name} has a cell too few or too many");
+        stated.insert((section.to_owned(), name.to_owned()), row[3].to_owned());
+    }
+    for name in sample["limits"].as_table().unwrap().keys() {
+        assert!(
+            stated.contains_key(&("limits".to_owned(), name.clone())),
+            "operations.md lacks the limit {name}"
+        );
+    }
+    // A code or status that is stated must be one that the source gives.
+    let source = sources();
+    let statuses = BTreeMap::from([
+        ("408", "REQUEST_TIMEOUT"),
+        ("413", "PAYLOAD_TOO_LARGE"),
+        ("414", "URI_TOO_LONG"),
+        ("429", "TOO_MANY_REQUESTS"),
+        ("431", "REQUEST_HEADER_FIELDS_TOO_LARGE"),
+        ("503", "SERVICE_UNAVAILABLE"),
+    ]);
+    for ((_, name), answer) in stated {
+        for number in answer
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|word| word.len() > 2)
+        {
+            let wanted = match number.len() {
+                3 => format!("StatusCode::{}", statuses[number]),
+                _ => format!("::new({number}, "),
+            };
+            assert!(
+                source.contains(&wanted),
+                "nothing answers {number}, as is said of {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_constants_of_the_tour_are_those_of_the_source() {
+    let tour = read("docs/architecture.md");
+    let mut compared = 0;
+    for row in rows(&tour) {
+        let [name, value, file, _] = row[..] else { continue };
+        let (Some(name), Some(value), Some(file)) = (unquoted(name), unquoted(value), unquoted(file)) else {
+            continue;
+        };
+        let source = read(file);
+        let start = source
+            .find(&format!("const {name}: "))
+            .unwrap_or_else(|| panic!("{file} has no constant {name}"));
+        let definition = source[start..].split(';').next().unwrap();
+        let (_, defined) = definition.split_once(" = ").unwrap();
+        assert_eq!(value, defined, "{name} in {file}");
+        compared += 1;
+    }
+    assert!(compared >= 16, "only {compared} constants were found in the tour");
+}
+
+#[test]
+fn every_name_of_the_tour_is_in_the_source() {
+    let source = sources();
+    let words: BTreeSet<&str> = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let tour = read("docs/architecture.md");
+    let is_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let mut checked = 0;
+    for name in quoted(&tour).into_iter().flat_map(|name| name.split("::")) {
+        let is_word = is_name(name) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        // Single lower-case words (`net`, `x`) are too likely to be found anyway.
+        if is_word && (name.contains('_') || name.starts_with(|c: char| c.is_ascii_uppercase())) {
+            checked += 1;
+            assert!(
+                words.contains(name),
+                "architecture.md names {name}, which is nowhere in the source"
+            );
+        }
+    }
+    assert!(
+        checked > 60,
+        "only {checked} names were found in the tour: is the search broken?"
+    );
+}
+
+#[test]
+fn the_benchmarks_name_every_scenario_and_what_it_expects() {
+    let text = read("docs/benchmarks.md");
+    let expectations: BTreeMap<&str, &str> = rows(&text)
+        .into_iter()
+        .filter(|row| row.len() == 3)
+        .filter_map(|row| Some((unquoted(row[0])?, unquoted(row[2])?)))
+        .collect();
+    for entry in fs::read_dir(root().join("scripts/scenarios")).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let expected = expectations
+            .get(name)
+            .unwrap_or_else(|| panic!("benchmarks.md lacks the scenario {name}"));
+        let scenario = fs::read_to_string(&path).unwrap();
+        assert!(
+            scenario
+                .lines()
+                .any(|line| line.split('#').next().unwrap().trim() == *expected),
+            "{name} does not expect {expected}"
+        );
+    }
+    for name in expectations.keys() {
+        let path = format!("scripts/scenarios/{name}.toml");
+        assert!(
+            root().join(&path).exists(),
+            "benchmarks.md names {name}, which does not exist"
+        );
+    }
+}
+
+/// All Rust of the server, its tests (but for this one) and its dependencies' names as `Cargo.toml` spells them.
+fn sources() -> String {
+    let mut all = read("Cargo.toml");
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("docs.rs") {
+                all += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    all
+}

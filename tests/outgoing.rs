@@ -1,0 +1,228 @@
+//! The outgoing client over real sockets: what the simulator cannot tell, because it is the kernel's.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jsocketd::net::io::{Io, Ready};
+use jsocketd::net::outgoing::{Outgoing, Request};
+use jsocketd::net::poll::{MioIo, Stream};
+use jsocketd::time::Time;
+
+/// The part of the loop that posts.
+struct Loop {
+    io: MioIo,
+    outgoing: Outgoing<Stream>,
+    url: String,
+    waits: usize,
+}
+
+impl Loop {
+    fn new(url: String) -> Self {
+        let mut io = MioIo::new(Vec::new(), None).unwrap();
+        let mut outgoing = Outgoing::new();
+        outgoing.configure([url.as_str()].into_iter(), &mut io);
+        Self {
+            io,
+            outgoing,
+            url,
+            waits: 0,
+        }
+    }
+
+    fn post(&mut self, body: impl Into<Vec<u8>>) -> Result<u16, String> {
+        let request = Request {
+            ticket: 7,
+            target: 1,
+            url: self.url.clone(),
+            headers: vec![("X-Test".into(), "yes".into())],
+            body: body.into().into(),
+        };
+        let now = self.io.now().at;
+        self.outgoing.start(request, &mut self.io, now);
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if let Some(outcome) = self.turn() {
+                return outcome;
+            }
+        }
+        panic!("no outcome, not even a failure");
+    }
+
+    fn turn(&mut self) -> Option<Result<u16, String>> {
+        let (mut buffer, mut ready) = (vec![0; 65_536], Vec::new());
+        let now = self.io.now().at;
+        self.outgoing.turn(&mut self.io, &mut buffer, now);
+        if let Some(outcome) = self.outgoing.outcomes().pop() {
+            assert_eq!(outcome.ticket, 7);
+            return Some(outcome.result);
+        }
+        let deadline = self.outgoing.deadline();
+        let patience = (deadline != Time::NEVER).then(|| deadline.since(now));
+        self.io.wait(patience, &mut ready).unwrap();
+        self.waits += 1;
+        for ready in ready {
+            if let Ready::Outgoing {
+                n,
+                readable,
+                writable,
+                read_closed,
+            } = ready
+            {
+                self.outgoing.ready(n, readable, writable, read_closed);
+            }
+        }
+        None
+    }
+}
+
+/// A target on a port of its own: `serve` gets the listener.
+fn target<T: Send + 'static>(serve: impl FnOnce(TcpListener) -> T + Send + 'static) -> (String, JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook?a=b", listener.local_addr().unwrap());
+    (url, thread::spawn(move || serve(listener)))
+}
+
+/// Reads one request: its head's lines and its body.
+fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let length = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("Content-Length: "))
+        .unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    Some((lines, body))
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn posts_follow_each_other_on_one_connection() {
+    let (url, served) = target(|listener| {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut requests = Vec::new();
+        while requests.len() < 3 {
+            requests.push(request(&mut stream).unwrap());
+            stream.get_mut().write_all(OK).unwrap();
+        }
+        requests
+    });
+    let host = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let mut client = Loop::new(url);
+    for body in ["one", "two", "three"] {
+        assert_eq!(client.post(body), Ok(200));
+    }
+    let requests = served.join().unwrap();
+    let (lines, body) = &requests[2];
+    assert_eq!(body, b"three");
+    let agent = format!("User-Agent: jsocketd/{}", env!("CARGO_PKG_VERSION"));
+    let expected = [
+        "POST /hook?a=b HTTP/1.1".to_owned(),
+        format!("Host: {host}"),
+        agent,
+        "Content-Length: 5".to_owned(),
+        "X-Test: yes".to_owned(),
+    ];
+    assert_eq!(lines, &expected);
+}
+
+#[test]
+fn a_target_that_closes_silently_after_each_answer_never_fails() {
+    let (url, served) = target(|listener| {
+        let mut bodies = Vec::new();
+        while bodies.len() < 20 {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            if let Some((_, body)) = request(&mut stream) {
+                bodies.push(body);
+                stream.get_mut().write_all(OK).unwrap();
+            }
+        }
+        bodies
+    });
+    let mut client = Loop::new(url);
+    for n in 0..20 {
+        assert_eq!(client.post(n.to_string()), Ok(200));
+    }
+    let expected: Vec<Vec<u8>> = (0..20).map(|n| n.to_string().into_bytes()).collect();
+    assert_eq!(served.join().unwrap(), expected, "each once");
+}
+
+#[test]
+fn a_closed_port_is_told_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let began = Instant::now();
+    let why = Loop::new(url).post("x").unwrap_err();
+    assert!(why.to_lowercase().contains("refused"), "{why}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+/// `localhost` is usually `::1` first, where nobody listens here.
+#[test]
+fn a_name_is_resolved_and_all_its_addresses_tried() {
+    let (url, served) = target(|listener| {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let request = request(&mut stream).unwrap();
+        stream.get_mut().write_all(OK).unwrap();
+        request
+    });
+    let mut client = Loop::new(url.replace("127.0.0.1", "localhost"));
+    assert_eq!(client.post("x"), Ok(200));
+    assert!(served.join().unwrap().0[1].starts_with("Host: localhost:"));
+}
+
+#[test]
+fn a_large_body_goes_out_in_as_many_writes_as_it_takes_and_the_loop_sleeps_in_between() {
+    let (url, served) = target(|listener| {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        // The client meets a full buffer before anything is read.
+        thread::sleep(Duration::from_millis(300));
+        let (_, body) = request(&mut stream).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        stream.get_mut().write_all(OK).unwrap();
+        body
+    });
+    let body: Vec<u8> = (0..8 << 20).map(|n: u32| (n % 251) as u8).collect();
+    let mut client = Loop::new(url);
+    assert_eq!(client.post(body.clone()), Ok(200));
+    assert!(served.join().unwrap() == body, "the body was changed on its way");
+    assert!(client.waits < 2000, "the loop spins: {} waits", client.waits);
+}
+
+#[test]
+fn an_answer_before_the_body_was_read_counts() {
+    let (url, served) = target(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut some = [0; 1000];
+        stream.read_exact(&mut some).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // Until the client is gone: a close with unread bytes would reset the answer away.
+        while stream.read(&mut some).is_ok_and(|n| n > 0) {}
+    });
+    assert_eq!(Loop::new(url).post(vec![b'x'; 8 << 20]), Ok(413));
+    served.join().unwrap();
+}
