@@ -122,6 +122,8 @@ pub struct Service {
     counts: Counts,
     apps: Apps,
     api: Api,
+    /// What tells the positions of this run of the server from those of others.
+    start: u32,
     /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
     random: StdRng,
     webhooks: Webhooks,
@@ -140,11 +142,12 @@ pub type Seed = [u8; 32];
 impl Service {
     /// A service without connections.
     pub fn new(config: Config, seed: Seed) -> Self {
-        let mut random = StdRng::from_seed(seed);
+        let start = u32::from_le_bytes([seed[0], seed[1], seed[2], seed[3]]);
         Self {
             webhooks: Webhooks::new(&config.apps),
-            apps: Apps::new(&config.apps, random.random()),
-            random,
+            apps: Apps::new(&config.apps, start),
+            start,
+            random: StdRng::from_seed(seed),
             api: Api::default(),
             page: Page::new(development(&config), &config.pusher.path),
             config,
@@ -159,7 +162,7 @@ impl Service {
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         self.webhooks.reconfigure(&config.apps);
-        self.apps.reconfigure(&config.apps, self.random.random(), actions);
+        self.apps.reconfigure(&config.apps, self.start, actions);
         self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
     }
