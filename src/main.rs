@@ -54,7 +54,10 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
 
 fn replay(file: &Path) -> Result<(), Box<dyn Error>> {
     match trace::replay(file)? {
-        Replayed::Same { inputs } => println!("{inputs} inputs, the same actions"),
+        Replayed::Same { inputs, diverged: 0 } => println!("{inputs} inputs, the same actions"),
+        Replayed::Same { inputs, diverged } => println!(
+            "{inputs} inputs, the same actions; {diverged} times the server had done something else, because the trace is masked"
+        ),
         Replayed::Different { line, recorded, now } => {
             return Err(format!("line {line}: other actions\nrecorded: {recorded:?}\nnow:      {now:?}").into());
         }
