@@ -460,11 +460,11 @@ fn rule_2_3_a_ping_before_the_greeting_is_answered_behind_it() {
     Session::greeted(peer).expect(json!({"event": "pusher:pong", "data": "{}"}));
 }
 
-/// A server that asks silent clients after a second and gives them one more.
+/// A server that asks silent clients after a second and gives them two more.
 fn impatient() -> Site {
     Site::with(Settings {
         pusher: "activity_timeout = 1",
-        limits: "ping_timeout = 2",
+        limits: "ping_interval = 1\nping_timeout = 2",
         ..Settings::default()
     })
 }

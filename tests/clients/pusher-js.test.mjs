@@ -211,7 +211,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
   });
 
   test('stays while the server asks for a sign of life, and asks itself', async () => {
-    const impatient = await startSite({ pusher: 'activity_timeout = 1', limits: 'ping_timeout = 1' });
+    const impatient = await startSite({ pusher: 'activity_timeout = 1', limits: 'ping_interval = 1\nping_timeout = 1' });
     try {
       const client = await state(impatient.client({}, { activityTimeout: 1_000, pongTimeout: 1_000 }), 'connected');
       const states = [];
