@@ -207,8 +207,9 @@ pub struct Echo {
     pub enabled: bool,
 }
 
-/// Descriptors that are not for connections: the poller, listeners, signals, the database, files.
-pub const RESERVED_DESCRIPTORS: u64 = 64;
+/// Descriptors that are not for connections: the poller, listeners, signals, webhooks, the database, files, and those that
+/// are taken in beyond `max_connections` only to be told so.
+pub const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// The most that `max_connections` may ask for; also the answer where descriptors are unlimited.
 pub const MOST_CONNECTIONS: u64 = 10_000_000;

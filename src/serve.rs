@@ -81,7 +81,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
         match flow {
             Flow::Continue => {}
             Flow::Drained => {
-                log::info!("drained; bye");
+                match server.connections() {
+                    0 => log::info!("drained; bye"),
+                    cut => log::warn!("the time to drain is over: {cut} connections are cut"),
+                }
                 return Ok(());
             }
             Flow::Abandon => return Err(ServeError::Abandoned),

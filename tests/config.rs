@@ -1080,7 +1080,7 @@ fn a_secret_that_changed_is_named_and_not_shown() {
 #[test]
 fn connections_leave_a_reserve_of_descriptors() {
     let mut config = Config::default();
-    assert_eq!(config.connections_for(1024), 1024 - 64);
+    assert_eq!(config.connections_for(1024), 1024 - 128);
     assert_eq!(
         config.connections_for(16),
         12,

@@ -474,3 +474,26 @@ fn a_second_signal_ends_at_once() {
     server.ended();
     drop(idle);
 }
+
+/// The built-in secret is known to everybody: a page of another site must not publish with it.
+#[test]
+fn under_the_embedded_defaults_a_foreign_page_cannot_use_the_api() {
+    let server = Server::start_defaults();
+    for (origin, status) in [
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://localhost:9", 401),
+        ("http://127.0.0.1:1", 401),
+    ] {
+        let mut peer = Peer::connect(&server);
+        let host = if origin.contains("localhost") {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        };
+        peer.send(format!(
+            "POST /apps/joomla/events HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        peer.expect_status(status);
+    }
+}

@@ -398,7 +398,7 @@ fn many_large_bodies_wait_for_each_other_instead_of_taking_all_memory() {
     let more = server.rss().saturating_sub(before);
     assert!(more < 130 << 20, "{} MiB for unfinished bodies", more >> 20);
     assert!(
-        more > 50 << 20,
+        more > 20 << 20,
         "the test sent too little to prove anything: {} MiB",
         more >> 20
     );

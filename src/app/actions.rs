@@ -23,6 +23,8 @@ pub enum Action {
     Fanout(Range<usize>, Utf8Bytes),
     /// Close a WebSocket.
     Close(ConnectionId, u16, Cow<'static, str>),
+    /// Give it little time for its request: it will be refused.
+    Hurry(ConnectionId),
     /// Find out the facts about the process and hand them in as `Input::Facts` for the same connection.
     Gather(ConnectionId),
     /// Hand in `Input::Flushed` once less than the outbox's high water waits.

@@ -18,8 +18,8 @@ const BURST_SECONDS: u32 = 5;
 /// What the limits say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may come in and is counted until `release`.
-    Granted,
+    /// It may come in; if it was counted, what to `release` when it has gone.
+    Granted(Option<IpAddr>),
     /// Not now; the sentence is for the client.
     Refused(&'static str),
 }
@@ -41,14 +41,13 @@ struct Usage {
 }
 
 impl Addresses {
-    /// Counts a new connection of `address`, if it may come in. An unknown address has no limits.
+    /// Counts a new connection of `address`, if it may come in. An unknown address has no limits, and without limits nobody
+    /// is counted.
     pub fn admit(&mut self, address: Option<IpAddr>, limits: &Limits, now: Time) -> Admission {
-        let Some(address) = address.map(network) else {
-            return Admission::Granted;
+        let limited = limits.connects_per_second > 0 || limits.connections_per_address > 0;
+        let Some(address) = address.map(network).filter(|_| limited) else {
+            return Admission::Granted(None);
         };
-        if limits.connects_per_second == 0 && limits.connections_per_address == 0 {
-            return self.count(address, limits, now);
-        }
         self.sweep(limits, now);
         if let Some(usage) = self.known.get_mut(&address) {
             usage.fill(limits, now);
@@ -58,13 +57,22 @@ impl Addresses {
             if limits.connects_per_second > 0 && usage.tokens < 1000 {
                 return Admission::Refused("too many new connections from your address, try again in a moment");
             }
+        } else if self.known.len() >= REMEMBERED {
+            return Admission::Granted(None);
         }
-        self.count(address, limits, now)
+        let usage = self.known.entry(address).or_insert(Usage {
+            connections: 0,
+            tokens: full(limits),
+            filled: now,
+        });
+        usage.connections += 1;
+        usage.tokens = usage.tokens.saturating_sub(1000);
+        Admission::Granted(Some(address))
     }
 
-    /// Takes note that a connection of `address` is gone.
-    pub fn release(&mut self, address: Option<IpAddr>) {
-        if let Some(usage) = address.map(network).and_then(|address| self.known.get_mut(&address)) {
+    /// Takes note that a connection that was counted is gone.
+    pub fn release(&mut self, counted: Option<IpAddr>) {
+        if let Some(usage) = counted.and_then(|address| self.known.get_mut(&address)) {
             usage.connections = usage.connections.saturating_sub(1);
         }
     }
@@ -78,20 +86,6 @@ impl Addresses {
                  (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)"
             );
         }
-    }
-
-    fn count(&mut self, address: IpAddr, limits: &Limits, now: Time) -> Admission {
-        if self.known.len() >= REMEMBERED && !self.known.contains_key(&address) {
-            return Admission::Granted;
-        }
-        let usage = self.known.entry(address).or_insert(Usage {
-            connections: 0,
-            tokens: full(limits),
-            filled: now,
-        });
-        usage.connections += 1;
-        usage.tokens = usage.tokens.saturating_sub(1000);
-        Admission::Granted
     }
 
     /// Forgets, every few seconds, who has no connection and would be given a full bucket anyway.

@@ -25,9 +25,7 @@ pub struct Caller {
 /// The client's own address: the peer's, or what a trusted proxy says: the right-most entry of `X-Forwarded-For` that is
 /// not itself a trusted proxy. Entries further left can be anything that the client wrote. `None`: not known.
 pub fn address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
-    if let Some(peer) = caller.address
-        && !trusted.contains(&peer)
-    {
+    if let Some(peer) = direct_address(caller, trusted) {
         return Some(peer);
     }
     let lines: Vec<&str> = request
@@ -44,6 +42,11 @@ pub fn address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) ->
         }
     }
     None
+}
+
+/// The client's address when the peer is the client itself and no proxy.
+pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
+    caller.address.filter(|peer| !trusted.contains(peer))
 }
 
 /// `203.0.113.9`, `203.0.113.9:1234`, `2001:db8::1`, `[2001:db8::1]:1234`.

@@ -134,7 +134,6 @@ impl Console {
         };
         actions.push(Action::Send(id, text(why)));
         if self.wrong_tokens >= WRONG_TOKENS {
-            log::warn!("{id} gave {WRONG_TOKENS} wrong admin tokens and is closed");
             actions.push(Action::Close(id, 1008, "too many wrong tokens".into()));
         }
     }

@@ -1,20 +1,60 @@
-//! The console page as one HTTP answer. Three files of the tree (`src/page/`) are embedded in the binary and joined into
-//! one self-contained document when the server starts, together with the Content-Security-Policy that allows exactly its
-//! two inline blocks and nothing else. Who may see the page, and on which path, is decided elsewhere.
+//! The page as one HTTP answer. The files of the tree under `src/page/` are embedded in the binary and joined into one
+//! self-contained document when the server starts, together with the Content-Security-Policy that allows exactly its
+//! inline blocks and nothing else. Who may see the page, and on which path, is decided elsewhere.
 
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-const DOCUMENT: &str = include_str!("../page/index.html");
-const STYLE: &str = include_str!("../page/page.css");
-const SCRIPT: &str = include_str!("../page/page.js");
+use crate::config;
 
-/// Where the document refers to its style and script; the references also let the page be edited without a build.
-const STYLE_REFERENCE: &str = r#"<link rel="stylesheet" href="page.css">"#;
-const SCRIPT_REFERENCE: &str = r#"<script type="module" src="page.js"></script>"#;
+const DOCUMENT: &str = include_str!("../page/index.html");
+
+/// The style, and where the document refers to it. The references also let the page be edited without a build.
+const STYLE: (&str, &str) = (
+    r#"<link rel="stylesheet" href="page.css">"#,
+    include_str!("../page/page.css"),
+);
+
+/// The scripts in the order in which they run, and where the document refers to them.
+const SCRIPTS: [(&str, &str); 4] = [
+    (
+        r#"<script src="shared.js"></script>"#,
+        include_str!("../page/shared.js"),
+    ),
+    (
+        r#"<script src="console.js"></script>"#,
+        include_str!("../page/console.js"),
+    ),
+    (
+        r#"<script src="channels.js"></script>"#,
+        include_str!("../page/channels.js"),
+    ),
+    (r#"<script src="tabs.js"></script>"#, include_str!("../page/tabs.js")),
+];
+
+/// Where the document holds what the scripts must know of the server.
+const KNOWN: &str = r#"<meta name="jsocketd" content="{&quot;path&quot;:&quot;&quot;}">"#;
+
+/// What the scripts must know of the server.
+#[derive(Serialize)]
+struct Known<'a> {
+    /// What stands before `/app/` and `/apps/`.
+    path: &'a str,
+    /// Only one whose secret everybody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<Development<'a>>,
+}
+
+#[derive(Serialize)]
+struct Development<'a> {
+    id: &'a str,
+    key: &'a str,
+    secret: &'a str,
+}
 
 /// The assembled page. Made once; each answer shares its bytes.
 #[derive(Clone, Debug)]
@@ -25,22 +65,32 @@ pub struct Page {
 }
 
 impl Page {
-    /// Joins the embedded files and computes the hashes of the inline blocks.
-    pub fn new() -> Self {
-        // Browsers hash a block after turning CRLF into LF, and a checkout may have put CRLF there.
-        let style = STYLE.replace("\r\n", "\n");
-        let script = SCRIPT.replace("\r\n", "\n");
-        let document = DOCUMENT
-            .replacen(STYLE_REFERENCE, &format!("<style>{style}</style>"), 1)
-            .replacen(
-                SCRIPT_REFERENCE,
-                &format!("<script type=\"module\">{script}</script>"),
-                1,
-            );
+    /// Joins the embedded files and computes the hashes of the inline blocks. `path` is what stands before `/app/` and
+    /// `/apps/`. `development` is the app of the embedded defaults: its secret becomes part of the document, so no other
+    /// app may ever be given.
+    pub fn new(development: Option<&config::App>, path: &str) -> Self {
+        let style = unix_lines(STYLE.1);
+        let mut document = DOCUMENT.replacen(STYLE.0, &format!("<style>{style}</style>"), 1);
+        let mut hashes = Vec::with_capacity(SCRIPTS.len());
+        for (reference, script) in SCRIPTS {
+            let script = unix_lines(script);
+            document = document.replacen(reference, &format!("<script>{script}</script>"), 1);
+            hashes.push(format!("'{}'", source_hash(&script)));
+        }
+        let known = Known {
+            path,
+            app: development.map(|app| Development {
+                id: &app.id,
+                key: &app.key,
+                secret: &app.secret,
+            }),
+        };
+        let known = serde_json::to_string(&known).expect("strings always serialize");
+        document = document.replacen(KNOWN, &KNOWN.replace(EMPTY, &attribute(&known)), 1);
         let policy = format!(
-            "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
+            "default-src 'none'; script-src {}; style-src '{}'; connect-src 'self'; img-src data:; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            source_hash(&script),
+            hashes.join(" "),
             source_hash(&style),
         );
         let fingerprint = HEXLOWER.encode(&Sha256::digest(document.as_bytes())[..16]);
@@ -77,10 +127,17 @@ impl Page {
     }
 }
 
-impl Default for Page {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The value that [`KNOWN`] has in the tree.
+const EMPTY: &str = "{&quot;path&quot;:&quot;&quot;}";
+
+/// Browsers hash a block after turning CRLF into LF, and a checkout may have put CRLF there.
+fn unix_lines(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}
+
+/// Text as the value of an attribute in double quotes.
+fn attribute(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 /// Whether a list of entity tags holds `etag`, by weak comparison: a proxy that compresses turns `"x"` into `W/"x"`.
@@ -116,23 +173,55 @@ mod tests {
         &document[start..start + document[start..].find(close).unwrap()]
     }
 
+    fn page() -> Page {
+        Page::new(None, "")
+    }
+
     #[test]
     fn the_policy_allows_exactly_the_inline_blocks() {
-        let response = Page::new().response(&HeaderMap::new());
+        let response = page().response(&HeaderMap::new());
         let document = text(&response);
         let style = block(&document, "<style>", "</style>");
-        let script = block(&document, "<script type=\"module\">", "</script>");
-        assert_eq!(style, STYLE.replace("\r\n", "\n"), "the style ends early");
-        assert_eq!(script, SCRIPT.replace("\r\n", "\n"), "the script ends early");
+        assert_eq!(style, unix_lines(STYLE.1), "the style ends early");
+        let scripts: Vec<&str> = document
+            .split("<script>")
+            .skip(1)
+            .map(|rest| rest.split("</script>").next().unwrap())
+            .collect();
+        let whole: Vec<String> = SCRIPTS.iter().map(|(_, script)| unix_lines(script)).collect();
+        assert_eq!(scripts, whole, "a script is missing or ends early");
+        assert_eq!(document.matches("<script").count(), SCRIPTS.len());
+        let hashes: Vec<String> = scripts
+            .iter()
+            .map(|script| format!("'{}'", source_hash(script)))
+            .collect();
         assert_eq!(
             response.headers()[header::CONTENT_SECURITY_POLICY],
             format!(
-                "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
+                "default-src 'none'; script-src {}; style-src '{}'; connect-src 'self'; img-src data:; \
                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                source_hash(script),
+                hashes.join(" "),
                 source_hash(style),
             )
         );
+    }
+
+    #[test]
+    fn the_document_knows_the_path_and_only_the_development_app() {
+        let known = |page: Page| {
+            let document = text(&page.response(&HeaderMap::new()));
+            let value = block(&document, "<meta name=\"jsocketd\" content=\"", "\">");
+            value.replace("&quot;", "\"").replace("&lt;", "<").replace("&amp;", "&")
+        };
+        assert_eq!(known(Page::new(None, "/live")), r#"{"path":"/live"}"#);
+        let app = config::App::new("i<d", "k&quot;", "s\"");
+        assert_eq!(
+            known(Page::new(Some(&app), "")),
+            r#"{"path":"","app":{"id":"i<d","key":"k&quot;","secret":"s\""}}"#
+        );
+        let (one, other) = (Page::new(Some(&app), ""), page());
+        assert_ne!(one.etag, other.etag, "a browser must not keep the other one");
+        assert!(!text(&other.response(&HeaderMap::new())).contains("&quot;app&quot;"));
     }
 
     #[test]
@@ -146,16 +235,8 @@ mod tests {
 
     #[test]
     fn the_document_needs_nothing_else() {
-        let document = text(&Page::new().response(&HeaderMap::new()));
-        for reference in [
-            "page.css",
-            "page.js\"",
-            "src=\"",
-            "http-equiv",
-            " style=\"",
-            " onclick",
-            "innerHTML",
-        ] {
+        let document = text(&page().response(&HeaderMap::new()));
+        for reference in ["page.css", "src=\"", "http-equiv", " style=\"", " onclick", "innerHTML"] {
             assert!(!document.contains(reference), "the page refers to {reference}");
         }
         let outside = document
@@ -166,7 +247,7 @@ mod tests {
 
     #[test]
     fn answers_share_one_document() {
-        let page = Page::new();
+        let page = page();
         let (first, second) = (page.response(&HeaderMap::new()), page.response(&HeaderMap::new()));
         assert_eq!(first.body().as_ptr(), second.body().as_ptr());
         assert_eq!(first.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
@@ -177,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_known_version_is_not_sent_again() {
-        let page = Page::new();
+        let page = page();
         let etag = page.response(&HeaderMap::new()).headers()[header::ETAG].clone();
         let etag = etag.to_str().unwrap();
         let asked = |value: &str| {

@@ -117,6 +117,12 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
     );
     let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        // A guess costs a connection, and those are counted.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        log::debug!("a wrong admin token was shown");
+    }
     response
 }
 
@@ -126,6 +132,18 @@ pub fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refu
     if config.embedded_defaults && !caller::names_loopback(request) {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
         return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));
+    }
+    Ok(())
+}
+
+/// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a simple
+/// request needs nobody's leave to be sent.
+pub fn from_own_page(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
+    if config.embedded_defaults && caller::origin(request, &config.server.allowed_origins) == Origin::Foreign {
+        return Err(Box::new(sentence(
+            StatusCode::FORBIDDEN,
+            "pages of other sites may not publish here",
+        )));
     }
     Ok(())
 }

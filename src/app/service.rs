@@ -22,7 +22,7 @@ use super::pusher::gate;
 use super::pusher::session::Timing;
 use super::routes::{self, Refusal, Route};
 use super::webhooks::{Outcome, Webhooks};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::time::{Now, Time};
@@ -30,6 +30,8 @@ use crate::time::{Now, Time};
 /// What happened to a connection.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// It was accepted.
+    Opened(Caller),
     /// A plain HTTP request came; exactly one `Respond` is owed.
     Request(Caller, Request<Bytes>),
     /// A valid WebSocket handshake came; exactly one `Accept` or `Respond` is owed.
@@ -93,15 +95,17 @@ pub struct Counts {
 #[derive(Debug)]
 struct Member {
     id: ConnectionId,
-    /// The address that counts for the limits; `None` when it is not known.
-    address: Option<IpAddr>,
+    /// What the limits by address counted.
+    counted: Option<IpAddr>,
+    /// Why every request gets 429, if it does.
+    refused: Option<&'static str>,
     speaks: Speaks,
 }
 
 #[derive(Debug)]
 enum Speaks {
     Http,
-    Console(Console),
+    Console(Box<Console>),
     Echo,
     /// The number of the app.
     Pusher(usize),
@@ -118,11 +122,18 @@ pub struct Service {
     counts: Counts,
     apps: Apps,
     api: Api,
+    /// What tells the positions of this run of the server from those of others.
+    start: u32,
     /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
     random: StdRng,
     webhooks: Webhooks,
     draining: bool,
     quiet: Quiet,
+}
+
+/// The app of the embedded defaults: everybody knows its secret, so the page may know it too.
+fn development(config: &Config) -> Option<&config::App> {
+    config.apps.first().filter(|_| config.embedded_defaults)
 }
 
 /// What the operating system's randomness gave at start.
@@ -131,14 +142,15 @@ pub type Seed = [u8; 32];
 impl Service {
     /// A service without connections.
     pub fn new(config: Config, seed: Seed) -> Self {
-        let mut random = StdRng::from_seed(seed);
+        let start = u32::from_le_bytes([seed[0], seed[1], seed[2], seed[3]]);
         Self {
             webhooks: Webhooks::new(&config.apps),
-            apps: Apps::new(&config.apps, random.random()),
-            random,
+            apps: Apps::new(&config.apps, start),
+            start,
+            random: StdRng::from_seed(seed),
             api: Api::default(),
+            page: Page::new(development(&config), &config.pusher.path),
             config,
-            page: Page::new(),
             addresses: Addresses::default(),
             members: Vec::new(),
             counts: Counts::default(),
@@ -150,7 +162,8 @@ impl Service {
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         self.webhooks.reconfigure(&config.apps);
-        self.apps.reconfigure(&config.apps, self.random.random(), actions);
+        self.apps.reconfigure(&config.apps, self.start, actions);
+        self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
     }
 
@@ -205,6 +218,7 @@ impl Service {
     /// Takes note of what happened to `id` and appends what shall be done.
     pub fn input(&mut self, id: ConnectionId, input: Input, now: Now, actions: &mut Actions) {
         match input {
+            Input::Opened(caller) => self.opened(id, &caller, now, actions),
             Input::Request(caller, request) => self.request(id, &caller, &request, now, actions),
             Input::Handshake(caller, request) => self.handshake(id, &caller, &request, now, actions),
             Input::Text(text) => self.message(id, Message::Text(text), now, actions),
@@ -229,8 +243,9 @@ impl Service {
         let response = match self.admit(id, caller, request, now) {
             Err(refusal) => refusal,
             Ok(()) if api::is_for(path, &self.config.pusher) => {
-                let named = routes::named_right(request, &self.config);
-                named.err().unwrap_or_else(|| {
+                let ours = routes::named_right(request, &self.config)
+                    .and_then(|()| routes::from_own_page(request, &self.config));
+                ours.err().unwrap_or_else(|| {
                     Box::new(
                         self.api
                             .answer(request, &mut self.apps, &self.config.pusher, now, actions),
@@ -260,11 +275,11 @@ impl Service {
             Err(refusal) => return actions.push(Action::Respond(id, refusal)),
             Ok(Route::Console) => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
-                Speaks::Console(Console::new(
+                Speaks::Console(Box::new(Console::new(
                     caller::may_see_state(caller, request, &self.config),
                     address,
                     now,
-                ))
+                )))
             }
             Ok(Route::Echo) => Speaks::Echo,
         };
@@ -324,27 +339,45 @@ impl Service {
         app.connect(id, socket, terms, timing, now, actions);
     }
 
+    /// A connection was accepted. Who comes without a proxy is known already and counts from here on, or one address that
+    /// says nothing could hold every place there is.
+    fn opened(&mut self, id: ConnectionId, caller: &Caller, now: Now, actions: &mut Actions) {
+        let direct = caller::direct_address(caller, &self.config.server.trusted_proxies);
+        let admitted = direct.is_none() || self.count(id, direct, now).is_none();
+        if caller.surplus || !admitted {
+            actions.push(Action::Hurry(id));
+        }
+    }
+
     /// Whether a request may be looked at at all: there is room, and its address did not ask too often.
     fn admit(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, now: Now) -> Result<(), Refusal> {
         if caller.surplus {
             return Err(routes::full());
         }
-        if self.member(id).is_some() {
-            return Ok(());
-        }
-        let address = caller::address(caller, request, &self.config.server.trusted_proxies);
-        if address.is_none() && caller.address.is_some() && !self.config.embedded_defaults {
-            self.addresses.warn_of_silent_proxy();
-        }
-        match self.addresses.admit(address, &self.config.limits, now.at) {
-            Admission::Granted => {}
+        let refused = match self.member(id) {
+            Some(member) => member.refused,
+            None => {
+                let address = caller::address(caller, request, &self.config.server.trusted_proxies);
+                if address.is_none() && !self.config.embedded_defaults {
+                    self.addresses.warn_of_silent_proxy();
+                }
+                self.count(id, address, now)
+            }
+        };
+        refused.map_or(Ok(()), |why| Err(routes::too_many(why)))
+    }
+
+    /// Makes a connection a member, counted by its address; why it is refused, if it is.
+    fn count(&mut self, id: ConnectionId, address: Option<IpAddr>, now: Now) -> Option<&'static str> {
+        let (counted, refused) = match self.addresses.admit(address, &self.config.limits, now.at) {
+            Admission::Granted(counted) => (counted, None),
             Admission::Refused(why) => {
                 if let Some(more) = self.quiet.allow(Kind::Address, now.at) {
                     log::warn!("{id} is refused: {why}{}", More(more));
                 }
-                return Err(routes::too_many(why));
+                (None, Some(why))
             }
-        }
+        };
         let slot = id.slot();
         if self.members.len() <= slot {
             self.members.resize_with(slot + 1, || None);
@@ -355,10 +388,11 @@ impl Service {
         );
         self.members[slot] = Some(Member {
             id,
-            address,
+            counted,
+            refused,
             speaks: Speaks::Http,
         });
-        Ok(())
+        refused
     }
 
     fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
@@ -374,7 +408,14 @@ impl Service {
         let before = actions.list().len();
         match &mut member.speaks {
             Speaks::Echo => actions.push(Action::Send(id, message)),
-            Speaks::Console(console) => console.message(id, &message, &self.config, now, actions),
+            Speaks::Console(console) => {
+                console.message(id, &message, &self.config, now, actions);
+                if let Some(Action::Close(..)) = actions.list().last()
+                    && let Some(more) = self.quiet.allow(Kind::Token, now.at)
+                {
+                    log::warn!("{id} gave wrong admin tokens and is closed{}", More(more));
+                }
+            }
             Speaks::Pusher(app) => match message {
                 Message::Text(text) => self.apps.app_mut(*app).text(id, &text, now, actions),
                 Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
@@ -419,7 +460,7 @@ impl Service {
             if let Speaks::Pusher(app) = member.speaks {
                 self.apps.app_mut(app).disconnect(id, now, actions);
             }
-            self.addresses.release(member.address);
+            self.addresses.release(member.counted);
             if !matches!(member.speaks, Speaks::Http) {
                 self.counts.websockets -= 1;
             }

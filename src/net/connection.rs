@@ -61,10 +61,11 @@ impl Over {
     pub fn limit(&self) -> Option<Kind> {
         match self {
             Over::Slow(_) => Some(Kind::SlowConsumer),
-            Over::Violated(reason) if reason.code == CloseReason::TOO_BIG.code => Some(Kind::TooLarge),
-            Over::Refused(StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
-                Some(Kind::TooLarge)
-            }
+            Over::Violated(reason) if *reason == CloseReason::TOO_BIG => Some(Kind::TooLarge),
+            Over::Violated(reason) if *reason == CloseReason::TOO_MANY_FRAGMENTS => Some(Kind::TooLarge),
+            Over::Refused(
+                StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG,
+            ) => Some(Kind::TooLarge),
             _ => None,
         }
     }
@@ -174,7 +175,13 @@ impl Allowance {
 enum State {
     Http(Box<Http>),
     WebSocket(Box<Wire>),
-    Finishing { until: Time, shut: bool, ended: bool },
+    Finishing {
+        until: Time,
+        /// Beyond which no progress moves `until`.
+        at_most: Time,
+        shut: bool,
+        ended: bool,
+    },
     Doomed,
 }
 
@@ -255,9 +262,8 @@ impl<S: Socket> Connection<S> {
         matches!(self.state, State::WebSocket(_))
     }
 
-    /// Makes it one that is only told that there is no room, and has until `deadline` to ask.
-    pub fn make_surplus(&mut self, deadline: Time) {
-        self.surplus = true;
+    /// Makes it one that will only be told no, and has until `deadline` to ask.
+    pub fn hurry(&mut self, deadline: Time) {
         if let State::Http(http) = &mut self.state {
             http.deadline = deadline;
         }
@@ -285,7 +291,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Whether it sent more messages than it may; `deadline` says when it may go on.
-    fn is_throttled(&mut self, limits: &Limits, now: Time) -> bool {
+    pub fn is_throttled(&mut self, limits: &Limits, now: Time) -> bool {
         if self.allowance.is_spent(limits) {
             self.allowance.refill(limits.messages_per_second, now);
         }
@@ -494,10 +500,11 @@ impl<S: Socket> Connection<S> {
     pub fn close(&mut self, reason: &CloseReason, limits: &Limits, now: Time) {
         if let State::WebSocket(wire) = &mut self.state {
             if self.manners.error_before_close {
-                let error = format!(
-                    r#"{{"event":"pusher:error","data":{{"message":{:?},"code":{}}}}}"#,
-                    reason.reason, reason.code
-                );
+                let error = serde_json::json!({
+                    "event": "pusher:error",
+                    "data": {"message": reason.reason, "code": reason.code},
+                })
+                .to_string();
                 self.outbox
                     .append_with(|out| frame::append(out, Opcode::Text, error.as_bytes()));
             }
@@ -506,6 +513,19 @@ impl<S: Socket> Connection<S> {
         if self.is_live() {
             self.finish(limits, now);
         }
+    }
+
+    /// Closes after decoding panicked: by hand, because the decoder is not to be trusted any more.
+    pub fn close_broken(&mut self, limits: &Limits, now: Time) {
+        if self.is_websocket() {
+            let CloseReason { code, reason } = CloseReason::OUR_BUG;
+            self.outbox.append_with(|out| {
+                out.extend_from_slice(&[0x88, 2 + reason.len() as u8]);
+                out.extend_from_slice(&code.to_be_bytes());
+                out.extend_from_slice(reason.as_bytes());
+            });
+        }
+        self.finish(limits, now);
     }
 
     /// Closes because the server stops, when nothing is owed any more: a WebSocket and an idle HTTP connection at once, one in the middle of a request
@@ -544,6 +564,7 @@ impl<S: Socket> Connection<S> {
         self.unread = Vec::new();
         self.state = State::Finishing {
             until: now + seconds(limits.close_timeout),
+            at_most: now + seconds(limits.close_timeout.max(LAST_WORDS)),
             shut: false,
             ended,
         };
@@ -553,10 +574,11 @@ impl<S: Socket> Connection<S> {
 
     /// Flushes the outbox; a finishing connection that has nothing left shuts its write side down, and ends if the peer has
     /// ended too.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, limits: &Limits, now: Time) {
         if self.is_doomed() || self.blocked {
             return;
         }
+        let before = self.outbox.len();
         match self.outbox.flush(&mut self.socket) {
             Ok(Flushed::All) => {
                 self.blocked = false;
@@ -571,6 +593,16 @@ impl<S: Socket> Connection<S> {
             }
             Ok(Flushed::Blocked) => self.blocked = true,
             Err(_) => self.state = State::Doomed,
+        }
+        if self.outbox.len() < before {
+            self.prolong(limits, now);
+        }
+    }
+
+    /// A last word that is still leaving may take longer than `close_timeout`, as long as it moves.
+    fn prolong(&mut self, limits: &Limits, now: Time) {
+        if let State::Finishing { until, at_most, .. } = &mut self.state {
+            *until = (now + seconds(limits.close_timeout)).min(*at_most);
         }
     }
 
@@ -596,7 +628,8 @@ impl<S: Socket> Connection<S> {
 
     /// Whether more bytes wait than may, after a flush.
     pub fn is_over_full(&self, limits: &Limits) -> bool {
-        self.is_live() && self.outbox.len() > limits.outbox_bytes
+        // An HTTP answer may be larger than any limit on what is pushed; the next one waits until it has left.
+        self.is_websocket() && self.outbox.len() > limits.outbox_bytes
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
@@ -636,6 +669,9 @@ impl<S: Socket> Connection<S> {
         if self.is_live() && self.over_since + seconds(limits.outbox_seconds) <= now {
             return Some(Event::Over(self.close_slow("outbox_seconds", limits, now)));
         }
+        if self.allowance.is_spent(limits) {
+            self.allowance.refill(limits.messages_per_second, now);
+        }
         match &mut self.state {
             State::Http(http) if http.deadline <= now && matches!(http.turn, Turn::Peer) => {
                 if http.first || http.parser.in_request() {
@@ -667,6 +703,11 @@ impl<S: Socket> Connection<S> {
     }
 
     fn look_for_silence(&mut self, limits: &Limits, now: Time) -> Option<Event> {
+        if self.readable || self.has_unread() {
+            // It has spoken; it is we who do not listen, because it is paused.
+            self.heard(now);
+            return None;
+        }
         if self.last_read + seconds(limits.ping_interval) > now {
             return None;
         }
@@ -690,6 +731,9 @@ impl<S: Socket> Connection<S> {
 fn high_water(limits: &Limits) -> usize {
     limits.outbox_bytes / 4
 }
+
+/// Seconds that the last words of a connection may take as long as they move: a megabyte at 20 KB/s.
+const LAST_WORDS: u64 = 60;
 
 /// Seconds of silence after which a decoder that large messages made grow is replaced. Long enough not to undo it between
 /// two large messages of one conversation.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
@@ -72,14 +72,24 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// Whether somebody listens there. Without waiting: where the backlog is full, somebody is alive too.
+fn probe(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        other => other,
+    }
+}
+
 fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     if let Ok(found) = fs::symlink_metadata(path) {
         let refuse = |why: String| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         if !found.file_type().is_socket() {
             return refuse(format!("{} exists and is not a socket", path.display()));
         }
-        match StdUnixStream::connect(path) {
-            Ok(_) => return refuse(format!("another process listens on {}", path.display())),
+        match probe(path) {
+            Ok(()) => return refuse(format!("another process listens on {}", path.display())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
             Err(error) => return refuse(format!("cannot tell whether {} is alive: {error}", path.display())),
         }

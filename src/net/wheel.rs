@@ -35,13 +35,16 @@ impl Wheel {
     /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look will
     /// come.
     pub fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
-        let second = deadline
-            .seconds()
-            .saturating_add(1)
-            .clamp(self.next, self.next + SLOTS as u64 - 1);
+        let second = self.second(deadline);
         self.slots[second as usize % SLOTS].push(id);
         self.entries += 1;
         second
+    }
+
+    /// In which second the look for this deadline would come.
+    pub fn second(&self, deadline: Time) -> u64 {
+        let after = deadline.seconds().saturating_add(1);
+        after.clamp(self.next, self.next + SLOTS as u64 - 1)
     }
 
     /// Moves everybody who is to be looked at by `now` into `due`.

@@ -155,10 +155,11 @@ impl Default for Wire {
 }
 
 /// The limits are the meter's, so tungstenite's own are off. Its read buffer is allocated at once and per connection
-/// (128 KiB by default); it grows to the frame that is being read in any case. It writes frames through at once.
+/// (128 KiB by default); it grows to the frame that is being read in any case, so it begins with the least. It writes frames
+/// through at once.
 fn context() -> WebSocketContext {
     let config = WebSocketConfig::default()
-        .read_buffer_size(256)
+        .read_buffer_size(16)
         .write_buffer_size(0)
         .max_message_size(None)
         .max_frame_size(None);

@@ -2,11 +2,12 @@
 // build) on a free port, and the browser that CHROMIUM names, with an empty profile.
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const BINARY = process.env.JSOCKETD_BIN ?? fileURLToPath(new URL('../../target/debug/jsocketd', import.meta.url));
+export const BINARY = process.env.JSOCKETD_BIN ?? fileURLToPath(new URL('../../target/debug/jsocketd', import.meta.url));
 const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /** The first of the two programs that is not there. */
@@ -20,10 +21,10 @@ export const launchBrowser = () =>
   });
 
 /** A server of our own; resolves when it says where it listens. */
-export async function startServer(listen = '127.0.0.1:0') {
+export async function startServer(listen = '127.0.0.1:0', more = []) {
   // The server refuses variables of its own prefix that it does not know, and JSOCKETD_BIN is ours.
   const { JSOCKETD_BIN: _, ...env } = process.env;
-  const child = spawn(BINARY, ['--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'], env });
+  const child = spawn(BINARY, ['--listen', listen, ...more], { stdio: ['ignore', 'pipe', 'pipe'], env });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   let output = '';
   const url = await new Promise((resolve, reject) => {
@@ -44,4 +45,12 @@ export async function startServer(listen = '127.0.0.1:0') {
       await ended;
     },
   };
+}
+
+/** What axe finds wrong with a page, in words. */
+export async function accessibilityTroubles(page) {
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document));
+  if (passes.length <= 10) throw new Error('axe did not look at the page');
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(' | ')}`);
 }

@@ -9,6 +9,7 @@
 
 pub mod frame;
 pub mod peer;
+pub mod pusher;
 pub mod server;
 
 use std::time::{Duration, Instant};

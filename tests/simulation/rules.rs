@@ -188,3 +188,109 @@ fn a_second_signal_leaves_at_once() {
     world.borrow_mut().signals.push(Signal::Terminate);
     assert_eq!(server.tick().unwrap(), jsocketd::server::Flow::Abandon);
 }
+
+/// A server that takes few messages a second, and a client on it that has its handshake behind it.
+fn throttled(
+    world_seed: u64,
+    rate: u32,
+) -> (
+    jsocketd::server::Server<crate::world::SimIo>,
+    crate::world::Shared,
+    usize,
+) {
+    let (mut server, world) = server(world_seed);
+    let mut config = jsocketd::config::Config::default();
+    config.limits.messages_per_second = rate;
+    config.limits.ping_interval = 2;
+    config.limits.ping_timeout = 1;
+    server.reconfigure(config, 1000);
+    let n = world.borrow_mut().connect(1_000_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    for _ in 0..3 {
+        server.tick().unwrap();
+    }
+    (server, world, n)
+}
+
+/// Who is not read is not silent: its pong lies behind the messages that wait.
+#[test]
+fn a_client_that_is_made_to_wait_is_not_taken_for_dead() {
+    let (mut server, world, n) = throttled(1, 5);
+    for message in 0..100 {
+        world
+            .borrow_mut()
+            .send(n, &frame(true, 1, format!("{message}").as_bytes(), MASK));
+    }
+    let mut received = Vec::new();
+    for _ in 0..600 {
+        world.borrow_mut().pass(Duration::from_millis(50));
+        server.tick().unwrap();
+        let more = world.borrow_mut().receive(n, usize::MAX);
+        for _ in more.windows(2).filter(|two| *two == [0x89, 0]) {
+            world.borrow_mut().send(n, &frame(true, 10, b"", MASK));
+        }
+        received.extend(more);
+    }
+    let (_, heard) = parse(&received);
+    let echoes = heard.iter().filter(|heard| matches!(heard, Heard::Text(_))).count();
+    assert_eq!(echoes, 100, "the last it heard: {:?}", heard.last());
+}
+
+/// Who has spent its allowance and says no more costs nothing more.
+#[test]
+fn a_spent_allowance_does_not_wake_the_loop_for_ever() {
+    let (mut server, world, n) = throttled(1, 1);
+    for _ in 0..2 {
+        world.borrow_mut().send(n, &frame(true, 1, b"x", MASK));
+    }
+    let mut woken = 0;
+    for _ in 0..40 {
+        server.tick().unwrap();
+        let patience = world.borrow().patience;
+        let wait = patience.unwrap_or(Duration::from_secs(60));
+        if wait > Duration::ZERO {
+            woken += 1;
+        }
+        let mut world = world.borrow_mut();
+        world.pass(wait);
+        let more = world.receive(n, usize::MAX);
+        for _ in more.windows(2).filter(|two| *two == [0x89, 0]) {
+            world.send(n, &frame(true, 10, b"", MASK));
+        }
+        if world.now.at.seconds() > 20 {
+            break;
+        }
+    }
+    // A ping every two seconds, each with a look before it and an answer behind it.
+    assert!(woken < 35, "woken {woken} times");
+    assert!(
+        world.borrow().now.at.seconds() > 20,
+        "20 seconds took more than 40 ticks"
+    );
+}
+
+/// An address that is over its limit holds a place for a moment only, also when it says nothing.
+#[test]
+fn who_will_be_refused_does_not_hold_a_place() {
+    let (mut server, world) = server(1);
+    let mut config = jsocketd::config::Config::default();
+    config.limits.connections_per_address = 3;
+    server.reconfigure(config, 1000);
+    let clients: Vec<usize> = (0..10).map(|_| world.borrow_mut().connect(10_000)).collect();
+    for _ in 0..3 {
+        server.tick().unwrap();
+    }
+    assert_eq!(server.connections(), 10);
+    for _ in 0..8 {
+        world.borrow_mut().pass(Duration::from_secs(1));
+        server.tick().unwrap();
+        server.tick().unwrap();
+        for n in &clients {
+            let mut world = world.borrow_mut();
+            if world.pipes[*n].server_ended {
+                world.end(*n);
+            }
+        }
+    }
+    assert_eq!(server.connections(), 3, "those that count may still say something");
+}

@@ -526,6 +526,10 @@ impl App {
         let user_id = member.as_ref().map(|member| member.user_id.clone());
         let Some(session) = self.session(id) else { return };
         session.authorized |= !matches!(name.kind(), Kind::Public);
+        if session.subscriptions.is_empty() {
+            // Most connections have one channel; the usual growth would begin with room for four.
+            session.subscriptions.reserve_exact(1);
+        }
         session.subscriptions.push(Subscription {
             channel: channel as u32,
             place,
@@ -533,7 +537,7 @@ impl App {
         });
 
         let recovered = since.filter(|_| recovery).map(|since| self.reached(name, since));
-        self.tell_succeeded(id, channel, recovered.map(|reached| reached.is_some()), actions);
+        self.tell_succeeded(id, channel, recovered, actions);
         match recovered.flatten() {
             Some(n) => self.replay(
                 id,
@@ -565,9 +569,17 @@ impl App {
         self.count(channel, now.at, actions);
     }
 
-    fn tell_succeeded(&mut self, id: ConnectionId, channel: usize, recovered: Option<bool>, actions: &mut Actions) {
+    /// `recovered`: whether the client asked for what it missed, and the number after which it is told that.
+    fn tell_succeeded(
+        &mut self,
+        id: ConnectionId,
+        channel: usize,
+        recovered: Option<Option<u64>>,
+        actions: &mut Actions,
+    ) {
         let recovery = self.session(id).is_some_and(|session| session.recovery);
-        let position = recovery.then(|| self.position().to_string());
+        let position = recovery.then(|| self.position_after(recovered).to_string());
+        let recovered = recovered.map(|reached| reached.is_some());
         let extra = Extra {
             id: None,
             pos: position.as_deref(),
@@ -624,7 +636,7 @@ impl App {
             .as_ref()
             .filter(|_| recovery)
             .map(|since| self.reached(name, since));
-        let position = recovery.then(|| self.position().to_string());
+        let position = recovery.then(|| self.position_after(reached).to_string());
         let extra = Extra {
             id: None,
             pos: position.as_deref(),
@@ -700,6 +712,14 @@ impl App {
         let position = since.in_memory()?;
         let Position::Memory { n, .. } = position;
         self.history.reaches(name.as_str(), position).then_some(n)
+    }
+
+    /// The position of a client that was just let in. What it missed follows, so who is cut off in between must be able to
+    /// ask again from where it was.
+    fn position_after(&self, recovered: Option<Option<u64>>) -> Position {
+        let Position::Memory { start, n } = self.position();
+        let n = recovered.flatten().unwrap_or(n);
+        Position::Memory { start, n }
     }
 
     /// Tells what was missed, a part at a time: what happens meanwhile waits in the history behind it.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::{Request, header};
+use http::{HeaderName, Request, header};
 use md5::{Digest, Md5};
 use serde::Deserialize;
 
@@ -21,6 +21,23 @@ use crate::app::pusher::session::is_too_deep;
 use crate::app::pusher::{gate, signature};
 use crate::app::{api, caller, console};
 use crate::config::{self, Config};
+
+/// Headers that are shown as they are: what decides how a request is served. All others may hold anything, a cookie, a token,
+/// the address of a page, and are masked.
+const SHOWN: [HeaderName; 12] = [
+    header::HOST,
+    header::ORIGIN,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::TRANSFER_ENCODING,
+    header::EXPECT,
+    header::IF_NONE_MATCH,
+    HeaderName::from_static("x-forwarded-for"),
+];
 
 /// What stands in a trace where the admin token was.
 const MASKED_TOKEN: &str = "a-masked-admin-token";
@@ -262,8 +279,8 @@ impl Masker {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             let text = match *name {
                 header::AUTHORIZATION if opens => format!("Bearer {MASKED_TOKEN}"),
-                header::AUTHORIZATION | header::COOKIE | header::PROXY_AUTHORIZATION => mask(&text),
-                _ => text,
+                _ if SHOWN.contains(name) => text,
+                _ => mask(&text),
             };
             (name.to_string(), text)
         });

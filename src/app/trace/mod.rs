@@ -13,14 +13,16 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use log::LevelFilter;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use self::masker::{Masker, Speaker};
 use self::shape::{greeting, kinds, shapes};
@@ -61,6 +63,7 @@ enum Line {
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Masked {
+    Opened(Caller),
     Request(Caller, Head),
     Handshake(Caller, Head),
     Text(String),
@@ -132,15 +135,22 @@ impl Recorder {
     /// # Errors
     /// When the file cannot be made.
     pub fn create(path: &Path, config: &Config, seed: Seed) -> io::Result<Self> {
+        // What is masked is little, but what is left says who came when: it is for the eyes of who asked for it.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
         let mut recorder = Self {
-            file: BufWriter::new(File::create(path)?),
+            file: BufWriter::new(file),
             masker: Masker::default(),
             shadow: Stage::default(),
             talks: HashMap::new(),
             entering: None,
             failed: false,
         };
-        recorder.tell(Line::Seed(seed));
+        recorder.tell(Line::Seed(other_seed(seed)));
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -166,6 +176,7 @@ impl Recorder {
         let Some(service) = &self.shadow.service else { return };
         let apps = service.apps();
         let masked = match input {
+            Input::Opened(caller) => Masked::Opened(*caller),
             Input::Request(caller, request) => Masked::Request(*caller, self.masker.head(request, apps)),
             Input::Handshake(caller, request) => {
                 let key = gate::key(request.uri().path(), self.masker.pusher());
@@ -308,6 +319,14 @@ fn fault(why: impl Display + 'static) -> Box<dyn Display> {
     Box::new(why)
 }
 
+/// A seed for the shadow: with the same start of positions, which clients know and send back, and with other socket ids than
+/// the server's, because those of a running server are nobody else's business.
+fn other_seed(seed: Seed) -> Seed {
+    let mut other: Seed = Sha256::digest(seed).into();
+    other[..4].copy_from_slice(&seed[..4]);
+    other
+}
+
 /// What a replay found.
 #[derive(Debug, PartialEq)]
 pub enum Replayed {
@@ -366,6 +385,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
 impl Masked {
     fn into_input(self) -> Result<Input, http::Error> {
         Ok(match self {
+            Masked::Opened(caller) => Input::Opened(caller),
             Masked::Request(caller, head) => Input::Request(caller, head.into_request()?),
             Masked::Handshake(caller, head) => Input::Handshake(caller, head.into_request()?),
             Masked::Text(text) => Input::Text(text.into()),

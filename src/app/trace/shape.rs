@@ -37,6 +37,7 @@ fn shape(action: &Action, actions: &Actions) -> String {
         Action::Send(to, Message::Text(text)) => format!("{to} text {}", print(text.as_bytes())),
         Action::Send(to, Message::Binary(bytes)) => format!("{to} binary {}", bytes.len()),
         Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),
+        Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
     }
 }
@@ -59,6 +60,7 @@ pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<Stri
         Action::Send(to, Message::Text(_)) => format!("{to} text"),
         Action::Send(to, Message::Binary(_)) => format!("{to} binary"),
         Action::Close(to, code, _) => format!("{to} close {code}"),
+        Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
     };
     actions.list().iter().map(kind).collect()

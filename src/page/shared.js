@@ -1,11 +1,12 @@
-// The console page: one WebSocket to the address this page came from, a text frame a command, a text frame the reply.
-// It keeps what was sent and received in two bounded panes and says in words what the connection is doing. Whatever the
-// server says is put on the page as text, never as markup. Sections: numbers, words, panes, replies, line, commands, box.
+'use strict';
+
+// What every tab of the page needs: words, elements, panes, replies and the line. The scripts of the page share one scope;
+// what only one tab needs stands in a block of its own file. Whatever the server says is put on the page as text, never as
+// markup. Sections: numbers, words, document, panes, replies, line, lamp.
 
 // ---- Numbers ----------------------------------------------------------------------------------------------------
 
 const KEPT_ENTRIES = 500; // a pane; the oldest go first
-const KEPT_COMMANDS = 100; // in the history
 const SHOWN_CHARACTERS = 4000; // of a reply before "show all"
 const SHOWN_LINES = 60;
 const SHOWN_MEMBERS = 100; // of one array or object before "show more"
@@ -14,7 +15,6 @@ const FIRST_WAIT = 500; // milliseconds before the second try; doubles …
 const LONGEST_WAIT = 30_000; // … up to this
 const CONNECT_TIMEOUT = 10_000;
 const STEADY_AFTER = 5_000; // a connection that lasted so long starts the back-off anew
-const HISTORY_KEY = 'jsocketd.console.history';
 
 // ---- Words ------------------------------------------------------------------------------------------------------
 
@@ -55,10 +55,6 @@ const clock = (date) =>
   `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-
-/** A command that carries the admin token, and what of it may be seen. */
-const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
-const seen = (command) => (isSecret(command) ? 'token ••••' : command);
 
 // ---- The document ------------------------------------------------------------------------------------------------
 
@@ -177,20 +173,6 @@ async function copyText(text, from) {
   from.textContent = done ? 'Copied' : 'Refused';
   announce(done ? 'Copied' : 'The browser refused to copy');
   setTimeout(() => (from.textContent = 'Copy'), 1500);
-}
-
-const client = new Pane('client');
-const server = new Pane('server');
-
-// Pointing at a command shows its reply in the other pane, and the other way round.
-for (const type of ['pointerover', 'pointerout']) {
-  document.addEventListener(type, (event) => {
-    const pair = event.target.closest?.('[data-pair]')?.dataset.pair;
-    if (!pair) return;
-    for (const entry of document.querySelectorAll(`[data-pair="${pair}"]`)) {
-      entry.classList.toggle('is-paired', type === 'pointerover');
-    }
-  });
 }
 
 // ---- Replies -----------------------------------------------------------------------------------------------------
@@ -314,20 +296,23 @@ function leaf(key, value) {
 // ---- The line: one WebSocket, and what happens when it goes -------------------------------------------------------
 
 /**
- * Keeps one WebSocket open until it is told to stop. It knows nothing of commands: it reports its state, each text that
- * comes in and each end, and refuses to send while it is not open.
+ * Keeps one WebSocket open until it is told to stop. It knows nothing of any protocol: it reports its state, each text that
+ * comes in and each end, and refuses to send while it is not open. What follows a close code is decided by `after`:
+ * 'later' (after a pause), 'now' or 'never'.
  */
 class Line {
   #url;
   #on;
+  #after;
   #socket = null;
   #state = 'stopped';
   #tries = 0; // since the last steady connection
   #timers = new Set();
 
-  constructor(url, on) {
+  constructor(url, on, after = () => 'later') {
     this.#url = url;
     this.#on = on;
+    this.#after = after;
     // A network or a reader that came back is a better reason to try than a timer.
     const retry = () => this.#state === 'waiting' && this.connect();
     window.addEventListener('online', retry);
@@ -337,6 +322,11 @@ class Line {
 
   get state() {
     return this.#state;
+  }
+
+  /** Where the next connection goes. */
+  set url(url) {
+    this.#url = url;
   }
 
   connect() {
@@ -351,7 +341,7 @@ class Line {
     }
     this.#socket = socket;
     let late = false;
-    this.#after(CONNECT_TIMEOUT, () => {
+    this.#in(CONNECT_TIMEOUT, () => {
       late = true;
       socket.close();
     });
@@ -359,14 +349,14 @@ class Line {
     const ifCurrent = (act) => (event) => socket === this.#socket && act(event);
     socket.addEventListener('open', ifCurrent(() => {
       this.#enter('open');
-      this.#after(STEADY_AFTER, () => (this.#tries = 0));
+      this.#in(STEADY_AFTER, () => (this.#tries = 0));
     }));
     socket.addEventListener('message', ifCurrent((event) => this.#on.message(event.data)));
     socket.addEventListener('close', ifCurrent((event) => {
       const opened = this.#state === 'open';
       this.#lost(opened ? closeWords(event.code, event.reason)
         : late ? `no answer within ${CONNECT_TIMEOUT / 1000} s`
-        : 'the server cannot be reached', opened);
+        : 'the server cannot be reached', opened, opened ? this.#after(event.code) : 'later');
     }));
   }
 
@@ -381,6 +371,14 @@ class Line {
     socket?.close(1000);
   }
 
+  /** Ends the connection and comes back after a pause, as if it had broken off. */
+  drop(pause) {
+    const socket = this.#socket;
+    if (this.#state !== 'open') return;
+    this.#lost('dropped on purpose', true, 'later', pause);
+    socket.close(1000);
+  }
+
   /** False when there is nobody to send to. */
   send(text) {
     if (this.#state !== 'open' || this.#socket.readyState !== WebSocket.OPEN) return false;
@@ -388,20 +386,27 @@ class Line {
     return true;
   }
 
-  #lost(words, opened) {
+  #lost(words, opened, then, pause) {
     this.#socket = null;
+    if (then === 'never') {
+      this.#tries = 0;
+      this.#enter('stopped', { words, opened });
+      return;
+    }
     const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#tries);
-    this.#tries += 1;
     // Half fixed, half chance: the pages of a restarted server do not all come back in the same moment.
-    const wait = Math.max(FIRST_WAIT, ceiling * (0.5 + Math.random() / 2));
+    const chance = Math.max(FIRST_WAIT, ceiling * (0.5 + Math.random() / 2));
+    // Who is told to come back at once does, but not again and again.
+    const wait = pause ?? (then === 'now' && this.#tries === 0 ? 0 : chance);
+    this.#tries += 1;
     const due = performance.now() + wait;
     this.#enter('waiting', { words, opened, wait });
-    this.#after(wait, () => this.connect());
+    this.#in(wait, () => this.connect());
     const tick = () => {
       const left = due - performance.now();
       if (left <= 0) return;
       this.#on.countdown(left);
-      this.#after(left % 1000 || 1000, tick);
+      this.#in(left % 1000 || 1000, tick);
     };
     tick();
   }
@@ -414,7 +419,7 @@ class Line {
     this.#on.state(state, details);
   }
 
-  #after(ms, act) {
+  #in(ms, act) {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       act();
@@ -423,290 +428,54 @@ class Line {
   }
 }
 
-// The page and its socket share an address, also behind a proxy that serves both under some path.
-const address = new URL('.', location.href);
-address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
-address.search = '';
-address.hash = '';
+// ---- The lamp ----------------------------------------------------------------------------------------------------
 
-const status = {
-  box: $('status'),
-  word: $('status-word'),
-  detail: $('status-detail'),
-  connect: $('connect'),
-  disconnect: $('disconnect'),
-};
+/** The lamp of one tab, in words and state, with the buttons that belong to it. */
+class Lamp {
+  #box;
+  #word;
+  #detail;
+  #connect;
+  #disconnect;
 
-const line = new Line(address.href, {
-  message: onMessage,
-  countdown(left) {
-    status.word.textContent = `Waiting ${Math.ceil(left / 1000)} s before the next try`;
-  },
-  state(state, details) {
-    status.box.dataset.state = state;
-    ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
-  },
-});
-
-function showStatus(word, detail, { connect = '', disconnect = '' }) {
-  status.word.textContent = word;
-  status.detail.textContent = detail;
-  const focused = document.activeElement;
-  for (const [shown, label] of [[status.connect, connect], [status.disconnect, disconnect]]) {
-    shown.hidden = !label;
-    if (label) shown.textContent = label;
+  constructor(prefix, { connect, disconnect }) {
+    this.#box = $(`${prefix}status`);
+    this.#word = $(`${prefix}status-word`);
+    this.#detail = $(`${prefix}status-detail`);
+    this.#connect = $(`${prefix}connect`);
+    this.#disconnect = $(`${prefix}disconnect`);
+    this.#connect.addEventListener('click', connect);
+    this.#disconnect.addEventListener('click', disconnect);
   }
-  // A button that goes away must not take the keyboard's place with it.
-  if (focused === status.connect && !connect) (status.disconnect.hidden ? $('command') : status.disconnect).focus();
-  if (focused === status.disconnect && !disconnect) status.connect.focus();
-}
 
-function onConnecting({ tries }) {
-  showStatus('Connecting…', tries ? `${address.href}, try ${tries + 1}` : address.href, { disconnect: tries ? 'Stop' : 'Disconnect' });
-}
-
-function onOpen() {
-  showStatus('Connected', address.href, { disconnect: 'Disconnect' });
-  server.add({ kind: 'note', text: 'Socket open.' });
-  announce('Connected');
-  if (tokenWasUsed) {
-    client.add({ kind: 'note', text: 'This is a new connection: send the token again for the commands that need it.' });
-    tokenWasUsed = false;
+  set state(state) {
+    this.#box.dataset.state = state;
   }
-  if (line.send('help')) {
-    pending.push({ command: 'help', at: performance.now(), forList: true });
-    client.add({ kind: 'note', text: 'Asking for the list of commands: help' });
+
+  set word(word) {
+    this.#word.textContent = word;
+  }
+
+  /** `next` has the focus when the button that had it is gone and no other takes it. */
+  show(word, detail, { connect = '', disconnect = '' }, next) {
+    this.#word.textContent = word;
+    this.#detail.textContent = detail;
+    const focused = document.activeElement;
+    for (const [shown, label] of [[this.#connect, connect], [this.#disconnect, disconnect]]) {
+      shown.hidden = !label;
+      if (label) shown.textContent = label;
+    }
+    // A button that goes away must not take the keyboard's place with it.
+    if (focused === this.#connect && !connect) (this.#disconnect.hidden ? next : this.#disconnect).focus();
+    if (focused === this.#disconnect && !disconnect) (this.#connect.hidden ? next : this.#connect).focus();
   }
 }
 
-function onWaiting({ words, opened, wait }) {
-  const pause = Math.ceil(wait / 1000);
-  showStatus(`Waiting ${pause} s before the next try`, opened ? `Closed (${words})` : capital(words), {
-    connect: 'Connect now',
-    disconnect: 'Stop',
-  });
-  const said = opened ? `Closed (${words}).` : `Not connected: ${words}.`;
-  server.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
-  announce(`${said} Next try in ${plural(pause, 'second')}`);
-  forgetPending();
-}
-
-function onStopped({ words, opened }) {
-  const said = opened ? `Closed (${words})` : capital(words);
-  showStatus('Disconnected', said, { connect: 'Connect' });
-  server.add({ kind: 'note', text: `${said}.` });
-  announce('Disconnected');
-  forgetPending();
+/** The address of a socket beside the page, also behind a proxy that serves both under some path. */
+function beside(path) {
+  const address = new URL(path, new URL('.', location.href));
+  address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
+  return address.href;
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-
-status.connect.addEventListener('click', () => line.connect());
-status.disconnect.addEventListener('click', () => line.stop());
-
-// ---- Commands and their replies ----------------------------------------------------------------------------------
-
-/** Commands that wait for their reply. The server answers each one, in order. */
-let pending = [];
-let sentCount = 0;
-let tokenWasUsed = false; // that it was, never what it was
-
-/** Sends a command; false, with the reason on the page, when it cannot be sent. */
-function send(command) {
-  const shown = seen(command);
-  if (!line.send(command)) {
-    const why = line.state === 'connecting' ? 'still connecting' : 'not connected';
-    client.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
-    say(`Not sent: ${why}. Your command is still here.`, 'trouble');
-    announce(`Not sent: ${why}`);
-    return false;
-  }
-  if (isSecret(command)) tokenWasUsed = true;
-  sentCount += 1;
-  const entry = client.add({ kind: 'sent', text: shown, pair: sentCount });
-  pending.push({ command: shown, at: performance.now(), pair: sentCount, entry });
-  say();
-  return true;
-}
-
-function onMessage(text) {
-  if (typeof text !== 'string') {
-    server.add({ kind: 'note', text: `A binary message of ${plural(text.size ?? 0, 'byte')}.` });
-    return;
-  }
-  const asked = pending.shift();
-  const meta = asked ? duration(performance.now() - asked.at) : 'unasked';
-  if (asked?.forList) {
-    const found = readHelp(text);
-    if (found.length) showCommands(found);
-    server.add({ kind: 'note', meta, text: found.length ? `The list of commands: ${found.length}.` : 'The server gave no list of commands.' });
-    return;
-  }
-  const value = structure(text);
-  // The trailing line break of "Command not found\n" is the protocol's, not the reader's.
-  const shown = text.replace(/\r?\n$/, '');
-  const body = value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value);
-  server.add({ kind: 'reply', text: shown, body, meta, pair: asked?.pair });
-  const brief = value === undefined ? shown : `structured reply, ${plural(members(value).length, 'member')}`;
-  announce(asked ? `${asked.command}: ${brief}` : brief);
-}
-
-/** A connection that ended answers no more; the commands it left open say so. */
-function forgetPending() {
-  for (const { entry } of pending) {
-    if (entry) entry.querySelector('.entry-meta').textContent = 'no reply';
-  }
-  const lost = pending.filter(({ forList }) => !forList).length;
-  if (lost) client.add({ kind: 'trouble', text: `${plural(lost, 'command')} got no reply before the connection ended.` });
-  pending = [];
-}
-
-/** Lines of `name  description`, two or more spaces between; anything else is prose. */
-function readHelp(text) {
-  const found = [];
-  for (const row of text.split('\n')) {
-    const match = /^\s*(\S(?:.*?\S)?)\s{2,}(\S.*?)\s*$/.exec(row);
-    if (match) found.push({ name: match[1], what: match[2] });
-  }
-  return found;
-}
-
-/** Puts the list on the page. A command without an argument is sent at once, one with an argument is begun. */
-function showCommands(commands) {
-  const list = $('commands');
-  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
-  list.replaceChildren(...commands.map(({ name, what }) => {
-    const made = element('button', 'command', element('span', 'command-name', name), ' ', element('span', 'command-what', what));
-    made.type = 'button';
-    made.dataset.name = name;
-    made.title = what;
-    const [word, ...rest] = name.split(/\s+/);
-    made.addEventListener('click', () => (rest.length ? box.begin(`${word} `) : box.submit(word)));
-    return element('li', '', made);
-  }));
-  if (focused !== undefined) [...list.querySelectorAll('button')].find((made) => made.dataset.name === focused)?.focus();
-}
-
-// ---- The command box and its history -----------------------------------------------------------------------------
-
-// A phone's keyboard should not cover the page before anybody asked for it, and has no arrow keys to speak of.
-const HAS_KEYBOARD = matchMedia('(pointer: fine)').matches;
-const HINT = HAS_KEYBOARD ? 'Enter sends · ↑ ↓ earlier commands · Esc clears' : 'Type a command, or tap one to send it.';
-
-function say(text = HINT, kind = 'note') {
-  const hint = $('hint');
-  hint.textContent = text;
-  hint.dataset.kind = kind;
-}
-
-const box = (() => {
-  const input = $('command');
-  let history = recall();
-  let at = history.length; // which entry is shown; history.length is the draft
-  let draft = '';
-
-  function recall() {
-    try {
-      const kept = JSON.parse(sessionStorage.getItem(HISTORY_KEY) ?? '[]');
-      return Array.isArray(kept) ? kept.filter((entry) => typeof entry === 'string') : [];
-    } catch {
-      return []; // storage may be forbidden; then the history ends with the page
-    }
-  }
-
-  function remember(command) {
-    // Of the token's command only the word is kept.
-    const entry = isSecret(command) ? 'token ' : command;
-    if (history.at(-1) !== entry) history = [...history, entry].slice(-KEPT_COMMANDS);
-    at = history.length;
-    draft = '';
-    try {
-      sessionStorage.setItem(HISTORY_KEY, JSON.stringify(history));
-    } catch {
-      // as above
-    }
-  }
-
-  function show(text) {
-    input.value = text;
-    input.setSelectionRange(text.length, text.length);
-    input.classList.toggle('is-secret', isSecret(text));
-  }
-
-  function step(by) {
-    const to = at + by;
-    if (to < 0 || to > history.length) return;
-    if (at === history.length) draft = input.value;
-    at = to;
-    show(at === history.length ? draft : history[at]);
-  }
-
-  input.addEventListener('input', () => {
-    input.classList.toggle('is-secret', isSecret(input.value));
-    say(isSecret(input.value) ? 'The token’s value is hidden here and kept nowhere.' : HINT);
-  });
-  input.addEventListener('keydown', (event) => {
-    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    const act = { ArrowUp: () => step(-1), ArrowDown: () => step(1), Escape: clear }[event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  });
-  $('composer').addEventListener('submit', (event) => {
-    event.preventDefault();
-    if (input.value.trim() === '') {
-      say('Nothing to send yet: type a command or choose one from the list.');
-      input.focus();
-      return;
-    }
-    if (send(input.value)) {
-      remember(input.value);
-      show('');
-    }
-    input.focus();
-  });
-
-  function clear() {
-    at = history.length;
-    draft = '';
-    show('');
-    say();
-  }
-
-  return {
-    /** Sends a command of the list and leaves what is being typed alone. */
-    submit(command) {
-      if (send(command)) {
-        const typed = input.value;
-        remember(command);
-        show(typed);
-      } else {
-        say(`Not sent: ${line.state === 'connecting' ? 'still connecting' : 'not connected'}.`, 'trouble');
-      }
-    },
-    /** Puts the beginning of a command into the box. */
-    begin(text) {
-      at = history.length;
-      show(text);
-      input.focus();
-    },
-    focus: () => input.focus(),
-  };
-})();
-
-// ---- Start -------------------------------------------------------------------------------------------------------
-
-say();
-showCommands([
-  { name: 'test', what: 'Print text message' },
-  { name: 'version', what: 'Show the version of the server' },
-]);
-if ('WebSocket' in window) {
-  client.add({ kind: 'note', text: 'Checking: WebSocket available' });
-  if (HAS_KEYBOARD) box.focus();
-  line.connect();
-} else {
-  client.add({ kind: 'trouble', text: 'Error: No WebSocket available' });
-  status.box.dataset.state = 'stopped';
-  showStatus('Disconnected', 'This browser has no WebSocket', {});
-}

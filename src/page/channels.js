@@ -1,0 +1,474 @@
+'use strict';
+
+// The Channels tab: a small client of the Pusher protocol, step by step, with every step in sight. It connects with a key,
+// subscribes, shows events, publishes, and follows the recovery extension exactly as docs/protocol.md tells clients to.
+// Signatures are made here only with the secret of the embedded defaults, which everybody knows; a real server does not put
+// its secret into a page. Sections: what the server said, signatures, positions, connection, frames, subscriptions, steps.
+
+{
+  const DROP_PAUSE = 5000; // milliseconds
+  const PONG_TIMEOUT = 30_000;
+  const KEPT_IDS = 1000; // of a channel, to know doubles by
+
+  /** `path` stands before /app/ and /apps/; `app` is there only under the embedded defaults. */
+  const { path, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
+
+  const kindOf = (name) => /^(private-encrypted-|private-|presence-|#server-to-user-)/.exec(name)?.[0] ?? '';
+  const json = (text) => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return undefined;
+    }
+  };
+
+  // ---- Signatures ------------------------------------------------------------------------------------------------
+
+  /** The HMAC-SHA256 of a text with the development secret, in hexadecimal. */
+  async function signature(text) {
+    const bytes = (string) => new TextEncoder().encode(string);
+    const key = await crypto.subtle.importKey('raw', bytes(app.secret), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+    const signed = new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes(text)));
+    return [...signed].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+
+  /**
+   * Publishes through the HTTP API. Everything stands in the query of a POST without a body, which the API allows: a body
+   * would need its MD5, and browsers have none.
+   */
+  async function publish(event) {
+    const target = `${path}/apps/${encodeURIComponent(app.id)}/events`;
+    const parameters = { ...event, auth_key: app.key, auth_timestamp: String(Math.floor(Date.now() / 1000)), auth_version: '1.0' };
+    const sorted = Object.keys(parameters).sort().map((name) => `${name}=${parameters[name]}`).join('&');
+    const query = new URLSearchParams({ ...parameters, auth_signature: await signature(`POST\n${target}\n${sorted}`) });
+    return fetch(`${new URL(`.${target}`, new URL('.', location.href))}?${query}`, { method: 'POST' });
+  }
+
+  // ---- Positions -------------------------------------------------------------------------------------------------
+
+  /**
+   * Where a channel's events were read up to. Positions are opaque; the first character names the stream, and each stream
+   * has its own.
+   */
+  class Place {
+    #streams = new Map();
+    #ids = new Set();
+
+    get since() {
+      return [...this.#streams.values()];
+    }
+
+    at(position) {
+      if (typeof position === 'string') this.#streams.set(position[0], position);
+    }
+
+    /** False for an event that was here before. */
+    isNew({ id, pos }) {
+      if (id === undefined) return true;
+      this.at(pos ?? id);
+      if (this.#ids.has(id)) return false;
+      this.#ids.add(id);
+      if (this.#ids.size > KEPT_IDS) this.#ids.delete(this.#ids.values().next().value);
+      return true;
+    }
+
+    forget() {
+      this.#streams.clear();
+      this.#ids.clear();
+    }
+  }
+
+  // ---- The connection --------------------------------------------------------------------------------------------
+
+  const events = new Pane('events');
+  const key = $('app-key');
+  const recovery = $('recovery');
+  let socketId = null;
+
+  const note = (text, meta) => events.add({ kind: 'note', text, meta });
+  const trouble = (text) => events.add({ kind: 'trouble', text });
+
+  const address = () =>
+    beside(`.${path}/app/${encodeURIComponent(key.value.trim())}?protocol=7&client=jsocketd-page&version=1${recovery.checked ? '&recovery=1' : ''}`);
+
+  /** What the protocol says of a close code: 4000 to 4099 never again, 4200 to 4299 at once, all else after a while. */
+  function after(code) {
+    if (code >= 4200 && code < 4300) return 'now';
+    return code >= 4000 && code < 4100 ? 'never' : 'later';
+  }
+
+  const line = new Line('', {
+    message: heard,
+    countdown: (left) => (lamp.word = `Waiting ${Math.ceil(left / 1000)} s before the next try`),
+    state(state, details) {
+      lamp.state = state;
+      $('drop').disabled = state !== 'open';
+      $('connect-submit').textContent = state === 'stopped' ? 'Connect' : 'Connect anew';
+      ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
+    },
+  }, after);
+  const lamp = new Lamp('channels-', { connect, disconnect: () => line.stop() });
+  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, $('connect-submit'));
+
+  function connect() {
+    if (key.value.trim() === '') {
+      key.focus();
+      return;
+    }
+    line.url = address();
+    line.connect();
+  }
+
+  function onConnecting() {
+    showStatus('Connecting…', `key ${key.value}`, { disconnect: 'Stop' });
+    $('connect-url').textContent = address();
+  }
+
+  function onOpen() {
+    showStatus('Connected', 'no socket id yet', { disconnect: 'Disconnect' });
+  }
+
+  function onWaiting({ words, opened, wait }) {
+    const said = opened ? `Closed (${words})` : capital(words);
+    showStatus(`Waiting ${Math.ceil(wait / 1000)} s before the next try`, said, { connect: 'Connect now', disconnect: 'Stop' });
+    trouble(`${said}. Next try in ${seconds(wait)}.`);
+    announce(said);
+    ended();
+  }
+
+  function onStopped({ words, opened }) {
+    const said = opened ? `Closed (${words})` : capital(words);
+    showStatus('Disconnected', said, { connect: 'Connect' });
+    note(`${said}.`);
+    announce('Disconnected');
+    ended();
+  }
+
+  function ended() {
+    socketId = null;
+    $('socket-id').textContent = '–';
+    liveness.end();
+    for (const subscription of subscriptions.values()) subscription.enter('waiting', 'waits for a connection');
+  }
+
+  const say = (event, data, channel) => line.send(JSON.stringify(channel === undefined ? { event, data } : { event, channel, data }));
+
+  /** After so many seconds of silence the client asks, and gives the connection up when nothing comes back. */
+  const liveness = (() => {
+    let timer = 0;
+    let timeout = 0;
+    const listen = () => {
+      clearTimeout(timer);
+      if (!timeout) return;
+      timer = setTimeout(() => {
+        say('pusher:ping', {});
+        timer = setTimeout(() => line.drop(0), PONG_TIMEOUT);
+      }, timeout);
+    };
+    return {
+      begin(silence) {
+        timeout = silence;
+        listen();
+      },
+      listen,
+      end() {
+        clearTimeout(timer);
+        timeout = 0;
+      },
+    };
+  })();
+
+  // ---- Frames ----------------------------------------------------------------------------------------------------
+
+  function heard(text) {
+    liveness.listen();
+    const frame = typeof text === 'string' ? json(text) : undefined;
+    if (typeof frame?.event !== 'string') {
+      trouble(`Not a frame of the protocol: ${typeof text === 'string' ? text : 'binary'}`);
+      return;
+    }
+    // The protocol's own data is JSON in a string, here and there JSON as it is.
+    const data = typeof frame.data === 'string' ? json(frame.data) : frame.data;
+    const answer = FRAMES[frame.event];
+    if (answer) answer(data ?? {}, frame, subscriptions.get(frame.channel));
+    else if (frame.channel !== undefined) onEvent(frame);
+    else note(`${frame.event} ${JSON.stringify(frame.data)}`);
+  }
+
+  const FRAMES = {
+    'pusher:connection_established': ({ socket_id, activity_timeout }) => {
+      socketId = socket_id;
+      $('socket-id').textContent = socket_id;
+      lamp.show('Connected', `socket id ${socket_id}`, { disconnect: 'Disconnect' }, $('connect-submit'));
+      liveness.begin(activity_timeout * 1000);
+      note(`Connected, the socket id is ${socket_id}.`);
+      announce('Connected');
+      for (const subscription of subscriptions.values()) subscription.ask();
+    },
+    'pusher:error': ({ message, code }) => trouble(`Error${code ? ` ${code}` : ''}: ${message}`),
+    'pusher:ping': () => say('pusher:pong', {}),
+    'pusher:pong': onPosition,
+    'pusher_internal:position': onPosition,
+    'pusher_internal:subscription_succeeded': (data, frame, subscription) => subscription?.succeeded(data, frame),
+    'pusher:subscription_error': ({ type, error }, { channel }, subscription) => {
+      subscription?.enter('refused', `refused: ${error}`);
+      announce(`${channel} was refused`);
+      trouble(`${channel} was refused (${type}): ${error}`);
+    },
+    'pusher_internal:member_added': ({ user_id }, { channel }, subscription) => {
+      note(`${user_id} came to ${channel}.`);
+      subscription?.memberCame(user_id);
+    },
+    'pusher_internal:member_removed': ({ user_id }, { channel }, subscription) => {
+      note(`${user_id} left ${channel}.`);
+      subscription?.memberLeft(user_id);
+    },
+    'pusher_internal:subscription_count': ({ subscription_count }, { channel }) => note(`${channel} has ${plural(subscription_count, 'subscriber')}.`),
+    'pusher:cache_miss': (_data, { channel }) => note(`${channel} has no cached event.`),
+  };
+
+  /** A position of the whole connection: it counts for every channel that this connection is in. */
+  function onPosition(_data, { pos }) {
+    if (pos === undefined) return;
+    for (const subscription of subscriptions.values()) subscription.reached(pos);
+  }
+
+  function onEvent(frame) {
+    const subscription = subscriptions.get(frame.channel);
+    if (subscription && !subscription.hears(frame)) {
+      note(`A double of ${frame.event} was dropped.`, frame.id);
+      return;
+    }
+    const text = typeof frame.data === 'string' ? frame.data : JSON.stringify(frame.data) ?? '';
+    const value = structure(text);
+    const from = frame.user_id === undefined ? '' : ` from ${frame.user_id}`;
+    const head = element('div', 'event-head', element('span', 'event-name', frame.event), element('span', 'event-channel', ` · ${frame.channel}${from}`));
+    const body = element('div', '', head, value === undefined ? plainText(text) : structuredReply(text, value));
+    events.add({ kind: 'event', text: `${frame.event} · ${frame.channel}${from}  ${text}`, body, meta: frame.id ?? '' });
+    announce(`${frame.event} on ${frame.channel}`);
+  }
+
+  // ---- Subscriptions ---------------------------------------------------------------------------------------------
+
+  const subscriptions = new Map();
+
+  /** One channel, from the wish to hear it until it is given up; it outlives connections. */
+  class Subscription {
+    #name;
+    #user;
+    #state = 'waiting';
+    #place = new Place();
+    #members = new Set();
+    #view = {};
+
+    constructor(name, user) {
+      this.#name = name;
+      this.#user = user;
+      this.#view.state = element('p', 'subscription-state');
+      this.#view.members = element('ul', 'members');
+      this.#view.members.setAttribute('aria-label', `Members of ${name}`);
+      const leave = button('Unsubscribe', () => this.#leave());
+      leave.setAttribute('aria-label', `Unsubscribe from ${name}`);
+      const head = element('div', 'subscription-head', element('span', 'subscription-name', name), leave);
+      this.#view.item = element('li', 'subscription', head, this.#view.state, this.#view.members);
+      $('subscriptions').append(this.#view.item);
+      this.enter('waiting', 'waits for a connection');
+    }
+
+    /** Asks the server, when there is one: a private channel with a signature, a known one with its position. */
+    async ask() {
+      const asker = socketId;
+      if (asker === null) return;
+      this.enter('waiting', 'asked');
+      const data = { channel: this.#name, auth: '' };
+      const kind = kindOf(this.#name);
+      if (kind && app && kind !== '#server-to-user-') {
+        if (kind === 'presence-') data.channel_data = JSON.stringify({ user_id: this.#user, user_info: { name: this.#user } });
+        const signed = [asker, this.#name, data.channel_data].filter((part) => part !== undefined).join(':');
+        data.auth = `${app.key}:${await signature(signed)}`;
+      }
+      const { since } = this.#place;
+      if (recovery.checked && since.length) data.since = since;
+      // Signing took a moment: the connection may be another, and the channel given up.
+      if (asker === socketId && subscriptions.get(this.#name) === this) say('pusher:subscribe', data);
+    }
+
+    succeeded({ presence }, { pos, recovered }) {
+      // What was missed follows, and moves the position event by event. Only without that is it the one that was told.
+      if (!recovered) {
+        this.#place.forget();
+        this.#place.at(pos);
+      }
+      this.#members = new Set(presence?.ids ?? []);
+      this.enter('in', 'subscribed');
+      this.#showMembers();
+      const words = { true: ' Recovered: what was missed follows.', false: ' Not recovered: events are missing, an application would load its state anew.' };
+      events.add({ kind: recovered === false ? 'trouble' : 'note', text: `Subscribed to ${this.#name}.${words[recovered] ?? ''}`, meta: pos });
+      announce(`Subscribed to ${this.#name}`);
+    }
+
+    hears(frame) {
+      const isNew = this.#place.isNew(frame);
+      this.#showState();
+      return isNew;
+    }
+
+    reached(pos) {
+      if (this.#state !== 'in') return;
+      this.#place.at(pos);
+      this.#showState();
+    }
+
+    memberCame(id) {
+      this.#members.add(id);
+      this.#showMembers();
+    }
+
+    memberLeft(id) {
+      this.#members.delete(id);
+      this.#showMembers();
+    }
+
+    forgetPosition() {
+      this.#place.forget();
+    }
+
+    enter(state, words) {
+      this.#state = state;
+      this.#view.words = words;
+      this.#view.item.dataset.state = state;
+      if (state !== 'in') this.#members.clear();
+      this.#showMembers();
+    }
+
+    get canSend() {
+      return this.#state === 'in' && kindOf(this.#name) !== '';
+    }
+
+    #leave() {
+      say('pusher:unsubscribe', { channel: this.#name });
+      subscriptions.delete(this.#name);
+      this.#view.item.remove();
+      note(`Unsubscribed from ${this.#name}.`);
+      $('channel').focus();
+      showOwn();
+    }
+
+    #showState() {
+      const count = this.#members.size ? `, ${plural(this.#members.size, 'member')}` : '';
+      const { since } = this.#place;
+      this.#view.state.textContent = `${this.#view.words}${count}${since.length ? ` · position ${since.join(' ')}` : ''}`;
+    }
+
+    #showMembers() {
+      this.#view.members.replaceChildren(...[...this.#members].map((id) =>
+        element('li', id === this.#user ? 'is-me' : '', id === this.#user ? `${id} (you)` : id)));
+      this.#showState();
+    }
+  }
+
+  function showOwn() {
+    $('channel-own').replaceChildren(...[...subscriptions.keys()].map((name) => Object.assign(document.createElement('option'), { value: name })));
+  }
+
+  // ---- The steps -------------------------------------------------------------------------------------------------
+
+  function hint(id, text, kind = 'note') {
+    $(id).textContent = text;
+    $(id).dataset.kind = kind;
+  }
+
+  const showUrl = () => ($('connect-url').textContent = key.value.trim() ? address() : '–');
+  key.addEventListener('input', showUrl);
+
+  $('connect-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    line.stop();
+    connect();
+  });
+  $('drop').addEventListener('click', () => line.drop(DROP_PAUSE));
+  recovery.addEventListener('change', () => {
+    showUrl();
+    if (!recovery.checked) for (const subscription of subscriptions.values()) subscription.forgetPosition();
+    hintRecovery();
+    // It is part of the address, so it needs another connection.
+    line.url = address();
+    line.drop(0);
+  });
+  const hintRecovery = () => hint('recovery-hint', recovery.checked
+    ? 'Drop the connection and publish meanwhile: what was missed comes when it is back.'
+    : 'With recovery events carry ids, and what was missed while away comes later.');
+
+  $('channel').addEventListener('input', () => {
+    const name = $('channel').value.trim();
+    $('user-row').hidden = !(app && kindOf(name) === 'presence-');
+    hint('channel-hint', kindOf(name) && !app ? PRIVATE_ELSEWHERE : KINDS);
+  });
+  const KINDS = app
+    ? 'Names that begin with private- or presence- are signed here, with the development secret. cache- keeps the last event.'
+    : 'Public channels: any name without private- or presence-. cache- keeps the last event.';
+  const PRIVATE_ELSEWHERE = 'Private and presence channels need a signature of your site: clients ask its authorization address (authEndpoint in pusher-js). This page has no secret to sign with.';
+
+  $('subscribe-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const name = $('channel').value.trim();
+    if (kindOf(name) && !app) {
+      hint('channel-hint', PRIVATE_ELSEWHERE, 'trouble');
+      return;
+    }
+    if (subscriptions.has(name)) {
+      hint('channel-hint', `${name} is in the list already.`);
+      return;
+    }
+    hint('channel-hint', socketId === null ? 'Not connected: the subscription waits for step 1.' : KINDS);
+    const subscription = new Subscription(name, $('user-id').value.trim());
+    subscriptions.set(name, subscription);
+    subscription.ask();
+    $('publish-channel').value = name;
+    showOwn();
+  });
+
+  $('publish-form').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const sent = { name: $('publish-event').value.trim(), channel: $('publish-channel').value.trim(), data: $('publish-data').value };
+    if ($('not-me').checked && socketId !== null) sent.socket_id = socketId;
+    const began = performance.now();
+    try {
+      const answer = await publish(sent);
+      const text = await answer.text();
+      const said = answer.ok ? text : json(text)?.error ?? text;
+      events.add({ kind: answer.ok ? 'sent' : 'trouble', text: `Published ${sent.name} to ${sent.channel}: ${answer.status} ${said}`, meta: duration(performance.now() - began) });
+    } catch (error) {
+      trouble(`Not published, the server cannot be reached: ${error.message}`);
+    }
+  });
+
+  $('client-event').addEventListener('click', () => {
+    const channel = $('publish-channel').value.trim();
+    const name = $('publish-event').value.trim();
+    const event = name.startsWith('client-') ? name : `client-${name}`;
+    const text = $('publish-data').value;
+    if (!subscriptions.get(channel)?.canSend) {
+      hint('publish-hint', 'Client events go to private and presence channels that this page subscribes to.', 'trouble');
+      return;
+    }
+    hintPublish();
+    say(event, json(text) ?? text, channel);
+    events.add({ kind: 'sent', text: `Sent ${event} to ${channel}, to everybody else in it.` });
+  });
+  const hintPublish = () => hint('publish-hint', app
+    ? 'Publish asks the HTTP API, signed here with the development secret. Client events go over the socket.'
+    : 'Publishing needs the app’s secret, which belongs on a server: use its library for the HTTP API, or “jsocketd publish CHANNEL EVENT DATA”. docs/protocol.md has recipes.');
+
+  // ---- Start -----------------------------------------------------------------------------------------------------
+
+  key.value = app?.key ?? '';
+  $('user-id').value = `user-${100 + Math.floor(Math.random() * 900)}`;
+  $('publish-fields').hidden = !app;
+  $('channel-kinds').replaceChildren(...(app ? ['my-channel', 'private-news', 'presence-room', 'cache-weather'] : ['my-channel', 'cache-weather'])
+    .map((value) => Object.assign(document.createElement('option'), { value })));
+  showUrl();
+  hint('channel-hint', KINDS);
+  hintRecovery();
+  hintPublish();
+}

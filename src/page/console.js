@@ -1,0 +1,293 @@
+'use strict';
+
+// The Console tab: one WebSocket to the address this page came from, a text frame a command, a text frame the reply. It
+// keeps what was sent and received in two panes and says in words what the connection is doing. Sections: words, panes,
+// line, commands, box.
+
+{
+  // ---- Numbers and words -------------------------------------------------------------------------------------------
+
+  const KEPT_COMMANDS = 100; // in the history
+  const HISTORY_KEY = 'jsocketd.console.history';
+
+  /** A command that carries the admin token, and what of it may be seen. */
+  const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
+  const seen = (command) => (isSecret(command) ? 'token ••••' : command);
+
+  // ---- Panes -------------------------------------------------------------------------------------------------------
+
+  const client = new Pane('client');
+  const server = new Pane('server');
+
+  // Pointing at a command shows its reply in the other pane, and the other way round.
+  for (const type of ['pointerover', 'pointerout']) {
+    document.addEventListener(type, (event) => {
+      const pair = event.target.closest?.('[data-pair]')?.dataset.pair;
+      if (!pair) return;
+      for (const entry of document.querySelectorAll(`[data-pair="${pair}"]`)) {
+        entry.classList.toggle('is-paired', type === 'pointerover');
+      }
+    });
+  }
+
+  // ---- The line ----------------------------------------------------------------------------------------------------
+
+  const address = beside('.');
+
+  const lamp = new Lamp('', { connect: () => line.connect(), disconnect: () => line.stop() });
+  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, $('command'));
+
+  const line = new Line(address, {
+    message: onMessage,
+    countdown: (left) => (lamp.word = `Waiting ${Math.ceil(left / 1000)} s before the next try`),
+    state(state, details) {
+      lamp.state = state;
+      ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
+    },
+  });
+
+  function onConnecting({ tries }) {
+    showStatus('Connecting…', tries ? `${address}, try ${tries + 1}` : address, { disconnect: tries ? 'Stop' : 'Disconnect' });
+  }
+
+  function onOpen() {
+    showStatus('Connected', address, { disconnect: 'Disconnect' });
+    server.add({ kind: 'note', text: 'Socket open.' });
+    announce('Connected');
+    if (tokenWasUsed) {
+      client.add({ kind: 'note', text: 'This is a new connection: send the token again for the commands that need it.' });
+      tokenWasUsed = false;
+    }
+    if (line.send('help')) {
+      pending.push({ command: 'help', at: performance.now(), forList: true });
+      client.add({ kind: 'note', text: 'Asking for the list of commands: help' });
+    }
+  }
+
+  function onWaiting({ words, opened, wait }) {
+    const pause = Math.ceil(wait / 1000);
+    showStatus(`Waiting ${pause} s before the next try`, opened ? `Closed (${words})` : capital(words), {
+      connect: 'Connect now',
+      disconnect: 'Stop',
+    });
+    const said = opened ? `Closed (${words}).` : `Not connected: ${words}.`;
+    server.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
+    announce(`${said} Next try in ${plural(pause, 'second')}`);
+    forgetPending();
+  }
+
+  function onStopped({ words, opened }) {
+    const said = opened ? `Closed (${words})` : capital(words);
+    showStatus('Disconnected', said, { connect: 'Connect' });
+    server.add({ kind: 'note', text: `${said}.` });
+    announce('Disconnected');
+    forgetPending();
+  }
+
+  // ---- Commands and their replies ----------------------------------------------------------------------------------
+
+  /** Commands that wait for their reply. The server answers each one, in order. */
+  let pending = [];
+  let sentCount = 0;
+  let tokenWasUsed = false; // that it was, never what it was
+
+  /** Sends a command; false, with the reason on the page, when it cannot be sent. */
+  function send(command) {
+    const shown = seen(command);
+    if (!line.send(command)) {
+      const why = line.state === 'connecting' ? 'still connecting' : 'not connected';
+      client.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
+      say(`Not sent: ${why}. Your command is still here.`, 'trouble');
+      announce(`Not sent: ${why}`);
+      return false;
+    }
+    if (isSecret(command)) tokenWasUsed = true;
+    sentCount += 1;
+    const entry = client.add({ kind: 'sent', text: shown, pair: sentCount });
+    pending.push({ command: shown, at: performance.now(), pair: sentCount, entry });
+    say();
+    return true;
+  }
+
+  function onMessage(text) {
+    if (typeof text !== 'string') {
+      server.add({ kind: 'note', text: `A binary message of ${plural(text.size ?? 0, 'byte')}.` });
+      return;
+    }
+    const asked = pending.shift();
+    const meta = asked ? duration(performance.now() - asked.at) : 'unasked';
+    if (asked?.forList) {
+      const found = readHelp(text);
+      if (found.length) showCommands(found);
+      server.add({ kind: 'note', meta, text: found.length ? `The list of commands: ${found.length}.` : 'The server gave no list of commands.' });
+      return;
+    }
+    const value = structure(text);
+    // The trailing line break of "Command not found\n" is the protocol's, not the reader's.
+    const shown = text.replace(/\r?\n$/, '');
+    const body = value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value);
+    server.add({ kind: 'reply', text: shown, body, meta, pair: asked?.pair });
+    const brief = value === undefined ? shown : `structured reply, ${plural(members(value).length, 'member')}`;
+    announce(asked ? `${asked.command}: ${brief}` : brief);
+  }
+
+  /** A connection that ended answers no more; the commands it left open say so. */
+  function forgetPending() {
+    for (const { entry } of pending) {
+      if (entry) entry.querySelector('.entry-meta').textContent = 'no reply';
+    }
+    const lost = pending.filter(({ forList }) => !forList).length;
+    if (lost) client.add({ kind: 'trouble', text: `${plural(lost, 'command')} got no reply before the connection ended.` });
+    pending = [];
+  }
+
+  /** Lines of `name  description`, two or more spaces between; anything else is prose. */
+  function readHelp(text) {
+    const found = [];
+    for (const row of text.split('\n')) {
+      const match = /^\s*(\S(?:.*?\S)?)\s{2,}(\S.*?)\s*$/.exec(row);
+      if (match) found.push({ name: match[1], what: match[2] });
+    }
+    return found;
+  }
+
+  /** Puts the list on the page. A command without an argument is sent at once, one with an argument is begun. */
+  function showCommands(commands) {
+    const list = $('commands');
+    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
+    list.replaceChildren(...commands.map(({ name, what }) => {
+      const made = element('button', 'command', element('span', 'command-name', name), ' ', element('span', 'command-what', what));
+      made.type = 'button';
+      made.dataset.name = name;
+      made.title = what;
+      const [word, ...rest] = name.split(/\s+/);
+      made.addEventListener('click', () => (rest.length ? box.begin(`${word} `) : box.submit(word)));
+      return element('li', '', made);
+    }));
+    if (focused !== undefined) [...list.querySelectorAll('button')].find((made) => made.dataset.name === focused)?.focus();
+  }
+
+  // ---- The command box and its history -----------------------------------------------------------------------------
+
+  // A phone's keyboard should not cover the page before anybody asked for it, and has no arrow keys to speak of.
+  const HAS_KEYBOARD = matchMedia('(pointer: fine)').matches;
+  const HINT = HAS_KEYBOARD ? 'Enter sends · ↑ ↓ earlier commands · Esc clears' : 'Type a command, or tap one to send it.';
+
+  function say(text = HINT, kind = 'note') {
+    const hint = $('hint');
+    hint.textContent = text;
+    hint.dataset.kind = kind;
+  }
+
+  const box = (() => {
+    const input = $('command');
+    let history = recall();
+    let at = history.length; // which entry is shown; history.length is the draft
+    let draft = '';
+
+    function recall() {
+      try {
+        const kept = JSON.parse(sessionStorage.getItem(HISTORY_KEY) ?? '[]');
+        return Array.isArray(kept) ? kept.filter((entry) => typeof entry === 'string') : [];
+      } catch {
+        return []; // storage may be forbidden; then the history ends with the page
+      }
+    }
+
+    function remember(command) {
+      // Of the token's command only the word is kept.
+      const entry = isSecret(command) ? 'token ' : command;
+      if (history.at(-1) !== entry) history = [...history, entry].slice(-KEPT_COMMANDS);
+      at = history.length;
+      draft = '';
+      try {
+        sessionStorage.setItem(HISTORY_KEY, JSON.stringify(history));
+      } catch {
+        // as above
+      }
+    }
+
+    function show(text) {
+      input.value = text;
+      input.setSelectionRange(text.length, text.length);
+      input.classList.toggle('is-secret', isSecret(text));
+    }
+
+    function step(by) {
+      const to = at + by;
+      if (to < 0 || to > history.length) return;
+      if (at === history.length) draft = input.value;
+      at = to;
+      show(at === history.length ? draft : history[at]);
+    }
+
+    input.addEventListener('input', () => {
+      input.classList.toggle('is-secret', isSecret(input.value));
+      say(isSecret(input.value) ? 'The token’s value is hidden here and kept nowhere.' : HINT);
+    });
+    input.addEventListener('keydown', (event) => {
+      if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+      const act = { ArrowUp: () => step(-1), ArrowDown: () => step(1), Escape: clear }[event.key];
+      if (!act) return;
+      event.preventDefault();
+      act();
+    });
+    $('composer').addEventListener('submit', (event) => {
+      event.preventDefault();
+      if (input.value.trim() === '') {
+        say('Nothing to send yet: type a command or choose one from the list.');
+        input.focus();
+        return;
+      }
+      if (send(input.value)) {
+        remember(input.value);
+        show('');
+      }
+      input.focus();
+    });
+
+    function clear() {
+      at = history.length;
+      draft = '';
+      show('');
+      say();
+    }
+
+    return {
+      /** Sends a command of the list and leaves what is being typed alone. */
+      submit(command) {
+        if (send(command)) {
+          const typed = input.value;
+          remember(command);
+          show(typed);
+        } else {
+          say(`Not sent: ${line.state === 'connecting' ? 'still connecting' : 'not connected'}.`, 'trouble');
+        }
+      },
+      /** Puts the beginning of a command into the box. */
+      begin(text) {
+        at = history.length;
+        show(text);
+        input.focus();
+      },
+      focus: () => input.focus(),
+    };
+  })();
+
+  // ---- Start -------------------------------------------------------------------------------------------------------
+
+  say();
+  showCommands([
+    { name: 'test', what: 'Print text message' },
+    { name: 'version', what: 'Show the version of the server' },
+  ]);
+  if ('WebSocket' in window) {
+    client.add({ kind: 'note', text: 'Checking: WebSocket available' });
+    if (HAS_KEYBOARD) box.focus();
+    line.connect();
+  } else {
+    client.add({ kind: 'trouble', text: 'Error: No WebSocket available' });
+    lamp.state = 'stopped';
+    showStatus('Disconnected', 'This browser has no WebSocket', {});
+  }
+}

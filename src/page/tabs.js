@@ -1,0 +1,40 @@
+'use strict';
+
+// Which tab is shown. The address says it (`#channels`), so that a tab can be linked to; arrow keys move between the tabs, as
+// in every tab list.
+
+{
+  const tabs = [...document.querySelectorAll('[role="tab"]')];
+  const named = (hash) => tabs.find((tab) => `#${tab.getAttribute('aria-controls')}` === hash) ?? tabs[0];
+
+  function select(tab) {
+    const chosen = tab.getAttribute('aria-controls');
+    for (const other of tabs) {
+      other.setAttribute('aria-selected', String(other === tab));
+      other.tabIndex = other === tab ? 0 : -1;
+    }
+    for (const part of document.querySelectorAll('[data-tab]')) part.hidden = part.dataset.tab !== chosen;
+    document.title = `jsocketd ${chosen}`;
+  }
+
+  function choose(tab) {
+    // Not a place to go back to.
+    history.replaceState(null, '', `#${tab.getAttribute('aria-controls')}`);
+    select(tab);
+  }
+
+  for (const [at, tab] of tabs.entries()) {
+    tab.addEventListener('click', () => choose(tab));
+    tab.addEventListener('keydown', (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      const next = tabs.at(to % tabs.length);
+      next.focus();
+      choose(next);
+    });
+  }
+  window.addEventListener('hashchange', () => select(named(location.hash)));
+  select(named(location.hash));
+}

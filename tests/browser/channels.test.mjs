@@ -1,0 +1,347 @@
+// The Channels tab in a real browser, against the real binary: subscribing, publishing, presence and recovery go the whole
+// way. What the server of the embedded defaults never says comes from a WebSocket that the browser's driver puts in its
+// place. Where the binary or the browser is missing, every test is skipped and says which.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { accessibilityTroubles, launchBrowser, missing, startServer } from './start.mjs';
+
+const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+const DESKTOP = { viewport: { width: 1400, height: 860 } };
+const TOKEN = 'a-token-of-sixteen';
+
+const skip = missing ? `there is no ${missing}` : false;
+
+describe('the channels tab', { skip, timeout: 180_000 }, () => {
+  let browser;
+  let server;
+  let contexts = [];
+  let troubles = [];
+
+  before(async () => {
+    browser = await launchBrowser();
+    server = await startServer();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.end();
+  });
+  afterEach(async () => {
+    for (const context of contexts) await context.close();
+    const unexpected = troubles.filter((trouble) => !/WebSocket connection to .* failed|status of 401/.test(trouble));
+    contexts = [];
+    troubles = [];
+    assert.deepEqual(unexpected, [], 'errors, warnings or policy violations in the browser');
+  });
+
+  /** Opens the tab as one visitor. `prepare` runs before the page is loaded. */
+  async function open({ url = server.url, hash = '#channels', prepare, ...options } = {}) {
+    const context = await browser.newContext({ ...DESKTOP, ...options });
+    contexts.push(context);
+    const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
+    page.on('console', (message) => ['error', 'warning'].includes(message.type()) && troubles.push(message.text()));
+    page.on('pageerror', (error) => troubles.push(String(error)));
+    await prepare?.(page);
+    await page.goto(url + hash);
+    return page;
+  }
+
+  /** Opens the tab and connects. */
+  async function openConnected(options) {
+    const page = await open(options);
+    await page.locator('#connect-submit').click();
+    await connected(page);
+    return page;
+  }
+
+  const connected = (page) => page.locator('#channels-status[data-state="open"]').waitFor();
+  const socketId = async (page) => {
+    await page.locator('#socket-id', { hasText: /^\d+\.\d+$/ }).waitFor();
+    return page.locator('#socket-id').textContent();
+  };
+  const entries = (page, kind) => page.locator(`#events-log .entry[data-kind="${kind}"]`);
+  const said = (page, text) => page.locator('#events-log').getByText(text).first();
+  const subscription = (page, name) => page.locator('.subscription', { has: page.getByText(name, { exact: true }) });
+
+  async function subscribe(page, name) {
+    await page.fill('#channel', name);
+    await page.press('#channel', 'Enter');
+    await subscription(page, name).and(page.locator('[data-state="in"]')).waitFor();
+  }
+
+  /** Publishes through the HTTP API, and waits until the server said yes. */
+  async function publish(page, channel, data, name = 'my-event') {
+    const count = await entries(page, 'sent').count();
+    await page.fill('#publish-channel', channel);
+    await page.fill('#publish-event', name);
+    await page.fill('#publish-data', data);
+    await page.locator('#publish-form').getByRole('button', { name: 'Publish' }).click();
+    await entries(page, 'sent').nth(count).waitFor();
+    assert.match(await entries(page, 'sent').nth(count).innerText(), /: 200 \{\}/);
+  }
+
+  const widthBeyondWindow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+
+  test('tabs are told by the address and moved by arrow keys', async () => {
+    const page = await open({ hash: '' });
+    const shown = async () => ({
+      console: await page.locator('#console').isVisible(),
+      channels: await page.locator('#channels').isVisible(),
+      selected: await page.locator('[role="tab"][aria-selected="true"]').textContent(),
+      reachable: await page.locator('[role="tab"]:not([tabindex="-1"])').textContent(),
+    });
+    const onConsole = { console: true, channels: false, selected: 'Console', reachable: 'Console' };
+    const onChannels = { console: false, channels: true, selected: 'Channels', reachable: 'Channels' };
+    assert.deepEqual(await shown(), onConsole);
+    const steps = [['ArrowRight', onChannels], ['ArrowRight', onConsole], ['ArrowLeft', onChannels], ['Home', onConsole], ['End', onChannels]];
+    await page.locator('#tab-console').focus();
+    for (const [key, expected] of steps) {
+      await page.keyboard.press(key);
+      assert.deepEqual(await shown(), expected, key);
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), expected.selected);
+    }
+    assert.equal(new URL(page.url()).hash, '#channels');
+    await page.reload();
+    assert.deepEqual(await shown(), onChannels, 'a link to the tab opens it');
+    await page.evaluate(() => (location.hash = '#console'));
+    await page.locator('#console').waitFor();
+    assert.deepEqual(await shown(), onConsole);
+    assert.equal(await page.locator('#status').isVisible(), true);
+    assert.equal(await page.locator('#channels-status').isVisible(), false);
+  });
+
+  test('connects step by step and shows URL, socket id and lamp', async () => {
+    const page = await open();
+    assert.equal(await page.locator('#channels-status').getAttribute('data-state'), 'idle');
+    assert.equal(await page.inputValue('#app-key'), 'jsocketd-key');
+    await page.locator('#connect-submit').click();
+    await connected(page);
+    const id = await socketId(page);
+    assert.equal(await page.locator('#channels-status-detail').textContent(), `socket id ${id}`);
+    assert.equal(await page.locator('#connect-url').textContent(),
+      `${server.url.replace('http', 'ws')}app/jsocketd-key?protocol=7&client=jsocketd-page&version=1`);
+    await page.locator('#channels-disconnect').click();
+    await said(page, /^Closed \(1000/).waitFor();
+    assert.equal(await page.locator('#socket-id').textContent(), '–');
+  });
+
+  test('a wrong key is told once and not tried again', async () => {
+    const page = await open();
+    await page.fill('#app-key', 'no such key');
+    await page.press('#app-key', 'Enter');
+    await said(page, /^Closed \(4001, .*Application does not exist/).waitFor();
+    await page.waitForTimeout(1200);
+    assert.equal(await page.locator('#channels-status').getAttribute('data-state'), 'stopped');
+    assert.equal(await page.locator('#events-log .entry').count(), 1);
+  });
+
+  test('an event that is published arrives with its data as it was', async () => {
+    const page = await openConnected();
+    await subscribe(page, 'my-channel');
+    await publish(page, 'my-channel', '{"id":18446744073709551615,"html":"<img src=x onerror=alert(1)>","ä+&=%":" "}', 'App\\Events\\Grüße');
+    const event = entries(page, 'event').first();
+    await event.waitFor();
+    assert.match(await event.locator('.event-head').innerText(), /^App\\Events\\Grüße · my-channel$/);
+    const tree = await event.locator('.tree').innerText();
+    assert.match(tree, /id: 18446744073709551615/);
+    assert.match(tree, /<img src=x/);
+    assert.match(tree, /ä\+&=%: " "/);
+    assert.equal(await event.locator('.entry-meta').textContent(), '', 'without recovery there is no id');
+    assert.equal(await page.locator('.log img').count(), 0);
+    await publish(page, 'my-channel', 'no JSON at all');
+    await said(page, 'no JSON at all').waitFor();
+    await page.locator('#not-me').check();
+    await publish(page, 'my-channel', '"not to me"');
+    await page.locator('#not-me').uncheck();
+    await publish(page, 'my-channel', '"the last"');
+    await said(page, '"the last"').waitFor();
+    assert.equal(await said(page, '"not to me"').count(), 0);
+  });
+
+  test('what the API refuses is said in its words', async () => {
+    const page = await openConnected();
+    await page.fill('#publish-channel', 'no/channel');
+    await page.locator('#publish-form').getByRole('button', { name: 'Publish' }).click();
+    await said(page, /^Published my-event to no\/channel: 400 Invalid channel name/).waitFor();
+    troubles = troubles.filter((trouble) => !/status of 400/.test(trouble));
+  });
+
+  test('private and presence channels are signed here; members come and go', async () => {
+    const one = await openConnected();
+    const other = await openConnected();
+    await subscribe(one, 'private-news');
+    for (const [page, user] of [[one, 'ann'], [other, 'bob']]) {
+      await page.fill('#channel', 'presence-room');
+      await page.fill('#user-id', user);
+      await subscribe(page, 'presence-room');
+    }
+    const members = (page) => subscription(page, 'presence-room').locator('.members li');
+    await members(one).nth(1).waitFor();
+    assert.deepEqual(await members(one).allTextContents(), ['ann (you)', 'bob']);
+    assert.deepEqual(await members(other).allTextContents(), ['ann', 'bob (you)']);
+    await said(one, 'bob came to presence-room.').waitFor();
+    await other.getByRole('button', { name: 'Unsubscribe from presence-room' }).click();
+    await said(one, 'bob left presence-room.').waitFor();
+    assert.deepEqual(await members(one).allTextContents(), ['ann (you)']);
+    assert.equal(await subscription(other, 'presence-room').count(), 0);
+  });
+
+  test('client events reach the others and not the sender', async () => {
+    const [one, other] = [await openConnected(), await openConnected()];
+    for (const page of [one, other]) await subscribe(page, 'private-chat');
+    await one.fill('#publish-channel', 'my-channel');
+    await one.locator('#client-event').click();
+    assert.match(await one.locator('#publish-hint').textContent(), /private and presence channels/);
+    await one.fill('#publish-channel', 'private-chat');
+    await one.fill('#publish-data', '{"typing":true}');
+    await one.locator('#client-event').click();
+    await said(one, /^Sent client-my-event to private-chat/).waitFor();
+    await other.locator('.event-name', { hasText: 'client-my-event' }).waitFor();
+    assert.match(await entries(other, 'event').first().locator('.tree').innerText(), /typing: true/);
+    assert.equal(await entries(one, 'event').count(), 0);
+    assert.equal(await entries(one, 'trouble').count(), 0);
+  });
+
+  test('with recovery, what was missed comes when the connection is back', async () => {
+    const page = await open();
+    await page.locator('#recovery').check();
+    await page.locator('#connect-submit').click();
+    await connected(page);
+    await subscribe(page, 'recovered');
+    await publish(page, 'recovered', '"before"');
+    await entries(page, 'event').first().waitFor();
+    assert.match(await entries(page, 'event').first().locator('.entry-meta').textContent(), /^m[0-9a-f]{8}:\d+$/);
+    await page.locator('#drop').click();
+    await page.locator('#channels-status[data-state="waiting"]').waitFor();
+    for (const data of ['"one"', '"two"', '"three"']) await publish(page, 'recovered', data);
+    await page.locator('#channels-connect').click();
+    await said(page, 'Subscribed to recovered. Recovered: what was missed follows.').waitFor();
+    await entries(page, 'event').nth(3).waitFor();
+    await publish(page, 'recovered', '"after"');
+    await entries(page, 'event').nth(4).waitFor();
+    const texts = await entries(page, 'event').locator('.entry-text').allTextContents();
+    assert.deepEqual(texts, ['"before"', '"one"', '"two"', '"three"', '"after"']);
+    // Without recovery what happens meanwhile is lost, and nothing pretends otherwise.
+    await page.locator('#recovery').uncheck();
+    await page.locator('#channels-status[data-state="open"]').waitFor();
+    await subscription(page, 'recovered').and(page.locator('[data-state="in"]')).waitFor();
+    assert.doesNotMatch(await subscription(page, 'recovered').innerText(), /position/);
+  });
+
+  test('recovery is followed as the protocol says: positions, doubles, gaps', async () => {
+    // Each new connection is answered by the next of these.
+    const asked = [];
+    const event = (n, extra = {}) => ({ event: 'e', channel: 'c', data: `"n${n}"`, id: `m00000001:${n}`, ...extra });
+    const succeeded = (extra) => ({ event: 'pusher_internal:subscription_succeeded', channel: 'c', data: '{}', ...extra });
+    const answers = [
+      [succeeded({ pos: 'm00000001:5' }), event(6)],
+      // It breaks off in the middle of a recovery: the position told with it must not count.
+      [succeeded({ pos: 'm00000001:9', recovered: true }), event(7)],
+      [succeeded({ pos: 'm00000001:9', recovered: true }), event(7), event(8), { event: 'pusher_internal:position', data: '{}', pos: 'm00000001:30' }],
+      [succeeded({ pos: 'm00000002:1', recovered: false })],
+      [succeeded({ pos: 'm00000002:1', recovered: true })],
+    ];
+    const prepare = (page) => page.routeWebSocket(/\/app\//, (socket) => {
+      socket.send(JSON.stringify({ event: 'pusher:connection_established', data: '{"socket_id":"1.2","activity_timeout":120}' }));
+      socket.onMessage((text) => {
+        asked.push(JSON.parse(text).data.since ?? null);
+        for (const frame of answers.shift()) socket.send(JSON.stringify(frame));
+      });
+    });
+    const page = await open({ prepare });
+    await page.locator('#recovery').check();
+    await page.locator('#connect-submit').click();
+    await connected(page);
+    await subscribe(page, 'c');
+    for (let again = 0; again < 4; again += 1) {
+      await page.locator('#drop').click();
+      await page.locator('#channels-connect').click();
+      await subscription(page, 'c').and(page.locator('[data-state="in"]')).waitFor();
+    }
+    assert.deepEqual(asked, [null, ['m00000001:6'], ['m00000001:7'], ['m00000001:30'], ['m00000002:1']]);
+    assert.deepEqual(await entries(page, 'event').locator('.entry-text').allTextContents(), ['"n6"', '"n7"', '"n8"']);
+    await said(page, 'A double of e was dropped.').waitFor();
+    await said(page, /Not recovered: events are missing/).waitFor();
+  });
+
+  test('a refused subscription says which and why', async () => {
+    const refusal = { event: 'pusher:subscription_error', channel: 'presence-full', data: { type: 'LimitReached', error: 'too many members', status: 4100 } };
+    const prepare = (page) => page.routeWebSocket(/\/app\//, (socket) => {
+      socket.send(JSON.stringify({ event: 'pusher:connection_established', data: '{"socket_id":"1.2","activity_timeout":120}' }));
+      socket.onMessage(() => [refusal, 7].forEach((frame) => socket.send(JSON.stringify(frame))));
+    });
+    const page = await openConnected({ prepare });
+    await page.fill('#channel', 'presence-full');
+    await page.press('#channel', 'Enter');
+    await subscription(page, 'presence-full').and(page.locator('[data-state="refused"]')).waitFor();
+    await said(page, 'presence-full was refused (LimitReached): too many members').waitFor();
+    await said(page, 'Not a frame of the protocol: 7').waitFor();
+  });
+
+  test('a real server gives the page no secret, and the page says where authorization comes from', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'jsocketd-'));
+    const file = join(folder, 'jsocketd.toml');
+    writeFileSync(file, `[server]\nadmin_token = "${TOKEN}"\n\n[[apps]]\nid = "site"\nkey = "site-key"\nsecret = "a-secret-that-stays-there"\n`, { mode: 0o600 });
+    const own = await startServer('127.0.0.1:0', ['--config', file]);
+    try {
+      const page = await open({ url: own.url, httpCredentials: { username: 'x', password: TOKEN } });
+      const answer = await page.content();
+      assert.doesNotMatch(answer, /jsocketd-secret|a-secret-that-stays-there/);
+      assert.equal(await page.inputValue('#app-key'), '');
+      assert.equal(await page.locator('#publish-data').isVisible(), false);
+      assert.match(await page.locator('#publish-hint').textContent(), /jsocketd publish/);
+      await page.fill('#app-key', 'site-key');
+      await page.press('#app-key', 'Enter');
+      await connected(page);
+      await subscribe(page, 'my-channel');
+      await page.fill('#channel', 'private-x');
+      await page.press('#channel', 'Enter');
+      assert.match(await page.locator('#channel-hint').textContent(), /authEndpoint/);
+      assert.equal(await page.locator('.subscription').count(), 1);
+      assert.deepEqual(await accessibilityTroubles(page), []);
+    } finally {
+      await own.end();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    for (const [kind, options] of [['desktop', DESKTOP], ['phone', PHONE]]) {
+      test(`is accessible and never scrolls sideways: ${colorScheme}, ${kind}`, async () => {
+        const page = await open({ colorScheme, ...options });
+        assert.deepEqual(await accessibilityTroubles(page), []);
+        await page.locator('#recovery').check();
+        await page.locator('#connect-submit').click();
+        await connected(page);
+        await subscribe(page, 'presence-room');
+        await subscribe(page, `public-${'x'.repeat(150)}`);
+        await publish(page, 'presence-room', '{"message":"hello"}');
+        await publish(page, 'presence-room', 'w'.repeat(900));
+        await entries(page, 'event').nth(1).waitFor();
+        assert.deepEqual(await accessibilityTroubles(page), []);
+        assert.ok((await widthBeyondWindow(page)) <= 0);
+        if (kind === 'phone') {
+          const small = await page.locator('button:visible, .field:visible, summary:visible, .check:visible').evaluateAll((targets) =>
+            targets.map((target) => ({ name: target.id || target.textContent, box: target.getBoundingClientRect() }))
+              .filter(({ box }) => box.height < 44 || box.width < 44).map(({ name, box }) => `${name} ${box.width}×${box.height}`));
+          assert.deepEqual(small, []);
+        }
+        await page.locator('#drop').click();
+        await page.locator('#channels-status[data-state="waiting"]').waitFor();
+        assert.deepEqual(await accessibilityTroubles(page), []);
+        assert.ok((await widthBeyondWindow(page)) <= 0);
+      });
+    }
+  }
+
+  test('fits a window of 320 pixels', async () => {
+    const page = await openConnected({ viewport: { width: 320, height: 700 }, isMobile: true, hasTouch: true });
+    await page.locator('#drop').click();
+    await page.locator('#channels-status[data-state="waiting"]').waitFor();
+    assert.ok((await widthBeyondWindow(page)) <= 0);
+  });
+});
