@@ -496,8 +496,12 @@ impl World {
         let user = user.as_str().unwrap();
         let data = self.data();
         let name = CHANNELS[self.below(CHANNELS.len())];
-        let event = json!({"name": "sold", "channels": [name, format!("#server-to-user-{user}")], "data": data,
+        let mut event = json!({"name": "sold", "channels": [name, format!("#server-to-user-{user}")], "data": data,
             "info": "subscription_count"});
+        if self.below(2) == 0 {
+            let n = self.below(self.peers.len());
+            event["socket_id"] = self.peers[n].socket.as_str().into();
+        }
         match self.below(6) {
             0..3 => {
                 self.api("POST", "/apps/shop/events", &event.to_string());
@@ -641,8 +645,14 @@ fn story(seed: u64, folder: &Path, well_formed: bool) -> (Replayed, String) {
             _ => world.speak(n),
         }
     }
+    let sockets: Vec<String> = world.peers.iter().map(|peer| peer.socket.clone()).collect();
     drop(world);
-    (replay(&path).unwrap(), fs::read_to_string(&path).unwrap())
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(
+        sockets.iter().all(|socket| !text.contains(socket)),
+        "seed {seed}: a socket id is in the trace"
+    );
+    (replay(&path).unwrap(), text)
 }
 
 /// Words of people that may stand in no trace; `q` and names of channels may.
