@@ -56,7 +56,7 @@ fn replay(file: &Path) -> Result<(), Box<dyn Error>> {
     match trace::replay(file)? {
         Replayed::Same { inputs, diverged: 0 } => println!("{inputs} inputs, the same actions"),
         Replayed::Same { inputs, diverged } => println!(
-            "{inputs} inputs, the same actions; {diverged} times the server had done something else, because the trace is masked"
+            "{inputs} inputs, the same actions; diverged lines, where masking had changed the story: {diverged}"
         ),
         Replayed::Different { line, recorded, now } => {
             return Err(format!("line {line}: other actions\nrecorded: {recorded:?}\nnow:      {now:?}").into());

@@ -29,6 +29,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SECRET: &str = "Real-Secret-0451";
+/// Stories of each kind: a few seconds each.
+const SEEDS: u64 = 500;
 const TOKEN: &str = "Real-Admin-Token-0451";
 
 // --- the built server ------------------------------------------------------------------------------------------------
@@ -494,8 +496,12 @@ impl World {
         let user = user.as_str().unwrap();
         let data = self.data();
         let name = CHANNELS[self.below(CHANNELS.len())];
-        let event = json!({"name": "sold", "channels": [name, format!("#server-to-user-{user}")], "data": data,
+        let mut event = json!({"name": "sold", "channels": [name, format!("#server-to-user-{user}")], "data": data,
             "info": "subscription_count"});
+        if self.below(2) == 0 {
+            let n = self.below(self.peers.len());
+            event["socket_id"] = self.peers[n].socket.as_str().into();
+        }
         match self.below(6) {
             0..3 => {
                 self.api("POST", "/apps/shop/events", &event.to_string());
@@ -639,8 +645,14 @@ fn story(seed: u64, folder: &Path, well_formed: bool) -> (Replayed, String) {
             _ => world.speak(n),
         }
     }
+    let sockets: Vec<String> = world.peers.iter().map(|peer| peer.socket.clone()).collect();
     drop(world);
-    (replay(&path).unwrap(), fs::read_to_string(&path).unwrap())
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(
+        sockets.iter().all(|socket| !text.contains(socket)),
+        "seed {seed}: a socket id is in the trace"
+    );
+    (replay(&path).unwrap(), text)
 }
 
 /// Words of people that may stand in no trace; `q` and names of channels may.
@@ -659,7 +671,7 @@ fn expect_masked(text: &str, seed: u64) {
 fn masking_never_changes_the_story_of_those_who_speak_the_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let mut events: HashMap<String, usize> = HashMap::new();
-    for seed in 1..1500 {
+    for seed in 1..=SEEDS {
         let (replayed, text) = story(seed, folder.path(), true);
         let diverged = text.lines().find(|line| line.starts_with("{\"diverged"));
         assert!(
@@ -682,7 +694,7 @@ fn masking_never_changes_the_story_of_those_who_speak_the_protocol() {
 #[test]
 fn every_story_is_replayed_as_it_was_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    for seed in 1..1500 {
+    for seed in 1..=SEEDS {
         let (replayed, text) = story(seed, folder.path(), false);
         assert!(
             matches!(replayed, Replayed::Same { inputs: 1.., .. }),
@@ -690,4 +702,30 @@ fn every_story_is_replayed_as_it_was_recorded() {
         );
         assert!(!text.contains("Real-"), "seed {seed}: a secret is in the trace");
     }
+}
+
+#[test]
+fn a_trace_says_where_the_server_did_something_else_than_its_shadow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace");
+    let mut world = World::new(1, &path);
+    // As if masking had changed what the server was told: it refuses whom the shadow greets.
+    let mut other = config();
+    other.apps[0].enabled = false;
+    world.service = Service::new(other, [1; 32]);
+    world.enter();
+    drop(world);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("{\"diverged\":[\"#2.1 accept Pusher\",\"#2.1 close 4003\"]}"),
+        "{text}"
+    );
+    assert_eq!(replay(&path).unwrap(), Replayed::Same { inputs: 2, diverged: 1 });
+    let output = run_replay(&path);
+    assert!(output.status.success());
+    assert!(
+        printed(&output).starts_with("2 inputs, the same actions; diverged lines"),
+        "{}",
+        printed(&output)
+    );
 }

@@ -1,5 +1,5 @@
-//! What of an input may stand in a trace. Names of channels and events, ids of sockets, positions and the protocol's own
-//! words stay; what people said, who they are and what proves it does not. What was signed rightly is signed again with the
+//! What of an input may stand in a trace. Names of channels and events, positions and the protocol's own words
+//! stay; what people said, who they are and what proves it does not. What was signed rightly is signed again with the
 //! masked secret, what was signed wrongly stays wrong: the service decides of the masked input as it did of the real one.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use crate::app::api::parameters::{self, Parameters};
 use crate::app::pusher::app::Apps;
 use crate::app::pusher::channel::{ChannelName, SERVER_TO_USER};
 use crate::app::pusher::session::is_too_deep;
-use crate::app::pusher::{gate, signature};
+use crate::app::pusher::{SocketId, gate, signature};
 use crate::app::{api, caller, console};
 use crate::config::{self, Config};
 
@@ -53,6 +53,8 @@ pub struct Masker {
     /// The apps' real secrets, by id. As in the hub, an app that is no longer configured keeps what it had.
     secrets: HashMap<String, String>,
     pusher: config::Pusher,
+    /// The socket ids of the connections that are there, and the shadow's for them.
+    sockets: HashMap<String, String>,
 }
 
 /// Who speaks on a Pusher connection, and with whom.
@@ -62,7 +64,7 @@ pub struct Speaker<'a> {
     pub app: &'a config::App,
     /// The socket id that the client was told.
     pub real: &'a str,
-    /// The socket id that the shadow told; another one only after the two have parted.
+    /// The socket id that the shadow told; another one, for its seed is another.
     pub shadow: &'a str,
 }
 
@@ -111,6 +113,27 @@ impl Masker {
     /// `[pusher]` as it is in force.
     pub fn pusher(&self) -> &config::Pusher {
         &self.pusher
+    }
+
+    /// A connection has this socket id, and that in the shadow.
+    pub fn greeted(&mut self, real: &str, shadow: &str) {
+        self.sockets.insert(real.to_owned(), shadow.to_owned());
+    }
+
+    /// The connection with this socket id is gone.
+    pub fn left(&mut self, real: &str) {
+        self.sockets.remove(real);
+    }
+
+    /// The shadow's socket id for a real one. What is well formed but nobody's becomes an id that nobody can have.
+    fn socket(&self, id: &str) -> String {
+        match id.parse::<SocketId>() {
+            Ok(socket) => {
+                let known = self.sockets.get(&socket.to_string());
+                known.cloned().unwrap_or_else(|| SocketId(0, 0).to_string())
+            }
+            Err(()) => mask(id),
+        }
     }
 
     /// The host stays; a path may be all that a receiver's secret consists of.
@@ -385,10 +408,7 @@ impl Masker {
             "auth_key" if Some(value.as_str()) == key => value,
             "auth_timestamp" | "auth_version" if value.len() < 20 && !value.contains(char::is_alphabetic) => value,
             "info" | "filter_by_prefix" | "name" => value,
-            "socket_id" => match value.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-                true => value,
-                false => mask(&value),
-            },
+            "socket_id" => self.socket(&value),
             "channel" | "channels" | "channels[]" => self.channel(&value).into_owned(),
             "data" => self.tokens.text(&value),
             "auth_signature" | "body_md5" | "auth_key" | "auth_timestamp" | "auth_version" => mask(&value),
@@ -418,7 +438,10 @@ impl Masker {
                     "channels" if is_nest(raw) => Fate::Descend,
                     "channel" | "channels" => self.channel_value(raw),
                     "name" | "info" if raw.starts_with('"') => Fate::Keep,
-                    "socket_id" if raw.bytes().all(|b| b.is_ascii_digit() || b".\"".contains(&b)) => Fate::Keep,
+                    "socket_id" => Fate::Become(match serde_json::from_str::<Cow<'_, str>>(raw) {
+                        Ok(id) => quoted(&self.socket(&id)),
+                        Err(_) => self.tokens.value(raw),
+                    }),
                     _ => Fate::Become(self.tokens.payload(raw)),
                 },
                 _ => Fate::Become(self.tokens.value(raw)),

@@ -195,7 +195,9 @@ impl Recorder {
             Input::Facts(facts) => Masked::Facts(facts.clone()),
             Input::Flushed => Masked::Flushed,
             Input::Closed => {
-                self.talks.remove(&id);
+                if let Some(talk) = self.talks.remove(&id) {
+                    self.masker.left(&talk.real);
+                }
                 Masked::Closed
             }
         };
@@ -216,6 +218,7 @@ impl Recorder {
             && let Some(real) = greeting(actions, id)
         {
             let shadow = greeting(&self.shadow.actions, id).unwrap_or_default();
+            self.masker.greeted(&real, &shadow);
             self.talks.insert(id, Talk { app, real, shadow });
         }
         self.write(&Line::Out(shapes(&self.shadow.actions)));

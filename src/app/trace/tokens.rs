@@ -4,8 +4,8 @@
 //!
 //! Punctuation and white space stay. What carries the token's number are the places of letters and digits, and of everything
 //! beyond ASCII: a base-52 number in letters of the same width. A whole number becomes a whole number of as many digits,
-//! whether it is a JSON number or a string, because 10 and "10" are one user. Hashes of the originals were the loser: short
-//! ones would grow or collide, and a name can be guessed from its hash.
+//! whether it is a JSON number or a string, because 10 and "10" are one user; 0 stays.
+//! Hashes of the originals were the loser: short ones would grow or collide, and a name can be guessed from its hash.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{self, Fate};
 
-/// Originals that are remembered: some megabytes. Beyond it words become `x` and digits 0.
+/// Originals that are remembered: some megabytes. Beyond it words become `x` and numbers a power of ten.
 const REMEMBERED: usize = 100_000;
 
 /// Letters of an alphabet, whatever its width.
@@ -53,16 +53,13 @@ struct Token {
 impl Form {
     /// The first number and how many there are.
     fn range(self) -> (u64, u64) {
-        let digits = |places: usize| match places {
-            0 | 1 => (0, 10),
-            _ => {
-                let first = 10u64.saturating_pow(places as u32 - 1);
-                (first, first.saturating_mul(9).min(u64::MAX - first))
-            }
-        };
+        let first = |places: usize| 10u64.saturating_pow(places.saturating_sub(1) as u32);
         match self {
             Form::Word(places) => (0, LETTERS.saturating_pow(places as u32)),
-            Form::Whole(places) | Form::Fraction(places) => digits(places),
+            Form::Whole(places) | Form::Fraction(places) => {
+                let first = first(places);
+                (first, first.saturating_mul(9).min(u64::MAX - first))
+            }
         }
     }
 
@@ -173,6 +170,10 @@ impl Tokens {
             Some(digits) => ("-", digits),
             None => ("", text),
         };
+        if text == "0" {
+            // It tells nothing, and no other whole number may become it: there is no -0 among them.
+            return text.to_owned();
+        }
         let is_whole = digits.bytes().all(|b| b.is_ascii_digit());
         let form = match is_whole {
             true => Form::Whole(digits.len()),
