@@ -91,6 +91,8 @@ pub struct Server<I: Io> {
     again: Vec<ConnectionId>,
     /// Connections with something to write.
     dirty: Vec<ConnectionId>,
+    /// Connections that said their last word since the last reap.
+    left: Vec<ConnectionId>,
     /// Connections that ended.
     doomed: Vec<ConnectionId>,
     /// Connections whose deadline may have come.
@@ -156,6 +158,7 @@ impl<I: Io> Server<I> {
             ready: Vec::new(),
             again: Vec::new(),
             dirty: Vec::new(),
+            left: Vec::new(),
             doomed: Vec::new(),
             due: Vec::new(),
             curious: Vec::new(),
@@ -283,7 +286,7 @@ impl<I: Io> Server<I> {
 
     /// How long nothing will be due.
     fn timeout(&self) -> Option<Duration> {
-        let lists = [&self.again, &self.dirty, &self.doomed, &self.due];
+        let lists = [&self.again, &self.dirty, &self.left, &self.doomed, &self.due];
         let work_left = lists.iter().any(|list| !list.is_empty());
         if work_left
             || self
@@ -551,6 +554,10 @@ impl<I: Io> Server<I> {
     fn settle(&mut self, id: ConnectionId) {
         let limits = &self.config.limits;
         let Some(connection) = self.table.find(id) else { return };
+        if !connection.is_live() && !connection.left {
+            connection.left = true;
+            self.left.push(id);
+        }
         if connection.is_doomed() {
             self.doomed.push(id);
             return;
@@ -757,16 +764,17 @@ impl<I: Io> Server<I> {
 
     // --- reap ----------------------------------------------------------------------------------------------------
 
-    /// Frees those that ended: free the slot and the socket, leave the service. Their last words were flushed before.
+    /// Takes those that said their last word out of the service, so that nobody counts on them any more, and frees those
+    /// that ended. Their last words were flushed before.
     fn reap(&mut self) {
-        for id in std::mem::take(&mut self.doomed) {
-            let Some(connection) = self.table.remove(id) else {
-                continue;
-            };
-            self.bodies -= connection.counted;
-            drop(connection);
+        for id in std::mem::take(&mut self.left) {
             self.input(id, Input::Closed);
-            log::debug!("{id} is gone");
+        }
+        for id in std::mem::take(&mut self.doomed) {
+            if let Some(connection) = self.table.remove(id) {
+                self.bodies -= connection.counted;
+                log::debug!("{id} is gone");
+            }
         }
         self.feed();
     }

@@ -179,6 +179,9 @@ fn recorded(path: &Path) -> Vec<&'static str> {
         200
     );
     ada.expect_close(4009);
+    bob.expect_text(
+        r#"{"event":"pusher_internal:member_removed","channel":"presence-room","data":"{\"user_id\":\"ada-lovelace\"}"}"#,
+    );
 
     server.signal(Signal::TERM);
     bob.expect_close(4100);

@@ -116,6 +116,8 @@ pub struct Connection<S> {
     pub hungry: bool,
     /// It stands in the line of those who hold much.
     pub in_line: bool,
+    /// The service was told that it is gone, or is about to be.
+    pub left: bool,
     /// What the loop counted of `held`.
     pub counted: usize,
     /// What it understands; told when it became a WebSocket.
@@ -236,6 +238,7 @@ impl<S: Socket> Connection<S> {
             surplus: false,
             hungry: false,
             in_line: false,
+            left: false,
             counted: 0,
             manners: &close::PLAIN,
             tell_when_flushed: false,

@@ -458,7 +458,7 @@ impl App {
         if signed {
             return Ok(());
         }
-        let form = if channel_data.is_some() { ":{channel_data}" } else { "" };
+        let form = channel_data.map_or_else(String::new, |data| format!(":{data}"));
         Err(Refusal::auth(format!(
             "Invalid signature: Expected HMAC SHA256 hex digest of {socket}:{}{form}, but got {given}",
             name.as_str(),
@@ -476,7 +476,9 @@ impl App {
             .channel_data
             .and_then(|data| serde_json::from_str::<Option<String>>(data.get()).ok());
         let member = match signed.flatten() {
-            Some(channel_data) => read_member(&channel_data, "user_id").map_err(Refusal::auth)?,
+            Some(channel_data) => {
+                read_member(&channel_data, "user_id", Ids::StringsAndNumbers).map_err(Refusal::auth)?
+            }
             None => {
                 let user = self.session(id).and_then(|session| session.user.as_ref());
                 match user {
@@ -940,7 +942,7 @@ impl App {
             )
             .into());
         }
-        let member = read_member(&sign_in.user_data, "id")?;
+        let member = read_member(&sign_in.user_data, "id", Ids::Strings)?;
         #[derive(Deserialize)]
         struct Watching {
             #[serde(default)]
@@ -1047,14 +1049,26 @@ fn unwrapped(data: &RawValue) -> Cow<'_, str> {
     }
 }
 
+/// What a user id may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids {
+    /// A sign-in (pusher.md 7.2).
+    Strings,
+    /// `channel_data`, where the documentation's own example has a number (4.1).
+    StringsAndNumbers,
+}
+
 /// A member from its JSON; `key` is what its id is called there.
-fn read_member(json: &str, key: &str) -> Result<Member, &'static str> {
+fn read_member(json: &str, key: &str, ids: Ids) -> Result<Member, &'static str> {
     if is_too_deep(json) {
         return Err("user data is nested too deeply");
     }
     let data: std::collections::BTreeMap<Cow<'_, str>, Box<RawValue>> =
         serde_json::from_str(json).map_err(|_| "user data is not a JSON object")?;
-    let id = data.get(key).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let id: Option<serde_json::Value> = data.get(key).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    if ids == Ids::Strings && id.as_ref().is_some_and(serde_json::Value::is_number) {
+        return Err("the user's id is a string that is not empty");
+    }
     let Some(user_id) = id.as_ref().and_then(read_id) else {
         return Err("the user's id is a string that is not empty, or a number");
     };
