@@ -47,7 +47,7 @@ pub struct Config {
 pub struct Server {
     /// Where the server listens; at least one.
     pub listen: Vec<ListenAddr>,
-    /// Where `/metrics`, `/debug`, the page and the state commands answer without a token.
+    /// Where the page and the state commands answer without a token.
     pub admin_listen: Option<ListenAddr>,
     /// The token that opens the same on `listen`; empty: nobody.
     pub admin_token: String,

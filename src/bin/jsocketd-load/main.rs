@@ -65,6 +65,10 @@ struct Common {
     /// The server's process, for its CPU and memory
     #[arg(long, global = true)]
     pid: Option<u32>,
+    /// Widen the bounds of times, rates and ratios by this factor, for a machine that others use too. Counts and bytes are
+    /// held as they are
+    #[arg(long, global = true, value_name = "FACTOR", default_value_t = 1.0)]
+    slack: f64,
     /// The other server of `compare`, or one of those of `fanout`, in their order
     #[arg(long, global = true, value_name = "URL")]
     against_url: Vec<String>,
@@ -165,7 +169,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         true => println!("{}", report.json()),
         false => print!("{}", report.text()),
     }
-    report.judge(&expectations)
+    report.judge(&expectations, common.slack.max(1.0))
 }
 
 fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
