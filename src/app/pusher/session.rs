@@ -1088,7 +1088,7 @@ fn read_id(value: &serde_json::Value) -> Option<Box<str>> {
     }
 }
 
-/// Whether JSON is nested deeper than [`MAX_DEPTH`]: one pass, before anything recursive sees it.
+/// Whether JSON is nested deeper than 64 levels: one pass, before anything recursive sees it.
 pub fn is_too_deep(json: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in json.bytes() {

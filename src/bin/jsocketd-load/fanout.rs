@@ -210,6 +210,9 @@ impl Fanout {
     }
 }
 
+/// A moment in which the end of a connection is heard of that came right behind an answer.
+const SETTLE: Duration = Duration::from_millis(5);
+
 impl Script for Fanout {
     fn upgraded(&mut self, id: usize, out: &mut Vec<u8>) {
         match self.lanes.get_mut(id) {
@@ -286,8 +289,8 @@ impl Outcome {
         fleet.until(&mut fanout, "not everybody is subscribed", |fanout| {
             fanout.subscribed >= here
         })?;
-        fleet.open(1, 1, |_| Greeting::Http, &mut fanout)?;
-        let publisher = plan.connections;
+        // Some servers end the publisher's connection after every answer.
+        let mut publisher = fleet.reopen(plan.connections, &mut fanout)?;
         if let (None, Some(empty), Some(process)) = (self.memory, empty, side.process) {
             self.memory = Some((empty, process.memory()?));
         }
@@ -309,12 +312,14 @@ impl Outcome {
             .collect();
         let (warm_up, measured) = prepared.split_at(WARM_UP);
         for (data, request) in warm_up {
+            publisher = fleet.reopen(publisher, &mut fanout)?;
             fanout.published(data.clone(), fleet.now());
             fleet.send(publisher, request, &mut fanout);
             // Who was refused cannot hear: that is told by `refused`, and by what is lost in the end.
             if fleet.until(&mut fanout, "", Fanout::is_settled).is_err() {
                 break;
             }
+            fleet.wait(fleet.now() + SETTLE, &mut fanout)?;
         }
 
         fanout.reset();
@@ -323,6 +328,7 @@ impl Outcome {
             Pace::Rate(rate, _) => {
                 for (n, (data, request)) in measured.iter().enumerate() {
                     fleet.wait(from + Duration::from_secs_f64(n as f64 / rate), &mut fanout)?;
+                    publisher = fleet.reopen(publisher, &mut fanout)?;
                     fanout.published(data.clone(), fleet.now());
                     fleet.send(publisher, request, &mut fanout);
                 }

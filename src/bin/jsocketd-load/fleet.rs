@@ -143,6 +143,15 @@ impl Fleet {
         Ok(())
     }
 
+    /// Opens one more connection for requests, unless `id` is still open; returns the one to use.
+    pub fn reopen(&mut self, id: usize, script: &mut impl Script) -> Result<usize, Failure> {
+        if self.clients.get(id).is_some_and(Option::is_some) {
+            return Ok(id);
+        }
+        self.open(1, 1, |_| Greeting::Http, script)?;
+        Ok(self.clients.len() - 1)
+    }
+
     /// Lets `script` begin on each live connection.
     pub fn begin(&mut self, script: &mut impl Script) {
         for id in 0..self.clients.len() {
