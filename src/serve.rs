@@ -129,7 +129,10 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
     }
     out.flush()?;
     if config.embedded_defaults {
-        log::info!("no configuration file: loopback only, with the console, /echo and the page open to this machine");
+        let app = config.apps.first().map_or("no app".to_owned(), |app| {
+            format!("app {} with key {}", app.id, app.key)
+        });
+        log::info!("no configuration file: loopback only, {app}; console, /echo and page are open to this machine");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! (a subscription knows its place in the channel's list, the list's entry its place in the connection's), so leaving costs
 //! as much as the connection has channels, whatever else there is, and a fan-out is one walk over a list.
 //!
-//! What a client may ask for is in `session.rs`, presence in `presence.rs`, users and watchlists in `users.rs`.
+//! What a client may ask for is in `session.rs`, `subscribe.rs`, `client_event.rs`, `sign_in.rs` and `recovery.rs`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;

@@ -3,12 +3,16 @@
 pub mod app;
 pub mod cache;
 pub mod channel;
+mod client_event;
 pub mod frames;
 pub mod gate;
 pub mod history;
 pub mod presence;
+mod recovery;
 pub mod session;
+mod sign_in;
 pub mod signature;
+mod subscribe;
 pub mod users;
 
 use std::fmt;
