@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashSet;
 
 use common::frame::{CLOSE, PING, TEXT, fragments};
-use common::peer::show;
+use common::peer::{handshake, show};
 use common::pusher::{KEY, SECRET, Session, Settings, Site, app_handshake, pick, signature};
 use common::{Frame, Noise, Peer, wait_until};
 use rustix::process::Signal;
@@ -103,6 +103,28 @@ fn rule_1_2_a_missing_protocol_is_7_unless_strict() {
         ..Settings::default()
     });
     assert_eq!(refused(&strict, &app("client=js")), 4008);
+    Session::open(&strict, "protocol=7").expect_nothing();
+}
+
+#[test]
+fn rule_1_5_a_foreign_origin_is_refused_only_where_it_is_asked_for() {
+    let from = |site: &Site, origin: &str| {
+        let mut peer = Peer::connect(&site.server);
+        peer.send(handshake(&app("protocol=7")).replace("Upgrade: w", &format!("Origin: {origin}\r\nUpgrade: w")));
+        peer.expect_switch();
+        peer
+    };
+    let open = Site::start();
+    Session::greeted(from(&open, "https://other.example")).expect_nothing();
+
+    let strict = Site::with(Settings {
+        pusher: "strict_origin = true",
+        ..Settings::default()
+    });
+    for origin in ["https://other.example", "null"] {
+        assert_eq!(ending(&mut from(&strict, origin)).1, 4009, "{origin}");
+    }
+    Session::greeted(from(&strict, "http://localhost:8081")).expect_nothing();
     Session::open(&strict, "protocol=7").expect_nothing();
 }
 

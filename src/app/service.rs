@@ -13,7 +13,7 @@ use tungstenite::Utf8Bytes;
 use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
 use super::api::{self, Api};
-use super::caller::{self, Caller};
+use super::caller::{self, Caller, Origin};
 use super::console::{self, Console};
 use super::page::Page;
 use super::pusher::SocketId;
@@ -316,6 +316,11 @@ impl Service {
         actions.push(Action::Accept(id, dialect));
         let entered = match self.admit(id, caller, request, now) {
             _ if self.draining => Err((4100, "the server is shutting down")),
+            _ if self.config.pusher.strict_origin
+                && caller::origin(request, &self.config.server.allowed_origins) == Origin::Foreign =>
+            {
+                Err((4009, "Origin not allowed"))
+            }
             Err(_) => Err((4100, "Over capacity")),
             Ok(()) => gate::enter(key, query, &self.apps, &self.config.pusher),
         };

@@ -104,6 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("pusher", "path", |c| Field::Text(&mut c.pusher.path, text::path)),
     key("pusher", "activity_timeout", |c| Field::Seconds(&mut c.pusher.activity_timeout, 1..=DAY)),
     key("pusher", "strict_protocol", |c| Field::Switch(&mut c.pusher.strict_protocol)),
+    key("pusher", "strict_origin", |c| Field::Switch(&mut c.pusher.strict_origin)),
     key("pusher", "authorization_timeout", |c| Field::Seconds(&mut c.pusher.authorization_timeout, 0..=HOUR)),
     app("id", |a| Field::Text(&mut a.id, text::name)).needed(),
     app("key", |a| Field::Text(&mut a.key, text::name)).needed(),
