@@ -24,9 +24,7 @@ fn command(listen: &[&str]) -> Command {
     for address in listen {
         command.args(["--listen", address]);
     }
-    command
-        .env("JSOCKETD_UNIX_MODE", "0600")
-        .env_remove("JSOCKETD_CONFIG");
+    command.env("JSOCKETD_UNIX_MODE", "0600").env_remove("JSOCKETD_CONFIG");
     command
 }
 
