@@ -58,11 +58,6 @@ impl<S> Table<S> {
     pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.slots.iter().map(|(_, connection)| connection.id)
     }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Connection<S>> {
-        self.slots.iter().map(|(_, connection)| connection)
-    }
 }
 
 impl<S> Default for Table<S> {

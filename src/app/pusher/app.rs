@@ -467,12 +467,9 @@ impl App {
     /// A frame with empty data and the position.
     pub(super) fn position_frame(&self, event: &str) -> String {
         let position = self.position().to_string();
-        #[derive(serde::Serialize)]
-        struct Nothing {}
-        frames::protocol(
+        frames::bare(
             event,
             None,
-            &Nothing {},
             Extra {
                 pos: Some(&position),
                 ..Extra::default()

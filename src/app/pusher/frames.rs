@@ -7,9 +7,6 @@ use serde_json::value::RawValue;
 /// `pusher:pong` for a stock client.
 pub const PONG: &str = r#"{"event":"pusher:pong","data":"{}"}"#;
 
-/// `pusher:ping`.
-pub const PING: &str = r#"{"event":"pusher:ping","data":"{}"}"#;
-
 /// Fields in the order in which hosted Pusher has them; absent ones are left out.
 #[derive(Serialize)]
 struct Frame<'a, D: Serialize> {
@@ -84,6 +81,13 @@ pub fn protocol(event: &str, channel: Option<&str>, data: &impl Serialize, extra
         user_id: None,
         extra,
     })
+}
+
+/// A frame of the protocol itself that has nothing to say but its name: data is `"{}"`.
+pub fn bare(event: &str, channel: Option<&str>, extra: Extra<'_>) -> String {
+    #[derive(Serialize)]
+    struct Nothing {}
+    protocol(event, channel, &Nothing {}, extra)
 }
 
 /// A frame of the protocol itself whose data is an object as it is: `pusher:error`, `pusher:signin_success`,

@@ -316,13 +316,11 @@ impl App {
         };
         let found = &self.channels[channel];
         let event = "pusher_internal:subscription_succeeded";
-        #[derive(serde::Serialize)]
-        struct Nothing {}
         actions.send(
             id,
             match found.kind {
                 Kind::Presence => frames::protocol(event, Some(&found.name), &found.members.roll(), extra),
-                _ => frames::protocol(event, Some(&found.name), &Nothing {}, extra),
+                _ => frames::bare(event, Some(&found.name), extra),
             },
         );
     }
@@ -335,12 +333,7 @@ impl App {
         if let Some(cached) = self.cache.find(channel, now) {
             return actions.send(id, cached.frame(channel));
         }
-        #[derive(serde::Serialize)]
-        struct Nothing {}
-        actions.send(
-            id,
-            frames::protocol("pusher:cache_miss", Some(channel), &Nothing {}, Extra::default()),
-        );
+        actions.send(id, frames::bare("pusher:cache_miss", Some(channel), Extra::default()));
         self.hook(HookEvent::CacheMiss {
             channel: channel.to_owned(),
         });
@@ -371,10 +364,8 @@ impl App {
             pos: position.as_deref(),
             recovered: reached.map(|reached| reached.is_some()),
         };
-        #[derive(serde::Serialize)]
-        struct Nothing {}
         let event = "pusher_internal:subscription_succeeded";
-        actions.send(id, frames::protocol(event, Some(name.as_str()), &Nothing {}, extra));
+        actions.send(id, frames::bare(event, Some(name.as_str()), extra));
         // One user's channel holds `history_channel_bytes` at most, so it is told at once.
         let Some(mut n) = reached.flatten() else { return };
         while let Some((next, frame, except)) = self.history.next(name.as_str(), n) {
