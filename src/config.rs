@@ -33,8 +33,16 @@ pub struct Config {
     pub echo: Echo,
     /// `[pusher]`
     pub pusher: Pusher,
+    /// `[joomla]`
+    pub joomla: Joomla,
+    /// `[database]`
+    pub database: Database,
     /// `[[apps]]`; under the embedded defaults the one with the built-in credentials.
     pub apps: Vec<App>,
+    /// `[[channels]]`
+    pub channels: Vec<ChannelRule>,
+    /// `[[items]]`, besides [`ItemType::article`], which is always there.
+    pub items: Vec<ItemType>,
     /// Whether there is no configuration file, no admin token or listener, no app of somebody's own, and all listeners are
     /// loopback TCP. Only then are the state commands and the page free for all local callers, and only then does the app
     /// with the built-in credentials exist: the page shows them. A `unix:` listener does not count as local: its
@@ -116,6 +124,123 @@ pub struct Pusher {
     pub strict_origin: bool,
     /// Seconds that a connection has to sign in or to join a private or presence channel; 0: for ever.
     pub authorization_timeout: u64,
+}
+
+/// `[joomla]`: the site. What is empty or 0 is taken from its configuration.php.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joomla {
+    /// The folder that configuration.php is in; empty: there is none to be read.
+    pub root: String,
+    /// The id of the app whose connections get the site's identities and access rules.
+    pub app: String,
+    /// `$secret`: never shown.
+    pub secret: String,
+    /// `$session_name`
+    pub session_name: String,
+    /// `$shared_session`
+    pub shared_session: Option<bool>,
+    /// `$session_handler`
+    pub session_handler: String,
+    /// `$session_metadata`
+    pub session_metadata: Option<bool>,
+    /// `$lifetime`: minutes that a session lives without a request.
+    pub lifetime: u64,
+    /// `$live_site`
+    pub live_site: String,
+    /// `$offline`
+    pub offline: Option<bool>,
+    /// `$root_user`: an id or a user name.
+    pub root_user: String,
+    /// Whether a connection is a guest until it has proved itself with the form token of its session.
+    pub require_form_token: bool,
+    /// Whether channels without a prefix are open to guests.
+    pub guests: bool,
+    /// Whether presence channels show real user ids and names instead of pseudonyms.
+    pub presence_names: bool,
+    /// Seconds after which a connection whose identity is not known is a guest for the time being.
+    pub identity_timeout: u64,
+    /// Seconds in which every session and every item that is subscribed to is looked at again.
+    pub sweep_interval: u64,
+}
+
+/// `[database]`: the site's database. What is empty is taken from configuration.php.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Database {
+    /// As `$host`: `localhost`, `db.example.org:3307`, `unix:/path`, …
+    pub host: String,
+    /// `$user`
+    pub user: String,
+    /// `$password`: never shown.
+    pub password: String,
+    /// `$db`
+    pub name: String,
+    /// `$dbprefix`
+    pub prefix: String,
+    /// `off`, `on` (encrypted, the certificate is not checked), `verify`; empty: as configuration.php says.
+    pub tls: String,
+    /// `$dbsslca`: a file with certificates in PEM.
+    pub tls_ca: String,
+    /// `$dbsslcert`
+    pub tls_cert: String,
+    /// `$dbsslkey`
+    pub tls_key: String,
+    /// Whether the outbox table is read.
+    pub outbox: bool,
+    /// Milliseconds of a tick in which statements may be started.
+    pub budget_ms: u64,
+    /// Milliseconds that a statement may take on the server.
+    pub statement_ms: u64,
+    /// Milliseconds after which a connection that does not answer is given up.
+    pub read_timeout_ms: u64,
+    /// Milliseconds that a connection may take to be made.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds between two looks at the outbox table while rows come …
+    pub poll_ms: u64,
+    /// … and while none come.
+    pub idle_poll_ms: u64,
+    /// Seconds that rows of the outbox table are kept.
+    pub retention: u64,
+    /// Seconds after which a missing row does not hold the position back any more.
+    pub gap_max: u64,
+    /// The most rows of the table that are kept in memory for recovery.
+    pub history_rows: usize,
+    /// The most bytes of them.
+    pub history_bytes: usize,
+}
+
+/// `[[channels]]`: who may subscribe to private and presence channels that the site's own rules do not cover.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelRule {
+    /// The whole name with its prefix; `*` stands for any characters, none included.
+    pub pattern: String,
+    /// Whoever is in one of these groups, inherited groups included, …
+    pub groups: Vec<u32>,
+    /// … or has one of these view levels …
+    pub levels: Vec<u32>,
+    /// … or is one of these users.
+    pub users: Vec<u32>,
+}
+
+/// `[[items]]`: a table of items that have channels of their own, `private-NAME.ID`. An empty column name: the table has no
+/// such column.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ItemType {
+    /// `com_example.item`
+    pub name: String,
+    /// Without the prefix: `example_items`.
+    pub table: String,
+    /// The key's column.
+    pub id: String,
+    /// The column of the view level.
+    pub access: String,
+    /// The column of the state: 1 published, 2 archived.
+    pub state: String,
+    /// The column of the time from which it is shown.
+    pub publish_up: String,
+    /// The column of the time up to which it is shown.
+    pub publish_down: String,
+    /// The column of the category's id.
+    pub category: String,
 }
 
 /// `[[apps]]`: one app of the Pusher protocol. Apps know nothing of each other.
@@ -319,6 +444,91 @@ impl Default for Limits {
             connections_per_address: 0,
             drain_seconds: 10,
         }
+    }
+}
+
+impl Default for Joomla {
+    fn default() -> Self {
+        Self {
+            root: String::new(),
+            app: "joomla".into(),
+            secret: String::new(),
+            session_name: String::new(),
+            shared_session: None,
+            session_handler: String::new(),
+            session_metadata: None,
+            lifetime: 0,
+            live_site: String::new(),
+            offline: None,
+            root_user: String::new(),
+            require_form_token: false,
+            guests: true,
+            presence_names: false,
+            identity_timeout: 5,
+            sweep_interval: 30,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            user: String::new(),
+            password: String::new(),
+            name: String::new(),
+            prefix: String::new(),
+            tls: String::new(),
+            tls_ca: String::new(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            outbox: true,
+            budget_ms: 10,
+            statement_ms: 100,
+            read_timeout_ms: 500,
+            connect_timeout_ms: 1000,
+            poll_ms: 20,
+            idle_poll_ms: 100,
+            retention: 3600,
+            gap_max: 60,
+            history_rows: 100_000,
+            history_bytes: 64 << 20,
+        }
+    }
+}
+
+impl ItemType {
+    /// Joomla's own articles.
+    pub fn article() -> Self {
+        Self {
+            name: "com_content.article".into(),
+            table: "content".into(),
+            id: "id".into(),
+            access: "access".into(),
+            state: "state".into(),
+            publish_up: "publish_up".into(),
+            publish_down: "publish_down".into(),
+            category: "catid".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether there is a site: its folder, or at least its database.
+    pub fn has_site(&self) -> bool {
+        !self.joomla.root.is_empty() || !self.database.name.is_empty()
+    }
+
+    /// All item types; [`crate::store::Question::Items`] names one by its index.
+    pub fn item_types(&self) -> Vec<ItemType> {
+        let mut types = vec![ItemType::article()];
+        types.extend(
+            self.items
+                .iter()
+                .filter(|item| item.name != "com_content.article")
+                .cloned(),
+        );
+        types
     }
 }
 

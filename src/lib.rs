@@ -6,9 +6,11 @@
 pub mod app;
 pub mod config;
 pub mod id;
+pub mod joomla;
 pub mod lag;
 pub mod logging;
 pub mod net;
 pub mod serve;
 pub mod server;
+pub mod store;
 pub mod time;

@@ -11,8 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("logging", &["time"]),
     ("net", &["net", "id", "time", "config", "logging"]),
-    ("app", &["app", "id", "time", "config", "logging", "store"]),
-    ("store", &["store", "id", "time", "config"]),
+    ("app", &["app", "id", "time", "config", "logging", "store", "joomla"]),
+    ("store", &["store", "id", "time", "config", "joomla", "logging"]),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];
 

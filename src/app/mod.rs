@@ -2,14 +2,17 @@
 //! sans-I/O: an input about a connection goes in, actions come out as data, `now` is an argument. So a test takes
 //! microseconds, the simulator can be seeded, and a recorded trace can be replayed.
 
+pub mod access;
 pub mod actions;
 pub mod address;
 pub mod api;
 pub mod caller;
 pub mod console;
+pub mod outbox;
 pub mod page;
 pub mod pusher;
 pub mod routes;
 pub mod service;
+pub mod site;
 pub mod trace;
 pub mod webhooks;

@@ -1,0 +1,1 @@
+//! The outbox table as the service reads it.

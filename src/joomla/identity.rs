@@ -1,0 +1,1 @@
+//! Who a session says that its visitor is.
