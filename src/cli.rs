@@ -84,6 +84,9 @@ pub struct Sources {
     /// 127.0.0.1:8080, [::1]:8080, unix:/PATH; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", verbatim_doc_comment)]
     pub listen: Vec<ListenAddr>,
+    /// The folder of the Joomla site, where its configuration.php is
+    #[arg(long, value_name = "DIR")]
+    pub joomla: Option<PathBuf>,
 }
 
 impl Cli {

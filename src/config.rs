@@ -1,14 +1,15 @@
 //! What the server is told: the configuration file, the environment and the command line, as one typed value.
 //!
 //! This file says what each key means and what it is by default. `keys` is the one table of all keys: reading, printing,
-//! comparing and suggesting go through it. `load` finds the sources and merges them, `file` reads TOML with its places,
-//! `value`, `text`, `url`, `address` and `origin` parse.
+//! comparing and suggesting go through it. `load` finds the sources, `merge` makes one configuration of them, `file` reads
+//! TOML with its places, `value`, `text`, `url`, `address` and `origin` parse.
 //! Serde's derive was the loser: it stops at the first mistake and knows neither a range nor the nearest key.
 
 mod address;
 mod file;
 mod keys;
 mod load;
+mod merge;
 mod origin;
 mod text;
 mod url;
@@ -43,8 +44,8 @@ pub struct Config {
     pub channels: Vec<ChannelRule>,
     /// `[[items]]`, besides [`ItemType::article`], which is always there.
     pub items: Vec<ItemType>,
-    /// Whether there is no configuration file, no admin token or listener, no app of somebody's own, and all listeners are
-    /// loopback TCP. Only then are the state commands and the page free for all local callers, and only then does the app
+    /// Whether there is no configuration file, no site, no admin token or listener, no app of somebody's own, and all listeners
+    /// are loopback TCP. Only then are the state commands and the page free for all local callers, and only then does the app
     /// with the built-in credentials exist: the page shows them. A `unix:` listener does not count as local: its
     /// usual client is a proxy, which lends its own nearness to everybody.
     pub embedded_defaults: bool,
@@ -250,7 +251,7 @@ pub struct App {
     pub id: String,
     /// Public, in clients.
     pub key: String,
-    /// Signs; never shown.
+    /// Signs; never shown. Empty, which only the site's app can be: nothing can be signed for it.
     pub secret: String,
     /// Whether it may be used at all; 4003 and 403 otherwise.
     pub enabled: bool,
@@ -347,7 +348,7 @@ pub struct Reload {
     /// What is in force from now on.
     pub config: Config,
     /// What changed and is in force: keys (`limits.ping_interval`, `apps.joomla.watchlist`, `apps.joomla.webhooks`) and
-    /// apps that came or went (`apps.shop (added)`, `apps.old (removed)`).
+    /// tables that came or went (`apps.shop (added)`, `channels.private-staff-* (removed)`).
     pub changed: Vec<String>,
     /// What changed in the sources but keeps its old value until a restart.
     pub restart: Vec<String>,

@@ -21,7 +21,7 @@ use cli::{Cli, Command, Serve};
 fn main() -> ExitCode {
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
-        Command::Check(flags) => check(&Sources::of_process(flags.config, flags.listen)),
+        Command::Check(flags) => check(&sources(flags)),
         Command::Publish(flags) => publish::publish(flags),
         Command::Replay { file } => replay(&file),
     };
@@ -41,8 +41,15 @@ fn complain(what: impl Display) {
     }
 }
 
+fn sources(flags: cli::Sources) -> Sources {
+    Sources {
+        joomla: flags.joomla,
+        ..Sources::of_process(flags.config, flags.listen)
+    }
+}
+
 fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
-    let sources = Sources::of_process(flags.sources.config, flags.sources.listen);
+    let sources = sources(flags.sources);
     let loaded = sources.load()?;
     logging::init(loaded.config.server.log_level);
     for warning in &loaded.warnings {
@@ -73,7 +80,8 @@ fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |number| number.to_string());
     let source = match &loaded.file {
         Some(path) => format!("configuration file: {}", path.display()),
-        None => "no configuration file: embedded defaults".to_owned(),
+        None if loaded.config.embedded_defaults => "no configuration file: embedded defaults".to_owned(),
+        None => "no configuration file".to_owned(),
     };
     let report = format!(
         "# {source}\n\n{}\n# descriptors: soft limit {}, hard limit {}; the server raises the soft one, so max_connections \

@@ -193,7 +193,9 @@ fn what_check_prints_can_be_loaded_again() {
     let odd = "[server]\nlisten = [\"unix:/run/a \\\"b\\\".sock\", \"[::1]:0\"]\nunix_mode = 0o600\nadmin_listen = \"localhost:9\"\n\
                allowed_origins = [\"HTTPS://Example.org:443\"]\ntrusted_proxies = []\nlog_level = \"trace\"\n[echo]\nenabled = false\n";
     let apps = format!(
-        "[pusher]\npath = \"/ws\"\n[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"{TOKEN}\"\ncache_ttl = 7\n{WEBHOOK}{WEBHOOK}\
+        "[pusher]\npath = \"/ws\"\n[joomla]\nsecret = \"{TOKEN}\"\nshared_session = true\noffline = false\n\
+         [[channels]]\npattern = \"presence-*\"\nusers = [42, 4294967295]\n\
+         [[items]]\nname = \"com_x.y\"\ntable = \"x\"\nid = \"id\"\naccess = \"a\"\n[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"{TOKEN}\"\ncache_ttl = 7\n{WEBHOOK}{WEBHOOK}\
          headers = [\"X-Site: hunter2\"]\nchannel_prefix = \"presence-\"\n[[apps]]\nid = \"b\"\nkey = \"kb\"\nsecret = \"{TOKEN}\"\n{WEBHOOK}"
     );
     let first = case.check(
@@ -209,6 +211,12 @@ fn what_check_prints_can_be_loaded_again() {
         toml::Value::from(vec!["https://example.org"])
     );
     assert_eq!(first.value("echo", "enabled"), toml::Value::from(false));
+    assert_eq!(first.value("joomla", "shared_session"), toml::Value::from(true));
+    assert_eq!(first.value("joomla", "session_metadata"), toml::Value::from(""));
+    assert_eq!(
+        first.value("channels", "0")["users"],
+        toml::Value::from(vec![42, 4_294_967_295_i64])
+    );
     assert!(
         !first.out.contains(TOKEN) && first.out.contains("\"X-Site: ***\""),
         "{}",
@@ -232,6 +240,7 @@ fn the_sample_file_changes_nothing() {
     let sources = Sources {
         config: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/jsocketd.toml")),
         listen: Vec::new(),
+        joomla: None,
         environment: Vec::new(),
         default_file: PathBuf::new(),
     };
@@ -367,6 +376,65 @@ fn mistakes_are_told_with_line_column_and_key() {
             "[limits]\nwatchlist = true\nmax_connections = 1",
             "F:2:1: unknown key `watchlist` in [limits]; it belongs into [[apps]]\n\
              F:3:1: unknown key `max_connections` in [limits]",
+        ),
+        (
+            "[joomla]\noffline = \"no\"\nlifetime = 525601\nshared_session = 1",
+            "F:2:11: `offline` in [joomla] must be true, false or \"\", not a string\n\
+             F:3:12: `lifetime` in [joomla] must be a whole number from 0 to 525600, not 525601\n\
+             F:4:18: `shared_session` in [joomla] must be true, false or \"\", not a number",
+        ),
+        (
+            "[joomla]\nroot = \"/nonexistent\"",
+            "F:2:8: `root` in [joomla] cannot be \"/nonexistent\": No such file or directory (os error 2)",
+        ),
+        (
+            "[joomla]\nroot = \"/dev/null\"",
+            "F:2:8: `root` in [joomla] cannot be \"/dev/null\": it is not a folder",
+        ),
+        (
+            "[database]\nprefix = \"j5`_\"\ntls = \"yes\"",
+            "F:2:10: `prefix` in [database] must be up to 64 letters, digits and `_`\n\
+             F:3:7: `tls` in [database] must be \"off\", \"on\", \"verify\" or \"\"",
+        ),
+        (
+            "[database]\nstatement_ms = 500",
+            "F:2:16: `read_timeout_ms` in [database] must be more than `statement_ms`, which is 500, not 500",
+        ),
+        (
+            "[database]\nidle_poll_ms = 30\npoll_ms = 31",
+            "F:2:16: `idle_poll_ms` in [database] must be at least `poll_ms`, which is 31, not 30",
+        ),
+        (
+            "[database]\ngap_max = 61\nretention = 60",
+            "F:3:13: `retention` in [database] must be at least `gap_max`, which is 61, not 60",
+        ),
+        (
+            "[[channels]]\ngroups = [1]\n[[channels]]\npattern = \"staff-*\"",
+            "F:1:1: [[channels]] lacks `pattern`\n\
+             F:4:11: `pattern` in [[channels]] must start with private- or presence-: other channels are open to everybody",
+        ),
+        (
+            "[[channels]]\npattern = \"private-*\"\ngroups = []",
+            "F:2:11: [[channels]] lets nobody in; it needs `groups`, `levels` or `users`",
+        ),
+        (
+            "[[channels]]\npattern = \"private-*\"\ngroups = [6, 0]\nlevels = [\"x\"]\nusers = [7, 7]",
+            "F:3:14: `groups` in [[channels]] must be a list of whole numbers from 1 to 4294967295, without 0\n\
+             F:4:11: `levels` in [[channels]] must be a list of whole numbers from 1 to 4294967295, without a string\n\
+             F:5:13: `users` in [[channels]] names 7 a second time",
+        ),
+        (
+            "[[channels]]\npattern = \"private-*\"\ngroups = 6\n[[channels]]\npattern = \"private-*\"",
+            "F:3:10: `groups` in [[channels]] must be a list of numbers, not a number\n\
+             F:5:11: `pattern` in [[channels]] is \"private-*\" a second time",
+        ),
+        (
+            "[[items]]\nname = \"com_x\"\ntable = \"#__x\"\nid = \"\"\nstate = \"a b\"",
+            "F:1:1: [[items]] lacks `access`\n\
+             F:2:8: `name` in [[items]] must be like com_example.item: letters, digits and `_` on both sides of the dot\n\
+             F:3:9: `table` in [[items]] must be 1 to 64 letters, digits and `_`\n\
+             F:4:6: `id` in [[items]] must be 1 to 64 letters, digits and `_`\n\
+             F:5:9: `state` in [[items]] must be 1 to 64 letters, digits and `_`",
         ),
         // A column counts characters, not bytes.
         (
@@ -822,6 +890,10 @@ fn a_secret_is_never_printed() {
         format!("[server]\nadmin_token \"{TOKEN}\"\n"),
         format!("[server]\nadmin_token: {TOKEN}\n"),
         format!("[server]\nadmin_token = \"{TOKEN}\"\nadmin_token = \"{TOKEN}\"\n"),
+        format!("[joomla]\nsecret = [\"{TOKEN}\"]\n"),
+        format!("[joomla]\nsecret = \"{TOKEN}\\n\"\n"),
+        format!("[database]\npassword = \"{TOKEN}\\u0000\"\n"),
+        format!("[database]\npassword = {TOKEN}\n"),
         format!("[server]\nallowed_origins = [\"https://me:{TOKEN}@example.org\"]\n"),
         format!("[[apps]]\nsecret = \"{TOKEN} \"\n"),
         format!("[[apps]]\nsecret = [\"{TOKEN}\"]\n"),
@@ -911,6 +983,7 @@ fn the_command_line_explains_itself() {
         "replay",
         "--config",
         "--listen",
+        "--joomla",
         "--record",
         "JSOCKETD_LISTEN",
     ] {
@@ -927,6 +1000,7 @@ fn nothing() -> Sources {
     Sources {
         config: None,
         listen: Vec::new(),
+        joomla: None,
         environment: Vec::new(),
         default_file: "/nonexistent/jsocketd.toml".into(),
     }
@@ -966,6 +1040,12 @@ fn embedded_defaults_are_for_this_machine_only() {
         "the page would show somebody's own secret"
     );
     assert!(!is(variable("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9")));
+    assert!(!is(variable("JSOCKETD_DATABASE_NAME", "joomla")));
+    assert!(!is(variable("JSOCKETD_JOOMLA_ROOT", "/")), "a site has visitors");
+    assert!(!is(Sources {
+        joomla: Some("/".into()),
+        ..nothing()
+    }));
     assert!(!is(Sources {
         config: Some(file.clone()),
         ..nothing()
@@ -1066,6 +1146,188 @@ fn a_reload_names_apps_and_their_keys() {
         other("old")
     ));
     assert_eq!(old.reloaded(&secret).changed, ["apps.a.secret"]);
+}
+
+#[test]
+fn a_reload_names_rules_and_item_types() {
+    let rule = |pattern: &str, groups: &str| format!("[[channels]]\npattern = \"{pattern}\"\ngroups = {groups}\n");
+    let item = |name: &str, state: &str| {
+        format!("[[items]]\nname = \"{name}\"\ntable = \"t\"\nid = \"id\"\naccess = \"a\"\nstate = \"{state}\"\n")
+    };
+    let config = |parts: [String; 4]| Sources::parse(Path::new("F"), &parts.concat()).expect("good sources");
+    let old = config([
+        rule("private-a", "[1]"),
+        rule("private-b", "[2]"),
+        item("com_x.a", ""),
+        item("com_x.b", ""),
+    ]);
+    let new = config([
+        rule("private-c", "[1]"),
+        rule("private-a", "[1, 2]"),
+        item("com_x.c", ""),
+        item("com_x.a", "state"),
+    ]);
+    let reload = old.reloaded(&new);
+    assert_eq!(
+        reload.changed,
+        [
+            "channels.private-a.groups",
+            "channels.private-b (removed)",
+            "channels.private-c (added)",
+            "items.com_x.a.state",
+            "items.com_x.b (removed)",
+            "items.com_x.c (added)"
+        ]
+    );
+    assert_eq!((reload.restart.len(), &reload.config), (0, &new));
+    let turned = config([
+        item("com_x.b", ""),
+        item("com_x.a", ""),
+        rule("private-b", "[2]"),
+        rule("private-a", "[1]"),
+    ]);
+    assert_eq!(old.reloaded(&turned).changed, Vec::<String>::new());
+}
+
+#[test]
+fn a_site_s_folder_comes_from_flag_variable_and_file() {
+    let case = Case::new();
+    let folder = |name: &str| {
+        let path = case.folder.path().join(name);
+        fs::create_dir(&path).expect("a folder");
+        text(&path).to_owned()
+    };
+    let (one, two, three) = (folder("one"), folder("two"), folder("three"));
+    let file = case.file("site.toml", format!("[joomla]\nroot = \"{one}\"\n"));
+    let root = |flags: &[&str], variables: &[(&str, &str)]| {
+        let value = case.check(flags, variables).value("joomla", "root");
+        value.as_str().expect("a string").to_owned()
+    };
+    let (file, variable) = (["--config", text(&file)], [("JSOCKETD_JOOMLA_ROOT", two.as_str())]);
+    assert_eq!(root(&file, &[]), one);
+    assert_eq!(root(&file, &variable), two);
+    let flag = ["--joomla", three.as_str()];
+    assert_eq!(root(&[file, flag].concat(), &variable), three);
+    if !default_file_exists() {
+        assert_eq!(root(&flag, &variable), three);
+    }
+    for (flags, variables, wanted) in [
+        (
+            vec!["--joomla", "/nonexistent"],
+            vec![],
+            "--joomla: `root` in [joomla] cannot be \"/nonexistent\": ",
+        ),
+        (
+            vec![],
+            vec![("JSOCKETD_JOOMLA_ROOT", "/nonexistent")],
+            "JSOCKETD_JOOMLA_ROOT: `root` in [joomla] cannot be \"/nonexistent\": ",
+        ),
+    ] {
+        let said = case.check(&flags, &variables);
+        assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+        assert!(lines(&said.err)[0].starts_with(wanted), "{}", said.err);
+    }
+    let mut command = jsocketd();
+    command
+        .args(["check", "--joomla"])
+        .arg(std::ffi::OsStr::from_bytes(b"/\xff"));
+    let said = said(command.output());
+    assert_eq!(lines(&said.err), ["--joomla: the name of the folder is not UTF-8"]);
+    assert!(
+        self::said(jsocketd().args(["serve", "--help"]).output())
+            .out
+            .contains("--joomla <DIR>"),
+        "`serve` has the flag too"
+    );
+}
+
+#[test]
+fn overrides_of_a_site_come_from_variables_too() {
+    let case = Case::new();
+    let file = case.file("empty.toml", "");
+    let said = case.check(
+        &["--config", text(&file)],
+        &[
+            ("JSOCKETD_DATABASE_NAME", "joomla5"),
+            ("JSOCKETD_DATABASE_PASSWORD", "jo'om\\la pässword"),
+            ("JSOCKETD_JOOMLA_SECRET", "jMGxFIKLjptGq9MU"),
+            ("JSOCKETD_JOOMLA_SHARED_SESSION", "false"),
+            ("JSOCKETD_JOOMLA_OFFLINE", ""),
+            ("JSOCKETD_JOOMLA_GUESTS", "false"),
+            ("JSOCKETD_JOOMLA_APP", "site"),
+        ],
+    );
+    assert_eq!(said.value("database", "name"), toml::Value::from("joomla5"));
+    assert_eq!(said.value("database", "password"), toml::Value::from("***"));
+    assert_eq!(said.value("joomla", "secret"), toml::Value::from("***"));
+    assert_eq!(said.value("joomla", "shared_session"), toml::Value::from(false));
+    assert_eq!(said.value("joomla", "offline"), toml::Value::from(""));
+    assert_eq!(said.value("joomla", "guests"), toml::Value::from(false));
+    assert_eq!(said.value("apps", "0")["id"], toml::Value::from("site"));
+    let said = case.check(&[], &[("JSOCKETD_CHANNELS_PATTERN", "x")]);
+    assert_eq!(lines(&said.err), ["JSOCKETD_CHANNELS_PATTERN: unknown variable"]);
+}
+
+/// What is said of a site's app without a secret.
+const NO_SECRET: &str = "warning: the app joomla has no secret, so signatures and the HTTP API are off for it; an [[apps]] \
+                         entry with the id joomla, a key and a secret, or JSOCKETD_APP_ID, JSOCKETD_APP_KEY and \
+                         JSOCKETD_APP_SECRET, turn them on";
+
+#[test]
+fn a_site_has_an_app_even_without_credentials() {
+    let case = Case::new();
+    let site = "[database]\nname = \"joomla\"\n";
+    let check = |text_of_file: &str, variables: &[(&str, &str)]| {
+        let file = case.file("site.toml", text_of_file);
+        case.check(&["--config", text(&file)], variables)
+    };
+    let said = check(site, &[]);
+    let app = said.value("apps", "0");
+    assert_eq!(
+        (app["id"].as_str(), app["key"].as_str(), app["secret"].as_str()),
+        (Some("joomla"), Some("joomla"), Some(""))
+    );
+    assert_eq!(lines(&said.err), [NO_SECRET]);
+    let again = check(&said.out, &[]);
+    assert_eq!((again.status, lines(&again.err)), (Some(0), vec![NO_SECRET.to_owned()]));
+    assert_eq!(again.value("apps", ""), said.value("apps", ""));
+
+    let own = [
+        ("JSOCKETD_APP_ID", "joomla"),
+        ("JSOCKETD_APP_KEY", "joomla-key"),
+        ("JSOCKETD_APP_SECRET", TOKEN),
+    ];
+    let said = check(site, &own);
+    assert_eq!(
+        (said.value("apps", "").as_array().map(Vec::len), said.err.as_str()),
+        (Some(1), "")
+    );
+    let said = check(&format!("{site}{APP}"), &[]);
+    assert_eq!(
+        said.value("apps", "1")["id"].as_str(),
+        Some("joomla"),
+        "another app is not the site's"
+    );
+    let said = check(&format!("[joomla]\napp = \"a\"\n{site}{APP}"), &[]);
+    assert_eq!(
+        (said.value("apps", "").as_array().map(Vec::len), said.err.as_str()),
+        (Some(1), "")
+    );
+
+    assert_eq!(
+        case.mistakes(format!("{site}{}", APP.replace("\"ka\"", "\"joomla\""))),
+        ["F:5:7: `key` in [[apps]] is \"joomla\", which is the key of the site's own app as long as that has no entry"]
+    );
+    assert_eq!(
+        case.mistakes(format!("{site}{}", APP.replace("0123456789abcdef", ""))),
+        ["F:6:10: `secret` in [[apps]] must have 8 characters or more"],
+        "only the site's app may go without"
+    );
+    assert_eq!(
+        case.mistakes(APP.replace("0123456789abcdef", "").replace("\"a\"", "\"joomla\"")),
+        ["F:4:10: `secret` in [[apps]] must have 8 characters or more"],
+        "and only if there is a site"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Finds what was typed (file, environment, command line), merges it in order of precedence, and says everything that is
-//! wrong at once, each mistake with its place. How a file is read is in `file`, what a value may be in `value`.
+//! Finds what was typed (file, environment, command line) and puts it in order of precedence. How a file is read is in
+//! `file`, what a value may be in `value`, what it all comes to in `merge`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,24 +7,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, At, KEYS, Key};
+use super::merge::{self, Merged, ROOT};
 use super::value::{Field, Typed};
-use super::{App, BUILT_IN_SECRET, Config, ListenAddr, file};
+use super::{App, Config, ListenAddr, file};
 
 /// Where the configuration is looked for when nobody names a file.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "JSOCKETD_CONFIG";
-
-/// What an outbox must hold besides the largest message: its frame's header, pongs and the close frame.
-const OUTBOX_ROOM: usize = 1024;
-
-/// A token or secret that is shorter than this can be guessed by trying.
-const SHORT_SECRET: usize = 16;
-
-/// An event must fit this often into an outbox, or one event with many quotes, each escaped twice on its way, could make
-/// all subscribers slow consumers.
-const EVENTS_IN_OUTBOX: usize = 4;
 
 /// Everything that is asked for the configuration. Kept by the server, which loads it again on SIGHUP.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +24,8 @@ pub struct Sources {
     pub config: Option<PathBuf>,
     /// `--listen`, which may be repeated; empty: not given.
     pub listen: Vec<ListenAddr>,
+    /// `--joomla`, the site's folder.
+    pub joomla: Option<PathBuf>,
     /// The environment; names that do not start with `JSOCKETD_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
     /// Read if it exists and no file is named.
@@ -127,6 +120,7 @@ impl Sources {
         Self {
             config,
             listen,
+            joomla: None,
             environment: std::env::vars_os().collect(),
             default_file: DEFAULT_FILE.into(),
         }
@@ -160,21 +154,33 @@ impl Sources {
         merged.refuse_the_built_in_secret(&mut problems);
         if !self.listen.is_empty() {
             merged.config.server.listen.clone_from(&self.listen);
-            let key = keys::find("server", "listen").expect("the table has it");
-            merged.places.push((key, At::FIRST, Place::Flag("--listen")));
+            merged.note(("server", "listen"), Place::Flag("--listen"));
         }
+        if let Some(root) = &self.joomla {
+            match root.to_str() {
+                Some(root) => merged.config.joomla.root = root.to_owned(),
+                None => problems.push(Problem {
+                    place: Place::Flag("--joomla"),
+                    what: "the name of the folder is not UTF-8".into(),
+                }),
+            }
+            merged.note(ROOT, Place::Flag("--joomla"));
+        }
+        merged.refuse_missing_folder(&mut problems);
         let config = &mut merged.config;
         config.embedded_defaults = file.is_none()
             && config.apps.is_empty()
+            && !config.has_site()
             && config.server.admin_token.is_empty()
             && config.server.admin_listen.is_none()
             && config.server.listen.iter().all(ListenAddr::is_loopback);
         if config.embedded_defaults {
             config.apps.push(App::built_in());
         }
+        merged.add_site_app(&mut problems);
         let config = merged.checked(problems)?;
 
-        let mut warnings = warnings(&config);
+        let mut warnings = merge::warnings(&config);
         if let (Some(path), true, false) = (&file, open_to_all, secrets.is_empty()) {
             warnings.push(format!(
                 "{} holds {} and can be read by every user of this machine; chmod o-r mends it",
@@ -324,7 +330,7 @@ impl Found {
     }
 
     /// The keys that a table must have and has not.
-    fn missing(&self, table: &Table) -> Option<Problem> {
+    pub(super) fn missing(&self, table: &Table) -> Option<Problem> {
         let has = |key: &Key| {
             let mut settings = self.settings.iter();
             settings.any(|s| s.at == table.at && s.key.section == key.section && s.key.name == key.name)
@@ -336,178 +342,4 @@ impl Found {
             what: format!("{} lacks {}", keys::title(table.section), names.join(" and ")),
         })
     }
-}
-
-/// The key that several checks are about.
-const OUTBOX: (&str, &str) = ("limits", "outbox_bytes");
-
-/// What was put together so far, and where each accepted word on a key was said.
-#[derive(Default)]
-struct Merged {
-    config: Config,
-    places: Vec<(&'static Key, At, Place)>,
-}
-
-impl Merged {
-    fn of(found: Found, problems: &mut Vec<Problem>) -> Self {
-        let mut merged = Self::default();
-        for table in &found.tables {
-            keys::make_room(&mut merged.config, table.section, table.at);
-            problems.extend(found.missing(table));
-        }
-        for setting in found.settings {
-            merged.put(setting, problems);
-        }
-        merged.refuse_doubles(problems);
-        merged
-    }
-
-    fn put(&mut self, setting: Setting, problems: &mut Vec<Problem>) {
-        let Setting {
-            key,
-            at,
-            typed,
-            place,
-            items,
-        } = setting;
-        match key.field(&mut self.config, at).set(&typed) {
-            Ok(()) => self.places.push((key, at, place)),
-            Err(refusal) => {
-                let item = refusal.item.and_then(|index| items.get(index).cloned());
-                problems.push(Problem {
-                    place: item.unwrap_or(place),
-                    what: format!("`{}` in {} {}", key.name, keys::title(key.section), refusal.why),
-                });
-            }
-        }
-    }
-
-    /// Where the last word on a key of this table was said.
-    fn said(&self, (section, name): (&str, &str), at: At) -> Option<Place> {
-        let mut places = self.places.iter().rev();
-        let is = |key: &Key| key.section == section && key.name == name;
-        places
-            .find(|(key, of, _)| is(key) && *of == at)
-            .map(|(_, _, place)| place.clone())
-    }
-
-    /// The place of the first of these keys that somebody set; at least one was, or the defaults contradict each other.
-    fn place(&self, keys: &[((&str, &str), At)]) -> Place {
-        let found = keys.iter().find_map(|(key, at)| self.said(*key, *at));
-        debug_assert!(found.is_some(), "the defaults of {keys:?} contradict each other");
-        found.unwrap_or_else(|| Place::File("the defaults".into()))
-    }
-
-    /// No two apps may have the same id or key: requests name an app by either. Told of apps with other mistakes too.
-    fn refuse_doubles(&self, problems: &mut Vec<Problem>) {
-        let apps = &self.config.apps;
-        for (n, app) in apps.iter().enumerate() {
-            let before = &apps[..n];
-            for (name, value, taken) in [
-                ("id", &app.id, before.iter().any(|other| other.id == app.id)),
-                ("key", &app.key, before.iter().any(|other| other.key == app.key)),
-            ] {
-                // A value that was refused or is missing has no place.
-                if taken && let Some(place) = self.said(("apps", name), At::app(n)) {
-                    let what = format!("`{name}` in [[apps]] is {value:?} a second time");
-                    problems.push(Problem { place, what });
-                }
-            }
-        }
-    }
-
-    fn refuse_the_built_in_secret(&self, problems: &mut Vec<Problem>) {
-        for (n, app) in self.config.apps.iter().enumerate() {
-            if app.secret == BUILT_IN_SECRET
-                && let Some(place) = self.said(("apps", "secret"), At::app(n))
-            {
-                let what = "`secret` in [[apps]] is the built-in one, which everybody knows and which works only without a \
-                            configuration; choose another, for example the output of `openssl rand -hex 20`";
-                problems.push(Problem {
-                    place,
-                    what: what.into(),
-                });
-            }
-        }
-    }
-
-    /// The configuration, if nothing is wrong with it.
-    fn checked(self, mut problems: Vec<Problem>) -> Result<Config, LoadError> {
-        if problems.is_empty() {
-            self.check(&mut problems);
-        }
-        if problems.is_empty() {
-            return Ok(self.config);
-        }
-        problems.sort_by(|one, other| one.place.cmp(&other.place));
-        Err(LoadError(problems))
-    }
-
-    /// What no single key can get wrong.
-    fn check(&self, problems: &mut Vec<Problem>) {
-        let limits = &self.config.limits;
-        let least = limits.max_message_size + OUTBOX_ROOM;
-        if limits.outbox_bytes < least {
-            problems.push(Problem {
-                place: self.place(&[(OUTBOX, At::FIRST), (("limits", "max_message_size"), At::FIRST)]),
-                what: format!(
-                    "`outbox_bytes` in [limits] must be at least `max_message_size` and {OUTBOX_ROOM} more, so {least}, not {}",
-                    limits.outbox_bytes
-                ),
-            });
-        }
-        let most = limits.outbox_bytes / EVENTS_IN_OUTBOX;
-        for (n, app) in self.config.apps.iter().enumerate() {
-            if app.max_event_size > most {
-                problems.push(Problem {
-                    place: self.place(&[(("apps", "max_event_size"), At::app(n)), (OUTBOX, At::FIRST)]),
-                    what: format!(
-                        "`max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so {most}, not {}",
-                        app.max_event_size
-                    ),
-                });
-            }
-        }
-        let server = &self.config.server;
-        let all: Vec<_> = server.listen.iter().chain(&server.admin_listen).collect();
-        for (index, address) in all.iter().enumerate() {
-            let any_port = matches!(address, ListenAddr::Tcp(address) if address.port() == 0);
-            if !any_port && all[..index].contains(address) {
-                let name = if index == server.listen.len() {
-                    "admin_listen"
-                } else {
-                    "listen"
-                };
-                problems.push(Problem {
-                    place: self.place(&[(("server", name), At::FIRST), (("server", "listen"), At::FIRST)]),
-                    what: format!("`{name}` in [server] names {address} a second time"),
-                });
-            }
-        }
-    }
-}
-
-fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(address @ ListenAddr::Tcp(_)) = &config.server.admin_listen
-        && !address.is_loopback()
-    {
-        warnings.push(format!(
-            "admin_listen {address} answers without a token to everybody who can reach it"
-        ));
-    }
-    let token = &config.server.admin_token;
-    if !token.is_empty() && token.len() < SHORT_SECRET {
-        warnings.push(format!(
-            "admin_token has fewer than {SHORT_SECRET} characters and could be guessed"
-        ));
-    }
-    let apps = config.apps.iter().filter(|_| !config.embedded_defaults);
-    for app in apps.filter(|app| app.secret.len() < SHORT_SECRET) {
-        warnings.push(format!(
-            "the secret of the app {} has fewer than {SHORT_SECRET} characters and could be guessed",
-            app.id
-        ));
-    }
-    warnings
 }

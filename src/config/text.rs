@@ -1,15 +1,21 @@
-//! What may stand in the texts of `[pusher]` and `[[apps]]`. A reader returns the text as it is kept, or the rest of a
+//! What may stand in texts: paths, names, secrets, patterns, what gets into SQL. A reader returns the text as it is kept, or the rest of a
 //! sentence that says what to write instead; it never repeats what may hold a password.
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{HttpUrl, WEBHOOK_EVENTS, keys};
+use super::{HttpUrl, WEBHOOK_EVENTS, keys, origin};
 
 /// Reads the text of a key.
 pub(super) type Reader = fn(&str) -> Result<String, String>;
 
 /// The longest id or key of an app.
 const LONGEST_NAME: usize = 64;
+
+/// The fewest characters of an app's secret.
+const SHORTEST_SECRET: usize = 8;
+
+/// The longest name of a table or column (MySQL manual, "Identifier Length Limits").
+const LONGEST_IDENTIFIER: usize = 64;
 
 /// The longest channel name of the Pusher protocol.
 const LONGEST_CHANNEL: usize = 164;
@@ -66,14 +72,142 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// What the Pusher protocol allows in a channel's name.
+fn in_channel(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-=@,.;".contains(&byte)
+}
+
 /// The beginning of a channel's name.
 pub(super) fn channel_prefix(text: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-=@,.;".contains(&b);
-    match text.len() <= LONGEST_CHANNEL && text.bytes().all(allowed) {
+    match text.len() <= LONGEST_CHANNEL && text.bytes().all(in_channel) {
         true => Ok(text.to_owned()),
         false => Err(format!(
             "must be the beginning of channel names: up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`"
         )),
+    }
+}
+
+/// A pattern of channels to which access can be given.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    if !text.starts_with("private-") && !text.starts_with("presence-") {
+        return Err("must start with private- or presence-: other channels are open to everybody".into());
+    }
+    if text.starts_with("private-encrypted-") {
+        return Err("cannot start with private-encrypted-: such a channel always needs a signature".into());
+    }
+    match text.len() <= LONGEST_CHANNEL && text.bytes().all(|b| in_channel(b) || b == b'*') {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "must be up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`, and `*` for any of them"
+        )),
+    }
+}
+
+/// An admin's token: what can be typed in a header without thinking.
+pub(super) fn token(text: &str) -> Result<String, String> {
+    match text.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("must be of visible ASCII characters, without spaces".into()),
+    }
+}
+
+/// An app's secret. Which app may go without one is decided where all of them are known.
+pub(super) fn app_secret(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..SHORTEST_SECRET => Err(short_secret()),
+        _ => token(text),
+    }
+}
+
+/// Why a secret that is too short is refused.
+pub(super) fn short_secret() -> String {
+    format!("must have {SHORTEST_SECRET} characters or more")
+}
+
+/// A password of the database, which may be anything that configuration.php can hold.
+pub(super) fn password(text: &str) -> Result<String, String> {
+    match text.contains('\0') {
+        false => Ok(text.to_owned()),
+        true => Err("cannot hold the character U+0000".into()),
+    }
+}
+
+/// A text that ends up in messages and in names of files: anything on one line.
+pub(super) fn plain(text: &str) -> Result<String, String> {
+    match text.contains(char::is_control) {
+        false => Ok(text.to_owned()),
+        true => Err("must be a text without control characters".into()),
+    }
+}
+
+/// A session handler of Joomla: `database`, `filesystem`, `redis`, …; extensions may bring others.
+pub(super) fn handler(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    match text.bytes().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("must be the name of a session handler, like \"database\" or \"redis\"".into()),
+    }
+}
+
+/// The address of the site, with or without a path.
+pub(super) fn live_site(text: &str) -> Result<String, String> {
+    let wanted = "must be empty or the site's address, like \"https://example.org\"";
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let Some((scheme @ ("http" | "https"), rest)) = text.split_once("://") else {
+        return Err(wanted.into());
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or("");
+    match origin::parse(&format!("{scheme}://{host}")) {
+        Ok(_) => plain(text),
+        Err(why) => Err(format!("{wanted}: {why}")),
+    }
+}
+
+/// What `#__` stands for.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    match text.len() <= LONGEST_IDENTIFIER && text.bytes().all(in_identifier) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be up to {LONGEST_IDENTIFIER} letters, digits and `_`")),
+    }
+}
+
+/// How the connection to the database is encrypted.
+pub(super) fn tls(text: &str) -> Result<String, String> {
+    match text {
+        "" | "off" | "on" | "verify" => Ok(text.to_owned()),
+        _ => Err("must be \"off\", \"on\", \"verify\" or \"\"".into()),
+    }
+}
+
+fn in_identifier(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// A table or a column. It gets into SQL between backticks, so nothing else may be in it.
+pub(super) fn identifier(text: &str) -> Result<String, String> {
+    match (1..=LONGEST_IDENTIFIER).contains(&text.len()) && text.bytes().all(in_identifier) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("must be 1 to {LONGEST_IDENTIFIER} letters, digits and `_`")),
+    }
+}
+
+/// A column that a table may lack.
+pub(super) fn column(text: &str) -> Result<String, String> {
+    match text {
+        "" => Ok(String::new()),
+        _ => identifier(text),
+    }
+}
+
+/// An item type: a component and a word of its own, as in Joomla's contexts.
+pub(super) fn item(text: &str) -> Result<String, String> {
+    match text.strip_prefix("com_").and_then(|rest| rest.split_once('.')) {
+        Some((_, "category")) => Err("cannot be a component's categories: they have channels already".into()),
+        Some(("content", "article")) => Err("cannot be com_content.article: articles have channels already".into()),
+        Some((component, word)) if identifier(component).is_ok() && identifier(word).is_ok() => Ok(text.to_owned()),
+        _ => Err("must be like com_example.item: letters, digits and `_` on both sides of the dot".into()),
     }
 }
 
@@ -144,6 +278,119 @@ mod tests {
         for bad in ["#server-to-user-", "a b", "a*", "ä", &"x".repeat(LONGEST_CHANNEL + 1)] {
             assert!(channel_prefix(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_one_of_channels_that_are_not_open() {
+        let longest = format!("private-{}", "x".repeat(LONGEST_CHANNEL - 8));
+        for good in [
+            "private-staff-*",
+            "presence-*",
+            "private-cache-a*b*",
+            "private-",
+            &longest,
+        ] {
+            assert_eq!(pattern(good).as_deref(), Ok(good));
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "",
+            "*",
+            "private",
+            "cache-private-a",
+            "private-encrypted-*",
+            "private-a b",
+            "private-ä",
+            "private-#",
+            &longer,
+        ] {
+            assert!(pattern(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_needs_no_escaping() {
+        let longest = "a".repeat(LONGEST_IDENTIFIER);
+        for good in ["id", "Publish_Up2", "1", &longest] {
+            assert_eq!(identifier(good).as_deref(), Ok(good));
+            assert_eq!(column(good).as_deref(), Ok(good));
+            assert_eq!(prefix(good).as_deref(), Ok(good));
+        }
+        let longer = "a".repeat(LONGEST_IDENTIFIER + 1);
+        for bad in ["a`b", "a b", "a.b", "a-b", "a'", "ä", "a\0", "#__a", &longer] {
+            assert!(identifier(bad).is_err(), "{bad:?}");
+            assert!(column(bad).is_err() && prefix(bad).is_err(), "{bad:?}");
+        }
+        assert!(identifier("").is_err());
+        assert_eq!((column(""), prefix("")), (Ok(String::new()), Ok(String::new())));
+    }
+
+    #[test]
+    fn an_item_is_a_component_and_a_word() {
+        for good in [
+            "com_example.item",
+            "com_a_b2.Some_Thing",
+            "com_content.news",
+            "com_x.article",
+        ] {
+            assert_eq!(item(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "com_example",
+            "com_.x",
+            "com_x.",
+            "example.item",
+            "com_x.y.z",
+            "com_x.y-z",
+            "com_x.y z",
+            "com_content.article",
+            "com_content.category",
+            "com_x.category",
+        ] {
+            assert!(item(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_live_site_is_an_address_with_or_without_a_path() {
+        for good in [
+            "",
+            "https://example.org",
+            "http://example.org:8080/joomla/",
+            "https://[::1]/",
+        ] {
+            assert_eq!(live_site(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "example.org",
+            "ftp://example.org",
+            "https://",
+            "https:///joomla",
+            "https://a b/",
+            "https://example.org/\n",
+            "https://me:hunter2@example.org/",
+        ] {
+            let why = live_site(bad).expect_err(bad);
+            assert!(!why.contains("hunter2"), "{why}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_what_they_are_for() {
+        for good in ["", "it's \\ \"any\" pässword\n"] {
+            assert_eq!(password(good).as_deref(), Ok(good));
+        }
+        assert!(password("a\0").is_err());
+        assert_eq!(plain("/srv/my site").as_deref(), Ok("/srv/my site"));
+        assert!(plain("a\nb").is_err() && plain("a\0").is_err());
+        assert!(handler("").is_ok() && handler("database").is_ok() && handler("Redis!").is_err());
+        for good in ["", "off", "on", "verify"] {
+            assert_eq!(tls(good).as_deref(), Ok(good));
+        }
+        assert!(tls("true").is_err());
+        assert!(token("a b").is_err() && token("ä").is_err() && token("").is_ok());
+        assert!(app_secret("1234567").is_err() && app_secret("12345678").is_ok() && app_secret("").is_ok());
     }
 
     #[test]

@@ -11,13 +11,16 @@ use super::{ListenAddr, Secrets, origin, text};
 /// The place of a value, with what may be put there.
 pub(super) enum Field<'a> {
     Switch(&'a mut bool),
-    Seconds(&'a mut u64, RangeInclusive<u64>),
+    /// A switch that configuration.php sets where it is not set here: `""`.
+    Inherit(&'a mut Option<bool>),
+    /// A duration in the unit that the key's comment names.
+    Time(&'a mut u64, RangeInclusive<u64>),
     Size(&'a mut usize, RangeInclusive<u64>),
     Count(&'a mut u32, RangeInclusive<u64>),
     Mode(&'a mut u32),
     Level(&'a mut LevelFilter),
-    /// A secret, and how many characters it must have.
-    Secret(&'a mut String, usize),
+    /// A text that is never shown, and what reads it.
+    Secret(&'a mut String, text::Reader),
     /// A text, and what reads it.
     Text(&'a mut String, text::Reader),
     Listeners(&'a mut Vec<ListenAddr>),
@@ -26,6 +29,8 @@ pub(super) enum Field<'a> {
     Origins(&'a mut Vec<String>),
     Events(&'a mut Vec<String>),
     Headers(&'a mut Vec<(String, String)>),
+    /// A list of whole numbers, each once and each in this range.
+    Numbers(&'a mut Vec<u32>, RangeInclusive<u64>),
 }
 
 /// A value as somebody typed it, before it means anything.
@@ -60,15 +65,15 @@ impl Field<'_> {
     /// What `text`, from the environment, stands for at this place: lists are separated by commas.
     pub(super) fn typed(&self, text: &str) -> Typed {
         match self {
-            Self::Seconds(..) | Self::Size(..) | Self::Count(..) => Typed::Integer(text.trim().to_owned(), 10),
-            Self::Switch(_) => match text {
+            Self::Time(..) | Self::Size(..) | Self::Count(..) => Typed::Integer(text.trim().to_owned(), 10),
+            Self::Switch(_) | Self::Inherit(_) => match text {
                 "true" => Typed::Switch(true),
                 "false" => Typed::Switch(false),
                 _ => Typed::Text(text.to_owned()),
             },
+            Self::Numbers(..) => Typed::List(parts(text).map(|part| Typed::Integer(part.to_owned(), 10)).collect()),
             Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) | Self::Events(_) | Self::Headers(_) => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                Typed::List(items.map(|item| Typed::Text(item.to_owned())).collect())
+                Typed::List(parts(text).map(|part| Typed::Text(part.to_owned())).collect())
             }
             Self::Mode(_) | Self::Level(_) | Self::Secret(..) | Self::Text(..) | Self::Listener(_) => {
                 Typed::Text(text.to_owned())
@@ -83,12 +88,21 @@ impl Field<'_> {
                 Typed::Switch(value) => *place = *value,
                 other => return refuse(format!("must be true or false, not {}", other.kind())),
             },
-            Self::Seconds(place, range) => *place = whole(typed, &range)?,
+            Self::Inherit(place) => match typed {
+                Typed::Switch(value) => *place = Some(*value),
+                Typed::Text(text) if text.is_empty() => *place = None,
+                other => return refuse(format!("must be true, false or \"\", not {}", other.kind())),
+            },
+            Self::Time(place, range) => *place = whole(typed, &range)?,
             Self::Size(place, range) => *place = narrowed(whole(typed, &range)?),
             Self::Count(place, range) => *place = narrowed(whole(typed, &range)?),
             Self::Mode(place) => *place = mode(typed)?,
             Self::Level(place) => *place = level(typed)?,
-            Self::Secret(place, least) => *place = secret(typed, least)?,
+            Self::Secret(place, read) => match typed {
+                Typed::Text(text) if text == MASK => return refuse(MASKED.into()),
+                Typed::Text(text) => *place = read(text).or_else(refuse)?,
+                other => return refuse(format!("must be a string, not {}", other.kind())),
+            },
             Self::Text(place, read) => match typed {
                 Typed::Text(text) => *place = read(text).or_else(refuse)?,
                 other => return refuse(format!("must be a string, not {}", other.kind())),
@@ -133,6 +147,7 @@ impl Field<'_> {
                 once_each(&list, |(name, _)| name)?;
                 *place = list;
             }
+            Self::Numbers(place, range) => *place = numbers(typed, &range)?,
         }
         Ok(())
     }
@@ -141,7 +156,8 @@ impl Field<'_> {
     pub(super) fn literal(&self, secrets: Secrets) -> String {
         match self {
             Self::Switch(value) => value.to_string(),
-            Self::Seconds(value, _) => value.to_string(),
+            Self::Inherit(value) => value.map_or_else(|| quoted(""), |value| value.to_string()),
+            Self::Time(value, _) => value.to_string(),
             Self::Size(value, _) => value.to_string(),
             Self::Count(value, _) => value.to_string(),
             Self::Mode(value) => quoted(&format!("{value:04o}")),
@@ -157,6 +173,7 @@ impl Field<'_> {
                 list(value.iter().map(|(name, _)| format!("{name}: {MASK}")))
             }
             Self::Headers(value) => list(value.iter().map(|(name, value)| format!("{name}: {value}"))),
+            Self::Numbers(value, _) => format!("{value:?}"),
         }
     }
 }
@@ -195,14 +212,19 @@ fn named(text: &str, why: &dyn std::fmt::Display) -> String {
 }
 
 fn whole(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
-    let wanted = format!("must be a whole number from {} to {}", range.start(), range.end());
+    let (start, end) = (range.start(), range.end());
+    within(typed, range).or_else(|it| refuse(format!("must be a whole number from {start} to {end}, not {it}")))
+}
+
+/// The number, if it is one of this range; else what it is.
+fn within(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let Typed::Integer(digits, radix) = typed else {
-        return refuse(format!("{wanted}, not {}", typed.kind()));
+        return Err(typed.kind().into());
     };
     match u64::from_str_radix(digits, *radix) {
         Ok(value) if range.contains(&value) => Ok(value),
-        Ok(value) => refuse(format!("{wanted}, not {value}")),
-        Err(_) => refuse(format!("{wanted}, not {}", named(digits, &"").trim_end_matches(": "))),
+        Ok(value) => Err(value.to_string()),
+        Err(_) => Err(named(digits, &"").trim_end_matches(": ").into()),
     }
 }
 
@@ -210,7 +232,7 @@ fn whole(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
 fn narrowed<T: TryFrom<u64>>(value: u64) -> T {
     match T::try_from(value) {
         Ok(narrow) => narrow,
-        Err(_) => unreachable!("the ranges of the table end below 2^32"),
+        Err(_) => unreachable!("the ranges of the table fit the types of their fields"),
     }
 }
 
@@ -241,16 +263,6 @@ fn level(typed: &Typed) -> Result<LevelFilter, Refusal> {
     }
 }
 
-fn secret(typed: &Typed, least: usize) -> Result<String, Refusal> {
-    match typed {
-        Typed::Text(text) if text == MASK => refuse(MASKED.into()),
-        Typed::Text(text) if text.len() < least => refuse(format!("must have {least} characters or more")),
-        Typed::Text(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.clone()),
-        Typed::Text(_) => refuse("must be of visible ASCII characters, without spaces".into()),
-        other => refuse(format!("must be a string, not {}", other.kind())),
-    }
-}
-
 fn peer(text: &str) -> Result<IpAddr, String> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(address.to_canonical()),
@@ -275,6 +287,33 @@ fn items<T>(typed: &Typed, parse: impl Fn(&str) -> Result<T, String>) -> Result<
         Err(Refusal { item: Some(index), why })
     };
     list.iter().enumerate().map(read).collect()
+}
+
+fn numbers(typed: &Typed, range: &RangeInclusive<u64>) -> Result<Vec<u32>, Refusal> {
+    let Typed::List(list) = typed else {
+        return refuse(format!("must be a list of numbers, not {}", typed.kind()));
+    };
+    let (start, end) = (range.start(), range.end());
+    let mut read = Vec::new();
+    for (index, item) in list.iter().enumerate() {
+        let at = |why: String| Refusal { item: Some(index), why };
+        let number = within(item, range).map_err(|it| {
+            at(format!(
+                "must be a list of whole numbers from {start} to {end}, without {it}"
+            ))
+        })?;
+        let number = narrowed(number);
+        if read.contains(&number) {
+            return Err(at(format!("names {number} a second time")));
+        }
+        read.push(number);
+    }
+    Ok(read)
+}
+
+/// The items of a list in a variable.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// Refuses a list that names something twice; case is no difference.

@@ -97,9 +97,15 @@ impl Masker {
         if !self.admin_token.is_empty() {
             MASKED_TOKEN.clone_into(&mut masked.server.admin_token);
         }
+        // The service knows neither of them from here, so nothing depends on what they are.
+        masked.joomla.secret.clear();
+        masked.database.password.clear();
         for app in &mut masked.apps {
-            let secret = std::mem::replace(&mut app.secret, MASKED_SECRET.to_owned());
-            self.secrets.insert(app.id.clone(), secret);
+            // An app without a secret is one that nothing can be signed for: it stays that.
+            if !app.secret.is_empty() {
+                let secret = std::mem::replace(&mut app.secret, MASKED_SECRET.to_owned());
+                self.secrets.insert(app.id.clone(), secret);
+            }
             for hook in &mut app.webhooks {
                 hook.url = self.hook_url(&hook.url);
                 for (_, value) in &mut hook.headers {
