@@ -132,10 +132,16 @@ pub enum Kind {
     Webhook,
     /// A webhook event was given up.
     WebhookDropped,
+    /// The database refused a statement, or a row was not what it should be.
+    Database,
+    /// A statement was slow.
+    SlowStatement,
+    /// A row of the outbox table could not be published.
+    BadRow,
 }
 
 /// The number of kinds.
-const KINDS: usize = 9;
+const KINDS: usize = 12;
 
 /// At most one line a second for each kind, with a count of those that were left out.
 #[derive(Clone, Debug, Default)]

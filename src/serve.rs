@@ -1,18 +1,25 @@
 //! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, the end.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
-use std::time::Instant;
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use crate::config::{Config, ListenAddr, Loaded, Reload, Sources};
+use crate::joomla::site::{self, SiteError, SiteRead, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
 use crate::server::{Flow, Server, Wish};
+use crate::store::mysql::MySql;
+
+/// How often configuration.php is looked at.
+const LOOK_AT_SITE: Duration = Duration::from_secs(2);
 
 /// Why the server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The site is not as it must be.
+    #[error("{0}")]
+    Site(#[from] SiteError),
     /// The poller failed, or standard output.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -59,9 +69,11 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
             .record(&path)
             .map_err(|source| ServeError::Record { path, source })?;
     }
+    let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
-    if let Some(interval) = watchdog {
-        server.wake_every(interval / 2);
+    let wakes = watchdog.map(|interval| interval / 2);
+    if let Some(interval) = wakes.into_iter().chain(premises.is_watched().then_some(LOOK_AT_SITE)).min() {
+        server.wake_every(interval);
     }
     let mut told = Instant::now();
     announce(&config, &urls)?;
@@ -71,9 +83,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
         for wish in server.wishes() {
             match wish {
                 Wish::Draining => tell_systemd(&[NotifyState::Stopping]),
-                Wish::Reload => reload(&mut config, sources, &mut server, descriptors),
+                Wish::Reload => reload(&mut config, sources, &mut server, descriptors, &mut premises),
             }
         }
+        premises.look(&config, &mut server);
         if watchdog.is_some_and(|interval| told.elapsed() > interval / 4) {
             told = Instant::now();
             tell_systemd(&[NotifyState::Watchdog]);
@@ -137,7 +150,79 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn reload(config: &mut Config, sources: &Sources, server: &mut Server<MioIo>, descriptors: u64) {
+/// The site's folder as it was read last, and when to look at it again.
+#[derive(Default)]
+struct Premises {
+    read: Option<SiteRead>,
+    watch: Watch,
+    looked: Option<Instant>,
+}
+
+impl Premises {
+    /// Reads the site, if there is one, and tells the server.
+    fn find(config: &Config, server: &mut Server<MioIo>) -> Result<Self, SiteError> {
+        let mut premises = Self::default();
+        if config.has_site() {
+            premises.enter(config, true, server)?;
+        }
+        Ok(premises)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.read.as_ref().is_some_and(|read| read.file.is_some())
+    }
+
+    /// Reads the site anew. `anew`: what our own configuration says of the database may be something else than before.
+    fn enter(&mut self, config: &Config, anew: bool, server: &mut Server<MioIo>) -> Result<(), SiteError> {
+        let read = site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect()))?;
+        for warning in &read.warnings {
+            log::warn!("{warning}");
+        }
+        let other = self.read.as_ref().is_none_or(|old| old.database != read.database);
+        let store = (anew || other).then(|| {
+            let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
+            let store = MySql::new(read.database.clone(), config.database.clone(), config.item_types(), most);
+            Box::new(store) as Box<dyn crate::store::Store>
+        });
+        server.know(read.site.clone(), store);
+        if let Some(file) = &read.file {
+            self.watch.changed(stamp(file));
+        }
+        self.read = Some(read);
+        Ok(())
+    }
+
+    /// Looks whether configuration.php changed; if it did and is not as it must be, everything stays as it was.
+    fn look(&mut self, config: &Config, server: &mut Server<MioIo>) {
+        let Some(file) = self.read.as_ref().and_then(|read| read.file.clone()) else {
+            return;
+        };
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AT_SITE) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if self.watch.changed(stamp(&file)) {
+            match self.enter(config, false, server) {
+                Ok(()) => log::info!("{} changed and was read again", file.display()),
+                Err(error) => log::error!("{} changed; what it said before stays in force: {error}", file.display()),
+            }
+        }
+    }
+}
+
+/// What tells one version of a file from another; `None`: it is not there.
+fn stamp(file: &Path) -> Option<(i64, u64, u64)> {
+    let found = file.metadata().ok()?;
+    Some((found.mtime() * 1_000_000_000 + found.mtime_nsec(), found.size(), found.ino()))
+}
+
+fn reload(
+    config: &mut Config,
+    sources: &Sources,
+    server: &mut Server<MioIo>,
+    descriptors: u64,
+    premises: &mut Premises,
+) {
     let loaded = match sources.load() {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -163,7 +248,13 @@ fn reload(config: &mut Config, sources: &Sources, server: &mut Server<MioIo>, de
         log::warn!("a restart is needed for {}", restart.join(", "));
     }
     logging::set_level(new.server.log_level);
+    let database = new.database != config.database || new.items != config.items;
     server.reconfigure(new.clone(), new.connections_for(descriptors));
+    if new.has_site()
+        && let Err(error) = premises.enter(&new, database, server)
+    {
+        log::error!("the site stays as it was: {error}");
+    }
     *config = new;
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::app::actions::{Action, Actions, Dialect, Message, Post};
 use crate::app::caller::Caller;
-use crate::app::service::{Facts, Input, Seed, Service};
+use crate::app::service::{Facts, Input, Seed, Service, Sql};
 use crate::app::trace::Recorder;
 use crate::app::webhooks;
 use crate::config::Config;
 use crate::id::ConnectionId;
+use crate::joomla::site::Site;
 use crate::lag;
 use crate::logging::{Kind, More, Quiet};
 use crate::net::close::{self, CloseReason};
@@ -22,8 +23,10 @@ use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::outgoing::{self, Outgoing};
+use crate::net::probe::Probe;
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
+use crate::store::{Readiness, Store};
 use crate::time::{Now, Time};
 
 /// One read buffer for the whole loop. A connection that fills it goes on in the next tick, after the others.
@@ -109,6 +112,10 @@ pub struct Server<I: Io> {
     hungry: VecDeque<ConnectionId>,
     /// Connections of our own: to the targets of webhooks.
     outgoing: Outgoing<I::Socket>,
+    /// The site's database, if there is one, and the connection that finds out whether it is there.
+    store: Option<Box<dyn Store>>,
+    probe: Probe<I::Socket>,
+    sql: Sql,
     drain: Option<Drain>,
     flow: Flow,
     wishes: Vec<Wish>,
@@ -167,6 +174,9 @@ impl<I: Io> Server<I> {
             bodies: 0,
             hungry: VecDeque::new(),
             outgoing,
+            store: None,
+            probe: Probe::new(),
+            sql: Sql::default(),
             drain: None,
             flow: Flow::Continue,
             wishes: Vec::new(),
@@ -201,6 +211,28 @@ impl<I: Io> Server<I> {
         }
         self.config = config.clone();
         self.decide(|service, _, actions| service.reconfigure(config, actions));
+    }
+
+    /// Knows the site from here on, or something new of it; `store`: another database than before.
+    pub fn know(&mut self, site: Site, store: Option<Box<dyn Store>>) {
+        if store.is_some() {
+            self.store = store;
+            self.probe = Probe::new();
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.known(&site);
+        }
+        self.decide(|service, _, actions| service.know(site, actions));
+    }
+
+    /// The database, for a test that plays it.
+    pub fn store(&mut self) -> Option<&mut (dyn Store + 'static)> {
+        self.store.as_deref_mut()
+    }
+
+    /// What the database cost the loop so far.
+    pub fn sql(&self) -> Sql {
+        self.sql
     }
 
     /// What the last tick wants of the owner.
@@ -276,7 +308,10 @@ impl<I: Io> Server<I> {
                     readable,
                     writable,
                     read_closed,
-                } => self.outgoing.ready(n, readable, writable, read_closed),
+                } if !self.probe.ready(n, readable, writable, read_closed) => {
+                    self.outgoing.ready(n, readable, writable, read_closed);
+                }
+                Ready::Outgoing { .. } => {}
                 Ready::Signal(signal) => self.obey(signal),
             }
         }
@@ -301,7 +336,7 @@ impl<I: Io> Server<I> {
             Waiting::Nobody | Waiting::Somebody => None,
         });
         let drain = self.drain.as_ref().map(|drain| drain.next(&self.config, self.now.at));
-        let due = [self.service.deadline(), self.outgoing.deadline()];
+        let due = [self.service.deadline(), self.outgoing.deadline(), self.store_due()];
         let due = due.into_iter().filter(|at| *at != Time::NEVER);
         let nearest = paused.chain(self.wheel.next_look()).chain(drain).chain(due).min();
         let until = nearest.map(|at| at.since(self.now.at));
@@ -493,6 +528,7 @@ impl<I: Io> Server<I> {
         let to = match action {
             Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,
+            Action::Hold(to) | Action::Release(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
             Action::Post(post) => return self.outgoing.start(request(*post), &mut self.io, self.now.at),
         };
@@ -516,6 +552,8 @@ impl<I: Io> Server<I> {
             }
             Action::Gather(_) => self.curious.push(to),
             Action::Hurry(_) => connection.hurry(now + HURRY),
+            Action::Hold(_) => connection.held_back = true,
+            Action::Release(_) => connection.held_back = false,
             Action::WhenFlushed(_) => connection.tell_when_flushed = true,
             Action::Fanout(..) | Action::Post(_) => {}
         }
@@ -671,8 +709,59 @@ impl<I: Io> Server<I> {
 
     // --- work ----------------------------------------------------------------------------------------------------
 
-    /// What takes time and stands behind a flush for that reason. (SQL will.)
+    /// What takes time and stands behind a flush for that reason.
     fn work(&mut self) {
+        self.gather();
+        self.ask();
+    }
+
+    /// Asks the database as long as the tick's budget lasts. Statements are bounded, so it is overrun by one at most.
+    fn ask(&mut self) {
+        self.knock();
+        let Some(mut store) = self.store.take() else { return };
+        let began = self.io.now().at;
+        let budget = Duration::from_millis(self.config.database.budget_ms);
+        let mut spent = Duration::ZERO;
+        while spent < budget && store.readiness(self.now) == Readiness::Ready {
+            let Some(question) = self.service.question(self.now) else { break };
+            let answer = store.ask(&question, self.now);
+            spent = self.io.now().at.since(began);
+            self.sql.statements += 1;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.answered(&question, &answer, self.now);
+            }
+            self.decide(|service, now, actions| service.answer(&question, answer, now, actions));
+        }
+        self.sql.overruns += u64::from(spent > budget);
+        self.sql.worst_us = self.sql.worst_us.max(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX));
+        self.sql.available = store.readiness(self.now) == Readiness::Ready;
+        self.store = Some(store);
+    }
+
+    /// Finds out whether the database is there, without waiting for it.
+    fn knock(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        if store.readiness(self.now) == Readiness::Knock && !self.probe.is_busy() {
+            let timeout = Duration::from_millis(self.config.database.connect_timeout_ms);
+            self.probe.start(store.endpoints(), timeout, &mut self.io, self.now.at);
+        }
+        if let Some(found) = self.probe.turn(store.endpoints(), &mut self.io, self.now.at) {
+            store.reached(found, self.now);
+        }
+    }
+
+    /// When the database is to be looked after next.
+    fn store_due(&self) -> Time {
+        let Some(store) = &self.store else { return Time::NEVER };
+        match store.readiness(self.now) {
+            Readiness::Ready => self.service.question_due(),
+            Readiness::Knock => self.probe.deadline(),
+            Readiness::Closed(until) => until,
+        }
+    }
+
+    /// Tells those who asked for facts about the process.
+    fn gather(&mut self) {
         if self.curious.is_empty() {
             return;
         }
@@ -681,6 +770,7 @@ impl<I: Io> Server<I> {
             max_connections: self.max_connections,
             resident_bytes: resident_bytes(),
             lag: self.lag.lag(),
+            sql: self.store.is_some().then_some(self.sql),
         };
         for id in std::mem::take(&mut self.curious) {
             self.input(id, Input::Facts(Box::new(facts.clone())));

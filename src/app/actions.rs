@@ -29,6 +29,10 @@ pub enum Action {
     Gather(ConnectionId),
     /// Hand in `Input::Flushed` once less than the outbox's high water waits.
     WhenFlushed(ConnectionId),
+    /// Read nothing more from it until `Release`: what it said already waits for something.
+    Hold(ConnectionId),
+    /// Read on.
+    Release(ConnectionId),
     /// Post a webhook and hand in the outcome with `Service::posted`.
     Post(Box<Post>),
 }
@@ -51,6 +55,17 @@ pub enum Message {
     Text(Utf8Bytes),
     /// Any bytes.
     Binary(Bytes),
+}
+
+impl Message {
+    /// Bytes of its payload.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks whether a message is empty")]
+    pub fn len(&self) -> usize {
+        match self {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// An outgoing HTTP request.

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::actions::{Action, Actions, Message};
 use super::caller;
+use super::pusher::session::Progress;
 use super::service::{Counts, Facts};
+use super::site::Site;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -70,7 +72,18 @@ impl Console {
     }
 
     /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
-    pub fn message(&mut self, id: ConnectionId, message: &Message, config: &Config, now: Now, actions: &mut Actions) {
+    /// What takes to know who is there waits until that is known, unless this is the last call.
+    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
+    pub fn message(
+        &mut self,
+        id: ConnectionId,
+        message: &Message,
+        site: Option<&Site>,
+        last_call: bool,
+        config: &Config,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Progress {
         let command = match message {
             Message::Text(command) => command.as_str().trim(),
             Message::Binary(bytes) => {
@@ -78,22 +91,41 @@ impl Console {
                     "Commands are text; this was a binary frame of {} bytes. Try help.\n",
                     bytes.len()
                 );
-                return actions.push(Action::Send(id, text(reply)));
+                actions.push(Action::Send(id, text(reply)));
+                return Progress::Done;
             }
         };
+        let personal = COMMANDS.iter().any(|(known, needs, _)| *needs && *known == command) || command == "whoami";
+        if personal && !last_call && site.is_some_and(|site| !site.is_known(id)) {
+            return Progress::Later;
+        }
+        self.obey(id, command, site, config, now, actions);
+        Progress::Done
+    }
+
+    fn obey(
+        &mut self,
+        id: ConnectionId,
+        command: &str,
+        site: Option<&Site>,
+        config: &Config,
+        now: Now,
+        actions: &mut Actions,
+    ) {
         let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let needs_permission = COMMANDS.iter().any(|(known, needs, _)| *needs && *known == command);
-        if needs_permission && !self.may_see_state {
+        let may_see_state = self.may_see_state || site.is_some_and(|site| site.may(id, "websockets.monitor"));
+        if needs_permission && !may_see_state {
             return actions.push(Action::Send(id, text(not_allowed(config))));
         }
         let reply = match command {
             "" => "Empty command. Try help.\n".to_owned(),
             "test" => "This is a test!".to_owned(),
-            "version" => VERSION.to_owned(),
+            "version" => version(site),
             "help" => help(),
             "time" => time(now),
             "ping" => "pong".to_owned(),
-            "whoami" => self.whoami(id, now),
+            "whoami" => self.whoami(id, site, may_see_state, now),
             "stats" => return self.ask(id, Question::Stats, actions),
             "lag" => return self.ask(id, Question::Lag, actions),
             _ if name == "token" => return self.token(id, argument.trim(), config, actions),
@@ -103,12 +135,12 @@ impl Console {
     }
 
     /// Answers the oldest question with facts that have been gathered for it.
-    pub fn answer(&mut self, facts: &Facts, counts: &Counts, now: Now) -> Option<String> {
+    pub fn answer(&mut self, facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
         if self.asked.is_empty() {
             return None;
         }
         Some(match self.asked.remove(0) {
-            Question::Stats => stats(facts, counts, now),
+            Question::Stats => stats(facts, counts, site, now),
             Question::Lag => json!(facts.lag).to_string(),
         })
     }
@@ -138,15 +170,27 @@ impl Console {
         }
     }
 
-    fn whoami(&self, id: ConnectionId, now: Now) -> String {
-        json!({
+    fn whoami(&self, id: ConnectionId, site: Option<&Site>, may_see_state: bool, now: Now) -> String {
+        let mut shown = json!({
             "connection": id.to_string(),
             "identity": "guest",
             "address": self.address,
-            "may_see_state": self.may_see_state,
+            "may_see_state": may_see_state,
             "connected_seconds": now.at.since(self.since).as_secs(),
-        })
-        .to_string()
+        });
+        if let (Some(site), Some(shown)) = (site, shown.as_object_mut()) {
+            let who = site.describe(id, may_see_state);
+            shown.extend(who.as_object().cloned().unwrap_or_default());
+        }
+        shown.to_string()
+    }
+}
+
+/// The product, and the site's Joomla once its version is known.
+fn version(site: Option<&Site>) -> String {
+    match site.and_then(Site::joomla_version) {
+        Some(joomla) => format!("{VERSION} (Joomla {joomla})"),
+        None => VERSION.to_owned(),
     }
 }
 
@@ -185,8 +229,8 @@ fn time(now: Now) -> String {
         )
 }
 
-fn stats(facts: &Facts, counts: &Counts, now: Now) -> String {
-    json!({
+fn stats(facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> String {
+    let mut shown = json!({
         "connections": facts.connections,
         "max_connections": facts.max_connections,
         "websockets": counts.websockets,
@@ -195,6 +239,12 @@ fn stats(facts: &Facts, counts: &Counts, now: Now) -> String {
         "requests": counts.requests,
         "uptime_seconds": now.at.seconds(),
         "resident_bytes": facts.resident_bytes,
-    })
-    .to_string()
+    });
+    if let Some(sql) = &facts.sql {
+        shown["database"] = json!(sql);
+    }
+    if let Some(site) = site {
+        shown["site"] = site.stats(now);
+    }
+    shown.to_string()
 }

@@ -1,7 +1,9 @@
 //! The service: what it is told of connections, what it knows of them, and what it wants done. Each protocol's own
 //! decisions stand in the file that is named after it; this one only hands inputs to them.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -16,16 +18,24 @@ use super::api::{self, Api};
 use super::caller::{self, Caller, Origin};
 use super::console::{self, Console};
 use super::page::Page;
+use super::outbox::Seen;
 use super::pusher::SocketId;
-use super::pusher::app::Apps;
+use super::pusher::app::{App, Apps, Publication};
+use super::pusher::channel::ChannelName;
 use super::pusher::gate;
-use super::pusher::session::Timing;
+use super::pusher::session::{Door, Progress, Timing};
 use super::routes::{self, Refusal, Route};
+use super::site::{Order, Site};
 use super::webhooks::{Outcome, Webhooks};
 use crate::config::{self, Config};
 use crate::id::ConnectionId;
+use crate::joomla::site::Site as SiteFacts;
 use crate::logging::{Kind, More, Quiet};
+use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
+
+/// Frames of one connection that wait for its identity or for facts; then it is not read any more.
+const MOST_WAITING: usize = 32;
 
 /// What happened to a connection.
 #[derive(Clone, Debug)]
@@ -59,6 +69,21 @@ pub struct Facts {
     pub resident_bytes: u64,
     /// The loop's recent delays.
     pub lag: Lag,
+    /// What the site's database cost the loop; `None`: there is none.
+    pub sql: Option<Sql>,
+}
+
+/// What the database cost the loop since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sql {
+    /// Whether questions can be asked.
+    pub available: bool,
+    /// Statements that were started.
+    pub statements: u64,
+    /// Ticks whose statements took longer than the budget.
+    pub overruns: u64,
+    /// The longest time that the statements of one tick took, in microseconds.
+    pub worst_us: u64,
 }
 
 /// How long the loop was away from its poller: what a client that speaks at the worst moment waits.
@@ -100,6 +125,19 @@ struct Member {
     /// Why every request gets 429, if it does.
     refused: Option<&'static str>,
     speaks: Speaks,
+    /// What it said while something had to be known first.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// Messages that wait. The first one is the one that has to.
+#[derive(Debug)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// When the first one gets an answer whatever is known by then.
+    until: Time,
+    /// It is not read until some have gone.
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -127,8 +165,31 @@ pub struct Service {
     /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
     random: StdRng,
     webhooks: Webhooks,
+    site: Option<Box<Site>>,
+    /// The number of the app whose connections are the site's visitors.
+    site_app: Option<usize>,
+    /// What the site's pseudonyms and process name come from.
+    seed: Seed,
+    /// Who waits, and until when.
+    waiting: BTreeSet<(Time, ConnectionId)>,
     draining: bool,
     quiet: Quiet,
+}
+
+/// The credentials in the component's parameters. All three or none.
+#[derive(Deserialize)]
+struct Credentials {
+    app_id: String,
+    app_key: String,
+    app_secret: String,
+}
+
+impl Credentials {
+    fn read(params: &str) -> Option<Self> {
+        let read: Self = serde_json::from_str(params).ok()?;
+        let all = [&read.app_id, &read.app_key, &read.app_secret];
+        all.iter().all(|text| !text.is_empty()).then_some(read)
+    }
 }
 
 /// The app of the embedded defaults: everybody knows its secret, so the page may know it too.
@@ -154,8 +215,32 @@ impl Service {
             addresses: Addresses::default(),
             members: Vec::new(),
             counts: Counts::default(),
+            site: None,
+            site_app: None,
+            seed,
+            waiting: BTreeSet::new(),
             draining: false,
             quiet: Quiet::new(),
+        }
+    }
+
+    /// Knows the site from here on, or something new of it.
+    pub fn know(&mut self, facts: SiteFacts, actions: &mut Actions) {
+        match &mut self.site {
+            Some(site) => site.reconfigure(facts, &self.config),
+            None => {
+                let most = self.config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
+                self.site = Some(Box::new(Site::new(facts, &self.config, self.seed, most)));
+            }
+        }
+        self.find_site_app();
+        self.follow(Now::default(), actions);
+    }
+
+    fn find_site_app(&mut self) {
+        self.site_app = self.site.as_ref().and_then(|_| self.apps.find_id(&self.config.joomla.app));
+        if let Some(app) = self.site_app {
+            self.apps.app_mut(app).has_site = true;
         }
     }
 
@@ -165,17 +250,29 @@ impl Service {
         self.apps.reconfigure(&config.apps, self.start, actions);
         self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
+        self.find_site_app();
+        self.take_credentials();
     }
 
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
-        self.apps.deadline().min(self.webhooks.deadline())
+        let site = self.site.as_ref().map_or(Time::NEVER, |site| site.deadline());
+        let waiting = self.waiting.first().map_or(Time::NEVER, |(until, _)| *until);
+        self.apps.deadline().min(self.webhooks.deadline()).min(site).min(waiting)
     }
 
     /// Does what is due.
     pub fn due(&mut self, now: Now, actions: &mut Actions) {
         for app in self.apps.iter_mut() {
             app.due(now, actions);
+        }
+        if let Some(site) = &mut self.site {
+            site.due(now);
+        }
+        self.follow(now, actions);
+        while let Some((until, id)) = self.waiting.first().copied().filter(|(until, _)| *until <= now.at) {
+            self.waiting.remove(&(until, id));
+            self.go_on(id, true, now, actions);
         }
         self.tell_webhooks(now);
         self.webhooks.due(now, actions);
@@ -227,7 +324,211 @@ impl Service {
             Input::Flushed => self.flushed(id, actions),
             Input::Closed => self.closed(id, now, actions),
         }
+        self.tell_site();
         self.tell_webhooks(now);
+    }
+
+    // --- the site ------------------------------------------------------------------------------------------------
+
+    /// The next question for the database, if one is due. Its answer, or why there is none, goes to `answer`.
+    pub fn question(&mut self, now: Now) -> Option<Question> {
+        self.site.as_mut()?.question(now)
+    }
+
+    /// When there will be a question.
+    pub fn question_due(&self) -> Time {
+        self.site.as_ref().map_or(Time::NEVER, |site| site.question_due())
+    }
+
+    /// What the database says.
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        answer: Result<Answer, Failure>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        if let Err(Failure::Refused(why) | Failure::Malformed(why)) = &answer
+            && let Some(more) = self.quiet.allow(Kind::Database, now.at)
+        {
+            log::warn!("the question for {} has no answer: {why}{}", question.name(), More(more));
+        }
+        let Some(site) = &mut self.site else { return };
+        site.answer(question, answer, now);
+        self.follow(now, actions);
+        self.tell_webhooks(now);
+    }
+
+    /// The site, for those who count.
+    pub fn site(&self) -> Option<&Site> {
+        self.site.as_deref()
+    }
+
+    /// Carries out what the site orders.
+    fn follow(&mut self, now: Now, actions: &mut Actions) {
+        let Some(site) = &mut self.site else { return };
+        let orders = site.take_orders();
+        let (mut wake_all, mut review_all) = (false, false);
+        for order in orders {
+            match order {
+                Order::Wake(id) => self.go_on(id, false, now, actions),
+                Order::WakeAll => wake_all = true,
+                Order::End(ended) => actions.push(Action::Close(ended.id, ended.code, ended.why.into())),
+                Order::Review(channels) => {
+                    for channel in channels {
+                        self.review(Some(&channel), now, actions);
+                    }
+                }
+                Order::ReviewAll => review_all = true,
+                Order::Event(seen) => self.publish_row(&seen, now, actions),
+                Order::Terminate(user) => {
+                    if let Some(app) = self.site_app {
+                        self.apps.app_mut(app).terminate(&user, actions);
+                    }
+                }
+                Order::Extensions => self.take_credentials(),
+            }
+        }
+        if review_all {
+            self.review(None, now, actions);
+        }
+        if wake_all {
+            for (_, id) in self.waiting.clone() {
+                self.go_on(id, false, now, actions);
+            }
+        }
+        if let (Some(app), Some(site)) = (self.site_app, &self.site) {
+            let safe = site.outbox().and_then(|outbox| outbox.position());
+            self.apps.app_mut(app).set_table(safe);
+        }
+    }
+
+    fn review(&mut self, channel: Option<&str>, now: Now, actions: &mut Actions) {
+        if let (Some(app), Some(site)) = (self.site_app, &mut self.site) {
+            let judge = |id, name: ChannelName<'_>| site.judge(id, name, now);
+            self.apps.app_mut(app).review(channel, judge, now, actions);
+        }
+        self.tell_site();
+    }
+
+    fn publish_row(&mut self, seen: &Seen, now: Now, actions: &mut Actions) {
+        let (Some(app), Seen::Event(event)) = (self.site_app, seen) else {
+            return;
+        };
+        let Ok(channel) = ChannelName::parse(&event.channel) else {
+            return;
+        };
+        let publication = Publication {
+            channel,
+            event: &event.event,
+            data: &event.data,
+            socket_id: event.except,
+        };
+        let app = self.apps.app_mut(app);
+        app.publish_row(&publication, event.position, event.behind, now, actions);
+    }
+
+    /// Tells the site which channels have subscribers.
+    fn tell_site(&mut self) {
+        let (Some(app), Some(site)) = (self.site_app, &mut self.site) else {
+            return;
+        };
+        for (channel, occupied) in self.apps.app_mut(app).take_moves() {
+            match occupied {
+                true => site.occupied(&channel),
+                false => site.vacated(&channel),
+            }
+        }
+    }
+
+    /// The component's parameters hold the credentials of the site's app, unless the configuration has some.
+    fn take_credentials(&mut self) {
+        let (Some(app), Some(site)) = (self.site_app, &self.site) else {
+            return;
+        };
+        let own = self.config.apps.iter().find(|own| own.id == self.config.joomla.app);
+        if own.is_some_and(|own| !own.secret.is_empty()) {
+            return;
+        }
+        let Some(credentials) = site.parameters().and_then(Credentials::read) else {
+            return;
+        };
+        let settings = &mut self.apps.app_mut(app).settings;
+        if (&settings.id, &settings.key, &settings.secret)
+            != (&credentials.app_id, &credentials.app_key, &credentials.app_secret)
+        {
+            log::info!("the app {} has its key and secret from the component", credentials.app_id);
+            settings.id = credentials.app_id;
+            settings.key = credentials.app_key;
+            settings.secret = credentials.app_secret;
+        }
+    }
+
+    /// Lets a connection's waiting messages go on, as far as they can.
+    fn go_on(&mut self, id: ConnectionId, last_call: bool, now: Now, actions: &mut Actions) {
+        if let Some((code, why)) = self.site.as_ref().and_then(|site| site.turned_away(id)) {
+            return actions.push(Action::Close(id, code, why.into()));
+        }
+        if !last_call && self.site.as_ref().is_some_and(|site| !site.is_known(id)) {
+            return;
+        }
+        let mut last_call = last_call;
+        while let Some(message) = self.member(id).and_then(|m| m.waiting.as_mut()?.messages.front().cloned()) {
+            if self.process(id, &message, last_call, now, actions) == Progress::Later {
+                debug_assert!(!last_call, "whoever is called for the last time gets an answer");
+                return self.wait_on(id, now);
+            }
+            last_call = false;
+            if let Some(waiting) = self.member(id).and_then(|member| member.waiting.as_mut()) {
+                waiting.messages.pop_front();
+                waiting.bytes -= message.len();
+            }
+        }
+        if let Some(waiting) = self.member(id).and_then(|member| member.waiting.take()) {
+            if waiting.held {
+                actions.push(Action::Release(id));
+            }
+            self.waiting.remove(&(waiting.until, id));
+        }
+    }
+
+    /// Another message is the first of those that wait: it has its own time.
+    fn wait_on(&mut self, id: ConnectionId, now: Now) {
+        let until = now.at + Duration::from_secs(self.config.joomla.identity_timeout);
+        let Some(waiting) = self.member(id).and_then(|member| member.waiting.as_mut()) else {
+            return;
+        };
+        let before = waiting.until;
+        if before <= now.at {
+            waiting.until = until;
+            self.waiting.insert((until, id));
+        }
+    }
+
+    /// Keeps a message for later, in its order.
+    fn keep(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
+        let patience = Duration::from_secs(self.config.joomla.identity_timeout);
+        let most_bytes = self.config.limits.max_message_size;
+        let until = now.at + patience;
+        let Some(member) = self.member(id) else { return };
+        let begins = member.waiting.is_none();
+        let waiting = member.waiting.get_or_insert_with(|| {
+            Box::new(Waiting {
+                messages: VecDeque::new(),
+                bytes: 0,
+                until,
+                held: false,
+            })
+        });
+        waiting.bytes += message.len();
+        waiting.messages.push_back(message);
+        if !waiting.held && (waiting.messages.len() >= MOST_WAITING || waiting.bytes >= most_bytes) {
+            waiting.held = true;
+            actions.push(Action::Hold(id));
+        }
+        if begins {
+            self.waiting.insert((until, id));
+        }
     }
 
     fn request(
@@ -255,6 +556,13 @@ impl Service {
             Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),
         };
         actions.push(Action::Respond(id, response));
+        for app in self.api.take_nudged() {
+            if self.site_app == Some(app)
+                && let Some(outbox) = self.site.as_mut().and_then(|site| site.outbox_mut())
+            {
+                outbox.nudge(now);
+            }
+        }
     }
 
     fn handshake(
@@ -283,6 +591,9 @@ impl Service {
             }
             Ok(Route::Echo) => Speaks::Echo,
         };
+        if let (Speaks::Console(_), Some(site)) = (&speaks, &mut self.site) {
+            site.enter(id, request, &self.config, now);
+        }
         actions.push(Action::Accept(id, Dialect::Plain));
         self.counts.websockets += 1;
         if let Some(member) = self.member(id) {
@@ -316,9 +627,7 @@ impl Service {
         actions.push(Action::Accept(id, dialect));
         let entered = match self.admit(id, caller, request, now) {
             _ if self.draining => Err((4100, "the server is shutting down")),
-            _ if self.config.pusher.strict_origin
-                && caller::origin(request, &self.config.server.allowed_origins) == Origin::Foreign =>
-            {
+            _ if self.config.pusher.strict_origin && self.origin(request) != Origin::Own => {
                 Err((4009, "Origin not allowed"))
             }
             Err(_) => Err((4100, "Over capacity")),
@@ -332,6 +641,10 @@ impl Service {
         if let Some(member) = self.member(id) {
             member.speaks = Speaks::Pusher(app);
         }
+        let is_visitor = self.site_app == Some(app);
+        if let Some(site) = self.site.as_mut().filter(|_| is_visitor) {
+            site.enter(id, request, &self.config, now);
+        }
         let timing = Timing {
             activity_timeout: self.config.pusher.activity_timeout,
             authorization_timeout: self.config.pusher.authorization_timeout,
@@ -342,6 +655,17 @@ impl Service {
             socket = SocketId(self.random.random(), self.random.random());
         }
         app.connect(id, socket, terms, timing, now, actions);
+        if let Some((code, why)) = self.site.as_ref().filter(|_| is_visitor).and_then(|site| site.turned_away(id)) {
+            actions.push(Action::Close(id, code, why.into()));
+        }
+    }
+
+    /// Where the page of a request comes from.
+    fn origin(&self, request: &Request<Bytes>) -> Origin {
+        match &self.site {
+            Some(site) => site.origin(request, &self.config),
+            None => caller::origin(request, &self.config.server.allowed_origins),
+        }
     }
 
     /// A connection was accepted. Who comes without a proxy is known already and counts from here on, or one address that
@@ -396,25 +720,45 @@ impl Service {
             counted,
             refused,
             speaks: Speaks::Http,
+            waiting: None,
         });
         refused
     }
 
     fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
         self.counts.messages_in += 1;
+        let waits = self.member(id).is_some_and(|member| member.waiting.is_some());
+        let is_ping = || matches!(&message, Message::Text(text) if App::is_ping(text));
+        if waits && !is_ping() || self.process(id, &message, false, now, actions) == Progress::Later {
+            self.keep(id, message, now, actions);
+        }
+    }
+
+    /// Does what a message asks for, if all is known that this takes.
+    fn process(
+        &mut self,
+        id: ConnectionId,
+        message: &Message,
+        last_call: bool,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Progress {
+        let site_app = self.site_app;
         let Some(member) = self
             .members
             .get_mut(id.slot())
             .and_then(Option::as_mut)
             .filter(|m| m.id == id)
         else {
-            return;
+            return Progress::Done;
         };
         let before = actions.list().len();
+        let mut progress = Progress::Done;
         match &mut member.speaks {
-            Speaks::Echo => actions.push(Action::Send(id, message)),
+            Speaks::Echo => actions.push(Action::Send(id, message.clone())),
             Speaks::Console(console) => {
-                console.message(id, &message, &self.config, now, actions);
+                let site = self.site.as_deref();
+                progress = console.message(id, message, site, last_call, &self.config, now, actions);
                 if let Some(Action::Close(..)) = actions.list().last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)
                 {
@@ -422,7 +766,11 @@ impl Service {
                 }
             }
             Speaks::Pusher(app) => match message {
-                Message::Text(text) => self.apps.app_mut(*app).text(id, &text, now, actions),
+                Message::Text(text) => {
+                    let site = self.site.as_deref_mut().filter(|_| site_app == Some(*app));
+                    let mut door = Door { site, last_call };
+                    progress = self.apps.app_mut(*app).text(id, text, &mut door, now, actions);
+                }
                 Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
             },
             Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
@@ -431,15 +779,18 @@ impl Service {
             .iter()
             .filter(|a| matches!(a, Action::Send(..)))
             .count() as u64;
+        progress
     }
 
     fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Actions) {
         let counts = self.counts.clone();
+        let site = self.site.as_deref();
+        let member = self.members.get_mut(id.slot()).and_then(Option::as_mut);
         if let Some(Member {
             speaks: Speaks::Console(console),
             ..
-        }) = self.member(id)
-            && let Some(text) = console.answer(facts, &counts, now)
+        }) = member.filter(|member| member.id == id)
+            && let Some(text) = console.answer(facts, &counts, site, now)
         {
             self.counts.messages_out += 1;
             actions.push(Action::Send(id, console::text(text)));
@@ -453,7 +804,9 @@ impl Service {
         }) = self.member(id)
         {
             let app = *app;
-            self.apps.app_mut(app).flushed(id, actions);
+            let outbox = self.site.as_ref().and_then(|site| site.outbox());
+            let outbox = outbox.filter(|_| self.site_app == Some(app));
+            self.apps.app_mut(app).flushed(id, outbox, actions);
         }
     }
 
@@ -464,6 +817,12 @@ impl Service {
         if let Some(member) = slot.take_if(|member| member.id == id) {
             if let Speaks::Pusher(app) = member.speaks {
                 self.apps.app_mut(app).disconnect(id, now, actions);
+            }
+            if let Some(site) = &mut self.site {
+                site.leave(id);
+            }
+            if let Some(waiting) = &member.waiting {
+                self.waiting.remove(&(waiting.until, id));
             }
             self.addresses.release(member.counted);
             if !matches!(member.speaks, Speaks::Http) {

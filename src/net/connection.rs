@@ -114,6 +114,8 @@ pub struct Connection<S> {
     pub surplus: bool,
     /// It holds much of a request, and all of them together hold too much: it is not read until others are done.
     pub hungry: bool,
+    /// The service wants to hear nothing more of it for a while.
+    pub held_back: bool,
     /// It stands in the line of those who hold much.
     pub in_line: bool,
     /// The service was told that it is gone, or is about to be.
@@ -237,6 +239,7 @@ impl<S: Socket> Connection<S> {
             blocked: false,
             surplus: false,
             hungry: false,
+            held_back: false,
             in_line: false,
             left: false,
             counted: 0,
@@ -288,6 +291,8 @@ impl<S: Socket> Connection<S> {
         }
         match &self.state {
             State::Http(http) => matches!(http.turn, Turn::Ours { .. }),
+            // Whose peer has gone is read to its end, as above.
+            State::WebSocket(_) if self.held_back && !self.read_closed => true,
             State::WebSocket(_) => self.is_throttled(limits, now),
             State::Finishing { .. } | State::Doomed => false,
         }

@@ -35,9 +35,16 @@ pub fn is_for(path: &str, config: &config::Pusher) -> bool {
 #[derive(Debug, Default)]
 pub struct Api {
     rates: Rates,
+    /// The apps whose outbox table is to be looked at now.
+    nudged: Vec<usize>,
 }
 
 impl Api {
+    /// The apps that were nudged since the last call: rows were committed, and the table is worth a look now.
+    pub fn take_nudged(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.nudged)
+    }
+
     /// Answers a request for which `is_for` holds.
     pub fn answer(
         &mut self,
@@ -75,6 +82,7 @@ impl Api {
                 (find_key(&parameters, apps)?, resource, parameters)
             }
         };
+        let number = app;
         let app = apps.app_mut(app);
         auth::check(request, &parameters, &app.settings, now)?;
         if !app.settings.enabled {
@@ -88,6 +96,10 @@ impl Api {
             Resource::BatchEvents => {
                 let request = publish::Request::batch(request.body())?;
                 request.publish(app, &mut self.rates, now, actions)
+            }
+            Resource::Nudge => {
+                self.nudged.push(number);
+                Ok(json(&serde_json::json!({})))
             }
             Resource::Channels => channels::list(app, &parameters),
             Resource::Channel(name) => channels::one(app, &segment(name)?, &parameters, now),
@@ -134,6 +146,7 @@ enum Resource<'a> {
     Channel(&'a str),
     Users(&'a str),
     Connections,
+    Nudge,
     Terminate(&'a str),
 }
 
@@ -145,6 +158,7 @@ impl<'a> Resource<'a> {
             "batch_events" => return Some(Resource::BatchEvents),
             "channels" => return Some(Resource::Channels),
             "connections" => return Some(Resource::Connections),
+            "nudge" => return Some(Resource::Nudge),
             _ => {}
         }
         if let Some(rest) = path.strip_prefix("channels/") {
@@ -165,7 +179,7 @@ impl<'a> Resource<'a> {
 
     fn check_method(self, method: &Method) -> Result<(), Refusal> {
         let allowed = match self {
-            Resource::Events | Resource::BatchEvents | Resource::Terminate(_) => "POST",
+            Resource::Events | Resource::BatchEvents | Resource::Nudge | Resource::Terminate(_) => "POST",
             Resource::Channels | Resource::Channel(_) | Resource::Users(_) | Resource::Connections => "GET, HEAD",
         };
         if allowed.split(", ").any(|allowed| allowed == method.as_str()) {

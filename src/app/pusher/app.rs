@@ -13,8 +13,8 @@ use tungstenite::Utf8Bytes;
 use super::SocketId;
 use super::cache::Cache;
 use super::channel::{ChannelName, Kind};
-use super::frames::{self, Extra};
-use super::history::{History, Memory, Position};
+use super::frames::{self, Extra, OneOrMore};
+use super::history::{History, Memory, Position, Stream};
 use super::presence::Members;
 use super::session::Session;
 use super::users::Users;
@@ -113,6 +113,12 @@ pub struct App {
     pub(super) users: Users,
     pub(super) cache: Cache,
     pub(super) history: Memory,
+    /// The safe position in the outbox table, where the app has one.
+    pub(super) table: Option<Position>,
+    /// Channels that got their first subscriber (true) or lost their last since the site was told.
+    moves: Vec<(Box<str>, bool)>,
+    /// Whether there is a site that wants to be told.
+    pub has_site: bool,
     /// What webhooks are to be told, until the service takes it.
     hooks: Vec<HookEvent>,
     /// Channels whose count is to be told later, and when at the earliest.
@@ -191,6 +197,9 @@ impl App {
             users: Users::default(),
             cache: Cache::default(),
             history: Memory::new(start),
+            table: None,
+            moves: Vec::new(),
+            has_site: false,
             hooks: Vec::new(),
             uncounted: BTreeSet::new(),
             unauthorized: VecDeque::new(),
@@ -218,6 +227,41 @@ impl App {
         });
     }
 
+    /// Delivers an event that stands in row `row` of the outbox table, which keeps it. `behind`: the safe position, when it
+    /// is lower than the row's own.
+    pub fn publish_row(
+        &mut self,
+        publication: &Publication<'_>,
+        position: Position,
+        behind: Option<Position>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let Publication {
+            channel,
+            event,
+            data,
+            socket_id,
+        } = *publication;
+        let Position::Outbox { row, .. } = position else {
+            debug_assert!(false, "a row has a position of the table");
+            return;
+        };
+        if channel.is_cache() {
+            self.cache.put(channel.as_str(), event, data, &self.settings, now);
+        }
+        let (name, user) = (channel.as_str(), channel.user());
+        let encode = |extra: Extra<'_>| frames::event(event, name, data, None, extra);
+        let (own, behind) = (position.to_string(), behind.map(|behind| behind.to_string()));
+        let with_position: Utf8Bytes = encode(Extra {
+            id: Some(&own),
+            pos: behind.as_ref().map(OneOrMore::One),
+            recovered: None,
+        })
+        .into();
+        self.hand_out(name, user, socket_id, (Stream::Table, row), with_position, actions, encode);
+    }
+
     /// Delivers one event to everybody who is to have it, in the two forms it has, and keeps it for recovery.
     pub(super) fn deliver(
         &mut self,
@@ -228,21 +272,49 @@ impl App {
         actions: &mut Actions,
         encode: impl Fn(Extra<'_>) -> String,
     ) {
-        let except_id = except.and_then(|socket| self.sockets.get(&socket).copied());
-        let position = self.history.advance().to_string();
+        let position = self.history.advance();
+        let own = position.to_string();
         let with_position: Utf8Bytes = encode(Extra {
-            id: Some(&position),
+            id: Some(&own),
             ..Extra::default()
         })
         .into();
         self.history
             .append(name, with_position.clone(), except, &self.settings, now.at);
         self.arm_round(now.at);
+        let Position::Memory { n, .. } = position else {
+            return;
+        };
+        self.hand_out(name, user, except, (Stream::Memory, n), with_position, actions, encode);
+    }
 
-        let subscribers = match (user, self.names.get(name)) {
-            (None, Some(channel)) => self.channels[*channel].subscribers.as_slice(),
+    #[allow(clippy::too_many_arguments, reason = "what an event is, in parts that come from two places")]
+    fn hand_out(
+        &mut self,
+        name: &str,
+        user: Option<&str>,
+        except: Option<SocketId>,
+        (stream, n): (Stream, u64),
+        with_position: Utf8Bytes,
+        actions: &mut Actions,
+        encode: impl Fn(Extra<'_>) -> String,
+    ) {
+        let except_id = except.and_then(|socket| self.sockets.get(&socket).copied());
+        let channel = self.names.get(name).copied();
+        let subscribers = match (user, channel) {
+            (None, Some(channel)) => self.channels[channel].subscribers.as_slice(),
             (Some(user), _) => self.users.connections(user),
             (None, None) => &[],
+        };
+        // Who is still being told of the past meets this event there, unless its number has been passed already: a row of
+        // the table may become visible late.
+        let is_passed = |id: ConnectionId| {
+            let session = self.sessions[id.slot()].as_deref();
+            let replays = session.map_or(&[][..], |session| session.replays.as_slice());
+            let mut ahead = replays
+                .iter()
+                .filter(|replay| Some(replay.channel as usize) == channel && replay.stream == stream);
+            ahead.all(|replay| replay.n >= n)
         };
         let hear = |hears: Hears| {
             let wanted = subscribers.iter().filter(move |subscriber| subscriber.hears == hears);
@@ -250,7 +322,8 @@ impl App {
                 .map(|subscriber| subscriber.id)
                 .filter(move |id| Some(*id) != except_id)
         };
-        let mut delivered = actions.fan_out(hear(Hears::Positions), with_position);
+        let with = hear(Hears::Positions).chain(hear(Hears::Later).filter(|id| is_passed(*id)));
+        let mut delivered = actions.fan_out(with, with_position);
         if hear(Hears::Stock).next().is_some() {
             delivered += actions.fan_out(hear(Hears::Stock), encode(Extra::default()).into());
         }
@@ -336,6 +409,9 @@ impl App {
                 });
                 let channel = self.channels.insert(Channel::new(name));
                 self.names.insert(name.as_str().into(), channel);
+                if self.has_site {
+                    self.moves.push((name.as_str().into(), true));
+                }
                 channel
             }
         };
@@ -357,6 +433,9 @@ impl App {
             // Small again after a crowd, and gone after the last.
             let Channel { name, .. } = self.channels.remove(channel);
             self.names.remove(&name);
+            if self.has_site {
+                self.moves.push((name.clone(), false));
+            }
             self.hook(HookEvent::Vacated { channel: name.into() });
         } else if subscribers.capacity() > 64 && subscribers.len() < subscribers.capacity() / 4 {
             subscribers.shrink_to(subscribers.len() * 2);
@@ -460,21 +539,36 @@ impl App {
         actions.fan_out(told, frame.into());
     }
 
-    pub(super) fn position(&self) -> Position {
-        self.history.position()
-    }
-
-    /// A frame with empty data and the position.
+    /// A frame with empty data and the positions, one for each stream.
     pub(super) fn position_frame(&self, event: &str) -> String {
-        let position = self.position().to_string();
+        let positions: Vec<String> = [Some(self.history.position()), self.table]
+            .iter()
+            .flatten()
+            .map(Position::to_string)
+            .collect();
         frames::bare(
             event,
             None,
             Extra {
-                pos: Some(&position),
+                pos: Some(OneOrMore::of(&positions)),
                 ..Extra::default()
             },
         )
+    }
+
+    /// The safe position in the outbox table; `None`: the app has none.
+    pub fn set_table(&mut self, position: Option<Position>) {
+        self.table = position;
+    }
+
+    /// Channels that got their first subscriber (true) or lost their last since the last call.
+    pub fn take_moves(&mut self) -> Vec<(Box<str>, bool)> {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// The names of channels that have subscribers.
+    pub fn channel_names(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(|(_, channel)| &*channel.name)
     }
 
     // --- webhooks ------------------------------------------------------------------------------------------------

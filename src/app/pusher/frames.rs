@@ -28,10 +28,38 @@ pub struct Extra<'a> {
     pub id: Option<&'a str>,
     /// Everything up to here has been told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pos: Option<&'a str>,
-    /// Whether what was missed since the position that was given follows.
+    pub pos: Option<OneOrMore<'a, String>>,
+    /// Whether what was missed since the positions that were given follows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recovered: Option<bool>,
+    pub recovered: Option<OneOrMore<'a, bool>>,
+}
+
+/// One value stands for itself, several are a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum OneOrMore<'a, T> {
+    /// There is one.
+    One(&'a T),
+    /// There may be several.
+    More(&'a [T]),
+}
+
+impl<T> Clone for OneOrMore<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for OneOrMore<'_, T> {}
+
+impl<'a, T> OneOrMore<'a, T> {
+    /// A list, unless it holds exactly one.
+    pub fn of(values: &'a [T]) -> Self {
+        match values {
+            [one] => OneOrMore::One(one),
+            more => OneOrMore::More(more),
+        }
+    }
 }
 
 impl Extra<'_> {

@@ -18,6 +18,15 @@ use super::SocketId;
 use crate::config::App;
 use crate::time::Time;
 
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// From the HTTP API and from clients: `m…`.
+    Memory,
+    /// From the outbox table: `o…`.
+    Table,
+}
+
 /// A place in a stream of events. To clients it is an opaque string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -28,12 +37,20 @@ pub enum Position {
         /// From 1; 0 is before the first.
         n: u64,
     },
+    /// In the outbox table.
+    Outbox {
+        /// Different after ids may have gone backwards.
+        epoch: u32,
+        /// The row's id.
+        row: u64,
+    },
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Position::Memory { start, n } => write!(f, "m{start:08x}:{n}"),
+            Position::Outbox { epoch, row } => write!(f, "o{epoch:08x}:{row}"),
         }
     }
 }
@@ -42,16 +59,19 @@ impl FromStr for Position {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (start, n) = text.strip_prefix('m').and_then(|rest| rest.split_once(':')).ok_or(())?;
+        let (letter, rest) = text.split_at_checked(1).ok_or(())?;
+        let (start, n) = rest.split_once(':').ok_or(())?;
         let plain = start.len() == 8 && start.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !plain || n.is_empty() || !n.bytes().all(|b| b.is_ascii_digit()) {
             return Err(());
         }
         let start = u32::from_str_radix(start, 16).map_err(|_| ())?;
-        Ok(Position::Memory {
-            start,
-            n: n.parse().map_err(|_| ())?,
-        })
+        let n = n.parse().map_err(|_| ())?;
+        match letter {
+            "m" => Ok(Position::Memory { start, n }),
+            "o" => Ok(Position::Outbox { epoch: start, row: n }),
+            _ => Err(()),
+        }
     }
 }
 
@@ -215,7 +235,9 @@ impl History for Memory {
     }
 
     fn reaches(&self, channel: &str, since: Position) -> bool {
-        let Position::Memory { start, n } = since;
+        let Position::Memory { start, n } = since else {
+            return false;
+        };
         let mark = self.logs.get(channel).map_or(self.gone, |log| log.forgotten);
         start == self.start && n <= self.newest && n >= mark
     }
@@ -256,7 +278,9 @@ mod tests {
         if !memory.reaches(channel, since) {
             return None;
         }
-        let Position::Memory { mut n, .. } = since;
+        let Position::Memory { mut n, .. } = since else {
+            return None;
+        };
         let mut all = Vec::new();
         while let Some((next, frame, _)) = memory.next(channel, n) {
             all.push(frame.to_string());

@@ -1,13 +1,14 @@
 //! Telling a connection what it missed, a part at a time (design section 4): what happens meanwhile waits in the history
-//! behind it.
+//! behind it. There are two histories, that of events in memory and that of the outbox table; each answers for itself.
 
 use serde::Deserialize;
 
 use super::app::{App, Hears};
 use super::channel::ChannelName;
-use super::history::{History, Position};
-use super::session::Replay;
+use super::history::{History, Position, Stream};
+use super::session::{Door, Replay};
 use crate::app::actions::{Action, Actions};
+use crate::app::outbox::{Outbox, Reach};
 use crate::id::ConnectionId;
 
 /// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that
@@ -22,42 +23,84 @@ pub(super) enum Since {
     Many(Vec<String>),
 }
 
+/// What can be told of a client's absence.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    /// For each position that the client gave, whether what followed is still known.
+    pub(super) recovered: Vec<bool>,
+    /// From where each stream is told.
+    pub(super) replays: Vec<(Stream, u64)>,
+    /// What the client is told of where it now is, one for each stream.
+    pub(super) positions: Vec<String>,
+}
+
 impl Since {
-    /// The position in the stream of events in memory, if there is one among them.
-    pub(super) fn in_memory(&self) -> Option<Position> {
+    /// The positions; more than there are streams are not looked at.
+    fn given(&self) -> &[String] {
         match self {
-            Since::One(position) => position.parse().ok(),
-            Since::Many(positions) => positions.iter().find_map(|position| position.parse().ok()),
+            Since::One(position) => std::slice::from_ref(position),
+            Since::Many(positions) => &positions[..positions.len().min(2)],
         }
     }
 }
 
 impl App {
-    /// The number after which a client missed events of a channel, if all of them are still known.
-    pub(super) fn reached(&self, name: ChannelName<'_>, since: &Since) -> Option<u64> {
-        let position = since.in_memory()?;
-        let Position::Memory { n, .. } = position;
-        self.history.reaches(name.as_str(), position).then_some(n)
+    /// What can be told of an absence from a channel; `None`: the table must be asked first.
+    pub(super) fn absence(&self, name: ChannelName<'_>, since: Option<&Since>, door: &mut Door<'_>) -> Option<Absence> {
+        let mut absence = Absence::default();
+        for text in since.map_or(&[][..], Since::given) {
+            let reached = match self.reach(name, text, door) {
+                Reach::Yes => start(text, door),
+                Reach::No => None,
+                Reach::Ask => return None,
+            };
+            absence.recovered.push(reached.is_some());
+            absence.replays.extend(reached);
+        }
+        let told = |stream| absence.replays.iter().find(|(of, _)| *of == stream).map(|(_, n)| *n);
+        let Position::Memory { start, n } = self.history.position() else {
+            return Some(absence);
+        };
+        // Who is cut off before it was told everything must be able to ask again from where it was.
+        let mut positions = vec![Position::Memory {
+            start,
+            n: told(Stream::Memory).unwrap_or(n),
+        }];
+        if let Some(Position::Outbox { epoch, row }) = self.table {
+            positions.push(Position::Outbox {
+                epoch,
+                row: told(Stream::Table).unwrap_or(row),
+            });
+        }
+        absence.positions = positions.iter().map(Position::to_string).collect();
+        Some(absence)
     }
 
-    /// The position of a client that was just let in. What it missed follows, so who is cut off in between must be able to
-    /// ask again from where it was.
-    pub(super) fn position_after(&self, recovered: Option<Option<u64>>) -> Position {
-        let Position::Memory { start, n } = self.position();
-        let n = recovered.flatten().unwrap_or(n);
-        Position::Memory { start, n }
+    fn reach(&self, name: ChannelName<'_>, text: &str, door: &mut Door<'_>) -> Reach {
+        let Some(position) = position(text, door) else { return Reach::No };
+        match position {
+            Position::Memory { .. } if self.history.reaches(name.as_str(), position) => Reach::Yes,
+            Position::Memory { .. } => Reach::No,
+            Position::Outbox { .. } => {
+                let outbox = door.site.as_deref_mut().and_then(|site| site.outbox_mut());
+                match outbox.map_or(Reach::No, |outbox| outbox.reaches(name.as_str(), position)) {
+                    Reach::Ask if door.last_call => Reach::No,
+                    reach => reach,
+                }
+            }
+        }
     }
 
     /// Tells what was missed, a part at a time: what happens meanwhile waits in the history behind it.
-    pub(super) fn replay(&mut self, id: ConnectionId, replay: Replay, actions: &mut Actions) {
-        let Replay { channel, mut n } = replay;
+    pub(super) fn replay(&mut self, id: ConnectionId, replay: Replay, outbox: Option<&Outbox>, actions: &mut Actions) {
+        let Replay { channel, stream, mut n } = replay;
         let name = self.channels[channel as usize].name.clone();
         let Some(session) = self.session(id) else { return };
         let socket = session.socket;
         let waits = !session.replays.is_empty();
         let mut sent = 0;
         while sent < REPLAY_AT_ONCE && !waits {
-            let Some((next, frame, except)) = self.history.next(&name, n) else {
+            let Some((next, frame, except)) = self.next_of(stream, &name, n, outbox) else {
                 break;
             };
             if except != Some(socket) {
@@ -66,21 +109,35 @@ impl App {
             }
             n = next;
         }
-        let over = !waits && self.history.next(&name, n).is_none();
+        if waits || self.next_of(stream, &name, n, outbox).is_some() {
+            if !waits {
+                actions.push(Action::WhenFlushed(id));
+            }
+            if let Some(session) = self.session(id) {
+                session.replays.push(Replay { channel, stream, n });
+            }
+        }
+        let Some(session) = self.session(id) else { return };
+        let over = session.replays.iter().all(|replay| replay.channel != channel);
         self.hear(id, channel, if over { Hears::Positions } else { Hears::Later });
-        if over {
-            return;
-        }
-        if !waits {
-            actions.push(Action::WhenFlushed(id));
-        }
-        if let Some(session) = self.session(id) {
-            session.replays.push(Replay { channel, n });
+    }
+
+    /// The first event of a channel in a stream after number `n`.
+    pub(super) fn next_of<'a>(
+        &'a self,
+        stream: Stream,
+        channel: &str,
+        n: u64,
+        outbox: Option<&'a Outbox>,
+    ) -> Option<(u64, &'a tungstenite::Utf8Bytes, Option<super::SocketId>)> {
+        match stream {
+            Stream::Memory => self.history.next(channel, n),
+            Stream::Table => outbox?.next(channel, n),
         }
     }
 
     /// What was sent has left: the next part of what was missed follows.
-    pub fn flushed(&mut self, id: ConnectionId, actions: &mut Actions) {
+    pub fn flushed(&mut self, id: ConnectionId, outbox: Option<&Outbox>, actions: &mut Actions) {
         let Some(session) = self.session(id) else { return };
         if session.replays.is_empty() {
             return;
@@ -88,18 +145,28 @@ impl App {
         let replay = session.replays.remove(0);
         let waiting = std::mem::take(&mut session.replays);
         let name = &self.channels[replay.channel as usize].name;
-        let Position::Memory { start, .. } = self.position();
-        if !self.history.reaches(name, Position::Memory { start, n: replay.n }) {
+        let reaches = match (replay.stream, self.history.position()) {
+            (Stream::Memory, Position::Memory { start, .. }) => {
+                self.history.reaches(name, Position::Memory { start, n: replay.n })
+            }
+            (Stream::Memory, _) => false,
+            (Stream::Table, _) => outbox.is_some_and(|outbox| outbox.holds(name, replay.n)),
+        };
+        if !reaches {
             // It was told "recovered", and the rest was forgotten meanwhile: it must come back and be told the truth.
             actions.push(Action::Close(id, 4200, "the history ran out during a recovery".into()));
             return;
         }
-        self.replay(id, replay, actions);
+        self.replay(id, replay, outbox, actions);
         let Some(session) = self.session(id) else { return };
         let again = session.replays.is_empty() && !waiting.is_empty();
         session.replays.extend(waiting);
+        let unfinished = session.replays.iter().any(|other| other.channel == replay.channel);
         if again {
             actions.push(Action::WhenFlushed(id));
+        }
+        if unfinished {
+            self.hear(id, replay.channel, Hears::Later);
         }
     }
 
@@ -114,5 +181,23 @@ impl App {
         if let Some(place) = place {
             self.channels[channel as usize].subscribers[place].hears = hears;
         }
+    }
+}
+
+/// What a client's position stands for: a guest's cached page carries the time of its rendering instead, `@` and milliseconds.
+fn position(text: &str, door: &Door<'_>) -> Option<Position> {
+    match text.strip_prefix('@') {
+        None => text.parse().ok(),
+        Some(unix_ms) => {
+            let outbox = door.site.as_deref().and_then(|site| site.outbox())?;
+            outbox.position_at(unix_ms.parse().ok()?)
+        }
+    }
+}
+
+fn start(text: &str, door: &Door<'_>) -> Option<(Stream, u64)> {
+    match position(text, door)? {
+        Position::Memory { n, .. } => Some((Stream::Memory, n)),
+        Position::Outbox { row, .. } => Some((Stream::Table, row)),
     }
 }

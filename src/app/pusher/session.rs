@@ -11,9 +11,12 @@ use serde_json::value::RawValue;
 use super::SocketId;
 use super::app::App;
 use super::frames::{self, Extra};
+use super::history::Stream;
 use super::presence::Member;
 use super::subscribe::Unsubscribe;
 use crate::app::actions::Actions;
+use crate::app::site::Site;
+use crate::app::site::visits::Proved;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
 
@@ -22,6 +25,31 @@ const MAX_DEPTH: usize = 64;
 
 /// Bytes of an event's name.
 pub(super) const MAX_EVENT_NAME: usize = 200;
+
+/// The frame in which a client shows the form token of its page, and the answer to a right one.
+const FORM_TOKEN: &str = "jsocketd:form_token";
+
+/// See [`FORM_TOKEN`].
+const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
+
+/// Whether a frame was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// It was.
+    Done,
+    /// Something must be known first; nothing was done, and the same frame is to come again then.
+    Later,
+}
+
+/// The site as far as an app's connections are its visitors.
+#[derive(Debug, Default)]
+pub struct Door<'a> {
+    /// None: the app has no site, and only signatures open its channels.
+    pub site: Option<&'a mut Site>,
+    /// The frame has waited long enough: what is not known is a no.
+    pub last_call: bool,
+}
 
 /// What a connection asked for in its URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +83,15 @@ pub(super) struct Subscription {
     pub(super) place: u32,
     /// On a presence channel, as whom.
     pub(super) member: Option<Box<str>>,
+    /// The site's rules let it in, not a signature: when they change, it may have to leave.
+    pub(super) by_rule: bool,
 }
 
-/// What is still to be told of a channel's past: everything after number `n`.
+/// What is still to be told of a channel's past: everything in one stream after number `n`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replay {
     pub(super) channel: u32,
+    pub(super) stream: Stream,
     pub(super) n: u64,
 }
 
@@ -194,15 +225,24 @@ impl App {
     }
 
     /// A text frame came.
-    pub fn text(&mut self, id: ConnectionId, text: &str, now: Now, actions: &mut Actions) {
+    pub fn text(
+        &mut self,
+        id: ConnectionId,
+        text: &str,
+        door: &mut Door<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Progress {
         if is_too_deep(text) {
-            return actions.send(id, frames::error("JSON is nested too deeply", None));
+            actions.send(id, frames::error("JSON is nested too deeply", None));
+            return Progress::Done;
         }
         let frame: Incoming<'_> = match serde_json::from_str(text) {
             Ok(frame) => frame,
             Err(_) => {
                 let why = "a frame is a JSON object with a string `event`";
-                return actions.send(id, frames::error(why, None));
+                actions.send(id, frames::error(why, None));
+                return Progress::Done;
             }
         };
         let data = frame.data.map(unwrapped);
@@ -211,12 +251,13 @@ impl App {
             "pusher:ping" => self.pong(id, actions),
             "pusher:pong" => {}
             "pusher:subscribe" => match serde_json::from_str(data) {
-                Ok(subscribe) => self.subscribe(id, &subscribe, now, actions),
+                Ok(subscribe) => return self.subscribe(id, &subscribe, door, now, actions),
                 Err(_) => actions.send(
                     id,
                     frames::error("`data` of pusher:subscribe needs a string `channel`", None),
                 ),
             },
+            FORM_TOKEN => return prove(id, data, door, actions),
             "pusher:unsubscribe" => match serde_json::from_str::<Unsubscribe<'_>>(data) {
                 Ok(Unsubscribe { channel }) => self.unsubscribe(id, &channel, now, actions),
                 Err(_) => actions.send(
@@ -225,7 +266,7 @@ impl App {
                 ),
             },
             "pusher:signin" => match serde_json::from_str(data) {
-                Ok(sign_in) => self.sign_in(id, &sign_in, actions),
+                Ok(sign_in) => self.sign_in(id, &sign_in, door, now, actions),
                 Err(_) => {
                     let why = "`data` of pusher:signin needs the strings `auth` and `user_data`";
                     actions.send(id, frames::error(why, None));
@@ -237,6 +278,12 @@ impl App {
                 actions.send(id, frames::error(&format!("unknown event `{name}`"), None));
             }
         }
+        Progress::Done
+    }
+
+    /// Whether a frame is a ping, which is answered while others wait.
+    pub fn is_ping(text: &str) -> bool {
+        text.len() < 100 && serde_json::from_str(text).is_ok_and(|frame: Incoming<'_>| frame.event == "pusher:ping")
     }
 
     /// A binary frame came.
@@ -252,6 +299,31 @@ impl App {
         };
         actions.send(id, &*frame);
     }
+}
+
+/// The client shows the form token of its page: a second proof, besides the origin, that the page is the site's own.
+fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Actions) -> Progress {
+    #[derive(Deserialize)]
+    struct Shown<'a> {
+        #[serde(borrow)]
+        form_token: Cow<'a, str>,
+    }
+    let Some(site) = door.site.as_deref_mut() else {
+        actions.send(id, frames::error("there is no site whose form tokens could be checked", None));
+        return Progress::Done;
+    };
+    let Ok(shown) = serde_json::from_str::<Shown<'_>>(data) else {
+        let why = "`data` of jsocketd:form_token needs a string `form_token`";
+        actions.send(id, frames::error(why, None));
+        return Progress::Done;
+    };
+    match site.prove(id, &shown.form_token) {
+        Proved::Right => actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default())),
+        Proved::NotYet if !door.last_call => return Progress::Later,
+        Proved::NotYet => actions.send(id, frames::error("the form token cannot be checked at the moment", None)),
+        Proved::Wrong => actions.send(id, frames::error("the form token is not this session's", None)),
+    }
+    Progress::Done
 }
 
 impl Session {

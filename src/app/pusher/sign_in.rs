@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 use super::app::{App, Hears};
 use super::frames::{self, Extra};
 use super::presence::Member;
-use super::session::{User, is_too_deep};
+use super::session::{Door, User, is_too_deep};
 use super::signature;
 use super::users::WatchlistEvents;
 use crate::app::actions::Actions;
 use crate::id::ConnectionId;
+use crate::time::Now;
 
 /// Characters of a user id.
 const MAX_USER_ID: usize = 128;
@@ -29,7 +30,14 @@ pub(super) struct SignIn<'a> {
 }
 
 impl App {
-    pub(super) fn sign_in(&mut self, id: ConnectionId, sign_in: &SignIn<'_>, actions: &mut Actions) {
+    pub(super) fn sign_in(
+        &mut self,
+        id: ConnectionId,
+        sign_in: &SignIn<'_>,
+        door: &mut Door<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
         let (member, mut watchlist) = match self.check_sign_in(id, sign_in) {
             Ok(checked) => checked,
             Err(why) => return actions.send(id, frames::error(&why, None)),
@@ -52,6 +60,9 @@ impl App {
             watchlist.clear();
         }
         let user_id = member.user_id.clone();
+        if let Some(site) = door.site.as_deref_mut() {
+            site.signed_in(id, &user_id, now);
+        }
         let Some(session) = self.session(id) else { return };
         let hears = if session.recovery {
             Hears::Positions

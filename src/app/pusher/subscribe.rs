@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 
 use super::app::{App, Hears};
 use super::channel::{ChannelName, Kind};
-use super::frames::{self, Extra};
-use super::history::History;
+use super::frames::{self, Extra, OneOrMore};
 use super::presence::Member;
-use super::recovery::Since;
-use super::session::{MAX_EVENT_NAME, Replay, Subscription};
+use super::recovery::{Absence, Since};
+use super::session::{Door, MAX_EVENT_NAME, Progress, Replay, Subscription};
 use super::sign_in::{Ids, read_member};
 use super::signature;
 use crate::app::actions::Actions;
+use crate::app::site::May;
 use crate::app::webhooks::HookEvent;
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -37,6 +37,9 @@ pub(super) struct Unsubscribe<'a> {
     #[serde(borrow)]
     pub(super) channel: Cow<'a, str>,
 }
+
+/// The confirmation.
+const SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 
 /// Why a subscription is refused, in the words of soketi's `subscription_error` (the only form that names the channel) and
 /// of the `pusher:error` that follows it.
@@ -63,6 +66,23 @@ impl Refusal {
         }
     }
 
+    /// The site's rules say no.
+    fn access(error: &'static str) -> Self {
+        Self {
+            kind: "AccessDenied",
+            status: 403,
+            error: error.into(),
+        }
+    }
+
+    /// The site's rules said yes, and now say no.
+    fn withdrawn(error: &'static str) -> Self {
+        Self {
+            kind: "AccessWithdrawn",
+            ..Self::access(error)
+        }
+    }
+
     fn limit(error: String) -> Self {
         Self {
             kind: "LimitReached",
@@ -72,24 +92,65 @@ impl Refusal {
     }
 }
 
+/// What lets a connection into a channel.
+struct Ticket {
+    member: Option<Member>,
+    by_rule: bool,
+}
+
+/// The answer at a channel's door.
+enum Admission {
+    In(Ticket),
+    Refused(Refusal),
+    Later,
+}
+
+impl From<Refusal> for Admission {
+    fn from(refusal: Refusal) -> Self {
+        Admission::Refused(refusal)
+    }
+}
+
 impl App {
-    pub(super) fn subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>, now: Now, actions: &mut Actions) {
+    pub(super) fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+        door: &mut Door<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Progress {
         let channel = &*subscribe.channel;
         let name = match ChannelName::parse(channel) {
             Ok(name) => name,
-            Err(why) => return refuse(id, channel, &Refusal::name(why), actions),
+            Err(why) => {
+                refuse(id, channel, &Refusal::name(why), actions);
+                return Progress::Done;
+            }
         };
         if self.is_subscribed(id, name) {
-            return actions.send(
-                id,
-                frames::error(&format!("Existing subscription to channel {channel}"), None),
-            );
+            let why = format!("Existing subscription to channel {channel}");
+            actions.send(id, frames::error(&why, None));
+            return Progress::Done;
         }
-        match self.admit(id, name, subscribe) {
-            Err(refusal) => refuse(id, channel, &refusal, actions),
-            Ok(_) if name.kind() == Kind::ServerToUser => self.subscribe_user(id, name, subscribe, actions),
-            Ok(member) => self.join(id, name, member, subscribe.since.as_ref(), now, actions),
+        let ticket = match self.admit(id, name, subscribe, door, now) {
+            Admission::In(ticket) => ticket,
+            Admission::Later => return Progress::Later,
+            Admission::Refused(refusal) => {
+                refuse(id, channel, &refusal, actions);
+                return Progress::Done;
+            }
+        };
+        let recovery = self.session(id).is_some_and(|session| session.recovery);
+        let since = subscribe.since.as_ref().filter(|_| recovery);
+        let Some(absence) = self.absence(name, since, door) else {
+            return Progress::Later;
+        };
+        match name.kind() {
+            Kind::ServerToUser => self.subscribe_user(id, name, since, &absence, door, actions),
+            _ => self.join(id, name, ticket, since, &absence, door, now, actions),
         }
+        Progress::Done
     }
 
     fn is_subscribed(&mut self, id: ConnectionId, name: ChannelName<'_>) -> bool {
@@ -101,39 +162,64 @@ impl App {
         }
     }
 
-    /// Whether a connection may subscribe, and as which member.
+    /// Whether a connection may subscribe, and as which member. A signature is always enough; without one the site's rules
+    /// decide.
     fn admit(
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
         subscribe: &Subscribe<'_>,
-    ) -> Result<Option<Member>, Refusal> {
+        door: &mut Door<'_>,
+        now: Now,
+    ) -> Admission {
         let most = self.settings.max_channels;
         let Some(session) = self.session(id) else {
-            return Err(Refusal::auth("the connection is gone"));
+            return Refusal::auth("the connection is gone").into();
         };
         if session.subscriptions.len() >= most {
-            return Err(Refusal::limit(format!("a connection has at most {most} channels")));
+            return Refusal::limit(format!("a connection has at most {most} channels")).into();
         }
-        let member = match name.kind() {
-            Kind::Public => return Ok(None),
-            Kind::ServerToUser => {
-                let own = session
-                    .user
-                    .as_ref()
-                    .is_some_and(|user| Some(&*user.member.user_id) == name.user());
-                return match own {
-                    true => Ok(None),
-                    false => Err(Refusal::auth("the channel belongs to another user; sign in first")),
-                };
+        if name.kind() == Kind::ServerToUser {
+            let own = session
+                .user
+                .as_ref()
+                .is_some_and(|user| Some(&*user.member.user_id) == name.user());
+            return match own {
+                true => Admission::In(Ticket {
+                    member: None,
+                    by_rule: false,
+                }),
+                false => Refusal::auth("the channel belongs to another user; sign in first").into(),
+            };
+        }
+        if is_unsigned(subscribe)
+            && let Some(site) = door.site.as_deref_mut()
+        {
+            let member = match site.may_subscribe(id, name, door.last_call, now) {
+                May::Yes => Some(None),
+                May::As(member) => Some(Some(member)),
+                May::No(why) => return Refusal::access(why).into(),
+                May::NotYet => return Admission::Later,
+                May::NotOurs => None,
+            };
+            if let Some(member) = member {
+                if let Some(member) = &member
+                    && let Err(refusal) = self.check_room(name, member)
+                {
+                    return refusal.into();
+                }
+                return Admission::In(Ticket { member, by_rule: true });
             }
-            Kind::Private | Kind::Encrypted => {
-                self.check_signature(id, name, subscribe)?;
-                None
-            }
-            Kind::Presence => Some(self.check_member(id, name, subscribe)?),
+        }
+        let checked = match name.kind() {
+            Kind::Public | Kind::ServerToUser => Ok(None),
+            Kind::Private | Kind::Encrypted => self.check_signature(id, name, subscribe).map(|()| None),
+            Kind::Presence => self.check_member(id, name, subscribe).map(Some),
         };
-        Ok(member)
+        match checked {
+            Ok(member) => Admission::In(Ticket { member, by_rule: false }),
+            Err(refusal) => refusal.into(),
+        }
     }
 
     /// Checks `auth`. On presence channels `channel_data` is part of what was signed; on private ones it may be.
@@ -222,6 +308,11 @@ impl App {
         if member.user_info.as_ref().is_some_and(|info| info.get().len() > most) {
             return Err(Refusal::limit(format!("user_info has at most {most} bytes")));
         }
+        self.check_room(name, &member)?;
+        Ok(member)
+    }
+
+    fn check_room(&self, name: ChannelName<'_>, member: &Member) -> Result<(), Refusal> {
         let most = self.settings.max_presence_members;
         if let Some(channel) = self.channel_index(name.as_str()) {
             let members = &self.channels[channel].members;
@@ -229,7 +320,7 @@ impl App {
                 return Err(Refusal::limit(format!("a presence channel has at most {most} members")));
             }
         }
-        Ok(member)
+        Ok(())
     }
 
     /// Puts a connection into a channel and tells it everything in order: that it is in, the cached event or what it missed;
@@ -238,11 +329,14 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        member: Option<Member>,
+        ticket: Ticket,
         since: Option<&Since>,
+        absence: &Absence,
+        door: &Door<'_>,
         now: Now,
         actions: &mut Actions,
     ) {
+        let Ticket { member, by_rule } = ticket;
         let Some(session) = self.session(id) else { return };
         let recovery = session.recovery;
         let back = session.subscriptions.len() as u32;
@@ -263,20 +357,17 @@ impl App {
             channel: channel as u32,
             place,
             member: user_id,
+            by_rule,
         });
 
-        let recovered = since.filter(|_| recovery).map(|since| self.reached(name, since));
-        self.tell_succeeded(id, channel, recovered, actions);
-        match recovered.flatten() {
-            Some(n) => self.replay(
-                id,
-                Replay {
-                    channel: channel as u32,
-                    n,
-                },
-                actions,
-            ),
-            None => self.tell_cached(id, name, now, actions),
+        self.tell_succeeded(id, channel, recovery, since, absence, actions);
+        let outbox = door.site.as_deref().and_then(|site| site.outbox());
+        for (stream, n) in &absence.replays {
+            let (channel, stream, n) = (channel as u32, *stream, *n);
+            self.replay(id, Replay { channel, stream, n }, outbox, actions);
+        }
+        if absence.replays.is_empty() {
+            self.tell_cached(id, name, now, actions);
         }
         if let (true, Some(member)) = (newcomer, member) {
             #[derive(serde::Serialize)]
@@ -298,29 +389,22 @@ impl App {
         self.count(channel, now.at, actions);
     }
 
-    /// `recovered`: whether the client asked for what it missed, and the number after which it is told that.
     fn tell_succeeded(
         &mut self,
         id: ConnectionId,
         channel: usize,
-        recovered: Option<Option<u64>>,
+        recovery: bool,
+        since: Option<&Since>,
+        absence: &Absence,
         actions: &mut Actions,
     ) {
-        let recovery = self.session(id).is_some_and(|session| session.recovery);
-        let position = recovery.then(|| self.position_after(recovered).to_string());
-        let recovered = recovered.map(|reached| reached.is_some());
-        let extra = Extra {
-            id: None,
-            pos: position.as_deref(),
-            recovered,
-        };
+        let extra = extra(recovery, since, absence);
         let found = &self.channels[channel];
-        let event = "pusher_internal:subscription_succeeded";
         actions.send(
             id,
             match found.kind {
-                Kind::Presence => frames::protocol(event, Some(&found.name), &found.members.roll(), extra),
-                _ => frames::bare(event, Some(&found.name), extra),
+                Kind::Presence => frames::protocol(SUCCEEDED, Some(&found.name), &found.members.roll(), extra),
+                _ => frames::bare(SUCCEEDED, Some(&found.name), extra),
             },
         );
     }
@@ -344,7 +428,9 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        subscribe: &Subscribe<'_>,
+        since: Option<&Since>,
+        absence: &Absence,
+        door: &Door<'_>,
         actions: &mut Actions,
     ) {
         let Some(session) = self.session(id) else { return };
@@ -353,26 +439,18 @@ impl App {
         if let Some(user) = &mut session.user {
             user.subscribed = true;
         }
-        let reached = subscribe
-            .since
-            .as_ref()
-            .filter(|_| recovery)
-            .map(|since| self.reached(name, since));
-        let position = recovery.then(|| self.position_after(reached).to_string());
-        let extra = Extra {
-            id: None,
-            pos: position.as_deref(),
-            recovered: reached.map(|reached| reached.is_some()),
-        };
-        let event = "pusher_internal:subscription_succeeded";
-        actions.send(id, frames::bare(event, Some(name.as_str()), extra));
+        let extra = extra(recovery, since, absence);
+        actions.send(id, frames::bare(SUCCEEDED, Some(name.as_str()), extra));
         // One user's channel holds `history_channel_bytes` at most, so it is told at once.
-        let Some(mut n) = reached.flatten() else { return };
-        while let Some((next, frame, except)) = self.history.next(name.as_str(), n) {
-            if except != Some(socket) {
-                actions.send(id, frame.clone());
+        let outbox = door.site.as_deref().and_then(|site| site.outbox());
+        for (stream, n) in &absence.replays {
+            let mut n = *n;
+            while let Some((next, frame, except)) = self.next_of(*stream, name.as_str(), n, outbox) {
+                if except != Some(socket) {
+                    actions.send(id, frame.clone());
+                }
+                n = next;
             }
-            n = next;
         }
     }
 
@@ -390,10 +468,54 @@ impl App {
         }
     }
 
+    /// Judges anew everybody whom the site's rules let into a channel (`None`: into any), and withdraws the subscriptions of
+    /// those who may not hear it any more.
+    pub fn review(
+        &mut self,
+        channel: Option<&str>,
+        mut judge: impl FnMut(ConnectionId, ChannelName<'_>) -> May,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let channels: Vec<usize> = match channel {
+            Some(name) => self.channel_index(name).into_iter().collect(),
+            None => self.channels.iter().map(|(index, _)| index).collect(),
+        };
+        let mut out = Vec::new();
+        for index in channels {
+            let found = &self.channels[index];
+            let Ok(name) = ChannelName::parse(&found.name) else { continue };
+            for subscriber in &found.subscribers {
+                let session = self.sessions[subscriber.id.slot()].as_deref();
+                let by_rule = session.is_some_and(|session| session.subscriptions[subscriber.back as usize].by_rule);
+                if by_rule && let May::No(why) = judge(subscriber.id, name) {
+                    out.push((subscriber.id, found.name.clone(), why));
+                }
+            }
+        }
+        for (id, name, why) in out {
+            self.withdraw(id, &name, why, now, actions);
+        }
+    }
+
+    /// Ends a subscription, and tells the client in the one form that names the channel.
+    fn withdraw(&mut self, id: ConnectionId, name: &str, why: &'static str, now: Now, actions: &mut Actions) {
+        let channel = self.channel_index(name);
+        let index = self
+            .session(id)
+            .and_then(|session| channel.and_then(|channel| session.find(channel)));
+        if let Some(index) = index {
+            refuse(id, name, &Refusal::withdrawn(why), actions);
+            self.drop_subscription(id, index, now, actions);
+        }
+    }
+
     /// Ends the subscription at `index` of a connection's list, whose last one takes its place.
     pub(super) fn drop_subscription(&mut self, id: ConnectionId, index: usize, now: Now, actions: &mut Actions) {
         let Some(session) = self.session(id) else { return };
-        let Subscription { channel, place, member } = session.subscriptions.swap_remove(index);
+        let Subscription {
+            channel, place, member, ..
+        } = session.subscriptions.swap_remove(index);
         session.replays.retain(|replay| replay.channel != channel);
         let moved = session
             .subscriptions
@@ -424,6 +546,24 @@ impl App {
             self.count(channel, now.at, actions);
         }
     }
+}
+
+/// What a confirmation says besides that it is one.
+fn extra<'a>(recovery: bool, since: Option<&Since>, absence: &'a Absence) -> Extra<'a> {
+    Extra {
+        id: None,
+        pos: recovery.then(|| OneOrMore::of(&absence.positions)),
+        recovered: since.map(|since| match since {
+            // A list is answered by a list, also when it holds one.
+            Since::Many(_) => OneOrMore::More(&absence.recovered),
+            Since::One(_) => OneOrMore::of(&absence.recovered),
+        }),
+    }
+}
+
+/// Whether a subscription carries no signature at all. A wrong one is refused, whatever the site's rules say.
+fn is_unsigned(subscribe: &Subscribe<'_>) -> bool {
+    subscribe.auth.is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))
 }
 
 fn refuse(id: ConnectionId, channel: &str, refusal: &Refusal, actions: &mut Actions) {

@@ -1,1 +1,585 @@
-//! The site and its visitors.
+//! The site: who its visitors are, what they may hear, and what its database publishes. Each of the four parts has questions
+//! for the store: visits, rights, access (facts of items) and outbox. This file gives each its turn, hands the answers on,
+//! and collects what follows for the service.
+
+pub mod rights;
+pub mod user;
+pub mod visits;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use serde_json::{Value, json};
+
+use self::rights::Rights;
+use self::visits::{Ended, Proved, Visits, Who};
+use super::access::{self, Access, Subject, Verdict};
+use super::caller::{self, Origin};
+use super::outbox::{Control, Outbox, Seen};
+use super::pusher::channel::{ChannelName, Kind};
+use super::pusher::presence::Member;
+use crate::config::{self, Config};
+use crate::id::ConnectionId;
+use crate::joomla::identity::Reason;
+use crate::joomla::site::{Client, Site as Facts};
+use crate::store::{Answer, Failure, Question, SessionId};
+use crate::time::{Now, Time};
+
+/// The component whose permissions are about this server.
+const COMPONENT: &str = "com_websockets";
+
+/// Whether a connection may subscribe to a channel by the site's rules.
+#[derive(Clone, Debug)]
+pub enum May {
+    /// It may.
+    Yes,
+    /// It may, as this member of a presence channel.
+    As(Member),
+    /// It may not, for this reason.
+    No(&'static str),
+    /// It is not known yet: ask again when it is woken.
+    NotYet,
+    /// The site has no say: only a signature opens the channel.
+    NotOurs,
+}
+
+/// Whose turn it is to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Visits,
+    Outbox,
+    Access,
+    Rights,
+}
+
+const PARTS: [Part; 4] = [Part::Visits, Part::Outbox, Part::Access, Part::Rights];
+
+/// What the service has to do.
+#[derive(Debug)]
+pub enum Order {
+    /// The connection's waiting frames may go on.
+    Wake(ConnectionId),
+    /// All waiting frames may go on: facts have come.
+    WakeAll,
+    /// It ends.
+    End(Ended),
+    /// Subscribers of these channels must be judged anew.
+    Review(Vec<Box<str>>),
+    /// All subscribers must be.
+    ReviewAll,
+    /// A row of the outbox table was seen.
+    Event(Box<Seen>),
+    /// Everybody who is signed in as this user is to be closed.
+    Terminate(String),
+    /// What the extensions say has changed: the app's credentials may have.
+    Extensions,
+}
+
+/// The site.
+#[derive(Debug)]
+pub struct Site {
+    facts: Facts,
+    settings: config::Joomla,
+    rules: Vec<config::ChannelRule>,
+    items: Vec<config::ItemType>,
+    rights: Rights,
+    visits: Visits,
+    access: Access,
+    outbox: Option<Outbox>,
+    /// Channels with subscribers, by what they are about; only those whose facts may change.
+    channels: HashMap<Subject, Vec<Box<str>>>,
+    /// Whose turn it is.
+    turn: usize,
+    /// Keys the pseudonyms of presence channels.
+    pseudonyms: [u8; 32],
+    orders: Vec<Order>,
+}
+
+impl Site {
+    /// A site that nothing is known of but its configuration. `seed` is random.
+    pub fn new(facts: Facts, config: &Config, seed: [u8; 32], most_bytes: usize) -> Self {
+        let process = u32::from_le_bytes([seed[4], seed[5], seed[6], seed[7]]);
+        let interval = Duration::from_secs(config.joomla.sweep_interval);
+        let timeout = Duration::from_secs(config.joomla.identity_timeout);
+        Self {
+            rights: Rights::new(facts.root_user.clone(), interval),
+            visits: Visits::new(interval, timeout, config.joomla.require_form_token),
+            access: Access::new(config),
+            outbox: config
+                .database
+                .outbox
+                .then(|| Outbox::new(&config.database, process, most_bytes)),
+            facts,
+            settings: config.joomla.clone(),
+            rules: config.channels.clone(),
+            items: config.item_types(),
+            channels: HashMap::new(),
+            turn: 0,
+            pseudonyms: seed,
+            orders: Vec::new(),
+        }
+    }
+
+    /// Obeys other settings, or knows something new of the site's configuration.
+    pub fn reconfigure(&mut self, facts: Facts, config: &Config) {
+        let interval = Duration::from_secs(config.joomla.sweep_interval);
+        let timeout = Duration::from_secs(config.joomla.identity_timeout);
+        self.rights.reconfigure(facts.root_user.clone(), interval);
+        self.visits
+            .reconfigure(interval, timeout, config.joomla.require_form_token);
+        let went_offline = facts.offline && !self.facts.offline;
+        self.facts = facts;
+        self.settings = config.joomla.clone();
+        self.rules = config.channels.clone();
+        self.items = config.item_types();
+        self.access.reconfigure(config);
+        self.orders.push(Order::ReviewAll);
+        if went_offline {
+            self.close_for_offline();
+        }
+    }
+
+    // --- visitors --------------------------------------------------------------------------------------------------
+
+    /// A connection comes with this handshake.
+    pub fn enter(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) {
+        self.visits.enter(id, self.session(request, config), now);
+    }
+
+    /// The session that a handshake shows, or why it shows none. The cookie is read only for the site's own pages: browsers
+    /// send it for others' too.
+    fn session(&self, request: &Request<Bytes>, config: &Config) -> Result<(SessionId, Client), Reason> {
+        if self.origin(request, config) != Origin::Own {
+            return Err(Reason::ForeignOrigin);
+        }
+        let wanted = match request.uri().query().unwrap_or("").split('&').any(|p| p == "client=administrator") {
+            true => Client::Administrator,
+            false => Client::Site,
+        };
+        let mut found = None;
+        for (client, name) in &self.facts.cookies {
+            let Some(value) = cookie(request, name) else { continue };
+            let session = SessionId::parse(value).ok_or(Reason::BadCookie);
+            if *client == wanted || self.facts.shared {
+                return session.map(|session| (session, *client));
+            }
+            found = found.or(Some((session, *client)));
+        }
+        let (session, client) = found.ok_or(Reason::NoCookie)?;
+        Ok((session?, client))
+    }
+
+    /// Where the page of a request comes from: besides the configured origins, the site's own address counts.
+    pub fn origin(&self, request: &Request<Bytes>, config: &Config) -> Origin {
+        match caller::origin(request, &config.server.allowed_origins) {
+            Origin::Foreign if self.is_live_site(request) => Origin::Own,
+            other => other,
+        }
+    }
+
+    fn is_live_site(&self, request: &Request<Bytes>) -> bool {
+        let given = request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok());
+        let one = request.headers().get_all(header::ORIGIN).iter().count() == 1;
+        one && given
+            .zip(self.facts.live_site.as_deref())
+            .is_some_and(|(given, own)| given.eq_ignore_ascii_case(own))
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, id: ConnectionId) {
+        self.visits.leave(id);
+    }
+
+    /// Whether it is known who a connection is; if not, its frames that need it wait.
+    pub fn is_known(&self, id: ConnectionId) -> bool {
+        self.visits.who(id) != Who::Asking
+    }
+
+    /// Why a connection must not stay: the site is offline and it is not among those who may in.
+    pub fn turned_away(&self, id: ConnectionId) -> Option<(u16, &'static str)> {
+        if !self.facts.offline || !self.is_known(id) {
+            return None;
+        }
+        let visitor = self.visits.visitor(id, &self.rights)?;
+        let may = self.rights.is_known() && self.authorised(&visitor, "core.login.offline", "root.1");
+        (!may).then_some((4100, "the site is offline"))
+    }
+
+    fn close_for_offline(&mut self) {
+        let away: Vec<Ended> = self
+            .visits
+            .connections()
+            .filter_map(|id| self.turned_away(id).map(|(code, why)| Ended { id, code, why }))
+            .collect();
+        self.orders.extend(away.into_iter().map(Order::End));
+    }
+
+    /// The client shows its form token.
+    pub fn prove(&mut self, id: ConnectionId, token: &str) -> Proved {
+        self.visits.prove(id, token)
+    }
+
+    /// A connection proved by a signature who it is. An id that is no Joomla user's says nothing of the site.
+    pub fn signed_in(&mut self, id: ConnectionId, user_id: &str, now: Now) {
+        if let Some(user) = user_id.parse().ok().filter(|user| *user > 0) {
+            self.visits.sign_in(id, user, now);
+        }
+    }
+
+    fn authorised(&self, visitor: &access::Visitor<'_>, action: &str, asset: &str) -> bool {
+        self.rights
+            .acl()
+            .authorise(visitor.user, visitor.groups, visitor.root, action, asset)
+    }
+
+    /// Whether a connection may do something that the component's permissions are about; its managers may everything.
+    pub fn may(&self, id: ConnectionId, action: &str) -> bool {
+        let Some(visitor) = self.visits.visitor(id, &self.rights) else {
+            return false;
+        };
+        self.rights.is_known()
+            && (self.authorised(&visitor, action, COMPONENT) || self.authorised(&visitor, "core.manage", COMPONENT))
+    }
+
+    /// Who a connection is, as JSON. `reasons`: with the reason why it is a guest.
+    pub fn describe(&self, id: ConnectionId, reasons: bool) -> Value {
+        let who = self.visits.who(id);
+        let Some(visitor) = self.visits.visitor(id, &self.rights) else {
+            return json!({"identity": "unknown"});
+        };
+        let mut shown = match (who, self.visits.user(visitor.user)) {
+            (Who::User(user), Some(found)) => json!({
+                "identity": "user",
+                "user_id": user,
+                "username": found.row().username,
+                "client": match self.visits.client(id) {
+                    _ if self.facts.shared => "site and administrator",
+                    Some(Client::Administrator) => "administrator",
+                    _ => "site",
+                },
+            }),
+            (Who::Provisional, _) => json!({"identity": "guest", "provisional": true}),
+            _ => json!({"identity": "guest"}),
+        };
+        shown["groups"] = json!(visitor.groups);
+        shown["levels"] = json!(visitor.levels);
+        if reasons || self.may(id, "websockets.monitor") {
+            shown["reason"] = match who {
+                Who::Guest(reason) => json!(reason.code()),
+                Who::Provisional => json!("database-unavailable"),
+                Who::User(_) | Who::Asking => Value::Null,
+            };
+        }
+        shown
+    }
+
+    /// Counts, as JSON.
+    pub fn stats(&self, now: Now) -> Value {
+        let (sessions, users) = self.visits.counts();
+        json!({
+            "joomla": self.joomla_version(),
+            "sessions": sessions,
+            "users": users,
+            "outbox": self.outbox.as_ref().map(|outbox| outbox.counts(now)),
+        })
+    }
+
+    /// The version of Joomla, once it is known.
+    pub fn joomla_version(&self) -> Option<&str> {
+        self.rights.extensions().joomla_version.as_deref()
+    }
+
+    /// The parameters of the component, if it is installed.
+    pub fn parameters(&self) -> Option<&str> {
+        self.rights.extensions().com_websockets.as_deref()
+    }
+
+    // --- access ----------------------------------------------------------------------------------------------------
+
+    /// Whether a connection may subscribe. `last_call`: it has waited long enough, so what is not known is a no.
+    pub fn may_subscribe(&mut self, id: ConnectionId, name: ChannelName<'_>, last_call: bool, now: Now) -> May {
+        let may = self.judge(id, name, now);
+        match may {
+            May::NotYet if last_call => {
+                self.visits.was_refused(id);
+                May::No("the site's rules cannot be checked at the moment")
+            }
+            May::No(_) => {
+                self.visits.was_refused(id);
+                may
+            }
+            _ => may,
+        }
+    }
+
+    /// Whether a connection may hear a channel.
+    pub fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> May {
+        let subject = access::subject(name, &self.items, &self.rules);
+        match subject {
+            Subject::Signed => return May::NotOurs,
+            Subject::Open if self.settings.guests => return May::Yes,
+            _ => {}
+        }
+        let Some(visitor) = self.visits.visitor(id, &self.rights) else {
+            return May::NotYet;
+        };
+        if !self.rights.is_known() {
+            return May::NotYet;
+        }
+        if name.kind() == Kind::Presence && visitor.user == 0 {
+            return May::No("guests have no place in presence channels");
+        }
+        let user = visitor.user;
+        match self.access.decide(&subject, &visitor, self.rights.acl(), now) {
+            Verdict::No(why) => May::No(why),
+            Verdict::NotYet => May::NotYet,
+            Verdict::Yes if name.kind() == Kind::Presence => self.member(name, user),
+            Verdict::Yes => May::Yes,
+        }
+    }
+
+    fn member(&self, name: ChannelName<'_>, user: u32) -> May {
+        let Some(found) = self.visits.user(user) else {
+            return May::NotYet;
+        };
+        if self.settings.presence_names {
+            let row = found.row();
+            let info = json!({"name": row.name, "username": row.username});
+            return May::As(Member {
+                user_id: user.to_string().into(),
+                user_info: serde_json::value::to_raw_value(&info).ok(),
+            });
+        }
+        May::As(Member {
+            user_id: access::pseudonym(&self.pseudonyms, name.as_str(), user).into(),
+            user_info: None,
+        })
+    }
+
+    /// The first subscriber of a channel came.
+    pub fn occupied(&mut self, name: &str) {
+        let Some(subject) = self.subject_of(name) else { return };
+        self.access.watch(&subject);
+        self.channels.entry(subject).or_default().push(name.into());
+    }
+
+    /// The last one left.
+    pub fn vacated(&mut self, name: &str) {
+        let Some(subject) = self.subject_of(name) else { return };
+        self.access.unwatch(&subject);
+        if let Some(names) = self.channels.get_mut(&subject) {
+            names.retain(|known| **known != *name);
+            if names.is_empty() {
+                self.channels.remove(&subject);
+            }
+        }
+    }
+
+    /// What a channel is about, if that can change by itself.
+    fn subject_of(&self, name: &str) -> Option<Subject> {
+        let name = ChannelName::parse(name).ok()?;
+        let subject = access::subject(name, &self.items, &self.rules);
+        matches!(subject, Subject::Item { .. } | Subject::Category { .. }).then_some(subject)
+    }
+
+    // --- the outbox table ------------------------------------------------------------------------------------------
+
+    /// What was published through the table, if it is read.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
+    }
+
+    /// See `outbox`.
+    pub fn outbox_mut(&mut self) -> Option<&mut Outbox> {
+        self.outbox.as_mut()
+    }
+
+    fn obey(&mut self, control: &Control, now: Now) {
+        match control {
+            Control::RecheckUser(user) => self.visits.suspect(*user, now),
+            Control::TerminateUser(user) => {
+                self.visits.terminate(*user, "You got disconnected by the app.");
+                self.orders.push(Order::Terminate(user.to_string()));
+                // What the row says is true by now, or will be in a moment: who comes back is looked up again.
+                self.visits.suspect(*user, now);
+            }
+            Control::RecheckItem { kind, id } => self.access.recheck(kind, *id),
+            Control::RecheckAccess => {
+                self.rights.suspect(now);
+                self.access.recheck_all();
+            }
+        }
+    }
+
+    // --- questions to the store ------------------------------------------------------------------------------------
+
+    /// The next question, if one is due. The parts take turns, so that a storm of one kind starves no other.
+    pub fn question(&mut self, now: Now) -> Option<Question> {
+        // Without the rights nobody can be judged, so they come first once.
+        if !self.rights.is_known()
+            && let Some(question) = self.rights.question(now)
+        {
+            return Some(question);
+        }
+        for _ in 0..PARTS.len() {
+            let part = PARTS[self.turn];
+            self.turn = (self.turn + 1) % PARTS.len();
+            let question = match part {
+                Part::Visits if !self.rights.is_known() => None,
+                Part::Visits => self.visits.question(now),
+                Part::Outbox => self.outbox.as_mut().and_then(|outbox| outbox.question(now)),
+                Part::Access => self.access.question(now),
+                Part::Rights => self.rights.question(now),
+            };
+            if question.is_some() {
+                return question;
+            }
+        }
+        None
+    }
+
+    /// When there will be a question.
+    pub fn question_due(&self) -> Time {
+        let visits = match self.rights.is_known() {
+            true => self.visits.question_due(),
+            false => Time::NEVER,
+        };
+        let outbox = self.outbox.as_ref().map_or(Time::NEVER, Outbox::deadline);
+        visits
+            .min(outbox)
+            .min(self.access.deadline())
+            .min(self.rights.question_due())
+    }
+
+    /// What the store says.
+    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
+        match question {
+            Question::Sessions { ids, .. } => {
+                let rows = rows(&answer, |answer| match answer {
+                    Answer::Sessions(rows) => Some(rows.as_slice()),
+                    _ => None,
+                });
+                let knows = (&self.facts, &self.rights, self.rights.is_joomla3());
+                self.visits.sessions(ids, rows, knows, now);
+            }
+            Question::Users(ids) => {
+                let rows = rows(&answer, |answer| match answer {
+                    Answer::Users(rows) => Some(rows.as_slice()),
+                    _ => None,
+                });
+                self.visits.users(ids, rows, &self.rights, now);
+            }
+            Question::Groups | Question::Levels | Question::Assets | Question::Extensions => {
+                self.rights.answer(question, answer.as_ref(), now);
+                self.rights_answered();
+            }
+            Question::Items { .. } | Question::Categories(_) => {
+                self.access.answer(question, answer, now);
+                self.access_answered();
+            }
+            _ => {
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.answer(question, answer, now);
+                }
+                self.seen(now);
+                if matches!(question, Question::Channel { .. }) {
+                    // Somebody waited for the table's past.
+                    self.orders.push(Order::WakeAll);
+                }
+            }
+        }
+        self.collect();
+    }
+
+    fn rights_answered(&mut self) {
+        if self.rights.take_changed() {
+            self.visits.rights_changed(&self.rights);
+            self.orders.push(Order::WakeAll);
+            self.orders.push(Order::ReviewAll);
+            self.close_for_offline();
+        }
+        if self.rights.take_extensions_changed() {
+            self.orders.push(Order::Extensions);
+        }
+    }
+
+    fn access_answered(&mut self) {
+        self.orders.push(Order::WakeAll);
+        let changed = self.access.take_changed();
+        let names: Vec<Box<str>> = changed
+            .iter()
+            .filter_map(|subject| self.channels.get(subject))
+            .flatten()
+            .cloned()
+            .collect();
+        if !names.is_empty() {
+            self.orders.push(Order::Review(names));
+        }
+    }
+
+    fn seen(&mut self, now: Now) {
+        let Some(outbox) = &mut self.outbox else { return };
+        for seen in outbox.take_seen() {
+            match seen {
+                Seen::Control(control) => self.obey(&control, now),
+                Seen::Event(..) => self.orders.push(Order::Event(Box::new(seen))),
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        let (woken, ended) = (self.visits.take_woken(), self.visits.take_ended());
+        self.orders.extend(woken.into_iter().map(Order::Wake));
+        self.orders.extend(ended.into_iter().map(Order::End));
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.visits.deadline().min(self.access.next_change())
+    }
+
+    /// Does what is due.
+    pub fn due(&mut self, now: Now) {
+        self.visits.due(now);
+        if self.access.next_change() <= now.at {
+            self.access.pass(now);
+            self.access_answered();
+        }
+        self.collect();
+    }
+
+    /// What the service has to do, in order.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+}
+
+/// The rows of an answer, if it is one to that question.
+fn rows<'a, T>(
+    answer: &'a Result<Answer, Failure>,
+    pick: impl Fn(&'a Answer) -> Option<&'a [T]>,
+) -> Result<&'a [T], &'a Failure> {
+    match answer {
+        Ok(answer) => {
+            let rows = pick(answer);
+            debug_assert!(rows.is_some(), "the store answered another question");
+            Ok(rows.unwrap_or_default())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The value of a cookie. Browsers send the more specific of several with the same name first; PHP takes that one.
+fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    // Other cookies may hold any bytes; they must not hide ours.
+    let lines = request.headers().get_all(header::COOKIE).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| str::from_utf8(pair).ok()?.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}

@@ -48,7 +48,9 @@ const MASKED_SECRET: &str = "a-masked-secret";
 /// Masks what it is shown.
 #[derive(Debug, Default)]
 pub struct Masker {
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
+    /// The names of the site's session cookies.
+    pub(super) cookies: Vec<String>,
     admin_token: String,
     /// The apps' real secrets, by id. As in the hub, an app that is no longer configured keeps what it had.
     secrets: HashMap<String, String>,
@@ -302,13 +304,14 @@ impl Masker {
         }
     }
 
-    fn headers(&self, request: &Request<Bytes>) -> Vec<(String, String)> {
+    fn headers(&mut self, request: &Request<Bytes>) -> Vec<(String, String)> {
         let opens = caller::has_token(request.headers(), &self.admin_token);
         let headers = request.headers().iter().map(|(name, value)| {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             let text = match *name {
                 header::AUTHORIZATION if opens => format!("Bearer {MASKED_TOKEN}"),
                 _ if SHOWN.contains(name) => text,
+                header::COOKIE => self.cookie(&text),
                 _ => mask(&text),
             };
             (name.to_string(), text)
@@ -500,7 +503,7 @@ fn terms(query: &str) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some(("protocol", version)) if version.parse::<u32>().is_ok() => pair.to_owned(),
         Some(("protocol", _)) => "protocol=x".to_owned(),
-        Some(("recovery", "1")) => pair.to_owned(),
+        Some(("recovery", "1") | ("client", "administrator")) => pair.to_owned(),
         Some((name @ ("recovery" | "client" | "version" | "flash"), value)) => format!("{name}={}", mask(value)),
         _ => mask(pair),
     });

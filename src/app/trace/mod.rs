@@ -10,6 +10,7 @@ mod json;
 mod masker;
 mod shape;
 mod tokens;
+mod visitors;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -34,6 +35,8 @@ use super::service::{Facts, Input, Seed, Service};
 use super::webhooks::Outcome;
 use crate::config::{Config, Secrets, Sources};
 use crate::id::ConnectionId;
+use crate::joomla::site::Site;
+use crate::store::{Answer, Failure, Question};
 use crate::time::Now;
 
 /// A line of a trace. Each that tells the service something has its arm in [`Stage::play`], and that is all that an input of
@@ -51,6 +54,10 @@ enum Line {
     Due(Now),
     /// An input: when, whose, what.
     In(Now, u64, Masked),
+    /// What is known of the site from here on.
+    Site(Box<Site>),
+    /// The question that the service asked of the database, and what it said.
+    Answered(Now, Question, Result<Answer, Failure>),
     /// How a post went: its status or why there is none.
     Posted(Now, u64, Result<u16, String>),
     /// The shadow's actions that followed.
@@ -209,6 +216,18 @@ impl Recorder {
         self.tell(Line::Posted(now, ticket, result.map_err(mask)));
     }
 
+    /// Something new is known of the site.
+    pub fn known(&mut self, site: &Site) {
+        let masked = self.masker.site(site);
+        self.tell(Line::Site(Box::new(masked)));
+    }
+
+    /// What the database said, before the service hears it.
+    pub fn answered(&mut self, question: &Question, answer: &Result<Answer, Failure>, now: Now) {
+        let (question, answer) = (self.masker.question(question), self.masker.answer(answer));
+        self.tell(Line::Answered(now, question, answer));
+    }
+
     /// What followed.
     pub fn actions(&mut self, actions: &Actions) {
         if self.failed {
@@ -308,6 +327,14 @@ impl Stage {
                 let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
                 configured(service)?.posted(ticket, outcome, now);
             }
+            Line::Site(site) => configured(service)?.know(*site, actions),
+            Line::Answered(now, question, answer) => {
+                let service = configured(service)?;
+                // The service asks of itself. Where masking made it ask something else, the recorded question stands in.
+                let own = service.question(now);
+                let question = own.filter(|own| *own == question).unwrap_or(question);
+                service.answer(&question, answer, now, actions);
+            }
             Line::Out(_) | Line::Diverged(_) => {}
         }
         Ok(())
@@ -322,11 +349,11 @@ fn fault(why: impl Display + 'static) -> Box<dyn Display> {
     Box::new(why)
 }
 
-/// A seed for the shadow: with the same start of positions, which clients know and send back, and with other socket ids than
-/// the server's, because those of a running server are nobody else's business.
+/// A seed for the shadow: with the same start of positions, which clients know and send back, and the same name of the process
+/// in the state table, and with other socket ids than the server's, because those of a running server are nobody else's business.
 fn other_seed(seed: Seed) -> Seed {
     let mut other: Seed = Sha256::digest(seed).into();
-    other[..4].copy_from_slice(&seed[..4]);
+    other[..8].copy_from_slice(&seed[..8]);
     other
 }
 
@@ -377,8 +404,8 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
                 continue;
             }
             Line::Diverged(_) => diverged += 1,
-            Line::In(..) | Line::Posted(..) => inputs += 1,
-            Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
+            Line::In(..) | Line::Posted(..) | Line::Answered(..) => inputs += 1,
+            Line::Site(_) | Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
         }
         stage.play(line).map_err(|why| bad(number, &*why))?;
     }

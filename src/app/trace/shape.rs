@@ -39,6 +39,8 @@ fn shape(action: &Action, actions: &Actions) -> String {
         Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),
         Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
+        Action::Hold(to) => format!("{to} hold"),
+        Action::Release(to) => format!("{to} release"),
     }
 }
 
@@ -62,6 +64,8 @@ pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<Stri
         Action::Close(to, code, _) => format!("{to} close {code}"),
         Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
+        Action::Hold(to) => format!("{to} hold"),
+        Action::Release(to) => format!("{to} release"),
     };
     actions.list().iter().map(kind).collect()
 }

@@ -15,7 +15,7 @@ use crate::app::actions::{Action, Actions};
 use crate::app::api::Api;
 use crate::app::pusher::SocketId;
 use crate::app::pusher::app::Apps;
-use crate::app::pusher::session::{Terms, Timing};
+use crate::app::pusher::session::{Door, Progress, Terms, Timing};
 use crate::app::pusher::signature::hmac_hex;
 use crate::config;
 use crate::id::ConnectionId;
@@ -123,9 +123,12 @@ impl Stage {
     /// A frame of a client, which must not lead to an error.
     fn say(&mut self, slot: u32, frame: Value) {
         let mut actions = Actions::default();
-        self.apps
+        let (id, door) = (ConnectionId::new(slot, 1), &mut Door::default());
+        let progress = self
+            .apps
             .app_mut(0)
-            .text(ConnectionId::new(slot, 1), &frame.to_string(), self.now, &mut actions);
+            .text(id, &frame.to_string(), door, self.now, &mut actions);
+        assert_eq!(progress, Progress::Done);
         let told = format!("{actions:?}");
         assert!(!told.contains("error"), "{frame} led to {told}");
     }

@@ -1,0 +1,734 @@
+//! Visits: which connection belongs to which session of the site, and whose session that is. Look-ups go out together, at
+//! most a hundred ids in a question; every known session is looked at again within the sweep's interval, and at once when
+//! somebody says that it changed. What cannot be known is a guest, never somebody.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::rights::Rights;
+use super::user::User;
+use crate::app::access::Visitor;
+use crate::id::ConnectionId;
+use crate::joomla::identity::{self, Judgement, Reason};
+use crate::joomla::session;
+use crate::joomla::site::{Client, Site};
+use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text, UserRow};
+use crate::time::{Now, Time};
+
+/// When a user is looked at again after somebody said that it changed: Joomla destroys some sessions only after its events.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+
+/// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a connection of an identified visitor is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The connection.
+    pub id: ConnectionId,
+    /// 4200: it comes back as what it now is. 4009: it stays away.
+    pub code: u16,
+    /// A sentence.
+    pub why: &'static str,
+}
+
+/// Who a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The question is on its way.
+    Asking,
+    /// Nobody in particular.
+    Guest(Reason),
+    /// A guest for the time being: the question waits for the database.
+    Provisional,
+    /// A user.
+    User(u32),
+}
+
+#[derive(Debug)]
+struct Visit {
+    id: ConnectionId,
+    /// The index of its session.
+    session: Option<usize>,
+    who: Who,
+    proof: Proof,
+    /// It was refused something that it might have got as somebody else.
+    refused: bool,
+}
+
+/// Whether the page has shown that it belongs to the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    None,
+    Given,
+}
+
+/// What became of a form token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proved {
+    /// It is the session's.
+    Right,
+    /// It is not. The connection is a guest from here on.
+    Wrong,
+    /// The session's is not known yet.
+    NotYet,
+}
+
+/// How a connection shows whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// By the cookie of this session of that application.
+    Cookie(SessionId, Client),
+    /// By a signature of the app's secret: as this user.
+    Signed(u32),
+}
+
+/// A session, or what stands for one, that at least one connection belongs to.
+#[derive(Debug)]
+struct Session {
+    key: Key,
+    connections: Vec<ConnectionId>,
+    /// 0: not known to be anybody's.
+    user: u32,
+    /// The form token, once somebody asked for it.
+    token: Option<[u8; 16]>,
+    wants_token: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It stands in the queue.
+    Queued,
+    /// The question is with the database.
+    Asked,
+    /// Its row was seen; it is looked at again at this time.
+    Seen(Time),
+}
+
+/// A user who is there.
+#[derive(Debug)]
+struct Present {
+    user: User,
+    sessions: Vec<usize>,
+}
+
+/// All visits.
+#[derive(Debug)]
+pub struct Visits {
+    /// By slot of the connection.
+    visits: Vec<Option<Visit>>,
+    sessions: Slab<Session>,
+    keys: HashMap<Key, usize>,
+    users: HashMap<u32, Present>,
+    /// Sessions that nobody has looked at yet, in the order in which they came.
+    queue: VecDeque<usize>,
+    /// The others, by when they are looked at again.
+    looks: BTreeSet<(Time, usize)>,
+    /// Users that are looked at again, because somebody said that they changed.
+    suspects: BTreeSet<(Time, u32)>,
+    /// Sessions whose text names a user who is to be looked up: the user, the session.
+    named: BTreeSet<(u32, usize)>,
+    named_asked: BTreeSet<(u32, usize)>,
+    /// Who waits for an identity, oldest first.
+    patience: VecDeque<(Time, ConnectionId)>,
+    /// Connections whose waiting frames may go on.
+    woken: Vec<ConnectionId>,
+    ended: Vec<Ended>,
+    /// A refused question rests until then.
+    rest: Time,
+    /// For the spread of the sweep.
+    spread: u64,
+    interval: Duration,
+    timeout: Duration,
+    require_token: bool,
+}
+
+impl Visits {
+    /// Nobody is there.
+    pub fn new(interval: Duration, timeout: Duration, require_token: bool) -> Self {
+        Self {
+            visits: Vec::new(),
+            sessions: Slab::new(),
+            keys: HashMap::new(),
+            users: HashMap::new(),
+            queue: VecDeque::new(),
+            looks: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            named: BTreeSet::new(),
+            named_asked: BTreeSet::new(),
+            patience: VecDeque::new(),
+            woken: Vec::new(),
+            ended: Vec::new(),
+            rest: Time::default(),
+            spread: 0,
+            interval,
+            timeout,
+            require_token,
+        }
+    }
+
+    /// Obeys other settings from here on.
+    pub fn reconfigure(&mut self, interval: Duration, timeout: Duration, require_token: bool) {
+        (self.interval, self.timeout, self.require_token) = (interval, timeout, require_token);
+    }
+
+    // --- coming and going ----------------------------------------------------------------------------------------
+
+    /// A connection came with this session, or is a guest for a reason.
+    pub fn enter(&mut self, id: ConnectionId, session: Result<(SessionId, Client), Reason>, now: Now) {
+        let slot = id.slot();
+        if self.visits.len() <= slot {
+            self.visits.resize_with(slot + 1, || None);
+        }
+        debug_assert!(self.visits[slot].is_none(), "the last owner of the slot was not said to be gone");
+        let (who, session) = match session {
+            Err(reason) => (Who::Guest(reason), None),
+            Ok((session, client)) => (Who::Asking, Some(self.session_of(Key::Cookie(session, client), id))),
+        };
+        if who == Who::Asking {
+            self.patience.push_back((now.at + self.timeout, id));
+        }
+        self.visits[slot] = Some(Visit {
+            id,
+            session,
+            who,
+            proof: Proof::None,
+            refused: false,
+        });
+    }
+
+    /// The session's entry, with one more connection. It is asked anew: an id may be another's by now.
+    fn session_of(&mut self, key: Key, id: ConnectionId) -> usize {
+        if let Some(&index) = self.keys.get(&key) {
+            self.sessions[index].connections.push(id);
+            self.ask_soon(index);
+            return index;
+        }
+        let index = self.sessions.insert(Session {
+            key: key.clone(),
+            connections: vec![id],
+            user: 0,
+            token: None,
+            wants_token: self.require_token,
+            stage: Stage::Queued,
+        });
+        self.keys.insert(key, index);
+        self.queue.push_back(index);
+        index
+    }
+
+    fn ask_soon(&mut self, index: usize) {
+        if let Stage::Seen(at) = self.sessions[index].stage {
+            self.looks.remove(&(at, index));
+            self.sessions[index].stage = Stage::Queued;
+            self.queue.push_back(index);
+        }
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, id: ConnectionId) {
+        let Some(visit) = self.visits.get_mut(id.slot()).and_then(|visit| visit.take_if(|visit| visit.id == id)) else {
+            return;
+        };
+        if let Some(index) = visit.session {
+            self.part(index, id);
+        }
+    }
+
+    /// A connection does not belong to a session any more.
+    fn part(&mut self, index: usize, id: ConnectionId) {
+        let connections = &mut self.sessions[index].connections;
+        connections.retain(|connection| *connection != id);
+        if connections.is_empty() {
+            self.forget(index);
+        }
+    }
+
+    /// A connection proved by a signature that it is this user's: that counts more than any cookie.
+    pub fn sign_in(&mut self, id: ConnectionId, user: u32, now: Now) {
+        let index = self.session_of(Key::Signed(user), id);
+        let Some(visit) = self.visit(id) else {
+            return self.part(index, id);
+        };
+        visit.who = Who::Asking;
+        // Who can sign for the user needs no other proof.
+        visit.proof = Proof::Given;
+        let before = visit.session.replace(index);
+        if let Some(before) = before {
+            self.part(before, id);
+        }
+        self.patience.push_back((now.at + self.timeout, id));
+    }
+
+    fn forget(&mut self, index: usize) {
+        self.detach(index);
+        let session = self.sessions.remove(index);
+        self.keys.remove(&session.key);
+        match session.stage {
+            Stage::Seen(at) => {
+                self.looks.remove(&(at, index));
+            }
+            // Its place in the queue is passed over when its turn comes, or taken by the session that has its index then.
+            Stage::Queued | Stage::Asked => {}
+        }
+        if !self.named.is_empty() {
+            self.named.retain(|(_, session)| *session != index);
+        }
+    }
+
+    /// Takes a session away from its user.
+    fn detach(&mut self, index: usize) {
+        let user = std::mem::take(&mut self.sessions[index].user);
+        if let Some(present) = self.users.get_mut(&user) {
+            present.sessions.retain(|session| *session != index);
+            if present.sessions.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+    }
+
+    // --- questions about visitors -----------------------------------------------------------------------------------
+
+    fn visit(&mut self, id: ConnectionId) -> Option<&mut Visit> {
+        self.visits.get_mut(id.slot())?.as_mut().filter(|visit| visit.id == id)
+    }
+
+    /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
+    pub fn who(&self, id: ConnectionId) -> Who {
+        let visit = self.visits.get(id.slot()).and_then(Option::as_ref).filter(|visit| visit.id == id);
+        match visit {
+            None => Who::Guest(Reason::NoCookie),
+            Some(visit) => match visit.who {
+                Who::User(_) if self.require_token && visit.proof == Proof::None => Who::Guest(Reason::NoFormToken),
+                who => who,
+            },
+        }
+    }
+
+    /// The user of this id, if it is there.
+    pub fn user(&self, id: u32) -> Option<&User> {
+        self.users.get(&id).map(|present| &present.user)
+    }
+
+    /// A connection as the access rules see it; `None`: not known yet.
+    pub fn visitor<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
+        match self.who(id) {
+            Who::Asking => None,
+            Who::Guest(_) | Who::Provisional => Some(rights.guest()),
+            Who::User(user) => self.user(user).map(User::visitor),
+        }
+    }
+
+    /// A connection was refused something; if it turns out to be somebody, it must come back.
+    pub fn was_refused(&mut self, id: ConnectionId) {
+        if let Some(visit) = self.visit(id) {
+            visit.refused = true;
+        }
+    }
+
+    /// Its client, if it is a user's.
+    pub fn client(&self, id: ConnectionId) -> Option<Client> {
+        let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
+        match self.sessions[visit.session?].key {
+            Key::Cookie(_, client) => Some(client),
+            Key::Signed(_) => None,
+        }
+    }
+
+    /// All connections.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.visits.iter().flatten().map(|visit| visit.id)
+    }
+
+    /// The client shows the form token of its page.
+    pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
+        let Some(Visit {
+            session: Some(index), who, ..
+        }) = self.visit(id)
+        else {
+            return Proved::Wrong;
+        };
+        let (index, who) = (*index, *who);
+        let session = &mut self.sessions[index];
+        session.wants_token = true;
+        match (who, session.token) {
+            (Who::Guest(_), _) => return Proved::Wrong,
+            (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
+            (Who::User(_), None) => {
+                self.ask_soon(index);
+                return Proved::NotYet;
+            }
+            (Who::User(_), Some(token)) => {
+                let right = session::is_token(given, &token);
+                let Some(visit) = self.visit(id) else { return Proved::Wrong };
+                if right {
+                    visit.proof = Proof::Given;
+                    return Proved::Right;
+                }
+                visit.who = Who::Guest(Reason::WrongFormToken);
+                visit.session = None;
+            }
+        }
+        self.part(index, id);
+        Proved::Wrong
+    }
+
+    // --- what others say -----------------------------------------------------------------------------------------
+
+    /// Somebody says that a user changed: its sessions are looked at now, and again a little later.
+    pub fn suspect(&mut self, user: u32, now: Now) {
+        for wait in AGAIN {
+            self.suspects.insert((now.at + wait, user));
+        }
+        self.look_at_user(user);
+    }
+
+    fn look_at_user(&mut self, user: u32) {
+        let Some(present) = self.users.get(&user) else { return };
+        for index in present.sessions.clone() {
+            if let Stage::Seen(at) = self.sessions[index].stage {
+                self.looks.remove(&(at, index));
+                self.sessions[index].stage = Stage::Queued;
+                // Before all newcomers: it is a matter of what somebody may still hear.
+                self.queue.push_front(index);
+            }
+        }
+    }
+
+    /// Everybody is looked at again.
+    pub fn suspect_all(&mut self, now: Now) {
+        for (_, index) in std::mem::take(&mut self.looks) {
+            self.sessions[index].stage = Stage::Seen(now.at);
+            self.looks.insert((now.at, index));
+        }
+    }
+
+    /// A user is to be gone at once.
+    pub fn terminate(&mut self, user: u32, why: &'static str) {
+        let Some(present) = self.users.get(&user) else { return };
+        for index in present.sessions.clone() {
+            self.end(index, Reason::Blocked, 4009, why);
+        }
+    }
+
+    /// The rights were read anew and differ: those whose own rights changed come back as what they now are.
+    pub fn rights_changed(&mut self, rights: &Rights) {
+        let mut changed = Vec::new();
+        for (id, present) in &mut self.users {
+            if present.user.update_rights(rights) {
+                changed.push(*id);
+            }
+        }
+        changed.sort_unstable();
+        for user in changed {
+            self.close_user(user);
+        }
+    }
+
+    fn close_user(&mut self, user: u32) {
+        let Some(present) = self.users.get(&user) else { return };
+        for index in present.sessions.clone() {
+            self.end(index, Reason::RightsChanged, 4200, "your rights have changed");
+        }
+    }
+
+    /// A session is nobody's any more, and its connections are closed.
+    fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str) {
+        self.detach(index);
+        self.sessions[index].token = None;
+        for id in self.sessions[index].connections.clone() {
+            if let Some(visit) = self.visit(id) {
+                visit.who = Who::Guest(reason);
+                self.ended.push(Ended { id, code, why });
+            }
+        }
+    }
+
+    // --- questions to the store -------------------------------------------------------------------------------------
+
+    /// The next question, if one is due.
+    pub fn question(&mut self, now: Now) -> Option<Question> {
+        if self.rest > now.at {
+            return None;
+        }
+        if let Some(question) = self.users_question() {
+            return Some(question);
+        }
+        self.gather_due(now);
+        let mut ids = Vec::new();
+        let mut text = Text::IfNeeded;
+        while ids.len() < MOST_KEYS {
+            let Some(index) = self.queue.pop_front() else { break };
+            let Some(session) = self.sessions.get_mut(index).filter(|session| session.stage == Stage::Queued) else {
+                continue;
+            };
+            session.stage = Stage::Asked;
+            let id = match &session.key {
+                Key::Cookie(id, _) => id,
+                Key::Signed(user) => {
+                    self.named.insert((*user, index));
+                    continue;
+                }
+            };
+            if session.wants_token {
+                text = Text::Always;
+            }
+            // The same id may be shown as both clients' cookie.
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        match ids.is_empty() {
+            true => self.users_question(),
+            false => Some(Question::Sessions { ids, text }),
+        }
+    }
+
+    /// The question for users that are named by session texts or signatures.
+    fn users_question(&mut self) -> Option<Question> {
+        let mut users: Vec<u32> = self.named.iter().map(|(user, _)| *user).collect();
+        users.dedup();
+        users.truncate(MOST_KEYS);
+        let most = *users.last()?;
+        let rest = self.named.split_off(&(most.saturating_add(1), 0));
+        self.named_asked.append(&mut self.named);
+        self.named = rest;
+        Some(Question::Users(users))
+    }
+
+    /// Moves what is due to be looked at again into the queue, no more than one question takes.
+    fn gather_due(&mut self, now: Now) {
+        while let Some((at, user)) = self.suspects.first().copied().filter(|(at, _)| *at <= now.at) {
+            self.suspects.remove(&(at, user));
+            self.look_at_user(user);
+        }
+        while self.queue.len() < MOST_KEYS {
+            let Some((at, index)) = self.looks.first().copied().filter(|(at, _)| *at <= now.at) else {
+                break;
+            };
+            self.looks.remove(&(at, index));
+            self.sessions[index].stage = Stage::Queued;
+            self.queue.push_back(index);
+        }
+    }
+
+    /// When to ask again.
+    pub fn question_due(&self) -> Time {
+        if !self.queue.is_empty() || !self.named.is_empty() {
+            return self.rest;
+        }
+        let look = self.looks.first().map(|(at, _)| *at);
+        let suspect = self.suspects.first().map(|(at, _)| *at);
+        look.into_iter().chain(suspect).min().map_or(Time::NEVER, |at| at.max(self.rest))
+    }
+
+    /// What the store says of the sessions that were asked for.
+    pub fn sessions(
+        &mut self,
+        ids: &[SessionId],
+        rows: Result<&[SessionRow], &Failure>,
+        (site, rights, joomla3): (&Site, &Rights, bool),
+        now: Now,
+    ) {
+        let asked: Vec<usize> = ids
+            .iter()
+            .flat_map(|id| {
+                [Client::Site, Client::Administrator]
+                    .map(|client| self.keys.get(&Key::Cookie(id.clone(), client)).copied())
+            })
+            .flatten()
+            .filter(|index| self.sessions[*index].stage == Stage::Asked)
+            .collect();
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(failure) => return self.postpone(&asked, failure, now),
+        };
+        let rows: HashMap<&SessionId, &SessionRow> = rows.iter().map(|row| (&row.id, row)).collect();
+        let seconds = i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX);
+        for index in asked {
+            self.seen(index, now);
+            let Key::Cookie(id, client) = &self.sessions[index].key else { continue };
+            let judgement = match rows.get(id) {
+                None => Judgement::Guest(Reason::NoRow),
+                Some(row) => {
+                    let judgement = identity::judge(row, *client, site, joomla3, seconds);
+                    self.note_token(index, row, site);
+                    judgement
+                }
+            };
+            self.judged(index, judgement, rights);
+        }
+    }
+
+    fn postpone(&mut self, asked: &[usize], failure: &Failure, now: Now) {
+        for index in asked {
+            self.sessions[*index].stage = Stage::Queued;
+            self.queue.push_back(*index);
+        }
+        self.pause_if_refused(failure, now);
+    }
+
+    fn pause_if_refused(&mut self, failure: &Failure, now: Now) {
+        if !matches!(failure, Failure::Unavailable(_)) {
+            self.rest = now.at + REFUSED_PAUSE;
+        }
+    }
+
+    /// What the store says of users that sessions name in their texts.
+    pub fn users(&mut self, asked: &[u32], rows: Result<&[UserRow], &Failure>, rights: &Rights, now: Now) {
+        let of_these = |(user, _): &(u32, usize)| asked.contains(user);
+        let waiting: Vec<(u32, usize)> = self.named_asked.iter().copied().filter(of_these).collect();
+        for entry in &waiting {
+            self.named_asked.remove(entry);
+        }
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(failure) => {
+                self.named.extend(waiting);
+                return self.pause_if_refused(failure, now);
+            }
+        };
+        for (user, index) in waiting {
+            let row = rows.iter().find(|row| row.id == user);
+            if matches!(self.sessions[index].key, Key::Signed(_)) {
+                self.seen(index, now);
+            }
+            self.judged(index, identity::judge_user(row), rights);
+        }
+    }
+
+    /// A session's row was looked for just now.
+    fn seen(&mut self, index: usize, now: Now) {
+        // Spread, and a little early: what changed must show within the interval.
+        self.spread = self.spread.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let interval = self.interval.as_micros() as u64;
+        let at = now.at + Duration::from_micros(interval * 6 / 10 + (self.spread >> 33) % (interval / 4).max(1));
+        self.sessions[index].stage = Stage::Seen(at);
+        self.looks.insert((at, index));
+    }
+
+    fn note_token(&mut self, index: usize, row: &SessionRow, site: &Site) {
+        if self.sessions[index].wants_token
+            && let Some(text) = &row.text
+        {
+            let expected = session::read(text).ok().and_then(|text| text.form_token(&site.secret, row.user_id));
+            self.sessions[index].token = expected;
+        }
+    }
+
+    fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights) {
+        match judgement {
+            Judgement::AskUser(user) => {
+                self.named.insert((user, index));
+            }
+            Judgement::User(row) => self.is_user(index, row, rights),
+            Judgement::Guest(reason) => self.is_guest(index, reason),
+        }
+    }
+
+    fn is_user(&mut self, index: usize, row: UserRow, rights: &Rights) {
+        let user = row.id;
+        let before = self.sessions[index].user;
+        if before != 0 && before != user {
+            // Nobody becomes another one on a live connection.
+            return self.end(index, Reason::NoRow, 4200, "the session is another user's now");
+        }
+        let changed = match self.users.get_mut(&user) {
+            Some(present) => {
+                if !present.sessions.contains(&index) {
+                    present.sessions.push(index);
+                }
+                present.user.update(row, rights)
+            }
+            None => {
+                let present = Present {
+                    user: User::new(row, rights),
+                    sessions: vec![index],
+                };
+                self.users.insert(user, present);
+                false
+            }
+        };
+        self.sessions[index].user = user;
+        if self.sessions[index].wants_token && self.sessions[index].token.is_none() && self.require_token {
+            log::debug!("the session text of user {user} has no token");
+        }
+        for id in self.sessions[index].connections.clone() {
+            let Some(visit) = self.visit(id) else { continue };
+            match visit.who {
+                Who::Asking => {}
+                Who::Provisional if visit.refused => {
+                    let why = "you are known now";
+                    self.ended.push(Ended { id, code: 4200, why });
+                    continue;
+                }
+                Who::Guest(_) if visit.refused => {
+                    let why = "you are known now";
+                    self.ended.push(Ended { id, code: 4200, why });
+                    continue;
+                }
+                Who::Provisional | Who::Guest(_) | Who::User(_) => {}
+            }
+            visit.who = Who::User(user);
+            self.woken.push(id);
+        }
+        if changed {
+            self.close_user(user);
+        }
+    }
+
+    fn is_guest(&mut self, index: usize, reason: Reason) {
+        if self.sessions[index].user != 0 {
+            let (code, why) = match reason {
+                Reason::Blocked | Reason::NoUser => (4009, "the account is blocked or gone"),
+                Reason::Expired => (4200, "the session has expired"),
+                Reason::NoRow | Reason::GuestSession => (4200, "the session has ended"),
+                _ => (4200, "the session is not logged in any more"),
+            };
+            return self.end(index, reason, code, why);
+        }
+        for id in self.sessions[index].connections.clone() {
+            if let Some(visit) = self.visit(id) {
+                visit.who = Who::Guest(reason);
+                self.woken.push(id);
+            }
+        }
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.patience.front().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
+    /// Who has waited long enough is a guest for the time being.
+    pub fn due(&mut self, now: Now) {
+        while let Some((_, id)) = self.patience.pop_front_if(|(at, _)| *at <= now.at) {
+            if let Some(visit) = self.visit(id)
+                && visit.who == Who::Asking
+            {
+                visit.who = Who::Provisional;
+                self.woken.push(id);
+            }
+        }
+    }
+
+    /// Connections whose waiting frames may go on.
+    pub fn take_woken(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Connections that are to be closed.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Sessions and users that are there, for those who count.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sessions.len(), self.users.len())
+    }
+}
