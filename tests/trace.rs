@@ -264,6 +264,8 @@ const CHANNELS: [&str; 5] = [
 fn config() -> Config {
     let mut config = Config::default();
     config.server.admin_token = TOKEN.to_owned();
+    config.joomla.secret = "quokka".to_owned();
+    config.database.password = "quokka".to_owned();
     config.limits.connects_per_second = 0;
     config.apps.push(App {
         client_events: true,
