@@ -121,7 +121,7 @@ pub struct Pusher {
     pub activity_timeout: u64,
     /// Whether a missing `protocol` parameter is refused with 4008 instead of taken as 7.
     pub strict_protocol: bool,
-    /// Whether pages of other sites than the request's own host and `allowed_origins` are refused with 4009.
+    /// Whether everybody is refused with 4009 whose Origin is not the request's own host, the site's or an allowed one.
     pub strict_origin: bool,
     /// Seconds that a connection has to sign in or to join a private or presence channel; 0: for ever.
     pub authorization_timeout: u64,

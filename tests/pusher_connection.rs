@@ -103,7 +103,7 @@ fn rule_1_2_a_missing_protocol_is_7_unless_strict() {
         ..Settings::default()
     });
     assert_eq!(refused(&strict, &app("client=js")), 4008);
-    Session::open(&strict, "protocol=7").expect_nothing();
+    assert_eq!(ending(&mut strict.upgrade(&app("protocol=7"))).1, 4009, "no origin");
 }
 
 #[test]
