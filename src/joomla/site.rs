@@ -101,12 +101,3 @@ pub enum TlsMode {
     /// Encrypted, and the server's certificate is checked.
     Verify,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct SiteError;
-pub struct SiteRead { pub site: Site, pub database: Database, pub file: Option<std::path::PathBuf>, pub warnings: Vec<String> }
-#[derive(Default)]
-pub struct Watch;
-impl Watch { pub fn changed(&mut self, _s: Option<(i64,u64,u64)>) -> bool { false } }
-pub fn read(_c: &crate::config::Config, _r: &mut dyn FnMut(&str,u16)->std::io::Result<Vec<std::net::SocketAddr>>) -> Result<SiteRead, SiteError> { Err(SiteError) }
