@@ -11,7 +11,6 @@ pub mod meter;
 pub mod outbox;
 pub mod outgoing;
 pub mod poll;
-pub mod probe;
 pub mod table;
 pub mod wheel;
 pub mod wire;
