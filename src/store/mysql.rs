@@ -197,7 +197,11 @@ impl MySql {
     }
 
     fn link_to(&self, n: usize, patience: Duration, now: Now) -> Result<Link, Fault> {
-        let endpoint = self.database.endpoints.get(n).ok_or_else(|| Fault::lost("there is no such endpoint"))?;
+        let endpoint = self
+            .database
+            .endpoints
+            .get(n)
+            .ok_or_else(|| Fault::lost("there is no such endpoint"))?;
         let opts = self.opts(endpoint, patience)?;
         // Several answers have to come, each within the read timeout. All of them together may not take much longer.
         let deadline = Instant::now() + patience + self.read_timeout();
@@ -227,7 +231,9 @@ impl MySql {
     }
 
     fn opts(&self, endpoint: &ListenAddr, patience: Duration) -> Result<OptsBuilder, Fault> {
-        let refuse = |_: &[u8], _: &mut mysql::LocalInfile<'_>| Err(io::Error::other("no file of this machine is sent to a server"));
+        let refuse = |_: &[u8], _: &mut mysql::LocalInfile<'_>| {
+            Err(io::Error::other("no file of this machine is sent to a server"))
+        };
         let opts = OptsBuilder::new()
             .user(Some(&self.database.user))
             .pass(Some(&self.database.password))
@@ -291,7 +297,11 @@ impl MySql {
                     Some(wait) => format!("the next try is in {:.1} s", wait.as_secs_f64()),
                     None => "it is tried again at once".to_owned(),
                 };
-                log::warn!("the database {} is not available: {why}; {next}{}", self.database.host, More(unsaid));
+                log::warn!(
+                    "the database {} is not available: {why}; {next}{}",
+                    self.database.host,
+                    More(unsaid)
+                );
                 self.told = true;
             }
             None => log::debug!("the database is not available: {why}"),
@@ -339,7 +349,15 @@ impl MySql {
     }
 
     /// What an error of the server comes to while the connection stays.
-    fn refusal(&mut self, link: &mut Link, name: &'static str, code: u16, why: String, took: Duration, now: Now) -> Failure {
+    fn refusal(
+        &mut self,
+        link: &mut Link,
+        name: &'static str,
+        code: u16,
+        why: String,
+        took: Duration,
+        now: Now,
+    ) -> Failure {
         match session::meaning(code) {
             session::Meaning::Locked => Failure::Locked,
             session::Meaning::TooLong => {
@@ -358,9 +376,15 @@ impl MySql {
 
     fn spoiled(&mut self, spoiled: &[&'static str], now: Now) {
         let Some(first) = spoiled.first() else { return };
-        if self.warned.is_none_or(|warned| now.at.since(warned) >= Duration::from_secs(60)) {
+        if self
+            .warned
+            .is_none_or(|warned| now.at.since(warned) >= Duration::from_secs(60))
+        {
             self.warned = Some(now.at);
-            log::warn!("{} rows of the database cannot be read and are left out: {first} is not what it should be", spoiled.len());
+            log::warn!(
+                "{} rows of the database cannot be read and are left out: {first} is not what it should be",
+                spoiled.len()
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use mysql::Value;
 use super::Output;
 use super::sql::{USER_COLUMNS, is_cut};
 use crate::store::{
-    Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, Row, SessionId,
-    SessionRow, State, UserRow,
+    Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, Row,
+    SessionId, SessionRow, State, UserRow,
 };
 
 /// The column that is not what it should be.
@@ -66,7 +66,8 @@ fn all<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>) -> R
 
 fn good<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>, spoiled: &mut Vec<Bad>) -> Vec<T> {
     let read = rows.iter().map(|row| read(row));
-    read.filter_map(|row| row.map_err(|bad| spoiled.push(bad)).ok()).collect()
+    read.filter_map(|row| row.map_err(|bad| spoiled.push(bad)).ok())
+        .collect()
 }
 
 /// Leaves out what comes twice: a key that is none says nothing about either of them.
@@ -209,7 +210,9 @@ fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
 /// known.
 fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
     const BAD: Bad = "a row of categories";
-    let Some(list) = bytes(row, n) else { return Ok(Vec::new()) };
+    let Some(list) = bytes(row, n) else {
+        return Ok(Vec::new());
+    };
     if is_cut(list) {
         return Err(BAD);
     }
@@ -314,7 +317,10 @@ fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
     }
     let time = match text.parse::<jiff::civil::DateTime>() {
         Ok(time) => time,
-        Err(_) => text.parse::<jiff::civil::Date>().ok()?.to_datetime(jiff::civil::Time::midnight()),
+        Err(_) => text
+            .parse::<jiff::civil::Date>()
+            .ok()?
+            .to_datetime(jiff::civil::Time::midnight()),
     };
     if time.year() < 1000 {
         return Some(None);
@@ -341,11 +347,18 @@ mod tests {
         assert_eq!(time("2026-11-20 20:07:04".into()), Some(Some(1_795_205_224)));
         assert_eq!(time("2026-11-20 20:07:04.500".into()), Some(Some(1_795_205_224)));
         assert_eq!(time("2099-12-31 23:59:59".into()), Some(Some(4_102_444_799)));
-        assert_eq!(time("9999-12-31 23:59:59".into()).map(|time| time.is_some()), Some(true));
+        assert_eq!(
+            time("9999-12-31 23:59:59".into()).map(|time| time.is_some()),
+            Some(true)
+        );
         assert_eq!(time("2026-11-20".into()), Some(Some(1_795_132_800)));
         assert_eq!(time("1795205224".into()), Some(Some(1_795_205_224)));
         assert_eq!(time(Value::Int(0)), Some(None));
-        assert_eq!(time("2026-00-00 00:00:00".into()), None, "a date that is none hides the item");
+        assert_eq!(
+            time("2026-00-00 00:00:00".into()),
+            None,
+            "a date that is none hides the item"
+        );
         assert_eq!(time("tomorrow".into()), None);
     }
 
@@ -365,7 +378,15 @@ mod tests {
     #[test]
     fn a_list_that_may_have_been_cut_is_not_believed() {
         let cut = "1,".repeat(super::super::session::GROUP_CONCAT / 2);
-        let row = [1.into(), "n".into(), "u".into(), 0.into(), 0.into(), 0.into(), cut.into()];
+        let row = [
+            1.into(),
+            "n".into(),
+            "u".into(),
+            0.into(),
+            0.into(),
+            0.into(),
+            cut.into(),
+        ];
         assert_eq!(user(&row), Err("user_usergroup_map.group_id"));
     }
 

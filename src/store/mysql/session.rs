@@ -57,7 +57,15 @@ const OLDEST_MARIADB: (u32, u32, u32) = (10, 4, 0);
 const OLDEST_MYSQL: (u32, u32, u32) = (8, 0, 13);
 
 /// Servers that speak MySQL's protocol and promise less about locks and settings.
-const OTHERS: [&str; 7] = ["tidb", "vitess", "oceanbase", "singlestore", "memsql", "doris", "starrocks"];
+const OTHERS: [&str; 7] = [
+    "tidb",
+    "vitess",
+    "oceanbase",
+    "singlestore",
+    "memsql",
+    "doris",
+    "starrocks",
+];
 
 /// The modes that decide how values are written and compared. Those that a site's own server may have besides
 /// (`ONLY_FULL_GROUP_BY`, `ANSI_QUOTES`, …) would change what our statements mean.
@@ -78,21 +86,30 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
-    query(conn, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")?;
+    query(
+        conn,
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+    )?;
     let settings = settings(server.kind, statement_ms);
     let list: Vec<String> = settings
         .iter()
         .filter_map(|setting| setting.set.as_ref())
         .map(|value| value.to_string())
         .collect();
-    query(conn, &format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")))?;
+    query(
+        conn,
+        &format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")),
+    )?;
     let names: Vec<String> = settings
         .iter()
         .flat_map(|setting| setting.names)
         .chain(FACTS)
         .map(|name| format!("'{name}'"))
         .collect();
-    let rows = query(conn, &format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({})", names.join(",")))?;
+    let rows = query(
+        conn,
+        &format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({})", names.join(",")),
+    )?;
     let variables: Vec<(String, String)> = rows
         .iter()
         .filter_map(|row| Some((text(row.first()?).to_lowercase(), text(row.get(1)?))))
@@ -244,7 +261,9 @@ impl Server {
             return Err(format!("the database is {version}, which is neither MariaDB nor MySQL"));
         }
         if number < oldest {
-            return Err(format!("the database is {version}, and {wanted} is the oldest that will do"));
+            return Err(format!(
+                "the database is {version}, and {wanted} is the oldest that will do"
+            ));
         }
         Ok(Self {
             kind,
@@ -297,7 +316,12 @@ mod tests {
         let good = [
             ("10.11.6-MariaDB-0+deb12u1", "Debian 12", Kind::MariaDb, (10, 11, 6)),
             ("5.5.5-10.4.0-MariaDB", "", Kind::MariaDb, (10, 4, 0)),
-            ("11.4.2-MariaDB-log", "mariadb.org binary distribution", Kind::MariaDb, (11, 4, 2)),
+            (
+                "11.4.2-MariaDB-log",
+                "mariadb.org binary distribution",
+                Kind::MariaDb,
+                (11, 4, 2),
+            ),
             ("10.6.18-13", "MariaDB Enterprise", Kind::MariaDb, (10, 6, 18)),
             ("8.0.13", "MySQL Community Server - GPL", Kind::MySql, (8, 0, 13)),
             ("8.0.36-28", "Percona Server (GPL), Release 28", Kind::MySql, (8, 0, 36)),
@@ -329,10 +353,22 @@ mod tests {
 
     #[test]
     fn values_are_compared_by_meaning() {
-        for (a, b) in [("ON", "1"), ("OFF", "0"), ("0.100000", "0.1"), ("b,a", "A,B"), ("+00:00", "+00:00")] {
+        for (a, b) in [
+            ("ON", "1"),
+            ("OFF", "0"),
+            ("0.100000", "0.1"),
+            ("b,a", "A,B"),
+            ("+00:00", "+00:00"),
+        ] {
             assert!(same(a, b), "{a} {b}");
         }
-        for (a, b) in [("ON", "0"), ("0.2", "0.1"), ("a", "a,b"), ("SYSTEM", "+00:00"), ("", "0")] {
+        for (a, b) in [
+            ("ON", "0"),
+            ("0.2", "0.1"),
+            ("a", "a,b"),
+            ("SYSTEM", "+00:00"),
+            ("", "0"),
+        ] {
             assert!(!same(a, b), "{a} {b}");
         }
     }

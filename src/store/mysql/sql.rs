@@ -111,7 +111,10 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
     Ok(match question {
         Question::Sessions { ids, text } => sessions(ids, *text, shape),
         Question::Users(ids) => users(ids, shape),
-        Question::Groups => plain(format!("SELECT id, parent_id, lft, rgt FROM {}", shape.table("usergroups")), 4),
+        Question::Groups => plain(
+            format!("SELECT id, parent_id, lft, rgt FROM {}", shape.table("usergroups")),
+            4,
+        ),
         Question::Levels => plain(format!("SELECT id, rules FROM {}", shape.table("viewlevels")), 2),
         Question::Assets => assets(shape),
         Question::Extensions => extensions(shape),
@@ -122,7 +125,10 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         Question::Categories(ids) => categories(ids, shape),
         Question::Tail { after, runs, limit } => tail(*after, runs, *limit, shape),
         Question::Probe(ids) => Statement {
-            sql: format!("SELECT id FROM {} WHERE id BETWEEN ? AND ? FOR UPDATE NOWAIT", shape.table(OUTBOX)),
+            sql: format!(
+                "SELECT id FROM {} WHERE id BETWEEN ? AND ? FOR UPDATE NOWAIT",
+                shape.table(OUTBOX)
+            ),
             params: between(ids),
             columns: 1,
         },
@@ -367,9 +373,15 @@ fn lock(shape: &Shape) -> String {
 }
 
 fn publish(rows: &[NewRow], shape: &Shape) -> Result<Statement, String> {
-    let bytes: usize = rows.iter().map(|row| row.data.len() + row.event.len() + row.channel.len() + 100).sum();
+    let bytes: usize = rows
+        .iter()
+        .map(|row| row.data.len() + row.event.len() + row.channel.len() + 100)
+        .sum();
     if rows.len() > MOST_ROWS || bytes > super::PACKET - (1 << 20) {
-        return Err(format!("{} rows with {bytes} bytes are too many for one statement", rows.len()));
+        return Err(format!(
+            "{} rows with {bytes} bytes are too many for one statement",
+            rows.len()
+        ));
     }
     let mut params = Vec::with_capacity(rows.len() * 4);
     for row in rows {
@@ -453,7 +465,10 @@ mod tests {
             let ids: Vec<u64> = (1..=count).collect();
             let values = keys(&ids, |id| Value::from(*id));
             assert_eq!(values.len(), length);
-            assert_eq!(values[..ids.len()], ids.iter().map(|id| Value::from(*id)).collect::<Vec<_>>());
+            assert_eq!(
+                values[..ids.len()],
+                ids.iter().map(|id| Value::from(*id)).collect::<Vec<_>>()
+            );
             assert!(values[ids.len()..].iter().all(|value| *value == Value::from(count)));
         }
     }
@@ -472,9 +487,16 @@ mod tests {
             let runs = ids.iter().take(MOST_RUNS).map(|id| *id..=*id).collect();
             for question in [
                 Question::Users(ids.iter().map(|id| *id as u32).collect()),
-                Question::Items { kind: 0, ids: ids.clone() },
+                Question::Items {
+                    kind: 0,
+                    ids: ids.clone(),
+                },
                 Question::Categories(ids),
-                Question::Tail { after: 1, runs, limit: 1 },
+                Question::Tail {
+                    after: 1,
+                    runs,
+                    limit: 1,
+                },
             ] {
                 texts.insert(statement(&question, &shape).expect("known").sql);
             }

@@ -52,10 +52,14 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
     )?;
     let mut columns = Vec::new();
     for row in rows {
-        let [table, name, kind, collation] = row.as_slice() else { continue };
+        let [table, name, kind, collation] = row.as_slice() else {
+            continue;
+        };
         // Some servers keep names in lower case, whatever the prefix is.
         let full = text(table);
-        let known = tables.iter().find(|known| shape.full_name(known).eq_ignore_ascii_case(&full));
+        let known = tables
+            .iter()
+            .find(|known| shape.full_name(known).eq_ignore_ascii_case(&full));
         columns.extend(known.map(|known| Column {
             table: (*known).to_owned(),
             name: text(name),
