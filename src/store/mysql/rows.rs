@@ -325,8 +325,10 @@ fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
     if time.year() < 1000 {
         return Some(None);
     }
-    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Some(zoned.timestamp().as_second()))
+    // The last day of the year 9999 is beyond what can be told, and some write it for "never".
+    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
+    let timestamp = zoned.map_or(jiff::Timestamp::MAX, |zoned| zoned.timestamp());
+    Some(Some(timestamp.as_second()))
 }
 
 #[cfg(test)]
