@@ -5,8 +5,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::Now;
+
+/// The highest number of an outgoing connection. The last ones have owners that are not counted: see [`super::probe`].
+pub const MOST_OUTGOING: usize = (1 << 31) - 2;
 
 /// The poller, the listeners and the clocks.
 pub trait Io {
@@ -37,12 +41,12 @@ pub trait Io {
     /// Whatever the poller says.
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
 
-    /// Begins a connection of ours, registered as outgoing number `n`. An edge tells when `Socket::is_connected` is
-    /// worth asking.
+    /// Begins a connection of ours, registered as outgoing number `n`, which is at most [`MOST_OUTGOING`]. An edge tells
+    /// when `Socket::is_connected` is worth asking.
     ///
     /// # Errors
     /// Whatever can be said at once.
-    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<Self::Socket>;
+    fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Self::Socket>;
 
     /// The addresses of a host. May take seconds: never in a tick.
     ///

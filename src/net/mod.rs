@@ -11,6 +11,7 @@ pub mod meter;
 pub mod outbox;
 pub mod outgoing;
 pub mod poll;
+pub mod probe;
 pub mod table;
 pub mod wheel;
 pub mod wire;

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use self::answer::Answer;
 use super::io::{Io, Socket};
-use crate::config::HttpUrl;
+use crate::config::{HttpUrl, ListenAddr};
 use crate::time::Time;
 
 /// How long one address has to take the connection: a SYN that was lost is sent again after one second.
@@ -287,7 +287,7 @@ impl<S: Socket> Outgoing<S> {
             let address = place.addresses[index];
             flight.tried += 1;
             let slot = self.lines.vacant_entry();
-            match io.connect(address, slot.key()) {
+            match io.connect(&ListenAddr::Tcp(address), slot.key()) {
                 Ok(socket) => {
                     slot.insert(Line {
                         target,

@@ -10,8 +10,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use socket2::SockRef;
 
-use super::io::{Io, Peer, Ready, Signal, Socket};
+use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal, Socket};
 use super::listener::Listener;
+use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
 
@@ -63,7 +64,7 @@ impl Socket for Stream {
                     Err(error) => Err(error),
                 }
             }
-            // We connect over TCP only, so this one was accepted.
+            // Connecting one succeeds or fails at once (unix(7)): a full queue is an error, not a wait.
             Stream::Unix(_) => Ok(true),
         }
     }
@@ -211,13 +212,23 @@ impl Io for MioIo {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<Stream> {
-        let mut stream = TcpStream::connect(address)?;
-        // As with accepted ones.
-        let _ = stream.set_nodelay(true);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(OUTGOING + n), both)?;
-        Ok(Stream::Tcp(stream))
+    fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Stream> {
+        debug_assert!(n <= MOST_OUTGOING, "the token above is that of the signals");
+        let (token, both) = (Token(OUTGOING + n), Interest::READABLE | Interest::WRITABLE);
+        match address {
+            ListenAddr::Tcp(address) => {
+                let mut stream = TcpStream::connect(*address)?;
+                // As with accepted ones.
+                let _ = stream.set_nodelay(true);
+                self.poll.registry().register(&mut stream, token, both)?;
+                Ok(Stream::Tcp(stream))
+            }
+            ListenAddr::Unix(path) => {
+                let mut stream = UnixStream::connect(path)?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                Ok(Stream::Unix(stream))
+            }
+        }
     }
 
     fn resolve(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

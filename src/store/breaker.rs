@@ -1,1 +1,175 @@
-//! The breaker.
+//! When to leave a database alone: after a failure nothing is tried until an instant that moves away with every further
+//! failure. Pure: the time and the jitter are arguments, and nothing is connected here.
+//!
+//! What had been good for a while and fails gets its next try at once, since that says nothing of the server yet: a
+//! connection dies of an idle night, a restart or a fail-over. What only just came back and fails again has to wait, or a
+//! database that accepts connections and then hangs would stall the loop over and over.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The wait after the first failure in a row; it doubles with each further one …
+const FIRST: Duration = Duration::from_secs(1);
+
+/// … up to here. A database that comes back is noticed within half a minute.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long something has to be good until its past failures are forgotten.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The least between two log lines.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker {
+    /// In a row, as far as they are not forgotten.
+    failures: u32,
+    state: State,
+    /// When a line was last written, and how many failures went without one since.
+    spoke: Option<Time>,
+    unsaid: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing is known: there was no try yet.
+    #[default]
+    Fresh,
+    /// It is good, since then.
+    Closed(Time),
+    /// It failed, and is left alone until then.
+    Open(Time),
+}
+
+impl Breaker {
+    /// Whether a try may be made, else when.
+    pub fn wait(&self, now: Time) -> Option<Time> {
+        match self.state {
+            State::Open(until) if now < until => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Takes note of a failure. `jitter` is any number from 0 to 1 and makes the wait a quarter shorter to a quarter longer,
+    /// so that many servers do not come back to one database at the same moment.
+    pub fn fail(&mut self, now: Time, jitter: f64) {
+        if self.was_steady(now) {
+            self.failures = 0;
+            self.state = State::Open(now);
+            return;
+        }
+        let wait = FIRST.saturating_mul(1 << self.failures.min(5)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Open(now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0));
+    }
+
+    /// Takes note of a failure that was expensive: the next try waits also if all was well for long.
+    pub fn fail_slowly(&mut self, now: Time, jitter: f64) {
+        if self.was_steady(now) {
+            self.failures = 0;
+            self.state = State::Fresh;
+        }
+        self.fail(now, jitter);
+    }
+
+    /// Takes note of a success. Failures are forgotten only once it lasts.
+    pub fn succeed(&mut self, now: Time) {
+        if !matches!(self.state, State::Closed(_)) {
+            self.state = State::Closed(now);
+        }
+    }
+
+    /// Whether the last failure may have a log line; then how many went without one since the last line.
+    pub fn may_speak(&mut self, now: Time) -> Option<u64> {
+        if self.spoke.is_some_and(|spoke| now.since(spoke) < QUIET) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.spoke = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+
+    fn was_steady(&self, now: Time) -> bool {
+        matches!(self.state, State::Closed(since) if now.since(since) >= STEADY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time(ms * 1000)
+    }
+
+    /// Milliseconds that a breaker waits when it fails again at the end of each wait.
+    fn waits(breaker: &mut Breaker, mut now: Time, jitter: f64, count: usize) -> Vec<u128> {
+        let mut waits = Vec::new();
+        for _ in 0..count {
+            breaker.fail(now, jitter);
+            let until = breaker.wait(now).expect("it waits");
+            waits.push(until.since(now).as_millis());
+            now = until;
+            assert_eq!(breaker.wait(now), None, "the instant itself is late enough");
+        }
+        waits
+    }
+
+    #[test]
+    fn waits_double_up_to_half_a_minute() {
+        let expected = [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
+        assert_eq!(waits(&mut Breaker::default(), at(0), 0.5, 7), expected);
+    }
+
+    #[test]
+    fn jitter_is_a_quarter_each_way_whatever_it_is_given() {
+        assert_eq!(waits(&mut Breaker::default(), at(0), 0.0, 2), [750, 1500]);
+        assert_eq!(waits(&mut Breaker::default(), at(0), 1.0, 2), [1250, 2500]);
+        assert_eq!(waits(&mut Breaker::default(), at(0), 7.0, 1), [1250]);
+        assert_eq!(waits(&mut Breaker::default(), at(0), -7.0, 1), [750]);
+    }
+
+    #[test]
+    fn what_was_good_for_long_is_tried_again_at_once_but_only_once() {
+        let mut breaker = Breaker::default();
+        breaker.succeed(at(0));
+        breaker.succeed(at(9_999));
+        breaker.fail(at(10_000), 0.5);
+        assert_eq!(breaker.wait(at(10_000)), None);
+        assert_eq!(waits(&mut breaker, at(10_000), 0.5, 2), [1000, 2000]);
+    }
+
+    #[test]
+    fn what_was_good_for_a_moment_goes_on_doubling() {
+        let mut breaker = Breaker::default();
+        assert_eq!(waits(&mut breaker, at(0), 0.5, 2), [1000, 2000]);
+        breaker.succeed(at(3000));
+        breaker.fail(at(3100), 0.5);
+        assert_eq!(breaker.wait(at(3100)), Some(at(7100)));
+        breaker.succeed(at(8000));
+        breaker.fail(at(18_000), 0.5);
+        assert_eq!(breaker.wait(at(18_000)), None, "ten good seconds");
+        assert_eq!(waits(&mut breaker, at(18_000), 0.5, 1), [1000], "are forgiven");
+    }
+
+    #[test]
+    fn an_expensive_failure_waits_also_after_a_good_time() {
+        let mut breaker = Breaker::default();
+        assert_eq!(waits(&mut breaker, at(0), 0.5, 3), [1000, 2000, 4000]);
+        breaker.succeed(at(8000));
+        breaker.fail_slowly(at(20_000), 0.5);
+        assert_eq!(breaker.wait(at(20_000)), Some(at(21_000)));
+    }
+
+    #[test]
+    fn it_speaks_once_a_minute_and_counts_the_rest() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.may_speak(at(0)), Some(0));
+        assert_eq!(breaker.may_speak(at(59_999)), None);
+        assert_eq!(breaker.may_speak(at(59_999)), None);
+        assert_eq!(breaker.may_speak(at(60_000)), Some(2));
+        assert_eq!(breaker.may_speak(at(120_000)), Some(0));
+    }
+}

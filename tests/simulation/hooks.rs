@@ -411,7 +411,7 @@ fn every_address_is_tried_before_a_post_has_failed_and_the_good_one_is_remembere
     hooks.say(2);
     hooks.tick();
     let world = hooks.world.borrow();
-    let last = world.pipes[world.outgoing[4]].address.unwrap();
+    let last = world.pipes[world.outgoing[4]].address.clone().unwrap();
     assert_eq!(last.to_string(), "192.0.2.2:80", "the address that answered");
 }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jsocketd::config::ListenAddr;
 use jsocketd::id::ConnectionId;
 use jsocketd::net::io::{Io, Peer, Ready, Signal, Socket};
 use jsocketd::time::{Now, Time};
@@ -61,7 +62,7 @@ pub struct Pipe {
     /// Of a connection of the server's own: how the attempt goes on.
     connecting: Option<Connecting>,
     /// Where the server went.
-    pub address: Option<SocketAddr>,
+    pub address: Option<ListenAddr>,
     readable_edge: bool,
     writable_edge: bool,
     /// The server met a full buffer and waits for an edge.
@@ -328,7 +329,7 @@ impl Io for SimIo {
         Ok(())
     }
 
-    fn connect(&mut self, address: SocketAddr, n: usize) -> io::Result<SimSocket> {
+    fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<SimSocket> {
         let mut world = self.0.borrow_mut();
         if world.descriptors == 0 {
             return Err(io::Error::from_raw_os_error(24));
@@ -339,7 +340,7 @@ impl Io for SimIo {
             room: 10_000,
             owner: Some(Owner::Outgoing(n)),
             connecting: Some(fate),
-            address: Some(address),
+            address: Some(address.clone()),
             reset: fate == Connecting::Refused,
             readable_edge: fate == Connecting::Refused,
             writable_edge: fate != Connecting::Never,

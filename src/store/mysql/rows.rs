@@ -1,0 +1,418 @@
+//! What the rows of an answer mean. A row of a session, a user, an item or a category that is not what it should be is left
+//! out, and with it whoever it would have been: nobody else suffers, and nobody becomes somebody. A row of the rules
+//! (groups, levels, assets) makes the whole answer useless, for a rule that is missing may be the one that forbids.
+
+use std::collections::BTreeMap;
+
+use mysql::Value;
+
+use super::Output;
+use super::sql::{USER_COLUMNS, is_cut};
+use crate::store::{
+    Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, Row,
+    SessionId, SessionRow, State, UserRow,
+};
+
+/// The column that is not what it should be.
+type Bad = &'static str;
+
+/// The answer to `question`. Columns of rows that are left out go to `spoiled`.
+pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>) -> Result<Answer, Failure> {
+    let Output { rows, inserted } = output;
+    Ok(match question {
+        Question::Sessions { ids, .. } => {
+            let rows = good(rows, session, spoiled);
+            let rows = unique(rows, |row| row.id.clone(), "session.session_id", spoiled);
+            Answer::Sessions(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
+        }
+        Question::Users(ids) => {
+            let rows = good(rows, |row| user(row)?.ok_or("users.id"), spoiled);
+            let rows = unique(rows, |row| row.id, "users.id", spoiled);
+            Answer::Users(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
+        }
+        Question::Groups => Answer::Groups(all(rows, group)?),
+        Question::Levels => Answer::Levels(all(rows, level)?),
+        Question::Assets => Answer::Assets(all(rows, asset)?),
+        Question::Extensions => Answer::Extensions(extensions(&rows)),
+        Question::Items { ids, .. } => {
+            let rows = good(rows, item, spoiled);
+            let rows = unique(rows, |row| row.id, "the key of the items' table", spoiled);
+            Answer::Items(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
+        }
+        Question::Categories(ids) => {
+            let rows = good(rows, category, spoiled);
+            let rows = unique(rows, |row| row.id, "categories.id", spoiled);
+            Answer::Categories(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
+        }
+        Question::Tail { .. } => Answer::Rows(all(rows, outbox)?),
+        Question::Channel { channel, .. } => {
+            let mut rows = all(rows, outbox)?;
+            // To a collation that is not binary other names may be the same.
+            rows.retain(|row| row.channel == *channel);
+            Answer::Rows(rows)
+        }
+        Question::Probe(_) => Answer::Ids(all(rows, |row| number(row, 0).ok_or("websockets_outbox.id"))?),
+        Question::State => Answer::State(state(&rows)?),
+        Question::Lock => Answer::Lock(rows.first().and_then(|row| number::<u8>(row, 0)) == Some(1)),
+        Question::Publish(_) => Answer::Ids(vec![inserted]),
+        Question::Write { .. } | Question::Forget { .. } | Question::Unlock | Question::Delete(_) => Answer::Done,
+    })
+}
+
+fn all<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>) -> Result<Vec<T>, Failure> {
+    let rows: Result<Vec<T>, Bad> = rows.iter().map(|row| read(row)).collect();
+    rows.map_err(|bad| Failure::Malformed(format!("{bad} is not what it should be")))
+}
+
+fn good<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>, spoiled: &mut Vec<Bad>) -> Vec<T> {
+    let read = rows.iter().map(|row| read(row));
+    read.filter_map(|row| row.map_err(|bad| spoiled.push(bad)).ok())
+        .collect()
+}
+
+/// Leaves out what comes twice: a key that is none says nothing about either of them.
+fn unique<T, K: Ord>(rows: Vec<T>, key: impl Fn(&T) -> K, bad: Bad, spoiled: &mut Vec<Bad>) -> Vec<T> {
+    let mut by_key: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for row in rows {
+        by_key.entry(key(&row)).or_default().push(row);
+    }
+    let mut once = Vec::new();
+    for mut rows in by_key.into_values() {
+        match rows.len() {
+            1 => once.append(&mut rows),
+            _ => spoiled.push(bad),
+        }
+    }
+    once
+}
+
+fn session(row: &[Value]) -> Result<SessionRow, Bad> {
+    let id = text(row, 0).as_deref().and_then(SessionId::parse);
+    let user_id = match row.get(4) {
+        Some(Value::NULL) => 0,
+        _ => number(row, 4).ok_or("session.userid")?,
+    };
+    let user = user(&row[5..5 + USER_COLUMNS])?.filter(|user| user.id == user_id);
+    Ok(SessionRow {
+        id: id.ok_or("session.session_id")?,
+        client_id: optional(row, 1).ok_or("session.client_id")?,
+        // As the column's default.
+        guest: optional::<i64>(row, 2).ok_or("session.guest")? != Some(0),
+        time: number(row, 3).ok_or("session.time")?,
+        user_id,
+        user,
+        text: bytes(row, 5 + USER_COLUMNS).map(<[u8]>::to_vec),
+    })
+}
+
+/// `None`: the join found nobody.
+fn user(row: &[Value]) -> Result<Option<UserRow>, Bad> {
+    if matches!(row.first(), Some(Value::NULL)) {
+        return Ok(None);
+    }
+    let groups = match bytes(row, 6) {
+        None => Vec::new(),
+        Some(list) if is_cut(list) => return Err("user_usergroup_map.group_id"),
+        Some(list) => list
+            .split(|byte| *byte == b',')
+            .map(|id| parsed(id).ok_or("user_usergroup_map.group_id"))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(Some(UserRow {
+        id: number(row, 0).ok_or("users.id")?,
+        name: text(row, 1).unwrap_or_default(),
+        username: text(row, 2).unwrap_or_default(),
+        // Nobody gets in by an answer that is not clear.
+        blocked: number::<i64>(row, 3) != Some(0),
+        require_reset: optional::<i64>(row, 4).ok_or("users.requireReset")?.unwrap_or(0) != 0,
+        mfa: number::<i64>(row, 5) != Some(0),
+        groups,
+    }))
+}
+
+fn group(row: &[Value]) -> Result<GroupRow, Bad> {
+    Ok(GroupRow {
+        id: number(row, 0).ok_or("usergroups.id")?,
+        parent: optional(row, 1).ok_or("usergroups.parent_id")?.unwrap_or(0),
+        lft: number(row, 2).ok_or("usergroups.lft")?,
+        rgt: number(row, 3).ok_or("usergroups.rgt")?,
+    })
+}
+
+fn level(row: &[Value]) -> Result<LevelRow, Bad> {
+    Ok(LevelRow {
+        id: number(row, 0).ok_or("viewlevels.id")?,
+        rules: text(row, 1).unwrap_or_default(),
+    })
+}
+
+fn asset(row: &[Value]) -> Result<AssetRow, Bad> {
+    Ok(AssetRow {
+        name: text(row, 0).ok_or("assets.name")?,
+        rules: text(row, 1).unwrap_or_default(),
+        lft: number(row, 2).ok_or("assets.lft")?,
+        rgt: number(row, 3).ok_or("assets.rgt")?,
+    })
+}
+
+fn extensions(rows: &[Vec<Value>]) -> Extensions {
+    let mut found = Extensions::default();
+    for row in rows {
+        let params = || Some(text(row, 3).unwrap_or_default());
+        let version = || manifest_version(&text(row, 4).unwrap_or_default());
+        match (text(row, 0).as_deref(), text(row, 1).as_deref()) {
+            (Some("component"), Some("com_users")) => found.com_users = params(),
+            (Some("component"), Some("com_websockets")) if number::<i64>(row, 2) == Some(1) => {
+                found.com_websockets = params();
+                found.package_version = version();
+            }
+            (Some("file"), Some("joomla")) => found.joomla_version = version(),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The version in a `manifest_cache`.
+pub(super) fn manifest_version(manifest: &str) -> Option<String> {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).ok()?;
+    Some(manifest.get("version")?.as_str()?.to_owned())
+}
+
+fn item(row: &[Value]) -> Result<ItemRow, Bad> {
+    let categories = match number::<i64>(row, 5) {
+        Some(0) => None,
+        _ => {
+            let category: Option<u64> = optional(row, 6).ok_or("an item's category")?;
+            Some(chain(category, row, 7)?)
+        }
+    };
+    Ok(ItemRow {
+        id: number(row, 0).ok_or("an item's key")?,
+        access: number(row, 1).ok_or("an item's access")?,
+        state: number(row, 2).ok_or("an item's state")?,
+        publish_up: seconds(row, 3).ok_or("an item's publish_up")?,
+        publish_down: seconds(row, 4).ok_or("an item's publish_down")?,
+        categories,
+    })
+}
+
+fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
+    let id = number(row, 0).ok_or("categories.id")?;
+    Ok(CategoryRow {
+        id,
+        extension: text(row, 1).ok_or("categories.extension")?,
+        chain: chain(Some(id), row, 2)?,
+    })
+}
+
+/// `id/access/published,…` down to the category itself; empty if there is no such category, or its place in the tree is not
+/// known.
+fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
+    const BAD: Bad = "a row of categories";
+    let Some(list) = bytes(row, n) else {
+        return Ok(Vec::new());
+    };
+    if is_cut(list) {
+        return Err(BAD);
+    }
+    let step = |step: &[u8]| {
+        let mut fields = step.split(|byte| *byte == b'/');
+        let step = CategoryStep {
+            id: parsed(fields.next()?)?,
+            access: parsed(fields.next()?)?,
+            published: parsed(fields.next()?)?,
+        };
+        Some(step)
+    };
+    let steps: Option<Vec<CategoryStep>> = list.split(|byte| *byte == b',').map(step).collect();
+    let steps = steps.ok_or(BAD)?;
+    match steps.last().map(|last| last.id) == category {
+        true => Ok(steps),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn outbox(row: &[Value]) -> Result<Row, Bad> {
+    Ok(Row {
+        id: number(row, 0).ok_or("websockets_outbox.id")?,
+        channel: text(row, 1).unwrap_or_default(),
+        event: text(row, 2).unwrap_or_default(),
+        data: text(row, 3),
+        socket_id: text(row, 4),
+    })
+}
+
+fn state(rows: &[Vec<Value>]) -> Result<State, Failure> {
+    let mut state = State::default();
+    for row in rows {
+        match text(row, 0).as_deref() {
+            Some("entry") => state.entries.push((
+                text(row, 1).unwrap_or_default(),
+                text(row, 2).unwrap_or_default(),
+                number(row, 3).unwrap_or(i64::MAX),
+            )),
+            Some("table") => {
+                state.made = text(row, 1).unwrap_or_default();
+                state.next = number(row, 3).unwrap_or(0);
+            }
+            Some("rows") => {
+                state.lowest = number(row, 3);
+                state.highest = number(row, 4);
+            }
+            _ => return Err(Failure::Malformed("the state has a row of an unknown kind".to_owned())),
+        }
+    }
+    Ok(state)
+}
+
+/// A number, whatever type it came as.
+fn number<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<T> {
+    let number = match row.get(n)? {
+        Value::Int(number) => i128::from(*number),
+        Value::UInt(number) => i128::from(*number),
+        Value::Bytes(text) => return parsed(text),
+        _ => return None,
+    };
+    T::try_from(number).ok()
+}
+
+fn parsed<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
+    let number: i128 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    T::try_from(number).ok()
+}
+
+/// A number or NULL; `None`: neither.
+fn optional<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<Option<T>> {
+    match row.get(n)? {
+        Value::NULL => Some(None),
+        _ => number(row, n).map(Some),
+    }
+}
+
+fn bytes(row: &[Value], n: usize) -> Option<&[u8]> {
+    match row.get(n)? {
+        Value::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// A text; `None`: NULL, another type, or no UTF-8.
+fn text(row: &[Value], n: usize) -> Option<String> {
+    String::from_utf8(bytes(row, n)?.to_vec()).ok()
+}
+
+/// Unix seconds of a time in UTC as the server writes it. `Some(None)`: NULL, or the zero date by which Joomla 3 says never;
+/// a year before 1000 is no date either. A plain number is Unix seconds already.
+fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
+    if matches!(row.get(n)?, Value::NULL) {
+        return Some(None);
+    }
+    if let Some(seconds) = number::<i64>(row, n) {
+        return Some((seconds != 0).then_some(seconds));
+    }
+    let text = text(row, n)?;
+    if text.starts_with("0000") || text.is_empty() {
+        return Some(None);
+    }
+    let time = match text.parse::<jiff::civil::DateTime>() {
+        Ok(time) => time,
+        Err(_) => text
+            .parse::<jiff::civil::Date>()
+            .ok()?
+            .to_datetime(jiff::civil::Time::midnight()),
+    };
+    if time.year() < 1000 {
+        return Some(None);
+    }
+    // The last day of the year 9999 is beyond what can be told, and some write it for "never".
+    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
+    let timestamp = zoned.map_or(jiff::Timestamp::MAX, |zoned| zoned.timestamp());
+    Some(Some(timestamp.as_second()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(value: Value) -> Option<Option<i64>> {
+        seconds(&[value], 0)
+    }
+
+    #[test]
+    fn times_are_read_as_all_majors_write_them() {
+        assert_eq!(time(Value::NULL), Some(None));
+        assert_eq!(time("0000-00-00 00:00:00".into()), Some(None));
+        assert_eq!(time("0000-00-00".into()), Some(None));
+        assert_eq!(time("".into()), Some(None));
+        assert_eq!(time("1970-01-01 00:00:01".into()), Some(Some(1)));
+        assert_eq!(time("2026-11-20 20:07:04".into()), Some(Some(1_795_205_224)));
+        assert_eq!(time("2026-11-20 20:07:04.500".into()), Some(Some(1_795_205_224)));
+        assert_eq!(time("2099-12-31 23:59:59".into()), Some(Some(4_102_444_799)));
+        assert_eq!(
+            time("9999-12-31 23:59:59".into()).map(|time| time.is_some()),
+            Some(true)
+        );
+        assert_eq!(time("2026-11-20".into()), Some(Some(1_795_132_800)));
+        assert_eq!(time("1795205224".into()), Some(Some(1_795_205_224)));
+        assert_eq!(time(Value::Int(0)), Some(None));
+        assert_eq!(
+            time("2026-00-00 00:00:00".into()),
+            None,
+            "a date that is none hides the item"
+        );
+        assert_eq!(time("tomorrow".into()), None);
+    }
+
+    #[test]
+    fn a_chain_that_does_not_end_with_the_category_is_none() {
+        let read = |text: &str, category| chain(category, &[text.into()], 0);
+        let steps = read("2/1/1,9/3/-2", Some(9)).expect("well written");
+        assert_eq!(steps.len(), 2);
+        assert_eq!((steps[1].id, steps[1].access, steps[1].published), (9, 3, -2));
+        assert_eq!(read("2/1/1", Some(9)), Ok(Vec::new()));
+        assert_eq!(chain(Some(9), &[Value::NULL], 0), Ok(Vec::new()));
+        for bad in ["", "2/1", "2/1/300", "2/1/1,", "x/1/1", "2/-1/1"] {
+            assert!(read(bad, Some(2)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_may_have_been_cut_is_not_believed() {
+        let cut = "1,".repeat(super::super::session::GROUP_CONCAT / 2);
+        let row = [
+            1.into(),
+            "n".into(),
+            "u".into(),
+            0.into(),
+            0.into(),
+            0.into(),
+            cut.into(),
+        ];
+        assert_eq!(user(&row), Err("user_usergroup_map.group_id"));
+    }
+
+    #[test]
+    fn unclear_answers_let_nobody_in() {
+        let row = |block: Value, mfa: Value| {
+            let row = [7.into(), "n".into(), "u".into(), block, Value::NULL, mfa, "2,8".into()];
+            user(&row).expect("a row").expect("a user")
+        };
+        assert!(!row(0.into(), 0.into()).blocked && !row("0".into(), 0.into()).mfa);
+        for block in [Value::NULL, 1.into(), 2.into(), "yes".into()] {
+            assert!(row(block, 0.into()).blocked);
+        }
+        for mfa in [Value::NULL, 1.into(), 2.into()] {
+            assert!(row(0.into(), mfa).mfa);
+        }
+        assert_eq!(row(0.into(), 0.into()).groups, [2, 8]);
+        assert_eq!(user(&vec![Value::NULL; USER_COLUMNS]), Ok(None));
+    }
+
+    #[test]
+    fn what_has_a_key_twice_is_left_out_and_the_rest_stays() {
+        let mut spoiled = Vec::new();
+        let rows = unique(vec![(1, 'a'), (2, 'b'), (1, 'c')], |row| row.0, "key", &mut spoiled);
+        assert_eq!((rows, spoiled), (vec![(2, 'b')], vec!["key"]));
+    }
+}

@@ -1,0 +1,386 @@
+//! A session on the server: which server it is, the settings under which our statements run, and what its errors mean.
+//! Settings that a server (or a proxy in between) does not keep are a reason not to use it: each of them is a promise.
+
+use std::fmt;
+
+use mysql::{Conn, Value};
+
+use super::{Fault, query};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 10.4 or later.
+    MariaDb,
+    /// 8.0.13 or later, and what calls itself so.
+    MySql,
+}
+
+/// The server, and what `check` has to say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Which.
+    pub kind: Kind,
+    /// Its version.
+    pub version: (u32, u32, u32),
+    /// As it says it itself.
+    pub text: String,
+    /// Whether nobody without special rights may write.
+    pub read_only: bool,
+    /// `ROW`, `MIXED`, `STATEMENT`; `None`: it writes no binary log.
+    pub binlog_format: Option<String>,
+    /// By how much ids grow. More than one: holes in the outbox table's ids are regular.
+    pub id_step: u64,
+    /// Whether rows may be locked on another node where nobody here sees it.
+    pub cluster: bool,
+}
+
+/// What an error of the server means to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Somebody holds a lock.
+    Locked,
+    /// The statement limit was reached.
+    TooLong,
+    /// Somebody ended this one statement.
+    Interrupted,
+    /// A table, a column or a privilege is not there.
+    Missing,
+    /// It says no, for another reason.
+    Refused,
+    /// The connection is of no more use.
+    Fatal,
+}
+
+/// The oldest of each: what our statements and their settings need.
+const OLDEST_MARIADB: (u32, u32, u32) = (10, 4, 0);
+const OLDEST_MYSQL: (u32, u32, u32) = (8, 0, 13);
+
+/// Servers that speak MySQL's protocol and promise less about locks and settings.
+const OTHERS: [&str; 7] = [
+    "tidb",
+    "vitess",
+    "oceanbase",
+    "singlestore",
+    "memsql",
+    "doris",
+    "starrocks",
+];
+
+/// The modes that decide how values are written and compared. Those that a site's own server may have besides
+/// (`ONLY_FULL_GROUP_BY`, `ANSI_QUOTES`, …) would change what our statements mean.
+const SQL_MODE: &str = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION";
+
+/// Bytes of a GROUP_CONCAT. What is as long was cut, and is not believed.
+pub(super) const GROUP_CONCAT: usize = 1 << 20;
+
+/// More rows than any table has: a server may be told to cut answers short, which would take rules out of them.
+const ALL_ROWS: &str = "18446744073709551615";
+
+/// Asks what the server is.
+pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
+    let rows = query(conn, "SELECT VERSION(), @@version_comment")?;
+    let text = |n: usize| rows.first().and_then(|row| row.get(n)).map(text).unwrap_or_default();
+    Server::parse(&text(0), &text(1)).map_err(|why| Fault::lost(&why))
+}
+
+/// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
+pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
+    query(
+        conn,
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+    )?;
+    let settings = settings(server.kind, statement_ms);
+    let list: Vec<String> = settings
+        .iter()
+        .filter_map(|setting| setting.set.as_ref())
+        .map(|value| value.to_string())
+        .collect();
+    query(
+        conn,
+        &format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")),
+    )?;
+    let names: Vec<String> = settings
+        .iter()
+        .flat_map(|setting| setting.names)
+        .chain(FACTS)
+        .map(|name| format!("'{name}'"))
+        .collect();
+    let rows = query(
+        conn,
+        &format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({})", names.join(",")),
+    )?;
+    let variables: Vec<(String, String)> = rows
+        .iter()
+        .filter_map(|row| Some((text(row.first()?).to_lowercase(), text(row.get(1)?))))
+        .collect();
+    for setting in &settings {
+        setting.check(&variables).map_err(|why| Fault::lost(&why))?;
+    }
+    server.learn(&variables);
+    Ok(())
+}
+
+/// Whether the connection is of no more use after this error, although the server sent it in good order.
+pub(super) fn is_fatal(code: u16) -> bool {
+    meaning(code) == Meaning::Fatal
+}
+
+/// See [`Meaning`]. The numbers are those of mysqld_error.h of both.
+pub(super) fn meaning(code: u16) -> Meaning {
+    match code {
+        // Lock wait timeout, deadlock, and MySQL's NOWAIT.
+        1205 | 1213 | 3572 => Meaning::Locked,
+        // max_statement_time of MariaDB, max_execution_time of MySQL.
+        1969 | 3024 => Meaning::TooLong,
+        1317 => Meaning::Interrupted,
+        // Privileges (database, table, column), unknown database, column and table.
+        1044 | 1142 | 1143 | 1049 | 1054 | 1146 => Meaning::Missing,
+        // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements that
+        // the server has forgotten or has no room for.
+        1047 | 1053 | 1152..=1161 | 1243 | 1461 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
+        _ => Meaning::Refused,
+    }
+}
+
+/// A setting: what its variable is called (the first that there is counts), how it is set, and what it must say then.
+struct Setting {
+    names: &'static [&'static str],
+    set: Option<String>,
+    value: String,
+}
+
+fn settings(kind: Kind, statement_ms: u64) -> Vec<Setting> {
+    let plain = |names: &'static [&'static str], value: &str| Setting {
+        names,
+        set: Some(format!("SESSION {} = {value}", names[0])),
+        value: value.trim_matches('\'').to_owned(),
+    };
+    let checked = |names: &'static [&'static str], value: &str| Setting {
+        names,
+        set: None,
+        value: value.to_owned(),
+    };
+    let mut settings = vec![
+        checked(&["transaction_isolation", "tx_isolation"], "READ-COMMITTED"),
+        checked(&["transaction_read_only", "tx_read_only"], "OFF"),
+        checked(&["character_set_client"], "utf8mb4"),
+        checked(&["character_set_connection"], "utf8mb4"),
+        checked(&["character_set_results"], "utf8mb4"),
+        plain(&["autocommit"], "1"),
+        plain(&["sql_mode"], &format!("'{SQL_MODE}'")),
+        plain(&["time_zone"], "'+00:00'"),
+        plain(&["group_concat_max_len"], &GROUP_CONCAT.to_string()),
+        plain(&["sql_select_limit"], ALL_ROWS),
+        plain(&["sql_big_selects"], "1"),
+        plain(&["sql_safe_updates"], "0"),
+        // For tables that are being altered. MariaDB's statement limit ends this wait too.
+        plain(&["lock_wait_timeout"], "1"),
+    ];
+    match kind {
+        Kind::MariaDb => {
+            settings.push(plain(&["innodb_lock_wait_timeout"], "0"));
+            let seconds = statement_ms as f64 / 1000.0;
+            settings.push(plain(&["max_statement_time"], &format!("{seconds:.3}")));
+        }
+        Kind::MySql => {
+            // It knows no shorter wait, and its limit is for SELECT alone.
+            settings.push(plain(&["innodb_lock_wait_timeout"], "1"));
+            settings.push(plain(&["max_execution_time"], &statement_ms.to_string()));
+            // Else the next id of the outbox table would be that of yesterday.
+            settings.push(plain(&["information_schema_stats_expiry"], "0"));
+        }
+    }
+    settings
+}
+
+impl Setting {
+    fn check(&self, variables: &[(String, String)]) -> Result<(), String> {
+        let found = variables.iter().find(|(name, _)| self.names.contains(&name.as_str()));
+        match found {
+            Some((_, value)) if same(value, &self.value) => Ok(()),
+            other => Err(format!(
+                "the server does not keep the session setting {} = {}: it says {}",
+                self.names[0],
+                self.value,
+                other.map_or("nothing", |(_, value)| value)
+            )),
+        }
+    }
+}
+
+/// Whether two values of a variable mean the same: `ON` and `1`, `0.1` and `0.100000`, modes in another order.
+fn same(a: &str, b: &str) -> bool {
+    let switch = |text: &str| match text.to_uppercase().as_str() {
+        "ON" => "1".to_owned(),
+        "OFF" => "0".to_owned(),
+        other => other.to_owned(),
+    };
+    let (a, b) = (switch(a), switch(b));
+    let modes = |text: &str| {
+        let mut modes: Vec<String> = text.split(',').map(str::to_owned).collect();
+        modes.sort();
+        modes
+    };
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => modes(&a) == modes(&b),
+    }
+}
+
+/// Variables that are only read.
+const FACTS: &[&str] = &[
+    "read_only",
+    "innodb_read_only",
+    "log_bin",
+    "binlog_format",
+    "auto_increment_increment",
+    "wsrep_on",
+    "group_replication_group_name",
+];
+
+impl Server {
+    /// Understands `VERSION()` and `@@version_comment`.
+    pub(super) fn parse(version: &str, comment: &str) -> Result<Self, String> {
+        let all = format!("{version} {comment}").to_lowercase();
+        // MariaDB may pretend to be an older MySQL in front: 5.5.5-10.11.6-MariaDB.
+        let plain = version.strip_prefix("5.5.5-").unwrap_or(version);
+        let mut numbers = plain
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse::<u32>().unwrap_or(0));
+        let number = (
+            numbers.next().unwrap_or(0),
+            numbers.next().unwrap_or(0),
+            numbers.next().unwrap_or(0),
+        );
+        let (kind, oldest, wanted) = match all.contains("mariadb") {
+            true => (Kind::MariaDb, OLDEST_MARIADB, "MariaDB 10.4"),
+            false => (Kind::MySql, OLDEST_MYSQL, "MySQL 8.0.13"),
+        };
+        if OTHERS.iter().any(|other| all.contains(other)) {
+            return Err(format!("the database is {version}, which is neither MariaDB nor MySQL"));
+        }
+        if number < oldest {
+            return Err(format!(
+                "the database is {version}, and {wanted} is the oldest that will do"
+            ));
+        }
+        Ok(Self {
+            kind,
+            version: number,
+            text: version.to_owned(),
+            read_only: false,
+            binlog_format: None,
+            id_step: 1,
+            cluster: false,
+        })
+    }
+
+    fn learn(&mut self, variables: &[(String, String)]) {
+        let value = |name: &str| {
+            let found = variables.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
+        let on = |name: &str| same(value(name), "1");
+        self.read_only = on("read_only") || on("innodb_read_only");
+        self.binlog_format = on("log_bin").then(|| value("binlog_format").to_owned());
+        self.id_step = value("auto_increment_increment").parse().unwrap_or(1);
+        self.cluster = on("wsrep_on") || !value("group_replication_group_name").is_empty();
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::MariaDb => "MariaDB",
+            Kind::MySql => "MySQL",
+        };
+        write!(f, "{kind} {}", self.text)
+    }
+}
+
+/// A value of the text protocol.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_servers_write_them() {
+        let good = [
+            ("10.11.6-MariaDB-0+deb12u1", "Debian 12", Kind::MariaDb, (10, 11, 6)),
+            ("5.5.5-10.4.0-MariaDB", "", Kind::MariaDb, (10, 4, 0)),
+            (
+                "11.4.2-MariaDB-log",
+                "mariadb.org binary distribution",
+                Kind::MariaDb,
+                (11, 4, 2),
+            ),
+            ("10.6.18-13", "MariaDB Enterprise", Kind::MariaDb, (10, 6, 18)),
+            ("8.0.13", "MySQL Community Server - GPL", Kind::MySql, (8, 0, 13)),
+            ("8.0.36-28", "Percona Server (GPL), Release 28", Kind::MySql, (8, 0, 36)),
+            ("9.1.0", "", Kind::MySql, (9, 1, 0)),
+        ];
+        for (version, comment, kind, number) in good {
+            let server = Server::parse(version, comment).expect(version);
+            assert_eq!((server.kind, server.version), (kind, number), "{version}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_or_something_else_is_refused_with_a_sentence() {
+        let bad = [
+            ("10.3.39-MariaDB", "", "MariaDB 10.4"),
+            ("5.5.5-10.2.44-MariaDB", "", "MariaDB 10.4"),
+            ("8.0.12", "", "MySQL 8.0.13"),
+            ("5.7.44-log", "MySQL Community Server (GPL)", "MySQL 8.0.13"),
+            ("8.0.11-TiDB-v8.5.0", "TiDB Server", "neither"),
+            ("8.0.30-Vitess", "", "neither"),
+            ("", "", "MySQL 8.0.13"),
+            ("nonsense", "", "MySQL 8.0.13"),
+        ];
+        for (version, comment, why) in bad {
+            let refusal = Server::parse(version, comment).expect_err(version);
+            assert!(refusal.contains(why), "{version}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn values_are_compared_by_meaning() {
+        for (a, b) in [
+            ("ON", "1"),
+            ("OFF", "0"),
+            ("0.100000", "0.1"),
+            ("b,a", "A,B"),
+            ("+00:00", "+00:00"),
+        ] {
+            assert!(same(a, b), "{a} {b}");
+        }
+        for (a, b) in [
+            ("ON", "0"),
+            ("0.2", "0.1"),
+            ("a", "a,b"),
+            ("SYSTEM", "+00:00"),
+            ("", "0"),
+        ] {
+            assert!(!same(a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_kept_is_named() {
+        let settings = settings(Kind::MariaDb, 100);
+        let limit = settings.last().expect("there are some");
+        let says = |value: &str| limit.check(&[("max_statement_time".to_owned(), value.to_owned())]);
+        assert_eq!(says("0.100000"), Ok(()));
+        let why = says("0").expect_err("another value");
+        assert!(why.contains("max_statement_time = 0.100: it says 0"), "{why}");
+        assert!(limit.check(&[]).expect_err("no value").contains("says nothing"));
+    }
+}

@@ -1,0 +1,131 @@
+//! Which of the tables and columns there are that not every site has. What is left out of the statements must be absent for
+//! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
+//! the refusal says what is missing.
+
+use mysql::{Conn, Value};
+
+use super::sql::Shape;
+use super::{Fault, query};
+
+/// What there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// The columns that we may see of the tables that we ask for.
+    pub columns: Vec<Column>,
+    /// Whether second factors have a table: Joomla 4.2 and later.
+    pub mfa: bool,
+    /// Whether users have a column `requireReset`: Joomla 3.2 and later.
+    pub require_reset: bool,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Without the prefix, as it is called here.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its type: `varbinary(192)`.
+    pub kind: String,
+    /// How its texts are compared; empty where it has none.
+    pub collation: String,
+}
+
+/// Joomla's release that brought `#__user_mfa`.
+const MFA: (u32, u32) = (4, 2);
+
+/// Errors of the server: ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE.
+const NO_COLUMN: u16 = 1054;
+const NO_TABLE: u16 = 1146;
+
+/// Surveys the tables with one statement, and few more if something is not there.
+pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
+    let tables = shape.tables();
+    let list: Vec<String> = tables.iter().map(|table| literal(&shape.full_name(table))).collect();
+    let rows = query(
+        conn,
+        &format!(
+            "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COALESCE(COLLATION_NAME, '') FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({})",
+            list.join(",")
+        ),
+    )?;
+    let mut columns = Vec::new();
+    for row in rows {
+        let [table, name, kind, collation] = row.as_slice() else {
+            continue;
+        };
+        // Some servers keep names in lower case, whatever the prefix is.
+        let full = text(table);
+        let known = tables
+            .iter()
+            .find(|known| shape.full_name(known).eq_ignore_ascii_case(&full));
+        columns.extend(known.map(|known| Column {
+            table: (*known).to_owned(),
+            name: text(name),
+            kind: text(kind),
+            collation: text(collation),
+        }));
+    }
+    let sees = |table: &str, name: &str| {
+        let same = |column: &Column| column.table == table && column.name.eq_ignore_ascii_case(name);
+        columns.iter().any(same)
+    };
+    let require_reset = sees("users", "requireReset") || {
+        let sql = format!("SELECT requireReset FROM {} LIMIT 0", shape.table("users"));
+        refusal(conn, &sql)? != Some(NO_COLUMN)
+    };
+    let mfa = (sees("user_mfa", "user_id") && sees("user_mfa", "method")) || {
+        let sql = format!("SELECT user_id, method FROM {} LIMIT 0", shape.table("user_mfa"));
+        match refusal(conn, &sql)? {
+            None => true,
+            Some(NO_TABLE) => false,
+            // To whom nothing of a table is granted, servers do not say whether it exists.
+            Some(_) => joomla_version(conn, shape)?.is_none_or(|version| version >= MFA),
+        }
+    };
+    Ok(Survey {
+        columns,
+        mfa,
+        require_reset,
+    })
+}
+
+/// The number of the error with which the server refuses a query; `None`: it does not.
+fn refusal(conn: &mut Conn, sql: &str) -> Result<Option<u16>, Fault> {
+    match query(conn, sql) {
+        Ok(_) => Ok(None),
+        Err(Fault::Server(code, _)) if !super::session::is_fatal(code) => Ok(Some(code)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Major and minor, if we may know.
+fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, Fault> {
+    let sql = format!(
+        "SELECT manifest_cache FROM {} WHERE element = 'joomla' AND type = 'file'",
+        shape.table("extensions")
+    );
+    let rows = match query(conn, &sql) {
+        Err(Fault::Server(code, _)) if !super::session::is_fatal(code) => return Ok(None),
+        other => other?,
+    };
+    let manifest = rows.first().and_then(|row| row.first()).map(text).unwrap_or_default();
+    let version = super::rows::manifest_version(&manifest).unwrap_or_default();
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    Ok(match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    })
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
