@@ -23,7 +23,7 @@ use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::outgoing::{self, Outgoing};
-use crate::net::probe::Probe;
+use crate::net::probe::{NUMBER as PROBE, Probe};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
 use crate::store::{Readiness, Store};
@@ -308,10 +308,10 @@ impl<I: Io> Server<I> {
                     readable,
                     writable,
                     read_closed,
-                } if !self.probe.ready(n, readable, writable, read_closed) => {
-                    self.outgoing.ready(n, readable, writable, read_closed);
-                }
-                Ready::Outgoing { .. } => {}
+                } => match n {
+                    PROBE => self.probe.ready(),
+                    n => self.outgoing.ready(n, readable, writable, read_closed),
+                },
                 Ready::Signal(signal) => self.obey(signal),
             }
         }
@@ -741,11 +741,11 @@ impl<I: Io> Server<I> {
     /// Finds out whether the database is there, without waiting for it.
     fn knock(&mut self) {
         let Some(store) = &mut self.store else { return };
-        if store.readiness(self.now) == Readiness::Knock && !self.probe.is_busy() {
+        if store.readiness(self.now) == Readiness::Knock && !self.probe.is_running() {
             let timeout = Duration::from_millis(self.config.database.connect_timeout_ms);
             self.probe.start(store.endpoints(), timeout, &mut self.io, self.now.at);
         }
-        if let Some(found) = self.probe.turn(store.endpoints(), &mut self.io, self.now.at) {
+        if let Some(found) = self.probe.turn(&mut self.io, self.now.at) {
             store.reached(found, self.now);
         }
     }
