@@ -30,8 +30,10 @@ pub enum Command {
     Serve(Serve),
     /// Read the configuration, say what is wrong with it and print what is in force
     Check(Sources),
-    /// Publish one event through the HTTP API of a running server
+    /// Publish one event through the HTTP API of a running server, or through the outbox table
     Publish(Publish),
+    /// Print the SQL of the outbox's tables, with the prefix of the site's tables
+    Schema(Sources),
     /// Run a recorded trace through the same core and tell whether it does the same
     Replay {
         /// The trace that `serve --record` wrote
@@ -72,6 +74,12 @@ pub struct Publish {
     /// The one connection that does not get the event
     #[arg(long, value_name = "ID")]
     pub socket_id: Option<String>,
+    /// Write a row into the outbox table of the site's database instead
+    #[arg(long, conflicts_with_all = ["app", "url"])]
+    pub outbox: bool,
+    /// The folder of the Joomla site, with --outbox
+    #[arg(long, value_name = "DIR", requires = "outbox")]
+    pub joomla: Option<PathBuf>,
 }
 
 /// The flags that decide on the configuration.

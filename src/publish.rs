@@ -9,7 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
 use jsocketd::app::pusher::signature;
+use jsocketd::app::outbox;
 use jsocketd::config::{App, Config, HttpUrl, ListenAddr, Sources};
+use jsocketd::joomla::site;
+use jsocketd::store::mysql::MySql;
+use jsocketd::store::{Answer, NewRow, Question, Store};
+use jsocketd::time::Now;
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +34,14 @@ const SHOWN: usize = 300;
 
 /// Publishes the event. Says nothing when that worked.
 pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
-    let config = Sources::of_process(flags.config.clone(), Vec::new()).load()?.config;
+    let sources = Sources {
+        joomla: flags.joomla.clone(),
+        ..Sources::of_process(flags.config.clone(), Vec::new())
+    };
+    let config = sources.load()?.config;
+    if flags.outbox {
+        return by_table(&config, flags);
+    }
     let app = app(&config, flags.app.as_deref())?;
     let (server, prefix) = match &flags.url {
         Some(url) => (url.clone(), prefix(url)?),
@@ -47,6 +59,40 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
     let request = request(&server, &path, app, &event.to_string());
     let answer = exchange(&server, &request).map_err(|error| format!("http://{}: {error}", server.authority()))?;
     Ok(judge(&answer).map_err(|why| format!("http://{} {why}", server.authority()))?)
+}
+
+/// Writes a row into the outbox table. Nobody looks at it on its way, so it is looked at here as the server will.
+fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
+    let data = match flags.data.as_str() {
+        "-" => standard_input()?,
+        data => data.to_owned(),
+    };
+    let site_app = config.apps.iter().find(|app| app.id == config.joomla.app);
+    let most = site_app.map_or(10_240, |app| app.max_event_size);
+    let row = NewRow {
+        channel: flags.channel,
+        event: flags.event,
+        data,
+        socket_id: flags.socket_id,
+    };
+    outbox::check(&row, most)?;
+    let mut store = open_site(config)?;
+    match store.ask(&Question::Publish(vec![row]), Now::default())? {
+        Answer::Ids(_) => Ok(()),
+        _ => Err("the database gave another answer than that it has the row".into()),
+    }
+}
+
+/// Connects to the site's database, waiting as long as its timeouts allow.
+pub fn open_site(config: &Config) -> Result<MySql, Box<dyn Error>> {
+    if !config.has_site() {
+        return Err("there is no site: name its folder with --joomla, or its database in [database]".into());
+    }
+    let read = site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect()))?;
+    let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
+    let mut store = MySql::new(read.database, config.database.clone(), config.item_types(), most);
+    store.connect(Now::default())?;
+    Ok(store)
 }
 
 /// The app to publish as.

@@ -6,6 +6,7 @@
 //! answer to an older question must not pass for this one's.
 
 pub mod breaker;
+pub mod grants;
 pub mod memory;
 pub mod mysql;
 

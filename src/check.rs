@@ -1,0 +1,353 @@
+//! `jsocketd check`: everything that decides whether the server can do its work, in plain words: the configuration in force,
+//! the site, its database, what is missing there and the line that mends it. All of standard output is TOML, so that it can
+//! be kept as a file; what is no setting is a comment. Nothing is changed anywhere.
+
+use std::error::Error;
+use std::io::Write;
+use std::net::ToSocketAddrs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsocketd::config::{Config, Secrets, Sources};
+use jsocketd::joomla::acl::Acl;
+use jsocketd::joomla::site::{self, Database, Site};
+use jsocketd::store::grants::grants;
+use jsocketd::store::mysql::{MySql, Server};
+use jsocketd::store::schema::schema;
+use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, State, Store, Text};
+use jsocketd::time::{Now, Time};
+use rustix::process::{Resource, getrlimit};
+
+use crate::complain;
+
+/// What was found, in the order in which it is told.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    warnings: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl Report {
+    fn say(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    fn warn(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        self.lines.push(format!("warning: {line}"));
+        self.warnings.push(line);
+    }
+
+    fn lack(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        self.lines.push(format!("MISSING: {line}"));
+        self.missing.push(line);
+    }
+}
+
+/// Prints what is in force and what is missing.
+///
+/// # Errors
+/// When something that is needed is missing; it was named on standard error before.
+pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
+    let loaded = sources.load()?;
+    let limit = getrlimit(Resource::Nofile);
+    let room = loaded.config.connections_for(limit.maximum.unwrap_or(u64::MAX));
+    let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |number| number.to_string());
+    let source = match &loaded.file {
+        Some(path) => format!("configuration file: {}", path.display()),
+        None if loaded.config.embedded_defaults => "no configuration file: embedded defaults".to_owned(),
+        None => "no configuration file".to_owned(),
+    };
+    let mut report = Report::default();
+    report.say(format!(
+        "descriptors: soft limit {}, hard limit {}; the server raises the soft one, so max_connections comes to {room}",
+        shown(limit.current),
+        shown(limit.maximum),
+    ));
+    for warning in &loaded.warnings {
+        report.warnings.push(warning.clone());
+    }
+    let wanted = loaded.config.server.max_connections;
+    if wanted > room {
+        report
+            .warnings
+            .push(format!("max_connections is {wanted}, but the descriptor limit allows only {room}"));
+    }
+    if loaded.config.has_site() {
+        inspect(&loaded.config, &mut report);
+    }
+    let comments: String = report
+        .lines
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
+        .collect();
+    let text = format!("# {source}\n\n{}\n{comments}", loaded.config.to_toml(Secrets::Masked));
+    // Whoever closed the pipe (`| head`) has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    for warning in &report.warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+    for line in &report.missing {
+        complain(format_args!("missing: {line}"));
+    }
+    match report.missing.len() {
+        0 => Ok(()),
+        1 => Err("one thing is missing".into()),
+        many => Err(format!("{many} things are missing").into()),
+    }
+}
+
+/// Looks at the site and its database.
+fn inspect(config: &Config, report: &mut Report) {
+    let read = match site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect())) {
+        Ok(read) => read,
+        Err(error) => return report.lack(error.to_string()),
+    };
+    report.say("");
+    for line in site::describe(&read) {
+        report.say(line);
+    }
+    for warning in &read.warnings {
+        report.warn(warning.clone());
+    }
+    origins(&read.site, config, report);
+    credentials(config, report);
+
+    let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
+    let database = read.database;
+    let mut store = MySql::new(database.clone(), config.database.clone(), config.item_types(), most);
+    report.say("");
+    if let Err(why) = store.connect(now()) {
+        return report.lack(format!("the database {} at {}: {why}", database.name, database.host));
+    }
+    if let Some(server) = store.server() {
+        describe_server(server, config, report);
+    }
+    let mut inspection = Inspection {
+        config,
+        database: &database,
+        store,
+        refused: Vec::new(),
+    };
+    inspection.run(report);
+}
+
+fn origins(site: &Site, config: &Config, report: &mut Report) {
+    let mut known: Vec<&str> = config.server.allowed_origins.iter().map(String::as_str).collect();
+    known.extend(site.live_site.as_deref());
+    let rest = match known.is_empty() {
+        true => String::new(),
+        false => format!(", and of {}", known.join(", ")),
+    };
+    report.say(format!(
+        "session cookies are believed on pages of the host that the socket's own URL names{rest}"
+    ));
+    if config.joomla.require_form_token {
+        report.say("a connection is a guest until it has shown its form token (require_form_token)");
+    }
+}
+
+fn credentials(config: &Config, report: &mut Report) {
+    let app = config.apps.iter().find(|app| app.id == config.joomla.app);
+    match app {
+        Some(app) if app.secret.is_empty() => report.say(format!(
+            "the app {} has no secret here: it is taken from the component when that is installed, and until then the HTTP \
+             API and signatures are off",
+            app.id
+        )),
+        Some(app) => report.say(format!("the site's app is {} with the key {}", app.id, app.key)),
+        None => report.lack(format!(
+            "[joomla] app is {:?}, and there is no such app in [[apps]]",
+            config.joomla.app
+        )),
+    }
+}
+
+fn describe_server(server: &Server, config: &Config, report: &mut Report) {
+    report.say(format!("database server: {server}"));
+    if server.read_only {
+        report.lack("the database server is read-only (read_only=ON): positions cannot be written and nothing can be deleted");
+    }
+    if !config.database.outbox {
+        return;
+    }
+    if server.binlog_format.as_deref() == Some("STATEMENT") {
+        report.lack(
+            "the server writes its binary log by statement (binlog_format=STATEMENT), and InnoDB then refuses writes at READ \
+             COMMITTED; set binlog_format = ROW or MIXED in the server's configuration",
+        );
+    }
+    if server.id_step > 1 {
+        report.say(format!(
+            "auto_increment_increment is {}: ids of the outbox table have regular holes, which are no gaps",
+            server.id_step
+        ));
+    }
+    if server.cluster {
+        report.warn(
+            "the server is part of a cluster: locks of other nodes cannot be seen here, so a missing row is waited for until \
+             gap_max; let writers and jsocketd use the same node",
+        );
+    }
+}
+
+/// Asks every question that the server will ask, and listens to what is refused.
+struct Inspection<'a> {
+    config: &'a Config,
+    database: &'a Database,
+    store: MySql,
+    refused: Vec<String>,
+}
+
+impl Inspection<'_> {
+    fn run(&mut self, report: &mut Report) {
+        let extensions = match self.ask(&Question::Extensions) {
+            Some(Answer::Extensions(extensions)) => extensions,
+            _ => Extensions::default(),
+        };
+        match &extensions.joomla_version {
+            Some(version) => report.say(format!("Joomla {version}")),
+            None => report.warn("the version of Joomla is not known; #__extensions may not be readable"),
+        }
+        match &extensions.package_version {
+            Some(version) => report.say(format!("com_websockets {version} is installed")),
+            None => report.say("com_websockets is not installed"),
+        }
+        self.visitors(report);
+        self.rights(&extensions, report);
+        if self.config.database.outbox {
+            self.outbox(report);
+        } else {
+            report.say("the outbox table is not read ([database] outbox = false)");
+        }
+        if self.refused.is_empty() {
+            return;
+        }
+        for refused in std::mem::take(&mut self.refused) {
+            report.lack(refused);
+        }
+        let Database { name, prefix, user, .. } = self.database;
+        report.say("What a database user of its own needs, for the site's administrator to run; the host may be another:");
+        for line in grants(name, prefix, &format!("'{user}'@'localhost'"), &self.config.item_types()) {
+            report.say(format!("    {line}"));
+        }
+    }
+
+    /// The answer; a refusal is remembered.
+    fn ask(&mut self, question: &Question) -> Option<Answer> {
+        match self.store.ask(question, now()) {
+            Ok(answer) => Some(answer),
+            Err(failure) => {
+                self.refused.push(format!("the question for {}: {failure}", question.name()));
+                None
+            }
+        }
+    }
+
+    fn visitors(&mut self, report: &mut Report) {
+        let before = self.refused.len();
+        // An id that PHP does not make, so nobody's.
+        let ids = SessionId::parse("jsocketd-check").into_iter().collect();
+        self.ask(&Question::Sessions { ids, text: Text::Always });
+        self.ask(&Question::Users(vec![1]));
+        if self.refused.len() == before {
+            report.say("visitors can be known: sessions and users are readable");
+        }
+    }
+
+    fn rights(&mut self, extensions: &Extensions, report: &mut Report) {
+        let groups = self.ask(&Question::Groups);
+        let levels = self.ask(&Question::Levels);
+        let assets = self.ask(&Question::Assets);
+        for kind in 0..self.config.item_types().len() {
+            self.ask(&Question::Items { kind, ids: vec![1] });
+        }
+        self.ask(&Question::Categories(vec![1]));
+        let (Some(Answer::Groups(groups)), Some(Answer::Levels(levels)), Some(Answer::Assets(assets))) =
+            (groups, levels, assets)
+        else {
+            return;
+        };
+        let guest = extensions.com_users.as_deref().and_then(jsocketd::joomla::acl::guest_group);
+        let (acl, warnings) = Acl::new(&groups, &levels, &assets, guest);
+        for warning in warnings {
+            report.warn(warning);
+        }
+        let guest_groups = acl.guest_groups();
+        let guest_levels = acl.levels(0, &guest_groups, false);
+        let public = match self.config.joomla.guests {
+            true => "channels without a prefix",
+            false => "no channels without a prefix ([joomla] guests = false)",
+        };
+        report.say(format!(
+            "guests may hear {public}, and what is open to the groups {} and the view levels {}",
+            numbers(&guest_groups),
+            numbers(&guest_levels)
+        ));
+    }
+
+    fn outbox(&mut self, report: &mut Report) {
+        let state = match self.store.ask(&Question::State, now()) {
+            Ok(Answer::State(state)) => state,
+            Ok(_) => return,
+            Err(Failure::Refused(why)) => {
+                report.lack(format!(
+                    "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them:\n{}",
+                    schema(&self.database.prefix)
+                ));
+                return;
+            }
+            Err(failure) => return self.refused.push(format!("the question for state: {failure}")),
+        };
+        self.tail(&state);
+        let rows = match (state.lowest, state.highest) {
+            (Some(low), Some(high)) => format!("rows {low} to {high}"),
+            _ => "no rows".to_owned(),
+        };
+        report.say(format!("outbox table: {rows}"));
+        let processes = state.entries.iter().filter(|(name, ..)| name.starts_with("position."));
+        for (name, position, age) in processes {
+            report.say(format!("    {name} was at {position} {} s ago", age / 1000));
+        }
+    }
+
+    /// Everything that is done with the table, with ranges in which nothing can be.
+    fn tail(&mut self, state: &State) {
+        let beyond = state.highest.unwrap_or(0).max(state.next) + 1_000_000_000;
+        self.ask(&Question::Tail {
+            after: beyond,
+            runs: Vec::new(),
+            limit: 1,
+        });
+        self.ask(&Question::Probe(beyond..=beyond));
+        self.ask(&Question::Delete(beyond..=beyond));
+        self.ask(&Question::Forget {
+            prefix: "check.".to_owned(),
+            seconds: 0,
+        });
+        let name = "check.write".to_owned();
+        let value = String::new();
+        if self.ask(&Question::Write { name, value }).is_some() {
+            let (prefix, seconds) = ("check.".to_owned(), 0);
+            self.ask(&Question::Forget { prefix, seconds });
+        }
+    }
+}
+
+fn numbers(list: &[u32]) -> String {
+    let list: Vec<String> = list.iter().map(u32::to_string).collect();
+    match list.is_empty() {
+        true => "none".to_owned(),
+        false => list.join(", "),
+    }
+}
+
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        at: Time(0),
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+    }
+}
