@@ -1,1 +1,219 @@
-//! Session.
+//! The text of a Joomla session: whose it is, its token, and how far its second factor is. It takes the text apart and says
+//! what stands in it; whether that makes a visitor a user is decided in `identity`.
+//!
+//! PHP writes the session's variables, and Joomla keeps all that is its own in one of them: `joomla`, which is base64 of a
+//! serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). Visitors' words are in there too, so nothing is ever
+//! searched for in the text: every step follows the format.
+
+use std::fmt;
+
+use data_encoding::{BASE64, HEXLOWER};
+use md5::{Digest, Md5};
+
+use crate::joomla::serialize::{self, Place, Value};
+use crate::store::SessionRow;
+
+/// The variable that is Joomla's.
+const VARIABLE: &str = "joomla";
+
+/// Characters of a session's token.
+const TOKEN: usize = 32;
+
+/// What a session's text says.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SessionText {
+    /// Who is logged in; `None`: a guest.
+    pub user_id: Option<u32>,
+    /// 32 letters and digits: an ingredient of the form token. Never shown.
+    pub token: Option<String>,
+    /// Whether the second factor was given, or the user was found to have none.
+    pub mfa_checked: bool,
+    /// Whether the user is being made to set up a second factor and has not done so.
+    pub mfa_setup_pending: bool,
+    /// When its requests were.
+    pub timer: Option<Timer>,
+}
+
+/// When a session's requests were, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// The first one.
+    pub start: i64,
+    /// The one before the latest.
+    pub last: i64,
+    /// The latest.
+    pub now: i64,
+}
+
+/// Why a text is not a Joomla session's. Nothing of the text is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadText {
+    /// Over [`SessionRow::LONGEST_TEXT`].
+    #[error("the session text is longer than {} bytes", SessionRow::LONGEST_TEXT)]
+    TooLong,
+    /// Its variables cannot be told apart: neither PHP's handler `php` nor `php_serialize` wrote it.
+    #[error("the session text is in no format that is known: {0}")]
+    Variables(serialize::Error),
+    /// It has no variable `joomla`, or it is no string.
+    #[error("the session text has no Joomla session in it")]
+    NoJoomla,
+    /// The variable is not base64.
+    #[error("the Joomla session is not base64")]
+    NotBase64,
+    /// What was in base64 is not PHP's serialize format.
+    #[error("the Joomla session cannot be read: {0}")]
+    NotSerialized(serialize::Error),
+    /// It is something else than a Registry.
+    #[error("the Joomla session is no Registry")]
+    NotRegistry,
+    /// There is a user, but its id is none.
+    #[error("the user of the Joomla session has no valid id")]
+    BadUser,
+}
+
+/// Reads a session's text, as it is in the column `data`.
+///
+/// # Errors
+/// See [`BadText`].
+pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
+    if text.len() > SessionRow::LONGEST_TEXT {
+        return Err(BadText::TooLong);
+    }
+    let encoded = variable(text)?;
+    let decoded = BASE64.decode(encoded).map_err(|_| BadText::NotBase64)?;
+    let tree = serialize::parse(&decoded).map_err(BadText::NotSerialized)?;
+    let root = tree.root();
+    let Value::Object(_) = root.value() else {
+        return Err(BadText::NotRegistry);
+    };
+    // A protected property, as PHP writes its name.
+    let data = root.get("\0*\0data").ok_or(BadText::NotRegistry)?;
+    if !is_container(data) {
+        return Err(BadText::NotRegistry);
+    }
+    // Joomla 3 has everything one step deeper, in the namespace that is the default one.
+    let base = match (data.get("session"), data.get("__default")) {
+        (None, Some(namespace)) => namespace,
+        _ => data,
+    };
+    Ok(SessionText {
+        user_id: user_id(base)?,
+        token: at(base, &["session", "token"]).and_then(token),
+        mfa_checked: at(base, &["com_users", "mfa_checked"]).is_some_and(is_one),
+        mfa_setup_pending: at(base, &["com_users", "mandatory_mfa_setup"]).is_some_and(is_true),
+        timer: at(base, &["session", "timer"]).and_then(timer),
+    })
+}
+
+/// The token that a form of the site carries for this user (0: a guest) and session: `Session::getFormToken()`. A secret.
+pub fn form_token(secret: &str, user_id: u32, session_token: &str) -> String {
+    let digest = Md5::new()
+        .chain_update(secret)
+        .chain_update(user_id.to_string())
+        .chain_update(session_token);
+    HEXLOWER.encode(&digest.finalize())
+}
+
+/// Joomla's variable, still in base64.
+fn variable(text: &[u8]) -> Result<&[u8], BadText> {
+    // `php_serialize` writes one array. `php` begins with a name instead, so it is not taken for one.
+    if text.starts_with(b"a:")
+        && let Ok(tree) = serialize::parse(text)
+    {
+        return tree.root().get(VARIABLE).and_then(string).ok_or(BadText::NoJoomla);
+    }
+    let (mut rest, mut found) = (text, None);
+    while let Some(bar) = rest.iter().position(|&byte| byte == b'|') {
+        let (name, value) = (&rest[..bar], &rest[bar + 1..]);
+        let (tree, end) = serialize::parse_front(value).map_err(BadText::Variables)?;
+        if name == VARIABLE.as_bytes() {
+            found = string(tree.root());
+        }
+        rest = &value[end..];
+    }
+    found.ok_or(BadText::NoJoomla)
+}
+
+fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
+    let Some(user) = base.get("user") else {
+        return Ok(None);
+    };
+    let id = match user.value() {
+        Value::Null => return Ok(None),
+        Value::Object(_) => user.get("id").ok_or(BadText::BadUser)?,
+        _ => return Err(BadText::BadUser),
+    };
+    let id = match id.value() {
+        Value::Null => 0,
+        Value::Int(id) => u32::try_from(id).map_err(|_| BadText::BadUser)?,
+        // Joomla 3 has it as the database's driver gave it.
+        Value::Text(id) => digits(id).ok_or(BadText::BadUser)?,
+        _ => return Err(BadText::BadUser),
+    };
+    Ok((id > 0).then_some(id))
+}
+
+/// What stands at the end of a path.
+fn at<'t, 'a>(base: Place<'t, 'a>, path: &[&str]) -> Option<Place<'t, 'a>> {
+    path.iter().try_fold(base, |place, name| place.get(name))
+}
+
+fn is_container(place: Place<'_, '_>) -> bool {
+    matches!(place.value(), Value::Array | Value::Object(_))
+}
+
+fn string<'a>(place: Place<'_, 'a>) -> Option<&'a [u8]> {
+    match place.value() {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn digits(text: &[u8]) -> Option<u32> {
+    let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    plain.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
+}
+
+fn token(place: Place<'_, '_>) -> Option<String> {
+    let text = string(place)?;
+    let fits = text.len() == TOKEN && text.iter().all(u8::is_ascii_alphanumeric);
+    fits.then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+fn timer(place: Place<'_, '_>) -> Option<Timer> {
+    let second = |name| match place.get(name)?.value() {
+        Value::Int(second) => Some(second),
+        _ => None,
+    };
+    Some(Timer {
+        start: second("start")?,
+        last: second("last")?,
+        now: second("now")?,
+    })
+}
+
+/// `(int) … === 1`, and nothing that PHP would have to guess about: it opens a door.
+fn is_one(place: Place<'_, '_>) -> bool {
+    matches!(place.value(), Value::Int(1) | Value::Text(b"1"))
+}
+
+/// `… != 0`, and everything that PHP would have to guess about: it keeps a door shut.
+fn is_true(place: Place<'_, '_>) -> bool {
+    !matches!(
+        place.value(),
+        Value::Null | Value::Bool(false) | Value::Int(0) | Value::Text(b"" | b"0")
+    )
+}
+
+impl fmt::Debug for SessionText {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionText")
+            .field("user_id", &self.user_id)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("mfa_checked", &self.mfa_checked)
+            .field("mfa_setup_pending", &self.mfa_setup_pending)
+            .field("timer", &self.timer)
+            .finish()
+    }
+}

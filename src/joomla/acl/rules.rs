@@ -1,0 +1,191 @@
+//! The JSON in the columns `rules`: of an asset, who may or may not do what (`Joomla\CMS\Access\Rules`), and of a view level,
+//! whom it opens for. It reads as PHP does; what PHP would guess at or pass over is odd, and odd never grants.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// What one asset says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rules {
+    /// What it says cannot be known, so it says no.
+    denies: bool,
+    actions: BTreeMap<String, Rule>,
+}
+
+/// What one asset says of one action.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rule {
+    /// What it says cannot be known, so it says no.
+    denies: bool,
+    /// Groups, and users as negative numbers; 0 is a guest.
+    identities: BTreeMap<i64, bool>,
+}
+
+/// Something was not as it should be.
+#[derive(Debug)]
+pub(super) struct Odd<T> {
+    /// The end of a sentence that begins "the rules of …".
+    pub(super) why: &'static str,
+    /// What can be made of it without granting too much.
+    pub(super) rest: T,
+}
+
+impl Rules {
+    /// Those that deny everything to everybody.
+    pub(super) fn denying() -> Self {
+        Self {
+            denies: true,
+            actions: BTreeMap::new(),
+        }
+    }
+
+    /// Reads an asset's rules: action → identity → allowed or not.
+    pub(super) fn parse(text: &str) -> Result<Self, Odd<Self>> {
+        let odd = || Odd {
+            why: "cannot be read, so it denies everything",
+            rest: Self::denying(),
+        };
+        let actions = match decode(text).ok_or_else(odd)? {
+            value if is_nothing(&value) => return Ok(Self::default()),
+            Value::Object(actions) => actions,
+            _ => return Err(odd()),
+        };
+        let mut all_plain = true;
+        let actions = actions.into_iter().map(|(action, identities)| {
+            let (rule, plain) = Rule::read(&identities);
+            all_plain &= plain;
+            (action, rule)
+        });
+        let rules = Self {
+            denies: false,
+            actions: actions.collect(),
+        };
+        if all_plain {
+            return Ok(rules);
+        }
+        Err(Odd {
+            why: "name an action or an identity in a way that cannot be read: it is not allowed there",
+            rest: rules,
+        })
+    }
+
+    /// `Rule::allow`: no if one of the identities is denied the action, else yes if one of them is allowed it.
+    pub(super) fn verdict(&self, action: &str, identities: impl Iterator<Item = i64>) -> Option<bool> {
+        if self.denies {
+            return Some(false);
+        }
+        let rule = self.actions.get(action)?;
+        if rule.denies {
+            return Some(false);
+        }
+        let said = identities.filter_map(|identity| rule.identities.get(&identity).copied());
+        said.reduce(|all, one| all && one)
+    }
+}
+
+impl Rule {
+    /// What an action's value says, and whether all of it was understood.
+    fn read(value: &Value) -> (Self, bool) {
+        let entries: Vec<(Option<i64>, &Value)> = match value {
+            value if is_nothing(value) => return (Self::default(), true),
+            Value::Object(entries) => entries.iter().map(|(key, value)| (identity(key), value)).collect(),
+            // To PHP a list is an array whose keys are 0, 1, 2, …
+            Value::Array(list) => (0..).map(Some).zip(list).collect(),
+            _ => return (Self::denying(), false),
+        };
+        let (mut rule, mut plain) = (Self::default(), true);
+        for (identity, value) in entries {
+            match (identity, truth(value)) {
+                (Some(identity), Some(allowed)) => {
+                    // The same identity may be there twice, as "4" and "04": a denial wins.
+                    let merged = rule.identities.entry(identity).or_insert(allowed);
+                    *merged &= allowed;
+                }
+                // Whom it would be allowed to is not known.
+                (None, Some(true)) => plain = false,
+                // Who is meant, or what, is not known, and it may be a denial.
+                (_, _) => return (Self::denying(), false),
+            }
+        }
+        (rule, plain)
+    }
+
+    fn denying() -> Self {
+        Self {
+            denies: true,
+            identities: BTreeMap::new(),
+        }
+    }
+}
+
+/// Reads a view level's rules: a list of groups and, as negative numbers, users.
+pub(super) fn members(text: &str) -> Result<Vec<i64>, Odd<Vec<i64>>> {
+    let nobody = || Odd {
+        why: "cannot be read, so it opens for nobody",
+        rest: Vec::new(),
+    };
+    let values: Vec<Value> = match decode(text).ok_or_else(nobody)? {
+        value if is_nothing(&value) => Vec::new(),
+        Value::Array(list) => list,
+        // A list with gaps, as PHP writes it. PHP has no property whose name begins with a zero byte, and gives up.
+        Value::Object(list) if !list.keys().any(|key| key.starts_with('\0')) => {
+            list.into_iter().map(|(_, value)| value).collect()
+        }
+        _ => return Err(nobody()),
+    };
+    let numbers: Vec<i64> = values.iter().filter_map(number).collect();
+    if numbers.len() == values.len() {
+        return Ok(numbers);
+    }
+    Err(Odd {
+        why: "name members that are no ids: they are passed over",
+        rest: numbers,
+    })
+}
+
+/// An old or an empty column is as good as no rules.
+fn decode(text: &str) -> Option<Value> {
+    if text.trim().is_empty() {
+        return Some(Value::Null);
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// What PHP has for "no rules".
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// `(bool)` of a plain value.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Null => Some(false),
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => Some(number.as_f64() != Some(0.0)),
+        Value::String(text) => Some(!matches!(text.as_str(), "" | "0")),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A group or, as a negative number, a user, where it stands as a number; old sites have it in quotation marks.
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => identity(text),
+        _ => None,
+    }
+}
+
+/// The same where it is a key.
+fn identity(key: &str) -> Option<i64> {
+    let digits = key.strip_prefix('-').unwrap_or(key);
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| key.parse().ok()).flatten()
+}
