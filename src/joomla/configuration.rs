@@ -21,6 +21,9 @@ use std::path::Path;
 /// The most bytes of a file that is read; real ones have 3,000.
 pub const LONGEST_FILE: usize = 1 << 20;
 
+/// The reason of [`Parsed::text`] for a value that [`Parsed::bytes`] would give.
+pub const NOT_UTF8: &str = "it has characters that are not in UTF-8";
+
 /// Why a file is not read at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
@@ -200,7 +203,7 @@ impl Parsed {
                 value,
                 line: found.line,
             })),
-            Err(_) => Err(unreadable(key, found.line, "it has characters that are not in UTF-8")),
+            Err(_) => Err(unreadable(key, found.line, NOT_UTF8)),
         }
     }
 
@@ -218,12 +221,12 @@ impl Parsed {
         Ok(Some(Found { value, line }).filter(|found| !found.value.is_empty()))
     }
 
-    /// Whether it is true to PHP. The empty string is false here, as `$dbsslverifyservercert` is after an installation.
+    /// Whether it is true to PHP. `None` also for the empty string, for which Joomla's registry gives the default.
     ///
     /// # Errors
     /// It cannot be known.
     pub fn truth(&self, key: &str) -> Result<Option<Found<bool>>, Unreadable> {
-        let known = self.known(key)?;
+        let known = self.known(key)?.filter(|(value, _)| !is_empty(value));
         Ok(known.map(|(value, line)| Found {
             value: value.is_true(),
             line,

@@ -1,15 +1,33 @@
 //! A site as the rest of the server needs it: what configuration.php says, overridden by our own configuration, with every
 //! value that is needed made sure of.
+//!
+//! This file says what a site is. `read` finds and merges the values, `host` knows what Joomla makes of `$host`, `watch` tells
+//! whether the file changed, `report` puts into words what was found.
 
+mod host;
+mod read;
+mod report;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
+
+pub use read::{Origin, SiteError, SiteRead, Source, is_wanted, read};
+pub use report::describe;
+pub use watch::{Stamp, Watch};
 
 use crate::config::ListenAddr;
 
 /// What the service knows of the site. It has no credentials of the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Site {
     /// The session cookies' names with the application that each belongs to: site first. With a shared session (and a session
-    /// name) there is one, and it is both.
+    /// name) there is one, and it is both. With a session name that somebody has written without sharing, both have the same.
     pub cookies: Vec<(Client, String)>,
     /// Joomla's `$secret`; salt of the form token. Never shown.
     pub secret: String,
@@ -17,7 +35,8 @@ pub struct Site {
     pub handler: Handler,
     /// Whether rows of the session table tell their user.
     pub metadata: bool,
-    /// Seconds that a session lives without a request.
+    /// Seconds that a session lives without a request. As in Joomla, nobody's session lives with 0, which only a negative
+    /// `$lifetime` makes.
     pub lifetime: u64,
     /// Whether site and administrator share one session.
     pub shared: bool,
@@ -29,6 +48,39 @@ pub struct Site {
     pub root_user: Option<RootUser>,
 }
 
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("cookies", &self.cookies)
+            .field("secret", &Masked)
+            .field("handler", &self.handler)
+            .field("metadata", &self.metadata)
+            .field("lifetime", &self.lifetime)
+            .field("shared", &self.shared)
+            .field("live_site", &self.live_site)
+            .field("offline", &self.offline)
+            .field("root_user", &self.root_user)
+            .finish()
+    }
+}
+
+/// In place of a secret.
+struct Masked;
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The name of a session cookie: `md5(md5(secret . name))` in lower-case hexadecimal, where `name` is `$session_name` if the
+/// site has one, else `site` or `administrator`. Joomla 3 to 6: `generateSessionName()` of the session's service provider makes
+/// the inner one, `Joomla\CMS\Session\Session` the outer.
+pub fn cookie_name(secret: &str, name: &str) -> String {
+    let inner = HEXLOWER.encode(&Md5::digest([secret, name].concat()));
+    HEXLOWER.encode(&Md5::digest(inner))
+}
+
 /// A Joomla application with a session of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Client {
@@ -36,6 +88,16 @@ pub enum Client {
     Site,
     /// Client 1.
     Administrator,
+}
+
+impl Client {
+    /// What Joomla calls it; enters the cookie's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Client::Site => "site",
+            Client::Administrator => "administrator",
+        }
+    }
 }
 
 /// Where Joomla keeps session texts.
@@ -61,7 +123,7 @@ pub enum RootUser {
 pub struct Database {
     /// As it was written, for messages.
     pub host: String,
-    /// Where to connect, in the order in which to try: names are resolved already.
+    /// Where to connect, in the order in which to try: names are resolved already. At least one.
     pub endpoints: Vec<ListenAddr>,
     /// The user.
     pub user: String,
@@ -75,7 +137,21 @@ pub struct Database {
     pub tls: Tls,
 }
 
-/// Encryption of the connection to the database.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("host", &self.host)
+            .field("endpoints", &self.endpoints)
+            .field("user", &self.user)
+            .field("password", &Masked)
+            .field("name", &self.name)
+            .field("prefix", &self.prefix)
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+/// Encryption of the connection to the database over TCP. A Unix socket needs none and has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// How.

@@ -1,0 +1,627 @@
+//! Finds the site's configuration.php, and takes each value from our own configuration, else from that file, else what Joomla
+//! takes when there is none. Of everything it remembers where it came from, and all mistakes are told at once.
+//!
+//! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the session's
+//! name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our own configuration.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::host::Host;
+use super::{Client, Database, Handler, RootUser, Site, Stamp, Tls, TlsMode, cookie_name};
+use crate::config::{self, Config};
+use crate::joomla::configuration::{self, Constants, Found, LONGEST_FILE, Parsed, Unreadable};
+
+/// Seconds that a session lives where `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
+const LIFETIME: u64 = 900;
+
+/// A site that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteRead {
+    /// What the service needs to know.
+    pub site: Site,
+    /// What the store needs to know.
+    pub database: Database,
+    /// The configuration.php, if one was read …
+    pub file: Option<PathBuf>,
+    /// … and its state just before, for [`Watch`](super::Watch).
+    pub stamp: Option<Stamp>,
+    /// What an administrator should know, as sentences.
+    pub warnings: Vec<String>,
+    /// Where each value came from, in the order in which they were needed.
+    pub sources: Vec<Source>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The property of `JConfig`.
+    pub key: &'static str,
+    /// Where it was.
+    pub origin: Origin,
+}
+
+/// See [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In configuration.php, in this line.
+    File(usize),
+    /// In our own configuration, as this key: `[database] host`.
+    Own(&'static str),
+    /// Nowhere.
+    Default,
+}
+
+/// Why there is no site: one sentence or several.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct SiteError {
+    /// Each names a file, a key, or both.
+    pub problems: Vec<String>,
+}
+
+impl From<String> for SiteError {
+    fn from(problem: String) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
+/// Whether the configuration speaks of a site at all.
+pub fn is_wanted(config: &Config) -> bool {
+    !config.joomla.root.is_empty() || !config.database.host.is_empty()
+}
+
+/// Reads the site that the configuration speaks of. `resolve` looks up the addresses of a host's name; it is called for the
+/// database's host, if that is a name.
+///
+/// # Errors
+/// The file cannot be read, a value that is needed is missing or cannot be known, or one cannot be used.
+pub fn read(
+    config: &Config,
+    resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
+) -> Result<SiteRead, SiteError> {
+    let mut warnings = Vec::new();
+    let mut reader = Reader {
+        config,
+        file: None,
+        parsed: Parsed::default(),
+        sources: Vec::new(),
+        problems: Vec::new(),
+    };
+    let mut stamp = None;
+    if !config.joomla.root.is_empty() {
+        let mut constants = Constants::default();
+        let path = locate(Path::new(&config.joomla.root), &mut constants, &mut warnings);
+        let (text, seen) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
+        reader.parsed = configuration::parse_after(&text, &real(&path), &mut constants)
+            .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
+        reader.file = Some(path);
+        stamp = Some(seen);
+    }
+    reader.warn_of_code(&mut warnings);
+    let database = reader.database(resolve, &mut warnings);
+    let site = reader.site(&mut warnings);
+    if !reader.problems.is_empty() {
+        return Err(SiteError {
+            problems: reader.problems,
+        });
+    }
+    match (site, database) {
+        (Some(site), Some(database)) => Ok(SiteRead {
+            site,
+            database,
+            file: reader.file,
+            stamp,
+            warnings,
+            sources: reader.sources,
+        }),
+        _ => Err("the site's configuration is incomplete".to_owned().into()),
+    }
+}
+
+/// Where configuration.php is: in the root, unless a defines.php there or in includes/ moves it as Joomla's index.php has it
+/// read them. What cannot be known there is told, and the root is taken.
+fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<String>) -> PathBuf {
+    for name in ["JPATH_BASE", "JPATH_ROOT", "JPATH_SITE", "JPATH_PUBLIC"] {
+        constants.assume(name, &real(root));
+    }
+    include(&root.join("defines.php"), constants, warnings);
+    // A public folder (Joomla 5) has a defines.php that names the real root, and that one's own files are read next.
+    let mut base = root.to_owned();
+    if let Some(Ok(moved)) = constants.defined("JPATH_ROOT") {
+        let moved = PathBuf::from(std::ffi::OsStr::from_bytes(moved));
+        if moved.is_absolute() && real(&moved) != real(&base) {
+            include(&moved.join("defines.php"), constants, warnings);
+            base = moved;
+        }
+    }
+    include(&base.join("includes/defines.php"), constants, warnings);
+    match constants.defined("JPATH_CONFIGURATION") {
+        Some(Ok(folder)) => {
+            let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
+            // A relative path starts where PHP was started: usually the root.
+            let folder = root.join(folder);
+            // Where Joomla's own defines.php says just that, a root that is a symbolic link must stay one: it may be turned to
+            // the next release.
+            if real(&folder) != real(root) {
+                base = folder;
+            }
+        }
+        Some(Err(why)) => warnings.push(format!(
+            "defines.php in {} moves configuration.php to where only PHP knows ({why}); {} is read instead",
+            root.display(),
+            base.join("configuration.php").display()
+        )),
+        None => {}
+    }
+    base.join("configuration.php")
+}
+
+/// Takes the constants of a file that may be there.
+fn include(path: &Path, constants: &mut Constants, warnings: &mut Vec<String>) {
+    match read_file(path) {
+        Ok((text, _)) => {
+            if let Err(bad) = configuration::constants(&text, &real(path), constants) {
+                warnings.push(format!(
+                    "{}, line {}: {}; it is left out",
+                    path.display(),
+                    bad.line,
+                    bad.why
+                ));
+            }
+        }
+        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        Err(why) => warnings.push(format!("{} cannot be read and is left out: {why}", path.display())),
+    }
+}
+
+/// As PHP names a file: absolute, without symbolic links.
+fn real(path: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.canonicalize().unwrap_or_else(|_| absolute())
+}
+
+/// A regular file of bounded length: opening a pipe would wait for its writer.
+fn read_file(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = Vec::new();
+    let limit = LONGEST_FILE as u64 + 1;
+    File::open(path)?.take(limit).read_to_end(&mut text)?;
+    Ok((text, Stamp::of(&metadata)))
+}
+
+fn cannot_read(path: &Path, why: &io::Error) -> String {
+    let path = path.display();
+    match why.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            format!("there is no {path}; `root` in [joomla] must be the folder that the site's configuration.php is in")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "{path} cannot be read: permission denied. Let the user that runs jsocketd read it, for instance with \
+             `setfacl -m u:jsocketd:r {path}` or with `chgrp jsocketd {path}` and `chmod 0640 {path}` if the web server owns it; \
+             it must be able to enter the folders above, too (`setfacl -m u:jsocketd:x FOLDER`). Or leave `root` in [joomla] \
+             empty and write the values into [joomla] and [database]"
+        ),
+        _ => format!("{path} cannot be read: {why}"),
+    }
+}
+
+/// Takes values and remembers where from.
+struct Reader<'a> {
+    config: &'a Config,
+    file: Option<PathBuf>,
+    /// Of an empty file, if none is read.
+    parsed: Parsed,
+    sources: Vec<Source>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn warn_of_code(&self, warnings: &mut Vec<String>) {
+        if let (Some(file), Some(line)) = (&self.file, self.parsed.dynamic()) {
+            warnings.push(format!(
+                "{}, line {line}: PHP sets properties here whose names cannot be known; if one of those that are needed is among \
+                 them, write it into [joomla] or [database]",
+                file.display()
+            ));
+        }
+    }
+
+    /// What the file says about a key, unless our own configuration says it. `ours` is where it would: `[database] host`.
+    fn take<T>(
+        &mut self,
+        key: &'static str,
+        ours: &'static str,
+        own: Option<T>,
+        from_file: impl FnOnce(&Parsed) -> Result<Option<Found<T>>, Unreadable>,
+    ) -> Option<T> {
+        let (origin, value) = match own {
+            Some(value) => (Origin::Own(ours), Some(value)),
+            None => match from_file(&self.parsed) {
+                Ok(Some(found)) => (Origin::File(found.line), Some(found.value)),
+                Ok(None) => (Origin::Default, None),
+                Err(why) => {
+                    self.unreadable(&why, ours);
+                    return None;
+                }
+            },
+        };
+        self.sources.push(Source { key, origin });
+        value
+    }
+
+    fn unreadable(&mut self, why: &Unreadable, ours: &str) {
+        let file = self.file.as_deref().unwrap_or(Path::new("configuration.php")).display();
+        let Unreadable { key, line, why } = why;
+        self.problems.push(if why == configuration::NOT_UTF8 {
+            format!(
+                "{file}, line {line}: ${key} has characters that are not in UTF-8 and cannot be used; change it to one that is, or \
+                 write another into {ours}"
+            )
+        } else {
+            format!("{file}, line {line}: ${key} cannot be read without running PHP ({why}); write it into {ours}")
+        });
+    }
+
+    /// A string that may be missing.
+    fn text(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<String> {
+        let own = (!own.is_empty()).then(|| own.to_owned());
+        self.take(key, ours, own, |parsed| parsed.text(key))
+    }
+
+    /// A string that may not.
+    fn needed(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<String> {
+        let problems = self.problems.len();
+        let value = self.text(key, ours, own);
+        if value.is_none() && self.problems.len() == problems {
+            self.problems.push(match &self.file {
+                Some(file) => format!("{} has no ${key}; write it there, or into {ours}", file.display()),
+                None => format!("{ours} is missing: it is needed, as `root` in [joomla] names no folder of a site"),
+            });
+        }
+        value
+    }
+
+    fn truth(&mut self, key: &'static str, ours: &'static str, own: Option<bool>) -> Option<bool> {
+        self.take(key, ours, own, |parsed| parsed.truth(key))
+    }
+
+    fn database(
+        &mut self,
+        resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
+        warnings: &mut Vec<String>,
+    ) -> Option<Database> {
+        let own = &self.config.database;
+        self.check_type(warnings);
+        let host = self.host(own);
+        let endpoints = host.as_ref().and_then(|(text, host)| {
+            let found = host.endpoints(resolve, &|path| path.exists());
+            found
+                .map_err(|why| self.problems.push(self.about_host(text, &why)))
+                .ok()
+        });
+        let (user, password) = self.credentials(own);
+        let name = self.needed("db", "[database] name", &own.name);
+        let prefix = self.needed("dbprefix", "[database] prefix", &own.prefix);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$');
+        if prefix.as_ref().is_some_and(|prefix| !prefix.bytes().all(is_plain)) {
+            let why =
+                "$dbprefix must be of letters, digits and underscores, like `abc_`; correct it, or [database] prefix";
+            self.problems.push(why.into());
+        }
+        let name_of_host = host.as_ref().map(|(_, host)| host.name()).unwrap_or_default();
+        let tls = self.tls(own, name_of_host, warnings);
+        Some(Database {
+            host: host?.0,
+            endpoints: endpoints?,
+            user: user?,
+            password: password?,
+            name: name?,
+            prefix: prefix?,
+            tls,
+        })
+    }
+
+    fn check_type(&mut self, warnings: &mut Vec<String>) {
+        match self.parsed.text("dbtype") {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let kind = found.value.to_ascii_lowercase();
+                if !matches!(kind.as_str(), "mysqli" | "mysql" | "pdomysql") {
+                    let file = self.file.as_deref().unwrap_or(Path::new("")).display();
+                    self.problems.push(format!(
+                        "{file}, line {}: $dbtype is {kind:?}; jsocketd reads MySQL and MariaDB only, so it cannot serve this site's \
+                         identities and outbox. Leave `root` in [joomla] empty to run without the site",
+                        found.line
+                    ));
+                }
+            }
+            Err(why) => warnings.push(format!("{why}; it is taken for MySQL")),
+        }
+    }
+
+    /// As it is written, and what that means. Of an empty one in the file Joomla makes `localhost`.
+    fn host(&mut self, own: &config::Database) -> Option<(String, Host)> {
+        let is_empty = self.file.is_some() && own.host.is_empty() && matches!(self.parsed.text("host"), Ok(None));
+        let text = if is_empty {
+            self.sources.push(Source {
+                key: "host",
+                origin: Origin::Default,
+            });
+            "localhost".to_owned()
+        } else {
+            self.needed("host", "[database] host", &own.host)?
+        };
+        match Host::parse(text.trim()) {
+            Ok(host) => Some((text, host)),
+            Err(why) => {
+                self.problems.push(self.about_host(&text, &why));
+                None
+            }
+        }
+    }
+
+    fn about_host(&self, text: &str, why: &str) -> String {
+        format!(
+            "the database's host {text:?} cannot be used: {why}. It is $host of configuration.php, or [database] host"
+        )
+    }
+
+    /// The password belongs to its user: with a user of our own, the file's password is only taken if the file names the same
+    /// user or none that can be known. It may be empty, as that of a user who is known by the Unix socket.
+    fn credentials(&mut self, own: &config::Database) -> (Option<String>, Option<String>) {
+        let user = self.needed("user", "[database] user", &own.user);
+        let is_other =
+            !own.user.is_empty() && matches!(self.parsed.text("user"), Ok(Some(found)) if found.value != own.user);
+        let ours = "[database] password";
+        let password = if !own.password.is_empty() || is_other {
+            self.take("password", ours, Some(own.password.clone()), |_| Ok(None))
+        } else {
+            let problems = self.problems.len();
+            let found = self.text("password", ours, "");
+            (self.problems.len() == problems).then(|| found.unwrap_or_default())
+        };
+        (user, password)
+    }
+
+    fn tls(&mut self, own: &config::Database, host: String, warnings: &mut Vec<String>) -> Tls {
+        let mode = match own.tls.as_str() {
+            "" => self.tls_of_file(),
+            "off" => TlsMode::Off,
+            "on" => TlsMode::On,
+            "verify" => TlsMode::Verify,
+            other => {
+                self.problems
+                    .push(format!("[database] tls is {other:?}; write off, on or verify"));
+                return Tls::default();
+            }
+        };
+        if !own.tls.is_empty() {
+            self.sources.push(Source {
+                key: "dbencryption",
+                origin: Origin::Own("[database] tls"),
+            });
+        }
+        let mut tls = Tls {
+            mode,
+            host,
+            ..Tls::default()
+        };
+        if mode == TlsMode::Off {
+            return tls;
+        }
+        tls.ca = self.pem("dbsslca", "[database] tls_ca", &own.tls_ca);
+        tls.cert = self.pem("dbsslcert", "[database] tls_cert", &own.tls_cert);
+        tls.key = self.pem("dbsslkey", "[database] tls_key", &own.tls_key);
+        if tls.cert.is_some() != tls.key.is_some() {
+            let why = "of $dbsslcert and $dbsslkey (or [database] tls_cert and tls_key) only one is set; a certificate needs its key";
+            self.problems.push(why.into());
+        }
+        if mode == TlsMode::On {
+            let why = "the connection to the database is encrypted, but its certificate is not checked: [database] tls = \"verify\" would";
+            warnings.push(why.into());
+        }
+        tls
+    }
+
+    /// Joomla 4 and later: any `$dbencryption` but 0 (Joomla's service provider of the database).
+    fn tls_of_file(&mut self) -> TlsMode {
+        let encryption = self.take("dbencryption", "[database] tls", None, |parsed| {
+            parsed.integer("dbencryption")
+        });
+        if encryption.unwrap_or(0) == 0 {
+            return TlsMode::Off;
+        }
+        match self.truth("dbsslverifyservercert", "[database] tls", None) {
+            Some(true) => TlsMode::Verify,
+            _ => TlsMode::On,
+        }
+    }
+
+    /// A file; one with a relative path is looked for where PHP does for the site: from its root.
+    fn pem(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<PathBuf> {
+        let path = self.text(key, ours, own)?;
+        let path = path.trim();
+        let is_own = !own.is_empty();
+        let path = (!path.is_empty()).then(|| PathBuf::from(path))?;
+        Some(if is_own {
+            path
+        } else {
+            Path::new(&self.config.joomla.root).join(path)
+        })
+    }
+
+    fn site(&mut self, warnings: &mut Vec<String>) -> Option<Site> {
+        let own = &self.config.joomla;
+        let secret = self.needed("secret", "[joomla] secret", &own.secret);
+        let shared = self.truth("shared_session", "[joomla] shared_session", own.shared_session);
+        let shared = shared.unwrap_or(false);
+        let name = self.text("session_name", "[joomla] session_name", &own.session_name);
+        if shared && name.is_none() && self.problems.is_empty() {
+            let why = "$shared_session is on without a $session_name, so site and administrator still have a session cookie each; Joomla's \
+                       own switch in the global configuration makes one";
+            warnings.push(why.into());
+        }
+        let handler = self.text("session_handler", "[joomla] session_handler", &own.session_handler);
+        let handler = match handler.as_deref() {
+            Some("database") => Handler::Database,
+            // `none` is what Joomla 3 calls PHP's own files.
+            None | Some("none") => Handler::Other("filesystem".into()),
+            Some(other) => Handler::Other(other.to_owned()),
+        };
+        let metadata = self.truth("session_metadata", "[joomla] session_metadata", own.session_metadata);
+        let lifetime = self.lifetime(own.lifetime, warnings);
+        let live_site = self.text("live_site", "[joomla] live_site", &own.live_site);
+        let offline = self.truth("offline", "[joomla] offline", own.offline);
+        let root_user = self.text("root_user", "[joomla] root_user", &own.root_user);
+        let secret = secret?;
+        Some(Site {
+            cookies: cookies(&secret, name.as_deref(), shared),
+            secret,
+            handler,
+            metadata: metadata.unwrap_or(true),
+            lifetime,
+            shared,
+            live_site: live_site.and_then(|text| {
+                let origin = origin(&text);
+                if origin.is_none() {
+                    warnings.push(
+                        "$live_site is no http or https address in ASCII, so it is not taken for the site's origin"
+                            .into(),
+                    );
+                }
+                origin
+            }),
+            offline: offline.unwrap_or(false),
+            root_user: root_user.and_then(|text| match text.trim().parse::<u32>() {
+                Ok(0) => None,
+                Ok(id) => Some(RootUser::Id(id)),
+                Err(_) => Some(RootUser::Name(text)),
+            }),
+        })
+    }
+
+    /// Minutes in the file, with fractions if somebody likes them; seconds here.
+    fn lifetime(&mut self, own: u64, warnings: &mut Vec<String>) -> u64 {
+        let own = (own > 0).then_some(own as f64);
+        let minutes = self.take("lifetime", "[joomla] lifetime", own, |parsed| parsed.number("lifetime"));
+        match minutes.unwrap_or(0.0) {
+            0.0 => LIFETIME,
+            minutes if minutes < 0.0 => {
+                warnings.push("$lifetime is negative, so every session has expired and everybody is a guest".into());
+                0
+            }
+            // Casts of floats stop at the largest number.
+            minutes => (minutes * 60.0) as u64,
+        }
+    }
+}
+
+/// Joomla names the cookie after `$session_name` if there is one, whether it is shared or not; only the latter tells whether
+/// rows of the session table name an application.
+fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Client, String)> {
+    let both = [Client::Site, Client::Administrator];
+    let mut cookies: Vec<_> = both
+        .map(|client| (client, cookie_name(secret, session_name.unwrap_or(client.name()))))
+        .into();
+    if shared && session_name.is_some() {
+        cookies.truncate(1);
+    }
+    cookies
+}
+
+/// `scheme://host[:port]` of an address, as browsers write it in `Origin`: in lower case and without the scheme's own port.
+/// The path is of no use here.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let usual = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest
+        .split(['/', '?', '#', '\\'])
+        .next()
+        .unwrap_or(rest)
+        .to_ascii_lowercase();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+        _ => (authority.as_str(), None),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let is_ipv6 = host
+        .strip_prefix('[')
+        .and_then(|inside| inside.strip_suffix(']'))
+        .is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
+    if host.is_empty() || !(is_ipv6 || host.bytes().all(is_plain)) {
+        return None;
+    }
+    match port {
+        None | Some("") => Some(format!("{scheme}://{host}")),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => match port.parse::<u16>().ok()? {
+            0 => None,
+            port if port == usual => Some(format!("{scheme}://{host}")),
+            port => Some(format!("{scheme}://{host}:{port}")),
+        },
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_what_to_do() {
+        let path = Path::new("/srv/site/configuration.php");
+        for (kind, words) in [
+            (
+                io::ErrorKind::NotFound,
+                ["there is no /srv/site/configuration.php", "`root` in [joomla]"],
+            ),
+            (
+                io::ErrorKind::PermissionDenied,
+                ["setfacl -m u:jsocketd:r /srv/site/configuration.php", "chmod 0640"],
+            ),
+            (
+                io::ErrorKind::TimedOut,
+                ["/srv/site/configuration.php cannot be read", "timed out"],
+            ),
+        ] {
+            let sentence = cannot_read(path, &kind.into());
+            assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for (live_site, sent) in [
+            ("https://www.Example.org", Some("https://www.example.org")),
+            ("HTTPS://example.org:443/joomla/", Some("https://example.org")),
+            (" http://example.org:8080/a?b#c ", Some("http://example.org:8080")),
+            ("http://example.org:443", Some("http://example.org:443")),
+            ("http://[::1]:80/", Some("http://[::1]")),
+            ("http://[::1]", Some("http://[::1]")),
+            ("https://example.org:", Some("https://example.org")),
+            ("www.example.org", None),
+            ("ftp://example.org", None),
+            ("https://", None),
+            ("https://me@example.org", None),
+            ("https://bücher.example", None),
+            ("https://example.org:0", None),
+            ("https://example.org:x", None),
+            ("https://[::1", None),
+        ] {
+            assert_eq!(origin(live_site).as_deref(), sent, "{live_site}");
+        }
+    }
+}
