@@ -8,6 +8,8 @@
 #![allow(dead_code)]
 
 pub mod frame;
+pub mod joomla;
+pub mod mariadb;
 pub mod peer;
 pub mod pusher;
 pub mod server;
