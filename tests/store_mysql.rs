@@ -1,0 +1,1676 @@
+//! The store against a real MariaDB: what it reads is what stands in the tables of real sites, and whatever happens to the
+//! server, the connection or the rows, nobody gets somebody else's answer and nothing takes longer than its limit.
+//!
+//! Not tested, for want of a server: MySQL 8.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::joomla::{self, Site};
+use common::mariadb::Mariadb;
+use jsocketd::config::{self, ItemType, ListenAddr};
+use jsocketd::joomla::site::{self, Client, Tls, TlsMode};
+use jsocketd::net::io::{Io, Ready};
+use jsocketd::net::poll::MioIo;
+use jsocketd::net::probe::{self, Probe};
+use jsocketd::store::mysql::{Kind, MySql};
+use jsocketd::store::{
+    Answer, CategoryStep, Failure, NewRow, Question, Readiness, Row, SessionId, SessionRow, State, Store, Text, UserRow,
+};
+use jsocketd::time::{Now, Time};
+use mysql::prelude::Queryable;
+
+/// Bytes of an event's data in these tests.
+const LONGEST_EVENT: usize = 1000;
+
+/// Milliseconds since the start of a test, which decides what time it is.
+fn at(ms: u64) -> Now {
+    Now {
+        at: Time(ms * 1000),
+        unix_ms: 1_800_000_000_000 + ms,
+    }
+}
+
+fn by_tcp(site: &Site) -> site::Database {
+    site::Database {
+        host: site.server.addr.to_string(),
+        endpoints: vec![ListenAddr::Tcp(site.server.addr)],
+        user: site.user.clone(),
+        password: site.password.clone(),
+        name: site.database.clone(),
+        prefix: site.prefix.to_owned(),
+        tls: Tls::default(),
+    }
+}
+
+fn by_socket(site: &Site) -> site::Database {
+    site::Database {
+        endpoints: vec![ListenAddr::Unix(site.server.socket.clone())],
+        ..by_tcp(site)
+    }
+}
+
+fn new(database: site::Database) -> MySql {
+    MySql::new(
+        database,
+        config::Database::default(),
+        vec![ItemType::article()],
+        LONGEST_EVENT,
+    )
+}
+
+fn connected(database: site::Database) -> MySql {
+    let mut store = new(database);
+    store.connect(at(0)).expect("the database is there");
+    assert_eq!(store.readiness(at(0)), Readiness::Ready);
+    store
+}
+
+fn id(text: &str) -> SessionId {
+    SessionId::parse(text).expect("a session id")
+}
+
+fn sessions(store: &mut MySql, ids: &[&str], text: Text) -> Result<Vec<SessionRow>, Failure> {
+    let ids = ids.iter().map(|text| id(text)).collect();
+    match store.ask(&Question::Sessions { ids, text }, at(0))? {
+        Answer::Sessions(rows) => Ok(rows),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The only session that is found.
+fn session(store: &mut MySql, id: &str, text: Text) -> SessionRow {
+    let mut rows = sessions(store, &[id], text).expect("an answer");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    rows.remove(0)
+}
+
+fn state(store: &mut MySql) -> State {
+    match store.ask(&Question::State, at(0)) {
+        Ok(Answer::State(state)) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn tail(store: &mut MySql, after: u64, runs: &[(u64, u64)], limit: u32) -> Vec<u64> {
+    let runs = runs.iter().map(|(from, to)| *from..=*to).collect();
+    match store.ask(&Question::Tail { after, runs, limit }, at(0)) {
+        Ok(Answer::Rows(rows)) => rows.iter().map(|row| row.id).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+// --- sessions and users ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_session_comes_with_its_user_and_the_mapped_groups() {
+    for site in [Site::joomla6(), Site::joomla3()] {
+        for database in [by_tcp(&site), by_socket(&site)] {
+            let mut store = connected(database);
+            let bob = site.id_of("bob");
+            let one = site.log_in(bob, Client::Administrator);
+            let row = session(&mut store, &one.id, Text::Always);
+            let mut user = row.user.clone().expect("a user");
+            user.groups.sort_unstable();
+            assert_eq!(
+                user,
+                UserRow {
+                    id: bob,
+                    name: "Bob Writer".into(),
+                    username: "bob".into(),
+                    groups: vec![3, 12],
+                    ..UserRow::default()
+                }
+            );
+            assert_eq!(row.text, Some(site.session_text(&one).to_string().into_bytes()));
+            assert_eq!((row.client_id, row.guest, row.user_id), (Some(1), false, bob));
+            assert!((joomla::now() - row.time).abs() < 60);
+            let guest = session(&mut store, &site.guest(Client::Site).id, Text::Never);
+            assert_eq!((guest.client_id, guest.guest, guest.user_id), (Some(0), true, 0));
+            assert_eq!((guest.user, guest.text), (None, None));
+        }
+    }
+}
+
+#[test]
+fn rows_belong_to_the_ids_that_were_asked_for_in_whatever_order_and_number() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let users = ["admin", "anna", "bob", "carol", "dave"].map(|name| site.id_of(name));
+    let sessions_of: Vec<(String, u32)> = (0..100)
+        .map(|n| (site.log_in(users[n % 5], Client::Site).id, users[n % 5]))
+        .collect();
+    for count in [1, 2, 3, 4, 5, 15, 16, 17, 50, 98] {
+        let mut asked: Vec<&str> = sessions_of[..count].iter().map(|(id, _)| id.as_str()).collect();
+        asked.reverse();
+        asked.insert(count / 2, "nobodyhasthisid");
+        let rows = sessions(&mut store, &asked, Text::IfNeeded).expect("an answer");
+        let found: BTreeSet<_> = rows
+            .iter()
+            .map(|row| (row.id.expose().to_owned(), row.user_id))
+            .collect();
+        assert_eq!(found, sessions_of[..count].iter().cloned().collect(), "{count} ids");
+        assert!(
+            rows.iter()
+                .all(|row| row.user.as_ref().is_some_and(|user| user.id == row.user_id))
+        );
+        assert_eq!(rows.len(), count);
+    }
+    assert_eq!(sessions(&mut store, &[], Text::Never), Ok(Vec::new()));
+}
+
+#[test]
+fn an_id_is_bytes_and_its_case_counts() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let one = site.log_in(site.id_of("anna"), Client::Site);
+    let other = one.id.to_uppercase();
+    assert_ne!(one.id, other);
+    assert_eq!(sessions(&mut store, &[&other], Text::Never), Ok(Vec::new()));
+    // Before Joomla 3.9 the column was a text, and to its collation they are the same.
+    site.sql(
+        "ALTER TABLE #__session MODIFY session_id varchar(192) COLLATE utf8mb4_general_ci, MODIFY time varchar(14)",
+    );
+    assert_eq!(sessions(&mut store, &[&other], Text::Never), Ok(Vec::new()));
+    assert_eq!(session(&mut store, &one.id, Text::Never).user_id, one.user);
+    let long = "a,-Z9".repeat(38) + "xy";
+    assert_eq!(long.len(), SessionId::LONGEST);
+    site.exec("UPDATE #__session SET session_id = ?", (long.as_bytes(),));
+    assert_eq!(session(&mut store, &long, Text::Never).user_id, one.user);
+}
+
+#[test]
+fn the_text_comes_only_where_it_is_needed() {
+    let site = Site::joomla6();
+    let (anna, bob) = (site.id_of("anna"), site.id_of("bob"));
+    site.add_second_factor(bob);
+    let mut store = connected(by_tcp(&site));
+    let plain = site.log_in(anna, Client::Site);
+    let half = site.log_in_half(bob, Client::Site);
+    let guest = site.guest(Client::Site);
+    site.configure("session_metadata", "false");
+    let hidden = site.log_in(anna, Client::Site);
+    let mut text = |session: &joomla::Session, text| self::session(&mut store, &session.id, text);
+    for (session, needed) in [(&plain, false), (&half, true), (&guest, false), (&hidden, true)] {
+        assert!(text(session, Text::Always).text.is_some());
+        assert!(text(session, Text::Never).text.is_none());
+        assert_eq!(text(session, Text::IfNeeded).text.is_some(), needed);
+    }
+    let row = text(&half, Text::IfNeeded);
+    assert!(row.user.expect("bob").mfa);
+    let row = text(&hidden, Text::IfNeeded);
+    assert_eq!((row.client_id, row.guest, row.user_id, row.user), (None, true, 0, None));
+
+    // Backup codes alone are no second factor.
+    site.sql(&format!(
+        "DELETE FROM #__user_mfa WHERE user_id = {bob} AND method <> 'backupcodes'"
+    ));
+    let row = text(&half, Text::IfNeeded);
+    assert_eq!((row.text, row.user.expect("bob").mfa), (None, false));
+}
+
+#[test]
+fn a_text_that_is_too_long_stays_where_it_is() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let one = site.log_in(site.id_of("anna"), Client::Site);
+    for (length, comes) in [(SessionRow::LONGEST_TEXT, true), (SessionRow::LONGEST_TEXT + 1, false)] {
+        site.exec("UPDATE #__session SET data = REPEAT('x', ?)", (length,));
+        let row = session(&mut store, &one.id, Text::Always);
+        assert_eq!(row.text.map(|text| text.len()), comes.then_some(length));
+        assert!(row.user.is_some());
+    }
+    site.sql("UPDATE #__session SET data = NULL");
+    assert_eq!(session(&mut store, &one.id, Text::Always).text, None);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_hides_nobody_else_and_makes_nobody_somebody() {
+    let site = Site::joomla6();
+    let anna = site.id_of("anna");
+    let mut store = connected(by_tcp(&site));
+    let (good, bad) = (site.log_in(anna, Client::Site), site.log_in(anna, Client::Site));
+    site.sql("ALTER TABLE #__session MODIFY userid varchar(20), MODIFY client_id varchar(20), MODIFY time varchar(14)");
+    for (column, values) in [
+        ("userid", &["-1", "99999999999", "291 or so", "1e2"][..]),
+        ("client_id", &["300", "-1", "site"]),
+        ("time", &["soon", ""]),
+    ] {
+        for value in values {
+            site.exec(
+                &format!("UPDATE #__session SET {column} = ? WHERE session_id = ?"),
+                (value, bad.id.as_bytes()),
+            );
+            let rows = sessions(&mut store, &[&good.id, &bad.id], Text::Never).expect("an answer");
+            let ids: Vec<&str> = rows.iter().map(|row| row.id.expose()).collect();
+            assert_eq!(ids, [good.id.as_str()], "{column} = {value}");
+        }
+        let same = format!(
+            "UPDATE #__session b, #__session g SET b.{column} = g.{column} WHERE g.session_id = '{}'",
+            good.id
+        );
+        site.sql(&same);
+    }
+    // A user who is nobody, and one who is gone.
+    site.exec(
+        "UPDATE #__session SET userid = NULL WHERE session_id = ?",
+        (bad.id.as_bytes(),),
+    );
+    assert_eq!(session(&mut store, &bad.id, Text::Never).user, None);
+    site.exec(
+        "UPDATE #__session SET userid = 4711 WHERE session_id = ?",
+        (bad.id.as_bytes(),),
+    );
+    assert_eq!(session(&mut store, &bad.id, Text::Never).user, None);
+}
+
+#[test]
+fn users_are_as_they_are_now() {
+    for site in [Site::joomla6(), Site::joomla3()] {
+        let mut store = connected(by_tcp(&site));
+        let (anna, bob, dave) = (site.id_of("anna"), site.id_of("bob"), site.id_of("dave"));
+        site.require_reset(bob);
+        site.set_groups(anna, &[]);
+        let Ok(Answer::Users(users)) = store.ask(&Question::Users(vec![anna, bob, dave, 4711, 0]), at(0)) else {
+            panic!("no users");
+        };
+        let facts: BTreeSet<_> = users
+            .iter()
+            .map(|user| (user.id, user.blocked, user.require_reset, user.mfa, user.groups.len()))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                (anna, false, false, false, 0),
+                (bob, false, true, false, 2),
+                (dave, true, false, false, 1)
+            ]
+            .into()
+        );
+    }
+}
+
+// --- rules, extensions, items ---------------------------------------------------------------------------------------------
+
+#[test]
+fn rules_are_those_of_the_tables() {
+    for (site, groups, levels) in [(Site::joomla6(), 12, 8), (Site::joomla3(), 12, 8)] {
+        let mut store = connected(by_tcp(&site));
+        let Ok(Answer::Groups(rows)) = store.ask(&Question::Groups, at(0)) else {
+            panic!("no groups")
+        };
+        assert_eq!(rows.len(), groups);
+        let root = rows.iter().find(|row| row.id == 1).expect("Public");
+        assert_eq!((root.parent, root.rgt - root.lft), (0, 2 * groups as i64 - 1));
+        let Ok(Answer::Levels(rows)) = store.ask(&Question::Levels, at(0)) else {
+            panic!("no levels")
+        };
+        assert_eq!(rows.len(), levels);
+        assert!(rows.iter().any(|row| row.id == 3 && row.rules == "[6,3,8]"));
+        let Ok(Answer::Assets(mut rows)) = store.ask(&Question::Assets, at(0)) else {
+            panic!("no assets")
+        };
+        let names: Vec<String> =
+            site.rows("SELECT name FROM #__assets WHERE name = 'root.1' OR name NOT LIKE '%.%' ORDER BY lft");
+        rows.sort_by_key(|row| row.lft);
+        assert_eq!(rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>(), names);
+        assert!(rows[0].name == "root.1" && rows[0].rules.contains("core.login.site"));
+        site.sql("INSERT INTO #__usergroups (id, parent_id, lft, rgt, title) VALUES (99, 0, 0, 0, 'Broken')");
+        site.sql("ALTER TABLE #__usergroups MODIFY rgt varchar(10)");
+        site.sql("UPDATE #__usergroups SET rgt = 'x' WHERE id = 99");
+        let answer = store.ask(&Question::Groups, at(0));
+        assert_eq!(
+            answer,
+            Err(Failure::Malformed("usergroups.rgt is not what it should be".into()))
+        );
+    }
+}
+
+#[test]
+fn extensions_tell_parameters_and_versions() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let mut ask = || match store.ask(&Question::Extensions, at(0)) {
+        Ok(Answer::Extensions(extensions)) => extensions,
+        other => panic!("{other:?}"),
+    };
+    let before = ask();
+    assert!(before.com_users.expect("installed").contains("guest_usergroup"));
+    assert_eq!(before.joomla_version.as_deref(), Some("6.1.0"));
+    assert_eq!((before.com_websockets, before.package_version), (None, None));
+    site.install_component(r#"{"app_key":"k"}"#);
+    let after = ask();
+    assert_eq!(after.com_websockets.as_deref(), Some(r#"{"app_key":"k"}"#));
+    assert_eq!(after.package_version.as_deref(), Some("1.0.0"));
+    site.sql("UPDATE #__extensions SET enabled = 0 WHERE element = 'com_websockets'");
+    assert_eq!(ask().com_websockets, None);
+}
+
+#[test]
+fn items_come_with_their_categories_and_dates() {
+    for site in [Site::joomla6(), Site::joomla3()] {
+        let mut store = connected(by_tcp(&site));
+        let mut item = |id: u64| match store.ask(&Question::Items { kind: 0, ids: vec![id] }, at(0)) {
+            Ok(Answer::Items(mut rows)) => rows.pop(),
+            other => panic!("{other:?}"),
+        };
+        let article = site.add_article(2, 3);
+        let row = item(article).expect("there it is");
+        assert_eq!((row.id, row.access, row.state, row.publish_down), (article, 3, 1, None));
+        assert!((row.publish_up.expect("now") - joomla::now()).abs() < 60);
+        let step = |id, access, published| CategoryStep { id, access, published };
+        assert_eq!(row.categories, Some(vec![step(2, 1, 1)]));
+
+        // A category below it, and all of it unpublished from above.
+        site.sql(
+            "UPDATE #__categories SET rgt = rgt + 2 WHERE rgt >= (SELECT rgt FROM (SELECT rgt FROM #__categories WHERE id = 2) x);
+             INSERT INTO #__categories (id, parent_id, lft, rgt, level, extension, access, published, title, alias, created_time,
+                                        modified_time, params, description, metadesc, metakey, metadata, path, language, note)
+             SELECT 90, 2, rgt - 2, rgt - 1, 2, 'com_content', 5, 1, '', '', created_time, modified_time, '', '', '', '', '', '', '*', ''
+             FROM #__categories WHERE id = 2",
+        );
+        site.set_category(2, "published = 0");
+        site.set_article(
+            article,
+            "catid = 90, state = -2, publish_up = '2099-01-01', publish_down = '9999-12-31 23:59:59'",
+        );
+        let row = item(article).expect("there it is");
+        assert_eq!((row.state, row.publish_up), (-2, Some(4_070_908_800)));
+        assert!(row.publish_down > row.publish_up);
+        assert_eq!(row.categories, Some(vec![step(2, 1, 0), step(90, 5, 1)]));
+        match store.ask(&Question::Categories(vec![90, 4711]), at(0)) {
+            Ok(Answer::Categories(rows)) => {
+                assert_eq!(rows.len(), 1);
+                assert_eq!((rows[0].id, rows[0].extension.as_str()), (90, "com_content"));
+                assert_eq!(rows[0].chain, [step(2, 1, 0), step(90, 5, 1)]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let mut item = |id: u64| match store.ask(&Question::Items { kind: 0, ids: vec![id] }, at(0)) {
+            Ok(Answer::Items(mut rows)) => rows.pop(),
+            other => panic!("{other:?}"),
+        };
+        site.set_article(article, "catid = 4711");
+        assert_eq!(item(article).expect("there it is").categories, Some(Vec::new()));
+        site.set_article(article, "catid = 1");
+        assert_eq!(
+            item(article).expect("there it is").categories,
+            Some(Vec::new()),
+            "the root is none"
+        );
+        assert_eq!(item(4711), None);
+    }
+}
+
+#[test]
+fn other_items_have_the_columns_that_are_configured() {
+    let site = Site::joomla6();
+    site.sql(
+        "CREATE TABLE `#__odd ``items` (`the id` int, level int, shown int, up int, until date);
+         INSERT INTO `#__odd ``items` VALUES (1, 2, 1, 86400, '1970-01-03'), (2, 2, 0, 0, NULL), (3, NULL, 1, 0, NULL), (4, 1, 1, 0, NULL),
+                                            (4, 7, 1, 0, NULL), (5, 1, 1000, 0, NULL)",
+    );
+    let odd = ItemType {
+        name: "com_odd.item".into(),
+        table: "odd `items".into(),
+        id: "the id".into(),
+        access: "level".into(),
+        state: "shown".into(),
+        publish_up: "up".into(),
+        publish_down: "until".into(),
+        category: String::new(),
+    };
+    let plain = ItemType {
+        access: String::new(),
+        state: String::new(),
+        publish_up: String::new(),
+        publish_down: String::new(),
+        ..odd.clone()
+    };
+    let absent = ItemType {
+        access: "nothing".into(),
+        ..odd.clone()
+    };
+    let settings = config::Database::default();
+    let mut store = MySql::new(by_tcp(&site), settings, vec![odd, plain, absent], LONGEST_EVENT);
+    store.connect(at(0)).expect("the database is there");
+    let mut items = |kind| match store.ask(
+        &Question::Items {
+            kind,
+            ids: vec![1, 2, 3, 4, 5],
+        },
+        at(0),
+    )? {
+        Answer::Items(mut rows) => {
+            rows.sort_by_key(|row| row.id);
+            let facts =
+                |row: &jsocketd::store::ItemRow| (row.id, row.access, row.state, row.publish_up, row.publish_down);
+            assert!(rows.iter().all(|row| row.categories.is_none()));
+            Ok(rows.iter().map(facts).collect::<Vec<_>>())
+        }
+        other => panic!("{other:?}"),
+    };
+    // No level is no level that anybody has, and a key that is none says nothing.
+    assert_eq!(
+        items(0),
+        Ok(vec![(1, 2, 1, Some(86_400), Some(172_800)), (2, 2, 0, None, None)])
+    );
+    assert_eq!(items(1).map(|rows| rows[2]), Ok((3, 1, 1, None, None)));
+    assert!(matches!(items(2), Err(Failure::Refused(why)) if why.contains("nothing")));
+    assert!(matches!(items(3), Err(Failure::Refused(_))));
+}
+
+// --- the two tables -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_tail_reads_on_and_again() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    assert!(tail(&mut store, 0, &[], 10).is_empty());
+    for n in 1..=30 {
+        assert_eq!(site.publish("news", "e", &n.to_string()), n);
+    }
+    assert_eq!(tail(&mut store, 20, &[], 5), [21, 22, 23, 24, 25]);
+    assert_eq!(tail(&mut store, 28, &[(3, 3)], 10), [3, 29, 30]);
+    assert_eq!(tail(&mut store, 30, &[(3, 4), (9, 9)], 10), [3, 4, 9]);
+    let many: Vec<(u64, u64)> = (1..=16).map(|n| (n, n)).collect();
+    assert_eq!(tail(&mut store, 30, &many, 100), (1..=16).collect::<Vec<_>>());
+    assert!(tail(&mut store, u64::MAX, &[(u64::MAX, u64::MAX)], 100).is_empty());
+
+    site.exec(
+        "UPDATE #__websockets_outbox SET data = REPEAT('ü', 500) WHERE id = 29",
+        (),
+    );
+    site.exec(
+        "UPDATE #__websockets_outbox SET data = REPEAT('x', 1001), socket_id = '1.2' WHERE id = 30",
+        (),
+    );
+    let Ok(Answer::Rows(rows)) = store.ask(
+        &Question::Tail {
+            after: 28,
+            runs: vec![],
+            limit: 9,
+        },
+        at(0),
+    ) else {
+        panic!()
+    };
+    assert_eq!(rows[0].data.as_deref(), Some("ü".repeat(500).as_str()));
+    let expected = Row {
+        id: 30,
+        channel: "news".into(),
+        event: "e".into(),
+        data: None,
+        socket_id: Some("1.2".into()),
+    };
+    assert_eq!(rows[1], expected, "data that is too long");
+}
+
+#[test]
+fn a_channel_is_only_itself() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    for channel in ["news", "NEWS", "news ", "other"] {
+        site.publish(channel, "e", "1");
+        site.publish(channel, "e", "2");
+    }
+    let mut rows = |channel: &str| {
+        let question = Question::Channel {
+            channel: channel.into(),
+            ids: 1..=100,
+            limit: 10,
+        };
+        match store.ask(&question, at(0)) {
+            Ok(Answer::Rows(rows)) => rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(rows("news"), [1, 2]);
+    assert_eq!(rows("NEWS"), [3, 4]);
+    assert_eq!(rows("news "), [5, 6]);
+    assert!(rows("näws").is_empty());
+    // A table that somebody made in another way.
+    site.sql("ALTER TABLE #__websockets_outbox MODIFY channel varchar(200) COLLATE utf8mb4_general_ci NOT NULL");
+    assert_eq!(rows("news"), [1, 2]);
+    assert!(rows("näws").is_empty());
+}
+
+#[test]
+fn a_probe_sees_rows_that_are_being_written_and_blocks_nobody() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    site.publish("news", "e", "1");
+    let mut writer = site.connect();
+    writer.query_drop("START TRANSACTION").expect("a transaction");
+    assert_eq!(site.publish_on(&mut writer, "news", "e", "2"), 2);
+    assert_eq!(site.publish("news", "e", "3"), 3);
+    let started = Instant::now();
+    assert_eq!(store.ask(&Question::Probe(2..=2), at(0)), Err(Failure::Locked));
+    assert_eq!(
+        store.readiness(at(0)),
+        Readiness::Ready,
+        "a lock is no failure of the database"
+    );
+    assert_eq!(store.ask(&Question::Probe(1..=1), at(0)), Ok(Answer::Ids(vec![1])));
+    assert_eq!(store.ask(&Question::Probe(4..=9), at(0)), Ok(Answer::Ids(vec![])));
+    assert!(started.elapsed() < Duration::from_millis(300));
+    // The probe left no lock behind, neither on rows nor on the gap above them.
+    assert_eq!(site.publish_on(&mut writer, "news", "e", "4"), 4);
+    site.exec("UPDATE #__websockets_outbox SET data = 'x' WHERE id = 1", ());
+    writer.query_drop("ROLLBACK").expect("the end");
+    assert_eq!(store.ask(&Question::Probe(2..=2), at(0)), Ok(Answer::Ids(vec![])));
+}
+
+#[test]
+fn a_delete_that_would_wait_gives_up() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    for n in 1..=5 {
+        assert_eq!(site.publish("news", "e", "1"), n);
+    }
+    let mut reader = site.connect();
+    reader.query_drop("START TRANSACTION").expect("a transaction");
+    reader
+        .query_drop(site.text("SELECT id FROM #__websockets_outbox WHERE id = 2 FOR UPDATE"))
+        .expect("a lock");
+    let started = Instant::now();
+    assert_eq!(store.ask(&Question::Delete(1..=3), at(0)), Err(Failure::Locked));
+    assert!(started.elapsed() < Duration::from_millis(300));
+    assert_eq!(store.readiness(at(0)), Readiness::Ready);
+    assert_eq!(tail(&mut store, 0, &[], 10), [1, 2, 3, 4, 5], "all or nothing");
+    reader.query_drop("COMMIT").expect("the end");
+    assert_eq!(store.ask(&Question::Delete(1..=3), at(0)), Ok(Answer::Done));
+    assert_eq!(tail(&mut store, 0, &[], 10), [4, 5]);
+}
+
+#[test]
+fn the_state_tells_entries_by_age_and_what_the_table_is_like() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    let empty = state(&mut store);
+    assert_eq!((empty.lowest, empty.highest), (None, None));
+    assert!(!empty.made.is_empty() && empty.next <= 1);
+    let write = |name: &str, value: &str| Question::Write {
+        name: name.into(),
+        value: value.into(),
+    };
+    for (name, value) in [
+        ("position.a", "1"),
+        ("position.b", "ü"),
+        ("positionxc", "3"),
+        ("position.a", "2"),
+    ] {
+        assert_eq!(store.ask(&write(name, value), at(0)), Ok(Answer::Done));
+    }
+    site.sql("UPDATE #__websockets_state SET updated = updated - INTERVAL 100 SECOND WHERE name = 'position.b'");
+    for _ in 0..3 {
+        site.publish("news", "e", "1");
+    }
+    site.sql("DELETE FROM #__websockets_outbox WHERE id = 1");
+    let full = state(&mut store);
+    let mut entries = full.entries.clone();
+    entries.sort();
+    let names: Vec<_> = entries
+        .iter()
+        .map(|(name, value, _)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(names, [("position.a", "2"), ("position.b", "ü"), ("positionxc", "3")]);
+    assert!(
+        (0..60_000).contains(&entries[0].2) && (100_000..160_000).contains(&entries[1].2),
+        "{entries:?}"
+    );
+    assert_eq!((full.lowest, full.highest, full.next), (Some(2), Some(3), 4));
+    assert_eq!(full.made, empty.made);
+
+    let forget = |prefix: &str, seconds| Question::Forget {
+        prefix: prefix.into(),
+        seconds,
+    };
+    for question in [
+        forget("position.", 3600),
+        forget("position_", 50),
+        forget("%", 0),
+        forget("", 3600),
+    ] {
+        assert_eq!(store.ask(&question, at(0)), Ok(Answer::Done));
+        assert_eq!(state(&mut store).entries.len(), 3);
+    }
+    assert_eq!(store.ask(&forget("position.", 50), at(0)), Ok(Answer::Done));
+    assert_eq!(state(&mut store).entries.len(), 2);
+}
+
+#[test]
+fn a_table_that_was_made_anew_says_so() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    site.publish("news", "e", "1");
+    let before = state(&mut store);
+    // The server's clock has whole seconds here.
+    thread::sleep(Duration::from_millis(1100));
+    site.sql("TRUNCATE #__websockets_outbox");
+    let truncated = state(&mut store);
+    assert!(
+        truncated.made != before.made || truncated.next < before.next,
+        "{before:?} {truncated:?}"
+    );
+    site.sql("CREATE TABLE copy LIKE #__websockets_outbox; DROP TABLE #__websockets_outbox; RENAME TABLE copy TO #__websockets_outbox");
+    assert_ne!(state(&mut store).made, before.made);
+}
+
+#[test]
+fn one_of_many_may_delete() {
+    let site = Site::joomla6();
+    let (mut one, mut other) = (connected(by_tcp(&site)), connected(by_socket(&site)));
+    let elsewhere = Site::joomla6();
+    assert_eq!(one.ask(&Question::Lock, at(0)), Ok(Answer::Lock(true)));
+    assert_eq!(other.ask(&Question::Lock, at(0)), Ok(Answer::Lock(false)));
+    assert_eq!(
+        connected(by_tcp(&elsewhere)).ask(&Question::Lock, at(0)),
+        Ok(Answer::Lock(true))
+    );
+    // As PHP calls it.
+    let name = format!(
+        "jsocketd.{}",
+        joomla::md5(&format!("{}.{}websockets_outbox", site.database, site.prefix))
+    );
+    assert_eq!(
+        site.value::<Option<u64>>(&format!("SELECT IS_FREE_LOCK('{name}')")),
+        Some(0)
+    );
+    assert_eq!(one.ask(&Question::Unlock, at(0)), Ok(Answer::Done));
+    assert_eq!(other.ask(&Question::Lock, at(0)), Ok(Answer::Lock(true)));
+    drop(other);
+    let deadline = Instant::now() + common::PATIENCE;
+    while one.ask(&Question::Lock, at(0)) != Ok(Answer::Lock(true)) {
+        assert!(Instant::now() < deadline, "the lock outlives its connection");
+    }
+}
+
+#[test]
+fn rows_are_published_all_or_none() {
+    let site = Site::joomla6();
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    let row = |channel: &str, data: &str| NewRow {
+        channel: channel.into(),
+        event: "é".into(),
+        data: data.into(),
+        socket_id: Some("1.2".into()),
+    };
+    let rows = vec![
+        row("a", "\"😀\""),
+        NewRow {
+            socket_id: None,
+            ..row("b", "2")
+        },
+    ];
+    assert_eq!(store.ask(&Question::Publish(rows), at(0)), Ok(Answer::Ids(vec![1])));
+    let Ok(Answer::Rows(rows)) = store.ask(
+        &Question::Tail {
+            after: 0,
+            runs: vec![],
+            limit: 9,
+        },
+        at(0),
+    ) else {
+        panic!()
+    };
+    assert_eq!((rows[0].event.as_str(), rows[0].data.as_deref()), ("é", Some("\"😀\"")));
+    assert_eq!(
+        (rows[0].socket_id.as_deref(), rows[1].socket_id.as_deref()),
+        (Some("1.2"), None)
+    );
+    let age: i64 =
+        site.value("SELECT MAX(ABS(TIMESTAMPDIFF(SECOND, created, UTC_TIMESTAMP()))) FROM #__websockets_outbox");
+    assert!(age < 60);
+    let bad = vec![row("c", "3"), row(&"x".repeat(201), "4")];
+    assert!(matches!(
+        store.ask(&Question::Publish(bad), at(0)),
+        Err(Failure::Refused(_))
+    ));
+    assert_eq!(tail(&mut store, 0, &[], 10), [1, 2]);
+    assert_eq!(
+        store.ask(&Question::Publish(Vec::new()), at(0)),
+        Ok(Answer::Ids(Vec::new()))
+    );
+}
+
+#[test]
+fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    for question in [Question::State, Question::Probe(1..=2), Question::Delete(1..=1)] {
+        match store.ask(&question, at(0)) {
+            Err(Failure::Refused(why)) => assert!(why.contains("websockets_"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(store.readiness(at(0)), Readiness::Ready);
+    }
+    site.create_outbox();
+    assert!(tail(&mut store, 0, &[], 1).is_empty());
+    site.sql("RENAME TABLE #__session TO #__hidden");
+    assert!(matches!(
+        sessions(&mut store, &["a"], Text::Never),
+        Err(Failure::Refused(_))
+    ));
+}
+
+// --- what goes wrong ------------------------------------------------------------------------------------------------------
+
+/// Somebody between the store and the server.
+struct Proxy {
+    addr: SocketAddr,
+    trick: Arc<Mutex<Trick>>,
+    /// Connections that came.
+    count: Arc<AtomicUsize>,
+    /// What the client said after a trick was played on it.
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+#[derive(Clone, Default)]
+enum Trick {
+    #[default]
+    None,
+    /// Of what the server says from now on, so many bytes pass; the rest when the trick is over.
+    Stall(usize),
+    /// Everything the server says passes byte by byte, each after this time.
+    Drip(Duration),
+    /// What the server says is changed.
+    Swap(&'static [u8], &'static [u8]),
+    /// The next that the client says is answered with this, and never reaches the server.
+    Answer(Vec<u8>),
+    /// Connections are ended when the client says something.
+    Hang,
+}
+
+impl Proxy {
+    fn new(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let proxy = Self {
+            addr: listener.local_addr().expect("its address"),
+            trick: Arc::default(),
+            count: Arc::default(),
+            heard: Arc::default(),
+        };
+        let (trick, count, heard) = (proxy.trick.clone(), proxy.count.clone(), proxy.heard.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let server = TcpStream::connect(server).expect("the server is there");
+                let ends = [&client, &server].map(|end| end.try_clone().expect("a descriptor"));
+                let (trick_there, trick_back, heard) = (trick.clone(), trick.clone(), heard.clone());
+                let [client_back, server_back] = ends;
+                thread::spawn(move || there(client, server, &trick_there, &heard));
+                thread::spawn(move || back(server_back, client_back, &trick_back));
+            }
+        });
+        proxy
+    }
+
+    fn play(&self, trick: Trick) {
+        *self.trick.lock().expect("no panic") = trick;
+    }
+
+    fn of(site: &Site) -> (Self, site::Database) {
+        let proxy = Self::new(site.server.addr);
+        let database = site::Database {
+            endpoints: vec![ListenAddr::Tcp(proxy.addr)],
+            ..by_tcp(site)
+        };
+        (proxy, database)
+    }
+}
+
+fn there(mut client: TcpStream, mut server: TcpStream, trick: &Mutex<Trick>, heard: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 65_536];
+    let mut tricked = false;
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        let played = trick.lock().expect("no panic").clone();
+        match played {
+            Trick::Answer(answer) if !tricked => {
+                tricked = true;
+                let _ = client.write_all(&answer);
+            }
+            _ if tricked => heard.lock().expect("no panic").extend_from_slice(&buffer[..n]),
+            Trick::Hang => {
+                let _ = client.shutdown(Shutdown::Both);
+                break;
+            }
+            _ => {
+                if server.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+fn back(mut server: TcpStream, mut client: TcpStream, trick: &Mutex<Trick>) {
+    let mut buffer = [0; 65_536];
+    let mut passed = 0;
+    while let Ok(n @ 1..) = server.read(&mut buffer) {
+        let played = trick.lock().expect("no panic").clone();
+        let bytes = &buffer[..n];
+        let good = match played {
+            Trick::Stall(most) => {
+                let now = n.min(most.saturating_sub(passed));
+                passed += now;
+                let first = client.write_all(&bytes[..now]);
+                if now < n {
+                    while matches!(*trick.lock().expect("no panic"), Trick::Stall(_)) {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+                first.and_then(|()| client.write_all(&bytes[now..]))
+            }
+            Trick::Drip(pause) => bytes.iter().try_for_each(|byte| {
+                thread::sleep(pause);
+                client.write_all(&[*byte])
+            }),
+            Trick::Swap(from, to) => {
+                let mut bytes = bytes.to_vec();
+                while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+                    bytes[at..at + from.len()].copy_from_slice(to);
+                }
+                client.write_all(&bytes)
+            }
+            _ => client.write_all(bytes),
+        };
+        if good.is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+/// What the loop does before the store may connect. Also says how much of the time was spent working rather than waiting.
+fn knock(store: &MySql, patience: Duration) -> (Result<usize, String>, Duration) {
+    let mut io = MioIo::new(Vec::new(), None).expect("a poller");
+    let mut probe = Probe::new();
+    let (mut ready, mut worst) = (Vec::new(), Duration::ZERO);
+    let now = io.now().at;
+    probe.start(store.endpoints(), patience, &mut io, now);
+    loop {
+        let now = io.now().at;
+        let outcome = probe.turn(&mut io, now);
+        worst = worst.max(io.now().at.since(now));
+        if let Some(outcome) = outcome {
+            return (outcome, worst);
+        }
+        ready.clear();
+        io.wait(Some(probe.deadline().since(now)), &mut ready).expect("a wait");
+        for event in &ready {
+            assert!(matches!(event, Ready::Outgoing { n: probe::NUMBER, .. }));
+            probe.ready();
+        }
+    }
+}
+
+/// Knocks, connects, and expects success.
+fn come_back(store: &mut MySql, now: Now) {
+    assert_eq!(store.readiness(now), Readiness::Knock);
+    let (outcome, _) = knock(store, Duration::from_secs(5));
+    assert!(outcome.is_ok(), "{outcome:?}");
+    store.reached(outcome, now);
+    assert_eq!(store.readiness(now), Readiness::Ready, "{store:?}");
+}
+
+fn unavailable<T: std::fmt::Debug>(answer: Result<T, Failure>) -> String {
+    match answer {
+        Err(Failure::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask_at(store: &mut MySql, id: &str, now: Now) -> Result<Answer, Failure> {
+    let ids = vec![self::id(id)];
+    store.ask(&Question::Sessions { ids, text: Text::Never }, now)
+}
+
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// More than the read timeout, less than two of them, on a machine with other work.
+fn is_one_read_timeout(took: Duration) -> bool {
+    took >= READ_TIMEOUT && took < READ_TIMEOUT * 2
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_nobody_elses() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    let (anna, bob) = (
+        site.log_in(site.id_of("anna"), Client::Site),
+        site.log_in(site.id_of("bob"), Client::Site),
+    );
+    // Before the first byte, within the head, between the columns and the rows, within the row.
+    for (round, bytes) in [0, 3, 12, 30, 60].into_iter().enumerate() {
+        let mut store = connected(database.clone());
+        let now = at(round as u64 * 1000);
+        assert!(ask_at(&mut store, &anna.id, now).is_ok(), "prepared");
+        proxy.play(Trick::Stall(bytes));
+        let started = Instant::now();
+        let why = unavailable(ask_at(&mut store, &anna.id, now));
+        assert!(
+            is_one_read_timeout(started.elapsed()),
+            "{:?} after {bytes} bytes",
+            started.elapsed()
+        );
+        assert_eq!(why, "it did not answer in time");
+        proxy.play(Trick::None);
+        // The rest has come by now, and the same statement is asked for somebody else.
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(
+            unavailable(ask_at(&mut store, &bob.id, now)),
+            "it did not answer in time"
+        );
+        let later = at(round as u64 * 1000 + 3000);
+        come_back(&mut store, later);
+        let Ok(Answer::Sessions(rows)) = ask_at(&mut store, &bob.id, later) else {
+            panic!("no answer")
+        };
+        assert_eq!(
+            (rows.len(), rows[0].user_id, rows[0].id.expose()),
+            (1, bob.user, bob.id.as_str())
+        );
+    }
+}
+
+/// That the fence is needed: the driver itself goes on with a connection that is out of step.
+#[test]
+fn the_driver_alone_would_mix_up_answers() {
+    let site = Site::joomla6();
+    let proxy = Proxy::new(site.server.addr);
+    let options = mysql::OptsBuilder::new()
+        .ip_or_hostname(Some("127.0.0.1"))
+        .tcp_port(proxy.addr.port())
+        .user(Some(&site.user))
+        .pass(Some(&site.password))
+        .prefer_socket(false)
+        .read_timeout(Some(Duration::from_millis(100)));
+    let mut driver = mysql::Conn::new(options).expect("a connection");
+    proxy.play(Trick::Stall(0));
+    assert!(driver.query_first::<String, _>("SELECT 'anna'").is_err());
+    proxy.play(Trick::None);
+    thread::sleep(Duration::from_millis(50));
+    let answer: Result<Option<String>, _> = driver.query_first("SELECT 'bob'");
+    assert_eq!(answer.expect("an answer").as_deref(), Some("anna"), "somebody else's");
+}
+
+#[test]
+fn rows_that_drip_end_in_time() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    let mut store = connected(database);
+    assert!(store.ask(&Question::Groups, at(0)).is_ok());
+    proxy.play(Trick::Drip(Duration::from_millis(5)));
+    let started = Instant::now();
+    assert_eq!(
+        unavailable(store.ask(&Question::Groups, at(0))),
+        "it did not answer in time"
+    );
+    assert!(
+        started.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_ne!(store.readiness(at(0)), Readiness::Ready);
+}
+
+#[test]
+fn a_statement_has_a_limit_and_only_its_kind_waits() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let anna = site.log_in(site.id_of("anna"), Client::Site);
+    let mut writer = site.connect();
+    writer
+        .query_drop(site.text("LOCK TABLES #__session WRITE"))
+        .expect("locked");
+    let started = Instant::now();
+    let why = unavailable(ask_at(&mut store, &anna.id, at(0)));
+    let took = started.elapsed();
+    assert!(why.contains("sessions took longer than 100 ms"), "{why}");
+    assert!(
+        took >= Duration::from_millis(100) && took < Duration::from_millis(400),
+        "{took:?}"
+    );
+
+    // It rests a moment, so that most of the loop's time is the loop's.
+    let Readiness::Closed(rest) = store.readiness(at(0)) else {
+        panic!("it does not rest")
+    };
+    assert!(rest >= at(0).at + took * 3 && rest < at(0).at + took * 5);
+    assert_eq!(
+        store.readiness(at(700)),
+        Readiness::Ready,
+        "the connection is as good as before"
+    );
+    assert!(store.ask(&Question::Groups, at(700)).is_ok());
+    let count = |store: &MySql| {
+        store
+            .measures()
+            .find(|(name, _)| *name == "sessions")
+            .map(|(_, measure)| measure.count)
+    };
+    let before = count(&store);
+    let started = Instant::now();
+    unavailable(ask_at(&mut store, &anna.id, at(700)));
+    assert!(started.elapsed() < Duration::from_millis(20));
+    assert_eq!(count(&store), before, "no statement was started");
+
+    // The next try is dear again, and the one after it waits longer.
+    unavailable(ask_at(&mut store, &anna.id, at(1300)));
+    assert_eq!(count(&store), before.map(|count| count + 1));
+    writer.query_drop("UNLOCK TABLES").expect("unlocked");
+    unavailable(ask_at(&mut store, &anna.id, at(2700)));
+    assert_eq!(count(&store), before.map(|count| count + 1));
+    assert!(ask_at(&mut store, &anna.id, at(3900)).is_ok());
+}
+
+#[test]
+fn measures_count_what_was_started() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    for _ in 0..3 {
+        assert!(store.ask(&Question::Levels, at(0)).is_ok());
+    }
+    assert!(store.ask(&Question::State, at(0)).is_err());
+    let measures: std::collections::BTreeMap<_, _> = store.measures().collect();
+    assert_eq!((measures["levels"].count, measures["levels"].failures), (3, 0));
+    assert_eq!((measures["state"].count, measures["state"].failures), (1, 1));
+    let levels = measures["levels"];
+    assert!(levels.worst <= levels.total && levels.total <= levels.worst * 3 && !levels.worst.is_zero());
+    assert_eq!(measures["connect"].count, 1);
+}
+
+#[test]
+fn a_connection_that_was_ended_comes_back_at_once_if_it_had_been_good() {
+    let site = Site::joomla6();
+    let mut store = connected(by_tcp(&site));
+    let kill = || {
+        let ids: Vec<u32> = site.rows(&format!(
+            "SELECT id FROM information_schema.PROCESSLIST WHERE user = '{}'",
+            site.user
+        ));
+        assert_eq!(ids.len(), 1);
+        site.sql(&format!("KILL {}", ids[0]));
+        common::wait_until(
+            "the connection is gone",
+            || {
+                site.rows::<u32>(&format!(
+                    "SELECT id FROM information_schema.PROCESSLIST WHERE user = '{}'",
+                    site.user
+                ))
+                .is_empty()
+            },
+            String::new,
+        );
+    };
+    kill();
+    let started = Instant::now();
+    unavailable(store.ask(&Question::Groups, at(11_000)));
+    assert!(started.elapsed() < Duration::from_millis(200));
+    come_back(&mut store, at(11_000));
+    assert!(store.ask(&Question::Groups, at(11_000)).is_ok());
+    // What only just came back has to wait.
+    kill();
+    unavailable(store.ask(&Question::Groups, at(11_100)));
+    assert!(matches!(store.readiness(at(11_100)), Readiness::Closed(until) if until >= at(11_850).at));
+    come_back(&mut store, at(12_400));
+}
+
+#[test]
+fn a_server_that_stands_still_costs_one_read_timeout() {
+    let server = Arc::new(Mariadb::start(&[]));
+    let site = Site::joomla6_on(Arc::clone(&server));
+    for database in [by_tcp(&site), by_socket(&site)] {
+        let mut store = connected(database);
+        assert!(store.ask(&Question::Groups, at(20_000)).is_ok());
+        server.pause();
+        let started = Instant::now();
+        unavailable(store.ask(&Question::Groups, at(21_000)));
+        assert!(is_one_read_timeout(started.elapsed()), "{:?}", started.elapsed());
+        let mut now = 21_000;
+        let mut waits = Vec::new();
+        let mut work = Duration::ZERO;
+        for _ in 0..4 {
+            let Readiness::Closed(until) = store.readiness(at(now)) else {
+                panic!("{:?}", store.readiness(at(now)))
+            };
+            waits.push(until.since(at(now).at).as_millis());
+            let started = Instant::now();
+            unavailable(store.ask(&Question::Groups, at(now)));
+            work += started.elapsed();
+            now = until.0 / 1000 + 1;
+            assert_eq!(store.readiness(at(now)), Readiness::Knock);
+            let (outcome, worst) = knock(&store, Duration::from_millis(100));
+            let why = outcome.expect_err("it stands still");
+            assert!(why.contains("does not greet within 100 ms"), "{why}");
+            work += worst;
+            let started = Instant::now();
+            store.reached(Err(why), at(now));
+            work += started.elapsed();
+        }
+        assert!(work < Duration::from_millis(100), "retries cost nothing: {work:?}");
+        assert!(
+            waits.windows(2).all(|pair| pair[1] as f64 > pair[0] as f64 * 1.1),
+            "{waits:?}"
+        );
+        server.resume();
+        come_back(&mut store, at(now + 40_000));
+        assert!(store.ask(&Question::Groups, at(now + 40_000)).is_ok());
+    }
+}
+
+#[test]
+fn a_server_that_went_away_and_came_back_is_found_again() {
+    let server = Arc::new(Mariadb::start(&[]));
+    let site = Site::joomla6_on(Arc::clone(&server));
+    let mut store = connected(by_tcp(&site));
+    server.kill();
+    unavailable(store.ask(&Question::Groups, at(11_000)));
+    assert_eq!(store.readiness(at(11_000)), Readiness::Knock);
+    let (outcome, _) = knock(&store, READ_TIMEOUT);
+    let why = outcome.expect_err("it is gone");
+    assert!(why.contains("refused") || why.contains("reset"), "{why}");
+    store.reached(Err(why), at(11_000));
+    assert!(matches!(store.readiness(at(11_000)), Readiness::Closed(_)));
+    server.restart();
+    come_back(&mut store, at(13_000));
+    assert!(store.ask(&Question::Groups, at(13_000)).is_ok());
+}
+
+/// Why a connection cannot be made, and how long that took.
+fn refused(database: site::Database) -> (String, Duration) {
+    let mut store = new(database);
+    let started = Instant::now();
+    let why = store.connect(at(0)).expect_err("there is no way in");
+    assert_eq!(unavailable(store.ask(&Question::Groups, at(0))), why);
+    (why, started.elapsed())
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let site = Site::joomla6();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
+    let endpoint = |endpoint| site::Database {
+        endpoints: vec![endpoint],
+        ..by_tcp(&site)
+    };
+    for (database, expected) in [
+        (
+            site::Database {
+                password: "wrong".into(),
+                ..by_tcp(&site)
+            },
+            "Access denied for user",
+        ),
+        (
+            site::Database {
+                user: "nobody".into(),
+                ..by_socket(&site)
+            },
+            "Access denied for user 'nobody'",
+        ),
+        (
+            site::Database {
+                name: "nothing".into(),
+                ..by_tcp(&site)
+            },
+            "'nothing'",
+        ),
+        (endpoint(ListenAddr::Tcp(free)), "refused"),
+        (
+            endpoint(ListenAddr::Unix("/nowhere/mysqld.sock".into())),
+            "No such file",
+        ),
+        (
+            site::Database {
+                endpoints: Vec::new(),
+                ..by_tcp(&site)
+            },
+            "has no address",
+        ),
+    ] {
+        let (why, took) = refused(database);
+        assert!(why.contains(expected), "{why}");
+        assert!(!why.contains("wrong") && !why.contains(&site.password), "{why}");
+        assert!(took < READ_TIMEOUT, "{why}: {took:?}");
+    }
+    let mut database = by_socket(&site);
+    database.endpoints.insert(0, ListenAddr::Tcp(free));
+    connected(database);
+}
+
+#[test]
+fn an_endpoint_that_swallows_everything_ends_in_time() {
+    let site = Site::joomla6();
+    // A queue of one place that is taken: the kernel drops what else comes.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).expect("a port");
+    socket.listen(0).expect("a listener");
+    let hole = socket.local_addr().expect("bound").as_socket().expect("an address");
+    let _guest = TcpStream::connect(hole).expect("the only place");
+    let full = TcpStream::connect_timeout(&hole, Duration::from_millis(300));
+    assert!(full.is_err(), "the queue is full");
+    let database = site::Database {
+        endpoints: vec![ListenAddr::Tcp(hole), ListenAddr::Tcp(site.server.addr)],
+        ..by_tcp(&site)
+    };
+    let store = new(database.clone());
+    let started = Instant::now();
+    let (outcome, worst) = knock(&store, Duration::from_millis(200));
+    assert_eq!(outcome, Ok(1), "the next one is tried");
+    assert!(
+        started.elapsed() >= Duration::from_millis(200) && worst < Duration::from_millis(100),
+        "{worst:?}"
+    );
+    let (why, took) = refused(site::Database {
+        endpoints: vec![ListenAddr::Tcp(hole)],
+        ..database
+    });
+    assert!(why.contains("did not take the connection in time"), "{why}");
+    assert!(
+        took >= Duration::from_millis(1000) && took < Duration::from_millis(1500),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_keep_a_setting_is_refused() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    for (from, to, setting) in [
+        (
+            &b"READ-COMMITTED"[..],
+            &b"REPEATABLE-OH!"[..],
+            "transaction_isolation = READ-COMMITTED",
+        ),
+        (b"0.100000", b"0.000000", "max_statement_time = 0.100"),
+        (b"+00:00", b"SYSTEM", "time_zone = +00:00"),
+        (b"STRICT_TRANS_TABLES", b"ANSI_QUOTES,ANSI_QU", "sql_mode"),
+    ] {
+        proxy.play(Trick::Swap(from, to));
+        let (why, _) = refused(database.clone());
+        assert!(
+            why.contains("does not keep the session setting") && why.contains(setting),
+            "{why}"
+        );
+    }
+    proxy.play(Trick::Swap(b"10.11.", b"10.03."));
+    let (why, _) = refused(database.clone());
+    assert!(why.contains("MariaDB 10.4 is the oldest that will do"), "{why}");
+    proxy.play(Trick::None);
+    let store = connected(database);
+    let server = store.server().expect("connected");
+    assert_eq!(server.kind, Kind::MariaDb);
+    assert!(
+        server.version >= (10, 4, 0) && !server.read_only && server.id_step == 1 && !server.cluster,
+        "{server:?}"
+    );
+}
+
+#[test]
+fn no_file_of_this_machine_goes_to_a_server_that_asks_for_it() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    let mut store = connected(database);
+    assert!(store.ask(&Question::Groups, at(0)).is_ok());
+    let path = b"\xfb/etc/passwd";
+    let mut packet = vec![path.len() as u8, 0, 0, 1];
+    packet.extend_from_slice(path);
+    proxy.play(Trick::Answer(packet));
+    let why = unavailable(store.ask(&Question::Groups, at(0)));
+    assert_eq!(why, "no file of this machine is sent to a server");
+    assert_ne!(store.readiness(at(0)), Readiness::Ready);
+    let heard = proxy.heard.lock().expect("no panic").clone();
+    assert!(
+        !heard.windows(4).any(|window| window == b"root"),
+        "{}",
+        heard.escape_ascii()
+    );
+}
+
+#[test]
+fn nonsense_from_the_server_ends_its_connection_only() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    for nonsense in [
+        &b"\0\0\0\x01"[..],
+        b"\x01\0\0\x05\0",
+        b"\xff\xff\xff\x01\xff\xff\xff",
+        b"\x02\0\0\x01\xfc\xff",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ] {
+        let mut store = connected(database.clone());
+        assert!(store.ask(&Question::Groups, at(0)).is_ok());
+        proxy.play(Trick::Answer(nonsense.to_vec()));
+        unavailable(store.ask(&Question::Groups, at(0)));
+        assert_ne!(store.readiness(at(0)), Readiness::Ready, "{}", nonsense.escape_ascii());
+        proxy.play(Trick::None);
+        come_back(&mut store, at(2000));
+        assert!(store.ask(&Question::Groups, at(2000)).is_ok());
+    }
+}
+
+#[test]
+fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
+    let site = Site::joomla6();
+    let (proxy, database) = Proxy::of(&site);
+    let mut store = new(database);
+    proxy.play(Trick::Hang);
+    let mut now = 0;
+    for least in [750, 1500, 3000] {
+        assert_eq!(store.readiness(at(now)), Readiness::Knock);
+        let (outcome, _) = knock(&store, Duration::from_secs(5));
+        assert_eq!(outcome, Ok(0), "it greets");
+        store.reached(outcome, at(now));
+        let Readiness::Closed(until) = store.readiness(at(now)) else {
+            panic!("it is not there")
+        };
+        assert!(until.since(at(now).at) >= Duration::from_millis(least));
+        now = until.0 / 1000 + 1;
+    }
+    proxy.play(Trick::None);
+    come_back(&mut store, at(now));
+}
+
+// --- privileges -----------------------------------------------------------------------------------------------------------
+
+const LEAST: [&str; 7] = [
+    "SELECT ON #__session",
+    "SELECT (id, name, username, block, requireReset) ON #__users",
+    "SELECT ON #__user_usergroup_map",
+    "SELECT ON #__usergroups",
+    "SELECT ON #__extensions",
+    "SELECT ON #__content",
+    "SELECT ON #__categories",
+];
+
+const SECOND_FACTORS: &str = "SELECT (user_id, method) ON #__user_mfa";
+
+fn as_user(site: &Site, user: String) -> site::Database {
+    site::Database { user, ..by_tcp(site) }
+}
+
+#[test]
+fn an_own_user_needs_few_columns() {
+    let site = Site::joomla6();
+    let bob = site.id_of("bob");
+    site.add_second_factor(bob);
+    let half = site.log_in_half(bob, Client::Site);
+    let user = site.restricted_user(&[&LEAST[..], &[SECOND_FACTORS]].concat());
+    let mut store = connected(as_user(&site, user));
+    let row = session(&mut store, &half.id, Text::IfNeeded);
+    let user = row.user.expect("bob");
+    assert!(user.mfa && row.text.is_some() && user.groups.len() == 2);
+    for question in [
+        Question::Users(vec![bob]),
+        Question::Groups,
+        Question::Extensions,
+        Question::Items { kind: 0, ids: vec![1] },
+        Question::Categories(vec![9]),
+    ] {
+        assert!(store.ask(&question, at(0)).is_ok(), "{question:?}");
+    }
+    let seen = &store.survey().expect("connected").columns;
+    assert!(
+        seen.iter()
+            .any(|column| column.table == "users" && column.name == "requireReset")
+    );
+    assert!(!seen.iter().any(|column| column.name == "password"));
+}
+
+/// If we may not know who has a second factor, we do not take everybody for somebody without.
+#[test]
+fn a_user_who_may_not_see_second_factors_identifies_nobody() {
+    let site = Site::joomla6();
+    let bob = site.id_of("bob");
+    site.add_second_factor(bob);
+    let half = site.log_in_half(bob, Client::Site);
+    let user = site.restricted_user(&LEAST);
+    let mut store = connected(as_user(&site, user.clone()));
+    match sessions(&mut store, &[&half.id], Text::IfNeeded) {
+        Err(Failure::Refused(why)) => assert!(why.contains("user_mfa"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    // A grant is noticed without a new connection.
+    site.sql(&format!("GRANT {SECOND_FACTORS} TO {user}"));
+    assert!(session(&mut store, &half.id, Text::IfNeeded).user.expect("bob").mfa);
+    site.sql(&format!("REVOKE {SECOND_FACTORS} FROM {user}").replace(" TO ", " FROM "));
+    assert!(matches!(
+        sessions(&mut store, &[&half.id], Text::IfNeeded),
+        Err(Failure::Refused(_))
+    ));
+    site.sql(&format!(
+        "REVOKE SELECT (requireReset) ON #__users FROM {user}; GRANT {SECOND_FACTORS} TO {user}"
+    ));
+    let mut store = connected(as_user(&site, user));
+    match sessions(&mut store, &[&half.id], Text::IfNeeded) {
+        Err(Failure::Refused(why)) => assert!(why.contains("requireReset"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn joomla_3_has_no_second_factors_to_be_seen() {
+    let site = Site::joomla3();
+    let user = site.restricted_user(&LEAST);
+    let mut store = connected(as_user(&site, user));
+    let anna = site.log_in(site.id_of("anna"), Client::Site);
+    assert!(!session(&mut store, &anna.id, Text::IfNeeded).user.expect("anna").mfa);
+    assert!(!store.survey().expect("connected").mfa);
+}
+
+/// Joomla is updated while we run.
+#[test]
+fn a_table_of_second_factors_that_appears_is_noticed_within_a_minute() {
+    let site = Site::joomla6();
+    site.sql("RENAME TABLE #__user_mfa TO #__later");
+    let mut store = connected(by_tcp(&site));
+    let bob = site.log_in(site.id_of("bob"), Client::Site);
+    assert!(!session(&mut store, &bob.id, Text::IfNeeded).user.expect("bob").mfa);
+    site.sql("RENAME TABLE #__later TO #__user_mfa");
+    site.add_second_factor(bob.user);
+    let Ok(Answer::Sessions(rows)) = ask_at(&mut store, &bob.id, at(60_000)) else {
+        panic!("no answer")
+    };
+    assert!(rows[0].user.as_ref().expect("bob").mfa);
+    site.sql("RENAME TABLE #__user_mfa TO #__later");
+    assert!(matches!(
+        ask_at(&mut store, &bob.id, at(61_000)),
+        Err(Failure::Refused(_))
+    ));
+    assert!(
+        ask_at(&mut store, &bob.id, at(66_000)).is_ok(),
+        "a refusal makes it look sooner"
+    );
+}
+
+#[test]
+fn a_server_for_reading_only_says_so() {
+    let server = Arc::new(Mariadb::start(&[
+        "--read-only=1",
+        "--log-bin",
+        "--binlog-format=STATEMENT",
+        "--auto-increment-increment=2",
+    ]));
+    let site = Site::joomla6_on(server);
+    site.create_outbox();
+    let mut store = connected(by_tcp(&site));
+    let facts = store.server().expect("connected").clone();
+    assert!(
+        facts.read_only && facts.id_step == 2 && facts.binlog_format.as_deref() == Some("STATEMENT"),
+        "{facts:?}"
+    );
+    let write = Question::Write {
+        name: "a".into(),
+        value: "b".into(),
+    };
+    assert!(matches!(store.ask(&write, at(0)), Err(Failure::Refused(why)) if why.contains("read-only")));
+    assert_eq!(store.readiness(at(0)), Readiness::Ready);
+    assert!(store.ask(&Question::Groups, at(0)).is_ok());
+}
+
+// --- encryption -----------------------------------------------------------------------------------------------------------
+
+/// Certificates of a server on 127.0.0.1: signed by `ca`, and with another name.
+struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("ours");
+        let own = Self(folder);
+        for ca in ["ca", "other-ca"] {
+            own.openssl(&format!(
+                "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem \
+                 -addext basicConstraints=critical,CA:TRUE"
+            ));
+        }
+        for (name, subject) in [
+            ("server", "IP:127.0.0.1"),
+            ("elsewhere", "DNS:db.example.org"),
+            ("client", "DNS:client"),
+        ] {
+            std::fs::write(own.path(&format!("{name}.ext")), format!("subjectAltName={subject}\n")).expect("ours");
+            own.openssl(&format!(
+                "req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
+            ));
+            own.openssl(&format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.pem"
+            ));
+        }
+        for entry in std::fs::read_dir(own.0.path()).expect("ours").flatten() {
+            std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o644)).expect("ours");
+        }
+        own
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let output = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(self.0.path())
+            .output()
+            .expect("openssl is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn server(&self, name: &str) -> Arc<Mariadb> {
+        let option = |option: &str, path: &Path| format!("--ssl-{option}={}", path.display());
+        let options = [
+            option("ca", &self.path("ca.pem")),
+            option("cert", &self.path(&format!("{name}.pem"))),
+            option("key", &self.path(&format!("{name}.key"))),
+        ];
+        Arc::new(Mariadb::start(&options.each_ref().map(String::as_str)))
+    }
+}
+
+#[test]
+fn encryption_is_as_strict_as_it_is_configured() {
+    let certificates = Certificates::new();
+    let path = |name: &str| Some(certificates.path(name));
+    let verify = |ca: &str, host: &str| Tls {
+        mode: TlsMode::Verify,
+        host: host.to_owned(),
+        ca: path(ca),
+        ..Tls::default()
+    };
+    let on = Tls {
+        mode: TlsMode::On,
+        ..Tls::default()
+    };
+    let good = Site::joomla6_on(certificates.server("server"));
+    good.sql(&format!("ALTER USER {} REQUIRE SSL", good.user));
+    let tls = |site: &Site, tls: &Tls| site::Database {
+        tls: tls.clone(),
+        ..by_tcp(site)
+    };
+    assert!(
+        refused(tls(&good, &Tls::default())).0.contains("Access denied"),
+        "in clear"
+    );
+    for strict in [&on, &verify("ca.pem", "127.0.0.1"), &verify("ca.pem", "")] {
+        let mut store = connected(tls(&good, strict));
+        assert!(store.ask(&Question::Groups, at(0)).is_ok());
+    }
+    for (strict, why) in [
+        (verify("other-ca.pem", "127.0.0.1"), "UnknownIssuer"),
+        (
+            Tls {
+                ca: None,
+                ..verify("ca.pem", "127.0.0.1")
+            },
+            "UnknownIssuer",
+        ),
+        (verify("ca.pem", "localhost"), "not valid for name"),
+        (verify("nothing.pem", "127.0.0.1"), "No such file"),
+    ] {
+        let (said, took) = refused(tls(&good, &strict));
+        assert!(said.contains(why), "{said}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    good.sql(&format!("ALTER USER {} REQUIRE X509", good.user));
+    let ours = Tls {
+        cert: path("client.pem"),
+        key: path("client.key"),
+        ..verify("ca.pem", "127.0.0.1")
+    };
+    connected(tls(&good, &ours));
+    assert!(refused(tls(&good, &on)).0.contains("Access denied"));
+
+    let elsewhere = Site::joomla6_on(certificates.server("elsewhere"));
+    connected(tls(&elsewhere, &on));
+    let (why, _) = refused(tls(&elsewhere, &verify("ca.pem", "127.0.0.1")));
+    assert!(why.contains("not valid for name"), "{why}");
+}
+
+/// Nobody is told that the connection is encrypted when it is not.
+#[test]
+fn encryption_that_a_server_does_not_have_is_a_reason_to_leave() {
+    let site = Site::joomla6_on(Arc::new(Mariadb::start(&["--skip-ssl"])));
+    let database = site::Database {
+        tls: Tls {
+            mode: TlsMode::On,
+            ..Tls::default()
+        },
+        ..by_tcp(&site)
+    };
+    let (why, _) = refused(database);
+    assert!(why.contains("secure connection"), "{why}");
+}
+
+#[test]
+fn no_credential_is_shown() {
+    let site = Site::joomla6();
+    let store = connected(by_tcp(&site));
+    let shown = format!("{store:?} {:#?}", store);
+    assert!(
+        shown.contains(&site.database) && !shown.contains(&site.password) && !shown.contains("jo'om"),
+        "{shown}"
+    );
+}
