@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -11,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use crate::config::{Config, ListenAddr, Loaded, Reload, Sources};
-use crate::joomla::site::{self, SiteError, SiteRead, Watch};
+use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
@@ -151,7 +150,6 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
 }
 
 /// The site's folder as it was read last, and when to look at it again.
-#[derive(Default)]
 struct Premises {
     read: Option<SiteRead>,
     watch: Watch,
@@ -161,7 +159,11 @@ struct Premises {
 impl Premises {
     /// Reads the site, if there is one, and tells the server.
     fn find(config: &Config, server: &mut Server<MioIo>) -> Result<Self, SiteError> {
-        let mut premises = Self::default();
+        let mut premises = Self {
+            read: None,
+            watch: Watch::new(None),
+            looked: None,
+        };
         if config.has_site() {
             premises.enter(config, true, server)?;
         }
@@ -185,9 +187,7 @@ impl Premises {
             Box::new(store) as Box<dyn crate::store::Store>
         });
         server.know(read.site.clone(), store);
-        if let Some(file) = &read.file {
-            self.watch.changed(stamp(file));
-        }
+        self.watch = Watch::new(read.stamp);
         self.read = Some(read);
         Ok(())
     }
@@ -201,19 +201,13 @@ impl Premises {
             return;
         }
         self.looked = Some(Instant::now());
-        if self.watch.changed(stamp(&file)) {
+        if self.watch.changed(file.metadata().ok().as_ref().map(Stamp::of)) {
             match self.enter(config, false, server) {
                 Ok(()) => log::info!("{} changed and was read again", file.display()),
                 Err(error) => log::error!("{} changed; what it said before stays in force: {error}", file.display()),
             }
         }
     }
-}
-
-/// What tells one version of a file from another; `None`: it is not there.
-fn stamp(file: &Path) -> Option<(i64, u64, u64)> {
-    let found = file.metadata().ok()?;
-    Some((found.mtime() * 1_000_000_000 + found.mtime_nsec(), found.size(), found.ino()))
 }
 
 fn reload(

@@ -54,8 +54,14 @@ pub enum Reason {
     TextDisagrees,
     /// The session is of another application than its cookie.
     OtherClient,
-    /// The form token is missing where it is demanded, or wrong.
+    /// The cookie's value cannot be a session id.
+    BadCookie,
+    /// The form token is missing where it is demanded.
     NoFormToken,
+    /// A form token was shown that is not the session's.
+    WrongFormToken,
+    /// The user's rights changed, and the connection is being closed for that.
+    RightsChanged,
     /// The database did not answer in time.
     StoreUnavailable,
 }
@@ -78,7 +84,10 @@ impl Reason {
             Reason::BadText => "bad-text",
             Reason::TextDisagrees => "text-disagrees",
             Reason::OtherClient => "other-client",
+            Reason::BadCookie => "bad-cookie",
             Reason::NoFormToken => "no-form-token",
+            Reason::WrongFormToken => "wrong-form-token",
+            Reason::RightsChanged => "rights-changed",
             Reason::StoreUnavailable => "store-unavailable",
         }
     }

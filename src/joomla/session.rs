@@ -9,6 +9,7 @@ use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest, Md5};
+use subtle::ConstantTimeEq;
 
 use crate::joomla::serialize::{self, Place, Value};
 use crate::store::SessionRow;
@@ -112,6 +113,11 @@ pub fn form_token(secret: &str, user_id: u32, session_token: &str) -> String {
         .chain_update(user_id.to_string())
         .chain_update(session_token);
     HEXLOWER.encode(&digest.finalize())
+}
+
+/// Whether `given` is this form token. Takes the same time for every wrong one of its length.
+pub fn is_token(given: &str, token: &str) -> bool {
+    bool::from(given.as_bytes().ct_eq(token.as_bytes()))
 }
 
 /// Joomla's variable, still in base64.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::app::access::Visitor;
-use crate::joomla::acl::Acl;
+use crate::joomla::acl::{Acl, guest_group};
 use crate::joomla::site::RootUser;
 use crate::store::{Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Question, UserRow};
 use crate::time::{Now, Time};
@@ -207,7 +207,7 @@ impl Rights {
         for warning in warnings {
             log::warn!("the site's access rules: {warning}");
         }
-        self.guest_groups = acl.guest_groups();
+        self.guest_groups = acl.guest_groups().into();
         self.guest_levels = acl.levels(0, &self.guest_groups, false);
         self.acl = acl;
         self.known = true;
@@ -222,15 +222,5 @@ impl Rights {
     /// Whether the extensions' words changed since the last call.
     pub fn take_extensions_changed(&mut self) -> bool {
         std::mem::take(&mut self.extensions_changed)
-    }
-}
-
-/// `guest_usergroup` of com_users: a number or a string of digits.
-fn guest_group(params: &str) -> Option<u32> {
-    let params: serde_json::Value = serde_json::from_str(params).ok()?;
-    match params.get("guest_usergroup")? {
-        serde_json::Value::Number(number) => number.as_u64().and_then(|id| u32::try_from(id).ok()),
-        serde_json::Value::String(text) => text.parse().ok(),
-        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 //! most a hundred ids in a question; every known session is looked at again within the sweep's interval, and at once when
 //! somebody says that it changed. What cannot be known is a guest, never somebody.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
@@ -12,7 +12,7 @@ use super::user::User;
 use crate::app::access::Visitor;
 use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
-use crate::joomla::session;
+use crate::joomla::session::{self, SessionText};
 use crate::joomla::site::{Client, Site};
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text, UserRow};
 use crate::time::{Now, Time};
@@ -93,7 +93,7 @@ struct Session {
     /// 0: not known to be anybody's.
     user: u32,
     /// The form token, once somebody asked for it.
-    token: Option<[u8; 16]>,
+    token: Option<Box<str>>,
     wants_token: bool,
     stage: Stage,
 }
@@ -106,6 +106,13 @@ enum Stage {
     Asked,
     /// Its row was seen; it is looked at again at this time.
     Seen(Time),
+}
+
+/// What names a user who is to be looked up.
+#[derive(Clone, Debug)]
+struct Named {
+    text: SessionText,
+    client: Option<Client>,
 }
 
 /// A user who is there.
@@ -129,9 +136,9 @@ pub struct Visits {
     looks: BTreeSet<(Time, usize)>,
     /// Users that are looked at again, because somebody said that they changed.
     suspects: BTreeSet<(Time, u32)>,
-    /// Sessions whose text names a user who is to be looked up: the user, the session.
-    named: BTreeSet<(u32, usize)>,
-    named_asked: BTreeSet<(u32, usize)>,
+    /// Sessions of users who are to be looked up, with the text that names them: by the user and the session.
+    named: BTreeMap<(u32, usize), Named>,
+    named_asked: BTreeMap<(u32, usize), Named>,
     /// Who waits for an identity, oldest first.
     patience: VecDeque<(Time, ConnectionId)>,
     /// Connections whose waiting frames may go on.
@@ -157,8 +164,8 @@ impl Visits {
             queue: VecDeque::new(),
             looks: BTreeSet::new(),
             suspects: BTreeSet::new(),
-            named: BTreeSet::new(),
-            named_asked: BTreeSet::new(),
+            named: BTreeMap::new(),
+            named_asked: BTreeMap::new(),
             patience: VecDeque::new(),
             woken: Vec::new(),
             ended: Vec::new(),
@@ -275,7 +282,7 @@ impl Visits {
             Stage::Queued | Stage::Asked => {}
         }
         if !self.named.is_empty() {
-            self.named.retain(|(_, session)| *session != index);
+            self.named.retain(|(_, session), _| *session != index);
         }
     }
 
@@ -354,7 +361,7 @@ impl Visits {
         let (index, who) = (*index, *who);
         let session = &mut self.sessions[index];
         session.wants_token = true;
-        match (who, session.token) {
+        match (who, session.token.clone()) {
             (Who::Guest(_), _) => return Proved::Wrong,
             (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
             (Who::User(_), None) => {
@@ -469,7 +476,13 @@ impl Visits {
             let id = match &session.key {
                 Key::Cookie(id, _) => id,
                 Key::Signed(user) => {
-                    self.named.insert((*user, index));
+                    // The signature stands for the session and both of its factors.
+                    let text = SessionText {
+                        user_id: Some(*user),
+                        mfa_checked: true,
+                        ..SessionText::default()
+                    };
+                    self.named.insert((*user, index), Named { text, client: None });
                     continue;
                 }
             };
@@ -489,7 +502,7 @@ impl Visits {
 
     /// The question for users that are named by session texts or signatures.
     fn users_question(&mut self) -> Option<Question> {
-        let mut users: Vec<u32> = self.named.iter().map(|(user, _)| *user).collect();
+        let mut users: Vec<u32> = self.named.keys().map(|(user, _)| *user).collect();
         users.dedup();
         users.truncate(MOST_KEYS);
         let most = *users.last()?;
@@ -579,11 +592,10 @@ impl Visits {
 
     /// What the store says of users that sessions name in their texts.
     pub fn users(&mut self, asked: &[u32], rows: Result<&[UserRow], &Failure>, rights: &Rights, now: Now) {
-        let of_these = |(user, _): &(u32, usize)| asked.contains(user);
-        let waiting: Vec<(u32, usize)> = self.named_asked.iter().copied().filter(of_these).collect();
-        for entry in &waiting {
-            self.named_asked.remove(entry);
-        }
+        let (waiting, others) = std::mem::take(&mut self.named_asked)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((user, _), _)| asked.contains(user));
+        self.named_asked = others;
         let rows = match rows {
             Ok(rows) => rows,
             Err(failure) => {
@@ -591,12 +603,12 @@ impl Visits {
                 return self.pause_if_refused(failure, now);
             }
         };
-        for (user, index) in waiting {
+        for ((user, index), Named { text, client }) in waiting {
             let row = rows.iter().find(|row| row.id == user);
             if matches!(self.sessions[index].key, Key::Signed(_)) {
                 self.seen(index, now);
             }
-            self.judged(index, identity::judge_user(row), rights);
+            self.judged(index, identity::judge_user(user, client, &text, row), rights);
         }
     }
 
@@ -614,17 +626,21 @@ impl Visits {
         if self.sessions[index].wants_token
             && let Some(text) = &row.text
         {
-            let expected = session::read(text).ok().and_then(|text| text.form_token(&site.secret, row.user_id));
-            self.sessions[index].token = expected;
+            let read = session::read(text).ok();
+            let expected = read.and_then(|text| {
+                let user = text.user_id.unwrap_or(0);
+                text.token.map(|token| session::form_token(&site.secret, user, &token))
+            });
+            self.sessions[index].token = expected.map(String::into_boxed_str);
         }
     }
 
     fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights) {
         match judgement {
-            Judgement::AskUser(user) => {
-                self.named.insert((user, index));
+            Judgement::AskUser(user, client, text) => {
+                self.named.insert((user, index), Named { text, client });
             }
-            Judgement::User(row) => self.is_user(index, row, rights),
+            Judgement::User(row, _) => self.is_user(index, row, rights),
             Judgement::Guest(reason) => self.is_guest(index, reason),
         }
     }
