@@ -25,9 +25,13 @@ pub(super) enum Since {
 impl Since {
     /// The position in the stream of events in memory, if there is one among them.
     pub(super) fn in_memory(&self) -> Option<Position> {
+        let in_memory = |text: &String| {
+            let position = text.parse().ok();
+            position.filter(|position| matches!(position, Position::Memory { .. }))
+        };
         match self {
-            Since::One(position) => position.parse().ok(),
-            Since::Many(positions) => positions.iter().find_map(|position| position.parse().ok()),
+            Since::One(position) => in_memory(position),
+            Since::Many(positions) => positions.iter().find_map(in_memory),
         }
     }
 }
@@ -36,16 +40,19 @@ impl App {
     /// The number after which a client missed events of a channel, if all of them are still known.
     pub(super) fn reached(&self, name: ChannelName<'_>, since: &Since) -> Option<u64> {
         let position = since.in_memory()?;
-        let Position::Memory { n, .. } = position;
+        let Position::Memory { n, .. } = position else {
+            return None;
+        };
         self.history.reaches(name.as_str(), position).then_some(n)
     }
 
     /// The position of a client that was just let in. What it missed follows, so who is cut off in between must be able to
     /// ask again from where it was.
     pub(super) fn position_after(&self, recovered: Option<Option<u64>>) -> Position {
-        let Position::Memory { start, n } = self.position();
-        let n = recovered.flatten().unwrap_or(n);
-        Position::Memory { start, n }
+        match (self.position(), recovered.flatten()) {
+            (Position::Memory { start, .. }, Some(n)) => Position::Memory { start, n },
+            (newest, _) => newest,
+        }
     }
 
     /// Tells what was missed, a part at a time: what happens meanwhile waits in the history behind it.
@@ -88,8 +95,11 @@ impl App {
         let replay = session.replays.remove(0);
         let waiting = std::mem::take(&mut session.replays);
         let name = &self.channels[replay.channel as usize].name;
-        let Position::Memory { start, .. } = self.position();
-        if !self.history.reaches(name, Position::Memory { start, n: replay.n }) {
+        let reached = match self.position() {
+            Position::Memory { start, .. } => self.history.reaches(name, Position::Memory { start, n: replay.n }),
+            Position::Outbox { .. } => false,
+        };
+        if !reached {
             // It was told "recovered", and the rest was forgotten meanwhile: it must come back and be told the truth.
             actions.push(Action::Close(id, 4200, "the history ran out during a recovery".into()));
             return;
