@@ -264,3 +264,13 @@ fn clean(key: &str) -> Cow<'_, str> {
     }
     Cow::Owned(cleaned)
 }
+
+/// The group of guests: `guest_usergroup` in the parameters of com_users, a number or a string of digits.
+pub fn guest_group(params: &str) -> Option<u32> {
+    let params: serde_json::Value = serde_json::from_str(params).ok()?;
+    match params.get("guest_usergroup")? {
+        serde_json::Value::Number(number) => number.as_u64().and_then(|id| u32::try_from(id).ok()),
+        serde_json::Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}

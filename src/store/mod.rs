@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod grants;
 pub mod memory;
 pub mod mysql;
+pub mod schema;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -343,6 +344,9 @@ pub struct State {
     pub lowest: Option<u64>,
     /// The highest id in the table.
     pub highest: Option<u64>,
+    /// How far apart two ids are that the server hands out (`auto_increment_increment`): holes of less are nobody's rows. 0 or
+    /// 1: there are no such holes.
+    pub increment: u64,
 }
 
 /// Why a question has no answer.

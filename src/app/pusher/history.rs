@@ -1,6 +1,6 @@
 //! What was published in the last minutes, so that somebody who was away can be told exactly what was missed, or honestly
 //! that it is not known any more. This is the stream `m…` of events that live in memory only; positions of the outbox table
-//! (`o…`) will be answered by the store behind the same [`History`].
+//! (`o…`) are answered by `app::outbox`.
 //!
 //! Events are numbered through all channels of an app. A position is the number of the last event that was seen. Bounds are
 //! by count, bytes and age for each channel and by bytes for all; whatever is forgotten raises a mark, below which no
@@ -39,9 +39,9 @@ pub enum Position {
     },
     /// In the outbox table.
     Outbox {
-        /// Different after ids may have gone backwards.
+        /// Different whenever ids of the table may have gone back.
         epoch: u32,
-        /// The row's id.
+        /// The id of the row; 0 is before the first.
         row: u64,
     },
 }
@@ -59,17 +59,17 @@ impl FromStr for Position {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (letter, rest) = text.split_at_checked(1).ok_or(())?;
-        let (start, n) = rest.split_once(':').ok_or(())?;
-        let plain = start.len() == 8 && start.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let (stream, rest) = text.split_at_checked(1).ok_or(())?;
+        let (run, n) = rest.split_once(':').ok_or(())?;
+        let plain = run.len() == 8 && run.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !plain || n.is_empty() || !n.bytes().all(|b| b.is_ascii_digit()) {
             return Err(());
         }
-        let start = u32::from_str_radix(start, 16).map_err(|_| ())?;
+        let run = u32::from_str_radix(run, 16).map_err(|_| ())?;
         let n = n.parse().map_err(|_| ())?;
-        match letter {
-            "m" => Ok(Position::Memory { start, n }),
-            "o" => Ok(Position::Outbox { epoch: start, row: n }),
+        match stream {
+            "m" => Ok(Position::Memory { start: run, n }),
+            "o" => Ok(Position::Outbox { epoch: run, row: n }),
             _ => Err(()),
         }
     }
@@ -294,6 +294,12 @@ mod tests {
         let position = Position::Memory { start: 0xab, n: 12 };
         assert_eq!(position.to_string(), "m000000ab:12");
         assert_eq!(position.to_string().parse(), Ok(position));
+        let position = Position::Outbox {
+            epoch: 0xab,
+            row: u64::MAX,
+        };
+        assert_eq!(position.to_string(), "o000000ab:18446744073709551615");
+        assert_eq!(position.to_string().parse(), Ok(position));
         for bad in [
             "",
             "m",
@@ -304,6 +310,8 @@ mod tests {
             "m000000ab:",
             "m000000ab:-1",
             "o1:2",
+            "p000000ab:1",
+            "ä000000ab:1",
             "m000000ab:99999999999999999999",
         ] {
             assert_eq!(bad.parse::<Position>(), Err(()), "{bad}");
