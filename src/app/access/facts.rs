@@ -659,8 +659,12 @@ impl Facts {
             .iter()
             .map(|asked| asked.now.at + LOST + Duration::from_micros(1))
             .min();
-        let turn = self.turns.first().map(|(turn, _)| self.instant(*turn));
-        [lost, turn].into_iter().flatten().fold(ask.max(self.hold), Time::min)
+        lost.into_iter().fold(ask.max(self.hold), Time::min)
+    }
+
+    pub(super) fn next_date(&self) -> Time {
+        let first = self.turns.first();
+        first.map_or(Time::NEVER, |(turn, _)| self.instant(*turn))
     }
 
     /// When the wall clock shows this, if it goes on as it is.

@@ -156,10 +156,14 @@ impl Access {
         self.facts.answer(question, answer, now);
     }
 
-    /// When [`Access::question`] has something to ask, or [`Access::take_changed`] something to tell because a date of an item
-    /// came; in the past: now.
+    /// When [`Access::question`] has something to ask; in the past: now.
     pub fn deadline(&self) -> Time {
         self.facts.deadline()
+    }
+
+    /// When [`Access::take_changed`] has something to tell because a date of an item comes.
+    pub fn next_date(&self) -> Time {
+        self.facts.next_date()
     }
 
     /// An item (`com_content.article`) or category (`com_content.category`) was changed: what is known of it, and with a
