@@ -447,7 +447,7 @@ impl App {
             let mut n = *n;
             while let Some((next, frame, except)) = self.next_of(*stream, name.as_str(), n, outbox) {
                 if except != Some(socket) {
-                    actions.send(id, frame.clone());
+                    actions.send(id, frame);
                 }
                 n = next;
             }
@@ -484,7 +484,9 @@ impl App {
         let mut out = Vec::new();
         for index in channels {
             let found = &self.channels[index];
-            let Ok(name) = ChannelName::parse(&found.name) else { continue };
+            let Ok(name) = ChannelName::parse(&found.name) else {
+                continue;
+            };
             for subscriber in &found.subscribers {
                 let session = self.sessions[subscriber.id.slot()].as_deref();
                 let by_rule = session.is_some_and(|session| session.subscriptions[subscriber.back as usize].by_rule);
