@@ -213,7 +213,7 @@ fn constants(document: &str, least: usize) {
         let start = source
             .find(&format!("const {name}: "))
             .unwrap_or_else(|| panic!("{file} has no constant {name}"));
-        let definition = source[start..].split(';').next().unwrap();
+        let definition = source[start..].split(";\n").next().unwrap();
         let (_, defined) = definition.split_once(" = ").unwrap();
         assert_eq!(value, defined, "{name} in {file}");
         compared += 1;
@@ -227,7 +227,8 @@ fn blocks<'a>(text: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
     let depth = heading.bytes().take_while(|byte| *byte == b'#').count();
     let ends = (1..=depth).filter_map(|depth| section.find(&format!("\n{} ", "#".repeat(depth))));
     let section = &section[..ends.min().unwrap_or(section.len())];
-    let blocks = section.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap()).collect()
 }
 

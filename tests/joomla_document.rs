@@ -22,7 +22,8 @@ const DOCUMENT: &str = include_str!("../docs/joomla.md");
 
 /// The code blocks of a language, in order.
 fn blocks(language: &str) -> Vec<&'static str> {
-    let blocks = DOCUMENT.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = DOCUMENT.split(&fence).skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
