@@ -1,10 +1,13 @@
 //! What jsocketd makes of a site's groups, view levels, assets and sessions, against Joomla's own answers (recorded on
 //! running sites of all four majors) and against a second, slow reading of Joomla's rules over thousands of random sites.
 
+#![allow(clippy::unwrap_used, reason = "all of it is a test, also what has no #[test] on it")]
+
 mod answers;
 mod identity;
 mod oracle;
 mod random;
+mod rules;
 mod session;
 mod sql;
 

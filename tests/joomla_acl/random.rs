@@ -279,10 +279,8 @@ fn members(dice: &mut Dice, rows: Rows) -> String {
 
 /// The same site as rows: the nested sets are numbered by walking the trees.
 fn acl(site: &Site) -> (Acl, Vec<String>) {
-    let parents = site.groups.iter().map(|group| {
-        let above = site.groups.iter().position(|g| g.id == group.parent);
-        above
-    });
+    let above = |group: &Group| site.groups.iter().position(|g| g.id == group.parent);
+    let parents = site.groups.iter().map(above);
     let groups: Vec<GroupRow> = numbered(&parents.collect::<Vec<_>>())
         .into_iter()
         .zip(&site.groups)
