@@ -293,14 +293,14 @@ impl Inspection<'_> {
             report.warn(warning);
         }
         let guest_groups = acl.guest_groups();
-        let guest_levels = acl.levels(0, &guest_groups, false);
+        let guest_levels = acl.levels(0, guest_groups, false);
         let public = match self.config.joomla.guests {
             true => "channels without a prefix",
             false => "no channels without a prefix ([joomla] guests = false)",
         };
         report.say(format!(
             "guests may hear {public}, and what is open to the groups {} and the view levels {}",
-            numbers(&guest_groups),
+            numbers(guest_groups),
             numbers(&guest_levels)
         ));
     }

@@ -29,7 +29,9 @@ pub(super) enum Since {
 /// What can be told of a client's absence.
 #[derive(Debug, Default)]
 pub(super) struct Absence {
-    /// For each position that the client gave, whether what followed is still known.
+    /// Whether the client gave a list of positions; `None`: it gave none.
+    pub(super) list: Option<bool>,
+    /// For each position that it gave, whether what followed is still known.
     pub(super) recovered: Vec<bool>,
     /// From where each stream is told.
     pub(super) replays: Vec<(Stream, u64)>,
@@ -50,7 +52,10 @@ impl Since {
 impl App {
     /// What can be told of an absence from a channel; `None`: the table must be asked first.
     pub(super) fn absence(&self, name: ChannelName<'_>, since: Option<&Since>, door: &mut Door<'_>) -> Option<Absence> {
-        let mut absence = Absence::default();
+        let mut absence = Absence {
+            list: since.map(|since| matches!(since, Since::Many(_))),
+            ..Absence::default()
+        };
         for text in since.map_or(&[][..], Since::given) {
             let reached = match self.reach(name, text, door) {
                 Reach::Yes => start(text, door),

@@ -750,7 +750,8 @@ impl Visits {
 
     /// Who has waited long enough is a guest for the time being.
     pub fn due(&mut self, now: Now) {
-        while let Some((_, id)) = self.patience.pop_front_if(|(at, _)| *at <= now.at) {
+        while let Some((_, id)) = self.patience.front().copied().filter(|(at, _)| *at <= now.at) {
+            self.patience.pop_front();
             if let Some(visit) = self.visit(id)
                 && visit.who == Who::Asking
             {
