@@ -1,3 +1,5 @@
+//! Texts as PHP writes them, and as nobody should.
+
 use super::*;
 
 /// The value of a text that is one.
