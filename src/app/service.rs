@@ -405,7 +405,7 @@ impl Service {
 
     fn review(&mut self, channel: Option<&str>, now: Now, actions: &mut Actions) {
         if let (Some(app), Some(site)) = (self.site_app, &mut self.site) {
-            let judge = |id, name: ChannelName<'_>| site.judge(id, name, now);
+            let judge = |id, name: ChannelName<'_>| site.review(id, name, now);
             self.apps.app_mut(app).review(channel, judge, now, actions);
         }
         self.tell_site();

@@ -1,13 +1,13 @@
-//! A site's configuration.php, read without ever running PHP: the public properties of the class `JConfig` as plain values,
-//! each with its line. What only PHP could evaluate is remembered with the reason, and is a mistake only where it is needed;
-//! which values those are, and what they mean, is said in `site`.
+//! A site's configuration.php, read without ever running PHP: the public properties of the class `JConfig` as plain
+//! values, each with its line. What only PHP could evaluate is remembered with the reason, and is a mistake only where
+//! it is needed; which values those are, and what they mean, is said in `site`.
 //!
-//! Values are bytes, because neither the file nor a password in it has to be UTF-8; [`Parsed::text`] refuses what is not, as a
-//! replaced character would be a wrong password. PHP run in a child process was the loser: it would execute
+//! Values are bytes, because neither the file nor a password in it has to be UTF-8; [`Parsed::text`] refuses what is
+//! not, as a replaced character would be a wrong password. PHP run in a child process was the loser: it would execute
 //! whatever somebody has put into the file, and need not be there.
 //!
-//! A file that ends within a string, a comment or the class is refused as a whole: PHP could not run it, and it is most likely
-//! being written at this moment.
+//! A file that ends within a string, a comment or the class is refused as a whole: PHP could not run it, and it is most
+//! likely being written at this moment.
 
 mod lexer;
 mod parser;
@@ -189,8 +189,8 @@ impl Parsed {
         self.dynamic
     }
 
-    /// A string, or what else PHP would convert to one. Joomla's registry takes the empty string for a missing value, and so
-    /// does this: `None` for both and for `null`.
+    /// A string, or what else PHP would convert to one. Joomla's registry takes the empty string for a missing value,
+    /// and so does this: `None` for both and for `null`.
     ///
     /// # Errors
     /// It cannot be known, is an array, or is not UTF-8.
@@ -340,8 +340,9 @@ impl Constants {
         Some(constant.value.as_ref().map_err(String::as_str))
     }
 
-    /// PHP keeps the first definition, and code in front of it decides which one that is: two different ones in one file cannot
-    /// be told apart. Joomla's own way from the file to the root, `implode()` in includes/defines.php, is what is assumed.
+    /// PHP keeps the first definition, and code in front of it decides which one that is: two different ones in one
+    /// file cannot be told apart. Joomla's own way from the file to the root, `implode()` in includes/defines.php, is
+    /// what is assumed.
     fn define(&mut self, name: &[u8], value: Result<Value, String>) {
         let file = self.file;
         match self.known.get_mut(name) {

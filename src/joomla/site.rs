@@ -1,8 +1,8 @@
-//! A site as the rest of the server needs it: what configuration.php says, overridden by our own configuration, with every
-//! value that is needed made sure of.
+//! A site as the rest of the server needs it: what configuration.php says, overridden by our own configuration, with
+//! every value that is needed made sure of.
 //!
-//! This file says what a site is. `read` finds and merges the values, `host` knows what Joomla makes of `$host`, `watch` tells
-//! whether the file changed, `report` puts into words what was found.
+//! This file says what a site is. `read` finds and merges the values, `host` knows what Joomla makes of `$host`,
+//! `watch` tells whether the file changed, `report` puts into words what was found.
 
 mod host;
 mod read;
@@ -26,8 +26,9 @@ use crate::config::ListenAddr;
 /// What the service knows of the site. It has no credentials of the database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Site {
-    /// The session cookies' names with the application that each belongs to: site first. With a shared session (and a session
-    /// name) there is one, and it is both. With a session name that somebody has written without sharing, both have the same.
+    /// The session cookies' names with the application that each belongs to: site first. With a shared session (and a
+    /// session name) there is one, and it is both. With a session name that somebody has written without sharing, both
+    /// have the same.
     pub cookies: Vec<(Client, String)>,
     /// Joomla's `$secret`; salt of the form token. Never shown.
     pub secret: String,
@@ -35,8 +36,8 @@ pub struct Site {
     pub handler: Handler,
     /// Whether rows of the session table tell their user.
     pub metadata: bool,
-    /// Seconds that a session lives without a request. As in Joomla, nobody's session lives with 0, which only a negative
-    /// `$lifetime` makes.
+    /// Seconds that a session lives without a request. As in Joomla, nobody's session lives with 0, which only a
+    /// negative `$lifetime` makes.
     pub lifetime: u64,
     /// Whether site and administrator share one session.
     pub shared: bool,
@@ -73,9 +74,9 @@ impl fmt::Debug for Masked {
     }
 }
 
-/// The name of a session cookie: `md5(md5(secret . name))` in lower-case hexadecimal, where `name` is `$session_name` if the
-/// site has one, else `site` or `administrator`. Joomla 3 to 6: `generateSessionName()` of the session's service provider makes
-/// the inner one, `Joomla\CMS\Session\Session` the outer.
+/// The name of a session cookie: `md5(md5(secret . name))` in lower-case hexadecimal, where `name` is `$session_name`
+/// if the site has one, else `site` or `administrator`. Joomla 3 to 6: `generateSessionName()` of the session's service
+/// provider makes the inner one, `Joomla\CMS\Session\Session` the outer.
 pub fn cookie_name(secret: &str, name: &str) -> String {
     let inner = HEXLOWER.encode(&Md5::digest([secret, name].concat()));
     HEXLOWER.encode(&Md5::digest(inner))

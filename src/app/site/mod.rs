@@ -45,6 +45,15 @@ pub enum May {
     NotOurs,
 }
 
+/// By which facts somebody is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Fresh ones: it is to be let in.
+    Fresh,
+    /// Those that are there: it is in.
+    Any,
+}
+
 /// Whose turn it is to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -134,7 +143,17 @@ impl Site {
         self.settings = config.joomla.clone();
         self.rules = config.channels.clone();
         self.items = config.item_types();
-        self.access.reconfigure(config);
+        if self.access.reload(config) {
+            // The item types are others, so everything is watched anew.
+            for (name, subject) in std::mem::take(&mut self.channels)
+                .into_iter()
+                .flat_map(|(subject, names)| names.into_iter().map(move |name| (name, subject.clone())))
+                .collect::<Vec<_>>()
+            {
+                self.access.unwatch(&subject);
+                self.occupied(&name);
+            }
+        }
         self.orders.push(Order::ReviewAll);
         if went_offline {
             self.close_for_offline();
@@ -300,7 +319,7 @@ impl Site {
 
     /// Whether a connection may subscribe. `last_call`: it has waited long enough, so what is not known is a no.
     pub fn may_subscribe(&mut self, id: ConnectionId, name: ChannelName<'_>, last_call: bool, now: Now) -> May {
-        let may = self.judge(id, name, now);
+        let may = self.judge(id, name, Age::Fresh, now);
         match may {
             May::NotYet if last_call => {
                 self.visits.was_refused(id);
@@ -314,8 +333,12 @@ impl Site {
         }
     }
 
-    /// Whether a connection may hear a channel.
-    pub fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> May {
+    /// Whether a connection that hears a channel may go on.
+    pub fn review(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> May {
+        self.judge(id, name, Age::Any, now)
+    }
+
+    fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, age: Age, now: Now) -> May {
         let subject = access::subject(name, &self.items, &self.rules);
         match subject {
             Subject::Signed => return May::NotOurs,
@@ -332,7 +355,12 @@ impl Site {
             return May::No("guests have no place in presence channels");
         }
         let user = visitor.user;
-        match self.access.decide(&subject, &visitor, self.rights.acl(), now) {
+        let acl = self.rights.acl();
+        let verdict = match age {
+            Age::Fresh => self.access.decide(&subject, &visitor, acl, now),
+            Age::Any => self.access.review(&subject, &visitor, acl, now),
+        };
+        match verdict {
             Verdict::No(why) => May::No(why),
             Verdict::NotYet => May::NotYet,
             Verdict::Yes if name.kind() == Kind::Presence => self.member(name, user),
@@ -477,7 +505,7 @@ impl Site {
             }
             Question::Items { .. } | Question::Categories(_) => {
                 self.access.answer(question, answer, now);
-                self.access_answered();
+                self.access_answered(now);
             }
             _ => {
                 if let Some(outbox) = &mut self.outbox {
@@ -505,9 +533,13 @@ impl Site {
         }
     }
 
-    fn access_answered(&mut self) {
+    fn access_answered(&mut self, now: Now) {
         self.orders.push(Order::WakeAll);
-        let changed = self.access.take_changed();
+        self.access_changed(now);
+    }
+
+    fn access_changed(&mut self, now: Now) {
+        let changed = self.access.take_changed(now);
         let names: Vec<Box<str>> = changed
             .iter()
             .filter_map(|subject| self.channels.get(subject))
@@ -539,15 +571,14 @@ impl Site {
 
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
-        self.visits.deadline().min(self.access.next_change())
+        self.visits.deadline().min(self.access.next_date())
     }
 
     /// Does what is due.
     pub fn due(&mut self, now: Now) {
         self.visits.due(now);
-        if self.access.next_change() <= now.at {
-            self.access.pass(now);
-            self.access_answered();
+        if self.access.next_date() <= now.at {
+            self.access_changed(now);
         }
         self.collect();
     }

@@ -1,5 +1,6 @@
-//! PHP's tokens, as far as configuration files hold them: text in, tokens with their lines out. Strings are decoded here;
-//! those that PHP would have to evaluate become [`Kind::Opaque`]. What tokens mean together is decided in `parser`.
+//! PHP's tokens, as far as configuration files hold them: text in, tokens with their lines out. Strings are decoded
+//! here; those that PHP would have to evaluate become [`Kind::Opaque`]. What tokens mean together is decided in
+//! `parser`.
 //!
 //! Every byte is passed once and looked at a bounded number of times, so the time is linear in the length of the text.
 
@@ -255,8 +256,8 @@ impl<'a> Lexer<'a> {
         Ok(Kind::Text(decoded.into()))
     }
 
-    /// A string in double quotes or backticks. Variables in it make it opaque; code in braces is passed token by token, as it
-    /// may hold quotes of its own.
+    /// A string in double quotes or backticks. Variables in it make it opaque; code in braces is passed token by token,
+    /// as it may hold quotes of its own.
     fn double_quoted(&mut self, depth: usize) -> Result<Kind<'a>, BadFile> {
         let (line, quote) = (self.line, self.rest()[0]);
         self.pass(1);
@@ -310,8 +311,8 @@ impl<'a> Lexer<'a> {
         Err(BadFile::new(line, "a brace inside a string is never closed"))
     }
 
-    /// `<<<A`, `<<<"A"` or `<<<'A'` up to the line that starts with `A`, whose indentation is taken from every line (PHP 7.3).
-    /// `None`: no such label follows.
+    /// `<<<A`, `<<<"A"` or `<<<'A'` up to the line that starts with `A`, whose indentation is taken from every line
+    /// (PHP 7.3). `None`: no such label follows.
     fn heredoc(&mut self) -> Result<Option<Kind<'a>>, BadFile> {
         let rest = self.rest();
         let blanks = rest[3..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -457,8 +458,8 @@ fn has_variable(text: &[u8]) -> bool {
     false
 }
 
-/// The escapes of double-quoted strings and heredocs. Of the quotes only the string's own can be escaped; what is no escape
-/// keeps its backslash.
+/// The escapes of double-quoted strings and heredocs. Of the quotes only the string's own can be escaped; what is no
+/// escape keeps its backslash.
 fn escaped(text: &[u8], quote: Option<u8>) -> Kind<'_> {
     if !text.contains(&b'\\') {
         return Kind::Text(text.into());

@@ -1,6 +1,6 @@
-//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values that
-//! can be known without running anything. The rest is passed over, bracket by bracket; nothing goes back further than to the
-//! start of the value at hand, so the time is linear.
+//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values
+//! that can be known without running anything. The rest is passed over, bracket by bracket; nothing goes back further
+//! than to the start of the value at hand, so the time is linear.
 
 use super::lexer::{Kind, Token};
 use super::{BadFile, Constants, Entry, Key, Parsed, Value};
@@ -8,7 +8,8 @@ use super::{BadFile, Constants, Entry, Key, Parsed, Value};
 /// Brackets, arrays and signs inside each other in one value.
 const DEEPEST: usize = 64;
 
-/// The most bytes that constants may add to a file: `B` that is `A . A`, `C` that is `B . B` and so on would double for ever.
+/// The most bytes that constants may add to a file: `B` that is `A . A`, `C` that is `B . B` and so on would double for
+/// ever.
 const MOST_COPIED: usize = 1 << 20;
 
 /// Operators that give their left side a new value.

@@ -53,7 +53,8 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// What Joomla's own writer could have meant by a line `\tpublic $key = literal;`: an oracle that knows nothing of tokens.
+/// What Joomla's own writer could have meant by a line `\tpublic $key = literal;`: an oracle that knows nothing of
+/// tokens.
 fn written_by_joomla(literal: &str) -> Value {
     match literal {
         "true" => return Value::Bool(true),
@@ -299,7 +300,8 @@ fn classes_are_written_in_many_ways() {
         "\u{feff}<?PHP\nclass JConfig\n{\n\tpublic $x = 1;\n}\n",
         "<?php final class jconfig extends Base implements A, B { var $x = 1; }",
         "<?php if (!class_exists('JConfig')) { class JConfig { public $x = 1; } }",
-        "<?php /* class JConfig { */ # class JConfig {\n// class JConfig { ?> <b>'</b> <?php\nclass JConfig { public $x = 1; } ?>\n",
+        "<?php /* class JConfig { */ # class JConfig {\n// class JConfig { ?> <b>'</b> <?php
+         class JConfig { public $x = 1; } ?>\n",
         "<?php class Other { public $x = 2; const Y = '}'; } class JConfig { public $x = 1; }",
         "<?php $o = new class (1) { public $x = 2; }; $n = Other::class; class JConfig { public $x = 1; }",
         "<?php function f($a = [1]) { return '}'; } class JConfig { public $x = 1; } __halt_compiler(); ' \" /*",

@@ -1,6 +1,6 @@
-//! What Joomla makes of `$host`: `DatabaseDriver::extractHostPortSocket` of joomla/database, form by form, and PHP's own rule
-//! that `localhost` is a Unix socket whatever the port. Names are resolved by a function of the caller's, as that may take
-//! long.
+//! What Joomla makes of `$host`: `DatabaseDriver::extractHostPortSocket` of joomla/database, form by form, and PHP's
+//! own rule that `localhost` is a Unix socket whatever the port. Names are resolved by a function of the caller's, as
+//! that may take long.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -71,7 +71,8 @@ impl Host {
         }
         match text.split_once(':') {
             None => address(text, PORT),
-            // More than one colon: an IPv6 address without brackets, which has no port, unless a socket's path holds them.
+            // More than one colon: an IPv6 address without brackets, which has no port, unless a socket's path holds
+            // them.
             Some((host, rest))
                 if rest.contains(':') && !(rest.starts_with('/') && host.parse::<Ipv4Addr>().is_ok()) =>
             {
@@ -82,8 +83,8 @@ impl Host {
         }
     }
 
-    /// Where to connect, in the order in which to try. `is_there` tells whether a socket exists: of those that `localhost` may
-    /// mean, the ones that do are tried, or all if none does yet.
+    /// Where to connect, in the order in which to try. `is_there` tells whether a socket exists: of those that
+    /// `localhost` may mean, the ones that do are tried, or all if none does yet.
     ///
     /// # Errors
     /// A clause about it: `it …`.

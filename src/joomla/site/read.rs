@@ -1,8 +1,9 @@
-//! Finds the site's configuration.php, and takes each value from our own configuration, else from that file, else what Joomla
-//! takes when there is none. Of everything it remembers where it came from, and all mistakes are told at once.
+//! Finds the site's configuration.php, and takes each value from our own configuration, else from that file, else what
+//! Joomla takes when there is none. Of everything it remembers where it came from, and all mistakes are told at once.
 //!
-//! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the session's
-//! name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our own configuration.
+//! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the
+//! session's name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our
+//! own configuration.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -76,8 +77,8 @@ pub fn is_wanted(config: &Config) -> bool {
     !config.joomla.root.is_empty() || !config.database.host.is_empty()
 }
 
-/// Reads the site that the configuration speaks of. `resolve` looks up the addresses of a host's name; it is called for the
-/// database's host, if that is a name.
+/// Reads the site that the configuration speaks of. `resolve` looks up the addresses of a host's name; it is called for
+/// the database's host, if that is a name.
 ///
 /// # Errors
 /// The file cannot be read, a value that is needed is missing or cannot be known, or one cannot be used.
@@ -124,8 +125,8 @@ pub fn read(
     }
 }
 
-/// Where configuration.php is: in the root, unless a defines.php there or in includes/ moves it as Joomla's index.php has it
-/// read them. What cannot be known there is told, and the root is taken.
+/// Where configuration.php is: in the root, unless a defines.php there or in includes/ moves it as Joomla's index.php
+/// has it read them. What cannot be known there is told, and the root is taken.
 fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<String>) -> PathBuf {
     for name in ["JPATH_BASE", "JPATH_ROOT", "JPATH_SITE", "JPATH_PUBLIC"] {
         constants.assume(name, &real(root));
@@ -146,8 +147,8 @@ fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<String>) ->
             let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
             // A relative path starts where PHP was started: usually the root.
             let folder = root.join(folder);
-            // Where Joomla's own defines.php says just that, a root that is a symbolic link must stay one: it may be turned to
-            // the next release.
+            // Where Joomla's own defines.php says just that, a root that is a symbolic link must stay one: it may be
+            // turned to the next release.
             if real(&folder) != real(root) {
                 base = folder;
             }
@@ -206,9 +207,9 @@ fn cannot_read(path: &Path, why: &io::Error) -> String {
         }
         io::ErrorKind::PermissionDenied => format!(
             "{path} cannot be read: permission denied. Let the user that runs jsocketd read it, for instance with \
-             `setfacl -m u:jsocketd:r {path}` or with `chgrp jsocketd {path}` and `chmod 0640 {path}` if the web server owns it; \
-             it must be able to enter the folders above, too (`setfacl -m u:jsocketd:x FOLDER`). Or leave `root` in [joomla] \
-             empty and write the values into [joomla] and [database]"
+             `setfacl -m u:jsocketd:r {path}` or with `chgrp jsocketd {path}` and `chmod 0640 {path}` if the web \
+             server owns it; it must be able to enter the folders above, too (`setfacl -m u:jsocketd:x FOLDER`). Or \
+             leave `root` in [joomla] empty and write the values into [joomla] and [database]"
         ),
         _ => format!("{path} cannot be read: {why}"),
     }
@@ -228,14 +229,15 @@ impl Reader<'_> {
     fn warn_of_code(&self, warnings: &mut Vec<String>) {
         if let (Some(file), Some(line)) = (&self.file, self.parsed.dynamic()) {
             warnings.push(format!(
-                "{}, line {line}: PHP sets properties here whose names cannot be known; if one of those that are needed is among \
-                 them, write it into [joomla] or [database]",
+                "{}, line {line}: PHP sets properties here whose names cannot be known; if one of those that are \
+                 needed is among them, write it into [joomla] or [database]",
                 file.display()
             ));
         }
     }
 
-    /// What the file says about a key, unless our own configuration says it. `ours` is where it would: `[database] host`.
+    /// What the file says about a key, unless our own configuration says it. `ours` is where it would: `[database]
+    /// host`.
     fn take<T>(
         &mut self,
         key: &'static str,
@@ -263,8 +265,8 @@ impl Reader<'_> {
         let Unreadable { key, line, why } = why;
         self.problems.push(if why == configuration::NOT_UTF8 {
             format!(
-                "{file}, line {line}: ${key} has characters that are not in UTF-8 and cannot be used; change it to one that is, or \
-                 write another into {ours}"
+                "{file}, line {line}: ${key} has characters that are not in UTF-8 and cannot be used; change it to \
+                 one that is, or write another into {ours}"
             )
         } else {
             format!("{file}, line {line}: ${key} cannot be read without running PHP ({why}); write it into {ours}")
@@ -338,8 +340,9 @@ impl Reader<'_> {
                 if !matches!(kind.as_str(), "mysqli" | "mysql" | "pdomysql") {
                     let file = self.file.as_deref().unwrap_or(Path::new("")).display();
                     self.problems.push(format!(
-                        "{file}, line {}: $dbtype is {kind:?}; jsocketd reads MySQL and MariaDB only, so it cannot serve this site's \
-                         identities and outbox. Leave `root` in [joomla] empty to run without the site",
+                        "{file}, line {}: $dbtype is {kind:?}; jsocketd reads MySQL and MariaDB only, so it cannot \
+                         serve this site's identities and outbox. Leave `root` in [joomla] empty to run without the \
+                         site",
                         found.line
                     ));
                 }
@@ -375,8 +378,8 @@ impl Reader<'_> {
         )
     }
 
-    /// The password belongs to its user: with a user of our own, the file's password is only taken if the file names the same
-    /// user or none that can be known. It may be empty, as that of a user who is known by the Unix socket.
+    /// The password belongs to its user: with a user of our own, the file's password is only taken if the file names
+    /// the same user or none that can be known. It may be empty, as that of a user who is known by the Unix socket.
     fn credentials(&mut self, own: &config::Database) -> (Option<String>, Option<String>) {
         let user = self.needed("user", "[database] user", &own.user);
         let is_other =
@@ -422,11 +425,13 @@ impl Reader<'_> {
         tls.cert = self.pem("dbsslcert", "[database] tls_cert", &own.tls_cert);
         tls.key = self.pem("dbsslkey", "[database] tls_key", &own.tls_key);
         if tls.cert.is_some() != tls.key.is_some() {
-            let why = "of $dbsslcert and $dbsslkey (or [database] tls_cert and tls_key) only one is set; a certificate needs its key";
+            let why = "of $dbsslcert and $dbsslkey (or [database] tls_cert and tls_key) only one is set; a \
+                certificate needs its key";
             self.problems.push(why.into());
         }
         if mode == TlsMode::On {
-            let why = "the connection to the database is encrypted, but its certificate is not checked: [database] tls = \"verify\" would";
+            let why = "the connection to the database is encrypted, but its certificate is not checked: [database] \
+                tls = \"verify\" would";
             warnings.push(why.into());
         }
         tls
@@ -466,8 +471,8 @@ impl Reader<'_> {
         let shared = shared.unwrap_or(false);
         let name = self.text("session_name", "[joomla] session_name", &own.session_name);
         if shared && name.is_none() && self.problems.is_empty() {
-            let why = "$shared_session is on without a $session_name, so site and administrator still have a session cookie each; Joomla's \
-                       own switch in the global configuration makes one";
+            let why = "$shared_session is on without a $session_name, so site and administrator still have a session \
+                cookie each; Joomla's own switch in the global configuration makes one";
             warnings.push(why.into());
         }
         let handler = self.text("session_handler", "[joomla] session_handler", &own.session_handler);
@@ -525,8 +530,8 @@ impl Reader<'_> {
     }
 }
 
-/// Joomla names the cookie after `$session_name` if there is one, whether it is shared or not; only the latter tells whether
-/// rows of the session table name an application.
+/// Joomla names the cookie after `$session_name` if there is one, whether it is shared or not; only the latter tells
+/// whether rows of the session table name an application.
 fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Client, String)> {
     let both = [Client::Site, Client::Administrator];
     let mut cookies: Vec<_> = both
@@ -538,8 +543,8 @@ fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Clien
     cookies
 }
 
-/// `scheme://host[:port]` of an address, as browsers write it in `Origin`: in lower case and without the scheme's own port.
-/// The path is of no use here.
+/// `scheme://host[:port]` of an address, as browsers write it in `Origin`: in lower case and without the scheme's own
+/// port. The path is of no use here.
 fn origin(text: &str) -> Option<String> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();

@@ -3,8 +3,8 @@
 use super::{Handler, Origin, Site, SiteRead, TlsMode};
 use crate::config::ListenAddr;
 
-/// Which file, where each value came from, how the database is reached, and what the site's sessions mean for the identities
-/// of visitors. The warnings are not among them.
+/// Which file, where each value came from, how the database is reached, and what the site's sessions mean for the
+/// identities of visitors. The warnings are not among them.
 pub fn describe(read: &SiteRead) -> Vec<String> {
     let mut sentences = vec![match &read.file {
         Some(file) => format!("The site's configuration is {}.", file.display()),
@@ -116,13 +116,13 @@ fn sessions(site: &Site) -> String {
                 .into()
         }
         (Handler::Other(name), true) => format!(
-            "Sessions are in {name:?} with metadata in the database: visitors are known by their row, but the session's text is out of \
-             reach. Users who have a second factor are guests here, and form tokens cannot be checked; the handler `database` would \
-             mend both."
+            "Sessions are in {name:?} with metadata in the database: visitors are known by their row, but the \
+             session's text is out of reach. Users who have a second factor are guests here, and form tokens cannot \
+             be checked; the handler `database` would mend both."
         ),
         (Handler::Other(name), false) => format!(
-            "Sessions are in {name:?} and leave no metadata in the database ($session_metadata is off): everybody is a guest here. \
-             Switch session metadata on, or use the handler `database`."
+            "Sessions are in {name:?} and leave no metadata in the database ($session_metadata is off): everybody is \
+             a guest here. Switch session metadata on, or use the handler `database`."
         ),
     }
 }

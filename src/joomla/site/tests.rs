@@ -1,4 +1,5 @@
-//! Sites as they lie on disks: files that Joomla wrote, files that people edited, none at all, and our own configuration on top.
+//! Sites as they lie on disks: files that Joomla wrote, files that people edited, none at all, and our own
+//! configuration on top.
 
 use std::fs;
 use std::io;
@@ -660,7 +661,8 @@ fn a_defines_file_moves_the_configuration() {
     other.write("includes/defines.php", NEW_DEFINES);
     let folder = Folder::empty();
     let public = format!(
-        "<?php\ndefine('JPATH_ROOT', '{path}');\ndefine('JPATH_PUBLIC', '/p');\ndefine('JPATH_BASE', JPATH_ROOT . $applicationPath);\n"
+        "<?php\ndefine('JPATH_ROOT', '{path}');\ndefine('JPATH_PUBLIC', '/p');
+define('JPATH_BASE', JPATH_ROOT . $applicationPath);\n"
     );
     folder.write("defines.php", public);
     assert_eq!(folder.read().file, Some(moved));
@@ -748,13 +750,13 @@ fn check_says_where_everything_was_found() {
             "Taken from it: $host (line 4), $user (line 5), $password (line 6), $dbprefix (line 8), $secret (line 9), \
              $session_handler (line 10), $live_site (line 10).",
             "Taken from jsocketd's own configuration: $db ([database] name).",
-            "Not set, so Joomla's defaults hold: $dbencryption, $shared_session, $session_name, $session_metadata, $lifetime, $offline, \
-             $root_user.",
-            "The database is \"other\" on \"10.0.0.9\" (10.0.0.9:3306), user \"web\", tables abc_…, not encrypted, although it leaves \
-             this machine.",
+            "Not set, so Joomla's defaults hold: $dbencryption, $shared_session, $session_name, $session_metadata, $lifetime, \
+             $offline, $root_user.",
+            "The database is \"other\" on \"10.0.0.9\" (10.0.0.9:3306), user \"web\", tables abc_…, not encrypted, although it \
+             leaves this machine.",
             "Session cookies: site 0ad504c8cb42b9a2c9379cf1921924da, administrator 5386e5f722696aa90f2935566d512572.",
-            "Sessions are in the database with metadata: visitors are known by their row, second factors and form tokens by the \
-             session's text.",
+            "Sessions are in the database with metadata: visitors are known by their row, second factors and form tokens by \
+             the session's text.",
             "A session ends 900 s after its last request.",
             "The site's own origin, by $live_site, is https://x.org.",
         ]
@@ -770,7 +772,8 @@ fn check_says_what_the_session_handler_means() {
         ("filesystem", false, "everybody is a guest here"),
     ] {
         let folder = Folder::with(&format!(
-            "public $session_handler = '{handler}'; public $session_metadata = {metadata}; public $offline = 1; public $root_user = 'x';"
+            "public $session_handler = '{handler}'; public $session_metadata = {metadata}; public $offline = 1;
+             public $root_user = 'x';"
         ));
         let text = describe(&folder.read()).join("\n");
         for words in [words, "The site is offline", "$root_user is set"] {

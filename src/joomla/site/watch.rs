@@ -32,8 +32,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `seen`: the state that was read, as [`SiteRead`](super::SiteRead) has it. Its stamp is taken before the file is read, so
-    /// that a change in between is seen at the next look.
+    /// `seen`: the state that was read, as [`SiteRead`](super::SiteRead) has it. Its stamp is taken before the file is
+    /// read, so that a change in between is seen at the next look.
     pub fn new(seen: Option<Stamp>) -> Self {
         Self { seen }
     }

@@ -1,0 +1,67 @@
+//! What the members of a presence channel are called where their real ids are not shown. A pseudonym is the same for all
+//! connections of a user in a channel, another one in every other channel, and says nothing about the user to whoever does
+//! not have the key: user ids are small numbers, so a plain hash would be undone by trying them all.
+
+use data_encoding::BASE32_NOPAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// Bytes of the hash that are kept: 2^60 members before two of a channel are likely to get the same; a multiple of five, which
+/// base32 writes without a rest.
+const KEPT: usize = 15;
+
+/// What a user is called in a channel: 24 lower-case letters and digits. It lasts as long as the key, which must be secret and
+/// is best made anew at each start. Forms of a channel (`presence-x`, `presence-cache-x`) are channels of their own.
+pub fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
+    debug_assert!(key.len() >= 16, "a short key can be found by trial");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    // The number has a fixed length, so nobody else's channel and number run together to the same bytes.
+    mac.update(b"jsocketd presence\0");
+    mac.update(&user_id.to_be_bytes());
+    mac.update(channel.as_bytes());
+    let hash = mac.finalize().into_bytes();
+    BASE32_NOPAD.encode(&hash[..KEPT]).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn it_is_the_same_each_time_and_another_one_elsewhere() {
+        let one = pseudonym(KEY, "presence-a", 42);
+        assert_eq!(one, pseudonym(KEY, "presence-a", 42));
+        for other in [
+            pseudonym(KEY, "presence-a", 43),
+            pseudonym(KEY, "presence-b", 42),
+            pseudonym(KEY, "presence-cache-a", 42),
+            pseudonym(b"another key of enough bytes", "presence-a", 42),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn it_is_what_anybody_with_the_key_gets() {
+        // printf 'jsocketd presence\0\0\0\0\052presence-a' | openssl dgst -sha256 -hmac KEY -binary | head -c15 | base32
+        assert_eq!(pseudonym(KEY, "presence-a", 42), "pdoxp2uqjtjlxmp7erg37pkb");
+    }
+
+    #[test]
+    fn it_can_stand_anywhere_and_nobody_shares_one() {
+        let all: HashSet<String> = (0..10_000).map(|user| pseudonym(KEY, "presence-a", user)).collect();
+        assert_eq!(all.len(), 10_000);
+        for name in all {
+            assert_eq!(name.len(), 24);
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)),
+                "{name}"
+            );
+        }
+    }
+}

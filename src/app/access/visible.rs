@@ -1,0 +1,65 @@
+//! What Joomla would show of an item or a category to a visitor with these view levels: com_content's `ArticleModel::getItem`,
+//! and `Categories::_load` with `CategoryView` (4.4 to 6.1). Where the two are less strict than Joomla 3 or than each other, the
+//! stricter one holds: for an article Joomla asks the category, and Joomla 3 also whether those above are published; for a
+//! category it asks whether all above are published, and a menu or a module also whether they may be seen.
+//!
+//! Languages are not access: an article in another language is shown to whoever asks for it in that language.
+
+use super::facts::Fact;
+use super::{Subject, Visitor};
+use crate::store::{CategoryRow, CategoryStep, ItemRow};
+use crate::time::Now;
+
+/// Published and archived: what has a page.
+const SHOWN: [i8; 2] = [1, 2];
+
+/// Whole seconds since 1970, as Joomla compares dates.
+pub(super) fn unix(now: Now) -> i64 {
+    i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX)
+}
+
+/// Whether the visitor may see it now.
+pub(super) fn is_visible(fact: &Fact, subject: &Subject, visitor: &Visitor<'_>, unix: i64) -> bool {
+    match (fact, subject) {
+        (Fact::Item(Some(row)), Subject::Item { .. }) => item(row, visitor, unix),
+        (Fact::Category(Some(row)), Subject::Category { extension, .. }) => category(row, extension, visitor),
+        _ => false,
+    }
+}
+
+fn item(row: &ItemRow, visitor: &Visitor<'_>, unix: i64) -> bool {
+    let begun = row.publish_up.is_none_or(|up| up <= unix);
+    let ended = row.publish_down.is_some_and(|down| down < unix);
+    let filed = row
+        .categories
+        .as_deref()
+        .is_none_or(|chain| is_shown_in(chain, visitor));
+    SHOWN.contains(&row.state) && begun && !ended && visitor.levels.contains(&row.access) && filed
+}
+
+/// The chain of an item's category; without one there is no such category, and Joomla's INNER JOIN finds nothing.
+fn is_shown_in(chain: &[CategoryStep], visitor: &Visitor<'_>) -> bool {
+    chain.split_last().is_some_and(|(own, above)| {
+        let published = SHOWN.contains(&own.published) && above.iter().all(|step| step.published > 0);
+        published && visitor.levels.contains(&own.access)
+    })
+}
+
+fn category(row: &CategoryRow, extension: &str, visitor: &Visitor<'_>) -> bool {
+    let shown = |step: &CategoryStep| step.published == 1 && visitor.levels.contains(&step.access);
+    row.extension == extension && !row.chain.is_empty() && row.chain.iter().all(shown)
+}
+
+/// The next second at which one of its dates changes what is shown.
+pub(super) fn turns(fact: &Fact, unix: i64) -> Option<i64> {
+    let Fact::Item(Some(row)) = fact else {
+        return None;
+    };
+    // It is still shown in the second in which it ends.
+    let end = row.publish_down.map(|down| down.saturating_add(1));
+    [row.publish_up, end]
+        .into_iter()
+        .flatten()
+        .filter(|turn| *turn > unix)
+        .min()
+}
