@@ -89,8 +89,9 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     for warning in &report.warnings {
         complain(format_args!("warning: {warning}"));
     }
-    for line in &report.missing {
-        complain(format_args!("missing: {line}"));
+    for text in &report.missing {
+        // What follows the first line is to be copied from the report.
+        complain(format_args!("missing: {}", text.lines().next().unwrap_or_default()));
     }
     match report.missing.len() {
         0 => Ok(()),

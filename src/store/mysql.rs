@@ -181,8 +181,7 @@ impl MySql {
         let opened = self.link_to(n, patience, now);
         self.measure("connect", started.elapsed(), opened.is_ok(), now.at);
         let link = opened.map_err(|fault| fault.to_string())?;
-        self.shape.mfa = link.survey.mfa;
-        self.shape.require_reset = link.survey.require_reset;
+        self.shape.learn(&link.survey);
         if std::mem::take(&mut self.told) {
             log::info!(
                 "connected to the database {} at {}: {}",
@@ -321,8 +320,7 @@ impl MySql {
         self.measure("survey", started.elapsed(), survey.is_ok(), now.at);
         match survey {
             Ok(survey) => {
-                self.shape.mfa = survey.mfa;
-                self.shape.require_reset = survey.require_reset;
+                self.shape.learn(&survey);
                 link.survey = survey;
                 link.stale = false;
                 Ok(())
