@@ -565,7 +565,7 @@ fn a_signature_makes_a_connection_that_user() {
     for id in ["0", "-1", "4000000000", "99999999999999999999", "0x123", "anna", " 291", "1e3", "00"] {
         let mut session = house.arrive(&Arrival::foreign());
         session.sign_in(&user_data(id));
-        session.expect_denied(&format!("private-user-{anna}")).expect_denied("private-user-0");
+        session.expect_denied(&format!("private-user-{anna}"));
     }
     for id in [dave, 9999] {
         let mut session = house.arrive(&Arrival::foreign());
