@@ -28,7 +28,7 @@ use std::time::Duration;
 use tungstenite::Utf8Bytes;
 
 use self::cleaner::Cleaner;
-use self::control::Control;
+pub use self::control::Control;
 use self::epoch::Heartbeat;
 use self::history::History;
 use self::late::Late;
@@ -39,7 +39,7 @@ use self::runs::Runs;
 use self::samples::Samples;
 use crate::app::pusher::SocketId;
 use crate::config::Database;
-use crate::store::{Answer, Failure, Question};
+use crate::store::{Answer, Failure, NewRow, Question, Row};
 use crate::time::{Now, Time};
 
 /// After a failure of the database; the store has its own breaker, so that asking costs nothing.
@@ -191,7 +191,7 @@ pub struct Event {
 }
 
 /// What happened so far, and how it is now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Rows that were seen, control rows and bad ones included.
     pub rows: u64,
@@ -219,6 +219,21 @@ pub struct Counters {
     pub lag_ms: u64,
     /// Milliseconds for which a gap has held the safe position back.
     pub held_ms: u64,
+}
+
+/// Whether a row may be published, or obeyed if it is a control row, before it is written.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn check(row: &NewRow, max_event_size: usize) -> Result<(), String> {
+    let row = Row {
+        id: 1,
+        channel: row.channel.clone(),
+        event: row.event.clone(),
+        data: Some(row.data.clone()),
+        socket_id: row.socket_id.clone(),
+    };
+    rows::read(row, max_event_size).map(drop)
 }
 
 impl Outbox {

@@ -200,21 +200,24 @@ pub(super) fn with_pos(frame: &Utf8Bytes, id: u64, epoch: u32, safe: u64) -> Utf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::pusher::frames::{self, Extra};
+    use crate::app::pusher::frames::{self, Extra, OneOrMore};
 
     #[test]
     fn a_frame_gets_the_safe_position_where_the_encoder_puts_it() {
-        let with = |pos| {
+        let with = |pos: Option<&String>| {
             let id = Some("o0000000a:7");
             let extra = Extra {
                 id,
-                pos,
+                pos: pos.map(OneOrMore::One),
                 recovered: None,
             };
             frames::event("e", "c", "{\"a\":\"}\"}", None, extra)
         };
         let plain: Utf8Bytes = with(None).into();
-        assert_eq!(with_pos(&plain, 7, 10, 6).as_str(), with(Some("o0000000a:6")));
+        assert_eq!(
+            with_pos(&plain, 7, 10, 6).as_str(),
+            with(Some(&"o0000000a:6".to_owned()))
+        );
         assert_eq!(with_pos(&plain, 7, 10, 7), plain);
     }
 }
