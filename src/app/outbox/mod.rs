@@ -371,6 +371,11 @@ impl Outbox {
         std::mem::take(&mut self.seen)
     }
 
+    /// Whether the position is not known yet but will be, as far as this process knows.
+    pub fn is_coming(&self) -> bool {
+        self.phase != Phase::Ready && self.refused.is_none()
+    }
+
     /// Whether positions are known and rows are delivered.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
