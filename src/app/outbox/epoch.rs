@@ -192,7 +192,8 @@ impl Outbox {
         let epoch = table.epoch.unwrap_or(self.proposed);
         self.increment = table.state.increment;
         self.lowest = table.state.lowest;
-        if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading { .. }) {
+        self.others = table.others(&self.own_row());
+        if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading) {
             return self.adopt(epoch, table, now);
         }
         if table.deleted_to > self.head {
@@ -220,15 +221,15 @@ impl Outbox {
         self.unshared &= table.epoch.is_none();
         self.made = Some(table.state.made.clone());
         self.deleted_to = table.deleted_to;
-        let told = table.positions.iter().map(|written| written.row);
-        self.told_before = told.max().unwrap_or(0);
         let before = table.handed_out();
+        self.before = before;
         let rows = u64::try_from(self.settings.history_rows).unwrap_or(u64::MAX);
         let window = rows.max(IN_FLIGHT).saturating_mul(self.increment.max(1));
         let start = before.saturating_sub(window).max(self.deleted_to);
         self.head = start;
         // What was safe for one is safe for all; should a row appear below, it is a late one.
-        self.safe = start.max(self.told_before.min(before));
+        let told = table.positions.iter().map(|written| written.row);
+        self.safe = start.max(told.max().unwrap_or(0).min(before));
         self.told = self.safe;
         self.residues = 0;
         self.runs.clear();
@@ -237,7 +238,7 @@ impl Outbox {
             at: now,
             ..Heartbeat::default()
         };
-        self.phase = Phase::Loading { before };
+        self.phase = Phase::Loading;
     }
 
     /// Nothing of what is known counts any more.

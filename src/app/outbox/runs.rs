@@ -135,8 +135,8 @@ impl Runs {
         }
     }
 
-    /// A row with this id is there. Whether it was missing; what is left of its run stays what it was.
-    pub(super) fn fill(&mut self, id: u64) -> bool {
+    /// A row with this id is there. Since when it was missing, if it was; what is left of its run stays what it was.
+    pub(super) fn fill(&mut self, id: u64) -> Option<Time> {
         if let Some((&start, &run)) = self.open.range(..=id).next_back()
             && id <= run.end
         {
@@ -150,7 +150,7 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.open.insert(start, Open { end, ..left });
             }
-            return true;
+            return Some(run.since);
         }
         if let Some((&start, &run)) = self.dead.range(..=id).next_back()
             && id <= run.end
@@ -159,9 +159,9 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.dead.insert(start, Dead { end, ..run });
             }
-            return true;
+            return Some(run.since);
         }
-        false
+        None
     }
 
     /// Whether a row with this id would be news.
