@@ -48,6 +48,8 @@ pub(super) struct Heartbeat {
     /// What may be in the table.
     unsure: Vec<(String, Time)>,
     refused: bool,
+    /// The state was read and believed since it was written: or a row that is not what was written would be overwritten.
+    looked: bool,
 }
 
 impl Heartbeat {
@@ -192,6 +194,7 @@ impl Outbox {
         let epoch = table.epoch.unwrap_or(self.proposed);
         self.increment = table.state.increment;
         self.lowest = table.state.lowest;
+        self.heartbeat.looked = true;
         self.others = table.others(&self.own_row());
         if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading) {
             return self.adopt(epoch, table, now);
@@ -236,6 +239,7 @@ impl Outbox {
         self.history.clear(start);
         self.heartbeat = Heartbeat {
             at: now,
+            looked: true,
             ..Heartbeat::default()
         };
         self.phase = Phase::Loading;
@@ -262,6 +266,10 @@ impl Outbox {
 
     pub(super) fn ask_heartbeat(&mut self, now: Time) -> Option<(Duty, Question)> {
         let epoch = self.epoch.filter(|_| self.heartbeat.at <= now)?;
+        if !self.heartbeat.looked {
+            return Some(self.ask_state(now));
+        }
+        self.heartbeat.looked = false;
         let (row, name) = (self.told, self.own_row());
         let value = Position::Outbox { epoch, row }.to_string();
         let heartbeat = &mut self.heartbeat;

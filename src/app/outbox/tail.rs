@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::control;
 use super::history::Logged;
 use super::recovery::with_pos;
 use super::rows::{self, Meaning};
@@ -81,11 +82,11 @@ impl Outbox {
 
     /// A row with this id is there. `None`: it was seen before. Else since when it was missing, if it was.
     fn settle_row(&mut self, id: u64, now: Time) -> Option<Option<Time>> {
-        if id <= self.head {
-            return self.runs.fill(id).map(Some);
-        }
         if (2..=u64::from(u64::BITS)).contains(&self.increment) {
             self.residues |= 1 << (id % self.increment);
+        }
+        if id <= self.head {
+            return self.runs.fill(id).map(Some);
         }
         if id - 1 > self.head {
             self.miss(self.head + 1..=id - 1, now);
@@ -96,6 +97,9 @@ impl Outbox {
 
     /// A row that was missing appeared. Was it taken for settled, here or by another process, then clients may be past it.
     fn mark_late(&mut self, row: &Row, since: Time, now: Time) {
+        if row.channel == control::CHANNEL {
+            return;
+        }
         let late = row.id <= self.safe;
         let by_others = row.id <= self.before || (self.others && since + TWICE <= now);
         self.counters.late += u64::from(late);

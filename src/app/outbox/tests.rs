@@ -354,7 +354,7 @@ fn ten_thousand_gaps_are_bounded() {
         stage.table.reserve(1);
         stage.table.insert("news", "{}");
     }
-    stage.run(30);
+    stage.run(150);
     assert_eq!(stage.ids().len(), runs::MOST);
     let counters = stage.counters();
     assert_eq!(counters.gaps_open, runs::MOST / 2);
@@ -448,7 +448,7 @@ fn an_answer_is_bounded_and_the_rest_follows_at_once() {
     for (max_event_size, limit) in [(10_240, 409), (1, 500), (100 << 20, 16)] {
         let mut outbox = Outbox::new(&Database::default(), 1, max_event_size);
         let mut table = Table::new();
-        (0..2000).for_each(|_| drop(table.insert("news", "{}")));
+        (0..2000).for_each(|_| _ = table.insert("news", "{}"));
         let mut questions = Vec::new();
         while let Some(question) = outbox.question(at(0)) {
             if let Question::Tail { limit, .. } = question {
@@ -971,7 +971,7 @@ fn a_page_that_carries_a_time_gets_the_position_of_two_seconds_before() {
 fn the_position_counts_when_it_was_taken() {
     let mut stage = Stage::ready();
     stage.table.insert("news", "{}");
-    stage.run(50);
+    stage.run(150);
     while stage.outbox.deadline() > at(stage.ms).at {
         stage.ms += 1;
     }
