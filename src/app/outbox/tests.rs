@@ -399,7 +399,7 @@ fn regular_holes_are_no_gaps_until_somebody_fills_one() {
     stage.run(3000);
     assert_eq!(stage.ids(), [19, 5]);
     stage.table.insert("news", "{}");
-    stage.run(50);
+    stage.run(110);
     assert_eq!(stage.counters().gaps_open, 1, "from now on such a hole may be a gap");
 }
 
