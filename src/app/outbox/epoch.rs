@@ -195,7 +195,6 @@ impl Outbox {
         self.increment = table.state.increment;
         self.lowest = table.state.lowest;
         self.heartbeat.looked = true;
-        self.others = table.others(&self.own_row());
         if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading) {
             return self.adopt(epoch, table, now);
         }
@@ -204,6 +203,7 @@ impl Outbox {
             self.head = table.deleted_to;
             self.seen.push(Seen::Gap);
         }
+        self.others_tell.get_or_insert((table.highest_told(), self.tails));
         self.on_deleted(table.deleted_to);
         self.safe = self.safe.max(self.deleted_to);
         self.runs.expire(self.retention(), now);
@@ -231,8 +231,10 @@ impl Outbox {
         let start = before.saturating_sub(window).max(self.deleted_to);
         self.head = start;
         // What was safe for one is safe for all; should a row appear below, it is a late one.
-        let told = table.positions.iter().map(|written| written.row);
-        self.safe = start.max(told.max().unwrap_or(0).min(before));
+        let told = table.highest_told();
+        self.others_told = 0;
+        self.others_tell = Some((told, self.tails));
+        self.safe = start.max(told.min(before));
         self.told = self.safe;
         self.residues = 0;
         self.runs.clear();

@@ -108,8 +108,10 @@ pub struct Outbox {
     told: u64,
     /// Ids up to here were handed out before this process began to load.
     before: u64,
-    /// Other processes read the table too.
-    others: bool,
+    /// Up to where other processes told their clients: what they say, as of how many questions for rows, and what they said
+    /// when rows were read since. What is missing below it was not overlooked, it was taken for settled.
+    others_tell: Option<(u64, u64)>,
+    others_told: u64,
     deleted_to: u64,
     /// The lowest row in the table, lately.
     lowest: Option<u64>,
@@ -268,7 +270,8 @@ impl Outbox {
             safe: 0,
             told: 0,
             before: 0,
-            others: false,
+            others_tell: None,
+            others_told: 0,
             deleted_to: 0,
             lowest: None,
             increment: 0,

@@ -16,7 +16,7 @@ use crate::time::Time;
 pub(super) const MOST: usize = 10_000;
 
 /// What must lie between two empty results before a run is dead: a writer that got its id and was not scheduled yet.
-pub(super) const TWICE: Duration = Duration::from_secs(1);
+const TWICE: Duration = Duration::from_secs(1);
 
 /// Most gaps are filled sooner than this; probing them would be in vain.
 const FIRST_PROBE: Duration = Duration::from_millis(100);
@@ -140,8 +140,8 @@ impl Runs {
         }
     }
 
-    /// A row with this id is there. Since when it was missing, if it was; what is left of its run stays what it was.
-    pub(super) fn fill(&mut self, id: u64) -> Option<Time> {
+    /// A row with this id is there. Whether it was missing; what is left of its run stays what it was.
+    pub(super) fn fill(&mut self, id: u64) -> bool {
         if let Some((&start, &run)) = self.open.range(..=id).next_back()
             && id <= run.end
         {
@@ -155,7 +155,7 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.open.insert(start, Open { end, ..left });
             }
-            return Some(run.since);
+            return true;
         }
         if let Some((&start, &run)) = self.dead.range(..=id).next_back()
             && id <= run.end
@@ -164,9 +164,9 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.dead.insert(start, Dead { end, ..run });
             }
-            return Some(run.since);
+            return true;
         }
-        None
+        false
     }
 
     /// Whether a row with this id would be news.

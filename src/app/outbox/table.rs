@@ -86,10 +86,9 @@ impl Table {
         self.state.next.saturating_sub(1).max(self.state.highest.unwrap_or(0))
     }
 
-    /// Whether another process wrote a position, lately or not so long ago.
-    pub(super) fn others(&self, own: &str) -> bool {
-        let mut entries = self.state.entries.iter();
-        entries.any(|(name, _, _)| name.starts_with(POSITION) && name != own)
+    /// The highest position that a process has told its clients, as far as it has written that.
+    pub(super) fn highest_told(&self) -> u64 {
+        self.positions.iter().map(|written| written.row).max().unwrap_or(0)
     }
 
     /// The lowest position of those who live.

@@ -8,7 +8,6 @@ use super::control;
 use super::history::Logged;
 use super::recovery::with_pos;
 use super::rows::{self, Meaning};
-use super::runs::TWICE;
 use super::{Duty, Event, Outbox, Phase, RETRY, Seen, limit_for};
 use crate::app::pusher::frames::{self, Extra};
 use crate::app::pusher::history::Position;
@@ -60,10 +59,10 @@ impl Outbox {
         let mut news = false;
         for row in rows {
             let asked_for = row.id > *after || runs.iter().any(|run| run.contains(&row.id));
-            if asked_for && let Some(missing_since) = self.settle_row(row.id, now.at) {
+            if asked_for && let Some(was_missing) = self.settle_row(row.id, now.at) {
                 news = true;
-                if let Some(since) = missing_since {
-                    self.mark_late(&row, since, now.at);
+                if was_missing {
+                    self.mark_late(&row);
                 }
                 let live = !loading || row.id > self.before;
                 self.accept(row, live, now.at);
@@ -77,34 +76,36 @@ impl Outbox {
         self.write_positions(first);
         if !full {
             self.looked_above(now.at);
+            if let Some((told, _)) = self.others_tell.take_if(|(_, tails)| *tails < self.tails) {
+                self.others_told = self.others_told.max(told);
+            }
         }
     }
 
-    /// A row with this id is there. `None`: it was seen before. Else since when it was missing, if it was.
-    fn settle_row(&mut self, id: u64, now: Time) -> Option<Option<Time>> {
+    /// A row with this id is there. `None`: it was seen before. Else whether it was missing, with rows above it.
+    fn settle_row(&mut self, id: u64, now: Time) -> Option<bool> {
         if (2..=u64::from(u64::BITS)).contains(&self.increment) {
             self.residues |= 1 << (id % self.increment);
         }
         if id <= self.head {
-            return self.runs.fill(id).map(Some);
+            return self.runs.fill(id).then_some(true);
         }
         if id - 1 > self.head {
             self.miss(self.head + 1..=id - 1, now);
         }
         self.head = id;
-        Some(None)
+        Some(false)
     }
 
     /// A row that was missing appeared. Was it taken for settled, here or by another process, then clients may be past it.
-    fn mark_late(&mut self, row: &Row, since: Time, now: Time) {
+    fn mark_late(&mut self, row: &Row) {
         if row.channel == control::CHANNEL {
             return;
         }
-        let late = row.id <= self.safe;
-        let by_others = row.id <= self.before || (self.others && since + TWICE <= now);
-        self.counters.late += u64::from(late);
-        if late || by_others {
-            self.late.add(&row.channel, row.id, self.head);
+        let told = self.safe.max(self.others_told);
+        self.counters.late += u64::from(row.id <= self.safe);
+        if row.id <= told {
+            self.late.add(&row.channel, row.id, told);
         }
     }
 
