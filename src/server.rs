@@ -319,8 +319,8 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// How long nothing will be due.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long nothing will be due: what the next tick waits for at the most.
+    pub fn timeout(&self) -> Option<Duration> {
         let lists = [&self.again, &self.dirty, &self.left, &self.doomed, &self.due];
         let work_left = lists.iter().any(|list| !list.is_empty());
         if work_left
