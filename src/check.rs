@@ -70,9 +70,9 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     }
     let wanted = loaded.config.server.max_connections;
     if wanted > room {
-        report
-            .warnings
-            .push(format!("max_connections is {wanted}, but the descriptor limit allows only {room}"));
+        report.warnings.push(format!(
+            "max_connections is {wanted}, but the descriptor limit allows only {room}"
+        ));
     }
     if loaded.config.has_site() {
         inspect(&loaded.config, &mut report);
@@ -89,8 +89,9 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     for warning in &report.warnings {
         complain(format_args!("warning: {warning}"));
     }
-    for line in &report.missing {
-        complain(format_args!("missing: {line}"));
+    for text in &report.missing {
+        // What follows the first line is to be copied from the report.
+        complain(format_args!("missing: {}", text.lines().next().unwrap_or_default()));
     }
     match report.missing.len() {
         0 => Ok(()),
@@ -168,7 +169,9 @@ fn credentials(config: &Config, report: &mut Report) {
 fn describe_server(server: &Server, config: &Config, report: &mut Report) {
     report.say(format!("database server: {server}"));
     if server.read_only {
-        report.lack("the database server is read-only (read_only=ON): positions cannot be written and nothing can be deleted");
+        report.lack(
+            "the database server is read-only (read_only=ON): positions cannot be written and nothing can be deleted",
+        );
     }
     if !config.database.outbox {
         return;
@@ -229,8 +232,15 @@ impl Inspection<'_> {
             report.lack(refused);
         }
         let Database { name, prefix, user, .. } = self.database;
-        report.say("What a database user of its own needs, for the site's administrator to run; the host may be another:");
-        for line in grants(name, prefix, &format!("'{user}'@'localhost'"), &self.config.item_types()) {
+        report.say(
+            "What a database user of its own needs, for the site's administrator to run; the host may be another:",
+        );
+        for line in grants(
+            name,
+            prefix,
+            &format!("'{user}'@'localhost'"),
+            &self.config.item_types(),
+        ) {
             report.say(format!("    {line}"));
         }
     }
@@ -240,7 +250,8 @@ impl Inspection<'_> {
         match self.store.ask(question, now()) {
             Ok(answer) => Some(answer),
             Err(failure) => {
-                self.refused.push(format!("the question for {}: {failure}", question.name()));
+                self.refused
+                    .push(format!("the question for {}: {failure}", question.name()));
                 None
             }
         }
@@ -250,7 +261,10 @@ impl Inspection<'_> {
         let before = self.refused.len();
         // An id that PHP does not make, so nobody's.
         let ids = SessionId::parse("jsocketd-check").into_iter().collect();
-        self.ask(&Question::Sessions { ids, text: Text::Always });
+        self.ask(&Question::Sessions {
+            ids,
+            text: Text::Always,
+        });
         self.ask(&Question::Users(vec![1]));
         if self.refused.len() == before {
             report.say("visitors can be known: sessions and users are readable");
@@ -270,20 +284,23 @@ impl Inspection<'_> {
         else {
             return;
         };
-        let guest = extensions.com_users.as_deref().and_then(jsocketd::joomla::acl::guest_group);
+        let guest = extensions
+            .com_users
+            .as_deref()
+            .and_then(jsocketd::joomla::acl::guest_group);
         let (acl, warnings) = Acl::new(&groups, &levels, &assets, guest);
         for warning in warnings {
             report.warn(warning);
         }
         let guest_groups = acl.guest_groups();
-        let guest_levels = acl.levels(0, &guest_groups, false);
+        let guest_levels = acl.levels(0, guest_groups, false);
         let public = match self.config.joomla.guests {
             true => "channels without a prefix",
             false => "no channels without a prefix ([joomla] guests = false)",
         };
         report.say(format!(
             "guests may hear {public}, and what is open to the groups {} and the view levels {}",
-            numbers(&guest_groups),
+            numbers(guest_groups),
             numbers(&guest_levels)
         ));
     }

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
-use jsocketd::app::pusher::signature;
 use jsocketd::app::outbox;
+use jsocketd::app::pusher::signature;
 use jsocketd::config::{App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::joomla::site;
 use jsocketd::store::mysql::MySql;

@@ -71,7 +71,11 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
     let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
     let wakes = watchdog.map(|interval| interval / 2);
-    if let Some(interval) = wakes.into_iter().chain(premises.is_watched().then_some(LOOK_AT_SITE)).min() {
+    if let Some(interval) = wakes
+        .into_iter()
+        .chain(premises.is_watched().then_some(LOOK_AT_SITE))
+        .min()
+    {
         server.wake_every(interval);
     }
     let mut told = Instant::now();
@@ -183,7 +187,12 @@ impl Premises {
         let other = self.read.as_ref().is_none_or(|old| old.database != read.database);
         let store = (anew || other).then(|| {
             let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
-            let store = MySql::new(read.database.clone(), config.database.clone(), config.item_types(), most);
+            let store = MySql::new(
+                read.database.clone(),
+                config.database.clone(),
+                config.item_types(),
+                most,
+            );
             Box::new(store) as Box<dyn crate::store::Store>
         });
         server.know(read.site.clone(), store);
@@ -204,7 +213,10 @@ impl Premises {
         if self.watch.changed(file.metadata().ok().as_ref().map(Stamp::of)) {
             match self.enter(config, false, server) {
                 Ok(()) => log::info!("{} changed and was read again", file.display()),
-                Err(error) => log::error!("{} changed; what it said before stays in force: {error}", file.display()),
+                Err(error) => log::error!(
+                    "{} changed; what it said before stays in force: {error}",
+                    file.display()
+                ),
             }
         }
     }

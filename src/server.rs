@@ -723,7 +723,9 @@ impl<I: Io> Server<I> {
         let budget = Duration::from_millis(self.config.database.budget_ms);
         let mut spent = Duration::ZERO;
         while spent < budget && store.readiness(self.now) == Readiness::Ready {
-            let Some(question) = self.service.question(self.now) else { break };
+            let Some(question) = self.service.question(self.now) else {
+                break;
+            };
             let answer = store.ask(&question, self.now);
             spent = self.io.now().at.since(began);
             self.sql.statements += 1;
@@ -733,7 +735,10 @@ impl<I: Io> Server<I> {
             self.decide(|service, now, actions| service.answer(&question, answer, now, actions));
         }
         self.sql.overruns += u64::from(spent > budget);
-        self.sql.worst_us = self.sql.worst_us.max(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX));
+        self.sql.worst_us = self
+            .sql
+            .worst_us
+            .max(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX));
         self.sql.available = store.readiness(self.now) == Readiness::Ready;
         self.store = Some(store);
     }

@@ -17,8 +17,8 @@ use super::address::{Addresses, Admission};
 use super::api::{self, Api};
 use super::caller::{self, Caller, Origin};
 use super::console::{self, Console};
-use super::page::Page;
 use super::outbox::Seen;
+use super::page::Page;
 use super::pusher::SocketId;
 use super::pusher::app::{App, Apps, Publication};
 use super::pusher::channel::ChannelName;
@@ -226,10 +226,10 @@ impl Service {
 
     /// Knows the site from here on, or something new of it.
     pub fn know(&mut self, facts: SiteFacts, actions: &mut Actions) {
+        let most = self.config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
         match &mut self.site {
-            Some(site) => site.reconfigure(facts, &self.config),
+            Some(site) => site.reconfigure(facts, &self.config, most),
             None => {
-                let most = self.config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
                 self.site = Some(Box::new(Site::new(facts, &self.config, self.seed, most)));
             }
         }
@@ -238,7 +238,10 @@ impl Service {
     }
 
     fn find_site_app(&mut self) {
-        self.site_app = self.site.as_ref().and_then(|_| self.apps.find_id(&self.config.joomla.app));
+        self.site_app = self
+            .site
+            .as_ref()
+            .and_then(|_| self.apps.find_id(&self.config.joomla.app));
         if let Some(app) = self.site_app {
             self.apps.app_mut(app).has_site = true;
         }
@@ -258,7 +261,11 @@ impl Service {
     pub fn deadline(&self) -> Time {
         let site = self.site.as_ref().map_or(Time::NEVER, |site| site.deadline());
         let waiting = self.waiting.first().map_or(Time::NEVER, |(until, _)| *until);
-        self.apps.deadline().min(self.webhooks.deadline()).min(site).min(waiting)
+        self.apps
+            .deadline()
+            .min(self.webhooks.deadline())
+            .min(site)
+            .min(waiting)
     }
 
     /// Does what is due.
@@ -321,7 +328,7 @@ impl Service {
             Input::Text(text) => self.message(id, Message::Text(text), now, actions),
             Input::Binary(bytes) => self.message(id, Message::Binary(bytes), now, actions),
             Input::Facts(facts) => self.facts(id, &facts, now, actions),
-            Input::Flushed => self.flushed(id, actions),
+            Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),
         }
         self.tell_site();
@@ -341,17 +348,15 @@ impl Service {
     }
 
     /// What the database says.
-    pub fn answer(
-        &mut self,
-        question: &Question,
-        answer: Result<Answer, Failure>,
-        now: Now,
-        actions: &mut Actions,
-    ) {
+    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now, actions: &mut Actions) {
         if let Err(Failure::Refused(why) | Failure::Malformed(why)) = &answer
             && let Some(more) = self.quiet.allow(Kind::Database, now.at)
         {
-            log::warn!("the question for {} has no answer: {why}{}", question.name(), More(more));
+            log::warn!(
+                "the question for {} has no answer: {why}{}",
+                question.name(),
+                More(more)
+            );
         }
         let Some(site) = &mut self.site else { return };
         site.answer(question, answer, now);
@@ -412,8 +417,11 @@ impl Service {
     }
 
     fn publish_row(&mut self, seen: &Seen, now: Now, actions: &mut Actions) {
-        let (Some(app), Seen::Event(event)) = (self.site_app, seen) else {
-            return;
+        let Some(app) = self.site_app else { return };
+        let event = match seen {
+            Seen::Event(event) => event,
+            Seen::Gap => return self.apps.app_mut(app).tell_gap(actions),
+            Seen::Control(_) => return,
         };
         let Ok(channel) = ChannelName::parse(&event.channel) else {
             return;
@@ -425,7 +433,7 @@ impl Service {
             socket_id: event.except,
         };
         let app = self.apps.app_mut(app);
-        app.publish_row(&publication, event.position, event.behind, now, actions);
+        app.publish_row(&publication, (event.id, &event.frame), now, actions);
     }
 
     /// Tells the site which channels have subscribers.
@@ -457,7 +465,10 @@ impl Service {
         if (&settings.id, &settings.key, &settings.secret)
             != (&credentials.app_id, &credentials.app_key, &credentials.app_secret)
         {
-            log::info!("the app {} has its key and secret from the component", credentials.app_id);
+            log::info!(
+                "the app {} has its key and secret from the component",
+                credentials.app_id
+            );
             settings.id = credentials.app_id;
             settings.key = credentials.app_key;
             settings.secret = credentials.app_secret;
@@ -473,7 +484,10 @@ impl Service {
             return;
         }
         let mut last_call = last_call;
-        while let Some(message) = self.member(id).and_then(|m| m.waiting.as_mut()?.messages.front().cloned()) {
+        while let Some(message) = self
+            .member(id)
+            .and_then(|m| m.waiting.as_mut()?.messages.front().cloned())
+        {
             if self.process(id, &message, last_call, now, actions) == Progress::Later {
                 debug_assert!(!last_call, "whoever is called for the last time gets an answer");
                 return self.wait_on(id, now);
@@ -655,7 +669,12 @@ impl Service {
             socket = SocketId(self.random.random(), self.random.random());
         }
         app.connect(id, socket, terms, timing, now, actions);
-        if let Some((code, why)) = self.site.as_ref().filter(|_| is_visitor).and_then(|site| site.turned_away(id)) {
+        if let Some((code, why)) = self
+            .site
+            .as_ref()
+            .filter(|_| is_visitor)
+            .and_then(|site| site.turned_away(id))
+        {
             actions.push(Action::Close(id, code, why.into()));
         }
     }
@@ -768,7 +787,7 @@ impl Service {
             Speaks::Pusher(app) => match message {
                 Message::Text(text) => {
                     let site = self.site.as_deref_mut().filter(|_| site_app == Some(*app));
-                    let mut door = Door { site, last_call };
+                    let mut door = Door { site, last_call, now };
                     progress = self.apps.app_mut(*app).text(id, text, &mut door, now, actions);
                 }
                 Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
@@ -797,16 +816,16 @@ impl Service {
         }
     }
 
-    fn flushed(&mut self, id: ConnectionId, actions: &mut Actions) {
+    fn flushed(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {
         if let Some(Member {
             speaks: Speaks::Pusher(app),
             ..
         }) = self.member(id)
         {
             let app = *app;
-            let outbox = self.site.as_ref().and_then(|site| site.outbox());
-            let outbox = outbox.filter(|_| self.site_app == Some(app));
-            self.apps.app_mut(app).flushed(id, outbox, actions);
+            let site = self.site.as_mut().filter(|_| self.site_app == Some(app));
+            let outbox = site.and_then(|site| site.outbox_mut());
+            self.apps.app_mut(app).flushed(id, outbox, now, actions);
         }
     }
 

@@ -481,10 +481,10 @@ mod tests {
 
     #[test]
     fn references_forward_to_themselves_or_behind_an_opaque_object_are_lost() {
-        let lost = |text: &str| {
+        fn lost(text: &str) -> Option<Value<'_>> {
             let tree = parse(text.as_bytes()).unwrap();
             tree.root().get("x").map(Place::value)
-        };
+        }
         assert_eq!(lost(r#"a:2:{s:1:"x";r:3;i:0;i:1;}"#), Some(Value::Lost));
         assert_eq!(lost(r#"a:1:{s:1:"x";r:2;}"#), Some(Value::Lost));
         assert_eq!(lost(r#"a:1:{s:1:"x";R:0;}"#), Some(Value::Lost));

@@ -28,7 +28,10 @@ const OWN: [&str; 2] = ["websockets_outbox", "websockets_state"];
 /// The statements, ready to paste, for the user `account` (`'jsocketd'@'localhost'`) of the schema `database`.
 pub fn grants(database: &str, prefix: &str, account: &str, items: &[ItemType]) -> Vec<String> {
     let name = |table: &str| format!("`{database}`.`{prefix}{table}`");
-    let own_items = items.iter().map(|item| item.table.as_str()).filter(|table| !READ.contains(table));
+    let own_items = items
+        .iter()
+        .map(|item| item.table.as_str())
+        .filter(|table| !READ.contains(table));
     let read = READ.into_iter().chain(own_items);
     let mut statements: Vec<String> = read
         .map(|table| format!("GRANT SELECT ON {} TO {account};", name(table)))

@@ -1,7 +1,9 @@
 //! The site's MySQL or MariaDB, asked by the loop itself: one connection, one statement at a time, and a fence around it,
 //! because the driver blocks. What the fence is made of:
 //!
-//! - Nothing is connected before somebody else, who does not block, was greeted by the server ([`Readiness::Knock`]).
+//! - Nothing is connected before somebody else, who does not block, was greeted by the server ([`Readiness::Knock`]). Only a
+//!   server that just answered, and said no, is asked again directly: it counts those who turn away at its greeting, and after
+//!   `max_connect_errors` of them (100) it blocks our host, Joomla included.
 //! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver would
 //!   take the late answer for that of the next statement. The answers' rows are matched by their keys on top of that.
 //! - Each session is set up for short statements (`session`), and the settings are read back.
@@ -82,6 +84,8 @@ pub struct MySql {
     shape: sql::Shape,
     link: Option<Link>,
     breaker: Breaker,
+    /// The endpoint whose server refused us in its own words.
+    refused_by: Option<usize>,
     /// The kinds of questions whose statement took too long.
     slow: HashMap<&'static str, Breaker>,
     /// After a statement that took too long nothing is asked until then.
@@ -114,6 +118,8 @@ enum Fault {
     Server(u16, String),
     /// The connection is not to be used again. `late`: because an answer did not come in time.
     Lost { late: bool, why: String },
+    /// The server answers, but it is not one that we use.
+    Unfit(String),
 }
 
 impl MySql {
@@ -126,6 +132,7 @@ impl MySql {
             settings,
             link: None,
             breaker: Breaker::default(),
+            refused_by: None,
             slow: HashMap::new(),
             rest: Time(0),
             why: "nobody has connected yet".to_owned(),
@@ -148,6 +155,8 @@ impl MySql {
                 Err(why) => reasons.push(format!("{}: {why}", self.database.endpoints[n])),
             }
         }
+        // Whoever waits for it asks for it; the loop finds out for itself.
+        self.refused_by = None;
         self.why = match reasons.is_empty() {
             true => format!("{} has no address", self.database.host),
             false => reasons.join("; "),
@@ -180,9 +189,10 @@ impl MySql {
         let started = Instant::now();
         let opened = self.link_to(n, patience, now);
         self.measure("connect", started.elapsed(), opened.is_ok(), now.at);
+        let answered = matches!(opened, Err(Fault::Server(..) | Fault::Unfit(_)));
+        self.refused_by = answered.then_some(n);
         let link = opened.map_err(|fault| fault.to_string())?;
-        self.shape.mfa = link.survey.mfa;
-        self.shape.require_reset = link.survey.require_reset;
+        self.shape.learn(&link.survey);
         if std::mem::take(&mut self.told) {
             log::info!(
                 "connected to the database {} at {}: {}",
@@ -321,8 +331,7 @@ impl MySql {
         self.measure("survey", started.elapsed(), survey.is_ok(), now.at);
         match survey {
             Ok(survey) => {
-                self.shape.mfa = survey.mfa;
-                self.shape.require_reset = survey.require_reset;
+                self.shape.learn(&survey);
                 link.survey = survey;
                 link.stale = false;
                 Ok(())
@@ -395,6 +404,7 @@ impl Store for MySql {
             (Some(_), _) if now.at < self.rest => Readiness::Closed(self.rest),
             (Some(_), _) => Readiness::Ready,
             (None, Some(until)) => Readiness::Closed(until),
+            (None, None) if self.refused_by.is_some() => Readiness::Ready,
             (None, None) => Readiness::Knock,
         }
     }
@@ -419,6 +429,9 @@ impl Store for MySql {
         }
         if self.slow.get(name).is_some_and(|slow| slow.wait(now.at).is_some()) {
             return Err(Failure::Unavailable(format!("{name} took too long a moment ago")));
+        }
+        if let (Readiness::Ready, Some(n)) = (self.readiness(now), self.refused_by) {
+            self.reached(Ok(n), now);
         }
         // Whoever returns from here without putting it back has dropped the connection.
         let Some(mut link) = self.link.take() else {
@@ -566,7 +579,7 @@ impl From<mysql::Error> for Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Server(_, why) | Fault::Lost { why, .. } => f.write_str(why),
+            Fault::Server(_, why) | Fault::Lost { why, .. } | Fault::Unfit(why) => f.write_str(why),
         }
     }
 }

@@ -20,7 +20,10 @@ mod tests {
         for made in ["`abc_websockets_outbox` (", "`abc_websockets_state` ("] {
             assert!(sql.contains(&format!("CREATE TABLE IF NOT EXISTS {made}")), "{sql}");
         }
-        assert!(sql.contains(&format!("('schema', '{VERSION}', UTC_TIMESTAMP(3));")), "{sql}");
+        assert!(
+            sql.contains(&format!("('schema', '{VERSION}', UTC_TIMESTAMP(3));")),
+            "{sql}"
+        );
     }
 
     #[test]

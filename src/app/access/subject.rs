@@ -81,7 +81,8 @@ fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
             false => Subject::Signed,
         });
     }
-    let forms: [(&str, fn(u32) -> Subject); 3] = [
+    type Form = fn(u32) -> Subject;
+    let forms: [(&str, Form); 3] = [
         ("user-", Subject::User),
         ("group-", Subject::Group),
         ("level-", Subject::Level),

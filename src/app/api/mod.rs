@@ -8,7 +8,7 @@ pub mod auth;
 mod body;
 mod channels;
 pub mod parameters;
-mod publish;
+pub(in crate::app) mod publish;
 mod rate;
 pub mod reply;
 

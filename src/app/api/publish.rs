@@ -219,7 +219,7 @@ impl<'a> Draft<'a> {
 }
 
 /// Only the server itself speaks of the protocol. Else a name has any characters: Laravel's are PHP classes.
-fn check_name(name: Option<&str>) -> Result<&str, Refusal> {
+pub(in crate::app) fn check_name(name: Option<&str>) -> Result<&str, Refusal> {
     let name = name
         .filter(|name| !name.is_empty())
         .ok_or_else(|| Refusal::bad("Missing parameter: name"))?;
@@ -237,7 +237,7 @@ fn check_name(name: Option<&str>) -> Result<&str, Refusal> {
     Ok(name)
 }
 
-fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Refusal> {
+pub(in crate::app) fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Refusal> {
     let data = data.ok_or_else(|| Refusal::bad("Missing parameter: data"))?;
     if data.len() <= limit {
         return Ok(data);
@@ -251,7 +251,7 @@ fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Refusal> {
     ))
 }
 
-fn read_socket_id(text: &str) -> Result<Option<SocketId>, Refusal> {
+pub(in crate::app) fn read_socket_id(text: &str) -> Result<Option<SocketId>, Refusal> {
     // One that nobody has, any more or at all, is well-formed.
     text.parse()
         .map(Some)

@@ -227,13 +227,12 @@ impl App {
         });
     }
 
-    /// Delivers an event that stands in row `row` of the outbox table, which keeps it. `behind`: the safe position, when it
-    /// is lower than the row's own.
+    /// Delivers an event that stands in a row of the outbox table, which keeps it. `frame`: as those get it who asked for
+    /// recovery.
     pub fn publish_row(
         &mut self,
         publication: &Publication<'_>,
-        position: Position,
-        behind: Option<Position>,
+        (row, frame): (u64, &Utf8Bytes),
         now: Now,
         actions: &mut Actions,
     ) {
@@ -243,23 +242,28 @@ impl App {
             data,
             socket_id,
         } = *publication;
-        let Position::Outbox { row, .. } = position else {
-            debug_assert!(false, "a row has a position of the table");
-            return;
-        };
         if channel.is_cache() {
             self.cache.put(channel.as_str(), event, data, &self.settings, now);
         }
         let (name, user) = (channel.as_str(), channel.user());
         let encode = |extra: Extra<'_>| frames::event(event, name, data, None, extra);
-        let (own, behind) = (position.to_string(), behind.map(|behind| behind.to_string()));
-        let with_position: Utf8Bytes = encode(Extra {
-            id: Some(&own),
-            pos: behind.as_ref().map(OneOrMore::One),
-            recovered: None,
-        })
-        .into();
-        self.hand_out(name, user, socket_id, (Stream::Table, row), with_position, actions, encode);
+        self.hand_out(
+            name,
+            user,
+            socket_id,
+            (Stream::Table, row),
+            frame.clone(),
+            actions,
+            encode,
+        );
+    }
+
+    /// Rows of the table may have been lost: who asked for recovery comes back, and is told so.
+    pub fn tell_gap(&self, actions: &mut Actions) {
+        for session in self.sessions.iter().flatten().filter(|session| session.recovery) {
+            let why = "events may have been lost; come back and ask for what you missed";
+            actions.push(Action::Close(session.id, 4200, why.into()));
+        }
     }
 
     /// Delivers one event to everybody who is to have it, in the two forms it has, and keeps it for recovery.
@@ -288,7 +292,10 @@ impl App {
         self.hand_out(name, user, except, (Stream::Memory, n), with_position, actions, encode);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what an event is, in parts that come from two places")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what an event is, in parts that come from two places"
+    )]
     fn hand_out(
         &mut self,
         name: &str,

@@ -2,7 +2,9 @@
 //! behind it. There are two histories, that of events in memory and that of the outbox table; each answers for itself.
 
 use serde::Deserialize;
+use tungstenite::Utf8Bytes;
 
+use super::SocketId;
 use super::app::{App, Hears};
 use super::channel::ChannelName;
 use super::history::{History, Position, Stream};
@@ -10,6 +12,7 @@ use super::session::{Door, Replay};
 use crate::app::actions::{Action, Actions};
 use crate::app::outbox::{Outbox, Reach};
 use crate::id::ConnectionId;
+use crate::time::Now;
 
 /// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that
 /// a recovery never makes a slow consumer of anybody.
@@ -26,7 +29,9 @@ pub(super) enum Since {
 /// What can be told of a client's absence.
 #[derive(Debug, Default)]
 pub(super) struct Absence {
-    /// For each position that the client gave, whether what followed is still known.
+    /// Whether the client gave a list of positions; `None`: it gave none.
+    pub(super) list: Option<bool>,
+    /// For each position that it gave, whether what followed is still known.
     pub(super) recovered: Vec<bool>,
     /// From where each stream is told.
     pub(super) replays: Vec<(Stream, u64)>,
@@ -47,7 +52,10 @@ impl Since {
 impl App {
     /// What can be told of an absence from a channel; `None`: the table must be asked first.
     pub(super) fn absence(&self, name: ChannelName<'_>, since: Option<&Since>, door: &mut Door<'_>) -> Option<Absence> {
-        let mut absence = Absence::default();
+        let mut absence = Absence {
+            list: since.map(|since| matches!(since, Since::Many(_))),
+            ..Absence::default()
+        };
         for text in since.map_or(&[][..], Since::given) {
             let reached = match self.reach(name, text, door) {
                 Reach::Yes => start(text, door),
@@ -77,13 +85,15 @@ impl App {
     }
 
     fn reach(&self, name: ChannelName<'_>, text: &str, door: &mut Door<'_>) -> Reach {
-        let Some(position) = position(text, door) else { return Reach::No };
+        let Some(position) = position(text, door) else {
+            return Reach::No;
+        };
         match position {
             Position::Memory { .. } if self.history.reaches(name.as_str(), position) => Reach::Yes,
             Position::Memory { .. } => Reach::No,
             Position::Outbox { .. } => {
                 let outbox = door.site.as_deref_mut().and_then(|site| site.outbox_mut());
-                match outbox.map_or(Reach::No, |outbox| outbox.reaches(name.as_str(), position)) {
+                match outbox.map_or(Reach::No, |outbox| outbox.reaches(name.as_str(), position, door.now)) {
                     Reach::Ask if door.last_call => Reach::No,
                     reach => reach,
                 }
@@ -105,7 +115,7 @@ impl App {
             };
             if except != Some(socket) {
                 sent += frame.len();
-                actions.send(id, frame.clone());
+                actions.send(id, frame);
             }
             n = next;
         }
@@ -122,22 +132,29 @@ impl App {
         self.hear(id, channel, if over { Hears::Positions } else { Hears::Later });
     }
 
-    /// The first event of a channel in a stream after number `n`.
-    pub(super) fn next_of<'a>(
-        &'a self,
+    /// The first event of a channel in a stream after number `n`: its number, its frame, and the socket that must not get it.
+    pub(super) fn next_of(
+        &self,
         stream: Stream,
         channel: &str,
         n: u64,
-        outbox: Option<&'a Outbox>,
-    ) -> Option<(u64, &'a tungstenite::Utf8Bytes, Option<super::SocketId>)> {
+        outbox: Option<&Outbox>,
+    ) -> Option<(u64, Utf8Bytes, Option<SocketId>)> {
         match stream {
-            Stream::Memory => self.history.next(channel, n),
-            Stream::Table => outbox?.next(channel, n),
+            Stream::Memory => {
+                let (next, frame, except) = self.history.next(channel, n)?;
+                Some((next, frame.clone(), except))
+            }
+            Stream::Table => {
+                let outbox = outbox?;
+                let (next, frame, except) = outbox.next(channel, n)?;
+                Some((next, outbox.with_pos(next, frame), except))
+            }
         }
     }
 
     /// What was sent has left: the next part of what was missed follows.
-    pub fn flushed(&mut self, id: ConnectionId, outbox: Option<&Outbox>, actions: &mut Actions) {
+    pub fn flushed(&mut self, id: ConnectionId, mut outbox: Option<&mut Outbox>, now: Now, actions: &mut Actions) {
         let Some(session) = self.session(id) else { return };
         if session.replays.is_empty() {
             return;
@@ -150,14 +167,20 @@ impl App {
                 self.history.reaches(name, Position::Memory { start, n: replay.n })
             }
             (Stream::Memory, _) => false,
-            (Stream::Table, _) => outbox.is_some_and(|outbox| outbox.holds(name, replay.n)),
+            (Stream::Table, _) => match (self.table, &mut outbox) {
+                (Some(Position::Outbox { epoch, .. }), Some(outbox)) => {
+                    let row = replay.n;
+                    outbox.reaches(name, Position::Outbox { epoch, row }, now) == Reach::Yes
+                }
+                _ => false,
+            },
         };
         if !reaches {
             // It was told "recovered", and the rest was forgotten meanwhile: it must come back and be told the truth.
             actions.push(Action::Close(id, 4200, "the history ran out during a recovery".into()));
             return;
         }
-        self.replay(id, replay, outbox, actions);
+        self.replay(id, replay, outbox.as_deref(), actions);
         let Some(session) = self.session(id) else { return };
         let again = session.replays.is_empty() && !waiting.is_empty();
         session.replays.extend(waiting);
@@ -190,7 +213,7 @@ fn position(text: &str, door: &Door<'_>) -> Option<Position> {
         None => text.parse().ok(),
         Some(unix_ms) => {
             let outbox = door.site.as_deref().and_then(|site| site.outbox())?;
-            outbox.position_at(unix_ms.parse().ok()?)
+            outbox.position_at(unix_ms.parse().ok()?, door.now)
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Door<'a> {
     pub site: Option<&'a mut Site>,
     /// The frame has waited long enough: what is not known is a no.
     pub last_call: bool,
+    /// The clocks.
+    pub now: Now,
 }
 
 /// What a connection asked for in its URL.
@@ -309,7 +311,10 @@ fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Action
         form_token: Cow<'a, str>,
     }
     let Some(site) = door.site.as_deref_mut() else {
-        actions.send(id, frames::error("there is no site whose form tokens could be checked", None));
+        actions.send(
+            id,
+            frames::error("there is no site whose form tokens could be checked", None),
+        );
         return Progress::Done;
     };
     let Ok(shown) = serde_json::from_str::<Shown<'_>>(data) else {
@@ -320,7 +325,10 @@ fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Action
     match site.prove(id, &shown.form_token) {
         Proved::Right => actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default())),
         Proved::NotYet if !door.last_call => return Progress::Later,
-        Proved::NotYet => actions.send(id, frames::error("the form token cannot be checked at the moment", None)),
+        Proved::NotYet => actions.send(
+            id,
+            frames::error("the form token cannot be checked at the moment", None),
+        ),
         Proved::Wrong => actions.send(id, frames::error("the form token is not this session's", None)),
     }
     Progress::Done

@@ -147,8 +147,8 @@ impl App {
             return Progress::Later;
         };
         match name.kind() {
-            Kind::ServerToUser => self.subscribe_user(id, name, since, &absence, door, actions),
-            _ => self.join(id, name, ticket, since, &absence, door, now, actions),
+            Kind::ServerToUser => self.subscribe_user(id, name, &absence, door, actions),
+            _ => self.join(id, name, ticket, &absence, door, actions),
         }
         Progress::Done
     }
@@ -330,13 +330,12 @@ impl App {
         id: ConnectionId,
         name: ChannelName<'_>,
         ticket: Ticket,
-        since: Option<&Since>,
         absence: &Absence,
         door: &Door<'_>,
-        now: Now,
         actions: &mut Actions,
     ) {
         let Ticket { member, by_rule } = ticket;
+        let now = door.now;
         let Some(session) = self.session(id) else { return };
         let recovery = session.recovery;
         let back = session.subscriptions.len() as u32;
@@ -360,7 +359,7 @@ impl App {
             by_rule,
         });
 
-        self.tell_succeeded(id, channel, recovery, since, absence, actions);
+        self.tell_succeeded(id, channel, recovery, absence, actions);
         let outbox = door.site.as_deref().and_then(|site| site.outbox());
         for (stream, n) in &absence.replays {
             let (channel, stream, n) = (channel as u32, *stream, *n);
@@ -394,11 +393,10 @@ impl App {
         id: ConnectionId,
         channel: usize,
         recovery: bool,
-        since: Option<&Since>,
         absence: &Absence,
         actions: &mut Actions,
     ) {
-        let extra = extra(recovery, since, absence);
+        let extra = extra(recovery, absence);
         let found = &self.channels[channel];
         actions.send(
             id,
@@ -428,7 +426,6 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        since: Option<&Since>,
         absence: &Absence,
         door: &Door<'_>,
         actions: &mut Actions,
@@ -439,7 +436,7 @@ impl App {
         if let Some(user) = &mut session.user {
             user.subscribed = true;
         }
-        let extra = extra(recovery, since, absence);
+        let extra = extra(recovery, absence);
         actions.send(id, frames::bare(SUCCEEDED, Some(name.as_str()), extra));
         // One user's channel holds `history_channel_bytes` at most, so it is told at once.
         let outbox = door.site.as_deref().and_then(|site| site.outbox());
@@ -447,7 +444,7 @@ impl App {
             let mut n = *n;
             while let Some((next, frame, except)) = self.next_of(*stream, name.as_str(), n, outbox) {
                 if except != Some(socket) {
-                    actions.send(id, frame.clone());
+                    actions.send(id, frame);
                 }
                 n = next;
             }
@@ -484,7 +481,9 @@ impl App {
         let mut out = Vec::new();
         for index in channels {
             let found = &self.channels[index];
-            let Ok(name) = ChannelName::parse(&found.name) else { continue };
+            let Ok(name) = ChannelName::parse(&found.name) else {
+                continue;
+            };
             for subscriber in &found.subscribers {
                 let session = self.sessions[subscriber.id.slot()].as_deref();
                 let by_rule = session.is_some_and(|session| session.subscriptions[subscriber.back as usize].by_rule);
@@ -549,14 +548,14 @@ impl App {
 }
 
 /// What a confirmation says besides that it is one.
-fn extra<'a>(recovery: bool, since: Option<&Since>, absence: &'a Absence) -> Extra<'a> {
+fn extra(recovery: bool, absence: &Absence) -> Extra<'_> {
     Extra {
         id: None,
         pos: recovery.then(|| OneOrMore::of(&absence.positions)),
-        recovered: since.map(|since| match since {
-            // A list is answered by a list, also when it holds one.
-            Since::Many(_) => OneOrMore::More(&absence.recovered),
-            Since::One(_) => OneOrMore::of(&absence.recovered),
+        // A list is answered by a list, also when it holds one.
+        recovered: absence.list.map(|list| match list {
+            true => OneOrMore::More(&absence.recovered),
+            false => OneOrMore::of(&absence.recovered),
         }),
     }
 }

@@ -97,6 +97,8 @@ pub struct Site {
     visits: Visits,
     access: Access,
     outbox: Option<Outbox>,
+    /// Of what the outbox's past says: see `Outbox::generation`.
+    generation: u64,
     /// Channels with subscribers, by what they are about; only those whose facts may change.
     channels: HashMap<Subject, Vec<Box<str>>>,
     /// Whose turn it is.
@@ -120,6 +122,7 @@ impl Site {
                 .database
                 .outbox
                 .then(|| Outbox::new(&config.database, process, most_bytes)),
+            generation: 0,
             facts,
             settings: config.joomla.clone(),
             rules: config.channels.clone(),
@@ -132,7 +135,7 @@ impl Site {
     }
 
     /// Obeys other settings, or knows something new of the site's configuration.
-    pub fn reconfigure(&mut self, facts: Facts, config: &Config) {
+    pub fn reconfigure(&mut self, facts: Facts, config: &Config, most_bytes: usize) {
         let interval = Duration::from_secs(config.joomla.sweep_interval);
         let timeout = Duration::from_secs(config.joomla.identity_timeout);
         self.rights.reconfigure(facts.root_user.clone(), interval);
@@ -143,6 +146,9 @@ impl Site {
         self.settings = config.joomla.clone();
         self.rules = config.channels.clone();
         self.items = config.item_types();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.reconfigure(&config.database, most_bytes);
+        }
         if self.access.reload(config) {
             // The item types are others, so everything is watched anew.
             for (name, subject) in std::mem::take(&mut self.channels)
@@ -173,7 +179,13 @@ impl Site {
         if self.origin(request, config) != Origin::Own {
             return Err(Reason::ForeignOrigin);
         }
-        let wanted = match request.uri().query().unwrap_or("").split('&').any(|p| p == "client=administrator") {
+        let wanted = match request
+            .uri()
+            .query()
+            .unwrap_or("")
+            .split('&')
+            .any(|p| p == "client=administrator")
+        {
             true => Client::Administrator,
             false => Client::Site,
         };
@@ -199,7 +211,10 @@ impl Site {
     }
 
     fn is_live_site(&self, request: &Request<Bytes>) -> bool {
-        let given = request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok());
+        let given = request
+            .headers()
+            .get(header::ORIGIN)
+            .and_then(|value| value.to_str().ok());
         let one = request.headers().get_all(header::ORIGIN).iter().count() == 1;
         one && given
             .zip(self.facts.live_site.as_deref())
@@ -301,7 +316,7 @@ impl Site {
             "joomla": self.joomla_version(),
             "sessions": sessions,
             "users": users,
-            "outbox": self.outbox.as_ref().map(|outbox| outbox.counts(now)),
+            "outbox": self.outbox.as_ref().map(|outbox| json!(outbox.counters(now))),
         })
     }
 
@@ -512,10 +527,6 @@ impl Site {
                     outbox.answer(question, answer, now);
                 }
                 self.seen(now);
-                if matches!(question, Question::Channel { .. }) {
-                    // Somebody waited for the table's past.
-                    self.orders.push(Order::WakeAll);
-                }
             }
         }
         self.collect();
@@ -553,10 +564,15 @@ impl Site {
 
     fn seen(&mut self, now: Now) {
         let Some(outbox) = &mut self.outbox else { return };
+        if outbox.generation() != self.generation {
+            // Somebody may have waited for the table's past.
+            self.generation = outbox.generation();
+            self.orders.push(Order::WakeAll);
+        }
         for seen in outbox.take_seen() {
             match seen {
                 Seen::Control(control) => self.obey(&control, now),
-                Seen::Event(..) => self.orders.push(Order::Event(Box::new(seen))),
+                Seen::Event(_) | Seen::Gap => self.orders.push(Order::Event(Box::new(seen))),
             }
         }
     }

@@ -190,7 +190,10 @@ impl Visits {
         if self.visits.len() <= slot {
             self.visits.resize_with(slot + 1, || None);
         }
-        debug_assert!(self.visits[slot].is_none(), "the last owner of the slot was not said to be gone");
+        debug_assert!(
+            self.visits[slot].is_none(),
+            "the last owner of the slot was not said to be gone"
+        );
         let (who, session) = match session {
             Err(reason) => (Who::Guest(reason), None),
             Ok((session, client)) => (Who::Asking, Some(self.session_of(Key::Cookie(session, client), id))),
@@ -237,7 +240,11 @@ impl Visits {
 
     /// A connection is gone.
     pub fn leave(&mut self, id: ConnectionId) {
-        let Some(visit) = self.visits.get_mut(id.slot()).and_then(|visit| visit.take_if(|visit| visit.id == id)) else {
+        let Some(visit) = self
+            .visits
+            .get_mut(id.slot())
+            .and_then(|visit| visit.take_if(|visit| visit.id == id))
+        else {
             return;
         };
         if let Some(index) = visit.session {
@@ -305,7 +312,11 @@ impl Visits {
 
     /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
     pub fn who(&self, id: ConnectionId) -> Who {
-        let visit = self.visits.get(id.slot()).and_then(Option::as_ref).filter(|visit| visit.id == id);
+        let visit = self
+            .visits
+            .get(id.slot())
+            .and_then(Option::as_ref)
+            .filter(|visit| visit.id == id);
         match visit {
             None => Who::Guest(Reason::NoCookie),
             Some(visit) => match visit.who {
@@ -353,7 +364,9 @@ impl Visits {
     /// The client shows the form token of its page.
     pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
         let Some(Visit {
-            session: Some(index), who, ..
+            session: Some(index),
+            who,
+            ..
         }) = self.visit(id)
         else {
             return Proved::Wrong;
@@ -370,7 +383,9 @@ impl Visits {
             }
             (Who::User(_), Some(token)) => {
                 let right = session::is_token(given, &token);
-                let Some(visit) = self.visit(id) else { return Proved::Wrong };
+                let Some(visit) = self.visit(id) else {
+                    return Proved::Wrong;
+                };
                 if right {
                     visit.proof = Proof::Given;
                     return Proved::Right;
@@ -469,7 +484,11 @@ impl Visits {
         let mut text = Text::IfNeeded;
         while ids.len() < MOST_KEYS {
             let Some(index) = self.queue.pop_front() else { break };
-            let Some(session) = self.sessions.get_mut(index).filter(|session| session.stage == Stage::Queued) else {
+            let Some(session) = self
+                .sessions
+                .get_mut(index)
+                .filter(|session| session.stage == Stage::Queued)
+            else {
                 continue;
             };
             session.stage = Stage::Asked;
@@ -535,7 +554,10 @@ impl Visits {
         }
         let look = self.looks.first().map(|(at, _)| *at);
         let suspect = self.suspects.first().map(|(at, _)| *at);
-        look.into_iter().chain(suspect).min().map_or(Time::NEVER, |at| at.max(self.rest))
+        look.into_iter()
+            .chain(suspect)
+            .min()
+            .map_or(Time::NEVER, |at| at.max(self.rest))
     }
 
     /// What the store says of the sessions that were asked for.
@@ -563,7 +585,9 @@ impl Visits {
         let seconds = i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX);
         for index in asked {
             self.seen(index, now);
-            let Key::Cookie(id, client) = &self.sessions[index].key else { continue };
+            let Key::Cookie(id, client) = &self.sessions[index].key else {
+                continue;
+            };
             let judgement = match rows.get(id) {
                 None => Judgement::Guest(Reason::NoRow),
                 Some(row) => {
@@ -615,7 +639,10 @@ impl Visits {
     /// A session's row was looked for just now.
     fn seen(&mut self, index: usize, now: Now) {
         // Spread, and a little early: what changed must show within the interval.
-        self.spread = self.spread.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.spread = self
+            .spread
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let interval = self.interval.as_micros() as u64;
         let at = now.at + Duration::from_micros(interval * 6 / 10 + (self.spread >> 33) % (interval / 4).max(1));
         self.sessions[index].stage = Stage::Seen(at);
@@ -723,7 +750,8 @@ impl Visits {
 
     /// Who has waited long enough is a guest for the time being.
     pub fn due(&mut self, now: Now) {
-        while let Some((_, id)) = self.patience.pop_front_if(|(at, _)| *at <= now.at) {
+        while let Some((_, id)) = self.patience.front().copied().filter(|(at, _)| *at <= now.at) {
+            self.patience.pop_front();
             if let Some(visit) = self.visit(id)
                 && visit.who == Who::Asking
             {

@@ -200,6 +200,7 @@ fn the_state_tells_both_tables() {
             next: 5,
             lowest: Some(1),
             highest: Some(3),
+            increment: 2,
         }
     );
     ask(

@@ -32,7 +32,13 @@ pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>
         }
         Question::Groups => Answer::Groups(all(rows, group)?),
         Question::Levels => Answer::Levels(all(rows, level)?),
-        Question::Assets => Answer::Assets(all(rows, asset)?),
+        Question::Assets => {
+            let mut rows = all(rows, asset)?;
+            // It is found in more than one way.
+            rows.sort_by(|a, b| a.name.cmp(&b.name));
+            rows.dedup_by(|a, b| a.name == b.name);
+            Answer::Assets(rows)
+        }
         Question::Extensions => Answer::Extensions(extensions(&rows)),
         Question::Items { ids, .. } => {
             let rows = good(rows, item, spoiled);
@@ -206,8 +212,8 @@ fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
     })
 }
 
-/// `id/access/published,…` down to the category itself; empty if there is no such category, or its place in the tree is not
-/// known.
+/// `id/access/published/lft/rgt/level,…` from the root down to the category itself. Empty if there is no such category, or if
+/// its place in the tree is not clear: by their parents and by the nested set, by which Joomla goes, they must say the same.
 fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
     const BAD: Bad = "a row of categories";
     let Some(list) = bytes(row, n) else {
@@ -216,17 +222,26 @@ fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryS
     if is_cut(list) {
         return Err(BAD);
     }
-    let step = |step: &[u8]| {
-        let mut fields = step.split(|byte| *byte == b'/');
+    let mut steps = Vec::new();
+    let mut outer = (i64::MIN, i64::MAX);
+    for (level, text) in list.split(|byte| *byte == b',').enumerate() {
+        let mut fields = text.split(|byte| *byte == b'/');
+        let mut field = || fields.next().ok_or(BAD);
         let step = CategoryStep {
-            id: parsed(fields.next()?)?,
-            access: parsed(fields.next()?)?,
-            published: parsed(fields.next()?)?,
+            id: parsed(field()?).ok_or(BAD)?,
+            access: parsed(field()?).ok_or(BAD)?,
+            published: parsed(field()?).ok_or(BAD)?,
         };
-        Some(step)
-    };
-    let steps: Option<Vec<CategoryStep>> = list.split(|byte| *byte == b',').map(step).collect();
-    let steps = steps.ok_or(BAD)?;
+        let [lft, rgt, depth]: [i64; 3] = [field()?, field()?, field()?].map(|text| parsed(text).unwrap_or(i64::MIN));
+        if depth != level as i64 || lft <= outer.0 || rgt >= outer.1 || lft >= rgt {
+            return Ok(Vec::new());
+        }
+        outer = (lft, rgt);
+        // The root is nobody's category.
+        if level > 0 {
+            steps.push(step);
+        }
+    }
     match steps.last().map(|last| last.id) == category {
         true => Ok(steps),
         false => Ok(Vec::new()),
@@ -365,14 +380,35 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_does_not_end_with_the_category_is_none() {
+    fn a_chain_that_is_not_clear_is_none() {
         let read = |text: &str, category| chain(category, &[text.into()], 0);
-        let steps = read("2/1/1,9/3/-2", Some(9)).expect("well written");
+        let steps = read("1/1/1/0/99/0,2/1/1/1/8/1,9/3/-2/2/3/2", Some(9)).expect("well written");
         assert_eq!(steps.len(), 2);
-        assert_eq!((steps[1].id, steps[1].access, steps[1].published), (9, 3, -2));
-        assert_eq!(read("2/1/1", Some(9)), Ok(Vec::new()));
+        assert_eq!(
+            (steps[0].id, steps[1].id, steps[1].access, steps[1].published),
+            (2, 9, 3, -2)
+        );
         assert_eq!(chain(Some(9), &[Value::NULL], 0), Ok(Vec::new()));
-        for bad in ["", "2/1", "2/1/300", "2/1/1,", "x/1/1", "2/-1/1"] {
+        for (odd, why) in [
+            ("1/1/1/0/99/0,2/1/1/1/8/1", "it ends with another"),
+            ("1/1/1/0/99/0", "the root alone"),
+            ("2/1/1/1/8/1,9/3/1/2/3/2", "it does not begin with the root"),
+            ("1/1/1/0/99/0,9/3/1/2/3/2", "a level is missing"),
+            ("1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/10/11/2", "it is not within its parent"),
+            ("1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/2/9/2", "it sticks out of its parent"),
+            ("1/1/1/0/99/0,9/3/1/3/2/1", "it ends before it begins"),
+        ] {
+            assert_eq!(read(odd, Some(9)), Ok(Vec::new()), "{why}");
+        }
+        for bad in [
+            "",
+            "2/1",
+            "2/1/300/0/1/0",
+            "1/1/1/0/9/0,",
+            "x/1/1/0/1/0",
+            "2/-1/1/0/1/0",
+            "2/1/1/0",
+        ] {
             assert!(read(bad, Some(2)).is_err(), "{bad}");
         }
     }

@@ -81,7 +81,7 @@ const ALL_ROWS: &str = "18446744073709551615";
 pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
     let rows = query(conn, "SELECT VERSION(), @@version_comment")?;
     let text = |n: usize| rows.first().and_then(|row| row.get(n)).map(text).unwrap_or_default();
-    Server::parse(&text(0), &text(1)).map_err(|why| Fault::lost(&why))
+    Server::parse(&text(0), &text(1)).map_err(Fault::Unfit)
 }
 
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
@@ -115,7 +115,7 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
         .filter_map(|row| Some((text(row.first()?).to_lowercase(), text(row.get(1)?))))
         .collect();
     for setting in &settings {
-        setting.check(&variables).map_err(|why| Fault::lost(&why))?;
+        setting.check(&variables).map_err(Fault::Unfit)?;
     }
     server.learn(&variables);
     Ok(())

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use mysql::Value;
 
 use super::session::GROUP_CONCAT;
+use super::survey::{Column, Survey};
 use crate::config::ItemType;
 use crate::store::{Answer, MOST_KEYS, MOST_RUNS, NewRow, Question, SessionId, SessionRow, Text};
 
@@ -55,9 +56,11 @@ pub(super) struct Shape {
     items: Vec<ItemType>,
     max_event_size: usize,
     /// Whether second factors have a table.
-    pub mfa: bool,
+    mfa: bool,
     /// Whether users have a column `requireReset`.
-    pub require_reset: bool,
+    require_reset: bool,
+    /// Character set and collation of the assets' names, if they are known.
+    names: Option<(String, String)>,
 }
 
 impl Shape {
@@ -68,7 +71,21 @@ impl Shape {
             max_event_size,
             mfa: true,
             require_reset: true,
+            names: None,
         }
+    }
+
+    /// Takes note of what there is.
+    pub(super) fn learn(&mut self, survey: &Survey) {
+        self.mfa = survey.mfa;
+        self.require_reset = survey.require_reset;
+        let names = |column: &&Column| column.table == "assets" && column.name == "name";
+        let collation = survey.columns.iter().find(names).map(|column| &column.collation);
+        let plain = |text: &&String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.names = collation.filter(plain).and_then(|collation| {
+            let (charset, _) = collation.split_once('_')?;
+            Some((charset.to_owned(), collation.clone()))
+        });
     }
 
     /// The names of all tables, without the prefix.
@@ -226,12 +243,24 @@ fn mfa(shape: &Shape) -> String {
     }
 }
 
-/// The names of components have no dot, those of what is in them have. The index on the names alone is read.
+/// The root, whatever is right below it, and whatever is named after a component: that is where Joomla looks, and it is there
+/// also when the tree is in disorder. Names and elements may have different collations, which do not compare.
+///
+/// Where the collation is not known, every name is looked at, of which large sites have a hundred thousand.
 fn assets(shape: &Shape) -> Statement {
-    let sql = format!(
-        "SELECT name, rules, lft, rgt FROM {} WHERE name = 'root.1' OR (name LIKE 'com!_%' ESCAPE '!' AND name NOT LIKE '%.%')",
-        shape.table("assets")
-    );
+    let assets = shape.table("assets");
+    let columns = "a.name, a.rules, a.lft, a.rgt";
+    let sql = match &shape.names {
+        Some((charset, collation)) => format!(
+            "SELECT {columns} FROM {assets} a WHERE a.name = 'root.1' \
+             UNION ALL SELECT {columns} FROM {assets} r JOIN {assets} a ON a.parent_id = r.id \
+             WHERE r.name = 'root.1' AND a.name NOT LIKE '%.%' \
+             UNION ALL SELECT {columns} FROM (SELECT DISTINCT element FROM {extensions} WHERE type = 'component') e \
+             JOIN {assets} a ON a.name = CONVERT(e.element USING {charset}) COLLATE {collation}",
+            extensions = shape.table("extensions")
+        ),
+        None => format!("SELECT {columns} FROM {assets} a WHERE a.name = 'root.1' OR a.name NOT LIKE '%.%'"),
+    };
     plain(sql, 4)
 }
 
@@ -244,13 +273,22 @@ fn extensions(shape: &Shape) -> Statement {
     plain(sql, 5)
 }
 
-/// The category above and all above it, outermost first, as `id/access/published,…`. The root has level 0; the extension is
-/// compared as Joomla's own models do.
-fn chain(shape: &Shape) -> String {
+/// The steps of a chain of categories at the most; a longer one, or one that bites its own tail, does not reach the root.
+const DEEPEST: u32 = 64;
+
+/// Common tables for chains of categories: `chain` has, for each of the categories that `starts` selects, itself and all above
+/// it down from the root as `id/access/published/lft/rgt/level,…`. The steps go by parent, which is an index away; by the
+/// nested set alone each item would cost a look at half of all categories.
+fn chains(starts: &str, shape: &Shape) -> String {
+    let categories = shape.table("categories");
     format!(
-        "(SELECT GROUP_CONCAT(CONCAT(p.id, '/', COALESCE(p.access, 0), '/', COALESCE(p.published, 0)) ORDER BY p.lft SEPARATOR ',') \
-         FROM {} p WHERE p.lft <= c.lft AND p.rgt >= c.rgt AND p.extension = c.extension AND p.level > 0)",
-        shape.table("categories")
+        "up (start, depth, id, parent, access, published, lft, rgt, level) AS (\
+         SELECT c.id, 0, c.id, c.parent_id, c.access, c.published, c.lft, c.rgt, c.level FROM {categories} c WHERE c.id IN ({starts}) \
+         UNION ALL \
+         SELECT up.start, up.depth + 1, p.id, p.parent_id, p.access, p.published, p.lft, p.rgt, p.level \
+         FROM up JOIN {categories} p ON p.id = up.parent WHERE up.depth < {DEEPEST}), \
+         chain AS (SELECT start, GROUP_CONCAT(CONCAT(id, '/', COALESCE(access, 0), '/', COALESCE(published, 0), '/', \
+         lft, '/', rgt, '/', level) ORDER BY depth DESC SEPARATOR ',') steps FROM up GROUP BY start)"
     )
 }
 
@@ -264,28 +302,28 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
         true => "NULL".to_owned(),
         false => format!("CAST(i.{} AS CHAR)", quoted(name)),
     };
-    let (category, join) = match item.category.is_empty() {
-        true => ("0, NULL, NULL".to_owned(), String::new()),
-        false => (
-            format!("1, i.{}, {}", quoted(&item.category), chain(shape)),
-            format!(
-                "LEFT JOIN {} c ON c.id = i.{}",
-                shape.table("categories"),
-                quoted(&item.category)
-            ),
+    let found = format!(
+        "SELECT {id} id, {access} access, {state} state, {up} up, {down} down, {category} category FROM {table} i WHERE {id} IN ({keys})",
+        id = column(&item.id, "NULL"),
+        access = column(&item.access, "1"),
+        state = column(&item.state, "1"),
+        up = time(&item.publish_up),
+        down = time(&item.publish_down),
+        category = column(&item.category, "NULL"),
+        table = shape.table(&item.table),
+        keys = marks(padded(ids.len(), &KEYS)),
+    );
+    let sql = match item.category.is_empty() {
+        true => format!("SELECT f.id, f.access, f.state, f.up, f.down, 0, NULL, NULL FROM ({found}) f"),
+        false => format!(
+            "WITH RECURSIVE found AS ({found}), {chains} \
+             SELECT f.id, f.access, f.state, f.up, f.down, 1, f.category, chain.steps \
+             FROM found f LEFT JOIN chain ON chain.start = f.category",
+            chains = chains("SELECT category FROM found", shape)
         ),
     };
     Statement {
-        sql: format!(
-            "SELECT {id}, {access}, {state}, {up}, {down}, {category} FROM {table} i {join} WHERE {id} IN ({keys})",
-            id = column(&item.id, "NULL"),
-            access = column(&item.access, "1"),
-            state = column(&item.state, "1"),
-            up = time(&item.publish_up),
-            down = time(&item.publish_down),
-            table = shape.table(&item.table),
-            keys = marks(padded(ids.len(), &KEYS)),
-        ),
+        sql,
         params: keys(ids, |id| Value::from(*id)),
         columns: 8,
     }
@@ -294,10 +332,9 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
 fn categories(ids: &[u64], shape: &Shape) -> Statement {
     Statement {
         sql: format!(
-            "SELECT c.id, c.extension, {chain} FROM {table} c WHERE c.id IN ({keys})",
-            chain = chain(shape),
+            "WITH RECURSIVE {chains} SELECT c.id, c.extension, chain.steps FROM chain JOIN {table} c ON c.id = chain.start",
+            chains = chains(&marks(padded(ids.len(), &KEYS)), shape),
             table = shape.table("categories"),
-            keys = marks(padded(ids.len(), &KEYS)),
         ),
         params: keys(ids, |id| Value::from(*id)),
         columns: 3,

@@ -1,0 +1,235 @@
+//! Reading rows: the window at the start, then whatever is new, and again what was missing. Each id is settled once: by its
+//! row, or by the run that it is in.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::history::Logged;
+use super::recovery::with_pos;
+use super::rows::{self, Meaning};
+use super::{Duty, Event, Outbox, Phase, RETRY, Seen, limit_for};
+use crate::app::pusher::frames::{self, Extra};
+use crate::app::pusher::history::Position;
+use crate::store::{Answer, Failure, Question, Row};
+use crate::time::{Now, Time};
+
+/// After the last row it is polled fast for so long.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The fewest rows of one question.
+const LEAST_ROWS: u32 = 16;
+
+impl Outbox {
+    pub(super) fn ask_tail(&mut self, now: Time) -> (Duty, Question) {
+        self.tailed = true;
+        self.tails += 1;
+        // Should the answer be lost.
+        self.tail_at = now + Duration::from_millis(self.settings.idle_poll_ms);
+        let runs = match self.phase {
+            Phase::Ready => self.runs.spans(self.limit, now),
+            _ => Vec::new(),
+        };
+        let (after, limit) = (self.head, self.limit);
+        (Duty::Tail, Question::Tail { after, runs, limit })
+    }
+
+    pub(super) fn on_tail(&mut self, question: &Question, answer: Result<Answer, Failure>, asked: Time, now: Now) {
+        let Question::Tail { after, runs, limit } = question else {
+            return;
+        };
+        let mut rows = match answer {
+            Ok(Answer::Rows(rows)) => rows,
+            Ok(_) => return,
+            Err(Failure::Unavailable(_)) => {
+                self.ask_less(*limit);
+                return;
+            }
+            Err(Failure::Locked) => {
+                self.retry_at = now.at + RETRY;
+                return;
+            }
+            Err(failure) => return self.refuse(failure.to_string(), now.at),
+        };
+        self.answered_at = now.at;
+        let full = rows.len() >= *limit as usize;
+        rows.sort_by_key(|row| row.id);
+        // Rows up to here were there before the start.
+        let before = match self.phase {
+            Phase::Loading { before } => before,
+            _ => 0,
+        };
+        let (safe, first) = (self.safe.max(self.told_before), self.seen.len());
+        let mut news = false;
+        for row in rows {
+            let asked_for = row.id > *after || runs.iter().any(|run| run.contains(&row.id));
+            if asked_for && let Some(late) = self.settle_row(row.id, safe, now.at) {
+                news = true;
+                let live = row.id > before;
+                self.accept(row, live, late, now.at);
+            }
+        }
+        if !full && let Phase::Loading { before } = self.phase {
+            self.loaded(before, now.at);
+        }
+        self.pace(full, news, asked, now.at);
+        self.safe = self.safe.max(self.runs.safe(self.head, now.at));
+        self.write_positions(first);
+        if !full {
+            self.looked_above(now.at);
+        }
+    }
+
+    /// A row with this id is there. `None`: it was seen before. Else whether positions above it were told.
+    fn settle_row(&mut self, id: u64, safe: u64, now: Time) -> Option<bool> {
+        if id <= self.head {
+            return self.runs.fill(id).then_some(id <= safe);
+        }
+        if (2..=u64::from(u64::BITS)).contains(&self.increment) {
+            self.residues |= 1 << (id % self.increment);
+        }
+        if id - 1 > self.head {
+            self.miss(self.head + 1..=id - 1, now);
+        }
+        self.head = id;
+        Some(false)
+    }
+
+    /// These ids have no row yet. Regular holes are nobody's, as long as nobody was seen to use them.
+    fn miss(&mut self, ids: RangeInclusive<u64>, now: Time) {
+        let step = self.increment;
+        let regular = (2..=u64::from(u64::BITS)).contains(&step)
+            && ids.end() - ids.start() < step
+            && ids.clone().all(|id| self.residues & 1 << (id % step) == 0);
+        match regular {
+            true => self.runs.bury(ids, now),
+            false => self.runs.open(ids, now),
+        }
+    }
+
+    /// The window is read; what was handed out before and has no row is missing.
+    fn loaded(&mut self, before: u64, now: Time) {
+        if before > self.head {
+            self.runs.open(self.head + 1..=before, now);
+            self.head = before;
+        }
+        self.phase = Phase::Ready;
+        self.generation += 1;
+        self.heartbeat.at = now;
+        let (rows, _) = self.history.size();
+        log::info!(
+            "the outbox table is read from row {} on; {rows} rows are remembered",
+            self.head + 1
+        );
+    }
+
+    fn accept(&mut self, row: Row, live: bool, late: bool, now: Time) {
+        self.counters.rows += 1;
+        let id = row.id;
+        let channel = late.then(|| row.channel.clone());
+        match rows::read(row, self.max_event_size) {
+            Ok(Meaning::Event(event)) => {
+                let logged = self.log(id, &event);
+                self.history.insert(&event.channel, logged.clone());
+                if live {
+                    self.seen.push(Seen::Event(Event {
+                        id,
+                        channel: event.channel,
+                        event: event.name,
+                        data: event.data,
+                        except: event.except,
+                        frame: logged.frame,
+                    }));
+                }
+            }
+            Ok(Meaning::Control(control)) if live => self.seen.push(Seen::Control(control)),
+            Ok(Meaning::Control(_)) => {}
+            Err(why) => {
+                self.counters.bad += 1;
+                self.complaints.say(id, &why, now);
+            }
+        }
+        if let Some(channel) = channel {
+            self.counters.late += 1;
+            self.late.add(&channel, id, self.head);
+        }
+    }
+
+    /// A row as it is kept.
+    pub(super) fn log(&self, id: u64, event: &rows::Event) -> Logged {
+        let position = Position::Outbox {
+            epoch: self.epoch.unwrap_or(0),
+            row: id,
+        };
+        let extra = Extra {
+            id: Some(&position.to_string()),
+            ..Extra::default()
+        };
+        let frame = frames::event(&event.name, &event.channel, &event.data, None, extra);
+        Logged {
+            id,
+            frame: frame.into(),
+            except: event.except,
+        }
+    }
+
+    /// Those that were just seen are told with what is safe once all of them are told.
+    fn write_positions(&mut self, first: usize) {
+        let Some(epoch) = self.epoch else { return };
+        let safe = self.safe;
+        for seen in &mut self.seen[first..] {
+            if let Seen::Event(event) = seen {
+                event.frame = with_pos(&event.frame, event.id, epoch, safe);
+            }
+        }
+    }
+
+    fn pace(&mut self, full: bool, news: bool, asked: Time, now: Time) {
+        if news {
+            self.busy_until = now + BUSY;
+        }
+        let ms = match now < self.busy_until {
+            true => self.settings.poll_ms,
+            false => self.settings.idle_poll_ms,
+        };
+        self.tail_at = match full {
+            true => now,
+            false => asked + Duration::from_millis(ms),
+        };
+        self.limit = (self.limit.saturating_mul(2)).min(limit_for(self.max_event_size));
+    }
+
+    /// There was no answer: it may have been too much for the statement limit.
+    pub(super) fn ask_less(&mut self, limit: u32) {
+        self.limit = (limit / 2).max(LEAST_ROWS);
+    }
+
+    pub(super) fn on_probe(
+        &mut self,
+        ids: &RangeInclusive<u64>,
+        answer: &Result<Answer, Failure>,
+        asked: Time,
+        now: Time,
+    ) {
+        let result = match answer {
+            Ok(Answer::Ids(found)) => Ok(found.as_slice()),
+            Ok(_) => return,
+            Err(failure) => Err(failure),
+        };
+        if self.runs.probed(ids, result, asked, now) {
+            self.tail_at = now;
+        }
+    }
+
+    /// What follows from any answer: how far everything is settled now.
+    pub(super) fn settle(&mut self, now: Now) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        self.safe = self.safe.max(self.runs.safe(self.head, now.at));
+        if self.seen.is_empty() {
+            self.told = self.safe;
+        }
+        self.samples.take(self.safe, self.retention(), now);
+        self.heartbeat.hurry(self.told);
+    }
+}
