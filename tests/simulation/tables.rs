@@ -445,29 +445,35 @@ impl Database {
             || self.verdict(user, "core.manage", &["root.1", "com_content"])
     }
 
-    /// Whether a category and all above it are published, and how the levels are.
+    /// Joomla's page of a category: it and all above it are published, and not archived, and may be seen.
     fn sees_category(&self, user: u32, id: u64) -> bool {
-        let mut at = id;
-        while at != 1 {
-            let Some(category) = self.tables.categories.get(&at) else {
-                return false;
-            };
-            if !matches!(category.published, 1 | 2) || !self.has_level(user, category.access) {
-                return false;
-            }
-            at = category.parent;
-        }
-        true
+        self.chain(id).is_some_and(|chain| {
+            let shown = |one: &&Category| one.published == 1 && self.has_level(user, one.access);
+            chain.iter().all(shown)
+        })
     }
 
+    /// A category and all above it.
+    fn chain(&self, id: u64) -> Option<Vec<&Category>> {
+        let category = self.tables.categories.get(&id)?;
+        let mut chain = vec![category];
+        if category.parent != 1 {
+            chain.extend(self.chain(category.parent)?);
+        }
+        Some(chain)
+    }
+
+    /// Joomla's page of an article: its category may be seen, and those above it are published.
     fn sees_article(&self, user: u32, id: u64) -> bool {
         let now = self.seconds();
         self.tables.items[0].get(&id).is_some_and(|item| {
+            let chain = self.chain(item.category.unwrap()).unwrap();
             matches!(item.state, 1 | 2)
                 && item.publish_up.is_none_or(|up| up <= now)
                 && item.publish_down.is_none_or(|down| down >= now)
                 && self.has_level(user, item.access)
-                && self.sees_category(user, item.category.unwrap())
+                && self.has_level(user, chain[0].access)
+                && chain.iter().all(|one| matches!(one.published, 1 | 2))
         })
     }
 

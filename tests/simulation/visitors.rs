@@ -581,7 +581,15 @@ impl Stage {
                 }
             }
             if self.people[who].alive && world.borrow().pipes[n].server_ended {
-                panic!("{who} was cut off without a word");
+                let pipe = &world.borrow().pipes[n];
+                let heard = &self.people[who].told;
+                panic!(
+                    "{who} was cut off without a word: freed {}, reset {}, unread {:?}, {:?}",
+                    pipe.freed,
+                    pipe.server_reset,
+                    pipe.to_server,
+                    heard.status
+                );
             }
         }
     }
