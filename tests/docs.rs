@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use jsocketd::app::outbox::control::Control;
+use jsocketd::config::ItemType;
+use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 
 /// Whatever begins so in a document is a file or folder of this repository.
@@ -107,27 +110,7 @@ fn every_link_leads_somewhere() {
 #[test]
 fn the_table_of_limits_says_every_default() {
     let sample: Table = read("conf/jsocketd.toml").parse().unwrap();
-    let operations = read("docs/operations.md");
-    let mut stated = BTreeMap::new();
-    for row in rows(&operations) {
-        let Some((section, name)) = row
-            .first()
-            .and_then(|cell| unquoted(cell)?.strip_prefix('[')?.split_once("] "))
-        else {
-            continue;
-        };
-        let default = match &sample[section][name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        assert_eq!(
-            unquoted(row[1]),
-            Some(default.as_str()),
-            "the default of [{section}] {name}"
-        );
-        assert_eq!(row.len(), 4, "[{section}] {name} has a cell too few or too many");
-        stated.insert((section.to_owned(), name.to_owned()), row[3].to_owned());
-    }
+    let stated = defaults("docs/operations.md", 4, &sample);
     for name in sample["limits"].as_table().unwrap().keys() {
         assert!(
             stated.contains_key(&("limits".to_owned(), name.clone())),
@@ -161,11 +144,67 @@ fn the_table_of_limits_says_every_default() {
     }
 }
 
+/// The defaults that the tables of a document state for keys (`[section] name`), which must be those of the sample: each key
+/// with what its row says last.
+fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), String> {
+    let text = read(document);
+    let mut stated = BTreeMap::new();
+    for row in rows(&text) {
+        let Some((section, name)) = row
+            .first()
+            .and_then(|cell| unquoted(cell)?.strip_prefix('[')?.split_once("] "))
+        else {
+            continue;
+        };
+        let default = match &sample[section][name] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(
+            unquoted(row[1]),
+            Some(default.as_str()),
+            "{document}: the default of [{section}] {name}"
+        );
+        assert_eq!(
+            row.len(),
+            cells,
+            "{document}: [{section}] {name} has a cell too few or too many"
+        );
+        stated.insert((section.to_owned(), name.to_owned()), row[cells - 1].to_owned());
+    }
+    stated
+}
+
 #[test]
-fn the_constants_of_the_tour_are_those_of_the_source() {
-    let tour = read("docs/architecture.md");
+fn the_page_about_joomla_says_every_number_of_the_database() {
+    let sample: Table = read("conf/jsocketd.toml").parse().unwrap();
+    let stated = defaults("docs/joomla.md", 3, &sample);
+    let joomla = ["identity_timeout", "sweep_interval"].map(|name| ("joomla", name));
+    let database = sample["database"].as_table().unwrap();
+    let numbers = database.iter().filter(|(_, value)| value.is_integer());
+    for (section, name) in joomla
+        .into_iter()
+        .chain(numbers.map(|(name, _)| ("database", name.as_str())))
+    {
+        assert!(
+            stated.contains_key(&(section.to_owned(), name.to_owned())),
+            "joomla.md lacks [{section}] {name}"
+        );
+    }
+}
+
+#[test]
+fn the_constants_of_the_documents_are_those_of_the_source() {
+    for (document, least) in [("docs/architecture.md", 16), ("docs/joomla.md", 10)] {
+        constants(document, least);
+    }
+}
+
+/// Compares the rows `name | value | file | why` of a document with the source.
+fn constants(document: &str, least: usize) {
+    let text = read(document);
     let mut compared = 0;
-    for row in rows(&tour) {
+    for row in rows(&text) {
         let [name, value, file, _] = row[..] else { continue };
         let (Some(name), Some(value), Some(file)) = (unquoted(name), unquoted(value), unquoted(file)) else {
             continue;
@@ -174,12 +213,74 @@ fn the_constants_of_the_tour_are_those_of_the_source() {
         let start = source
             .find(&format!("const {name}: "))
             .unwrap_or_else(|| panic!("{file} has no constant {name}"));
-        let definition = source[start..].split(';').next().unwrap();
+        let definition = source[start..].split(";\n").next().unwrap();
         let (_, defined) = definition.split_once(" = ").unwrap();
         assert_eq!(value, defined, "{name} in {file}");
         compared += 1;
     }
-    assert!(compared >= 16, "only {compared} constants were found in the tour");
+    assert!(compared >= least, "only {compared} constants were found in {document}");
+}
+
+/// The code blocks of a language within a section of a document: from its heading to the next of the same depth or less.
+fn blocks<'a>(text: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
+    let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap();
+    let depth = heading.bytes().take_while(|byte| *byte == b'#').count();
+    let ends = (1..=depth).filter_map(|depth| section.find(&format!("\n{} ", "#".repeat(depth))));
+    let section = &section[..ends.min().unwrap_or(section.len())];
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_tables_of_the_outbox_are_those_of_the_source() {
+    let text = read("docs/joomla.md");
+    assert_eq!(
+        blocks(&text, "## Publishing through the table", "sql"),
+        [read("src/store/outbox.sql")]
+    );
+}
+
+#[test]
+fn the_privileges_are_those_that_check_prints() {
+    let text = read("docs/joomla.md");
+    let block = blocks(&text, "### Privileges", "sql")[0];
+    let stated: Vec<&str> = block.lines().filter(|line| line.starts_with("GRANT")).collect();
+    assert_eq!(
+        stated,
+        grants("joomla", "jos_", "'jsocketd'@'localhost'", &[ItemType::article()])
+    );
+}
+
+#[test]
+fn every_reason_why_somebody_is_a_guest_is_explained() {
+    let text = read("docs/joomla.md");
+    let (_, section) = text.split_once("\n### Why somebody is a guest\n").unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let rows = rows(section);
+    let stated: BTreeSet<&str> = rows.iter().filter_map(|row| unquoted(row[0])).collect();
+    let (all, identity) = (sources(), read("src/joomla/identity.rs"));
+    let arms = identity.lines().filter_map(|line| line.trim().split_once(" => \""));
+    // A reason that nobody ever has stands in its own list only.
+    let given = arms.filter(|(reason, _)| reason.starts_with("Reason::") && all.matches(reason).count() > 1);
+    let mut given: BTreeSet<&str> = given.map(|(_, code)| code.trim_end_matches("\",")).collect();
+    assert!(given.len() > 10, "only {} reasons were found", given.len());
+    let provisional = "database-unavailable";
+    assert!(read("src/app/site/mod.rs").contains(provisional));
+    given.insert(provisional);
+    assert_eq!(stated, given);
+}
+
+#[test]
+fn every_control_row_that_is_documented_is_understood() {
+    let text = read("docs/joomla.md");
+    let (_, section) = text.split_once("\n### Control rows\n").unwrap();
+    let rows = rows(section.split("\n#").next().unwrap());
+    for row in &rows {
+        let (verb, data) = (unquoted(row[0]).unwrap(), unquoted(row[1]).unwrap());
+        assert!(Control::read(verb, data).is_ok(), "{verb} {data}");
+    }
+    assert_eq!(rows.len(), 4);
 }
 
 #[test]

@@ -19,10 +19,17 @@ pub enum Route {
     Echo,
 }
 
-/// Answers a plain request.
+/// Whether a request asks for the console's page.
+pub fn is_page(request: &Request<Bytes>, config: &Config) -> bool {
+    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+    asks && config.console.enabled && request.uri().path() == "/"
+}
+
+/// Answers a plain request. `manages`: by its session of the site it is somebody who may see the page.
 pub fn answer(
     request: &Request<Bytes>,
     caller: &Caller,
+    manages: bool,
     config: &Config,
     page: &Page,
     draining: bool,
@@ -31,6 +38,7 @@ pub fn answer(
         return *refusal;
     }
     let response = match request.uri().path() {
+        "/" if config.console.enabled && manages => page.response(request.headers()),
         "/" if config.console.enabled => show_page(request, caller, config, page),
         "/echo" if config.echo.enabled => upgrade_required("/echo speaks WebSocket only"),
         "/health" => sentence(StatusCode::OK, "alive"),

@@ -127,6 +127,8 @@ struct Member {
     speaks: Speaks,
     /// What it said while something had to be known first.
     waiting: Option<Box<Waiting>>,
+    /// It asked for the page, and waits until it is known who it is.
+    page: Option<Box<(Caller, Request<Bytes>)>>,
 }
 
 /// Messages that wait. The first one is the one that has to.
@@ -249,6 +251,10 @@ impl Service {
 
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
+        if let Some(app) = self.site_app {
+            // The component may have given it another id; the configuration knows it by its own.
+            self.apps.app_mut(app).settings.id.clone_from(&self.config.joomla.app);
+        }
         self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.start, actions);
         self.page = Page::new(development(&config), &config.pusher.path);
@@ -477,6 +483,9 @@ impl Service {
 
     /// Lets a connection's waiting messages go on, as far as they can.
     fn go_on(&mut self, id: ConnectionId, last_call: bool, now: Now, actions: &mut Actions) {
+        if self.member(id).is_some_and(|member| member.page.is_some()) {
+            return self.answer_page(id, actions);
+        }
         if let Some((code, why)) = self.site.as_ref().and_then(|site| site.turned_away(id)) {
             return actions.push(Action::Close(id, code, why.into()));
         }
@@ -567,7 +576,15 @@ impl Service {
                     )
                 })
             }
-            Ok(()) => Box::new(routes::answer(request, caller, &self.config, &self.page, self.draining)),
+            Ok(()) if self.asks_as_visitor(id, caller, request, now) => return,
+            Ok(()) => Box::new(routes::answer(
+                request,
+                caller,
+                false,
+                &self.config,
+                &self.page,
+                self.draining,
+            )),
         };
         actions.push(Action::Respond(id, response));
         for app in self.api.take_nudged() {
@@ -577,6 +594,49 @@ impl Service {
                 outbox.nudge(now);
             }
         }
+        for (app, user) in self.api.take_terminated() {
+            if let Some(site) = self.site.as_mut().filter(|_| self.site_app == Some(app)) {
+                site.terminate(&user);
+            }
+        }
+        self.follow(now, actions);
+    }
+
+    /// Whether somebody asks for the page with a session of the site: then the answer waits until it is known whose that is.
+    fn asks_as_visitor(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, now: Now) -> bool {
+        if !routes::is_page(request, &self.config) || caller::may_see_state(caller, request, &self.config) {
+            return false;
+        }
+        let Some(site) = &mut self.site else { return false };
+        if !site.enter_for_page(id, request, &self.config, now) {
+            return false;
+        }
+        if let Some(member) = self.member(id) {
+            member.page = Some(Box::new((*caller, request.clone())));
+        }
+        true
+    }
+
+    /// It is known who asks for the page.
+    fn answer_page(&mut self, id: ConnectionId, actions: &mut Actions) {
+        let Some(page) = self.member(id).and_then(|member| member.page.take()) else {
+            return;
+        };
+        let (caller, request) = *page;
+        let mut manages = false;
+        if let Some(site) = &mut self.site {
+            manages = site.may(id, "websockets.console");
+            site.leave(id);
+        }
+        let response = routes::answer(
+            &request,
+            &caller,
+            manages,
+            &self.config,
+            &self.page,
+            self.draining,
+        );
+        actions.push(Action::Respond(id, Box::new(response)));
     }
 
     fn handshake(
@@ -740,6 +800,7 @@ impl Service {
             refused,
             speaks: Speaks::Http,
             waiting: None,
+            page: None,
         });
         refused
     }

@@ -17,6 +17,12 @@ use crate::store::SessionRow;
 /// The variable that is Joomla's.
 const VARIABLE: &str = "joomla";
 
+/// What Joomla keeps its sessions in, now and in the beginnings of Joomla 3.
+const REGISTRY: &[&str] = &["Joomla\\Registry\\Registry", "JRegistry"];
+
+/// What a user is in there; only its id was written.
+const USER: &[&str] = &["Joomla\\CMS\\User\\User", "JUser"];
+
 /// Characters of a session's token.
 const TOKEN: usize = 32;
 
@@ -84,16 +90,11 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     let decoded = BASE64.decode(encoded).map_err(|_| BadText::NotBase64)?;
     let tree = serialize::parse(&decoded).map_err(BadText::NotSerialized)?;
     let root = tree.root();
-    let Value::Object(_) = root.value() else {
-        return Err(BadText::NotRegistry);
-    };
     // A protected property, as PHP writes its name.
-    let data = root.get("\0*\0data").ok_or(BadText::NotRegistry)?;
-    if !is_container(data) {
-        return Err(BadText::NotRegistry);
-    }
+    let data = root.get("\0*\0data").filter(|data| is_open(*data));
+    let data = data.filter(|_| is_a(root, REGISTRY)).ok_or(BadText::NotRegistry)?;
     // Joomla 3 has everything one step deeper, in the namespace that is the default one.
-    let base = match (data.get("session"), data.get("__default")) {
+    let base = match (at(data, &["session"]), at(data, &["__default"])) {
         (None, Some(namespace)) => namespace,
         _ => data,
     };
@@ -141,14 +142,12 @@ fn variable(text: &[u8]) -> Result<&[u8], BadText> {
 }
 
 fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
-    let Some(user) = base.get("user") else {
-        return Ok(None);
+    let user = match at(base, &["user"]) {
+        None => return Ok(None),
+        Some(user) if user.value() == Value::Null => return Ok(None),
+        Some(user) => user,
     };
-    let id = match user.value() {
-        Value::Null => return Ok(None),
-        Value::Object(_) => user.get("id").ok_or(BadText::BadUser)?,
-        _ => return Err(BadText::BadUser),
-    };
+    let id = user.get("id").filter(|_| is_a(user, USER)).ok_or(BadText::BadUser)?;
     let id = match id.value() {
         Value::Null => 0,
         Value::Int(id) => u32::try_from(id).map_err(|_| BadText::BadUser)?,
@@ -161,11 +160,22 @@ fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
 
 /// What stands at the end of a path.
 fn at<'t, 'a>(base: Place<'t, 'a>, path: &[&str]) -> Option<Place<'t, 'a>> {
-    path.iter().try_fold(base, |place, name| place.get(name))
+    path.iter().try_fold(base, |place, name| {
+        Some(place).filter(|place| is_open(*place))?.get(name)
+    })
 }
 
-fn is_container(place: Place<'_, '_>) -> bool {
-    matches!(place.value(), Value::Array | Value::Object(_))
+/// Whether a Registry looks into it: an array, or an object without a class of its own.
+fn is_open(place: Place<'_, '_>) -> bool {
+    place.value() == Value::Array || is_a(place, &["stdClass"])
+}
+
+/// Whether it is an object of one of these classes.
+fn is_a(place: Place<'_, '_>, classes: &[&str]) -> bool {
+    let Value::Object(class) = place.value() else {
+        return false;
+    };
+    classes.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(class))
 }
 
 fn string<'a>(place: Place<'_, 'a>) -> Option<&'a [u8]> {

@@ -13,6 +13,7 @@ pub mod mariadb;
 pub mod peer;
 pub mod pusher;
 pub mod server;
+pub mod visits;
 
 use std::time::{Duration, Instant};
 

@@ -150,7 +150,13 @@ fn php_int(text: &str) -> i64 {
     let text = text.trim_start();
     let sign = usize::from(text.starts_with(['-', '+']));
     let digits = text[sign..].bytes().take_while(u8::is_ascii_digit).count();
-    text[..sign + digits].parse().unwrap_or(0)
+    let number = &text[..sign + digits];
+    let beyond = if number.starts_with('-') { i64::MIN } else { i64::MAX };
+    if digits == 0 {
+        0
+    } else {
+        number.parse().unwrap_or(beyond)
+    }
 }
 
 /// `(bool)`

@@ -117,10 +117,18 @@ fn the_second_factor_is_told() {
     let with = |property: &str| read(&text(&registry(&[&session(), &user(7), &com_users(&[property])]))).unwrap();
     assert!(with("s:11:\"mfa_checked\";i:1;").mfa_checked);
     assert!(with("s:11:\"mfa_checked\";s:1:\"1\";").mfa_checked);
-    for not in ["i:0;", "i:2;", "b:0;", "N;", "s:0:\"\";", "a:1:{i:0;i:1;}", "r:99;"] {
+    for not in [
+        "i:0;",
+        "i:2;",
+        "b:0;",
+        "N;",
+        "s:0:\"\";",
+        "a:1:{i:0;i:1;}",
+        "C:1:\"X\":0:{}",
+    ] {
         assert!(!with(&format!("s:11:\"mfa_checked\";{not}")).mfa_checked, "{not}");
     }
-    for pending in ["i:1;", "s:1:\"1\";", "b:1;", "a:0:{}", "r:99;"] {
+    for pending in ["i:1;", "s:1:\"1\";", "b:1;", "a:0:{}", "C:1:\"X\":0:{}"] {
         assert!(
             with(&format!("s:19:\"mandatory_mfa_setup\";{pending}")).mfa_setup_pending,
             "{pending}"
@@ -218,7 +226,7 @@ fn a_user_without_a_valid_id_is_an_error() {
         "d:7;",
         "b:1;",
         "a:0:{}",
-        "r:99;",
+        "C:1:\"X\":0:{}",
         "s:10:\"4294967296\";",
     ] {
         assert_eq!(with(&object(id)), Err(BadText::BadUser), "{id}");
@@ -229,7 +237,8 @@ fn a_user_without_a_valid_id_is_an_error() {
         "b:1;",
         "a:1:{s:2:\"id\";i:7;}",
         "O:1:\"X\":0:{}",
-        "r:99;",
+        "O:1:\"X\":1:{s:2:\"id\";i:7;}",
+        "C:1:\"X\":0:{}",
         "C:1:\"X\":0:{}",
     ] {
         assert_eq!(with(user), Err(BadText::BadUser), "{user}");
@@ -267,6 +276,10 @@ fn what_is_no_session_has_a_name() {
     assert_eq!(of("i:1;"), Err(BadText::NotRegistry));
     assert_eq!(of("a:0:{}"), Err(BadText::NotRegistry));
     assert_eq!(of("O:1:\"X\":0:{}"), Err(BadText::NotRegistry));
+    let registry_of =
+        |class: &str| of(&registry(&[&session(), &user(7)]).replacen("24:\"Joomla\\Registry\\Registry", class, 1));
+    assert!(registry_of("9:\"JRegistry").is_ok());
+    assert_eq!(registry_of("8:\"stdClass"), Err(BadText::NotRegistry));
     assert_eq!(of("O:1:\"X\":1:{s:7:\"\0*\0data\";i:1;}"), Err(BadText::NotRegistry));
     assert_eq!(read(&vec![b'|'; SessionRow::LONGEST_TEXT + 1]), Err(BadText::TooLong));
     assert_eq!(of(&registry(&[])), Ok(SessionText::default()));
@@ -338,7 +351,7 @@ fn the_worst_texts_of_the_full_length_come_to_an_end() {
     let bars = "|".repeat(longest);
     let names = "a|N;".repeat(longest / 4);
     let room = longest / 4 * 3 - 600;
-    let aliases = "s:1:\"x\";r:2;".repeat(room / 12);
+    let aliases = "s:1:\"x\";r:1;".repeat(room / 12);
     let nested = "a:1:{i:0;".repeat(room / 9);
     let many = "i:0;N;".repeat(room / 6);
     assert!(read(bars.as_bytes()).is_err());

@@ -1,18 +1,23 @@
 //! What is known of items and categories: asked for in batches, believed for a while, looked at again while somebody watches.
-//! A bounded cache that decides nothing about visitors.
+//! A bounded cache that decides nothing about visitors. `asking` makes the questions and learns from the answers,
+//! `watching` knows who is to be told of a change.
 //!
 //! An entry that nobody watches serves whoever asks within [`FRESH`] and is forgotten then. An entry that is watched stays,
 //! and its next look is due before the sweep interval is over, at a time that differs a little each round: what was asked for at
 //! once (ten thousand pages after a restart) spreads by itself. One pass over all entries per interval was the loser: its pace
 //! changes with their number, and an entry could wait for almost two intervals.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod asking;
+#[cfg(test)]
+mod tests;
+mod watching;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::subject::is_component;
-use super::{Subject, visible};
+use super::Subject;
 use crate::config::ItemType;
-use crate::store::{Answer, CategoryRow, Failure, ItemRow, MOST_KEYS, Question};
+use crate::store::{CategoryRow, CategoryStep, ItemRow};
 use crate::time::{Now, Time};
 
 /// How old a fact may be that lets somebody in.
@@ -22,17 +27,8 @@ pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// many, nobody else is let in.
 pub(super) const MOST: usize = 50_000;
 
-/// How long nothing is asked after the database failed; its own breaker knows better and is asked no more often than this.
-const HOLD: Duration = Duration::from_secs(1);
-
 /// After this a question without an answer is taken for lost. The store answers within its read timeout.
 const LOST: Duration = Duration::from_secs(10);
-
-/// At most one line about what cannot be checked in this time, for each kind.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// Rechecks of categories that wait for the next look at all entries; more of them are a recheck of everything.
-const MOST_SUSPECTS: usize = 1000;
 
 /// The kind that is categories; item types come behind it.
 const CATEGORIES: usize = 0;
@@ -82,14 +78,15 @@ pub(super) struct Facts {
     types: Vec<ItemType>,
     sweep_interval: Duration,
     kinds: Vec<Kind>,
-    entries: HashMap<Key, Entry>,
+    /// In order, so that the same inputs ask the same questions in each run.
+    entries: BTreeMap<Key, Entry>,
     /// The entries that nobody watches, by when they were last answered or wanted.
     unwatched: BTreeMap<u64, Key>,
     /// When dates of watched items come: Unix seconds.
     turns: BTreeSet<(i64, Key)>,
     changed: BTreeSet<Key>,
     /// Categories that were rechecked, until all entries were looked through for them once.
-    suspects: HashSet<u64>,
+    suspects: BTreeSet<u64>,
     asked: Vec<Asked>,
     /// Counts rechecks: an answer to a question from before one is not believed.
     version: u64,
@@ -161,11 +158,11 @@ impl Facts {
             types,
             sweep_interval: Duration::from_secs(sweep_interval.max(1)),
             kinds,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             unwatched: BTreeMap::new(),
             turns: BTreeSet::new(),
             changed: BTreeSet::new(),
-            suspects: HashSet::new(),
+            suspects: BTreeSet::new(),
             asked: Vec::new(),
             version: 0,
             hold: Time::default(),
@@ -312,341 +309,6 @@ impl Facts {
         self.serial
     }
 
-    pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
-        if !self.entries.contains_key(&key) {
-            // It was decided by facts that are gone meanwhile. The bound holds for those who come, not for those who are in.
-            self.make_room(key);
-            self.want(key);
-        }
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        match entry.watchers.iter_mut().find(|(watched, _)| watched == subject) {
-            Some((_, count)) => return *count += 1,
-            None => entry.watchers.push((subject.clone(), 1)),
-        }
-        if entry.watchers.len() > 1 {
-            return;
-        }
-        self.unwatched.remove(&entry.serial);
-        match (entry.place, entry.since) {
-            (Place::Idle, Some(_)) => self.rest(key),
-            (Place::Idle, None) => self.want(key),
-            _ => {}
-        }
-        self.note_turn(key, None);
-    }
-
-    pub(super) fn unwatch(&mut self, key: Key, subject: &Subject) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        let Some(at) = entry.watchers.iter().position(|(watched, _)| watched == subject) else {
-            debug_assert!(false, "unwatched more often than watched");
-            return;
-        };
-        entry.watchers[at].1 -= 1;
-        if entry.watchers[at].1 > 0 {
-            return;
-        }
-        entry.watchers.swap_remove(at);
-        if !entry.watchers.is_empty() {
-            return;
-        }
-        if let Some(turn) = entry.turn.take() {
-            self.turns.remove(&(turn, key));
-        }
-        self.changed.remove(&key);
-        let place = entry.place;
-        self.rest(key);
-        if let Place::Urgent(_) | Place::Asked = place {
-            self.put(key, place);
-        }
-    }
-
-    /// Notes when the next date of a watched item comes, after a Unix second (`None`: after its fact was asked for).
-    fn note_turn(&mut self, key: Key, after: Option<i64>) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        if let Some(turn) = entry.turn.take() {
-            self.turns.remove(&(turn, key));
-        }
-        let (Some(fact), Some(since)) = (&entry.fact, entry.since) else {
-            return;
-        };
-        if entry.watchers.is_empty() {
-            return;
-        }
-        entry.turn = visible::turns(fact, after.unwrap_or(visible::unix(since)));
-        self.turns.extend(entry.turn.map(|turn| (turn, key)));
-    }
-
-    pub(super) fn recheck(&mut self, name: &str, id: u64) {
-        self.version += 1;
-        match name.strip_suffix(".category") {
-            Some(extension) if is_component(extension) => {
-                if self.suspects.len() < MOST_SUSPECTS {
-                    self.suspects.insert(id);
-                } else {
-                    self.recheck_all();
-                }
-            }
-            _ => match self.item_key(name, id) {
-                Some(key) => self.doubt(key),
-                None => log::debug!("nobody can subscribe to items of the type {name:?}"),
-            },
-        }
-    }
-
-    pub(super) fn recheck_all(&mut self) {
-        self.version += 1;
-        self.suspects.clear();
-        let keys: Vec<Key> = self.entries.keys().copied().collect();
-        for key in keys {
-            self.doubt(key);
-        }
-    }
-
-    /// Looks for everything that hangs on a category that was rechecked: one pass, however many they are.
-    fn settle(&mut self) {
-        if self.suspects.is_empty() {
-            return;
-        }
-        let suspects = std::mem::take(&mut self.suspects);
-        let hit = |(key, entry): (&Key, &Entry)| {
-            let own = key.kind == CATEGORIES && suspects.contains(&key.id);
-            let above = || entry.chain().iter().any(|step| suspects.contains(&step.id));
-            (own || above()).then_some(*key)
-        };
-        let keys: Vec<Key> = self.entries.iter().filter_map(hit).collect();
-        for key in keys {
-            self.doubt(key);
-        }
-    }
-
-    /// What is known of it is not believed any more. Who watches it is told when it is known again and differs.
-    fn doubt(&mut self, key: Key) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        entry.since = None;
-        if !entry.watchers.is_empty() {
-            self.want(key);
-        }
-    }
-
-    pub(super) fn question(&mut self, now: Now) -> Option<Question> {
-        self.now = now;
-        self.settle();
-        self.forget_old();
-        self.give_up_lost();
-        if now.at < self.hold {
-            return None;
-        }
-        let (kind, ids) = self.next_batch()?;
-        for &id in &ids {
-            self.put(Key { kind, id }, Place::Asked);
-        }
-        let question = match kind {
-            CATEGORIES => Question::Categories(ids.clone()),
-            item => Question::Items {
-                kind: item - 1,
-                ids: ids.clone(),
-            },
-        };
-        let version = self.version;
-        self.asked.push(Asked {
-            kind,
-            ids,
-            now,
-            version,
-        });
-        Some(question)
-    }
-
-    /// What nobody watches and nobody may be let in by. Those who wait for an answer keep theirs.
-    fn forget_old(&mut self) {
-        while let Some((_, &key)) = self.unwatched.first_key_value() {
-            let Some(entry) = self.entries.get(&key) else { return };
-            let since = entry.since.map(|since| since.at);
-            let fresh = since.is_some_and(|since| self.now.at.since(since) <= FRESH);
-            if fresh || entry.place != Place::Idle {
-                return;
-            }
-            self.forget(key);
-        }
-    }
-
-    fn give_up_lost(&mut self) {
-        let now = self.now.at;
-        let is_lost = |asked: &mut Asked| now.since(asked.now.at) > LOST;
-        let lost: Vec<Asked> = self.asked.extract_if(.., is_lost).collect();
-        for asked in lost {
-            self.ask_again(&asked);
-        }
-    }
-
-    fn ask_again(&mut self, asked: &Asked) {
-        for &id in &asked.ids {
-            let key = Key { kind: asked.kind, id };
-            // Others may have forgotten it, or it came anew since.
-            if self.entries.get(&key).is_some_and(|entry| entry.place == Place::Asked) {
-                let serial = self.next_serial();
-                self.put(key, Place::Urgent(serial));
-            }
-        }
-    }
-
-    /// Those who wait and those who are due take turns, and so do the kinds.
-    fn next_batch(&mut self) -> Option<(usize, Vec<u64>)> {
-        let now = self.now.at;
-        let count = self.kinds.len();
-        let kinds: Vec<usize> = (1..=count).map(|step| (self.turn + step) % count).collect();
-        let urgent = kinds.iter().find(|&&kind| !self.kinds[kind].urgent.is_empty());
-        let is_due = |kind: usize| self.kinds[kind].due.first().is_some_and(|(at, _)| *at <= now);
-        let due = kinds.iter().find(|&&kind| is_due(kind));
-        let (kind, sweep) = match (urgent, due) {
-            (None, None) => return None,
-            (Some(_), Some(&due)) if !self.swept => (due, true),
-            (Some(&urgent), _) => (urgent, false),
-            (None, Some(&due)) => (due, true),
-        };
-        self.swept = sweep;
-        self.turn = kind;
-        let soon = now + self.sweep_interval / 8;
-        let queue = &self.kinds[kind];
-        let ids = match sweep {
-            true => {
-                let due = queue.due.iter().take_while(|(at, _)| *at <= soon);
-                self.batch(kind, due.map(|(_, id)| *id))
-            }
-            false => self.batch(kind, queue.urgent.values().copied()),
-        };
-        Some((kind, ids))
-    }
-
-    /// The first of a queue, up to one that is asked for by itself.
-    fn batch(&self, kind: usize, queue: impl Iterator<Item = u64>) -> Vec<u64> {
-        let mut ids = Vec::new();
-        for id in queue.take(MOST_KEYS) {
-            let alone = self.entries.get(&Key { kind, id }).is_some_and(|entry| entry.alone);
-            if alone && !ids.is_empty() {
-                break;
-            }
-            ids.push(id);
-            if alone {
-                break;
-            }
-        }
-        ids
-    }
-
-    pub(super) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
-        self.now = now;
-        let (kind, ids) = match question {
-            Question::Categories(ids) => (CATEGORIES, ids),
-            Question::Items { kind, ids } => (kind + 1, ids),
-            _ => return,
-        };
-        let is_it = |asked: &Asked| asked.kind == kind && asked.ids == *ids;
-        let Some(at) = self.asked.iter().position(is_it) else {
-            // It was taken for lost and is asked again.
-            return;
-        };
-        let asked = self.asked.swap_remove(at);
-        match answer {
-            Ok(Answer::Items(rows)) if kind != CATEGORIES => {
-                let rows = rows.into_iter().map(|row| (row.id, row)).collect();
-                self.learn(&asked, rows, Fact::Item);
-            }
-            Ok(Answer::Categories(rows)) if kind == CATEGORIES => {
-                let rows = rows.into_iter().map(|row| (row.id, row)).collect();
-                self.learn(&asked, rows, Fact::Category);
-            }
-            Ok(_) => {
-                debug_assert!(false, "the answer is not one to its question");
-                self.fail(&asked, "the answer is another question's");
-            }
-            Err(Failure::Unavailable(_) | Failure::Locked) => {
-                self.hold = now.at + HOLD;
-                self.ask_again(&asked);
-            }
-            Err(Failure::Malformed(why)) if asked.ids.len() > 1 => {
-                log::debug!("asking one by one: {why}");
-                for &id in &asked.ids {
-                    if let Some(entry) = self.entries.get_mut(&Key { kind, id }) {
-                        entry.alone = true;
-                    }
-                }
-                self.ask_again(&asked);
-            }
-            Err(failure) => self.fail(&asked, &failure.to_string()),
-        }
-    }
-
-    fn learn<Row>(&mut self, asked: &Asked, mut rows: HashMap<u64, Row>, fact: fn(Option<Row>) -> Fact) {
-        for &id in &asked.ids {
-            let key = Key { kind: asked.kind, id };
-            self.note(key, fact(rows.remove(&id)), asked);
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.alone = false;
-            }
-        }
-    }
-
-    fn fail(&mut self, asked: &Asked, why: &str) {
-        let now = self.now.at;
-        for &id in &asked.ids {
-            self.note(Key { kind: asked.kind, id }, Fact::Unknowable, asked);
-        }
-        let kind = &mut self.kinds[asked.kind];
-        if kind.complained.is_none_or(|last| now.since(last) >= QUIET) {
-            kind.complained = Some(now);
-            let name = match asked.kind {
-                CATEGORIES => "categories",
-                item => &self.types[item - 1].name,
-            };
-            log::warn!("channels of {name} are closed, because access cannot be checked: {why}");
-        }
-    }
-
-    fn note(&mut self, key: Key, fact: Fact, asked: &Asked) {
-        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.place == Place::Asked) else {
-            return;
-        };
-        let watched = !entry.watchers.is_empty();
-        if watched && entry.fact.as_ref() != Some(&fact) {
-            self.changed.insert(key);
-        }
-        entry.fact = Some(fact);
-        // Somebody said meanwhile that something changed: whether before or after the answer, nobody knows.
-        let believed = asked.version == self.version;
-        entry.since = believed.then_some(asked.now);
-        self.rest(key);
-        self.note_turn(key, None);
-        if watched && !believed {
-            self.want(key);
-        }
-    }
-
-    /// Dates that came are changes.
-    pub(super) fn take_changed(&mut self, now: Now) -> Vec<Subject> {
-        self.now = now;
-        let unix = visible::unix(now);
-        while let Some(&(turn, key)) = self.turns.first()
-            && turn <= unix
-        {
-            self.changed.insert(key);
-            self.turns.remove(&(turn, key));
-            self.note_turn(key, Some(unix));
-        }
-        let changed = std::mem::take(&mut self.changed);
-        let entries = changed.iter().filter_map(|key| self.entries.get(key));
-        let subjects = entries.flat_map(|entry| entry.watchers.iter().map(|(subject, _)| subject.clone()));
-        subjects.collect()
-    }
-
     pub(super) fn deadline(&self) -> Time {
         if !self.suspects.is_empty() || !self.changed.is_empty() {
             return self.now.at;
@@ -694,7 +356,7 @@ impl Entry {
     }
 
     /// The categories that it hangs on, as far as is known.
-    fn chain(&self) -> &[crate::store::CategoryStep] {
+    fn chain(&self) -> &[CategoryStep] {
         match &self.fact {
             Some(Fact::Item(Some(row))) => row.categories.as_deref().unwrap_or_default(),
             Some(Fact::Category(Some(row))) => &row.chain,

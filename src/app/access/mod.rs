@@ -54,9 +54,10 @@ const FULL: Verdict = Verdict::No("too many items are being watched");
 
 /// The site's rules and what is known of its items.
 ///
-/// The lead's part: [`subject`] once for each channel; `decide` for whoever comes; `watch` while at least one connection is
-/// subscribed by these rules (not by a signature), `unwatch` as often; in each work phase `question`, the store, `answer`; then
-/// decide again for those who got [`Verdict::NotYet`], and `review` the subscribers of what `take_changed` names.
+/// What callers do: [`subject`] once for each channel; `decide` for whoever comes; after each `Yes`, in the same breath, `watch`
+/// for as long as somebody is subscribed by these rules (not by a signature), and `unwatch` as often. In each work phase
+/// `question`, the store, `answer`; then decide again for those who got [`Verdict::NotYet`], and `review` the subscribers of
+/// what `take_changed` names.
 #[derive(Debug)]
 pub struct Access {
     /// Whether channels without a prefix are open to guests.

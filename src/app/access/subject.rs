@@ -81,8 +81,8 @@ fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
             false => Subject::Signed,
         });
     }
-    type Form = fn(u32) -> Subject;
-    let forms: [(&str, Form); 3] = [
+    type Of = fn(u32) -> Subject;
+    let forms: [(&str, Of); 3] = [
         ("user-", Subject::User),
         ("group-", Subject::Group),
         ("level-", Subject::Level),

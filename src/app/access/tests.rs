@@ -1,1 +1,1122 @@
+//! The verdicts as tables and against a slow way to the same; the facts behind them against a database that lives in a map,
+//! fails, forgets and changes.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::facts::MOST;
+use super::*;
+use crate::config::{ChannelRule, ItemType};
+use crate::store::{AssetRow, CategoryRow, CategoryStep, GroupRow, ItemRow, LevelRow, MOST_KEYS};
+
+/// Seconds of the wall clock at the monotonic clock's 0.
+const EPOCH: i64 = 1_700_000_000;
+
+fn at(ms: u64) -> Now {
+    Now {
+        at: Time(ms * 1000),
+        unix_ms: EPOCH as u64 * 1000 + ms,
+    }
+}
+
+/// A category in the form of a table: its parent is a number (1: the root).
+#[derive(Clone, Debug)]
+struct Category {
+    parent: u64,
+    extension: &'static str,
+    access: u32,
+    published: i8,
+}
+
+/// An item in the form of a table.
+#[derive(Clone, Debug)]
+struct Item {
+    access: u32,
+    state: i8,
+    up: Option<i64>,
+    down: Option<i64>,
+    category: Option<u64>,
+}
+
+/// The site's database.
+#[derive(Clone, Debug, Default)]
+struct World {
+    items: BTreeMap<(usize, u64), Item>,
+    categories: BTreeMap<u64, Category>,
+    /// Questions with one of these ids make no sense.
+    poison: BTreeSet<u64>,
+    /// How many questions were asked.
+    asked: usize,
+}
+
+impl World {
+    fn chain(&self, id: u64) -> Vec<CategoryStep> {
+        let mut chain = Vec::new();
+        let mut next = id;
+        while let Some(category) = self.categories.get(&next) {
+            chain.insert(
+                0,
+                CategoryStep {
+                    id: next,
+                    access: category.access,
+                    published: category.published,
+                },
+            );
+            next = category.parent;
+        }
+        chain
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<Answer, Failure> {
+        self.asked += 1;
+        let (Question::Items { ids, .. } | Question::Categories(ids)) = question else {
+            panic!("{question:?} is none of its questions")
+        };
+        assert!(!ids.is_empty() && ids.len() <= MOST_KEYS, "{} keys", ids.len());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each once");
+        if ids.iter().any(|id| self.poison.contains(id)) {
+            return Err(Failure::Malformed("items.state".into()));
+        }
+        Ok(match question {
+            Question::Items { kind, .. } => Answer::Items(
+                ids.iter()
+                    .filter_map(|id| {
+                        let item = self.items.get(&(*kind, *id))?;
+                        Some(ItemRow {
+                            id: *id,
+                            access: item.access,
+                            state: item.state,
+                            publish_up: item.up,
+                            publish_down: item.down,
+                            categories: item.category.map(|id| self.chain(id)),
+                        })
+                    })
+                    .collect(),
+            ),
+            _ => Answer::Categories(
+                ids.iter()
+                    .filter_map(|id| {
+                        let category = self.categories.get(id)?;
+                        Some(CategoryRow {
+                            id: *id,
+                            extension: category.extension.into(),
+                            chain: self.chain(*id),
+                        })
+                    })
+                    .collect(),
+            ),
+        })
+    }
+
+    /// What Joomla's SQL says (joomla.md 5.3), on the tables as they are.
+    fn shows(&self, subject: &Subject, levels: &[u32], unix: i64) -> bool {
+        let parents = |id: u64| {
+            let mut all = Vec::new();
+            let mut next = self.categories[&id].parent;
+            while next != 1 {
+                all.push(&self.categories[&next]);
+                next = self.categories[&next].parent;
+            }
+            all
+        };
+        match subject {
+            Subject::Item { kind, id } => {
+                let kind = usize::from(&**kind != "com_content.article");
+                let Some(a) = self.items.get(&(kind, *id)) else {
+                    return false;
+                };
+                if !(a.state == 1 || a.state == 2) || !levels.contains(&a.access) {
+                    return false;
+                }
+                if a.up.is_some_and(|up| up > unix) || a.down.is_some_and(|down| down < unix) {
+                    return false;
+                }
+                let Some(category) = a.category else { return true };
+                let Some(c) = self.categories.get(&category) else {
+                    return false;
+                };
+                levels.contains(&c.access)
+                    && (c.published == 1 || c.published == 2)
+                    && !parents(category).iter().any(|p| p.published <= 0)
+            }
+            Subject::Category { extension, id } => {
+                let Some(c) = self.categories.get(id) else { return false };
+                let mut line = parents(*id);
+                line.push(c);
+                c.extension == &**extension && line.iter().all(|c| c.published == 1 && levels.contains(&c.access))
+            }
+            _ => panic!("no facts in {subject:?}"),
+        }
+    }
+}
+
+fn config() -> Config {
+    Config {
+        items: vec![ItemType {
+            name: "com_shop.order".into(),
+            table: "shop_orders".into(),
+            ..ItemType::article()
+        }],
+        ..Config::default()
+    }
+}
+
+fn access() -> Access {
+    Access::new(&config())
+}
+
+fn article(id: u64) -> Subject {
+    let kind = "com_content.article".into();
+    Subject::Item { kind, id }
+}
+
+fn order(id: u64) -> Subject {
+    let kind = "com_shop.order".into();
+    Subject::Item { kind, id }
+}
+
+fn category(id: u64) -> Subject {
+    let extension = "com_content".into();
+    Subject::Category { extension, id }
+}
+
+fn with<'a>(user: u32, groups: &'a [u32], levels: &'a [u32]) -> Visitor<'a> {
+    Visitor {
+        user,
+        groups,
+        levels,
+        root: false,
+    }
+}
+
+/// Whoever has the levels 1 and 2.
+const ANNA: Visitor<'_> = Visitor {
+    user: 42,
+    groups: &[1, 2],
+    levels: &[1, 2],
+    root: false,
+};
+
+/// Asks until nothing is left to ask.
+fn pump(access: &mut Access, world: &mut World, now: Now) {
+    while let Some(question) = access.question(now) {
+        let answer = world.ask(&question);
+        access.answer(&question, answer, now);
+    }
+}
+
+fn decide(access: &mut Access, subject: &Subject, now: Now) -> Verdict {
+    access.decide(subject, &ANNA, &Acl::default(), now)
+}
+
+fn review(access: &mut Access, subject: &Subject, now: Now) -> Verdict {
+    access.review(subject, &ANNA, &Acl::default(), now)
+}
+
+/// The verdict once all questions are answered.
+fn decided(access: &mut Access, world: &mut World, subject: &Subject, now: Now) -> Verdict {
+    match decide(access, subject, now) {
+        Verdict::NotYet => {
+            pump(access, world, now);
+            decide(access, subject, now)
+        }
+        verdict => verdict,
+    }
+}
+
+fn open_item() -> Item {
+    Item {
+        access: 1,
+        state: 1,
+        up: None,
+        down: None,
+        category: Some(9),
+    }
+}
+
+/// Articles 1 to `count` in category 9 below category 8.
+fn site(count: u64) -> World {
+    let mut world = World::default();
+    for (id, parent) in [(8, 1), (9, 8)] {
+        let (extension, access, published) = ("com_content", 1, 1);
+        world.categories.insert(
+            id,
+            Category {
+                parent,
+                extension,
+                access,
+                published,
+            },
+        );
+    }
+    world.items.extend((1..=count).map(|id| ((0, id), open_item())));
+    world
+}
+
+/// Joomla's own groups, levels and rules, as far as they matter here.
+fn acl() -> Acl {
+    let group = |id, parent, lft, rgt| GroupRow { id, parent, lft, rgt };
+    let level = |id, rules: &str| LevelRow {
+        id,
+        rules: rules.into(),
+    };
+    let asset = |name: &str, rules: &str, lft, rgt| AssetRow {
+        name: name.into(),
+        rules: rules.into(),
+        lft,
+        rgt,
+    };
+    let (acl, warnings) = Acl::new(
+        &[
+            group(1, 0, 1, 10),
+            group(2, 1, 2, 3),
+            group(6, 1, 4, 7),
+            group(7, 6, 5, 6),
+            group(8, 1, 8, 9),
+        ],
+        &[level(1, "[1]"), level(2, "[6,2,8]"), level(3, "[6,8]")],
+        &[
+            asset("root.1", r#"{"core.admin":{"8":1},"core.manage":{"7":1}}"#, 1, 6),
+            asset("com_content", r#"{"core.manage":{"6":1}}"#, 2, 3),
+            asset("com_users", r#"{"core.manage":{"7":0}}"#, 4, 5),
+        ],
+        None,
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    acl
+}
+
+#[test]
+fn what_the_name_alone_decides() {
+    let rules = [ChannelRule {
+        pattern: "private-staff-*".into(),
+        groups: vec![7],
+        levels: vec![9],
+        users: vec![0, 45],
+    }];
+    let guest = with(0, &[1, 9], &[1, 5]);
+    let anna = with(42, &[1, 2], &[1, 2]);
+    let manager = with(43, &[1, 6], &[1, 2, 3]);
+    let administrator = with(44, &[1, 6, 7], &[1, 2, 3]);
+    let chief = with(45, &[1, 8], &[1, 2, 3]);
+    let root = Visitor { root: true, ..anna };
+    let all = [guest, anna, manager, administrator, chief, root];
+    let (acl, mut access) = (acl(), access());
+    for (name, expected) in [
+        // guest, anna, manager, administrator, chief, root
+        ("news", "++++++"),
+        ("cache-news", "++++++"),
+        ("private-user-42", "-+---+"),
+        ("private-user-45", "----+-"),
+        ("private-user-0", "------"),
+        ("presence-cache-user-42", "-+---+"),
+        ("private-group-1", "++++++"),
+        ("private-group-2", "-+---+"),
+        ("private-group-6", "--++--"),
+        ("private-group-8", "----+-"),
+        ("private-group-9", "+-----"),
+        ("private-level-1", "++++++"),
+        ("private-level-2", "-+++++"),
+        ("private-level-3", "--+++-"),
+        ("private-level-5", "+-----"),
+        ("presence-level-4", "------"),
+        ("private-manage-com_content", "--++++"),
+        ("private-manage-com_users", "----++"),
+        ("presence-manage-com_nobody", "---+++"),
+        ("private-staff-1", "---++-"),
+        ("presence-staff-1", "------"),
+        ("private-other", "------"),
+        ("private-encrypted-user-42", "------"),
+        ("#server-to-user-42", "------"),
+    ] {
+        let name = crate::app::pusher::channel::ChannelName::parse(name).expect(name);
+        let subject = subject(name, &config().item_types(), &rules);
+        let verdicts: String = all
+            .iter()
+            .map(|visitor| match access.decide(&subject, visitor, &acl, at(0)) {
+                Verdict::Yes => '+',
+                Verdict::No(why) => {
+                    assert!(!why.is_empty());
+                    '-'
+                }
+                Verdict::NotYet => '?',
+            })
+            .collect();
+        assert_eq!(verdicts, expected, "{}", name.as_str());
+        for visitor in &all {
+            let again = access.review(&subject, visitor, &acl, at(0));
+            assert_eq!(again, access.decide(&subject, visitor, &acl, at(0)));
+        }
+    }
+    assert_eq!(access.question(at(0)), None, "nothing had to be asked");
+    assert_eq!(access.deadline(), Time::NEVER);
+}
+
+#[test]
+fn guests_can_be_kept_out_of_everything_public() {
+    let mut config = config();
+    config.joomla.guests = false;
+    let mut access = Access::new(&config);
+    let guest = with(0, &[1], &[1]);
+    assert_eq!(access.decide(&Subject::Open, &guest, &Acl::default(), at(0)), GUEST);
+    assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes);
+    config.joomla.guests = true;
+    assert!(!access.reload(&config), "the facts stay");
+    assert_eq!(
+        access.decide(&Subject::Open, &guest, &Acl::default(), at(0)),
+        Verdict::Yes
+    );
+}
+
+#[test]
+fn an_article_is_heard_by_whoever_may_see_it() {
+    type Change = fn(&mut World);
+    fn item(world: &mut World) -> &mut Item {
+        world.items.get_mut(&(0, 17)).unwrap()
+    }
+    fn filed(world: &mut World, id: u64) -> &mut Category {
+        world.categories.get_mut(&id).unwrap()
+    }
+    let cases: &[(&str, bool, Change)] = &[
+        ("as it is", true, |_| {}),
+        ("archived", true, |w| item(w).state = 2),
+        ("unpublished", false, |w| item(w).state = 0),
+        ("in the trash", false, |w| item(w).state = -2),
+        ("in no state that there is", false, |w| item(w).state = 3),
+        ("for registered users", true, |w| item(w).access = 2),
+        ("for special users", false, |w| item(w).access = 3),
+        ("for no level", false, |w| item(w).access = 0),
+        ("from now on", true, |w| item(w).up = Some(EPOCH)),
+        ("from the next second on", false, |w| item(w).up = Some(EPOCH + 1)),
+        ("up to this second", true, |w| item(w).down = Some(EPOCH)),
+        ("up to the last second", false, |w| item(w).down = Some(EPOCH - 1)),
+        ("in a category that does not exist", false, |w| {
+            item(w).category = Some(99)
+        }),
+        ("in no category", true, |w| item(w).category = None),
+        ("in a category for others", false, |w| filed(w, 9).access = 3),
+        ("in an archived category", true, |w| filed(w, 9).published = 2),
+        ("in an unpublished category", false, |w| filed(w, 9).published = 0),
+        ("in a category in the trash", false, |w| filed(w, 9).published = -2),
+        ("below a category for others", true, |w| filed(w, 8).access = 3),
+        ("below an archived category", true, |w| filed(w, 8).published = 2),
+        ("below an unpublished category", false, |w| filed(w, 8).published = 0),
+        ("below a category in the trash", false, |w| filed(w, 8).published = -2),
+        ("nowhere", false, |w| w.items.clear()),
+        ("an item of another type", false, |w| {
+            let item = w.items.remove(&(0, 17)).unwrap();
+            w.items.insert((1, 17), item);
+        }),
+    ];
+    for (what, seen, change) in cases {
+        let mut world = site(20);
+        change(&mut world);
+        let expected = if *seen { Verdict::Yes } else { HIDDEN };
+        assert_eq!(
+            decided(&mut access(), &mut world, &article(17), at(0)),
+            expected,
+            "{what}"
+        );
+        assert_eq!(world.asked, 1, "{what}");
+    }
+}
+
+#[test]
+fn a_category_is_heard_by_whoever_may_see_it_and_all_above() {
+    type Change = fn(&mut World);
+    fn filed(world: &mut World, id: u64) -> &mut Category {
+        world.categories.get_mut(&id).unwrap()
+    }
+    let cases: &[(&str, bool, Change)] = &[
+        ("as it is", true, |_| {}),
+        ("for registered users", true, |w| filed(w, 9).access = 2),
+        ("for others", false, |w| filed(w, 9).access = 3),
+        ("below one for others", false, |w| filed(w, 8).access = 3),
+        ("unpublished", false, |w| filed(w, 9).published = 0),
+        ("archived", false, |w| filed(w, 9).published = 2),
+        ("below an archived one", false, |w| filed(w, 8).published = 2),
+        ("below one in the trash", false, |w| filed(w, 8).published = -2),
+        ("of another component", false, |w| filed(w, 9).extension = "com_contact"),
+        ("of one that is spelled alike", false, |w| {
+            filed(w, 9).extension = "com_contenT"
+        }),
+        ("nowhere", false, |w| w.categories.retain(|id, _| *id != 9)),
+    ];
+    for (what, seen, change) in cases {
+        let mut world = site(0);
+        change(&mut world);
+        let expected = if *seen { Verdict::Yes } else { HIDDEN };
+        assert_eq!(
+            decided(&mut access(), &mut world, &category(9), at(0)),
+            expected,
+            "{what}"
+        );
+    }
+}
+
+/// Any state of anything, with few categories and levels, so that everything meets everything.
+fn random_world(rng: &mut StdRng) -> World {
+    let mut world = World::default();
+    let states = |rng: &mut StdRng| [1, 1, 1, 1, 2, 0, -2][rng.random_range(0..7)];
+    for id in 2..12_u64 {
+        world.categories.insert(
+            id,
+            Category {
+                parent: rng.random_range(1..id),
+                extension: ["com_content", "com_content", "com_contact"][rng.random_range(0..3)],
+                access: rng.random_range(1..4),
+                published: states(rng),
+            },
+        );
+    }
+    for kind in 0..2 {
+        for id in 1..30_u64 {
+            let date = |rng: &mut StdRng| rng.random_bool(0.3).then(|| EPOCH + rng.random_range(-20..20));
+            let item = Item {
+                access: rng.random_range(1..4),
+                state: states(rng),
+                up: date(rng),
+                down: date(rng),
+                category: (!rng.random_bool(0.2)).then(|| rng.random_range(2..14)),
+            };
+            world.items.insert((kind, id), item);
+        }
+    }
+    world
+}
+
+fn random_subject(rng: &mut StdRng) -> Subject {
+    match rng.random_range(0..4) {
+        0 => Subject::Category {
+            extension: ["com_content", "com_contact"][rng.random_range(0..2)].into(),
+            id: rng.random_range(1..14),
+        },
+        1 => order(rng.random_range(1..32)),
+        _ => article(rng.random_range(1..32)),
+    }
+}
+
+#[test]
+fn verdicts_are_those_of_joomlas_sql() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut seen = [0, 0];
+    for _ in 0..1000 {
+        let (mut world, mut access) = (random_world(&mut rng), access());
+        let now = at(rng.random_range(0..20_000));
+        let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
+        let visitor = with(42, &[1], &levels);
+        for _ in 0..20 {
+            let subject = random_subject(&mut rng);
+            let mut verdict = access.decide(&subject, &visitor, &Acl::default(), now);
+            if verdict == Verdict::NotYet {
+                pump(&mut access, &mut world, now);
+                verdict = access.decide(&subject, &visitor, &Acl::default(), now);
+            }
+            let shown = world.shows(&subject, &levels, visible::unix(now));
+            assert_eq!(
+                verdict,
+                if shown { Verdict::Yes } else { HIDDEN },
+                "{subject:?} {levels:?} {world:?}"
+            );
+            seen[usize::from(shown)] += 1;
+        }
+    }
+    assert!(seen[0] > 2000 && seen[1] > 2000, "both verdicts occur: {seen:?}");
+}
+
+#[test]
+fn many_are_asked_about_in_few_questions() {
+    let (mut world, mut access) = (site(250), access());
+    for _ in 0..3 {
+        for id in 1..=250 {
+            assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::NotYet);
+        }
+        assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::NotYet);
+        assert_eq!(decide(&mut access, &order(1), at(0)), Verdict::NotYet);
+    }
+    assert!(access.deadline() <= at(0).at, "now");
+    pump(&mut access, &mut world, at(0));
+    assert_eq!(world.asked, 3 + 1 + 1);
+    for id in 1..=250 {
+        assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::Yes);
+    }
+    assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &order(1), at(0)), HIDDEN);
+    assert_eq!(world.asked, 5);
+    assert_eq!(access.deadline(), Time::NEVER, "nobody watches");
+}
+
+#[test]
+fn a_kind_that_many_ask_about_does_not_starve_the_others() {
+    let mut access = access();
+    for id in 1..=1000 {
+        decide(&mut access, &article(id), at(0));
+    }
+    decide(&mut access, &category(9), at(0));
+    decide(&mut access, &order(1), at(0));
+    let first: Vec<&str> = (0..3).map(|_| access.question(at(0)).unwrap().name()).collect();
+    assert_eq!(first.iter().filter(|name| **name == "items").count(), 2);
+    assert!(first.contains(&"categories"));
+}
+
+#[test]
+fn a_fact_lets_somebody_in_for_five_seconds() {
+    let (mut world, mut access) = (site(2), access());
+    assert_eq!(Access::FRESH, 5);
+    assert_eq!(decided(&mut access, &mut world, &article(1), at(0)), Verdict::Yes);
+    world.items.get_mut(&(0, 1)).unwrap().state = 0;
+    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
+    let late = at(5001);
+    assert_eq!(
+        review(&mut access, &article(1), late),
+        Verdict::Yes,
+        "who is in may go on by it"
+    );
+    assert_eq!(decide(&mut access, &article(1), late), Verdict::NotYet);
+    assert_eq!(decided(&mut access, &mut world, &article(1), late), HIDDEN);
+    assert_eq!(world.asked, 2);
+    // What nobody watches is forgotten.
+    assert_eq!(access.facts(), (1, 0));
+    assert_eq!(access.question(at(11_000)), None);
+    assert_eq!(access.facts(), (0, 0));
+}
+
+#[test]
+fn its_age_counts_from_the_question_not_from_the_answer() {
+    let (mut world, mut access) = (site(1), access());
+    decide(&mut access, &article(1), at(0));
+    let question = access.question(at(0)).unwrap();
+    access.answer(&question, world.ask(&question), at(4000));
+    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(1), at(5001)), Verdict::NotYet);
+}
+
+#[test]
+fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
+    let (mut world, mut access) = (site(1), access());
+    decide(&mut access, &article(1), at(0));
+    for failure in [Failure::Unavailable("gone".into()), Failure::Locked] {
+        for round in 0..3 {
+            let now = access.deadline().0.div_ceil(1000);
+            let question = access.question(at(now)).expect("it asks again by itself");
+            access.answer(&question, Err(failure.clone()), at(now));
+            assert_eq!(decide(&mut access, &article(1), at(now)), Verdict::NotYet, "{round}");
+            assert_eq!(access.question(at(now + 999)), None, "not at once");
+            assert_eq!(access.deadline(), at(now + 1000).at);
+        }
+    }
+    let now = at(access.deadline().0 / 1000);
+    assert_eq!(decided(&mut access, &mut world, &article(1), now), Verdict::Yes);
+}
+
+#[test]
+fn who_is_in_stays_in_while_the_database_is_away() {
+    let (mut world, mut access) = (site(1), access());
+    decided(&mut access, &mut world, &article(1), at(0));
+    access.watch(&article(1));
+    for second in 0..600 {
+        let now = at(second * 1000);
+        if let Some(question) = access.question(now) {
+            access.answer(&question, Err(Failure::Unavailable("gone".into())), now);
+        }
+        assert_eq!(access.take_changed(now), []);
+        assert_eq!(review(&mut access, &article(1), now), Verdict::Yes);
+    }
+    assert_eq!(
+        decide(&mut access, &article(1), at(600_000)),
+        Verdict::NotYet,
+        "but nobody new"
+    );
+}
+
+#[test]
+fn what_the_database_refuses_is_refused() {
+    let (mut world, mut access) = (site(1), access());
+    decide(&mut access, &article(1), at(0));
+    for (n, failure) in [Failure::Refused("no such table".into()), Failure::Malformed("x".into())]
+        .into_iter()
+        .enumerate()
+    {
+        let now = at(n as u64 * 10_000);
+        decide(&mut access, &article(1), now);
+        let question = access.question(now).unwrap();
+        access.answer(&question, Err(failure), now);
+        assert_eq!(decide(&mut access, &article(1), now), UNKNOWABLE);
+        assert_eq!(access.question(now), None, "that was an answer");
+    }
+    assert_eq!(
+        decided(&mut access, &mut world, &article(1), at(20_000)),
+        Verdict::Yes,
+        "somebody mended it"
+    );
+}
+
+#[test]
+fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
+    let (mut world, mut access) = (site(100), access());
+    world.poison.insert(50);
+    for id in 1..=100 {
+        decide(&mut access, &article(id), at(0));
+        access.watch(&article(id));
+    }
+    pump(&mut access, &mut world, at(0));
+    for id in 1..=100 {
+        let expected = if id == 50 { UNKNOWABLE } else { Verdict::Yes };
+        assert_eq!(decide(&mut access, &article(id), at(0)), expected, "{id}");
+    }
+    assert_eq!(world.asked, 101);
+    // From now on it is asked about by itself, and the others together.
+    world.asked = 0;
+    access.recheck_all();
+    pump(&mut access, &mut world, at(1000));
+    assert!(world.asked <= 3, "{}", world.asked);
+    world.poison.clear();
+    access.recheck_all();
+    pump(&mut access, &mut world, at(2000));
+    assert_eq!(decide(&mut access, &article(50), at(2000)), Verdict::Yes);
+    world.asked = 0;
+    access.recheck_all();
+    pump(&mut access, &mut world, at(3000));
+    assert_eq!(world.asked, 1, "all is forgiven");
+}
+
+#[test]
+fn a_question_that_was_lost_is_asked_again() {
+    let (mut world, mut access) = (site(1), access());
+    decide(&mut access, &article(1), at(0));
+    let lost = access.question(at(0)).unwrap();
+    assert_eq!(access.question(at(10_000)), None);
+    assert_eq!(access.deadline(), Time(10_000_001));
+    let again = access.question(at(10_001)).unwrap();
+    assert_eq!(again, lost);
+    access.answer(&again, world.ask(&again), at(10_001));
+    // The first one's answer comes after all: it is not believed.
+    access.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
+    assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes);
+}
+
+#[test]
+fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
+    let (mut world, mut access) = (site(2), access());
+    decide(&mut access, &article(1), at(0));
+    access.answer(&Question::Groups, Ok(Answer::Groups(Vec::new())), at(0));
+    access.answer(
+        &Question::Categories(vec![1]),
+        Ok(Answer::Categories(Vec::new())),
+        at(0),
+    );
+    let question = access.question(at(0)).unwrap();
+    let both = Question::Items {
+        kind: 0,
+        ids: vec![1, 2],
+    };
+    access.answer(&question, world.ask(&both), at(0));
+    assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(2), at(0)), Verdict::NotYet);
+}
+
+#[test]
+fn an_item_that_was_changed_is_asked_about_at_once() {
+    let (mut world, mut access) = (site(2), access());
+    for id in 1..=2 {
+        decided(&mut access, &mut world, &article(id), at(0));
+    }
+    access.watch(&article(1));
+    world.items.get_mut(&(0, 1)).unwrap().state = 0;
+    world.asked = 0;
+    access.recheck("com_content.article", 1);
+    access.recheck("com_content.article", 2);
+    access.recheck("com_content.article", 3);
+    access.recheck("com_unknown.thing", 1);
+    assert!(access.deadline() <= at(100).at, "now");
+    assert_eq!(
+        review(&mut access, &article(1), at(100)),
+        Verdict::NotYet,
+        "the old facts are not believed"
+    );
+    let question = access.question(at(100)).unwrap();
+    assert_eq!(
+        question,
+        Question::Items { kind: 0, ids: vec![1] },
+        "what nobody watches can wait"
+    );
+    access.answer(&question, world.ask(&question), at(100));
+    assert_eq!(access.take_changed(at(100)), [article(1)]);
+    assert_eq!(access.take_changed(at(100)), []);
+    assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
+    assert_eq!(decide(&mut access, &article(2), at(100)), Verdict::NotYet);
+}
+
+#[test]
+fn a_recheck_between_question_and_answer_asks_again() {
+    let (mut world, mut access) = (site(2), access());
+    for watched in [true, false] {
+        let subject = article(1 + u64::from(watched));
+        if watched {
+            access.watch(&subject);
+        }
+        decide(&mut access, &subject, at(0));
+        let question = access.question(at(0)).unwrap();
+        let old = world.ask(&question);
+        access.recheck("com_content.article", 1 + u64::from(watched));
+        access.answer(&question, old, at(0));
+        assert_eq!(decide(&mut access, &subject, at(0)), Verdict::NotYet);
+        assert_eq!(decided(&mut access, &mut world, &subject, at(0)), Verdict::Yes);
+    }
+}
+
+#[test]
+fn a_category_that_was_changed_takes_everything_below_along() {
+    let (mut world, mut access) = (site(3), access());
+    let elsewhere = Category {
+        parent: 1,
+        ..world.categories[&9].clone()
+    };
+    world.categories.insert(7, elsewhere);
+    world.items.get_mut(&(0, 3)).unwrap().category = Some(7);
+    let all = [
+        article(1),
+        article(2),
+        article(3),
+        category(7),
+        category(8),
+        category(9),
+    ];
+    for subject in &all {
+        assert_eq!(decided(&mut access, &mut world, subject, at(0)), Verdict::Yes);
+        access.watch(subject);
+    }
+    world.categories.get_mut(&8).unwrap().published = 0;
+    world.asked = 0;
+    for _ in 0..5000 {
+        access.recheck("com_content.category", 8);
+    }
+    pump(&mut access, &mut world, at(100));
+    assert_eq!(world.asked, 2, "one question about articles, one about categories");
+    assert_eq!(
+        access.take_changed(at(100)),
+        [category(8), category(9), article(1), article(2)]
+    );
+    for (subject, expected) in all
+        .iter()
+        .zip([HIDDEN, HIDDEN, Verdict::Yes, Verdict::Yes, HIDDEN, HIDDEN])
+    {
+        assert_eq!(review(&mut access, subject, at(100)), expected, "{subject:?}");
+    }
+    // Too many at once are all at once.
+    for id in 0..5000 {
+        access.recheck("com_content.category", 1_000_000 + id);
+        access.facts.assert_consistent();
+    }
+    world.asked = 0;
+    pump(&mut access, &mut world, at(200));
+    assert_eq!(world.asked, 2);
+    assert_eq!(access.take_changed(at(200)), [], "nothing is different");
+}
+
+#[test]
+fn everything_can_be_rechecked() {
+    let (mut world, mut access) = (site(200), access());
+    for id in 1..=200 {
+        decide(&mut access, &article(id), at(0));
+    }
+    pump(&mut access, &mut world, at(0));
+    (1..=100).for_each(|id| access.watch(&article(id)));
+    world.items.values_mut().for_each(|item| item.access = 3);
+    world.asked = 0;
+    access.recheck_all();
+    access.recheck_all();
+    pump(&mut access, &mut world, at(100));
+    assert_eq!(world.asked, 1, "the watched ones");
+    assert_eq!(access.take_changed(at(100)).len(), 100);
+    assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
+    assert_eq!(review(&mut access, &article(200), at(100)), Verdict::NotYet);
+}
+
+#[test]
+fn watches_are_counted() {
+    let (mut world, mut access) = (site(1), access());
+    decided(&mut access, &mut world, &article(1), at(0));
+    for _ in 0..3 {
+        access.watch(&article(1));
+    }
+    access.unwatch(&article(1));
+    access.unwatch(&article(1));
+    assert_eq!(access.facts(), (1, 1));
+    assert_ne!(access.deadline(), Time::NEVER);
+    access.unwatch(&article(1));
+    assert_eq!(access.facts(), (1, 0));
+    assert_eq!(access.deadline(), Time::NEVER);
+    access.watch(&Subject::User(1));
+    access.unwatch(&Subject::User(1));
+    access.question(at(6000));
+    assert_eq!(access.facts(), (0, 0));
+    access.facts.assert_consistent();
+}
+
+#[test]
+fn what_is_watched_without_being_known_is_asked_for_and_told() {
+    let (mut world, mut access) = (site(1), access());
+    access.watch(&article(1));
+    access.facts.assert_consistent();
+    pump(&mut access, &mut world, at(0));
+    assert_eq!(access.take_changed(at(0)), [article(1)]);
+    assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes);
+}
+
+#[test]
+fn dates_change_things_by_themselves() {
+    let (mut world, mut access) = (site(1), access());
+    let item = world.items.get_mut(&(0, 1)).unwrap();
+    (item.up, item.down) = (Some(EPOCH + 3), Some(EPOCH + 7));
+    decided(&mut access, &mut world, &article(1), at(500));
+    access.watch(&article(1));
+    let mut told = Vec::new();
+    let mut now = at(500);
+    while now.at < at(15_000).at {
+        now = at(access.deadline().0.div_ceil(1000).min(15_000));
+        assert_eq!(access.question(now), None, "no database is needed for it");
+        if !access.take_changed(now).is_empty() {
+            told.push((now.at.0 / 1000, review(&mut access, &article(1), now)));
+        }
+    }
+    assert_eq!(told, [(3000, Verdict::Yes), (8000, HIDDEN)]);
+    access.unwatch(&article(1));
+    access.facts.assert_consistent();
+}
+
+#[test]
+fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
+    const COUNT: u64 = 5000;
+    let (mut world, mut access) = (site(COUNT), access());
+    let interval = Duration::from_secs(config().joomla.sweep_interval);
+    // All come at once, as after a restart.
+    for id in 1..=COUNT {
+        access.watch(&article(id));
+    }
+    access.watch(&category(9));
+    let mut last: BTreeMap<u64, Time> = BTreeMap::new();
+    let mut per_second: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut now = at(0);
+    while now.at < at(200_000).at {
+        while let Some(question) = access.question(now) {
+            if let Question::Items { ids, .. } = &question {
+                for id in ids {
+                    let before = last.insert(*id, now.at).unwrap_or(now.at);
+                    assert!(
+                        now.at.since(before) <= interval,
+                        "{id} waited {:?}",
+                        now.at.since(before)
+                    );
+                }
+            }
+            *per_second.entry(now.at.seconds()).or_default() += 1;
+            let answer = world.ask(&question);
+            access.answer(&question, answer, now);
+        }
+        access.take_changed(now);
+        now = at(access.deadline().0.div_ceil(1000).max(now.at.0 / 1000 + 1));
+    }
+    assert_eq!(last.len() as u64, COUNT);
+    assert!(last.values().all(|seen| at(200_000).at.since(*seen) <= interval));
+    // Fifty full questions an interval are the least; half as many again may come for the spread and as many for batches.
+    let later: usize = per_second.range(50..200).map(|(_, count)| count).sum();
+    assert!(later <= 2 * 150 / 30 * 50, "{later} questions");
+    let worst = per_second.range(50..).map(|(_, count)| *count).max();
+    assert!(worst <= Some(10), "{worst:?} in a second");
+}
+
+#[test]
+fn neither_the_sweep_nor_newcomers_starve_the_other() {
+    let (mut world, mut access) = (site(5000), access());
+    for id in 1..=500 {
+        access.watch(&article(id));
+    }
+    pump(&mut access, &mut world, at(0));
+    for id in 501..=5000 {
+        decide(&mut access, &article(id), at(30_000));
+    }
+    let mut sweeps = 0;
+    for _ in 0..10 {
+        let Some(Question::Items { ids, .. }) = access.question(at(30_000)) else {
+            panic!("there is more")
+        };
+        sweeps += usize::from(ids[0] <= 500);
+    }
+    assert_eq!(sweeps, 5);
+}
+
+#[test]
+fn what_is_known_is_bounded() {
+    let mut access = access();
+    for id in 1..=MOST as u64 * 3 {
+        assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::NotYet);
+    }
+    assert_eq!(access.facts(), (MOST, 0));
+    access.facts.assert_consistent();
+    // The newest are still asked for, oldest first, and nothing else is.
+    let Some(Question::Items { ids, .. }) = access.question(at(0)) else {
+        panic!("it asks")
+    };
+    assert_eq!(ids[0], MOST as u64 * 2 + 1);
+    access.facts.assert_consistent();
+}
+
+#[test]
+fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
+    let mut access = access();
+    for id in 1..=MOST as u64 {
+        access.watch(&article(id));
+    }
+    assert_eq!(access.facts(), (MOST, MOST));
+    assert_eq!(decide(&mut access, &article(1_000_000), at(0)), FULL);
+    assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::NotYet);
+    access.unwatch(&article(7));
+    assert_eq!(decide(&mut access, &article(1_000_000), at(0)), Verdict::NotYet);
+    assert_eq!(access.facts(), (MOST, MOST - 1));
+    access.facts.assert_consistent();
+}
+
+#[test]
+fn other_item_types_begin_anew() {
+    let (mut world, mut access) = (site(1), access());
+    decided(&mut access, &mut world, &article(1), at(0));
+    access.watch(&article(1));
+    let mut other = config();
+    assert!(!access.reload(&other), "nothing is different");
+    assert_eq!(access.facts(), (1, 1));
+    other.items.clear();
+    assert!(access.reload(&other));
+    assert_eq!(access.facts(), (0, 0));
+    assert_eq!(decide(&mut access, &order(1), at(0)), SIGNATURE, "nobody's any more");
+    assert_eq!(access.question(at(0)), None);
+}
+
+/// Somebody who is subscribed, and what is in force for them.
+struct Subscriber {
+    subject: Subject,
+    levels: Vec<u32>,
+    in_force: Verdict,
+}
+
+/// A site that changes and a database that fails, with rechecks or without; and whoever is subscribed is right in the end.
+#[test]
+fn in_the_end_everybody_hears_what_joomla_would_show() {
+    let interval = config().joomla.sweep_interval * 1000;
+    for seed in 0..60 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut world, mut access) = (random_world(&mut rng), access());
+        let mut subscribers: Vec<Subscriber> = Vec::new();
+        let mut ms = 0;
+        let mut pending: Vec<Subject> = Vec::new();
+        let until = 120_000;
+        // The last interval and a bit is quiet: nothing changes but by its dates, and the database is there.
+        while ms < until + interval + 2000 {
+            let (now, quiet) = (at(ms), ms > until);
+            if !quiet {
+                pending.extend(live(&mut rng, &mut world, &mut access, &mut subscribers, now));
+            }
+            while let Some(question) = access.question(now) {
+                if !quiet && rng.random_bool(0.1) {
+                    match rng.random_range(0..3) {
+                        // Nobody answers.
+                        0 => {}
+                        1 => access.answer(&question, Err(Failure::Refused("no".into())), now),
+                        _ => access.answer(&question, Err(Failure::Unavailable("gone".into())), now),
+                    }
+                } else {
+                    let answer = world.ask(&question);
+                    access.answer(&question, answer, now);
+                }
+            }
+            access.facts.assert_consistent();
+            pending.extend(access.take_changed(now));
+            let mut left = Vec::new();
+            for subject in std::mem::take(&mut pending) {
+                for subscriber in subscribers
+                    .iter_mut()
+                    .filter(|subscriber| subscriber.subject == subject)
+                {
+                    let visitor = with(42, &[1], &subscriber.levels);
+                    match access.review(&subject, &visitor, &Acl::default(), now) {
+                        Verdict::NotYet => left.push(subject.clone()),
+                        verdict => subscriber.in_force = verdict,
+                    }
+                }
+            }
+            left.dedup();
+            pending = left;
+            let step = if quiet { 50 } else { rng.random_range(1..1500) };
+            ms += step;
+        }
+        let unix = EPOCH + (ms / 1000) as i64;
+        assert!(pending.is_empty());
+        for subscriber in &subscribers {
+            let shown = world.shows(&subscriber.subject, &subscriber.levels, unix);
+            let expected = if shown { Verdict::Yes } else { HIDDEN };
+            assert_eq!(subscriber.in_force, expected, "seed {seed}: {:?}", subscriber.subject);
+        }
+        // And when they go, nothing is left.
+        for subscriber in subscribers.drain(..) {
+            access.unwatch(&subscriber.subject);
+        }
+        access.question(at(ms + 20_000));
+        access.facts.assert_consistent();
+        assert_eq!(access.facts(), (0, 0), "seed {seed}");
+    }
+}
+
+/// A little of everything that happens to a site. Returns who subscribed and is to be decided.
+fn live(
+    rng: &mut StdRng,
+    world: &mut World,
+    access: &mut Access,
+    subscribers: &mut Vec<Subscriber>,
+    now: Now,
+) -> Option<Subject> {
+    let mut waiting = None;
+    let subject = random_subject(rng);
+    let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
+    let verdict = access.decide(&subject, &with(42, &[1], &levels), &Acl::default(), now);
+    if verdict == Verdict::Yes || rng.random_bool(0.1) {
+        // Some are watched already while they wait.
+        access.watch(&subject);
+        waiting = (verdict == Verdict::NotYet).then(|| subject.clone());
+        let in_force = verdict;
+        subscribers.push(Subscriber {
+            subject,
+            levels,
+            in_force,
+        });
+    }
+    if !subscribers.is_empty() && rng.random_bool(0.1) {
+        let gone = subscribers.swap_remove(rng.random_range(0..subscribers.len()));
+        access.unwatch(&gone.subject);
+    }
+    if rng.random_bool(0.5) {
+        let (kind, id) = (rng.random_range(0..2), rng.random_range(1..32));
+        let mut other = random_world(rng);
+        match other.items.remove(&(kind, id)).filter(|_| rng.random_bool(0.9)) {
+            Some(item) => drop(world.items.insert((kind, id), item)),
+            None => drop(world.items.remove(&(kind, id))),
+        }
+        if rng.random_bool(0.5) {
+            access.recheck(["com_content.article", "com_shop.order"][kind], id);
+        }
+    }
+    if rng.random_bool(0.2) {
+        let id = rng.random_range(2..12);
+        let mut other = random_world(rng);
+        world.categories.extend(other.categories.remove_entry(&id));
+        if rng.random_bool(0.5) {
+            access.recheck("com_content.category", id);
+        }
+    }
+    if rng.random_bool(0.02) {
+        access.recheck_all();
+    }
+    waiting
+}

@@ -37,9 +37,16 @@ pub struct Api {
     rates: Rates,
     /// The apps whose outbox table is to be looked at now.
     nudged: Vec<usize>,
+    /// Users whose connections were to be closed, with their apps.
+    terminated: Vec<(usize, String)>,
 }
 
 impl Api {
+    /// The users whose connections were closed since the last call, with their apps: the site knows more of them.
+    pub fn take_terminated(&mut self) -> Vec<(usize, String)> {
+        std::mem::take(&mut self.terminated)
+    }
+
     /// The apps that were nudged since the last call: rows were committed, and the table is worth a look now.
     pub fn take_nudged(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.nudged)
@@ -111,6 +118,7 @@ impl Api {
                 // Some libraries put the id into the path as it is, so what cannot be decoded was not encoded.
                 let user = parameters::decode(user).unwrap_or(Cow::Borrowed(user));
                 app.terminate(&user, actions);
+                self.terminated.push((number, user.into_owned()));
                 Ok(json(&serde_json::json!({})))
             }
         }

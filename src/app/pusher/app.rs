@@ -323,16 +323,17 @@ impl App {
                 .filter(|replay| Some(replay.channel as usize) == channel && replay.stream == stream);
             ahead.all(|replay| replay.n >= n)
         };
-        let hear = |hears: Hears| {
-            let wanted = subscribers.iter().filter(move |subscriber| subscriber.hears == hears);
-            wanted
-                .map(|subscriber| subscriber.id)
-                .filter(move |id| Some(*id) != except_id)
-        };
-        let with = hear(Hears::Positions).chain(hear(Hears::Later).filter(|id| is_passed(*id)));
-        let mut delivered = actions.fan_out(with, with_position);
-        if hear(Hears::Stock).next().is_some() {
-            delivered += actions.fan_out(hear(Hears::Stock), encode(Extra::default()).into());
+        let all = || subscribers.iter().filter(|subscriber| Some(subscriber.id) != except_id);
+        let with = all().filter(|subscriber| match subscriber.hears {
+            Hears::Positions => true,
+            Hears::Later => is_passed(subscriber.id),
+            Hears::Stock => false,
+        });
+        let mut delivered = actions.fan_out(with.map(|subscriber| subscriber.id), with_position);
+        let stock = || all().filter(|subscriber| subscriber.hears == Hears::Stock);
+        if stock().next().is_some() {
+            let plain = encode(Extra::default()).into();
+            delivered += actions.fan_out(stock().map(|subscriber| subscriber.id), plain);
         }
         self.delivered += delivered as u64;
     }

@@ -30,6 +30,9 @@ use crate::time::{Now, Time};
 /// The component whose permissions are about this server.
 const COMPONENT: &str = "com_websockets";
 
+/// What a user is told who is kicked out, in the words of hosted Pusher.
+const KICKED: &str = "You got disconnected by the app.";
+
 /// Whether a connection may subscribe to a channel by the site's rules.
 #[derive(Clone, Debug)]
 pub enum May {
@@ -173,12 +176,31 @@ impl Site {
         self.visits.enter(id, self.session(request, config), now);
     }
 
+    /// Somebody asks for the console's page; whether it shows a session. A browser that goes to an address sends no Origin, and
+    /// nobody but its user sees what it gets.
+    pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) -> bool {
+        if self.origin(request, config) == Origin::Foreign {
+            return false;
+        }
+        match self.cookie(request) {
+            Ok(session) => {
+                self.visits.enter(id, Ok(session), now);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     /// The session that a handshake shows, or why it shows none. The cookie is read only for the site's own pages: browsers
     /// send it for others' too.
     fn session(&self, request: &Request<Bytes>, config: &Config) -> Result<(SessionId, Client), Reason> {
         if self.origin(request, config) != Origin::Own {
             return Err(Reason::ForeignOrigin);
         }
+        self.cookie(request)
+    }
+
+    fn cookie(&self, request: &Request<Bytes>) -> Result<(SessionId, Client), Reason> {
         let wanted = match request
             .uri()
             .query()
@@ -259,6 +281,14 @@ impl Site {
     pub fn signed_in(&mut self, id: ConnectionId, user_id: &str, now: Now) {
         if let Some(user) = user_id.parse().ok().filter(|user| *user > 0) {
             self.visits.sign_in(id, user, now);
+        }
+    }
+
+    /// All connections of a user are to be closed, however they showed whose they are.
+    pub fn terminate(&mut self, user_id: &str) {
+        if let Ok(user) = user_id.parse() {
+            self.visits.terminate(user, KICKED);
+            self.collect();
         }
     }
 
@@ -443,7 +473,7 @@ impl Site {
         match control {
             Control::RecheckUser(user) => self.visits.suspect(*user, now),
             Control::TerminateUser(user) => {
-                self.visits.terminate(*user, "You got disconnected by the app.");
+                self.visits.terminate(*user, KICKED);
                 self.orders.push(Order::Terminate(user.to_string()));
                 // What the row says is true by now, or will be in a moment: who comes back is looked up again.
                 self.visits.suspect(*user, now);

@@ -505,7 +505,8 @@ impl Visits {
                     continue;
                 }
             };
-            if session.wants_token {
+            // A second factor that has yet to be set up stands in the text alone. Who was seen to be a user has set it up.
+            if session.wants_token || session.user == 0 {
                 text = Text::Always;
             }
             // The same id may be shown as both clients' cookie.
@@ -724,6 +725,15 @@ impl Visits {
     }
 
     fn is_guest(&mut self, index: usize, reason: Reason) {
+        // These do not become somebody: a log-in makes another session. The others may any time.
+        let is_final = matches!(
+            reason,
+            Reason::NoRow | Reason::Expired | Reason::GuestSession | Reason::OtherClient
+        );
+        if let (true, Stage::Seen(at)) = (is_final, self.sessions[index].stage) {
+            self.looks.remove(&(at, index));
+            self.sessions[index].stage = Stage::Seen(Time::NEVER);
+        }
         if self.sessions[index].user != 0 {
             let (code, why) = match reason {
                 Reason::Blocked | Reason::NoUser => (4009, "the account is blocked or gone"),

@@ -170,6 +170,7 @@ fn the_state_tells_both_tables() {
         State {
             made: made.clone(),
             next: 1,
+            increment: 1,
             ..State::default()
         }
     );
