@@ -220,9 +220,9 @@ impl<I: Io> Server<I> {
             self.probe = Probe::new();
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.known(&site);
+            recorder.known(&site, self.now);
         }
-        self.decide(|service, _, actions| service.know(site, actions));
+        self.decide(|service, now, actions| service.know(site, now, actions));
     }
 
     /// The database, for a test that plays it.

@@ -51,17 +51,31 @@ fn people_are_known_by_their_sessions_on_site_and_administrator() {
                 house.expect_user(&page, user);
                 let who = house.who(&page);
                 assert_eq!(who["username"], name);
-                assert_eq!(who["client"], if client == Client::Site { "site" } else { "administrator" });
+                assert_eq!(
+                    who["client"],
+                    if client == Client::Site {
+                        "site"
+                    } else {
+                        "administrator"
+                    }
+                );
                 assert_eq!(who["reason"], Value::Null);
                 let said = &answers[user.to_string()];
-                assert_eq!((&who["groups"], &who["levels"]), (&said["groups"], &said["levels"]), "{name}");
+                assert_eq!(
+                    (&who["groups"], &who["levels"]),
+                    (&said["groups"], &said["levels"]),
+                    "{name}"
+                );
             }
         }
         let guest = joomla.guest(Client::Site);
         house.expect_guest(&house.page(&guest), "guest-session");
         house.expect_guest(&Arrival::own(), "no-cookie");
         let who = house.who(&house.page(&guest));
-        assert_eq!((&who["groups"], &who["levels"]), (&answers["0"]["groups"], &answers["0"]["levels"]));
+        assert_eq!(
+            (&who["groups"], &who["levels"]),
+            (&answers["0"]["groups"], &answers["0"]["levels"])
+        );
         // A page before the log-in: its session has got a new id, and the old one is nobody's.
         joomla.log_in_from(&guest, joomla.id_of("anna"));
         house.expect_guest(&house.page(&guest), "no-row");
@@ -176,9 +190,16 @@ fn a_second_factor_makes_somebody_only_when_it_was_given() {
         (None, "second-factor-unknown"),
         (Some(String::new()), "second-factor-unknown"),
         (Some("joomla|s:12:\"AAAA\";".to_owned()), "second-factor-unknown"),
-        (Some(joomla.session_text(&login).to_string()[..300].to_owned()), "second-factor-unknown"),
         (
-            Some(joomla.session_text(&joomla.log_in(joomla.id_of("bob"), Client::Site)).to_string()),
+            Some(joomla.session_text(&login).to_string()[..300].to_owned()),
+            "second-factor-unknown",
+        ),
+        (
+            Some(
+                joomla
+                    .session_text(&joomla.log_in(joomla.id_of("bob"), Client::Site))
+                    .to_string(),
+            ),
             "text-disagrees",
         ),
     ] {
@@ -249,12 +270,19 @@ fn without_metadata_the_session_text_tells_whose_it_is() {
     let joomla = &house.joomla;
     let [anna, bob, dave] = ["anna", "bob", "dave"].map(|name| joomla.id_of(name));
     let login = joomla.log_in(anna, Client::Site);
-    assert_eq!(joomla.value::<u32>("SELECT userid FROM #__session"), 0, "the row does not tell");
+    assert_eq!(
+        joomla.value::<u32>("SELECT userid FROM #__session"),
+        0,
+        "the row does not tell"
+    );
     house.expect_user(&house.page(&login), anna);
     house.expect_guest(&house.page(&joomla.guest(Client::Site)), "guest-session");
     house.expect_guest(&house.page(&joomla.log_in(dave, Client::Site)), "blocked");
     joomla.add_second_factor(bob);
-    house.expect_guest(&house.page(&joomla.log_in_half(bob, Client::Site)), "second-factor-pending");
+    house.expect_guest(
+        &house.page(&joomla.log_in_half(bob, Client::Site)),
+        "second-factor-pending",
+    );
     house.expect_user(&house.page(&joomla.log_in(bob, Client::Site)), bob);
     let expired = joomla.log_in(bob, Client::Site);
     joomla.age(&expired, 905);
@@ -321,7 +349,10 @@ fn made_up_cookies_are_nobodys() {
         (b"' OR 1=1 -- ".to_vec(), "SQL"),
         (login.id.to_uppercase().into_bytes(), "another case"),
         (format!("{}%", login.id).into_bytes(), "a pattern"),
-        (format!("\"{}\"", login.id).into_bytes(), "quoted, as PHP does not understand it"),
+        (
+            format!("\"{}\"", login.id).into_bytes(),
+            "quoted, as PHP does not understand it",
+        ),
         (login.id.as_bytes()[..25].to_vec(), "a part"),
     ] {
         let who = house.who(&with(&value));
@@ -333,7 +364,11 @@ fn made_up_cookies_are_nobodys() {
     for round in 0..50 {
         // What HTTP lets through: no control characters.
         let len = 1 + round * 3;
-        let value: Vec<u8> = noise.bytes(len).into_iter().filter(|byte| *byte >= 32 && *byte != 127).collect();
+        let value: Vec<u8> = noise
+            .bytes(len)
+            .into_iter()
+            .filter(|byte| *byte >= 32 && *byte != 127)
+            .collect();
         let mut peer = house.console(&with(&value));
         let who = peer.whoami();
         assert_eq!(who["identity"], "guest", "{value:?}: {who}");
@@ -357,7 +392,10 @@ fn cookies_of_the_same_name_and_of_both_applications_are_told_apart_as_php_does(
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let [anna, admin] = ["anna", "admin"].map(|name| joomla.id_of(name));
-    let (site, back) = (joomla.log_in(anna, Client::Site), joomla.log_in(admin, Client::Administrator));
+    let (site, back) = (
+        joomla.log_in(anna, Client::Site),
+        joomla.log_in(admin, Client::Administrator),
+    );
     let (site, back) = (joomla.cookie(&site), joomla.cookie(&back));
     let guest = joomla.cookie(&joomla.guest(Client::Site));
 
@@ -367,7 +405,10 @@ fn cookies_of_the_same_name_and_of_both_applications_are_told_apart_as_php_does(
     house.expect_user(&Arrival::own().cookie(&site).cookie(&guest), anna);
     house.expect_guest(&Arrival::own().cookie(&guest).cookie(&site), "guest-session");
     // Others' cookies, with anything in them, do not matter.
-    house.expect_user(&Arrival::own().cookie([b"a=\xff\xfe\x80; ", site.as_bytes(), b"; =; b; ;"].concat()), anna);
+    house.expect_user(
+        &Arrival::own().cookie([b"a=\xff\xfe\x80; ", site.as_bytes(), b"; =; b; ;"].concat()),
+        anna,
+    );
     house.expect_user(&Arrival::own().cookie(format!("xx{site}; {site}")), anna);
     house.expect_guest(&Arrival::own().cookie(format!("xx{site}")), "no-cookie");
     // The name is all of the name.
@@ -562,7 +603,17 @@ fn a_signature_makes_a_connection_that_user() {
     both.enter(&format!("private-user-{bob}"));
 
     // What is no user of the site says nothing of the site.
-    for id in ["0", "-1", "4000000000", "99999999999999999999", "0x123", "anna", " 291", "1e3", "00"] {
+    for id in [
+        "0",
+        "-1",
+        "4000000000",
+        "99999999999999999999",
+        "0x123",
+        "anna",
+        " 291",
+        "1e3",
+        "00",
+    ] {
         let mut session = house.arrive(&Arrival::foreign());
         session.sign_in(&user_data(id));
         session.expect_denied(&format!("private-user-{anna}"));
@@ -570,7 +621,10 @@ fn a_signature_makes_a_connection_that_user() {
     for id in [dave, 9999] {
         let mut session = house.arrive(&Arrival::foreign());
         session.sign_in(&user_data(&id.to_string()));
-        session.expect_denied(&format!("private-user-{id}")).expect_denied("private-level-2").enter("news");
+        session
+            .expect_denied(&format!("private-user-{id}"))
+            .expect_denied("private-level-2")
+            .enter("news");
     }
     // The site says so later too.
     joomla.block_by_sql(bob);
@@ -593,7 +647,9 @@ fn a_right_signature_opens_what_the_rules_do_not_and_a_wrong_one_nothing() {
         assert!(session.expect_refused(&own).is_auth(), "{wrong}");
     }
     for nothing in [json!(""), json!(null)] {
-        session.say_subscribe(json!({"channel": own, "auth": nothing})).expect_subscribed(&own);
+        session
+            .say_subscribe(json!({"channel": own, "auth": nothing}))
+            .expect_subscribed(&own);
         session.unsubscribe(&own);
     }
     // Encrypted channels take a shared secret that only the signer can give.
@@ -651,13 +707,22 @@ fn the_app_has_its_credentials_from_the_component() {
 
     // New ones are in force within the sweep, and what is no set of credentials changes nothing.
     for (params, key) in [
-        (r#"{"app_id":"a2","app_key":"k2","app_secret":"0123456789abcdef"}"#, "k2"),
+        (
+            r#"{"app_id":"a2","app_key":"k2","app_secret":"0123456789abcdef"}"#,
+            "k2",
+        ),
         (r#"{"app_id":"a3","app_key":"","app_secret":"0123456789abcdef"}"#, "k2"),
         ("{corrupt", "k2"),
         ("", "k2"),
-        (r#"{"app_id":"a4","app_key":"k4","app_secret":"0123456789abcdef"}"#, "k4"),
+        (
+            r#"{"app_id":"a4","app_key":"k4","app_secret":"0123456789abcdef"}"#,
+            "k4",
+        ),
     ] {
-        joomla.exec("UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'", (params,));
+        joomla.exec(
+            "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
+            (params,),
+        );
         let is_known = || {
             let (opcode, _) = house.knock_at(key, &page).next_frame();
             opcode == common::frame::TEXT
@@ -964,7 +1029,11 @@ fn corrupt_session_texts_make_guests() {
         let who = house.who(&house.page(&login));
         // A byte that was changed may be one that says nothing of the user; it must not name another.
         let whole = text.len() == good.len() && who["user_id"] == anna;
-        assert!(who["identity"] == "guest" || whole, "{who}\n{}", common::peer::show(&text));
+        assert!(
+            who["identity"] == "guest" || whole,
+            "{who}\n{}",
+            common::peer::show(&text)
+        );
     }
     house.expect_user(&house.page(&joomla.log_in(anna, Client::Site)), anna);
 }
@@ -972,13 +1041,34 @@ fn corrupt_session_texts_make_guests() {
 #[test]
 fn tables_that_are_not_joomlas_let_nobody_in() {
     for (change, back) in [
-        ("ALTER TABLE #__session DROP COLUMN userid", "ALTER TABLE #__session ADD userid int DEFAULT 0"),
-        ("ALTER TABLE #__users DROP COLUMN block", "ALTER TABLE #__users ADD block tinyint NOT NULL DEFAULT 0"),
-        ("RENAME TABLE #__session TO #__sessions", "RENAME TABLE #__sessions TO #__session"),
-        ("ALTER TABLE #__users MODIFY block varchar(20) NOT NULL DEFAULT 'maybe'; UPDATE #__users SET block = 'maybe'", ""),
-        ("ALTER TABLE #__session MODIFY time varchar(30); UPDATE #__session SET time = 'tomorrow'", ""),
-        ("ALTER TABLE #__session MODIFY guest varchar(30); UPDATE #__session SET guest = 'no'", ""),
-        ("ALTER TABLE #__users MODIFY requireReset text; UPDATE #__users SET requireReset = NULL", ""),
+        (
+            "ALTER TABLE #__session DROP COLUMN userid",
+            "ALTER TABLE #__session ADD userid int DEFAULT 0",
+        ),
+        (
+            "ALTER TABLE #__users DROP COLUMN block",
+            "ALTER TABLE #__users ADD block tinyint NOT NULL DEFAULT 0",
+        ),
+        (
+            "RENAME TABLE #__session TO #__sessions",
+            "RENAME TABLE #__sessions TO #__session",
+        ),
+        (
+            "ALTER TABLE #__users MODIFY block varchar(20) NOT NULL DEFAULT 'maybe'; UPDATE #__users SET block = 'maybe'",
+            "",
+        ),
+        (
+            "ALTER TABLE #__session MODIFY time varchar(30); UPDATE #__session SET time = 'tomorrow'",
+            "",
+        ),
+        (
+            "ALTER TABLE #__session MODIFY guest varchar(30); UPDATE #__session SET guest = 'no'",
+            "",
+        ),
+        (
+            "ALTER TABLE #__users MODIFY requireReset text; UPDATE #__users SET requireReset = NULL",
+            "",
+        ),
     ] {
         let joomla = Joomla::joomla6();
         let anna = joomla.id_of("anna");
@@ -990,9 +1080,19 @@ fn tables_that_are_not_joomlas_let_nobody_in() {
         };
         let house = House::with(joomla, terms);
         let mut session = house.come(&login);
-        session.expect_denied(&format!("private-user-{anna}")).expect_denied("private-level-2").enter("news");
+        session
+            .expect_denied(&format!("private-user-{anna}"))
+            .expect_denied("private-level-2")
+            .enter("news");
         let who = house.who(&house.page(&login));
         assert_eq!(who["identity"], "guest", "{change}: {who}");
-        assert!(house.site.server.log().contains(if back.is_empty() { "" } else { "the question for " }), "{change}");
+        assert!(
+            house
+                .site
+                .server
+                .log()
+                .contains(if back.is_empty() { "" } else { "the question for " }),
+            "{change}"
+        );
     }
 }

@@ -162,14 +162,22 @@ impl House {
     /// Somebody is this user: on the console, and on a Pusher connection nobody but this one.
     pub fn expect_user(&self, arrival: &Arrival, user: u32) {
         let who = self.who(arrival);
-        assert_eq!((&who["identity"], &who["user_id"]), (&json!("user"), &json!(user)), "{who}\n{arrival:?}");
+        assert_eq!(
+            (&who["identity"], &who["user_id"]),
+            (&json!("user"), &json!(user)),
+            "{who}\n{arrival:?}"
+        );
         self.expect_channels_of(arrival, Some(user));
     }
 
     /// Somebody is a guest for this reason.
     pub fn expect_guest(&self, arrival: &Arrival, reason: &str) {
         let who = self.who(arrival);
-        assert_eq!((&who["identity"], &who["reason"]), (&json!("guest"), &json!(reason)), "{who}\n{arrival:?}");
+        assert_eq!(
+            (&who["identity"], &who["reason"]),
+            (&json!("guest"), &json!(reason)),
+            "{who}\n{arrival:?}"
+        );
         assert!(who.get("user_id").is_none(), "{who}");
         self.expect_channels_of(arrival, None);
     }
@@ -369,7 +377,10 @@ impl Visitor for Session {
             return true;
         }
         assert_eq!(answer["event"], "pusher:subscription_error", "{answer}");
-        assert_eq!((&answer["data"]["type"], &answer["data"]["status"]), (&json!("AccessDenied"), &json!(403)));
+        assert_eq!(
+            (&answer["data"]["type"], &answer["data"]["status"]),
+            (&json!("AccessDenied"), &json!(403))
+        );
         self.expect_error();
         false
     }

@@ -137,11 +137,7 @@ impl Database {
             question.name(),
             line.spent
         );
-        assert_eq!(
-            line.link.readiness(now),
-            Readiness::Ready,
-            "asked without a connection"
-        );
+        assert_eq!(line.link.readiness(now), Readiness::Ready, "asked without a connection");
         let took = if self.tables.down {
             line.while_down += 1;
             assert!(line.while_down <= 1, "the outage was found out about twice");
@@ -282,16 +278,14 @@ impl Database {
                 }
                 blocked && self.tell("terminate-user", &json!({"user_id": user}))
             }
-            3 => {
-                match self.tables.users.remove(&user) {
-                    Some(_) => self.tell("terminate-user", &json!({"user_id": user})),
-                    None => {
-                        let row = self.user(user);
-                        self.tables.users.insert(user, row);
-                        false
-                    }
+            3 => match self.tables.users.remove(&user) {
+                Some(_) => self.tell("terminate-user", &json!({"user_id": user})),
+                None => {
+                    let row = self.user(user);
+                    self.tables.users.insert(user, row);
+                    false
                 }
-            }
+            },
             4..6 => {
                 let mut groups: BTreeSet<u32> = BTreeSet::new();
                 for _ in 0..self.dice.below(3) {

@@ -276,6 +276,8 @@ impl Stage {
         self.say(|| format!("process {n} is restarted"));
         for person in self.people.iter_mut().filter(|person| person.server == n) {
             person.lose();
+            // Its pipe is in another world.
+            person.n = usize::MAX;
         }
         self.start(n);
     }
@@ -357,14 +359,19 @@ impl Stage {
 
     fn come(&mut self) {
         let visitor = self.dice.below(self.visitors.len());
-        let speaks = [Speaks::Console, Speaks::Stock, Speaks::Stock, Speaks::Recovering, Speaks::Recovering]
-            [self.dice.below(5)];
+        let speaks = [
+            Speaks::Console,
+            Speaks::Stock,
+            Speaks::Stock,
+            Speaks::Recovering,
+            Speaks::Recovering,
+        ][self.dice.below(5)];
         self.people.push(Person {
             name: self.people.len(),
             visitor,
             speaks,
             server: 0,
-            n: 0,
+            n: usize::MAX,
             connected: Time(0),
             session: None,
             signed_in: None,
@@ -391,7 +398,11 @@ impl Stage {
             Speaks::Stock => "/app/key?protocol=7",
             Speaks::Recovering => "/app/key?protocol=7&recovery=1",
         };
-        let origin = if visitor.own { "http://127.0.0.1" } else { "http://evil.example" };
+        let origin = if visitor.own {
+            "http://127.0.0.1"
+        } else {
+            "http://evil.example"
+        };
         let cookie = visitor.cookie.as_ref().map(SessionId::expose).unwrap_or_default();
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -414,7 +425,12 @@ impl Stage {
         person.owed.clear();
         person.error_follows = false;
         let (name, session) = (person.name, person.session.clone());
-        self.say(|| format!("{name} connects to process {server} with {:?}", session.as_ref().map(SessionId::expose)));
+        self.say(|| {
+            format!(
+                "{name} connects to process {server} with {:?}",
+                session.as_ref().map(SessionId::expose)
+            )
+        });
         if self.people[who].speaks == Speaks::Console {
             self.ask_who(who);
         }
@@ -508,10 +524,17 @@ impl Stage {
     }
 
     fn unsubscribe(&mut self, who: usize, channel: &'static str) {
-        if self.people[who].watches.get(channel).is_none_or(|watch| watch.state != State::In) {
+        if self.people[who]
+            .watches
+            .get(channel)
+            .is_none_or(|watch| watch.state != State::In)
+        {
             return;
         }
-        self.send(who, &json!({"event": "pusher:unsubscribe", "data": {"channel": channel}}));
+        self.send(
+            who,
+            &json!({"event": "pusher:unsubscribe", "data": {"channel": channel}}),
+        );
         let mark = self.mark(who);
         let watch = self.people[who].watches.get_mut(channel).unwrap();
         watch.state = State::Leaving(mark);
@@ -550,7 +573,7 @@ impl Stage {
             let (server, n) = (self.people[who].server, self.people[who].n);
             let world = self.processes[server].world.clone();
             if !self.people[who].alive {
-                if self.people[who].connected > Time(0) && world.borrow().pipes.len() > n {
+                if world.borrow().pipes.len() > n {
                     let mut world = world.borrow_mut();
                     world.receive(n, usize::MAX);
                     if world.pipes[n].server_ended && !world.pipes[n].client_ended {
@@ -585,10 +608,7 @@ impl Stage {
                 let heard = &self.people[who].told;
                 panic!(
                     "{who} was cut off without a word: freed {}, reset {}, unread {:?}, {:?}",
-                    pipe.freed,
-                    pipe.server_reset,
-                    pipe.to_server,
-                    heard.status
+                    pipe.freed, pipe.server_reset, pipe.to_server, heard.status
                 );
             }
         }
@@ -655,7 +675,11 @@ impl Stage {
                 let watch = person.watches.get_mut(channel).unwrap();
                 assert!(!watch.signed, "a signature is always enough: {text}");
                 if withdrawn {
-                    assert!(matches!(watch.state, State::In | State::Leaving(_)), "{text} in {:?}", watch.state);
+                    assert!(
+                        matches!(watch.state, State::In | State::Leaving(_)),
+                        "{text} in {:?}",
+                        watch.state
+                    );
                 }
                 if !matches!(watch.state, State::Leaving(_)) {
                     watch.state = State::Out;
@@ -766,8 +790,15 @@ impl Stage {
             }
             4..6 => {
                 let which = self.dice.below(self.visitors.len());
-                let user = if self.dice.one_in(5) { 0 } else { self.visitors[which].user };
-                let cookie = self.base.borrow_mut().log_in(self.visitors[which].cookie.as_ref(), user);
+                let user = if self.dice.one_in(5) {
+                    0
+                } else {
+                    self.visitors[which].user
+                };
+                let cookie = self
+                    .base
+                    .borrow_mut()
+                    .log_in(self.visitors[which].cookie.as_ref(), user);
                 self.say(|| format!("visitor {which} logs in as {user} with {}", cookie.expose()));
                 self.visitors[which].cookie = Some(cookie);
             }
@@ -840,7 +871,10 @@ impl Stage {
     fn assert_idle(&self, before: &[u64], seconds: u64) {
         for (process, before) in self.processes.iter().zip(before) {
             let ticks = process.own_ticks - before;
-            assert!(ticks <= seconds * IDLE_TICKS, "{ticks} ticks in {seconds} s without work");
+            assert!(
+                ticks <= seconds * IDLE_TICKS,
+                "{ticks} ticks in {seconds} s without work"
+            );
         }
     }
 
@@ -863,7 +897,11 @@ impl Stage {
         let count = 1 + self.dice.below(4);
         let at_once = self.dice.one_in(2);
         let slowly = self.dice.one_in(3);
-        let ids = if slowly { tables.reserve(count as u64) } else { Vec::new() };
+        let ids = if slowly {
+            tables.reserve(count as u64)
+        } else {
+            Vec::new()
+        };
         for n in 0..count {
             let channel = CHANNELS[self.dice.below(CHANNELS.len())];
             let k = self.published.len() as u64;
@@ -996,7 +1034,12 @@ impl Stage {
         self.run(Duration::from_secs(2));
         let base = self.base.borrow();
         for person in &self.people[first..] {
-            assert!(person.alive && person.owed.is_empty(), "{} is owed {:?}", person.name, person.owed);
+            assert!(
+                person.alive && person.owed.is_empty(),
+                "{} is owed {:?}",
+                person.name,
+                person.owed
+            );
             let user = base.user_of(person.session.as_ref());
             for (channel, watch) in &person.watches {
                 let may = watch.signed || base.may(user, channel);
@@ -1034,7 +1077,12 @@ impl Person {
     /// Who it is by the tables; 0: a guest.
     fn is(&self, base: &Database) -> u32 {
         match self.signed_in {
-            Some(user) => base.tables.users.get(&user).filter(|row| !row.blocked).map_or(0, |row| row.id),
+            Some(user) => base
+                .tables
+                .users
+                .get(&user)
+                .filter(|row| !row.blocked)
+                .map_or(0, |row| row.id),
             None => base.user_of(self.session.as_ref()),
         }
     }
@@ -1080,8 +1128,16 @@ impl Person {
         let message = frame["data"]["message"].as_str().unwrap();
         match self.owed.pop_front() {
             Some(Owed::Mark(mark)) => {
-                assert_eq!(message, format!("unknown event `mark-{mark}`"), "an answer out of order");
-                for watch in self.watches.values_mut().filter(|watch| watch.state == State::Leaving(mark)) {
+                assert_eq!(
+                    message,
+                    format!("unknown event `mark-{mark}`"),
+                    "an answer out of order"
+                );
+                for watch in self
+                    .watches
+                    .values_mut()
+                    .filter(|watch| watch.state == State::Leaving(mark))
+                {
                     watch.state = State::Out;
                     watch.forget();
                 }
