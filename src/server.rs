@@ -220,9 +220,9 @@ impl<I: Io> Server<I> {
             self.probe = Probe::new();
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.known(&site);
+            recorder.known(&site, self.now);
         }
-        self.decide(|service, _, actions| service.know(site, actions));
+        self.decide(|service, now, actions| service.know(site, now, actions));
     }
 
     /// The database, for a test that plays it.
@@ -319,8 +319,8 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// How long nothing will be due.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long nothing will be due: what the next tick waits for at the most.
+    pub fn timeout(&self) -> Option<Duration> {
         let lists = [&self.again, &self.dirty, &self.left, &self.doomed, &self.due];
         let work_left = lists.iter().any(|list| !list.is_empty());
         if work_left

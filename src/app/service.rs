@@ -227,7 +227,7 @@ impl Service {
     }
 
     /// Knows the site from here on, or something new of it.
-    pub fn know(&mut self, facts: SiteFacts, actions: &mut Actions) {
+    pub fn know(&mut self, facts: SiteFacts, now: Now, actions: &mut Actions) {
         let most = self.config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
         match &mut self.site {
             Some(site) => site.reconfigure(facts, &self.config, most),
@@ -236,7 +236,7 @@ impl Service {
             }
         }
         self.find_site_app();
-        self.follow(Now::default(), actions);
+        self.follow(now, actions);
     }
 
     fn find_site_app(&mut self) {
@@ -338,6 +338,9 @@ impl Service {
             Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),
         }
+        if self.site.as_ref().is_some_and(|site| site.has_orders()) {
+            self.follow(now, actions);
+        }
         self.tell_site();
         self.tell_webhooks(now);
     }
@@ -383,7 +386,10 @@ impl Service {
         let (mut wake_all, mut review_all) = (false, false);
         for order in orders {
             match order {
-                Order::Wake(id) => self.go_on(id, false, now, actions),
+                Order::Wake(id) => {
+                    self.review_one(id, now, actions);
+                    self.go_on(id, false, now, actions);
+                }
                 Order::WakeAll => wake_all = true,
                 Order::End(ended) => actions.push(Action::Close(ended.id, ended.code, ended.why.into())),
                 Order::Review(channels) => {
@@ -420,6 +426,15 @@ impl Service {
         if let (Some(app), Some(site)) = (self.site_app, &mut self.site) {
             let judge = |id, name: ChannelName<'_>| site.review(id, name, now);
             self.apps.app_mut(app).review(channel, judge, now, actions);
+        }
+        self.tell_site();
+    }
+
+    /// Who a connection is may be another than it was: what it hears is judged anew.
+    fn review_one(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {
+        if let (Some(app), Some(site)) = (self.site_app, &mut self.site) {
+            let judge = |name: ChannelName<'_>| site.review(id, name, now);
+            self.apps.app_mut(app).review_one(id, judge, now, actions);
         }
         self.tell_site();
     }

@@ -10,6 +10,8 @@ mod channels;
 mod client;
 mod hooks;
 mod rules;
+mod tables;
+mod visitors;
 mod world;
 
 use std::time::Duration;

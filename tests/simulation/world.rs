@@ -14,6 +14,8 @@ use jsocketd::id::ConnectionId;
 use jsocketd::net::io::{Io, Peer, Ready, Signal, Socket};
 use jsocketd::time::{Now, Time};
 
+use crate::tables::Answers;
+
 /// xorshift64*: small, and the same on every machine and with every version of every library.
 #[derive(Clone)]
 pub struct Dice(u64);
@@ -112,6 +114,8 @@ pub struct World {
     pub connects: VecDeque<Connecting>,
     /// Pipes that the server opened.
     pub outgoing: Vec<usize>,
+    /// What whoever connects to port 3306 meets.
+    pub database: Answers,
 }
 
 pub type Shared = Rc<RefCell<World>>;
@@ -138,6 +142,7 @@ impl World {
             accepts: 0,
             connects: VecDeque::new(),
             outgoing: Vec::new(),
+            database: Answers::Greets,
         }))
     }
 
@@ -193,6 +198,17 @@ impl World {
     pub fn pass(&mut self, span: Duration) {
         self.now.at = self.now.at + span;
         self.now.unix_ms += span.as_millis() as u64;
+    }
+
+    /// Whether the server has been told of something, or is about to be.
+    pub fn has_edges(&self) -> bool {
+        let live = |pipe: &&Pipe| pipe.owner.is_some() && !pipe.freed;
+        self.listener_edge
+            || self
+                .pipes
+                .iter()
+                .filter(live)
+                .any(|pipe| pipe.readable_edge || pipe.writable_edge)
     }
 
     /// The newest registered id is no stranger.
@@ -335,7 +351,15 @@ impl Io for SimIo {
             return Err(io::Error::from_raw_os_error(24));
         }
         world.descriptors -= 1;
-        let fate = world.connects.pop_front().unwrap_or(Connecting::Soon);
+        let is_database = matches!(address, ListenAddr::Tcp(address) if address.port() == 3306);
+        let fate = match world.database {
+            Answers::Refuses if is_database => Connecting::Refused,
+            _ => world.connects.pop_front().unwrap_or(Connecting::Soon),
+        };
+        let greeting: &[u8] = match world.database {
+            Answers::Greets if is_database => b"\x09\0\0\0\x0a10.11.1\0",
+            _ => b"",
+        };
         world.pipes.push(Pipe {
             room: 10_000,
             owner: Some(Owner::Outgoing(n)),
@@ -344,6 +368,7 @@ impl Io for SimIo {
             reset: fate == Connecting::Refused,
             readable_edge: fate == Connecting::Refused,
             writable_edge: fate != Connecting::Never,
+            to_server: greeting.iter().copied().collect(),
             ..Pipe::default()
         });
         let pipe = world.pipes.len() - 1;

@@ -490,13 +490,41 @@ impl App {
             };
             for subscriber in &found.subscribers {
                 let session = self.sessions[subscriber.id.slot()].as_deref();
-                let by_rule = session.is_some_and(|session| session.subscriptions[subscriber.back as usize].by_rule);
-                if by_rule && let May::No(why) = judge(subscriber.id, name) {
+                let own = session.map(|session| &session.subscriptions[subscriber.back as usize]);
+                let own = own.filter(|own| own.by_rule);
+                if let Some(why) = own.and_then(|own| objection(own, judge(subscriber.id, name))) {
                     out.push((subscriber.id, found.name.clone(), why));
                 }
             }
         }
         for (id, name, why) in out {
+            self.withdraw(id, &name, why, now, actions);
+        }
+    }
+
+    /// Does the same for all channels of one connection.
+    pub fn review_one(
+        &mut self,
+        id: ConnectionId,
+        mut judge: impl FnMut(ChannelName<'_>) -> May,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let session = self.sessions.get(id.slot()).and_then(Option::as_deref);
+        let subscriptions = session
+            .filter(|session| session.id == id)
+            .map_or(&[][..], |session| session.subscriptions.as_slice());
+        let mut out = Vec::new();
+        for own in subscriptions.iter().filter(|own| own.by_rule) {
+            let channel = &self.channels[own.channel as usize].name;
+            let Ok(name) = ChannelName::parse(channel) else {
+                continue;
+            };
+            if let Some(why) = objection(own, judge(name)) {
+                out.push((channel.clone(), why));
+            }
+        }
+        for (name, why) in out {
             self.withdraw(id, &name, why, now, actions);
         }
     }
@@ -548,6 +576,18 @@ impl App {
         if self.channel_index(&name) == Some(channel) {
             self.count(channel, now.at, actions);
         }
+    }
+}
+
+/// Why a subscription that the site's rules allowed must end, if it must.
+fn objection(own: &Subscription, may: May) -> Option<&'static str> {
+    match may {
+        May::No(why) => Some(why),
+        May::NotOurs => Some("the site's rules say nothing of this channel any more"),
+        May::As(member) if own.member.as_deref() != Some(&*member.user_id) => {
+            Some("you would be another member of this channel now")
+        }
+        May::Yes | May::As(_) | May::NotYet => None,
     }
 }
 

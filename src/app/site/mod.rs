@@ -277,7 +277,9 @@ impl Site {
 
     /// The client shows its form token.
     pub fn prove(&mut self, id: ConnectionId, token: &str) -> Proved {
-        self.visits.prove(id, token)
+        let proved = self.visits.prove(id, token);
+        self.collect();
+        proved
     }
 
     /// A connection proved by a signature who it is. An id that is no Joomla user's says nothing of the site.
@@ -611,7 +613,12 @@ impl Site {
         }
         for seen in outbox.take_seen() {
             match seen {
-                Seen::Control(control) => self.obey(&control, now),
+                Seen::Control(control) => {
+                    self.obey(&control, now);
+                    // Who is put out by a row does not hear the rows after it.
+                    let ended = self.visits.take_ended();
+                    self.orders.extend(ended.into_iter().map(Order::End));
+                }
                 Seen::Event(_) | Seen::Gap => self.orders.push(Order::Event(Box::new(seen))),
             }
         }
@@ -637,6 +644,11 @@ impl Site {
             self.access_changed(now);
         }
         self.collect();
+    }
+
+    /// Whether the service has to do something.
+    pub fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
     }
 
     /// What the service has to do, in order.

@@ -41,8 +41,10 @@ pub struct Rights {
     known: bool,
     /// The next of [`PARTS`] in this round; none: the round is over.
     next: usize,
-    /// When the next round begins.
+    /// When the next rounds begin that somebody's word asks for.
     rounds: Vec<Time>,
+    /// When the next one begins whatever anybody says.
+    sweep: Time,
     waits: bool,
     retry: Time,
     interval: Duration,
@@ -68,6 +70,7 @@ impl Rights {
             known: false,
             next: 0,
             rounds: Vec::new(),
+            sweep: Time::NEVER,
             waits: false,
             retry: Time::default(),
             interval,
@@ -147,14 +150,19 @@ impl Rights {
             return None;
         }
         if self.next == PARTS.len() {
-            if self.rounds.first().is_none_or(|at| *at > now.at) {
+            if self.next_round() > now.at {
                 return None;
             }
             self.rounds.retain(|at| *at > now.at);
+            self.sweep = Time::NEVER;
             self.next = 0;
         }
         self.waits = true;
         Some(PARTS[self.next].clone())
+    }
+
+    fn next_round(&self) -> Time {
+        self.rounds.first().copied().unwrap_or(Time::NEVER).min(self.sweep)
     }
 
     /// When to ask again.
@@ -162,7 +170,7 @@ impl Rights {
         match (self.waits, self.next < PARTS.len()) {
             (true, _) => Time::NEVER,
             (false, true) => self.retry,
-            (false, false) => self.rounds.first().copied().unwrap_or(Time::NEVER).max(self.retry),
+            (false, false) => self.next_round().max(self.retry),
         }
     }
 
@@ -197,8 +205,7 @@ impl Rights {
     }
 
     fn complete(&mut self, now: Now) {
-        self.rounds.push(now.at + self.interval * 8 / 10);
-        self.rounds.sort_unstable();
+        self.sweep = now.at + self.interval * 8 / 10;
         let guest = self.extensions.com_users.as_deref().and_then(guest_group);
         let (acl, warnings) = Acl::new(&self.groups, &self.levels, &self.assets, guest);
         if self.known && acl == self.acl {

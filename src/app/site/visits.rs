@@ -392,6 +392,8 @@ impl Visits {
                 }
                 visit.who = Who::Guest(Reason::WrongFormToken);
                 visit.session = None;
+                // What it got as the user it must not keep.
+                self.woken.push(id);
             }
         }
         self.part(index, id);

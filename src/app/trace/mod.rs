@@ -55,7 +55,7 @@ enum Line {
     /// An input: when, whose, what.
     In(Now, u64, Masked),
     /// What is known of the site from here on.
-    Site(Box<Site>),
+    Site(Now, Box<Site>),
     /// The question that the service asked of the database, and what it said.
     Answered(Now, Question, Result<Answer, Failure>),
     /// How a post went: its status or why there is none.
@@ -217,9 +217,9 @@ impl Recorder {
     }
 
     /// Something new is known of the site.
-    pub fn known(&mut self, site: &Site) {
+    pub fn known(&mut self, site: &Site, now: Now) {
         let masked = self.masker.site(site);
-        self.tell(Line::Site(Box::new(masked)));
+        self.tell(Line::Site(now, Box::new(masked)));
     }
 
     /// What the database said, before the service hears it.
@@ -327,7 +327,7 @@ impl Stage {
                 let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
                 configured(service)?.posted(ticket, outcome, now);
             }
-            Line::Site(site) => configured(service)?.know(*site, actions),
+            Line::Site(now, site) => configured(service)?.know(*site, now, actions),
             Line::Answered(now, question, answer) => {
                 let service = configured(service)?;
                 // The service asks of itself. Where masking made it ask something else, the recorded question stands in.
@@ -405,7 +405,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
             }
             Line::Diverged(_) => diverged += 1,
             Line::In(..) | Line::Posted(..) | Line::Answered(..) => inputs += 1,
-            Line::Site(_) | Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
+            Line::Site(..) | Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
         }
         stage.play(line).map_err(|why| bad(number, &*why))?;
     }
