@@ -628,14 +628,7 @@ impl Service {
             manages = site.may(id, "websockets.console");
             site.leave(id);
         }
-        let response = routes::answer(
-            &request,
-            &caller,
-            manages,
-            &self.config,
-            &self.page,
-            self.draining,
-        );
+        let response = routes::answer(&request, &caller, manages, &self.config, &self.page, self.draining);
         actions.push(Action::Respond(id, Box::new(response)));
     }
 
