@@ -94,6 +94,9 @@ impl House {
     pub fn with(joomla: Joomla, terms: Terms<'_>) -> Self {
         let server = Server::start_with(&terms.toml(), |command, _| {
             command.arg("--joomla").arg(joomla.root());
+            if let Ok(l) = std::env::var("DBG_LOG") {
+                command.env("RUST_LOG", l);
+            }
         });
         Self {
             joomla,
