@@ -21,6 +21,9 @@ pub(super) const TWICE: Duration = Duration::from_secs(1);
 /// Most gaps are filled sooner than this; probing them would be in vain.
 const FIRST_PROBE: Duration = Duration::from_millis(100);
 
+/// Between two probes: should each of thousands of gaps be locked, each is asked for by itself.
+const PROBE_EVERY: Duration = Duration::from_millis(2);
+
 /// Ids that one question may span when it serves several runs, with the known rows between them.
 const SPAN: u64 = 1000;
 
@@ -50,6 +53,7 @@ pub(super) struct Runs {
     open_from: u64,
     dead_from: u64,
     dead_at: Time,
+    probed_at: Time,
     /// After which time a run is aged.
     gap_max: Duration,
     /// Runs that were found dead, and those that were given up because there were too many.
@@ -84,6 +88,7 @@ impl Runs {
             open_from: 0,
             dead_from: 0,
             dead_at: Time::default(),
+            probed_at: Time::default(),
             gap_max,
             died: 0,
             given_up: 0,
@@ -135,8 +140,8 @@ impl Runs {
         }
     }
 
-    /// A row with this id is there. Whether it was missing; what is left of its run stays what it was.
-    pub(super) fn fill(&mut self, id: u64) -> bool {
+    /// A row with this id is there. Since when it was missing, if it was; what is left of its run stays what it was.
+    pub(super) fn fill(&mut self, id: u64) -> Option<Time> {
         if let Some((&start, &run)) = self.open.range(..=id).next_back()
             && id <= run.end
         {
@@ -150,7 +155,7 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.open.insert(start, Open { end, ..left });
             }
-            return true;
+            return Some(run.since);
         }
         if let Some((&start, &run)) = self.dead.range(..=id).next_back()
             && id <= run.end
@@ -159,9 +164,9 @@ impl Runs {
             for (start, end) in rests(start, run.end, id) {
                 self.dead.insert(start, Dead { end, ..run });
             }
-            return true;
+            return Some(run.since);
         }
-        false
+        None
     }
 
     /// Whether a row with this id would be news.
@@ -221,12 +226,18 @@ impl Runs {
 
     /// When a run is to be probed next.
     pub(super) fn probe_at(&self) -> Time {
-        self.open.values().map(|run| run.probe_at).min().unwrap_or(Time::NEVER)
+        let next = self.open.values().map(|run| run.probe_at).min();
+        next.map_or(Time::NEVER, |next| next.max(self.probed_at + PROBE_EVERY))
     }
 
     /// The next range to be probed: a run, or several that lie close together.
     pub(super) fn probe(&mut self, now: Time) -> Option<RangeInclusive<u64>> {
-        let (&first, run) = self.open.iter_mut().find(|(_, run)| run.probe_at <= now)?;
+        if now < self.probed_at + PROBE_EVERY {
+            return None;
+        }
+        let due = self.open.iter_mut().filter(|(_, run)| run.probe_at <= now);
+        let (&first, run) = due.min_by_key(|(_, run)| run.probe_at)?;
+        self.probed_at = now;
         let (mut end, alone) = (run.end, run.alone);
         // Should the answer be lost it is asked again.
         run.probe_at = now + TWICE;

@@ -86,6 +86,12 @@ impl Table {
         self.state.next.saturating_sub(1).max(self.state.highest.unwrap_or(0))
     }
 
+    /// Whether another process wrote a position, lately or not so long ago.
+    pub(super) fn others(&self, own: &str) -> bool {
+        let mut entries = self.state.entries.iter();
+        entries.any(|(name, _, _)| name.starts_with(POSITION) && name != own)
+    }
+
     /// The lowest position of those who live.
     pub(super) fn lowest_fresh(&self) -> Option<u64> {
         self.positions
