@@ -708,7 +708,7 @@ fn the_state_tells_entries_by_age_and_what_the_table_is_like() {
         assert_eq!(state(&mut store).entries.len(), 4);
     }
     assert_eq!(store.ask(&forget("position.", 50), at(0)), Ok(Answer::Done));
-    assert_eq!(state(&mut store).entries.len(), 2);
+    assert_eq!(state(&mut store).entries.len(), 3);
 }
 
 #[test]
