@@ -408,6 +408,12 @@ impl Service {
                         self.review(Some(&channel), now, actions);
                     }
                 }
+                Order::TurnAway => {
+                    let ids: Vec<ConnectionId> = self.members.iter().flatten().map(|member| member.id).collect();
+                    for id in ids {
+                        self.turn_away(id, actions);
+                    }
+                }
                 Order::ReviewAll => review_all = true,
                 Order::Event(seen) => self.publish_row(&seen, now, actions),
                 Order::Terminate(user) => {
@@ -509,13 +515,27 @@ impl Service {
         }
     }
 
+    /// Closes a visitor's connection if the site is offline to it; whether it did. The console is no part of the site.
+    fn turn_away(&mut self, id: ConnectionId, actions: &mut Actions) -> bool {
+        let site_app = self.site_app;
+        let is_visitor = |member: &mut Member| matches!(member.speaks, Speaks::Pusher(app) if site_app == Some(app));
+        if !self.member(id).is_some_and(is_visitor) {
+            return false;
+        }
+        let away = self.site.as_ref().and_then(|site| site.turned_away(id));
+        if let Some((code, why)) = away {
+            actions.push(Action::Close(id, code, why.into()));
+        }
+        away.is_some()
+    }
+
     /// Lets a connection's waiting messages go on, as far as they can.
     fn go_on(&mut self, id: ConnectionId, last_call: bool, now: Now, actions: &mut Actions) {
         if self.member(id).is_some_and(|member| member.page.is_some()) {
             return self.answer_page(id, actions);
         }
-        if let Some((code, why)) = self.site.as_ref().and_then(|site| site.turned_away(id)) {
-            return actions.push(Action::Close(id, code, why.into()));
+        if self.turn_away(id, actions) {
+            return;
         }
         if !last_call && self.site.as_ref().is_some_and(|site| !site.is_known(id)) {
             return;
@@ -750,14 +770,7 @@ impl Service {
             socket = SocketId(self.random.random(), self.random.random());
         }
         app.connect(id, socket, terms, timing, now, actions);
-        if let Some((code, why)) = self
-            .site
-            .as_ref()
-            .filter(|_| is_visitor)
-            .and_then(|site| site.turned_away(id))
-        {
-            actions.push(Action::Close(id, code, why.into()));
-        }
+        self.turn_away(id, actions);
     }
 
     /// Where the page of a request comes from.

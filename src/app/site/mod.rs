@@ -77,6 +77,8 @@ pub enum Order {
     WakeAll,
     /// It ends.
     End(Ended),
+    /// Those who must not stay on an offline site end: [`Site::turned_away`].
+    TurnAway,
     /// Subscribers of these channels must be judged anew.
     Review(Vec<Box<str>>),
     /// All subscribers must be.
@@ -168,7 +170,7 @@ impl Site {
         }
         self.orders.push(Order::ReviewAll);
         if went_offline {
-            self.close_for_offline();
+            self.orders.push(Order::TurnAway);
         }
     }
 
@@ -261,18 +263,10 @@ impl Site {
         if !self.facts.offline || !self.is_known(id) {
             return None;
         }
-        let visitor = self.visits.visitor(id, &self.rights)?;
+        // Whoever has yet to show a form token must be let in to show it.
+        let visitor = self.visits.unproved(id, &self.rights)?;
         let may = self.rights.is_known() && self.authorised(&visitor, "core.login.offline", "root.1");
         (!may).then_some((4100, "the site is offline"))
-    }
-
-    fn close_for_offline(&mut self) {
-        let away: Vec<Ended> = self
-            .visits
-            .connections()
-            .filter_map(|id| self.turned_away(id).map(|(code, why)| Ended { id, code, why }))
-            .collect();
-        self.orders.extend(away.into_iter().map(Order::End));
     }
 
     /// The client shows its form token.
@@ -577,7 +571,7 @@ impl Site {
             self.visits.rights_changed(&self.rights);
             self.orders.push(Order::WakeAll);
             self.orders.push(Order::ReviewAll);
-            self.close_for_offline();
+            self.orders.push(Order::TurnAway);
         }
         if self.rights.take_extensions_changed() {
             self.orders.push(Order::Extensions);

@@ -333,7 +333,17 @@ impl Visits {
 
     /// A connection as the access rules see it; `None`: not known yet.
     pub fn visitor<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
-        match self.who(id) {
+        self.as_visitor(self.who(id), rights)
+    }
+
+    /// The same of whom it will be when it has shown the form token that is asked for.
+    pub fn unproved<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
+        let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
+        self.as_visitor(visit.who, rights)
+    }
+
+    fn as_visitor<'a>(&'a self, who: Who, rights: &'a Rights) -> Option<Visitor<'a>> {
+        match who {
             Who::Asking => None,
             Who::Guest(_) | Who::Provisional => Some(rights.guest()),
             Who::User(user) => self.user(user).map(User::visitor),
