@@ -616,7 +616,7 @@ impl Service {
             Err(refusal) => refusal,
             Ok(()) if api::is_for(path, &self.config.pusher) => {
                 let ours = routes::named_right(request, &self.config)
-                    .and_then(|()| routes::from_own_page(request, &self.config));
+                    .and_then(|()| routes::from_own_page(caller, request, &self.config));
                 ours.err().unwrap_or_else(|| {
                     Box::new(
                         self.api
@@ -656,7 +656,7 @@ impl Service {
             return false;
         }
         let Some(site) = &mut self.site else { return false };
-        if !site.enter_for_page(id, request, &self.config, now) {
+        if !site.enter_for_page(id, caller, request, &self.config, now) {
             return false;
         }
         if let Some(member) = self.member(id) {
@@ -707,7 +707,7 @@ impl Service {
             Ok(Route::Echo) => Speaks::Echo,
         };
         if let (Speaks::Console(_), Some(site)) = (&speaks, &mut self.site) {
-            site.enter(id, request, &self.config, now);
+            site.enter(id, caller, request, &self.config, now);
         }
         actions.push(Action::Accept(id, Dialect::Plain));
         self.counts.websockets += 1;
@@ -742,7 +742,7 @@ impl Service {
         actions.push(Action::Accept(id, dialect));
         let entered = match self.admit(id, caller, request, now) {
             _ if self.draining => Err((4100, "the server is shutting down")),
-            _ if self.config.pusher.strict_origin && self.origin(request) != Origin::Own => {
+            _ if self.config.pusher.strict_origin && self.origin(caller, request) != Origin::Own => {
                 Err((4009, "Origin not allowed"))
             }
             Err(_) => Err((4100, "Over capacity")),
@@ -758,7 +758,7 @@ impl Service {
         }
         let is_visitor = self.site_app == Some(app);
         if let Some(site) = self.site.as_mut().filter(|_| is_visitor) {
-            site.enter(id, request, &self.config, now);
+            site.enter(id, caller, request, &self.config, now);
         }
         let timing = Timing {
             activity_timeout: self.config.pusher.activity_timeout,
@@ -774,10 +774,10 @@ impl Service {
     }
 
     /// Where the page of a request comes from.
-    fn origin(&self, request: &Request<Bytes>) -> Origin {
+    fn origin(&self, caller: &Caller, request: &Request<Bytes>) -> Origin {
         match &self.site {
-            Some(site) => site.origin(request, &self.config),
-            None => caller::origin(request, &self.config.server.allowed_origins),
+            Some(site) => site.origin(caller, request, &self.config),
+            None => caller::origin(caller, request, &self.config.server),
         }
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
-use super::caller::{self, Origin};
+use super::caller::{self, Caller, Origin};
 use super::outbox::{Control, Outbox, Seen};
 use super::pusher::channel::{ChannelName, Kind};
 use super::pusher::presence::Member;
@@ -177,14 +177,21 @@ impl Site {
     // --- visitors --------------------------------------------------------------------------------------------------
 
     /// A connection comes with this handshake.
-    pub fn enter(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) {
-        self.visits.enter(id, self.session(request, config), now);
+    pub fn enter(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, config: &Config, now: Now) {
+        self.visits.enter(id, self.session(caller, request, config), now);
     }
 
     /// Somebody asks for the console's page; whether it shows a session. A browser that goes to an address sends no Origin, and
     /// nobody but its user sees what it gets.
-    pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) -> bool {
-        if self.origin(request, config) == Origin::Foreign {
+    pub fn enter_for_page(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        config: &Config,
+        now: Now,
+    ) -> bool {
+        if self.origin(caller, request, config) == Origin::Foreign {
             return false;
         }
         match self.cookie(request) {
@@ -198,8 +205,13 @@ impl Site {
 
     /// The session that a handshake shows, or why it shows none. The cookie is read only for the site's own pages: browsers
     /// send it for others' too.
-    fn session(&self, request: &Request<Bytes>, config: &Config) -> Result<(SessionId, Client), Reason> {
-        if self.origin(request, config) != Origin::Own {
+    fn session(
+        &self,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        config: &Config,
+    ) -> Result<(SessionId, Client), Reason> {
+        if self.origin(caller, request, config) != Origin::Own {
             return Err(Reason::ForeignOrigin);
         }
         self.cookie(request)
@@ -230,8 +242,8 @@ impl Site {
     }
 
     /// Where the page of a request comes from: besides the configured origins, the site's own address counts.
-    pub fn origin(&self, request: &Request<Bytes>, config: &Config) -> Origin {
-        match caller::origin(request, &config.server.allowed_origins) {
+    pub fn origin(&self, caller: &Caller, request: &Request<Bytes>, config: &Config) -> Origin {
+        match caller::origin(caller, request, &config.server) {
             Origin::Foreign if self.is_live_site(request) => Origin::Own,
             other => other,
         }
