@@ -201,6 +201,7 @@ impl Stage {
             clients: 0,
             log: std::env::var("SIM_LOG").is_ok(),
         };
+        stage.base.borrow_mut().log = stage.log;
         for _ in 0..1 + stage.dice.below(2) {
             stage.start(stage.processes.len());
         }
@@ -655,8 +656,13 @@ impl Stage {
                 let all = !recovered.is_empty() && recovered.iter().all(|one| one == true);
                 if !recovering {
                     watch.handled.clear();
-                }
-                if !all {
+                    // A process that has not read the table yet takes what it finds there for the past.
+                    let site = self.processes[person.server].server.service().site().unwrap();
+                    watch.from = Some(match site.outbox().unwrap().position() {
+                        Some(_) => self.commits,
+                        None => u64::MAX,
+                    });
+                } else if !all {
                     watch.from = Some(self.commits);
                     watch.positions.clear();
                     for position in list(&frame["pos"]) {
