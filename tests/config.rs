@@ -77,13 +77,15 @@ fn text(path: &Path) -> &str {
 fn lines(text: &str) -> Vec<String> {
     text.lines()
         .map(|line| line.strip_prefix("jsocketd: ").expect(line).to_owned())
+        .filter(|line| !line.starts_with("missing: ") && line != "one thing is missing")
         .collect()
 }
 
 impl Said {
     /// The value that is in force for a key, or one of the tables of that name by its number, or all of them.
     fn value(&self, section: &str, key: &str) -> toml::Value {
-        assert_eq!(self.status, Some(0), "{}", self.err);
+        // The sites of these tests are not there, and `check` says so; what is in force is printed all the same.
+        assert!(self.status == Some(0) || self.err.contains("missing: "), "{}", self.err);
         let table: toml::Table = self.out.parse().expect("standard output is TOML");
         match key.parse::<usize>() {
             Ok(n) => table[section][n].clone(),
@@ -1289,7 +1291,7 @@ fn a_site_has_an_app_even_without_credentials() {
     );
     assert_eq!(lines(&said.err), [NO_SECRET]);
     let again = check(&said.out, &[]);
-    assert_eq!((again.status, lines(&again.err)), (Some(0), vec![NO_SECRET.to_owned()]));
+    assert_eq!(lines(&again.err), [NO_SECRET]);
     assert_eq!(again.value("apps", ""), said.value("apps", ""));
 
     let own = [
@@ -1299,8 +1301,8 @@ fn a_site_has_an_app_even_without_credentials() {
     ];
     let said = check(site, &own);
     assert_eq!(
-        (said.value("apps", "").as_array().map(Vec::len), said.err.as_str()),
-        (Some(1), "")
+        (said.value("apps", "").as_array().map(Vec::len), lines(&said.err)),
+        (Some(1), Vec::new())
     );
     let said = check(&format!("{site}{APP}"), &[]);
     assert_eq!(
@@ -1310,8 +1312,8 @@ fn a_site_has_an_app_even_without_credentials() {
     );
     let said = check(&format!("[joomla]\napp = \"a\"\n{site}{APP}"), &[]);
     assert_eq!(
-        (said.value("apps", "").as_array().map(Vec::len), said.err.as_str()),
-        (Some(1), "")
+        (said.value("apps", "").as_array().map(Vec::len), lines(&said.err)),
+        (Some(1), Vec::new())
     );
 
     assert_eq!(

@@ -11,25 +11,6 @@ use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// The outbox table is read; nothing is looked at again by itself.
-fn by_rows_only(joomla: Joomla) -> House {
-    joomla.create_outbox();
-    let house = House::with(joomla, Terms::without_sweep());
-    house.expect_reading();
-    house
-}
-
-impl House {
-    /// Waits until the outbox table is read.
-    fn expect_reading(&self) {
-        let mut guest = self.come_as_guest();
-        guest.enter("ready");
-        let row = self.joomla.publish("ready", "yes", "1");
-        assert!(row > 0);
-        guest.expect_event("ready", "yes", "1");
-    }
-}
-
 /// A site of each kind.
 fn both() -> [Joomla; 2] {
     [Joomla::joomla6(), Joomla::joomla3()]
@@ -226,9 +207,6 @@ fn whoever_must_set_up_a_second_factor_first_is_a_guest() {
         text.mfa_checked = Some(0);
         text.mandatory_mfa_setup = Some(1);
     });
-    house.expect_guest(&house.page(&login), "second-factor-pending");
-    // No page has been shown yet, so none has found out that there is something to be set up.
-    let login = joomla.log_in_half(anna, Client::Site);
     house.expect_guest(&house.page(&login), "second-factor-pending");
     joomla.add_second_factor(bob);
     house.expect_user(&house.page(&joomla.log_in(bob, Client::Site)), bob);
@@ -799,7 +777,7 @@ fn new_user(joomla: &Joomla, n: usize) -> u32 {
 
 #[test]
 fn a_control_row_ends_it_at_once() {
-    let house = by_rows_only(Joomla::joomla6());
+    let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     for (turn, (how, code)) in ENDS.into_iter().enumerate() {
         let user = new_user(joomla, turn);
@@ -819,7 +797,7 @@ fn a_control_row_ends_it_at_once() {
 
 #[test]
 fn a_control_row_takes_no_more_than_300_milliseconds() {
-    let house = by_rows_only(Joomla::joomla6());
+    let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let mut times: Vec<Duration> = (0..7)
         .map(|turn| {
@@ -839,7 +817,7 @@ fn a_control_row_takes_no_more_than_300_milliseconds() {
 
 #[test]
 fn a_row_that_comes_before_joomla_is_done_is_heard_again_later() {
-    let house = by_rows_only(Joomla::joomla6());
+    let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let login = joomla.log_in(joomla.id_of("anna"), Client::Site);
     let mut session = house.come_known(&login);
@@ -854,7 +832,7 @@ fn a_row_that_comes_before_joomla_is_done_is_heard_again_later() {
 
 #[test]
 fn a_row_closes_only_those_whose_session_is_gone() {
-    let house = by_rows_only(Joomla::joomla6());
+    let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let [anna, bob] = ["anna", "bob"].map(|name| joomla.id_of(name));
     let site = [joomla.log_in(anna, Client::Site), joomla.log_in(anna, Client::Site)];
@@ -909,7 +887,7 @@ fn logging_out_without_a_row_closes_all_sockets_of_that_application() {
 
 #[test]
 fn a_signed_in_user_is_terminated_by_a_row_and_by_the_api() {
-    let house = by_rows_only(Joomla::joomla6());
+    let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let anna = joomla.id_of("anna");
     let user_data = json!({"id": anna.to_string()}).to_string();
@@ -934,10 +912,8 @@ fn a_signed_in_user_is_terminated_by_a_row_and_by_the_api() {
         control(joomla, verb, data);
     }
     joomla.publish("#control", "terminate-user", "{not JSON");
-    joomla.publish("news", "after", "1");
     session.enter("news");
-    let last = joomla.publish("news", "last", "2");
-    assert!(last > 0);
+    joomla.publish("news", "last", "2");
     session.expect_event("news", "last", "2").expect_nothing();
 }
 
@@ -1066,7 +1042,7 @@ fn tables_that_are_not_joomlas_let_nobody_in() {
             "",
         ),
         (
-            "ALTER TABLE #__users MODIFY requireReset text; UPDATE #__users SET requireReset = NULL",
+            "ALTER TABLE #__users MODIFY requireReset text; UPDATE #__users SET requireReset = 'perhaps'",
             "",
         ),
     ] {

@@ -678,7 +678,15 @@ fn the_state_tells_entries_by_age_and_what_the_table_is_like() {
         .iter()
         .map(|(name, value, _)| (name.as_str(), value.as_str()))
         .collect();
-    assert_eq!(names, [("position.a", "2"), ("position.b", "ü"), ("positionxc", "3")]);
+    assert_eq!(
+        names,
+        [
+            ("position.a", "2"),
+            ("position.b", "ü"),
+            ("positionxc", "3"),
+            ("schema", "1")
+        ]
+    );
     assert!(
         (0..60_000).contains(&entries[0].2) && (100_000..160_000).contains(&entries[1].2),
         "{entries:?}"
@@ -697,10 +705,10 @@ fn the_state_tells_entries_by_age_and_what_the_table_is_like() {
         forget("", 3600),
     ] {
         assert_eq!(store.ask(&question, at(0)), Ok(Answer::Done));
-        assert_eq!(state(&mut store).entries.len(), 3);
+        assert_eq!(state(&mut store).entries.len(), 4);
     }
     assert_eq!(store.ask(&forget("position.", 50), at(0)), Ok(Answer::Done));
-    assert_eq!(state(&mut store).entries.len(), 2);
+    assert_eq!(state(&mut store).entries.len(), 3);
 }
 
 #[test]

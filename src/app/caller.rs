@@ -82,7 +82,9 @@ pub fn origin(request: &Request<Bytes>, allowed: &[String]) -> Origin {
     if allowed.iter().any(|origin| origin.eq_ignore_ascii_case(text)) {
         return Origin::Own;
     }
-    let named = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    // Without a scheme it is no origin, whatever it names.
+    let named = text.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
+    let named = named.and_then(|uri| uri.host().map(str::to_owned));
     match (named, host(request)) {
         (Some(named), Some(own)) if named.eq_ignore_ascii_case(&own) => Origin::Own,
         _ => Origin::Foreign,

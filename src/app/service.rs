@@ -287,6 +287,7 @@ impl Service {
             self.waiting.remove(&(until, id));
             self.go_on(id, true, now, actions);
         }
+        self.tell_site();
         self.tell_webhooks(now);
         self.webhooks.due(now, actions);
     }
@@ -416,8 +417,9 @@ impl Service {
         }
         if let (Some(app), Some(site)) = (self.site_app, &self.site) {
             let safe = site.outbox().and_then(|outbox| outbox.position());
-            self.apps.app_mut(app).set_table(safe);
+            self.apps.app_mut(app).set_table(safe, actions);
         }
+        self.tell_site();
     }
 
     fn review(&mut self, channel: Option<&str>, now: Now, actions: &mut Actions) {

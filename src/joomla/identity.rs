@@ -88,7 +88,7 @@ impl Reason {
             Reason::NoFormToken => "no-form-token",
             Reason::WrongFormToken => "wrong-form-token",
             Reason::RightsChanged => "rights-changed",
-            Reason::StoreUnavailable => "store-unavailable",
+            Reason::StoreUnavailable => "database-unavailable",
         }
     }
 }

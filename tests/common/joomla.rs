@@ -23,24 +23,6 @@ use super::mariadb::Mariadb;
 /// The tables of the outbox, with `#__` for the prefix.
 const OUTBOX: &str = "src/store/outbox.sql";
 
-/// The same, as the design has them, for as long as there is no such file.
-const OUTBOX_AS_DESIGNED: &str = "
-CREATE TABLE `#__websockets_outbox` (
-  `id`        bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  `channel`   varchar(200) CHARACTER SET ascii   COLLATE ascii_bin   NOT NULL,
-  `event`     varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-  `data`      mediumtext   NOT NULL,
-  `socket_id` varchar(40)  CHARACTER SET ascii   COLLATE ascii_bin   DEFAULT NULL,
-  `created`   datetime(3)  NOT NULL,
-  KEY `idx_channel` (`channel`, `id`)
-) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
-CREATE TABLE `#__websockets_state` (
-  `name`    varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-  `value`   varchar(255) NOT NULL,
-  `updated` datetime(3)  NOT NULL
-) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
-";
-
 /// A site.
 pub struct Site {
     /// Its database server.
@@ -556,7 +538,7 @@ impl Site {
     /// Makes the tables of the outbox.
     pub fn create_outbox(&self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(OUTBOX);
-        let statements = fs::read_to_string(path).unwrap_or_else(|_| OUTBOX_AS_DESIGNED.into());
+        let statements = fs::read_to_string(path).expect("the SQL of the outbox's tables");
         self.sql(&statements);
     }
 

@@ -94,11 +94,29 @@ impl House {
     pub fn with(joomla: Joomla, terms: Terms<'_>) -> Self {
         let server = Server::start_with(&terms.toml(), |command, _| {
             command.arg("--joomla").arg(joomla.root());
+            if let Ok(l) = std::env::var("DBG_LOG") {
+                command.env("RUST_LOG", l);
+            }
         });
         Self {
             joomla,
             site: Site { server },
         }
+    }
+
+    /// A server that looks at nothing again by itself in the time of a test, but reads the outbox table.
+    pub fn by_rows_only(joomla: Joomla) -> Self {
+        joomla.create_outbox();
+        let house = Self::with(joomla, Terms::without_sweep());
+        // Rows from before the server reads the table are history and go to nobody.
+        let guest = &mut house.come_as_guest();
+        guest.enter("ready");
+        let is_heard = || {
+            house.joomla.publish("ready", "yes", "1");
+            guest.peer.hears_within(Duration::from_millis(50))
+        };
+        wait_until("the outbox table is read", is_heard, || house.site.server.log());
+        house
     }
 
     /// A page of this session, about to connect.
@@ -373,6 +391,9 @@ impl Visitor for Session {
         let answer = self.ask_plainly(channel).next();
         assert_eq!(answer["channel"], channel, "{answer}");
         if answer["event"] == "pusher_internal:subscription_succeeded" {
+            if channel.starts_with("private-cache-") {
+                self.expect_cache_miss(channel);
+            }
             self.unsubscribe(channel);
             return true;
         }

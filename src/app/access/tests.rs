@@ -877,7 +877,7 @@ fn dates_change_things_by_themselves() {
     let mut told = Vec::new();
     let mut now = at(500);
     while now.at < at(15_000).at {
-        now = at(access.deadline().0.div_ceil(1000).min(15_000));
+        now = at(access.next_date().0.div_ceil(1000).min(15_000));
         assert_eq!(access.question(now), None, "no database is needed for it");
         if !access.take_changed(now).is_empty() {
             told.push((now.at.0 / 1000, review(&mut access, &article(1), now)));

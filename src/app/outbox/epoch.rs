@@ -48,6 +48,8 @@ pub(super) struct Heartbeat {
     /// What may be in the table.
     unsure: Vec<(String, Time)>,
     refused: bool,
+    /// The state was read and believed since it was written: or a row that is not what was written would be overwritten.
+    looked: bool,
 }
 
 impl Heartbeat {
@@ -192,7 +194,8 @@ impl Outbox {
         let epoch = table.epoch.unwrap_or(self.proposed);
         self.increment = table.state.increment;
         self.lowest = table.state.lowest;
-        if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading { .. }) {
+        self.heartbeat.looked = true;
+        if self.epoch != Some(epoch) || !matches!(self.phase, Phase::Ready | Phase::Loading) {
             return self.adopt(epoch, table, now);
         }
         if table.deleted_to > self.head {
@@ -200,6 +203,7 @@ impl Outbox {
             self.head = table.deleted_to;
             self.seen.push(Seen::Gap);
         }
+        self.others_tell.get_or_insert((table.highest_told(), self.tails));
         self.on_deleted(table.deleted_to);
         self.safe = self.safe.max(self.deleted_to);
         self.runs.expire(self.retention(), now);
@@ -220,24 +224,27 @@ impl Outbox {
         self.unshared &= table.epoch.is_none();
         self.made = Some(table.state.made.clone());
         self.deleted_to = table.deleted_to;
-        let told = table.positions.iter().map(|written| written.row);
-        self.told_before = told.max().unwrap_or(0);
         let before = table.handed_out();
+        self.before = before;
         let rows = u64::try_from(self.settings.history_rows).unwrap_or(u64::MAX);
         let window = rows.max(IN_FLIGHT).saturating_mul(self.increment.max(1));
         let start = before.saturating_sub(window).max(self.deleted_to);
         self.head = start;
         // What was safe for one is safe for all; should a row appear below, it is a late one.
-        self.safe = start.max(self.told_before.min(before));
+        let told = table.highest_told();
+        self.others_told = 0;
+        self.others_tell = Some((told, self.tails));
+        self.safe = start.max(told.min(before));
         self.told = self.safe;
         self.residues = 0;
         self.runs.clear();
         self.history.clear(start);
         self.heartbeat = Heartbeat {
             at: now,
+            looked: true,
             ..Heartbeat::default()
         };
-        self.phase = Phase::Loading { before };
+        self.phase = Phase::Loading;
     }
 
     /// Nothing of what is known counts any more.
@@ -261,6 +268,10 @@ impl Outbox {
 
     pub(super) fn ask_heartbeat(&mut self, now: Time) -> Option<(Duty, Question)> {
         let epoch = self.epoch.filter(|_| self.heartbeat.at <= now)?;
+        if !self.heartbeat.looked {
+            return Some(self.ask_state(now));
+        }
+        self.heartbeat.looked = false;
         let (row, name) = (self.told, self.own_row());
         let value = Position::Outbox { epoch, row }.to_string();
         let heartbeat = &mut self.heartbeat;

@@ -1,49 +1,51 @@
 //! Rows that appeared below a position which clients may have been given already: the transaction was open for longer than
-//! `gap_max`, or nobody saw who was writing. Such a row is delivered like any other, but whoever comes back with a position
-//! between it and the newest one of that moment may have missed it, or not: nobody can tell, so such a client is told of a gap.
+//! `gap_max`, or nobody saw who was writing, or another process knows of other clients. Such a row is delivered like any other,
+//! but whoever comes back with a position between it and the newest one of that moment may have missed it, or not: nobody can
+//! tell, so such a client is told of a gap. Who came from below is told the row, and nobody else has such a position unless
+//! somebody took the row for settled.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 
-/// The most late rows that are remembered one by one; beyond them all positions of the time are out of reach.
+/// The most late rows that are remembered one by one; what the oldest says is then said of all channels.
 const MOST: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Late {
-    /// By channel: the late row, and the newest position when it appeared.
-    rows: HashMap<Box<str>, Vec<(u64, u64)>>,
-    count: usize,
+    /// Oldest first.
+    rows: VecDeque<Mark>,
     /// Below it nothing is certain in any channel.
     all_to: u64,
+}
+
+#[derive(Debug)]
+struct Mark {
+    channel: Box<str>,
+    row: u64,
+    /// The newest position when the row appeared.
+    newest: u64,
 }
 
 impl Late {
     /// A row appeared when positions up to `newest` may have been given.
     pub(super) fn add(&mut self, channel: &str, row: u64, newest: u64) {
-        if self.count >= MOST {
-            let newest = self.rows.drain().flat_map(|(_, rows)| rows).map(|(_, newest)| newest);
-            self.all_to = newest.fold(self.all_to, u64::max);
-            self.count = 0;
+        let channel = channel.into();
+        self.rows.push_back(Mark { channel, row, newest });
+        if self.rows.len() > MOST
+            && let Some(oldest) = self.rows.pop_front()
+        {
+            self.all_to = self.all_to.max(oldest.newest + 1);
         }
-        match self.rows.get_mut(channel) {
-            Some(rows) => rows.push((row, newest)),
-            None => drop(self.rows.insert(channel.into(), vec![(row, newest)])),
-        }
-        self.count += 1;
     }
 
     /// Whether somebody with this position may have missed a late row.
     pub(super) fn is_uncertain(&self, channel: &str, since: u64) -> bool {
-        let rows = self.rows.get(channel).map_or(&[][..], Vec::as_slice);
-        since < self.all_to || rows.iter().any(|(row, newest)| (*row..=*newest).contains(&since))
+        let holds = |mark: &Mark| (mark.row..=mark.newest).contains(&since) && &*mark.channel == channel;
+        since < self.all_to || self.rows.iter().any(holds)
     }
 
     /// Nobody comes from below any more.
     pub(super) fn deleted(&mut self, to: u64) {
-        self.rows.retain(|_, rows| {
-            rows.retain(|(_, newest)| *newest >= to);
-            !rows.is_empty()
-        });
-        self.count = self.rows.values().map(Vec::len).sum();
+        self.rows.retain(|mark| mark.newest >= to);
     }
 
     pub(super) fn clear(&mut self) {
@@ -75,13 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_remembered_as_one() {
+    fn of_too_many_the_oldest_is_said_of_all_channels() {
         let mut late = Late::default();
-        for row in 0..=MOST as u64 {
-            late.add("a", 5000 + row, 9000);
+        for n in 0..=MOST as u64 {
+            late.add("a", 5000 + n, 6000 + n);
         }
-        assert_eq!(late.count, 1);
-        assert!(late.is_uncertain("b", 4000));
-        assert!(!late.is_uncertain("b", 9000));
+        assert_eq!(late.rows.len(), MOST);
+        assert!(late.is_uncertain("b", 6000));
+        assert!(!late.is_uncertain("b", 6001));
+        assert!(late.is_uncertain("a", 6001));
     }
 }

@@ -106,8 +106,12 @@ pub struct Outbox {
     safe: u64,
     /// The safe position as of what was taken by [`Outbox::take_seen`].
     told: u64,
-    /// What any process had told when this one began to load.
-    told_before: u64,
+    /// Ids up to here were handed out before this process began to load.
+    before: u64,
+    /// Up to where other processes told their clients: what they say, as of how many questions for rows, and what they said
+    /// when rows were read since. What is missing below it was not overlooked, it was taken for settled.
+    others_tell: Option<(u64, u64)>,
+    others_told: u64,
     deleted_to: u64,
     /// The lowest row in the table, lately.
     lowest: Option<u64>,
@@ -135,8 +139,8 @@ enum Phase {
     Unknown,
     /// A new epoch is being written: these rows of the state table.
     Naming(VecDeque<(&'static str, String)>),
-    /// The retention window is being read. Rows up to this id were there before.
-    Loading { before: u64 },
+    /// The retention window is being read.
+    Loading,
     /// As it should be.
     Ready,
 }
@@ -265,7 +269,9 @@ impl Outbox {
             head: 0,
             safe: 0,
             told: 0,
-            told_before: 0,
+            before: 0,
+            others_tell: None,
+            others_told: 0,
             deleted_to: 0,
             lowest: None,
             increment: 0,
@@ -343,7 +349,7 @@ impl Outbox {
     pub fn deadline(&self) -> Time {
         let due = match self.phase {
             Phase::Unknown => self.state_at,
-            Phase::Naming(_) | Phase::Loading { .. } => Time::default(),
+            Phase::Naming(_) | Phase::Loading => Time::default(),
             Phase::Ready if self.wants_state() || self.history.is_asking() => Time::default(),
             Phase::Ready => [
                 self.tail_at,
@@ -369,6 +375,11 @@ impl Outbox {
     pub fn take_seen(&mut self) -> Vec<Seen> {
         self.told = self.safe;
         std::mem::take(&mut self.seen)
+    }
+
+    /// Whether the position is not known yet but will be, as far as this process knows.
+    pub fn is_coming(&self) -> bool {
+        self.phase != Phase::Ready && self.refused.is_none()
     }
 
     /// Whether positions are known and rows are delivered.
@@ -404,7 +415,7 @@ impl Outbox {
                 let name = name.into();
                 Some((Duty::Name, Question::Write { name, value }))
             }
-            Phase::Loading { .. } => Some(self.ask_tail(now.at)),
+            Phase::Loading => Some(self.ask_tail(now.at)),
             Phase::Ready => {
                 let due = self.tail_at <= now.at;
                 if due && !self.tailed {

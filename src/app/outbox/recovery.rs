@@ -21,7 +21,7 @@ const ABOVE_KNOWN: Duration = Duration::from_secs(1);
 /// Whether everything after a position can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// By [`Outbox::next`], as long as this answer stays the same.
+    /// By [`Outbox::next`]; before each further part [`Outbox::goes_on`] is asked.
     Yes,
     /// Never: the client is told of a gap.
     No,
@@ -62,7 +62,8 @@ impl Outbox {
         self.generation
     }
 
-    /// Whether everything that `channel` had after `since` can be told. To be asked again before each part that is told.
+    /// Whether everything that `channel` had after `since` can be told to who comes with this position. Before each further
+    /// part that is told: [`Outbox::goes_on`].
     pub fn reaches(&mut self, channel: &str, since: Position, now: Now) -> Reach {
         let Position::Outbox { epoch, row } = since else {
             return Reach::No;
@@ -76,7 +77,16 @@ impl Outbox {
         if row > self.head {
             return self.reaches_above(row, now.at);
         }
-        if row < self.deleted_to || self.late.is_uncertain(channel, row) {
+        if self.late.is_uncertain(channel, row) {
+            return Reach::No;
+        }
+        self.goes_on(channel, row, now)
+    }
+
+    /// Whether the rest of a recovery can be told to who was told everything up to a row: in this epoch, and what appears
+    /// below `row` meanwhile is told at once. Memory is bounded, so what was there may be gone.
+    pub fn goes_on(&mut self, channel: &str, row: u64, now: Now) -> Reach {
+        if self.phase != Phase::Ready || row < self.deleted_to {
             return Reach::No;
         }
         match self.history.covers(channel, row, now.at) {

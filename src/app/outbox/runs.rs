@@ -16,10 +16,13 @@ use crate::time::Time;
 pub(super) const MOST: usize = 10_000;
 
 /// What must lie between two empty results before a run is dead: a writer that got its id and was not scheduled yet.
-pub(super) const TWICE: Duration = Duration::from_secs(1);
+const TWICE: Duration = Duration::from_secs(1);
 
 /// Most gaps are filled sooner than this; probing them would be in vain.
 const FIRST_PROBE: Duration = Duration::from_millis(100);
+
+/// Between two probes: should each of thousands of gaps be locked, each is asked for by itself.
+const PROBE_EVERY: Duration = Duration::from_millis(2);
 
 /// Ids that one question may span when it serves several runs, with the known rows between them.
 const SPAN: u64 = 1000;
@@ -50,6 +53,7 @@ pub(super) struct Runs {
     open_from: u64,
     dead_from: u64,
     dead_at: Time,
+    probed_at: Time,
     /// After which time a run is aged.
     gap_max: Duration,
     /// Runs that were found dead, and those that were given up because there were too many.
@@ -84,6 +88,7 @@ impl Runs {
             open_from: 0,
             dead_from: 0,
             dead_at: Time::default(),
+            probed_at: Time::default(),
             gap_max,
             died: 0,
             given_up: 0,
@@ -221,12 +226,18 @@ impl Runs {
 
     /// When a run is to be probed next.
     pub(super) fn probe_at(&self) -> Time {
-        self.open.values().map(|run| run.probe_at).min().unwrap_or(Time::NEVER)
+        let next = self.open.values().map(|run| run.probe_at).min();
+        next.map_or(Time::NEVER, |next| next.max(self.probed_at + PROBE_EVERY))
     }
 
     /// The next range to be probed: a run, or several that lie close together.
     pub(super) fn probe(&mut self, now: Time) -> Option<RangeInclusive<u64>> {
-        let (&first, run) = self.open.iter_mut().find(|(_, run)| run.probe_at <= now)?;
+        if now < self.probed_at + PROBE_EVERY {
+            return None;
+        }
+        let due = self.open.iter_mut().filter(|(_, run)| run.probe_at <= now);
+        let (&first, run) = due.min_by_key(|(_, run)| run.probe_at)?;
+        self.probed_at = now;
         let (mut end, alone) = (run.end, run.alone);
         // Should the answer be lost it is asked again.
         run.probe_at = now + TWICE;

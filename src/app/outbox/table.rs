@@ -86,6 +86,11 @@ impl Table {
         self.state.next.saturating_sub(1).max(self.state.highest.unwrap_or(0))
     }
 
+    /// The highest position that a process has told its clients, as far as it has written that.
+    pub(super) fn highest_told(&self) -> u64 {
+        self.positions.iter().map(|written| written.row).max().unwrap_or(0)
+    }
+
     /// The lowest position of those who live.
     pub(super) fn lowest_fresh(&self) -> Option<u64> {
         self.positions

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::control;
 use super::history::Logged;
 use super::recovery::with_pos;
 use super::rows::{self, Meaning};
@@ -53,45 +54,59 @@ impl Outbox {
         self.answered_at = now.at;
         let full = rows.len() >= *limit as usize;
         rows.sort_by_key(|row| row.id);
-        // Rows up to here were there before the start.
-        let before = match self.phase {
-            Phase::Loading { before } => before,
-            _ => 0,
-        };
-        let (safe, first) = (self.safe.max(self.told_before), self.seen.len());
+        let loading = self.phase == Phase::Loading;
+        let first = self.seen.len();
         let mut news = false;
         for row in rows {
             let asked_for = row.id > *after || runs.iter().any(|run| run.contains(&row.id));
-            if asked_for && let Some(late) = self.settle_row(row.id, safe, now.at) {
+            if asked_for && let Some(was_missing) = self.settle_row(row.id, now.at) {
                 news = true;
-                let live = row.id > before;
-                self.accept(row, live, late, now.at);
+                if was_missing {
+                    self.mark_late(&row);
+                }
+                let live = !loading || row.id > self.before;
+                self.accept(row, live, now.at);
             }
         }
-        if !full && let Phase::Loading { before } = self.phase {
-            self.loaded(before, now.at);
+        if !full && loading {
+            self.loaded(now.at);
         }
         self.pace(full, news, asked, now.at);
         self.safe = self.safe.max(self.runs.safe(self.head, now.at));
         self.write_positions(first);
         if !full {
             self.looked_above(now.at);
+            if let Some((told, _)) = self.others_tell.take_if(|(_, tails)| *tails < self.tails) {
+                self.others_told = self.others_told.max(told);
+            }
         }
     }
 
-    /// A row with this id is there. `None`: it was seen before. Else whether positions above it were told.
-    fn settle_row(&mut self, id: u64, safe: u64, now: Time) -> Option<bool> {
-        if id <= self.head {
-            return self.runs.fill(id).then_some(id <= safe);
-        }
+    /// A row with this id is there. `None`: it was seen before. Else whether it was missing, with rows above it.
+    fn settle_row(&mut self, id: u64, now: Time) -> Option<bool> {
         if (2..=u64::from(u64::BITS)).contains(&self.increment) {
             self.residues |= 1 << (id % self.increment);
+        }
+        if id <= self.head {
+            return self.runs.fill(id).then_some(true);
         }
         if id - 1 > self.head {
             self.miss(self.head + 1..=id - 1, now);
         }
         self.head = id;
         Some(false)
+    }
+
+    /// A row that was missing appeared. Was it taken for settled, here or by another process, then clients may be past it.
+    fn mark_late(&mut self, row: &Row) {
+        if row.channel == control::CHANNEL {
+            return;
+        }
+        let told = self.safe.max(self.others_told);
+        self.counters.late += u64::from(row.id <= self.safe);
+        if row.id <= told {
+            self.late.add(&row.channel, row.id, told);
+        }
     }
 
     /// These ids have no row yet. Regular holes are nobody's, as long as nobody was seen to use them.
@@ -107,10 +122,10 @@ impl Outbox {
     }
 
     /// The window is read; what was handed out before and has no row is missing.
-    fn loaded(&mut self, before: u64, now: Time) {
-        if before > self.head {
-            self.runs.open(self.head + 1..=before, now);
-            self.head = before;
+    fn loaded(&mut self, now: Time) {
+        if self.before > self.head {
+            self.runs.open(self.head + 1..=self.before, now);
+            self.head = self.before;
         }
         self.phase = Phase::Ready;
         self.generation += 1;
@@ -122,10 +137,9 @@ impl Outbox {
         );
     }
 
-    fn accept(&mut self, row: Row, live: bool, late: bool, now: Time) {
+    fn accept(&mut self, row: Row, live: bool, now: Time) {
         self.counters.rows += 1;
         let id = row.id;
-        let channel = late.then(|| row.channel.clone());
         match rows::read(row, self.max_event_size) {
             Ok(Meaning::Event(event)) => {
                 let logged = self.log(id, &event);
@@ -147,10 +161,6 @@ impl Outbox {
                 self.counters.bad += 1;
                 self.complaints.say(id, &why, now);
             }
-        }
-        if let Some(channel) = channel {
-            self.counters.late += 1;
-            self.late.add(&channel, id, self.head);
         }
     }
 

@@ -564,9 +564,13 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app has none.
-    pub fn set_table(&mut self, position: Option<Position>) {
+    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told.
+    pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
+        let is_first = self.table.is_none() && position.is_some();
         self.table = position;
+        if is_first {
+            self.tell_positions(actions);
+        }
     }
 
     /// Channels that got their first subscriber (true) or lost their last since the last call.

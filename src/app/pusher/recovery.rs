@@ -11,6 +11,7 @@ use super::history::{History, Position, Stream};
 use super::session::{Door, Replay};
 use crate::app::actions::{Action, Actions};
 use crate::app::outbox::{Outbox, Reach};
+use crate::app::site::Site;
 use crate::id::ConnectionId;
 use crate::time::Now;
 
@@ -56,6 +57,10 @@ impl App {
             list: since.map(|since| matches!(since, Since::Many(_))),
             ..Absence::default()
         };
+        if !door.last_call && door.site.as_deref().is_some_and(Site::outbox_is_coming) {
+            // Whoever is let in before the table's position is known could miss rows without ever being told.
+            return None;
+        }
         for text in since.map_or(&[][..], Since::given) {
             let reached = match self.reach(name, text, door) {
                 Reach::Yes => start(text, door),

@@ -143,7 +143,11 @@ impl App {
         };
         let recovery = self.session(id).is_some_and(|session| session.recovery);
         let since = subscribe.since.as_ref().filter(|_| recovery);
-        let Some(absence) = self.absence(name, since, door) else {
+        let absence = match recovery {
+            true => self.absence(name, since, door),
+            false => Some(Absence::default()),
+        };
+        let Some(absence) = absence else {
             return Progress::Later;
         };
         match name.kind() {

@@ -102,6 +102,8 @@ pub struct Site {
     outbox: Option<Outbox>,
     /// Of what the outbox's past says: see `Outbox::generation`.
     generation: u64,
+    /// Whether its position is known, or will not be.
+    outbox_came: bool,
     /// Channels with subscribers, by what they are about; only those whose facts may change.
     channels: HashMap<Subject, Vec<Box<str>>>,
     /// Whose turn it is.
@@ -126,6 +128,7 @@ impl Site {
                 .outbox
                 .then(|| Outbox::new(&config.database, process, most_bytes)),
             generation: 0,
+            outbox_came: false,
             facts,
             settings: config.joomla.clone(),
             rules: config.channels.clone(),
@@ -334,7 +337,7 @@ impl Site {
         if reasons || self.may(id, "websockets.monitor") {
             shown["reason"] = match who {
                 Who::Guest(reason) => json!(reason.code()),
-                Who::Provisional => json!("database-unavailable"),
+                Who::Provisional => json!(Reason::StoreUnavailable.code()),
                 Who::User(_) | Who::Asking => Value::Null,
             };
         }
@@ -471,6 +474,11 @@ impl Site {
         self.outbox.as_mut()
     }
 
+    /// Whether the outbox table's position will be known in a moment.
+    pub fn outbox_is_coming(&self) -> bool {
+        self.outbox.as_ref().is_some_and(Outbox::is_coming)
+    }
+
     fn obey(&mut self, control: &Control, now: Now) {
         match control {
             Control::RecheckUser(user) => self.visits.suspect(*user, now),
@@ -596,7 +604,9 @@ impl Site {
 
     fn seen(&mut self, now: Now) {
         let Some(outbox) = &mut self.outbox else { return };
-        if outbox.generation() != self.generation {
+        let is_coming = outbox.is_coming();
+        if outbox.generation() != self.generation || self.outbox_came == is_coming {
+            self.outbox_came = !is_coming;
             // Somebody may have waited for the table's past.
             self.generation = outbox.generation();
             self.orders.push(Order::WakeAll);

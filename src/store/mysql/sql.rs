@@ -164,7 +164,7 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         },
         Question::Forget { prefix, seconds } => Statement {
             sql: format!(
-                "DELETE FROM {} WHERE name LIKE ? ESCAPE '!' AND updated < UTC_TIMESTAMP(3) - INTERVAL ? SECOND",
+                "DELETE FROM {} WHERE name LIKE ? ESCAPE '!' AND updated <= UTC_TIMESTAMP(3) - INTERVAL ? SECOND",
                 shape.table(STATE)
             ),
             params: vec![beginning(prefix).into(), (*seconds).into()],
