@@ -768,6 +768,10 @@ impl Stage {
     /// What somebody may not hear any more must stop soon, for the server was told.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
+        if !base.tells_all {
+            // What else it does not know yet may keep the door open for as long as the sweep takes.
+            return;
+        }
         let within = if base.slow > 0 { TOLD_SLOWLY } else { within };
         for person in self.people.iter_mut().filter(|person| person.alive) {
             if only.is_some_and(|only| only != person.name) {
@@ -801,10 +805,12 @@ impl Stage {
                 } else {
                     self.visitors[which].user
                 };
-                let cookie = self
-                    .base
-                    .borrow_mut()
-                    .log_in(self.visitors[which].cookie.as_ref(), user);
+                self.observe();
+                let before = self.visitors[which].cookie.clone();
+                let cookie = self.base.borrow_mut().log_in(before.as_ref(), user);
+                if self.serves() {
+                    self.must_stop(TOLD, None);
+                }
                 self.say(|| format!("visitor {which} logs in as {user} with {}", cookie.expose()));
                 self.visitors[which].cookie = Some(cookie);
             }
