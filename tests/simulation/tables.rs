@@ -45,8 +45,10 @@ pub struct Database {
     pub lines: Vec<Line>,
     /// One in so many statements takes long; 0: none.
     pub slow: usize,
-    /// Every change, so that the oracle need not look when nothing happened.
-    pub statements: u64,
+    /// Whether PHP tells of every change that takes something away, or only of some.
+    pub tells_all: bool,
+    /// Whether every statement is shown.
+    pub log: bool,
 }
 
 /// One process's connection, and what is held against the process.
@@ -70,7 +72,8 @@ impl Database {
             worlds: Vec::new(),
             lines: Vec::new(),
             slow: 0,
-            statements: 0,
+            tells_all: seed % 2 == 0,
+            log: false,
         };
         database.fill();
         Rc::new(RefCell::new(database))
@@ -129,7 +132,6 @@ impl Database {
     }
 
     fn ask(&mut self, n: usize, question: &Question, now: Now) -> Result<Answer, Failure> {
-        self.statements += 1;
         let line = &mut self.lines[n];
         assert!(
             line.spent < BUDGET,
@@ -150,6 +152,9 @@ impl Database {
         self.lines[n].spent += took;
         self.pass(took);
         let answer = self.lines[n].link.ask(question, &mut self.tables, now);
+        if self.log {
+            eprintln!("{n} asks at {}: {question:?} {took:?} {answer:?}", now.at.0);
+        }
         if matches!(answer, Err(Failure::Unavailable(_))) {
             self.lines[n].found_out += 1;
         }
@@ -238,7 +243,7 @@ impl Database {
 
     /// Writes a row of control, if the dice say so: then what follows from a change must follow at once.
     fn tell(&mut self, event: &str, data: &Value) -> bool {
-        if self.dice.one_in(2) {
+        if !self.tells_all && self.dice.one_in(2) {
             return false;
         }
         self.tables.publish(control(event, data));
@@ -247,8 +252,10 @@ impl Database {
 
     /// Somebody logs in: a new session, and the old one is gone.
     pub fn log_in(&mut self, before: Option<&SessionId>, user: u32) -> SessionId {
-        if let Some(before) = before {
-            self.tables.sessions.remove(before);
+        if let Some(gone) = before.and_then(|before| self.tables.sessions.remove(before))
+            && gone.user_id > 0
+        {
+            self.tell("recheck-user", &json!({"user_id": gone.user_id}));
         }
         let id = SessionId::parse(&format!("s{:016x}", self.dice.roll())).unwrap();
         let session = Session {
@@ -329,12 +336,14 @@ impl Database {
                 self.tell("recheck-item", &json!({"type": "com_content.category", "id": id}))
             }
             _ => {
-                let row = (0..self.tables.sessions.len()).nth(self.dice.below(8));
                 let now = self.seconds();
-                if let Some((_, session)) = row.and_then(|n| self.tables.sessions.iter_mut().nth(n)) {
-                    session.time = now - LIFETIME as i64 - 2;
-                }
-                false
+                let which = self.dice.below(8);
+                let Some(session) = self.tables.sessions.values_mut().nth(which) else {
+                    return false;
+                };
+                session.time = now - LIFETIME as i64 - 2;
+                let user = session.user_id;
+                self.tell("recheck-user", &json!({"user_id": user}))
             }
         }
     }

@@ -201,6 +201,7 @@ impl Stage {
             clients: 0,
             log: std::env::var("SIM_LOG").is_ok(),
         };
+        stage.base.borrow_mut().log = stage.log;
         for _ in 0..1 + stage.dice.below(2) {
             stage.start(stage.processes.len());
         }
@@ -655,8 +656,13 @@ impl Stage {
                 let all = !recovered.is_empty() && recovered.iter().all(|one| one == true);
                 if !recovering {
                     watch.handled.clear();
-                }
-                if !all {
+                    // A process that has not read the table yet takes what it finds there for the past.
+                    let site = self.processes[person.server].server.service().site().unwrap();
+                    watch.from = Some(match site.outbox().unwrap().position() {
+                        Some(_) => self.commits,
+                        None => u64::MAX,
+                    });
+                } else if !all {
                     watch.from = Some(self.commits);
                     watch.positions.clear();
                     for position in list(&frame["pos"]) {
@@ -762,6 +768,10 @@ impl Stage {
     /// What somebody may not hear any more must stop soon, for the server was told.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
+        if !base.tells_all {
+            // What else it does not know yet may keep the door open for as long as the sweep takes.
+            return;
+        }
         let within = if base.slow > 0 { TOLD_SLOWLY } else { within };
         for person in self.people.iter_mut().filter(|person| person.alive) {
             if only.is_some_and(|only| only != person.name) {
@@ -795,10 +805,12 @@ impl Stage {
                 } else {
                     self.visitors[which].user
                 };
-                let cookie = self
-                    .base
-                    .borrow_mut()
-                    .log_in(self.visitors[which].cookie.as_ref(), user);
+                self.observe();
+                let before = self.visitors[which].cookie.clone();
+                let cookie = self.base.borrow_mut().log_in(before.as_ref(), user);
+                if self.serves() {
+                    self.must_stop(TOLD, None);
+                }
                 self.say(|| format!("visitor {which} logs in as {user} with {}", cookie.expose()));
                 self.visitors[which].cookie = Some(cookie);
             }
