@@ -565,15 +565,10 @@ fn where_nothing_can_be_written_people_are_known_and_rows_are_delivered() {
     expect_all_well(&house, &login);
 
     // One that starts there.
-    let other = House::with(
-        Joomla::joomla6_on(Arc::clone(&server)),
-        Terms {
-            joomla: "identity_timeout = 1",
-            ..terms()
-        },
-    );
-    other.joomla.create_outbox();
+    let joomla = Joomla::joomla6_on(Arc::clone(&server));
+    joomla.create_outbox();
     root.query_drop("SET GLOBAL read_only = 1").expect("root may");
+    let other = House::with(joomla, terms());
     let login = other.joomla.log_in(other.joomla.id_of("bob"), Client::Site);
     logged(&other, "the outbox table is read from row", 1);
     expect_all_well(&other, &login);
