@@ -309,6 +309,10 @@ impl Inspection<'_> {
         let state = match self.store.ask(&Question::State, now()) {
             Ok(Answer::State(state)) => state,
             Ok(_) => return,
+            // The tables are there, or may be: what is missing is the right to look.
+            Err(Failure::Refused(why)) if why.contains("denied") => {
+                return self.refused.push(format!("the question for state: {why}"));
+            }
             Err(Failure::Refused(why)) => {
                 report.lack(format!(
                     "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them:\n{}",

@@ -519,6 +519,13 @@ fn a_form_token_is_verified_and_a_wrong_one_makes_a_guest() {
             session.expect_error();
             session.expect_denied(&own).enter("news");
         }
+        // What was heard before is heard no longer.
+        let mut session = house.come_known(&login);
+        session.enter("news");
+        show(&mut session, &md5("something"));
+        session.expect_error();
+        session.expect_withdrawn(&own);
+        session.expect_nothing();
         // What is no token at all.
         for data in [json!({}), json!(null), json!({"form_token": 5}), json!([]), json!("x")] {
             let mut session = house.come(&login);
@@ -578,6 +585,7 @@ fn a_signature_makes_a_connection_that_user() {
     let login = joomla.log_in(anna, Client::Site);
     let mut both = house.come_known(&login);
     both.sign_in(&user_data(&bob.to_string()));
+    both.expect_withdrawn(&format!("private-user-{anna}"));
     both.enter(&format!("private-user-{bob}"));
 
     // What is no user of the site says nothing of the site.

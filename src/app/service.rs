@@ -235,7 +235,10 @@ impl Service {
                 self.site = Some(Box::new(Site::new(facts, &self.config, self.seed, most)));
             }
         }
-        self.find_site_app();
+        // The component may have given the app another id since it was found.
+        if self.site_app.is_none() {
+            self.find_site_app();
+        }
         self.follow(now, actions);
     }
 
