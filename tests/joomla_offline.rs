@@ -12,6 +12,7 @@ use common::pusher::Session;
 use common::visits::{Arrival, House, Terms, Visitor};
 use common::wait_until;
 use jsocketd::joomla::site::Client;
+use serde_json::json;
 
 /// How soon the server sees that the file has changed, and some time more.
 const SEEN: Duration = Duration::from_secs(4);
@@ -54,7 +55,10 @@ fn an_offline_site_lets_in_whoever_may_see_it_then() {
     assert!(!is_let_in(&house, &anna));
     assert!(is_let_in(&house, &carol), "managers have core.login.offline");
     assert!(is_let_in(&house, &admin));
-    assert!(!is_let_in(&house, &admin.clone().from_origin("https://evil.example")));
+    assert!(!is_let_in(&house, &admin.clone().of_origin("https://evil.example")));
+    // The console is no part of the site.
+    let who = house.who(&guest);
+    assert_eq!(who["identity"], "guest", "{who}");
     // Who loses the permission loses the socket.
     let mut open = house.arrive(&carol);
     open.enter("private-level-1");
@@ -63,6 +67,26 @@ fn an_offline_site_lets_in_whoever_may_see_it_then() {
         .sql("UPDATE #__assets SET rules = JSON_REMOVE(rules, '$.\"core.login.offline\"') WHERE name = 'root.1'");
     open.expect_closed(4100);
     assert!(is_let_in(&house, &admin), "a super user may everything");
+}
+
+#[test]
+fn whoever_has_to_show_a_form_token_is_let_in_to_show_it() {
+    let joomla = Joomla::joomla6();
+    joomla.configure("offline", "true");
+    let terms = Terms {
+        joomla: "require_form_token = true",
+        ..Terms::default()
+    };
+    let house = House::with(joomla, terms);
+    let joomla = &house.joomla;
+    let [admin, anna] = ["admin", "anna"].map(|name| joomla.log_in(joomla.id_of(name), Client::Site));
+    let mut session = house.come(&admin);
+    let own = format!("private-user-{}", admin.user);
+    session.expect_denied(&own);
+    session.say(json!({"event": "jsocketd:form_token", "data": {"form_token": joomla.form_token(&admin)}}));
+    session.expect(json!({"event": "jsocketd:form_token_accepted", "data": "{}"}));
+    session.enter(&own);
+    house.come(&anna).expect_closed(4100);
 }
 
 #[test]
@@ -139,9 +163,10 @@ fn a_file_that_cannot_be_read_changes_nothing() {
         house.expect_user(&house.page(&login), anna);
     }
     // A file that is not there is about to be replaced.
+    let page = house.page(&login);
     fs::remove_file(joomla.configuration()).expect("it is there");
     std::thread::sleep(SEEN);
-    house.expect_user(&house.page(&login), anna);
+    house.expect_user(&page, anna);
     let log = house.site.server.log();
     assert!(!log.contains(joomla.secret) && !log.contains(&joomla.password), "{log}");
 

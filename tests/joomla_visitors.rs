@@ -425,10 +425,10 @@ fn cookies_count_only_on_pages_of_the_site() {
         "https://shop.example".to_owned(),
         "https://www.live.example:8443".to_owned(),
     ] {
-        house.expect_user(&page.clone().from_origin(&origin), anna);
+        house.expect_user(&page.clone().of_origin(&origin), anna);
     }
     let here = page.clone().to(&format!("127.0.0.1:{port}"));
-    house.expect_user(&here.from_origin("http://127.0.0.1:18044"), anna);
+    house.expect_user(&here.of_origin("http://127.0.0.1:18044"), anna);
     for origin in [
         "null",
         "",
@@ -445,7 +445,7 @@ fn cookies_count_only_on_pages_of_the_site() {
         "joomla.example",
         "file://",
     ] {
-        house.expect_guest(&page.clone().from_origin(origin), "foreign-origin");
+        house.expect_guest(&page.clone().of_origin(origin), "foreign-origin");
     }
     house.expect_guest(&page.clone().without_origin(), "foreign-origin");
     let two = page.clone().origin("https://evil.example");
@@ -464,11 +464,11 @@ fn with_strict_origin_others_pages_get_no_socket_at_all() {
     let anna = house.joomla.id_of("anna");
     let page = house.page(&house.joomla.log_in(anna, Client::Site));
     for origin in [format!("http://{HOST}"), "https://www.live.example".to_owned()] {
-        house.expect_user(&page.clone().from_origin(&origin), anna);
+        house.expect_user(&page.clone().of_origin(&origin), anna);
     }
     for page in [
-        page.clone().from_origin("null"),
-        page.clone().from_origin("https://evil.example"),
+        page.clone().of_origin("null"),
+        page.clone().of_origin("https://evil.example"),
         page.clone().without_origin(),
     ] {
         house.knock(&page).expect_close(4009);
@@ -708,6 +708,12 @@ fn the_app_has_its_credentials_from_the_component() {
         wait_until("the new key is known", is_known, || key.to_owned());
     }
     early.expect_nothing();
+    // Reading the configuration again, which knows nothing of them, takes nothing away.
+    house.site.server.signal(rustix::process::Signal::HUP);
+    let is_read = || house.site.server.log().contains("was read again");
+    wait_until("the configuration is read again", is_read, || house.site.server.log());
+    early.expect_nothing();
+    arrive("k4").enter(&own);
 }
 
 // --- who goes ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Uri, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::config::Config;
+use crate::config::{Config, Server};
 
 /// The other end of a connection, as the loop knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +70,9 @@ pub enum Origin {
     Foreign,
 }
 
-/// Compares the Origin header with the request's host (ports aside: cookies ignore them too) and the configured origins.
-pub fn origin(request: &Request<Bytes>, allowed: &[String]) -> Origin {
+/// Compares the Origin header with the host that the client named (ports aside: cookies ignore them too) and the configured
+/// origins.
+pub fn origin(caller: &Caller, request: &Request<Bytes>, server: &Server) -> Origin {
     let mut values = request.headers().get_all(header::ORIGIN).iter();
     let Some(value) = values.next() else {
         return Origin::None;
@@ -79,15 +80,34 @@ pub fn origin(request: &Request<Bytes>, allowed: &[String]) -> Origin {
     let (Ok(text), None) = (value.to_str(), values.next()) else {
         return Origin::Foreign;
     };
-    if allowed.iter().any(|origin| origin.eq_ignore_ascii_case(text)) {
+    if server
+        .allowed_origins
+        .iter()
+        .any(|origin| origin.eq_ignore_ascii_case(text))
+    {
         return Origin::Own;
     }
     // Without a scheme it is no origin, whatever it names.
     let named = text.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
     let named = named.and_then(|uri| uri.host().map(str::to_owned));
-    match (named, host(request)) {
+    match (named, named_host(caller, request, server)) {
         (Some(named), Some(own)) if named.eq_ignore_ascii_case(&own) => Origin::Own,
         _ => Origin::Foreign,
+    }
+}
+
+/// The host that the client named, without its port: what a trusted proxy says of it, or the request's own. Of several
+/// proxies the last one is the one that is trusted.
+fn named_host(caller: &Caller, request: &Request<Bytes>, server: &Server) -> Option<String> {
+    let proxied = direct_address(caller, &server.trusted_proxies).is_none();
+    let forwarded = request.headers().get_all("x-forwarded-host").iter().next_back();
+    match forwarded.filter(|_| proxied) {
+        Some(value) => {
+            let last = value.to_str().ok()?.rsplit(',').next()?.trim();
+            let authority = last.parse::<http::uri::Authority>().ok()?;
+            Some(authority.host().to_owned())
+        }
+        None => host(request),
     }
 }
 
@@ -125,7 +145,7 @@ fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
 /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or with the
 /// admin token. A browser sends remembered credentials for any page, so a page of another site never may.
 pub fn may_see_state(caller: &Caller, request: &Request<Bytes>, config: &Config) -> bool {
-    if origin(request, &config.server.allowed_origins) == Origin::Foreign {
+    if origin(caller, request, &config.server) == Origin::Foreign {
         return false;
     }
     config.embedded_defaults && names_loopback(request)
@@ -152,5 +172,49 @@ pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
             .and_then(|pair| pair.split_once(':').map(|(_, password)| is_token(password, token)))
             .unwrap_or(false),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(peer: &str, headers: &[(&str, &str)]) -> Origin {
+        let caller = Caller {
+            address: peer.parse().ok(),
+            admin: false,
+            surplus: false,
+        };
+        let mut request = Request::get("/app/key").header(header::HOST, "10.0.0.5:8080");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let server = Server {
+            allowed_origins: vec!["https://shop.example".to_owned()],
+            ..Server::default()
+        };
+        origin(&caller, &request.body(Bytes::new()).unwrap(), &server)
+    }
+
+    #[test]
+    fn a_page_is_the_site_s_own_by_the_host_that_the_client_named() {
+        let page = ("origin", "https://www.example.org:8443");
+        let forwarded = ("x-forwarded-host", "www.example.org");
+        assert_eq!(judged("127.0.0.1", &[page, forwarded]), Origin::Own);
+        assert_eq!(judged("127.0.0.1", &[page]), Origin::Foreign);
+        // Only a trusted proxy can say what the client named, and then it is the only one.
+        assert_eq!(judged("203.0.113.9", &[page, forwarded]), Origin::Foreign);
+        let evil = ("origin", "http://10.0.0.5");
+        assert_eq!(judged("127.0.0.1", &[evil, forwarded]), Origin::Foreign);
+        assert_eq!(judged("203.0.113.9", &[evil]), Origin::Own);
+        // What the client wrote itself stands further left.
+        let both = ("x-forwarded-host", "www.example.org, site.example");
+        assert_eq!(judged("127.0.0.1", &[page, both]), Origin::Foreign);
+        let twice = [page, forwarded, ("x-forwarded-host", "site.example")];
+        assert_eq!(judged("127.0.0.1", &twice), Origin::Foreign);
+
+        assert_eq!(judged("203.0.113.9", &[("origin", "https://shop.example")]), Origin::Own);
+        assert_eq!(judged("203.0.113.9", &[("origin", "null")]), Origin::Foreign);
+        assert_eq!(judged("203.0.113.9", &[]), Origin::None);
     }
 }

@@ -75,7 +75,7 @@ pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Re
             )));
         }
     };
-    let foreign = caller::origin(request, &config.server.allowed_origins) == Origin::Foreign;
+    let foreign = caller::origin(caller, request, &config.server) == Origin::Foreign;
     if foreign && (config.embedded_defaults || caller.admin) {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
@@ -146,8 +146,8 @@ pub fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refu
 
 /// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a simple
 /// request needs nobody's leave to be sent.
-pub fn from_own_page(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
-    if config.embedded_defaults && caller::origin(request, &config.server.allowed_origins) == Origin::Foreign {
+pub fn from_own_page(caller: &Caller, request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
+    if config.embedded_defaults && caller::origin(caller, request, &config.server) == Origin::Foreign {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
             "pages of other sites may not publish here",

@@ -359,7 +359,18 @@ impl Service {
 
     /// What the database says.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now, actions: &mut Actions) {
+        // What the outbox and the access rules ask for they speak of themselves.
+        let speaks = matches!(
+            question,
+            Question::Sessions { .. }
+                | Question::Users(_)
+                | Question::Groups
+                | Question::Levels
+                | Question::Assets
+                | Question::Extensions
+        );
         if let Err(Failure::Refused(why) | Failure::Malformed(why)) = &answer
+            && speaks
             && let Some(more) = self.quiet.allow(Kind::Database, now.at)
         {
             log::warn!(
@@ -395,6 +406,12 @@ impl Service {
                 Order::Review(channels) => {
                     for channel in channels {
                         self.review(Some(&channel), now, actions);
+                    }
+                }
+                Order::TurnAway => {
+                    let ids: Vec<ConnectionId> = self.members.iter().flatten().map(|member| member.id).collect();
+                    for id in ids {
+                        self.turn_away(id, actions);
                     }
                 }
                 Order::ReviewAll => review_all = true,
@@ -498,13 +515,27 @@ impl Service {
         }
     }
 
+    /// Closes a visitor's connection if the site is offline to it; whether it did. The console is no part of the site.
+    fn turn_away(&mut self, id: ConnectionId, actions: &mut Actions) -> bool {
+        let site_app = self.site_app;
+        let is_visitor = |member: &mut Member| matches!(member.speaks, Speaks::Pusher(app) if site_app == Some(app));
+        if !self.member(id).is_some_and(is_visitor) {
+            return false;
+        }
+        let away = self.site.as_ref().and_then(|site| site.turned_away(id));
+        if let Some((code, why)) = away {
+            actions.push(Action::Close(id, code, why.into()));
+        }
+        away.is_some()
+    }
+
     /// Lets a connection's waiting messages go on, as far as they can.
     fn go_on(&mut self, id: ConnectionId, last_call: bool, now: Now, actions: &mut Actions) {
         if self.member(id).is_some_and(|member| member.page.is_some()) {
             return self.answer_page(id, actions);
         }
-        if let Some((code, why)) = self.site.as_ref().and_then(|site| site.turned_away(id)) {
-            return actions.push(Action::Close(id, code, why.into()));
+        if self.turn_away(id, actions) {
+            return;
         }
         if !last_call && self.site.as_ref().is_some_and(|site| !site.is_known(id)) {
             return;
@@ -585,7 +616,7 @@ impl Service {
             Err(refusal) => refusal,
             Ok(()) if api::is_for(path, &self.config.pusher) => {
                 let ours = routes::named_right(request, &self.config)
-                    .and_then(|()| routes::from_own_page(request, &self.config));
+                    .and_then(|()| routes::from_own_page(caller, request, &self.config));
                 ours.err().unwrap_or_else(|| {
                     Box::new(
                         self.api
@@ -625,7 +656,7 @@ impl Service {
             return false;
         }
         let Some(site) = &mut self.site else { return false };
-        if !site.enter_for_page(id, request, &self.config, now) {
+        if !site.enter_for_page(id, caller, request, &self.config, now) {
             return false;
         }
         if let Some(member) = self.member(id) {
@@ -676,7 +707,7 @@ impl Service {
             Ok(Route::Echo) => Speaks::Echo,
         };
         if let (Speaks::Console(_), Some(site)) = (&speaks, &mut self.site) {
-            site.enter(id, request, &self.config, now);
+            site.enter(id, caller, request, &self.config, now);
         }
         actions.push(Action::Accept(id, Dialect::Plain));
         self.counts.websockets += 1;
@@ -711,7 +742,7 @@ impl Service {
         actions.push(Action::Accept(id, dialect));
         let entered = match self.admit(id, caller, request, now) {
             _ if self.draining => Err((4100, "the server is shutting down")),
-            _ if self.config.pusher.strict_origin && self.origin(request) != Origin::Own => {
+            _ if self.config.pusher.strict_origin && self.origin(caller, request) != Origin::Own => {
                 Err((4009, "Origin not allowed"))
             }
             Err(_) => Err((4100, "Over capacity")),
@@ -727,7 +758,7 @@ impl Service {
         }
         let is_visitor = self.site_app == Some(app);
         if let Some(site) = self.site.as_mut().filter(|_| is_visitor) {
-            site.enter(id, request, &self.config, now);
+            site.enter(id, caller, request, &self.config, now);
         }
         let timing = Timing {
             activity_timeout: self.config.pusher.activity_timeout,
@@ -739,21 +770,14 @@ impl Service {
             socket = SocketId(self.random.random(), self.random.random());
         }
         app.connect(id, socket, terms, timing, now, actions);
-        if let Some((code, why)) = self
-            .site
-            .as_ref()
-            .filter(|_| is_visitor)
-            .and_then(|site| site.turned_away(id))
-        {
-            actions.push(Action::Close(id, code, why.into()));
-        }
+        self.turn_away(id, actions);
     }
 
     /// Where the page of a request comes from.
-    fn origin(&self, request: &Request<Bytes>) -> Origin {
+    fn origin(&self, caller: &Caller, request: &Request<Bytes>) -> Origin {
         match &self.site {
-            Some(site) => site.origin(request, &self.config),
-            None => caller::origin(request, &self.config.server.allowed_origins),
+            Some(site) => site.origin(caller, request, &self.config),
+            None => caller::origin(caller, request, &self.config.server),
         }
     }
 

@@ -108,14 +108,7 @@ impl House {
     pub fn by_rows_only(joomla: Joomla) -> Self {
         joomla.create_outbox();
         let house = Self::with(joomla, Terms::without_sweep());
-        // Rows from before the server reads the table are history and go to nobody.
-        let guest = &mut house.come_as_guest();
-        guest.enter("ready");
-        let is_heard = || {
-            house.joomla.publish("ready", "yes", "1");
-            guest.peer.hears_within(Duration::from_millis(50))
-        };
-        wait_until("the outbox table is read", is_heard, || house.site.server.log());
+        house.expect_reading();
         house
     }
 
@@ -223,6 +216,18 @@ impl House {
         self.stats()["database"]["statements"].as_u64().expect("a count")
     }
 
+    /// Waits until the outbox table is read.
+    pub fn expect_reading(&self) {
+        // Rows from before the server reads the table are history and go to nobody.
+        let guest = &mut self.come_as_guest();
+        guest.enter("ready");
+        let is_heard = || {
+            self.joomla.publish("ready", "yes", "1");
+            guest.peer.hears_within(Duration::from_millis(50))
+        };
+        wait_until("the outbox table is read", is_heard, || self.site.server.log());
+    }
+
     /// Waits until the server has read all that it judges by.
     pub fn expect_ready(&self) -> &Self {
         let stats = || self.stats();
@@ -273,7 +278,7 @@ impl Arrival {
     }
 
     /// From a page of this origin and no other.
-    pub fn from_origin(mut self, origin: &str) -> Self {
+    pub fn of_origin(mut self, origin: &str) -> Self {
         self.origins.clear();
         self.origin(origin)
     }

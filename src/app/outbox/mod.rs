@@ -28,7 +28,7 @@ use std::time::Duration;
 use tungstenite::Utf8Bytes;
 
 use self::cleaner::Cleaner;
-pub use self::control::Control;
+pub use self::control::{CHANNEL, Control};
 use self::epoch::Heartbeat;
 use self::history::History;
 use self::late::Late;

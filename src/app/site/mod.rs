@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
-use super::caller::{self, Origin};
+use super::caller::{self, Caller, Origin};
 use super::outbox::{Control, Outbox, Seen};
 use super::pusher::channel::{ChannelName, Kind};
 use super::pusher::presence::Member;
@@ -77,6 +77,8 @@ pub enum Order {
     WakeAll,
     /// It ends.
     End(Ended),
+    /// Those who must not stay on an offline site end: [`Site::turned_away`].
+    TurnAway,
     /// Subscribers of these channels must be judged anew.
     Review(Vec<Box<str>>),
     /// All subscribers must be.
@@ -168,21 +170,28 @@ impl Site {
         }
         self.orders.push(Order::ReviewAll);
         if went_offline {
-            self.close_for_offline();
+            self.orders.push(Order::TurnAway);
         }
     }
 
     // --- visitors --------------------------------------------------------------------------------------------------
 
     /// A connection comes with this handshake.
-    pub fn enter(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) {
-        self.visits.enter(id, self.session(request, config), now);
+    pub fn enter(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, config: &Config, now: Now) {
+        self.visits.enter(id, self.session(caller, request, config), now);
     }
 
     /// Somebody asks for the console's page; whether it shows a session. A browser that goes to an address sends no Origin, and
     /// nobody but its user sees what it gets.
-    pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, config: &Config, now: Now) -> bool {
-        if self.origin(request, config) == Origin::Foreign {
+    pub fn enter_for_page(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        config: &Config,
+        now: Now,
+    ) -> bool {
+        if self.origin(caller, request, config) == Origin::Foreign {
             return false;
         }
         match self.cookie(request) {
@@ -196,8 +205,13 @@ impl Site {
 
     /// The session that a handshake shows, or why it shows none. The cookie is read only for the site's own pages: browsers
     /// send it for others' too.
-    fn session(&self, request: &Request<Bytes>, config: &Config) -> Result<(SessionId, Client), Reason> {
-        if self.origin(request, config) != Origin::Own {
+    fn session(
+        &self,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        config: &Config,
+    ) -> Result<(SessionId, Client), Reason> {
+        if self.origin(caller, request, config) != Origin::Own {
             return Err(Reason::ForeignOrigin);
         }
         self.cookie(request)
@@ -228,8 +242,8 @@ impl Site {
     }
 
     /// Where the page of a request comes from: besides the configured origins, the site's own address counts.
-    pub fn origin(&self, request: &Request<Bytes>, config: &Config) -> Origin {
-        match caller::origin(request, &config.server.allowed_origins) {
+    pub fn origin(&self, caller: &Caller, request: &Request<Bytes>, config: &Config) -> Origin {
+        match caller::origin(caller, request, &config.server) {
             Origin::Foreign if self.is_live_site(request) => Origin::Own,
             other => other,
         }
@@ -261,18 +275,10 @@ impl Site {
         if !self.facts.offline || !self.is_known(id) {
             return None;
         }
-        let visitor = self.visits.visitor(id, &self.rights)?;
+        // Whoever has yet to show a form token must be let in to show it.
+        let visitor = self.visits.unproved(id, &self.rights)?;
         let may = self.rights.is_known() && self.authorised(&visitor, "core.login.offline", "root.1");
         (!may).then_some((4100, "the site is offline"))
-    }
-
-    fn close_for_offline(&mut self) {
-        let away: Vec<Ended> = self
-            .visits
-            .connections()
-            .filter_map(|id| self.turned_away(id).map(|(code, why)| Ended { id, code, why }))
-            .collect();
-        self.orders.extend(away.into_iter().map(Order::End));
     }
 
     /// The client shows its form token.
@@ -577,7 +583,7 @@ impl Site {
             self.visits.rights_changed(&self.rights);
             self.orders.push(Order::WakeAll);
             self.orders.push(Order::ReviewAll);
-            self.close_for_offline();
+            self.orders.push(Order::TurnAway);
         }
         if self.rights.take_extensions_changed() {
             self.orders.push(Order::Extensions);

@@ -23,6 +23,10 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long one waits that got no answer: the database may be there and leave this kind of question alone for a while, and
+/// then it would be asked in every tick as often as there is time.
+const LOST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a connection of an identified visitor is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -144,7 +148,7 @@ pub struct Visits {
     /// Connections whose waiting frames may go on.
     woken: Vec<ConnectionId>,
     ended: Vec<Ended>,
-    /// A refused question rests until then.
+    /// After a question that got no answer the next one rests until then.
     rest: Time,
     /// For the spread of the sweep.
     spread: u64,
@@ -333,7 +337,17 @@ impl Visits {
 
     /// A connection as the access rules see it; `None`: not known yet.
     pub fn visitor<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
-        match self.who(id) {
+        self.as_visitor(self.who(id), rights)
+    }
+
+    /// The same of whom it will be when it has shown the form token that is asked for.
+    pub fn unproved<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
+        let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
+        self.as_visitor(visit.who, rights)
+    }
+
+    fn as_visitor<'a>(&'a self, who: Who, rights: &'a Rights) -> Option<Visitor<'a>> {
+        match who {
             Who::Asking => None,
             Who::Guest(_) | Who::Provisional => Some(rights.guest()),
             Who::User(user) => self.user(user).map(User::visitor),
@@ -614,13 +628,15 @@ impl Visits {
             self.sessions[*index].stage = Stage::Queued;
             self.queue.push_back(*index);
         }
-        self.pause_if_refused(failure, now);
+        self.pause(failure, now);
     }
 
-    fn pause_if_refused(&mut self, failure: &Failure, now: Now) {
-        if !matches!(failure, Failure::Unavailable(_)) {
-            self.rest = now.at + REFUSED_PAUSE;
-        }
+    fn pause(&mut self, failure: &Failure, now: Now) {
+        self.rest = now.at
+            + match failure {
+                Failure::Unavailable(_) => LOST_PAUSE,
+                _ => REFUSED_PAUSE,
+            };
     }
 
     /// What the store says of users that sessions name in their texts.
@@ -633,7 +649,7 @@ impl Visits {
             Ok(rows) => rows,
             Err(failure) => {
                 self.named.extend(waiting);
-                return self.pause_if_refused(failure, now);
+                return self.pause(failure, now);
             }
         };
         for ((user, index), Named { text, client }) in waiting {

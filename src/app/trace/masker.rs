@@ -24,7 +24,7 @@ use crate::config::{self, Config};
 
 /// Headers that are shown as they are: what decides how a request is served. All others may hold anything, a cookie, a token,
 /// the address of a page, and are masked.
-const SHOWN: [HeaderName; 12] = [
+const SHOWN: [HeaderName; 13] = [
     header::HOST,
     header::ORIGIN,
     header::CONNECTION,
@@ -37,6 +37,7 @@ const SHOWN: [HeaderName; 12] = [
     header::EXPECT,
     header::IF_NONE_MATCH,
     HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
 ];
 
 /// What stands in a trace where the admin token was.

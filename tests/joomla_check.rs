@@ -1,0 +1,432 @@
+//! `jsocketd check`, `schema` and `publish --outbox` on a real site: what is said of a good one, what is named when something
+//! is missing, and that the line that is printed to mend it does.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use common::joomla::Site as Joomla;
+use common::visits::{House, Terms, Visitor};
+use jsocketd::joomla::site::Client;
+
+/// What `check` said of a site.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs a command with nothing in its environment.
+fn run(flags: &[&str]) -> Said {
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_jsocketd"))
+        .env_clear()
+        .args(flags)
+        .output()
+        .expect("jsocketd runs");
+    let text = |bytes| String::from_utf8(bytes).expect("it says text");
+    let said = Said {
+        code: status.code().expect("it ends by itself"),
+        out: text(stdout),
+        err: text(stderr),
+    };
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+    said
+}
+
+/// `check` with more in its configuration file.
+fn check_with(joomla: &Joomla, toml: &str) -> Said {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("jsocketd.toml");
+    fs::write(
+        &file,
+        format!("[[apps]]\nid = \"joomla\"\nkey = \"k\"\nsecret = \"0123456789abcdef\"\n{toml}"),
+    )
+    .expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+    let said = run(&["check", "--config", path(&file), "--joomla", path(joomla.root())]);
+    // It is a file of TOML, without a secret in it.
+    toml::from_str::<toml::Table>(&said.out).unwrap_or_else(|why| panic!("{why}\n{}", said.out));
+    for secret in [joomla.secret, &joomla.password, "0123456789abcdef"] {
+        assert!(
+            !said.out.contains(secret) && !said.err.contains(secret),
+            "{secret}: {}{}",
+            said.out,
+            said.err
+        );
+    }
+    said
+}
+
+fn check(joomla: &Joomla) -> Said {
+    check_with(joomla, "")
+}
+
+fn path(path: &std::path::Path) -> &str {
+    path.to_str().expect("a UTF-8 path")
+}
+
+impl Said {
+    /// All is there: exit code 0.
+    fn expect_good(&self) -> &Self {
+        assert!(
+            self.code == 0 && !self.out.contains("MISSING"),
+            "{}\n{}",
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    /// These are in the report.
+    fn expect(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(self.out.contains(word), "no {word:?} in\n{}", self.out);
+        }
+        self
+    }
+
+    /// Something is missing, which these words name, on standard error too.
+    fn expect_missing(&self, words: &[&str]) -> &Self {
+        assert_eq!(self.code, 1, "{}\n{}", self.out, self.err);
+        let missing: Vec<&str> = self.err.lines().filter(|line| line.contains("missing: ")).collect();
+        for word in words {
+            assert!(
+                missing.iter().any(|line| line.contains(word)),
+                "no {word:?} in\n{}",
+                self.err
+            );
+            assert!(self.out.contains(word), "no {word:?} in\n{}", self.out);
+        }
+        self
+    }
+}
+
+#[test]
+fn a_good_site_is_told_in_plain_words() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.configure("live_site", "'https://www.example.org/joomla'");
+    joomla.install_component("{}");
+    joomla.publish("news", "e", "1");
+    let said = check(&joomla);
+    said.expect_good().expect(&[
+        path(&joomla.configuration()),
+        &joomla.database,
+        &joomla.server.addr.to_string(),
+        "MariaDB 10",
+        "j6x_",
+        "Joomla 6.1.0",
+        "com_websockets 1.0.0",
+        "database",
+        &joomla.cookie_name(Client::Site),
+        &joomla.cookie_name(Client::Administrator),
+        "https://www.example.org",
+        "groups 1, 9",
+        "view levels 1, 5",
+        "rows 1 to 1",
+    ]);
+    let three = Joomla::joomla3();
+    three.create_outbox();
+    check(&three)
+        .expect_good()
+        .expect(&["Joomla 3.10.20", "j3x_", &three.cookie_name(Client::Site)]);
+    // Nothing was changed by looking.
+    assert_eq!(joomla.value::<u64>("SELECT COUNT(*) FROM #__websockets_outbox"), 1);
+    assert_eq!(joomla.value::<u64>("SELECT COUNT(*) FROM #__websockets_state"), 0);
+}
+
+#[test]
+fn how_sessions_are_kept_and_what_that_means_is_told() {
+    for (field, literal, words) in [
+        ("session_handler", "'redis'", "redis"),
+        ("session_metadata", "false", "session text"),
+        ("shared_session", "true", "shared"),
+    ] {
+        let joomla = Joomla::joomla6();
+        joomla.create_outbox();
+        joomla.configure(field, literal);
+        let said = check(&joomla);
+        assert!(said.out.to_lowercase().contains(words), "no {words:?} in\n{}", said.out);
+    }
+    let joomla = Joomla::joomla6();
+    joomla.configure("session_handler", "'filesystem'");
+    joomla.configure("session_metadata", "false");
+    // Nobody can be known there.
+    let said = check_with(&joomla, "[database]\noutbox = false\n");
+    assert!(
+        said.err.contains("warning") || said.code == 1,
+        "{}\n{}",
+        said.out,
+        said.err
+    );
+}
+
+#[test]
+fn missing_tables_are_named_with_the_sql_that_makes_them() {
+    let joomla = Joomla::joomla6();
+    let said = check(&joomla);
+    said.expect_missing(&["schema"])
+        .expect(&["websockets_outbox", "websockets_state", "CREATE TABLE"]);
+    let schema = run(&["schema", "--joomla", path(joomla.root())]);
+    assert_eq!((schema.code, schema.err.as_str()), (0, ""));
+    joomla.sql(&schema.out);
+    check(&joomla).expect_good();
+    // To run it twice does no harm.
+    joomla.sql(&schema.out);
+    check_with(&Joomla::joomla6(), "[database]\noutbox = false\n").expect_good();
+
+    joomla.sql("RENAME TABLE #__viewlevels TO #__levels");
+    check(&joomla).expect_missing(&["viewlevels"]);
+    joomla.sql("RENAME TABLE #__levels TO #__viewlevels; ALTER TABLE #__session DROP COLUMN userid");
+    check(&joomla).expect_missing(&["userid"]);
+}
+
+#[test]
+fn without_a_site_the_schema_has_joomlas_placeholder_or_asks_for_the_site() {
+    let said = run(&["schema"]);
+    match said.code {
+        0 => assert!(said.out.contains("#__websockets_outbox"), "{}", said.out),
+        code => assert!(code == 1 && said.err.contains("--joomla"), "{}", said.err),
+    }
+}
+
+/// Grants as `check` prints them, for another user.
+fn printed_grants(said: &Said, from: &str, to: &str) -> Vec<String> {
+    let lines = said
+        .out
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).strip_prefix("GRANT "));
+    let grants: Vec<String> = lines
+        .map(|line| {
+            let grant = line.trim_end_matches(';').replace(&format!("'{from}'@'localhost'"), to);
+            grant
+                .strip_suffix(&format!(" TO {to}"))
+                .expect("it ends with the user")
+                .to_owned()
+        })
+        .collect();
+    assert!(grants.len() > 8, "{}", said.out);
+    grants
+}
+
+#[test]
+fn the_least_privileges_suffice_and_one_less_is_named() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let user = joomla.restricted_user(&["SELECT ON #__session"]);
+    joomla.configure("user", &format!("'{user}'"));
+    let first = check(&joomla);
+    first.expect_missing(&["users"]);
+    let grants = printed_grants(&first, &user, &user);
+    let all = grants.join("\n");
+    assert!(!all.contains("password") && !all.contains("options"), "{all}");
+    let text = |grant: &str| grant.replace('`', "");
+    for grant in &grants {
+        joomla.sql(&format!("GRANT {grant} TO {user}"));
+    }
+    check(&joomla).expect_good();
+    for grant in &grants {
+        let (privileges, table) = grant.split_once(" ON ").expect("on a table");
+        let name = table.rsplit('.').next().expect("a name").trim_matches('`');
+        joomla.sql(&format!("REVOKE {grant} FROM {user}"));
+        let said = check(&joomla);
+        let column = privileges.contains('(').then_some("user");
+        said.expect_missing(&[column.unwrap_or(name)]);
+        assert!(
+            text(&said.out).contains(&format!("GRANT {}", text(grant))),
+            "{grant}\n{}",
+            said.out
+        );
+        joomla.sql(&format!("GRANT {grant} TO {user}"));
+    }
+    // Each of the columns is needed, and each of the privileges on our own tables.
+    for (one, name) in [
+        ("SELECT (block) ON #__users", "block"),
+        ("SELECT (requireReset) ON #__users", "requireReset"),
+        ("SELECT (username) ON #__users", "username"),
+        ("SELECT (method) ON #__user_mfa", "method"),
+        ("INSERT ON #__websockets_state", "INSERT"),
+        ("DELETE ON #__websockets_state", "DELETE"),
+        ("UPDATE ON #__websockets_state", "UPDATE"),
+        ("DELETE ON #__websockets_outbox", "DELETE"),
+    ] {
+        joomla.sql(&format!("REVOKE {one} FROM {user}"));
+        check(&joomla).expect_missing(&[name]);
+        joomla.sql(&format!("GRANT {one} TO {user}"));
+    }
+    check(&joomla).expect_good();
+
+    // And the server does all its work with them.
+    let house = House::by_rows_only_here(joomla);
+    let joomla = &house.joomla;
+    let anna = joomla.id_of("anna");
+    joomla.add_second_factor(anna);
+    let login = joomla.log_in(anna, Client::Site);
+    let mut session = house.come_known(&login);
+    session
+        .enter("private-com_content.article.2")
+        .enter("private-level-2")
+        .enter("news");
+    joomla.publish("news", "e", "1");
+    session.expect_event("news", "e", "1");
+    joomla.log_out(&login);
+    common::visits::control(joomla, "recheck-user", serde_json::json!({"user_id": anna}));
+    session.expect_closed(4200);
+    let log = house.site.server.log();
+    assert!(!log.contains("denied") && !log.contains("has no answer"), "{log}");
+}
+
+trait Here {
+    fn by_rows_only_here(joomla: Joomla) -> House;
+}
+
+impl Here for House {
+    /// A server of a site that has its tables already.
+    fn by_rows_only_here(joomla: Joomla) -> House {
+        let house = House::with(joomla, Terms::without_sweep());
+        house.expect_reading();
+        house
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_or_read_is_named() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let good = fs::read_to_string(joomla.configuration()).expect("a text");
+    let with = |field: &str, literal: &str| {
+        fs::write(joomla.configuration(), &good).expect("a file");
+        joomla.configure(field, literal);
+        check(&joomla)
+    };
+    with("password", "'wrong'").expect_missing(&["Access denied", &joomla.user]);
+    with("user", "'nobody_of_this_name'").expect_missing(&["Access denied", "nobody_of_this_name"]);
+    with("db", "'no_such_database'").expect_missing(&["no_such_database"]);
+    with("dbprefix", "'wrong_'").expect_missing(&["wrong_"]);
+    with("dbtype", "'pgsql'").expect_missing(&["pgsql", "MySQL"]);
+    with("host", "'127.0.0.1:1'").expect_missing(&["127.0.0.1:1"]);
+    with("host", "'unix:/nowhere/mysqld.sock'").expect_missing(&["/nowhere/mysqld.sock"]);
+    with("host", "'no-such-host.invalid'").expect_missing(&["no-such-host.invalid"]);
+    with("dbprefix", "getenv('PREFIX')").expect_missing(&["dbprefix", "[database] prefix"]);
+    with("secret", "''").expect_missing(&["secret"]);
+
+    fs::write(joomla.configuration(), "<?php // nothing").expect("a file");
+    check(&joomla).expect_missing(&["configuration.php", "JConfig"]);
+    fs::remove_file(joomla.configuration()).expect("it is there");
+    check(&joomla).expect_missing(&["configuration.php", "there is no"]);
+    fs::create_dir(joomla.configuration()).expect("a folder in its place");
+    check(&joomla).expect_missing(&["configuration.php"]);
+    let said = run(&["check", "--joomla", "/nowhere/at/all"]);
+    assert!(said.code == 1 && said.err.contains("/nowhere/at/all"), "{}", said.err);
+
+    // The server says the same and does not start; but it does wait for a database.
+    let said = run(&["serve", "--listen", "127.0.0.1:0", "--joomla", "/nowhere/at/all"]);
+    assert!(
+        said.code == 1 && said.err.contains("/nowhere/at/all") && said.out.is_empty(),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_file_that_only_others_may_read_is_named() {
+    let joomla = Joomla::joomla6();
+    fs::set_permissions(joomla.configuration(), fs::Permissions::from_mode(0o000)).expect("ours");
+    if fs::read(joomla.configuration()).is_ok() {
+        // Root reads everything, so nobody must be somebody else.
+        let owner = "65534";
+        let chown = |path: &std::path::Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        };
+        chown(joomla.root(), 0o755);
+        let Output { status, stderr, .. } = Command::new("setpriv")
+            .args(["--reuid", owner, "--regid", owner, "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_jsocketd"))
+            .args(["check", "--joomla", path(joomla.root())])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .output()
+            .expect("setpriv runs");
+        let err = String::from_utf8_lossy(&stderr);
+        if err.contains("setpriv:") {
+            eprintln!("SKIPPED: nobody may run the binary here: {err}");
+            return;
+        }
+        assert!(
+            status.code() == Some(1) && err.contains("configuration.php") && err.contains("ermission"),
+            "{err}"
+        );
+        return;
+    }
+    check(&joomla).expect_missing(&["configuration.php", "ermission"]);
+}
+
+#[test]
+fn odd_rules_and_settings_are_warned_of() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.set_level(7, "[1");
+    joomla.sql("UPDATE #__assets SET rules = '{' WHERE name = 'com_content'");
+    let said = check(&joomla);
+    said.expect_good();
+    assert!(
+        said.err.contains("warning") && said.out.contains("com_content"),
+        "{}\n{}",
+        said.out,
+        said.err
+    );
+    let said = check_with(&joomla, "[joomla]\napp = \"other\"\n");
+    said.expect(&["other"]);
+}
+
+#[test]
+fn publishing_by_the_table_is_heard_and_what_is_wrong_is_refused_before() {
+    let joomla = Joomla::joomla6();
+    let house = House::by_rows_only(joomla);
+    let root = house.joomla.root();
+    let publish = |words: &[&str]| run(&[&["publish", "--outbox", "--joomla", path(root)], words].concat());
+    let mut guest = house.come_as_guest();
+    guest.enter("news");
+    for (event, data) in [("e", "1"), ("näme", "{\"a\": \"ß\"}"), ("e", "not JSON"), ("e", "")] {
+        let said = publish(&["--", "news", event, data]);
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+        guest.expect_event("news", event, data);
+    }
+    let said = publish(&["news", "mine", "1", "--socket-id", &guest.socket_id.clone()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    guest.expect_nothing();
+    let before: u64 = house.joomla.value("SELECT COUNT(*) FROM #__websockets_outbox");
+    for words in [
+        &["#control", "recheck-everything", "{}"][..],
+        &["a b", "e", "1"],
+        &["", "e", "1"],
+        &["news", "", "1"],
+        &["news", "e", "1", "--socket-id", "x"],
+        &["news", "e", &"x".repeat(20_000)],
+        &[&"x".repeat(300), "e", "1"],
+    ] {
+        let said = publish(words);
+        assert!(
+            said.code == 1 && said.err.starts_with("jsocketd: "),
+            "{words:?}: {}",
+            said.err
+        );
+    }
+    assert_eq!(
+        house.joomla.value::<u64>("SELECT COUNT(*) FROM #__websockets_outbox"),
+        before
+    );
+    let without = Joomla::joomla6();
+    let said = run(&[
+        "publish",
+        "--outbox",
+        "--joomla",
+        path(without.root()),
+        "news",
+        "e",
+        "1",
+    ]);
+    assert!(said.code == 1 && said.err.contains("websockets_outbox"), "{}", said.err);
+}
