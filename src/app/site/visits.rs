@@ -389,7 +389,7 @@ impl Visits {
         let session = &mut self.sessions[index];
         session.wants_token = true;
         match (who, session.token.clone()) {
-            (Who::Guest(_), _) => return Proved::Wrong,
+            (Who::Guest(reason), _) => self.stays_guest(id, reason),
             (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
             (Who::User(_), None) => {
                 self.ask_soon(index);
@@ -397,21 +397,27 @@ impl Visits {
             }
             (Who::User(_), Some(token)) => {
                 let right = session::is_token(given, &token);
-                let Some(visit) = self.visit(id) else {
-                    return Proved::Wrong;
-                };
                 if right {
-                    visit.proof = Proof::Given;
+                    if let Some(visit) = self.visit(id) {
+                        visit.proof = Proof::Given;
+                    }
                     return Proved::Right;
                 }
-                visit.who = Who::Guest(Reason::WrongFormToken);
-                visit.session = None;
+                self.stays_guest(id, Reason::WrongFormToken);
                 // What it got as the user it must not keep.
                 self.woken.push(id);
             }
         }
         self.part(index, id);
         Proved::Wrong
+    }
+
+    /// A connection is a guest from here on, whoever its session is or becomes.
+    fn stays_guest(&mut self, id: ConnectionId, reason: Reason) {
+        if let Some(visit) = self.visit(id) {
+            visit.who = Who::Guest(reason);
+            visit.session = None;
+        }
     }
 
     // --- what others say -----------------------------------------------------------------------------------------
