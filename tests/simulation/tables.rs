@@ -8,8 +8,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jsocketd::config::ListenAddr;
 use data_encoding::BASE64;
+use jsocketd::config::ListenAddr;
 use jsocketd::joomla::session::form_token;
 use jsocketd::store::memory::{Category, Item, Link, OutboxRow, Session, Tables};
 use jsocketd::store::{
@@ -612,9 +612,8 @@ fn text(user: u32, token: &str) -> Vec<u8> {
         false => format!("s:4:\"user\";O:20:\"Joomla\\CMS\\User\\User\":1:{{s:2:\"id\";{user}}}"),
     };
     let session = format!("s:7:\"session\";O:8:\"stdClass\":1:{{s:5:\"token\";s:32:\"{token}\";}}");
-    let data = format!(
-        "O:24:\"Joomla\\Registry\\Registry\":1:{{s:7:\"\0*\0data\";O:8:\"stdClass\":2:{{{session}{user}}}}}"
-    );
+    let data =
+        format!("O:24:\"Joomla\\Registry\\Registry\":1:{{s:7:\"\0*\0data\";O:8:\"stdClass\":2:{{{session}{user}}}}}");
     let encoded = BASE64.encode(data.as_bytes());
     format!("joomla|s:{}:\"{encoded}\";", encoded.len()).into_bytes()
 }
