@@ -207,7 +207,7 @@ impl Outbox {
         self.on_deleted(table.deleted_to);
         self.safe = self.safe.max(self.deleted_to);
         self.runs.expire(self.retention(), now);
-        if self.history.confirm(self.deleted_to) {
+        if self.history.confirm() {
             self.generation += 1;
         }
         self.history.expire(now);

@@ -299,21 +299,17 @@ impl History {
         reading.any(|reading| reading.complete)
     }
 
-    /// After everything that was read, rows up to this id may be deleted, not more. Whether somebody can be answered now.
-    pub(super) fn confirm(&mut self, deleted_to: u64) -> bool {
+    /// What is deleted is known as of after everything that was read: who comes from above that can be told all of it. Whether
+    /// somebody can be answered now.
+    pub(super) fn confirm(&mut self) -> bool {
         let mut any = false;
         for (channel, recall) in &mut self.recalls {
-            let Some(reading) = recall.reading.filter(|reading| reading.complete) else {
-                continue;
-            };
-            any = true;
-            recall.reading = None;
-            match reading.since < deleted_to {
-                true => recall.refuse(reading.since),
-                false => recall.from = recall.from.min(reading.since),
-            }
-            if recall.wanted.is_some() {
-                self.reading.insert(channel.clone());
+            if let Some(reading) = recall.reading.take_if(|reading| reading.complete) {
+                any = true;
+                recall.from = recall.from.min(reading.since);
+                if recall.wanted.is_some() {
+                    self.reading.insert(channel.clone());
+                }
             }
         }
         any

@@ -243,6 +243,44 @@ fn a_lock_keeps_the_whole_run_in_flight() {
 }
 
 #[test]
+fn a_lock_between_two_empty_probes_starts_over() {
+    let mut stage = Stage::ready();
+    let ids = stage.table.reserve(2);
+    stage.table.insert("news", "{}");
+    stage.run(500);
+    assert_eq!(stage.count("probe"), 1, "it found nothing");
+    stage.table.locked.insert(ids[0]);
+    stage.run(800);
+    assert_eq!(stage.count("probe"), 1, "it was locked");
+    stage.table.locked.clear();
+    stage.run(1000);
+    assert_eq!(stage.safe(), 0, "one empty result since");
+    stage.run(600);
+    assert_eq!(stage.safe(), 3);
+}
+
+#[test]
+fn a_row_that_another_process_took_for_settled_makes_its_positions_uncertain() {
+    let mut stage = Stage::ready();
+    let ids = stage.table.reserve(1);
+    stage.table.locked.extend(&ids);
+    stage.table.insert("news", "{}");
+    stage.table.insert("news", "{}");
+    stage.run(1000);
+    let others = stage.since(2).to_string();
+    let now = at(stage.ms).unix_ms;
+    stage.table.state.insert("position.00000002".into(), (others, now));
+    stage.run(3000);
+    assert_eq!(stage.safe(), 0);
+    stage.table.commit(ids[0], "news", "{}");
+    stage.run(100);
+    assert_eq!(stage.ids(), [2, 3, 1]);
+    assert_eq!(stage.counters().late, 0, "not here");
+    assert_eq!(stage.reach("news", 2), Reach::No);
+    assert_eq!(stage.reach("news", 3), Reach::Yes);
+}
+
+#[test]
 fn an_unknown_answer_keeps_a_gap_open() {
     for failure in [
         Failure::Unavailable("gone".into()),

@@ -251,7 +251,7 @@ impl World {
                     self.table.next = 1;
                     self.table.made += "x";
                 }
-                1 => drop(self.table.state.clear()),
+                1 => self.table.state.clear(),
                 _ => {
                     // A backup of some rows ago is restored, without the state table.
                     let to = self.table.next.saturating_sub(self.dice.below(30)).max(1);
@@ -323,7 +323,9 @@ impl World {
     fn write(&mut self) {
         let (now, mut transactions) = (self.ms, std::mem::take(&mut self.transactions));
         transactions.retain_mut(|transaction| {
-            while let Some((_, step)) = transaction.steps.pop_front_if(|(ms, _)| *ms <= now) {
+            while transaction.steps.front().is_some_and(|(ms, _)| *ms <= now)
+                && let Some((_, step)) = transaction.steps.pop_front()
+            {
                 match step {
                     Step::Reserve(count) => {
                         let ids = self.table.reserve(count);
@@ -456,7 +458,7 @@ impl World {
             reserved.chain(t.written.iter().map(|(id, _)| id))
         });
         // Every row is much to look at.
-        let look = self.ms % 8 == 0;
+        let look = self.ms.is_multiple_of(8);
         let unknown = self.kept().filter(|id| look && !process.known.contains(id));
         for id in pending.chain(unknown) {
             assert!(
