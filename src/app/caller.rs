@@ -213,7 +213,10 @@ mod tests {
         let twice = [page, forwarded, ("x-forwarded-host", "site.example")];
         assert_eq!(judged("127.0.0.1", &twice), Origin::Foreign);
 
-        assert_eq!(judged("203.0.113.9", &[("origin", "https://shop.example")]), Origin::Own);
+        assert_eq!(
+            judged("203.0.113.9", &[("origin", "https://shop.example")]),
+            Origin::Own
+        );
         assert_eq!(judged("203.0.113.9", &[("origin", "null")]), Origin::Foreign);
         assert_eq!(judged("203.0.113.9", &[]), Origin::None);
     }

@@ -260,7 +260,8 @@ impl App {
 
     /// Rows of the table may have been lost: who asked for recovery comes back, and is told so.
     pub fn tell_gap(&self, actions: &mut Actions) {
-        for session in self.sessions.iter().flatten().filter(|session| session.recovery) {
+        let all = self.sessions.iter().flatten();
+        for session in all.filter(|session| session.recovery && session.hears()) {
             let why = "events may have been lost; come back and ask for what you missed";
             actions.push(Action::Close(session.id, 4200, why.into()));
         }
@@ -564,13 +565,13 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told.
+    /// The safe position in the outbox table; `None`: the app has none, or it is not known. Who asked for recovery and
+    /// subscribed before there was one may have missed rows, and has no position to ask from: that is a gap.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
-        let is_first = self.table.is_none() && position.is_some();
-        self.table = position;
-        if is_first {
-            self.tell_positions(actions);
+        if self.table.is_none() && position.is_some() {
+            self.tell_gap(actions);
         }
+        self.table = position;
     }
 
     /// Channels that got their first subscriber (true) or lost their last since the last call.
