@@ -46,6 +46,9 @@ const TOLD_SLOWLY: Duration = Duration::from_secs(2);
 /// Ticks in a second without work: ten polls of the outbox table, and timers.
 const IDLE_TICKS: u64 = 30;
 
+/// A process has noticed by then that the table was restored: until then it knows rows by wrong ids.
+const NOTICED: Duration = Duration::from_secs(8);
+
 /// How often the oracle is asked when nothing happens.
 const OBSERVED: Duration = Duration::from_millis(100);
 
@@ -192,6 +195,8 @@ struct Stage {
     /// Bytes that a row has besides.
     padding: usize,
     observed: Time,
+    /// When the table was restored, in served time.
+    restored: Option<Duration>,
     log: bool,
 }
 
@@ -214,6 +219,7 @@ impl Stage {
             site: site(seed % 3 != 0),
             padding: if seed % 7 == 3 { 8000 } else { 0 },
             observed: Time(0),
+            restored: None,
             log: std::env::var("SIM_LOG").is_ok(),
         };
         stage.base.borrow_mut().log = stage.log;
@@ -689,10 +695,9 @@ impl Stage {
                     watch.handled.clear();
                     // A process that has not read the table yet takes what it finds there for the past.
                     let site = self.processes[person.server].server.service().site().unwrap();
-                    watch.from = Some(match site.outbox().unwrap().position() {
-                        Some(_) => self.commits,
-                        None => u64::MAX,
-                    });
+                    let knows = site.outbox().unwrap().position().is_some();
+                    let noticed = self.restored.is_none_or(|at| self.served > at + NOTICED);
+                    watch.from = Some(if knows && noticed { self.commits } else { u64::MAX });
                 } else if !all {
                     watch.from = Some(self.commits);
                     watch.positions.clear();
@@ -892,6 +897,7 @@ impl Stage {
         }
         self.say(|| "the outbox table is restored".into());
         self.writing.clear();
+        self.restored = Some(self.served);
         for person in self.people.iter_mut().filter(|person| person.speaks == Speaks::Stock) {
             for watch in person.watches.values_mut() {
                 watch.from = watch.from.map(|_| u64::MAX);

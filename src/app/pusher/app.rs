@@ -262,11 +262,7 @@ impl App {
     /// Rows of the table may have been lost: who asked for recovery comes back, and is told so.
     pub fn tell_gap(&self, actions: &mut Actions) {
         let all = self.sessions.iter().flatten();
-        Self::send_back(all.filter(|session| session.recovery), actions);
-    }
-
-    fn send_back<'a>(sessions: impl Iterator<Item = &'a Box<Session>>, actions: &mut Actions) {
-        for session in sessions {
+        for session in all.filter(|session| session.recovery && session.hears()) {
             let why = "events may have been lost; come back and ask for what you missed";
             actions.push(Action::Close(session.id, 4200, why.into()));
         }
@@ -579,13 +575,7 @@ impl App {
         }
         match before {
             None => self.tell_positions(actions),
-            Some(NOWHERE) => {
-                let heard = |session: &Session| {
-                    !session.subscriptions.is_empty() || session.user.as_ref().is_some_and(|user| user.subscribed)
-                };
-                let all = self.sessions.iter().flatten();
-                Self::send_back(all.filter(|session| session.recovery && heard(session)), actions);
-            }
+            Some(NOWHERE) => self.tell_gap(actions),
             Some(_) => {}
         }
     }

@@ -19,6 +19,9 @@ use crate::time::Now;
 /// a recovery never makes a slow consumer of anybody.
 const REPLAY_AT_ONCE: usize = 64 * 1024;
 
+/// A place in the outbox table that cannot be recovered from: while the table is out of reach.
+const UNKNOWN: Position = Position::Outbox { epoch: 0, row: 0 };
+
 /// One position, or one for each stream.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -79,11 +82,14 @@ impl App {
             start,
             n: told(Stream::Memory).unwrap_or(n),
         }];
-        if let Some(Position::Outbox { epoch, row }) = self.table {
-            positions.push(Position::Outbox {
+        match self.table {
+            Some(Position::Outbox { epoch, row }) => positions.push(Position::Outbox {
                 epoch,
                 row: told(Stream::Table).unwrap_or(row),
-            });
+            }),
+            // Nobody knows what is missed from here on, and whoever comes back with this is told so.
+            _ if door.site.as_deref().is_some_and(|site| site.outbox().is_some()) => positions.push(UNKNOWN),
+            _ => {}
         }
         absence.positions = positions.iter().map(Position::to_string).collect();
         Some(absence)

@@ -335,6 +335,11 @@ fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Action
 }
 
 impl Session {
+    /// Whether it subscribed to anything, or is told what concerns its user.
+    pub(super) fn hears(&self) -> bool {
+        !self.subscriptions.is_empty() || self.user.is_some()
+    }
+
     pub(super) fn find(&self, channel: usize) -> Option<usize> {
         self.subscriptions
             .iter()
