@@ -22,8 +22,9 @@ use crate::time::Now;
 /// Session ids of one [`Question::Sessions`], users of one [`Question::Groups`], items of one [`Question::Items`].
 pub const MOST_KEYS: usize = 100;
 
-/// Ranges of missing ids that one [`Question::Tail`] reads again.
-pub const MOST_RUNS: usize = 16;
+/// Ranges of missing ids that one [`Question::Tail`] reads again. More than these are read in turns, and then rows come later
+/// than others that became visible after them.
+pub const MOST_RUNS: usize = 64;
 
 /// The value of a session cookie: 1 to 192 bytes of `[0-9A-Za-z,-]`. It is a bearer secret, so it is never shown.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -10,6 +10,7 @@
 pub mod frame;
 pub mod joomla;
 pub mod mariadb;
+pub mod outbox;
 pub mod peer;
 pub mod pusher;
 pub mod server;

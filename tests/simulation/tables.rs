@@ -8,8 +8,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use jsocketd::config::ListenAddr;
-use jsocketd::store::memory::{Category, Item, Link, Session, Tables};
+use jsocketd::joomla::session::form_token;
+use jsocketd::store::memory::{Category, Item, Link, OutboxRow, Session, Tables};
 use jsocketd::store::{
     Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, NewRow, Question, Readiness, SessionId, Store, UserRow,
 };
@@ -45,9 +47,19 @@ pub struct Database {
     pub lines: Vec<Line>,
     /// One in so many statements takes long; 0: none.
     pub slow: usize,
-    /// Every change, so that the oracle need not look when nothing happened.
-    pub statements: u64,
+    /// Whether the session table tells whose a session is, or the text alone.
+    pub metadata: bool,
+    /// Whose sessions are, whatever the table tells.
+    owners: BTreeMap<SessionId, u32>,
+    /// What a backup was made of: the rows of the outbox table, their next id, the state table.
+    backup: Option<Backup>,
+    /// Whether PHP tells of every change that takes something away, or only of some.
+    pub tells_all: bool,
+    /// Whether every statement is shown.
+    pub log: bool,
 }
+
+type Backup = (BTreeMap<u64, OutboxRow>, u64, BTreeMap<String, (String, i64)>);
 
 /// One process's connection, and what is held against the process.
 pub struct Line {
@@ -70,7 +82,11 @@ impl Database {
             worlds: Vec::new(),
             lines: Vec::new(),
             slow: 0,
-            statements: 0,
+            metadata: seed % 3 != 0,
+            owners: BTreeMap::new(),
+            backup: None,
+            tells_all: seed % 2 == 0,
+            log: false,
         };
         database.fill();
         Rc::new(RefCell::new(database))
@@ -129,7 +145,6 @@ impl Database {
     }
 
     fn ask(&mut self, n: usize, question: &Question, now: Now) -> Result<Answer, Failure> {
-        self.statements += 1;
         let line = &mut self.lines[n];
         assert!(
             line.spent < BUDGET,
@@ -150,6 +165,9 @@ impl Database {
         self.lines[n].spent += took;
         self.pass(took);
         let answer = self.lines[n].link.ask(question, &mut self.tables, now);
+        if self.log {
+            eprintln!("{n} asks at {}: {question:?} {took:?} {answer:?}", now.at.0);
+        }
         if matches!(answer, Err(Failure::Unavailable(_))) {
             self.lines[n].found_out += 1;
         }
@@ -238,7 +256,7 @@ impl Database {
 
     /// Writes a row of control, if the dice say so: then what follows from a change must follow at once.
     fn tell(&mut self, event: &str, data: &Value) -> bool {
-        if self.dice.one_in(2) {
+        if !self.tells_all && self.dice.one_in(2) {
             return false;
         }
         self.tables.publish(control(event, data));
@@ -247,17 +265,21 @@ impl Database {
 
     /// Somebody logs in: a new session, and the old one is gone.
     pub fn log_in(&mut self, before: Option<&SessionId>, user: u32) -> SessionId {
-        if let Some(before) = before {
-            self.tables.sessions.remove(before);
+        if let Some(before) = before
+            && self.tables.sessions.remove(before).is_some()
+        {
+            let user = self.owners[before];
+            self.tell("recheck-user", &json!({"user_id": user}));
         }
         let id = SessionId::parse(&format!("s{:016x}", self.dice.roll())).unwrap();
         let session = Session {
-            client_id: Some(0),
-            guest: user == 0,
+            client_id: self.metadata.then_some(0),
+            guest: user == 0 || !self.metadata,
             time: self.seconds(),
-            user_id: user,
-            data: None,
+            user_id: if self.metadata { user } else { 0 },
+            data: Some(text(user, &token_of(&id))),
         };
+        self.owners.insert(id.clone(), user);
         self.tables.sessions.insert(id.clone(), session);
         id
     }
@@ -268,7 +290,8 @@ impl Database {
         match self.dice.below(16) {
             0..2 => {
                 // Log-out: all sessions of the user.
-                self.tables.sessions.retain(|_, session| session.user_id != user);
+                let owners = &self.owners;
+                self.tables.sessions.retain(|id, _| owners[id] != user);
                 self.tell("recheck-user", &json!({"user_id": user}))
             }
             2 => {
@@ -329,12 +352,14 @@ impl Database {
                 self.tell("recheck-item", &json!({"type": "com_content.category", "id": id}))
             }
             _ => {
-                let row = (0..self.tables.sessions.len()).nth(self.dice.below(8));
                 let now = self.seconds();
-                if let Some((_, session)) = row.and_then(|n| self.tables.sessions.iter_mut().nth(n)) {
-                    session.time = now - LIFETIME as i64 - 2;
-                }
-                false
+                let which = self.dice.below(8);
+                let Some((id, session)) = self.tables.sessions.iter_mut().nth(which) else {
+                    return false;
+                };
+                session.time = now - LIFETIME as i64 - 2;
+                let user = self.owners[id];
+                self.tell("recheck-user", &json!({"user_id": user}))
             }
         }
     }
@@ -373,15 +398,36 @@ impl Database {
         self.tell("recheck-item", &json!({"type": "com_content.article", "id": id}))
     }
 
+    /// The outbox table is copied, or what was copied comes back: every row since then is gone, and their ids come again.
+    pub fn back_up_or_restore(&mut self) -> bool {
+        let tables = &mut self.tables;
+        let Some((outbox, next, state)) = self.backup.take() else {
+            let committed = tables.outbox.iter().filter(|(_, row)| row.writer.is_none());
+            let rows = committed.map(|(id, row)| (*id, row.clone())).collect();
+            self.backup = Some((rows, tables.next, tables.state.clone()));
+            return false;
+        };
+        (tables.outbox, tables.next) = (outbox, next);
+        match self.dice.below(3) {
+            0 => tables.truncate(&format!("2025-01-02 00:00:{}", tables.now % 100)),
+            1 => tables.made = format!("2025-01-03 00:00:{}", tables.now % 100),
+            _ => {}
+        }
+        if self.dice.one_in(2) {
+            tables.state = state;
+        }
+        true
+    }
+
     // --- the oracle ------------------------------------------------------------------------------------------------
 
     /// Whose a session is; 0: nobody's.
     pub fn user_of(&self, session: Option<&SessionId>) -> u32 {
-        let Some(row) = session.and_then(|id| self.tables.sessions.get(id)) else {
+        let Some((id, row)) = session.and_then(|id| self.tables.sessions.get_key_value(id)) else {
             return 0;
         };
-        let alive = row.time + LIFETIME as i64 >= self.seconds() && !row.guest;
-        match self.tables.users.get(&row.user_id) {
+        let alive = row.time + LIFETIME as i64 >= self.seconds();
+        match self.tables.users.get(&self.owners[id]) {
             Some(user) if alive && !user.blocked && !user.require_reset => user.id,
             _ => 0,
         }
@@ -542,6 +588,34 @@ pub fn control(event: &str, data: &Value) -> NewRow {
         event: event.into(),
         ..row("#control", data)
     }
+}
+
+/// The session's own part of the form token.
+fn token_of(id: &SessionId) -> String {
+    let digits = id.expose().trim_start_matches('s');
+    format!("{digits}{digits}")
+}
+
+/// What the form of a page of this session holds.
+pub fn form_token_of(secret: &str, id: &SessionId, user: u32) -> String {
+    form_token(secret, user, &token_of(id))
+}
+
+/// A session's text as PHP writes it.
+fn text(user: u32, token: &str) -> Vec<u8> {
+    let user = match user {
+        0 => String::new(),
+        id => format!("i:{id};"),
+    };
+    let user = match user.is_empty() {
+        true => "s:4:\"user\";O:20:\"Joomla\\CMS\\User\\User\":0:{}".to_owned(),
+        false => format!("s:4:\"user\";O:20:\"Joomla\\CMS\\User\\User\":1:{{s:2:\"id\";{user}}}"),
+    };
+    let session = format!("s:7:\"session\";O:8:\"stdClass\":1:{{s:5:\"token\";s:32:\"{token}\";}}");
+    let data =
+        format!("O:24:\"Joomla\\Registry\\Registry\":1:{{s:7:\"\0*\0data\";O:8:\"stdClass\":2:{{{session}{user}}}}}");
+    let encoded = BASE64.encode(data.as_bytes());
+    format!("joomla|s:{}:\"{encoded}\";", encoded.len()).into_bytes()
 }
 
 /// One process's way to the database.

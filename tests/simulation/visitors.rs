@@ -24,7 +24,7 @@ use jsocketd::time::Time;
 use serde_json::{Value, json};
 
 use crate::client::{Heard, Transcript, frame};
-use crate::tables::{Answers, Base, Database, SimStore, USERS, control, row};
+use crate::tables::{Answers, Base, Database, SimStore, USERS, form_token_of, row};
 use crate::world::{Dice, Shared, SimIo, World};
 
 const SEEDS: u64 = 300;
@@ -45,6 +45,9 @@ const TOLD_SLOWLY: Duration = Duration::from_secs(2);
 
 /// Ticks in a second without work: ten polls of the outbox table, and timers.
 const IDLE_TICKS: u64 = 30;
+
+/// How often the oracle is asked when nothing happens.
+const OBSERVED: Duration = Duration::from_millis(100);
 
 const CHANNELS: [&str; 19] = [
     "news",
@@ -132,6 +135,8 @@ struct Person {
     /// What it showed.
     session: Option<SessionId>,
     signed_in: Option<u32>,
+    /// It has shown the form token, or need not.
+    proven: bool,
     told: Transcript,
     read: usize,
     socket_id: Option<String>,
@@ -144,6 +149,7 @@ struct Person {
 }
 
 struct Published {
+    padding: usize,
     channel: String,
     /// The number of its commit.
     committed: Option<u64>,
@@ -181,6 +187,11 @@ struct Stage {
     /// Whose each session was last, in served time.
     owners: BTreeMap<(SessionId, u32), Duration>,
     clients: u32,
+    config: Config,
+    site: Site,
+    /// Bytes that a row has besides.
+    padding: usize,
+    observed: Time,
     log: bool,
 }
 
@@ -199,8 +210,13 @@ impl Stage {
             served: Duration::ZERO,
             owners: BTreeMap::new(),
             clients: 0,
+            config: config(seed),
+            site: site(seed % 3 != 0),
+            padding: if seed % 7 == 3 { 8000 } else { 0 },
+            observed: Time(0),
             log: std::env::var("SIM_LOG").is_ok(),
         };
+        stage.base.borrow_mut().log = stage.log;
         for _ in 0..1 + stage.dice.below(2) {
             stage.start(stage.processes.len());
         }
@@ -258,8 +274,8 @@ impl Stage {
         for byte in &mut seed {
             *byte = self.dice.roll() as u8;
         }
-        let mut server = Server::new(SimIo(world.clone()), config(), 1000, seed);
-        server.know(site(), Some(Box::new(SimStore::new(&self.base, n))));
+        let mut server = Server::new(SimIo(world.clone()), self.config.clone(), 1000, seed);
+        server.know(self.site.clone(), Some(Box::new(SimStore::new(&self.base, n))));
         let process = Process {
             server,
             world,
@@ -288,7 +304,9 @@ impl Stage {
     fn run(&mut self, span: Duration) {
         let end = self.now() + span;
         loop {
-            self.observe();
+            if self.now().since(self.observed) > OBSERVED {
+                self.observe();
+            }
             for n in 0..self.processes.len() {
                 let now = self.now();
                 let process = &mut self.processes[n];
@@ -334,6 +352,7 @@ impl Stage {
     fn observe(&mut self) {
         let serves = self.serves();
         let now = self.now();
+        self.observed = now;
         let base = self.base.borrow();
         for person in self.people.iter_mut().filter(|person| person.alive) {
             let user = base.user_of(person.session.as_ref());
@@ -345,7 +364,8 @@ impl Stage {
             let user = person.is(&base);
             // A guest for the time being.
             let provisional = !serves || now.since(person.connected) < Duration::from_secs(8);
-            for (channel, watch) in &mut person.watches {
+            let watches = person.watches.iter_mut();
+            for (channel, watch) in watches.filter(|(_, watch)| watch.state != State::Out) {
                 let may = watch.signed || base.may(user, channel) || provisional && base.may(0, channel);
                 if may {
                     watch.allowed = self.served;
@@ -375,6 +395,7 @@ impl Stage {
             connected: Time(0),
             session: None,
             signed_in: None,
+            proven: false,
             told: Transcript::default(),
             read: 0,
             socket_id: None,
@@ -410,7 +431,7 @@ impl Stage {
              Cookie: other=1; {COOKIE}={cookie}\r\n\r\n"
         );
         let mut world = self.processes[server].world.borrow_mut();
-        let n = world.connect(1_000_000);
+        let n = world.connect(if self.padding > 0 { 20_000 } else { 1_000_000 });
         world.send(n, head.as_bytes());
         drop(world);
         person.server = server;
@@ -418,6 +439,7 @@ impl Stage {
         person.connected = now;
         person.session = visitor.cookie.clone().filter(|_| visitor.own);
         person.signed_in = None;
+        person.proven = !self.config.joomla.require_form_token;
         person.told = Transcript::default();
         person.read = 0;
         person.socket_id = None;
@@ -431,6 +453,7 @@ impl Stage {
                 session.as_ref().map(SessionId::expose)
             )
         });
+        self.observe();
         if self.people[who].speaks == Speaks::Console {
             self.ask_who(who);
         }
@@ -481,7 +504,11 @@ impl Stage {
             25 => self.sign_in(who),
             26 => {
                 self.people[who].owed.push_back(Owed::FormToken);
-                let data = json!({"form_token": "0123456789abcdef0123456789abcdef"});
+                let right = !self.dice.one_in(3);
+                let session = self.people[who].session.as_ref().filter(|_| right);
+                let user = self.base.borrow().user_of(session);
+                let token = session.map(|id| form_token_of(&self.site.secret, id, user));
+                let data = json!({"form_token": token.unwrap_or_else(|| "0123456789abcdef0123456789abcdef".into())});
                 self.send(who, &json!({"event": "jsocketd:form_token", "data": data}));
             }
             27 => self.end(who),
@@ -633,6 +660,11 @@ impl Stage {
             ("pusher:ping", None) => {}
             ("pusher:pong" | "pusher_internal:position", None) => person.take_position(&frame["pos"]),
             ("pusher:error", None) => person.hear_error(&frame),
+            ("jsocketd:form_token_accepted", None) => {
+                let owed = person.owed.pop_front();
+                assert_eq!(owed, Some(Owed::FormToken), "an answer out of order");
+                person.proven = true;
+            }
             ("pusher:signin_success", None) => {
                 let Some(Owed::SignIn(user)) = person.owed.pop_front() else {
                     panic!("an answer out of order: {text}");
@@ -655,8 +687,13 @@ impl Stage {
                 let all = !recovered.is_empty() && recovered.iter().all(|one| one == true);
                 if !recovering {
                     watch.handled.clear();
-                }
-                if !all {
+                    // A process that has not read the table yet takes what it finds there for the past.
+                    let site = self.processes[person.server].server.service().site().unwrap();
+                    watch.from = Some(match site.outbox().unwrap().position() {
+                        Some(_) => self.commits,
+                        None => u64::MAX,
+                    });
+                } else if !all {
                     watch.from = Some(self.commits);
                     watch.positions.clear();
                     for position in list(&frame["pos"]) {
@@ -762,6 +799,10 @@ impl Stage {
     /// What somebody may not hear any more must stop soon, for the server was told.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
+        if !base.tells_all {
+            // What else it does not know yet may keep the door open for as long as the sweep takes.
+            return;
+        }
         let within = if base.slow > 0 { TOLD_SLOWLY } else { within };
         for person in self.people.iter_mut().filter(|person| person.alive) {
             if only.is_some_and(|only| only != person.name) {
@@ -795,10 +836,12 @@ impl Stage {
                 } else {
                     self.visitors[which].user
                 };
-                let cookie = self
-                    .base
-                    .borrow_mut()
-                    .log_in(self.visitors[which].cookie.as_ref(), user);
+                self.observe();
+                let before = self.visitors[which].cookie.clone();
+                let cookie = self.base.borrow_mut().log_in(before.as_ref(), user);
+                if self.serves() {
+                    self.must_stop(TOLD, None);
+                }
                 self.say(|| format!("visitor {which} logs in as {user} with {}", cookie.expose()));
                 self.visitors[which].cookie = Some(cookie);
             }
@@ -832,12 +875,27 @@ impl Stage {
                     base.tables.locked.push(next.saturating_sub(5)..=next);
                 }
             }
+            17 if self.dice.one_in(3) => self.restore(),
             19 => {
                 // The site's configuration was read again and says the same.
                 let n = self.dice.below(self.processes.len());
-                self.processes[n].server.know(site(), None);
+                self.processes[n].server.know(self.site.clone(), None);
             }
             _ => {}
+        }
+    }
+
+    /// The outbox table is restored from a backup, if there is one. What stock clients miss by it nobody tells them.
+    fn restore(&mut self) {
+        if !self.base.borrow_mut().back_up_or_restore() {
+            return;
+        }
+        self.say(|| "the outbox table is restored".into());
+        self.writing.clear();
+        for person in self.people.iter_mut().filter(|person| person.speaks == Speaks::Stock) {
+            for watch in person.watches.values_mut() {
+                watch.from = watch.from.map(|_| u64::MAX);
+            }
         }
     }
 
@@ -906,6 +964,7 @@ impl Stage {
             let channel = CHANNELS[self.dice.below(CHANNELS.len())];
             let k = self.published.len() as u64;
             self.published.push(Published {
+                padding: self.dice.below(self.padding + 1),
                 channel: channel.into(),
                 committed: None,
             });
@@ -1040,7 +1099,7 @@ impl Stage {
                 person.name,
                 person.owed
             );
-            let user = base.user_of(person.session.as_ref());
+            let user = person.is(&base);
             for (channel, watch) in &person.watches {
                 let may = watch.signed || base.may(user, channel);
                 assert_eq!(watch.state == State::In, may, "{user} in {channel}");
@@ -1057,7 +1116,7 @@ impl Stage {
 
 impl Published {
     fn row(&self, k: u64) -> NewRow {
-        row(&self.channel, &json!({"k": k}))
+        row(&self.channel, &json!({"k": k, "padding": "x".repeat(self.padding)}))
     }
 }
 
@@ -1083,6 +1142,7 @@ impl Person {
                 .get(&user)
                 .filter(|row| !row.blocked)
                 .map_or(0, |row| row.id),
+            None if !self.proven => 0,
             None => base.user_of(self.session.as_ref()),
         }
     }
@@ -1153,7 +1213,7 @@ impl Person {
     }
 }
 
-fn config() -> Config {
+fn config(seed: u64) -> Config {
     let mut config = Config::default();
     config.apps.push(App {
         client_events: true,
@@ -1161,7 +1221,11 @@ fn config() -> Config {
     });
     config.joomla.sweep_interval = SWEEP;
     config.joomla.identity_timeout = 5;
-    config.database.retention = 3600;
+    config.joomla.require_form_token = seed % 5 == 4;
+    if seed % 4 == 1 {
+        // So little that recoveries must read the table.
+        config.database.history_rows = 4;
+    }
     config.channels.push(ChannelRule {
         pattern: "private-staff".into(),
         groups: vec![3],
@@ -1171,7 +1235,7 @@ fn config() -> Config {
     config
 }
 
-fn site() -> Site {
+fn site(metadata: bool) -> Site {
     Site {
         cookies: vec![
             (Client::Site, COOKIE.into()),
@@ -1179,7 +1243,7 @@ fn site() -> Site {
         ],
         secret: "0Joyhpv7XRo55TVH".into(),
         handler: Handler::Database,
-        metadata: true,
+        metadata,
         lifetime: 900,
         shared: false,
         live_site: None,

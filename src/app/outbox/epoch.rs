@@ -211,6 +211,7 @@ impl Outbox {
             self.generation += 1;
         }
         self.history.expire(now);
+        self.looked_at_state(table.handed_out(), now);
         let seen = self.samples.safe_for(self.retention(), now);
         self.cleaner.look(table, seen, now);
     }
@@ -256,7 +257,7 @@ impl Outbox {
         self.generation += 1;
         self.late.clear();
         self.samples.clear();
-        self.above = None;
+        (self.above, self.awaited) = (None, None);
         self.cleaner.reset();
     }
 

@@ -33,7 +33,7 @@ use self::epoch::Heartbeat;
 use self::history::History;
 use self::late::Late;
 use self::recovery::Above;
-pub use self::recovery::Reach;
+pub use self::recovery::{NOWHERE, Reach};
 use self::rows::Complaints;
 use self::runs::Runs;
 use self::samples::Samples;
@@ -125,6 +125,8 @@ pub struct Outbox {
     samples: Samples,
     cleaner: Cleaner,
     above: Option<Above>,
+    /// The lowest row up to which somebody waits for everything to be settled.
+    awaited: Option<u64>,
     generation: u64,
 
     seen: Vec<Seen>,
@@ -282,6 +284,7 @@ impl Outbox {
             samples: Samples::default(),
             cleaner: Cleaner::new(),
             above: None,
+            awaited: None,
             generation: 0,
             seen: Vec::new(),
             complaints: Complaints::default(),

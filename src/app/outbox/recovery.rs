@@ -18,6 +18,9 @@ const AHEAD: u64 = 1_000_000;
 /// For how long it is believed that rows up to a position are not there.
 const ABOVE_KNOWN: Duration = Duration::from_secs(1);
 
+/// The position of those who came before the table was read. No epoch has this number.
+pub const NOWHERE: Position = Position::Outbox { epoch: 0, row: 0 };
+
 /// Whether everything after a position can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -27,6 +30,10 @@ pub enum Reach {
     No,
     /// It is being found out; it may be another answer when [`Outbox::generation`] has changed.
     Ask,
+    /// As `Yes`, but this process has not settled yet what the one before it, or another one, had: a client that is told
+    /// now gets lower positions than it has, and has to know events that it may have forgotten. It becomes `Yes` when
+    /// [`Outbox::generation`] has changed.
+    Soon,
 }
 
 /// Somebody came from above what is known: another process may have seen more.
@@ -35,8 +42,21 @@ pub(super) struct Above {
     row: u64,
     /// Questions for rows that had been asked by then.
     tails: u64,
-    /// When it was looked for in vain.
+    /// All rows were read since; the state is still to be looked at.
+    looked: bool,
+    /// When no such id was found.
     in_vain: Option<Time>,
+}
+
+impl Above {
+    fn new(row: u64, tails: u64) -> Self {
+        Self {
+            row,
+            tails,
+            looked: false,
+            in_vain: None,
+        }
+    }
 }
 
 impl Outbox {
@@ -47,6 +67,13 @@ impl Outbox {
         self.epoch
             .filter(|_| ready)
             .map(|epoch| Position::Outbox { epoch, row })
+    }
+
+    /// What clients are told to be their position. While it is not known it is one that never means anything, so that whoever
+    /// has it is told of a gap later; `None`: there is no table.
+    pub fn told_position(&self) -> Option<Position> {
+        let nowhere = self.refused.is_none().then_some(NOWHERE);
+        self.position().or(nowhere)
     }
 
     /// The position of who rendered a page at a time of the wall clock, in milliseconds since 1970. `None`: not known, as far
@@ -80,7 +107,12 @@ impl Outbox {
         if self.late.is_uncertain(channel, row) {
             return Reach::No;
         }
-        self.goes_on(channel, row, now)
+        let reach = self.goes_on(channel, row, now);
+        if reach == Reach::Yes && row > self.told {
+            self.awaited = Some(self.awaited.unwrap_or(row).min(row));
+            return Reach::Soon;
+        }
+        reach
     }
 
     /// Whether the rest of a recovery can be told to who was told everything up to a row: in this epoch, and what appears
@@ -106,13 +138,10 @@ impl Outbox {
         match &mut self.above {
             Some(above) if row <= above.row => match above.in_vain {
                 Some(at) if at + ABOVE_KNOWN > now => return Reach::No,
-                Some(_) => (above.tails, above.in_vain) = (tails, None),
+                Some(_) => *above = Above::new(above.row, tails),
                 None => return Reach::Ask,
             },
-            above => {
-                let in_vain = None;
-                *above = Some(Above { row, tails, in_vain });
-            }
+            above => *above = Some(Above::new(row, tails)),
         }
         self.tail_at = now;
         Reach::Ask
@@ -124,10 +153,31 @@ impl Outbox {
         if above.row <= self.head {
             self.above = None;
             self.generation += 1;
-        } else if above.in_vain.is_none() && self.tails > above.tails {
-            above.in_vain = Some(now);
-            self.generation += 1;
+        } else if !above.looked && self.tails > above.tails {
+            above.looked = true;
+            self.state_at = now;
         }
+    }
+
+    /// These ids were handed out, be it for rows that were never committed: another process may know of them.
+    pub(super) fn looked_at_state(&mut self, handed_out: u64, now: Time) {
+        let Some(above) = self
+            .above
+            .as_mut()
+            .filter(|above| above.looked && above.in_vain.is_none())
+        else {
+            return;
+        };
+        self.generation += 1;
+        if above.row > handed_out {
+            above.in_vain = Some(now);
+            return;
+        }
+        if above.row > self.head {
+            self.runs.open(self.head + 1..=above.row, now);
+            self.head = above.row;
+        }
+        self.above = None;
     }
 
     /// The first event of a channel after a row: its id, its frame and the socket that must not get it. The frame has no
@@ -171,6 +221,7 @@ impl Outbox {
         let mut rows = match answer {
             Ok(Answer::Rows(rows)) => rows,
             Err(Failure::Unavailable(_)) => return self.ask_less(*limit),
+            Err(Failure::Locked) => return self.history.read_again(channel),
             _ => {
                 self.history.refuse(channel);
                 self.generation += 1;

@@ -19,6 +19,7 @@ use super::presence::Members;
 use super::session::Session;
 use super::users::Users;
 use crate::app::actions::{Action, Actions};
+use crate::app::outbox::NOWHERE;
 use crate::app::webhooks::HookEvent;
 use crate::config;
 use crate::id::ConnectionId;
@@ -260,7 +261,12 @@ impl App {
 
     /// Rows of the table may have been lost: who asked for recovery comes back, and is told so.
     pub fn tell_gap(&self, actions: &mut Actions) {
-        for session in self.sessions.iter().flatten().filter(|session| session.recovery) {
+        let all = self.sessions.iter().flatten();
+        Self::send_back(all.filter(|session| session.recovery), actions);
+    }
+
+    fn send_back<'a>(sessions: impl Iterator<Item = &'a Box<Session>>, actions: &mut Actions) {
+        for session in sessions {
             let why = "events may have been lost; come back and ask for what you missed";
             actions.push(Action::Close(session.id, 4200, why.into()));
         }
@@ -564,12 +570,23 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told.
+    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told. But
+    /// who did not want to wait until the table was read, and was told [`NOWHERE`], may have missed rows, and comes back.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
-        let is_first = self.table.is_none() && position.is_some();
-        self.table = position;
-        if is_first {
-            self.tell_positions(actions);
+        let before = std::mem::replace(&mut self.table, position);
+        if position.is_none_or(|position| position == NOWHERE) {
+            return;
+        }
+        match before {
+            None => self.tell_positions(actions),
+            Some(NOWHERE) => {
+                let heard = |session: &Session| {
+                    !session.subscriptions.is_empty() || session.user.as_ref().is_some_and(|user| user.subscribed)
+                };
+                let all = self.sessions.iter().flatten();
+                Self::send_back(all.filter(|session| session.recovery && heard(session)), actions);
+            }
+            Some(_) => {}
         }
     }
 

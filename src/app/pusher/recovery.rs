@@ -65,7 +65,7 @@ impl App {
             let reached = match self.reach(name, text, door) {
                 Reach::Yes => start(text, door),
                 Reach::No => None,
-                Reach::Ask => return None,
+                Reach::Ask | Reach::Soon => return None,
             };
             absence.recovered.push(reached.is_some());
             absence.replays.extend(reached);
@@ -100,6 +100,7 @@ impl App {
                 let outbox = door.site.as_deref_mut().and_then(|site| site.outbox_mut());
                 match outbox.map_or(Reach::No, |outbox| outbox.reaches(name.as_str(), position, door.now)) {
                     Reach::Ask if door.last_call => Reach::No,
+                    Reach::Soon if door.last_call => Reach::Yes,
                     reach => reach,
                 }
             }
@@ -173,10 +174,8 @@ impl App {
             }
             (Stream::Memory, _) => false,
             (Stream::Table, _) => match (self.table, &mut outbox) {
-                (Some(Position::Outbox { epoch, .. }), Some(outbox)) => {
-                    let row = replay.n;
-                    outbox.reaches(name, Position::Outbox { epoch, row }, now) == Reach::Yes
-                }
+                // Of another epoch nobody is told any more: at its beginning all are sent back.
+                (Some(_), Some(outbox)) => outbox.goes_on(name, replay.n, now) == Reach::Yes,
                 _ => false,
             },
         };

@@ -15,6 +15,9 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How soon a part that could not be read is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// … and one that got no answer, so that a database that leaves these questions alone is not asked in every tick.
+const LOST: Duration = Duration::from_millis(100);
+
 /// Rounds that are planned at the most.
 const MOST_ROUNDS: usize = 16;
 
@@ -190,7 +193,7 @@ impl Rights {
             Ok(Answer::Assets(new)) => self.assets.clone_from(new),
             Ok(_) => debug_assert!(false, "the store answered another question"),
             Err(Failure::Unavailable(_)) => {
-                self.retry = now.at;
+                self.retry = now.at + LOST;
                 return;
             }
             Err(_) => {

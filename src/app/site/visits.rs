@@ -23,6 +23,10 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long one waits that got no answer: the database may be there and leave this kind of question alone for a while, and
+/// then it would be asked in every tick as often as there is time.
+const LOST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a connection of an identified visitor is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -144,7 +148,7 @@ pub struct Visits {
     /// Connections whose waiting frames may go on.
     woken: Vec<ConnectionId>,
     ended: Vec<Ended>,
-    /// A refused question rests until then.
+    /// After a question that got no answer the next one rests until then.
     rest: Time,
     /// For the spread of the sweep.
     spread: u64,
@@ -385,7 +389,7 @@ impl Visits {
         let session = &mut self.sessions[index];
         session.wants_token = true;
         match (who, session.token.clone()) {
-            (Who::Guest(_), _) => return Proved::Wrong,
+            (Who::Guest(reason), _) => self.stays_guest(id, reason),
             (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
             (Who::User(_), None) => {
                 self.ask_soon(index);
@@ -393,21 +397,27 @@ impl Visits {
             }
             (Who::User(_), Some(token)) => {
                 let right = session::is_token(given, &token);
-                let Some(visit) = self.visit(id) else {
-                    return Proved::Wrong;
-                };
                 if right {
-                    visit.proof = Proof::Given;
+                    if let Some(visit) = self.visit(id) {
+                        visit.proof = Proof::Given;
+                    }
                     return Proved::Right;
                 }
-                visit.who = Who::Guest(Reason::WrongFormToken);
-                visit.session = None;
+                self.stays_guest(id, Reason::WrongFormToken);
                 // What it got as the user it must not keep.
                 self.woken.push(id);
             }
         }
         self.part(index, id);
         Proved::Wrong
+    }
+
+    /// A connection is a guest from here on, whoever its session is or becomes.
+    fn stays_guest(&mut self, id: ConnectionId, reason: Reason) {
+        if let Some(visit) = self.visit(id) {
+            visit.who = Who::Guest(reason);
+            visit.session = None;
+        }
     }
 
     // --- what others say -----------------------------------------------------------------------------------------
@@ -618,13 +628,15 @@ impl Visits {
             self.sessions[*index].stage = Stage::Queued;
             self.queue.push_back(*index);
         }
-        self.pause_if_refused(failure, now);
+        self.pause(failure, now);
     }
 
-    fn pause_if_refused(&mut self, failure: &Failure, now: Now) {
-        if !matches!(failure, Failure::Unavailable(_)) {
-            self.rest = now.at + REFUSED_PAUSE;
-        }
+    fn pause(&mut self, failure: &Failure, now: Now) {
+        self.rest = now.at
+            + match failure {
+                Failure::Unavailable(_) => LOST_PAUSE,
+                _ => REFUSED_PAUSE,
+            };
     }
 
     /// What the store says of users that sessions name in their texts.
@@ -637,7 +649,7 @@ impl Visits {
             Ok(rows) => rows,
             Err(failure) => {
                 self.named.extend(waiting);
-                return self.pause_if_refused(failure, now);
+                return self.pause(failure, now);
             }
         };
         for ((user, index), Named { text, client }) in waiting {

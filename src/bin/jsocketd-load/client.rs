@@ -26,12 +26,23 @@ pub trait Script {
 /// How a connection presents itself.
 #[derive(Clone, Debug)]
 pub enum Greeting {
-    /// A whole handshake, with `early` bytes in the same segment.
-    Whole { early: Vec<u8>, raw: bool },
+    /// A whole handshake with more `headers`, whole lines each, and with `early` bytes in the same segment.
+    Whole { headers: String, early: Vec<u8>, raw: bool },
     /// Half a handshake, and then silence.
     Half,
     /// Not at all: plain HTTP requests follow.
     Http,
+}
+
+impl Greeting {
+    /// A handshake and no more.
+    pub fn plain() -> Self {
+        Self::Whole {
+            headers: String::new(),
+            early: Vec::new(),
+            raw: false,
+        }
+    }
 }
 
 /// What comes in on a connection once it is open.

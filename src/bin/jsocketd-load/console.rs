@@ -81,7 +81,11 @@ pub fn run(
         if eagerness == Eagerness::Early {
             wire::encode(wire::TEXT, COMMAND, random_mask(), &mut early);
         }
-        Greeting::Whole { early, raw: false }
+        Greeting::Whole {
+            headers: String::new(),
+            early,
+            raw: false,
+        }
     };
     fleet.open(connections, burst, greeting, &mut crowd)?;
     let deadline = fleet.now() + REPLY_LIMIT;

@@ -161,7 +161,11 @@ impl Echo {
         fleet.open(
             self.traffic.connections,
             BURST,
-            |_| Greeting::Whole { early: Vec::new(), raw },
+            |_| Greeting::Whole {
+                headers: String::new(),
+                early: Vec::new(),
+                raw,
+            },
             self,
         )
     }

@@ -280,11 +280,7 @@ impl Outcome {
         let mut fleet = Fleet::new(side.target, &path, plan.connections + 1, patience)?;
         let mut fanout = Fanout::new(plan.connections, side.bare);
         let empty = side.process.map(Process::memory).transpose()?;
-        let whole = |_| Greeting::Whole {
-            early: Vec::new(),
-            raw: false,
-        };
-        fleet.open(plan.connections, BURST, whole, &mut fanout)?;
+        fleet.open(plan.connections, BURST, |_| Greeting::plain(), &mut fanout)?;
         let here = fleet.live();
         fleet.until(&mut fanout, "not everybody is subscribed", |fanout| {
             fanout.subscribed >= here

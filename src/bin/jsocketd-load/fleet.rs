@@ -143,6 +143,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// When `connect` was called for a connection that is still there.
+    pub fn opened(&self, id: usize) -> Option<Time> {
+        Some(self.clients.get(id)?.as_ref()?.opened)
+    }
+
     /// Opens one more connection for requests, unless `id` is still open; returns the one to use.
     pub fn reopen(&mut self, id: usize, script: &mut impl Script) -> Result<usize, Failure> {
         if self.clients.get(id).is_some_and(Option::is_some) {
@@ -282,14 +287,17 @@ impl Fleet {
             Greeting::Whole { .. } | Greeting::Half => Speaks::WebSocket,
             Greeting::Http => Speaks::Http,
         };
-        let request = wire::request(&self.target.address.to_string(), &self.path, &key);
-        let mut client = Client::new(socket, key, speaks, random_mask(), now);
+        let request = |headers: &str| wire::request(&self.host(), &self.path, &key, headers);
+        let mut client = Client::new(socket, key.clone(), speaks, random_mask(), now);
         match greeting {
-            Greeting::Whole { early, .. } => {
-                client.out.extend_from_slice(request.as_bytes());
+            Greeting::Whole { headers, early, .. } => {
+                client.out.extend_from_slice(request(&headers).as_bytes());
                 client.out.extend_from_slice(&early);
             }
-            Greeting::Half => client.out.extend_from_slice(&request.as_bytes()[..request.len() / 2]),
+            Greeting::Half => {
+                let request = request("");
+                client.out.extend_from_slice(&request.as_bytes()[..request.len() / 2]);
+            }
             Greeting::Http => {}
         }
         self.clients[id] = Some(client);

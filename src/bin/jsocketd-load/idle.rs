@@ -12,39 +12,54 @@ use crate::fleet::{Fleet, random_mask};
 use crate::process::Process;
 use crate::pusher::{self, Frame};
 use crate::report::Report;
+use crate::visitors::Visitor;
 use crate::wire;
 
 /// After the last handshake, before anything is measured: the server may still have work left over.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// The channel of everybody who is logged in to a Joomla site as it is installed: their view level.
+const LEVEL: &str = "private-level-2";
+
 /// What connections do before they fall silent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Habit {
     /// Nothing.
     Mute,
     /// They subscribe to one channel of an app of the Pusher protocol.
     Subscribe,
+    /// They come as these visitors, one each, and subscribe to one channel that is open to all of them.
+    Visit(Vec<Visitor>),
+}
+
+impl Habit {
+    fn channel(&self) -> Option<&'static str> {
+        match self {
+            Habit::Mute => None,
+            Habit::Subscribe => Some(CHANNEL),
+            Habit::Visit(_) => Some(LEVEL),
+        }
+    }
 }
 
 /// A script that says no more than its habit is, and counts what it is told all the same.
 struct Idle {
-    habit: Habit,
+    channel: Option<&'static str>,
     subscribed: usize,
     unexpected: u64,
 }
 
 impl Script for Idle {
     fn upgraded(&mut self, _: usize, out: &mut Vec<u8>) {
-        if self.habit == Habit::Subscribe {
-            wire::encode(wire::TEXT, pusher::subscribe(CHANNEL).as_bytes(), random_mask(), out);
+        if let Some(channel) = self.channel {
+            wire::encode(wire::TEXT, pusher::subscribe(channel).as_bytes(), random_mask(), out);
         }
     }
 
     fn received(&mut self, _: usize, bytes: &[u8], _: &mut Vec<u8>, _: Time) {
-        let frame = Frame::read(bytes).filter(|_| self.habit == Habit::Subscribe);
-        match frame {
-            Some(frame) if frame.is_succeeded(CHANNEL) => self.subscribed += 1,
-            Some(frame) if frame.socket_id().is_some() => {}
+        match (Frame::read(bytes), self.channel) {
+            (Some(frame), Some(channel)) if frame.is_succeeded(channel) => self.subscribed += 1,
+            (Some(frame), Some(_)) if frame.socket_id().is_some() => {}
             _ => self.unexpected += 1,
         }
     }
@@ -55,27 +70,28 @@ pub fn run(
     connections: usize,
     burst: usize,
     hold: Duration,
-    habit: Habit,
+    habit: &Habit,
     fleet: &mut Fleet,
     process: Option<&Process>,
 ) -> Result<Report, Failure> {
     let mut idle = Idle {
-        habit,
+        channel: habit.channel(),
         subscribed: 0,
         unexpected: 0,
     };
+    let host = fleet.host();
     let before = process.map(Process::memory).transpose()?;
     let cpu_at_start = process.map(Process::cpu_nanoseconds).transpose()?;
     fleet.open(
         connections,
         burst,
-        |_| Greeting::Whole {
-            early: Vec::new(),
-            raw: false,
+        |id| match habit {
+            Habit::Visit(visitors) => visitors[id].greeting(&host),
+            Habit::Mute | Habit::Subscribe => Greeting::plain(),
         },
         &mut idle,
     )?;
-    if habit == Habit::Subscribe {
+    if habit.channel().is_some() {
         let here = fleet.live();
         fleet.until(&mut idle, "not everybody is subscribed", |idle| idle.subscribed >= here)?;
     }
@@ -87,7 +103,11 @@ pub fn run(
 
     let mut report = Report::new(format!(
         "idle: {connections} {}connections, held for {:.1} s",
-        if habit == Habit::Subscribe { "subscribed " } else { "" },
+        match habit {
+            Habit::Mute => "",
+            Habit::Subscribe => "subscribed ",
+            Habit::Visit(_) => "identified and subscribed ",
+        },
         hold.as_secs_f64()
     ));
     report.set("connections", fleet.standing.opened as f64);

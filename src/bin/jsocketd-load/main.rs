@@ -14,7 +14,9 @@ mod fleet;
 mod floor;
 mod floor_fanout;
 mod half_open;
+mod identified;
 mod idle;
+mod polling;
 mod presence;
 mod process;
 mod publish;
@@ -22,6 +24,8 @@ mod pusher;
 mod report;
 mod settings;
 mod target;
+mod visitors;
+mod watch;
 mod wire;
 
 use std::net::SocketAddr;
@@ -43,6 +47,7 @@ use crate::pusher::App;
 use crate::report::Report;
 use crate::settings::Scenario;
 use crate::target::Target;
+use crate::watch::Watch;
 
 /// Puts a WebSocket server on this machine under load and says what that cost.
 ///
@@ -75,7 +80,7 @@ struct Common {
     /// The other server's process
     #[arg(long, global = true, value_name = "PID")]
     against_pid: Vec<u32>,
-    /// The app of the Pusher protocol that `fanout`, `publish`, `presence` and `idle --subscribe` use
+    /// The app of the Pusher protocol that `fanout`, `publish`, `presence`, `identified` and `idle --subscribe` use
     #[arg(
         long,
         global = true,
@@ -83,6 +88,12 @@ struct Common {
         default_value = "load:load-key:load-secret"
     )]
     app: App,
+    /// Who comes in `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the Joomla user
+    #[arg(long, global = true, value_name = "FILE")]
+    visitors: Option<PathBuf>,
+    /// The server's admin_token: `identified` and `polling` ask its console what the database cost it
+    #[arg(long, global = true, value_name = "TOKEN", default_value = "load-admin-token")]
+    admin_token: String,
     /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
     #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = settings::parse_expectation)]
     expect: Vec<(String, f64)>,
@@ -112,6 +123,10 @@ enum Command {
     Publish(settings::Publish),
     /// Come and go in presence channels: everybody's member list is right
     Presence(settings::Presence),
+    /// Connect as people who are logged in to a Joomla site: everybody is known, how fast, with how many SQL statements
+    Identified(settings::Identified),
+    /// Let the server look for rows that never come: CPU of that
+    Polling(settings::Polling),
     /// Run the scenario in a TOML file
     Run {
         /// The file, e.g. scripts/scenarios/echo.toml
@@ -157,6 +172,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Fanout(fanout) => (Scenario::Fanout(fanout), Default::default()),
         Command::Publish(publish) => (Scenario::Publish(publish), Default::default()),
         Command::Presence(presence) => (Scenario::Presence(presence), Default::default()),
+        Command::Identified(identified) => (Scenario::Identified(identified), Default::default()),
+        Command::Polling(polling) => (Scenario::Polling(polling), Default::default()),
         Command::Run { file } => settings::read(&file)?,
         Command::Floor { listen, seconds } => return floor::run(listen, Duration::from_secs(seconds)),
         Command::FloorFanout { listen, seconds } => return floor_fanout::run(listen, Duration::from_secs(seconds)),
@@ -179,6 +196,7 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
     let patience = Duration::from_secs(common.patience);
     let fleet = |usual_path| Fleet::new(&target, usual_path, scenario.connections(), patience);
     let seconds = Duration::from_secs_f64;
+    let visitors = |count| required(&common.visitors, "--visitors").and_then(|path| visitors::read(path, count));
     match &scenario {
         Scenario::Echo(it) => {
             let span = match it.messages {
@@ -195,15 +213,16 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
             echo::run(traffic, span, &mut fleet("/echo")?, process)
         }
         Scenario::Idle(it) => {
-            let (habit, path) = match it.subscribe {
-                true => (Habit::Subscribe, common.app.path()),
-                false => (Habit::Mute, "/echo".into()),
+            let (habit, path) = match (it.subscribe, it.identified) {
+                (_, true) => (Habit::Visit(visitors(it.connections)?), common.app.path()),
+                (true, false) => (Habit::Subscribe, common.app.path()),
+                (false, false) => (Habit::Mute, "/echo".into()),
             };
             idle::run(
                 it.connections,
                 it.burst,
                 seconds(it.seconds),
-                habit,
+                &habit,
                 &mut fleet(&path)?,
                 process,
             )
@@ -249,6 +268,22 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
                 span: seconds(it.seconds),
             };
             presence::run(plan, &common.app, &mut fleet(&common.app.path())?, process)
+        }
+        Scenario::Identified(it) => {
+            let visitors = visitors(it.connections)?;
+            let mut watch = Watch::open(&target, &common.admin_token, patience)?;
+            identified::run(
+                &visitors,
+                it.burst,
+                &mut fleet(&common.app.path())?,
+                &mut watch,
+                process,
+            )
+        }
+        Scenario::Polling(it) => {
+            let process = process.ok_or_else(|| Failure::Usage("--pid is needed".into()))?;
+            let mut watch = Watch::open(&target, &common.admin_token, patience)?;
+            polling::run(seconds(it.seconds), &mut watch, process)
         }
         Scenario::Compare(it) => {
             let against = common.against_url.first().cloned();

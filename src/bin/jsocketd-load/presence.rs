@@ -308,11 +308,7 @@ fn say(fleet: &mut Fleet, presence: &mut Presence, id: usize, text: &str) {
 pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) -> Result<Report, Failure> {
     let people = plan.channels * plan.members;
     let mut presence = Presence::new(plan, app.clone());
-    let whole = |_| Greeting::Whole {
-        early: Vec::new(),
-        raw: false,
-    };
-    fleet.open(people, BURST, whole, &mut presence)?;
+    fleet.open(people, BURST, |_| Greeting::plain(), &mut presence)?;
     fleet.until(&mut presence, "not everybody has a socket id", |presence| {
         presence.people.iter().all(|person| person.state != State::New)
     })?;

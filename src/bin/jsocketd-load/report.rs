@@ -63,6 +63,12 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("upgrade_p99_ms", "connect to 101, p99", Milliseconds),
     ("cpu_seconds", "CPU of the server", Seconds),
     ("cpu_ns_per_message", "CPU of the server per message", Nanoseconds),
+    ("cpu_ns_per_handshake", "CPU of the server per handshake", Nanoseconds),
+    ("cpu_ns_per_statement", "CPU of the server per statement", Nanoseconds),
+    ("statements", "SQL statements", Count),
+    ("visitors_per_statement", "visitors per SQL statement", Count),
+    ("overruns", "ticks that were over their budget of SQL", Count),
+    ("sql_worst_ms", "SQL of one tick, the longest", Milliseconds),
     ("cpu_ns_per_delivery", "CPU of the server per delivery", Nanoseconds),
     ("against_rate", "rate of the other server", PerSecond),
     (

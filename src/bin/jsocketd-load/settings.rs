@@ -62,8 +62,11 @@ pub struct Idle {
     #[arg(long, default_value_t = Idle::default().seconds)]
     pub seconds: f64,
     /// Connect to the app of --app and subscribe to one channel that all share
-    #[arg(long)]
+    #[arg(long, conflicts_with = "identified")]
     pub subscribe: bool,
+    /// Connect as the people of --visitors and subscribe to the channel of their view level
+    #[arg(long)]
+    pub identified: bool,
 }
 
 /// Arrive all at once, each with one console command.
@@ -193,6 +196,42 @@ pub struct Presence {
     pub seconds: f64,
 }
 
+/// People who are logged in to a Joomla site arrive with their cookies.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identified {
+    /// How many of --visitors
+    #[arg(long, default_value_t = Identified::default().connections)]
+    pub connections: usize,
+    /// Handshakes in flight at once
+    #[arg(long, default_value_t = Identified::default().burst)]
+    pub burst: usize,
+}
+
+/// Nothing happens but that the server looks into its outbox table.
+#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Polling {
+    /// Measure for so many seconds
+    #[arg(long, default_value_t = Polling::default().seconds)]
+    pub seconds: f64,
+}
+
+impl Default for Identified {
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            burst: 256,
+        }
+    }
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { seconds: 10.0 }
+    }
+}
+
 impl Default for Fanout {
     fn default() -> Self {
         Self {
@@ -252,6 +291,7 @@ impl Default for Idle {
             burst: 256,
             seconds: 3.0,
             subscribe: false,
+            identified: false,
         }
     }
 }
@@ -301,6 +341,8 @@ pub enum Scenario {
     Fanout(Fanout),
     Publish(Publish),
     Presence(Presence),
+    Identified(Identified),
+    Polling(Polling),
 }
 
 /// A scenario file: one table named after the scenario, and `[expect]`.
@@ -315,6 +357,8 @@ struct File {
     fanout: Option<Fanout>,
     publish: Option<Publish>,
     presence: Option<Presence>,
+    identified: Option<Identified>,
+    polling: Option<Polling>,
     #[serde(default)]
     expect: Expectations,
 }
@@ -337,13 +381,15 @@ fn parse(text: &str) -> Result<(Scenario, Expectations), String> {
         file.fanout.map(Scenario::Fanout),
         file.publish.map(Scenario::Publish),
         file.presence.map(Scenario::Presence),
+        file.identified.map(Scenario::Identified),
+        file.polling.map(Scenario::Polling),
     ];
     let mut scenarios = scenarios.into_iter().flatten();
     match (scenarios.next(), scenarios.next()) {
         (Some(scenario), None) => Ok((scenario, file.expect)),
         _ => Err(
-            "exactly one of [echo], [idle], [console], [half-open], [compare], [fanout], [publish], [presence] \
-                  must be there"
+            "exactly one of [echo], [idle], [console], [half-open], [compare], [fanout], [publish], [presence], \
+             [identified], [polling] must be there"
                 .into(),
         ),
     }
@@ -362,6 +408,12 @@ pub fn check(scenario: &Scenario, expectations: &mut Expectations) -> Result<(),
     check_names(expectations)?;
     for name in ["max_refused", "max_lost", "max_wrong"] {
         expectations.entry(name.into()).or_insert(0.0);
+    }
+    if let Scenario::Idle(idle) = scenario
+        && idle.subscribe
+        && idle.identified
+    {
+        return Err(Failure::Usage("subscribe and identified cannot both be true".into()));
     }
     for (name, value, most) in scenario.bounds() {
         // Written so that NaN is out of bounds too.
@@ -400,6 +452,8 @@ impl Scenario {
             Scenario::Fanout(fanout) => fanout.connections + 1,
             Scenario::Publish(publish) => publish.connections,
             Scenario::Presence(presence) => presence.channels * presence.members,
+            Scenario::Identified(identified) => identified.connections,
+            Scenario::Polling(_) => 1,
         }
     }
 
@@ -473,6 +527,11 @@ impl Scenario {
                 ("rate", it.rate, 1e6),
                 seconds(it.seconds),
             ],
+            Scenario::Identified(it) => {
+                let burst = ("burst", it.burst as f64, MAX_CONNECTIONS as f64);
+                vec![connections(it.connections), burst]
+            }
+            Scenario::Polling(it) => vec![seconds(it.seconds)],
         }
     }
 }
@@ -546,6 +605,17 @@ mod tests {
             assert!(matches!(refused, Err(Failure::Usage(_))), "{echo:?}");
         }
         assert!(check(&Scenario::Echo(usual), &mut Expectations::new()).is_ok());
+    }
+
+    #[test]
+    fn idle_connections_come_as_guests_or_as_visitors() {
+        let idle = Idle {
+            subscribe: true,
+            identified: true,
+            ..Idle::default()
+        };
+        let refused = check(&Scenario::Idle(idle), &mut Expectations::new());
+        assert!(matches!(refused, Err(Failure::Usage(_))));
     }
 
     #[test]

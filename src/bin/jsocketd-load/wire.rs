@@ -15,11 +15,11 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
-/// The handshake request of a client.
-pub fn request(host: &str, path: &str, key: &str) -> String {
+/// The handshake request of a client; `headers` are whole lines.
+pub fn request(host: &str, path: &str, key: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
 }
 
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_request_is_one_that_a_server_understands() {
-        let request = request("127.0.0.1:8080", "/echo", KEY);
+        let request = request("127.0.0.1:8080", "/echo", KEY, "Cookie: a=b\r\n");
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut head = httparse::Request::new(&mut headers);
         let used = head.parse(request.as_bytes()).unwrap();
