@@ -18,6 +18,7 @@ use jsocketd::time::{Now, Time};
 use rustix::process::{Resource, getrlimit};
 
 use crate::complain;
+use crate::publish::patient;
 
 /// What was found, in the order in which it is told.
 #[derive(Default)]
@@ -118,7 +119,7 @@ fn inspect(config: &Config, report: &mut Report) {
 
     let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
     let database = read.database;
-    let mut store = MySql::new(database.clone(), config.database.clone(), config.item_types(), most);
+    let mut store = MySql::new(database.clone(), patient(&config.database), config.item_types(), most);
     report.say("");
     if let Err(why) = store.connect(now()) {
         return report.lack(format!("the database {} at {}: {why}", database.name, database.host));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use data_encoding::HEXLOWER;
 use jsocketd::app::outbox;
 use jsocketd::app::pusher::signature;
-use jsocketd::config::{App, Config, HttpUrl, ListenAddr, Sources};
+use jsocketd::config::{self, App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::joomla::site;
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, NewRow, Question, Store};
@@ -90,9 +90,18 @@ pub fn open_site(config: &Config) -> Result<MySql, Box<dyn Error>> {
     }
     let read = site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect()))?;
     let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
-    let mut store = MySql::new(read.database, config.database.clone(), config.item_types(), most);
+    let mut store = MySql::new(read.database, patient(&config.database), config.item_types(), most);
     store.connect(Now::default())?;
     Ok(store)
+}
+
+/// No loop waits for the database here: a statement may take its time, as on a machine that has just started.
+pub fn patient(settings: &config::Database) -> config::Database {
+    config::Database {
+        statement_ms: settings.statement_ms.max(5000),
+        read_timeout_ms: settings.read_timeout_ms.max(10_000),
+        ..settings.clone()
+    }
 }
 
 /// The app to publish as.

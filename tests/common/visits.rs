@@ -94,9 +94,6 @@ impl House {
     pub fn with(joomla: Joomla, terms: Terms<'_>) -> Self {
         let server = Server::start_with(&terms.toml(), |command, _| {
             command.arg("--joomla").arg(joomla.root());
-            if let Ok(l) = std::env::var("DBG_LOG") {
-                command.env("RUST_LOG", l);
-            }
         });
         Self {
             joomla,
@@ -428,6 +425,16 @@ impl Visitor for Session {
 
 fn is_access(refused: &Refused, kind: &str) -> bool {
     refused.kind == kind && refused.status == 403 && !refused.error.is_empty()
+}
+
+/// Does the same to each of these at the same time: most of what a sweep or a look at a file takes is waiting.
+pub fn at_once<T: Send>(of: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for one in of {
+            scope.spawn(move || test(one));
+        }
+    });
 }
 
 /// A `recheck-…` or `terminate-…` row of the outbox table.

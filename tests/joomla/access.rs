@@ -1,14 +1,12 @@
 //! What people may hear on a site: every answer is Joomla's own, and what Joomla no longer shows is taken away from those who
 //! were listening. Against a real database, whose rows are changed as Joomla changes them.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::joomla::{Site as Joomla, fixture};
-use common::pusher::Session;
-use common::visits::{Arrival, House, SLACK, Terms, Visitor, control};
-use common::wait_until;
+use crate::common::joomla::{Site as Joomla, fixture};
+use crate::common::pusher::Session;
+use crate::common::visits::{Arrival, House, SLACK, Terms, Visitor, at_once, control};
+use crate::common::wait_until;
 use jsocketd::joomla::site::Client;
 use mysql::prelude::Queryable;
 use serde_json::{Value, json};
@@ -217,6 +215,10 @@ const ARTICLE: &str = "private-com_content.article.2";
 
 #[test]
 fn what_joomla_hides_is_withdrawn_within_the_sweep() {
+    at_once(HIDING.chunks(2), hide_and_show);
+}
+
+fn hide_and_show(hiding: &[(&str, &str)]) {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let mut anna = come(&house, "anna");
@@ -225,9 +227,9 @@ fn what_joomla_hides_is_withdrawn_within_the_sweep() {
     // Whoever has a signature stays, so that the article is looked at again all the time.
     let mut signed = house.arrive(&Arrival::foreign());
     signed.subscribe(ARTICLE);
-    for (hide, show) in HIDING {
+    for (hide, show) in hiding {
         let may = || come(&house, "anna").may_enter(ARTICLE);
-        wait_until("the article is shown", may, || show.to_owned());
+        wait_until("the article is shown", may, || (*show).to_owned());
         anna.enter(ARTICLE);
         carol.enter(ARTICLE);
         joomla.sql(&format!("UPDATE #__{hide}"));
@@ -361,7 +363,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
         ),
         ("carol", "DELETE FROM #__usergroups WHERE id = 10", "private-group-10"),
     ];
-    for by_row in [false, true] {
+    at_once([false, true], |by_row| {
         let joomla = Joomla::joomla6();
         let house = if by_row {
             House::by_rows_only(joomla)
@@ -387,7 +389,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
             // Who may not hear a channel any more may be told that first.
             loop {
                 let (opcode, payload) = session.peer.next_frame();
-                if opcode == common::frame::CLOSE {
+                if opcode == crate::common::frame::CLOSE {
                     assert_eq!(payload[..2], 4200_u16.to_be_bytes());
                     break;
                 }
@@ -401,7 +403,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
                 back.expect_denied(lost);
             }
         }
-    }
+    });
 }
 
 #[test]
@@ -562,7 +564,7 @@ fn rules_of_the_configuration_open_other_channels() {
     joomla.set_groups(joomla.id_of("bob"), &[2]);
     loop {
         let (opcode, payload) = bob.peer.next_frame();
-        if opcode == common::frame::CLOSE {
+        if opcode == crate::common::frame::CLOSE {
             assert_eq!(payload[..2], 4200_u16.to_be_bytes());
             break;
         }
@@ -798,7 +800,7 @@ fn corrupt_rules_open_nothing() {
 
 #[test]
 fn without_the_tables_of_the_rules_nobody_gets_in_and_with_them_everybody_as_always() {
-    for table in ["usergroups", "viewlevels", "assets", "extensions"] {
+    at_once(["usergroups", "viewlevels", "assets", "extensions"], |table| {
         let joomla = Joomla::joomla6();
         joomla.sql(&format!("RENAME TABLE #__{table} TO #__elsewhere"));
         let terms = Terms {
@@ -813,5 +815,5 @@ fn without_the_tables_of_the_rules_nobody_gets_in_and_with_them_everybody_as_alw
         let page = page_of(&house, "anna");
         let may = || house.arrive(&page).may_enter("private-level-2");
         wait_until("the site is known", may, || house.site.server.log());
-    }
+    });
 }

@@ -1,12 +1,10 @@
 //! Who the server takes people for: by real rows of a real database, over real sockets. Whoever cannot be known is a guest
 //! and hears what guests hear, never more; whoever was known and is it no longer loses the socket.
 
-mod common;
-
-use common::joomla::{Session as Login, Site as Joomla, fixture, md5, now};
-use common::pusher::{ID, KEY, SECRET, Session, auth};
-use common::visits::{Arrival, HOST, House, SLACK, Terms, Visitor, control, expect_soon};
-use common::{Noise, wait_until};
+use crate::common::joomla::{Session as Login, Site as Joomla, fixture, md5, now};
+use crate::common::pusher::{ID, KEY, SECRET, Session, auth};
+use crate::common::visits::{Arrival, HOST, House, SLACK, Terms, Visitor, at_once, control, expect_soon};
+use crate::common::{Noise, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -674,7 +672,7 @@ fn the_app_has_its_credentials_from_the_component() {
     // Without a secret nothing can be signed, but the site's own rules need none.
     let mut early = arrive("joomla");
     early.enter(&own);
-    let secretless = common::pusher::signature("", &format!("{}:private-x", early.socket_id));
+    let secretless = crate::common::pusher::signature("", &format!("{}:private-x", early.socket_id));
     early.say_subscribe(json!({"channel": "private-x", "auth": format!("joomla:{secretless}")}));
     assert!(early.expect_refused("private-x").is_auth());
 
@@ -682,7 +680,7 @@ fn the_app_has_its_credentials_from_the_component() {
     let is_known = || {
         let mut peer = house.knock_at(KEY, &page);
         let (opcode, _) = peer.next_frame();
-        opcode == common::frame::TEXT
+        opcode == crate::common::frame::TEXT
     };
     wait_until("the component's key is known", is_known, || house.stats().to_string());
     arrive(KEY).subscribe("private-x").enter(&own);
@@ -711,7 +709,7 @@ fn the_app_has_its_credentials_from_the_component() {
         );
         let is_known = || {
             let (opcode, _) = house.knock_at(key, &page).next_frame();
-            opcode == common::frame::TEXT
+            opcode == crate::common::frame::TEXT
         };
         wait_until("the new key is known", is_known, || key.to_owned());
     }
@@ -955,9 +953,9 @@ fn five_hundred_at_once_are_looked_up_a_hundred_at_a_time() {
     let mut crowd: Vec<Session> = Vec::new();
     // While the server stands still, all of them come.
     house.site.server.signal(rustix::process::Signal::STOP);
-    let mut peers: Vec<common::Peer> = (0..500)
+    let mut peers: Vec<crate::common::Peer> = (0..500)
         .map(|n| {
-            let mut peer = common::Peer::connect(&house.site.server);
+            let mut peer = crate::common::Peer::connect(&house.site.server);
             let page = Arrival::own().cookie(format!("{name}=crowd{n}"));
             peer.send(page.handshake(&format!("/app/{KEY}?protocol=7")));
             peer
@@ -1006,7 +1004,7 @@ fn corrupt_session_texts_make_guests() {
     }
     for _ in 0..30 {
         let mut text = good.clone().into_bytes();
-        let at = common::pusher::below(&mut noise, text.len());
+        let at = crate::common::pusher::below(&mut noise, text.len());
         text[at] = b'!' + (noise.next() % 90) as u8;
         texts.push(text);
     }
@@ -1022,7 +1020,7 @@ fn corrupt_session_texts_make_guests() {
         assert!(
             who["identity"] == "guest" || whole,
             "{who}\n{}",
-            common::peer::show(&text)
+            crate::common::peer::show(&text)
         );
     }
     house.expect_user(&house.page(&joomla.log_in(anna, Client::Site)), anna);
@@ -1030,7 +1028,7 @@ fn corrupt_session_texts_make_guests() {
 
 #[test]
 fn tables_that_are_not_joomlas_let_nobody_in() {
-    for (change, back) in [
+    let changes = [
         (
             "ALTER TABLE #__session DROP COLUMN userid",
             "ALTER TABLE #__session ADD userid int DEFAULT 0",
@@ -1059,7 +1057,8 @@ fn tables_that_are_not_joomlas_let_nobody_in() {
             "ALTER TABLE #__users MODIFY requireReset text; UPDATE #__users SET requireReset = 'perhaps'",
             "",
         ),
-    ] {
+    ];
+    at_once(changes, |(change, back)| {
         let joomla = Joomla::joomla6();
         let anna = joomla.id_of("anna");
         let login = joomla.log_in(anna, Client::Site);
@@ -1084,5 +1083,5 @@ fn tables_that_are_not_joomlas_let_nobody_in() {
                 .contains(if back.is_empty() { "" } else { "the question for " }),
             "{change}"
         );
-    }
+    });
 }

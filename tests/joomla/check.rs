@@ -1,14 +1,12 @@
 //! `jsocketd check`, `schema` and `publish --outbox` on a real site: what is said of a good one, what is named when something
 //! is missing, and that the line that is printed to mend it does.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use common::joomla::Site as Joomla;
-use common::visits::{House, Terms, Visitor};
+use crate::common::joomla::Site as Joomla;
+use crate::common::visits::{House, Terms, Visitor};
 use jsocketd::joomla::site::Client;
 
 /// What `check` said of a site.
@@ -271,7 +269,7 @@ fn the_least_privileges_suffice_and_one_less_is_named() {
     joomla.publish("news", "e", "1");
     session.expect_event("news", "e", "1");
     joomla.log_out(&login);
-    common::visits::control(joomla, "recheck-user", serde_json::json!({"user_id": anna}));
+    crate::common::visits::control(joomla, "recheck-user", serde_json::json!({"user_id": anna}));
     session.expect_closed(4200);
     let log = house.site.server.log();
     assert!(!log.contains("denied") && !log.contains("has no answer"), "{log}");

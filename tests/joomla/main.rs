@@ -1,0 +1,10 @@
+//! A server of a real site, end to end: the built binary, a real MariaDB with Joomla's own tables and rows, real sockets. In
+//! one binary, so that all of it shares one database server.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod check;
+mod offline;
+mod visitors;
