@@ -846,7 +846,7 @@ const HARMS: [Harm; 4] = [
         let state = dump
             .find("-- Table structure for table `j6x_websockets_state`")
             .expect("it is in there");
-        reload(joomla, dump[..state].as_bytes());
+        reload(joomla, &dump.as_bytes()[..state]);
     }),
     ("truncated", |joomla, _| joomla.sql("TRUNCATE #__websockets_outbox")),
     ("counts from one again", |joomla, _| {

@@ -122,13 +122,34 @@ struct Member {
     id: ConnectionId,
     /// What the limits by address counted.
     counted: Option<IpAddr>,
+    speaks: Speaks,
+    /// What few have, and few have long.
+    odd: Option<Box<Odd>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+struct Odd {
     /// Why every request gets 429, if it does.
     refused: Option<&'static str>,
-    speaks: Speaks,
     /// What it said while something had to be known first.
-    waiting: Option<Box<Waiting>>,
+    waiting: Option<Waiting>,
     /// It asked for the page, and waits until it is known who it is.
-    page: Option<Box<(Caller, Request<Bytes>)>>,
+    page: Option<(Caller, Request<Bytes>)>,
+}
+
+impl Member {
+    fn waiting(&mut self) -> Option<&mut Waiting> {
+        self.odd.as_mut()?.waiting.as_mut()
+    }
+
+    /// Takes away what it has besides, if nothing is left of it.
+    fn tidy(&mut self) {
+        let is_empty = |odd: &Odd| odd.refused.is_none() && odd.waiting.is_none() && odd.page.is_none();
+        if self.odd.as_deref().is_some_and(is_empty) {
+            self.odd = None;
+        }
+    }
 }
 
 /// Messages that wait. The first one is the one that has to.
@@ -534,7 +555,10 @@ impl Service {
 
     /// Lets a connection's waiting messages go on, as far as they can.
     fn go_on(&mut self, id: ConnectionId, last_call: bool, now: Now, actions: &mut Actions) {
-        if self.member(id).is_some_and(|member| member.page.is_some()) {
+        if self
+            .member(id)
+            .is_some_and(|member| member.odd.as_ref().is_some_and(|odd| odd.page.is_some()))
+        {
             return self.answer_page(id, actions);
         }
         if self.turn_away(id, actions) {
@@ -546,19 +570,22 @@ impl Service {
         let mut last_call = last_call;
         while let Some(message) = self
             .member(id)
-            .and_then(|m| m.waiting.as_mut()?.messages.front().cloned())
+            .and_then(|member| member.waiting()?.messages.front().cloned())
         {
             if self.process(id, &message, last_call, now, actions) == Progress::Later {
                 debug_assert!(!last_call, "whoever is called for the last time gets an answer");
                 return self.wait_on(id, now);
             }
             last_call = false;
-            if let Some(waiting) = self.member(id).and_then(|member| member.waiting.as_mut()) {
+            if let Some(waiting) = self.member(id).and_then(Member::waiting) {
                 waiting.messages.pop_front();
                 waiting.bytes -= message.len();
             }
         }
-        if let Some(waiting) = self.member(id).and_then(|member| member.waiting.take()) {
+        let Some(member) = self.member(id) else { return };
+        let waiting = member.odd.as_mut().and_then(|odd| odd.waiting.take());
+        member.tidy();
+        if let Some(waiting) = waiting {
             if waiting.held {
                 actions.push(Action::Release(id));
             }
@@ -569,7 +596,7 @@ impl Service {
     /// Another message is the first of those that wait: it has its own time.
     fn wait_on(&mut self, id: ConnectionId, now: Now) {
         let until = now.at + Duration::from_secs(self.config.joomla.identity_timeout);
-        let Some(waiting) = self.member(id).and_then(|member| member.waiting.as_mut()) else {
+        let Some(waiting) = self.member(id).and_then(Member::waiting) else {
             return;
         };
         let before = waiting.until;
@@ -585,14 +612,13 @@ impl Service {
         let most_bytes = self.config.limits.max_message_size;
         let until = now.at + patience;
         let Some(member) = self.member(id) else { return };
-        let begins = member.waiting.is_none();
-        let waiting = member.waiting.get_or_insert_with(|| {
-            Box::new(Waiting {
-                messages: VecDeque::new(),
-                bytes: 0,
-                until,
-                held: false,
-            })
+        let waiting = &mut member.odd.get_or_insert_default().waiting;
+        let begins = waiting.is_none();
+        let waiting = waiting.get_or_insert_with(|| Waiting {
+            messages: VecDeque::new(),
+            bytes: 0,
+            until,
+            held: false,
         });
         waiting.bytes += message.len();
         waiting.messages.push_back(message);
@@ -663,17 +689,17 @@ impl Service {
             return false;
         }
         if let Some(member) = self.member(id) {
-            member.page = Some(Box::new((*caller, request.clone())));
+            member.odd.get_or_insert_default().page = Some((*caller, request.clone()));
         }
         true
     }
 
     /// It is known who asks for the page.
     fn answer_page(&mut self, id: ConnectionId, actions: &mut Actions) {
-        let Some(page) = self.member(id).and_then(|member| member.page.take()) else {
-            return;
-        };
-        let (caller, request) = *page;
+        let Some(member) = self.member(id) else { return };
+        let page = member.odd.as_mut().and_then(|odd| odd.page.take());
+        member.tidy();
+        let Some((caller, request)) = page else { return };
         let mut manages = false;
         if let Some(site) = &mut self.site {
             manages = site.may(id, "websockets.console");
@@ -800,7 +826,7 @@ impl Service {
             return Err(routes::full());
         }
         let refused = match self.member(id) {
-            Some(member) => member.refused,
+            Some(member) => member.odd.as_ref().and_then(|odd| odd.refused),
             None => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
                 if address.is_none() && !self.config.embedded_defaults {
@@ -834,17 +860,20 @@ impl Service {
         self.members[slot] = Some(Member {
             id,
             counted,
-            refused,
             speaks: Speaks::Http,
-            waiting: None,
-            page: None,
+            odd: refused.map(|why| {
+                Box::new(Odd {
+                    refused: Some(why),
+                    ..Odd::default()
+                })
+            }),
         });
         refused
     }
 
     fn message(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
         self.counts.messages_in += 1;
-        let waits = self.member(id).is_some_and(|member| member.waiting.is_some());
+        let waits = self.member(id).and_then(Member::waiting).is_some();
         let is_ping = || matches!(&message, Message::Text(text) if App::is_ping(text));
         if waits && !is_ping() || self.process(id, &message, false, now, actions) == Progress::Later {
             self.keep(id, message, now, actions);
@@ -938,7 +967,7 @@ impl Service {
             if let Some(site) = &mut self.site {
                 site.leave(id);
             }
-            if let Some(waiting) = &member.waiting {
+            if let Some(waiting) = member.odd.as_ref().and_then(|odd| odd.waiting.as_ref()) {
                 self.waiting.remove(&(waiting.until, id));
             }
             self.addresses.release(member.counted);

@@ -82,10 +82,10 @@ impl Database {
             worlds: Vec::new(),
             lines: Vec::new(),
             slow: 0,
-            metadata: seed % 3 != 0,
+            metadata: !seed.is_multiple_of(3),
             owners: BTreeMap::new(),
             backup: None,
-            tells_all: seed % 2 == 0,
+            tells_all: seed.is_multiple_of(2),
             log: false,
         };
         database.fill();

@@ -216,7 +216,7 @@ impl Stage {
             owners: BTreeMap::new(),
             clients: 0,
             config: config(seed),
-            site: site(seed % 3 != 0),
+            site: site(!seed.is_multiple_of(3)),
             padding: if seed % 7 == 3 { 8000 } else { 0 },
             observed: Time(0),
             restored: None,

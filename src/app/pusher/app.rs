@@ -151,6 +151,8 @@ pub struct Subscriber {
     /// The index of the subscription in the connection's own list.
     pub(super) back: u32,
     pub(super) hears: Hears,
+    /// The site's rules let it in, not a signature: when they change, it may have to leave.
+    pub(super) by_rule: bool,
 }
 
 /// How a subscriber gets events.
@@ -425,7 +427,12 @@ impl App {
                 channel
             }
         };
-        self.channels[channel].subscribers.push(Subscriber { id, back, hears });
+        self.channels[channel].subscribers.push(Subscriber {
+            id,
+            back,
+            hears,
+            by_rule: false,
+        });
         channel
     }
 

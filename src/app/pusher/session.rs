@@ -85,8 +85,6 @@ pub(super) struct Subscription {
     pub(super) place: u32,
     /// On a presence channel, as whom.
     pub(super) member: Option<Box<str>>,
-    /// The site's rules let it in, not a signature: when they change, it may have to leave.
-    pub(super) by_rule: bool,
 }
 
 /// What is still to be told of a channel's past: everything in one stream after number `n`.

@@ -360,8 +360,8 @@ impl App {
             channel: channel as u32,
             place,
             member: user_id,
-            by_rule,
         });
+        self.channels[channel].subscribers[place as usize].by_rule = by_rule;
 
         self.tell_succeeded(id, channel, recovery, absence, actions);
         let outbox = door.site.as_deref().and_then(|site| site.outbox());
@@ -491,7 +491,7 @@ impl App {
             for subscriber in &found.subscribers {
                 let session = self.sessions[subscriber.id.slot()].as_deref();
                 let own = session.map(|session| &session.subscriptions[subscriber.back as usize]);
-                let own = own.filter(|own| own.by_rule);
+                let own = own.filter(|_| subscriber.by_rule);
                 if let Some(why) = own.and_then(|own| objection(own, judge(subscriber.id, name))) {
                     out.push((subscriber.id, found.name.clone(), why));
                 }
@@ -515,8 +515,12 @@ impl App {
             .filter(|session| session.id == id)
             .map_or(&[][..], |session| session.subscriptions.as_slice());
         let mut out = Vec::new();
-        for own in subscriptions.iter().filter(|own| own.by_rule) {
-            let channel = &self.channels[own.channel as usize].name;
+        for own in subscriptions {
+            let found = &self.channels[own.channel as usize];
+            if !found.subscribers[own.place as usize].by_rule {
+                continue;
+            }
+            let channel = &found.name;
             let Ok(name) = ChannelName::parse(channel) else {
                 continue;
             };

@@ -23,7 +23,12 @@ impl Users {
     /// Signs a connection in; whether the user was not there before.
     pub fn sign_in(&mut self, user: &str, id: ConnectionId, hears: Hears) -> bool {
         let connections = self.online.entry(user.into()).or_default();
-        connections.push(Subscriber { id, back: 0, hears });
+        connections.push(Subscriber {
+            id,
+            back: 0,
+            hears,
+            by_rule: false,
+        });
         connections.len() == 1
     }
 
