@@ -27,6 +27,9 @@ pub const BUDGET: Duration = Duration::from_millis(10);
 pub const LONGEST: Duration = Duration::from_millis(100);
 pub const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Statements in a second that have nothing to do with the outbox table: a few dozen visitors cannot need more.
+const MOST: u64 = 200;
+
 /// Seconds that a session lives.
 pub const LIFETIME: u64 = 900;
 
@@ -66,6 +69,8 @@ pub struct Line {
     pub link: Link,
     /// What the statements of this tick took.
     spent: Duration,
+    /// The second of the latest statement, and how many it had that were not for the outbox table.
+    rate: (u64, u64),
     /// Statements since the server went down.
     while_down: u64,
     /// Statements that found out what no process could know beforehand.
@@ -97,6 +102,7 @@ impl Database {
         let line = Line {
             link: Link::new(client),
             spent: Duration::ZERO,
+            rate: (0, 0),
             while_down: 0,
             found_out: 0,
         };
@@ -153,6 +159,20 @@ impl Database {
             line.spent
         );
         assert_eq!(line.link.readiness(now), Readiness::Ready, "asked without a connection");
+        let outbox = [
+            "tail", "probe", "channel", "state", "write", "forget", "lock", "unlock", "delete",
+        ];
+        if !outbox.contains(&question.name()) {
+            line.rate = match line.rate {
+                (second, count) if second == now.at.seconds() => (second, count + 1),
+                _ => (now.at.seconds(), 1),
+            };
+            assert!(
+                line.rate.1 <= MOST,
+                "a storm of statements; this is one for {}",
+                question.name()
+            );
+        }
         let took = if self.tables.down {
             line.while_down += 1;
             assert!(line.while_down <= 1, "the outage was found out about twice");

@@ -323,7 +323,7 @@ fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Action
     match site.prove(id, &shown.form_token) {
         Proved::Right => actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default())),
         Proved::NotYet if !door.last_call => return Progress::Later,
-        Proved::NotYet => actions.send(
+        Proved::NotYet | Proved::OutOfReach => actions.send(
             id,
             frames::error("the form token cannot be checked at the moment", None),
         ),

@@ -58,6 +58,8 @@ struct Visit {
     session: Option<usize>,
     who: Who,
     proof: Proof,
+    /// The session is being asked for its token on this connection's behalf.
+    asks_for_token: bool,
     /// It was refused something that it might have got as somebody else.
     refused: bool,
 }
@@ -78,6 +80,8 @@ pub enum Proved {
     Wrong,
     /// The session's is not known yet.
     NotYet,
+    /// The session's is not known, although the database was asked: its text is out of reach, or has none.
+    OutOfReach,
 }
 
 /// How a connection shows whose it is.
@@ -210,6 +214,7 @@ impl Visits {
             session,
             who,
             proof: Proof::None,
+            asks_for_token: false,
             refused: false,
         });
     }
@@ -377,22 +382,32 @@ impl Visits {
 
     /// The client shows the form token of its page.
     pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
-        let Some(Visit {
-            session: Some(index),
-            who,
-            ..
-        }) = self.visit(id)
-        else {
+        let Some(visit) = self.visit(id) else {
             return Proved::Wrong;
         };
-        let (index, who) = (*index, *who);
+        let Some(index) = visit.session else {
+            return Proved::Wrong;
+        };
+        let who = visit.who;
+        let asked = std::mem::take(&mut visit.asks_for_token);
         let session = &mut self.sessions[index];
+        if let Key::Signed(_) = session.key {
+            // Who can sign for the user needs no other proof.
+            return Proved::Right;
+        }
         session.wants_token = true;
         match (who, session.token.clone()) {
             (Who::Guest(reason), _) => self.stays_guest(id, reason),
             (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
             (Who::User(_), None) => {
+                // Asked once for each time that the client shows one, or it could keep the database busy.
+                if asked && matches!(session.stage, Stage::Seen(_)) {
+                    return Proved::OutOfReach;
+                }
                 self.ask_soon(index);
+                if let Some(visit) = self.visit(id) {
+                    visit.asks_for_token = true;
+                }
                 return Proved::NotYet;
             }
             (Who::User(_), Some(token)) => {
@@ -401,6 +416,8 @@ impl Visits {
                     if let Some(visit) = self.visit(id) {
                         visit.proof = Proof::Given;
                     }
+                    // What it got as a guest may be nothing for a user.
+                    self.woken.push(id);
                     return Proved::Right;
                 }
                 self.stays_guest(id, Reason::WrongFormToken);
