@@ -699,6 +699,8 @@ impl Stage {
                     let noticed = self.restored.is_none_or(|at| self.served > at + NOTICED);
                     watch.from = Some(if knows && noticed { self.commits } else { u64::MAX });
                 } else if !all {
+                    // What it has is loaded anew; rows of a restored table come again under other ids.
+                    watch.handled.clear();
                     watch.from = Some(self.commits);
                     watch.positions.clear();
                     for position in list(&frame["pos"]) {
@@ -1274,6 +1276,7 @@ fn story(seed: u64) {
         }
         stage.go_on_writing();
         stage.happen();
+        stage.observe();
         let span = match stage.dice.below(10) {
             0 => stage.dice.below(6000),
             1..4 => stage.dice.below(500),
