@@ -27,6 +27,12 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// then it would be asked in every tick as often as there is time.
 const LOST_PAUSE: Duration = Duration::from_millis(100);
 
+/// What those are told whose session is gone …
+const ENDED: &str = "the session has ended";
+
+/// … or whose account is.
+const NO_ACCOUNT: &str = "the account is blocked or gone";
+
 /// Why a connection of an identified visitor is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -116,11 +122,14 @@ enum Stage {
     Seen(Time),
 }
 
-/// What names a user who is to be looked up.
+/// Why a user is to be looked up.
 #[derive(Clone, Debug)]
-struct Named {
-    text: SessionText,
-    client: Option<Client>,
+enum Named {
+    /// A session's text names it, or a signature, which stands for such a text.
+    By { text: SessionText, client: Option<Client> },
+    /// Its session is gone, for this reason. A block takes the sessions with it, so only the user's row tells it from a
+    /// log-out.
+    Gone(Reason),
 }
 
 /// A user who is there.
@@ -540,7 +549,7 @@ impl Visits {
                         mfa_checked: true,
                         ..SessionText::default()
                     };
-                    self.named.insert((*user, index), Named { text, client: None });
+                    self.named.insert((*user, index), Named::By { text, client: None });
                     continue;
                 }
             };
@@ -665,12 +674,29 @@ impl Visits {
         let rows = match rows {
             Ok(rows) => rows,
             Err(failure) => {
-                self.named.extend(waiting);
+                for ((user, index), named) in waiting {
+                    match named {
+                        Named::By { .. } => drop(self.named.insert((user, index), named)),
+                        // That much is known, and must not wait for the rest.
+                        Named::Gone(reason) => self.end(index, reason, 4200, ENDED),
+                    }
+                }
                 return self.pause(failure, now);
             }
         };
-        for ((user, index), Named { text, client }) in waiting {
+        for ((user, index), named) in waiting {
             let row = rows.iter().find(|row| row.id == user);
+            let (text, client) = match named {
+                Named::By { text, client } => (text, client),
+                Named::Gone(_) if row.is_none_or(|row| row.blocked) => {
+                    self.end(index, Reason::Blocked, 4009, NO_ACCOUNT);
+                    continue;
+                }
+                Named::Gone(reason) => {
+                    self.end(index, reason, 4200, ENDED);
+                    continue;
+                }
+            };
             if matches!(self.sessions[index].key, Key::Signed(_)) {
                 self.seen(index, now);
             }
@@ -707,7 +733,7 @@ impl Visits {
     fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights) {
         match judgement {
             Judgement::AskUser(user, client, text) => {
-                self.named.insert((user, index), Named { text, client });
+                self.named.insert((user, index), Named::By { text, client });
             }
             Judgement::User(row, _) => self.is_user(index, row, rights),
             Judgement::Guest(reason) => self.is_guest(index, reason),
@@ -775,11 +801,15 @@ impl Visits {
             self.looks.remove(&(at, index));
             self.sessions[index].stage = Stage::Seen(Time::NEVER);
         }
-        if self.sessions[index].user != 0 {
+        let user = self.sessions[index].user;
+        if user != 0 {
             let (code, why) = match reason {
-                Reason::Blocked | Reason::NoUser => (4009, "the account is blocked or gone"),
+                Reason::Blocked | Reason::NoUser => (4009, NO_ACCOUNT),
                 Reason::Expired => (4200, "the session has expired"),
-                Reason::NoRow | Reason::GuestSession => (4200, "the session has ended"),
+                Reason::NoRow | Reason::GuestSession => {
+                    self.named.insert((user, index), Named::Gone(reason));
+                    return;
+                }
                 _ => (4200, "the session is not logged in any more"),
             };
             return self.end(index, reason, code, why);
