@@ -479,7 +479,8 @@ impl Follows {
 fn read(socket: &mut Socket) -> Option<Option<Value>> {
     match socket.read() {
         Ok(Message::Text(text)) => Some(Some(serde_json::from_str(&text).expect("JSON"))),
-        Ok(Message::Close(_)) => None,
+        // A server that is killed says nothing.
+        Ok(Message::Close(why)) => panic!("sent away: {why:?}"),
         Ok(_) => Some(None),
         Err(tungstenite::Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             Some(None)
