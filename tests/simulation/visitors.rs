@@ -806,6 +806,10 @@ impl Stage {
     /// What somebody may not hear any more must stop soon, for the server was told.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
+        if self.restored.is_some_and(|at| self.served <= at + NOTICED) {
+            // Rows are overlooked whose ids were known already.
+            return;
+        }
         if !base.tells_all {
             // What else it does not know yet may keep the door open for as long as the sweep takes.
             return;

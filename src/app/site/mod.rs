@@ -6,7 +6,7 @@ pub mod rights;
 pub mod user;
 pub mod visits;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -112,6 +112,8 @@ pub struct Site {
     turn: usize,
     /// Keys the pseudonyms of presence channels.
     pseudonyms: [u8; 32],
+    /// Channels whose subscribers could not be judged anew, because the facts had to be looked at again first.
+    unsettled: BTreeSet<Box<str>>,
     orders: Vec<Order>,
 }
 
@@ -138,6 +140,7 @@ impl Site {
             channels: HashMap::new(),
             turn: 0,
             pseudonyms: seed,
+            unsettled: BTreeSet::new(),
             orders: Vec::new(),
         }
     }
@@ -391,7 +394,11 @@ impl Site {
 
     /// Whether a connection that hears a channel may go on.
     pub fn review(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> May {
-        self.judge(id, name, Age::Any, now)
+        let may = self.judge(id, name, Age::Any, now);
+        if matches!(may, May::NotYet) {
+            self.unsettled.insert(name.as_str().into());
+        }
+        may
     }
 
     fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, age: Age, now: Now) -> May {
@@ -597,12 +604,10 @@ impl Site {
 
     fn access_changed(&mut self, now: Now) {
         let changed = self.access.take_changed(now);
-        let names: Vec<Box<str>> = changed
-            .iter()
-            .filter_map(|subject| self.channels.get(subject))
-            .flatten()
-            .cloned()
-            .collect();
+        let mut names = std::mem::take(&mut self.unsettled);
+        let changed = changed.iter().filter_map(|subject| self.channels.get(subject));
+        names.extend(changed.flatten().cloned());
+        let names: Vec<Box<str>> = names.into_iter().collect();
         if !names.is_empty() {
             self.orders.push(Order::Review(names));
         }
