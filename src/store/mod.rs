@@ -345,6 +345,13 @@ pub struct State {
     pub lowest: Option<u64>,
     /// The highest id in the table.
     pub highest: Option<u64>,
+    /// When the row with the highest id was written, as the row says; `None`: not known.
+    #[serde(default)]
+    pub newest: Option<String>,
+    /// The row that the state table's entry `mark` names, as it is now: its id, and when it was written. `None`: there is no
+    /// such row, or it is not known.
+    #[serde(default)]
+    pub marked: Option<(u64, String)>,
     /// How far apart two ids are that the server hands out (`auto_increment_increment`): holes of less are nobody's rows. 0 or
     /// 1: there are no such holes.
     pub increment: u64,

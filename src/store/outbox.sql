@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS `#__websockets_outbox` (
   KEY `idx_channel` (`channel`, `id`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 
--- What PHP and the jsocketd processes tell each other: schema, epoch, made, deleted_to, position.PROCESS.
+-- What PHP and the jsocketd processes tell each other: schema, epoch, made, deleted_to, mark, position.PROCESS.
 -- Positions (and deleted_to) are written as clients know them: o, the epoch in 8 hexadecimal digits, a colon, a row.
 
 CREATE TABLE IF NOT EXISTS `#__websockets_state` (

@@ -124,6 +124,9 @@ impl Outbox {
         if made != Some(&table.state.made) {
             return Some(MADE_ANEW);
         }
+        if table.is_another() {
+            return Some(WENT_BACK);
+        }
         let behind = |row| table.is_behind(row, table.deleted_to);
         if table.positions.iter().any(|written| behind(written.row)) {
             return Some(WENT_BACK);
@@ -211,6 +214,7 @@ impl Outbox {
             self.generation += 1;
         }
         self.history.expire(now);
+        self.mark = table.next_mark().filter(|_| !self.heartbeat.refused);
         self.looked_at_state(table.handed_out(), now);
         let seen = self.samples.safe_for(self.retention(), now);
         self.cleaner.look(table, seen, now);
@@ -257,8 +261,15 @@ impl Outbox {
         self.generation += 1;
         self.late.clear();
         self.samples.clear();
-        (self.above, self.awaited) = (None, None);
+        (self.above, self.awaited, self.mark) = (None, None, None);
         self.cleaner.reset();
+    }
+
+    /// Notes a row by which is seen later whether the table is still the same.
+    pub(super) fn ask_mark(&mut self) -> Option<(Duty, Question)> {
+        let value = self.mark.take()?;
+        let name = table::MARK.into();
+        Some((Duty::Mark, Question::Write { name, value }))
     }
 
     // --- heartbeat -----------------------------------------------------------------------------------------------

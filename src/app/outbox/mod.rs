@@ -124,6 +124,8 @@ pub struct Outbox {
     samples: Samples,
     cleaner: Cleaner,
     above: Option<Above>,
+    /// What is to be written as the state table's mark.
+    mark: Option<String>,
     /// The lowest row up to which somebody waits for everything to be settled.
     awaited: Option<u64>,
     generation: u64,
@@ -161,6 +163,7 @@ enum Duty {
     Name,
     Tail,
     Heartbeat,
+    Mark,
     Probe(RangeInclusive<u64>),
     Recall(Box<str>, RangeInclusive<u64>),
     Clean,
@@ -224,6 +227,7 @@ impl Outbox {
             samples: Samples::default(),
             cleaner: Cleaner::new(),
             above: None,
+            mark: None,
             awaited: None,
             generation: 0,
             seen: Vec::new(),
@@ -283,7 +287,8 @@ impl Outbox {
             Duty::Probe(ids) => self.on_probe(&ids, &answer, asked.at, now.at),
             Duty::Recall(channel, ids) => self.on_recall(&channel, &ids, &asked.question, answer),
             Duty::Clean => self.on_clean(&answer, now.at),
-            Duty::Forget => {}
+            // What was not written is wanted again when the state is read next.
+            Duty::Mark | Duty::Forget => {}
         }
         self.settle(now);
     }
@@ -293,7 +298,7 @@ impl Outbox {
         let due = match self.phase {
             Phase::Unknown => self.state_at,
             Phase::Naming(_) | Phase::Loading => Time::default(),
-            Phase::Ready if self.wants_state() || self.history.is_asking() => Time::default(),
+            Phase::Ready if self.wants_state() || self.history.is_asking() || self.mark.is_some() => Time::default(),
             Phase::Ready => [
                 self.tail_at,
                 self.state_at,
@@ -373,7 +378,7 @@ impl Outbox {
 
     /// Whatever is due besides reading rows, each in its turn.
     fn choose_other(&mut self, now: Time) -> Option<(Duty, Question)> {
-        const DUTIES: usize = 5;
+        const DUTIES: usize = 6;
         let seen = self.samples.safe_for(self.retention(), now);
         self.cleaner.consider(self.lowest, seen, now);
         for _ in 0..DUTIES {
@@ -388,6 +393,7 @@ impl Outbox {
                     .map(|ids| (Duty::Probe(ids.clone()), Question::Probe(ids))),
                 3 => self.ask_recall(),
                 4 => self.ask_clean(now),
+                5 => self.ask_mark(),
                 _ => None,
             };
             if question.is_some() {

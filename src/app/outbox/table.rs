@@ -8,7 +8,11 @@ pub(super) const SCHEMA: &str = "schema";
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const MADE: &str = "made";
 pub(super) const DELETED_TO: &str = "deleted_to";
+pub(super) const MARK: &str = "mark";
 pub(super) const POSITION: &str = "position.";
+
+/// Milliseconds after which a newer row is marked.
+const MARK_EVERY_MS: i64 = 60_000;
 
 /// Milliseconds after which the process that wrote a position is not alive.
 pub(super) const FRESH_MS: i64 = 60_000;
@@ -24,6 +28,9 @@ pub(super) struct Table {
     pub(super) deleted_to: u64,
     /// Of the epoch.
     pub(super) positions: Vec<Written>,
+    /// Of the epoch: a row, when it was written, and how many milliseconds ago that was noted. The text is a position and a
+    /// time, with a space between.
+    mark: Option<(u64, String, i64)>,
 }
 
 /// A process's position.
@@ -58,6 +65,14 @@ impl Table {
             made: entry(MADE).map(str::to_owned),
             deleted_to: entry(DELETED_TO).and_then(row).unwrap_or(0),
             positions: positions.collect(),
+            mark: state
+                .entries
+                .iter()
+                .find(|(name, _, _)| name == MARK)
+                .and_then(|(_, value, age)| {
+                    let (position, written) = value.split_once(' ')?;
+                    Some((row(position)?, written.to_owned(), *age))
+                }),
             state,
         }
     }
@@ -79,6 +94,23 @@ impl Table {
             0 => none_above && id > deleted_to,
             next => none_above && next <= id,
         }
+    }
+
+    /// Whether the row that was marked is another one now. The table was emptied then, and filled again beyond that row: of a
+    /// TRUNCATE the server tells nothing.
+    pub(super) fn is_another(&self) -> bool {
+        let mark = self.mark.as_ref().zip(self.state.marked.as_ref());
+        mark.is_some_and(|((row, then, _), (id, now))| row == id && then != now)
+    }
+
+    /// What is to be marked now, if the mark is gone or old.
+    pub(super) fn next_mark(&self) -> Option<String> {
+        let (epoch, row, written) = (self.epoch?, self.state.highest?, self.state.newest.as_ref()?);
+        let is_good = |(marked, _, age): &(u64, String, i64)| *age < MARK_EVERY_MS || *marked == row;
+        if self.state.marked.is_some() && self.mark.as_ref().is_some_and(is_good) {
+            return None;
+        }
+        Some(format!("{} {written}", Position::Outbox { epoch, row }))
     }
 
     /// The highest id that may have been handed out.
@@ -145,6 +177,38 @@ mod tests {
             let read = table(&[("epoch", bad, 0), ("deleted_to", "o0000abcd:7", 9)], 0, None);
             assert_eq!((read.epoch, read.deleted_to), (None, 0), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_row_that_is_another_one_is_told_by_the_time_at_which_it_was_written() {
+        let marked = |mark: &str, age, now: Option<(u64, &str)>| {
+            let mut state = table(&[("epoch", "0000abcd", 9), ("mark", mark, age)], 20, Some(15)).state;
+            state.newest = Some("n".into());
+            state.marked = now.map(|(id, written)| (id, written.to_owned()));
+            let table = Table::read(state);
+            (table.is_another(), table.next_mark().is_some())
+        };
+        for (mark, age, now, another, is_next) in [
+            ("o0000abcd:7 a", 9, Some((7, "a")), false, false),
+            ("o0000abcd:7 a", 60_000, Some((7, "a")), false, true),
+            ("o0000abcd:15 a", 60_000, Some((15, "a")), false, false), // there is no newer one
+            ("o0000abcd:7 a", 9, Some((7, "b")), true, false),
+            ("o0000abcd:7 a", 9, None, false, true), // it was deleted
+            ("o0000abce:7 a", 9, Some((7, "b")), false, true),
+            ("o0000abcd:7", 9, Some((7, "b")), false, true),
+            ("", 9, None, false, true),
+        ] {
+            assert_eq!(marked(mark, age, now), (another, is_next), "{mark:?} {age} {now:?}");
+        }
+        let mut state = table(&[("epoch", "0000abcd", 9)], 20, Some(15)).state;
+        state.newest = Some("2026-01-02 03:04:05.678".into());
+        let next = Table::read(state).next_mark();
+        assert_eq!(next.as_deref(), Some("o0000abcd:15 2026-01-02 03:04:05.678"));
+        assert_eq!(
+            table(&[("epoch", "0000abcd", 9)], 1, None).next_mark(),
+            None,
+            "there is no row"
+        );
     }
 
     #[test]

@@ -421,6 +421,7 @@ impl Tables {
             lowest: self.visible(0..=u64::MAX).next().map(|(id, _)| id),
             highest: self.visible(0..=u64::MAX).next_back().map(|(id, _)| id),
             increment: self.step,
+            ..State::default()
         }
     }
 }

@@ -202,6 +202,7 @@ fn the_state_tells_both_tables() {
             lowest: Some(1),
             highest: Some(3),
             increment: 2,
+            ..State::default()
         }
     );
     ask(

@@ -274,7 +274,9 @@ fn state(rows: &[Vec<Value>]) -> Result<State, Failure> {
             Some("rows") => {
                 state.lowest = number(row, 3);
                 state.highest = number(row, 4);
+                state.newest = text(row, 1);
             }
+            Some("mark") => state.marked = number(row, 3).zip(text(row, 1)),
             _ => return Err(Failure::Malformed("the state has a row of an unknown kind".to_owned())),
         }
     }

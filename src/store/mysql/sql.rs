@@ -384,7 +384,8 @@ fn channel_rows(channel: &str, ids: &RangeInclusive<u64>, limit: u32, shape: &Sh
     }
 }
 
-/// Both tables at once, each row with its kind: an entry, what the server knows of the outbox table, its first and last id.
+/// Both tables at once, each row with its kind: an entry, what the server knows of the outbox table, its first and last id,
+/// the row that was marked.
 /// Texts are bytes here: the collations of their columns have nothing in common.
 fn state(shape: &Shape) -> Statement {
     Statement {
@@ -393,7 +394,10 @@ fn state(shape: &Shape) -> Statement {
              TIMESTAMPDIFF(MICROSECOND, updated, UTC_TIMESTAMP(3)) DIV 1000, NULL FROM {state} \
              UNION ALL SELECT 'table', CAST(CREATE_TIME AS BINARY), NULL, AUTO_INCREMENT, NULL \
              FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
-             UNION ALL SELECT 'rows', NULL, NULL, MIN(id), MAX(id) FROM {outbox}",
+             UNION ALL SELECT 'rows', (SELECT CAST(created AS BINARY) FROM {outbox} ORDER BY id DESC LIMIT 1), NULL, \
+             MIN(id), MAX(id) FROM {outbox} \
+             UNION ALL SELECT 'mark', CAST(o.created AS BINARY), NULL, o.id, NULL FROM {state} s JOIN {outbox} o \
+             ON o.id = CAST(SUBSTRING_INDEX(SUBSTRING_INDEX(s.value, ' ', 1), ':', -1) AS UNSIGNED) WHERE s.name = 'mark'",
             state = shape.table(STATE),
             outbox = shape.table(OUTBOX)
         ),

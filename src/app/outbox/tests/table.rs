@@ -141,6 +141,7 @@ impl Table {
             lowest: self.rows.first_key_value().map(|(id, _)| *id),
             highest: self.rows.last_key_value().map(|(id, _)| *id),
             increment: self.increment,
+            ..State::default()
         }
     }
 }
