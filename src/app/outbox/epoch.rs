@@ -261,7 +261,7 @@ impl Outbox {
         self.generation += 1;
         self.late.clear();
         self.samples.clear();
-        (self.above, self.awaited, self.mark) = (None, None, None);
+        (self.above, self.settling, self.mark) = (None, None, None);
         self.cleaner.reset();
     }
 

@@ -127,7 +127,7 @@ pub struct Outbox {
     /// What is to be written as the state table's mark.
     mark: Option<String>,
     /// The lowest row up to which somebody waits for everything to be settled.
-    awaited: Option<u64>,
+    settling: Option<u64>,
     generation: u64,
 
     seen: Vec<Seen>,
@@ -228,7 +228,7 @@ impl Outbox {
             cleaner: Cleaner::new(),
             above: None,
             mark: None,
-            awaited: None,
+            settling: None,
             generation: 0,
             seen: Vec::new(),
             complaints: Complaints::default(),

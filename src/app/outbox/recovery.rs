@@ -109,7 +109,7 @@ impl Outbox {
         }
         let reach = self.goes_on(channel, row, now);
         if reach == Reach::Yes && row > self.told {
-            self.awaited = Some(self.awaited.unwrap_or(row).min(row));
+            self.settling = Some(self.settling.unwrap_or(row).min(row));
             return Reach::Soon;
         }
         reach

@@ -239,7 +239,7 @@ impl Outbox {
         if self.seen.is_empty() {
             self.told = self.safe;
         }
-        if self.awaited.take_if(|row| *row <= self.safe).is_some() {
+        if self.settling.take_if(|row| *row <= self.safe).is_some() {
             self.generation += 1;
         }
         self.samples.take(self.safe, self.retention(), now);
