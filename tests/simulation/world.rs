@@ -196,8 +196,10 @@ impl World {
     }
 
     pub fn pass(&mut self, span: Duration) {
-        self.now.at = self.now.at + span;
-        self.now.unix_ms += span.as_millis() as u64;
+        let before = self.now.at;
+        self.now.at = before + span;
+        // Parts of milliseconds add up, or one clock would fall behind the other.
+        self.now.unix_ms += self.now.at.0 / 1000 - before.0 / 1000;
     }
 
     /// Whether the server has been told of something, or is about to be.
