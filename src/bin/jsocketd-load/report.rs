@@ -65,6 +65,12 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("cpu_ns_per_message", "CPU of the server per message", Nanoseconds),
     ("cpu_ns_per_handshake", "CPU of the server per handshake", Nanoseconds),
     ("cpu_ns_per_statement", "CPU of the server per statement", Nanoseconds),
+    (
+        "against_cpu_ns_per_statement",
+        "CPU of a bare loop that asks as often",
+        Nanoseconds,
+    ),
+    ("statement_cpu_ratio", "CPU per statement: server ÷ bare loop", Ratio),
     ("statements", "SQL statements", Count),
     ("visitors_per_statement", "visitors per SQL statement", Count),
     ("overruns", "ticks that were over their budget of SQL", Count),
