@@ -195,8 +195,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   test('nothing that options hand over breaks out', async () => {
     const evil = `</script><img src=x onerror="document.title='broken'"><!--<script>`;
     const page = await visit({
-      'texts[COM_WEBSOCKETS_BAR_CHANGED]': evil, 'texts[COM_WEBSOCKETS_BAR_RELOAD]': evil, 'texts[COM_WEBSOCKETS_BAR_DISMISS]': 'Dismiss',
-      position: `@1${evil}`,
+      'texts[COM_WEBSOCKETS_BAR_CHANGED]': evil, 'texts[COM_WEBSOCKETS_BAR_RELOAD]': evil, 'texts[COM_WEBSOCKETS_BAR_DISMISS]': evil,
     });
     await subscribed(page, 'private-com_content.article.1');
     await stand.publish(hint('changed'));
@@ -352,7 +351,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
       await page.evaluate(() => (window.same = true));
       await page.goto(`${stand.url}site/site.css`);
       await publish('back', 2, 5);
-      await page.goBack();
+      await page.goBack({ waitUntil: 'commit' }); // there is no load
       assert.equal(await page.evaluate(() => window.same), true, 'the browser kept the page');
       await hears(page, 5);
       assert.deepEqual(await numbers(page), upTo(5));
