@@ -2,6 +2,7 @@
 //! for the store: visits, rights, access (facts of items) and outbox. This file gives each its turn, hands the answers on,
 //! and collects what follows for the service.
 
+pub mod parameters;
 pub mod rights;
 pub mod user;
 pub mod visits;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use serde_json::{Value, json};
 
+use self::parameters::Parameters;
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
@@ -98,6 +100,7 @@ pub struct Site {
     settings: config::Joomla,
     rules: Vec<config::ChannelRule>,
     items: Vec<config::ItemType>,
+    parameters: Parameters,
     rights: Rights,
     visits: Visits,
     access: Access,
@@ -137,6 +140,7 @@ impl Site {
             settings: config.joomla.clone(),
             rules: config.channels.clone(),
             items: config.item_types(),
+            parameters: Parameters::default(),
             channels: HashMap::new(),
             turn: 0,
             pseudonyms: seed,
@@ -369,9 +373,19 @@ impl Site {
         self.rights.extensions().joomla_version.as_deref()
     }
 
-    /// The parameters of the component, if it is installed.
-    pub fn parameters(&self) -> Option<&str> {
-        self.rights.extensions().com_websockets.as_deref()
+    /// What the component's options say.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Whether the site is offline.
+    pub fn is_offline(&self) -> bool {
+        self.facts.offline
+    }
+
+    /// Whether the site wants this server at all: the kill switch of the component.
+    pub fn is_enabled(&self) -> bool {
+        self.parameters.enabled.unwrap_or(true)
     }
 
     // --- access ----------------------------------------------------------------------------------------------------
@@ -569,7 +583,7 @@ impl Site {
             }
             Question::Groups | Question::Levels | Question::Assets | Question::Extensions => {
                 self.rights.answer(question, answer.as_ref(), now);
-                self.rights_answered();
+                self.rights_answered(now);
             }
             Question::Items { .. } | Question::Categories(_) => {
                 self.access.answer(question, answer, now);
@@ -585,7 +599,7 @@ impl Site {
         self.collect();
     }
 
-    fn rights_answered(&mut self) {
+    fn rights_answered(&mut self, now: Now) {
         if self.rights.take_changed() {
             self.visits.rights_changed(&self.rights);
             self.orders.push(Order::WakeAll);
@@ -593,6 +607,8 @@ impl Site {
             self.orders.push(Order::TurnAway);
         }
         if self.rights.take_extensions_changed() {
+            let said = self.rights.extensions().com_websockets.as_deref();
+            self.parameters = Parameters::read(said, &self.parameters, now);
             self.orders.push(Order::Extensions);
         }
     }
