@@ -509,13 +509,16 @@ impl Service {
             return;
         };
         let own = self.config.apps.iter().find(|own| own.id == self.config.joomla.app);
+        let app = self.apps.app_mut(app);
         if own.is_some_and(|own| !own.secret.is_empty()) {
+            app.former = None;
             return;
         }
         let Some(credentials) = &site.parameters().credentials else {
             return;
         };
-        let settings = &mut self.apps.app_mut(app).settings;
+        app.former.clone_from(&credentials.former);
+        let settings = &mut app.settings;
         if (&settings.id, &settings.key, &settings.secret) != (&credentials.id, &credentials.key, &credentials.secret) {
             log::info!("the app {} has its key and secret from the component", credentials.id);
             settings.id.clone_from(&credentials.id);

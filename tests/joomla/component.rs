@@ -1,10 +1,12 @@
 //! What com_websockets says to the server and asks of it: the signed status, and what its options change while connections are
 //! open. The options are written as Joomla writes them, and a control row tells of it as the plugin does.
 
-use crate::common::joomla::Site as Joomla;
+use std::time::{Duration, Instant};
+
+use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
-use crate::common::pusher::{ID, KEY, SECRET, Site};
-use crate::common::visits::House;
+use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
+use crate::common::visits::{Arrival, House, Terms, control};
 use crate::common::{Server, wait_until};
 use serde_json::{Value, json};
 
@@ -116,4 +118,100 @@ fn an_app_without_a_site_has_a_status_without_one() {
     for none in ["site", "database", "outbox"] {
         assert!(told[none].is_null() && told.get(none).is_some(), "{told}");
     }
+}
+
+/// The options are saved, and the plugin tells of it.
+fn save(joomla: &Joomla, params: &Value) {
+    joomla.exec(
+        "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
+        (params.to_string(),),
+    );
+    control(joomla, "recheck-access", json!({}));
+}
+
+/// A site whose app has its credentials from the component, and a server that looks at nothing again unless it is told.
+fn house(params: &Value) -> House {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.install_component(&params.to_string());
+    let terms = Terms {
+        app: "\n",
+        ..Terms::without_sweep()
+    };
+    let house = House::with(joomla, terms);
+    let is_known = || house.knock(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
+    wait_until("the component's key is known", is_known, || house.stats().to_string());
+    house.expect_reading();
+    house
+}
+
+/// Credentials with another secret than before, which is valid up to a Unix second.
+fn rotated(until: Value) -> Value {
+    json!({
+        "app_id": ID, "app_key": KEY, "app_secret": NEW,
+        "app_secret_old": SECRET, "app_secret_old_until": until,
+    })
+}
+
+const NEW: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
+/// Whether a request to the API is accepted that is signed with this secret.
+fn accepts(house: &House, secret: &str) -> bool {
+    let mut api = house.site.api();
+    api.secret = secret.into();
+    api.send("GET", "/channels", &[], "").status == 200
+}
+
+/// Whether a channel and a user are accepted that are signed with this secret.
+fn accepts_clients(house: &House, secret: &str) -> [bool; 2] {
+    let mut session: Session = house.come_as_guest();
+    let socket = session.socket_id.clone();
+    let auth = format!("{KEY}:{}", signature(secret, &format!("{socket}:private-x")));
+    let answer = session
+        .say_subscribe(json!({"channel": "private-x", "auth": auth}))
+        .next();
+    let channel = answer["event"] == "pusher_internal:subscription_succeeded";
+    if !channel {
+        session.expect_error();
+    }
+    let user_data = json!({"id": "somebody"}).to_string();
+    let auth = format!("{KEY}:{}", signature(secret, &format!("{socket}::user::{user_data}")));
+    session.say(json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}));
+    [channel, session.next()["event"] == "pusher:signin_success"]
+}
+
+#[test]
+fn the_old_secret_is_accepted_for_a_while_after_a_rotation() {
+    let before = json!({"app_id": ID, "app_key": KEY, "app_secret": SECRET});
+    let house = house(&before);
+    assert!(accepts(&house, SECRET) && !accepts(&house, NEW));
+    save(&house.joomla, &rotated(json!(now() + 600)));
+    let began = Instant::now();
+    wait_until(
+        "the new secret is known",
+        || accepts(&house, NEW),
+        || house.site.server.log(),
+    );
+    // PHP signs with the new one at once.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for secret in [SECRET, NEW] {
+        assert!(accepts(&house, secret));
+        assert_eq!(accepts_clients(&house, secret), [true; 2]);
+    }
+    assert!(!accepts(&house, "another"));
+    assert_eq!(accepts_clients(&house, "another"), [false; 2]);
+
+    // Its time ends without anybody saying so. The options have texts, too.
+    save(&house.joomla, &rotated(json!((now() + 3).to_string())));
+    wait_until("the old secret is over", || !accepts(&house, SECRET), String::new);
+    assert!(accepts(&house, NEW));
+    assert_eq!(accepts_clients(&house, SECRET), [false; 2]);
+    assert_eq!(accepts_clients(&house, NEW), [true; 2]);
+    for (until, valid) in [(json!(now() + 600), true), (json!("soon"), false)] {
+        save(&house.joomla, &rotated(until.clone()));
+        let is_right = || accepts(&house, SECRET) == valid;
+        wait_until("the new time is known", is_right, || until.to_string());
+    }
+    let log = house.site.server.log();
+    assert!(!log.contains(NEW) && !log.contains(SECRET), "{log}");
 }

@@ -100,7 +100,7 @@ impl Api {
         };
         let number = app;
         let app = apps.app_mut(app);
-        auth::check(request, &parameters, &app.settings, now)?;
+        auth::check(request, &parameters, &app.settings, app.former_secret(now), now)?;
         if !app.settings.enabled {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "This app is disabled"));
         }
