@@ -25,7 +25,7 @@ use super::pusher::channel::ChannelName;
 use super::pusher::gate;
 use super::pusher::session::{Door, Progress, Timing};
 use super::routes::{self, Refusal, Route};
-use super::site::{Order, Site};
+use super::site::{Order, SWITCHED_OFF, Site};
 use super::status;
 use super::webhooks::{Outcome, Webhooks};
 use crate::config::{self, Config};
@@ -784,6 +784,10 @@ impl Service {
             Err(_) => Err((4100, "Over capacity")),
             Ok(()) => gate::enter(key, query, &self.apps, &self.config.pusher),
         };
+        let entered = match entered {
+            Ok((app, _)) if self.is_switched_off(app) => Err(SWITCHED_OFF),
+            other => other,
+        };
         let (app, terms) = match entered {
             Ok(entered) => entered,
             Err((code, why)) => return actions.push(Action::Close(id, code, why.into())),
@@ -807,6 +811,12 @@ impl Service {
         }
         app.connect(id, socket, terms, timing, now, actions);
         self.turn_away(id, actions);
+    }
+
+    /// Whether an app is that of a site that wants no connections.
+    fn is_switched_off(&self, app: usize) -> bool {
+        let site = self.site.as_ref().filter(|_| self.site_app == Some(app));
+        site.is_some_and(|site| !site.is_enabled())
     }
 
     /// Where the page of a request comes from.

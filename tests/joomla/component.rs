@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
-use crate::common::visits::{Arrival, House, Terms, control};
+use crate::common::visits::{Arrival, House, Terms, Visitor, control};
 use crate::common::{Server, wait_until};
+use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 
 /// The fixed fields of a status and what they are now.
@@ -214,4 +215,142 @@ fn the_old_secret_is_accepted_for_a_while_after_a_rotation() {
     }
     let log = house.site.server.log();
     assert!(!log.contains(NEW) && !log.contains(SECRET), "{log}");
+}
+
+/// How soon a control row has done its work, and a good deal more for a busy machine.
+const TOLD: Duration = Duration::from_secs(2);
+
+fn options(more: &Value) -> Value {
+    let mut all = json!({"app_id": ID, "app_key": KEY, "app_secret": SECRET});
+    let more = more.as_object().cloned().unwrap_or_default();
+    all.as_object_mut().expect("an object").extend(more);
+    all
+}
+
+#[test]
+fn a_site_can_switch_the_server_off_and_on_again() {
+    let house = house(&options(&json!({"enabled": 1})));
+    let joomla = &house.joomla;
+    let admin = joomla.log_in(joomla.id_of("admin"), Client::Administrator);
+    for off in [json!(0), json!("0"), json!(false)] {
+        let (mut guest, mut user) = (house.come_as_guest(), house.come(&admin));
+        guest.enter("news");
+        user.enter("private-level-1");
+        let mut console = house.console(&house.page(&admin));
+        console.whoami();
+        save(joomla, &options(&json!({"enabled": off})));
+        for session in [&mut guest, &mut user] {
+            let (reason, took) = session.expect_closed(4003);
+            assert!(
+                took < TOLD && reason == "the site has switched jsocketd off",
+                "{took:?} {reason}"
+            );
+        }
+        // Nobody is greeted, but the console and PHP are told what the matter is.
+        for page in [Arrival::own(), house.page(&admin)] {
+            house.knock(&page).expect_close(4003);
+        }
+        assert_eq!(console.whoami()["identity"], "user");
+        assert_eq!(status(&house)["site"]["enabled"], false);
+        house.site.api().publish("news", "e", "1");
+
+        save(joomla, &options(&json!({"enabled": "1"})));
+        let is_on = || house.knock(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
+        wait_until("it is switched on", is_on, || house.site.server.log());
+        assert_eq!(status(&house)["site"]["enabled"], true);
+        let mut again = house.come_as_guest();
+        again.enter("news");
+        joomla.publish("news", "e", "2");
+        again.expect_event("news", "e", "2");
+    }
+}
+
+#[test]
+fn a_server_that_starts_while_it_is_switched_off_has_no_visitors() {
+    let joomla = Joomla::joomla6();
+    joomla.install_component(&options(&json!({"enabled": "0"})).to_string());
+    let house = House::open(joomla);
+    wait_until(
+        "the options are read",
+        || status(&house)["site"]["enabled"] == false,
+        || status(&house).to_string(),
+    );
+    house.knock(&Arrival::own()).expect_close(4003);
+}
+
+#[test]
+fn the_options_say_what_guests_may_hear() {
+    let house = house(&options(&json!({})));
+    let joomla = &house.joomla;
+    let mut guest = house.come_as_guest();
+    let mut anna = house.come(&joomla.log_in(joomla.id_of("anna"), Client::Site));
+    guest.enter("news").enter("private-level-1");
+    anna.enter("news");
+    for (closed, open) in [
+        (json!(0), json!(1)),
+        (json!("0"), json!({})),
+        (json!(false), json!("1")),
+    ] {
+        save(joomla, &options(&json!({"guests": closed})));
+        let took = guest.expect_withdrawn("news");
+        assert!(took < TOLD, "{took:?}");
+        guest.expect_denied("other");
+        anna.enter("cache-other")
+            .expect_cache_miss("cache-other")
+            .unsubscribe("cache-other");
+        joomla.publish("news", "e", "1");
+        anna.expect_event("news", "e", "1");
+        joomla.publish("private-level-1", "e", "2");
+        guest.expect_event("private-level-1", "e", "2");
+        save(joomla, &options(&json!({"guests": open})));
+        let is_open = || guest.may_enter("news");
+        wait_until("guests may hear it again", is_open, || house.site.server.log());
+        guest.enter("news");
+    }
+    anna.expect_nothing();
+}
+
+#[test]
+fn the_options_say_whether_members_have_names() {
+    let house = house(&options(&json!({"presence_names": "0"})));
+    let joomla = &house.joomla;
+    let [anna, bob] = ["anna", "bob"].map(|name| joomla.id_of(name));
+    let page = |user: u32| house.page(&joomla.log_in(user, Client::Site));
+    let mut first = house.arrive(&page(anna));
+    let unnamed = first.enter_presence("presence-level-2")["ids"][0].clone();
+    assert_ne!(unnamed, json!(anna.to_string()));
+    save(joomla, &options(&json!({"presence_names": 1})));
+    let named = page(bob);
+    let comes_named = || {
+        let mut session = house.arrive(&named);
+        session.enter_presence("presence-group-2")["ids"] == json!([bob.to_string()])
+    };
+    wait_until("members have names", comes_named, || house.site.server.log());
+    // Who is there keeps the name that the others know.
+    first.expect_nothing();
+    let both = house.arrive(&named).enter_presence("presence-level-2");
+    let ids = both["ids"].as_array().expect("a list");
+    assert!(
+        ids.contains(&unnamed) && ids.contains(&json!(bob.to_string())),
+        "{both}"
+    );
+}
+
+#[test]
+fn what_our_own_configuration_says_beats_the_options() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.install_component(&options(&json!({"guests": 0, "presence_names": 1})).to_string());
+    let terms = Terms {
+        joomla: "guests = true\npresence_names = false",
+        ..Terms::default()
+    };
+    let house = House::with(joomla, terms);
+    let joomla = &house.joomla;
+    house.expect_ready();
+    house.come_as_guest().enter("news");
+    let anna = joomla.id_of("anna");
+    let mut session = house.come(&joomla.log_in(anna, Client::Site));
+    let ids = session.enter_presence("presence-level-2")["ids"].clone();
+    assert_ne!(ids, json!([anna.to_string()]));
 }

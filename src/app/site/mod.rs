@@ -32,6 +32,9 @@ use crate::time::{Now, Time};
 /// The component whose permissions are about this server.
 const COMPONENT: &str = "com_websockets";
 
+/// The close of all connections of a site that wants none.
+pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
+
 /// What a user is told who is kicked out, in the words of hosted Pusher.
 const KICKED: &str = "You got disconnected by the app.";
 
@@ -164,7 +167,9 @@ impl Site {
         if let Some(outbox) = &mut self.outbox {
             outbox.reconfigure(&config.database, most_bytes);
         }
-        if self.access.reload(config) {
+        let items_changed = self.access.reload(config);
+        self.access.open_to_guests(self.is_open_to_guests());
+        if items_changed {
             // The item types are others, so everything is watched anew.
             for (name, subject) in std::mem::take(&mut self.channels)
                 .into_iter()
@@ -277,8 +282,11 @@ impl Site {
         self.visits.who(id) != Who::Asking
     }
 
-    /// Why a connection must not stay: the site is offline and it is not among those who may in.
+    /// Why a connection must not stay: the site wants nobody, or it is offline and it is not among those who may in.
     pub fn turned_away(&self, id: ConnectionId) -> Option<(u16, &'static str)> {
+        if !self.is_enabled() {
+            return Some(SWITCHED_OFF);
+        }
         if !self.facts.offline || !self.is_known(id) {
             return None;
         }
@@ -378,6 +386,17 @@ impl Site {
         &self.parameters
     }
 
+    /// Whether guests may hear channels without a prefix.
+    fn is_open_to_guests(&self) -> bool {
+        self.settings.guests.or(self.parameters.guests).unwrap_or(true)
+    }
+
+    /// Whether members of presence channels have their ids and names.
+    fn shows_names(&self) -> bool {
+        let said = self.settings.presence_names.or(self.parameters.presence_names);
+        said.unwrap_or(false)
+    }
+
     /// Whether the site is offline.
     pub fn is_offline(&self) -> bool {
         self.facts.offline
@@ -419,7 +438,7 @@ impl Site {
         let subject = access::subject(name, &self.items, &self.rules);
         match subject {
             Subject::Signed => return May::NotOurs,
-            Subject::Open if self.settings.guests => return May::Yes,
+            Subject::Open if self.is_open_to_guests() => return May::Yes,
             _ => {}
         }
         let Some(visitor) = self.visits.visitor(id, &self.rights) else {
@@ -449,7 +468,7 @@ impl Site {
         let Some(found) = self.visits.user(user) else {
             return May::NotYet;
         };
-        if self.settings.presence_names {
+        if self.shows_names() {
             let row = found.row();
             let info = json!({"name": row.name, "username": row.username});
             return May::As(Member {
@@ -607,9 +626,29 @@ impl Site {
             self.orders.push(Order::TurnAway);
         }
         if self.rights.take_extensions_changed() {
-            let said = self.rights.extensions().com_websockets.as_deref();
-            self.parameters = Parameters::read(said, &self.parameters, now);
+            self.read_parameters(now);
             self.orders.push(Order::Extensions);
+        }
+    }
+
+    /// The component's options may be others: whoever is there is judged by them like whoever comes. Members of presence
+    /// channels keep the names under which the others know them.
+    fn read_parameters(&mut self, now: Now) {
+        let said = self.rights.extensions().com_websockets.as_deref();
+        let new = Parameters::read(said, &self.parameters, now);
+        let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
+        self.parameters = new;
+        if self.is_enabled() != was_enabled {
+            match was_enabled {
+                true => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
+                false => log::info!("the site has switched jsocketd on again"),
+            }
+            self.orders.push(Order::TurnAway);
+        }
+        if self.is_open_to_guests() != was_open {
+            self.access.open_to_guests(!was_open);
+            self.orders.push(Order::WakeAll);
+            self.orders.push(Order::ReviewAll);
         }
     }
 
