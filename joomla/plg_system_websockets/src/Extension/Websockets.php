@@ -11,15 +11,16 @@
 namespace Jsocketd\Plugin\System\Websockets\Extension;
 
 use Joomla\Application\ApplicationEvents;
+use Joomla\CMS\Application\CMSApplication;
 use Joomla\CMS\Application\ConsoleApplication;
 use Joomla\CMS\Component\ComponentHelper;
-use Joomla\CMS\Log\Log;
 use Joomla\CMS\Plugin\CMSPlugin;
 use Joomla\Database\DatabaseAwareInterface;
 use Joomla\Database\DatabaseAwareTrait;
 use Joomla\Event\EventInterface;
 use Joomla\Event\Priority;
 use Joomla\Event\SubscriberInterface;
+use Jsocketd\Component\Websockets\Administrator\Journal;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
 use Jsocketd\Component\Websockets\Administrator\Settings;
@@ -226,12 +227,14 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onAfterRoute(): void
     {
         $this->safely(function (): void {
-            if ($this->getApplication() instanceof ConsoleApplication || !$this->settings()?->isReadyForPages()) {
+            $app = $this->getApplication();
+
+            if (!$app instanceof CMSApplication || !$this->settings()?->isReadyForPages()) {
                 return;
             }
 
             $began = (float) ($_SERVER['REQUEST_TIME_FLOAT'] ?? microtime(true));
-            $page  = new Page($this->getApplication(), $this->settings, new Outbox($this->getDatabase()), $began);
+            $page  = new Page($app, $this->settings, new Outbox($this->getDatabase()), $began);
 
             if ($page->isCandidate()) {
                 $this->page = $page;
@@ -361,7 +364,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     {
         try {
             $place = basename($error->getFile()) . ':' . $error->getLine();
-            Log::add('The plugin websockets could not do its work: ' . $error->getMessage() . ' (' . $place . ')', Log::WARNING, 'com_websockets');
+            (new Journal())('The plugin websockets could not do its work: ' . $error->getMessage() . ' (' . $place . ')');
         } catch (\Throwable) {
             // A log that cannot be written is no reason to break a page.
         }

@@ -10,6 +10,7 @@
 
 namespace Jsocketd\Plugin\System\Websockets\Hints;
 
+use Joomla\Event\AbstractEvent;
 use Joomla\Event\EventInterface;
 
 \defined('_JEXEC') or die;
@@ -30,7 +31,7 @@ final class Arguments
      */
     public static function of(EventInterface $event, string ...$names): array
     {
-        $given = $event->getArguments();
+        $given = $event instanceof AbstractEvent ? $event->getArguments() : [];
         unset($given['result']);
         $isNumbered = \is_int(array_key_first($given));
         $told       = [];

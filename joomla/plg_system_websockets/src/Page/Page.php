@@ -10,7 +10,7 @@
 
 namespace Jsocketd\Plugin\System\Websockets\Page;
 
-use Joomla\CMS\Application\CMSApplicationInterface;
+use Joomla\CMS\Application\CMSApplication;
 use Joomla\CMS\Document\HtmlDocument;
 use Joomla\CMS\Language\Text;
 use Joomla\CMS\Uri\Uri;
@@ -55,13 +55,13 @@ final class Page
     private ?bool $isPublished = null;
 
     /**
-     * @param   CMSApplicationInterface  $app       the application of the request
-     * @param   Settings                 $settings  the component's options
-     * @param   Outbox                   $outbox    asked for the position
-     * @param   float                    $began     when the request began, in Unix seconds
+     * @param   CMSApplication  $app       the application of the request
+     * @param   Settings        $settings  the component's options
+     * @param   Outbox          $outbox    asked for the position
+     * @param   float           $began     when the request began, in Unix seconds
      */
     public function __construct(
-        private readonly CMSApplicationInterface $app,
+        private readonly CMSApplication $app,
         private readonly Settings $settings,
         private readonly Outbox $outbox,
         private readonly float $began

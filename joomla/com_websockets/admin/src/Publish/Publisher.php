@@ -10,7 +10,7 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Publish;
 
-use Joomla\CMS\Log\Log;
+use Jsocketd\Component\Websockets\Administrator\Journal;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 
@@ -44,15 +44,15 @@ class Publisher
      * @param   Settings       $settings  the component's options
      * @param   Outbox         $outbox    the table
      * @param   Client         $server    the server's HTTP API
-     * @param   \Closure|null  $log       takes a sentence; Joomla's log, category com_websockets, if there is none
+     * @param   callable|null  $log       takes a sentence; the component's log if there is none
      */
     public function __construct(
         private readonly Settings $settings,
         private readonly Outbox $outbox,
         private readonly Client $server,
-        ?\Closure $log = null
+        ?callable $log = null
     ) {
-        $this->log = $log ?? static fn (string $sentence) => Log::add($sentence, Log::WARNING, 'com_websockets');
+        $this->log = \Closure::fromCallable($log ?? new Journal());
     }
 
     /**
