@@ -1,0 +1,23 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Publish;
+
+\defined('_JEXEC') or die;
+
+/**
+ * What was to be published for certain (`strict`) was not: the component is switched off, the table is missing or cannot be
+ * written, or the server is not there. The previous exception has the cause.
+ *
+ * @since  0.1.0
+ */
+class NotPublished extends \RuntimeException
+{
+}

@@ -1,0 +1,330 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Server;
+
+use Jsocketd\Component\Websockets\Administrator\Publish\Event;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+
+\defined('_JEXEC') or die;
+
+/**
+ * Asks the server through its HTTP API, signed as docs/protocol.md says. Joomla's own client has whole seconds of timeout
+ * only, which is longer than a page may wait; so this one speaks as much HTTP/1.1 as is needed, over a connection of its own.
+ * The deadline is for a whole call, from the connect to the last byte of the answer (the system's name resolution excepted,
+ * which nobody can interrupt: give an address in numbers). Redirects are not followed. Every method throws ServerFailure.
+ *
+ * @since  0.1.0
+ */
+class Client
+{
+    /** Seconds of a nudge, at most: nothing depends on it. */
+    private const NUDGE = 0.1;
+
+    /** Bytes of an answer with its head. */
+    private const LONGEST_ANSWER = 65536;
+
+    /** Events of one request. */
+    private const BATCH = 10;
+
+    /**
+     * @param   Settings  $settings  server_address, app_id, app_key and app_secret
+     * @param   float     $timeout   seconds of a call
+     */
+    public function __construct(private readonly Settings $settings, private readonly float $timeout = 0.3)
+    {
+    }
+
+    /**
+     * How the server is.
+     *
+     * @return  array  what GET /apps/{id}/status answers
+     *
+     * @throws  ServerFailure
+     */
+    public function status(): array
+    {
+        return $this->call('GET', 'status', null, $this->timeout);
+    }
+
+    /**
+     * Publishes events, ten in a request. Each request is done or not done.
+     *
+     * @throws  ServerFailure  what was published before stays published
+     */
+    public function publish(Event ...$events): void
+    {
+        $bodies = array_map(
+            static fn (Event $event): array => ['name' => $event->event, 'channel' => $event->channel, 'data' => $event->json]
+                + ($event->socketId === null ? [] : ['socket_id' => $event->socketId]),
+            $events
+        );
+
+        if (\count($bodies) === 1) {
+            $this->call('POST', 'events', $bodies[0], $this->timeout);
+
+            return;
+        }
+
+        foreach (array_chunk($bodies, self::BATCH) as $batch) {
+            $this->call('POST', 'batch_events', ['batch' => $batch], $this->timeout);
+        }
+    }
+
+    /**
+     * Has the server read the outbox table now.
+     *
+     * @throws  ServerFailure
+     */
+    public function nudge(): void
+    {
+        $this->call('POST', 'nudge', null, min(self::NUDGE, $this->timeout));
+    }
+
+    private function call(string $method, string $what, ?array $json, float $seconds): array
+    {
+        $deadline = hrtime(true) + (int) ($seconds * 1e9);
+        $settings = $this->settings;
+
+        foreach (['server_address' => 'serverAddress', 'app_id' => 'appId', 'app_key' => 'appKey', 'app_secret' => 'appSecret'] as $option => $name) {
+            if ($settings->$name === '') {
+                throw new ServerFailure(ServerFailure::NOT_SET_UP, 'The option ' . $option . ' is missing or not usable.', $option);
+            }
+        }
+
+        $url  = parse_url($settings->serverAddress);
+        $path = ($url['path'] ?? '') . '/apps/' . $settings->appId . '/' . $what;
+        $body = $json === null ? '' : json_encode($json, JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);
+        $port = $url['port'] ?? ($url['scheme'] === 'https' ? 443 : 80);
+        $host = $url['host'] . (isset($url['port']) ? ':' . $url['port'] : '');
+
+        $request = $method . ' ' . $path . '?' . $this->sign($method, $path, $body) . " HTTP/1.1\r\nHost: " . $host
+            . "\r\nConnection: close\r\nAccept: application/json\r\nUser-Agent: com_websockets\r\n"
+            . ($method === 'POST' ? "Content-Type: application/json\r\nContent-Length: " . \strlen($body) . "\r\n" : '')
+            . "\r\n" . $body;
+
+        $stream = $this->connect($url['host'], $port, $url['scheme'] === 'https', $deadline);
+
+        try {
+            $this->write($stream, $request, $deadline);
+
+            return $this->understand(...$this->read($stream, $deadline));
+        } finally {
+            fclose($stream);
+        }
+    }
+
+    private function sign(string $method, string $path, string $body): string
+    {
+        $query = 'auth_key=' . $this->settings->appKey . '&auth_timestamp=' . time() . '&auth_version=1.0'
+            . ($body === '' ? '' : '&body_md5=' . md5($body));
+
+        return $query . '&auth_signature=' . hash_hmac('sha256', $method . "\n" . $path . "\n" . $query, $this->settings->appSecret);
+    }
+
+    /** @return  resource  which does not block */
+    private function connect(string $host, int $port, bool $isSecure, int $deadline)
+    {
+        $name    = trim($host, '[]');
+        $context = stream_context_create(['ssl' => ['peer_name' => $name, 'SNI_enabled' => true]]);
+        $stream  = @stream_socket_client(
+            'tcp://' . $host . ':' . $port,
+            $number,
+            $reason,
+            max(0.001, $this->left($deadline)),
+            STREAM_CLIENT_CONNECT,
+            $context
+        );
+
+        if ($stream === false) {
+            $this->left($deadline) > 0 or throw $this->late('connect');
+
+            throw new ServerFailure(ServerFailure::UNREACHABLE, 'Nobody answers at ' . $this->settings->serverAddress . ': ' . ($reason ?: 'no connection') . '.');
+        }
+
+        stream_set_blocking($stream, false);
+
+        if ($isSecure) {
+            $this->secure($stream, $deadline);
+        }
+
+        return $stream;
+    }
+
+    /** @param  resource  $stream */
+    private function secure($stream, int $deadline): void
+    {
+        error_clear_last();
+
+        do {
+            $done = @stream_socket_enable_crypto($stream, true, STREAM_CRYPTO_METHOD_TLS_CLIENT);
+
+            if ($done === false) {
+                $reason = preg_replace('/^.*?: /', '', str_replace("\n", ' ', error_get_last()['message'] ?? 'no TLS'));
+                fclose($stream);
+
+                throw new ServerFailure(ServerFailure::TLS, 'No secure connection to ' . $this->settings->serverAddress . ': ' . $reason);
+            }
+        } while ($done === 0 && $this->wait($stream, false, $deadline));
+    }
+
+    /** @param  resource  $stream */
+    private function write($stream, string $request, int $deadline): void
+    {
+        while ($request !== '') {
+            $this->wait($stream, true, $deadline);
+            $written = @fwrite($stream, $request);
+
+            if ($written === false) {
+                throw new ServerFailure(ServerFailure::UNREACHABLE, 'The server at ' . $this->settings->serverAddress . ' closed the connection.');
+            }
+
+            $request = substr($request, $written);
+        }
+    }
+
+    /**
+     * @param   resource  $stream
+     *
+     * @return  array{int, string}  the status and the body
+     */
+    private function read($stream, int $deadline): array
+    {
+        $answer = '';
+
+        do {
+            $this->wait($stream, false, $deadline);
+            $piece = @fread($stream, 8192);
+            $answer .= $piece === false ? '' : $piece;
+            $ended = feof($stream);
+
+            if (\strlen($answer) > self::LONGEST_ANSWER) {
+                throw $this->stranger('its answer is longer than ' . self::LONGEST_ANSWER . ' bytes');
+            }
+
+            $parsed = $this->parse($answer, $ended);
+        } while ($parsed === null && !$ended);
+
+        return $parsed ?? throw $this->stranger('the answer is no complete HTTP');
+    }
+
+    /**
+     * @return  array{int, string}|null  null as long as something is missing
+     */
+    private function parse(string $answer, bool $ended): ?array
+    {
+        $end = strpos($answer, "\r\n\r\n");
+
+        if ($end === false) {
+            return null;
+        }
+
+        if (!preg_match('~^HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)~', $answer, $part)) {
+            throw $this->stranger('the answer is no HTTP');
+        }
+
+        $head = "\r\n" . strtolower(substr($answer, 0, $end)) . "\r\n";
+        $body = substr($answer, $end + 4);
+
+        if (preg_match('~\r\ntransfer-encoding:[^\r]*chunked~', $head)) {
+            $body = $this->unchunk($body);
+
+            return $body === null ? null : [(int) $part[1], $body];
+        }
+
+        if (preg_match('~\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r~', $head, $length)) {
+            return \strlen($body) < (int) $length[1] ? null : [(int) $part[1], substr($body, 0, (int) $length[1])];
+        }
+
+        return $ended ? [(int) $part[1], $body] : null;
+    }
+
+    private function unchunk(string $text): ?string
+    {
+        $body = '';
+
+        while (preg_match('~^([0-9a-fA-F]{1,6})[^\r\n]*\r\n~', $text, $part)) {
+            $size = (int) hexdec($part[1]);
+            $text = substr($text, \strlen($part[0]));
+
+            if ($size === 0) {
+                return $body;
+            }
+
+            if (\strlen($text) < $size + 2) {
+                return null;
+            }
+
+            $body .= substr($text, 0, $size);
+            $text = substr($text, $size + 2);
+        }
+
+        return null;
+    }
+
+    private function understand(int $status, string $body): array
+    {
+        $json  = json_decode($body, true, 64);
+        $error = \is_array($json) && \is_string($json['error'] ?? null) ? $json['error'] : null;
+
+        if ($status === 200 && \is_array($json) && $error === null) {
+            return $json;
+        }
+
+        if ($error === null) {
+            throw $this->stranger('it says ' . $status . ($status >= 300 && $status < 400 ? ', a redirect' : '') . ' without a reason');
+        }
+
+        $kind = match (true) {
+            $status === 404 => stripos($error, 'app') === false ? ServerFailure::STRANGER : ServerFailure::APP,
+            $status === 401 && str_contains($error, 'auth_key') => ServerFailure::KEY,
+            $status === 401 && stripos($error, 'timestamp') === 0 => ServerFailure::CLOCK,
+            $status === 401 => ServerFailure::SECRET,
+            $status === 403 => ServerFailure::DISABLED,
+            default => ServerFailure::REFUSED,
+        };
+
+        // A wrong signature is answered with what had to be signed; that is of no use here, and long.
+        throw new ServerFailure($kind, 'The server says ' . $status . ': ' . mb_substr(preg_replace('/: you should have sent.*/s', '', $error), 0, 300));
+    }
+
+    /** @param  resource  $stream */
+    private function wait($stream, bool $toWrite, int $deadline): bool
+    {
+        $left = $this->left($deadline);
+
+        if ($left <= 0) {
+            throw $this->late('answer');
+        }
+
+        $read   = $toWrite ? null : [$stream];
+        $write  = $toWrite ? [$stream] : null;
+        $except = null;
+        // A signal interrupts it: who waits asks again, as long as there is time left.
+        @stream_select($read, $write, $except, (int) $left, (int) (($left - (int) $left) * 1e6));
+
+        return true;
+    }
+
+    private function left(int $deadline): float
+    {
+        return ($deadline - hrtime(true)) / 1e9;
+    }
+
+    private function late(string $what): ServerFailure
+    {
+        return new ServerFailure(ServerFailure::TIMEOUT, 'The server at ' . $this->settings->serverAddress . ' did not ' . $what . ' in time.');
+    }
+
+    private function stranger(string $why): ServerFailure
+    {
+        return new ServerFailure(ServerFailure::STRANGER, 'What answers at ' . $this->settings->serverAddress . ' is no jsocketd: ' . $why . '.');
+    }
+}
