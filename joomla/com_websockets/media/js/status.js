@@ -174,7 +174,7 @@ async function task(name, values = {}) {
     throw silent(response ? `HTTP ${response.status}` : error.message);
   }
   if (answer?.success === true) return answer.data ?? {};
-  throw new Broken(typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`, words(`CHAIN_${name.toUpperCase()}_MEND`));
+  throw new Broken(typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`, answer?.data?.mend || words(`CHAIN_${name.toUpperCase()}_MEND`));
 }
 
 /** Hop 2: from PHP to the server. */

@@ -14,8 +14,10 @@ use Joomla\CMS\Language\Text;
 use Joomla\CMS\MVC\Controller\BaseController;
 use Joomla\CMS\Response\JsonResponse;
 use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
+use Jsocketd\Component\Websockets\Administrator\Publish\NotPublished;
 use Jsocketd\Component\Websockets\Administrator\Publish\Options;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
+use Jsocketd\Component\Websockets\Administrator\Status\Finding;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -101,9 +103,10 @@ class ChainController extends BaseController
         try {
             $found = $do($component);
         } catch (ServerFailure $e) {
-            $this->refuse(502, $e->getMessage());
-        } catch (\Exception $e) {
-            $this->refuse(500, $e->getMessage());
+            $finding = Finding::ofFailure($e, $component->settings());
+            $this->send(502, new JsonResponse(['mend' => $finding->mend()], $finding->text(), true, true));
+        } catch (NotPublished $e) {
+            $this->refuse(503, $e->getMessage());
         }
 
         $this->send(200, new JsonResponse(['ms' => round((hrtime(true) - $began) / 1e6, 2)] + $found, null, false, true));
@@ -140,6 +143,9 @@ class ChainController extends BaseController
         $this->app->setHeader('Cache-Control', 'no-store', true);
         $this->app->sendHeaders();
         echo $response;
+
+        // close() leaves out onAfterRespond, where the plugin would do this.
+        $this->app->bootComponent('com_websockets')->publisher()->afterResponse();
         $this->app->close();
     }
 }

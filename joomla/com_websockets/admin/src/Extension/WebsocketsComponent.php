@@ -13,6 +13,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Extension;
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
 use Joomla\CMS\Extension\MVCComponent;
+use Joomla\CMS\Log\Log;
 use Joomla\Database\DatabaseInterface;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
@@ -61,7 +62,7 @@ class WebsocketsComponent extends MVCComponent
      */
     public function publisher(): Publisher
     {
-        return $this->publisher ??= new Publisher($this->settings(), $this->outbox(), $this->server());
+        return $this->publisher ??= new Publisher($this->settings(), $this->outbox(), $this->server(), $this->log(...));
     }
 
     /**
@@ -98,5 +99,20 @@ class WebsocketsComponent extends MVCComponent
     public function server(): Client
     {
         return $this->server ??= new Client($this->settings());
+    }
+
+    /**
+     * Writes a sentence into com_websockets.php in Joomla's folder for logs. The file is made when there is something to say.
+     *
+     * @param   string  $sentence  What went wrong
+     *
+     * @return  void
+     *
+     * @since   0.1.0
+     */
+    private function log(string $sentence): void
+    {
+        Log::addLogger(['text_file' => 'com_websockets.php'], Log::ALL, ['com_websockets']);
+        Log::add($sentence, Log::WARNING, 'com_websockets');
     }
 }

@@ -14,6 +14,7 @@ use Joomla\CMS\MVC\Model\BaseDatabaseModel;
 use Joomla\CMS\Plugin\PluginHelper;
 use Joomla\CMS\Uri\Uri;
 use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
+use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Setup\Site;
 use Jsocketd\Component\Websockets\Administrator\Status\Facts;
@@ -43,18 +44,18 @@ class StatusModel extends BaseDatabaseModel
     {
         $settings = $component->settings();
         $status   = null;
-        $failure  = '';
+        $failure  = null;
         $began    = hrtime(true);
 
         try {
             $status = $component->server()->status();
         } catch (ServerFailure $e) {
-            $failure = $e->getMessage();
+            $failure = $e;
         }
 
         $took = (hrtime(true) - $began) / 1e6;
 
-        [$missing, $schema, $heartbeats] = $this->tables();
+        [$missing, $schema, $heartbeats] = $this->tables($component->outbox());
 
         return new Facts(
             $settings,
@@ -74,40 +75,29 @@ class StatusModel extends BaseDatabaseModel
     /**
      * The two tables: which are missing, their version, and the positions of the processes.
      *
-     * @return  array{string[], ?string, list<array{name: string, value: string, age: int}>}
+     * @param   Outbox  $outbox  The tables
+     *
+     * @return  array{string[], ?string, list<array{process: string, position: string, age_ms: int, fresh: bool}>}
      *
      * @since   0.1.0
      */
-    private function tables(): array
+    private function tables(Outbox $outbox): array
     {
         $db      = $this->getDatabase();
-        $there   = $db->getTableList();
         $names   = array_map($db->replacePrefix(...), ['#__websockets_outbox', '#__websockets_state']);
-        $missing = array_values(array_diff($names, $there));
+        $missing = array_values(array_diff($names, $db->getTableList()));
 
-        if (\in_array($names[1], $missing, true)) {
+        if ($missing !== []) {
             return [$missing, null, []];
         }
 
-        $query = 'SELECT ' . $db->quoteName('name') . ', ' . $db->quoteName('value') . ','
-            . ' TIMESTAMPDIFF(SECOND, ' . $db->quoteName('updated') . ', UTC_TIMESTAMP(3)) AS ' . $db->quoteName('age')
-            . ' FROM ' . $db->quoteName('#__websockets_state') . ' ORDER BY ' . $db->quoteName('name') . ' LIMIT 200';
+        $query = $db->getQuery(true)
+            ->select($db->quoteName('value'))
+            ->from($db->quoteName('#__websockets_state'))
+            ->where($db->quoteName('name') . ' = ' . $db->quote('schema'));
+        $schema = $db->setQuery($query)->loadResult();
 
-        try {
-            $rows = $db->setQuery($query)->loadObjectList('name');
-        } catch (\RuntimeException) {
-            return [[$names[1]], null, []];
-        }
-
-        $heartbeats = [];
-
-        foreach ($rows as $name => $row) {
-            if (str_starts_with($name, 'position.')) {
-                $heartbeats[] = ['name' => substr($name, 9), 'value' => (string) $row->value, 'age' => (int) $row->age];
-            }
-        }
-
-        return [$missing, isset($rows['schema']) ? (string) $rows['schema']->value : null, $heartbeats];
+        return [$missing, $schema === null ? null : (string) $schema, $outbox->heartbeats()];
     }
 
     /**

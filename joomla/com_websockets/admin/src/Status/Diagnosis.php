@@ -25,9 +25,6 @@ final class Diagnosis
     /** The version of the tables that this package knows. */
     public const SCHEMA = '1';
 
-    /** Seconds after which a process that wrote no position is taken for dead, like jsocketd does. */
-    public const FRESH = 60;
-
     /** Milliseconds of the loop's delay, and of the table's, above which users can feel it. */
     private const SLOW_LOOP = 50.0;
     private const SLOW_OUTBOX = 2000;
@@ -123,7 +120,9 @@ final class Diagnosis
         $facts = $this->facts;
 
         if ($facts->status === null) {
-            yield new Finding(Finding::ERROR, 'UNREACHABLE', [$facts->failure], [$facts->settings->serverAddress]);
+            if ($facts->failure !== null) {
+                yield Finding::ofFailure($facts->failure, $facts->settings);
+            }
 
             return;
         }
@@ -199,9 +198,7 @@ final class Diagnosis
             yield new Finding(Finding::WARNING, 'SLOW_OUTBOX', [(string) $facts->said('int', 'outbox', 'lag_ms')]);
         }
 
-        $fresh = array_filter($facts->heartbeats, static fn (array $one): bool => $one['age'] < self::FRESH);
-
-        if ($facts->missing === [] && $fresh === []) {
+        if ($facts->missing === [] && !\in_array(true, array_column($facts->heartbeats, 'fresh'), true)) {
             yield new Finding(Finding::ERROR, 'NO_HEARTBEAT', [], [$root]);
         }
     }

@@ -10,6 +10,7 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Status;
 
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Component\Websockets\Administrator\Setup\Site;
 
@@ -31,12 +32,12 @@ final class Facts
      * @param   ?string       $package      The package's version, from the manifest cache
      * @param   boolean       $plugin       Whether the system plugin is enabled
      * @param   ?array        $status       What the server says of itself; null: it said nothing
-     * @param   string        $failure      Why it said nothing, with the setting to look at; '' if it did
+     * @param   ?ServerFailure  $failure    Why it said nothing; null: it did
      * @param   float         $statusMs     How long it took to ask, in milliseconds
      * @param   string[]      $missing      The tables that are not there
      * @param   ?string       $schema       The version of the tables
-     * @param   list<array{name: string, value: string, age: int}>  $heartbeats  Of each process its position, and how many
-     *                                      seconds ago it wrote it
+     * @param   list<array{process: string, position: string, age_ms: int, fresh: bool}>  $heartbeats  The processes that
+     *                                      wrote a position
      *
      * @since   0.1.0
      */
@@ -47,7 +48,7 @@ final class Facts
         public readonly ?string $package,
         public readonly bool $plugin,
         public readonly ?array $status,
-        public readonly string $failure,
+        public readonly ?ServerFailure $failure,
         public readonly float $statusMs,
         public readonly array $missing,
         public readonly ?string $schema,

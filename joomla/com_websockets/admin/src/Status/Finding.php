@@ -11,6 +11,8 @@
 namespace Jsocketd\Component\Websockets\Administrator\Status;
 
 use Joomla\CMS\Language\Text;
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
+use Jsocketd\Component\Websockets\Administrator\Settings;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -42,6 +44,26 @@ final class Finding
         private readonly array $what = [],
         private readonly array $mend = []
     ) {
+    }
+
+    /**
+     * A call of the server that did not succeed.
+     *
+     * @param   ServerFailure  $failure   Why not
+     * @param   Settings       $settings  What it was called with
+     *
+     * @return  self
+     *
+     * @since   0.1.0
+     */
+    public static function ofFailure(ServerFailure $failure, Settings $settings): self
+    {
+        return new self(
+            self::ERROR,
+            'SERVER_' . strtoupper($failure->kind),
+            [$failure->getMessage()],
+            [$settings->serverAddress === '' ? '–' : $settings->serverAddress, $settings->appId === '' ? '–' : $settings->appId]
+        );
     }
 
     /**

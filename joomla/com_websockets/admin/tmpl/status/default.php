@@ -13,7 +13,6 @@
 use Joomla\CMS\HTML\HTMLHelper;
 use Joomla\CMS\Language\Text;
 use Joomla\CMS\Router\Route;
-use Jsocketd\Component\Websockets\Administrator\Status\Diagnosis;
 
 /** @var Jsocketd\Component\Websockets\Administrator\View\Status\HtmlView $this */
 
@@ -96,10 +95,10 @@ $hops = ['SOCKET', 'HTTP', 'OUTBOX'];
 					<ul class="list-unstyled mb-0">
 <?php foreach ($facts->heartbeats as $one) : ?>
 						<li><?php echo $this->escape(Text::sprintf(
-                            $one['age'] < Diagnosis::FRESH ? 'COM_WEBSOCKETS_STATUS_HEARTBEAT' : 'COM_WEBSOCKETS_STATUS_HEARTBEAT_OLD',
-                            $one['name'],
-                            $one['value'],
-                            $one['age']
+                            $one['fresh'] ? 'COM_WEBSOCKETS_STATUS_HEARTBEAT' : 'COM_WEBSOCKETS_STATUS_HEARTBEAT_OLD',
+                            $one['process'],
+                            $one['position'],
+                            intdiv($one['age_ms'], 1000)
                         )); ?></li>
 <?php endforeach; ?>
 					</ul>
