@@ -1,0 +1,62 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Setup;
+
+use Joomla\Registry\Registry;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * A change of the app's secret: a new random one, and the old one for as long as whoever signs with it may need to learn
+ * the new one. There is one old secret: a second rotation ends the first one at once.
+ *
+ * @since  0.1.0
+ */
+final class Rotation
+{
+    /** Seconds that the old secret goes on being valid. */
+    public const GRACE = 600;
+
+    /** Until when, in Unix seconds. */
+    public readonly int $until;
+
+    /**
+     * @param   integer  $now  Unix seconds
+     *
+     * @since   0.1.0
+     */
+    public function __construct(int $now)
+    {
+        $this->until = $now + self::GRACE;
+    }
+
+    /**
+     * The options after the rotation; all others are untouched.
+     *
+     * @param   Registry  $params  The options before it
+     *
+     * @return  Registry
+     *
+     * @since   0.1.0
+     */
+    public function applied(Registry $params): Registry
+    {
+        $rotated = clone $params;
+        $old     = $params->get('app_secret');
+        $rotated->set('app_secret', bin2hex(random_bytes(16)));
+        $rotated->set('app_secret_old', \is_string($old) ? $old : '');
+        $rotated->set('app_secret_old_until', $this->until);
+
+        return $rotated;
+    }
+}
