@@ -1,10 +1,6 @@
 <?php
 
 /**
- * The package's part of an installation: whether this site can have it at all, and switching the plugin on. What belongs to
- * the component alone (credentials, tables) is in the component's script. Everything here can be read by PHP 7.2, so that
- * an old PHP gets a sentence and not a syntax error.
- *
  * @package     jsocketd
  * @subpackage  pkg_websockets
  *
@@ -22,6 +18,11 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 // phpcs:enable PSR1.Files.SideEffects
 
+/**
+ * The package's part of an installation: whether this site can have it at all, and switching the plugin on. What belongs to
+ * the component alone (credentials, tables) is in the component's script. Everything here can be read by PHP 7.2, so that
+ * an old PHP gets a sentence and not a syntax error.
+ */
 return new class () implements InstallerScriptInterface {
     private const PHP = '8.1.0';
     private const JOOMLA = '4.4.0';

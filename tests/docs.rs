@@ -265,7 +265,7 @@ fn the_tables_of_the_outbox_are_those_of_the_source() {
     let text = read("docs/joomla.md");
     assert_eq!(
         blocks(&text, "## Publishing through the table", "sql"),
-        [read("src/store/outbox.sql")]
+        [read("joomla/com_websockets/admin/sql/install.mysql.utf8.sql")]
     );
 }
 

@@ -1,9 +1,6 @@
 <?php
 
 /**
- * The component's part of an installation: credentials that nobody else has, and whether the tables go with it. The tables
- * themselves come from sql/, the requirements are the package's.
- *
  * @package     jsocketd
  * @subpackage  com_websockets
  *
@@ -20,6 +17,10 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 // phpcs:enable PSR1.Files.SideEffects
 
+/**
+ * The component's part of an installation: credentials that nobody else has, and whether the tables go with it. The tables
+ * themselves come from sql/, the requirements are the package's.
+ */
 return new class () implements InstallerScriptInterface {
     /**
      * @param   string            $type     install, update, discover_install or uninstall

@@ -20,6 +20,7 @@ use super::session::Session;
 use super::users::Users;
 use crate::app::actions::{Action, Actions};
 use crate::app::outbox::NOWHERE;
+use crate::app::site::parameters::Former;
 use crate::app::webhooks::HookEvent;
 use crate::config;
 use crate::id::ConnectionId;
@@ -103,6 +104,8 @@ impl Apps {
 pub struct App {
     /// What the configuration says.
     pub settings: config::App,
+    /// The secret before that of the settings, with its end.
+    pub former: Option<Former>,
     /// By name; the values are indices of `channels`.
     names: HashMap<Box<str>, usize>,
     pub(super) channels: Slab<Channel>,
@@ -189,9 +192,15 @@ pub struct Occupancy {
 }
 
 impl App {
+    /// The secret before that of the settings, while signatures of it are accepted.
+    pub fn former_secret(&self, now: Now) -> Option<&str> {
+        self.former.as_ref().and_then(|former| former.secret(now))
+    }
+
     fn new(settings: config::App, start: u32) -> Self {
         Self {
             settings,
+            former: None,
             names: HashMap::new(),
             channels: Slab::new(),
             sessions: Vec::new(),

@@ -10,6 +10,7 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Publish;
 
+use Jsocketd\Component\Websockets\Administrator\Journal;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 
@@ -33,22 +34,25 @@ class Publisher
     /** How seldom a request that published looks for rows that are to be deleted. */
     private const TRIM_ONE_IN = 50;
 
+    private readonly \Closure $log;
+
     private bool $hasWritten = false;
 
     private bool $hasComplained = false;
 
     /**
-     * @param   Settings  $settings  the component's options
-     * @param   Outbox    $outbox    the table
-     * @param   Client    $server    the server's HTTP API
-     * @param   \Closure  $log       takes a sentence for the log
+     * @param   Settings       $settings  the component's options
+     * @param   Outbox         $outbox    the table
+     * @param   Client         $server    the server's HTTP API
+     * @param   callable|null  $log       takes a sentence; the component's log if there is none
      */
     public function __construct(
         private readonly Settings $settings,
         private readonly Outbox $outbox,
         private readonly Client $server,
-        private readonly \Closure $log
+        ?callable $log = null
     ) {
+        $this->log = \Closure::fromCallable($log ?? new Journal());
     }
 
     /**

@@ -170,7 +170,7 @@ class Client
                 $reason = preg_replace('/^.*?: /', '', str_replace("\n", ' ', error_get_last()['message'] ?? 'no TLS'));
                 fclose($stream);
 
-                throw new ServerFailure(ServerFailure::TLS, 'No secure connection to ' . $this->settings->serverAddress . ': ' . $reason);
+                throw new ServerFailure(ServerFailure::TLS, 'No secure connection to ' . $this->settings->serverAddress . ': ' . rtrim($reason, '. ') . '.');
             }
         } while ($done === 0 && $this->wait($stream, false, $deadline));
     }
@@ -292,7 +292,9 @@ class Client
         };
 
         // A wrong signature is answered with what had to be signed; that is of no use here, and long.
-        throw new ServerFailure($kind, 'The server says ' . $status . ': ' . mb_substr(preg_replace('/: you should have sent.*/s', '', $error), 0, 300));
+        $error = rtrim(mb_substr(preg_replace('/: you should have sent.*/s', '', $error), 0, 300), '. ');
+
+        throw new ServerFailure($kind, 'The server says ' . $status . ': ' . $error . '.');
     }
 
     /** @param  resource  $stream */

@@ -72,7 +72,7 @@ class ServerFailure extends \RuntimeException
      */
     public function __construct(public readonly string $kind, string $reason, ?string $setting = null, ?\Throwable $previous = null)
     {
-        parent::__construct($reason, 0, $previous);
         $this->setting = $setting ?? self::SETTINGS[$kind] ?? 'server_address';
+        parent::__construct($reason . ($this->setting === '' ? '' : ' Look at the option ' . $this->setting . '.'), 0, $previous);
     }
 }

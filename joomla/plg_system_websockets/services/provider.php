@@ -1,0 +1,54 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  plg_system_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+\defined('_JEXEC') or die;
+
+use Joomla\CMS\Extension\PluginInterface;
+use Joomla\CMS\Factory;
+use Joomla\CMS\Plugin\PluginHelper;
+use Joomla\Database\DatabaseInterface;
+use Joomla\DI\Container;
+use Joomla\DI\ServiceProviderInterface;
+use Joomla\Event\DispatcherInterface;
+use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
+
+return new class () implements ServiceProviderInterface {
+    /**
+     * Makes the plugin. This is the only place that touches the container.
+     *
+     * @param   Container  $container  the plugin's container
+     *
+     * @return  void
+     *
+     * @since   0.1.0
+     */
+    public function register(Container $container): void
+    {
+        $container->set(
+            PluginInterface::class,
+            function (Container $container): PluginInterface {
+                $config = (array) PluginHelper::getPlugin('system', 'websockets');
+
+                if (version_compare(JVERSION, '5.0', '<')) {
+                    // Joomla 4 takes the dispatcher by reference.
+                    $dispatcher = $container->get(DispatcherInterface::class);
+                    $plugin     = new Websockets($dispatcher, $config);
+                } else {
+                    $plugin = new Websockets($config);
+                }
+
+                $plugin->setApplication(Factory::getApplication());
+                $plugin->setDatabase($container->get(DatabaseInterface::class));
+
+                return $plugin;
+            }
+        );
+    }
+};

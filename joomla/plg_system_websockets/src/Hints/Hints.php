@@ -1,0 +1,257 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  plg_system_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Plugin\System\Websockets\Hints;
+
+use Jsocketd\Component\Websockets\Administrator\Publish\Event;
+
+\defined('_JEXEC') or die;
+
+/**
+ * Collects what changed in a request and says, at its end, what is to be published: hints for pages, which hold ids and kinds
+ * and never names or texts, and rows for the server, which has to look again at who may hear what. docs/joomla.md has the
+ * table "What the plugin publishes", which is tested against this. How things stand is read twice: before the first change of
+ * an item, and at the end for all of them together.
+ *
+ * @since  0.1.0
+ */
+final class Hints
+{
+    public const CREATED = 'created';
+
+    public const CHANGED = 'changed';
+
+    public const GONE = 'gone';
+
+    private const ARTICLE = 'com_content.article';
+
+    /** Contexts of one thing: the form of the front end has its own. */
+    private const SAME = ['com_content.form' => self::ARTICLE];
+
+    private const CATEGORY = 'com_categories.category';
+
+    private const LEVEL = 'com_users.level';
+
+    /** @var  array<string, array<int, ?Standing>>  by context and id, as it was before the request; null: it was not there */
+    private array $before = [];
+
+    /** @var  array<string, array<int, string>>  by context and id, the kind */
+    private array $changes = [];
+
+    /** @var  array<string, Event> */
+    private array $control = [];
+
+    public function __construct(private readonly Stored $stored)
+    {
+    }
+
+    /**
+     * Items are about to change.
+     *
+     * @param   string  $context  as the event has it
+     * @param   int[]   $ids      their ids
+     */
+    public function willChange(string $context, array $ids): void
+    {
+        $context = self::SAME[$context] ?? $context;
+
+        if (!\in_array($context, [self::ARTICLE, self::CATEGORY], true)) {
+            return;
+        }
+
+        $ids = array_filter($ids, fn (int $id): bool => !\array_key_exists($id, $this->before[$context] ?? []));
+
+        foreach ($ids ? $this->read($context, $ids) : [] as $id => $standing) {
+            $this->before[$context][$id] = $standing;
+        }
+    }
+
+    /**
+     * Items changed.
+     *
+     * @param   string  $context  as the event has it
+     * @param   int[]   $ids      their ids
+     * @param   string  $kind     what happened to the rows: CREATED, CHANGED or GONE
+     */
+    public function haveChanged(string $context, array $ids, string $kind): void
+    {
+        $context = self::SAME[$context] ?? $context;
+
+        if (!preg_match('/^com_[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$/D', $context)) {
+            return;
+        }
+
+        foreach ($ids as $id) {
+            $earlier = $this->changes[$context][$id] ?? null;
+
+            if ($earlier === null && $kind === self::CREATED) {
+                $this->before[$context][$id] = null;
+            }
+
+            $this->changes[$context][$id] = $earlier === self::CREATED && $kind === self::CHANGED ? self::CREATED : $kind;
+        }
+
+        if ($context === self::LEVEL) {
+            $this->recheckAccess();
+        }
+    }
+
+    /** A user was saved: other groups or another password, perhaps. */
+    public function recheckUser(int $userId): void
+    {
+        $this->control(Event::recheckUser($userId));
+    }
+
+    /** A user was blocked or deleted. */
+    public function terminateUser(int $userId): void
+    {
+        $this->control(Event::terminateUser($userId));
+    }
+
+    /** Groups, view levels, permissions or options changed, or more than can be told. */
+    public function recheckAccess(): void
+    {
+        $this->control(Event::recheckAccess());
+    }
+
+    /** How many changes were collected. */
+    public function count(): int
+    {
+        return \count($this->control) + array_sum(array_map('count', $this->changes));
+    }
+
+    /**
+     * What is to be published, each once. Hints come first: whoever loses access hears why. What was collected is forgotten.
+     *
+     * @param   bool  $withHints  false: only what the server has to know
+     *
+     * @return  Event[]
+     */
+    public function take(bool $withHints): array
+    {
+        $hints   = [];
+        $recheck = [];
+
+        foreach ($this->changes as $context => $kinds) {
+            $after = $this->read($context, array_keys(array_filter($kinds, static fn (string $kind): bool => $kind !== self::GONE)));
+
+            foreach ($kinds as $id => $kind) {
+                $isKnown = \array_key_exists($id, $this->before[$context] ?? []);
+                $now     = $after[$id] ?? null;
+                $then    = $isKnown ? $this->before[$context][$id] : $now;
+                $subject = $context === self::CATEGORY ? $this->categoryOf($then ?? $now) : $context;
+
+                if ($subject === null) {
+                    continue;
+                }
+
+                $told    = $context === self::ARTICLE ? $this->ofArticle($id, $then, $now) : [];
+                $told    = $context === self::CATEGORY ? $this->ofCategory($subject, $id, $then, $now) : $told;
+                $hints   = [...$hints, ...$told, $this->ofBackEnd($subject, $id, $kind)];
+                $wasSeen = !$isKnown || $then?->isVisible || $now?->isVisible;
+
+                if ($kind !== self::CREATED && $context !== self::LEVEL && ($wasSeen || !$this->isStanding($context))) {
+                    $recheck[] = Event::recheckItem($subject, $id);
+                }
+            }
+        }
+
+        $events        = [...($withHints ? $hints : []), ...$recheck, ...array_values($this->control)];
+        $this->before  = [];
+        $this->changes = [];
+        $this->control = [];
+
+        return array_values(array_combine(array_map(static fn (Event $event): string => $event->key(), $events), $events));
+    }
+
+    /** @return  Event[] */
+    private function ofArticle(int $id, ?Standing $then, ?Standing $now): array
+    {
+        $hints = [];
+        $data  = ['context' => self::ARTICLE, 'id' => $id];
+
+        if ($kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible)) {
+            $hints[] = new Event(Event::channelOf(self::ARTICLE, $id), $kind, $data + ['kind' => $kind]);
+        }
+
+        foreach (array_unique(array_filter([(int) $then?->category, (int) $now?->category])) as $category) {
+            $was  = $then?->category === $category && $then->isListed;
+            $is   = $now?->category === $category && $now->isListed;
+            $kind = $this->transition($was, $is);
+
+            if ($kind) {
+                $channel = Event::channelOf('com_content.category', $category);
+                $hints[] = new Event($channel, $kind, $data + ['kind' => $kind, 'category' => $category]);
+            }
+        }
+
+        return $hints;
+    }
+
+    /** @return  Event[] */
+    private function ofCategory(string $subject, int $id, ?Standing $then, ?Standing $now): array
+    {
+        $kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible);
+
+        return $kind ? [new Event(Event::channelOf($subject, $id), $kind, ['context' => $subject, 'id' => $id, 'kind' => $kind])] : [];
+    }
+
+    private function ofBackEnd(string $subject, int $id, string $kind): Event
+    {
+        $component = strstr($subject, '.', true);
+
+        return new Event('private-manage-' . $component, $kind, ['context' => $subject, 'id' => $id, 'kind' => $kind]);
+    }
+
+    /** What visitors see happen. */
+    private function transition(bool $was, bool $is): ?string
+    {
+        return match ([$was, $is]) {
+            [true, true] => self::CHANGED,
+            [false, true] => self::CREATED,
+            [true, false] => self::GONE,
+            default => null,
+        };
+    }
+
+    /** `com_content.category`; null when it is not known whose category it is. */
+    private function categoryOf(?Standing $standing): ?string
+    {
+        $component = (string) strtok((string) $standing?->component, '.');
+
+        return preg_match('/^com_[A-Za-z0-9_]+$/D', $component) ? $component . '.category' : null;
+    }
+
+    private function isStanding(string $context): bool
+    {
+        return $context === self::ARTICLE || $context === self::CATEGORY;
+    }
+
+    /**
+     * @param   int[]  $ids
+     *
+     * @return  array<int, ?Standing>  of each id; nothing for contexts of which only the ids are told
+     */
+    private function read(string $context, array $ids): array
+    {
+        $found = match ($context) {
+            self::ARTICLE => $this->stored->articles($ids),
+            self::CATEGORY => $this->stored->categories($ids),
+            default => [],
+        };
+
+        return $this->isStanding($context) ? $found + array_fill_keys($ids, null) : [];
+    }
+
+    private function control(Event $event): void
+    {
+        $this->control[$event->key()] = $event;
+    }
+}

@@ -1,0 +1,233 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  plg_system_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Plugin\System\Websockets\Page;
+
+use Joomla\CMS\Application\CMSApplication;
+use Joomla\CMS\Document\HtmlDocument;
+use Joomla\CMS\Language\Text;
+use Joomla\CMS\Uri\Uri;
+use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+
+\defined('_JEXEC') or die;
+
+/**
+ * What a page gets to connect with: the client script, where it loads by itself, and its options, where it loads. A guest's
+ * page may be kept by a cache and costs no query: it has the time of the request in the place of a position. Whether the
+ * script may load is decided by the request, since the headers of cached pages are sent before there is a document.
+ *
+ * @since  0.1.0
+ */
+final class Page
+{
+    /** Of the package; the script's address changes with it. */
+    public const VERSION = '0.1.0';
+
+    private const OPTIONS = 'com_websockets';
+
+    private const CLIENT = 'com_websockets.client';
+
+    private const BAR = 'com_websockets.bar';
+
+    /** Texts of the bar. */
+    private const TEXTS = [
+        'COM_WEBSOCKETS_BAR_CHANGED',
+        'COM_WEBSOCKETS_BAR_GONE',
+        'COM_WEBSOCKETS_BAR_GAP',
+        'COM_WEBSOCKETS_BAR_RELOAD',
+        'COM_WEBSOCKETS_BAR_DISMISS',
+    ];
+
+    /** Milliseconds that a position overlaps when no server told one lately, as docs/joomla.md has it. */
+    private const OVERLAP_MS = 60000;
+
+    private ?string $position = null;
+
+    /** Whether the article that is shown is published; null as long as nobody told. */
+    private ?bool $isPublished = null;
+
+    /**
+     * @param   CMSApplication  $app       the application of the request
+     * @param   Settings        $settings  the component's options
+     * @param   Outbox          $outbox    asked for the position
+     * @param   float           $began     when the request began, in Unix seconds
+     */
+    public function __construct(
+        private readonly CMSApplication $app,
+        private readonly Settings $settings,
+        private readonly Outbox $outbox,
+        private readonly float $began
+    ) {
+    }
+
+    /**
+     * Whether the request is for a page on which the script may load: HTML, whole, and not the page that says "offline".
+     *
+     * @return  bool
+     */
+    public function isCandidate(): bool
+    {
+        $app = $this->app;
+
+        if (!$this->settings->isReadyForPages() || !($app->isClient('site') || $app->isClient('administrator'))) {
+            return false;
+        }
+
+        $input = $app->getInput();
+
+        return $input->getCmd('format', 'html') === 'html'
+            && !\in_array($input->getCmd('tmpl', ''), ['component', 'raw', 'offline', 'error'], true)
+            && !$input->getBool('print', false)
+            && !($app->isClient('site') && $app->get('offline') && !$app->getIdentity()?->authorise('core.login.offline'));
+    }
+
+    /** Allows the socket in the policies that are sent as headers. To be called before a cached page can be sent. */
+    public function allowConnection(): void
+    {
+        $values  = [];
+        $changed = [];
+
+        foreach ($this->app->getHeaders() as $header) {
+            $name = strtolower($header['name']);
+
+            if (\in_array($name, ['content-security-policy', 'content-security-policy-report-only'], true)) {
+                $value           = Policy::allow($header['value'], $this->settings->socketOrigin());
+                $values[$name][] = $value;
+
+                if ($value !== $header['value']) {
+                    $changed[$name] = $header['name'];
+                }
+            }
+        }
+
+        foreach ($changed as $name => $spelled) {
+            foreach ($values[$name] as $number => $value) {
+                $this->app->setHeader($spelled, $value, $number === 0);
+            }
+        }
+    }
+
+    /** Reads how far the server is, for members whose page loads the script. To be called before content is read. */
+    public function takePosition(): void
+    {
+        if ($this->loadsByItself() && $this->isMember()) {
+            $this->position = $this->outbox->position() ?? '@' . ($this->beganMs() - self::OVERLAP_MS);
+        }
+    }
+
+    /**
+     * An article is shown.
+     *
+     * @param   object  $article  its row
+     */
+    public function shows(object $article): void
+    {
+        if ((int) ($article->id ?? 0) === $this->articleId()) {
+            $now  = gmdate('Y-m-d H:i:s');
+            $up   = (string) ($article->publish_up ?? '');
+            $down = (string) ($article->publish_down ?? '');
+
+            $this->isPublished = \in_array((int) ($article->state ?? 0), [1, 2], true) && $up <= $now && ($down === '' || $down >= $now);
+        }
+    }
+
+    /** Makes the assets known, so that whoever makes the page can ask for them, and asks for them where they load by themselves. */
+    public function offerAssets(): void
+    {
+        $document = $this->document();
+
+        if ($document === null || !is_file(JPATH_ROOT . '/media/com_websockets/joomla.asset.json')) {
+            return;
+        }
+
+        $assets = $document->getWebAssetManager();
+        $assets->getRegistry()->addExtensionRegistryFile('com_websockets');
+
+        if ($this->loadsByItself()) {
+            $assets->useScript(self::CLIENT);
+        }
+    }
+
+    /** Hands the options to the page, if it loads the script. */
+    public function handOptions(): void
+    {
+        $document = $this->document();
+
+        if ($document === null) {
+            return;
+        }
+
+        $assets = $document->getWebAssetManager();
+
+        if (!$assets->isAssetActive('script', self::CLIENT) && !$assets->isAssetActive('script', self::BAR)) {
+            return;
+        }
+
+        $options = [
+            'url'      => $this->settings->serverUrl,
+            'key'      => $this->settings->appKey,
+            'module'   => Uri::root(true) . '/media/com_websockets/js/websockets.min.js?' . self::VERSION,
+            'position' => $this->position ?? '@' . $this->beganMs(),
+            'spread'   => $this->settings->spreadMs,
+            'member'   => $this->isMember(),
+        ];
+        $article = $this->articleId();
+
+        if ($article > 0 && $this->isPublished !== false) {
+            $options['item'] = ['context' => 'com_content.article', 'id' => $article];
+
+            if ($this->settings->bar) {
+                $assets->usePreset(self::BAR);
+            }
+        }
+
+        if ($assets->isAssetActive('script', self::BAR)) {
+            array_map([Text::class, 'script'], self::TEXTS);
+        }
+
+        $document->addScriptOptions(self::OPTIONS, $options);
+    }
+
+    private function loadsByItself(): bool
+    {
+        return $this->app->isClient('site') && match ($this->settings->load) {
+            Settings::EVERYWHERE => true,
+            Settings::MEMBERS => $this->isMember(),
+            default => false,
+        };
+    }
+
+    private function isMember(): bool
+    {
+        return (int) $this->app->getIdentity()?->id > 0;
+    }
+
+    private function articleId(): int
+    {
+        $input  = $this->app->getInput();
+        $isPage = $this->app->isClient('site') && $input->getCmd('option') === 'com_content' && $input->getCmd('view') === 'article';
+
+        return $isPage && $input->getCmd('layout') !== 'edit' ? max(0, $input->getInt('id', 0)) : 0;
+    }
+
+    private function document(): ?HtmlDocument
+    {
+        $document = $this->app->getDocument();
+
+        // Error pages are HTML too, of a type of their own.
+        return $document instanceof HtmlDocument && $document->getType() === 'html' ? $document : null;
+    }
+
+    private function beganMs(): int
+    {
+        return (int) ($this->began * 1000);
+    }
+}
