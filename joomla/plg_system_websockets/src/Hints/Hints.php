@@ -30,6 +30,9 @@ final class Hints
 
     public const GONE = 'gone';
 
+    /** The context of users, whose events tell none. */
+    public const USER = 'com_users.user';
+
     private const ARTICLE = 'com_content.article';
 
     /** Contexts of one thing: the form of the front end has its own. */
@@ -38,8 +41,6 @@ final class Hints
     private const CATEGORY = 'com_categories.category';
 
     private const LEVEL = 'com_users.level';
-
-    public const USER = 'com_users.user';
 
     /** @var  array<string, array<int, ?Standing>>  by context and id, as it was before the request; null: it was not there */
     private array $before = [];
