@@ -259,7 +259,7 @@ async function copy(text) {
 }
 
 for (const from of document.querySelectorAll('.websockets-copy')) {
-  const label = from.textContent;
+  const label = from.textContent.trim();
   let timer = 0;
   from.addEventListener('click', async () => {
     from.textContent = words(await copy(document.getElementById(from.dataset.copy).textContent) ? 'COPY_DONE' : 'COPY_REFUSED');
