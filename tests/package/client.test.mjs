@@ -19,6 +19,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
 
   before(async () => {
     [stand, browser] = await Promise.all([startStand(), launchBrowser()]);
+    await stand.sql('UPDATE #__content SET access = 1 WHERE id = 3');
   });
   after(async () => {
     await browser?.close();
@@ -91,6 +92,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   const publish = (channel, from, to, via) =>
     stand.publish(...Array.from({ length: to - from }, (_, n) => [channel, 'n', from + n, via]));
   const upTo = (end, from = 0) => Array.from({ length: end - from }, (_, n) => from + n);
+  const position = async () =>
+    (await stand.sql(`SELECT value FROM #__websockets_state WHERE name LIKE 'position.%' ORDER BY updated DESC LIMIT 1`)).trim();
   const bar = (page) => page.locator('.websockets-bar.is-shown');
   const subscribed = (page, channel) => until(`${channel} is subscribed`, () => page.sockets.some(({ came }) =>
     came.some((frame) => frame.event === 'pusher_internal:subscription_succeeded' && frame.channel === channel)));
@@ -136,6 +139,18 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await bar(page).waitFor();
     await page.keyboard.press('Tab');
     await Promise.all([page.waitForEvent('load'), page.keyboard.press('Space')]);
+  });
+
+  test('a page says nothing of the change that it was made after', async () => {
+    const lagging = await position();
+    await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
+    // As PHP reads it within two seconds after: so the change is told to the page.
+    const page = await visit({ id: 3, position: lagging });
+    await until('the hint came', () => page.sockets[0]?.came.some(({ event }) => event === 'changed'));
+    await settled(page);
+    assert.equal(await bar(page).count(), 0);
+    await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
+    await bar(page).waitFor();
   });
 
   test('what is gone is not offered to be loaded, and what is back is', async () => {
@@ -193,7 +208,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   }
 
   test('nothing that options hand over breaks out', async () => {
-    const evil = `</script><img src=x onerror="document.title='broken'"><!--<script>`;
+    const evil = `</script><img src=x onerror="document.title='broken'"><script>`;
     const page = await visit({
       'texts[COM_WEBSOCKETS_BAR_CHANGED]': evil, 'texts[COM_WEBSOCKETS_BAR_RELOAD]': evil, 'texts[COM_WEBSOCKETS_BAR_DISMISS]': evil,
     });
@@ -203,6 +218,17 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.equal(await page.locator('[role=status]').textContent(), evil);
     assert.equal(await page.locator('img').count(), 0);
     assert.equal(await page.title(), 'Article 1');
+  });
+
+  test('the ten lines of the document do what it says', async () => {
+    const page = await visit({ example: 1, bar: 0, spread: 200 }, { member: 0 });
+    const channel = 'private-com_content.category.9';
+    await subscribed(page, channel);
+    const asked = page.asked.length;
+    await stand.publish(...Array.from({ length: 10 }, (_, id) => [channel, 'changed', { context: 'com_content.article', id, kind: 'changed' }]));
+    await page.getByText('The newest.').waitFor();
+    await settled(page);
+    assert.equal(page.asked.length, asked + 1, 'ten hints are one request');
   });
 
   // --- recovery --------------------------------------------------------------------------------------------------------
@@ -244,9 +270,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   });
 
   test('a page hears what happened between its making and its connection', async () => {
-    const page = await visit({ bar: 0 });
-    await page.waitForTimeout(50);
-    const first = (await stand.sql(`SELECT value FROM #__websockets_state WHERE name LIKE 'position.%' ORDER BY updated DESC LIMIT 1`)).trim();
+    const first = await position();
     await publish('late', 0, 5);
     const late = await visit({ position: first });
     await listen(late, 'late');
