@@ -78,6 +78,11 @@ impl Apps {
         self.apps.iter().position(|app| app.settings.key == key)
     }
 
+    /// The app, if there is but one.
+    pub fn only(&self) -> Option<usize> {
+        (self.apps.len() == 1).then_some(0)
+    }
+
     /// An app by its number.
     pub fn app(&self, n: usize) -> &App {
         &self.apps[n]
