@@ -447,7 +447,7 @@ impl Service {
             }
         }
         if let (Some(app), Some(site)) = (self.site_app, &self.site) {
-            let safe = site.outbox().and_then(|outbox| outbox.told_position());
+            let safe = site.outbox().map(|outbox| outbox.told_position());
             self.apps.app_mut(app).set_table(safe, actions);
         }
         self.tell_site();
