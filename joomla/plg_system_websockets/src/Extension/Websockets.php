@@ -171,13 +171,13 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
                 return;
             }
 
-            $hints->haveChanged('com_users.user', [$id], $isNew ? Hints::CREATED : Hints::CHANGED);
+            $hints->haveChanged(Hints::USER, [$id], $isNew ? Hints::CREATED : Hints::CHANGED);
 
-            if (((array) $user)['block'] ?? false) {
-                $hints->terminateUser($id);
-            } elseif (!$isNew) {
-                $hints->recheckUser($id);
+            if ($isNew) {
+                return;
             }
+
+            (((array) $user)['block'] ?? false) ? $hints->terminateUser($id) : $hints->recheckUser($id);
         });
     }
 
@@ -188,7 +188,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
             $id = Arguments::idOf($user);
 
             if ($isDeleted && $id > 0) {
-                $hints->haveChanged('com_users.user', [$id], Hints::GONE);
+                $hints->haveChanged(Hints::USER, [$id], Hints::GONE);
                 $hints->terminateUser($id);
             }
         });

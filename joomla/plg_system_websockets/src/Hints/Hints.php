@@ -30,6 +30,9 @@ final class Hints
 
     public const GONE = 'gone';
 
+    /** The context of users, whose events tell none. */
+    public const USER = 'com_users.user';
+
     private const ARTICLE = 'com_content.article';
 
     /** Contexts of one thing: the form of the front end has its own. */
@@ -143,7 +146,7 @@ final class Hints
             $after = $this->read($context, array_keys(array_filter($kinds, static fn (string $kind): bool => $kind !== self::GONE)));
 
             foreach ($kinds as $id => $kind) {
-                $isKnown = \array_key_exists($id, $this->before[$context] ?? []);
+                $isKnown = $this->isStanding($context) && \array_key_exists($id, $this->before[$context] ?? []);
                 $now     = $after[$id] ?? null;
                 $then    = $isKnown ? $this->before[$context][$id] : $now;
                 $subject = $context === self::CATEGORY ? $this->categoryOf($then ?? $now) : $context;
@@ -157,7 +160,8 @@ final class Hints
                 $hints   = [...$hints, ...$told, $this->ofBackEnd($subject, $id, $kind)];
                 $wasSeen = !$isKnown || $then?->isVisible || $now?->isVisible;
 
-                if ($kind !== self::CREATED && $context !== self::LEVEL && ($wasSeen || !$this->isStanding($context))) {
+                // Users and view levels are no items: the server has other verbs for them.
+                if ($kind !== self::CREATED && $wasSeen && !\in_array($context, [self::LEVEL, self::USER], true)) {
                     $recheck[] = Event::recheckItem($subject, $id);
                 }
             }

@@ -146,7 +146,9 @@ class Client
         if ($stream === false) {
             $this->left($deadline) > 0 or throw $this->late('connect');
 
-            throw new ServerFailure(ServerFailure::UNREACHABLE, 'Nobody answers at ' . $this->settings->serverAddress . ': ' . ($reason ?: 'no connection') . '.');
+            $where = $this->settings->serverAddress;
+
+            throw new ServerFailure(ServerFailure::UNREACHABLE, 'Nobody answers at ' . $where . ': ' . ($reason ?: 'no connection') . '.');
         }
 
         stream_set_blocking($stream, false);
@@ -168,9 +170,10 @@ class Client
 
             if ($done === false) {
                 $reason = preg_replace('/^.*?: /', '', str_replace("\n", ' ', error_get_last()['message'] ?? 'no TLS'));
+                $where  = $this->settings->serverAddress;
                 fclose($stream);
 
-                throw new ServerFailure(ServerFailure::TLS, 'No secure connection to ' . $this->settings->serverAddress . ': ' . rtrim($reason, '. ') . '.');
+                throw new ServerFailure(ServerFailure::TLS, 'No secure connection to ' . $where . ': ' . rtrim($reason, '. ') . '.');
             }
         } while ($done === 0 && $this->wait($stream, false, $deadline));
     }

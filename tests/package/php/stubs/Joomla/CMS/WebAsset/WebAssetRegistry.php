@@ -1,0 +1,23 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  tests
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Joomla\CMS\WebAsset;
+
+class WebAssetRegistry
+{
+    public array $extensions = [];
+
+    public function addExtensionRegistryFile(string $name): self
+    {
+        $this->extensions[$name] = true;
+
+        return $this;
+    }
+}

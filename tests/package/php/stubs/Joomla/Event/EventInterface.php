@@ -1,0 +1,22 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  tests
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Joomla\Event;
+
+interface EventInterface
+{
+    public function getArgument($name, $default = null);
+
+    public function getName();
+
+    public function isStopped();
+
+    public function stopPropagation(): void;
+}
