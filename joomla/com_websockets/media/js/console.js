@@ -92,6 +92,7 @@ const server = new Pane('server');
 let socket = null;
 let state = 'stopped'; // connecting, open, waiting
 let tries = 0; // since the last steady connection
+let lastWhy = ''; // why the last try failed: a sentence is not told twice in a row
 let timers = [];
 let pending = []; // commands that wait for their reply; the server answers each one, in order
 
@@ -138,6 +139,7 @@ function connect() {
 
 function onOpen() {
   enter('open', words('LAMP_OPEN'), options.url, 'BUTTON_DISCONNECT');
+  lastWhy = '';
   later(STEADY_AFTER, () => (tries = 0));
   server.add(words('LOG_OPENING', socket.readyState));
   announce(words('LAMP_OPEN'));
@@ -169,8 +171,9 @@ function onClose(event, late) {
   const due = performance.now() + wait;
   const waiting = () => words('LAMP_WAITING', Math.max(1, Math.ceil((due - performance.now()) / 1000)));
   enter('waiting', waiting(), why, 'BUTTON_CONNECT_NOW');
-  server.add(`${why} ${waiting()}`, 'trouble');
-  announce(why);
+  server.add(why === lastWhy ? waiting() : `${why} ${waiting()}`, 'trouble');
+  if (why !== lastWhy) announce(why);
+  lastWhy = why;
   const tick = () => {
     $('lamp-word').textContent = waiting();
     later(1000, tick);
@@ -233,13 +236,15 @@ function onMessage(text) {
   announce(shown);
 }
 
-/** JSON with its members on lines of their own, if its numbers survive that; anything else as it is. */
+/** JSON with its members on lines of their own and simple lists on one, if its numbers survive that; else as it is. */
 function pretty(text) {
   const cut = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
   if (!/^\s*[[{]/.test(text)) return cut;
   try {
     const value = JSON.parse(text);
-    return JSON.stringify(value) === text ? JSON.stringify(value, null, 2).slice(0, SHOWN_CHARACTERS) : cut;
+    if (JSON.stringify(value) !== text) return cut;
+    const simpleLists = /\[\n[^[\]{}]*\]/g;
+    return JSON.stringify(value, null, 2).replace(simpleLists, (list) => list.replace(/\n\s*/g, ' ')).slice(0, SHOWN_CHARACTERS);
   } catch {
     return cut;
   }

@@ -17,7 +17,7 @@ function words(key, ...values) {
   return Joomla.Text._(`COM_WEBSOCKETS_${key}`).replace(/%(?:(\d+)\$)?[sd]/g, (_all, place) => String(values[place ? place - 1 : next++] ?? ''));
 }
 
-/** A hop that did not work: what happened, and the line that mends it. */
+/** A hop that did not work: what happened, and the line that mends it. `state` may say that it was only skipped. */
 class Broken extends Error {
   constructor(message, mend) {
     super(message);
@@ -192,7 +192,7 @@ async function testOutbox(ear) {
   const heard = ear ? ear.hear(isOurs, () => broken('CHAIN_OUTBOX_LOST', [PATIENCE / 1000], 'CHAIN_OUTBOX_LOST_MEND', [options.root])) : null;
   heard?.catch(() => {}); // it is looked at below, when PHP has answered
   const written = await task('outbox', { nonce });
-  if (!heard) throw broken('CHAIN_OUTBOX_SKIPPED');
+  if (!heard) throw Object.assign(broken('CHAIN_OUTBOX_SKIPPED'), { state: 'skipped' });
   await heard;
   return { ms: performance.now() - began, text: words('CHAIN_OUTBOX_OK', Number(written.ms).toFixed(1)) };
 }
@@ -207,7 +207,8 @@ async function run(hop, test) {
     hop.show('passed', { ms: ms ?? performance.now() - began, text });
     return true;
   } catch (error) {
-    hop.show('failed', { ms: performance.now() - began, text: error.message, mend: error.mend ?? '' });
+    const state = error.state ?? 'failed';
+    hop.show(state, { ms: state === 'failed' ? performance.now() - began : undefined, text: error.message, mend: error.mend ?? '' });
     return false;
   }
 }
@@ -258,7 +259,7 @@ async function copy(text) {
 }
 
 for (const from of document.querySelectorAll('.websockets-copy')) {
-  const label = from.textContent;
+  const label = from.textContent.trim();
   let timer = 0;
   from.addEventListener('click', async () => {
     from.textContent = words(await copy(document.getElementById(from.dataset.copy).textContent) ? 'COPY_DONE' : 'COPY_REFUSED');

@@ -60,13 +60,13 @@ class ChainController extends BaseController
      */
     public function outbox(): void
     {
-        $nonce = $this->input->post->getString('nonce', '');
+        $this->answer(function (WebsocketsComponent $component): array {
+            $nonce = $this->input->post->getString('nonce', '');
 
-        if (preg_match('/\A[0-9a-f]{16,64}\z/', $nonce) !== 1) {
-            $this->refuse(400, Text::_('COM_WEBSOCKETS_CHAIN_BAD_NONCE'));
-        }
+            if (preg_match('/\A[0-9a-f]{16,64}\z/', $nonce) !== 1) {
+                $this->refuse(400, Text::_('COM_WEBSOCKETS_CHAIN_BAD_NONCE'));
+            }
 
-        $this->answer(static function (WebsocketsComponent $component) use ($nonce): array {
             $component->publisher()->publish(self::CHANNEL, 'chain', ['nonce' => $nonce], new Options(strict: true));
 
             return [];

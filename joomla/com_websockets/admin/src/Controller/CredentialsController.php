@@ -58,7 +58,8 @@ class CredentialsController extends BaseController
         try {
             $until = $model->rotate();
         } catch (\RuntimeException $e) {
-            $this->setRedirect($back, Text::sprintf('COM_WEBSOCKETS_ROTATE_FAILED', htmlspecialchars($e->getMessage(), ENT_QUOTES, 'UTF-8')), 'error');
+            $why = htmlspecialchars($e->getMessage(), ENT_QUOTES, 'UTF-8');
+            $this->setRedirect($back, Text::sprintf('COM_WEBSOCKETS_ROTATE_FAILED', $why), 'error');
 
             return;
         }

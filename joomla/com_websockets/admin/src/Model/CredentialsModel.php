@@ -44,7 +44,7 @@ class CredentialsModel extends BaseDatabaseModel
         }
 
         $rotation      = new Rotation(time());
-        $table->params = $rotation->applied(new Registry($table->params))->toString();
+        $table->params = (string) new Registry($rotation->applied((new Registry($table->params))->toArray()));
 
         if (!$table->check() || !$table->store()) {
             throw new \RuntimeException('the row of com_websockets in #__extensions could not be written');

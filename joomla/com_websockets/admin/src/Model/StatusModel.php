@@ -84,18 +84,25 @@ class StatusModel extends BaseDatabaseModel
     private function tables(Outbox $outbox): array
     {
         $db      = $this->getDatabase();
-        $names   = array_map($db->replacePrefix(...), ['#__websockets_outbox', '#__websockets_state']);
-        $missing = array_values(array_diff($names, $db->getTableList()));
+        $missing = [];
+
+        foreach (['#__websockets_outbox', '#__websockets_state'] as $table) {
+            $name  = $db->replacePrefix($table);
+            $query = 'SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ';
+
+            if ((int) $db->setQuery($query . $db->quote($name))->loadResult() === 0) {
+                $missing[] = $name;
+            }
+        }
 
         if ($missing !== []) {
             return [$missing, null, []];
         }
 
-        $query = $db->getQuery(true)
-            ->select($db->quoteName('value'))
-            ->from($db->quoteName('#__websockets_state'))
-            ->where($db->quoteName('name') . ' = ' . $db->quote('schema'));
-        $schema = $db->setQuery($query)->loadResult();
+        $schema = $db->setQuery(
+            'SELECT ' . $db->quoteName('value') . ' FROM ' . $db->quoteName('#__websockets_state')
+            . ' WHERE ' . $db->quoteName('name') . ' = ' . $db->quote('schema')
+        )->loadResult();
 
         return [$missing, $schema === null ? null : (string) $schema, $outbox->heartbeats()];
     }
@@ -110,11 +117,9 @@ class StatusModel extends BaseDatabaseModel
     private function packageVersion(): ?string
     {
         $db    = $this->getDatabase();
-        $query = $db->getQuery(true)
-            ->select($db->quoteName('manifest_cache'))
-            ->from($db->quoteName('#__extensions'))
-            ->where($db->quoteName('type') . ' = ' . $db->quote('component'))
-            ->where($db->quoteName('element') . ' = ' . $db->quote('com_websockets'));
+        $query = 'SELECT ' . $db->quoteName('manifest_cache') . ' FROM ' . $db->quoteName('#__extensions')
+            . ' WHERE ' . $db->quoteName('type') . ' = ' . $db->quote('component')
+            . ' AND ' . $db->quoteName('element') . ' = ' . $db->quote('com_websockets');
         $manifest = json_decode((string) $db->setQuery($query)->loadResult(), true);
 
         return \is_array($manifest) && \is_string($manifest['version'] ?? null) ? $manifest['version'] : null;

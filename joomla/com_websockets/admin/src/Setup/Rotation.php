@@ -10,8 +10,6 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Setup;
 
-use Joomla\Registry\Registry;
-
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
 // phpcs:enable PSR1.Files.SideEffects
@@ -43,20 +41,20 @@ final class Rotation
     /**
      * The options after the rotation; all others are untouched.
      *
-     * @param   Registry  $params  The options before it
+     * @param   array  $params  The options before it
      *
-     * @return  Registry
+     * @return  array
      *
      * @since   0.1.0
      */
-    public function applied(Registry $params): Registry
+    public function applied(array $params): array
     {
-        $rotated = clone $params;
-        $old     = $params->get('app_secret');
-        $rotated->set('app_secret', bin2hex(random_bytes(16)));
-        $rotated->set('app_secret_old', \is_string($old) ? $old : '');
-        $rotated->set('app_secret_old_until', $this->until);
+        $old = $params['app_secret'] ?? '';
 
-        return $rotated;
+        return [
+            'app_secret'           => bin2hex(random_bytes(16)),
+            'app_secret_old'       => \is_string($old) ? $old : '',
+            'app_secret_old_until' => $this->until,
+        ] + $params;
     }
 }

@@ -61,102 +61,115 @@ $hops = ['SOCKET', 'HTTP', 'OUTBOX'];
 
 ?>
 <div id="websockets-status" class="websockets">
-	<section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-now-caption">
-		<div class="websockets-head">
-			<h2 id="websockets-now-caption"><?php echo Text::_('COM_WEBSOCKETS_STATUS_NOW'); ?></h2>
-			<a class="btn btn-secondary" href="<?php echo Route::_('index.php?option=com_websockets&view=status'); ?>"><?php echo Text::_('COM_WEBSOCKETS_BUTTON_AGAIN'); ?></a>
+    <section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-now-caption">
+        <div class="websockets-head">
+            <h2 id="websockets-now-caption"><?php echo Text::_('COM_WEBSOCKETS_STATUS_NOW'); ?></h2>
+            <a class="btn btn-secondary" href="<?php echo Route::_('index.php?option=com_websockets&view=status'); ?>">
+                <?php echo Text::_('COM_WEBSOCKETS_BUTTON_AGAIN'); ?>
+            </a>
 <?php if ($this->page->mayUseConsole) : ?>
-			<a class="btn btn-outline-secondary" href="<?php echo Route::_('index.php?option=com_websockets&view=console'); ?>"><?php echo Text::_('COM_WEBSOCKETS_LINK_CONSOLE'); ?></a>
+            <a class="btn btn-outline-secondary" href="<?php echo Route::_('index.php?option=com_websockets&view=console'); ?>">
+                <?php echo Text::_('COM_WEBSOCKETS_LINK_CONSOLE'); ?>
+            </a>
 <?php endif; ?>
-		</div>
+        </div>
 <?php if ($this->page->findings === []) : ?>
-		<p class="alert alert-success"><?php echo Text::_('COM_WEBSOCKETS_STATUS_GOOD'); ?></p>
+        <p class="alert alert-success"><?php echo Text::_('COM_WEBSOCKETS_STATUS_GOOD'); ?></p>
 <?php else : ?>
-		<ul class="websockets-findings">
-<?php foreach ($this->page->findings as $finding) : ?>
-			<li class="alert alert-<?php echo $finding->level; ?>">
-				<strong><?php echo Text::_('COM_WEBSOCKETS_LEVEL_' . strtoupper($finding->level)); ?></strong>
-				<span class="websockets-found"><?php echo $this->escape($finding->text()); ?></span>
-				<span class="websockets-mend"><span aria-hidden="true">→</span> <?php echo $this->escape($finding->mend()); ?></span>
-			</li>
-<?php endforeach; ?>
-		</ul>
+        <ul class="websockets-findings">
+    <?php foreach ($this->page->findings as $finding) : ?>
+            <li class="alert alert-<?php echo $finding->level; ?>">
+                <strong><?php echo Text::_('COM_WEBSOCKETS_LEVEL_' . strtoupper($finding->level)); ?></strong>
+                <span class="websockets-found"><?php echo $this->escape($finding->text()); ?></span>
+                <span class="websockets-mend"><span aria-hidden="true">→</span> <?php echo $this->escape($finding->mend()); ?></span>
+            </li>
+    <?php endforeach; ?>
+        </ul>
 <?php endif; ?>
-		<dl class="websockets-facts">
+        <dl class="websockets-facts">
 <?php foreach ($rows as $label => $value) : ?>
-			<div><dt><?php echo Text::_($label); ?></dt><dd><?php echo $this->escape($value); ?></dd></div>
+            <div><dt><?php echo Text::_($label); ?></dt><dd><?php echo $this->escape($value); ?></dd></div>
 <?php endforeach; ?>
-			<div>
-				<dt><?php echo Text::_('COM_WEBSOCKETS_STATUS_HEARTBEATS'); ?></dt>
-				<dd>
+            <div>
+                <dt><?php echo Text::_('COM_WEBSOCKETS_STATUS_HEARTBEATS'); ?></dt>
+                <dd>
 <?php if ($facts->heartbeats === []) : ?>
-					<?php echo Text::_('COM_WEBSOCKETS_STATUS_NO_HEARTBEATS'); ?>
+                    <?php echo Text::_('COM_WEBSOCKETS_STATUS_NO_HEARTBEATS'); ?>
 <?php else : ?>
-					<ul class="list-unstyled mb-0">
-<?php foreach ($facts->heartbeats as $one) : ?>
-						<li><?php echo $this->escape(Text::sprintf(
+                    <ul class="list-unstyled mb-0">
+    <?php foreach ($facts->heartbeats as $one) : ?>
+                        <li><?php echo $this->escape(Text::sprintf(
                             $one['fresh'] ? 'COM_WEBSOCKETS_STATUS_HEARTBEAT' : 'COM_WEBSOCKETS_STATUS_HEARTBEAT_OLD',
                             $one['process'],
                             $one['position'],
                             intdiv($one['age_ms'], 1000)
                         )); ?></li>
-<?php endforeach; ?>
-					</ul>
+    <?php endforeach; ?>
+                    </ul>
 <?php endif; ?>
-				</dd>
-			</div>
-		</dl>
-	</section>
+                </dd>
+            </div>
+        </dl>
+    </section>
 
-	<section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-chain-caption">
-		<div class="websockets-head">
-			<h2 id="websockets-chain-caption"><?php echo Text::_('COM_WEBSOCKETS_CHAIN'); ?></h2>
-			<button type="button" class="btn btn-primary" id="websockets-chain-test"><?php echo Text::_('COM_WEBSOCKETS_BUTTON_CHAIN'); ?></button>
-		</div>
-		<p><?php echo Text::_('COM_WEBSOCKETS_CHAIN_DESC'); ?></p>
-		<noscript><p class="alert alert-warning"><?php echo Text::_('COM_WEBSOCKETS_NEEDS_JAVASCRIPT'); ?></p></noscript>
-		<ol class="websockets-hops">
+    <section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-chain-caption">
+        <div class="websockets-head">
+            <h2 id="websockets-chain-caption"><?php echo Text::_('COM_WEBSOCKETS_CHAIN'); ?></h2>
+            <button type="button" class="btn btn-primary" id="websockets-chain-test"><?php echo Text::_('COM_WEBSOCKETS_BUTTON_CHAIN'); ?></button>
+        </div>
+        <p><?php echo Text::_('COM_WEBSOCKETS_CHAIN_DESC'); ?></p>
+        <noscript><p class="alert alert-warning"><?php echo Text::_('COM_WEBSOCKETS_NEEDS_JAVASCRIPT'); ?></p></noscript>
+        <ol class="websockets-hops">
 <?php foreach ($hops as $hop) : ?>
-			<li class="websockets-hop" id="websockets-hop-<?php echo strtolower($hop); ?>" data-state="idle">
-				<span class="websockets-light" aria-hidden="true"></span>
-				<span class="websockets-hop-name"><?php echo Text::_('COM_WEBSOCKETS_HOP_' . $hop); ?></span>
-				<span class="websockets-hop-state"><?php echo Text::_('COM_WEBSOCKETS_CHAIN_IDLE'); ?></span>
-				<span class="websockets-hop-time"></span>
-				<span class="websockets-hop-words"></span>
-				<span class="websockets-hop-mend" hidden></span>
-			</li>
+            <li class="websockets-hop" id="websockets-hop-<?php echo strtolower($hop); ?>" data-state="idle">
+                <span class="websockets-light" aria-hidden="true"></span>
+                <span class="websockets-hop-name"><?php echo Text::_('COM_WEBSOCKETS_HOP_' . $hop); ?></span>
+                <span class="websockets-hop-state"><?php echo Text::_('COM_WEBSOCKETS_CHAIN_IDLE'); ?></span>
+                <span class="websockets-hop-time"></span>
+                <span class="websockets-hop-words"></span>
+                <span class="websockets-hop-mend" hidden></span>
+            </li>
 <?php endforeach; ?>
-		</ol>
-		<p id="websockets-said" class="websockets-verdict" role="status" aria-live="polite"></p>
-	</section>
+        </ol>
+        <p id="websockets-said" class="websockets-verdict" role="status" aria-live="polite"></p>
+    </section>
 
 <?php if ($this->page->mayChange) : ?>
-	<section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-rotate-caption">
-		<h2 id="websockets-rotate-caption"><?php echo Text::_('COM_WEBSOCKETS_ROTATE'); ?></h2>
-		<p><?php echo Text::_('COM_WEBSOCKETS_ROTATE_DESC'); ?></p>
-<?php if ($this->page->oldUntil !== null) : ?>
-		<p class="alert alert-info"><?php echo $this->escape(Text::sprintf(
+    <section class="main-card p-3 p-md-4 mb-4" aria-labelledby="websockets-rotate-caption">
+        <h2 id="websockets-rotate-caption"><?php echo Text::_('COM_WEBSOCKETS_ROTATE'); ?></h2>
+        <p><?php echo Text::_('COM_WEBSOCKETS_ROTATE_DESC'); ?></p>
+    <?php if ($this->page->oldUntil !== null) : ?>
+        <p class="alert alert-info"><?php echo $this->escape(Text::sprintf(
             'COM_WEBSOCKETS_ROTATE_UNTIL',
             HTMLHelper::_('date', '@' . $this->page->oldUntil, Text::_('COM_WEBSOCKETS_TIME_FORMAT'))
         )); ?></p>
-<?php endif; ?>
-		<form action="<?php echo Route::_('index.php?option=com_websockets'); ?>" method="post">
-			<button type="submit" class="btn btn-secondary"><?php echo Text::_('COM_WEBSOCKETS_BUTTON_ROTATE'); ?></button>
-			<input type="hidden" name="task" value="credentials.rotate">
-			<?php echo HTMLHelper::_('form.token'); ?>
-		</form>
-	</section>
+    <?php endif; ?>
+        <form action="<?php echo Route::_('index.php?option=com_websockets'); ?>" method="post">
+            <button type="submit" class="btn btn-secondary"><?php echo Text::_('COM_WEBSOCKETS_BUTTON_ROTATE'); ?></button>
+            <input type="hidden" name="task" value="credentials.rotate">
+            <?php echo HTMLHelper::_('form.token'); ?>
+        </form>
+    </section>
 <?php endif; ?>
 
-	<section class="main-card p-3 p-md-4" aria-labelledby="websockets-snippets-caption">
-		<h2 id="websockets-snippets-caption"><?php echo Text::_('COM_WEBSOCKETS_SNIPPETS'); ?></h2>
-		<p><?php echo Text::_('COM_WEBSOCKETS_SNIPPETS_DESC'); ?></p>
-<?php foreach ($this->page->snippets as $name => $snippet) : ?>
-		<details class="websockets-snippet"<?php echo $name === 'jsocketd' ? ' open' : ''; ?>>
-			<summary><span class="websockets-snippet-name"><?php echo Text::_('COM_WEBSOCKETS_SNIPPET_' . strtoupper($name)); ?></span> <code><?php echo $this->escape($snippet['file']); ?></code></summary>
-			<button type="button" class="btn btn-sm btn-secondary websockets-copy" data-copy="websockets-snippet-<?php echo $name; ?>"><?php echo Text::sprintf('COM_WEBSOCKETS_BUTTON_COPY', Text::_('COM_WEBSOCKETS_SNIPPET_' . strtoupper($name))); ?></button>
-			<pre tabindex="0" role="group" aria-label="<?php echo $this->escape(Text::_('COM_WEBSOCKETS_SNIPPET_' . strtoupper($name))); ?>"><code id="websockets-snippet-<?php echo $name; ?>"><?php echo $this->escape($snippet['text']); ?></code></pre>
-		</details>
+    <section class="main-card p-3 p-md-4" aria-labelledby="websockets-snippets-caption">
+        <h2 id="websockets-snippets-caption"><?php echo Text::_('COM_WEBSOCKETS_SNIPPETS'); ?></h2>
+        <p><?php echo Text::_('COM_WEBSOCKETS_SNIPPETS_DESC'); ?></p>
+<?php foreach ($this->page->snippets as $name => $snippet) :
+    $id    = 'websockets-snippet-' . $name;
+    $title = Text::_('COM_WEBSOCKETS_SNIPPET_' . strtoupper($name));
+    ?>
+        <details class="websockets-snippet"<?php echo $name === 'jsocketd' ? ' open' : ''; ?>>
+            <summary>
+                <span class="websockets-snippet-name"><?php echo $title; ?></span>
+                <code><?php echo $this->escape($snippet['file']); ?></code>
+            </summary>
+            <button type="button" class="btn btn-sm btn-secondary websockets-copy" data-copy="<?php echo $id; ?>">
+                <?php echo Text::sprintf('COM_WEBSOCKETS_BUTTON_COPY', $title); ?>
+            </button>
+            <pre tabindex="0" role="group" aria-label="<?php echo $this->escape($title); ?>"><code
+                id="<?php echo $id; ?>"><?php echo $this->escape($snippet['text']); ?></code></pre>
+        </details>
 <?php endforeach; ?>
-	</section>
+    </section>
 </div>
