@@ -376,7 +376,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
       await publish('back', 0, 2);
       await hears(page, 2);
       await page.evaluate(() => (window.same = true));
-      await page.goto(`${stand.url}site/site.css`);
+      await page.goto(`${stand.url}?id=3&bar=0`);
       await publish('back', 2, 5);
       await page.goBack({ waitUntil: 'commit' }); // there is no load
       assert.equal(await page.evaluate(() => window.same), true, 'the browser kept the page');
