@@ -186,6 +186,23 @@ final class HintsTest extends TestCase
         $this->assertSame([3, 2500], [$outbox->inserts, \count($outbox->events)]);
     }
 
+    public function testWhatIsAboutToChangeIsNotForgottenMeanwhile(): void
+    {
+        $row    = ['id' => '17', 'catid' => '9', 'state' => '1', 'access' => '1', 'within' => '1', 'published' => '1', 'level' => '1'];
+        $outbox = new Noted();
+        $site   = new Site(new CMSApplication('administrator'), new Rows([[$row], []]), [], $outbox);
+
+        $site->dispatch(new Event('onContentBeforeDelete', ['com_content.article', (object) ['id' => 17]]));
+        $site->dispatch(new Event('onUserLogout', [['id' => 42], []]));
+        $site->fire('onAfterRespond');
+        $site->dispatch(new Event('onContentAfterDelete', ['com_content.article', (object) ['id' => 17]]));
+        $site->fire('onAfterRespond');
+        $this->assertSame(
+            ['#control', 'private-com_content.article.17', 'private-com_content.category.9', 'private-manage-com_content', '#control'],
+            array_column($outbox->events, 'channel')
+        );
+    }
+
     public function testARequestThatIsClosedIsWrittenWhenTheProcessEnds(): void
     {
         $php = <<<'PHP'
