@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::ToSocketAddrs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jsocketd::app::site::parameters::Parameters;
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Database, Site};
@@ -295,9 +296,14 @@ impl Inspection<'_> {
         }
         let guest_groups = acl.guest_groups();
         let guest_levels = acl.levels(0, guest_groups, false);
-        let public = match self.config.joomla.guests {
-            true => "channels without a prefix",
-            false => "no channels without a prefix ([joomla] guests = false)",
+        let said = Parameters::read(extensions.com_websockets.as_deref(), &Parameters::default(), now());
+        if said.enabled == Some(false) {
+            report.warn("the options of com_websockets have jsocketd switched off: its app's connections are refused");
+        }
+        let public = match (self.config.joomla.guests, said.guests) {
+            (Some(false), _) => "no channels without a prefix ([joomla] guests = false)",
+            (None, Some(false)) => "no channels without a prefix (the options of com_websockets)",
+            _ => "channels without a prefix",
         };
         report.say(format!(
             "guests may hear {public}, and what is open to the groups {} and the view levels {}",

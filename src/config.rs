@@ -154,10 +154,11 @@ pub struct Joomla {
     pub root_user: String,
     /// Whether a connection is a guest until it has proved itself with the form token of its session.
     pub require_form_token: bool,
-    /// Whether channels without a prefix are open to guests.
-    pub guests: bool,
-    /// Whether presence channels show real user ids and names instead of pseudonyms.
-    pub presence_names: bool,
+    /// Whether channels without a prefix are open to guests; `None`: as com_websockets says, and they are if it says nothing.
+    pub guests: Option<bool>,
+    /// Whether presence channels show real user ids and names instead of pseudonyms; `None`: as com_websockets says, and they
+    /// do not if it says nothing.
+    pub presence_names: Option<bool>,
     /// Seconds after which a connection whose identity is not known is a guest for the time being.
     pub identity_timeout: u64,
     /// Seconds in which every session and every item that is subscribed to is looked at again.
@@ -463,8 +464,8 @@ impl Default for Joomla {
             offline: None,
             root_user: String::new(),
             require_form_token: false,
-            guests: true,
-            presence_names: false,
+            guests: None,
+            presence_names: None,
             identity_timeout: 5,
             sweep_interval: 30,
         }

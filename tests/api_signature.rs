@@ -71,7 +71,7 @@ fn check(signed: &Signed) -> Result<(), Refusal> {
         at: Time::default(),
         unix_ms: SECONDS * 1000,
     };
-    auth::check(&request, &parameters, &signed.app, now)
+    auth::check(&request, &parameters, &signed.app, None, now)
 }
 
 /// `None` without Python.

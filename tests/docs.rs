@@ -13,7 +13,7 @@ use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 
 /// Whatever begins so in a document is a file or folder of this repository.
-const FOLDERS: [&str; 6] = ["src/", "conf/", "docs/", "scripts/", "tests/", ".ci/"];
+const FOLDERS: [&str; 7] = ["src/", "conf/", "docs/", "scripts/", "tests/", "joomla/", ".ci/"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -144,6 +144,34 @@ fn the_table_of_limits_says_every_default() {
     }
 }
 
+#[test]
+fn the_periods_of_the_privacy_page_are_the_defaults() {
+    let sample = read("conf/jsocketd.toml");
+    let parsed: Table = sample.parse().unwrap();
+    let text = read("docs/privacy.md");
+    let mut stated = 0;
+    // `[section] key`, 300 s
+    for part in text.split("`[").skip(1) {
+        let (key, rest) = part.split_once('`').unwrap();
+        let Some((section, name)) = key.split_once("] ") else {
+            continue;
+        };
+        let Some(rest) = rest.strip_prefix(", ") else { continue };
+        let seconds: i64 = rest.split(' ').next().unwrap().parse().unwrap();
+        assert!(
+            rest.starts_with(&format!("{seconds} s")),
+            "privacy.md: {key} has no unit"
+        );
+        // Apps are commented out in the sample: it has none.
+        match section {
+            "[apps]" => assert!(sample.contains(&format!("#{name} = {seconds} ")), "privacy.md: {key}"),
+            section => assert_eq!(parsed[section][name].as_integer(), Some(seconds), "privacy.md: {key}"),
+        }
+        stated += 1;
+    }
+    assert!(stated >= 3, "only {stated} periods were found");
+}
+
 /// The defaults that the tables of a document state for keys (`[section] name`), which must be those of the sample: each key
 /// with what its row says last.
 fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), String> {
@@ -237,7 +265,7 @@ fn the_tables_of_the_outbox_are_those_of_the_source() {
     let text = read("docs/joomla.md");
     assert_eq!(
         blocks(&text, "## Publishing through the table", "sql"),
-        [read("src/store/outbox.sql")]
+        [read("joomla/com_websockets/admin/sql/install.mysql.utf8.sql")]
     );
 }
 

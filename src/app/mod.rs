@@ -14,5 +14,6 @@ pub mod pusher;
 pub mod routes;
 pub mod service;
 pub mod site;
+mod status;
 pub mod trace;
 pub mod webhooks;

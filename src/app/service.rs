@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,9 @@ use tungstenite::Utf8Bytes;
 
 use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
-use super::api::{self, Api};
+use super::api::{self, Answered, Api};
 use super::caller::{self, Caller, Origin};
-use super::console::{self, Console};
+use super::console::{self, Console, Heard, Wanted};
 use super::outbox::Seen;
 use super::page::Page;
 use super::pusher::SocketId;
@@ -25,7 +25,8 @@ use super::pusher::channel::ChannelName;
 use super::pusher::gate;
 use super::pusher::session::{Door, Progress, Timing};
 use super::routes::{self, Refusal, Route};
-use super::site::{Order, Site};
+use super::site::{CONSOLE, Order, SWITCHED_OFF, Site};
+use super::status;
 use super::webhooks::{Outcome, Webhooks};
 use crate::config::{self, Config};
 use crate::id::ConnectionId;
@@ -136,6 +137,8 @@ struct Odd {
     waiting: Option<Waiting>,
     /// It asked for the page, and waits until it is known who it is.
     page: Option<(Caller, Request<Bytes>)>,
+    /// It asked for the status of the app with this number, and waits for facts.
+    status: Option<usize>,
 }
 
 impl Member {
@@ -145,7 +148,10 @@ impl Member {
 
     /// Takes away what it has besides, if nothing is left of it.
     fn tidy(&mut self) {
-        let is_empty = |odd: &Odd| odd.refused.is_none() && odd.waiting.is_none() && odd.page.is_none();
+        let is_empty = |odd: &Odd| {
+            let waits = odd.waiting.is_some() || odd.page.is_some() || odd.status.is_some();
+            odd.refused.is_none() && !waits
+        };
         if self.odd.as_deref().is_some_and(is_empty) {
             self.odd = None;
         }
@@ -197,22 +203,6 @@ pub struct Service {
     waiting: BTreeSet<(Time, ConnectionId)>,
     draining: bool,
     quiet: Quiet,
-}
-
-/// The credentials in the component's parameters. All three or none.
-#[derive(Deserialize)]
-struct Credentials {
-    app_id: String,
-    app_key: String,
-    app_secret: String,
-}
-
-impl Credentials {
-    fn read(params: &str) -> Option<Self> {
-        let read: Self = serde_json::from_str(params).ok()?;
-        let all = [&read.app_id, &read.app_key, &read.app_secret];
-        all.iter().all(|text| !text.is_empty()).then_some(read)
-    }
 }
 
 /// The app of the embedded defaults: everybody knows its secret, so the page may know it too.
@@ -457,7 +447,7 @@ impl Service {
             }
         }
         if let (Some(app), Some(site)) = (self.site_app, &self.site) {
-            let safe = site.outbox().and_then(|outbox| outbox.told_position());
+            let safe = site.outbox().map(|outbox| outbox.told_position());
             self.apps.app_mut(app).set_table(safe, actions);
         }
         self.tell_site();
@@ -519,23 +509,21 @@ impl Service {
             return;
         };
         let own = self.config.apps.iter().find(|own| own.id == self.config.joomla.app);
+        let app = self.apps.app_mut(app);
         if own.is_some_and(|own| !own.secret.is_empty()) {
+            app.former = None;
             return;
         }
-        let Some(credentials) = site.parameters().and_then(Credentials::read) else {
+        let Some(credentials) = &site.parameters().credentials else {
             return;
         };
-        let settings = &mut self.apps.app_mut(app).settings;
-        if (&settings.id, &settings.key, &settings.secret)
-            != (&credentials.app_id, &credentials.app_key, &credentials.app_secret)
-        {
-            log::info!(
-                "the app {} has its key and secret from the component",
-                credentials.app_id
-            );
-            settings.id = credentials.app_id;
-            settings.key = credentials.app_key;
-            settings.secret = credentials.app_secret;
+        app.former.clone_from(&credentials.former);
+        let settings = &mut app.settings;
+        if (&settings.id, &settings.key, &settings.secret) != (&credentials.id, &credentials.key, &credentials.secret) {
+            log::info!("the app {} has its key and secret from the component", credentials.id);
+            settings.id.clone_from(&credentials.id);
+            settings.key.clone_from(&credentials.key);
+            settings.secret.clone_from(&credentials.secret);
         }
     }
 
@@ -640,30 +628,40 @@ impl Service {
         actions: &mut Actions,
     ) {
         self.counts.requests += 1;
-        let path = request.uri().path();
         let response = match self.admit(id, caller, request, now) {
-            Err(refusal) => refusal,
-            Ok(()) if api::is_for(path, &self.config.pusher) => {
-                let ours = routes::named_right(request, &self.config)
-                    .and_then(|()| routes::from_own_page(caller, request, &self.config));
-                ours.err().unwrap_or_else(|| {
-                    Box::new(
-                        self.api
-                            .answer(request, &mut self.apps, &self.config.pusher, now, actions),
-                    )
-                })
+            Err(refusal) => Some(refusal),
+            Ok(()) if api::is_for(request.uri().path(), &self.config.pusher) => {
+                self.api_request(id, caller, request, now, actions)
             }
-            Ok(()) if self.asks_as_visitor(id, caller, request, now) => return,
-            Ok(()) => Box::new(routes::answer(
-                request,
-                caller,
-                false,
-                &self.config,
-                &self.page,
-                self.draining,
-            )),
+            Ok(()) if self.asks_as_visitor(id, caller, request, now) => None,
+            Ok(()) => {
+                let (config, page) = (&self.config, &self.page);
+                let response = routes::answer(request, caller, false, config, page, self.draining);
+                Some(Box::new(response))
+            }
         };
-        actions.push(Action::Respond(id, response));
+        if let Some(response) = response {
+            actions.push(Action::Respond(id, response));
+        }
+        self.follow(now, actions);
+    }
+
+    /// A request of the HTTP API. Without an answer it gets one once the facts are there.
+    fn api_request(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Option<Box<Response<Bytes>>> {
+        let ours = routes::named_right(request, &self.config)
+            .and_then(|()| routes::from_own_page(caller, request, &self.config));
+        if let Err(refusal) = ours {
+            return Some(refusal);
+        }
+        let pusher = &self.config.pusher;
+        let answered = self.api.answer(request, &mut self.apps, pusher, now, actions);
         for app in self.api.take_nudged() {
             if self.site_app == Some(app)
                 && let Some(outbox) = self.site.as_mut().and_then(|site| site.outbox_mut())
@@ -676,7 +674,16 @@ impl Service {
                 site.terminate(&user);
             }
         }
-        self.follow(now, actions);
+        match answered {
+            Answered::Now(response) => Some(Box::new(response)),
+            Answered::Status(app) => {
+                if let Some(member) = self.member(id) {
+                    member.odd.get_or_insert_default().status = Some(app);
+                }
+                actions.push(Action::Gather(id));
+                None
+            }
+        }
     }
 
     /// Whether somebody asks for the page with a session of the site: then the answer waits until it is known whose that is.
@@ -702,7 +709,7 @@ impl Service {
         let Some((caller, request)) = page else { return };
         let mut manages = false;
         if let Some(site) = &mut self.site {
-            manages = site.may(id, "websockets.console");
+            manages = site.may(id, CONSOLE);
             site.leave(id);
         }
         let response = routes::answer(&request, &caller, manages, &self.config, &self.page, self.draining);
@@ -777,6 +784,10 @@ impl Service {
             Err(_) => Err((4100, "Over capacity")),
             Ok(()) => gate::enter(key, query, &self.apps, &self.config.pusher),
         };
+        let entered = match entered {
+            Ok((app, _)) if self.is_switched_off(app) => Err(SWITCHED_OFF),
+            other => other,
+        };
         let (app, terms) = match entered {
             Ok(entered) => entered,
             Err((code, why)) => return actions.push(Action::Close(id, code, why.into())),
@@ -800,6 +811,12 @@ impl Service {
         }
         app.connect(id, socket, terms, timing, now, actions);
         self.turn_away(id, actions);
+    }
+
+    /// Whether an app is that of a site that wants no connections.
+    fn is_switched_off(&self, app: usize) -> bool {
+        let site = self.site.as_ref().filter(|_| self.site_app == Some(app));
+        site.is_some_and(|site| !site.is_enabled())
     }
 
     /// Where the page of a request comes from.
@@ -904,11 +921,16 @@ impl Service {
             Speaks::Echo => actions.push(Action::Send(id, message.clone())),
             Speaks::Console(console) => {
                 let site = self.site.as_deref();
-                progress = console.message(id, message, site, last_call, &self.config, now, actions);
+                let heard = console.message(id, message, site, last_call, &self.config, now, actions);
                 if let Some(Action::Close(..)) = actions.list().last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)
                 {
                     log::warn!("{id} gave wrong admin tokens and is closed{}", More(more));
+                }
+                match heard {
+                    Heard::Done => {}
+                    Heard::Later => progress = Progress::Later,
+                    Heard::Publish(event) => self.publish_by_console(id, &event, now, actions),
                 }
             }
             Speaks::Pusher(app) => match message {
@@ -928,7 +950,25 @@ impl Service {
         progress
     }
 
+    /// An event of somebody on the console who may publish, into the app of the site, or the only one: as by the HTTP API.
+    fn publish_by_console(&mut self, id: ConnectionId, event: &Wanted, now: Now, actions: &mut Actions) {
+        let app = self.site_app.or_else(|| self.apps.only());
+        let outcome = match app {
+            Some(app) => {
+                let app = self.apps.app_mut(app);
+                let (channel, name, data) = (&event.channel, &event.name, &event.data);
+                self.api.publish(app, channel, name, data, now, actions)
+            }
+            None => Err("there are several apps, or none, and no site that says which it is".into()),
+        };
+        actions.push(Action::Send(id, console::text(console::published(outcome))));
+    }
+
     fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Actions) {
+        let member = self.member(id);
+        if let Some(app) = member.and_then(|member| member.odd.as_mut()?.status.take()) {
+            return self.answer_status(id, app, facts, now, actions);
+        }
         let counts = self.counts.clone();
         let site = self.site.as_deref();
         let member = self.members.get_mut(id.slot()).and_then(Option::as_mut);
@@ -941,6 +981,15 @@ impl Service {
             self.counts.messages_out += 1;
             actions.push(Action::Send(id, console::text(text)));
         }
+    }
+
+    fn answer_status(&mut self, id: ConnectionId, app: usize, facts: &Facts, now: Now, actions: &mut Actions) {
+        if let Some(member) = self.member(id) {
+            member.tidy();
+        }
+        let site = self.site.as_deref().filter(|_| self.site_app == Some(app));
+        let response = status::answer(facts, self.apps.app(app), site, self.draining, now);
+        actions.push(Action::Respond(id, Box::new(response)));
     }
 
     fn flushed(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {

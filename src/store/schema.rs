@@ -1,12 +1,15 @@
-//! The SQL that makes the outbox's tables: one file, which the Joomla package installs as it is and which people can have with
-//! their site's prefix. Nothing here runs it.
+//! The SQL that makes the outbox's tables: one file, which belongs to the Joomla package, is installed by it as it is, and can
+//! be had by people with their site's prefix. Nothing here runs it.
+
+/// The file.
+const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.mysql.utf8.sql");
 
 /// What the state table's row `schema` says of tables made by this SQL.
 pub const VERSION: &str = "1";
 
 /// The statements for a site whose tables begin with `prefix` (`jos_`): each ends with a semicolon at the end of a line.
 pub fn schema(prefix: &str) -> String {
-    include_str!("outbox.sql").replace("#__", prefix)
+    SQL.replace("#__", prefix)
 }
 
 #[cfg(test)]
@@ -28,10 +31,76 @@ mod tests {
 
     #[test]
     fn statements_can_be_told_apart_by_the_semicolon_alone() {
-        let comments = include_str!("outbox.sql").lines().filter(|line| line.starts_with("--"));
+        let comments = SQL.lines().filter(|line| line.starts_with("--"));
         for comment in comments {
             assert!(!comment.contains([';', '\'', '"']), "{comment}");
         }
         assert_eq!(schema("x_").matches(';').count(), 3);
+    }
+
+    /// `Installer::splitSql` of Joomla 4.4, 5 and 6, which are the same, without its marker for statements that may fail and
+    /// without the semicolon that it puts behind a last statement that has none.
+    /// Backquotes mean nothing to it, and a # only begins a comment if it is not the prefix.
+    fn split_as_joomla(sql: &str) -> Vec<String> {
+        let at = |i: usize, text: &str| sql[i..].starts_with(text);
+        let (mut queries, mut query, mut start) = (Vec::new(), String::new(), 0);
+        // What ends a string or a comment, and whether it is a comment.
+        let mut open: Option<(&str, bool)> = None;
+        let mut i = 0;
+        while i < sql.len() {
+            match open {
+                Some((end, comment)) if at(i, end) => {
+                    i += end.len() - 1;
+                    start = if comment { i + 1 } else { start };
+                    open = None;
+                }
+                Some(_) => {}
+                None => {
+                    let hash = at(i, "#") && !at(i, "#__");
+                    let hint = at(i, "/*!") || at(i, "/*+");
+                    open = match &sql[i..] {
+                        rest if rest.starts_with('"') => Some(("\"", false)),
+                        rest if rest.starts_with('\'') => Some(("'", false)),
+                        rest if rest.starts_with("--") || hash => Some(("\n", true)),
+                        rest if rest.starts_with("/*") && !hint => Some(("*/", true)),
+                        _ => None,
+                    };
+                    if open.is_some_and(|(_, comment)| comment) {
+                        query += &sql[start..i];
+                    }
+                }
+            }
+            if open.is_some_and(|(_, comment)| comment) {
+                start = i + 1;
+            }
+            let ends = open.is_none() && at(i, ";");
+            if ends || i + 1 == sql.len() {
+                query += sql.get(start..=i).unwrap_or_default();
+                let whole = std::mem::take(&mut query);
+                queries.extend(Some(whole.trim().to_owned()).filter(|whole| !whole.is_empty()));
+                start = i + 1;
+            }
+            i += 1;
+        }
+        queries
+    }
+
+    #[test]
+    fn joomla_s_installer_finds_three_statements_and_nothing_to_update() {
+        let statements = split_as_joomla(SQL);
+        for (statement, begins) in statements.iter().zip([
+            "CREATE TABLE IF NOT EXISTS `#__websockets_outbox` (",
+            "CREATE TABLE IF NOT EXISTS `#__websockets_state` (",
+            "INSERT IGNORE INTO `#__websockets_state` ",
+        ]) {
+            assert!(statement.starts_with(begins) && statement.ends_with(';'), "{statement}");
+            assert_eq!(statement.matches(';').count(), 1, "{statement}");
+        }
+        assert_eq!(statements.len(), 3, "{statements:#?}");
+        let first = include_str!("../../joomla/com_websockets/admin/sql/updates/mysql/0.1.0.sql");
+        assert_eq!(split_as_joomla(first), [""; 0]);
+        // What the files do not have.
+        let other = "# a; 'b\nSELECT ';', \"'\", `#__x`; /* c; */ SELECT 2 -- d;";
+        assert_eq!(split_as_joomla(other), ["SELECT ';', \"'\", `#__x`;", "SELECT 2"]);
     }
 }

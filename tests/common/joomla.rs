@@ -21,7 +21,7 @@ use mysql::{Conn, Params, params};
 use super::mariadb::Mariadb;
 
 /// The tables of the outbox, with `#__` for the prefix.
-const OUTBOX: &str = "src/store/outbox.sql";
+const OUTBOX: &str = "joomla/com_websockets/admin/sql/install.mysql.utf8.sql";
 
 /// A site.
 pub struct Site {

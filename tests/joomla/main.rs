@@ -6,5 +6,6 @@ mod common;
 
 mod access;
 mod check;
+mod component;
 mod offline;
 mod visitors;

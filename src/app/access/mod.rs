@@ -72,7 +72,7 @@ impl Access {
     /// Nothing is known yet.
     pub fn new(config: &Config) -> Self {
         Self {
-            guests: config.joomla.guests,
+            guests: config.joomla.guests.unwrap_or(true),
             facts: Facts::new(config.item_types(), config.joomla.sweep_interval),
         }
     }
@@ -80,8 +80,13 @@ impl Access {
     /// Takes over a changed configuration. Every [`Subject`] was made by the old one: the caller makes them anew. Returns
     /// whether the watches are gone too, because the item types changed: then the caller watches again.
     pub fn reload(&mut self, config: &Config) -> bool {
-        self.guests = config.joomla.guests;
+        self.guests = config.joomla.guests.unwrap_or(true);
         self.facts.reload(config.item_types(), config.joomla.sweep_interval)
+    }
+
+    /// Opens channels without a prefix to guests, or closes them. A configuration that is taken over later says it anew.
+    pub fn open_to_guests(&mut self, open: bool) {
+        self.guests = open;
     }
 
     /// Whether a visitor may begin to hear a channel. Items and categories are judged by facts that are at most

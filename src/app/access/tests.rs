@@ -358,12 +358,12 @@ fn what_the_name_alone_decides() {
 #[test]
 fn guests_can_be_kept_out_of_everything_public() {
     let mut config = config();
-    config.joomla.guests = false;
+    config.joomla.guests = Some(false);
     let mut access = Access::new(&config);
     let guest = with(0, &[1], &[1]);
     assert_eq!(access.decide(&Subject::Open, &guest, &Acl::default(), at(0)), GUEST);
     assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes);
-    config.joomla.guests = true;
+    config.joomla.guests = None;
     assert!(!access.reload(&config), "the facts stay");
     assert_eq!(
         access.decide(&Subject::Open, &guest, &Acl::default(), at(0)),

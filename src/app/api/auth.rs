@@ -15,7 +15,7 @@ use crate::time::Now;
 /// How far the clocks of server and site may be apart, in seconds.
 pub const TIMESTAMP_GRACE: u64 = 600;
 
-/// Checks that a request was signed with the app's secret, lately, and with this body.
+/// Checks that a request was signed with the app's secret, or the `former` one, lately, and with this body.
 ///
 /// # Errors
 /// 401 with what is wrong: the first of key, version, timestamp, signature, body. 400 when one of them is given twice.
@@ -23,6 +23,7 @@ pub fn check(
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
     app: &config::App,
+    former: Option<&str>,
     now: Now,
 ) -> Result<(), Refusal> {
     let key = parameters.one("auth_key")?.ok_or_else(no_key)?;
@@ -41,7 +42,7 @@ pub fn check(
     let given = parameters
         .one("auth_signature")?
         .ok_or_else(|| denied("Missing parameter: auth_signature"))?;
-    check_signature(request, parameters, given, &app.secret)?;
+    check_signature(request, parameters, given, &app.secret, former)?;
     check_body(request.body(), parameters.one("body_md5")?)
 }
 
@@ -82,6 +83,7 @@ fn check_signature(
     parameters: &Parameters<'_>,
     given: &str,
     secret: &str,
+    former: Option<&str>,
 ) -> Result<(), Refusal> {
     let message = format!(
         "{}\n{}\n{}",
@@ -89,7 +91,7 @@ fn check_signature(
         request.uri().path(),
         parameters.sorted("auth_signature")
     );
-    if signature::matches(secret, &[message.as_bytes()], given) {
+    if signature::matches_either(secret, former, &[message.as_bytes()], given) {
         return Ok(());
     }
     Err(denied(format!(

@@ -22,13 +22,25 @@ use self::parameters::Parameters;
 use self::rate::Rates;
 use self::reply::{Refusal, json};
 use super::actions::Actions;
-use super::pusher::app::Apps;
+use super::pusher::app::{App, Apps};
 use crate::config;
 use crate::time::Now;
+
+/// What is said of an app that must not be used.
+const DISABLED: &str = "This app is disabled";
 
 /// Whether a plain request for this path is one for the API, rightly or wrongly.
 pub fn is_for(path: &str, config: &config::Pusher) -> bool {
     Target::read(path, config).is_some()
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Answered {
+    /// The answer.
+    Now(Response<Bytes>),
+    /// The status of the app with this number, for which facts have to be gathered.
+    Status(usize),
 }
 
 /// The API: what it remembers between two requests is how much was published lately.
@@ -52,6 +64,27 @@ impl Api {
         std::mem::take(&mut self.nudged)
     }
 
+    /// Publishes an event to one channel as a request for it does, with the same limits, but without a signature.
+    ///
+    /// # Errors
+    /// Why it may not be published, for people.
+    pub fn publish(
+        &mut self,
+        app: &mut App,
+        channel: &str,
+        name: &str,
+        data: &str,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Cow<'static, str>> {
+        if !app.settings.enabled {
+            return Err(DISABLED.into());
+        }
+        let request = publish::Request::of(channel, name, data);
+        let published = request.publish(app, &mut self.rates, now, actions);
+        published.map(drop).map_err(|refusal| refusal.text)
+    }
+
     /// Answers a request for which `is_for` holds.
     pub fn answer(
         &mut self,
@@ -60,9 +93,9 @@ impl Api {
         config: &config::Pusher,
         now: Now,
         actions: &mut Actions,
-    ) -> Response<Bytes> {
+    ) -> Answered {
         self.decide(request, apps, config, now, actions)
-            .unwrap_or_else(Refusal::into_response)
+            .unwrap_or_else(|refusal| Answered::Now(refusal.into_response()))
     }
 
     fn decide(
@@ -72,7 +105,7 @@ impl Api {
         config: &config::Pusher,
         now: Now,
         actions: &mut Actions,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Answered, Refusal> {
         let target = Target::read(request.uri().path(), config).ok_or_else(nothing_there)?;
         let query = || Parameters::parse(request.uri().query().unwrap_or_default());
         let (app, resource, parameters) = match target {
@@ -91,11 +124,12 @@ impl Api {
         };
         let number = app;
         let app = apps.app_mut(app);
-        auth::check(request, &parameters, &app.settings, now)?;
+        auth::check(request, &parameters, &app.settings, app.former_secret(now), now)?;
         if !app.settings.enabled {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "This app is disabled"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, DISABLED));
         }
-        match resource {
+        let response = match resource {
+            Resource::Status => return Ok(Answered::Status(number)),
             Resource::Events => {
                 let request = publish::Request::single(request.body(), &parameters)?;
                 request.publish(app, &mut self.rates, now, actions)
@@ -121,7 +155,8 @@ impl Api {
                 self.terminated.push((number, user.into_owned()));
                 Ok(json(&serde_json::json!({})))
             }
-        }
+        };
+        response.map(Answered::Now)
     }
 }
 
@@ -154,6 +189,7 @@ enum Resource<'a> {
     Channel(&'a str),
     Users(&'a str),
     Connections,
+    Status,
     Nudge,
     Terminate(&'a str),
 }
@@ -166,6 +202,7 @@ impl<'a> Resource<'a> {
             "batch_events" => return Some(Resource::BatchEvents),
             "channels" => return Some(Resource::Channels),
             "connections" => return Some(Resource::Connections),
+            "status" => return Some(Resource::Status),
             "nudge" => return Some(Resource::Nudge),
             _ => {}
         }
@@ -188,7 +225,11 @@ impl<'a> Resource<'a> {
     fn check_method(self, method: &Method) -> Result<(), Refusal> {
         let allowed = match self {
             Resource::Events | Resource::BatchEvents | Resource::Nudge | Resource::Terminate(_) => "POST",
-            Resource::Channels | Resource::Channel(_) | Resource::Users(_) | Resource::Connections => "GET, HEAD",
+            Resource::Channels
+            | Resource::Channel(_)
+            | Resource::Users(_)
+            | Resource::Connections
+            | Resource::Status => "GET, HEAD",
         };
         if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
             return Ok(());

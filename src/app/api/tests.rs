@@ -639,6 +639,7 @@ fn rule_9_2_another_method_is_405_with_allow() {
             ["POST", "PUT", "OPTIONS"],
         ),
         ("/apps/7/connections", "GET, HEAD", ["POST", "PUT", "OPTIONS"]),
+        ("/apps/7/status", "GET, HEAD", ["POST", "PUT", "OPTIONS"]),
     ] {
         for method in others {
             let outcome = stage.send(&Call::new(method, path, b""));

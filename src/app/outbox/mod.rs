@@ -134,6 +134,10 @@ pub struct Outbox {
     complaints: Complaints,
     counters: Counters,
     answered_at: Time,
+    /// When rows were last asked for and all that there were came.
+    caught_up_at: Time,
+    /// There were more than the last answer has room for.
+    waiting: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +238,8 @@ impl Outbox {
             complaints: Complaints::default(),
             counters: Counters::default(),
             answered_at: Time::default(),
+            caught_up_at: Time::default(),
+            waiting: false,
         }
     }
 
@@ -349,6 +355,8 @@ impl Outbox {
             history_rows,
             history_bytes,
             lag_ms: ms(self.answered_at),
+            behind_ms: ms(self.caught_up_at),
+            waiting: self.waiting,
             held_ms: self.runs.held_since(now.at).map_or(0, ms),
             ..self.counters
         }

@@ -60,6 +60,10 @@ pub struct Counters {
     pub history_bytes: usize,
     /// Milliseconds since the table was read last.
     pub lag_ms: u64,
+    /// How far back everything that could be seen in the table has been read, in milliseconds.
+    pub behind_ms: u64,
+    /// More rows than one answer has room for were there at the last look.
+    pub waiting: bool,
     /// Milliseconds for which a gap has held the safe position back.
     pub held_ms: u64,
 }

@@ -74,7 +74,10 @@ impl Outbox {
         self.pace(full, news, asked, now.at);
         self.safe = self.safe.max(self.runs.safe(self.head, now.at));
         self.write_positions(first);
+        self.waiting = full;
         if !full {
+            // What was committed while the database answered may not be in it.
+            self.caught_up_at = asked;
             self.looked_above(now.at);
             if let Some((told, _)) = self.others_tell.take_if(|(_, tails)| *tails < self.tails) {
                 self.others_told = self.others_told.max(told);

@@ -20,6 +20,7 @@ use super::session::Session;
 use super::users::Users;
 use crate::app::actions::{Action, Actions};
 use crate::app::outbox::NOWHERE;
+use crate::app::site::parameters::Former;
 use crate::app::webhooks::HookEvent;
 use crate::config;
 use crate::id::ConnectionId;
@@ -77,6 +78,11 @@ impl Apps {
         self.apps.iter().position(|app| app.settings.key == key)
     }
 
+    /// The app, if there is but one.
+    pub fn only(&self) -> Option<usize> {
+        (self.apps.len() == 1).then_some(0)
+    }
+
     /// An app by its number.
     pub fn app(&self, n: usize) -> &App {
         &self.apps[n]
@@ -103,6 +109,8 @@ impl Apps {
 pub struct App {
     /// What the configuration says.
     pub settings: config::App,
+    /// The secret before that of the settings, with its end.
+    pub former: Option<Former>,
     /// By name; the values are indices of `channels`.
     names: HashMap<Box<str>, usize>,
     pub(super) channels: Slab<Channel>,
@@ -189,9 +197,15 @@ pub struct Occupancy {
 }
 
 impl App {
+    /// The secret before that of the settings, while signatures of it are accepted.
+    pub fn former_secret(&self, now: Now) -> Option<&str> {
+        self.former.as_ref().and_then(|former| former.secret(now))
+    }
+
     fn new(settings: config::App, start: u32) -> Self {
         Self {
             settings,
+            former: None,
             names: HashMap::new(),
             channels: Slab::new(),
             sessions: Vec::new(),
@@ -573,8 +587,8 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told. But
-    /// who did not want to wait until the table was read, and was told [`NOWHERE`], may have missed rows, and comes back.
+    /// The safe position in the outbox table; `None`: the app's site has none. Who asked for recovery before there was one is
+    /// told. But who came while the table could not be read, and was told [`NOWHERE`], may have missed rows, and comes back.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.table, position);
         if position.is_none_or(|position| position == NOWHERE) {

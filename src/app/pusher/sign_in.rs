@@ -38,7 +38,7 @@ impl App {
         now: Now,
         actions: &mut Actions,
     ) {
-        let (member, mut watchlist) = match self.check_sign_in(id, sign_in) {
+        let (member, mut watchlist) = match self.check_sign_in(id, sign_in, now) {
             Ok(checked) => checked,
             Err(why) => return actions.send(id, frames::error(&why, None)),
         };
@@ -91,6 +91,7 @@ impl App {
         &mut self,
         id: ConnectionId,
         sign_in: &SignIn<'_>,
+        now: Now,
     ) -> Result<(Member, Vec<Box<str>>), Cow<'static, str>> {
         if !self.settings.user_authentication {
             return Err("user authentication is not enabled for this app".into());
@@ -105,7 +106,7 @@ impl App {
             return Err(format!("Invalid key in sign-in auth data: '{key}'").into());
         }
         let signed: [&[u8]; 3] = [socket.as_bytes(), b"::user::", sign_in.user_data.as_bytes()];
-        if !signature::matches(&self.settings.secret, &signed, given) {
+        if !signature::matches_either(&self.settings.secret, self.former_secret(now), &signed, given) {
             return Err(format!(
                 "Invalid signature: Expected HMAC SHA256 hex digest of {socket}::user::{{user_data}}, but got {given}"
             )

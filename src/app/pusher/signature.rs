@@ -21,6 +21,12 @@ pub fn matches(secret: &str, message: &[&[u8]], given: &str) -> bool {
     !secret.is_empty() && bool::from(hmac_hex(secret, message).as_bytes().ct_eq(given.as_bytes()))
 }
 
+/// The same with the secret that was valid before, if it still is. Both are tried in any case.
+pub fn matches_either(secret: &str, former: Option<&str>, message: &[&[u8]], given: &str) -> bool {
+    let by_former = former.is_some_and(|former| matches(former, message, given));
+    matches(secret, message, given) | by_former
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +86,19 @@ mod tests {
         }
         assert!(!matches("another", message, &right));
         assert!(!matches("", message, &hmac_hex("", message)), "an empty secret");
+        for (secret, former, is_right) in [
+            (SECRET, None, true),
+            (SECRET, Some("another"), true),
+            ("another", Some(SECRET), true),
+            ("another", None, false),
+            ("another", Some("a third"), false),
+            ("", Some(""), false),
+        ] {
+            assert_eq!(
+                matches_either(secret, former, message, &right),
+                is_right,
+                "{secret} {former:?}"
+            );
+        }
     }
 }

@@ -217,8 +217,8 @@ impl App {
         }
         let checked = match name.kind() {
             Kind::Public | Kind::ServerToUser => Ok(None),
-            Kind::Private | Kind::Encrypted => self.check_signature(id, name, subscribe).map(|()| None),
-            Kind::Presence => self.check_member(id, name, subscribe).map(Some),
+            Kind::Private | Kind::Encrypted => self.check_signature(id, name, subscribe, now).map(|()| None),
+            Kind::Presence => self.check_member(id, name, subscribe, now).map(Some),
         };
         match checked {
             Ok(member) => Admission::In(Ticket { member, by_rule: false }),
@@ -232,6 +232,7 @@ impl App {
         id: ConnectionId,
         name: ChannelName<'_>,
         subscribe: &Subscribe<'_>,
+        now: Now,
     ) -> Result<(), Refusal> {
         let Some(session) = self.session(id) else {
             return Err(Refusal::auth("the connection is gone"));
@@ -262,14 +263,15 @@ impl App {
         if key != self.settings.key {
             return Err(Refusal::auth(format!("Invalid key in subscription auth data: '{key}'")));
         }
-        let secret = &self.settings.secret;
+        let (secret, former) = (&self.settings.secret, self.former_secret(now));
+        let matches = |parts: &[&[u8]]| signature::matches_either(secret, former, parts, given);
         let short: [&[u8]; 3] = [socket.as_bytes(), b":", name.as_str().as_bytes()];
         let signed = match &channel_data {
-            None => signature::matches(secret, &short, given),
+            None => matches(&short),
             Some(data) => {
                 let long: [&[u8]; 5] = [short[0], short[1], short[2], b":", data.as_bytes()];
                 let either = name.kind() != Kind::Presence;
-                signature::matches(secret, &long, given) | (either && signature::matches(secret, &short, given))
+                matches(&long) | (either && matches(&short))
             }
         };
         if signed {
@@ -287,8 +289,9 @@ impl App {
         id: ConnectionId,
         name: ChannelName<'_>,
         subscribe: &Subscribe<'_>,
+        now: Now,
     ) -> Result<Member, Refusal> {
-        self.check_signature(id, name, subscribe)?;
+        self.check_signature(id, name, subscribe, now)?;
         let signed = subscribe
             .channel_data
             .and_then(|data| serde_json::from_str::<Option<String>>(data.get()).ok());

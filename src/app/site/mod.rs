@@ -2,6 +2,7 @@
 //! for the store: visits, rights, access (facts of items) and outbox. This file gives each its turn, hands the answers on,
 //! and collects what follows for the service.
 
+pub mod parameters;
 pub mod rights;
 pub mod user;
 pub mod visits;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use serde_json::{Value, json};
 
+use self::parameters::Parameters;
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
@@ -29,6 +31,17 @@ use crate::time::{Now, Time};
 
 /// The component whose permissions are about this server.
 const COMPONENT: &str = "com_websockets";
+
+/// The permission to use the console.
+pub const CONSOLE: &str = "websockets.console";
+
+/// … to publish with it, and to see the server's state.
+pub const PUBLISH: &str = "websockets.publish";
+/// See [`PUBLISH`].
+pub const MONITOR: &str = "websockets.monitor";
+
+/// The close of all connections of a site that wants none.
+pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
 
 /// What a user is told who is kicked out, in the words of hosted Pusher.
 const KICKED: &str = "You got disconnected by the app.";
@@ -98,6 +111,7 @@ pub struct Site {
     settings: config::Joomla,
     rules: Vec<config::ChannelRule>,
     items: Vec<config::ItemType>,
+    parameters: Parameters,
     rights: Rights,
     visits: Visits,
     access: Access,
@@ -137,6 +151,7 @@ impl Site {
             settings: config.joomla.clone(),
             rules: config.channels.clone(),
             items: config.item_types(),
+            parameters: Parameters::default(),
             channels: HashMap::new(),
             turn: 0,
             pseudonyms: seed,
@@ -160,7 +175,9 @@ impl Site {
         if let Some(outbox) = &mut self.outbox {
             outbox.reconfigure(&config.database, most_bytes);
         }
-        if self.access.reload(config) {
+        let items_changed = self.access.reload(config);
+        self.access.open_to_guests(self.is_open_to_guests());
+        if items_changed {
             // The item types are others, so everything is watched anew.
             for (name, subject) in std::mem::take(&mut self.channels)
                 .into_iter()
@@ -273,8 +290,11 @@ impl Site {
         self.visits.who(id) != Who::Asking
     }
 
-    /// Why a connection must not stay: the site is offline and it is not among those who may in.
+    /// Why a connection must not stay: the site wants nobody, or it is offline and it is not among those who may in.
     pub fn turned_away(&self, id: ConnectionId) -> Option<(u16, &'static str)> {
+        if !self.is_enabled() {
+            return Some(SWITCHED_OFF);
+        }
         if !self.facts.offline || !self.is_known(id) {
             return None;
         }
@@ -312,13 +332,21 @@ impl Site {
             .authorise(visitor.user, visitor.groups, visitor.root, action, asset)
     }
 
-    /// Whether a connection may do something that the component's permissions are about; its managers may everything.
+    /// Whether a connection may do something that the component's permissions are about. Its managers may see what there is
+    /// as long as the site does not say who may; nobody publishes who was not allowed just that.
     pub fn may(&self, id: ConnectionId, action: &str) -> bool {
         let Some(visitor) = self.visits.visitor(id, &self.rights) else {
             return false;
         };
+        let is_unsaid = || action != PUBLISH && !self.rights.acl().speaks_of(action, COMPONENT);
         self.rights.is_known()
-            && (self.authorised(&visitor, action, COMPONENT) || self.authorised(&visitor, "core.manage", COMPONENT))
+            && (self.authorised(&visitor, action, COMPONENT)
+                || is_unsaid() && self.authorised(&visitor, "core.manage", COMPONENT))
+    }
+
+    /// Whether the site says who may use the console: as soon as somebody was given `websockets.console`, or denied it.
+    pub fn rules_console(&self) -> bool {
+        self.rights.acl().speaks_of(CONSOLE, COMPONENT)
     }
 
     /// Who a connection is, as JSON. `reasons`: with the reason why it is a guest.
@@ -343,7 +371,7 @@ impl Site {
         };
         shown["groups"] = json!(visitor.groups);
         shown["levels"] = json!(visitor.levels);
-        if reasons || self.may(id, "websockets.monitor") {
+        if reasons || self.may(id, MONITOR) {
             shown["reason"] = match who {
                 Who::Guest(reason) => json!(reason.code()),
                 Who::Provisional => json!(Reason::StoreUnavailable.code()),
@@ -369,9 +397,30 @@ impl Site {
         self.rights.extensions().joomla_version.as_deref()
     }
 
-    /// The parameters of the component, if it is installed.
-    pub fn parameters(&self) -> Option<&str> {
-        self.rights.extensions().com_websockets.as_deref()
+    /// What the component's options say.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Whether guests may hear channels without a prefix.
+    fn is_open_to_guests(&self) -> bool {
+        self.settings.guests.or(self.parameters.guests).unwrap_or(true)
+    }
+
+    /// Whether members of presence channels have their ids and names.
+    fn shows_names(&self) -> bool {
+        let said = self.settings.presence_names.or(self.parameters.presence_names);
+        said.unwrap_or(false)
+    }
+
+    /// Whether the site is offline.
+    pub fn is_offline(&self) -> bool {
+        self.facts.offline
+    }
+
+    /// Whether the site wants this server at all: the kill switch of the component.
+    pub fn is_enabled(&self) -> bool {
+        self.parameters.enabled.unwrap_or(true)
     }
 
     // --- access ----------------------------------------------------------------------------------------------------
@@ -405,7 +454,7 @@ impl Site {
         let subject = access::subject(name, &self.items, &self.rules);
         match subject {
             Subject::Signed => return May::NotOurs,
-            Subject::Open if self.settings.guests => return May::Yes,
+            Subject::Open if self.is_open_to_guests() => return May::Yes,
             _ => {}
         }
         let Some(visitor) = self.visits.visitor(id, &self.rights) else {
@@ -435,7 +484,7 @@ impl Site {
         let Some(found) = self.visits.user(user) else {
             return May::NotYet;
         };
-        if self.settings.presence_names {
+        if self.shows_names() {
             let row = found.row();
             let info = json!({"name": row.name, "username": row.username});
             return May::As(Member {
@@ -569,7 +618,7 @@ impl Site {
             }
             Question::Groups | Question::Levels | Question::Assets | Question::Extensions => {
                 self.rights.answer(question, answer.as_ref(), now);
-                self.rights_answered();
+                self.rights_answered(now);
             }
             Question::Items { .. } | Question::Categories(_) => {
                 self.access.answer(question, answer, now);
@@ -585,7 +634,7 @@ impl Site {
         self.collect();
     }
 
-    fn rights_answered(&mut self) {
+    fn rights_answered(&mut self, now: Now) {
         if self.rights.take_changed() {
             self.visits.rights_changed(&self.rights);
             self.orders.push(Order::WakeAll);
@@ -593,7 +642,29 @@ impl Site {
             self.orders.push(Order::TurnAway);
         }
         if self.rights.take_extensions_changed() {
+            self.read_parameters(now);
             self.orders.push(Order::Extensions);
+        }
+    }
+
+    /// The component's options may be others: whoever is there is judged by them like whoever comes. Members of presence
+    /// channels keep the names under which the others know them.
+    fn read_parameters(&mut self, now: Now) {
+        let said = self.rights.extensions().com_websockets.as_deref();
+        let new = Parameters::read(said, &self.parameters, now);
+        let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
+        self.parameters = new;
+        if self.is_enabled() != was_enabled {
+            match was_enabled {
+                true => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
+                false => log::info!("the site has switched jsocketd on again"),
+            }
+            self.orders.push(Order::TurnAway);
+        }
+        if self.is_open_to_guests() != was_open {
+            self.access.open_to_guests(!was_open);
+            self.orders.push(Order::WakeAll);
+            self.orders.push(Order::ReviewAll);
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::masker::Masker;
 use crate::app::outbox::CHANNEL;
+use crate::app::site::parameters;
 use crate::joomla::site::Site;
 use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, SessionRow, UserRow};
 
@@ -76,10 +77,18 @@ impl Masker {
     }
 
     fn extensions(&mut self, extensions: Extensions) -> Extensions {
+        let switch = |params: &Value, name: &str| parameters::switch(params.as_object()?, name);
         let read = |params: Option<String>| params.and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let com_users = read(extensions.com_users).map(|params| json!({"guest_usergroup": params["guest_usergroup"]}));
-        let com_websockets = read(extensions.com_websockets)
-            .map(|params| json!({"app_id": params["app_id"], "app_key": params["app_key"]}));
+        let com_websockets = read(extensions.com_websockets).map(|params| {
+            json!({
+                "app_id": params["app_id"],
+                "app_key": params["app_key"],
+                "enabled": switch(&params, "enabled"),
+                "guests": switch(&params, "guests"),
+                "presence_names": switch(&params, "presence_names"),
+            })
+        });
         Extensions {
             com_users: com_users.map(|params| params.to_string()),
             com_websockets: com_websockets.map(|params| params.to_string()),

@@ -12,7 +12,8 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
 use crate::app::actions::{Action, Actions};
-use crate::app::api::Api;
+use crate::app::api::reply;
+use crate::app::api::{Answered, Api};
 use crate::app::pusher::SocketId;
 use crate::app::pusher::app::Apps;
 use crate::app::pusher::session::{Door, Progress, Terms, Timing};
@@ -156,10 +157,14 @@ impl Stage {
             .body(Bytes::copy_from_slice(body))
             .unwrap_or_else(|error| panic!("{method} {target}: {error}"));
         let mut actions = Actions::default();
-        let response = self
+        let answered = self
             .api
             .answer(&request, &mut self.apps, &self.config, self.now, &mut actions);
-        Outcome::read(response, &actions)
+        match answered {
+            Answered::Now(response) => Outcome::read(response, &actions),
+            // The service gathers facts for it.
+            Answered::Status(app) => Outcome::read(reply::json(&json!({"status of app": app})), &actions),
+        }
     }
 }
 

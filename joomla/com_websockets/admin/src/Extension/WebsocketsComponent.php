@@ -1,0 +1,118 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Extension;
+
+use Joomla\CMS\Component\ComponentHelper;
+use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
+use Joomla\CMS\Extension\MVCComponent;
+use Joomla\CMS\Log\Log;
+use Joomla\Database\DatabaseInterface;
+use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
+use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
+use Jsocketd\Component\Websockets\Administrator\Server\Client;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * The way in for other extensions: `Factory::getApplication()->bootComponent('com_websockets')->publisher()`. Each of
+ * the four things is made when it is first asked for, once a request; nothing is connected to and no query is made here.
+ *
+ * @since  0.1.0
+ */
+class WebsocketsComponent extends MVCComponent
+{
+    private ?Settings $settings = null;
+
+    private ?Outbox $outbox = null;
+
+    private ?Client $server = null;
+
+    private ?Publisher $publisher = null;
+
+    /**
+     * @param   ComponentDispatcherFactoryInterface  $dispatcherFactory  Makes the dispatcher
+     * @param   DatabaseInterface                    $database           The site's database
+     *
+     * @since   0.1.0
+     */
+    public function __construct(
+        ComponentDispatcherFactoryInterface $dispatcherFactory,
+        private readonly DatabaseInterface $database
+    ) {
+        parent::__construct($dispatcherFactory);
+    }
+
+    /**
+     * What publishes. This is the one for authors of extensions.
+     *
+     * @return  Publisher
+     *
+     * @since   0.1.0
+     */
+    public function publisher(): Publisher
+    {
+        return $this->publisher ??= new Publisher($this->settings(), $this->outbox(), $this->server(), $this->log(...));
+    }
+
+    /**
+     * The options, as they were when this was first called in the request.
+     *
+     * @return  Settings
+     *
+     * @since   0.1.0
+     */
+    public function settings(): Settings
+    {
+        return $this->settings ??= Settings::of(ComponentHelper::getParams('com_websockets'));
+    }
+
+    /**
+     * The two tables.
+     *
+     * @return  Outbox
+     *
+     * @since   0.1.0
+     */
+    public function outbox(): Outbox
+    {
+        return $this->outbox ??= new Outbox($this->database);
+    }
+
+    /**
+     * The server's HTTP API.
+     *
+     * @return  Client
+     *
+     * @since   0.1.0
+     */
+    public function server(): Client
+    {
+        return $this->server ??= new Client($this->settings());
+    }
+
+    /**
+     * Writes a sentence into com_websockets.php in Joomla's folder for logs. The file is made when there is something to say.
+     *
+     * @param   string  $sentence  What went wrong
+     *
+     * @return  void
+     *
+     * @since   0.1.0
+     */
+    private function log(string $sentence): void
+    {
+        Log::addLogger(['text_file' => 'com_websockets.php'], Log::ALL, ['com_websockets']);
+        Log::add($sentence, Log::WARNING, 'com_websockets');
+    }
+}

@@ -1,0 +1,57 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Model;
+
+use Joomla\CMS\MVC\Model\BaseDatabaseModel;
+use Joomla\CMS\Table\Extension;
+use Joomla\Registry\Registry;
+use Jsocketd\Component\Websockets\Administrator\Setup\Rotation;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * Gives the app another secret. What the options say besides stays as it is.
+ *
+ * @since  0.1.0
+ */
+class CredentialsModel extends BaseDatabaseModel
+{
+    /**
+     * Writes a new secret and remembers the old one for a while.
+     *
+     * @return  integer  Until when the old one works, in Unix seconds
+     *
+     * @throws  \RuntimeException  The options could not be read or written
+     *
+     * @since   0.1.0
+     */
+    public function rotate(): int
+    {
+        $table = new Extension($this->getDatabase());
+
+        if (!$table->load(['type' => 'component', 'element' => 'com_websockets'])) {
+            throw new \RuntimeException('com_websockets has no row in #__extensions');
+        }
+
+        $rotation      = new Rotation(time());
+        $table->params = (string) new Registry($rotation->applied((new Registry($table->params))->toArray()));
+
+        if (!$table->check() || !$table->store()) {
+            throw new \RuntimeException('the row of com_websockets in #__extensions could not be written');
+        }
+
+        $this->cleanCache('_system');
+
+        return $rotation->until;
+    }
+}

@@ -1,0 +1,44 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Rule;
+
+use Joomla\CMS\Form\Form;
+use Joomla\CMS\Form\FormRule;
+use Joomla\Registry\Registry;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * Secrets that are worth the name: 32 to 128 visible ASCII characters without quotes and backslashes, so that they look
+ * the same in every configuration file.
+ *
+ * @since  0.1.0
+ */
+class SecretRule extends FormRule
+{
+    /**
+     * @param   \SimpleXMLElement  $element  The field
+     * @param   mixed              $value    What was typed
+     * @param   string             $group    The field's group
+     * @param   Registry           $input    All that was typed
+     * @param   Form               $form     The form
+     *
+     * @return  boolean
+     *
+     * @since   0.1.0
+     */
+    public function test(\SimpleXMLElement $element, $value, $group = null, ?Registry $input = null, ?Form $form = null)
+    {
+        return \is_string($value) && preg_match('/\A[!#-&(-\[\]-_a-~]{32,128}\z/', $value) === 1;
+    }
+}

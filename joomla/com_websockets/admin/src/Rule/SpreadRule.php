@@ -1,0 +1,48 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Rule;
+
+use Joomla\CMS\Form\Form;
+use Joomla\CMS\Form\FormRule;
+use Joomla\Registry\Registry;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * Whole milliseconds from 0 to 60000. Joomla's own rule for numbers lets through what only begins like one.
+ *
+ * @since  0.1.0
+ */
+class SpreadRule extends FormRule
+{
+    /** The longest spread, in milliseconds. */
+    public const MOST = 60000;
+
+    /**
+     * @param   \SimpleXMLElement  $element  The field
+     * @param   mixed              $value    What was typed
+     * @param   string             $group    The field's group
+     * @param   Registry           $input    All that was typed
+     * @param   Form               $form     The form
+     *
+     * @return  boolean
+     *
+     * @since   0.1.0
+     */
+    public function test(\SimpleXMLElement $element, $value, $group = null, ?Registry $input = null, ?Form $form = null)
+    {
+        return $value === null || (\is_int($value) || \is_string($value))
+            && preg_match('/\A[0-9]{1,5}\z/', (string) $value) === 1
+            && (int) $value <= self::MOST;
+    }
+}

@@ -1,0 +1,60 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Setup;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * A change of the app's secret: a new random one, and the old one for as long as whoever signs with it may need to learn
+ * the new one. There is one old secret: a second rotation ends the first one at once.
+ *
+ * @since  0.1.0
+ */
+final class Rotation
+{
+    /** Seconds that the old secret goes on being valid. */
+    public const GRACE = 600;
+
+    /** Until when, in Unix seconds. */
+    public readonly int $until;
+
+    /**
+     * @param   integer  $now  Unix seconds
+     *
+     * @since   0.1.0
+     */
+    public function __construct(int $now)
+    {
+        $this->until = $now + self::GRACE;
+    }
+
+    /**
+     * The options after the rotation; all others are untouched.
+     *
+     * @param   array  $params  The options before it
+     *
+     * @return  array
+     *
+     * @since   0.1.0
+     */
+    public function applied(array $params): array
+    {
+        $old = $params['app_secret'] ?? '';
+
+        return [
+            'app_secret'           => bin2hex(random_bytes(16)),
+            'app_secret_old'       => \is_string($old) ? $old : '',
+            'app_secret_old_until' => $this->until,
+        ] + $params;
+    }
+}

@@ -1,0 +1,126 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Setup;
+
+use Jsocketd\Component\Websockets\Administrator\Status\Diagnosis;
+use Jsocketd\Component\Websockets\Administrator\Status\Facts;
+use Jsocketd\Component\Websockets\Administrator\Status\Finding;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * What the status' template and script are told. No secret is among it.
+ *
+ * @since  0.1.0
+ */
+final class StatusPage
+{
+    /** The keys of all texts that the script shows. */
+    public const TEXTS = [
+        'COM_WEBSOCKETS_CHAIN_RUNNING',
+        'COM_WEBSOCKETS_CHAIN_PASSED',
+        'COM_WEBSOCKETS_CHAIN_FAILED',
+        'COM_WEBSOCKETS_CHAIN_SKIPPED',
+        'COM_WEBSOCKETS_CHAIN_MS',
+        'COM_WEBSOCKETS_CHAIN_ALL_PASSED',
+        'COM_WEBSOCKETS_CHAIN_SOME_FAILED',
+        'COM_WEBSOCKETS_CHAIN_SOCKET_OK',
+        'COM_WEBSOCKETS_CHAIN_NO_URL',
+        'COM_WEBSOCKETS_CHAIN_NO_URL_MEND',
+        'COM_WEBSOCKETS_CHAIN_REFUSED_ADDRESS',
+        'COM_WEBSOCKETS_CHAIN_REFUSED_ADDRESS_MEND',
+        'COM_WEBSOCKETS_CHAIN_NOT_REACHED',
+        'COM_WEBSOCKETS_CHAIN_NOT_REACHED_MEND',
+        'COM_WEBSOCKETS_CHAIN_NO_GREETING',
+        'COM_WEBSOCKETS_CHAIN_NO_GREETING_MEND',
+        'COM_WEBSOCKETS_CHAIN_CLOSED',
+        'COM_WEBSOCKETS_CHAIN_CLOSED_MEND',
+        'COM_WEBSOCKETS_CHAIN_CLOSED_4001_MEND',
+        'COM_WEBSOCKETS_CHAIN_CLOSED_4003_MEND',
+        'COM_WEBSOCKETS_CHAIN_CLOSED_4009_MEND',
+        'COM_WEBSOCKETS_CHAIN_CLOSED_4100_MEND',
+        'COM_WEBSOCKETS_CHAIN_NOT_SUBSCRIBED',
+        'COM_WEBSOCKETS_CHAIN_NOT_SUBSCRIBED_MEND',
+        'COM_WEBSOCKETS_CHAIN_NOT_SUBSCRIBED_HOST_MEND',
+        'COM_WEBSOCKETS_CHAIN_NO_SUBSCRIPTION',
+        'COM_WEBSOCKETS_CHAIN_HTTP_OK',
+        'COM_WEBSOCKETS_CHAIN_HTTP_MEND',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_OK',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_MEND',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_SKIPPED',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_SKIPPED_MEND',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_LOST',
+        'COM_WEBSOCKETS_CHAIN_OUTBOX_LOST_MEND',
+        'COM_WEBSOCKETS_CHAIN_PHP_SILENT',
+        'COM_WEBSOCKETS_CHAIN_PHP_SILENT_MEND',
+        'COM_WEBSOCKETS_COPY_DONE',
+        'COM_WEBSOCKETS_COPY_REFUSED',
+    ];
+
+    /**
+     * What is wrong.
+     *
+     * @var    Finding[]
+     * @since  0.1.0
+     */
+    public readonly array $findings;
+
+    /**
+     * The snippets, by name.
+     *
+     * @var    array<string, array{file: string, text: string}>
+     * @since  0.1.0
+     */
+    public readonly array $snippets;
+
+    /**
+     * @param   Facts    $facts          What was found out
+     * @param   boolean  $mayChange      Whether the user may change the options
+     * @param   boolean  $mayUseConsole  Whether there is a link to the console
+     * @param   ?int     $oldUntil       Until when an old secret works, in Unix seconds; null: there is none
+     *
+     * @since   0.1.0
+     */
+    public function __construct(
+        public readonly Facts $facts,
+        public readonly bool $mayChange,
+        public readonly bool $mayUseConsole,
+        public readonly ?int $oldUntil
+    ) {
+        $this->findings = (new Diagnosis($facts))->findings();
+        $this->snippets = (new Snippets($facts->site))->all();
+    }
+
+    /**
+     * What the script is told.
+     *
+     * @return  array<string, mixed>
+     *
+     * @since   0.1.0
+     */
+    public function options(): array
+    {
+        $site = $this->facts->site;
+        $key  = $this->facts->settings->appKey;
+
+        return [
+            'url'          => $site->socket === null || $key === ''
+                ? '' : $site->socketUrl() . '/app/' . rawurlencode($key) . '?protocol=7&client=administrator',
+            'sharesCookie' => $site->sharesCookie(),
+            'suggestion'   => $site->suggestion(),
+            'origin'       => $site->origin(),
+            'root'         => $site->root,
+            'tasks'        => 'index.php?option=com_websockets&format=json&task=chain.',
+        ];
+    }
+}

@@ -1,0 +1,83 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Component\Websockets\Administrator\Status;
+
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+use Jsocketd\Component\Websockets\Administrator\Setup\Site;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * What was found out about the site and its server, once. It judges nothing.
+ *
+ * @since  0.1.0
+ */
+final class Facts
+{
+    /**
+     * @param   Settings      $settings     The options
+     * @param   Site          $site         Where things are
+     * @param   string        $joomla       This Joomla's version
+     * @param   ?string       $package      The package's version, from the manifest cache
+     * @param   boolean       $plugin       Whether the system plugin is enabled
+     * @param   ?array        $status       What the server says of itself; null: it said nothing
+     * @param   ?ServerFailure  $failure    Why it said nothing; null: it did
+     * @param   float         $statusMs     How long it took to ask, in milliseconds
+     * @param   string[]      $missing      The tables that are not there
+     * @param   ?string       $schema       The version of the tables
+     * @param   list<array{process: string, position: string, age_ms: int, fresh: bool}>  $heartbeats  The processes that
+     *                                      wrote a position
+     *
+     * @since   0.1.0
+     */
+    public function __construct(
+        public readonly Settings $settings,
+        public readonly Site $site,
+        public readonly string $joomla,
+        public readonly ?string $package,
+        public readonly bool $plugin,
+        public readonly ?array $status,
+        public readonly ?ServerFailure $failure,
+        public readonly float $statusMs,
+        public readonly array $missing,
+        public readonly ?string $schema,
+        public readonly array $heartbeats
+    ) {
+    }
+
+    /**
+     * A value of the server's answer, by its path, if it is there and of the type that it should be.
+     *
+     * @param   string  $type  bool, int, float (whole numbers too) or string
+     * @param   string  ...$path  The names on the way
+     *
+     * @return  mixed  Null where there is no such value
+     *
+     * @since   0.1.0
+     */
+    public function said(string $type, string ...$path): mixed
+    {
+        $value = $this->status;
+
+        foreach ($path as $name) {
+            $value = \is_array($value) ? ($value[$name] ?? null) : null;
+        }
+
+        if ($type === 'float' && \is_int($value)) {
+            $value = (float) $value;
+        }
+
+        return get_debug_type($value) === $type ? $value : null;
+    }
+}

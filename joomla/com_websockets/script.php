@@ -1,0 +1,144 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  com_websockets
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+use Joomla\CMS\Factory;
+use Joomla\CMS\Installer\InstallerAdapter;
+use Joomla\CMS\Installer\InstallerScriptInterface;
+use Joomla\Database\DatabaseInterface;
+
+// phpcs:disable PSR1.Files.SideEffects
+\defined('_JEXEC') or die;
+// phpcs:enable PSR1.Files.SideEffects
+
+/**
+ * The component's part of an installation: credentials that nobody else has, and whether the tables go with it. The tables
+ * themselves come from sql/, the requirements are the package's.
+ */
+return new class () implements InstallerScriptInterface {
+    /**
+     * @param   string            $type     install, update, discover_install or uninstall
+     * @param   InstallerAdapter  $adapter  the adapter that calls
+     *
+     * @return  boolean  true
+     */
+    public function preflight(string $type, InstallerAdapter $adapter): bool
+    {
+        return true;
+    }
+
+    /**
+     * Makes the credentials, unless there are some.
+     *
+     * @param   string            $type     install, update, discover_install or uninstall
+     * @param   InstallerAdapter  $adapter  the adapter that calls
+     *
+     * @return  boolean  true
+     */
+    public function postflight(string $type, InstallerAdapter $adapter): bool
+    {
+        if ($type === 'uninstall') {
+            return true;
+        }
+
+        $params = $this->params();
+
+        if (($params['app_secret'] ?? '') !== '') {
+            return true;
+        }
+
+        $db     = $this->database();
+        $params = array_merge($params, [
+            'app_id'     => 'site-' . bin2hex(random_bytes(4)),
+            'app_key'    => bin2hex(random_bytes(16)),
+            'app_secret' => bin2hex(random_bytes(16)),
+        ]);
+        $query  = $db->getQuery(true)
+            ->update($db->quoteName('#__extensions'))
+            ->set($db->quoteName('params') . ' = ' . $db->quote(json_encode($params, JSON_THROW_ON_ERROR)))
+            ->where($this->isOurs($db));
+        $db->setQuery($query)->execute();
+
+        return true;
+    }
+
+    /**
+     * @param   InstallerAdapter  $adapter  the adapter that calls
+     *
+     * @return  boolean  true
+     */
+    public function install(InstallerAdapter $adapter): bool
+    {
+        return true;
+    }
+
+    /**
+     * @param   InstallerAdapter  $adapter  the adapter that calls
+     *
+     * @return  boolean  true
+     */
+    public function update(InstallerAdapter $adapter): bool
+    {
+        return true;
+    }
+
+    /**
+     * Drops the tables if the options say so. Otherwise they stay, and the next installation goes on with them.
+     *
+     * @param   InstallerAdapter  $adapter  the adapter that calls
+     *
+     * @return  boolean  true
+     */
+    public function uninstall(InstallerAdapter $adapter): bool
+    {
+        if ((int) ($this->params()['delete_data'] ?? 0) === 1) {
+            $db = $this->database();
+            $db->dropTable('#__websockets_outbox');
+            $db->dropTable('#__websockets_state');
+        }
+
+        return true;
+    }
+
+    /**
+     * The component's options as they are stored, also while Joomla has older ones in its cache.
+     *
+     * @return  array<string, mixed>
+     */
+    private function params(): array
+    {
+        $db    = $this->database();
+        $query = $db->getQuery(true)
+            ->select($db->quoteName('params'))
+            ->from($db->quoteName('#__extensions'))
+            ->where($this->isOurs($db));
+        $params = json_decode((string) $db->setQuery($query)->loadResult(), true);
+
+        return \is_array($params) ? $params : [];
+    }
+
+    /**
+     * @param   DatabaseInterface  $db  the site's database
+     *
+     * @return  string  the condition for our row of #__extensions
+     */
+    private function isOurs(DatabaseInterface $db): string
+    {
+        return $db->quoteName('type') . ' = ' . $db->quote('component')
+            . ' AND ' . $db->quoteName('element') . ' = ' . $db->quote('com_websockets');
+    }
+
+    /**
+     * @return  DatabaseInterface
+     */
+    private function database(): DatabaseInterface
+    {
+        return Factory::getContainer()->get(DatabaseInterface::class);
+    }
+};

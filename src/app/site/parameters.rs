@@ -1,0 +1,267 @@
+//! What the options of com_websockets say to the server: whether the site wants it at all, what guests may hear, whether
+//! members have names, and the credentials of the site's app with the secret that was valid before. They come as the JSON that
+//! Joomla keeps, in which a switch may be a number, a text or a boolean, and anything may be missing or nonsense.
+//!
+//! What is not said is left to the defaults of who asks; the server's own configuration goes before all of it.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::time::Now;
+
+/// Seconds for which a secret may be valid beside the one that replaced it.
+pub const GRACE: u64 = 600;
+
+/// What the options say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parameters {
+    /// The kill switch; nothing said is on.
+    pub enabled: Option<bool>,
+    /// Whether guests may hear channels without a prefix.
+    pub guests: Option<bool>,
+    /// Whether presence channels show real ids and names.
+    pub presence_names: Option<bool>,
+    /// Of the site's app: all three or none.
+    pub credentials: Option<Credentials>,
+}
+
+/// What the site's app is known by.
+#[derive(Clone, PartialEq)]
+pub struct Credentials {
+    /// In paths of the HTTP API.
+    pub id: String,
+    /// Public, in clients.
+    pub key: String,
+    /// Signs; never shown.
+    pub secret: String,
+    /// What signed before.
+    pub former: Option<Former>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, PartialEq)]
+pub struct Former {
+    /// Never shown.
+    secret: String,
+    /// As the options have it: a Unix second.
+    stated: u64,
+    /// That, but no later than [`GRACE`] after it was read first.
+    until: u64,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("id", &self.id)
+            .field("former", &self.former)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Former {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Former")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Parameters {
+    /// Reads the options; `None`: the component is not installed, or disabled. What is no JSON object was not written by
+    /// Joomla, so what was known `before` stays.
+    pub fn read(text: Option<&str>, before: &Self, now: Now) -> Self {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+            return Self::default();
+        };
+        let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else {
+            return before.clone();
+        };
+        let known = before.credentials.as_ref().and_then(|before| before.former.as_ref());
+        Self {
+            enabled: switch(&fields, "enabled"),
+            guests: switch(&fields, "guests"),
+            presence_names: switch(&fields, "presence_names"),
+            credentials: Credentials::read(&fields, known, now),
+        }
+    }
+}
+
+impl Credentials {
+    fn read(fields: &Map<String, Value>, known: Option<&Former>, now: Now) -> Option<Self> {
+        Some(Self {
+            id: text(fields, "app_id")?,
+            key: text(fields, "app_key")?,
+            secret: text(fields, "app_secret")?,
+            former: Former::read(fields, known, now),
+        })
+    }
+}
+
+impl Former {
+    fn read(fields: &Map<String, Value>, known: Option<&Former>, now: Now) -> Option<Self> {
+        let (secret, stated) = (text(fields, "app_secret_old")?, number(fields, "app_secret_old_until")?);
+        let again = known.filter(|known| known.secret == secret && known.stated == stated);
+        // Reading it again, because something else changed, must not make its time longer.
+        let until = match again {
+            Some(known) => known.until,
+            None => stated.min(now.unix_ms / 1000 + GRACE),
+        };
+        Some(Self { secret, stated, until })
+    }
+
+    /// The secret, while it is valid.
+    pub fn secret(&self, now: Now) -> Option<&str> {
+        (now.unix_ms / 1000 < self.until).then_some(&self.secret)
+    }
+}
+
+/// `1`, `"1"` and `true`, or their opposites.
+pub fn switch(fields: &Map<String, Value>, name: &str) -> Option<bool> {
+    match fields.get(name)? {
+        Value::Bool(value) => Some(*value),
+        Value::Number(number) => match number.as_u64()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match text.as_str() {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    let text = fields.get(name)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn number(fields: &Map<String, Value>, name: &str) -> Option<u64> {
+    match fields.get(name)? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::time::Time;
+
+    const START: u64 = 1_800_000_000;
+
+    fn at(second: u64) -> Now {
+        Now {
+            at: Time::default(),
+            unix_ms: second * 1000,
+        }
+    }
+
+    fn read(params: &str) -> Parameters {
+        Parameters::read(Some(params), &Parameters::default(), at(START))
+    }
+
+    #[test]
+    fn a_switch_is_a_number_a_text_or_a_boolean() {
+        for (on, off) in [("1", "0"), ("\"1\"", "\"0\""), ("true", "false")] {
+            let all = read(&format!(r#"{{"enabled":{on},"guests":{off},"presence_names":{on}}}"#));
+            assert_eq!(
+                (all.enabled, all.guests, all.presence_names),
+                (Some(true), Some(false), Some(true))
+            );
+        }
+        for nonsense in ["2", "-1", "0.0", "\"\"", "\"yes\"", "\" 1\"", "null", "[1]", "{}"] {
+            assert_eq!(
+                read(&format!(r#"{{"enabled":{nonsense}}}"#)).enabled,
+                None,
+                "{nonsense}"
+            );
+        }
+        assert_eq!(read("{}"), Parameters::default());
+    }
+
+    #[test]
+    fn what_is_no_object_changes_nothing_and_what_is_gone_says_nothing() {
+        let off = read(r#"{"enabled":0}"#);
+        for corrupt in ["{corrupt", "[]", "null", "1"] {
+            assert_eq!(Parameters::read(Some(corrupt), &off, at(START)), off, "{corrupt}");
+        }
+        for gone in [None, Some(""), Some("{}")] {
+            assert_eq!(
+                Parameters::read(gone, &off, at(START)),
+                Parameters::default(),
+                "{gone:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_are_three_or_none() {
+        let all = json!({"app_id": "i", "app_key": "k", "app_secret": "s"});
+        assert!(read(&all.to_string()).credentials.is_some());
+        for name in ["app_id", "app_key", "app_secret"] {
+            for bad in [json!(""), json!(1), Value::Null] {
+                let mut some = all.clone();
+                some[name] = bad;
+                assert!(read(&some.to_string()).credentials.is_none(), "{some}");
+            }
+        }
+    }
+
+    fn rotated(until: &Value) -> String {
+        json!({"app_id": "i", "app_key": "k", "app_secret": "new", "app_secret_old": "old", "app_secret_old_until": until})
+            .to_string()
+    }
+
+    fn valid(parameters: &Parameters, second: u64) -> bool {
+        let former = parameters.credentials.as_ref().and_then(|all| all.former.as_ref());
+        former.and_then(|former| former.secret(at(second))) == Some("old")
+    }
+
+    #[test]
+    fn the_old_secret_is_valid_up_to_its_second_and_ten_minutes_at_the_most() {
+        for until in [json!(START + 60), json!((START + 60).to_string())] {
+            let read = read(&rotated(&until));
+            assert!(valid(&read, START) && valid(&read, START + 59), "{until}");
+            assert!(!valid(&read, START + 60), "{until}");
+        }
+        let far = read(&rotated(&json!(u64::MAX)));
+        assert!(valid(&far, START + GRACE - 1) && !valid(&far, START + GRACE));
+        // It was read first when it was read first.
+        let again = Parameters::read(Some(&rotated(&json!(u64::MAX))), &far, at(START + 300));
+        assert!(valid(&again, START + GRACE - 1) && !valid(&again, START + GRACE));
+        assert!(!valid(&read(&rotated(&json!(START))), START));
+    }
+
+    #[test]
+    fn an_old_secret_whose_time_is_nonsense_is_not_valid() {
+        for nonsense in [
+            json!(-1),
+            json!(1.9e9),
+            json!("soon"),
+            json!("+1900000000"),
+            json!(" 1900000000"),
+            json!(""),
+            json!("99999999999999999999999"),
+            json!(true),
+            Value::Null,
+            json!([1_900_000_000]),
+        ] {
+            assert!(!valid(&read(&rotated(&nonsense)), START), "{nonsense}");
+        }
+        let nameless = rotated(&json!(START + 60)).replace(r#""old""#, r#""""#);
+        assert!(!valid(&read(&nameless), START));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = format!("{:?}", read(&rotated(&json!(START + 60)).replace("new", "hidden")));
+        assert!(!shown.contains("hidden") && !shown.contains("\"old\""), "{shown}");
+    }
+}

@@ -1,0 +1,252 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  tests
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Tests\Package;
+
+use Joomla\CMS\Component\ComponentHelper;
+use Joomla\CMS\Form\FormRule;
+use Jsocketd\Component\Websockets\Administrator\Field\KeptField;
+use Jsocketd\Component\Websockets\Administrator\Field\SecretField;
+use Jsocketd\Component\Websockets\Administrator\Rule\Address;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+use Jsocketd\Component\Websockets\Administrator\Setup\Rotation;
+use PHPUnit\Framework\TestCase;
+
+/**
+ * The options form: what it lets through, what it refuses and with which sentence, what it keeps, and the rotation of the
+ * secret. The rules are taken from config.xml, so that a field without its rule fails here.
+ */
+class AdminOptionsTest extends TestCase
+{
+    private const NOW_OLD = 'an-old-secret-of-thirty-two-chars';
+
+    protected function tearDown(): void
+    {
+        ComponentHelper::$components = [];
+    }
+
+    /** @dataProvider good */
+    public function testWhatIsMeantIsLetThrough(string $name, mixed $value): void
+    {
+        self::assertTrue($this->lets($name, $value), $name . ': ' . json_encode($value));
+    }
+
+    public static function good(): iterable
+    {
+        foreach (
+            [
+                'wss://www.example.org/ws', 'ws://127.0.0.1:8080', 'wss://www.example.org', 'wss://example.org:8443/', 'ws://[::1]:8080/a/b',
+                'wss://xn--bcher-kva.example/~ws/x_1.2', 'wss://my_host.local', '', ' wss://www.example.org/ws ', 'wss://EXAMPLE.org',
+            ] as $value
+        ) {
+            yield ['server_url', $value];
+        }
+
+        foreach (['http://127.0.0.1:8080', 'https://example.org/ws', 'http://localhost:1', 'http://[::1]:65535', ''] as $value) {
+            yield ['server_address', $value];
+        }
+
+        foreach (['site-0123abcd', 'a', str_repeat('x', 64), 'A_b-9', ' padded '] as $value) {
+            yield ['app_id', $value];
+            yield ['app_key', $value];
+        }
+
+        foreach ([bin2hex(random_bytes(16)), str_repeat('x', 128), '!#$%&()*+,-./:;<=>?@[]^_{|}~aaaaaaaaaa'] as $value) {
+            yield ['app_secret', $value];
+        }
+
+        foreach ([0, '0', '3000', '60000', 60000, '007'] as $value) {
+            yield ['spread_ms', $value];
+        }
+    }
+
+    /** @dataProvider bad */
+    public function testNonsenseIsRefused(string $name, mixed $value): void
+    {
+        self::assertFalse($this->lets($name, $value), $name . ': ' . json_encode($value));
+    }
+
+    public static function bad(): iterable
+    {
+        $addresses = [
+            '://', 'example.org', '//example.org', '%s://', '%s://user@example.org', '%s://user:secret@example.org', '%s://example.org?x=1',
+            '%s://example.org/#x', '%s://example.org/ws?client=administrator', '%s://exa mple.org', "%s://example.org/\nx",
+            '%s://example.org:0', '%s://example.org:65536', '%s://example.org:80a', '%s://example.org:', '%s://example.org/../x',
+            '%s://example.org/./x', '%s://example.org//x', '%s://[::g]', '%s://[1.2.3.4]', '%s://exämple.org', '%s://example.org/"',
+            '%s://example.org/;', '%s://example.org/{', '%s://example.org/$x', '%s://example.org/%%2e', '%s://-x', '%s://' . str_repeat('a', 400), 'javascript:alert(1)',
+            "%s://example.org/\0x", "%s://example.org/'", '%s://example.org/<b>', '%s://.', '%s://a..b',
+        ];
+
+        foreach (['server_url' => ['ws', 'http'], 'server_address' => ['http', 'ws']] as $name => [$own, $foreign]) {
+            foreach ($addresses as $address) {
+                yield [$name, sprintf($address, $own)];
+            }
+
+            yield [$name, $foreign . '://example.org'];
+            yield [$name, ['ws://example.org']];
+            yield [$name, 'ftp://example.org'];
+        }
+
+        foreach (['', 'a b', 'a/b', 'ä', str_repeat('x', 65), "a\nb", 'a"b', ['a']] as $value) {
+            yield ['app_id', $value];
+            yield ['app_key', $value];
+        }
+
+        $long = str_repeat('x', 31);
+
+        foreach (['', 'short', $long, str_repeat('x', 129), "$long x", $long . '"', $long . '\\', "$long'", $long . 'ä', ['x']] as $value) {
+            yield ['app_secret', $value];
+        }
+
+        foreach (['', '-1', '60001', '99999', '100000', '1e3', '3.5', '0x10', 'abc', '1 2', ['1']] as $value) {
+            yield ['spread_ms', $value];
+        }
+    }
+
+    public function testALineBreakAtTheEndIsNoPartOfAnAddress(): void
+    {
+        self::assertFalse((new Address())->isOne("ws://example.org\n", 'ws'));
+        self::assertFalse((new Address())->isOne("ws://example.org/\0", 'ws'));
+    }
+
+    public function testEveryRefusalHasASentenceOfItsOwn(): void
+    {
+        $texts = parse_ini_file(JOOMLA_PACKAGE . '/com_websockets/admin/language/en-GB/com_websockets.ini');
+        $seen  = [];
+
+        foreach ($this->config()->xpath('//field[@validate and @type!="rules" and @type!="radio"]') as $field) {
+            $message = (string) $field['message'];
+            self::assertNotSame('', $texts[$message] ?? '', (string) $field['name']);
+            self::assertNotContains($message, $seen);
+            $seen[] = $message;
+        }
+
+        self::assertCount(7, $seen);
+    }
+
+    public function testTheFormHasEveryOption(): void
+    {
+        $names = array_map(static fn ($field): string => (string) $field['name'], $this->config()->xpath('//field'));
+        sort($names);
+        self::assertSame([
+            'app_id', 'app_key', 'app_secret', 'app_secret_old', 'app_secret_old_until', 'bar', 'delete_data', 'enabled', 'guests', 'hints', 'load',
+            'presence_names', 'rules', 'server_address', 'server_url', 'spread_ms',
+        ], $names);
+    }
+
+    public function testTheDefaultsAreThoseOfTheSettings(): void
+    {
+        $defaults = [];
+
+        foreach ($this->config()->xpath('//field[@default]') as $field) {
+            $defaults[(string) $field['name']] = (string) $field['default'];
+        }
+
+        self::assertEquals(Settings::of([]), Settings::of($defaults));
+    }
+
+    public function testWhatTheFormLetsThroughTheSettingsUnderstand(): void
+    {
+        foreach (self::good() as [$name, $value]) {
+            $value    = \is_string($value) ? trim($value) : $value;
+            $settings = Settings::of([$name => $value]);
+            $property = lcfirst(str_replace('_', '', ucwords($name, '_')));
+
+            if ($value !== '') {
+                self::assertNotSame('', $settings->$property, $name . ': ' . $value);
+            }
+        }
+    }
+
+    public function testTheOldSecretOutlivesASaveOfTheForm(): void
+    {
+        ComponentHelper::$components['com_websockets'] = ['app_secret_old' => self::NOW_OLD, 'app_secret_old_until' => time() + 60];
+
+        self::assertSame(self::NOW_OLD, $this->field('app_secret_old')->filter('anything that was posted'));
+        self::assertGreaterThan(time(), $this->field('app_secret_old_until')->filter('0'));
+    }
+
+    public function testAnOldSecretThatIsOverIsDropped(): void
+    {
+        ComponentHelper::$components['com_websockets'] = ['app_secret_old' => self::NOW_OLD, 'app_secret_old_until' => time() - 1];
+
+        self::assertSame('', $this->field('app_secret_old')->filter(self::NOW_OLD));
+        self::assertSame('', $this->field('app_secret_old_until')->filter('9999999999'));
+    }
+
+    public function testTheOldSecretIsNotOnThePage(): void
+    {
+        ComponentHelper::$components['com_websockets'] = ['app_secret_old' => self::NOW_OLD, 'app_secret_old_until' => time() + 60];
+
+        self::assertSame('<input type="hidden" name="jform[app_secret_old]" value="">', $this->field('app_secret_old')->html());
+    }
+
+    public function testAFormFromBeforeARotationDoesNotBringTheOldSecretBack(): void
+    {
+        ComponentHelper::$components['com_websockets'] = ['app_secret' => 'the new one', 'app_secret_old' => self::NOW_OLD];
+
+        self::assertSame('the new one', $this->field('app_secret')->filter(self::NOW_OLD));
+        self::assertSame('another', $this->field('app_secret')->filter(' another '));
+    }
+
+    public function testARotationKeepsEverythingElse(): void
+    {
+        $before   = ['app_id' => 'site-1', 'app_secret' => self::NOW_OLD, 'app_secret_old' => 'older', 'unknown' => ['a' => 1], 'enabled' => 0];
+        $rotation = new Rotation(1000);
+        $after    = $rotation->applied($before);
+
+        self::assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $after['app_secret']);
+        self::assertSame(self::NOW_OLD, $after['app_secret_old']);
+        self::assertSame(1600, $after['app_secret_old_until']);
+        self::assertSame(1600, $rotation->until);
+        self::assertSame(['app_id' => 'site-1', 'unknown' => ['a' => 1], 'enabled' => 0], array_diff_key($after, [
+            'app_secret' => 1, 'app_secret_old' => 1, 'app_secret_old_until' => 1,
+        ]));
+        self::assertNotSame($after['app_secret'], (new Rotation(1000))->applied($before)['app_secret']);
+    }
+
+    public function testARotationWithoutASecretMakesOne(): void
+    {
+        $after = (new Rotation(1000))->applied([]);
+
+        self::assertSame(32, \strlen($after['app_secret']));
+        self::assertSame('', $after['app_secret_old']);
+    }
+
+    private function config(): \SimpleXMLElement
+    {
+        return simplexml_load_file(JOOMLA_PACKAGE . '/com_websockets/admin/config.xml');
+    }
+
+    private function element(string $name): \SimpleXMLElement
+    {
+        return $this->config()->xpath('//field[@name="' . $name . '"]')[0];
+    }
+
+    private function field(string $name): KeptField|SecretField
+    {
+        $element = $this->element($name);
+        $class   = 'Jsocketd\\Component\\Websockets\\Administrator\\Field\\' . $element['type'] . 'Field';
+
+        return new $class($element);
+    }
+
+    /** What the form does with a text: first the field's filter, then its rule. */
+    private function lets(string $name, mixed $value): bool
+    {
+        $element = $this->element($name);
+        $class   = 'Jsocketd\\Component\\Websockets\\Administrator\\Rule\\' . $element['validate'] . 'Rule';
+        $rule    = new $class();
+        self::assertInstanceOf(FormRule::class, $rule);
+        self::assertSame(Address::class . '::trimmed', (string) $element['filter']);
+
+        return $rule->test($element, \call_user_func(explode('::', (string) $element['filter']), $value));
+    }
+}

@@ -1,0 +1,41 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  tests
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Joomla\CMS\Form;
+
+use Joomla\Registry\Registry;
+
+abstract class FormField
+{
+    protected $type;
+
+    public string $name;
+
+    public function __construct(protected ?\SimpleXMLElement $element = null)
+    {
+        $this->name = 'jform[' . $element['name'] . ']';
+    }
+
+    abstract protected function getInput();
+
+    /** What the options form of Joomla puts on the page. */
+    public function html(): string
+    {
+        return $this->getInput();
+    }
+
+    /** The part of Joomla's that config.xml uses: a filter of the form Class::method. */
+    public function filter($value, $group = null, ?Registry $input = null)
+    {
+        $filter = (string) $this->element['filter'];
+
+        return $filter === '' ? $value : \call_user_func(explode('::', $filter), $value);
+    }
+}
