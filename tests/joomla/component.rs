@@ -254,7 +254,11 @@ fn a_site_can_switch_the_server_off_and_on_again() {
         assert_eq!(status(&house)["site"]["enabled"], false);
         house.site.api().publish("news", "e", "1");
 
-        save(joomla, &options(&json!({"enabled": "1"})));
+        // PHP publishes nothing before it is on, so nothing tells of it.
+        joomla.exec(
+            "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
+            (options(&json!({"enabled": "1"})).to_string(),),
+        );
         let is_on = || house.knock(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
         wait_until("it is switched on", is_on, || house.site.server.log());
         assert_eq!(status(&house)["site"]["enabled"], true);

@@ -660,6 +660,7 @@ impl Site {
                 false => log::info!("the site has switched jsocketd on again"),
             }
             self.orders.push(Order::TurnAway);
+            self.rights.read_often(was_enabled);
         }
         if self.is_open_to_guests() != was_open {
             self.access.open_to_guests(!was_open);

@@ -12,6 +12,9 @@ use crate::time::{Now, Time};
 /// When the rights are read again after somebody said that they changed, as with users.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
+/// How often they are read while the site wants nobody: then nobody is told by a control row that it wants them again.
+const OFTEN: Duration = Duration::from_secs(2);
+
 /// How soon a part that could not be read is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,7 @@ pub struct Rights {
     waits: bool,
     retry: Time,
     interval: Duration,
+    often: bool,
     /// The rights are others than before.
     changed: bool,
     /// What the extensions say is something else than before.
@@ -77,6 +81,7 @@ impl Rights {
             waits: false,
             retry: Time::default(),
             interval,
+            often: false,
             changed: false,
             extensions_changed: false,
         }
@@ -89,6 +94,11 @@ impl Rights {
             self.root = root;
             self.changed = self.known;
         }
+    }
+
+    /// From the next round on they are read often, or no longer.
+    pub fn read_often(&mut self, often: bool) {
+        self.often = often;
     }
 
     /// Whether everything was read at least once.
@@ -208,7 +218,8 @@ impl Rights {
     }
 
     fn complete(&mut self, now: Now) {
-        self.sweep = now.at + self.interval * 8 / 10;
+        let usual = self.interval * 8 / 10;
+        self.sweep = now.at + if self.often { usual.min(OFTEN) } else { usual };
         let guest = self.extensions.com_users.as_deref().and_then(guest_group);
         let (acl, warnings) = Acl::new(&self.groups, &self.levels, &self.assets, guest);
         if self.known && acl == self.acl {
