@@ -177,13 +177,10 @@ final class ClientTest extends TestCase
 
     public function testJsocketd(): void
     {
-        $binary = getenv('JSOCKETD') ?: \dirname(JOOMLA_PACKAGE) . '/target/debug/jsocketd';
+        $binary = getenv('JSOCKETD_BIN') ?: \dirname(JOOMLA_PACKAGE) . '/target/debug/jsocketd';
 
         if (!is_executable($binary)) {
-            fwrite(STDERR, "\nThere is no $binary: the client was not tried with jsocketd.\n");
-            $this->assertFileDoesNotExist($binary);
-
-            return;
+            self::markTestSkipped('there is no ' . $binary . ': cargo build, or JSOCKETD_BIN=/path/to/one');
         }
 
         $file = tempnam(JPATH_ROOT, 'toml');
