@@ -24,7 +24,9 @@ final class Process
 
     public function __construct(string ...$command)
     {
-        $this->process = proc_open($command, [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $this->pipes);
+        // The server takes such variables for its configuration, and refuses those that it does not know.
+        $environment   = array_filter(getenv(), static fn (string $name): bool => !str_starts_with($name, 'JSOCKETD_'), ARRAY_FILTER_USE_KEY);
+        $this->process = proc_open($command, [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $this->pipes, null, $environment);
         $this->first   = trim((string) fgets($this->pipes[1]));
     }
 
