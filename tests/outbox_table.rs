@@ -555,6 +555,25 @@ fn the_state_table_says_how_far_the_process_is() {
 }
 
 #[test]
+fn who_comes_while_there_is_no_table_is_sent_back_when_there_is_one() {
+    let joomla = Joomla::joomla6();
+    let site = serve(&joomla, "");
+    let mut session = site.connect_recovering();
+    let nowhere = "o00000000:0";
+    let entered = enter(&mut session, "news", None);
+    assert_eq!(table_position(&entered["pos"]).as_deref(), Some(nowhere));
+    assert_eq!(table_position(&pong(&mut session)["pos"]).as_deref(), Some(nowhere));
+    let mut stock = site.connect();
+    enter(&mut stock, "news", None);
+    joomla.create_outbox();
+    // What is missing is looked for every ten seconds.
+    session.peer.expect_close(4200);
+    assert_eq!(come_back(&site, "news", nowhere), None);
+    joomla.publish("news", "e", "x");
+    stock.expect_event("news", "e", "x");
+}
+
+#[test]
 fn what_a_position_cannot_know_is_a_gap() {
     let (joomla, site, start) = start("");
     let (epoch, row) = parts(&start);

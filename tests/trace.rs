@@ -129,6 +129,9 @@ fn recorded(path: &Path) -> Vec<&'static str> {
         .expect_text("Command not found\n");
     console.text(&format!("token {TOKEN}")).next_frame();
     console.text("stats").next_frame();
+    console
+        .text("publish news e the quokka is 47110815 here")
+        .expect_text("Published.");
     let mut echo = Peer::upgrade(&server, "/echo");
     echo.text("quokkas are 47110815 here")
         .expect_text("quokkas are 47110815 here");

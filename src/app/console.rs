@@ -2,15 +2,15 @@
 //! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state is for those who
 //! may see it, and says so to the others.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde_json::json;
 
 use super::actions::{Action, Actions, Message};
 use super::caller;
-use super::pusher::session::Progress;
 use super::service::{Counts, Facts};
-use super::site::Site;
+use super::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -18,34 +18,92 @@ use crate::time::{Now, Time};
 /// What `version` answers.
 pub const VERSION: &str = concat!("jsocketd ", env!("CARGO_PKG_VERSION"));
 
+/// What `publish` answers without enough words.
+const USAGE: &str = "Not published: say \"publish CHANNEL EVENT DATA\".\n";
+
 /// Wrong tokens after which the connection is closed.
 const WRONG_TOKENS: u8 = 3;
 
-/// Every command: its name, whether it needs permission, and what `help` says of it.
-const COMMANDS: [(&str, bool, &str); 9] = [
-    ("test", false, "prints a text message"),
-    ("version", false, "shows the version of the server"),
-    ("help", false, "lists the commands"),
-    ("time", false, "tells the server's clock (UTC)"),
-    ("whoami", false, "tells who the server thinks you are (JSON)"),
-    ("ping", false, "answers pong"),
+/// Who may give a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// Everybody, in any case: without these nobody could become somebody who may more.
+    All,
+    /// Whoever may use the console: everybody, unless the site says who.
+    Users,
+    /// Whoever may see the server's state.
+    Monitors,
+    /// Whoever may publish.
+    Publishers,
+}
+
+impl For {
+    /// What a user of the site needs on com_websockets. `ruled`: the site says who may use the console, and then whoever may
+    /// not can do nothing more there than become somebody else.
+    fn permissions(self, ruled: bool) -> impl Iterator<Item = &'static str> {
+        let console = (ruled && self != For::All).then_some(CONSOLE);
+        let own = match self {
+            For::All | For::Users => None,
+            For::Monitors => Some(MONITOR),
+            For::Publishers => Some(PUBLISH),
+        };
+        console.into_iter().chain(own)
+    }
+}
+
+/// Every command: its name, who may give it, and what `help` says of it.
+const COMMANDS: [(&str, For, &str); 10] = [
+    ("test", For::Users, "prints a text message"),
+    ("version", For::Users, "shows the version of the server"),
+    ("help", For::All, "lists the commands"),
+    ("time", For::Users, "tells the server's clock (UTC)"),
+    ("whoami", For::All, "tells who the server thinks you are (JSON)"),
+    ("ping", For::Users, "answers pong"),
     (
         "stats",
-        true,
+        For::Monitors,
         "counts connections and messages, tells uptime and memory (JSON)",
     ),
-    ("lag", true, "tells the loop's recent delays (JSON)"),
+    ("lag", For::Monitors, "tells the loop's recent delays (JSON)"),
+    (
+        "publish",
+        For::Publishers,
+        "\"publish CHANNEL EVENT DATA\" sends an event to all who hear the channel",
+    ),
     (
         "token",
-        false,
+        For::All,
         "\"token VALUE\" opens the commands that need the admin token",
     ),
 ];
 
+/// What is to be done about a message besides what was appended to the actions.
+#[derive(Debug)]
+pub enum Heard {
+    /// Nothing.
+    Done,
+    /// It comes again once it is known who is there.
+    Later,
+    /// This is to be published, and [`published`] is the reply.
+    Publish(Wanted),
+}
+
+/// An event that is to be published. Nothing about it has been checked.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The channel.
+    pub channel: String,
+    /// The event's name.
+    pub name: String,
+    /// Its data, as the string that it is.
+    pub data: String,
+}
+
 /// One console connection.
 #[derive(Debug)]
 pub struct Console {
-    may_see_state: bool,
+    /// It showed the token, came by `admin_listen`, or there are no secrets at all.
+    is_admin: bool,
     address: Option<IpAddr>,
     since: Time,
     wrong_tokens: u8,
@@ -60,10 +118,10 @@ enum Question {
 }
 
 impl Console {
-    /// A console for somebody who may see the server's state, or not.
-    pub fn new(may_see_state: bool, address: Option<IpAddr>, now: Now) -> Self {
+    /// A console for somebody who may see the server's state without asking the site, or not.
+    pub fn new(is_admin: bool, address: Option<IpAddr>, now: Now) -> Self {
         Self {
-            may_see_state,
+            is_admin,
             address,
             since: now.at,
             wrong_tokens: 0,
@@ -83,7 +141,7 @@ impl Console {
         config: &Config,
         now: Now,
         actions: &mut Actions,
-    ) -> Progress {
+    ) -> Heard {
         let command = match message {
             Message::Text(command) => command.as_str().trim(),
             Message::Binary(bytes) => {
@@ -92,32 +150,50 @@ impl Console {
                     bytes.len()
                 );
                 actions.push(Action::Send(id, text(reply)));
-                return Progress::Done;
+                return Heard::Done;
             }
         };
-        let personal = COMMANDS.iter().any(|(known, needs, _)| *needs && *known == command) || command == "whoami";
+        let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let (name, argument) = match name {
+            "token" | "publish" => (name, argument.trim()),
+            // The others are told nothing more.
+            _ => (command, ""),
+        };
+        let known = COMMANDS.iter().find(|(known, ..)| *known == name);
+        let group = known.map_or(For::Users, |(_, group, _)| *group);
+        let ruled = site.is_some_and(Site::rules_console);
+        let personal = name == "whoami" || group.permissions(ruled).next().is_some();
         if personal && !last_call && site.is_some_and(|site| !site.is_known(id)) {
-            return Progress::Later;
+            return Heard::Later;
         }
-        self.obey(id, command, site, config, now, actions);
-        Progress::Done
+        let may = |action| self.is_admin || site.is_some_and(|site| site.may(id, action));
+        if let Some(missing) = group.permissions(ruled).find(|action| !may(action)) {
+            let missing = site.map(|_| missing);
+            actions.push(Action::Send(id, text(not_allowed(config, missing))));
+            return Heard::Done;
+        }
+        if name == "publish" {
+            match Wanted::read(argument) {
+                Some(wanted) => return Heard::Publish(wanted),
+                None => actions.push(Action::Send(id, text(USAGE.to_owned()))),
+            }
+            return Heard::Done;
+        }
+        self.obey(id, name, argument, site, config, now, actions);
+        Heard::Done
     }
 
+    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
     fn obey(
         &mut self,
         id: ConnectionId,
         command: &str,
+        argument: &str,
         site: Option<&Site>,
         config: &Config,
         now: Now,
         actions: &mut Actions,
     ) {
-        let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-        let needs_permission = COMMANDS.iter().any(|(known, needs, _)| *needs && *known == command);
-        let may_see_state = self.may_see_state || site.is_some_and(|site| site.may(id, "websockets.monitor"));
-        if needs_permission && !may_see_state {
-            return actions.push(Action::Send(id, text(not_allowed(config))));
-        }
         let reply = match command {
             "" => "Empty command. Try help.\n".to_owned(),
             "test" => "This is a test!".to_owned(),
@@ -125,10 +201,13 @@ impl Console {
             "help" => help(),
             "time" => time(now),
             "ping" => "pong".to_owned(),
-            "whoami" => self.whoami(id, site, may_see_state, now),
+            "whoami" => {
+                let may_see_state = self.is_admin || site.is_some_and(|site| site.may(id, MONITOR));
+                self.whoami(id, site, may_see_state, now)
+            }
             "stats" => return self.ask(id, Question::Stats, actions),
             "lag" => return self.ask(id, Question::Lag, actions),
-            _ if name == "token" => return self.token(id, argument.trim(), config, actions),
+            "token" => return self.token(id, argument, config, actions),
             _ => "Command not found\n".to_owned(),
         };
         actions.push(Action::Send(id, text(reply)));
@@ -152,15 +231,15 @@ impl Console {
 
     fn token(&mut self, id: ConnectionId, given: &str, config: &Config, actions: &mut Actions) {
         if caller::is_token(given, &config.server.admin_token) {
-            self.may_see_state = true;
+            self.is_admin = true;
             return actions.push(Action::Send(
                 id,
-                text("Allowed: stats and lag answer from here on.".to_owned()),
+                text("Allowed: stats, lag and publish answer from here on.".to_owned()),
             ));
         }
         self.wrong_tokens += 1;
         let why = if config.server.admin_token.is_empty() {
-            not_allowed(config)
+            not_allowed(config, None)
         } else {
             "Not allowed: wrong token.\n".to_owned()
         };
@@ -186,6 +265,27 @@ impl Console {
     }
 }
 
+impl Wanted {
+    /// Reads `CHANNEL EVENT DATA`; the data is the rest of the line, and may have spaces.
+    pub fn read(argument: &str) -> Option<Self> {
+        let (channel, rest) = argument.split_once(char::is_whitespace)?;
+        let (name, data) = rest.trim_start().split_once(char::is_whitespace)?;
+        Some(Self {
+            channel: channel.to_owned(),
+            name: name.to_owned(),
+            data: data.trim_start().to_owned(),
+        })
+    }
+}
+
+/// The reply to who published.
+pub fn published(outcome: Result<(), Cow<'static, str>>) -> String {
+    match outcome {
+        Ok(()) => "Published.".to_owned(),
+        Err(why) => format!("Not published: {}.\n", why.trim_end_matches('.')),
+    }
+}
+
 /// The product, and the site's Joomla once its version is known.
 fn version(site: Option<&Site>) -> String {
     match site.and_then(Site::joomla_version) {
@@ -204,13 +304,17 @@ pub fn text(text: String) -> Message {
     Message::Text(text.into())
 }
 
-fn not_allowed(config: &Config) -> String {
+/// `missing`: the permission with which a user of the site would be allowed it.
+fn not_allowed(config: &Config, missing: Option<&str>) -> String {
     let how = if config.server.admin_token.is_empty() {
         "the server has no admin_token; set one, or connect by admin_listen"
     } else {
         "say \"token VALUE\" with the server's admin_token first, or connect by admin_listen"
     };
-    format!("Not allowed: {how}.\n")
+    match missing {
+        Some(permission) => format!("Not allowed: it takes {permission} on com_websockets; without a log-in, {how}.\n"),
+        None => format!("Not allowed: {how}.\n"),
+    }
 }
 
 fn help() -> String {

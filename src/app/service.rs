@@ -16,7 +16,7 @@ use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
 use super::api::{self, Answered, Api};
 use super::caller::{self, Caller, Origin};
-use super::console::{self, Console};
+use super::console::{self, Console, Heard, Wanted};
 use super::outbox::Seen;
 use super::page::Page;
 use super::pusher::SocketId;
@@ -25,7 +25,7 @@ use super::pusher::channel::ChannelName;
 use super::pusher::gate;
 use super::pusher::session::{Door, Progress, Timing};
 use super::routes::{self, Refusal, Route};
-use super::site::{Order, SWITCHED_OFF, Site};
+use super::site::{CONSOLE, Order, SWITCHED_OFF, Site};
 use super::status;
 use super::webhooks::{Outcome, Webhooks};
 use crate::config::{self, Config};
@@ -447,7 +447,7 @@ impl Service {
             }
         }
         if let (Some(app), Some(site)) = (self.site_app, &self.site) {
-            let safe = site.outbox().and_then(|outbox| outbox.told_position());
+            let safe = site.outbox().map(|outbox| outbox.told_position());
             self.apps.app_mut(app).set_table(safe, actions);
         }
         self.tell_site();
@@ -709,7 +709,7 @@ impl Service {
         let Some((caller, request)) = page else { return };
         let mut manages = false;
         if let Some(site) = &mut self.site {
-            manages = site.may(id, "websockets.console");
+            manages = site.may(id, CONSOLE);
             site.leave(id);
         }
         let response = routes::answer(&request, &caller, manages, &self.config, &self.page, self.draining);
@@ -921,11 +921,16 @@ impl Service {
             Speaks::Echo => actions.push(Action::Send(id, message.clone())),
             Speaks::Console(console) => {
                 let site = self.site.as_deref();
-                progress = console.message(id, message, site, last_call, &self.config, now, actions);
+                let heard = console.message(id, message, site, last_call, &self.config, now, actions);
                 if let Some(Action::Close(..)) = actions.list().last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)
                 {
                     log::warn!("{id} gave wrong admin tokens and is closed{}", More(more));
+                }
+                match heard {
+                    Heard::Done => {}
+                    Heard::Later => progress = Progress::Later,
+                    Heard::Publish(event) => self.publish_by_console(id, &event, now, actions),
                 }
             }
             Speaks::Pusher(app) => match message {
@@ -943,6 +948,20 @@ impl Service {
             .filter(|a| matches!(a, Action::Send(..)))
             .count() as u64;
         progress
+    }
+
+    /// An event of somebody on the console who may publish, into the app of the site, or the only one: as by the HTTP API.
+    fn publish_by_console(&mut self, id: ConnectionId, event: &Wanted, now: Now, actions: &mut Actions) {
+        let app = self.site_app.or_else(|| self.apps.only());
+        let outcome = match app {
+            Some(app) => {
+                let app = self.apps.app_mut(app);
+                let (channel, name, data) = (&event.channel, &event.name, &event.data);
+                self.api.publish(app, channel, name, data, now, actions)
+            }
+            None => Err("there are several apps, or none, and no site that says which it is".into()),
+        };
+        actions.push(Action::Send(id, console::text(console::published(outcome))));
     }
 
     fn facts(&mut self, id: ConnectionId, facts: &Facts, now: Now, actions: &mut Actions) {

@@ -139,6 +139,12 @@ impl Acl {
         root || self.is_super_user(user, groups) || self.allows(user, groups, &clean(action), &clean(asset))
     }
 
+    /// Whether the rules of an asset, or those that it inherits, say anything of an action.
+    pub fn speaks_of(&self, action: &str, asset: &str) -> bool {
+        let (action, asset) = (clean(action), clean(asset));
+        self.chain(&asset).any(|rules| rules.speak_of(&action))
+    }
+
     /// Whether a user may do everything.
     fn is_super_user(&self, user: u32, groups: &[u32]) -> bool {
         user > 0 && self.allows(user, groups, SUPER, ROOT)

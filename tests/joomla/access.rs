@@ -317,6 +317,70 @@ fn a_category_takes_with_it_what_is_below() {
 }
 
 #[test]
+fn a_row_about_a_category_withdraws_the_articles_below_at_once() {
+    let joomla = Joomla::joomla6();
+    let outer = add_category(&joomla, 8, 1, 1);
+    let inner = add_category(&joomla, outer, 1, 1);
+    let articles = [outer, inner, inner].map(|category| joomla.add_article(category, 1));
+    let house = House::by_rows_only(joomla);
+    let joomla = &house.joomla;
+    let channels = articles.map(|article| format!("private-com_content.article.{article}"));
+    let mut anna = come(&house, "anna");
+    anna.enter(ARTICLE);
+    let mut times = Vec::new();
+    // To read an article it takes the level of its own category, and that none above is unpublished.
+    for (hidden, id, hide, show) in [
+        (3, outer, "published = 0", "published = 1"),
+        (3, outer, "published = -2", "published = 1"),
+        (1, outer, "access = 3", "access = 1"),
+        (2, inner, "access = 3", "access = 1"),
+        (2, inner, "published = 0", "published = 1"),
+    ] {
+        for channel in &channels {
+            anna.enter(channel);
+        }
+        let recheck = || {
+            control(
+                joomla,
+                "recheck-item",
+                json!({"type": "com_content.category", "id": id}),
+            );
+        };
+        joomla.set_category(id, hide);
+        let began = Instant::now();
+        recheck();
+        let mut left: Vec<String> = Vec::new();
+        for _ in 0..hidden {
+            let withdrawn = anna.next();
+            assert_eq!(withdrawn["data"]["type"], "AccessWithdrawn", "{id} {hide}: {withdrawn}");
+            anna.expect_error();
+            left.push(withdrawn["channel"].as_str().expect("a name").to_owned());
+        }
+        times.push(began.elapsed());
+        anna.expect_nothing();
+        let expected = match (hidden, id == outer) {
+            (1, _) => &channels[..1],
+            (_, true) => &channels[..],
+            (_, false) => &channels[1..],
+        };
+        left.sort();
+        assert_eq!(left, expected, "{id} {hide}");
+        joomla.set_category(id, show);
+        recheck();
+        for channel in &channels {
+            match left.contains(channel) {
+                true => wait_until("the article is shown", || anna.may_enter(channel), || channel.clone()),
+                false => drop(anna.unsubscribe(channel)),
+            }
+        }
+    }
+    times.sort_unstable();
+    // The machine may be busy once or twice.
+    assert!(times[times.len() / 2] < Duration::from_millis(300), "{times:?}");
+    assert!(times[times.len() - 1] < SLACK, "{times:?}");
+}
+
+#[test]
 fn dates_come_by_themselves() {
     let joomla = Joomla::joomla6();
     let house = House::by_rows_only(joomla);

@@ -7,7 +7,7 @@ use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
 use crate::common::visits::{Arrival, House, Terms, Visitor, control};
-use crate::common::{Server, wait_until};
+use crate::common::{Peer, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 
@@ -353,4 +353,141 @@ fn what_our_own_configuration_says_beats_the_options() {
     let mut session = house.come(&joomla.log_in(anna, Client::Site));
     let ids = session.enter_presence("presence-level-2")["ids"].clone();
     assert_ne!(ids, json!([anna.to_string()]));
+}
+
+// --- the console ---------------------------------------------------------------------------------------------------------
+
+/// Permissions of the component, as Joomla keeps them.
+fn permit(joomla: &Joomla, rules: &Value) {
+    joomla.sql("DELETE FROM #__assets WHERE name = 'com_websockets'");
+    joomla.exec(
+        "INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules) VALUES (1, 203, 204, 1, 'com_websockets', 'x', ?)",
+        (rules.to_string(),),
+    );
+    control(joomla, "recheck-access", json!({}));
+}
+
+/// Who the server takes somebody for, again and again until an answer to a command begins as it should.
+fn wait_to_say(house: &House, page: &Arrival, command: &str, expected: &str) {
+    let say = || house.console(page).say(command);
+    wait_until(command, || say().starts_with(expected), say);
+}
+
+#[test]
+fn whoever_may_publish_can_do_so_on_the_console() {
+    let house = House::by_rows_only(Joomla::joomla6());
+    let joomla = &house.joomla;
+    let page = |name: &str| house.page(&joomla.log_in(joomla.id_of(name), Client::Administrator));
+    let (admin, carol, anna) = (page("admin"), page("carol"), page("anna"));
+    let mut guest = house.come_as_guest();
+    guest.enter("news");
+    let command = r#"publish  news a.name  {"a": "b  c"} "#;
+    for stranger in [&carol, &anna, &Arrival::own()] {
+        let answer = house.console(stranger).say(command);
+        let words = answer.starts_with("Not allowed") && answer.contains("websockets.publish");
+        assert!(words, "{answer}");
+    }
+    // A page of another site brings nobody's rights along.
+    let answer = house
+        .console(&admin.clone().of_origin("https://evil.example"))
+        .say(command);
+    assert!(answer.starts_with("Not allowed"), "{answer}");
+    guest.expect_nothing();
+
+    let mut console = house.console(&admin);
+    assert_eq!(console.say(command), "Published.");
+    guest.expect_event("news", "a.name", r#"{"a": "b  c"}"#);
+    let mut token = house.console(&Arrival::own());
+    assert_eq!(token.allowed().say("publish news e 1"), "Published.");
+    guest.expect_event("news", "e", "1");
+    let long = format!("publish news e {}", "x".repeat(10_241));
+    for (bad, why) in [
+        ("publish", "publish CHANNEL EVENT DATA"),
+        ("publish news", "publish CHANNEL EVENT DATA"),
+        ("publish news e", "publish CHANNEL EVENT DATA"),
+        ("publish #control recheck-access {}", "channel"),
+        ("publish ne,/ws e 1", "channel"),
+        ("publish news pusher:e 1", "reserved"),
+        (&long, "10240"),
+    ] {
+        let answer = console.say(bad);
+        assert!(
+            answer.starts_with("Not published: ") && answer.contains(why),
+            "{bad}: {answer}"
+        );
+        assert!(answer.ends_with(".\n"), "{answer}");
+    }
+    guest.expect_nothing();
+    assert!(
+        console
+            .say("help")
+            .contains("\npublish  \"publish CHANNEL EVENT DATA\"")
+    );
+
+    // Editors may, but not see the state.
+    permit(joomla, &json!({"websockets.publish": {"4": 1}}));
+    wait_to_say(&house, &carol, "publish news e 2", "Published.");
+    guest.expect_event("news", "e", "2");
+    let mut carol = house.console(&carol);
+    assert!(carol.say("stats").starts_with("Not allowed"));
+    assert_eq!(carol.say("test"), "This is a test!");
+    assert!(house.console(&anna).say("publish news e 3").starts_with("Not allowed"));
+    // Managers see the state unless the site says who does, and publish only if they were allowed that.
+    permit(joomla, &json!({"core.manage": {"2": 1}}));
+    wait_to_say(&house, &anna, "stats", "{");
+    assert!(house.console(&anna).say("publish news e 3").starts_with("Not allowed"));
+    permit(
+        joomla,
+        &json!({"core.manage": {"2": 1}, "websockets.monitor": {"2": 0}}),
+    );
+    wait_to_say(&house, &anna, "stats", "Not allowed");
+}
+
+#[test]
+fn a_site_can_say_who_may_use_the_console() {
+    let house = House::by_rows_only(Joomla::joomla6());
+    let joomla = &house.joomla;
+    let page = |name: &str| house.page(&joomla.log_in(joomla.id_of(name), Client::Administrator));
+    let (admin, carol, anna) = (page("admin"), page("carol"), page("anna"));
+    // As long as it says nothing, everybody may who gets there. An empty list says nothing.
+    permit(
+        joomla,
+        &json!({"websockets.console": [], "websockets.monitor": {"2": 1}}),
+    );
+    wait_to_say(&house, &anna, "stats", "{");
+    assert_eq!(house.console(&Arrival::own()).say("test"), "This is a test!");
+
+    permit(
+        joomla,
+        &json!({"websockets.console": {"4": 1}, "websockets.monitor": {"2": 1}}),
+    );
+    wait_to_say(&house, &Arrival::own(), "test", "Not allowed");
+    for (page, may) in [(&admin, true), (&carol, true), (&anna, false), (&Arrival::own(), false)] {
+        let mut console = house.console(page);
+        for command in ["test", "version", "time", "ping", "nonsense", "", "stats", "lag"] {
+            let answer = console.say(command);
+            assert_eq!(!answer.starts_with("Not allowed"), may, "{command}: {answer}");
+        }
+        assert!(console.say("whoami").starts_with('{') && console.say("help").contains("whoami"));
+    }
+    let mut token = house.console(&Arrival::own());
+    assert_eq!(token.allowed().say("test"), "This is a test!");
+}
+
+#[test]
+fn without_a_site_the_console_publishes_into_the_only_app() {
+    let server = Server::start_defaults();
+    let site = Site { server };
+    let mut console = Peer::upgrade(&site.server, "/");
+    console.text("publish news e 1").expect_text("Published.");
+    let token = "0123456789abcdef0123456789abcdef";
+    let app = |id: &str| format!("[[apps]]\nid = \"{id}\"\nkey = \"{id}\"\nsecret = \"{SECRET}\"\n");
+    let toml = format!("[server]\nadmin_token = \"{token}\"\n{}{}", app("one"), app("two"));
+    let server = Server::start(&toml);
+    let mut console = Peer::upgrade(&server, "/");
+    let (_, answer) = console.text("publish news e 1").next_frame();
+    assert!(answer.starts_with(b"Not allowed"));
+    console.text(&format!("token {token}")).next_frame();
+    let (_, answer) = console.text("publish news e 1").next_frame();
+    assert!(answer.starts_with(b"Not published: there are several apps"));
 }

@@ -22,9 +22,12 @@ use self::parameters::Parameters;
 use self::rate::Rates;
 use self::reply::{Refusal, json};
 use super::actions::Actions;
-use super::pusher::app::Apps;
+use super::pusher::app::{App, Apps};
 use crate::config;
 use crate::time::Now;
+
+/// What is said of an app that must not be used.
+const DISABLED: &str = "This app is disabled";
 
 /// Whether a plain request for this path is one for the API, rightly or wrongly.
 pub fn is_for(path: &str, config: &config::Pusher) -> bool {
@@ -59,6 +62,27 @@ impl Api {
     /// The apps that were nudged since the last call: rows were committed, and the table is worth a look now.
     pub fn take_nudged(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.nudged)
+    }
+
+    /// Publishes an event to one channel as a request for it does, with the same limits, but without a signature.
+    ///
+    /// # Errors
+    /// Why it may not be published, for people.
+    pub fn publish(
+        &mut self,
+        app: &mut App,
+        channel: &str,
+        name: &str,
+        data: &str,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<(), Cow<'static, str>> {
+        if !app.settings.enabled {
+            return Err(DISABLED.into());
+        }
+        let request = publish::Request::of(channel, name, data);
+        let published = request.publish(app, &mut self.rates, now, actions);
+        published.map(drop).map_err(|refusal| refusal.text)
     }
 
     /// Answers a request for which `is_for` holds.
@@ -102,7 +126,7 @@ impl Api {
         let app = apps.app_mut(app);
         auth::check(request, &parameters, &app.settings, app.former_secret(now), now)?;
         if !app.settings.enabled {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "This app is disabled"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, DISABLED));
         }
         let response = match resource {
             Resource::Status => return Ok(Answered::Status(number)),

@@ -110,6 +110,20 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// One event for one channel.
+    pub fn of(channel: &'a str, name: &'a str, data: &'a str) -> Self {
+        let draft = Draft {
+            name: Some(name.into()),
+            channels: vec![channel.into()],
+            data: Some(data.into()),
+            ..Draft::default()
+        };
+        Self {
+            drafts: vec![draft],
+            form: Form::Single,
+        }
+    }
+
     /// Publishes all of it.
     ///
     /// # Errors

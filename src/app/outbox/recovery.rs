@@ -18,7 +18,7 @@ const AHEAD: u64 = 1_000_000;
 /// For how long it is believed that rows up to a position are not there.
 const ABOVE_KNOWN: Duration = Duration::from_secs(1);
 
-/// The position of those who came before the table was read. No epoch has this number.
+/// The position of those who came before the table was read, or while it cannot be. No epoch has this number.
 pub const NOWHERE: Position = Position::Outbox { epoch: 0, row: 0 };
 
 /// Whether everything after a position can be told.
@@ -69,11 +69,10 @@ impl Outbox {
             .map(|epoch| Position::Outbox { epoch, row })
     }
 
-    /// What clients are told to be their position. While it is not known it is one that never means anything, so that whoever
-    /// has it is told of a gap later; `None`: there is no table.
-    pub fn told_position(&self) -> Option<Position> {
-        let nowhere = self.refused.is_none().then_some(NOWHERE);
-        self.position().or(nowhere)
+    /// What clients are told to be their position. While it is not known, also because the table is missing or may not be
+    /// read, it is one that never means anything, so that whoever has it is told of a gap later.
+    pub fn told_position(&self) -> Position {
+        self.position().unwrap_or(NOWHERE)
     }
 
     /// The position of who rendered a page at a time of the wall clock, in milliseconds since 1970. `None`: not known, as far

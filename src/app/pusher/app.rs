@@ -78,6 +78,11 @@ impl Apps {
         self.apps.iter().position(|app| app.settings.key == key)
     }
 
+    /// The app, if there is but one.
+    pub fn only(&self) -> Option<usize> {
+        (self.apps.len() == 1).then_some(0)
+    }
+
     /// An app by its number.
     pub fn app(&self, n: usize) -> &App {
         &self.apps[n]
@@ -582,8 +587,8 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app has none. Who asked for recovery before there was one is told. But
-    /// who did not want to wait until the table was read, and was told [`NOWHERE`], may have missed rows, and comes back.
+    /// The safe position in the outbox table; `None`: the app's site has none. Who asked for recovery before there was one is
+    /// told. But who came while the table could not be read, and was told [`NOWHERE`], may have missed rows, and comes back.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.table, position);
         if position.is_none_or(|position| position == NOWHERE) {

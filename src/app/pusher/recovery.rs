@@ -10,7 +10,7 @@ use super::channel::ChannelName;
 use super::history::{History, Position, Stream};
 use super::session::{Door, Replay};
 use crate::app::actions::{Action, Actions};
-use crate::app::outbox::{Outbox, Reach};
+use crate::app::outbox::{NOWHERE, Outbox, Reach};
 use crate::app::site::Site;
 use crate::id::ConnectionId;
 use crate::time::Now;
@@ -18,9 +18,6 @@ use crate::time::Now;
 /// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that
 /// a recovery never makes a slow consumer of anybody.
 const REPLAY_AT_ONCE: usize = 64 * 1024;
-
-/// A place in the outbox table that cannot be recovered from: while the table is out of reach.
-const UNKNOWN: Position = Position::Outbox { epoch: 0, row: 0 };
 
 /// One position, or one for each stream.
 #[derive(Deserialize)]
@@ -88,7 +85,7 @@ impl App {
                 row: told(Stream::Table).unwrap_or(row),
             }),
             // Nobody knows what is missed from here on, and whoever comes back with this is told so.
-            _ if door.site.as_deref().is_some_and(|site| site.outbox().is_some()) => positions.push(UNKNOWN),
+            _ if door.site.as_deref().is_some_and(|site| site.outbox().is_some()) => positions.push(NOWHERE),
             _ => {}
         }
         absence.positions = positions.iter().map(Position::to_string).collect();

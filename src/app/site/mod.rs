@@ -32,6 +32,14 @@ use crate::time::{Now, Time};
 /// The component whose permissions are about this server.
 const COMPONENT: &str = "com_websockets";
 
+/// The permission to use the console.
+pub const CONSOLE: &str = "websockets.console";
+
+/// … to publish with it, and to see the server's state.
+pub const PUBLISH: &str = "websockets.publish";
+/// See [`PUBLISH`].
+pub const MONITOR: &str = "websockets.monitor";
+
 /// The close of all connections of a site that wants none.
 pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
 
@@ -324,13 +332,21 @@ impl Site {
             .authorise(visitor.user, visitor.groups, visitor.root, action, asset)
     }
 
-    /// Whether a connection may do something that the component's permissions are about; its managers may everything.
+    /// Whether a connection may do something that the component's permissions are about. Its managers may see what there is
+    /// as long as the site does not say who may; nobody publishes who was not allowed just that.
     pub fn may(&self, id: ConnectionId, action: &str) -> bool {
         let Some(visitor) = self.visits.visitor(id, &self.rights) else {
             return false;
         };
+        let is_unsaid = || action != PUBLISH && !self.rights.acl().speaks_of(action, COMPONENT);
         self.rights.is_known()
-            && (self.authorised(&visitor, action, COMPONENT) || self.authorised(&visitor, "core.manage", COMPONENT))
+            && (self.authorised(&visitor, action, COMPONENT)
+                || is_unsaid() && self.authorised(&visitor, "core.manage", COMPONENT))
+    }
+
+    /// Whether the site says who may use the console: as soon as somebody was given `websockets.console`, or denied it.
+    pub fn rules_console(&self) -> bool {
+        self.rights.acl().speaks_of(CONSOLE, COMPONENT)
     }
 
     /// Who a connection is, as JSON. `reasons`: with the reason why it is a guest.
@@ -355,7 +371,7 @@ impl Site {
         };
         shown["groups"] = json!(visitor.groups);
         shown["levels"] = json!(visitor.levels);
-        if reasons || self.may(id, "websockets.monitor") {
+        if reasons || self.may(id, MONITOR) {
             shown["reason"] = match who {
                 Who::Guest(reason) => json!(reason.code()),
                 Who::Provisional => json!(Reason::StoreUnavailable.code()),

@@ -153,12 +153,21 @@ impl Masker {
     }
 
     /// A text of a connection that speaks no Pusher: a command of the console stays.
-    pub fn plain(&self, text: &str) -> String {
+    pub fn plain(&mut self, text: &str) -> String {
         match text.trim().split_once(char::is_whitespace) {
             Some(("token", given)) if caller::is_token(given.trim(), &self.admin_token) => {
                 format!("token {MASKED_TOKEN}")
             }
             Some(("token", _)) => "token x".to_owned(),
+            Some(("publish", rest)) => match console::Wanted::read(rest.trim()) {
+                Some(event) => format!(
+                    "publish {} {} {}",
+                    self.channel(&event.channel),
+                    event.name,
+                    mask(&event.data)
+                ),
+                None => "publish".to_owned(),
+            },
             _ if console::is_command(text.trim()) => text.to_owned(),
             _ => mask(text),
         }

@@ -82,6 +82,12 @@ impl Rules {
         let said = identities.filter_map(|identity| rule.identities.get(&identity).copied());
         said.reduce(|all, one| all && one)
     }
+
+    /// Whether anybody's being allowed an action, or not, is said here.
+    pub(super) fn speak_of(&self, action: &str) -> bool {
+        let rule = self.actions.get(action);
+        self.denies || rule.is_some_and(|rule| rule.denies || !rule.identities.is_empty())
+    }
 }
 
 impl Rule {

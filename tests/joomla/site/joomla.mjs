@@ -8,6 +8,9 @@ export const URL_OF_SITE = process.env.JOOMLA_URL;
 const ADMINISTRATOR = `${URL_OF_SITE}administrator/index.php`;
 const PHP = (process.env.PHP ?? 'php').split(' ');
 
+/** What Joomla says when it does not save a form. */
+export class Refused extends Error {}
+
 /** Runs a command of the site's command line; gives what it printed. */
 export async function command(...words) {
   const [program, ...first] = [...PHP, `${process.env.JOOMLA_ROOT}/cli/joomla.php`, ...words, '--no-interaction'];
@@ -80,7 +83,7 @@ export async function saveForm(page, query, fields, save) {
     }, [fields, save]),
   ]);
   const errors = await page.locator('joomla-alert[type=danger], joomla-alert[type=error]').allInnerTexts();
-  if (errors.length) throw new Error(`${query}: ${errors.join(' ')}`);
+  if (errors.length) throw new Refused(`${query}: ${errors.join(' ')}`);
   return Number(await page.evaluate(() => document.querySelector('#jform_id, [name="jform[id]"]')?.value ?? 0));
 }
 

@@ -16,7 +16,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 /**
  * A table that keeps what is written into it.
  */
-final class Noted extends Outbox
+class Noted extends Outbox
 {
     /** @var  Event[] */
     public array $events = [];

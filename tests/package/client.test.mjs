@@ -1,0 +1,532 @@
+// The client script and the bar in a real browser, as a site has them: pages from PHP with the package's own classes, publications
+// through the PHP API, the real server beside the site's database. Every page is under a strict Content-Security-Policy, and anything
+// that a browser reports as an error fails the test.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { launchBrowser, missing, startStand, until } from './stand.mjs';
+
+const hint = (kind, id = 1) => [`private-com_content.article.${id}`, kind, { context: 'com_content.article', id, kind }];
+const PICTURES = process.env.PICTURES; // a folder, to look at
+
+describe('the client script', { skip: missing && `there is no ${missing}`, timeout: 240_000 }, () => {
+  let stand;
+  let browser;
+  let contexts = [];
+  let troubles = [];
+
+  before(async () => {
+    [stand, browser] = await Promise.all([startStand(), launchBrowser()]);
+  });
+  after(async () => {
+    await browser?.close();
+    await stand?.end();
+  });
+  beforeEach(() => {
+    troubles = [];
+  });
+  afterEach(async () => {
+    await Promise.all(contexts.map((context) => context.close()));
+    contexts = [];
+    assert.deepEqual(troubles, [], 'errors in the browser');
+  });
+
+  /** A browser of its own for a visitor. `down`: the server is away, which browsers report as an error. */
+  async function visitor({ member, down = false, viewport = { width: 1400, height: 900 }, of = browser, ...options } = {}) {
+    const context = await of.newContext({ viewport, ...options });
+    contexts.push(context);
+    context.setDefaultTimeout(20_000);
+    if (member !== undefined) await context.addCookies([{ ...stand.members[member].cookie, url: stand.url }]);
+    context.on('console', (message) => {
+      if (message.type() === 'error' && !(down && /WebSocket connection to/.test(message.text()))) troubles.push(message.text());
+    });
+    context.on('weberror', (error) => troubles.push(String(error.error())));
+    return context;
+  }
+
+  async function visit(query = {}, options = {}) {
+    const context = options.context ?? await visitor(options);
+    const page = await context.newPage();
+    page.sockets = [];
+    page.asked = [];
+    page.on('websocket', (socket) => {
+      const heard = { url: socket.url(), sent: [], came: [] };
+      page.sockets.push(heard);
+      socket.on('framesent', ({ payload }) => heard.sent.push(JSON.parse(payload)));
+      socket.on('framereceived', ({ payload }) => heard.came.push(JSON.parse(payload)));
+    });
+    page.on('request', (request) => page.asked.push(request.url()));
+    await page.goto(`${stand.url}?${new URLSearchParams(query)}`);
+    return page;
+  }
+
+  /** Subscribes; what is heard stays over reloads, each reload subscribes anew if `again`. */
+  async function listen(page, channel, { again = false, ...options } = {}) {
+    const begin = ([channel, options]) => {
+      const note = (...said) => sessionStorage.setItem('heard', JSON.stringify([...JSON.parse(sessionStorage.getItem('heard') ?? '[]'), said]));
+      return import(Joomla.getOptions('com_websockets').module).then(({ connect }) => {
+        window.client = connect();
+        window.channel = window.client.subscribe(channel, options);
+        for (const event of ['n', 'changed', 'created']) window.channel.on(event, (data, meta) => note(event, data, Boolean(meta.id)));
+        for (const event of ['gap', 'gone', 'refused', 'ready']) window.channel.on(event, (data, meta) => note(event, data?.type, Boolean(meta?.id)));
+      });
+    };
+    if (again) {
+      const start = `document.addEventListener('DOMContentLoaded', () => (${begin})(${JSON.stringify([channel, options])}))`;
+      await page.addInitScript({ content: start });
+    }
+    await page.evaluate(begin, [channel, options]);
+    await ready(page);
+  }
+
+  const heard = async (page, ...events) => (await page.evaluate(() => JSON.parse(sessionStorage.getItem('heard') ?? '[]')))
+    .filter(([event]) => !events.length || events.includes(event));
+  const numbers = async (page) => (await heard(page, 'n')).map(([, data]) => data);
+  const ready = (page) => until('it is subscribed', async () => (await heard(page, 'ready', 'refused')).length);
+  const hears = (page, count) => until(`${count} were heard`, async () => (await numbers(page)).length >= count);
+  const settled = (page) => page.waitForTimeout(400); // what comes too often comes by then
+  const state = (page, wanted) => page.waitForFunction((wanted) => window.client.state === wanted, wanted, { timeout: 60_000 });
+  const publish = (channel, from, to, via) =>
+    stand.publish(...Array.from({ length: to - from }, (_, n) => [channel, 'n', from + n, via]));
+  const upTo = (end, from = 0) => Array.from({ length: end - from }, (_, n) => from + n);
+  const bar = (page) => page.locator('.websockets-bar.is-shown');
+  const subscribed = (page, channel) => until(`${channel} is subscribed`, () => page.sockets.some(({ came }) =>
+    came.some((frame) => frame.event === 'pusher_internal:subscription_succeeded' && frame.channel === channel)));
+
+  // --- the bar ---------------------------------------------------------------------------------------------------------
+
+  test('an article saved in one browser shows the bar in another, which asks PHP for nothing', async () => {
+    const page = await visit();
+    await page.getByLabel('Notes').fill('half a sentence');
+    await subscribed(page, 'private-com_content.article.1');
+    const asked = page.asked.length;
+    assert.equal(await page.locator('[role=status]').textContent(), '');
+    await stand.publish(hint('changed'), hint('changed', 2));
+    await bar(page).waitFor();
+    assert.equal(await page.locator('[role=status]').textContent(), 'This page was updated just now.');
+    assert.equal(await page.evaluate(() => document.activeElement.name), 'notes', 'the focus is where it was');
+    assert.deepEqual(page.asked.slice(asked), []);
+    await page.getByRole('button', { name: 'Dismiss' }).click();
+    await bar(page).waitFor({ state: 'detached' });
+    await stand.publish(hint('changed'));
+    await Promise.all([page.waitForEvent('load'), page.getByRole('button', { name: 'Reload' }).click()]);
+  });
+
+  test('the bar can be used by keyboard alone and gives the focus back', async () => {
+    const page = await visit();
+    await page.getByLabel('Notes').focus();
+    await subscribed(page, 'private-com_content.article.1');
+    await stand.publish(hint('changed'));
+    await bar(page).waitFor();
+    for (const name of ['Reload', 'Dismiss']) {
+      await page.keyboard.press('Tab');
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), name);
+    }
+    await page.keyboard.press('Enter');
+    await bar(page).waitFor({ state: 'detached' });
+    assert.equal(await page.evaluate(() => document.activeElement.name), 'notes');
+    await stand.publish(hint('changed'));
+    await bar(page).waitFor();
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Escape');
+    await bar(page).waitFor({ state: 'detached' });
+    await stand.publish(hint('changed'));
+    await bar(page).waitFor();
+    await page.keyboard.press('Tab');
+    await Promise.all([page.waitForEvent('load'), page.keyboard.press('Space')]);
+  });
+
+  test('what is gone is not offered to be loaded, and what is back is', async () => {
+    const page = await visit();
+    await subscribed(page, 'private-com_content.article.1');
+    await stand.publish(hint('gone'));
+    await bar(page).waitFor();
+    assert.equal(await page.locator('[role=status]').textContent(), 'This page is no longer available.');
+    assert.deepEqual(await bar(page).getByRole('button').allTextContents(), ['Dismiss']);
+    await stand.publish(hint('changed'));
+    await page.getByRole('button', { name: 'Reload' }).waitFor();
+    assert.deepEqual(await bar(page).getByRole('button').allTextContents(), ['Reload', 'Dismiss']);
+    await stand.publish(hint('gone'));
+    await page.getByRole('button', { name: 'Reload' }).waitFor({ state: 'detached' });
+  });
+
+  test('a right that is withdrawn is gone', async () => {
+    const page = await visit({ id: 2 }, { member: 0 });
+    await listen(page, 'private-com_content.article.2');
+    await stand.sql('UPDATE #__content SET state = 0 WHERE id = 2');
+    await stand.publish(['#control', 'recheck-item', { type: 'com_content.article', id: 2 }]);
+    try {
+      await until('it is gone', async () => (await heard(page, 'gone')).length);
+      assert.deepEqual(await heard(page, 'gone'), [['gone', 'AccessWithdrawn', false]]);
+      await bar(page).waitFor();
+      assert.deepEqual(await bar(page).getByRole('button').allTextContents(), ['Dismiss']);
+    } finally {
+      await stand.sql('UPDATE #__content SET state = 1 WHERE id = 2');
+    }
+  });
+
+  for (const [width, dark] of [[390, 0], [390, 1], [1400, 0], [1400, 1]]) {
+    test(`the bar is accessible and fits at ${width} px, ${dark ? 'dark' : 'light'}`, async () => {
+      const page = await visit({ dark }, { viewport: { width, height: 800 }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce' });
+      await subscribed(page, 'private-com_content.article.1');
+      const axe = async () => {
+        const violations = await page.evaluate(async () => (await globalThis.axe.run(document)).violations);
+        assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`), []);
+      };
+      await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+      await axe();
+      await stand.publish(hint('changed'));
+      await bar(page).waitFor();
+      await axe();
+      const box = await bar(page).boundingBox();
+      assert.ok(box.x >= 0 && box.x + box.width <= width && box.y + box.height <= 800, JSON.stringify(box));
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width, 'nothing to scroll sideways');
+      for (const button of await bar(page).getByRole('button').all()) assert.ok((await button.boundingBox()).height >= 24);
+      if (PICTURES) await page.screenshot({ path: `${PICTURES}/bar-${width}-${dark ? 'dark' : 'light'}.png` });
+      await page.evaluate(() => (document.documentElement.dir = 'rtl'));
+      if (PICTURES) await page.screenshot({ path: `${PICTURES}/bar-${width}-${dark ? 'dark' : 'light'}-rtl.png` });
+      await page.emulateMedia({ media: 'print' });
+      assert.equal(await page.locator('.websockets-bar').isVisible(), false);
+    });
+  }
+
+  test('nothing that options hand over breaks out', async () => {
+    const evil = `</script><img src=x onerror="document.title='broken'"><!--<script>`;
+    const page = await visit({
+      'texts[COM_WEBSOCKETS_BAR_CHANGED]': evil, 'texts[COM_WEBSOCKETS_BAR_RELOAD]': evil, 'texts[COM_WEBSOCKETS_BAR_DISMISS]': evil,
+    });
+    await subscribed(page, 'private-com_content.article.1');
+    await stand.publish(hint('changed'));
+    await bar(page).waitFor();
+    assert.equal(await page.locator('[role=status]').textContent(), evil);
+    assert.equal(await page.locator('img').count(), 0);
+    assert.equal(await page.title(), 'Article 1');
+  });
+
+  // --- recovery --------------------------------------------------------------------------------------------------------
+
+  test('reloads while 200 events are published lose none and double none', async () => {
+    const page = await visit({}, { member: 0 });
+    await listen(page, 'private-user-1001', { from: 'last', again: true });
+    const all = (async () => {
+      for (let n = 0; n < 200; n += 5) await publish('private-user-1001', n, n + 5);
+    })();
+    for (let n = 0; n < 5; n += 1) {
+      await hears(page, 30 * n + 5);
+      await page.reload();
+    }
+    await all;
+    await hears(page, 200);
+    await settled(page);
+    assert.deepEqual(await numbers(page), upTo(200));
+    assert.deepEqual(await heard(page, 'gap'), []);
+  });
+
+  test('what was published while the tab was elsewhere is heard when it is back, from the last that it heard', async () => {
+    const page = await visit({}, { member: 1 });
+    await listen(page, 'private-user-1002', { from: 'last' });
+    await publish('private-user-1002', 0, 3);
+    await hears(page, 3);
+    await page.goto('about:blank');
+    await publish('private-user-1002', 3, 6);
+    await page.goto(stand.url);
+    await listen(page, 'private-user-1002', { from: 'last' });
+    await hears(page, 6);
+    assert.deepEqual(await numbers(page), upTo(6));
+    // And from the page: only what is newer than it.
+    await page.reload();
+    await listen(page, 'private-user-1002');
+    await publish('private-user-1002', 6, 7);
+    await until('the newest was heard', async () => (await numbers(page)).at(-1) === 6);
+    assert.deepEqual((await numbers(page)).slice(0, 6), upTo(6));
+  });
+
+  test('a page hears what happened between its making and its connection', async () => {
+    const page = await visit({ bar: 0 });
+    await page.waitForTimeout(50);
+    const first = (await stand.sql(`SELECT value FROM #__websockets_state WHERE name LIKE 'position.%' ORDER BY updated DESC LIMIT 1`)).trim();
+    await publish('late', 0, 5);
+    const late = await visit({ position: first });
+    await listen(late, 'late');
+    await hears(late, 5);
+    assert.deepEqual(await numbers(late), upTo(5));
+  });
+
+  test('a restart of the server is recovered exactly, and without it the page is as it was', async () => {
+    const page = await visit({ bar: 0 }, { down: true });
+    await listen(page, 'news');
+    await publish('news', 0, 3);
+    await hears(page, 3);
+    await page.evaluate(() => {
+      window.states = [];
+      window.client.on('state', (state, why) => window.states.push([state, why?.code]));
+    });
+    await stand.server.stop();
+    await page.waitForFunction(() => window.states.length);
+    await publish('news', 3, 9);
+    await page.getByLabel('Notes').fill('still here');
+    const opened = await visit({ bar: 0 }, { down: true }); // the server is away while this one loads
+    await opened.evaluate(async () => {
+      window.client = (await import(Joomla.getOptions('com_websockets').module)).connect();
+    });
+    await stand.server.start();
+    await hears(page, 9);
+    await publish('news', 9, 10);
+    await hears(page, 10);
+    assert.deepEqual(await numbers(page), upTo(10));
+    assert.deepEqual(await heard(page, 'gap'), []);
+    assert.deepEqual(await page.evaluate(() => window.states), [['connecting', 1006], ['connected', undefined]]);
+    await state(opened, 'connected');
+  });
+
+  test('events by HTTP are recovered too while the server lives, and their loss with it is told where they matter', async () => {
+    const page = await visit({ bar: 0 }, { down: true });
+    await listen(page, 'memory');
+    const quiet = await visit({ bar: 0 }, { down: true });
+    await listen(quiet, 'quiet');
+    await publish('memory', 0, 2, 'http');
+    await hears(page, 2);
+    await page.evaluate(() => WebSocket.prototype.close.call(window.client.pusher.connection.connection.transport.socket));
+    await state(page, 'connecting');
+    await publish('memory', 2, 4, 'http');
+    await hears(page, 4);
+    assert.deepEqual(await numbers(page), upTo(4));
+    assert.deepEqual(await heard(page, 'gap'), []);
+    await stand.server.restart();
+    await until('the gap is told', async () => (await heard(page, 'gap')).length);
+    await until('the other is there too', async () => (await heard(quiet, 'ready')).length === 2);
+    await settled(page);
+    assert.equal((await heard(page, 'gap')).length, 1);
+    assert.deepEqual(await heard(quiet, 'gap'), []);
+  });
+
+  test('a table that was emptied is a gap, once', async () => {
+    const page = await visit({}, { member: 0 });
+    await listen(page, 'epochs');
+    await publish('epochs', 0, 3);
+    await hears(page, 3);
+    await stand.sql('TRUNCATE #__websockets_outbox');
+    await publish('epochs', 3, 5);
+    await until('the gap is told', async () => (await heard(page, 'gap')).length);
+    await publish('epochs', 5, 6);
+    await until('it goes on', async () => (await numbers(page)).includes(5));
+    await settled(page);
+    assert.deepEqual((await heard(page, 'gap', 'ready')).map(([event]) => event), ['ready', 'ready', 'gap']);
+    assert.equal(new Set(await numbers(page)).size, (await numbers(page)).length);
+    await bar(page).waitFor();
+    assert.equal(await page.locator('[role=status]').textContent(), 'This page may be out of date.');
+  });
+
+  test('an unknown position is a gap, once, and no bar', async () => {
+    const page = await visit({ position: 'o00000000:5' });
+    await listen(page, 'unknown');
+    await publish('unknown', 0, 1);
+    await hears(page, 1);
+    await settled(page);
+    assert.deepEqual((await heard(page)).map(([event]) => event), ['ready', 'gap', 'n']);
+    assert.equal(await bar(page).count(), 0);
+  });
+
+  test('a page loads itself again once, and never one that may be a cache\'s', async () => {
+    const page = await visit({}, { member: 2 });
+    await listen(page, 'any');
+    const [, reloads] = await Promise.all([page.waitForEvent('load'), page.evaluate(() => window.client.reload())]);
+    assert.equal(reloads, true);
+    await listen(page, 'any');
+    assert.equal(await page.evaluate(() => window.client.reload()), false);
+    const cached = await visit({ cached: 1 }, { member: 2 });
+    await listen(cached, 'any');
+    assert.equal(await cached.evaluate(() => window.client.reload()), false);
+  });
+
+  test('a page that comes back from the browser\'s cache goes on where it was', async () => {
+    const caching = await launchBrowser({ ignoreDefaultArgs: ['--disable-back-forward-cache'] });
+    try {
+      const page = await visit({ bar: 0 }, { of: caching });
+      await listen(page, 'back');
+      await publish('back', 0, 2);
+      await hears(page, 2);
+      await page.evaluate(() => (window.same = true));
+      await page.goto(`${stand.url}site/site.css`);
+      await publish('back', 2, 5);
+      await page.goBack({ waitUntil: 'commit' }); // there is no load
+      assert.equal(await page.evaluate(() => window.same), true, 'the browser kept the page');
+      await hears(page, 5);
+      assert.deepEqual(await numbers(page), upTo(5));
+    } finally {
+      await caching.close();
+    }
+  });
+
+  // --- who it is, and who may ------------------------------------------------------------------------------------------
+
+  test('a member proves the page first, and every address asks for recovery', async () => {
+    const page = await visit({}, { member: 0 });
+    await listen(page, 'private-user-1001');
+    assert.equal(page.sockets.length, 1, 'one connection for all scripts');
+    const [{ url, sent, came }] = page.sockets;
+    assert.equal(new URL(url).searchParams.get('recovery'), '1');
+    assert.equal(new URL(url).searchParams.get('protocol'), '7');
+    assert.ok(!url.includes('administrator'));
+    assert.equal(sent[0].event, 'jsocketd:form_token');
+    assert.ok(came.some(({ event }) => event === 'jsocketd:form_token_accepted'));
+    const subscribe = sent.find(({ data }) => data.channel === 'private-com_content.article.1');
+    assert.match(subscribe.data.since[0], /^o[0-9a-f]{8}:\d+$/);
+    const guest = await visit();
+    await subscribed(guest, 'private-com_content.article.1');
+    assert.ok(!guest.sockets[0].sent.some(({ event }) => event === 'jsocketd:form_token'));
+    assert.match(guest.sockets[0].sent[0].data.since[0], /^@\d{13}$/);
+  });
+
+  test('a guest does not hear what members do', async () => {
+    const guest = await visit({ id: 2 });
+    const member = await visit({ id: 2 }, { member: 0 });
+    for (const page of [guest, member]) await listen(page, 'private-level-2');
+    await stand.publish(hint('changed', 2), ['private-level-2', 'n', 1]);
+    await hears(member, 1);
+    await bar(member).waitFor();
+    await settled(guest);
+    assert.deepEqual(await heard(guest), [['refused', 'AccessDenied', false]]);
+    assert.equal(await bar(guest).count(), 0);
+    assert.ok(!guest.sockets[0].came.some(({ id }) => id));
+  });
+
+  test('members of a presence channel need no request either', async () => {
+    const page = await visit({}, { member: 0 });
+    await page.evaluate(async () => {
+      window.client = (await import(Joomla.getOptions('com_websockets').module)).connect();
+      await new Promise((resolve) => {
+        window.client.subscribe('presence-com_content.article.1').on('ready', (members) => resolve(window.count = members.count));
+      });
+    });
+    assert.equal(await page.evaluate(() => window.count), 1);
+    assert.deepEqual(page.asked.filter((url) => /auth/.test(url)), []);
+  });
+
+  test('who is thrown out stays away, and is told', async () => {
+    const page = await visit({}, { member: 2 });
+    await listen(page, 'private-user-1003');
+    await stand.publish(['#control', 'terminate-user', { user_id: 1003 }]);
+    await state(page, 'closed');
+    await page.waitForTimeout(1500);
+    assert.equal(page.sockets.length, 1);
+  });
+
+  test('a session that ends makes a guest of the page, at once', async () => {
+    const page = await visit({}, { member: 1 });
+    await listen(page, 'private-user-1002');
+    await listen(page, 'news');
+    const [{ session_id: id }] = [{ session_id: stand.members[1].cookie.value }];
+    await stand.sql(`CREATE TABLE keep AS SELECT * FROM #__session WHERE session_id = '${id}'; DELETE FROM #__session WHERE session_id = '${id}'`);
+    try {
+      await stand.publish(['#control', 'recheck-user', { user_id: 1002 }]);
+      await until('it is refused', async () => (await heard(page, 'refused')).length);
+      await publish('news', 0, 1);
+      await hears(page, 1);
+      assert.equal(page.sockets.length, 2);
+    } finally {
+      await stand.sql('INSERT INTO #__session SELECT * FROM keep; DROP TABLE keep');
+    }
+  });
+
+  // --- living with others ----------------------------------------------------------------------------------------------
+
+  test('two tabs hear everything once each', async () => {
+    const context = await visitor({ member: 0 });
+    const tabs = await Promise.all([visit({}, { context }), visit({}, { context })]);
+    for (const tab of tabs) await listen(tab, 'tabs', { from: 'last' });
+    await publish('tabs', 0, 20);
+    for (const tab of tabs) {
+      await hears(tab, 20);
+      assert.deepEqual(await numbers(tab), upTo(20));
+    }
+  });
+
+  test('a page keeps its own Pusher, and what that keeps', async () => {
+    const page = await visit({ own: 1 });
+    await listen(page, 'news');
+    assert.equal(await page.evaluate(() => window.Pusher.own), true);
+    assert.match(await page.evaluate(() => localStorage.getItem('pusherTransportNonTLS')), /xhr_polling/);
+    const other = await visit();
+    await listen(other, 'news');
+    assert.deepEqual(await other.evaluate(() => Object.keys(window).filter((name) => /pusher|websockets/i.test(name))), []);
+    assert.deepEqual(await other.evaluate(() => Object.keys(Joomla)), ['optionsStorage', 'Text', 'getOptions']);
+  });
+
+  test('scripts share a channel, and who comes late has missed nothing', async () => {
+    const page = await visit({ bar: 0 });
+    await listen(page, 'shared');
+    await publish('shared', 0, 3);
+    await hears(page, 3);
+    await page.evaluate(async () => {
+      window.late = [];
+      window.second = window.client.subscribe('shared');
+      window.second.on('ready', () => window.late.push('ready')).on('n', (data, meta) => window.late.push(data));
+    });
+    await publish('shared', 3, 4);
+    await hears(page, 4);
+    assert.deepEqual(await page.evaluate(() => window.late), ['ready', 0, 1, 2, 3]);
+    await page.evaluate(() => window.channel.unsubscribe());
+    await publish('shared', 4, 5);
+    await page.waitForFunction(() => window.late.length === 6);
+    // Nobody is left: what happens until somebody is there again is heard then.
+    await page.evaluate(() => window.second.unsubscribe());
+    await settled(page);
+    await publish('shared', 5, 7);
+    await page.evaluate(() => window.client.subscribe('shared').on('n', (data) => window.late.push(data)));
+    await page.waitForFunction(() => window.late.length === 8);
+    assert.deepEqual(await page.evaluate(() => window.late), ['ready', 0, 1, 2, 3, 4, 5, 6]);
+    assert.deepEqual(await numbers(page), upTo(4));
+  });
+
+  test('a listener that throws keeps nothing from the others', async () => {
+    const page = await visit({ bar: 0 });
+    await listen(page, 'throws');
+    await page.evaluate(() => {
+      window.channel.on('n', () => {
+        throw new Error('on purpose');
+      });
+      window.channel.on('n', () => (window.after = true));
+    });
+    await publish('throws', 0, 1);
+    await page.waitForFunction(() => window.after);
+    assert.deepEqual(troubles.splice(0), ['Error: on purpose']);
+  });
+
+  test('what a page asks for after a hint is spread and asked once', async () => {
+    const page = await visit({ spread: 300, bar: 0 });
+    await listen(page, 'news');
+    const waited = await page.evaluate(() => new Promise((resolve) => {
+      const began = performance.now();
+      let count = 0;
+      const run = () => (count += 1);
+      for (let n = 0; n < 10; n += 1) window.client.spread(run);
+      setTimeout(() => resolve(count), 400);
+      window.channel.spread(() => (window.at = performance.now() - began));
+    }));
+    assert.equal(waited, 1);
+    assert.ok(await page.evaluate(() => window.at) <= 400);
+  });
+
+  test('a page works where storage is refused', async () => {
+    const context = await visitor();
+    await context.addInitScript(() => Object.defineProperty(window, 'sessionStorage', {
+      get() {
+        throw new DOMException('refused', 'SecurityError');
+      },
+    }));
+    const page = await visit({}, { context });
+    await page.evaluate(async () => {
+      window.all = [];
+      window.client = (await import(Joomla.getOptions('com_websockets').module)).connect();
+      window.client.subscribe('refusing', { from: 'last' }).on('n', (data) => window.all.push(data)).on('ready', () => (window.isReady = true));
+    });
+    await page.waitForFunction(() => window.isReady);
+    await publish('refusing', 0, 2);
+    await page.waitForFunction(() => window.all.length === 2);
+    assert.equal(await page.evaluate(() => window.client.reload()), false);
+    await settled(page);
+  });
+});
