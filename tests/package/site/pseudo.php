@@ -35,9 +35,13 @@ if (str_starts_with($which, 'console')) {
 } else {
     $bad      = $which === 'status-bad';
     $settings = Settings::of(['server_url' => 'wss://1.example/2', 'app_id' => '4', 'app_key' => '5', 'app_secret' => '6', 'enabled' => !$bad]);
-    $status   = ['product' => 'jsocketd', 'version' => '7', 'uptime_s' => 3723, 'connections' => 9, 'loop' => ['delay_ms_p99' => 1, 'delay_ms_max' => 2]]
+    $status   = ['product' => 'jsocketd', 'version' => '7', 'uptime_s' => 3723, 'connections' => 9]
+        + ['loop' => ['delay_ms_p99' => 1, 'delay_ms_max' => 2]]
         + ['site' => ['joomla' => $evil, 'enabled' => true], 'database' => ['available' => true], 'outbox' => ['available' => true, 'lag_ms' => 3]];
-    $beats    = [['process' => $evil, 'position' => $evil, 'age_ms' => 90000, 'fresh' => false], ['process' => '8', 'position' => '9', 'age_ms' => 1, 'fresh' => true]];
+    $beats    = [
+        ['process' => $evil, 'position' => $evil, 'age_ms' => 90000, 'fresh' => false],
+        ['process' => '8', 'position' => '9', 'age_ms' => 1, 'fresh' => true],
+    ];
     $view     = new StatusView();
     $view->page = new StatusPage(
         new Facts(
