@@ -99,7 +99,10 @@ class AdminDiagnosisTest extends TestCase
         yield 'nonsense' => [['NO_SITE'], ['status' => ['site' => 'x', 'loop' => 'x', 'draining' => 'yes', 'uptime_s' => []]]];
 
         foreach ((new \ReflectionClass(ServerFailure::class))->getConstants(\ReflectionClassConstant::IS_PUBLIC) as $name => $kind) {
-            yield "failure $kind" => [["SERVER_$name"], ['failure' => new ServerFailure($kind, 'The reason.')], ['The reason.']];
+            $failure = new ServerFailure($kind, 'The reason.');
+
+            yield "failure $kind" => [["SERVER_$name"], ['failure' => $failure, 'heartbeats' => []], ['The reason.']];
+            yield "failure $kind of one that is alive" => [["SERVER_$name", 'ALIVE'], ['failure' => $failure], ['http://127.0.0.1:8080']];
         }
     }
 
