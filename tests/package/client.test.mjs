@@ -19,6 +19,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
 
   before(async () => {
     [stand, browser] = await Promise.all([startStand(), launchBrowser()]);
+    await stand.sql('UPDATE #__content SET access = 1 WHERE id = 3');
   });
   after(async () => {
     await browser?.close();
@@ -33,7 +34,10 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(troubles, [], 'errors in the browser');
   });
 
-  /** A browser of its own for a visitor. `down`: the server is away, which browsers report as an error. */
+  /**
+   * A browser of its own for a visitor; `member` is one of the stand's. A guest's page begins with a time, and one from before the
+   * server's own start is a gap: whoever looks for gaps is a member. `down`: the server is away, which browsers report as an error.
+   */
   async function visitor({ member, down = false, viewport = { width: 1400, height: 900 }, of = browser, ...options } = {}) {
     const context = await of.newContext({ viewport, ...options });
     contexts.push(context);
@@ -91,6 +95,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   const publish = (channel, from, to, via) =>
     stand.publish(...Array.from({ length: to - from }, (_, n) => [channel, 'n', from + n, via]));
   const upTo = (end, from = 0) => Array.from({ length: end - from }, (_, n) => from + n);
+  const position = async () =>
+    (await stand.sql(`SELECT value FROM #__websockets_state WHERE name LIKE 'position.%' ORDER BY updated DESC LIMIT 1`)).trim();
   const bar = (page) => page.locator('.websockets-bar.is-shown');
   const subscribed = (page, channel) => until(`${channel} is subscribed`, () => page.sockets.some(({ came }) =>
     came.some((frame) => frame.event === 'pusher_internal:subscription_succeeded' && frame.channel === channel)));
@@ -136,6 +142,18 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await bar(page).waitFor();
     await page.keyboard.press('Tab');
     await Promise.all([page.waitForEvent('load'), page.keyboard.press('Space')]);
+  });
+
+  test('a page says nothing of the change that it was made after', async () => {
+    const lagging = await position();
+    await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
+    // As PHP reads it within two seconds after: so the change is told to the page.
+    const page = await visit({ id: 3, position: lagging });
+    await until('the hint came', () => page.sockets[0]?.came.some(({ event }) => event === 'changed'));
+    await settled(page);
+    assert.equal(await bar(page).count(), 0);
+    await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
+    await bar(page).waitFor();
   });
 
   test('what is gone is not offered to be loaded, and what is back is', async () => {
@@ -193,7 +211,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   }
 
   test('nothing that options hand over breaks out', async () => {
-    const evil = `</script><img src=x onerror="document.title='broken'"><!--<script>`;
+    const evil = `</script><img src=x onerror="document.title='broken'"><script>`;
     const page = await visit({
       'texts[COM_WEBSOCKETS_BAR_CHANGED]': evil, 'texts[COM_WEBSOCKETS_BAR_RELOAD]': evil, 'texts[COM_WEBSOCKETS_BAR_DISMISS]': evil,
     });
@@ -203,6 +221,17 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.equal(await page.locator('[role=status]').textContent(), evil);
     assert.equal(await page.locator('img').count(), 0);
     assert.equal(await page.title(), 'Article 1');
+  });
+
+  test('the ten lines of the document do what it says', async () => {
+    const page = await visit({ example: 1, bar: 0, spread: 200 }, { member: 0 });
+    const channel = 'private-com_content.category.9';
+    await subscribed(page, channel);
+    const asked = page.asked.length;
+    await stand.publish(...Array.from({ length: 10 }, (_, id) => [channel, 'changed', { context: 'com_content.article', id, kind: 'changed' }]));
+    await page.getByText('The newest.').waitFor();
+    await settled(page);
+    assert.equal(page.asked.length, asked + 1, 'ten hints are one request');
   });
 
   // --- recovery --------------------------------------------------------------------------------------------------------
@@ -244,9 +273,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   });
 
   test('a page hears what happened between its making and its connection', async () => {
-    const page = await visit({ bar: 0 });
-    await page.waitForTimeout(50);
-    const first = (await stand.sql(`SELECT value FROM #__websockets_state WHERE name LIKE 'position.%' ORDER BY updated DESC LIMIT 1`)).trim();
+    const first = await position();
     await publish('late', 0, 5);
     const late = await visit({ position: first });
     await listen(late, 'late');
@@ -255,7 +282,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   });
 
   test('a restart of the server is recovered exactly, and without it the page is as it was', async () => {
-    const page = await visit({ bar: 0 }, { down: true });
+    const page = await visit({ bar: 0 }, { down: true, member: 0 });
     await listen(page, 'news');
     await publish('news', 0, 3);
     await hears(page, 3);
@@ -282,9 +309,9 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   });
 
   test('events by HTTP are recovered too while the server lives, and their loss with it is told where they matter', async () => {
-    const page = await visit({ bar: 0 }, { down: true });
+    const page = await visit({ bar: 0 }, { down: true, member: 0 });
     await listen(page, 'memory');
-    const quiet = await visit({ bar: 0 }, { down: true });
+    const quiet = await visit({ bar: 0 }, { down: true, member: 0 });
     await listen(quiet, 'quiet');
     await publish('memory', 0, 2, 'http');
     await hears(page, 2);
@@ -408,10 +435,50 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   test('who is thrown out stays away, and is told', async () => {
     const page = await visit({}, { member: 2 });
     await listen(page, 'private-user-1003');
+    await page.evaluate(() => window.client.on('state', (...said) => (window.said = said)));
     await stand.publish(['#control', 'terminate-user', { user_id: 1003 }]);
     await state(page, 'closed');
+    assert.equal(await page.evaluate(() => window.said[1].code), 4009);
     await page.waitForTimeout(1500);
     assert.equal(page.sockets.length, 1);
+  });
+
+  test('a key that the server does not know is told and not tried again', async () => {
+    const page = await visit();
+    const why = await page.evaluate(async () => {
+      const options = Joomla.getOptions('com_websockets');
+      const { connect } = await import(options.module);
+      return new Promise((resolve) => connect({ ...options, key: 'nobody' }).on('state', (state, why) => state === 'closed' && resolve(why.code)));
+    });
+    assert.equal(why, 4001);
+    await page.waitForTimeout(1500);
+    assert.equal(page.sockets.filter(({ url }) => url.includes('nobody')).length, 1);
+    await assert.rejects(page.evaluate(async () => (await import(Joomla.getOptions('com_websockets').module)).connect(null)), /not set up/);
+  });
+
+  test('pages do not come back in the same moment', async () => {
+    const page = await visit({ bar: 0 }, { member: 0 });
+    await listen(page, 'news');
+    const waits = await page.evaluate(() => {
+      const { connection } = window.client.pusher;
+      const real = window.setTimeout;
+      const waits = [];
+      window.setTimeout = (run, wait) => waits.push(wait);
+      for (let n = 0; n < 200; n += 1) {
+        connection.retryTimer = null;
+        connection.retryIn(1000);
+      }
+      window.setTimeout = real;
+      connection.retryTimer = null;
+      connection.retryIn(0);
+      return waits;
+    });
+    const within = (from, to, least, most) => assert.ok(waits.slice(from, to).every((wait) => wait >= least && wait <= most), `${waits.slice(from, to)}`);
+    within(0, 1, 1000, 3000);
+    within(1, 2, 1000, 5000);
+    within(5, 200, 1000, 31_000);
+    assert.ok(new Set(waits.slice(5).map((wait) => Math.round(wait / 1000))).size > 20);
+    await state(page, 'connected');
   });
 
   test('a session that ends makes a guest of the page, at once', async () => {

@@ -77,6 +77,21 @@ if ($path === '/publish') {
     return;
 }
 
+// The example of docs/client.md, and what it asks.
+if ($path === '/example.js') {
+    preg_match('/^```js\n(.*?)^```$/ms', file_get_contents(__DIR__ . '/../../../docs/client.md'), $example);
+    header('Content-Type: text/javascript');
+    echo $example[1];
+
+    return;
+}
+
+if ($path === '/index.php') {
+    echo '<p>The newest.</p>';
+
+    return;
+}
+
 if ($path !== '/') {
     http_response_code(404);
 
@@ -84,7 +99,7 @@ if ($path !== '/') {
 }
 
 // What the plugin hands to a page. `cached` makes it one that a cache may keep.
-$wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0];
+$wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0, 'example' => 0];
 $options = [
     'url'      => $settings->serverUrl,
     'key'      => $settings->appKey,
@@ -92,7 +107,7 @@ $options = [
     'position' => $user && !$wanted['cached'] ? $outbox->position() : null,
     'spread'   => (int) $wanted['spread'],
     'member'   => $user > 0,
-    'item'     => ['context' => 'com_content.article', 'id' => (int) $wanted['id']],
+    'item'     => ['context' => 'com_content.article', 'id' => (int) $wanted['id'], 'at' => (int) ($began * 1000)],
 ];
 $options['position'] = $wanted['position'] ?? $options['position'] ?? '@' . (int) ($began * 1000);
 $texts               = $_GET['texts'] ?? [
@@ -103,7 +118,7 @@ $texts               = $_GET['texts'] ?? [
     'COM_WEBSOCKETS_BAR_DISMISS' => 'Dismiss',
 ];
 $origin = $settings->socketOrigin();
-header("Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src $origin; img-src data:");
+header("Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' $origin; img-src data:");
 header('Content-Type: text/html; charset=utf-8');
 header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 ?>
@@ -129,6 +144,9 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <?php endif; ?>
 <script src="/site/core.js"></script>
 <script type="module" src="/media/com_websockets/js/client.min.js?0.1.0"></script>
+<?php if ($wanted['example']) : ?>
+<script type="module" src="/example.js"></script>
+<?php endif; ?>
 <?php if ($wanted['bar']) : ?>
 <script type="module" src="/media/com_websockets/js/bar.min.js?0.1.0"></script>
 <?php endif; ?>
@@ -138,6 +156,7 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <h1>Article <?php echo (int) $wanted['id']; ?></h1>
 <p>Read by <?php echo $user ? "user $user" : 'a guest'; ?>. <a href="#more">More</a></p>
 <p>The quick brown fox jumps over the lazy dog, again and again, until the page has something to scroll and the bar something to cover.</p>
+<div id="newest"></div>
 <p id="more"><label>Notes <input name="notes"></label></p>
 </main>
 </body>

@@ -62,7 +62,10 @@ async function watch() {
     wanted = key;
     client.spread(soon); // or all readers would load it in the same moment
   };
-  channel.on('created', () => say('CHANGED')).on('changed', () => say('CHANGED')).on('gone', () => say('GONE'));
+  // Positions lag a little, so the change that this page was made after may be told to it. `at` is by PHP's clock on both sides.
+  const isNews = (hint) => !(hint?.at <= item.at);
+  const changed = (hint) => isNews(hint) && say('CHANGED');
+  channel.on('created', changed).on('changed', changed).on('gone', (hint) => isNews(hint) && say('GONE'));
   // A page that is older than what the server remembers is told so at once, each time a cache hands it out: no news then.
   let ready = false;
   channel.on('gap', () => ready && say('GAP')).on('ready', () => setTimeout(() => (ready = true)));

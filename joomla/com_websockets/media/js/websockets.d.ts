@@ -13,7 +13,8 @@ export interface PageOptions {
   spread?: number;
   /** Whether the page is a member's: then the connection is proved with the page's form token. */
   member?: boolean;
-  item?: { context: string; id: number };
+  /** What the page shows, and when its request began, in Unix milliseconds of PHP's clock. */
+  item?: { context: string; id: number; at?: number };
 }
 
 export type State = 'connecting' | 'connected' | 'unavailable' | 'failed' | 'closed';

@@ -224,10 +224,9 @@ class Client extends Listeners {
     }
     room.keep ||= from === 'last';
     const channel = new Channel(name, (run) => this.spread(run), () => this.#leave(room, channel));
-    const late = room.channels.size > 0;
-    room.channels.add(channel);
-    if (late) queueMicrotask(() => this.#catchUp(room, channel));
+    if (room.channels.size) queueMicrotask(() => this.#catchUp(room, channel));
     else this.#join(room);
+    room.channels.add(channel);
     return channel;
   }
 
