@@ -10,10 +10,10 @@ use crate::app::pusher::history::Position;
 use crate::store::{Answer, Failure, Question, schema};
 use crate::time::{Now, Time};
 
-/// How often the own position is written, and how often when it moved by so many rows.
+/// How often the own position is written, and how often at most while it moves. PHP gives it to pages: one that is made right
+/// after a row was delivered must not be told of that row again.
 const EVERY: Duration = Duration::from_secs(2);
-const HURRY: Duration = Duration::from_secs(1);
-const MOVED: u64 = 1000;
+const HURRY: Duration = Duration::from_millis(500);
 
 /// A row that was written longer ago than this may have been forgotten by others.
 const SURELY_THERE: Duration = Duration::from_secs(300);
@@ -55,7 +55,7 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// The position has come this far.
     pub(super) fn hurry(&mut self, row: u64) {
-        if row >= self.row.saturating_add(MOVED) && !self.refused {
+        if row > self.row && !self.refused {
             self.at = self.at.min(self.last + HURRY);
         }
     }

@@ -80,7 +80,8 @@ class AdminOptionsTest extends TestCase
             '%s://example.org/#x', '%s://example.org/ws?client=administrator', '%s://exa mple.org', "%s://example.org/\nx",
             '%s://example.org:0', '%s://example.org:65536', '%s://example.org:80a', '%s://example.org:', '%s://example.org/../x',
             '%s://example.org/./x', '%s://example.org//x', '%s://[::g]', '%s://[1.2.3.4]', '%s://exämple.org', '%s://example.org/"',
-            '%s://example.org/;', '%s://example.org/{', '%s://example.org/$x', '%s://example.org/%%2e', '%s://-x', '%s://' . str_repeat('a', 400), 'javascript:alert(1)',
+            '%s://example.org/;', '%s://example.org/{', '%s://example.org/$x', '%s://example.org/%%2e', '%s://-x',
+            '%s://' . str_repeat('a', 400), 'javascript:alert(1)',
             "%s://example.org/\0x", "%s://example.org/'", '%s://example.org/<b>', '%s://.', '%s://a..b',
         ];
 

@@ -26,14 +26,17 @@ final class HintsTest extends TestCase
     private const ARTICLES = <<<'SQL'
         CREATE TABLE #__categories (id INT PRIMARY KEY, level INT, lft INT, rgt INT, extension VARCHAR(50), published INT, access INT);
         INSERT INTO #__categories VALUES
-            (1, 0, 0, 21, 'system', 1, 1), (9, 1, 1, 6, 'com_content', 1, 1), (10, 2, 2, 3, 'com_content', 1, 2), (11, 2, 4, 5, 'com_content', 2, 1),
+            (1, 0, 0, 21, 'system', 1, 1), (9, 1, 1, 6, 'com_content', 1, 1),
+            (10, 2, 2, 3, 'com_content', 1, 2), (11, 2, 4, 5, 'com_content', 2, 1),
             (12, 1, 7, 10, 'com_content', 0, 1), (13, 2, 8, 9, 'com_content', 1, 1), (14, 1, 11, 12, 'com_contact', -2, 1);
         CREATE TABLE #__content (id INT PRIMARY KEY, catid INT, state INT, access INT, publish_up DATETIME, publish_down DATETIME);
         INSERT INTO #__content VALUES
-            (1, 9, 1, 1, NULL, NULL), (2, 9, 0, 1, NULL, NULL), (3, 9, 2, 1, UTC_TIMESTAMP(), NULL), (4, 9, -2, 1, NULL, NULL),
+            (1, 9, 1, 1, NULL, NULL), (2, 9, 0, 1, NULL, NULL),
+            (3, 9, 2, 1, UTC_TIMESTAMP(), NULL), (4, 9, -2, 1, NULL, NULL),
             (5, 9, 1, 1, UTC_TIMESTAMP() + INTERVAL 1 HOUR, NULL), (6, 9, 1, 1, NULL, UTC_TIMESTAMP() - INTERVAL 1 SECOND),
             (7, 9, 1, 1, NULL, UTC_TIMESTAMP() + INTERVAL 1 HOUR), (8, 9, 1, 2, NULL, NULL), (10, 10, 1, 2, NULL, NULL), (11, 10, 1, 1, NULL, NULL),
-            (12, 10, 1, 3, NULL, NULL), (13, 11, 1, 1, NULL, NULL), (14, 12, 1, 1, NULL, NULL), (15, 13, 1, 1, NULL, NULL), (16, 99, 1, 1, NULL, NULL);
+            (12, 10, 1, 3, NULL, NULL), (13, 11, 1, 1, NULL, NULL),
+            (14, 12, 1, 1, NULL, NULL), (15, 13, 1, 1, NULL, NULL), (16, 99, 1, 1, NULL, NULL);
         SQL;
 
     public function testWhoCanBeSeen(): void
@@ -90,7 +93,6 @@ final class HintsTest extends TestCase
         $this->assertCount(16, $rows);
         $this->assertSame('private-com_content.article.1 gone', $rows[0]);
         $this->assertSame(array_fill(0, 4, '#control recheck-item'), \array_slice($rows, 12), 'control rows come last: who loses access hears why');
-        $this->assertSame(['package_hints', '16'], ['package_hints', (string) \count(array_unique($db->rows('SELECT data, channel FROM #__websockets_outbox'), SORT_REGULAR))]);
     }
 
     public function testWhatHappensTwiceIsToldOnce(): void
@@ -182,6 +184,23 @@ final class HintsTest extends TestCase
         $this->assertSame([2, 2000], [$outbox->inserts, \count($outbox->events)]);
         $site->fire('application.after_execute');
         $this->assertSame([3, 2500], [$outbox->inserts, \count($outbox->events)]);
+    }
+
+    public function testWhatIsAboutToChangeIsNotForgottenMeanwhile(): void
+    {
+        $row    = ['id' => '17', 'catid' => '9', 'state' => '1', 'access' => '1', 'within' => '1', 'published' => '1', 'level' => '1'];
+        $outbox = new Noted();
+        $site   = new Site(new CMSApplication('administrator'), new Rows([[$row], []]), [], $outbox);
+
+        $site->dispatch(new Event('onContentBeforeDelete', ['com_content.article', (object) ['id' => 17]]));
+        $site->dispatch(new Event('onUserLogout', [['id' => 42], []]));
+        $site->fire('onAfterRespond');
+        $site->dispatch(new Event('onContentAfterDelete', ['com_content.article', (object) ['id' => 17]]));
+        $site->fire('onAfterRespond');
+        $this->assertSame(
+            ['#control', 'private-com_content.article.17', 'private-com_content.category.9', 'private-manage-com_content', '#control'],
+            array_column($outbox->events, 'channel')
+        );
     }
 
     public function testARequestThatIsClosedIsWrittenWhenTheProcessEnds(): void

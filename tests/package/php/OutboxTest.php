@@ -196,7 +196,8 @@ final class OutboxTest extends TestCase
 
     public function testTrimmingDeletesWhatIsOldAndSaysSoFirst(): void
     {
-        $this->db->run("INSERT INTO #__websockets_state VALUES ('epoch', '0000002a', UTC_TIMESTAMP(3)), ('deleted_to', 'o0000002a:1', UTC_TIMESTAMP(3))");
+        $this->state('epoch', '0000002a');
+        $this->state('deleted_to', 'o0000002a:1');
         $this->rowsAged(7200, 7200, 3700, 3500, 7200, 0);
         $this->heartbeat('a', 'o0000002a:5', 61);
         $patience = $this->db->rows('SELECT @@SESSION.innodb_lock_wait_timeout AS it');
@@ -205,7 +206,8 @@ final class OutboxTest extends TestCase
         $this->assertSame(['4', '5', '6'], array_column($this->db->rows('SELECT id FROM #__websockets_outbox'), 'id'));
         $this->assertSame('o0000002a:3', $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'")[0]['value']);
         $this->assertSame($patience, $this->db->rows('SELECT @@SESSION.innodb_lock_wait_timeout AS it'));
-        $this->assertSame('1', $this->db->rows("SELECT IS_FREE_LOCK(CONCAT('jsocketd.', MD5('package_outbox.abc_websockets_outbox'))) AS it")[0]['it']);
+        $lock = "CONCAT('jsocketd.', MD5('package_outbox.abc_websockets_outbox'))";
+        $this->assertSame('1', $this->db->rows("SELECT IS_FREE_LOCK($lock) AS it")[0]['it']);
 
         $marked  = array_keys(preg_grep("/'deleted_to', /", $this->db->statements));
         $deleted = array_keys(preg_grep('/^DELETE/', $this->db->statements));
@@ -215,7 +217,8 @@ final class OutboxTest extends TestCase
 
     public function testTrimmingNeverGoesBack(): void
     {
-        $this->db->run("INSERT INTO #__websockets_state VALUES ('epoch', '0000002a', UTC_TIMESTAMP(3)), ('deleted_to', 'o0000002a:9', UTC_TIMESTAMP(3))");
+        $this->state('epoch', '0000002a');
+        $this->state('deleted_to', 'o0000002a:9');
         $this->rowsAged(7200);
         $this->assertSame(1, $this->outbox->trim());
         $this->assertSame('o0000002a:9', $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'")[0]['value']);
@@ -320,7 +323,12 @@ final class OutboxTest extends TestCase
 
     private function heartbeat(string $process, string $position, int $age): void
     {
-        $this->db->run("REPLACE INTO #__websockets_state VALUES ('position.$process', '$position', UTC_TIMESTAMP(3) - INTERVAL $age SECOND)");
+        $this->state('position.' . $process, $position, $age);
+    }
+
+    private function state(string $name, string $value, int $age = 0): void
+    {
+        $this->db->run("REPLACE INTO #__websockets_state VALUES ('$name', '$value', UTC_TIMESTAMP(3) - INTERVAL $age SECOND)");
     }
 
     private function rowsAged(int ...$seconds): void

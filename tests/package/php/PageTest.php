@@ -121,15 +121,19 @@ final class PageTest extends TestCase
 
         foreach (
             [
-                [$row, true], [['state' => '2'] + $row, true], [['publish_up' => null] + $row, true], [['publish_down' => '2999-01-01 00:00:00'] + $row, true],
+                [$row, true], [['state' => '2'] + $row, true], [['publish_up' => null] + $row, true],
+                [['publish_down' => '2999-01-01 00:00:00'] + $row, true],
                 [['state' => '0'] + $row, false], [['state' => '-2'] + $row, false], [['publish_up' => '2999-01-01 00:00:00'] + $row, false],
                 [['publish_down' => '2020-01-01 00:00:00'] + $row, false],
                 // Another one, in a module.
                 [['id' => '18', 'state' => '0'] + $row, true],
             ] as [$shown, $hasItem]
         ) {
-            foreach ([fn ($context) => [$context, (object) $shown], fn ($context) => ['context' => $context, 'subject' => (object) $shown]] as $arguments) {
-                $site = $this->page(['load' => 'everywhere'], self::ARTICLE, shows: new Event('onContentBeforeDisplay', $arguments('com_content.article')));
+            $context = 'com_content.article';
+
+            foreach ([[$context, (object) $shown], ['context' => $context, 'subject' => (object) $shown]] as $arguments) {
+                $event = new Event('onContentBeforeDisplay', $arguments);
+                $site  = $this->page(['load' => 'everywhere'], self::ARTICLE, shows: $event);
                 $this->assertSame($hasItem, isset($this->optionsOf($site)['item']), json_encode($shown));
             }
         }
@@ -208,7 +212,8 @@ final class PageTest extends TestCase
             $read[strtolower($header['name'])][] = $header['value'];
         }
 
-        $this->assertSame(["default-src 'self'; connect-src 'self' wss://example.org", "connect-src 'self' wss://example.org"], $read['content-security-policy']);
+        $both = ["default-src 'self'; connect-src 'self' wss://example.org", "connect-src 'self' wss://example.org"];
+        $this->assertSame($both, $read['content-security-policy']);
         $this->assertSame(['connect-src wss://example.org'], $read['content-security-policy-report-only']);
         $this->assertSame(['SAMEORIGIN'], $read['x-frame-options']);
 

@@ -88,7 +88,9 @@ final class SettingsTest extends TestCase
             $this->assertSame(['', ''], [$settings->appId, $settings->appKey]);
         }
 
-        foreach (['asked' => 'asked', 'members' => 'members', 'everywhere' => 'everywhere', 'Everywhere' => 'asked', '' => 'asked'] as $load => $read) {
+        $loads = ['asked' => 'asked', 'members' => 'members', 'everywhere' => 'everywhere', 'Everywhere' => 'asked', '' => 'asked'];
+
+        foreach ($loads as $load => $read) {
             $this->assertSame($read, Settings::of(['load' => $load])->load);
         }
 

@@ -225,7 +225,7 @@ class Client extends Listeners {
     room.keep ||= from === 'last';
     const channel = new Channel(name, (run) => this.spread(run), () => this.#leave(room, channel));
     if (room.channels.size) queueMicrotask(() => this.#catchUp(room, channel));
-    else this.#join(room);
+    this.#join(room); // also where others are: what was refused them is asked for again
     room.channels.add(channel);
     return channel;
   }

@@ -131,7 +131,8 @@ final class Hints
     }
 
     /**
-     * What is to be published, each once. Hints come first: whoever loses access hears why. What was collected is forgotten.
+     * What is to be published, each once. Hints come first: whoever loses access hears why. What was collected is forgotten,
+     * but for how those stand that are about to change.
      *
      * @param   bool  $withHints  false: only what the server has to know
      *
@@ -150,6 +151,7 @@ final class Hints
                 $now     = $after[$id] ?? null;
                 $then    = $isKnown ? $this->before[$context][$id] : $now;
                 $subject = $context === self::CATEGORY ? $this->categoryOf($then ?? $now) : $context;
+                unset($this->before[$context][$id]);
 
                 if ($subject === null) {
                     continue;
@@ -168,7 +170,6 @@ final class Hints
         }
 
         $events        = [...($withHints ? $hints : []), ...$recheck, ...array_values($this->control)];
-        $this->before  = [];
         $this->changes = [];
         $this->control = [];
 

@@ -135,7 +135,7 @@ final class Page
             $up   = (string) ($article->publish_up ?? '');
             $down = (string) ($article->publish_down ?? '');
 
-            $this->isPublished = \in_array((int) ($article->state ?? 0), [1, 2], true) && $up <= $now && ($down === '' || $down >= $now);
+            $this->isPublished = \in_array((int) ($article->state ?? 0), [1, 2], true) && $up <= $now && ($down < '1000' || $down >= $now);
         }
     }
 

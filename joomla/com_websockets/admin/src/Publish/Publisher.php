@@ -25,7 +25,8 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
  * An event is a row of the outbox table, so it belongs to the transaction that is open: committed it is delivered, rolled back
  * it never was. Without `new Options(strict: true)` nothing here throws, and what goes wrong is logged once a request: a page
  * still renders and a save still saves with the server dead or the table missing. With it {@see InvalidEvent} and
- * {@see NotPublished} are thrown. Who hears an event is decided by the channel, which this class does not judge.
+ * {@see NotPublished} are thrown: for what a transaction may not be without. Who hears an event is decided by the channel,
+ * which this class does not judge.
  *
  * @since  0.1.0
  */

@@ -287,7 +287,7 @@ class Client
 
         $kind = match (true) {
             $status === 404 => stripos($error, 'app') === false ? ServerFailure::STRANGER : ServerFailure::APP,
-            $status === 401 && str_contains($error, 'auth_key') => ServerFailure::KEY,
+            $status === 401 && str_starts_with($error, 'Unknown auth_key') => ServerFailure::KEY,
             $status === 401 && stripos($error, 'timestamp') === 0 => ServerFailure::CLOCK,
             $status === 401 => ServerFailure::SECRET,
             $status === 403 => ServerFailure::DISABLED,

@@ -171,7 +171,7 @@ final class Snippets
         }
 
         $top = <<<'APACHE'
-            # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers. Each WebSocket takes one of Apache's workers: use mpm_event
+            # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers ssl. Each WebSocket takes one of Apache's workers: use mpm_event
             # and raise MaxRequestWorkers, or use nginx. The timeout is longer than ping_interval and ping_timeout together.
 
             APACHE;

@@ -124,6 +124,10 @@ final class Diagnosis
                 yield Finding::ofFailure($facts->failure, $facts->settings);
             }
 
+            if ($this->hasHeartbeat()) {
+                yield new Finding(Finding::NOTICE, 'ALIVE', [], [$facts->settings->serverAddress]);
+            }
+
             return;
         }
 
@@ -198,8 +202,20 @@ final class Diagnosis
             yield new Finding(Finding::WARNING, 'SLOW_OUTBOX', [(string) $facts->said('int', 'outbox', 'lag_ms')]);
         }
 
-        if ($facts->missing === [] && !\in_array(true, array_column($facts->heartbeats, 'fresh'), true)) {
+        if ($facts->missing === [] && !$this->hasHeartbeat()) {
             yield new Finding(Finding::ERROR, 'NO_HEARTBEAT', [], [$root]);
         }
+    }
+
+    /**
+     * Whether some jsocketd wrote its position into the table lately.
+     *
+     * @return  boolean
+     *
+     * @since   0.1.0
+     */
+    private function hasHeartbeat(): bool
+    {
+        return \in_array(true, array_column($this->facts->heartbeats, 'fresh'), true);
     }
 }

@@ -1,0 +1,288 @@
+// The back end's two pages in a real browser: the component's own views, templates, tasks and scripts with stand-ins of Joomla's classes,
+// against the real server and database. Every page is under a strict Content-Security-Policy, and anything that a browser reports as an
+// error fails the test, but that a server is away where a test took it away.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { launchBrowser, missing, startStand, until } from './stand.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PICTURES = process.env.PICTURES; // a folder, to look at
+
+describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 240_000 }, () => {
+  let stand;
+  let browser;
+  let contexts = [];
+  let troubles = [];
+
+  before(async () => {
+    [stand, browser] = await Promise.all([startStand(), launchBrowser()]);
+    // The first member becomes a super user.
+    await stand.sql(`INSERT INTO #__user_usergroup_map SET user_id = ${stand.members[0].id}, group_id = 8`);
+    await stand.server.restart('SIGTERM');
+  });
+  after(async () => {
+    await browser?.close();
+    await stand?.end();
+  });
+  afterEach(async () => {
+    await Promise.all(contexts.map((context) => context.close()));
+    contexts = [];
+    assert.deepEqual(troubles.splice(0), [], 'errors in the browser');
+  });
+
+  /** `down`: the server goes away, which browsers report as an error. */
+  async function visit(view, { member = 0, dark = false, width = 1400, down = false, init, csp = true } = {}) {
+    const context = await browser.newContext({ viewport: { width, height: width < 600 ? 844 : 900 }, bypassCSP: !csp });
+    contexts.push(context);
+    context.setDefaultTimeout(20_000);
+    if (member !== null) await context.addCookies([{ ...stand.members[member].cookie, url: stand.url }]);
+    context.on('console', (message) => {
+      if (message.type() === 'error' && !(down && /WebSocket connection to|Failed to load resource/.test(message.text()))) troubles.push(message.text());
+    });
+    context.on('weberror', (error) => troubles.push(String(error.error())));
+    const page = await context.newPage();
+    if (init) await page.addInitScript(init);
+    await page.goto(`${stand.url}administrator/index.php?option=com_websockets&view=${view}${dark ? '&dark=1' : ''}`);
+    return page;
+  }
+
+  const text = (page, name) => page.locator(`#websockets-${name}`).innerText();
+  const identified = (page, kind) => page.waitForFunction(
+    (wanted) => document.querySelector('#websockets-identity').dataset.kind === wanted, kind);
+
+  async function send(page, command) {
+    await page.fill('#websockets-command', command);
+    await page.press('#websockets-command', 'Enter');
+  }
+
+  async function chain(page) {
+    await page.click('#websockets-chain-test');
+    await page.waitForFunction(() => ['passed', 'failed'].includes(document.querySelector('#websockets-said').dataset.state));
+    return page.evaluate(() => Object.fromEntries([...document.querySelectorAll('.websockets-hop')].map((row) => [
+      row.id.slice('websockets-hop-'.length), {
+        state: row.dataset.state,
+        time: row.querySelector('.websockets-hop-time').textContent,
+        words: row.querySelector('.websockets-hop-words').textContent,
+        mend: row.querySelector('.websockets-hop-mend').textContent,
+      },
+    ])));
+  }
+
+  async function accessible(page) {
+    await page.evaluate(AXE);
+    const found = await page.evaluate(async () =>
+      (await axe.run('.websockets', { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })).violations
+        .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`));
+    assert.deepEqual(found, []);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page is not wider than the window');
+  }
+
+  test('the console speaks in the words of the original', async () => {
+    const page = await visit('console');
+    await identified(page, 'user');
+    assert.match(await text(page, 'identity'), /^Connected as person1, levels 1, 2/);
+    assert.equal(await text(page, 'lamp-word'), 'Connected');
+    for (const command of ['test', 'version', 'tset']) await send(page, command);
+    await until('the replies are there', async () => /Command not found/.test(await text(page, 'server')));
+    const client = (await text(page, 'client')).replace(/\d\d:\d\d:\d\d\s+/g, '');
+    assert.deepEqual(client.split('\n').filter(Boolean), [
+      'Checking: WebSocket available', 'Asking by itself: whoami', 'Asking by itself: help', 'Sending: test', 'Sending: version', 'Sending: tset',
+    ]);
+    const server = (await text(page, 'server')).replace(/\d\d:\d\d:\d\d\s+/g, '').split('\n').filter(Boolean);
+    assert.equal(server[0], 'Socket opening: 1');
+    assert.equal(server[1], 'Receive: This is a test!');
+    assert.match(server[2], /^Receive: jsocketd 0\.1\.0/);
+    assert.equal(server[3], 'Receive: Command not found');
+    await until('it is read out', async () => /Receive: Command not found/.test(await text(page, 'said')));
+  });
+
+  test('commands come from the server, and the keyboard has all it needs', async () => {
+    const page = await visit('console');
+    await identified(page, 'user');
+    const names = await page.locator('#websockets-commands button').allInnerTexts();
+    assert.ok(['test', 'version', 'help', 'whoami', 'stats', 'lag'].every((name) => names.includes(name)), names.join());
+    await page.focus('#websockets-command');
+    for (const command of ['ping', 'time']) await send(page, command);
+    await page.keyboard.type('dra');
+    await page.keyboard.press('ArrowUp');
+    assert.equal(await page.inputValue('#websockets-command'), 'time');
+    await page.keyboard.press('ArrowUp');
+    assert.equal(await page.inputValue('#websockets-command'), 'ping');
+    await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('ArrowDown');
+    assert.equal(await page.inputValue('#websockets-command'), 'dra');
+    await page.keyboard.press('Escape');
+    assert.equal(await page.inputValue('#websockets-command'), '');
+    await page.locator('#websockets-commands button', { hasText: 'lag' }).focus();
+    await page.keyboard.press('Enter');
+    await until('the loop told its delays', async () => /p99_us/.test(await text(page, 'server')));
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.command), 'lag');
+  });
+
+  test('a token is neither shown nor kept', async () => {
+    const page = await visit('console');
+    await identified(page, 'user');
+    await send(page, 'token very-secret');
+    await until('it was answered', async () => /Not allowed/.test(await text(page, 'server')));
+    assert.match(await text(page, 'client'), /Sending: token ••••/);
+    assert.ok(!(await page.evaluate(() => document.documentElement.outerHTML + JSON.stringify(sessionStorage))).includes('very-secret'));
+  });
+
+  test('what the server says stays text', async () => {
+    const page = await visit('console', {
+      init: () => {
+        const Real = WebSocket;
+        window.WebSocket = class extends Real {
+          send() {
+            this.dispatchEvent(new MessageEvent('message', { data: '<img src=x onerror="document.title=1">\n<b>  bold' }));
+          }
+        };
+      },
+    });
+    await until('it is open', async () => await text(page, 'lamp-word') === 'Connected');
+    await send(page, '<i>x</i>');
+    await until('it is there', async () => /<img src=x/.test(await text(page, 'server')));
+    assert.equal(await page.locator('.websockets img, .websockets b, .websockets i').count(), 0);
+  });
+
+  test('somebody whom the server does not know is told why', async () => {
+    const page = await visit('console', { member: null });
+    await identified(page, 'guest');
+    assert.match(await text(page, 'identity'), /^Connected as a guest\. The server could not find your session/);
+    await send(page, 'stats');
+    await until('it is refused', async () => /Not allowed/.test(await text(page, 'server')));
+  });
+
+  test('a connection that is lost comes back, at once by the button', async () => {
+    const page = await visit('console', { down: true });
+    await identified(page, 'user');
+    await page.focus('#websockets-connect');
+    await stand.server.stop();
+    await until('it is tried again', async () => /Next try/.test(await text(page, 'lamp-word')));
+    assert.match(await text(page, 'server'), /Socket closing: 3[\s\S]*The connection ended: 1006/);
+    await until('it was tried in vain', async () => /There is no connection to ws:/.test(await text(page, 'server')));
+    assert.equal(await text(page, 'connect'), 'Connect Now');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'websockets-connect', 'the focus stays');
+    await send(page, 'test');
+    assert.match(await text(page, 'client'), /Not sent, there is no connection: test/);
+    assert.equal(await page.inputValue('#websockets-command'), 'test', 'what was typed stays');
+    await stand.server.start();
+    await page.click('#websockets-connect');
+    await identified(page, 'user');
+    await page.click('#websockets-connect');
+    assert.equal(await text(page, 'lamp-word'), 'Disconnected');
+    assert.equal(await text(page, 'connect'), 'Connect');
+  });
+
+  test('the status says that all is well, and the chain works', async () => {
+    const page = await visit('status');
+    assert.match(await page.locator('.websockets-facts').innerText(), /jsocketd 0\.1\.0, package 0\.1\.0/);
+    // The socket is on a port of its own, so nothing is wrong with a missing path.
+    assert.deepEqual(await page.locator('.websockets-findings li').allInnerTexts(), []);
+    const hops = await chain(page);
+    for (const name of ['socket', 'http', 'outbox']) {
+      assert.equal(hops[name].state, 'passed', JSON.stringify(hops[name]));
+      assert.match(hops[name].time, /^\d+(\.\d)? ms$/);
+      assert.equal(hops[name].mend, '');
+    }
+    assert.equal(await text(page, 'said'), 'The whole chain works.');
+  });
+
+  test('each broken hop names what mends it', async () => {
+    const page = await visit('status', { member: null });
+    const stranger = await chain(page);
+    assert.equal(stranger.socket.state, 'failed');
+    assert.match(stranger.socket.words, /does not let you into private-manage-com_websockets/);
+    assert.match(stranger.socket.mend, /→ It takes you for a guest/);
+    assert.equal(stranger.http.state, 'passed');
+    assert.equal(stranger.outbox.state, 'skipped');
+    assert.match(stranger.outbox.mend, /Mend the first hop/);
+  });
+
+  test('with the server away the status says so and the chain ends at the right hops', async () => {
+    await stand.server.stop();
+    try {
+      const page = await visit('status', { down: true });
+      assert.match(await page.locator('.websockets-findings').innerText(), /PHP does not reach jsocketd[\s\S]*→ Start jsocketd/);
+      const hops = await chain(page);
+      assert.deepEqual([hops.socket.state, hops.http.state, hops.outbox.state], ['failed', 'failed', 'skipped']);
+      assert.match(hops.http.mend, /Address for PHP, now http:\/\/127\.0\.0\.1:\d+/);
+      assert.match(await text(page, 'said'), /^3 of 3 hops do not work/);
+    } finally {
+      await stand.server.start();
+    }
+    const page = await visit('status');
+    assert.equal((await chain(page)).outbox.state, 'passed', 'and it works again');
+  });
+
+  test('a table that nobody reads is noticed by the third hop', async () => {
+    const page = await visit('status', { down: true });
+    // PHP writes into the table, but the event is never heard: as if another site's table were read.
+    await page.route('**/*task=chain.outbox*', (route) => route.fulfill({ json: { success: true, data: { ms: 1 } } }));
+    const hops = await chain(page);
+    assert.equal(hops.outbox.state, 'failed');
+    assert.match(hops.outbox.words, /no event came within 5 seconds/);
+    assert.match(hops.outbox.mend, /\[joomla\] root = '.*' and \[database\] outbox = true/);
+  });
+
+  test('what is no answer of the task is told in words', async () => {
+    const page = await visit('status', { down: true });
+    await page.route('**/*task=chain.http*', (route) => route.fulfill({ contentType: 'text/html', body: '<p>Log in</p>' }));
+    const { http } = await chain(page);
+    assert.equal(http.state, 'failed');
+    assert.match(http.words, /Joomla did not answer as it should: HTTP 200/);
+  });
+
+  test('the tasks refuse what they should', async () => {
+    const page = await visit('status', { down: true });
+    const call = (task, init) => page.evaluate(async ([name, options]) => {
+      const answer = await fetch(`index.php?option=com_websockets&format=json&task=chain.${name}`, options);
+      return [answer.status, (await answer.json()).success];
+    }, [task, init]);
+    const token = await page.evaluate(() => Joomla.getOptions('csrf.token'));
+    const rows = () => stand.sql('SELECT COUNT(*) FROM #__websockets_outbox');
+    const before = await rows();
+    assert.deepEqual(await call('http', {}), [405, false]);
+    assert.deepEqual(await call('http', { method: 'POST' }), [403, false]);
+    assert.deepEqual(await call('outbox', { method: 'POST', headers: { 'X-CSRF-Token': token } }), [400, false]);
+    assert.equal(await rows(), before);
+    assert.deepEqual(await call('http', { method: 'POST', headers: { 'X-CSRF-Token': token } }), [200, true]);
+  });
+
+  test('snippets are copied as they stand there', async () => {
+    const page = await visit('status');
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.locator('summary', { hasText: 'nginx' }).click();
+    const copy = page.locator('.websockets-copy', { hasText: 'Copy nginx' });
+    await copy.click();
+    await page.locator('.websockets-copy', { hasText: 'Copied' }).waitFor();
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.equal(copied, await page.locator('#websockets-snippet-nginx').textContent());
+    assert.match(copied, new RegExp(`server 127\\.0\\.0\\.1:${stand.port};`));
+    await copy.waitFor();
+  });
+
+  for (const view of ['console', 'status']) {
+    for (const dark of [false, true]) {
+      for (const width of [1400, 390]) {
+        test(`${view}, ${dark ? 'dark' : 'light'}, ${width} px: nothing for axe to find`, async () => {
+          const page = await visit(view, { dark, width, csp: false });
+          if (view === 'console') {
+            await identified(page, 'user');
+            await send(page, 'stats');
+            await until('it is answered', async () => /uptime_seconds/.test(await text(page, 'server')));
+          } else {
+            await chain(page);
+            await page.evaluate(() => document.querySelectorAll('details').forEach((one) => (one.open = true)));
+          }
+          await accessible(page);
+          if (PICTURES) await page.screenshot({ path: `${PICTURES}/${view}-${dark ? 'dark' : 'light'}-${width}.png`, fullPage: true });
+        });
+      }
+    }
+  }
+});

@@ -1,0 +1,160 @@
+<?php
+
+/**
+ * @package     jsocketd
+ * @subpackage  tests
+ *
+ * @copyright   (C) 2026 the jsocketd maintainers
+ * @license     GNU General Public License version 2 or later; see LICENSE
+ */
+
+namespace Jsocketd\Tests\Package;
+
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+use Jsocketd\Component\Websockets\Administrator\Setup\Site as Place;
+use Jsocketd\Component\Websockets\Administrator\Status\Diagnosis;
+use Jsocketd\Component\Websockets\Administrator\Status\Facts;
+use Jsocketd\Component\Websockets\Administrator\Status\Finding;
+use PHPUnit\Framework\TestCase;
+
+/**
+ * What the status page says is wrong: for every state the right findings, the worst first, each with the line that mends it.
+ */
+class AdminDiagnosisTest extends TestCase
+{
+    private const GOOD = [
+        'enabled'        => 1,
+        'server_url'     => 'wss://www.example.org/ws',
+        'server_address' => 'http://127.0.0.1:8080',
+        'app_id'         => 'site-1',
+        'app_key'        => 'key',
+        'app_secret'     => 'a-secret-of-more-than-thirty-two-characters',
+    ];
+
+    private const STATUS = [
+        'product'     => 'jsocketd',
+        'version'     => '0.1.0',
+        'uptime_s'    => 12,
+        'connections' => 3,
+        'draining'    => false,
+        'loop'        => ['delay_ms_p99' => 0.4, 'delay_ms_max' => 3.1],
+        'site'        => ['joomla' => '5.3.2', 'offline' => false, 'enabled' => true],
+        'database'    => ['available' => true, 'statements' => 12, 'overruns' => 0],
+        'outbox'      => ['available' => true, 'position' => 'o0000002a:1', 'lag_ms' => 12],
+    ];
+
+    public function testAllIsWell(): void
+    {
+        self::assertSame([], $this->keys($this->facts()));
+    }
+
+    /** @dataProvider faults */
+    public function testEachFaultIsNamed(array $keys, array $change, array $said = []): void
+    {
+        $facts = $this->facts(...$change);
+        self::assertSame($keys, $this->keys($facts));
+
+        foreach ((new Diagnosis($facts))->findings() as $finding) {
+            self::assertStringNotContainsString('COM_WEBSOCKETS', $finding->text() . $finding->mend());
+            self::assertDoesNotMatchRegularExpression('/%(\d\$)?s/', $finding->text() . $finding->mend());
+        }
+
+        foreach ($said as $words) {
+            self::assertStringContainsString($words, $finding->text() . ' → ' . $finding->mend());
+        }
+    }
+
+    public static function faults(): iterable
+    {
+        yield 'switched off' => [['DISABLED'], ['options' => ['enabled' => 0]]];
+        yield 'no key' => [['NO_CREDENTIALS'], ['options' => ['app_key' => '']]];
+        yield 'no plugin' => [['NO_PLUGIN'], ['plugin' => false]];
+        yield 'no address' => [['NO_URL'], ['options' => ['server_url' => '']], ['wss://www.example.org/ws']];
+        yield 'ws:// on https://' => [['MIXED'], ['options' => ['server_url' => 'ws://www.example.org/ws']], ['wss://www.example.org/ws']];
+        yield 'ws://localhost on https://' => [['OTHER_HOST'], ['options' => ['server_url' => 'ws://127.0.0.1:8080']]];
+        yield 'another host' => [['OTHER_HOST'], ['options' => ['server_url' => 'wss://ws.example.org']], ['ws.example.org', 'www.example.org']];
+        yield 'no path' => [['NO_PATH'], ['options' => ['server_url' => 'wss://www.example.org']]];
+        yield 'another port is fine' => [[], ['options' => ['server_url' => 'wss://www.example.org:8443']]];
+        yield 'no tables' => [['NO_TABLE', 'NO_TABLE'], ['missing' => ['j_websockets_outbox', 'j_websockets_state']], ['j_websockets_state']];
+        yield 'other tables' => [['SCHEMA'], ['schema' => '2'], ['2']];
+        yield 'no schema' => [['SCHEMA'], ['schema' => null]];
+        yield 'a stranger' => [['STRANGER'], ['status' => ['product' => 'soketi']], ['http://127.0.0.1:8080']];
+        yield 'another version' => [['VERSION'], ['status' => ['version' => '0.2.0']], ['0.2.0', '0.1.0']];
+        yield 'no version' => [['VERSION'], ['status' => ['version' => 7]]];
+        yield 'draining' => [['DRAINING'], ['status' => ['draining' => true]]];
+        yield 'slow' => [['SLOW_LOOP'], ['status' => ['loop' => ['delay_ms_p99' => 120, 'delay_ms_max' => 300]]], ['120']];
+        yield 'no site' => [['NO_SITE'], ['status' => ['site' => null, 'database' => null, 'outbox' => null]], ["root = '/srv/www'"]];
+        yield 'another site' => [['OTHER_SITE'], ['status' => ['site' => ['joomla' => '4.4.0', 'enabled' => true]]], ['4.4.0', '5.3.2', '/srv/www']];
+        yield 'off there' => [['DISABLED_THERE'], ['status' => ['site' => ['joomla' => '5.3.2', 'enabled' => false]]]];
+        yield 'offline' => [['OFFLINE'], ['status' => ['site' => ['joomla' => '5.3.2', 'enabled' => true, 'offline' => true]]]];
+        yield 'no database' => [['NO_DATABASE'], ['status' => ['database' => ['available' => false]]], ["--joomla '/srv/www'"]];
+        yield 'no outbox' => [['NO_OUTBOX'], ['status' => ['outbox' => ['available' => false]]], ['outbox = true']];
+        yield 'outbox null' => [['NO_OUTBOX'], ['status' => ['outbox' => null]]];
+        yield 'late' => [['SLOW_OUTBOX'], ['status' => ['outbox' => ['available' => true, 'lag_ms' => 5000]]], ['5000']];
+        yield 'no heartbeat' => [['NO_HEARTBEAT'], ['heartbeats' => []], ['/srv/www']];
+        yield 'an old heartbeat' => [['NO_HEARTBEAT'], ['heartbeats' => [
+            ['process' => 'a', 'position' => 'o0000002a:1', 'age_ms' => 90000, 'fresh' => false],
+        ]]];
+        yield 'nonsense' => [['NO_SITE'], ['status' => ['site' => 'x', 'loop' => 'x', 'draining' => 'yes', 'uptime_s' => []]]];
+
+        foreach ((new \ReflectionClass(ServerFailure::class))->getConstants(\ReflectionClassConstant::IS_PUBLIC) as $name => $kind) {
+            $failure = new ServerFailure($kind, 'The reason.');
+
+            yield "failure $kind" => [["SERVER_$name"], ['failure' => $failure, 'heartbeats' => []], ['The reason.']];
+            yield "failure $kind of one that is alive" => [["SERVER_$name", 'ALIVE'], ['failure' => $failure], ['http://127.0.0.1:8080']];
+        }
+    }
+
+    public function testTheWorstIsFirst(): void
+    {
+        $facts = $this->facts(options: ['enabled' => 0, 'server_url' => 'wss://www.example.org'], status: ['draining' => true], plugin: false);
+
+        self::assertSame(['NO_PLUGIN', 'DISABLED', 'NO_PATH', 'DRAINING'], $this->keys($facts));
+    }
+
+    public function testEveryFindingOfTheSourceHasBothSentences(): void
+    {
+        $texts = parse_ini_file(JOOMLA_PACKAGE . '/com_websockets/admin/language/en-GB/com_websockets.ini');
+        preg_match_all("/new Finding\\(\\s*Finding::[A-Z]+,\\s*'([A-Z_]+)'/", file_get_contents(
+            JOOMLA_PACKAGE . '/com_websockets/admin/src/Status/Diagnosis.php'
+        ), $found);
+        self::assertGreaterThan(20, \count($found[1]));
+
+        foreach ($found[1] as $key) {
+            self::assertArrayHasKey("COM_WEBSOCKETS_FOUND_$key", $texts);
+            self::assertArrayHasKey("COM_WEBSOCKETS_FOUND_{$key}_MEND", $texts);
+        }
+    }
+
+    private function facts(
+        array $options = [],
+        array $status = [],
+        ?ServerFailure $failure = null,
+        bool $plugin = true,
+        array $missing = [],
+        ?string $schema = '1',
+        ?array $heartbeats = null
+    ): Facts {
+        $settings = Settings::of($options + self::GOOD);
+
+        return new Facts(
+            $settings,
+            new Place('https://www.example.org/joomla/', '/srv/www', $settings->serverUrl, $settings->serverAddress),
+            '5.3.2',
+            '0.1.0',
+            $plugin,
+            $failure ? null : array_replace(self::STATUS, $status),
+            $failure,
+            1.5,
+            $missing,
+            $schema,
+            $heartbeats ?? [['process' => 'a', 'position' => 'o0000002a:1', 'age_ms' => 900, 'fresh' => true]]
+        );
+    }
+
+    private function keys(Facts $facts): array
+    {
+        return array_map(static fn (Finding $finding): string => $finding->key, (new Diagnosis($facts))->findings());
+    }
+}

@@ -1,0 +1,67 @@
+<?php
+
+// Prints a page of the back end made with stand-ins, in the pseudo-locale if PSEUDO_LOCALE is set: ../php/AdminPagesTest.php looks at
+// it. The argument is console, console-bare, status or status-bad. The values of the page are in capital letters of their own kind, so
+// that no text can be taken for one.
+
+use Joomla\CMS\Factory;
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
+use Jsocketd\Component\Websockets\Administrator\Settings;
+use Jsocketd\Component\Websockets\Administrator\Setup\ConsolePage;
+use Jsocketd\Component\Websockets\Administrator\Setup\Site;
+use Jsocketd\Component\Websockets\Administrator\Setup\StatusPage;
+use Jsocketd\Component\Websockets\Administrator\Status\Facts;
+use Jsocketd\Component\Websockets\Administrator\View\Console\HtmlView as ConsoleView;
+use Jsocketd\Component\Websockets\Administrator\View\Status\HtmlView as StatusView;
+use Jsocketd\Tests\Site\App;
+
+\define('_JEXEC', 1);
+require __DIR__ . '/backend.php';
+
+spl_autoload_register(static function (string $class): void {
+    $name = str_replace(['Jsocketd\\Component\\Websockets\\Administrator\\', '\\'], ['', '/'], $class);
+    $file = __DIR__ . '/../../../joomla/com_websockets/admin/src/' . $name . '.php';
+    is_file($file) && require $file;
+});
+
+Factory::$app = new App('0123456789abcdef', new stdClass());
+$evil         = '<img src=x onerror=alert(1)>"\'&';
+$which        = $argv[1];
+
+if (str_starts_with($which, 'console')) {
+    $bare       = $which === 'console-bare';
+    $view       = new ConsoleView();
+    $view->page = new ConsolePage(new Site('https://1.example/', '/1', $bare ? '' : 'wss://1.example/2', ''), !$bare, true, 'database');
+} else {
+    $bad      = $which === 'status-bad';
+    $settings = Settings::of(['server_url' => 'wss://1.example/2', 'app_id' => '4', 'app_key' => '5', 'app_secret' => '6', 'enabled' => !$bad]);
+    $status   = ['product' => 'jsocketd', 'version' => '7', 'uptime_s' => 3723, 'connections' => 9]
+        + ['loop' => ['delay_ms_p99' => 1, 'delay_ms_max' => 2]]
+        + ['site' => ['joomla' => $evil, 'enabled' => true], 'database' => ['available' => true], 'outbox' => ['available' => true, 'lag_ms' => 3]];
+    $beats    = [
+        ['process' => $evil, 'position' => $evil, 'age_ms' => 90000, 'fresh' => false],
+        ['process' => '8', 'position' => '9', 'age_ms' => 1, 'fresh' => true],
+    ];
+    $view     = new StatusView();
+    $view->page = new StatusPage(
+        new Facts(
+            $settings,
+            new Site('https://1.example/', $evil, $settings->serverUrl, $settings->serverAddress),
+            '5.3.2',
+            '7',
+            !$bad,
+            $bad ? null : $status,
+            $bad ? new ServerFailure(ServerFailure::SECRET, $evil) : null,
+            1.5,
+            $bad ? [$evil] : [],
+            $bad ? null : '1',
+            $bad ? [] : $beats
+        ),
+        true,
+        true,
+        1763712000
+    );
+}
+
+// The template alone, not the view's display(), which would ask the site.
+(new ReflectionMethod(Joomla\CMS\MVC\View\HtmlView::class, 'display'))->invoke($view);
