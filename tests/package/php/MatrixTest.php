@@ -279,7 +279,8 @@ final class MatrixTest extends TestCase
                     unset($data['category']);
                 }
 
-                $this->assertSame(['context', 'id', 'kind'], array_keys($data));
+                $this->assertSame(['context', 'id', 'kind', 'at'], array_keys($data));
+                $this->assertEqualsWithDelta(microtime(true) * 1000, $data['at'], 60_000);
                 $hints[] = $event->channel . ' ' . $event->event;
             }
         }

@@ -95,13 +95,13 @@ final class PageTest extends TestCase
     public function testAnArticlesPageHasItsItemAndTheBar(): void
     {
         $site = $this->page(['load' => 'everywhere'], self::ARTICLE);
-        $this->assertSame([['context' => 'com_content.article', 'id' => 17]], $this->some($site, 'item'));
+        $this->assertSame([['context' => 'com_content.article', 'id' => 17, 'at' => 1790000000123]], $this->some($site, 'item'));
         $this->assertTrue($site->app->document->getWebAssetManager()->isAssetActive('style', 'com_websockets.bar'));
         $this->assertCount(5, Text::$scripts);
         $this->assertSame('Reload', Text::_('COM_WEBSOCKETS_BAR_RELOAD'));
 
         $site = $this->page(['load' => 'everywhere', 'bar' => '0'], self::ARTICLE);
-        $this->assertSame([['context' => 'com_content.article', 'id' => 17]], $this->some($site, 'item'));
+        $this->assertSame([['context' => 'com_content.article', 'id' => 17, 'at' => 1790000000123]], $this->some($site, 'item'));
         $this->assertFalse($site->app->document->getWebAssetManager()->isAssetActive('script', 'com_websockets.bar'));
         $this->assertSame([], Text::$scripts);
 

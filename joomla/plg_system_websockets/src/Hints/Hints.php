@@ -48,6 +48,9 @@ final class Hints
     /** @var  array<string, array<int, string>>  by context and id, the kind */
     private array $changes = [];
 
+    /** @var  int  when something changed last, in Unix milliseconds: a page that was asked for later has it */
+    private int $at = 0;
+
     /** @var  array<string, Event> */
     private array $control = [];
 
@@ -90,6 +93,8 @@ final class Hints
         if (!preg_match('/^com_[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$/D', $context)) {
             return;
         }
+
+        $this->at = (int) (microtime(true) * 1000);
 
         foreach ($ids as $id) {
             $earlier = $this->changes[$context][$id] ?? null;
@@ -180,10 +185,9 @@ final class Hints
     private function ofArticle(int $id, ?Standing $then, ?Standing $now): array
     {
         $hints = [];
-        $data  = ['context' => self::ARTICLE, 'id' => $id];
 
         if ($kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible)) {
-            $hints[] = new Event(Event::channelOf(self::ARTICLE, $id), $kind, $data + ['kind' => $kind]);
+            $hints[] = $this->hint(Event::channelOf(self::ARTICLE, $id), self::ARTICLE, $id, $kind);
         }
 
         foreach (array_unique(array_filter([(int) $then?->category, (int) $now?->category])) as $category) {
@@ -193,7 +197,7 @@ final class Hints
 
             if ($kind) {
                 $channel = Event::channelOf('com_content.category', $category);
-                $hints[] = new Event($channel, $kind, $data + ['kind' => $kind, 'category' => $category]);
+                $hints[] = $this->hint($channel, self::ARTICLE, $id, $kind, ['category' => $category]);
             }
         }
 
@@ -205,14 +209,20 @@ final class Hints
     {
         $kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible);
 
-        return $kind ? [new Event(Event::channelOf($subject, $id), $kind, ['context' => $subject, 'id' => $id, 'kind' => $kind])] : [];
+        return $kind ? [$this->hint(Event::channelOf($subject, $id), $subject, $id, $kind)] : [];
     }
 
     private function ofBackEnd(string $subject, int $id, string $kind): Event
     {
         $component = strstr($subject, '.', true);
 
-        return new Event('private-manage-' . $component, $kind, ['context' => $subject, 'id' => $id, 'kind' => $kind]);
+        return $this->hint('private-manage-' . $component, $subject, $id, $kind);
+    }
+
+    /** @param  array<string, int>  $more */
+    private function hint(string $channel, string $context, int $id, string $kind, array $more = []): Event
+    {
+        return new Event($channel, $kind, ['context' => $context, 'id' => $id, 'kind' => $kind, 'at' => $this->at] + $more);
     }
 
     /** What visitors see happen. */

@@ -182,7 +182,7 @@ final class Page
         $article = $this->articleId();
 
         if ($article > 0 && $this->isPublished !== false) {
-            $options['item'] = ['context' => 'com_content.article', 'id' => $article];
+            $options['item'] = ['context' => 'com_content.article', 'id' => $article, 'at' => $this->beganMs()];
 
             if ($this->settings->bar) {
                 $assets->usePreset(self::BAR);
