@@ -17,6 +17,7 @@ use Joomla\Database\DatabaseInterface;
 use Joomla\DI\Container;
 use Joomla\DI\ServiceProviderInterface;
 use Joomla\Event\DispatcherInterface;
+use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
 
 return new class () implements ServiceProviderInterface {
@@ -34,6 +35,7 @@ return new class () implements ServiceProviderInterface {
         $container->set(
             PluginInterface::class,
             function (Container $container): PluginInterface {
+                $this->knowClasses();
                 $config = (array) PluginHelper::getPlugin('system', 'websockets');
 
                 if (version_compare(JVERSION, '5.0', '<')) {
@@ -50,5 +52,26 @@ return new class () implements ServiceProviderInterface {
                 return $plugin;
             }
         );
+    }
+
+    /**
+     * Right after an installation PHP may hold an older list of Joomla's namespaces in its cache of compiled files, for some
+     * seconds. The plugin is enabled by then, and every page of the site would fail.
+     *
+     * @return  void
+     *
+     * @since   0.1.0
+     */
+    private function knowClasses(): void
+    {
+        $component = JPATH_ADMINISTRATOR . '/components/com_websockets/src';
+
+        if (!class_exists(Websockets::class)) {
+            \JLoader::registerNamespace('Jsocketd\\Plugin\\System\\Websockets', \dirname(__DIR__) . '/src');
+        }
+
+        if (!class_exists(Settings::class) && is_dir($component)) {
+            \JLoader::registerNamespace('Jsocketd\\Component\\Websockets\\Administrator', $component);
+        }
     }
 };
