@@ -379,6 +379,7 @@ test('the kill switch ends it, pages go on', async () => {
   await readers.guest.goto(articlePage());
   assert.equal(await readers.guest.evaluate(() => globalThis.Joomla?.getOptions?.('com_websockets') ?? null), null);
   await joomla.saveOptions(admin, 'com_websockets', { enabled: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 3000)); // the server looks every two seconds while it is off
   await read(readers.guest);
 });
 
@@ -400,7 +401,7 @@ test('uninstalling leaves nothing', async () => {
   const list = await joomla.command('extension:list', '--type=package');
   const id = /^\s*(?:[^\n]*?)(\d+)[^\n]*pkg_websockets|pkg_websockets[^\n]*?\s(\d+)\s/im.exec(list);
   assert.ok(id, list);
-  await joomla.command('extension:remove', id[1] ?? id[2]);
+  await joomla.remove(id[1] ?? id[2]);
   for (const part of ['administrator/components/com_websockets', 'media/com_websockets', 'plugins/system/websockets', 'administrator/manifests/packages/pkg_websockets.xml']) {
     assert.throws(() => readFileSync(`${JOOMLA_ROOT}/${part}`), /ENOENT/, part);
   }
