@@ -82,7 +82,11 @@ async function read(page, id = article) {
 const heard = (page, channel) => page.evaluate(async (channel) => {
   const { connect } = await import(globalThis.Joomla.getOptions('com_websockets').module);
   return new Promise((resolve, reject) => {
-    connect().subscribe(channel).on('ready', resolve).on('refused', ({ error }) => reject(new Error(error)));
+    const client = connect();
+    const states = [client.state];
+    client.on('state', (state, why) => states.push(`${state} ${why?.code ?? ''}`));
+    client.subscribe(channel).on('ready', resolve).on('refused', ({ error }) => reject(new Error(error)));
+    setTimeout(() => reject(new Error(`not subscribed after 20 s: ${states.join(', ')}`)), 20_000);
   });
 }, channel);
 
