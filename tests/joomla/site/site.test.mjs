@@ -383,7 +383,7 @@ test('the kill switch ends it, pages go on', async () => {
   await readers.guest.goto(articlePage());
   assert.equal(await readers.guest.evaluate(() => globalThis.Joomla?.getOptions?.('com_websockets') ?? null), null);
   await joomla.saveOptions(admin, 'com_websockets', { enabled: 1 });
-  await new Promise((resolve) => setTimeout(resolve, 3000)); // the server looks every two seconds while it is off
+  await new Promise((resolve) => setTimeout(resolve, 500)); // the server is told
   await read(readers.guest);
 });
 

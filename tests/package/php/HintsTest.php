@@ -172,6 +172,20 @@ final class HintsTest extends TestCase
         $this->assertSame(['An event was not published: The table is missing.'], Log::$lines);
     }
 
+    public function testTheServerIsToldOfBeingSwitchedOn(): void
+    {
+        foreach ([['0', 1], ['0', 0], ['1', 0], ['1', 1]] as [$was, $is]) {
+            $outbox = new Noted();
+            $site   = new Site(new CMSApplication('administrator'), new Rows(), ['enabled' => $was], $outbox);
+            $params = json_encode(['enabled' => $is] + Site::OPTIONS);
+            $row    = (object) ['element' => 'com_websockets', 'params' => $params];
+            $site->dispatch(new Event('onExtensionAfterSave', ['com_config.component', $row, false]));
+            $site->fire('onAfterRespond');
+            $told = array_map(static fn ($event): string => $event->channel . ' ' . $event->event, $outbox->events);
+            $this->assertSame($was || $is ? ['#control recheck-access'] : [], $told, "from $was to $is");
+        }
+    }
+
     public function testAnImportIsWrittenInPieces(): void
     {
         $outbox = new Noted();

@@ -209,9 +209,21 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onExtensionAfterSave(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
-            if (Arguments::of($event, 'context', 'subject', 'isNew')['context'] === 'com_config.component') {
-                $hints->recheckAccess();
+        $this->safely(function () use ($event): void {
+            ['context' => $context, 'subject' => $row] = Arguments::of($event, 'context', 'subject', 'isNew');
+
+            if ($context !== 'com_config.component') {
+                return;
+            }
+
+            $this->note(static fn (Hints $hints) => $hints->recheckAccess());
+            $isOurs = \is_object($row) && ($row->element ?? null) === 'com_websockets';
+            $now    = $isOurs ? Settings::of((array) json_decode((string) ($row->params ?? ''), true)) : null;
+
+            // Of being switched on nobody else would tell the server: what publishes still has the options of before.
+            if ($now?->enabled && $this->settings() && !$this->settings()->enabled) {
+                $component = $this->getApplication()->bootComponent('com_websockets');
+                (new Publisher($now, $component->outbox(), $component->server()))->recheckAccess();
             }
         });
     }
