@@ -68,14 +68,13 @@ return new class () implements InstallerScriptInterface {
             return true;
         }
 
-        $db    = $this->database();
-        $query = $db->getQuery(true)
-            ->update($db->quoteName('#__extensions'))
-            ->set($db->quoteName('enabled') . ' = 1')
-            ->where($db->quoteName('type') . ' = ' . $db->quote('plugin'))
-            ->where($db->quoteName('folder') . ' = ' . $db->quote('system'))
-            ->where($db->quoteName('element') . ' = ' . $db->quote('websockets'));
-        $db->setQuery($query)->execute();
+        $db = $this->database();
+        $db->setQuery(
+            'UPDATE ' . $db->quoteName('#__extensions') . ' SET ' . $db->quoteName('enabled') . ' = 1'
+            . ' WHERE ' . $db->quoteName('type') . ' = ' . $db->quote('plugin')
+            . ' AND ' . $db->quoteName('folder') . ' = ' . $db->quote('system')
+            . ' AND ' . $db->quoteName('element') . ' = ' . $db->quote('websockets')
+        )->execute();
 
         Factory::getApplication()->enqueueMessage(Text::_('PKG_WEBSOCKETS_NEXT'), 'notice');
 

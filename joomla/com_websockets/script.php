@@ -59,11 +59,10 @@ return new class () implements InstallerScriptInterface {
             'app_key'    => bin2hex(random_bytes(16)),
             'app_secret' => bin2hex(random_bytes(16)),
         ]);
-        $query  = $db->getQuery(true)
-            ->update($db->quoteName('#__extensions'))
-            ->set($db->quoteName('params') . ' = ' . $db->quote(json_encode($params, JSON_THROW_ON_ERROR)))
-            ->where($this->isOurs($db));
-        $db->setQuery($query)->execute();
+        $db->setQuery(
+            'UPDATE ' . $db->quoteName('#__extensions') . ' SET ' . $db->quoteName('params') . ' = '
+            . $db->quote(json_encode($params, JSON_THROW_ON_ERROR)) . ' WHERE ' . $this->isOurs($db)
+        )->execute();
 
         return true;
     }
@@ -99,8 +98,10 @@ return new class () implements InstallerScriptInterface {
     {
         if ((int) ($this->params()['delete_data'] ?? 0) === 1) {
             $db = $this->database();
-            $db->dropTable('#__websockets_outbox');
-            $db->dropTable('#__websockets_state');
+
+            foreach (['#__websockets_outbox', '#__websockets_state'] as $table) {
+                $db->setQuery('DROP TABLE IF EXISTS ' . $db->quoteName($table))->execute();
+            }
         }
 
         return true;
@@ -113,11 +114,8 @@ return new class () implements InstallerScriptInterface {
      */
     private function params(): array
     {
-        $db    = $this->database();
-        $query = $db->getQuery(true)
-            ->select($db->quoteName('params'))
-            ->from($db->quoteName('#__extensions'))
-            ->where($this->isOurs($db));
+        $db     = $this->database();
+        $query  = 'SELECT ' . $db->quoteName('params') . ' FROM ' . $db->quoteName('#__extensions') . ' WHERE ' . $this->isOurs($db);
         $params = json_decode((string) $db->setQuery($query)->loadResult(), true);
 
         return \is_array($params) ? $params : [];

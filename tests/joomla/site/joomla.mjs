@@ -72,6 +72,12 @@ export async function saveForm(page, query, fields, save) {
     page.evaluate(([fields, save]) => {
       for (const [name, value] of Object.entries(fields)) {
         const all = [...document.querySelectorAll(`[name="${name}"]`)];
+        if (all.length === 0 && /\]\[\w+\d\]\[/.test(name)) {
+          // A row of a list, which a button would have made.
+          const made = Object.assign(document.createElement('input'), { type: 'hidden', name, value });
+          document.querySelector('form[name=adminForm]').append(made);
+          continue;
+        }
         if (all.length === 0) throw new Error(`there is no field ${name}`);
         const [field] = all;
         if (field.type === 'radio') all.find((radio) => radio.value === String(value)).checked = true;
@@ -139,3 +145,11 @@ export const users = (page, verb, ids) => task(page, back(`option=com_users&task
 export const saveOptions = (page, component, fields) =>
   saveForm(page, `option=com_config&view=component&component=${component}`,
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'component.apply');
+
+/** Saves fields of a plugin. */
+export async function savePlugin(page, folder, element, fields) {
+  await page.goto(back(`option=com_plugins&view=plugins&filter[folder]=${folder}&filter[element]=${element}`));
+  const id = await page.locator('input[name="cid[]"]').first().inputValue();
+  await saveForm(page, `option=com_plugins&task=plugin.edit&extension_id=${id}`, fields, 'plugin.apply');
+  await checkIn(page, 'option=com_plugins&task=plugins.checkin', id);
+}

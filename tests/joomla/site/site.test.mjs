@@ -371,11 +371,35 @@ test('who is blocked is out', async () => {
   assert.equal(await closed, 4009);
 });
 
-test('an enforced policy lets the socket through', async () => {
-  // Whatever the site's own plugin sends: a page with connect-src 'self' could not connect to another port.
-  const response = await readers.guest.goto(articlePage());
-  const policy = response.headers()['content-security-policy'];
-  if (policy?.includes('connect-src')) assert.ok(policy.includes(`ws://${server.address}`), policy);
+test('an enforced policy lets the socket through, also of pages that a cache keeps', async () => {
+  const policy = (on) => joomla.savePlugin(admin, 'system', 'httpheaders', {
+    'jform[params][contentsecuritypolicy]': on,
+    'jform[params][contentsecuritypolicy_client]': 'site',
+    'jform[params][contentsecuritypolicy_report_only]': 0,
+    'jform[params][contentsecuritypolicy_values][contentsecuritypolicy_values0][directive]': 'connect-src',
+    'jform[params][contentsecuritypolicy_values][contentsecuritypolicy_values0][value]': "'self'",
+    'jform[params][contentsecuritypolicy_values][contentsecuritypolicy_values0][client]': 'site',
+  });
+  const cache = (on) => joomla.savePlugin(admin, 'system', 'cache', { 'jform[enabled]': on });
+  try {
+    await policy(1);
+    await cache(1);
+    const positions = [];
+    for (let visit = 0; visit < 2; visit += 1) {
+      const guest = await newPage();
+      const response = await guest.goto(articlePage());
+      const sent = response.headers()['content-security-policy'];
+      assert.match(sent, /connect-src 'self' ws:\/\//);
+      assert.ok(sent.includes(`ws://${server.address}`), sent);
+      await heard(guest, `private-com_content.article.${article}`);
+      positions.push(await guest.evaluate(() => globalThis.Joomla.getOptions('com_websockets').position));
+      await guest.context().close();
+    }
+    assert.equal(positions[0], positions[1], 'the second page did not come from the cache');
+  } finally {
+    await cache(0);
+    await policy(0);
+  }
 });
 
 test('the kill switch ends it, pages go on', async () => {

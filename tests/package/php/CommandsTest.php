@@ -48,7 +48,7 @@ final class CommandsTest extends TestCase
         [$code, $says] = $this->command('websockets:publish', new Noted(), $news + ['http' => true]);
         $this->assertSame(1, $code);
         $this->assertStringStartsWith('Not published: Nobody answers at http://127.0.0.1:1', $says);
-        $off = 'Not published: WebSockets are switched off in the options of com_websockets.';
+        $off = 'Not published: Publishing is switched off in the options of com_websockets.';
         $this->assertSame([1, $off], $this->command('websockets:publish', new Noted(), $news, ['enabled' => 0]));
     }
 

@@ -52,13 +52,7 @@ final class Database implements DatabaseInterface
     /** Makes the two tables of the package. */
     public function install(): self
     {
-        $files = [JOOMLA_PACKAGE . '/com_websockets/admin/sql/install.mysql.utf8.sql', \dirname(JOOMLA_PACKAGE) . '/src/store/outbox.sql'];
-
-        foreach (array_filter($files, 'is_file') as $file) {
-            return $this->run(file_get_contents($file));
-        }
-
-        throw new \RuntimeException('The SQL of the tables is not where it was.');
+        return $this->run(file_get_contents(JOOMLA_PACKAGE . '/com_websockets/admin/sql/install.mysql.utf8.sql'));
     }
 
     /** Runs statements that nobody counts. */

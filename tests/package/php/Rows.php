@@ -15,7 +15,7 @@ use Joomla\Database\DatabaseInterface;
 /**
  * A database that answers what it is told to, statement by statement; with nothing left it refuses.
  */
-final class Rows implements DatabaseInterface
+class Rows implements DatabaseInterface
 {
     /** @var  string[] */
     public array $statements = [];

@@ -199,7 +199,7 @@ class Publisher
     {
         if (!$this->settings->enabled) {
             if ($options->strict) {
-                throw new NotPublished('WebSockets are switched off in the options of com_websockets.');
+                throw new NotPublished('Publishing is switched off in the options of com_websockets.');
             }
 
             return false;

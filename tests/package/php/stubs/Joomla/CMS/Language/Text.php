@@ -37,6 +37,6 @@ class Text
     {
         static $texts = null;
 
-        return $texts ??= array_merge(...array_map('parse_ini_file', glob(JOOMLA_PACKAGE . '/{*,*/*}/language/en-GB/*.ini', GLOB_BRACE)));
+        return $texts ??= array_merge(...array_map('parse_ini_file', glob(JOOMLA_PACKAGE . '{,/*,/*/*}/language/en-GB/*.ini', GLOB_BRACE)));
     }
 }
