@@ -2,6 +2,7 @@
 // tasks, which are the same in 4, 5 and 6, and nothing of jsocketd.
 
 import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 export const URL_OF_SITE = process.env.JOOMLA_URL;
@@ -72,12 +73,6 @@ export async function saveForm(page, query, fields, save) {
     page.evaluate(([fields, save]) => {
       for (const [name, value] of Object.entries(fields)) {
         const all = [...document.querySelectorAll(`[name="${name}"]`)];
-        if (all.length === 0 && /\]\[\w+\d\]\[/.test(name)) {
-          // A row of a list, which a button would have made.
-          const made = Object.assign(document.createElement('input'), { type: 'hidden', name, value });
-          document.querySelector('form[name=adminForm]').append(made);
-          continue;
-        }
         if (all.length === 0) throw new Error(`there is no field ${name}`);
         const [field] = all;
         if (field.type === 'radio') all.find((radio) => radio.value === String(value)).checked = true;
@@ -146,10 +141,9 @@ export const saveOptions = (page, component, fields) =>
   saveForm(page, `option=com_config&view=component&component=${component}`,
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'component.apply');
 
-/** Saves fields of a plugin. */
-export async function savePlugin(page, folder, element, fields) {
-  await page.goto(back(`option=com_plugins&view=plugins&filter[folder]=${folder}&filter[element]=${element}`));
-  const id = await page.locator('input[name="cid[]"]').first().inputValue();
-  await saveForm(page, `option=com_plugins&task=plugin.edit&extension_id=${id}`, fields, 'plugin.apply');
-  await checkIn(page, 'option=com_plugins&task=plugins.checkin', id);
+/** Sets whether a plugin is enabled, and its parameters (a JSON text), in the database; gives how it was before. */
+export async function setPlugin(folder, element, { enabled, params }) {
+  const script = fileURLToPath(new URL('plugin.php', import.meta.url));
+  const { stdout } = await promisify(execFile)('php', [script, process.env.JOOMLA_ROOT, folder, element, JSON.stringify({ enabled, params })]);
+  return JSON.parse(stdout);
 }
