@@ -78,13 +78,15 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
+     * Makes the tables if they are missing: Joomla runs the SQL of the installation only when there is no component yet.
+     *
      * @param   InstallerAdapter  $adapter  the adapter that calls
      *
-     * @return  boolean  true
+     * @return  boolean  whether they are there
      */
     public function update(InstallerAdapter $adapter): bool
     {
-        return true;
+        return $adapter->getParent()->parseSQLFiles($adapter->getManifest()->install->sql) !== false;
     }
 
     /**

@@ -141,9 +141,18 @@ export const saveOptions = (page, component, fields) =>
   saveForm(page, `option=com_config&view=component&component=${component}`,
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'component.apply');
 
+/** Runs statements in the site's database, `#__` for its prefix; gives the rows of the last one. */
+export async function sql(statements) {
+  const script = fileURLToPath(new URL('sql.php', import.meta.url));
+  const { stdout } = await promisify(execFile)('php', [script, process.env.JOOMLA_ROOT, statements]);
+  return JSON.parse(stdout);
+}
+
 /** Sets whether a plugin is enabled, and its parameters (a JSON text), in the database; gives how it was before. */
 export async function setPlugin(folder, element, { enabled, params }) {
-  const script = fileURLToPath(new URL('plugin.php', import.meta.url));
-  const { stdout } = await promisify(execFile)('php', [script, process.env.JOOMLA_ROOT, folder, element, JSON.stringify({ enabled, params })]);
-  return JSON.parse(stdout);
+  const [before] = await sql(`SELECT enabled, params FROM #__extensions WHERE type = 'plugin' AND folder = '${folder}' AND element = '${element}'`);
+  const text = params.replace(/[\\']/g, '\\$&');
+  await sql(`UPDATE #__extensions SET enabled = ${Number(enabled)}, params = '${text}'
+    WHERE type = 'plugin' AND folder = '${folder}' AND element = '${element}'; SELECT 1`);
+  return before;
 }

@@ -422,6 +422,16 @@ test('installing the package again is an update that keeps the options', async (
   await read(readers.guest);
 });
 
+test('installing the package again makes a table that is missing', async () => {
+  const rows = (await joomla.sql('DROP TABLE #__websockets_outbox; SHOW TABLES LIKE "%websockets%"')).length;
+  assert.equal(rows, 1);
+  await admin.goto(joomla.back('option=com_websockets&view=status'));
+  assert.match(await admin.innerText('.websockets-findings'), /websockets_outbox/);
+  await joomla.saveArticle(admin, { id: article, title: `${name} without a table` });
+  assert.match(await joomla.command('extension:install', `--path=${PACKAGE}`), /\[OK\]/);
+  assert.equal((await joomla.sql('SHOW TABLES LIKE "%websockets%"')).length, 2);
+});
+
 test('uninstalling leaves nothing', async () => {
   const list = await joomla.command('extension:list', '--type=package');
   const id = /^\s*(?:[^\n]*?)(\d+)[^\n]*pkg_websockets|pkg_websockets[^\n]*?\s(\d+)\s/im.exec(list);
@@ -432,5 +442,6 @@ test('uninstalling leaves nothing', async () => {
   }
   const left = await joomla.command('extension:list');
   assert.doesNotMatch(left, /websockets/i);
+  assert.deepEqual(await joomla.sql('SHOW TABLES LIKE "%websockets%"'), []);
   assert.equal((await readers.guest.goto(articlePage())).status(), 200);
 });
