@@ -201,6 +201,26 @@ test('the console knows the administrator and answers test and version', async (
   await picture(admin, 'console');
 });
 
+test('an administrator who is no Super User may look too, unless the permissions say so', async () => {
+  const [username, password] = [`${name}-helper`, `${randomBytes(9).toString('base64')}aA1!`];
+  people.helper = { username, password, id: await joomla.addUser(admin, { username, password, groups: [7] }) };
+  const page = await newPage();
+  await joomla.logInToBackEnd(page, username, password);
+  await page.goto(joomla.back('option=com_websockets&view=status'));
+  await page.click('#websockets-chain-test');
+  await page.waitForSelector('#websockets-hop-outbox[data-state=passed]');
+  await page.goto(joomla.back('option=com_websockets&view=console'));
+  await page.waitForSelector('#websockets-lamp[data-state=open]');
+  const before = await joomla.sql("SELECT rules FROM #__assets WHERE name = 'com_websockets'");
+  const rules = (text) => joomla.sql(`UPDATE #__assets SET rules = '${text}' WHERE name = 'com_websockets'; SELECT 1`);
+  try {
+    await rules('{"websockets.monitor":{"8":1}}');
+    assert.equal((await page.goto(joomla.back('option=com_websockets&view=status'))).status(), 403);
+  } finally {
+    await rules(before[0].rules);
+  }
+});
+
 test('whoever logs in is known', async () => {
   category = await joomla.saveCategory(admin, { title: name, published: 1 });
   article = await joomla.saveArticle(admin, { title: name, catid: category, state: 1, access: 1 });

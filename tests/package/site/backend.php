@@ -244,8 +244,19 @@ namespace Joomla\CMS\Log {
     }
 }
 
+namespace Joomla\CMS\User {
+    /** Somebody who may everything. */
+    class User
+    {
+        public function authorise($action, $asset): bool
+        {
+            return true;
+        }
+    }
+}
+
 namespace Jsocketd\Tests\Site {
-    /** The application of the back end, its document with the asset manager, its input and its user: somebody who may everything. */
+    /** The application of the back end, its document with the asset manager, and its input. */
     class App
     {
         public string $mimeType = 'text/html';
@@ -260,14 +271,9 @@ namespace Jsocketd\Tests\Site {
         {
         }
 
-        public function getIdentity(): object
+        public function getIdentity(): \Joomla\CMS\User\User
         {
-            return $this;
-        }
-
-        public function authorise($action, $asset): bool
-        {
-            return true;
+            return new \Joomla\CMS\User\User();
         }
 
         public function get($name, $default = null): mixed

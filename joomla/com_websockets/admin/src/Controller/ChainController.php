@@ -92,13 +92,14 @@ class ChainController extends BaseController
             $this->refuse(403, Text::_('JINVALID_TOKEN'));
         }
 
-        if (!$this->app->getIdentity()->authorise('websockets.monitor', 'com_websockets')) {
+        /** @var WebsocketsComponent $component */
+        $component = $this->app->bootComponent('com_websockets');
+
+        if (!$component->may($this->app->getIdentity(), 'websockets.monitor')) {
             $this->refuse(403, Text::_('JERROR_ALERTNOAUTHOR'));
         }
 
-        /** @var WebsocketsComponent $component */
-        $component = $this->app->bootComponent('com_websockets');
-        $began     = hrtime(true);
+        $began = hrtime(true);
 
         try {
             $found = $do($component);

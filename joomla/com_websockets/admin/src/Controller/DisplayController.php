@@ -13,6 +13,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Controller;
 use Joomla\CMS\Access\Exception\NotAllowed;
 use Joomla\CMS\Language\Text;
 use Joomla\CMS\MVC\Controller\BaseController;
+use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -46,18 +47,20 @@ class DisplayController extends BaseController
      */
     public function display($cachable = false, $urlparams = [])
     {
-        $user  = $this->app->getIdentity();
-        $asked = $this->input->getCmd('view', '');
+        /** @var WebsocketsComponent $component */
+        $component = $this->app->bootComponent('com_websockets');
+        $may       = fn (string $action): bool => $component->may($this->app->getIdentity(), $action);
+        $asked     = $this->input->getCmd('view', '');
 
         // Whoever comes by the menu and may see one of the two gets that one.
-        if ($asked === '' && !$user->authorise(self::VIEWS['console'], 'com_websockets')) {
+        if ($asked === '' && !$may(self::VIEWS['console'])) {
             $asked = 'status';
             $this->input->set('view', $asked);
         }
 
         $action = self::VIEWS[$asked === '' ? $this->default_view : $asked] ?? null;
 
-        if ($action !== null && !$user->authorise($action, 'com_websockets')) {
+        if ($action !== null && !$may($action)) {
             throw new NotAllowed(Text::_('JERROR_ALERTNOAUTHOR'), 403);
         }
 

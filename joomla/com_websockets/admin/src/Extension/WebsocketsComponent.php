@@ -10,10 +10,12 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Extension;
 
+use Joomla\CMS\Access\Access;
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
 use Joomla\CMS\Extension\MVCComponent;
 use Joomla\CMS\Log\Log;
+use Joomla\CMS\User\User;
 use Joomla\Database\DatabaseInterface;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
@@ -99,6 +101,28 @@ class WebsocketsComponent extends MVCComponent
     public function server(): Client
     {
         return $this->server ??= new Client($this->settings());
+    }
+
+    /**
+     * Whether a user may use the console or see the state, as the server decides it too: who manages the component may, as
+     * long as the permission is set for nobody.
+     *
+     * @param   User    $user    Who
+     * @param   string  $action  websockets.console or websockets.monitor
+     *
+     * @return  boolean
+     *
+     * @since   0.1.0
+     */
+    public function may(User $user, string $action): bool
+    {
+        if ($user->authorise($action, 'com_websockets')) {
+            return true;
+        }
+
+        $rule = Access::getAssetRules('com_websockets', true)->getData()[$action] ?? null;
+
+        return !$rule?->getData() && $user->authorise('core.manage', 'com_websockets');
     }
 
     /**

@@ -56,7 +56,7 @@ class HtmlView extends BaseHtmlView
         $this->page = new ConsolePage(
             new Site(Uri::root(), JPATH_ROOT, $settings->serverUrl, $settings->serverAddress),
             $settings->enabled,
-            $user->authorise('websockets.monitor', 'com_websockets'),
+            $component->may($user, 'websockets.monitor'),
             (string) $app->get('session_handler', 'database')
         );
 

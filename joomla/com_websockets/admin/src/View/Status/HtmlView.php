@@ -61,7 +61,7 @@ class HtmlView extends BaseHtmlView
         $this->page  = new StatusPage(
             $model->facts($component),
             $mayChange,
-            $user->authorise('websockets.console', 'com_websockets'),
+            $component->may($user, 'websockets.console'),
             $oldUntil > time() ? $oldUntil : null
         );
 
