@@ -251,9 +251,17 @@ fn the_recipe_for_positions_takes_the_lowest_of_those_who_live() {
     let ms: i64 = since.strip_prefix('@').expect("a time").parse().expect("milliseconds");
     let off = common::joomla::now() - 60 - ms / 1000;
     assert!((0..15).contains(&off), "a minute ago and {off} s");
-    for (process, row, age) in [("00000001", 1000, 0), ("00000002", 999, 50), ("00000003", 7, 70)] {
+    site.sql("INSERT INTO #__websockets_state VALUES ('epoch', '0000002a', UTC_TIMESTAMP(3))");
+    let over = "00000029"; // an epoch
+    for (process, epoch, row, age) in [
+        (1, "0000002a", 1000, 0),
+        (2, "0000002a", 999, 50),
+        (3, "0000002a", 7, 70),
+        (4, over, 5, 10),
+    ] {
         site.sql(&format!(
-            "INSERT INTO #__websockets_state VALUES ('position.{process}', 'o0000002a:{row}', UTC_TIMESTAMP(3) - INTERVAL {age} SECOND)"
+            "INSERT INTO #__websockets_state VALUES
+                ('position.{process:08x}', 'o{epoch}:{row}', UTC_TIMESTAMP(3) - INTERVAL {age} SECOND)"
         ));
     }
     assert_eq!(php(&site, "", position, "echo $since;"), "o0000002a:999");

@@ -176,6 +176,9 @@ final class OutboxTest extends TestCase
         $this->assertNull($this->outbox->position());
         $this->heartbeat('a', 'o0000002a:1000', 59);
         $this->heartbeat('b', 'o0000002a:999', 1);
+        $this->heartbeat('d', 'o00000029:7', 3); // of an epoch that is over
+        $this->assertNull($this->outbox->position());
+        $this->state('epoch', '0000002a');
         $this->heartbeat('c', 'o0000002a:5', 61);
         $this->db->statements = [];
         $this->assertSame('o0000002a:999', $this->outbox->position());
@@ -184,10 +187,10 @@ final class OutboxTest extends TestCase
         $this->assertSame(['range', 'PRIMARY'], [$plan['type'], $plan['key']]);
 
         $beats = $this->outbox->heartbeats();
-        $this->assertSame(['b', 'a', 'c'], array_column($beats, 'process'));
-        $this->assertSame([true, true, false], array_column($beats, 'fresh'));
-        $this->assertSame('o0000002a:5', $beats[2]['position']);
-        $this->assertGreaterThanOrEqual(61000, $beats[2]['age_ms']);
+        $this->assertSame(['b', 'd', 'a', 'c'], array_column($beats, 'process'));
+        $this->assertSame([true, true, true, false], array_column($beats, 'fresh'));
+        $this->assertSame('o0000002a:5', $beats[3]['position']);
+        $this->assertGreaterThanOrEqual(61000, $beats[3]['age_ms']);
 
         $this->heartbeat('b', '<script>', 1);
         $this->heartbeat('a', '<script>', 1);

@@ -79,6 +79,9 @@ class Outbox
         $position = $this->db->setQuery(
             'SELECT ' . $this->name('value') . ' FROM ' . $this->name(self::STATE)
             . ' WHERE ' . $this->name('name') . " LIKE 'position.%'"
+            // A server that ended lately may have left one of an epoch that is over.
+            . ' AND LEFT(' . $this->name('value') . ", 10) = CONCAT('o', (SELECT " . $this->name('e.value') . ' FROM '
+            . $this->name(self::STATE) . ' AS ' . $this->name('e') . ' WHERE ' . $this->name('e.name') . " = 'epoch'), ':')"
             . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND'
             . ' ORDER BY CAST(SUBSTRING_INDEX(' . $this->name('value') . ", ':', -1) AS UNSIGNED) LIMIT 1"
         )->loadResult();
