@@ -29,7 +29,7 @@ namespace Joomla\Database {
 
         public function quoteName(array|string $name): array|string
         {
-            return \is_array($name) ? array_map([$this, 'quoteName'], $name) : '`' . $name . '`';
+            return \is_array($name) ? array_map([$this, 'quoteName'], $name) : '`' . str_replace('.', '`.`', $name) . '`';
         }
 
         public function replacePrefix(string $query): string
