@@ -14,7 +14,6 @@ use Joomla\CMS\Access\Access;
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
 use Joomla\CMS\Extension\MVCComponent;
-use Joomla\CMS\Log\Log;
 use Joomla\CMS\User\User;
 use Joomla\Database\DatabaseInterface;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
@@ -64,7 +63,7 @@ class WebsocketsComponent extends MVCComponent
      */
     public function publisher(): Publisher
     {
-        return $this->publisher ??= new Publisher($this->settings(), $this->outbox(), $this->server(), $this->log(...));
+        return $this->publisher ??= new Publisher($this->settings(), $this->outbox(), $this->server());
     }
 
     /**
@@ -123,20 +122,5 @@ class WebsocketsComponent extends MVCComponent
         $rule = Access::getAssetRules('com_websockets', true)->getData()[$action] ?? null;
 
         return !$rule?->getData() && $user->authorise('core.manage', 'com_websockets');
-    }
-
-    /**
-     * Writes a sentence into com_websockets.php in Joomla's folder for logs. The file is made when there is something to say.
-     *
-     * @param   string  $sentence  What went wrong
-     *
-     * @return  void
-     *
-     * @since   0.1.0
-     */
-    private function log(string $sentence): void
-    {
-        Log::addLogger(['text_file' => 'com_websockets.php'], Log::ALL, ['com_websockets']);
-        Log::add($sentence, Log::WARNING, 'com_websockets');
     }
 }

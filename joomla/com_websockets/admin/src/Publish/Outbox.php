@@ -78,11 +78,10 @@ class Outbox
     {
         $position = $this->db->setQuery(
             'SELECT ' . $this->name('value') . ' FROM ' . $this->name(self::STATE)
-            . ' WHERE ' . $this->name('name') . " LIKE 'position.%'"
+            . ' WHERE ' . $this->isOfOneAlive()
             // A server that ended lately may have left one of an epoch that is over.
             . ' AND LEFT(' . $this->name('value') . ", 10) = CONCAT('o', (SELECT " . $this->name('e.value') . ' FROM '
             . $this->name(self::STATE) . ' AS ' . $this->name('e') . ' WHERE ' . $this->name('e.name') . " = 'epoch'), ':')"
-            . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND'
             . ' ORDER BY CAST(SUBSTRING_INDEX(' . $this->name('value') . ", ':', -1) AS UNSIGNED) LIMIT 1"
         )->loadResult();
 
@@ -150,11 +149,17 @@ class Outbox
         }
     }
 
+    /** Whether a row of the state table is the position of a server that wrote it lately. */
+    private function isOfOneAlive(): string
+    {
+        return $this->name('name') . " LIKE 'position.%'"
+            . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND';
+    }
+
     private function isServed(): bool
     {
         return (bool) $this->db->setQuery(
-            'SELECT 1 FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->name('name') . " LIKE 'position.%'"
-            . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND LIMIT 1'
+            'SELECT 1 FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->isOfOneAlive() . ' LIMIT 1'
         )->loadResult();
     }
 
