@@ -11,7 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("logging", &["time"]),
     ("net", &["net", "id", "time", "config", "logging"]),
-    ("app", &["app", "id", "time", "config", "logging", "store", "joomla"]),
+    ("protocol", &["protocol"]),
+    (
+        "app",
+        &["app", "protocol", "id", "time", "config", "logging", "store", "joomla"],
+    ),
     ("store", &["store", "id", "time", "config", "joomla", "logging"]),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];

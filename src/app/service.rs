@@ -19,9 +19,7 @@ use super::caller::{self, Caller, Origin};
 use super::console::{self, Console, Heard, Wanted};
 use super::outbox::Seen;
 use super::page::Page;
-use super::pusher::SocketId;
 use super::pusher::app::{App, Apps, Publication};
-use super::pusher::channel::ChannelName;
 use super::pusher::gate;
 use super::pusher::session::{Door, Progress, Timing};
 use super::routes::{self, Refusal, Route};
@@ -32,6 +30,8 @@ use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site as SiteFacts;
 use crate::logging::{Kind, More, Quiet};
+use crate::protocol::SocketId;
+use crate::protocol::channel::ChannelName;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 

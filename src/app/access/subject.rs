@@ -5,8 +5,8 @@
 //! is a little too wide (`private-*`) must not open what Joomla closes. So that this holds for the near misses too, what
 //! only looks like such a name (`user-042`, `level-0`) is nobody's: only a signature opens it.
 
-use crate::app::pusher::channel::{ChannelName, Kind};
 use crate::config::{ChannelRule, ItemType};
+use crate::protocol::channel::{ChannelName, Kind};
 
 /// Who a channel is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

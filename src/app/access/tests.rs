@@ -332,7 +332,7 @@ fn what_the_name_alone_decides() {
         ("private-encrypted-user-42", "------"),
         ("#server-to-user-42", "------"),
     ] {
-        let name = crate::app::pusher::channel::ChannelName::parse(name).expect(name);
+        let name = crate::protocol::channel::ChannelName::parse(name).expect(name);
         let subject = subject(name, &config().item_types(), &rules);
         let verdicts: String = all
             .iter()

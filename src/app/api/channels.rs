@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::parameters::Parameters;
 use super::reply::{Refusal, json};
 use crate::app::pusher::app::{App, Occupancy};
-use crate::app::pusher::channel::{ChannelName, Kind};
+use crate::protocol::channel::{ChannelName, Kind};
 use crate::time::Now;
 
 /// The attributes that a request's `info` asks for. Names that are not known are passed over.

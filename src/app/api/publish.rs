@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,10 +15,11 @@ use super::parameters::Parameters;
 use super::rate::Rates;
 use super::reply::{Refusal, json};
 use crate::app::actions::Actions;
-use crate::app::pusher::SocketId;
 use crate::app::pusher::app::{App, Publication};
-use crate::app::pusher::channel::ChannelName;
 use crate::config;
+use crate::protocol::SocketId;
+use crate::protocol::channel::ChannelName;
+use crate::protocol::event::{check_data, check_name, read_socket_id};
 use crate::time::Now;
 
 /// Channels of one event.
@@ -26,9 +27,6 @@ pub const MAX_CHANNELS: usize = 100;
 
 /// Events of a batch.
 pub const MAX_BATCH: usize = 10;
-
-/// Characters of an event's name.
-pub const MAX_EVENT_NAME: usize = 200;
 
 /// What is to be published.
 #[derive(Debug)]
@@ -180,7 +178,7 @@ impl<'a> Draft<'a> {
     }
 
     fn from_query(query: &'a Parameters<'_>) -> Result<Self, Refusal> {
-        let one = |name| Ok(query.one(name)?.map(Cow::Borrowed));
+        let one = |name| query.one(name).map(|value| value.map(Cow::Borrowed));
         let mut channels = query
             .all("channel")
             .chain(query.all("channels[]"))
@@ -200,7 +198,7 @@ impl<'a> Draft<'a> {
         Ok(Event {
             name: check_name(self.name.as_deref())?,
             channels: self.check_channels()?,
-            socket_id: self.socket_id.as_deref().map_or(Ok(None), read_socket_id)?,
+            socket_id: self.socket_id.as_deref().map(read_socket_id).transpose()?,
             data: check_data(self.data.as_deref(), settings.max_event_size)?,
             info: self
                 .info
@@ -233,45 +231,6 @@ impl<'a> Draft<'a> {
 }
 
 /// Only the server itself speaks of the protocol. Else a name has any characters: Laravel's are PHP classes.
-pub(in crate::app) fn check_name(name: Option<&str>) -> Result<&str, Refusal> {
-    let name = name
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| Refusal::bad("Missing parameter: name"))?;
-    let length = name.chars().count();
-    if length > MAX_EVENT_NAME {
-        return Err(Refusal::bad(format!(
-            "The event's name has {length} characters, {MAX_EVENT_NAME} at most are allowed"
-        )));
-    }
-    if name.starts_with("pusher:") || name.starts_with("pusher_internal:") {
-        return Err(Refusal::bad(format!(
-            "Only the server publishes {name:?}: names with pusher: and pusher_internal: are reserved"
-        )));
-    }
-    Ok(name)
-}
-
-pub(in crate::app) fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Refusal> {
-    let data = data.ok_or_else(|| Refusal::bad("Missing parameter: data"))?;
-    if data.len() <= limit {
-        return Ok(data);
-    }
-    Err(Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!(
-            "The data content of this event exceeds the allowed maximum ({limit} bytes). It has {} bytes.",
-            data.len()
-        ),
-    ))
-}
-
-pub(in crate::app) fn read_socket_id(text: &str) -> Result<Option<SocketId>, Refusal> {
-    // One that nobody has, any more or at all, is well-formed.
-    text.parse()
-        .map(Some)
-        .map_err(|()| Refusal::bad("Invalid socket_id: it is two numbers with a dot"))
-}
-
 impl Event<'_> {
     fn publish(&self, app: &mut App, now: Now, actions: &mut Actions) {
         for &channel in &self.channels {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
+use crate::protocol::event::Fault;
+
 /// Why a request is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -14,6 +16,15 @@ pub struct Refusal {
     /// A sentence for the developer of the site; libraries show it.
     pub text: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Bad(why) => Self::bad(why),
+            Fault::TooLarge(why) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, why),
+        }
+    }
 }
 
 impl Refusal {

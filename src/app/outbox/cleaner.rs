@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::table::{DELETED_TO, Table};
-use crate::app::pusher::history::Position;
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question};
 use crate::time::Time;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::table::{self, Table, epoch_text};
 use super::{Duty, Outbox, Phase, REFUSED, Seen};
-use crate::app::pusher::history::Position;
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question, schema};
 use crate::time::{Now, Time};
 

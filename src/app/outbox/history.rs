@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tungstenite::Utf8Bytes;
 
-use crate::app::pusher::SocketId;
 use crate::config::Database;
+use crate::protocol::SocketId;
 use crate::time::Time;
 
 /// What a row costs besides its text: an estimate of what the structures around it take.

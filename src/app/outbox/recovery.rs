@@ -7,8 +7,8 @@ use tungstenite::Utf8Bytes;
 
 use super::rows::{self, Meaning};
 use super::{Duty, Outbox, Phase};
-use crate::app::pusher::SocketId;
-use crate::app::pusher::history::Position;
+use crate::protocol::SocketId;
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
@@ -260,7 +260,7 @@ pub(super) fn with_pos(frame: &Utf8Bytes, id: u64, epoch: u32, safe: u64) -> Utf
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::pusher::frames::{self, Extra, OneOrMore};
+    use crate::protocol::frames::{self, Extra, OneOrMore};
 
     #[test]
     fn a_frame_gets_the_safe_position_where_the_encoder_puts_it() {

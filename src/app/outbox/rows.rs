@@ -5,10 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::control::{self, Control};
-use crate::app::api::publish::{check_data, check_name, read_socket_id};
-use crate::app::pusher::SocketId;
-use crate::app::pusher::channel::ChannelName;
 use crate::logging::More;
+use crate::protocol::SocketId;
+use crate::protocol::channel::ChannelName;
+use crate::protocol::event::{self, check_data, check_name, read_socket_id};
 use crate::store::Row;
 use crate::time::Time;
 
@@ -43,7 +43,7 @@ pub(super) fn read(row: Row, max_event_size: usize) -> Result<Meaning, String> {
         ..
     } = row;
     let data = data.ok_or_else(|| format!("its data is longer than {max_event_size} bytes"))?;
-    let refused = |refusal: crate::app::api::reply::Refusal| refusal.text.into_owned();
+    let refused = |fault: event::Fault| fault.to_string();
     check_data(Some(&data), max_event_size).map_err(refused)?;
     if channel == control::CHANNEL {
         return Control::read(&name, &data).map(Meaning::Control);
@@ -55,7 +55,7 @@ pub(super) fn read(row: Row, max_event_size: usize) -> Result<Meaning, String> {
         channel,
         name,
         data,
-        except: except.flatten(),
+        except,
     }))
 }
 

@@ -3,7 +3,7 @@
 use tungstenite::Utf8Bytes;
 
 use super::control::Control;
-use crate::app::pusher::SocketId;
+use crate::protocol::SocketId;
 
 /// What became visible, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What the state table says, and whether it can be believed: parsed once, compared with what this process knows.
 
-use crate::app::pusher::history::Position;
+use crate::protocol::position::Position;
 use crate::store::State;
 
 /// Names of rows of the state table.

@@ -9,8 +9,8 @@ use super::history::Logged;
 use super::recovery::with_pos;
 use super::rows::{self, Meaning};
 use super::{Duty, Event, Outbox, Phase, RETRY, Seen, limit_for};
-use crate::app::pusher::frames::{self, Extra};
-use crate::app::pusher::history::Position;
+use crate::protocol::frames::{self, Extra};
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question, Row};
 use crate::time::{Now, Time};
 

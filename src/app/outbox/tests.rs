@@ -7,8 +7,8 @@ mod table;
 use self::table::Table;
 use super::{Counters, Event, Outbox, Reach, Seen, runs};
 use crate::app::outbox::control::Control;
-use crate::app::pusher::history::Position;
 use crate::config::Database;
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question, Row};
 use crate::time::{Now, Time};
 

@@ -10,11 +10,8 @@ use std::time::Duration;
 use slab::Slab;
 use tungstenite::Utf8Bytes;
 
-use super::SocketId;
 use super::cache::Cache;
-use super::channel::{ChannelName, Kind};
-use super::frames::{self, Extra, OneOrMore};
-use super::history::{History, Memory, Position, Stream};
+use super::history::{History, Memory};
 use super::presence::Members;
 use super::session::Session;
 use super::users::Users;
@@ -24,6 +21,10 @@ use crate::app::site::parameters::Former;
 use crate::app::webhooks::HookEvent;
 use crate::config;
 use crate::id::ConnectionId;
+use crate::protocol::SocketId;
+use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::frames::{self, Extra, OneOrMore};
+use crate::protocol::position::{Position, Stream};
 use crate::time::{Now, Time};
 
 /// Above this many subscribers, `subscription_count` goes out at most every [`COUNT_PAUSE`].

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::frames::{self, Extra};
 use crate::config::App;
+use crate::protocol::frames::{self, Extra};
 use crate::time::{Now, Time};
 
 /// What an entry costs besides its text: an estimate.

@@ -1,12 +1,12 @@
 //! Client events (pusher.md section 8): who may send one, and what is passed on of it.
 
 use super::app::App;
-use super::channel::{ChannelName, Kind};
-use super::frames;
-use super::session::{Incoming, MAX_EVENT_NAME, unwrapped};
+use super::session::{Incoming, unwrapped};
 use crate::app::actions::Actions;
 use crate::app::webhooks::HookEvent;
 use crate::id::ConnectionId;
+use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::{event, frames};
 use crate::time::Now;
 
 impl App {
@@ -29,7 +29,7 @@ impl App {
         if !self.settings.client_events {
             return no("client events are not enabled for this app");
         }
-        if frame.event.len() > MAX_EVENT_NAME {
+        if frame.event.len() > event::MAX_NAME {
             return no("the name of a client event has at most 200 bytes");
         }
         let most = self.settings.max_event_size;

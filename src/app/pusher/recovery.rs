@@ -4,15 +4,16 @@
 use serde::Deserialize;
 use tungstenite::Utf8Bytes;
 
-use super::SocketId;
 use super::app::{App, Hears};
-use super::channel::ChannelName;
-use super::history::{History, Position, Stream};
+use super::history::History;
 use super::session::{Door, Replay};
 use crate::app::actions::{Action, Actions};
 use crate::app::outbox::{NOWHERE, Outbox, Reach};
 use crate::app::site::Site;
 use crate::id::ConnectionId;
+use crate::protocol::SocketId;
+use crate::protocol::channel::ChannelName;
+use crate::protocol::position::{Position, Stream};
 use crate::time::Now;
 
 /// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that

@@ -8,23 +8,21 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::SocketId;
 use super::app::App;
-use super::frames::{self, Extra};
-use super::history::Stream;
 use super::presence::Member;
 use super::subscribe::Unsubscribe;
 use crate::app::actions::Actions;
 use crate::app::site::Site;
 use crate::app::site::visits::Proved;
 use crate::id::ConnectionId;
+use crate::protocol::SocketId;
+use crate::protocol::event;
+use crate::protocol::frames::{self, Extra};
+use crate::protocol::position::Stream;
 use crate::time::{Now, Time};
 
 /// How deep the JSON of a frame may be nested.
 const MAX_DEPTH: usize = 64;
-
-/// Bytes of an event's name.
-pub(super) const MAX_EVENT_NAME: usize = 200;
 
 /// The frame in which a client shows the form token of its page, and the answer to a right one.
 const FORM_TOKEN: &str = "jsocketd:form_token";
@@ -274,7 +272,7 @@ impl App {
             },
             name if name.starts_with("client-") => self.client_event(id, &frame, now, actions),
             name => {
-                let name: String = name.chars().take(MAX_EVENT_NAME).collect();
+                let name: String = name.chars().take(event::MAX_NAME).collect();
                 actions.send(id, frames::error(&format!("unknown event `{name}`"), None));
             }
         }

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::app::{App, Hears};
-use super::frames::{self, Extra};
 use super::presence::Member;
 use super::session::{Door, User, is_too_deep};
 use super::signature;
 use super::users::WatchlistEvents;
 use crate::app::actions::Actions;
 use crate::id::ConnectionId;
+use crate::protocol::frames::{self, Extra};
 use crate::time::Now;
 
 /// Characters of a user id.

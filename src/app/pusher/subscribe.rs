@@ -7,17 +7,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::app::{App, Hears};
-use super::channel::{ChannelName, Kind};
-use super::frames::{self, Extra, OneOrMore};
 use super::presence::Member;
 use super::recovery::{Absence, Since};
-use super::session::{Door, MAX_EVENT_NAME, Progress, Replay, Subscription};
+use super::session::{Door, Progress, Replay, Subscription};
 use super::sign_in::{Ids, read_member};
 use super::signature;
 use crate::app::actions::Actions;
 use crate::app::site::May;
 use crate::app::webhooks::HookEvent;
 use crate::id::ConnectionId;
+use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::event;
+use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::time::Now;
 
 #[derive(Deserialize)]
@@ -624,7 +625,7 @@ fn refuse(id: ConnectionId, channel: &str, refusal: &Refusal, actions: &mut Acti
         status: u16,
     }
     // A name that is far too long is not worth repeating whole.
-    let shown: String = channel.chars().take(MAX_EVENT_NAME).collect();
+    let shown: String = channel.chars().take(event::MAX_NAME).collect();
     let data = Data {
         r#type: refusal.kind,
         error: &refusal.error,

@@ -20,12 +20,12 @@ use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
 use super::caller::{self, Caller, Origin};
 use super::outbox::{Control, Outbox, Seen};
-use super::pusher::channel::{ChannelName, Kind};
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::joomla::site::{Client, Site as Facts};
+use crate::protocol::channel::{ChannelName, Kind};
 use crate::store::{Answer, Failure, Question, SessionId};
 use crate::time::{Now, Time};
 

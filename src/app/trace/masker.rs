@@ -16,11 +16,12 @@ use super::tokens::{Tokens, mask};
 use super::{Content, Head};
 use crate::app::api::parameters::{self, Parameters};
 use crate::app::pusher::app::Apps;
-use crate::app::pusher::channel::{ChannelName, SERVER_TO_USER};
 use crate::app::pusher::session::is_too_deep;
-use crate::app::pusher::{SocketId, gate, signature};
+use crate::app::pusher::{gate, signature};
 use crate::app::{api, caller, console};
 use crate::config::{self, Config};
+use crate::protocol::SocketId;
+use crate::protocol::channel::{ChannelName, SERVER_TO_USER};
 
 /// Headers that are shown as they are: what decides how a request is served. All others may hold anything, a cookie, a token,
 /// the address of a page, and are masked.

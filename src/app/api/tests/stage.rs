@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use crate::app::actions::{Action, Actions};
 use crate::app::api::reply;
 use crate::app::api::{Answered, Api};
-use crate::app::pusher::SocketId;
 use crate::app::pusher::app::Apps;
 use crate::app::pusher::session::{Door, Progress, Terms, Timing};
 use crate::app::pusher::signature::hmac_hex;
 use crate::config;
 use crate::id::ConnectionId;
+use crate::protocol::SocketId;
 use crate::time::{Now, Time};
 
 /// The server's time in seconds, at first.

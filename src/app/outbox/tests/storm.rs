@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::table::Table;
 use super::{at, event, row};
 use crate::app::outbox::{Outbox, Reach, Seen};
-use crate::app::pusher::history::Position;
 use crate::config::Database;
+use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Question};
 
 const STORIES: u64 = 400;

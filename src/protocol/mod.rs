@@ -1,0 +1,9 @@
+//! What all protocol rooms share and what knows none of them: names, positions, frames, and the checks of what is published.
+
+pub mod channel;
+pub mod event;
+pub mod frames;
+pub mod position;
+mod socket_id;
+
+pub use self::socket_id::SocketId;
