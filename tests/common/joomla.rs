@@ -136,9 +136,6 @@ impl Site {
     fn create(&self, tables: &str) {
         let (database, version) = (&self.database, self.version());
         let mut root = self.server.connect(None);
-        // Joomla 3 stores "never" as a date of zeros.
-        root.query_drop("SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'")
-            .expect("root may");
         root.query_drop(format!("CREATE DATABASE {database}; USE {database}; {tables}"))
             .expect("the tables of the fixture");
         let password = mysql::Value::from(&self.password).as_sql(false);

@@ -1,6 +1,8 @@
 //! A private MariaDB, started by `scripts/mariadb`: one for all tests of a process, or one of its own for a test that stops
 //! or kills it. It ends with the process that started it, however that ends: the script that holds it waits for the end of a
-//! pipe. What stands in it is the business of [`joomla`](super::joomla).
+//! pipe. What stands in it is the business of [`joomla`](super::joomla). Where `DATABASE_SERVER` names another server than the
+//! system's, the script starts that one. A test whose name begins with `every_database` is run beside each of them by
+//! `scripts/test --all`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -142,6 +144,8 @@ impl Mariadb {
             .user(Some("root"))
             .db_name(database)
             .socket(self.socket.to_str())
+            // Joomla 3 stores "never" as a date of zeros, which MySQL refuses by default.
+            .init(vec!["SET sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"])
             .read_timeout(Some(PATIENCE));
         Conn::new(options).expect("root gets in by the socket")
     }
