@@ -2,6 +2,7 @@
 //! the site, its database, what is missing there and the line that mends it. All of standard output is TOML, so that it can
 //! be kept as a file; what is no setting is a comment. Nothing is changed anywhere.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
 use std::net::ToSocketAddrs;
@@ -11,10 +12,13 @@ use jsocketd::app::site::parameters::Parameters;
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Database, Site};
+use jsocketd::protocol::position::Position;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
-use jsocketd::store::schema::schema;
-use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, State, Store, Text};
+use jsocketd::store::schema::{objection, schema};
+use jsocketd::store::{
+    Answer, ChannelRange, Checked, Extensions, Failure, Look, NewRow, Question, SessionId, Store, Text,
+};
 use jsocketd::time::{Now, Time};
 use rustix::process::{Resource, getrlimit};
 
@@ -133,6 +137,7 @@ fn inspect(config: &Config, report: &mut Report) {
         database: &database,
         store,
         refused: Vec::new(),
+        locked: BTreeSet::new(),
     };
     inspection.run(report);
 }
@@ -179,21 +184,8 @@ fn describe_server(server: &Server, config: &Config, report: &mut Report) {
         return;
     }
     if server.binlog_format.as_deref() == Some("STATEMENT") {
-        report.lack(
-            "the server writes its binary log by statement (binlog_format=STATEMENT), and InnoDB then refuses writes at READ \
-             COMMITTED; set binlog_format = ROW or MIXED in the server's configuration",
-        );
-    }
-    if server.id_step > 1 {
-        report.say(format!(
-            "auto_increment_increment is {}: ids of the outbox table have regular holes, which are no gaps",
-            server.id_step
-        ));
-    }
-    if server.cluster {
-        report.warn(
-            "the server is part of a cluster: locks of other nodes cannot be seen here, so a missing row is waited for until \
-             gap_max; let writers and jsocketd use the same node",
+        report.say(
+            "the server writes its binary log by statement, so sessions run at REPEATABLE READ; nothing else differs",
         );
     }
 }
@@ -204,6 +196,8 @@ struct Inspection<'a> {
     database: &'a Database,
     store: MySql,
     refused: Vec<String>,
+    /// Questions that met somebody's lock.
+    locked: BTreeSet<&'static str>,
 }
 
 impl Inspection<'_> {
@@ -226,6 +220,14 @@ impl Inspection<'_> {
             self.outbox(report);
         } else {
             report.say("the outbox table is not read ([database] outbox = false)");
+        }
+        if !self.locked.is_empty() {
+            let names: Vec<&str> = self.locked.iter().copied().collect();
+            report.warn(format!(
+                "somebody has locked rows or tables of the outbox (a backup? an open transaction?), so this could not be \
+                 tried: {}; run it again later",
+                names.join(", ")
+            ));
         }
         if self.refused.is_empty() {
             return;
@@ -252,10 +254,19 @@ impl Inspection<'_> {
         match self.store.ask(question, now()) {
             Ok(answer) => Some(answer),
             Err(failure) => {
-                self.refused
-                    .push(format!("the question for {}: {failure}", question.name()));
+                self.note(question, &failure);
                 None
             }
+        }
+    }
+
+    /// A lock is none of our business, and gone in a while; everything else has to be mended.
+    fn note(&mut self, question: &Question, failure: &Failure) {
+        match failure {
+            Failure::Locked => drop(self.locked.insert(question.name())),
+            failure => self
+                .refused
+                .push(format!("the question for {}: {failure}", question.name())),
         }
     }
 
@@ -313,8 +324,8 @@ impl Inspection<'_> {
     }
 
     fn outbox(&mut self, report: &mut Report) {
-        let state = match self.store.ask(&Question::State, now()) {
-            Ok(Answer::State(state)) => state,
+        let rows = match self.store.ask(&Question::State, now()) {
+            Ok(Answer::State(rows)) => rows,
             Ok(_) => return,
             // The tables are there, or may be: what is missing is the right to look.
             Err(Failure::Refused(why)) if why.contains("denied") => {
@@ -327,39 +338,107 @@ impl Inspection<'_> {
                 ));
                 return;
             }
-            Err(failure) => return self.refused.push(format!("the question for state: {failure}")),
+            Err(failure) => return self.note(&Question::State, &failure),
         };
-        self.tail(&state);
-        let rows = match (state.lowest, state.highest) {
-            (Some(low), Some(high)) => format!("rows {low} to {high}"),
-            _ => "no rows".to_owned(),
-        };
-        report.say(format!("outbox table: {rows}"));
-        let processes = state.entries.iter().filter(|(name, ..)| name.starts_with("position."));
-        for (name, position, age) in processes {
+        let version = rows
+            .iter()
+            .find(|(name, ..)| name == "schema")
+            .map(|(_, value, _)| value.as_str());
+        if let Some(why) = objection(version) {
+            return report.lack(why);
+        }
+        if let Some(checked) = self.reads() {
+            report.say(match checked.newest {
+                Some(newest) => format!("outbox table: the newest row has the number {}", newest.seq),
+                None => "outbox table: no row has a number yet".to_owned(),
+            });
+        }
+        self.writes();
+        for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with("process.")) {
             report.say(format!("    {name} was at {position} {} s ago", age / 1000));
         }
     }
 
-    /// Everything that is done with the table, with ranges in which nothing can be.
-    fn tail(&mut self, state: &State) {
-        let beyond = state.highest.unwrap_or(0).max(state.next) + 1_000_000_000;
+    /// Everything that is read, beyond all rows that there are.
+    fn reads(&mut self) -> Option<Checked> {
+        const BEYOND: u64 = u64::MAX - 1;
+        let window = Look::Window {
+            after: BEYOND,
+            to: u64::MAX,
+        };
+        for look in [Look::Front(BEYOND), Look::Behind, window] {
+            self.ask(&Question::Look(look));
+        }
         self.ask(&Question::Tail {
-            after: beyond,
-            runs: Vec::new(),
+            after: BEYOND,
             limit: 1,
         });
-        self.ask(&Question::Probe(beyond..=beyond));
-        self.ask(&Question::Delete(beyond..=beyond));
-        self.ask(&Question::Forget {
-            prefix: "check.".to_owned(),
-            seconds: 0,
-        });
-        let name = "check.write".to_owned();
-        let value = String::new();
-        if self.ask(&Question::Write { name, value }).is_some() {
-            let (prefix, seconds) = ("check.".to_owned(), 0);
-            self.ask(&Question::Forget { prefix, seconds });
+        self.ask(&Question::Channel(ChannelRange {
+            channel: "check".to_owned(),
+            after: BEYOND,
+            to: u64::MAX,
+            limit: 1,
+        }));
+        match self.ask(&Question::Check(vec![1]))? {
+            Answer::Checked(checked) => Some(checked),
+            _ => None,
+        }
+    }
+
+    /// Everything that is written, about rows that nobody has.
+    fn writes(&mut self) {
+        const NOBODY: u64 = u64::MAX;
+        let look = Look::Front(NOBODY);
+        let (limit, ensure) = (1, true);
+        if self.ask(&Question::Claim { look, limit, ensure }).is_some() {
+            self.stamp_nothing(NOBODY);
+        }
+        self.publish_nothing();
+        let (process, position) = (0, Position::NOWHERE);
+        self.ask(&Question::Beat { process, position });
+        let old = Question::Old {
+            retention: 7 * 24 * 3600,
+            dead: 7 * 24 * 3600,
+            limit: 1,
+        };
+        if self.ask(&old).is_some() {
+            let (ids, processes) = (vec![NOBODY], vec![process]);
+            self.ask(&Question::Delete { ids, processes });
+        }
+    }
+
+    /// A row that is longer than its column, so it is not written; whether it may be is asked before.
+    fn publish_nothing(&mut self) {
+        let row = NewRow {
+            channel: "x".repeat(201),
+            event: "check".to_owned(),
+            data: "{}".to_owned(),
+            socket_id: None,
+        };
+        let publish = Question::Publish(vec![row]);
+        match self.store.ask(&publish, now()) {
+            Err(Failure::Refused(why)) if why.contains("too long") => {}
+            Err(failure) => self.note(&publish, &failure),
+            Ok(_) => self
+                .refused
+                .push("the question for publish: a row was written that is too long".to_owned()),
+        }
+    }
+
+    /// No row is changed, so the position would be NULL, and everything is rolled back. Any other refusal is one.
+    fn stamp_nothing(&mut self, nobody: u64) {
+        let stamp = Question::Stamp {
+            ids: vec![nobody],
+            epoch: 1,
+            first: 1,
+            mark: 0,
+        };
+        match self.store.ask(&stamp, now()) {
+            Err(Failure::Locked) => {}
+            Err(failure) => self.note(&stamp, &failure),
+            Ok(_) => self
+                .refused
+                .push("the question for stamp: a row was changed that is not there".to_owned()),
         }
     }
 }

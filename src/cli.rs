@@ -33,7 +33,13 @@ pub enum Command {
     /// Publish one event through the HTTP API of a running server, or through the outbox table
     Publish(Publish),
     /// Print the SQL of the outbox's tables, with the prefix of the site's tables
-    Schema(Sources),
+    Schema {
+        #[command(flatten)]
+        flags: Sources,
+        /// Instead of that, make version 2 of tables of version 1 in the site's database, while the site goes on
+        #[arg(long)]
+        update: bool,
+    },
     /// Run a recorded trace through the same core and tell whether it does the same
     Replay {
         /// The trace that `serve --record` wrote

@@ -202,8 +202,6 @@ pub struct Database {
     pub idle_poll_ms: u64,
     /// Seconds that rows of the outbox table are kept.
     pub retention: u64,
-    /// Seconds after which a missing row does not hold the position back any more.
-    pub gap_max: u64,
     /// The most rows of the table that are kept in memory for recovery.
     pub history_rows: usize,
     /// The most bytes of them.
@@ -492,7 +490,6 @@ impl Default for Database {
             poll_ms: 20,
             idle_poll_ms: 100,
             retention: 3600,
-            gap_max: 60,
             history_rows: 100_000,
             history_bytes: 64 << 20,
         }

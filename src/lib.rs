@@ -10,6 +10,7 @@ pub mod joomla;
 pub mod lag;
 pub mod logging;
 pub mod net;
+pub mod outbox;
 pub mod protocol;
 pub mod serve;
 pub mod server;

@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod publish;
+mod tables;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -13,8 +14,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use jsocketd::app::trace::{self, Replayed};
 use jsocketd::config::Sources;
-use jsocketd::joomla::site;
-use jsocketd::store::schema::schema;
 use jsocketd::{logging, serve};
 
 use cli::{Cli, Command, Serve};
@@ -24,7 +23,8 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => check::check(&sources(flags)),
         Command::Publish(flags) => publish::publish(flags),
-        Command::Schema(flags) => print_schema(&sources(flags)),
+        Command::Schema { flags, update: false } => tables::print(&sources(flags)),
+        Command::Schema { flags, update: true } => tables::bring_up_to_date(&sources(flags)),
         Command::Replay { file } => replay(&file),
     };
     match done {
@@ -59,17 +59,6 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     }
     let reload = sources.pinned(&loaded);
     Ok(serve::serve(loaded, &reload, flags.record)?)
-}
-
-/// Prints the SQL of the tables. Without a site the prefix stays what Joomla's own SQL files have.
-fn print_schema(sources: &Sources) -> Result<(), Box<dyn Error>> {
-    let config = sources.load()?.config;
-    let prefix = match config.has_site() {
-        true => site::read(&config, &mut |_, _| Ok(Vec::new()))?.database.prefix,
-        false => "#__".to_owned(),
-    };
-    print!("{}", schema(&prefix));
-    Ok(())
 }
 
 fn replay(file: &Path) -> Result<(), Box<dyn Error>> {

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
-use jsocketd::app::outbox;
 use jsocketd::app::pusher::signature;
 use jsocketd::config::{self, App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::joomla::site;
+use jsocketd::outbox;
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, NewRow, Question, Store};
 use jsocketd::time::Now;
@@ -78,7 +78,7 @@ fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
     outbox::check(&row, most)?;
     let mut store = open_site(config)?;
     match store.ask(&Question::Publish(vec![row]), Now::default())? {
-        Answer::Ids(_) => Ok(()),
+        Answer::Added(_) => Ok(()),
         _ => Err("the database gave another answer than that it has the row".into()),
     }
 }

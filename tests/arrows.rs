@@ -14,9 +14,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &["protocol"]),
     (
         "app",
-        &["app", "protocol", "id", "time", "config", "logging", "store", "joomla"],
+        &[
+            "app", "outbox", "protocol", "id", "time", "config", "logging", "store", "joomla",
+        ],
     ),
-    ("store", &["store", "id", "time", "config", "joomla", "logging"]),
+    ("outbox", &["outbox", "protocol", "store", "config", "logging", "time"]),
+    (
+        "store",
+        &["store", "protocol", "id", "time", "config", "joomla", "logging"],
+    ),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];
 

@@ -46,7 +46,7 @@ fn house(joomla: Joomla) -> House {
     joomla.create_outbox();
     let house = House::with(joomla, terms());
     house.expect_ready();
-    logged(&house, "the outbox table is read from row", 1);
+    logged(&house, "the outbox table is read from number", 1);
     house
 }
 
@@ -77,11 +77,16 @@ fn expect_available(house: &House, available: bool) {
     );
 }
 
-/// Everything is as it should be: a newcomer is known, a row is delivered.
-fn expect_all_well(house: &House, login: &Login) {
+/// A newcomer is known.
+fn expect_known(house: &House, login: &Login) -> pusher::Session {
     let mut console = house.console(&house.page(login));
     expect_soon(console.allowed(), |who| is_user(who, login.user));
-    let mut session = house.come_known(login);
+    house.come_known(login)
+}
+
+/// Everything is as it should be: a newcomer is known, a row is delivered.
+fn expect_all_well(house: &House, login: &Login) {
+    let mut session = expect_known(house, login);
     session.enter("wellbeing");
     house.joomla.publish("wellbeing", "well", "1");
     session.expect_event("wellbeing", "well", "1");
@@ -264,7 +269,7 @@ fn slow_statements_of_one_kind_hold_up_no_others() {
     // No rows can be read.
     lock("websockets_outbox");
     expect_soon(&mut newcomer, |who| is_user(who, login.user));
-    logged(&house, " ms for tail", 1);
+    logged(&house, " ms for look", 1);
     let mut late = house.console(&house.page(&login));
     expect_soon(late.allowed(), |who| is_user(who, login.user));
 
@@ -530,8 +535,9 @@ fn crowd(joomla: &Joomla, user: u32) -> Login {
 
 // --- it takes nothing -----------------------------------------------------------------------------------------------------
 
+/// Without a number no row is delivered. It is said once, everybody else is served, and no row is lost.
 #[test]
-fn where_nothing_can_be_written_people_are_known_and_rows_are_delivered() {
+fn where_nothing_can_be_written_people_are_known_and_rows_wait() {
     let server = Arc::new(Mariadb::start(&[]));
     let house = house(Joomla::joomla6_on(Arc::clone(&server)));
     let joomla = &house.joomla;
@@ -539,28 +545,38 @@ fn where_nothing_can_be_written_people_are_known_and_rows_are_delivered() {
     let mut live = house.come_known(&login);
     live.enter("news");
     let mut root = server.connect(None);
-    let refused = "the position cannot be written into the state table";
+    let expect_rows_wait = |live: &mut pusher::Session, what: &str, times: usize| {
+        joomla.publish("news", what, "1");
+        logged(&house, "the outbox is not read", times);
+        expect_known(&house, &login);
+        house.site.api().publish("news", "by HTTP", "2");
+        live.expect_event("news", "by HTTP", "2").expect_nothing();
+    };
 
     root.query_drop("SET GLOBAL read_only = 1").expect("root may");
-    logged(&house, refused, 1);
-    joomla.publish("news", "read-only", "1");
-    live.expect_event("news", "read-only", "1");
-    expect_all_well(&house, &login);
+    expect_rows_wait(&mut live, "read-only", 1);
     root.query_drop("SET GLOBAL read_only = 0").expect("root may");
-    logged(&house, "the state table can be written", 1);
+    live.expect_event("news", "read-only", "1");
+    logged(&house, "the outbox can be read", 1);
+    expect_all_well(&house, &login);
 
-    for table in ["outbox", "state"] {
-        for verb in ["INSERT", "UPDATE", "DELETE"] {
-            joomla.sql(&format!(
-                "CREATE TRIGGER full_{table}_{verb} BEFORE {verb} ON #__websockets_{table} FOR EACH ROW \
-                 BEGIN IF USER() LIKE '{}%' THEN SIGNAL SQLSTATE 'HY000' \
-                 SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full'; END IF; END",
-                joomla.user
-            ));
+    let each = |statement: &dyn Fn(&str, &str) -> String| {
+        for table in ["outbox", "state"] {
+            for verb in ["INSERT", "UPDATE", "DELETE"] {
+                joomla.sql(&statement(table, verb));
+            }
         }
-    }
-    logged(&house, refused, 2);
-    joomla.publish("news", "full", "1");
+    };
+    each(&|table, verb| {
+        format!(
+            "CREATE TRIGGER full_{table}_{verb} BEFORE {verb} ON #__websockets_{table} FOR EACH ROW \
+             BEGIN IF USER() LIKE '{}%' THEN SIGNAL SQLSTATE 'HY000' \
+             SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full'; END IF; END",
+            joomla.user
+        )
+    });
+    expect_rows_wait(&mut live, "full", 2);
+    each(&|table, verb| format!("DROP TRIGGER full_{table}_{verb}"));
     live.expect_event("news", "full", "1");
     expect_all_well(&house, &login);
 
@@ -570,7 +586,12 @@ fn where_nothing_can_be_written_people_are_known_and_rows_are_delivered() {
     root.query_drop("SET GLOBAL read_only = 1").expect("root may");
     let other = House::with(joomla, terms());
     let login = other.joomla.log_in(other.joomla.id_of("bob"), Client::Site);
-    logged(&other, "the outbox table is read from row", 1);
+    let mut live = expect_known(&other, &login);
+    live.enter("news");
+    other.joomla.publish("news", "waits", "1");
+    live.expect_nothing();
+    root.query_drop("SET GLOBAL read_only = 0").expect("root may");
+    live.expect_event("news", "waits", "1");
     expect_all_well(&other, &login);
     expect_calm(&house.site.server);
     expect_calm(&other.site.server);

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use jsocketd::app::outbox::control::Control;
 use jsocketd::config::ItemType;
+use jsocketd::protocol::control::Control;
 use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 

@@ -13,8 +13,9 @@ use common::Server;
 use common::joomla::Site;
 use jsocketd::config::{self, ItemType, ListenAddr};
 use jsocketd::joomla::site::{Database, Tls};
+use jsocketd::protocol::position::Position;
 use jsocketd::store::mysql::MySql;
-use jsocketd::store::{Answer, Failure, NewRow, Question, SessionId, Store, Text};
+use jsocketd::store::{Answer, ChannelRange, Failure, Look, NewRow, Question, SessionId, Store, Text};
 use jsocketd::time::Now;
 use mysql::prelude::Queryable;
 
@@ -66,8 +67,9 @@ fn questions() -> Vec<Question> {
         socket_id: None,
     };
     let ids = vec![SessionId::parse("nobody").unwrap()];
-    let (name, prefix) = ("position.test".to_owned(), "position.".to_owned());
-    let value = "o0000002a:0".to_owned();
+    let look = Look::Front(1 << 60);
+    let (process, position) = (1, Position::NOWHERE);
+    let (ensure, limit) = (true, 1);
     vec![
         Question::Sessions {
             ids,
@@ -81,23 +83,34 @@ fn questions() -> Vec<Question> {
         Question::Items { kind: 0, ids: vec![1] },
         Question::Categories(vec![1]),
         Question::Publish(vec![new]),
-        Question::Tail {
-            after: 0,
-            runs: vec![1..=2, 4..=5],
-            limit: 10,
+        Question::Look(look),
+        Question::Look(Look::Behind),
+        Question::Check(vec![1]),
+        Question::Claim { look, limit, ensure },
+        Question::Stamp {
+            ids: vec![2], // the row that was published
+            epoch: 1,
+            first: 1 << 40,
+            mark: 0,
         },
-        Question::Probe(10..=20),
-        Question::Channel {
+        Question::Tail { after: 0, limit },
+        Question::Channel(ChannelRange {
             channel: "news".into(),
-            ids: 1..=10,
-            limit: 10,
+            after: 0,
+            to: 10,
+            limit,
+        }),
+        Question::Beat { process, position },
+        Question::Old {
+            retention: 0,
+            dead: 0,
+            limit,
         },
-        Question::Write { name, value },
+        Question::Delete {
+            ids: vec![1],
+            processes: vec![process],
+        },
         Question::State,
-        Question::Lock,
-        Question::Delete(1..=10),
-        Question::Unlock,
-        Question::Forget { prefix, seconds: 0 },
     ]
 }
 
@@ -176,7 +189,7 @@ fn php(site: &Site, before: &str, recipe: &str, then: &str) -> String {
 
 /// Everything in the outbox table.
 fn rows(site: &Site) -> Vec<(String, String, String)> {
-    site.rows("SELECT channel, event, data FROM #__websockets_outbox ORDER BY id")
+    site.rows("SELECT channel, event, data FROM #__websockets_outbox WHERE seq IS NULL ORDER BY id")
 }
 
 fn row(channel: &str, event: &str, data: &str) -> (String, String, String) {
@@ -232,7 +245,7 @@ fn the_recipe_for_control_rows_writes_what_the_server_understands() {
         .into_iter()
         .map(|(channel, verb, data)| {
             assert_eq!(channel, "#control");
-            let read = jsocketd::app::outbox::control::Control::read(&verb, &data);
+            let read = jsocketd::protocol::control::Control::read(&verb, &data);
             assert!(read.is_ok(), "{verb} {data}: {read:?}");
             verb
         })
@@ -244,27 +257,14 @@ fn the_recipe_for_control_rows_writes_what_the_server_understands() {
 }
 
 #[test]
-fn the_recipe_for_positions_takes_the_lowest_of_those_who_live() {
+fn the_recipe_for_positions_takes_the_one_of_the_state_table() {
     let site = site();
     let position = recipe("The position of a page");
-    let since = php(&site, "", position, "echo $since;");
-    let ms: i64 = since.strip_prefix('@').expect("a time").parse().expect("milliseconds");
-    let off = common::joomla::now() - 60 - ms / 1000;
-    assert!((0..15).contains(&off), "a minute ago and {off} s");
-    site.sql("INSERT INTO #__websockets_state VALUES ('epoch', '0000002a', UTC_TIMESTAMP(3))");
-    let over = "00000029"; // an epoch
-    for (process, epoch, row, age) in [
-        (1, "0000002a", 1000, 0),
-        (2, "0000002a", 999, 50),
-        (3, "0000002a", 7, 70),
-        (4, over, 5, 10),
-    ] {
-        site.sql(&format!(
-            "INSERT INTO #__websockets_state VALUES
-                ('position.{process:08x}', 'o{epoch}:{row}', UTC_TIMESTAMP(3) - INTERVAL {age} SECOND)"
-        ));
-    }
-    assert_eq!(php(&site, "", position, "echo $since;"), "o0000002a:999");
+    let there: String = site.value("SELECT value FROM #__websockets_state WHERE name = 'position'");
+    assert!(matches!(there.parse(), Ok(Position::Table { .. })), "{there}");
+    assert_eq!(php(&site, "", position, "echo $since;"), there);
+    site.sql("DELETE FROM #__websockets_state WHERE name = 'position'");
+    assert_eq!(php(&site, "", position, "echo json_encode($since);"), "null");
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! The outbox table under fire. Eight writers commit out of order, roll back, write slowly and are killed in the middle; the
-//! server is killed twice and the database once. Against that stand clients that do what `docs/protocol.md` tells them: they
-//! handle every committed row exactly once and no other, without being told of a gap. Stock clients get a row at most once.
+//! The outbox table under fire, by chance: two servers on one table; writers at all isolation levels, with rows that take
+//! seconds, transactions that stay open, savepoints, rollbacks, ids of their own and bulk inserts; servers and the database are
+//! killed, servers are stopped for a while, a backup holds an old snapshot, old rows are deleted. Against that stand clients
+//! that follow `docs/protocol.md` to the letter (see `common/follower.rs`) and stock clients, which move between the servers.
 //!
-//! What was committed is what stands in the table at the end; what writers know of their transactions must agree with it.
+//! The oracle: each committed row is handled exactly once or a gap was told where it should have been; everybody has the same
+//! order; what was rolled back is never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED` sets it. It takes
+//! some 40 s, and 10 minutes with `TEST_ALL=1`.
 
 mod common;
 
@@ -11,15 +14,19 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use common::follower::Follower;
 use common::joomla::Site as Joomla;
 use common::mariadb::Mariadb;
-use common::outbox::{self, enter, parts, positions, ready, row, serve, table_position};
-use common::pusher::{KEY, below, pick};
+use common::outbox::{self, ready, serve};
+use common::pusher::{KEY, Site, below, pick};
+use common::store::{self, at, by_socket, new};
 use common::{Noise, PATIENCE, wait_until};
+use jsocketd::protocol::position::Position;
+use jsocketd::store::{Answer, Failure, Old, Question, Store as _};
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 use rustix::process::Signal;
@@ -28,25 +35,53 @@ use tungstenite::{Message, WebSocket};
 
 const WRITERS: usize = 8;
 const CHANNELS: [&str; 3] = ["fire-a", "fire-b", "fire-c"];
-
-/// Rows that writers know to be committed between two misfortunes.
-const STAGE: usize = 250;
-
 const ISOLATION: [&str; 4] = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
-/// What writers and clients share.
+/// Rows are deleted when they are so old, by a deleter that is more eager than servers may be configured to be.
+const RETENTION: Duration = Duration::from_secs(12);
+
+/// So much of the rows stays in memory that most recoveries read the table.
+const SETTINGS: &str = "history_rows = 200\nretention = 60";
+
+/// How a battle is fought.
+#[derive(Clone, Copy)]
+struct Plan {
+    seed: u64,
+    lasts: Duration,
+    /// The longest that a transaction stays open.
+    open: Duration,
+    /// Of the database.
+    options: &'static [&'static str],
+}
+
+/// What all sides share.
 struct Field {
+    plan: Plan,
     joomla: Joomla,
     database: Arc<Mariadb>,
-    /// Where the server listens now.
-    addr: Mutex<SocketAddr>,
+    /// Where the servers listen now.
+    addrs: [Mutex<SocketAddr>; 2],
     /// Connection ids of the writers.
     writing: [AtomicU32; WRITERS],
     committed: AtomicUsize,
     /// No more is written.
     over: AtomicBool,
-    /// What was committed, once it is known: row and token, by channel.
-    truth: OnceLock<BTreeMap<String, BTreeMap<u64, u64>>>,
+    /// The highest number, once all that was written has one.
+    last: Mutex<Option<u64>>,
+}
+
+impl Field {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps, but not beyond the end.
+    fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.is_over() {
+            thread::sleep(Duration::from_millis(5).min(until - Instant::now()));
+        }
+    }
 }
 
 // --- writers -------------------------------------------------------------------------------------------------------------
@@ -59,20 +94,16 @@ enum Outcome {
     Unknown,
 }
 
-/// What became of a row, as far as its writer knows.
-#[derive(Clone, Copy, Debug)]
-struct Fate {
-    outcome: Outcome,
-    /// It was visible to nobody before.
-    began: Instant,
-    /// If committed, it was visible to everybody after.
-    ended: Instant,
-}
-
 /// What a writer does in one go.
+#[derive(Default)]
 struct Work {
     statements: Vec<String>,
+    /// What its rows say, and what is rolled back to a savepoint in any case.
     tokens: Vec<u64>,
+    taken_back: Vec<u64>,
+    /// Milliseconds between statements, and before the end.
+    pauses: usize,
+    open: usize,
     /// Commit (true) or roll back at the end; `None`: there is one statement, and it commits itself.
     end: Option<bool>,
 }
@@ -82,27 +113,31 @@ struct Writer<'a> {
     number: usize,
     noise: Noise,
     next: u64,
-    fates: HashMap<u64, Fate>,
+    /// The next id of its own, from here down.
+    id: u64,
+    fates: HashMap<u64, Outcome>,
+    /// Times of statements that do not sleep, and how often a lock was in the way.
+    took: Vec<Duration>,
     blocked: usize,
 }
 
 impl Writer<'_> {
-    fn run(mut self) -> (HashMap<u64, Fate>, usize) {
-        while !self.field.over.load(Ordering::Relaxed) {
+    fn run(mut self) -> Self {
+        while !self.field.is_over() {
             let Some(mut connection) = self.connect() else {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             };
             self.field.writing[self.number].store(connection.connection_id(), Ordering::Relaxed);
-            while !self.field.over.load(Ordering::Relaxed) {
+            while !self.field.is_over() {
                 let work = self.work();
                 if !self.perform(&mut connection, work) {
                     break;
                 }
-                self.sleep(40);
+                self.sleep(10);
             }
         }
-        (self.fates, self.blocked)
+        self
     }
 
     /// The database may be away.
@@ -111,34 +146,68 @@ impl Writer<'_> {
             .user(Some("root"))
             .db_name(Some(&self.field.joomla.database))
             .socket(self.field.database.socket.to_str())
+            .init(vec!["SET SESSION innodb_lock_wait_timeout = 1"])
             .read_timeout(Some(PATIENCE));
         Conn::new(options).ok()
     }
 
+    fn below(&mut self, n: usize) -> usize {
+        below(&mut self.noise, n)
+    }
+
     fn sleep(&mut self, most_ms: usize) {
-        thread::sleep(Duration::from_millis(below(&mut self.noise, most_ms + 1) as u64));
+        let ms = self.below(most_ms + 1) as u64;
+        self.field.sleep(Duration::from_millis(ms));
     }
 
     fn work(&mut self) -> Work {
-        let mut tokens = Vec::new();
-        let statements: Vec<String> = match below(&mut self.noise, 6) {
-            0 => vec![self.insert(1, 0, &mut tokens)],
-            1..=3 => {
-                let count = 1 + below(&mut self.noise, 4);
-                (0..count).map(|_| self.insert(1, 0, &mut tokens)).collect()
-            }
-            // All ids are taken at once, and the rows follow one by one.
-            4 => vec![self.insert(8, 25, &mut tokens)],
-            // Ids are taken in growing portions.
-            _ => vec![self.insert_select(7, 25, &mut tokens)],
+        let mut work = Work {
+            pauses: 60,
+            open: 200,
+            end: Some(self.below(3) > 0),
+            ..Work::default()
         };
-        let alone = statements.len() == 1 && below(&mut self.noise, 2) == 0;
-        let end = (!alone).then(|| below(&mut self.noise, 3) > 0);
-        Work {
-            statements,
-            tokens,
-            end,
+        match self.below(12) {
+            0..=2 => {
+                let one = self.insert(1, 0, &mut work.tokens);
+                work.statements.push(one);
+                work.end = None;
+            }
+            3..=4 => {
+                for _ in 0..=self.below(4) {
+                    let one = self.insert(1, 0, &mut work.tokens);
+                    work.statements.push(one);
+                }
+            }
+            // Ids of several statements are taken at once, and the rows follow one by one, for seconds.
+            5 => work.statements = vec![self.insert(8, 300, &mut work.tokens)],
+            6 => work.statements = vec![self.select(7, 25, &mut work.tokens)],
+            7 => {
+                let kept = self.insert(2, 0, &mut work.tokens);
+                let gone = self.insert(2, 0, &mut work.taken_back);
+                let more = self.insert(1, 0, &mut work.tokens);
+                work.statements = vec![kept, "SAVEPOINT a".into(), gone, "ROLLBACK TO SAVEPOINT a".into(), more];
+            }
+            8 => {
+                let rows: Vec<String> = (0..3).map(|_| self.row_with_id(&mut work.tokens)).collect();
+                work.statements = vec![self.insert_into("id, ", &rows.join(", "))];
+            }
+            9 => {
+                work.statements = vec![self.insert(1, 0, &mut work.tokens)];
+                work.open = self.field.plan.open.as_millis() as usize;
+            }
+            // More than a stamp has room for.
+            10 => work.statements = vec![self.insert(300, 0, &mut work.tokens)],
+            _ => {
+                let row = "'#control', 'recheck-access', '{}', UTC_TIMESTAMP(3)";
+                let before = self.insert(1, 0, &mut work.tokens);
+                let control = self.insert_into("", &format!("({row})"));
+                let behind = self.insert(1, 0, &mut work.tokens);
+                work.statements = vec![before, control, behind];
+                work.pauses = 0;
+            }
         }
+        work
     }
 
     /// A row's columns; some of them take their time.
@@ -147,90 +216,100 @@ impl Writer<'_> {
         let token = (self.number as u64) << 32 | self.next;
         tokens.push(token);
         let channel = pick(&mut self.noise, &CHANNELS);
-        let seconds = below(&mut self.noise, slow_ms + 1) as f64 / 1000.0;
-        let slow = if slow_ms > 0 {
-            format!("IF(SLEEP({seconds}), '', '')")
-        } else {
-            "''".to_owned()
+        let seconds = self.below(slow_ms + 1) as f64 / 1000.0;
+        let slow = match slow_ms {
+            0 => "''".to_owned(),
+            _ => format!("IF(SLEEP({seconds}), '', '')"),
         };
         format!("'{channel}', 'event', CONCAT('{token}', {slow}), UTC_TIMESTAMP(3)")
     }
 
-    fn insert(&mut self, rows: usize, slow_ms: usize, tokens: &mut Vec<u64>) -> String {
-        let mut statement = "INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ".to_owned();
-        for n in 0..rows {
-            let comma = if n > 0 { ", " } else { "" };
-            write!(statement, "{comma}({})", self.row(slow_ms, tokens)).expect("memory suffices");
-        }
-        self.field.joomla.text(&statement)
+    fn row_with_id(&mut self, tokens: &mut Vec<u64>) -> String {
+        self.id -= 1 + self.below(3) as u64;
+        let row = self.row(0, tokens);
+        format!("({}, {row})", self.id)
     }
 
-    fn insert_select(&mut self, rows: usize, slow_ms: usize, tokens: &mut Vec<u64>) -> String {
-        let selects: Vec<String> = (0..rows)
-            .map(|_| format!("SELECT {}", self.row(slow_ms, tokens)))
-            .collect();
+    fn insert_into(&self, id: &str, values: &str) -> String {
+        let into = format!("INSERT INTO #__websockets_outbox ({id}channel, event, data, created) VALUES {values}");
+        self.field.joomla.text(&into)
+    }
+
+    fn insert(&mut self, rows: usize, slow_ms: usize, tokens: &mut Vec<u64>) -> String {
+        let mut values = String::new();
+        for n in 0..rows {
+            let comma = if n > 0 { ", " } else { "" };
+            write!(values, "{comma}({})", self.row(slow_ms, tokens)).expect("memory suffices");
+        }
+        self.insert_into("", &values)
+    }
+
+    /// Ids are taken in growing portions.
+    fn select(&mut self, rows: usize, slow_ms: usize, tokens: &mut Vec<u64>) -> String {
+        let rows = (0..rows).map(|_| format!("SELECT {}", self.row(slow_ms, tokens)));
+        let selects: Vec<String> = rows.collect();
         let into = "INSERT INTO #__websockets_outbox (channel, event, data, created) ";
         self.field
             .joomla
             .text(&format!("{into}{}", selects.join(" UNION ALL ")))
     }
 
+    /// Runs a statement and notes how long it took.
+    fn run_one(&mut self, connection: &mut Conn, statement: &str) -> Result<(), ()> {
+        let began = Instant::now();
+        let result = connection.query_drop(statement);
+        if result.is_ok() && !statement.contains("SLEEP(") {
+            self.took.push(began.elapsed());
+        }
+        result.map_err(|error| {
+            if let mysql::Error::MySqlError(told) = &error {
+                self.blocked += usize::from(told.code == 1205 || told.code == 1213);
+            }
+        })
+    }
+
     /// Does it and notes what became of it. False: the connection is of no use any more.
     fn perform(&mut self, connection: &mut Conn, work: Work) -> bool {
         let level = pick(&mut self.noise, &ISOLATION);
-        if connection
-            .query_drop(format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"))
-            .is_err()
-        {
+        let level = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
+        if self.run_one(connection, &level).is_err() {
             return false;
         }
-        let Work {
-            statements,
-            tokens,
-            end,
-        } = work;
-        let mut began = Instant::now();
-        if end.is_some() && connection.query_drop("START TRANSACTION").is_err() {
+        if work.end.is_some() && self.run_one(connection, "START TRANSACTION").is_err() {
             return false;
         }
-        for statement in &statements {
-            if let Err(error) = connection.query_drop(statement) {
-                if let mysql::Error::MySqlError(told) = &error {
-                    self.blocked += usize::from(told.code == 1205);
-                }
-                let outcome = if end.is_some() {
-                    Outcome::RolledBack
-                } else {
-                    Outcome::Unknown
+        self.note(&work.taken_back, Outcome::RolledBack);
+        for statement in &work.statements {
+            if self.run_one(connection, statement).is_err() {
+                let outcome = match work.end {
+                    Some(_) => Outcome::RolledBack,
+                    None => Outcome::Unknown,
                 };
-                self.note(&tokens, outcome, began);
+                self.note(&work.tokens, outcome);
                 return false;
             }
-            if statements.len() > 1 {
-                self.sleep(60);
+            if work.statements.len() > 1 {
+                self.sleep(work.pauses);
             }
         }
-        let outcome = match end {
+        let outcome = match work.end {
             None => Outcome::Committed,
             Some(commit) => {
-                self.sleep(300);
-                began = Instant::now();
-                let done = connection.query_drop(if commit { "COMMIT" } else { "ROLLBACK" });
+                self.sleep(work.open);
+                let done = self.run_one(connection, if commit { "COMMIT" } else { "ROLLBACK" });
                 match (commit, done) {
                     (false, _) => Outcome::RolledBack,
                     (true, Ok(())) => Outcome::Committed,
-                    (true, Err(_)) => Outcome::Unknown,
+                    (true, Err(())) => Outcome::Unknown,
                 }
             }
         };
-        self.note(&tokens, outcome, began);
-        true
+        self.note(&work.tokens, outcome);
+        outcome != Outcome::Unknown
     }
 
-    fn note(&mut self, tokens: &[u64], outcome: Outcome, began: Instant) {
-        let ended = Instant::now();
-        let fate = Fate { outcome, began, ended };
-        self.fates.extend(tokens.iter().map(|token| (*token, fate)));
+    fn note(&mut self, tokens: &[u64], outcome: Outcome) {
+        self.fates.extend(tokens.iter().map(|token| (*token, outcome)));
         if outcome == Outcome::Committed {
             self.field.committed.fetch_add(tokens.len(), Ordering::Relaxed);
         }
@@ -239,156 +318,141 @@ impl Writer<'_> {
 
 // --- clients -------------------------------------------------------------------------------------------------------------
 
-/// A row as it came.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    connection: usize,
-    at: Instant,
-    token: u64,
-    /// Nothing was being recovered on the connection any more.
-    live: bool,
-}
-
-/// What a client knows of a channel.
-#[derive(Default)]
-struct Follows {
-    /// The latest position of each stream, by first character.
-    positions: BTreeMap<char, String>,
-    /// Rows above the position that were handled. Those below are forgotten: they must not come again.
-    kept: BTreeSet<u64>,
-    confirmed: bool,
-    /// Row and token of all that was handled, in order.
-    handled: Vec<(u64, u64)>,
+/// Rows of the table that a client may have missed: it was told so.
+#[derive(Clone, Debug)]
+struct Gap {
+    channel: String,
+    after: u64,
+    up_to: u64,
+    /// How old its position was.
+    age: Duration,
+    /// How many events of the channel it had handled.
+    handled: usize,
 }
 
 struct Client<'a> {
     field: &'a Field,
     recovering: bool,
+    /// It never leaves by itself, and comes back at once.
+    steady: bool,
     noise: Noise,
-    follows: BTreeMap<&'static str, Follows>,
-    arrivals: Vec<Arrival>,
+    follower: Follower,
+    gaps: Vec<Gap>,
     connections: usize,
-    recoveries: usize,
-    gaps: Vec<String>,
-    live: bool,
-}
-
-/// What remains of a client.
-struct Report {
-    follows: BTreeMap<&'static str, Follows>,
-    arrivals: Vec<Arrival>,
-    connections: usize,
-    recoveries: usize,
-    gaps: Vec<String>,
+    /// Of a stock client: what came on each connection, by the server.
+    heard: Vec<(usize, Vec<u64>)>,
 }
 
 type Socket = WebSocket<TcpStream>;
 
 impl<'a> Client<'a> {
-    fn new(field: &'a Field, recovering: bool, seed: u64) -> Self {
+    fn new(field: &'a Field, recovering: bool, steady: bool, seed: u64) -> Self {
         Self {
             field,
             recovering,
-            noise: Noise(seed * 0x9e37_79b9),
-            follows: CHANNELS.iter().map(|name| (*name, Follows::default())).collect(),
-            arrivals: Vec::new(),
-            connections: 0,
-            recoveries: 0,
+            steady,
+            noise: Noise(seed.wrapping_mul(0x9e37_79b9) | 1),
+            follower: Follower::of(&CHANNELS),
             gaps: Vec::new(),
-            live: false,
+            connections: 0,
+            heard: Vec::new(),
         }
     }
 
-    /// Listens until it has handled everything that was committed (a stock client: until that is known), or waited too long.
-    fn run(mut self, started: &std::sync::Barrier) -> Report {
+    fn below(&mut self, n: usize) -> usize {
+        below(&mut self.noise, n)
+    }
+
+    /// Listens until everything that was written was told to it, or it waited too long.
+    fn run(mut self, started: &std::sync::Barrier) -> Self {
+        let mut started = Some(started);
         let mut deadline = None;
-        let mut waits = true;
         loop {
-            if let Some(socket) = self.connect() {
-                let end = 20 + below(&mut self.noise, 300);
-                self.listen(socket, end, waits.then_some(started));
-                waits = false;
-            } else {
-                thread::sleep(Duration::from_millis(10));
+            let server = self.below(2);
+            match self.connect(server) {
+                Some(socket) => self.listen(socket, server, &mut started),
+                None => thread::sleep(Duration::from_millis(10)),
             }
-            let until = *deadline.get_or_insert(Instant::now() + Duration::from_secs(3600));
-            if self.field.truth.get().is_some() && until > Instant::now() + PATIENCE {
-                deadline = Some(Instant::now() + PATIENCE);
+            self.follower.lost();
+            if self.is_done() {
+                return self;
             }
-            if self.is_done() || Instant::now() > until {
-                return Report {
-                    follows: self.follows,
-                    arrivals: self.arrivals,
-                    connections: self.connections,
-                    recoveries: self.recoveries,
-                    gaps: self.gaps,
-                };
+            if self.field.last.lock().expect("no panic").is_some() {
+                let deadline = *deadline.get_or_insert(Instant::now() + 2 * PATIENCE);
+                assert!(
+                    Instant::now() < deadline,
+                    "it waits for the end at {:?}",
+                    self.positions()
+                );
+                continue;
             }
+            // Mostly it comes back at once, sometimes late, and seldom too late.
+            let away = match self.below(40) {
+                _ if self.steady => 0,
+                0 => RETENTION.as_millis() as usize * 3 / 2,
+                1..=9 => self.below(3000),
+                _ => 0,
+            };
+            self.field.sleep(Duration::from_millis(away as u64));
         }
+    }
+
+    /// The number of its position in each channel.
+    fn positions(&self) -> BTreeMap<&str, u64> {
+        let number = |own: &common::follower::Followed| own.positions.get(&'o').map_or(0, |text| number(text));
+        let all = self.follower.channels.iter();
+        all.map(|(name, own)| (name.as_str(), number(own))).collect()
     }
 
     fn is_done(&self) -> bool {
-        let Some(truth) = self.field.truth.get() else {
-            return false;
-        };
-        !self.recovering
-            || self.follows.iter().all(|(name, follows)| {
-                let handled: BTreeSet<u64> = follows.handled.iter().map(|(row, _)| *row).collect();
-                truth[*name].keys().all(|row| handled.contains(row))
-            })
+        let last = *self.field.last.lock().expect("no panic");
+        last.is_some_and(|last| !self.recovering || self.positions().values().all(|number| *number >= last))
     }
 
-    fn connect(&mut self) -> Option<Socket> {
-        let addr = *self.field.addr.lock().expect("nobody panics with it");
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    fn connect(&mut self, server: usize) -> Option<Socket> {
+        let addr = *self.field.addrs[server].lock().expect("no panic");
+        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2)).ok()?;
+        // A server that is stopped takes connections and says nothing.
+        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
         let recovery = if self.recovering { "&recovery=1" } else { "" };
         let url = format!("ws://{addr}/app/{KEY}?protocol=7&client=js&version=8.6.0&flash=false{recovery}");
         let (mut socket, _) = tungstenite::client(url, stream).ok()?;
         let greeting = read(&mut socket)??;
         assert_eq!(greeting["event"], "pusher:connection_established", "{greeting}");
-        socket
-            .get_ref()
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .ok()?;
+        let moment = Some(Duration::from_millis(20));
+        socket.get_ref().set_read_timeout(moment).ok()?;
         self.connections += 1;
-        self.live = !self.recovering;
-        for (name, follows) in &mut self.follows {
-            follows.confirmed = false;
-            let mut data = json!({"channel": name});
-            if self.recovering && !follows.positions.is_empty() {
-                data["since"] = json!(follows.positions.values().collect::<Vec<_>>());
-            }
-            say(&mut socket, json!({"event": "pusher:subscribe", "data": data}))?;
+        self.heard.push((server, Vec::new()));
+        for message in self.follower.subscribes() {
+            say(&mut socket, message)?;
         }
         Some(socket)
     }
 
     /// Reads at least so many messages, then drops the connection; or until it breaks.
-    fn listen(&mut self, mut socket: Socket, most: usize, mut started: Option<&std::sync::Barrier>) {
-        let mut count = 0;
-        let mut asked = Instant::now();
-        if say(&mut socket, json!({"event": "pusher:ping", "data": {}})).is_none() {
-            return;
-        }
-        while count < most && !self.is_done() {
+    fn listen(&mut self, mut socket: Socket, _server: usize, started: &mut Option<&std::sync::Barrier>) {
+        let most = if self.steady { usize::MAX } else { 20 + self.below(400) };
+        let (mut count, mut quiet) = (0, Instant::now());
+        let mut asked = Instant::now() - PATIENCE;
+        while count < most || started.is_some() {
             match read(&mut socket) {
                 None => return,
                 Some(Some(message)) => {
                     count += 1;
+                    quiet = Instant::now();
                     self.take(&message);
                 }
-                Some(None) if self.field.truth.get().is_some() => count += 1,
+                // The server stands still.
+                Some(None) if quiet.elapsed() > Duration::from_secs(4) => return,
                 Some(None) => {}
             }
-            let placed =
-                |follows: &Follows| follows.confirmed && (!self.recovering || follows.positions.contains_key(&'o'));
-            if started.is_some() && self.follows.values().all(placed) {
+            let placed = |own: &common::follower::Followed| !self.recovering || own.positions.contains_key(&'o');
+            if self.follower.is_in() && self.follower.channels.values().all(placed) {
                 started.take().map(std::sync::Barrier::wait);
             }
             if asked.elapsed() > Duration::from_millis(100) {
                 asked = Instant::now();
-                if say(&mut socket, json!({"event": "pusher:ping", "data": {}})).is_none() {
+                if self.is_done() || say(&mut socket, json!({"event": "pusher:ping", "data": {}})).is_none() {
                     return;
                 }
             }
@@ -396,90 +460,70 @@ impl<'a> Client<'a> {
     }
 
     fn take(&mut self, message: &Value) {
-        let event = message["event"].as_str().expect("an event");
-        match event {
-            "pusher:pong" | "pusher_internal:position" => {
-                let found = positions(&message["pos"]);
-                self.live |= !found.is_empty();
-                for follows in self.follows.values_mut().filter(|follows| follows.confirmed) {
-                    follows.move_to(&found);
-                }
+        if !self.recovering {
+            return self.take_plainly(message);
+        }
+        let before: Vec<(usize, Position)> = self.follower.channels.values().map(state).collect();
+        self.follower.take(message);
+        for ((name, own), (gaps, position)) in self.follower.channels.iter().zip(before) {
+            let (now, up_to) = state(own);
+            if now > gaps {
+                self.gaps.push(Gap {
+                    channel: name.clone(),
+                    after: position.number(),
+                    up_to: up_to.number(),
+                    age: age(position),
+                    handled: own.handled.len(),
+                });
             }
-            "pusher_internal:subscription_succeeded" => self.confirmed(message),
-            "event" => {
-                let name = message["channel"].as_str().expect("a channel");
-                let token = message["data"]
-                    .as_str()
-                    .and_then(|data| data.parse().ok())
-                    .expect("a token");
-                let arrival = Arrival {
-                    connection: self.connections,
-                    at: Instant::now(),
-                    token,
-                    live: self.live,
-                };
-                self.arrivals.push(arrival);
-                let recovering = self.recovering;
-                let follows = self.follows.get_mut(name).expect("it subscribed to it");
-                assert!(follows.confirmed, "before the confirmation: {message}");
-                if !recovering {
-                    assert!(message.get("id").is_none() && message.get("pos").is_none(), "{message}");
-                    return follows.handled.push((0, token));
-                }
-                let id = row(&message["id"]);
-                if follows.kept.insert(id) {
-                    follows.handled.push((id, token));
-                }
-                let position = message.get("pos").unwrap_or(&message["id"]);
-                follows.move_to(&positions(position));
-            }
-            _ => panic!("{message}"),
         }
     }
 
-    fn confirmed(&mut self, message: &Value) {
-        let name = message["channel"].as_str().expect("a channel");
-        let follows = self.follows.get_mut(name).expect("it subscribed to it");
-        follows.confirmed = true;
-        if !self.recovering {
-            return;
+    /// A stock client gets exactly Pusher's frames.
+    fn take_plainly(&mut self, message: &Value) {
+        for added in ["id", "pos", "recovered"] {
+            assert!(message.get(added).is_none(), "{message}");
         }
-        let streams: Vec<char> = follows.positions.keys().copied().collect();
-        let told: Vec<bool> = match message.get("recovered") {
-            None => Vec::new(),
-            Some(told) => serde_json::from_value(told.clone()).expect("a list, as since was"),
-        };
-        assert_eq!(told.len(), streams.len(), "an answer to each position: {message}");
-        if let Some((_, recovered)) = streams.iter().zip(&told).find(|(stream, _)| **stream == 'o') {
-            match recovered {
-                true => self.recoveries += 1,
-                false => self
-                    .gaps
-                    .push(format!("{name} since {:?}: {message}", follows.positions)),
+        match message["event"].as_str().expect("an event") {
+            "event" => {
+                let text = message["data"].as_str().expect("text");
+                let heard = &mut self.heard.last_mut().expect("a connection").1;
+                heard.push(text.parse().expect("a token"));
             }
+            "pusher_internal:subscription_succeeded" => drop(self.follower.take(message)),
+            other => assert_eq!(other, "pusher:pong", "{message}"),
         }
-        follows.move_to(&positions(&message["pos"]));
     }
 }
 
-impl Follows {
-    fn move_to(&mut self, found: &[String]) {
-        for position in found {
-            let stream = position.chars().next().expect("a position");
-            self.positions.insert(stream, position.clone());
-            if stream == 'o' {
-                let (_, row) = parts(position);
-                self.kept = self.kept.split_off(&(row + 1));
-            }
-        }
+/// How often it was told of a gap, and its position in the table.
+fn state(own: &common::follower::Followed) -> (usize, Position) {
+    let position = own.positions.get(&'o').map(|text| text.parse().expect("a position"));
+    (own.gaps, position.unwrap_or(Position::NOWHERE))
+}
+
+/// How long ago its row got its number. The database's clock is this machine's.
+fn age(position: Position) -> Duration {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is later than 1970");
+    match position {
+        Position::Table { place, .. } => now.saturating_sub(Duration::from_millis(place.mark)),
+        Position::Memory { .. } => Duration::ZERO,
     }
+}
+
+fn number(position: &str) -> u64 {
+    let position: Position = position.parse().expect("a position");
+    position.number()
 }
 
 /// The next message; `Some(None)`: none yet; `None`: there will be none.
 fn read(socket: &mut Socket) -> Option<Option<Value>> {
     match socket.read() {
         Ok(Message::Text(text)) => Some(Some(serde_json::from_str(&text).expect("JSON"))),
-        // A server that is killed says nothing.
+        // "Come back and ask again."
+        Ok(Message::Close(Some(why))) if u16::from(why.code) == 4200 => None,
         Ok(Message::Close(why)) => panic!("sent away: {why:?}"),
         Ok(_) => Some(None),
         Err(tungstenite::Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -493,317 +537,445 @@ fn say(socket: &mut Socket, message: Value) -> Option<()> {
     socket.send(Message::text(message.to_string())).ok()
 }
 
+// --- misfortunes ---------------------------------------------------------------------------------------------------------
+
+/// The two servers, and what befalls them and the database.
+struct Fate<'a> {
+    field: &'a Field,
+    sites: [Option<Site>; 2],
+    noise: Noise,
+    /// A connection with a snapshot that is held, and until when.
+    snapshot: Option<(Conn, Instant)>,
+    counts: BTreeMap<&'static str, usize>,
+    logs: Vec<String>,
+}
+
+impl Fate<'_> {
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn rage(&mut self) {
+        let end = Instant::now() + self.field.plan.lasts;
+        let mut database_at = Instant::now() + self.field.plan.lasts / 3;
+        while Instant::now() < end {
+            let pause = 50 + below(&mut self.noise, 800) as u64;
+            self.field.sleep(Duration::from_millis(pause));
+            if Instant::now() > database_at {
+                database_at += self.field.plan.lasts / 3;
+                self.kill_database();
+            }
+            let n = below(&mut self.noise, 2);
+            match below(&mut self.noise, 10) {
+                0..=2 => self.kill(n),
+                3..=5 => self.stop(n),
+                6 => self.hold_snapshot(),
+                _ => self.kill_writer(),
+            }
+            if self.snapshot.as_ref().is_some_and(|(_, until)| Instant::now() > *until) {
+                self.snapshot = None;
+            }
+        }
+        self.snapshot = None;
+    }
+
+    fn kill(&mut self, n: usize) {
+        self.count("servers killed");
+        let Some(mut site) = self.sites[n].take() else { return };
+        site.server.signal(Signal::KILL);
+        site.server.ended();
+        self.logs.push(site.server.log());
+        let site = serve(&self.field.joomla, SETTINGS);
+        *self.field.addrs[n].lock().expect("no panic") = site.server.addr;
+        self.sites[n] = Some(site);
+    }
+
+    fn stop(&mut self, n: usize) {
+        self.count("servers stopped");
+        let ms = below(&mut self.noise, 2500) as u64;
+        let signal = |signal| self.sites[n].as_ref().map(|site| site.server.signal(signal));
+        signal(Signal::STOP);
+        thread::sleep(Duration::from_millis(ms));
+        signal(Signal::CONT);
+    }
+
+    fn kill_database(&mut self) {
+        self.count("databases killed");
+        self.snapshot = None;
+        self.field.database.kill();
+        self.field.database.restart();
+    }
+
+    /// As a backup with --single-transaction.
+    fn hold_snapshot(&mut self) {
+        if self.snapshot.is_some() {
+            return;
+        }
+        self.count("snapshots held");
+        let mut connection = self.field.joomla.connect();
+        connection
+            .query_drop(
+                "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT",
+            )
+            .expect("a snapshot");
+        self.snapshot = Some((connection, Instant::now() + Duration::from_secs(6)));
+    }
+
+    fn kill_writer(&mut self) {
+        self.count("writers killed");
+        let victim = pick(&mut self.noise, &self.field.writing).load(Ordering::Relaxed);
+        // It may have ended by itself.
+        let _ = self
+            .field
+            .database
+            .connect(None)
+            .query_drop(format!("KILL CONNECTION {victim}"));
+    }
+}
+
+/// A row of the table: its number, its channel and its token.
+type Row = (u64, String, u64);
+
+/// Deletes what is older than [`RETENTION`], as a server does; what it deleted, and perhaps a few rows that are still there.
+fn delete(field: &Field) -> Vec<Row> {
+    let mut deleted = Vec::new();
+    let mut store = new(by_socket(&field.joomla));
+    while !field.is_over() {
+        field.sleep(Duration::from_millis(100));
+        let mut ask = |question: &Question| match store.ask(question, at(0)) {
+            Err(Failure::Unavailable(_)) => {
+                store = new(by_socket(&field.joomla));
+                drop(store.connect(at(0)));
+                None
+            }
+            answer => answer.ok(),
+        };
+        let Some(Answer::Old(Old { ids, processes })) = ask(&store::old(RETENTION.as_secs(), 100)) else {
+            continue;
+        };
+        if !ids.is_empty() {
+            let list: Vec<String> = ids.iter().map(u64::to_string).collect();
+            let Some(rows) = read_rows(field, &format!("id IN ({})", list.join(","))) else {
+                continue;
+            };
+            deleted.extend(rows);
+        }
+        let end = match ids.is_empty() && processes.is_empty() {
+            true => Question::Release,
+            false => Question::Delete { ids, processes },
+        };
+        ask(&end);
+    }
+    deleted
+}
+
+/// Rows of the channels that have a number; `None`: the database is away.
+fn read_rows(field: &Field, condition: &str) -> Option<Vec<Row>> {
+    let options = OptsBuilder::new()
+        .user(Some("root"))
+        .db_name(Some(&field.joomla.database))
+        .socket(field.database.socket.to_str());
+    let sql = format!(
+        "SELECT seq, channel, CAST(data AS UNSIGNED) FROM #__websockets_outbox
+         WHERE {condition} AND seq > 0 AND channel LIKE 'fire-%'"
+    );
+    Conn::new(options).ok()?.query(field.joomla.text(&sql)).ok()
+}
+
 // --- the battle ----------------------------------------------------------------------------------------------------------
 
-#[test]
-fn every_committed_row_is_handled_once_and_no_other_whoever_is_killed() {
-    // As MySQL 8 has it: ids of several statements are mixed.
-    let database = Arc::new(Mariadb::start(&["--innodb-autoinc-lock-mode=2"]));
+fn fight(plan: Plan) {
+    println!("FIRE_SEED={} {:?}", plan.seed, plan.options);
+    let database = Arc::new(Mariadb::start(plan.options));
     let joomla = Joomla::joomla6_on(Arc::clone(&database));
     joomla.create_outbox();
-    let mut site = serve(&joomla, "");
-    let start = ready(&site);
+    // Ids of the writers' own are below.
+    joomla.sql("ALTER TABLE #__websockets_outbox AUTO_INCREMENT = 100000000");
+    let sites = [serve(&joomla, SETTINGS), serve(&joomla, SETTINGS)];
+    sites.iter().for_each(|site| drop(ready(site)));
     let field = Field {
+        plan,
         joomla,
         database,
-        addr: Mutex::new(site.server.addr),
+        addrs: sites.each_ref().map(|site| Mutex::new(site.server.addr)),
         writing: [const { AtomicU32::new(0) }; WRITERS],
         committed: AtomicUsize::new(0),
         over: AtomicBool::new(false),
-        truth: OnceLock::new(),
+        last: Mutex::new(None),
     };
-    let mut logs = Vec::new();
-    let began = Instant::now();
-    let (fates, reports) = thread::scope(|scope| {
-        let field = &field;
-        let kinds = [true, true, true, true, false, false];
+    let field = &field;
+    let mut fate = Fate {
+        field,
+        sites: sites.map(Some),
+        noise: Noise(plan.seed | 1),
+        snapshot: None,
+        counts: BTreeMap::new(),
+        logs: Vec::new(),
+    };
+    let (writers, clients, deleted) = thread::scope(|scope| {
+        let kinds = [true, true, true, true, true, false, false];
         let started = Arc::new(std::sync::Barrier::new(kinds.len() + 1));
         let clients: Vec<_> = kinds
             .into_iter()
             .zip(1..)
-            .map(|(recovering, seed)| {
+            .map(|(recovering, n)| {
                 let started = Arc::clone(&started);
-                (
-                    recovering,
-                    scope.spawn(move || Client::new(field, recovering, seed).run(&started)),
-                )
+                scope.spawn(move || Client::new(field, recovering, n == 1, plan.seed ^ n).run(&started))
             })
             .collect();
         // Whoever was there before the first row must get all of them.
         started.wait();
+        let deleter = scope.spawn(move || delete(field));
         let writers: Vec<_> = (0..WRITERS)
             .map(|number| {
                 let writer = Writer {
                     field,
                     number,
-                    noise: Noise(0x51ed_2701 * (number as u64 + 1)),
+                    noise: Noise((plan.seed ^ (0x51ed_2701 * (number as u64 + 1))) | 1),
                     next: 0,
+                    id: 10_000_000 * (number as u64 + 1),
                     fates: HashMap::new(),
+                    took: Vec::new(),
                     blocked: 0,
                 };
                 scope.spawn(move || writer.run())
             })
             .collect();
-        let mut assassin = Assassin {
-            field,
-            connection: None,
-            noise: Noise(7),
-            killed: 0,
-        };
-        let restart = |site: &mut common::pusher::Site, logs: &mut Vec<String>| {
-            site.server.signal(Signal::KILL);
-            site.server.ended();
-            logs.push(site.server.log());
-            *site = serve(&field.joomla, "");
-            *field.addr.lock().expect("nobody panics with it") = site.server.addr;
-        };
-        assassin.wait_for(STAGE);
-        restart(&mut site, &mut logs);
-        assassin.wait_for(2 * STAGE);
-        assassin.connection = None;
-        field.database.kill();
-        field.database.restart();
-        assassin.wait_for(3 * STAGE);
-        restart(&mut site, &mut logs);
-        assassin.wait_for(4 * STAGE);
+        fate.rage();
         field.over.store(true, Ordering::Relaxed);
-        assert!(assassin.killed > 5, "only {} writers were killed", assassin.killed);
-
-        let mut fates = HashMap::new();
-        let mut blocked = 0;
-        for writer in writers {
-            let (own, waits) = writer.join().expect("the writer works");
-            fates.extend(own);
-            blocked += waits;
-        }
-        assert_eq!(blocked, 0, "somebody waited for a lock");
-        let mut truth: BTreeMap<String, BTreeMap<u64, u64>> = CHANNELS
-            .iter()
-            .map(|name| ((*name).to_owned(), BTreeMap::new()))
-            .collect();
-        for (id, channel, data) in field
-            .joomla
-            .rows::<(u64, String, String)>("SELECT id, channel, data FROM #__websockets_outbox ORDER BY id")
-        {
-            let token = data.parse().expect("a token");
-            truth.get_mut(&channel).expect("a channel").insert(id, token);
-        }
-        field.truth.set(truth).expect("it is known once");
-        let reports: Vec<(bool, Report)> = clients
+        let writers: Vec<Writer> = writers
             .into_iter()
-            .map(|(recovering, client)| (recovering, client.join().expect("the client works")))
+            .map(|writer| writer.join().expect("it works"))
             .collect();
-        (fates, reports)
+        let deleted = deleter.join().expect("it works");
+        let waiting = || {
+            field
+                .joomla
+                .value::<u64>("SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NULL")
+        };
+        let log = || {
+            fate.sites
+                .iter()
+                .flatten()
+                .map(|site| site.server.log())
+                .collect::<String>()
+        };
+        wait_until("all rows have numbers", || waiting() == 0, log);
+        let last = field.joomla.value("SELECT MAX(seq) FROM #__websockets_outbox");
+        *field.last.lock().expect("no panic") = Some(last);
+        let clients: Vec<Client> = clients
+            .into_iter()
+            .map(|client| client.join().expect("it works"))
+            .collect();
+        (writers, clients, deleted)
     });
-    let took = began.elapsed();
-    logs.push(site.server.log());
-    let log = logs.join("--- killed\n");
+    fate.logs
+        .extend(fate.sites.iter().flatten().map(|site| site.server.log()));
+    let log = fate.logs.join("--- another process\n");
 
-    let truth = field.truth.get().expect("it was set");
-    check_writers(&fates, truth);
-    for (number, (recovering, report)) in reports.iter().enumerate() {
-        check_tokens(report, &fates, truth);
-        check_live_order(report, &fates);
-        if *recovering {
-            check_exactly_once(number, report, truth, &log);
-        } else {
-            check_at_most_once(report);
+    let order = one_order(field, &clients, &deleted);
+    let fates: HashMap<u64, Outcome> = writers.iter().flat_map(|writer| writer.fates.clone()).collect();
+    check_fates(&fates, &order);
+    check_seen(&clients, &order, &log);
+    for (n, client) in clients.iter().enumerate() {
+        match client.recovering {
+            true => check_exactly_once(n, client, &order),
+            false => check_stock(n, client, &fates, &order),
         }
     }
-    check_recovery_order(&site, &start, truth);
+    check_writers(&writers);
+    assert!(
+        !log.contains("a new epoch of the outbox table begins"),
+        "nothing was lost:\n{log}"
+    );
+    assert!(!log.contains("ERROR"), "{log}");
 
-    let rows: usize = truth.values().map(BTreeMap::len).sum();
-    let rolled_back = fates
-        .values()
-        .filter(|fate| fate.outcome == Outcome::RolledBack)
-        .count();
-    let unknown = fates.values().filter(|fate| fate.outcome == Outcome::Unknown).count();
-    let count = |pick: fn(&Report) -> usize| reports.iter().map(|(_, report)| pick(report)).sum::<usize>();
+    let of = |outcome| fates.values().filter(|own| **own == outcome).count();
+    let sum = |count: fn(&Client) -> usize| clients.iter().map(count).sum::<usize>();
+    let recoveries = sum(|client| client.follower.channels.values().map(|own| own.recoveries).sum());
     println!(
-        "{rows} rows committed, {rolled_back} rolled back, {unknown} interrupted; {} connections, {} recoveries; {took:?}\n{}",
-        count(|report| report.connections),
-        count(|report| report.recoveries),
-        outbox::stats(&site),
+        "{} rows committed, {} rolled back, {} interrupted, {} deleted; {} connections, {recoveries} recoveries, {} gaps; {:?}",
+        of(Outcome::Committed),
+        of(Outcome::RolledBack),
+        of(Outcome::Unknown),
+        deleted.len(),
+        sum(|client| client.connections),
+        sum(|client| client.gaps.len()),
+        fate.counts,
     );
-    assert!(
-        rolled_back > 100,
-        "only {rolled_back} rows were rolled back: this proves little"
-    );
-    assert!(
-        count(|report| report.recoveries) > 50,
-        "too few recoveries: this proves little"
-    );
-    let epochs = log.matches("a new epoch").count();
-    assert_eq!(epochs, 1, "{log}");
-}
-
-/// Kills writers' connections while it waits.
-struct Assassin<'a> {
-    field: &'a Field,
-    connection: Option<Conn>,
-    noise: Noise,
-    killed: usize,
-}
-
-impl Assassin<'_> {
-    /// Until so many rows were committed.
-    fn wait_for(&mut self, rows: usize) {
-        let mut last = Instant::now();
-        let field = self.field;
-        wait_until(
-            "writers have committed enough",
-            || {
-                if last.elapsed() > Duration::from_millis(150) {
-                    last = Instant::now();
-                    self.strike();
-                }
-                field.committed.load(Ordering::Relaxed) >= rows
-            },
-            || format!("{} of {rows} rows", field.committed.load(Ordering::Relaxed)),
-        );
-    }
-
-    fn strike(&mut self) {
-        let victim = pick(&mut self.noise, &self.field.writing).load(Ordering::Relaxed);
-        let connection = self.connection.get_or_insert_with(|| self.field.database.connect(None));
-        // It may have ended by itself.
-        self.killed += usize::from(connection.query_drop(format!("KILL CONNECTION {victim}")).is_ok());
+    assert!(of(Outcome::RolledBack) > 100 && recoveries > 50, "this proves little");
+    if let Some(site) = fate.sites.iter().flatten().next() {
+        println!("{}", outbox::stats(site));
     }
 }
 
-/// What writers know agrees with what stands in the table.
-fn check_writers(fates: &HashMap<u64, Fate>, truth: &BTreeMap<String, BTreeMap<u64, u64>>) {
-    let tokens: BTreeSet<u64> = truth.values().flat_map(BTreeMap::values).copied().collect();
-    for (token, fate) in fates {
-        match fate.outcome {
-            Outcome::Committed => assert!(tokens.contains(token), "{token:x} was committed and is gone"),
-            Outcome::RolledBack => assert!(!tokens.contains(token), "{token:x} was rolled back and is there"),
+/// Channel and token by the row's number: the same for everybody, and for the table.
+fn one_order(field: &Field, clients: &[Client], deleted: &[Row]) -> BTreeMap<u64, (String, u64)> {
+    let mut order = BTreeMap::new();
+    let mut add = |seq: u64, channel: &str, token: u64| {
+        let row = (channel.to_owned(), token);
+        let known = order.entry(seq).or_insert_with(|| row.clone());
+        assert_eq!(*known, row, "number {seq} is another row to somebody else");
+    };
+    let there = read_rows(field, "TRUE").expect("the database is there");
+    for (seq, channel, token) in deleted.iter().chain(&there) {
+        add(*seq, channel, *token);
+    }
+    for client in clients {
+        for (name, own) in &client.follower.channels {
+            for (id, data) in &own.handled {
+                add(number(id), name, data.parse().expect("a token"));
+            }
+        }
+    }
+    let tokens: BTreeSet<u64> = order.values().map(|(_, token)| *token).collect();
+    assert_eq!(tokens.len(), order.len(), "a row has two numbers");
+    order
+}
+
+/// What writers know agrees with what was seen and what stands in the table.
+fn check_fates(fates: &HashMap<u64, Outcome>, order: &BTreeMap<u64, (String, u64)>) {
+    let tokens: BTreeSet<u64> = order.values().map(|(_, token)| *token).collect();
+    for (token, outcome) in fates {
+        match outcome {
+            Outcome::Committed => assert!(tokens.contains(token), "{token:x} was committed and never seen"),
+            Outcome::RolledBack => assert!(!tokens.contains(token), "{token:x} was rolled back and seen"),
             Outcome::Unknown => {}
         }
     }
+    let stranger = tokens.iter().find(|token| !fates.contains_key(token));
+    assert_eq!(stranger, None, "nobody has written it");
 }
 
-/// Nothing came that was not committed. (Of a row whose commit was interrupted by the death of the database nobody knows.)
-fn check_tokens(report: &Report, fates: &HashMap<u64, Fate>, truth: &BTreeMap<String, BTreeMap<u64, u64>>) {
-    let tokens: BTreeSet<u64> = truth.values().flat_map(BTreeMap::values).copied().collect();
-    for Arrival { token, .. } in &report.arrivals {
-        let fate = fates
-            .get(token)
-            .unwrap_or_else(|| panic!("{token:x} was never written"));
-        assert_ne!(fate.outcome, Outcome::RolledBack, "{token:x} was rolled back and came");
-        assert!(
-            tokens.contains(token) || fate.outcome == Outcome::Unknown,
-            "{token:x} came and is gone"
-        );
-    }
-}
-
-fn check_exactly_once(number: usize, report: &Report, truth: &BTreeMap<String, BTreeMap<u64, u64>>, log: &str) {
+/// Nobody but those who were away for too long missed anything.
+fn check_seen(clients: &[Client], order: &BTreeMap<u64, (String, u64)>, log: &str) {
+    let of_client = |client: &Client| -> Vec<u64> {
+        let all = client.follower.channels.values().flat_map(|own| &own.handled);
+        all.map(|(id, _)| number(id)).collect()
+    };
+    let seen: BTreeSet<u64> = clients.iter().flat_map(of_client).collect();
+    let unseen: Vec<u64> = order.keys().copied().filter(|seq| !seen.contains(seq)).collect();
+    let gaps: Vec<&Gap> = clients.iter().flat_map(|client| &client.gaps).collect();
     assert!(
-        report.gaps.is_empty(),
-        "client {number} was told of gaps: {:#?}\n{log}",
-        report.gaps
-    );
-    for (name, follows) in &report.follows {
-        let mut handled = follows.handled.clone();
-        handled.sort_unstable();
-        let expected: Vec<(u64, u64)> = truth[*name].iter().map(|(row, token)| (*row, *token)).collect();
-        let missing: Vec<_> = expected.iter().filter(|row| !handled.contains(row)).collect();
-        let mut twice: Vec<_> = handled.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-        twice.dedup();
-        assert!(
-            missing.is_empty() && twice.is_empty(),
-            "client {number}, {name}: {missing:?} are missing, {twice:?} were handled twice; it is at {:?}\n{log}",
-            follows.positions
-        );
-        assert_eq!(handled, expected, "client {number}, {name}");
-    }
-}
-
-fn check_at_most_once(report: &Report) {
-    let mut seen = BTreeSet::new();
-    for Arrival { token, .. } in &report.arrivals {
-        assert!(seen.insert(token), "{token:x} came twice to a stock client");
-    }
-    assert!(
-        seen.len() > STAGE / 2,
-        "only {} rows came to a stock client",
-        seen.len()
+        unseen.is_empty(),
+        "nobody has handled {unseen:?}; gaps: {gaps:#?}\n{log}"
     );
 }
 
-/// Live order is order of visibility: if the server had demonstrably read the table after `y` was visible and before `x` was,
-/// `y` comes before `x`. What shows it is a row that was written after `y` and came before `x` was committed. Rows that were
-/// written for a second or longer are left out: ids of one statement that are not written yet look empty, and what is found
-/// empty twice, a second apart, counts as rolled back and comes late if it comes after all.
-fn check_live_order(report: &Report, fates: &HashMap<u64, Fate>) {
-    let mut checked = 0;
-    for connection in 1..=report.connections {
-        let of_it = |arrival: &&Arrival| arrival.connection == connection && arrival.live;
-        let rows: Vec<(&Arrival, Fate)> = report
-            .arrivals
-            .iter()
-            .filter(of_it)
-            .map(|arrival| (arrival, fates[&arrival.token]))
-            .collect();
-        for (n, (y, fate)) in rows
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, fate))| fate.outcome == Outcome::Committed)
-            .filter(|(_, (_, fate))| fate.ended - fate.began < Duration::from_secs(1))
-        {
-            let shows = rows
-                .iter()
-                .filter(|(_, other)| other.began > fate.ended)
-                .map(|(z, _)| z.at)
-                .min();
-            let Some(read) = shows else { continue };
-            checked += 1;
-            let early = rows[..n].iter().find(|(_, other)| other.began > read);
-            if let Some((x, _)) = early {
-                panic!(
-                    "{:x} came before {:x}, which had been visible since the table was read",
-                    x.token, y.token
-                );
-            }
-        }
+/// Every row of its channels in order and once, but for those that it was told it may have missed. A gap is for a position that
+/// is too old, or that another server gave while the database was away from this one: then the client goes back with it.
+fn check_exactly_once(n: usize, client: &Client, order: &BTreeMap<u64, (String, u64)>) {
+    for gap in &client.gaps {
+        let is_needed = gap.age >= RETENTION && !client.steady || gap.after > gap.up_to;
+        assert!(is_needed, "client {n} was told of a gap without need: {gap:?}");
     }
-    assert!(checked > 20, "only {checked} rows were compared: this proves little");
-}
-
-/// Whoever comes back is told by id.
-fn check_recovery_order(site: &common::pusher::Site, start: &str, truth: &BTreeMap<String, BTreeMap<u64, u64>>) {
-    for name in CHANNELS {
-        let mut session = site.connect_recovering();
-        let got = enter(&mut session, name, Some(json!([start])));
-        assert_eq!(got["recovered"], json!([true]), "{got}");
-        for (row, token) in &truth[name] {
-            let mut got = session.next();
-            while got["event"] == "pusher_internal:position" {
-                got = session.next();
-            }
-            assert_eq!(
-                (outbox::row(&got["id"]), &got["data"]),
-                (*row, &json!(token.to_string())),
-                "{got}"
+    for (name, own) in &client.follower.channels {
+        let gaps: Vec<&Gap> = client.gaps.iter().filter(|gap| gap.channel == *name).collect();
+        let excused = |seq: u64| gaps.iter().any(|gap| gap.after < seq && seq <= gap.up_to);
+        let handled: Vec<u64> = own.handled.iter().map(|(id, _)| number(id)).collect();
+        let mut from = 0;
+        for to in gaps.iter().map(|gap| gap.handled).chain([handled.len()]) {
+            let part = &handled[from..to];
+            assert!(
+                part.is_sorted_by(|a, b| a < b),
+                "client {n}, {name}: out of order, or doubles"
             );
+            from = to;
         }
-        let mut last = 0;
-        let highest = truth
-            .values()
-            .filter_map(|rows| rows.keys().last())
-            .max()
-            .copied()
-            .unwrap_or(0);
-        // Nothing holds the position back for ever.
-        wait_until(
-            "everything is settled",
-            || {
-                let pong = outbox::pong(&mut session);
-                last = table_position(&pong["pos"]).map_or(0, |position| parts(&position).1);
-                last >= highest
-            },
-            || site.server.log(),
+        let have: BTreeSet<u64> = handled.iter().copied().collect();
+        let rows = order
+            .iter()
+            .filter(|(_, (channel, _))| channel == name)
+            .map(|(seq, _)| *seq);
+        let missing: Vec<u64> = rows.filter(|seq| !have.contains(seq) && !excused(*seq)).collect();
+        assert!(
+            missing.is_empty(),
+            "client {n}, {name}: {missing:?} are missing; gaps: {gaps:?}"
+        );
+        let back: u64 = gaps.iter().map(|gap| gap.after.saturating_sub(gap.up_to)).sum();
+        assert!(
+            (handled.len() - have.len()) as u64 <= back,
+            "client {n}, {name}: doubles"
         );
     }
+}
+
+/// A live socket gets an event at most once and in order, and never one that was rolled back.
+fn check_stock(n: usize, client: &Client, fates: &HashMap<u64, Outcome>, order: &BTreeMap<u64, (String, u64)>) {
+    let seqs: HashMap<u64, (&str, u64)> = order
+        .iter()
+        .map(|(seq, (channel, token))| (*token, (channel.as_str(), *seq)))
+        .collect();
+    let mut count = 0;
+    for (_, heard) in &client.heard {
+        let mut last: HashMap<&str, u64> = HashMap::new();
+        for token in heard {
+            let Some((channel, seq)) = seqs.get(token) else {
+                panic!("stock client {n} got {token:x}, which is {:?}", fates.get(token));
+            };
+            let before = last.insert(channel, *seq);
+            assert!(before < Some(*seq), "stock client {n} got {seq} behind {before:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 30, "only {count} rows came to a stock client");
+}
+
+/// Nobody had to wait for the servers.
+fn check_writers(writers: &[Writer]) {
+    let blocked: usize = writers.iter().map(|writer| writer.blocked).sum();
+    assert_eq!(blocked, 0, "somebody waited for a lock");
+    let mut took: Vec<Duration> = writers.iter().flat_map(|writer| writer.took.iter().copied()).collect();
+    took.sort_unstable();
+    let (p50, p99, max) = (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
+    println!(
+        "{} statements of writers: p50 {p50:?}, p99 {p99:?}, max {max:?}",
+        took.len()
+    );
+    assert!(p99 < Duration::from_millis(250), "p99 {p99:?}");
+}
+
+/// Seconds of a battle, and how long a transaction stays open.
+fn lasts() -> (Duration, Duration) {
+    match std::env::var("TEST_ALL").as_deref() {
+        Ok("1") => (Duration::from_secs(600), Duration::from_secs(100)),
+        _ => (Duration::from_secs(25), Duration::from_secs(8)),
+    }
+}
+
+fn seed() -> u64 {
+    match std::env::var("FIRE_SEED") {
+        Ok(seed) => seed.parse().expect("a number"),
+        Err(_) => rand::random(),
+    }
+}
+
+/// As MySQL 8 has it: ids of several statements are mixed.
+#[test]
+fn every_committed_row_is_handled_once_whoever_is_killed() {
+    let (lasts, open) = lasts();
+    let (seed, options) = (seed(), &["--innodb-autoinc-lock-mode=2"]);
+    fight(Plan {
+        seed,
+        lasts,
+        open,
+        options,
+    });
+}
+
+/// With commits that are written to the disk, where servers group them.
+#[test]
+fn every_committed_row_is_handled_once_where_commits_are_durable() {
+    let (lasts, open) = lasts();
+    let options = &[
+        "--innodb-flush-log-at-trx-commit=1",
+        "--innodb-flush-method=fsync",
+        "--log-bin=log",
+    ];
+    fight(Plan {
+        seed: seed(),
+        lasts,
+        open,
+        options,
+    });
 }

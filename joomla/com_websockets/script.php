@@ -11,26 +11,32 @@
 use Joomla\CMS\Factory;
 use Joomla\CMS\Installer\InstallerAdapter;
 use Joomla\CMS\Installer\InstallerScriptInterface;
+use Joomla\CMS\Language\Text;
 use Joomla\Database\DatabaseInterface;
+use Jsocketd\Component\Websockets\Administrator\Publish\DatabaseError;
+use Jsocketd\Component\Websockets\Administrator\Setup\TableUpdate;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The component's part of an installation: credentials that nobody else has, and whether the tables go with it. The tables
- * themselves come from sql/, the requirements are the package's.
+ * The component's part of an installation: tables of an older version, credentials that nobody else has, and whether
+ * the tables go with it. New tables come from sql/, the requirements are the package's.
  */
 return new class () implements InstallerScriptInterface {
     /**
+     * Updates tables of an older version, also of a component that was uninstalled. It is done before any file is
+     * changed: if it fails, the site goes on with the version that it has.
+     *
      * @param   string            $type     install, update, discover_install or uninstall
      * @param   InstallerAdapter  $adapter  the adapter that calls
      *
-     * @return  boolean  true
+     * @return  boolean  whether to go on
      */
     public function preflight(string $type, InstallerAdapter $adapter): bool
     {
-        return true;
+        return $type === 'uninstall' || $this->updateTables();
     }
 
     /**
@@ -68,25 +74,29 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
+     * One of the tables may have been there, of an older version.
+     *
      * @param   InstallerAdapter  $adapter  the adapter that calls
      *
-     * @return  boolean  true
+     * @return  boolean  whether the tables are as they should be
      */
     public function install(InstallerAdapter $adapter): bool
     {
-        return true;
+        return $this->updateTables();
     }
 
     /**
-     * Makes the tables if they are missing: Joomla runs the SQL of the installation only when there is no component yet.
+     * Makes the tables if they are missing: Joomla runs the SQL of the installation only when there is no component
+     * yet.
      *
      * @param   InstallerAdapter  $adapter  the adapter that calls
      *
-     * @return  boolean  whether they are there
+     * @return  boolean  whether they are as they should be
      */
     public function update(InstallerAdapter $adapter): bool
     {
-        return $adapter->getParent()->parseSQLFiles($adapter->getManifest()->install->sql) !== false;
+        return $adapter->getParent()->parseSQLFiles($adapter->getManifest()->install->sql) !== false
+            && $this->updateTables();
     }
 
     /**
@@ -107,6 +117,43 @@ return new class () implements InstallerScriptInterface {
         }
 
         return true;
+    }
+
+    /**
+     * Brings tables of an older version up to date, or says why it cannot. Joomla does not know the classes of the new
+     * version yet, so they are loaded from where this file is: the package, or the folder of the component.
+     *
+     * @return  boolean  whether they are up to date
+     */
+    private function updateTables(): bool
+    {
+        $classes = [
+            DatabaseError::class => 'Publish/DatabaseError.php',
+            TableUpdate::class   => 'Setup/TableUpdate.php',
+        ];
+
+        foreach ($classes as $class => $file) {
+            if (!class_exists($class, false)) {
+                require_once __DIR__ . (is_dir(__DIR__ . '/admin/src') ? '/admin/src/' : '/src/') . $file;
+            }
+        }
+
+        try {
+            (new TableUpdate($this->database()))->run();
+
+            return true;
+        } catch (\Throwable $error) {
+            $why     = new DatabaseError($error);
+            $says    = $error->getMessage();
+            $message = match (true) {
+                $why->isBusy()   => Text::sprintf('COM_WEBSOCKETS_UPDATE_BUSY', (string) TableUpdate::PATIENCE, $says),
+                $why->isDenied() => Text::sprintf('COM_WEBSOCKETS_UPDATE_DENIED', $says),
+                default          => Text::sprintf('COM_WEBSOCKETS_UPDATE_FAILED', $says),
+            };
+            Factory::getApplication()->enqueueMessage($message, 'error');
+
+            return false;
+        }
     }
 
     /**

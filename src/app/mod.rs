@@ -8,7 +8,6 @@ pub mod address;
 pub mod api;
 pub mod caller;
 pub mod console;
-pub mod outbox;
 pub mod page;
 pub mod pusher;
 pub mod routes;

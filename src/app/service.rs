@@ -17,7 +17,6 @@ use super::address::{Addresses, Admission};
 use super::api::{self, Answered, Api};
 use super::caller::{self, Caller, Origin};
 use super::console::{self, Console, Heard, Wanted};
-use super::outbox::Seen;
 use super::page::Page;
 use super::pusher::app::{App, Apps, Publication};
 use super::pusher::gate;
@@ -30,6 +29,7 @@ use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site as SiteFacts;
 use crate::logging::{Kind, More, Quiet};
+use crate::outbox::{self, Seen};
 use crate::protocol::SocketId;
 use crate::protocol::channel::ChannelName;
 use crate::store::{Answer, Failure, Question};
@@ -163,6 +163,8 @@ impl Member {
 struct Waiting {
     messages: VecDeque<Message>,
     bytes: usize,
+    /// Since when the first one waits; `None`: it has not been looked at.
+    since: Option<Time>,
     /// When the first one gets an answer whatever is known by then.
     until: Time,
     /// It is not read until some have gone.
@@ -259,7 +261,8 @@ impl Service {
             .as_ref()
             .and_then(|_| self.apps.find_id(&self.config.joomla.app));
         if let Some(app) = self.site_app {
-            self.apps.app_mut(app).has_site = true;
+            let retention = Duration::from_secs(self.config.database.retention);
+            self.apps.app_mut(app).belong_to_site(retention);
         }
     }
 
@@ -363,7 +366,8 @@ impl Service {
 
     /// The next question for the database, if one is due. Its answer, or why there is none, goes to `answer`.
     pub fn question(&mut self, now: Now) -> Option<Question> {
-        self.site.as_mut()?.question(now)
+        let alone = self.site_app.is_none_or(|app| self.apps.app(app).connections() == 0);
+        self.site.as_mut()?.question(alone, now)
     }
 
     /// When there will be a question.
@@ -408,7 +412,12 @@ impl Service {
     fn follow(&mut self, now: Now, actions: &mut Actions) {
         let Some(site) = &mut self.site else { return };
         let orders = site.take_orders();
-        let (mut wake_all, mut review_all) = (false, false);
+        // Whoever comes while the orders are carried out comes after the rows among them.
+        let position = site.outbox().map(|outbox| outbox.told_position());
+        if let Some(app) = self.site_app {
+            self.apps.app_mut(app).set_table(position, actions);
+        }
+        let (mut wake_all, mut review_all, mut release) = (false, false, false);
         for order in orders {
             match order {
                 Order::Wake(id) => {
@@ -436,6 +445,8 @@ impl Service {
                     }
                 }
                 Order::Extensions => self.take_credentials(),
+                // Those who waited for the same answers go on too.
+                Order::Release => (release, wake_all) = (true, true),
             }
         }
         if review_all {
@@ -446,9 +457,8 @@ impl Service {
                 self.go_on(id, false, now, actions);
             }
         }
-        if let (Some(app), Some(site)) = (self.site_app, &self.site) {
-            let safe = site.outbox().map(|outbox| outbox.told_position());
-            self.apps.app_mut(app).set_table(safe, actions);
+        if let (true, Some(app), Some(site)) = (release, self.site_app, &mut self.site) {
+            self.apps.app_mut(app).release(site, now, actions);
         }
         self.tell_site();
     }
@@ -471,23 +481,24 @@ impl Service {
     }
 
     fn publish_row(&mut self, seen: &Seen, now: Now, actions: &mut Actions) {
-        let Some(app) = self.site_app else { return };
-        let event = match seen {
-            Seen::Event(event) => event,
-            Seen::Gap => return self.apps.app_mut(app).tell_gap(actions),
-            Seen::Control(_) => return,
-        };
-        let Ok(channel) = ChannelName::parse(&event.channel) else {
+        let (Some(app), Some(site)) = (self.site_app, &self.site) else {
             return;
         };
-        let publication = Publication {
-            channel,
-            event: &event.event,
-            data: &event.data,
-            socket_id: event.except,
-        };
         let app = self.apps.app_mut(app);
-        app.publish_row(&publication, (event.id, &event.frame), now, actions);
+        match seen {
+            Seen::Event(event) => {
+                if let Some(publication) = publication(event) {
+                    app.publish_row(&publication, &event.logged, site, now, actions);
+                }
+            }
+            Seen::Past(event, age) => {
+                if let Some(publication) = publication(event) {
+                    app.keep_row(&publication, Duration::from_millis(*age), now);
+                }
+            }
+            Seen::Gap => app.tell_gap(actions),
+            Seen::Control(_) => {}
+        }
     }
 
     /// Tells the site which channels have subscribers.
@@ -556,11 +567,11 @@ impl Service {
             return;
         }
         let mut last_call = last_call;
-        while let Some(message) = self
-            .member(id)
-            .and_then(|member| member.waiting()?.messages.front().cloned())
+        while let Some(waiting) = self.member(id).and_then(Member::waiting)
+            && let Some(message) = waiting.messages.front().cloned()
         {
-            if self.process(id, &message, last_call, now, actions) == Progress::Later {
+            let waited = waiting.since.map(|since| now.at.since(since));
+            if self.process(id, &message, waited, last_call, now, actions) == Progress::Later {
                 debug_assert!(!last_call, "whoever is called for the last time gets an answer");
                 return self.wait_on(id, now);
             }
@@ -568,6 +579,7 @@ impl Service {
             if let Some(waiting) = self.member(id).and_then(Member::waiting) {
                 waiting.messages.pop_front();
                 waiting.bytes -= message.len();
+                waiting.since = None;
             }
         }
         let Some(member) = self.member(id) else { return };
@@ -587,6 +599,7 @@ impl Service {
         let Some(waiting) = self.member(id).and_then(Member::waiting) else {
             return;
         };
+        waiting.since.get_or_insert(now.at);
         let before = waiting.until;
         if before <= now.at {
             waiting.until = until;
@@ -605,6 +618,7 @@ impl Service {
         let waiting = waiting.get_or_insert_with(|| Waiting {
             messages: VecDeque::new(),
             bytes: 0,
+            since: Some(now.at),
             until,
             held: false,
         });
@@ -892,7 +906,7 @@ impl Service {
         self.counts.messages_in += 1;
         let waits = self.member(id).and_then(Member::waiting).is_some();
         let is_ping = || matches!(&message, Message::Text(text) if App::is_ping(text));
-        if waits && !is_ping() || self.process(id, &message, false, now, actions) == Progress::Later {
+        if waits && !is_ping() || self.process(id, &message, None, false, now, actions) == Progress::Later {
             self.keep(id, message, now, actions);
         }
     }
@@ -902,6 +916,7 @@ impl Service {
         &mut self,
         id: ConnectionId,
         message: &Message,
+        waited: Option<Duration>,
         last_call: bool,
         now: Now,
         actions: &mut Actions,
@@ -936,7 +951,12 @@ impl Service {
             Speaks::Pusher(app) => match message {
                 Message::Text(text) => {
                     let site = self.site.as_deref_mut().filter(|_| site_app == Some(*app));
-                    let mut door = Door { site, last_call, now };
+                    let mut door = Door {
+                        site,
+                        waited,
+                        last_call,
+                        now,
+                    };
                     progress = self.apps.app_mut(*app).text(id, text, &mut door, now, actions);
                 }
                 Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
@@ -999,9 +1019,8 @@ impl Service {
         }) = self.member(id)
         {
             let app = *app;
-            let site = self.site.as_mut().filter(|_| self.site_app == Some(app));
-            let outbox = site.and_then(|site| site.outbox_mut());
-            self.apps.app_mut(app).flushed(id, outbox, now, actions);
+            let site = self.site.as_deref_mut().filter(|_| self.site_app == Some(app));
+            self.apps.app_mut(app).flushed(id, site, now, actions);
         }
     }
 
@@ -1032,4 +1051,13 @@ impl Service {
             .as_mut()
             .filter(|member| member.id == id)
     }
+}
+
+fn publication(event: &outbox::Event) -> Option<Publication<'_>> {
+    Some(Publication {
+        channel: ChannelName::parse(&event.channel).ok()?,
+        event: &event.event,
+        data: &event.data,
+        socket_id: event.logged.except,
+    })
 }

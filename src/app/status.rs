@@ -6,10 +6,10 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::api::reply;
-use super::outbox::Outbox;
 use super::pusher::app::App;
 use super::service::{Facts, Sql};
 use super::site::Site;
+use crate::outbox::Outbox;
 use crate::time::Now;
 
 /// The answer for one app. `site`: if the app is the site's.
@@ -46,6 +46,6 @@ fn of_outbox(outbox: &Outbox, sql: Option<Sql>, now: Now) -> Value {
         "position": outbox.position().map(|position| position.to_string()),
         "lag_ms": available.then_some(counters.behind_ms),
         "waiting": counters.waiting,
-        "held_ms": counters.held_ms,
+        "locked_ms": counters.locked_ms,
     })
 }

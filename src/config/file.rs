@@ -163,10 +163,14 @@ fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
     }
     let elsewhere: Vec<_> = KEYS.iter().filter(|key| key.name == name).collect();
     match (section, elsewhere.as_slice()) {
-        ("", [key, ..]) => format!("`{name}` belongs into {}", keys::title(key.section)),
+        ("database", []) if name == "gap_max" => {
+            "`gap_max` in [database] means nothing since version 0.2, because no row is waited for any more; remove it"
+                .into()
+        }
+        ("", [key, ..]) => format!("`{name}` belongs in {}", keys::title(key.section)),
         ("", []) => format!("unknown key `{name}` outside of all sections"),
         (_, [key]) => format!(
-            "unknown key `{name}` in {}; it belongs into {}",
+            "unknown key `{name}` in {}; it belongs in {}",
             keys::title(section),
             keys::title(key.section)
         ),

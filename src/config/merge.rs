@@ -263,12 +263,6 @@ impl Merged {
                 least,
                 ("poll_ms", database.poll_ms),
             ),
-            (
-                database.retention >= database.gap_max,
-                ("retention", database.retention),
-                least,
-                ("gap_max", database.gap_max),
-            ),
         ] {
             if !good {
                 problems.push(Problem {

@@ -26,6 +26,12 @@ impl fmt::Display for Fault {
     }
 }
 
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.to_string()
+    }
+}
+
 fn bad(why: impl Into<Cow<'static, str>>) -> Fault {
     Fault::Bad(why.into())
 }

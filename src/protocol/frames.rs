@@ -26,7 +26,7 @@ pub struct Extra<'a> {
     /// The event's own position.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// Everything up to here has been told.
+    /// Everything up to here has been sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos: Option<OneOrMore<'a, String>>,
     /// Whether what was missed since the positions that were given follows.
@@ -81,6 +81,14 @@ pub fn event(event: &str, channel: &str, data: &str, user_id: Option<&str>, extr
         user_id,
         extra,
     })
+}
+
+/// The frame of an event without its position, the last member of the object.
+pub fn without_id(frame: &str) -> String {
+    match frame.rsplit_once(",\"id\":\"") {
+        Some((rest, _)) => format!("{rest}}}"),
+        None => frame.to_owned(),
+    }
 }
 
 /// A client event, with its data as the sender wrote it.
@@ -177,6 +185,17 @@ mod tests {
             error("no", Some(4301)),
             r#"{"event":"pusher:error","data":{"message":"no","code":4301}}"#
         );
+    }
+
+    #[test]
+    fn a_frame_without_its_position_is_a_stock_client_s() {
+        let data = r#"{"x":"\",\"id\":\"1\"}"}"#;
+        let extra = Extra {
+            id: Some("o0000000a:7.z"),
+            ..Extra::default()
+        };
+        let plain = event("e", "c", data, None, Extra::default());
+        assert_eq!(without_id(&event("e", "c", data, None, extra)), plain);
     }
 
     #[test]

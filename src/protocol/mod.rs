@@ -1,6 +1,7 @@
 //! What all protocol rooms share and what knows none of them: names, positions, frames, and the checks of what is published.
 
 pub mod channel;
+pub mod control;
 pub mod event;
 pub mod frames;
 pub mod position;

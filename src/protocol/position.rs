@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Where events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -12,8 +14,18 @@ pub enum Stream {
     Table,
 }
 
-/// A place in a stream of events. To clients it is an opaque string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A row's place in the outbox table's stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The number that the row was stamped with, from 1 and without holes.
+    pub seq: u64,
+    /// When it was stamped, in milliseconds since 1970 UTC by the database's clock. It tells the row from another one that
+    /// has the number in a table that was restored, copied, or lost its last commits.
+    pub mark: u64,
+}
+
+/// A place in a stream of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Position {
     /// In memory: which run of the server, and the number of the event in it.
     Memory {
@@ -23,19 +35,44 @@ pub enum Position {
         n: u64,
     },
     /// In the outbox table.
-    Outbox {
-        /// Different whenever ids of the table may have gone back.
+    Table {
+        /// Different whenever numbers may have gone back. Never 0.
         epoch: u32,
-        /// The id of the row; 0 is before the first.
-        row: u64,
+        /// The row.
+        place: Place,
     },
+}
+
+impl Position {
+    /// What clients are told while the table's position is not known. It never means anything, so a client that shows it
+    /// later is told of a gap.
+    pub const NOWHERE: Position = Position::Table {
+        epoch: 0,
+        place: Place { seq: 0, mark: 0 },
+    };
+
+    /// Which stream it belongs to.
+    pub fn stream(self) -> Stream {
+        match self {
+            Position::Memory { .. } => Stream::Memory,
+            Position::Table { .. } => Stream::Table,
+        }
+    }
+
+    /// Its number within the stream.
+    pub fn number(self) -> u64 {
+        match self {
+            Position::Memory { n, .. } => n,
+            Position::Table { place, .. } => place.seq,
+        }
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Position::Memory { start, n } => write!(f, "m{start:08x}:{n}"),
-            Position::Outbox { epoch, row } => write!(f, "o{epoch:08x}:{row}"),
+            Position::Table { epoch, place } => write!(f, "o{epoch:08x}:{}.{}", place.seq, base36(place.mark)),
         }
     }
 }
@@ -45,17 +82,45 @@ impl FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (stream, rest) = text.split_at_checked(1).ok_or(())?;
-        let (run, n) = rest.split_once(':').ok_or(())?;
-        let plain = run.len() == 8 && run.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !plain || n.is_empty() || !n.bytes().all(|b| b.is_ascii_digit()) {
+        let (run, place) = rest.split_once(':').ok_or(())?;
+        if run.len() != 8 {
             return Err(());
         }
-        let run = u32::from_str_radix(run, 16).map_err(|_| ())?;
-        let n = n.parse().map_err(|_| ())?;
-        match stream {
-            "m" => Ok(Position::Memory { start: run, n }),
-            "o" => Ok(Position::Outbox { epoch: run, row: n }),
+        let run = u32::try_from(number(run, 16)?).map_err(|_| ())?;
+        match (stream, place.split_once('.')) {
+            ("m", None) => Ok(Position::Memory {
+                start: run,
+                n: number(place, 10)?,
+            }),
+            ("o", Some((seq, mark))) => Ok(Position::Table {
+                epoch: run,
+                place: Place {
+                    seq: number(seq, 10)?,
+                    mark: number(mark, 36)?,
+                },
+            }),
             _ => Err(()),
+        }
+    }
+}
+
+/// A number in lower-case digits, without a sign.
+fn number(digits: &str, radix: u32) -> Result<u64, ()> {
+    let plain = |c: char| c.is_digit(radix) && !c.is_ascii_uppercase();
+    if digits.is_empty() || !digits.chars().all(plain) {
+        return Err(());
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| ())
+}
+
+/// As MySQL's `LOWER(CONV(number, 10, 36))`.
+fn base36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.extend(char::from_digit((number % 36) as u32, 36));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
         }
     }
 }
@@ -66,15 +131,28 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_is_written_and_nothing_else_is_one() {
-        let position = Position::Memory { start: 0xab, n: 12 };
-        assert_eq!(position.to_string(), "m000000ab:12");
-        assert_eq!(position.to_string().parse(), Ok(position));
-        let position = Position::Outbox {
-            epoch: 0xab,
-            row: u64::MAX,
-        };
-        assert_eq!(position.to_string(), "o000000ab:18446744073709551615");
-        assert_eq!(position.to_string().parse(), Ok(position));
+        let place = |seq, mark| Place { seq, mark };
+        for (position, text) in [
+            (Position::Memory { start: 0xab, n: 12 }, "m000000ab:12"),
+            (
+                Position::Table {
+                    epoch: 0xab,
+                    place: place(12, 1_767_225_600_123),
+                },
+                "o000000ab:12.mjuohs3f",
+            ),
+            (
+                Position::Table {
+                    epoch: u32::MAX,
+                    place: place(u64::MAX, u64::MAX),
+                },
+                "offffffff:18446744073709551615.3w5e11264sgsf",
+            ),
+            (Position::NOWHERE, "o00000000:0.0"),
+        ] {
+            assert_eq!(position.to_string(), text);
+            assert_eq!(text.parse(), Ok(position));
+        }
         for bad in [
             "",
             "m",
@@ -84,7 +162,16 @@ mod tests {
             "m000000AB:1",
             "m000000ab:",
             "m000000ab:-1",
-            "o1:2",
+            "m000000ab:+1",
+            "m000000ab:1.1",
+            "m+00000ab:1",
+            "o1:2.3",
+            "o000000ab:12", // of version 1
+            "o000000ab:12.",
+            "o000000ab:.1",
+            "o000000ab:12.A",
+            "o000000ab:12.1.1",
+            "o000000ab:12.3w5e11264sgsg", // above 64 bits
             "p000000ab:1",
             "ä000000ab:1",
             "m000000ab:99999999999999999999",

@@ -25,6 +25,14 @@ const COLUMNS: [(&str, &str); 2] = [
 /// Tables that are ours.
 const OWN: [&str; 2] = ["websockets_outbox", "websockets_state"];
 
+/// What changing the outbox's table takes besides, for as long as that lasts.
+pub fn update_grant(database: &str, prefix: &str, account: &str) -> String {
+    format!(
+        "GRANT ALTER, CREATE, INSERT ON `{database}`.`{prefix}{}` TO {account};",
+        OWN[0]
+    )
+}
+
 /// The statements, ready to paste, for the user `account` (`'jsocketd'@'localhost'`) of the schema `database`.
 pub fn grants(database: &str, prefix: &str, account: &str, items: &[ItemType]) -> Vec<String> {
     let name = |table: &str| format!("`{database}`.`{prefix}{table}`");

@@ -1,30 +1,26 @@
-//! The database as the service sees it: questions, each of them one statement, and their answers as plain rows. Nothing here
-//! decides anything; what rows mean is decided in `app` and `joomla`. `mysql` asks a real server behind the fence of
-//! `docs/architecture.md`, `memory` plays one for tests and the simulator.
+//! The database as the service sees it: questions, each of them one round trip, and their answers as plain rows. Nothing here
+//! decides anything; what rows mean is decided in `outbox`, `app` and `joomla`. `mysql` asks a real server behind the fence of
+//! `docs/architecture.md`; the tests and the simulator have one in memory.
 //!
 //! Rows carry the key that they were asked for and are matched by it, never by their order: after a mishap on the wire the
 //! answer to an older question must not pass for this one's.
 
 pub mod breaker;
 pub mod grants;
-pub mod memory;
 pub mod mysql;
 pub mod schema;
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::ListenAddr;
+use crate::protocol::position::{Place, Position};
 use crate::time::Now;
 
-/// Session ids of one [`Question::Sessions`], users of one [`Question::Groups`], items of one [`Question::Items`].
+/// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`], numbers of one
+/// [`Question::Check`].
 pub const MOST_KEYS: usize = 100;
-
-/// Ranges of missing ids that one [`Question::Tail`] reads again. More than these are read in turns, and then rows come later
-/// than others that became visible after them.
-pub const MOST_RUNS: usize = 64;
 
 /// The value of a session cookie: 1 to 192 bytes of `[0-9A-Za-z,-]`. It is a bearer secret, so it is never shown.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,7 +49,20 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// One statement that the service wants run.
+/// Rows of one channel by their numbers: [`Question::Channel`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRange {
+    /// Whose.
+    pub channel: String,
+    /// Not this one.
+    pub after: u64,
+    /// The last one.
+    pub to: u64,
+    /// The most rows.
+    pub limit: u32,
+}
+
+/// What the service wants of the database in one round trip.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// Who these sessions are: at most [`MOST_KEYS`] ids, each once. Answered with [`Answer::Sessions`].
@@ -83,51 +92,84 @@ pub enum Question {
     },
     /// Categories with their chains: at most [`MOST_KEYS`]. Answered with [`Answer::Categories`].
     Categories(Vec<u64>),
-    /// Rows of the outbox table above an id, and those in ranges that were missing; by id. Answered with [`Answer::Rows`].
+    /// Whether committed rows of the outbox table wait for their number. Answered with [`Answer::Looked`].
+    Look(Look),
+    /// The state of the outbox's tables, and the places of at most [`MOST_KEYS`] numbers, all as of one instant. Answered with
+    /// [`Answer::Checked`].
+    Check(Vec<u64>),
+    /// Begins a transaction that holds the lock of the stream's counter, and reads what waits for a number. Answered with
+    /// [`Answer::Claimed`]: the next question is [`Question::Stamp`], [`Question::Renew`] or [`Question::Release`].
+    /// [`Failure::Locked`]: another process has the lock.
+    Claim {
+        /// Where to look.
+        look: Look,
+        /// The most rows.
+        limit: u32,
+        /// Whether the position's row is made first if it is missing.
+        ensure: bool,
+    },
+    /// Gives rows their numbers, moves the position, and commits. Answered with [`Answer::Done`]. On any failure the
+    /// transaction is rolled back, or it is not known whether it was committed ([`Failure::Unavailable`]).
+    Stamp {
+        /// The rows' ids in the order of their numbers, each once; at least one.
+        ids: Vec<u64>,
+        /// Of the position.
+        epoch: u32,
+        /// The number of the first one.
+        first: u64,
+        /// Their mark.
+        mark: u64,
+    },
+    /// Writes a new epoch as the position, and commits. Answered with [`Answer::Done`].
+    Renew {
+        /// The new one.
+        epoch: u32,
+        /// The newest row that has a number. `None`: there is none, so one is added.
+        newest: Option<Place>,
+        /// The mark of the row that is added.
+        mark: u64,
+    },
+    /// Ends the transaction without a change. Answered with [`Answer::Done`].
+    Release,
+    /// Rows of the outbox table above a number, in order. Answered with [`Answer::Rows`].
     Tail {
-        /// The highest id that was seen.
+        /// The number.
         after: u64,
-        /// At most [`MOST_RUNS`] ranges to be read again.
-        runs: Vec<RangeInclusive<u64>>,
         /// The most rows.
         limit: u32,
     },
-    /// Whether rows of a range are being written by somebody: a locking read that does not wait. Answered with
-    /// [`Answer::Ids`] of those that are there, or [`Failure::Locked`].
-    Probe(RangeInclusive<u64>),
-    /// Rows of one channel within a range of ids, by id. Answered with [`Answer::Rows`].
-    Channel {
-        /// Whose.
-        channel: String,
-        /// From and to.
-        ids: RangeInclusive<u64>,
+    /// Rows of one channel with numbers in `(after, to]`, from the last one down. Answered with [`Answer::Rows`], of which
+    /// some may be of other channels whose names are the same to the table's collation: they count for the limit too.
+    Channel(ChannelRange),
+    /// Begins a transaction that holds the lock of the deleter, whose row is made if it is missing, and reads what it may
+    /// delete. Answered with [`Answer::Old`]: the next question is [`Question::Delete`]. [`Failure::Locked`]: another process
+    /// has the lock.
+    Old {
+        /// Seconds that a row is kept after it was stamped.
+        retention: u64,
+        /// Seconds after which the heartbeat of a process that is gone is deleted.
+        dead: u64,
         /// The most rows.
         limit: u32,
     },
-    /// Everything that the state table says, and what the outbox table is like. Answered with [`Answer::State`].
-    State,
-    /// Writes a row of the state table. Answered with [`Answer::Done`].
-    Write {
-        /// At most 64 ASCII characters.
-        name: String,
-        /// At most 255 characters.
-        value: String,
-    },
-    /// Removes rows of the state table that were not written for so many seconds and whose names begin so. Answered with
+    /// Deletes rows of the outbox table by their ids, heartbeats by their processes, and commits. Answered with
     /// [`Answer::Done`].
-    Forget {
-        /// How the names begin.
-        prefix: String,
-        /// Seconds.
-        seconds: u64,
+    Delete {
+        /// Rows.
+        ids: Vec<u64>,
+        /// Processes.
+        processes: Vec<u32>,
     },
-    /// Becomes the one that deletes, if nobody is: `GET_LOCK` without waiting. Answered with [`Answer::Lock`].
-    Lock,
-    /// Stops being it. Answered with [`Answer::Done`].
-    Unlock,
-    /// Deletes the rows of a range of ids. Answered with [`Answer::Done`].
-    Delete(RangeInclusive<u64>),
-    /// Adds rows to the outbox table, all or none; for the command line. Answered with [`Answer::Ids`] with the first id.
+    /// Writes the heartbeat of a process. Answered with [`Answer::Done`].
+    Beat {
+        /// The process.
+        process: u32,
+        /// How far it is.
+        position: Position,
+    },
+    /// All rows of the state table; for the command line. Answered with [`Answer::State`].
+    State,
+    /// Adds rows to the outbox table, all or none; for the command line. Answered with [`Answer::Added`].
     Publish(Vec<NewRow>),
 }
 
@@ -161,16 +203,91 @@ pub enum Answer {
     Items(Vec<ItemRow>),
     /// The categories that there are.
     Categories(Vec<CategoryRow>),
-    /// Rows of the outbox table by id.
+    /// Whether rows wait, and where the stream is.
+    Looked(Looked),
+    /// The state of the outbox's tables.
+    Checked(Checked),
+    /// What waits for a number.
+    Claimed(Claimed),
+    /// What may be deleted.
+    Old(Old),
+    /// Rows of the outbox table.
     Rows(Vec<Row>),
-    /// Ids of rows.
-    Ids(Vec<u64>),
-    /// The state table and the outbox table's own facts.
-    State(State),
-    /// Whether the lock was got.
-    Lock(bool),
+    /// The id of the first row that was added.
+    Added(u64),
+    /// The state table: name, value, and how many milliseconds ago it was written by the database's clock.
+    State(Vec<(String, String, i64)>),
     /// It was done.
     Done,
+}
+
+/// Where rows without a number are looked for. No place finds all of them at every price, so there are three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    /// Among ids above this one, along the primary key: rows that were written a moment ago.
+    Front(u64),
+    /// Among all, along the index of the numbers: also rows that stood uncommitted for long. Slow where tens of thousands of
+    /// rows are in flight, or were stamped and could not be purged yet.
+    Behind,
+    /// Among ids in `(after, to]`, along the primary key.
+    Window {
+        /// Not this one.
+        after: u64,
+        /// The last one.
+        to: u64,
+    },
+}
+
+/// The answer to a [`Question::Look`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The position as it is written. `None`: its row is missing.
+    pub position: Option<String>,
+    /// The database's clock: milliseconds since 1970 UTC. 0 where the position is missing.
+    pub now_ms: u64,
+    /// Whether a row waits there.
+    pub found: bool,
+    /// The highest id of all, rows in flight included; as of before the look. Not told by [`Look::Front`].
+    pub highest: u64,
+    /// The lowest id above the window, rows in flight included.
+    pub next: Option<u64>,
+    /// How long the statement took, in microseconds.
+    pub micros: u64,
+}
+
+/// The answer to a [`Question::Check`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The version of the tables.
+    pub schema: Option<String>,
+    /// See [`Looked::position`].
+    pub position: Option<String>,
+    /// See [`Looked::now_ms`]; always told.
+    pub now_ms: u64,
+    /// The row with the highest number.
+    pub newest: Option<Place>,
+    /// Those of the numbers that was asked for that have a row.
+    pub found: Vec<Place>,
+}
+
+/// The answer to a [`Question::Claim`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The tables as they are while the lock is held, but for the version. Without a position there is no lock.
+    pub tables: Checked,
+    /// Ids that wait where was looked, in order.
+    pub ids: Vec<u64>,
+    /// Ids of control rows that wait anywhere, in order; read after the others.
+    pub control: Vec<u64>,
+}
+
+/// The answer to a [`Question::Old`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Old {
+    /// Ids of rows.
+    pub ids: Vec<u64>,
+    /// Processes.
+    pub processes: Vec<u32>,
 }
 
 /// A row of `#__session` with its user.
@@ -309,6 +426,8 @@ pub struct CategoryRow {
 pub struct Row {
     /// The key.
     pub id: u64,
+    /// Its place in the stream.
+    pub place: Place,
     /// Not checked.
     pub channel: String,
     /// Not checked.
@@ -328,33 +447,22 @@ pub struct NewRow {
     pub event: String,
     /// JSON text.
     pub data: String,
-    /// Who gets no copy.
+    /// The socket that gets no copy.
     pub socket_id: Option<String>,
 }
 
-/// The two tables as they are now.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// The rows of the state table: name, value, and how many milliseconds ago they were written by the database's clock.
-    pub entries: Vec<(String, String, i64)>,
-    /// When the outbox table was made, as the server says it: changes when it was restored, truncated or copied.
-    pub made: String,
-    /// The id that the next row will get at the least; 0: not known.
-    pub next: u64,
-    /// The lowest id in the table; `None`: it is empty.
-    pub lowest: Option<u64>,
-    /// The highest id in the table.
-    pub highest: Option<u64>,
-    /// When the row with the highest id was written, as the row says; `None`: not known.
-    #[serde(default)]
-    pub newest: Option<String>,
-    /// The row that the state table's entry `mark` names, as it is now: its id, and when it was written. `None`: there is no
-    /// such row, or it is not known.
-    #[serde(default)]
-    pub marked: Option<(u64, String)>,
-    /// How far apart two ids are that the server hands out (`auto_increment_increment`): holes of less are nobody's rows. 0 or
-    /// 1: there are no such holes.
-    pub increment: u64,
+impl From<NewRow> for Row {
+    /// As it is read, but for its key and its place.
+    fn from(row: NewRow) -> Self {
+        Self {
+            id: 0,
+            place: Place::default(),
+            channel: row.channel,
+            event: row.event,
+            data: Some(row.data),
+            socket_id: row.socket_id,
+        }
+    }
 }
 
 /// Why a question has no answer.
@@ -363,9 +471,12 @@ pub enum Failure {
     /// There is no connection, or it broke in the middle. The same question may be asked again later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// Somebody holds a lock on what was asked for.
+    /// Somebody holds a lock on what was asked for, or has changed it meanwhile.
     #[error("the rows are locked")]
     Locked,
+    /// A statement about the outbox reached the limit of its time; it had no effect. Others are `Unavailable` then.
+    #[error("the statement took too long")]
+    TooLong,
     /// The server refused the statement: a table or a privilege is missing.
     #[error("the database refused it: {0}")]
     Refused(String),
@@ -406,6 +517,34 @@ pub trait Store: fmt::Debug {
 }
 
 impl Question {
+    /// Whether it is about the outbox's tables, whose reader knows what to do about a statement that takes too long.
+    pub fn is_about_outbox(&self) -> bool {
+        !matches!(
+            self,
+            Question::Sessions { .. }
+                | Question::Users(_)
+                | Question::Groups
+                | Question::Levels
+                | Question::Assets
+                | Question::Extensions
+                | Question::Items { .. }
+                | Question::Categories(_)
+        )
+    }
+
+    /// Whether a transaction is open after it, which the next question must end.
+    pub fn begins_transaction(&self) -> bool {
+        matches!(self, Question::Claim { .. } | Question::Old { .. })
+    }
+
+    /// Whether it ends the transaction that the question before it began. It is never asked on another connection.
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self,
+            Question::Stamp { .. } | Question::Renew { .. } | Question::Release | Question::Delete { .. }
+        )
+    }
+
     /// Its name in logs and measurements.
     pub fn name(&self) -> &'static str {
         match self {
@@ -417,15 +556,19 @@ impl Question {
             Question::Extensions => "extensions",
             Question::Items { .. } => "items",
             Question::Categories(_) => "categories",
+            Question::Look(Look::Front(_)) => "look",
+            Question::Look(_) => "look-behind",
+            Question::Check(_) => "check",
+            Question::Claim { .. } => "claim",
+            Question::Stamp { .. } => "stamp",
+            Question::Renew { .. } => "renew",
+            Question::Release => "release",
             Question::Tail { .. } => "tail",
-            Question::Probe(_) => "probe",
-            Question::Channel { .. } => "channel",
+            Question::Channel(_) => "channel",
+            Question::Old { .. } => "old",
+            Question::Delete { .. } => "delete",
+            Question::Beat { .. } => "heartbeat",
             Question::State => "state",
-            Question::Write { .. } => "write",
-            Question::Forget { .. } => "forget",
-            Question::Lock => "lock",
-            Question::Unlock => "unlock",
-            Question::Delete(_) => "delete",
             Question::Publish(_) => "publish",
         }
     }

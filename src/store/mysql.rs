@@ -9,27 +9,28 @@
 //! - Each session is set up for short statements (`session`), and the settings are read back.
 //! - A failure opens a [`Breaker`]; a statement that hits the limit of its time opens one of its own kind.
 //!
-//! The statements are written in `sql`, their rows read in `rows`; `survey` finds out which tables there are.
+//! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables there are.
 //!
 //! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's certificate for
 //! the name that it connects to, so it must be given the name, and resolves it. The loser was not to check the name.
 
+mod driver;
+mod outbox;
 mod rows;
 mod session;
 mod sql;
 mod survey;
+pub mod update;
 
 use std::collections::{BTreeMap, HashMap};
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use mysql::prelude::Queryable;
-use mysql::{ClientIdentity, Conn, DriverError, LocalInfileHandler, OptsBuilder, SslOpts, Value};
+use mysql::{ClientIdentity, Conn, LocalInfileHandler, OptsBuilder, SslOpts};
 
+use self::driver::{Fault, fenced, query, run};
 use super::breaker::Breaker;
 use super::{Answer, Failure, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
@@ -109,17 +110,8 @@ struct Link {
     stale: bool,
     /// When it last answered.
     answered: Time,
-}
-
-/// Why a statement has no answer.
-#[derive(Debug)]
-enum Fault {
-    /// The server said so, and the connection is as good as before.
-    Server(u16, String),
-    /// The connection is not to be used again. `late`: because an answer did not come in time.
-    Lost { late: bool, why: String },
-    /// The server answers, but it is not one that we use.
-    Unfit(String),
+    /// Whether a transaction is open.
+    claimed: bool,
 }
 
 impl MySql {
@@ -237,6 +229,7 @@ impl MySql {
             surveyed: now.at,
             stale: false,
             answered: now.at,
+            claimed: false,
         })
     }
 
@@ -361,7 +354,7 @@ impl MySql {
     fn refusal(
         &mut self,
         link: &mut Link,
-        name: &'static str,
+        question: &Question,
         code: u16,
         why: String,
         took: Duration,
@@ -369,7 +362,12 @@ impl MySql {
     ) -> Failure {
         match session::meaning(code) {
             session::Meaning::Locked => Failure::Locked,
+            session::Meaning::TooLong if question.is_about_outbox() => {
+                self.rest = now.at + took * 4;
+                Failure::TooLong
+            }
             session::Meaning::TooLong => {
+                let name = question.name();
                 self.slow.entry(name).or_default().fail_slowly(now.at, rand::random());
                 self.rest = now.at + took * 4;
                 Failure::Unavailable(format!("{name} took longer than {} ms", self.settings.statement_ms))
@@ -437,7 +435,16 @@ impl Store for MySql {
         let Some(mut link) = self.link.take() else {
             return Err(Failure::Unavailable(self.why.clone()));
         };
-        let surveyed = self.resurvey(&mut link, now);
+        if question.ends_transaction() && !link.claimed {
+            self.link = Some(link);
+            return Err(Failure::Unavailable(
+                "the transaction went with its connection".to_owned(),
+            ));
+        }
+        let surveyed = match link.claimed {
+            true => Ok(()),
+            false => self.resurvey(&mut link, now),
+        };
         let statement = sql::statement(question, &self.shape).map_err(Failure::Refused);
         let statement = match statement {
             Ok(statement) => statement,
@@ -457,17 +464,35 @@ impl Store for MySql {
                     slow.succeed(now.at);
                 }
                 link.answered = now.at;
-                self.link = Some(link);
                 let mut spoiled = Vec::new();
-                let answer = rows::answer(question, output, &mut spoiled);
+                let mut answer = rows::answer(question, output, &mut spoiled);
                 self.spoiled(&spoiled, now);
+                link.claimed = question.begins_transaction() && answer.is_ok();
+                // Without an answer nobody ends the transaction that began.
+                if question.begins_transaction() && answer.is_err() && query(&mut link.conn, "ROLLBACK").is_err() {
+                    return answer;
+                }
+                self.link = Some(link);
+                if let Ok(Answer::Looked(looked)) = &mut answer {
+                    looked.micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                }
                 answer
             }
             Err(Fault::Server(code, why)) if !session::is_fatal(code) => {
-                let failure = self.refusal(&mut link, name, code, why, took, now);
+                let failure = self.refusal(&mut link, question, code, why, took, now);
                 link.answered = now.at;
+                link.claimed = false;
+                let answer = match (question, &failure) {
+                    (Question::Check(_), Failure::Refused(_)) => {
+                        match survey::other_version(&mut link.conn, &self.shape) {
+                            Ok(other) => other.ok_or(failure),
+                            Err(_) => return Err(failure),
+                        }
+                    }
+                    _ => Err(failure),
+                };
                 self.link = Some(link);
-                Err(failure)
+                answer
             }
             Err(fault) => {
                 let late = matches!(fault, Fault::Lost { late: true, .. });
@@ -477,109 +502,6 @@ impl Store for MySql {
                 self.fail(why.clone(), hangs, now);
                 Err(Failure::Unavailable(why))
             }
-        }
-    }
-}
-
-/// What a statement came to: its rows, or the id of the first row that it inserted.
-#[derive(Debug, Default)]
-struct Output {
-    rows: Vec<Vec<Value>>,
-    inserted: u64,
-}
-
-/// Runs a prepared statement and takes all its rows.
-fn run(conn: &mut Conn, statement: &sql::Statement, limit: Duration) -> Result<Output, Fault> {
-    let deadline = Instant::now() + limit;
-    fenced(|| {
-        let mut result = conn.exec_iter(statement.sql.as_str(), statement.params.clone())?;
-        let mut rows = Vec::new();
-        while let Some(row) = result.next() {
-            let row = row?;
-            if Instant::now() > deadline {
-                // Dropping it would read the rest. The connection goes right after it.
-                std::mem::forget(result);
-                return Err(mysql::Error::IoError(io::ErrorKind::TimedOut.into()));
-            }
-            if row.len() != statement.columns {
-                std::mem::forget(result);
-                return Err(mysql::Error::DriverError(DriverError::PacketOutOfSync));
-            }
-            rows.push(row.unwrap());
-        }
-        drop(result);
-        Ok(Output {
-            rows,
-            inserted: conn.last_insert_id(),
-        })
-    })
-}
-
-/// Rows of a plain query, for the store's own few.
-fn query(conn: &mut Conn, sql: &str) -> Result<Vec<Vec<Value>>, Fault> {
-    fenced(|| {
-        let rows = conn.query_iter(sql)?.map(|row| row.map(mysql::Row::unwrap));
-        rows.collect()
-    })
-}
-
-/// Calls the driver. It panics on some packets that no server should send (an empty one, an unknown way to sign in); that
-/// ends the connection, not the server.
-fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Fault::from(error)),
-        Err(_) => Err(Fault::lost("the driver could not make sense of the server's answer")),
-    }
-}
-
-impl Fault {
-    fn lost(why: &str) -> Self {
-        Fault::Lost {
-            late: false,
-            why: why.to_owned(),
-        }
-    }
-
-    fn io(error: &io::Error) -> Self {
-        let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-        Fault::Lost {
-            late,
-            why: match late {
-                true => "it did not answer in time".to_owned(),
-                false => error.to_string(),
-            },
-        }
-    }
-}
-
-impl From<mysql::Error> for Fault {
-    fn from(error: mysql::Error) -> Self {
-        use mysql::Error;
-        match &error {
-            Error::MySqlError(error) => Fault::Server(error.code, error.message.clone()),
-            Error::IoError(error) => Fault::io(error),
-            Error::DriverError(DriverError::ConnectTimeout) => Fault::Lost {
-                late: true,
-                why: "it did not take the connection in time".to_owned(),
-            },
-            Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => Fault::lost(why),
-            Error::DriverError(error) => Fault::lost(&error.to_string()),
-            Error::CodecError(error) => match error.source().and_then(|source| source.downcast_ref()) {
-                Some(error) => Fault::io(error),
-                None => Fault::lost(&error.to_string()),
-            },
-            Error::TlsError(error) => Fault::lost(&error.to_string()),
-            // Nothing here asks the driver to convert values, which these would show.
-            _ => Fault::lost("the driver failed"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Server(_, why) | Fault::Lost { why, .. } | Fault::Unfit(why) => f.write_str(why),
         }
     }
 }

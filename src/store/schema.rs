@@ -5,7 +5,22 @@
 const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.mysql.utf8.sql");
 
 /// What the state table's row `schema` says of tables made by this SQL.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
+
+/// Why tables of this version cannot be used, if they cannot: a sentence.
+pub fn objection(version: Option<&str>) -> Option<String> {
+    match version {
+        Some(VERSION) => None,
+        Some("1") => Some(format!(
+            "the outbox's tables are of version 1, this server needs version {VERSION}: update the Joomla package, or run \
+             `jsocketd schema --update`"
+        )),
+        Some(version) => Some(format!(
+            "the outbox's tables are of version {version}, this server knows {VERSION}"
+        )),
+        None => Some("the state table does not say which version the outbox's tables are".to_owned()),
+    }
+}
 
 /// The statements for a site whose tables begin with `prefix` (`jos_`): each ends with a semicolon at the end of a line.
 pub fn schema(prefix: &str) -> String {
@@ -24,7 +39,7 @@ mod tests {
             assert!(sql.contains(&format!("CREATE TABLE IF NOT EXISTS {made}")), "{sql}");
         }
         assert!(
-            sql.contains(&format!("('schema', '{VERSION}', UTC_TIMESTAMP(3));")),
+            sql.contains(&format!("('schema', '{VERSION}', UTC_TIMESTAMP(3))")),
             "{sql}"
         );
     }
@@ -35,7 +50,7 @@ mod tests {
         for comment in comments {
             assert!(!comment.contains([';', '\'', '"']), "{comment}");
         }
-        assert_eq!(schema("x_").matches(';').count(), 3);
+        assert_eq!(schema("x_").matches(';').count(), 5);
     }
 
     /// `Installer::splitSql` of Joomla 4.4, 5 and 6, which are the same, without its marker for statements that may fail and
@@ -86,19 +101,25 @@ mod tests {
     }
 
     #[test]
-    fn joomla_s_installer_finds_three_statements_and_nothing_to_update() {
+    fn joomla_s_installer_finds_five_statements_and_nothing_to_update() {
         let statements = split_as_joomla(SQL);
         for (statement, begins) in statements.iter().zip([
             "CREATE TABLE IF NOT EXISTS `#__websockets_outbox` (",
             "CREATE TABLE IF NOT EXISTS `#__websockets_state` (",
             "INSERT IGNORE INTO `#__websockets_state` ",
+            "INSERT INTO `#__websockets_outbox` ",
+            "INSERT IGNORE INTO `#__websockets_state` ",
         ]) {
             assert!(statement.starts_with(begins) && statement.ends_with(';'), "{statement}");
             assert_eq!(statement.matches(';').count(), 1, "{statement}");
         }
-        assert_eq!(statements.len(), 3, "{statements:#?}");
-        let first = include_str!("../../joomla/com_websockets/admin/sql/updates/mysql/0.1.0.sql");
-        assert_eq!(split_as_joomla(first), [""; 0]);
+        assert_eq!(statements.len(), 5, "{statements:#?}");
+        for update in [
+            include_str!("../../joomla/com_websockets/admin/sql/updates/mysql/0.1.0.sql"),
+            include_str!("../../joomla/com_websockets/admin/sql/updates/mysql/0.2.0.sql"),
+        ] {
+            assert_eq!(split_as_joomla(update), [""; 0]);
+        }
         // What the files do not have.
         let other = "# a; 'b\nSELECT ';', \"'\", `#__x`; /* c; */ SELECT 2 -- d;";
         assert_eq!(split_as_joomla(other), ["SELECT ';', \"'\", `#__x`;", "SELECT 2"]);

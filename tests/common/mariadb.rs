@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
 use mysql::{Conn, OptsBuilder};
 use rustix::process::{Pid, Signal, kill_process};
@@ -169,6 +170,46 @@ impl Mariadb {
             .filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next())
             .collect()
     }
+}
+
+/// The same server as if it were so far away: each answer comes that much later.
+pub fn far(server: SocketAddr, away: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("its address");
+    let pass = |mut from: TcpStream, mut to: TcpStream, pause: Duration| {
+        let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
+        let ended = to.try_clone().expect("a descriptor");
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                if sender.send((Instant::now() + pause, buffer[..n].to_vec())).is_err() {
+                    break;
+                }
+            }
+        });
+        // What comes in parts is on its way at the same time.
+        std::thread::spawn(move || {
+            for (at, bytes) in receiver {
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                if to.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+            let _ = ended.shutdown(Shutdown::Both);
+        });
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(server).expect("the server is there");
+            for end in [&client, &server] {
+                end.set_nodelay(true).expect("TCP_NODELAY");
+            }
+            let again = |end: &TcpStream| end.try_clone().expect("a descriptor");
+            pass(again(&client), again(&server), Duration::ZERO);
+            pass(server, client, away);
+        }
+    });
+    addr
 }
 
 impl Drop for Mariadb {

@@ -7,6 +7,7 @@
 // Every test binary compiles its own copy and uses a part of it.
 #![allow(dead_code)]
 
+pub mod follower;
 pub mod frame;
 pub mod joomla;
 pub mod mariadb;
@@ -14,6 +15,7 @@ pub mod outbox;
 pub mod peer;
 pub mod pusher;
 pub mod server;
+pub mod store;
 pub mod visits;
 
 use std::time::{Duration, Instant};

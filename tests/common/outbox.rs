@@ -1,5 +1,6 @@
 //! A server that reads a site's outbox table, what it says of itself, and positions in the table.
 
+use jsocketd::protocol::position::Position;
 use serde_json::{Value, json};
 
 use super::joomla::Site as Joomla;
@@ -74,18 +75,12 @@ pub fn table_position(value: &Value) -> Option<String> {
     positions(value).into_iter().find(|position| position.starts_with('o'))
 }
 
-/// Epoch and row of a position in the table.
-pub fn parts(position: &str) -> (String, u64) {
-    let (epoch, row) = position
-        .strip_prefix('o')
-        .and_then(|rest| rest.split_once(':'))
-        .unwrap_or_else(|| panic!("{position} is no position in the table"));
-    (epoch.to_owned(), row.parse().expect("a row"))
-}
-
-/// The row of a position in the table.
-pub fn row(position: &Value) -> u64 {
-    parts(position.as_str().unwrap_or_default()).1
+/// The number in a position of the table.
+pub fn seq(position: &Value) -> u64 {
+    match position.as_str().unwrap_or_default().parse() {
+        Ok(Position::Table { place, .. }) => place.seq,
+        _ => panic!("{position} is no position in the table"),
+    }
 }
 
 /// What the console says of the outbox table.

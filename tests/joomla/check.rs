@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use crate::common::joomla::Site as Joomla;
+use crate::common::joomla::{Site as Joomla, fixture};
 use crate::common::visits::{House, Terms, Visitor};
 use jsocketd::joomla::site::Client;
+use mysql::prelude::Queryable;
 
 /// What `check` said of a site.
 struct Said {
@@ -128,7 +129,7 @@ fn a_good_site_is_told_in_plain_words() {
         "https://www.example.org",
         "groups 1, 9",
         "view levels 1, 5",
-        "rows 1 to 1",
+        "the newest row has the number 1",
     ]);
     let three = Joomla::joomla3();
     three.create_outbox();
@@ -178,6 +179,40 @@ fn missing_tables_are_named_with_the_sql_that_makes_them() {
     check(&joomla).expect_missing(&["viewlevels"]);
     joomla.sql("RENAME TABLE #__levels TO #__viewlevels; ALTER TABLE #__session DROP COLUMN userid");
     check(&joomla).expect_missing(&["userid"]);
+}
+
+#[test]
+fn tables_of_version_1_are_named_with_the_command_that_updates_them() {
+    let joomla = Joomla::joomla6();
+    joomla.sql(&fixture("outbox-version-1.sql"));
+    check(&joomla).expect_missing(&["version 1", "jsocketd schema --update"]);
+    let update = run(&["schema", "--update", "--joomla", path(joomla.root())]);
+    assert_eq!((update.code, update.err.as_str()), (0, ""), "{}", update.out);
+    check(&joomla).expect_good();
+}
+
+/// What is locked is not missing, and no privilege helps.
+#[test]
+fn what_somebody_has_locked_is_told_and_nothing_else() {
+    for (lock, tried) in [
+        ("LOCK TABLES #__websockets_outbox READ", "delete"),
+        ("LOCK TABLES #__websockets_outbox WRITE", "check, claim, look"),
+        ("LOCK TABLES #__websockets_state READ", "claim, heartbeat, old"),
+        ("LOCK TABLES #__websockets_state WRITE", "state"),
+        (
+            "START TRANSACTION; SELECT * FROM #__websockets_state FOR UPDATE",
+            "claim, heartbeat, old",
+        ),
+    ] {
+        let joomla = Joomla::joomla6();
+        joomla.create_outbox();
+        let mut holder = joomla.connect();
+        holder.query_drop(joomla.text(lock)).expect("root may");
+        let said = check(&joomla);
+        said.expect_good()
+            .expect(&["somebody has locked", tried, "run it again"]);
+        assert!(!said.out.contains("GRANT"), "{lock}: {}", said.out);
+    }
 }
 
 #[test]
@@ -245,6 +280,9 @@ fn the_least_privileges_suffice_and_one_less_is_named() {
         ("SELECT (username) ON #__users", "username"),
         ("SELECT (method) ON #__user_mfa", "method"),
         ("INSERT ON #__websockets_state", "INSERT"),
+        ("INSERT ON #__websockets_outbox", "INSERT"),
+        ("UPDATE ON #__websockets_outbox", "UPDATE"),
+        ("SELECT ON #__websockets_outbox", "SELECT"),
         ("DELETE ON #__websockets_state", "DELETE"),
         ("UPDATE ON #__websockets_state", "UPDATE"),
         ("DELETE ON #__websockets_outbox", "DELETE"),

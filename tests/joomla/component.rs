@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
+use crate::common::outbox::seq;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
 use crate::common::visits::{Arrival, House, Terms, Visitor, control};
 use crate::common::{Peer, Server, wait_until};
@@ -62,10 +63,10 @@ fn a_signed_request_is_told_the_status() {
     assert_eq!(names(&told), names(&documented), "docs/protocol.md");
     // The position is the one that clients have.
     house.joomla.publish("news", "e", "1");
-    let row: u64 = house.joomla.value("SELECT MAX(id) FROM #__websockets_outbox");
     let is_there = || {
-        let position = status(&house)["outbox"]["position"].as_str().map(str::to_owned);
-        position.is_some_and(|position| position.ends_with(&format!(":{row}")))
+        let newest = "SELECT MAX(seq) FROM #__websockets_outbox WHERE data = '1' AND channel = 'news'";
+        let newest: Option<u64> = house.joomla.value(newest);
+        newest.is_some_and(|newest| seq(&status(&house)["outbox"]["position"]) == newest)
     };
     wait_until("the position is the row's", is_there, || status(&house).to_string());
     let text = told.to_string();

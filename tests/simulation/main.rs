@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/memory/mod.rs"]
+mod memory;
+
 mod channels;
 mod client;
 mod hooks;

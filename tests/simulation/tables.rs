@@ -11,13 +11,13 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use jsocketd::config::ListenAddr;
 use jsocketd::joomla::session::form_token;
-use jsocketd::store::memory::{Category, Item, Link, OutboxRow, Session, Tables};
 use jsocketd::store::{
     Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, NewRow, Question, Readiness, SessionId, Store, UserRow,
 };
 use jsocketd::time::Now;
 use serde_json::{Value, json};
 
+use crate::memory::{Category, Durable, Item, Link, Session, Tables, Transaction};
 use crate::world::{Dice, Shared};
 
 /// Milliseconds of a tick in which statements may be started.
@@ -54,19 +54,21 @@ pub struct Database {
     pub metadata: bool,
     /// Whose sessions are, whatever the table tells.
     owners: BTreeMap<SessionId, u32>,
-    /// What a backup was made of: the rows of the outbox table, their next id, the state table.
-    backup: Option<Backup>,
+    /// What a backup was made of.
+    backup: Option<Durable>,
+    /// Transactions with control rows about what was changed: others may add rows before they are committed.
+    telling: Vec<Transaction>,
     /// Whether PHP tells of every change that takes something away, or only of some.
     pub tells_all: bool,
     /// Whether every statement is shown.
     pub log: bool,
 }
 
-type Backup = (BTreeMap<u64, OutboxRow>, u64, BTreeMap<String, (String, i64)>);
-
 /// One process's connection, and what is held against the process.
 pub struct Line {
     pub link: Link,
+    /// Which client of the server it is.
+    pub client: u32,
     /// What the statements of this tick took.
     spent: Duration,
     /// The second of the latest statement, and how many it had that were not for the outbox table.
@@ -82,7 +84,7 @@ pub type Base = Rc<RefCell<Database>>;
 impl Database {
     pub fn new(seed: u64) -> Base {
         let mut database = Self {
-            tables: Tables::default(),
+            tables: Tables::new(1_700_000_000_000),
             dice: Dice::new(seed ^ 0x5157),
             worlds: Vec::new(),
             lines: Vec::new(),
@@ -90,6 +92,7 @@ impl Database {
             metadata: !seed.is_multiple_of(3),
             owners: BTreeMap::new(),
             backup: None,
+            telling: Vec::new(),
             tells_all: seed.is_multiple_of(2),
             log: false,
         };
@@ -101,6 +104,7 @@ impl Database {
     pub fn line(&mut self, n: usize, client: u32) {
         let line = Line {
             link: Link::new(client),
+            client,
             spent: Duration::ZERO,
             rate: (0, 0),
             while_down: 0,
@@ -129,10 +133,12 @@ impl Database {
         self.lines[n].spent = Duration::ZERO;
     }
 
-    /// It does not answer any more; `killed`: and will have forgotten everybody when it is there again.
-    pub fn go_down(&mut self, killed: bool) {
+    /// It does not answer any more; `killed`: and will have forgotten everybody when it is there again; `forgets`: and the last
+    /// commits too.
+    pub fn go_down(&mut self, killed: bool, forgets: bool) {
         if killed {
-            self.tables.crash();
+            self.tables.crash(forgets);
+            self.telling.clear();
         }
         self.tables.down = true;
         for line in &mut self.lines {
@@ -159,10 +165,7 @@ impl Database {
             line.spent
         );
         assert_eq!(line.link.readiness(now), Readiness::Ready, "asked without a connection");
-        let outbox = [
-            "tail", "probe", "channel", "state", "write", "forget", "lock", "unlock", "delete",
-        ];
-        if !outbox.contains(&question.name()) {
+        if !question.is_about_outbox() {
             line.rate = match line.rate {
                 (second, count) if second == now.at.seconds() => (second, count + 1),
                 _ => (now.at.seconds(), 1),
@@ -173,7 +176,10 @@ impl Database {
                 question.name()
             );
         }
-        let took = if self.tables.down {
+        let took = if line.link.resting.contains(question.name()) {
+            // It does not leave the process.
+            Duration::from_micros(1)
+        } else if self.tables.down {
             line.while_down += 1;
             assert!(line.while_down <= 1, "the outage was found out about twice");
             READ_TIMEOUT
@@ -274,12 +280,20 @@ impl Database {
         }
     }
 
-    /// Writes a row of control, if the dice say so: then what follows from a change must follow at once.
+    /// Transactions with control rows that were not committed yet.
+    pub fn take_telling(&mut self) -> Vec<Transaction> {
+        std::mem::take(&mut self.telling)
+    }
+
+    /// Writes a control row, if the dice say so: then what follows from a change must follow at once.
     fn tell(&mut self, event: &str, data: &Value) -> bool {
         if !self.tells_all && self.dice.one_in(2) {
             return false;
         }
-        self.tables.publish(control(event, data));
+        let outbox = &mut self.tables.outbox;
+        let transaction = outbox.begin();
+        outbox.insert(transaction, control(event, data));
+        self.telling.push(transaction);
         true
     }
 
@@ -418,32 +432,26 @@ impl Database {
         self.tell("recheck-item", &json!({"type": "com_content.article", "id": id}))
     }
 
-    /// The outbox table is copied, or what was copied comes back: every row since then is gone, and their ids come again.
+    /// The outbox's tables are copied, or something happens to them: what was copied comes back, with or without the server's
+    /// other files, or the table is emptied, or the position is lost. Whether rows may be lost.
     pub fn back_up_or_restore(&mut self) -> bool {
-        let tables = &mut self.tables;
-        let Some((outbox, next, state)) = self.backup.take() else {
-            let committed = tables.outbox.iter().filter(|(_, row)| row.writer.is_none());
-            let rows = committed.map(|(id, row)| (*id, row.clone())).collect();
-            self.backup = Some((rows, tables.next, tables.state.clone()));
+        let outbox = &mut self.tables.outbox;
+        let Some(backup) = self.backup.take() else {
+            self.backup = Some(outbox.copy());
             return false;
         };
-        (tables.outbox, tables.next) = (outbox, next);
-        // A copy of the server's files that says the same of every process as they themselves is not told from the present.
-        let values = |state: &BTreeMap<String, (String, i64)>| {
-            let each = state.iter().map(|(name, (value, _))| (name.clone(), value.clone()));
-            each.collect::<Vec<_>>()
-        };
-        let how = self
-            .dice
-            .below(if values(&state) == values(&tables.state) { 2 } else { 3 });
-        match how {
-            0 => tables.truncate(&format!("2025-01-02 00:00:{}", tables.now % 100)),
-            1 => tables.made = format!("2025-01-03 00:00:{}", tables.now % 100),
-            // The server's files as they were: nothing is new about them.
-            _ => tables.crash(),
+        if !outbox.is_unlocked() {
+            // Who changes tables waits for the transactions on them.
+            return false;
         }
-        if how == 2 || self.dice.one_in(2) {
-            tables.state = state;
+        match self.dice.below(4) {
+            0 => outbox.restore(backup),
+            1 => {
+                self.tables.crash(false);
+                self.tables.outbox.restore(backup);
+            }
+            2 => outbox.truncate(),
+            _ => drop(outbox.state.remove("position")),
         }
         true
     }

@@ -3,13 +3,17 @@
 //! blocked and deleted, groups, levels, items and categories change, the database is slow, stopped or killed, answers are
 //! lost, and processes are restarted. Against the oracle of `tables`:
 //!
-//! 1. nobody hears an event of a channel that he may not hear, longer than the sweep takes; with a control row, than 300 ms;
+//! 1. nobody hears an event of a channel that he may not hear, longer than the sweep takes; with a control row, than 300 ms; and
+//!    nobody who lost a right ever hears a row that was committed with the control row or after it, live or by recovery;
 //! 2. nobody is ever somebody else;
 //! 3. when all is quiet everybody has an answer, and the right one;
-//! 4. every committed row comes exactly once to who recovers, or he is told of a gap, and once to who stays; no other row ever;
+//! 4. every committed row comes exactly once to who recovers, or he is told of a gap, and that with a reason; once to who stays;
+//!    and no other row ever;
 //! 5. statements stay within their budget, and an outage costs one of them (see `tables`);
 //! 6. answers come in the order of the questions, although frames wait;
 //! 7. the loop sleeps when there is nothing to do.
+
+mod barrier;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,14 +21,15 @@ use std::time::Duration;
 use jsocketd::app::pusher::signature::hmac_hex;
 use jsocketd::config::{App, ChannelRule, Config};
 use jsocketd::joomla::site::{Client, Handler, Site};
+use jsocketd::protocol::position::Position;
 use jsocketd::server::{Flow, Server};
-use jsocketd::store::memory::Transaction;
 use jsocketd::store::{Failure, NewRow, SessionId};
 use jsocketd::time::Time;
 use serde_json::{Value, json};
 
 use crate::client::{Heard, Transcript, frame};
-use crate::tables::{Answers, Base, Database, SimStore, USERS, form_token_of, row};
+use crate::memory::Transaction;
+use crate::tables::{Answers, Base, Database, Line, SimStore, USERS, control, form_token_of, row};
 use crate::world::{Dice, Shared, SimIo, World};
 
 const SEEDS: u64 = 200;
@@ -46,11 +51,20 @@ const TOLD_SLOWLY: Duration = Duration::from_secs(2);
 /// Ticks in a second without work: ten polls of the outbox table, and timers.
 const IDLE_TICKS: u64 = 30;
 
-/// A process has noticed by then that the table was restored: until then it knows rows by wrong ids.
+/// A process has noticed by then that the tables were restored.
 const NOTICED: Duration = Duration::from_secs(8);
+
+/// After trouble with the database, or of a process, a gap is no surprise for so long.
+const TROUBLE: Duration = Duration::from_secs(12);
+
+/// A question of this kind may be left alone for so long.
+const RESTING: Duration = Duration::from_secs(8);
 
 /// How often the oracle is asked when nothing happens.
 const OBSERVED: Duration = Duration::from_millis(100);
+
+/// What somebody is told who subscribes while nobody knows where the table is.
+const NOWHERE: &str = "o00000000:0.0";
 
 const CHANNELS: [&str; 19] = [
     "news",
@@ -116,8 +130,7 @@ struct Watch {
     signed: bool,
     /// Its positions, by stream.
     positions: BTreeMap<String, String>,
-    /// Ids that were handled, and the rows.
-    ids: BTreeSet<String>,
+    /// Rows that were handled.
     handled: BTreeSet<u64>,
     /// Every commit from this one on must come.
     from: Option<u64>,
@@ -149,6 +162,8 @@ struct Person {
     error_follows: bool,
     marks: u64,
     watches: BTreeMap<&'static str, Watch>,
+    /// Channels that it lost the right to hear, and the first commit that it must not hear of.
+    barred: BTreeMap<&'static str, u64>,
 }
 
 struct Published {
@@ -195,8 +210,12 @@ struct Stage {
     /// Bytes that a row has besides.
     padding: usize,
     observed: Time,
-    /// When the table was restored, in served time.
+    /// When the tables were restored, in served time.
     restored: Option<Duration>,
+    /// Until when a gap needs no reason.
+    trouble: Time,
+    /// Questions of these kinds are left alone until then.
+    resting: Option<Time>,
     log: bool,
 }
 
@@ -220,6 +239,8 @@ impl Stage {
             padding: if seed % 7 == 3 { 8000 } else { 0 },
             observed: Time(0),
             restored: None,
+            trouble: Time(0),
+            resting: None,
             log: std::env::var("SIM_LOG").is_ok(),
         };
         stage.base.borrow_mut().log = stage.log;
@@ -267,8 +288,9 @@ impl Stage {
                 true => Answers::Silent,
                 false => Answers::Greets,
             };
-            let client = base.lines.get(n).map(|_| self.clients - 1);
-            base.tables.deleter.take_if(|holder| Some(*holder) == client);
+            if let Some(client) = base.lines.get(n).map(|line| line.client) {
+                base.tables.end(client);
+            }
             base.line(n, self.clients);
             match base.worlds.get_mut(n) {
                 Some(old) => *old = world.clone(),
@@ -296,6 +318,7 @@ impl Stage {
 
     fn restart(&mut self, n: usize) {
         self.say(|| format!("process {n} is restarted"));
+        self.has_trouble();
         for person in self.people.iter_mut().filter(|person| person.server == n) {
             person.lose();
             // Its pipe is in another world.
@@ -312,6 +335,7 @@ impl Stage {
         loop {
             if self.now().since(self.observed) > OBSERVED {
                 self.observe();
+                self.rest_no_more(self.now());
             }
             for n in 0..self.processes.len() {
                 let now = self.now();
@@ -343,15 +367,18 @@ impl Stage {
         }
     }
 
-    /// Whether every process can ask.
+    /// Whether every process can ask everything.
     fn serves(&self) -> bool {
         let base = self.base.borrow();
         let now = self.processes[0].world.borrow().now;
-        !base.tables.down
-            && base
-                .lines
-                .iter()
-                .all(|line| line.link.readiness(now) == jsocketd::store::Readiness::Ready)
+        let is_ready =
+            |line: &Line| line.link.resting.is_empty() && line.link.readiness(now) == jsocketd::store::Readiness::Ready;
+        !base.tables.down && base.lines.iter().all(is_ready)
+    }
+
+    /// Something happens after which a gap may be told.
+    fn has_trouble(&mut self) {
+        self.trouble = self.trouble.max(self.now() + TROUBLE);
     }
 
     /// Takes note of what everybody may hear now, and of who everybody is.
@@ -368,6 +395,7 @@ impl Stage {
                 self.owners.insert((session.clone(), user), self.served);
             }
             let user = person.is(&base);
+            person.barred.retain(|channel, _| !base.may(user, channel));
             // A guest for the time being.
             let provisional = !serves || now.since(person.connected) < Duration::from_secs(8);
             let watches = person.watches.iter_mut();
@@ -410,6 +438,7 @@ impl Stage {
             error_follows: false,
             marks: 0,
             watches: BTreeMap::new(),
+            barred: BTreeMap::new(),
         });
         self.connect(self.people.len() - 1);
     }
@@ -681,9 +710,6 @@ impl Stage {
             ("pusher_internal:subscription_succeeded", Some(channel)) => {
                 let owed = person.owed.pop_front();
                 assert_eq!(owed, Some(Owed::Subscription(channel)), "an answer out of order");
-                let recovering = person.speaks == Speaks::Recovering;
-                let watch = person.watches.get_mut(channel).unwrap();
-                watch.state = State::In;
                 let list = |value: &Value| match value {
                     Value::Array(list) => list.clone(),
                     Value::Null => Vec::new(),
@@ -691,6 +717,16 @@ impl Stage {
                 };
                 let recovered = list(&frame["recovered"]);
                 let all = !recovered.is_empty() && recovered.iter().all(|one| one == true);
+                let shown = person.watches[channel].positions.clone();
+                for ((_, position), recovered) in shown.iter().zip(&recovered).filter(|((stream, _), _)| *stream == "o")
+                {
+                    let has_reason = recovered == true || self.is_gap(position);
+                    assert!(has_reason, "{who} is told of a gap since {position} without a reason");
+                }
+                let person = &mut self.people[who];
+                let recovering = person.speaks == Speaks::Recovering;
+                let watch = person.watches.get_mut(channel).unwrap();
+                watch.state = State::In;
                 if !recovering {
                     watch.handled.clear();
                     // A process that has not read the table yet takes what it finds there for the past.
@@ -699,7 +735,7 @@ impl Stage {
                     let noticed = self.restored.is_none_or(|at| self.served > at + NOTICED);
                     watch.from = Some(if knows && noticed { self.commits } else { u64::MAX });
                 } else if !all {
-                    // What it has is loaded anew; rows of a restored table come again under other ids.
+                    // What it has is loaded anew.
                     watch.handled.clear();
                     watch.from = Some(self.commits);
                     watch.positions.clear();
@@ -738,6 +774,21 @@ impl Stage {
         }
     }
 
+    /// Whether there is a reason to tell of a gap: the row of the position is not there, or the table cannot be read.
+    fn is_gap(&self, position: &str) -> bool {
+        let parse = |text: &str| match text.parse() {
+            Ok(Position::Table { epoch, place }) => Some((epoch, place)),
+            _ => None,
+        };
+        let base = self.base.borrow();
+        let outbox = &base.tables.outbox;
+        let is_there = parse(position).is_some_and(|(epoch, place)| {
+            let written = outbox.position().and_then(parse);
+            written.is_some_and(|(now, _)| now == epoch) && outbox.place(place.seq) == Some(place)
+        });
+        !is_there || self.now() < self.trouble
+    }
+
     /// Who was somewhere before comes back there.
     fn come_back(&mut self, who: usize) {
         let person = &self.people[who];
@@ -759,6 +810,8 @@ impl Stage {
         let published = &self.published[k as usize];
         assert_eq!(published.channel, channel, "row {k} came to another channel");
         assert!(published.committed.is_some(), "row {k} was never committed");
+        let commit = published.committed;
+        self.must_not_be_barred(who, channel, commit, &text);
         let person = &mut self.people[who];
         person.must_be_in(channel, &text);
         let watch = person.watches.get_mut(channel).unwrap();
@@ -773,16 +826,28 @@ impl Stage {
             self.served - watch.stop_by.unwrap_or_default()
         );
         if person.speaks == Speaks::Recovering {
-            let id = frame["id"].as_str().unwrap().to_owned();
-            let pos = frame["pos"].as_str().unwrap_or(&id).to_owned();
-            watch.keep(&pos);
-            if !watch.ids.insert(id) {
-                return;
-            }
+            assert!(frame["pos"].is_null(), "{text}");
+            watch.keep(frame["id"].as_str().unwrap());
         } else {
             assert!(frame["id"].is_null() && frame["pos"].is_null(), "{text}");
         }
         assert!(watch.handled.insert(k), "{who} heard row {k} twice");
+    }
+
+    /// Whoever lost the right to hear a channel never hears what was committed with the control row that tells so, or after it.
+    fn must_not_be_barred(&self, who: usize, channel: &'static str, commit: Option<u64>, text: &str) {
+        let person = &self.people[who];
+        let Some(from) = person.barred.get(channel).filter(|from| commit >= Some(**from)) else {
+            return;
+        };
+        let base = self.base.borrow();
+        let user = person.is(&base);
+        let provisional = !self.serves() || self.now().since(person.connected) < Duration::from_secs(8);
+        let may = person.watches[channel].signed || base.may(user, channel) || provisional && base.may(0, channel);
+        assert!(
+            may,
+            "{who} ({user}) heard {text}, commit {commit:?}, and lost the right with commit {from}"
+        );
     }
 
     fn hear_who(&mut self, who: usize, reply: &Value) {
@@ -806,8 +871,8 @@ impl Stage {
     /// What somebody may not hear any more must stop soon, for the server was told.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
-        if self.restored.is_some_and(|at| self.served <= at + NOTICED) {
-            // Rows are overlooked whose ids were known already.
+        if self.restored.is_some_and(|at| self.served <= at + NOTICED) || !base.tables.outbox.locked.is_empty() {
+            // Control rows may be lost, or wait like all others.
             return;
         }
         if !base.tells_all {
@@ -834,8 +899,10 @@ impl Stage {
         match self.dice.below(20) {
             0..4 => {
                 self.observe();
+                let before = self.rights();
                 let told = self.base.borrow_mut().change();
                 self.say(|| format!("something changes, told: {told}"));
+                self.commit_telling(&before);
                 if told && self.serves() {
                     self.must_stop(TOLD, None);
                 }
@@ -848,8 +915,10 @@ impl Stage {
                     self.visitors[which].user
                 };
                 self.observe();
+                let rights = self.rights();
                 let before = self.visitors[which].cookie.clone();
                 let cookie = self.base.borrow_mut().log_in(before.as_ref(), user);
+                self.commit_telling(&rights);
                 if self.serves() {
                     self.must_stop(TOLD, None);
                 }
@@ -861,12 +930,14 @@ impl Stage {
                 let which = self.dice.below(self.base.borrow().lines.len());
                 let many = 1 + self.dice.below(2);
                 self.say(|| format!("process {which} loses {many} answers"));
-                let lose = self.dice.one_in(2);
+                self.has_trouble();
+                let how = self.dice.below(3);
                 let mut base = self.base.borrow_mut();
                 let link = &mut base.lines[which].link;
-                match lose {
-                    true => link.lose_next(1),
-                    false => link.fail_next(1, Failure::Unavailable("it broke".into())),
+                match how {
+                    0 => link.lose_next(1),
+                    1 => link.delay_next(700),
+                    _ => link.fail_next(1, Failure::Unavailable("it broke".into())),
                 }
             }
             15 => {
@@ -880,13 +951,19 @@ impl Stage {
             }
             18 => {
                 let mut base = self.base.borrow_mut();
-                let next = base.tables.next;
-                base.tables.locked.clear();
+                let outbox = &mut base.tables.outbox;
+                let next = outbox.next;
+                outbox.locked.clear();
                 if self.dice.one_in(2) {
-                    base.tables.locked.push(next.saturating_sub(5)..=next);
+                    outbox.locked.push(next.saturating_sub(5)..=next);
+                    for watch in self.people.iter_mut().flat_map(|person| person.watches.values_mut()) {
+                        watch.stop_by = None;
+                    }
                 }
             }
             17 if self.dice.one_in(3) => self.restore(),
+            17 => self.rest(),
+            16 => self.base.borrow_mut().tables.outbox.flush(),
             19 => {
                 // The site's configuration was read again and says the same.
                 let n = self.dice.below(self.processes.len());
@@ -896,29 +973,121 @@ impl Stage {
         }
     }
 
-    /// The outbox table is restored from a backup, if there is one. What stock clients miss by it nobody tells them.
+    /// The outbox's tables are restored from a backup, or emptied. What stock clients miss by it nobody tells them.
     fn restore(&mut self) {
         if !self.base.borrow_mut().back_up_or_restore() {
             return;
         }
-        self.say(|| "the outbox table is restored".into());
+        self.say(|| "the outbox's tables are restored".into());
+        self.lose_rows();
+    }
+
+    /// Rows are gone from the tables, or will come again.
+    fn lose_rows(&mut self) {
+        self.base.borrow_mut().take_telling();
         self.writing.clear();
         self.restored = Some(self.served);
-        for person in self.people.iter_mut().filter(|person| person.speaks == Speaks::Stock) {
+        self.has_trouble();
+        for person in &mut self.people {
+            // Control rows may be lost, and rows that nobody had seen.
+            person.barred.clear();
+            let stock = person.speaks == Speaks::Stock;
             for watch in person.watches.values_mut() {
-                watch.from = watch.from.map(|_| u64::MAX);
+                if stock {
+                    // What comes back may come again.
+                    watch.handled.clear();
+                }
+                let from = if stock { u64::MAX } else { self.commits };
+                watch.from = watch.from.map(|own| own.max(from));
+                watch.stop_by = None;
+            }
+        }
+    }
+
+    /// Some kinds of questions are left alone for a while by one process, because they took too long.
+    fn rest(&mut self) {
+        let kinds = ["sessions", "users", "groups", "levels", "assets", "items", "categories"];
+        let (one, two) = (kinds[self.dice.below(kinds.len())], kinds[self.dice.below(kinds.len())]);
+        let which = self.dice.below(self.processes.len());
+        self.say(|| format!("process {which} leaves questions for {one} and {two} alone"));
+        self.base.borrow_mut().lines[which].link.resting = [one, two].into();
+        let longest = RESTING.as_millis() as usize;
+        let span = Duration::from_millis(self.dice.below(longest) as u64);
+        self.resting = Some(self.now() + span);
+        self.has_trouble();
+    }
+
+    /// What is left alone is asked again when its time has come.
+    fn rest_no_more(&mut self, now: Time) {
+        if self.resting.take_if(|until| *until <= now).is_some() {
+            self.say(|| "everything is asked again".into());
+            for line in &mut self.base.borrow_mut().lines {
+                line.link.resting.clear();
+            }
+        }
+    }
+
+    /// What everybody may hear, of all channels.
+    fn rights(&self) -> Vec<[bool; CHANNELS.len()]> {
+        let base = self.base.borrow();
+        let of = |person: &Person| {
+            let user = person.is(&base);
+            CHANNELS.map(|channel| base.may(user, channel))
+        };
+        self.people.iter().map(of).collect()
+    }
+
+    /// Commits the control rows about a change, with rows behind them in the same transaction. Whoever had a right before and has
+    /// it no more must not hear of these, nor of any that are committed later.
+    fn commit_telling(&mut self, before: &[[bool; CHANNELS.len()]]) {
+        let telling = self.base.borrow_mut().take_telling();
+        let first = self.commits;
+        let told = !telling.is_empty();
+        for transaction in telling {
+            for _ in 0..self.dice.below(4) {
+                let channel = CHANNELS[self.dice.below(CHANNELS.len())];
+                let k = self.published.len() as u64;
+                self.published.push(Published {
+                    padding: 0,
+                    channel: channel.into(),
+                    committed: Some(self.commits),
+                });
+                self.commits += 1;
+                let row = self.published[k as usize].row(k);
+                self.base.borrow_mut().tables.outbox.insert(transaction, row);
+            }
+            self.base.borrow_mut().tables.outbox.commit(transaction);
+        }
+        let lately = self
+            .restored
+            .is_some_and(|at| self.served <= at + Duration::from_secs(SWEEP) + NOTICED);
+        if !told || lately || !self.base.borrow().tells_all {
+            // What else the server does not know yet may keep the door open.
+            return;
+        }
+        let now = self.rights();
+        for (person, (before, now)) in self.people.iter_mut().zip(before.iter().zip(&now)) {
+            for (n, channel) in CHANNELS.into_iter().enumerate() {
+                if before[n] && !now[n] {
+                    person.barred.entry(channel).or_insert(first);
+                }
             }
         }
     }
 
     fn outage(&mut self) {
         let killed = self.dice.one_in(2);
-        self.say(|| format!("the database goes down, killed: {killed}"));
+        let forgets = killed && self.dice.one_in(3);
+        self.say(|| format!("the database goes down, killed: {killed}, forgets: {forgets}"));
+        self.has_trouble();
         if killed {
             // Who wrote did so in vain.
             self.writing.clear();
         }
-        self.base.borrow_mut().go_down(killed);
+        self.base.borrow_mut().go_down(killed, forgets);
+        if forgets {
+            self.lose_rows();
+        }
         let seconds = 1 + self.dice.below(8) as u64;
         if self.dice.one_in(2) {
             self.run(Duration::from_secs(2));
@@ -935,6 +1104,7 @@ impl Stage {
             }
         }
         self.say(|| "the database is there again".into());
+        self.has_trouble();
         self.base.borrow_mut().come_up();
     }
 
@@ -955,7 +1125,7 @@ impl Stage {
         if base.tables.down {
             return;
         }
-        let tables = &mut base.tables;
+        let tables = &mut base.tables.outbox;
         let transaction = tables.begin();
         let mut writing = Writing {
             transaction,
@@ -1014,18 +1184,18 @@ impl Stage {
                 }
                 writing.reserved.pop_front();
                 let row = self.published[k as usize].row(k);
-                base.tables.insert_at(writing.transaction, id, row);
+                base.tables.outbox.insert_at(writing.transaction, id, row);
             }
             if !over {
                 self.writing.push(writing);
             } else if writing.commits {
-                base.tables.commit(writing.transaction);
+                base.tables.outbox.commit(writing.transaction);
                 for k in writing.rows {
                     self.published[k as usize].committed = Some(self.commits);
                     self.commits += 1;
                 }
             } else {
-                base.tables.rollback(writing.transaction);
+                base.tables.outbox.rollback(writing.transaction);
             }
         }
     }
@@ -1038,8 +1208,9 @@ impl Stage {
         {
             let mut base = self.base.borrow_mut();
             base.slow = 0;
-            base.tables.locked.clear();
+            base.tables.outbox.locked.clear();
         }
+        self.rest_no_more(Time::NEVER);
         for writing in &mut self.writing {
             writing.until = Time(0);
         }
@@ -1188,7 +1359,9 @@ impl Person {
         };
         for watch in self.watches.values_mut().filter(|watch| watch.state == State::In) {
             for position in &list {
-                watch.keep(position.as_str().unwrap());
+                let position = position.as_str().unwrap();
+                assert_ne!(position, NOWHERE, "{} is told to forget where it was", self.name);
+                watch.keep(position);
             }
         }
     }
@@ -1324,7 +1497,12 @@ fn the_same_seed_tells_the_same_story_of_visitors() {
 /// A scene with one process, one visitor who is user 42 and one page of his, connected and known.
 fn scene(speaks: Speaks) -> Stage {
     // A site with metadata, as most are.
-    let stages = (2..).step_by(6).map(Stage::new);
+    scene_of(2, speaks)
+}
+
+/// The same of the first fitting one of every sixth seed: those of 0 are sites without metadata.
+fn scene_of(first: u64, speaks: Speaks) -> Stage {
+    let stages = (first..).step_by(6).map(Stage::new);
     let mut stage = stages.into_iter().find(|stage| stage.processes.len() == 1).unwrap();
     stage.visitors.truncate(1);
     let cookie = stage.base.borrow_mut().log_in(None, 42);
@@ -1347,6 +1525,15 @@ impl Stage {
             .watches
             .get(channel)
             .is_some_and(|watch| watch.state == State::In)
+    }
+
+    fn signs_in(&mut self, user: u32) {
+        let socket = self.people[0].socket_id.clone().unwrap();
+        let user_data = json!({"id": user.to_string()}).to_string();
+        let signature = hmac_hex(SECRET, &[format!("{socket}::user::{user_data}").as_bytes()]);
+        let data = json!({"auth": format!("key:{signature}"), "user_data": user_data});
+        self.people[0].owed.push_back(Owed::SignIn(user));
+        self.send(0, &json!({"event": "pusher:signin", "data": data}));
     }
 
     fn enters(&mut self, channel: &'static str) -> bool {
@@ -1374,13 +1561,7 @@ fn who_shows_a_wrong_form_token_does_not_keep_what_it_got_before() {
 fn who_signs_in_as_another_does_not_keep_what_it_got_before() {
     let mut stage = scene(Speaks::Stock);
     assert!(stage.enters("private-user-42") && !stage.enters("private-x"));
-    let person = &stage.people[0];
-    let socket = person.socket_id.clone().unwrap();
-    let user_data = json!({"id": "41"}).to_string();
-    let signature = hmac_hex(SECRET, &[format!("{socket}::user::{user_data}").as_bytes()]);
-    let data = json!({"auth": format!("key:{signature}"), "user_data": user_data});
-    stage.people[0].owed.push_back(Owed::SignIn(41));
-    stage.send(0, &json!({"event": "pusher:signin", "data": data}));
+    stage.signs_in(41);
     stage.run(Duration::from_secs(1));
     assert!(!stage.is_in("private-user-42") && stage.enters("private-user-41"));
 }
@@ -1424,7 +1605,7 @@ fn a_form_token_that_cannot_be_checked_is_asked_for_once() {
 #[test]
 fn who_subscribes_while_the_table_is_out_of_reach_is_told_of_a_gap() {
     let mut stage = scene(Speaks::Recovering);
-    stage.base.borrow_mut().go_down(true);
+    stage.base.borrow_mut().go_down(true, false);
     stage.restart(0);
     stage.run(Duration::from_secs(1));
     stage.people[0].server = 0;
@@ -1448,4 +1629,44 @@ fn who_subscribes_while_the_table_is_out_of_reach_is_told_of_a_gap() {
         watch.state == State::In && watch.from > from,
         "and told that something may be missing"
     );
+}
+
+#[test]
+fn who_pings_while_the_table_is_out_of_reach_keeps_its_position() {
+    let mut stage = scene(Speaks::Recovering);
+    assert!(stage.enters("news"));
+    let before = stage.people[0].watches["news"].positions["o"].clone();
+    let missing = "Table 'x_websockets_outbox' doesn't exist".to_owned();
+    stage.base.borrow_mut().tables.refused.insert("look", missing);
+    stage.run(Duration::from_secs(2));
+    stage.send(0, &json!({"event": "pusher:ping", "data": {}}));
+    stage.run(Duration::from_secs(1));
+    assert_eq!(stage.people[0].watches["news"].positions["o"], before);
+    // It is sent back, and has missed nothing.
+    stage.base.borrow_mut().tables.refused.clear();
+    stage.run(Duration::from_secs(12));
+    stage.connect(0);
+    stage.run(Duration::from_secs(1));
+    assert!(stage.is_in("news"));
+    assert_eq!(stage.people[0].watches["news"].from, Some(0), "without a gap");
+}
+
+#[test]
+fn a_user_who_is_looked_up_while_it_changes_and_leaves_is_forgotten() {
+    let mut stage = scene_of(0, Speaks::Stock);
+    stage.end(0);
+    stage.run(Duration::from_secs(1));
+    // Its session is known, but not whose it is.
+    stage.base.borrow_mut().lines[0].link.resting.insert("users");
+    stage.connect(0);
+    stage.run(Duration::from_secs(1));
+    stage
+        .base
+        .borrow_mut()
+        .tables
+        .outbox
+        .publish(control("recheck-user", &json!({"user_id": 42})));
+    stage.run(Duration::from_secs(1));
+    stage.end(0);
+    stage.run(Duration::from_secs(2 * SWEEP));
 }

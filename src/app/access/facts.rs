@@ -85,10 +85,12 @@ pub(super) struct Facts {
     /// When dates of watched items come: Unix seconds.
     turns: BTreeSet<(i64, Key)>,
     changed: BTreeSet<Key>,
+    /// Watched ones that are not believed any more, until they are asked for again.
+    doubted: BTreeSet<Key>,
     /// Categories that were rechecked, until all entries were looked through for them once.
     suspects: BTreeSet<u64>,
     asked: Vec<Asked>,
-    /// Counts rechecks: an answer to a question from before one is not believed.
+    /// Counts rechecks.
     version: u64,
     /// Nothing is asked before.
     hold: Time,
@@ -118,6 +120,8 @@ struct Entry {
     /// When the fact was asked for; `None`: it is stale.
     since: Option<Now>,
     place: Place,
+    /// The recheck that it was doubted by last: an answer to a question from before it is not believed.
+    version: u64,
     /// A batch with it made no sense: it is asked for by itself.
     alone: bool,
     /// Who is told of changes, and how often they were watched. Empty: it has a place in `unwatched` instead.
@@ -162,6 +166,7 @@ impl Facts {
             unwatched: BTreeMap::new(),
             turns: BTreeSet::new(),
             changed: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             suspects: BTreeSet::new(),
             asked: Vec::new(),
             version: 0,
@@ -201,8 +206,12 @@ impl Facts {
         Some(Key { kind: index + 1, id })
     }
 
-    pub(super) fn count(&self) -> (usize, usize) {
-        (self.entries.len(), self.entries.len() - self.unwatched.len())
+    pub(super) fn has_doubts(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    pub(super) fn is_doubted(&self, key: Key) -> bool {
+        self.doubted.contains(&key)
     }
 
     /// What is known; if that is not enough, it is asked for.
@@ -243,6 +252,7 @@ impl Facts {
 
     fn forget(&mut self, key: Key) {
         self.put(key, Place::Idle);
+        self.doubted.remove(&key);
         if let Some(entry) = self.entries.remove(&key) {
             self.unwatched.remove(&entry.serial);
         }
@@ -348,6 +358,7 @@ impl Entry {
             fact: None,
             since: None,
             place: Place::Idle,
+            version: 0,
             alone: false,
             watchers: Vec::new(),
             serial,

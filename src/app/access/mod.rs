@@ -90,7 +90,7 @@ impl Access {
     }
 
     /// Whether a visitor may begin to hear a channel. Items and categories are judged by facts that are at most
-    /// [`FRESH`](Self::FRESH) old. Who belongs into a presence channel at all (no guests, unless signed) is not asked here.
+    /// [`FRESH`](Self::FRESH) old. Who belongs in a presence channel at all (no guests, unless signed) is not asked here.
     pub fn decide(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, now: Now) -> Verdict {
         self.judge(subject, visitor, acl, Age::Fresh, now)
     }
@@ -178,6 +178,21 @@ impl Access {
         self.facts.recheck(kind, id);
     }
 
+    /// Carries out the rechecks of categories that wait for it.
+    pub fn settle(&mut self) {
+        self.facts.settle();
+    }
+
+    /// Whether something is not believed any more that somebody watches.
+    pub fn has_doubts(&self) -> bool {
+        self.facts.has_doubts()
+    }
+
+    /// Whether that is so of what a channel is about.
+    pub fn is_doubted(&self, subject: &Subject) -> bool {
+        self.facts.key(subject).is_some_and(|key| self.facts.is_doubted(key))
+    }
+
     /// Anything may have changed.
     pub fn recheck_all(&mut self) {
         self.facts.recheck_all();
@@ -187,11 +202,6 @@ impl Access {
     /// are to be reviewed. To be called in each work phase, after the questions.
     pub fn take_changed(&mut self, now: Now) -> Vec<Subject> {
         self.facts.take_changed(now)
-    }
-
-    /// Items and categories that something is known of or asked about, and how many of them are watched; for measurements.
-    pub fn facts(&self) -> (usize, usize) {
-        self.facts.count()
     }
 }
 

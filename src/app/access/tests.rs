@@ -579,9 +579,9 @@ fn a_fact_lets_somebody_in_for_five_seconds() {
     assert_eq!(decided(&mut access, &mut world, &article(1), late), HIDDEN);
     assert_eq!(world.asked, 2);
     // What nobody watches is forgotten.
-    assert_eq!(access.facts(), (1, 0));
+    assert_eq!(access.facts.count(), (1, 0));
     assert_eq!(access.question(at(11_000)), None);
-    assert_eq!(access.facts(), (0, 0));
+    assert_eq!(access.facts.count(), (0, 0));
 }
 
 #[test]
@@ -845,15 +845,15 @@ fn watches_are_counted() {
     }
     access.unwatch(&article(1));
     access.unwatch(&article(1));
-    assert_eq!(access.facts(), (1, 1));
+    assert_eq!(access.facts.count(), (1, 1));
     assert_ne!(access.deadline(), Time::NEVER);
     access.unwatch(&article(1));
-    assert_eq!(access.facts(), (1, 0));
+    assert_eq!(access.facts.count(), (1, 0));
     assert_eq!(access.deadline(), Time::NEVER);
     access.watch(&Subject::User(1));
     access.unwatch(&Subject::User(1));
     access.question(at(6000));
-    assert_eq!(access.facts(), (0, 0));
+    assert_eq!(access.facts.count(), (0, 0));
     access.facts.assert_consistent();
 }
 
@@ -955,7 +955,7 @@ fn what_is_known_is_bounded() {
     for id in 1..=MOST as u64 * 3 {
         assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::NotYet);
     }
-    assert_eq!(access.facts(), (MOST, 0));
+    assert_eq!(access.facts.count(), (MOST, 0));
     access.facts.assert_consistent();
     // The newest are still asked for, oldest first, and nothing else is.
     let Some(Question::Items { ids, .. }) = access.question(at(0)) else {
@@ -971,12 +971,12 @@ fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
     for id in 1..=MOST as u64 {
         access.watch(&article(id));
     }
-    assert_eq!(access.facts(), (MOST, MOST));
+    assert_eq!(access.facts.count(), (MOST, MOST));
     assert_eq!(decide(&mut access, &article(1_000_000), at(0)), FULL);
     assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::NotYet);
     access.unwatch(&article(7));
     assert_eq!(decide(&mut access, &article(1_000_000), at(0)), Verdict::NotYet);
-    assert_eq!(access.facts(), (MOST, MOST - 1));
+    assert_eq!(access.facts.count(), (MOST, MOST - 1));
     access.facts.assert_consistent();
 }
 
@@ -987,10 +987,10 @@ fn other_item_types_begin_anew() {
     access.watch(&article(1));
     let mut other = config();
     assert!(!access.reload(&other), "nothing is different");
-    assert_eq!(access.facts(), (1, 1));
+    assert_eq!(access.facts.count(), (1, 1));
     other.items.clear();
     assert!(access.reload(&other));
-    assert_eq!(access.facts(), (0, 0));
+    assert_eq!(access.facts.count(), (0, 0));
     assert_eq!(decide(&mut access, &order(1), at(0)), SIGNATURE, "nobody's any more");
     assert_eq!(access.question(at(0)), None);
 }
@@ -1065,7 +1065,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
         }
         access.question(at(ms + 20_000));
         access.facts.assert_consistent();
-        assert_eq!(access.facts(), (0, 0), "seed {seed}");
+        assert_eq!(access.facts.count(), (0, 0), "seed {seed}");
     }
 }
 

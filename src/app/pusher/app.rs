@@ -11,16 +11,17 @@ use slab::Slab;
 use tungstenite::Utf8Bytes;
 
 use super::cache::Cache;
-use super::history::{History, Memory};
+use super::history::Memory;
 use super::presence::Members;
 use super::session::Session;
 use super::users::Users;
 use crate::app::actions::{Action, Actions};
-use crate::app::outbox::NOWHERE;
+use crate::app::site::Site;
 use crate::app::site::parameters::Former;
 use crate::app::webhooks::HookEvent;
 use crate::config;
 use crate::id::ConnectionId;
+use crate::outbox::Logged;
 use crate::protocol::SocketId;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::frames::{self, Extra, OneOrMore};
@@ -123,12 +124,15 @@ pub struct App {
     pub(super) users: Users,
     pub(super) cache: Cache,
     pub(super) history: Memory,
-    /// The safe position in the outbox table, where the app has one.
+    /// The position in the outbox table, where the app has one, and how long rows are kept.
     pub(super) table: Option<Position>,
+    pub(super) table_retention: Duration,
+    /// Connections with a subscription that is held, and until when.
+    pub(super) held: VecDeque<(Time, ConnectionId)>,
     /// Channels that got their first subscriber (true) or lost their last since the site was told.
     moves: Vec<(Box<str>, bool)>,
     /// Whether there is a site that wants to be told.
-    pub has_site: bool,
+    has_site: bool,
     /// What webhooks are to be told, until the service takes it.
     hooks: Vec<HookEvent>,
     /// Channels whose count is to be told later, and when at the earliest.
@@ -171,7 +175,8 @@ pub enum Hears {
     Stock,
     /// With positions.
     Positions,
-    /// Not yet: it is still being told what it missed, and what happens meanwhile waits in the history.
+    /// Not yet in one of the streams: it is still being told what it missed there, or it is held, and what happens meanwhile
+    /// waits in the history.
     Later,
 }
 
@@ -216,6 +221,8 @@ impl App {
             cache: Cache::default(),
             history: Memory::new(start),
             table: None,
+            table_retention: Duration::MAX,
+            held: VecDeque::new(),
             moves: Vec::new(),
             has_site: false,
             hooks: Vec::new(),
@@ -224,6 +231,11 @@ impl App {
             next_round: Time::NEVER,
             delivered: 0,
         }
+    }
+
+    /// The app's connections are a site's visitors. `retention`: how long the site's outbox table keeps rows.
+    pub fn belong_to_site(&mut self, retention: Duration) {
+        (self.has_site, self.table_retention) = (true, retention);
     }
 
     // --- publishing ----------------------------------------------------------------------------------------------
@@ -237,7 +249,8 @@ impl App {
             socket_id,
         } = *publication;
         if channel.is_cache() {
-            self.cache.put(channel.as_str(), event, data, &self.settings, now);
+            self.cache
+                .put(channel.as_str(), event, data, Duration::ZERO, &self.settings, now);
         }
         let (name, user) = (channel.as_str(), channel.user());
         self.deliver(name, user, socket_id, now, actions, |extra| {
@@ -245,12 +258,13 @@ impl App {
         });
     }
 
-    /// Delivers an event that stands in a row of the outbox table, which keeps it. `frame`: as those get it who asked for
-    /// recovery.
+    /// Delivers an event that stands in a row of the outbox table, which keeps it. `logged`: as clients that asked for recovery
+    /// get it.
     pub fn publish_row(
         &mut self,
         publication: &Publication<'_>,
-        (row, frame): (u64, &Utf8Bytes),
+        logged: &Logged,
+        site: &Site,
         now: Now,
         actions: &mut Actions,
     ) {
@@ -260,20 +274,32 @@ impl App {
             data,
             socket_id,
         } = *publication;
-        if channel.is_cache() {
-            self.cache.put(channel.as_str(), event, data, &self.settings, now);
-        }
+        self.keep_row(publication, Duration::ZERO, now);
         let (name, user) = (channel.as_str(), channel.user());
+        if site.has_doubts() {
+            self.hold_doubted(name, user, logged.seq, site, now.at);
+        }
         let encode = |extra: Extra<'_>| frames::event(event, name, data, None, extra);
         self.hand_out(
             name,
             user,
             socket_id,
-            (Stream::Table, row),
-            frame.clone(),
+            Stream::Table,
+            logged.frame.clone(),
             actions,
             encode,
         );
+    }
+
+    /// Keeps the event of a row for newcomers of a cache channel. `age`: since it was stamped.
+    pub fn keep_row(&mut self, publication: &Publication<'_>, age: Duration, now: Now) {
+        let Publication {
+            channel, event, data, ..
+        } = *publication;
+        if channel.is_cache() {
+            self.cache.put(channel.as_str(), event, data, age, &self.settings, now);
+            self.arm_round(now.at);
+        }
     }
 
     /// Rows of the table may have been lost: who asked for recovery comes back, and is told so.
@@ -305,10 +331,7 @@ impl App {
         self.history
             .append(name, with_position.clone(), except, &self.settings, now.at);
         self.arm_round(now.at);
-        let Position::Memory { n, .. } = position else {
-            return;
-        };
-        self.hand_out(name, user, except, (Stream::Memory, n), with_position, actions, encode);
+        self.hand_out(name, user, except, Stream::Memory, with_position, actions, encode);
     }
 
     #[allow(
@@ -320,7 +343,7 @@ impl App {
         name: &str,
         user: Option<&str>,
         except: Option<SocketId>,
-        (stream, n): (Stream, u64),
+        stream: Stream,
         with_position: Utf8Bytes,
         actions: &mut Actions,
         encode: impl Fn(Extra<'_>) -> String,
@@ -332,24 +355,31 @@ impl App {
             (Some(user), _) => self.users.connections(user),
             (None, None) => &[],
         };
-        // Who is still being told of the past meets this event there, unless its number has been passed already: a row of
-        // the table may become visible late.
-        let is_passed = |id: ConnectionId| {
+        // A connection that is still being told of the past meets this event there.
+        let own = channel.filter(|_| user.is_none()).map(|channel| channel as u32);
+        let has_replay = |id: ConnectionId| {
             let session = self.sessions[id.slot()].as_deref();
             let replays = session.map_or(&[][..], |session| session.replays.as_slice());
-            let mut ahead = replays
-                .iter()
-                .filter(|replay| Some(replay.channel as usize) == channel && replay.stream == stream);
-            ahead.all(|replay| replay.n >= n)
+            replays.iter().any(|replay| replay.is_of(own, stream))
+        };
+        let wants_positions = |id: ConnectionId| {
+            let session = self.sessions[id.slot()].as_deref();
+            session.is_some_and(|session| session.recovery)
         };
         let all = || subscribers.iter().filter(|subscriber| Some(subscriber.id) != except_id);
         let with = all().filter(|subscriber| match subscriber.hears {
             Hears::Positions => true,
-            Hears::Later => is_passed(subscriber.id),
+            Hears::Later => !has_replay(subscriber.id) && wants_positions(subscriber.id),
             Hears::Stock => false,
         });
         let mut delivered = actions.fan_out(with.map(|subscriber| subscriber.id), with_position);
-        let stock = || all().filter(|subscriber| subscriber.hears == Hears::Stock);
+        let stock = || {
+            all().filter(|subscriber| match subscriber.hears {
+                Hears::Stock => true,
+                Hears::Later => !has_replay(subscriber.id) && !wants_positions(subscriber.id),
+                Hears::Positions => false,
+            })
+        };
         if stock().next().is_some() {
             let plain = encode(Extra::default()).into();
             delivered += actions.fan_out(stock().map(|subscriber| subscriber.id), plain);
@@ -515,6 +545,7 @@ impl App {
         counts
             .into_iter()
             .chain(unauthorized)
+            .chain(self.held.front().map(|(at, _)| *at))
             .chain([self.next_round])
             .min()
             .unwrap_or(Time::NEVER)
@@ -542,12 +573,13 @@ impl App {
                 ));
             }
         }
+        self.give_up_held(now.at, actions);
         if self.next_round <= now.at {
             self.next_round = Time::NEVER;
             self.history.expire(&self.settings, now.at);
             self.cache.expire(now);
-            self.tell_positions(actions);
-            if !self.history.is_empty() || !self.cache.is_empty() {
+            let told = self.tell_positions(actions);
+            if told > 0 || !self.history.is_empty() || !self.cache.is_empty() {
                 self.arm_round(now.at);
             }
         }
@@ -556,24 +588,26 @@ impl App {
     /// Sees to it that in a quarter of the retention the old is forgotten and the positions are told.
     pub(super) fn arm_round(&mut self, now: Time) {
         if self.next_round == Time::NEVER {
-            let retention = self.settings.history_seconds.min(self.settings.cache_ttl);
-            self.next_round = now + Duration::from_secs((retention / 4).max(1));
+            let retention = Duration::from_secs(self.settings.history_seconds.min(self.settings.cache_ttl));
+            let quarter = retention.min(self.table_retention) / 4;
+            self.next_round = now + quarter.max(Duration::from_secs(1));
         }
     }
 
-    /// A page that hears nothing for long must not fall behind what is kept.
-    fn tell_positions(&mut self, actions: &mut Actions) {
+    /// A page that hears nothing for long must not fall behind what is kept. How many were told.
+    fn tell_positions(&mut self, actions: &mut Actions) -> usize {
         let frame = self.position_frame("pusher_internal:position");
         let all = self.sessions.iter().flatten();
         let told = all
             .filter(|session| session.recovery && session.replays.is_empty())
             .map(|session| session.id);
-        actions.fan_out(told, frame.into());
+        actions.fan_out(told, frame.into())
     }
 
-    /// A frame with empty data and the positions, one for each stream.
+    /// A frame with empty data and the positions, one for each stream. While the table's is not known the client keeps what it has.
     pub(super) fn position_frame(&self, event: &str) -> String {
-        let positions: Vec<String> = [Some(self.history.position()), self.table]
+        let table = self.table.filter(|table| *table != Position::NOWHERE);
+        let positions: Vec<String> = [Some(self.history.position()), table]
             .iter()
             .flatten()
             .map(Position::to_string)
@@ -588,16 +622,16 @@ impl App {
         )
     }
 
-    /// The safe position in the outbox table; `None`: the app's site has none. Who asked for recovery before there was one is
-    /// told. But who came while the table could not be read, and was told [`NOWHERE`], may have missed rows, and comes back.
+    /// The position in the outbox table; `None`: the app's site has none. A connection that asked for recovery before there was
+    /// one is told. But one that came while the table could not be read may have missed rows, and comes back.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.table, position);
-        if position.is_none_or(|position| position == NOWHERE) {
+        if position.is_none_or(|position| position == Position::NOWHERE) {
             return;
         }
         match before {
-            None => self.tell_positions(actions),
-            Some(NOWHERE) => self.tell_gap(actions),
+            None => drop(self.tell_positions(actions)),
+            Some(Position::NOWHERE) => self.tell_gap(actions),
             Some(_) => {}
         }
     }
@@ -605,11 +639,6 @@ impl App {
     /// Channels that got their first subscriber (true) or lost their last since the last call.
     pub fn take_moves(&mut self) -> Vec<(Box<str>, bool)> {
         std::mem::take(&mut self.moves)
-    }
-
-    /// The names of channels that have subscribers.
-    pub fn channel_names(&self) -> impl Iterator<Item = &str> {
-        self.channels.iter().map(|(_, channel)| &*channel.name)
     }
 
     // --- webhooks ------------------------------------------------------------------------------------------------

@@ -52,11 +52,11 @@ impl Cached {
 }
 
 impl Cache {
-    /// Keeps an event in place of the one before.
-    pub fn put(&mut self, channel: &str, event: &str, data: &str, limits: &App, now: Now) {
+    /// Keeps an event in place of the one before. `age`: how long it has been one.
+    pub fn put(&mut self, channel: &str, event: &str, data: &str, age: Duration, limits: &App, now: Now) {
         self.remove(channel);
         self.puts += 1;
-        let until = now.at + Duration::from_secs(limits.cache_ttl);
+        let until = now.at + Duration::from_secs(limits.cache_ttl).saturating_sub(age);
         let cached = Cached {
             put: self.puts,
             until,
@@ -64,7 +64,7 @@ impl Cache {
             data: data.into(),
         };
         let cost = cached.cost(channel);
-        if limits.cache_ttl == 0 || cost > limits.cache_bytes {
+        if until <= now.at || cost > limits.cache_bytes {
             return;
         }
         self.bytes += cost;
@@ -136,14 +136,19 @@ mod tests {
             ..App::new("a", "b", "c")
         };
         let mut cache = Cache::default();
-        cache.put("cache-x", "e", "1", &limits, at(0));
-        cache.put("cache-x", "e", "2", &limits, at(5));
+        cache.put("cache-x", "e", "1", Duration::ZERO, &limits, at(0));
+        cache.put("cache-x", "e", "2", Duration::ZERO, &limits, at(5));
         assert_eq!(cache.find("cache-x", at(14)).map(Cached::data), Some("2"));
         assert_eq!(cache.find("cache-x", at(5)).map(|c| c.seconds_left(at(5))), Some(10));
         assert!(cache.find("cache-x", at(15)).is_none());
         cache.expire(at(15));
         assert!(cache.is_empty());
         assert_eq!(cache.bytes, 0);
+        let age = Duration::from_secs(4);
+        cache.put("cache-x", "e", "3", age, &limits, at(20));
+        assert_eq!(cache.find("cache-x", at(20)).map(|c| c.seconds_left(at(20))), Some(6));
+        cache.put("cache-x", "e", "4", age * 3, &limits, at(20));
+        assert!(cache.find("cache-x", at(20)).is_none(), "it is too old");
     }
 
     #[test]
@@ -154,12 +159,13 @@ mod tests {
         };
         let mut cache = Cache::default();
         for n in 0..1000 {
-            cache.put(&format!("cache-{}", n % 20), "e", &"x".repeat(n % 300), &limits, at(0));
+            let channel = format!("cache-{}", n % 20);
+            cache.put(&channel, "e", &"x".repeat(n % 300), Duration::ZERO, &limits, at(0));
             assert!(cache.bytes <= 1000);
             assert!(cache.order.len() < 200, "old places pile up");
         }
         assert!(cache.find("cache-19", at(0)).is_some());
-        cache.put("cache-19", "e", &"x".repeat(2000), &limits, at(0));
+        cache.put("cache-19", "e", &"x".repeat(2000), Duration::ZERO, &limits, at(0));
         assert!(
             cache.find("cache-19", at(0)).is_none(),
             "an event that does not fit replaces the one before all the same"

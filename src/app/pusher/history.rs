@@ -1,6 +1,6 @@
 //! What was published in the last minutes, so that somebody who was away can be told exactly what was missed, or honestly
 //! that it is not known any more. This is the stream `m…` of events that live in memory only; positions of the outbox table
-//! (`o…`) are answered by `app::outbox`.
+//! (`o…`) are answered by `outbox`.
 //!
 //! Events are numbered through all channels of an app. A position is the number of the last event that was seen. Bounds are
 //! by count, bytes and age for each channel and by bytes for all; whatever is forgotten raises a mark, below which no
@@ -16,18 +16,6 @@ use crate::config::App;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
 use crate::time::Time;
-
-/// A source of missed events.
-pub trait History {
-    /// The position of the newest event.
-    fn position(&self) -> Position;
-
-    /// Whether everything that `channel` had after `since` is still known.
-    fn reaches(&self, channel: &str, since: Position) -> bool;
-
-    /// The first event of `channel` after number `n`: its number, its frame, and the socket that must not get it.
-    fn next(&self, channel: &str, n: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)>;
-}
 
 /// The events in memory of one app.
 #[derive(Debug)]
@@ -131,6 +119,30 @@ impl Memory {
         self.order.is_empty()
     }
 
+    /// The position of the newest event.
+    pub fn position(&self) -> Position {
+        Position::Memory {
+            start: self.start,
+            n: self.newest,
+        }
+    }
+
+    /// Whether everything that `channel` had after `since` is still known.
+    pub fn reaches(&self, channel: &str, since: Position) -> bool {
+        let Position::Memory { start, n } = since else {
+            return false;
+        };
+        let mark = self.logs.get(channel).map_or(self.gone, |log| log.forgotten);
+        start == self.start && n <= self.newest && n >= mark
+    }
+
+    /// The first event of `channel` after number `n`: its number, its frame, and the socket that must not get it.
+    pub fn next(&self, channel: &str, n: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
+        let events = &self.logs.get(channel)?.events;
+        let next = events.get(events.partition_point(|logged| logged.n <= n))?;
+        Some((next.n, &next.frame, next.except))
+    }
+
     /// Takes the oldest event of all out, if its channel has not forgotten it already.
     fn forget_oldest(&mut self) {
         let Some((n, channel)) = self.order.pop_front() else {
@@ -165,29 +177,6 @@ impl Log {
         let cost = oldest.frame.len() + OVERHEAD;
         self.bytes -= cost;
         cost
-    }
-}
-
-impl History for Memory {
-    fn position(&self) -> Position {
-        Position::Memory {
-            start: self.start,
-            n: self.newest,
-        }
-    }
-
-    fn reaches(&self, channel: &str, since: Position) -> bool {
-        let Position::Memory { start, n } = since else {
-            return false;
-        };
-        let mark = self.logs.get(channel).map_or(self.gone, |log| log.forgotten);
-        start == self.start && n <= self.newest && n >= mark
-    }
-
-    fn next(&self, channel: &str, n: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
-        let events = &self.logs.get(channel)?.events;
-        let next = events.get(events.partition_point(|logged| logged.n <= n))?;
-        Some((next.n, &next.frame, next.except))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::app::App;
+use super::app::{App, Hears};
 use super::presence::Member;
 use super::subscribe::Unsubscribe;
 use crate::app::actions::Actions;
@@ -45,6 +45,8 @@ pub enum Progress {
 pub struct Door<'a> {
     /// None: the app has no site, and only signatures open its channels.
     pub site: Option<&'a mut Site>,
+    /// How long the frame has been waiting; `None`: it has just come.
+    pub waited: Option<Duration>,
     /// The frame has waited long enough: what is not known is a no.
     pub last_call: bool,
     /// The clocks.
@@ -71,6 +73,8 @@ pub struct Session {
     pub(super) subscriptions: Vec<Subscription>,
     /// Channels whose missed events are still being told.
     pub(super) replays: Vec<Replay>,
+    /// Recoveries for which the table was read.
+    pub(super) recalls: u8,
     pub(super) user: Option<Box<User>>,
     pub(super) client_events: Bucket,
 }
@@ -88,9 +92,18 @@ pub(super) struct Subscription {
 /// What is still to be told of a channel's past: everything in one stream after number `n`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replay {
-    pub(super) channel: u32,
+    /// `None`: the channel of the connection's user.
+    pub(super) channel: Option<u32>,
     pub(super) stream: Stream,
     pub(super) n: u64,
+    /// It waits until the site knows whether the connection may still hear the channel.
+    pub(super) held: bool,
+}
+
+impl Replay {
+    pub(super) fn is_of(&self, channel: Option<u32>, stream: Stream) -> bool {
+        self.channel == channel && self.stream == stream
+    }
 }
 
 /// As whom a connection is signed in.
@@ -157,6 +170,7 @@ impl App {
             authorized: false,
             subscriptions: Vec::new(),
             replays: Vec::new(),
+            recalls: 0,
             user: None,
             client_events: Bucket {
                 left: u64::from(self.settings.client_events_per_second) * 1000,
@@ -331,6 +345,14 @@ fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Action
 }
 
 impl Session {
+    /// How it gets events once it was told of the past.
+    pub(super) fn hears_events(&self) -> Hears {
+        match self.recovery {
+            true => Hears::Positions,
+            false => Hears::Stock,
+        }
+    }
+
     /// Whether it subscribed to anything, or is told what concerns its user.
     pub(super) fn hears(&self) -> bool {
         !self.subscriptions.is_empty() || self.user.is_some()

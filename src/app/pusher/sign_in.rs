@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::app::{App, Hears};
+use super::app::App;
 use super::presence::Member;
 use super::session::{Door, User, is_too_deep};
 use super::signature;
@@ -64,11 +64,7 @@ impl App {
             site.signed_in(id, &user_id, now);
         }
         let Some(session) = self.session(id) else { return };
-        let hears = if session.recovery {
-            Hears::Positions
-        } else {
-            Hears::Stock
-        };
+        let hears = session.hears_events();
         session.authorized = true;
         session.user = Some(Box::new(User {
             member,

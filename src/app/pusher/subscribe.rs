@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::app::{App, Hears};
+use super::app::App;
 use super::presence::Member;
 use super::recovery::{Absence, Since};
-use super::session::{Door, Progress, Replay, Subscription};
+use super::session::{Door, Progress, Subscription};
 use super::sign_in::{Ids, read_member};
 use super::signature;
 use crate::app::actions::Actions;
@@ -145,7 +145,7 @@ impl App {
         let recovery = self.session(id).is_some_and(|session| session.recovery);
         let since = subscribe.since.as_ref().filter(|_| recovery);
         let absence = match recovery {
-            true => self.absence(name, since, door),
+            true => self.absence(id, name, since, door),
             false => Some(Absence::default()),
         };
         let Some(absence) = absence else {
@@ -339,15 +339,14 @@ impl App {
         name: ChannelName<'_>,
         ticket: Ticket,
         absence: &Absence,
-        door: &Door<'_>,
+        door: &mut Door<'_>,
         actions: &mut Actions,
     ) {
         let Ticket { member, by_rule } = ticket;
         let now = door.now;
         let Some(session) = self.session(id) else { return };
-        let recovery = session.recovery;
+        let (recovery, hears) = (session.recovery, session.hears_events());
         let back = session.subscriptions.len() as u32;
-        let hears = if recovery { Hears::Positions } else { Hears::Stock };
         let channel = self.enter(id, name, hears, back);
         let place = self.channels[channel].subscribers.len() as u32 - 1;
         let newcomer = member
@@ -368,11 +367,7 @@ impl App {
         self.channels[channel].subscribers[place as usize].by_rule = by_rule;
 
         self.tell_succeeded(id, channel, recovery, absence, actions);
-        let outbox = door.site.as_deref().and_then(|site| site.outbox());
-        for (stream, n) in &absence.replays {
-            let (channel, stream, n) = (channel as u32, *stream, *n);
-            self.replay(id, Replay { channel, stream, n }, outbox, actions);
-        }
+        self.replay(id, Some(channel as u32), &absence.replays, door, actions);
         if absence.replays.is_empty() {
             self.tell_cached(id, name, now, actions);
         }
@@ -435,28 +430,17 @@ impl App {
         id: ConnectionId,
         name: ChannelName<'_>,
         absence: &Absence,
-        door: &Door<'_>,
+        door: &mut Door<'_>,
         actions: &mut Actions,
     ) {
         let Some(session) = self.session(id) else { return };
         let recovery = session.recovery;
-        let socket = session.socket;
         if let Some(user) = &mut session.user {
             user.subscribed = true;
         }
         let extra = extra(recovery, absence);
         actions.send(id, frames::bare(SUCCEEDED, Some(name.as_str()), extra));
-        // One user's channel holds `history_channel_bytes` at most, so it is told at once.
-        let outbox = door.site.as_deref().and_then(|site| site.outbox());
-        for (stream, n) in &absence.replays {
-            let mut n = *n;
-            while let Some((next, frame, except)) = self.next_of(*stream, name.as_str(), n, outbox) {
-                if except != Some(socket) {
-                    actions.send(id, frame);
-                }
-                n = next;
-            }
-        }
+        self.replay(id, None, &absence.replays, door, actions);
     }
 
     pub(super) fn unsubscribe(&mut self, id: ConnectionId, name: &str, now: Now, actions: &mut Actions) {
@@ -555,7 +539,7 @@ impl App {
         let Subscription {
             channel, place, member, ..
         } = session.subscriptions.swap_remove(index);
-        session.replays.retain(|replay| replay.channel != channel);
+        session.replays.retain(|replay| replay.channel != Some(channel));
         let moved = session
             .subscriptions
             .get(index)

@@ -45,6 +45,14 @@ impl Users {
         last
     }
 
+    /// Sets how a connection gets its user's events.
+    pub fn set_hears(&mut self, user: &str, id: ConnectionId, hears: Hears) {
+        let connections = self.online.get_mut(user).map_or(&mut [][..], Vec::as_mut_slice);
+        if let Some(own) = connections.iter_mut().find(|own| own.id == id) {
+            own.hears = hears;
+        }
+    }
+
     /// Lets a connection watch a user.
     pub fn watch(&mut self, user: &str, id: ConnectionId) {
         self.watchers.entry(user.into()).or_default().push(id);

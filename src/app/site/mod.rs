@@ -19,13 +19,14 @@ use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
 use super::caller::{self, Caller, Origin};
-use super::outbox::{Control, Outbox, Seen};
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::joomla::site::{Client, Site as Facts};
+use crate::outbox::{Outbox, Seen};
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::control::Control;
 use crate::store::{Answer, Failure, Question, SessionId};
 use crate::time::{Now, Time};
 
@@ -102,6 +103,8 @@ pub enum Order {
     Terminate(String),
     /// What the extensions say has changed: the app's credentials may have.
     Extensions,
+    /// Subscriptions that were held may go on, if they are not in doubt any more.
+    Release,
 }
 
 /// The site.
@@ -188,7 +191,7 @@ impl Site {
                 self.occupied(&name);
             }
         }
-        self.orders.push(Order::ReviewAll);
+        self.orders.extend([Order::ReviewAll, Order::Release]);
         if went_offline {
             self.orders.push(Order::TurnAway);
         }
@@ -452,8 +455,11 @@ impl Site {
 
     fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, age: Age, now: Now) -> May {
         let subject = access::subject(name, &self.items, &self.rules);
+        // A newcomer is judged by what is known after a control row, never by what was known before it.
+        let doubted = age == Age::Fresh && (self.rights.is_doubted() || self.visits.is_doubted(id));
         match subject {
             Subject::Signed => return May::NotOurs,
+            _ if doubted => return May::NotYet,
             Subject::Open if self.is_open_to_guests() => return May::Yes,
             _ => {}
         }
@@ -541,6 +547,34 @@ impl Site {
         self.outbox.as_ref().is_some_and(Outbox::is_coming)
     }
 
+    /// Whether a control row has no answer yet: then rows behind it wait for those of whom it may be.
+    pub fn has_doubts(&self) -> bool {
+        self.rights.is_doubted() || self.visits.has_doubts() || self.access.has_doubts()
+    }
+
+    /// Whether it is being asked again who a connection is.
+    pub fn doubts_visitor(&self, id: ConnectionId) -> bool {
+        self.visits.is_doubted(id)
+    }
+
+    /// Whether it is being asked again who may hear a channel by the site's rules.
+    pub fn doubts_channel(&self, name: &str) -> bool {
+        let Ok(name) = ChannelName::parse(name) else {
+            return false;
+        };
+        match access::subject(name, &self.items, &self.rules) {
+            Subject::Signed => false,
+            subject => self.rights.is_doubted() || self.access.is_doubted(&subject),
+        }
+    }
+
+    /// Rows were lost, and control rows may have been among them.
+    fn doubt_all(&mut self, now: Now) {
+        self.rights.suspect(now);
+        self.access.recheck_all();
+        self.visits.suspect_all(now);
+    }
+
     fn obey(&mut self, control: &Control, now: Now) {
         match control {
             Control::RecheckUser(user) => self.visits.suspect(*user, now),
@@ -561,7 +595,13 @@ impl Site {
     // --- questions to the store ------------------------------------------------------------------------------------
 
     /// The next question, if one is due. The parts take turns, so that a storm of one kind starves no other.
-    pub fn question(&mut self, now: Now) -> Option<Question> {
+    ///
+    /// `alone`: nobody is connected who could hear of it.
+    pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
+        // A transaction is open, and everybody's statements wait for its end.
+        if let Some(outbox) = self.outbox.as_mut().filter(|outbox| outbox.is_urgent()) {
+            return outbox.question(alone, now);
+        }
         // Without the rights nobody can be judged, so they come first once.
         if !self.rights.is_known()
             && let Some(question) = self.rights.question(now)
@@ -574,7 +614,9 @@ impl Site {
             let question = match part {
                 Part::Visits if !self.rights.is_known() => None,
                 Part::Visits => self.visits.question(now),
-                Part::Outbox => self.outbox.as_mut().and_then(|outbox| outbox.question(now)),
+                // Everybody waits for the answer, and each further row of this kind would put it off.
+                Part::Outbox if self.rights.is_pressing(now) => None,
+                Part::Outbox => self.outbox.as_mut().and_then(|outbox| outbox.question(alone, now)),
                 Part::Access => self.access.question(now),
                 Part::Rights => self.rights.question(now),
             };
@@ -600,6 +642,7 @@ impl Site {
 
     /// What the store says.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
+        let may_settle = !question.is_about_outbox() && self.has_doubts();
         match question {
             Question::Sessions { ids, .. } => {
                 let rows = rows(&answer, |answer| match answer {
@@ -632,6 +675,9 @@ impl Site {
             }
         }
         self.collect();
+        if may_settle {
+            self.orders.push(Order::Release);
+        }
     }
 
     fn rights_answered(&mut self, now: Now) {
@@ -702,9 +748,14 @@ impl Site {
                     let ended = self.visits.take_ended();
                     self.orders.extend(ended.into_iter().map(Order::End));
                 }
-                Seen::Event(_) | Seen::Gap => self.orders.push(Order::Event(Box::new(seen))),
+                Seen::Gap => {
+                    self.orders.push(Order::Event(Box::new(seen)));
+                    self.doubt_all(now);
+                }
+                Seen::Event(_) | Seen::Past(..) => self.orders.push(Order::Event(Box::new(seen))),
             }
         }
+        self.access.settle();
     }
 
     fn collect(&mut self) {

@@ -21,6 +21,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// … and one that got no answer, so that a database that leaves these questions alone is not asked in every tick.
 const LOST: Duration = Duration::from_millis(100);
 
+/// For so long the outbox waits for the rights, or rows that say that they changed would keep a slow database from ever telling
+/// them; longer than a few round trips, and short beside what a database takes that does not answer at all.
+const PRESSING: Duration = Duration::from_secs(1);
+
 /// Rounds that are planned at the most.
 const MOST_ROUNDS: usize = 16;
 
@@ -55,6 +59,8 @@ pub struct Rights {
     retry: Time,
     interval: Duration,
     often: bool,
+    /// Since when somebody said that they changed, and no round has ended that began since.
+    doubted: Option<Time>,
     /// The rights are others than before.
     changed: bool,
     /// What the extensions say is something else than before.
@@ -82,6 +88,7 @@ impl Rights {
             retry: Time::default(),
             interval,
             often: false,
+            doubted: None,
             changed: false,
             extensions_changed: false,
         }
@@ -147,8 +154,24 @@ impl Rights {
         (groups, levels, root)
     }
 
+    /// Whether somebody said that they changed, and they were not read since.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// Whether that is only just so, and the next question is due: then they are read before the outbox is.
+    pub fn is_pressing(&self, now: Now) -> bool {
+        let is_due = !self.waits && self.retry <= now.at;
+        is_due && self.doubted.is_some_and(|since| now.at.since(since) < PRESSING)
+    }
+
     /// Somebody says that they changed.
     pub fn suspect(&mut self, now: Now) {
+        self.doubted.get_or_insert(now.at);
+        if self.next < PARTS.len() {
+            // What this round has read already may be from before.
+            self.next = 0;
+        }
         self.rounds.push(now.at);
         self.rounds.extend(AGAIN.map(|wait| now.at + wait));
         self.rounds.sort_unstable();
@@ -218,6 +241,7 @@ impl Rights {
     }
 
     fn complete(&mut self, now: Now) {
+        self.doubted = None;
         let usual = self.interval * 8 / 10;
         self.sweep = now.at + if self.often { usual.min(OFTEN) } else { usual };
         let guest = self.extensions.com_users.as_deref().and_then(guest_group);

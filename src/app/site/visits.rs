@@ -110,6 +110,8 @@ struct Session {
     token: Option<Box<str>>,
     wants_token: bool,
     stage: Stage,
+    /// Somebody said that its user changed, and it has not been looked at since.
+    doubted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +163,8 @@ pub struct Visits {
     /// Connections whose waiting frames may go on.
     woken: Vec<ConnectionId>,
     ended: Vec<Ended>,
+    /// How many sessions are in doubt.
+    doubts: usize,
     /// After a question that got no answer the next one rests until then.
     rest: Time,
     /// For the spread of the sweep.
@@ -186,6 +190,7 @@ impl Visits {
             patience: VecDeque::new(),
             woken: Vec::new(),
             ended: Vec::new(),
+            doubts: 0,
             rest: Time::default(),
             spread: 0,
             interval,
@@ -242,6 +247,7 @@ impl Visits {
             token: None,
             wants_token: self.require_token,
             stage: Stage::Queued,
+            doubted: false,
         });
         self.keys.insert(key, index);
         self.queue.push_back(index);
@@ -289,6 +295,8 @@ impl Visits {
         // Who can sign for the user needs no other proof.
         visit.proof = Proof::Given;
         let before = visit.session.replace(index);
+        // Whether it may hear what it hears as this user is not known yet.
+        self.set_doubted(index, true);
         if let Some(before) = before {
             self.part(before, id);
         }
@@ -297,6 +305,7 @@ impl Visits {
 
     fn forget(&mut self, index: usize) {
         self.detach(index);
+        self.set_doubted(index, false);
         let session = self.sessions.remove(index);
         self.keys.remove(&session.key);
         match session.stage {
@@ -384,11 +393,6 @@ impl Visits {
         }
     }
 
-    /// All connections.
-    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
-        self.visits.iter().flatten().map(|visit| visit.id)
-    }
-
     /// The client shows the form token of its page.
     pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
         let Some(visit) = self.visit(id) else {
@@ -453,7 +457,43 @@ impl Visits {
         for wait in AGAIN {
             self.suspects.insert((now.at + wait, user));
         }
+        let named = self.named.keys().filter(|(named, _)| *named == user);
+        let mut sessions: Vec<usize> = named.map(|(_, index)| *index).collect();
+        sessions.extend(self.users.get(&user).iter().flat_map(|present| &present.sessions));
+        for index in sessions {
+            self.doubt(index);
+        }
         self.look_at_user(user);
+    }
+
+    /// Whether it is being asked again whose a connection is.
+    pub fn is_doubted(&self, id: ConnectionId) -> bool {
+        let visit = self.visits.get(id.slot()).and_then(Option::as_ref);
+        let session = visit.filter(|visit| visit.id == id).and_then(|visit| visit.session);
+        session.is_some_and(|index| self.sessions[index].doubted)
+    }
+
+    /// Whether that is so of anybody.
+    pub fn has_doubts(&self) -> bool {
+        self.doubts > 0
+    }
+
+    fn set_doubted(&mut self, index: usize, doubted: bool) {
+        let before = std::mem::replace(&mut self.sessions[index].doubted, doubted);
+        self.doubts = self.doubts - usize::from(before) + usize::from(doubted);
+    }
+
+    /// What was read of a session's user before this does not count any more.
+    fn doubt(&mut self, index: usize) {
+        self.set_doubted(index, true);
+        let user_is_asked = self.named.keys().any(|(_, session)| *session == index);
+        if user_is_asked {
+            self.named.retain(|(_, session), _| *session != index);
+            if let Stage::Seen(at) = std::mem::replace(&mut self.sessions[index].stage, Stage::Queued) {
+                self.looks.remove(&(at, index));
+            }
+            self.queue.push_front(index);
+        }
     }
 
     fn look_at_user(&mut self, user: u32) {
@@ -468,8 +508,17 @@ impl Visits {
         }
     }
 
-    /// Everybody is looked at again.
+    /// Somebody may have changed: all users are looked at again, and their sessions are in doubt until then.
     pub fn suspect_all(&mut self, now: Now) {
+        let users: Vec<usize> = self
+            .sessions
+            .iter()
+            .filter(|(_, own)| own.user != 0)
+            .map(|(index, _)| index)
+            .collect();
+        for index in users {
+            self.doubt(index);
+        }
         for (_, index) in std::mem::take(&mut self.looks) {
             self.sessions[index].stage = Stage::Seen(now.at);
             self.looks.insert((now.at, index));
@@ -508,6 +557,7 @@ impl Visits {
     /// A session is nobody's any more, and its connections are closed.
     fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str) {
         self.detach(index);
+        self.set_doubted(index, false);
         self.sessions[index].token = None;
         for id in self.sessions[index].connections.clone() {
             if let Some(visit) = self.visit(id) {
@@ -735,7 +785,10 @@ impl Visits {
             Judgement::AskUser(user, client, text) => {
                 self.named.insert((user, index), Named::By { text, client });
             }
-            Judgement::User(row, _) => self.is_user(index, row, rights),
+            Judgement::User(row, _) => {
+                self.set_doubted(index, false);
+                self.is_user(index, row, rights);
+            }
             Judgement::Guest(reason) => self.is_guest(index, reason),
         }
     }
@@ -814,6 +867,7 @@ impl Visits {
             };
             return self.end(index, reason, code, why);
         }
+        self.set_doubted(index, false);
         for id in self.sessions[index].connections.clone() {
             if let Some(visit) = self.visit(id) {
                 visit.who = Who::Guest(reason);

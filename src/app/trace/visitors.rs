@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::masker::Masker;
-use crate::app::outbox::CHANNEL;
 use crate::app::site::parameters;
 use crate::joomla::site::Site;
+use crate::protocol::control::CHANNEL;
 use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, SessionRow, UserRow};
 
 /// Joomla's secret.

@@ -283,7 +283,12 @@ fn play(scenario: Scenario, common: &Common) -> Result<Report, Failure> {
         Scenario::Polling(it) => {
             let process = process.ok_or_else(|| Failure::Usage("--pid is needed".into()))?;
             let mut watch = Watch::open(&target, &common.admin_token, patience)?;
-            polling::run(seconds(it.seconds), &mut watch, process)
+            polling::run(
+                seconds(it.seconds),
+                &mut fleet(&common.app.path())?,
+                &mut watch,
+                process,
+            )
         }
         Scenario::Compare(it) => {
             let against = common.against_url.first().cloned();

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use mysql::Value;
 
-use super::Output;
+use super::driver::Output;
+use super::outbox;
 use super::sql::{USER_COLUMNS, is_cut};
 use crate::store::{
-    Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, Row,
-    SessionId, SessionRow, State, UserRow,
+    Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, SessionId,
+    SessionRow, UserRow,
 };
 
 /// The column that is not what it should be.
@@ -18,59 +19,48 @@ type Bad = &'static str;
 
 /// The answer to `question`. Columns of rows that are left out go to `spoiled`.
 pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>) -> Result<Answer, Failure> {
-    let Output { rows, inserted } = output;
+    let rows = || output.sets.first().map_or(&[][..], Vec::as_slice);
     Ok(match question {
         Question::Sessions { ids, .. } => {
-            let rows = good(rows, session, spoiled);
+            let rows = good(rows(), session, spoiled);
             let rows = unique(rows, |row| row.id.clone(), "session.session_id", spoiled);
             Answer::Sessions(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
         }
         Question::Users(ids) => {
-            let rows = good(rows, |row| user(row)?.ok_or("users.id"), spoiled);
+            let rows = good(rows(), |row| user(row)?.ok_or("users.id"), spoiled);
             let rows = unique(rows, |row| row.id, "users.id", spoiled);
             Answer::Users(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
         }
-        Question::Groups => Answer::Groups(all(rows, group)?),
-        Question::Levels => Answer::Levels(all(rows, level)?),
+        Question::Groups => Answer::Groups(all(rows(), group)?),
+        Question::Levels => Answer::Levels(all(rows(), level)?),
         Question::Assets => {
-            let mut rows = all(rows, asset)?;
+            let mut rows = all(rows(), asset)?;
             // It is found in more than one way.
             rows.sort_by(|a, b| a.name.cmp(&b.name));
             rows.dedup_by(|a, b| a.name == b.name);
             Answer::Assets(rows)
         }
-        Question::Extensions => Answer::Extensions(extensions(&rows)),
+        Question::Extensions => Answer::Extensions(extensions(rows())),
         Question::Items { ids, .. } => {
-            let rows = good(rows, item, spoiled);
+            let rows = good(rows(), item, spoiled);
             let rows = unique(rows, |row| row.id, "the key of the items' table", spoiled);
             Answer::Items(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
         }
         Question::Categories(ids) => {
-            let rows = good(rows, category, spoiled);
+            let rows = good(rows(), category, spoiled);
             let rows = unique(rows, |row| row.id, "categories.id", spoiled);
             Answer::Categories(rows.into_iter().filter(|row| ids.contains(&row.id)).collect())
         }
-        Question::Tail { .. } => Answer::Rows(all(rows, outbox)?),
-        Question::Channel { channel, .. } => {
-            let mut rows = all(rows, outbox)?;
-            // To a collation that is not binary other names may be the same.
-            rows.retain(|row| row.channel == *channel);
-            Answer::Rows(rows)
-        }
-        Question::Probe(_) => Answer::Ids(all(rows, |row| number(row, 0).ok_or("websockets_outbox.id"))?),
-        Question::State => Answer::State(state(&rows)?),
-        Question::Lock => Answer::Lock(rows.first().and_then(|row| number::<u8>(row, 0)) == Some(1)),
-        Question::Publish(_) => Answer::Ids(vec![inserted]),
-        Question::Write { .. } | Question::Forget { .. } | Question::Unlock | Question::Delete(_) => Answer::Done,
+        _ => return outbox::answer(question, output),
     })
 }
 
-fn all<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>) -> Result<Vec<T>, Failure> {
+pub(super) fn all<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>) -> Result<Vec<T>, Failure> {
     let rows: Result<Vec<T>, Bad> = rows.iter().map(|row| read(row)).collect();
     rows.map_err(|bad| Failure::Malformed(format!("{bad} is not what it should be")))
 }
 
-fn good<T>(rows: Vec<Vec<Value>>, read: impl Fn(&[Value]) -> Result<T, Bad>, spoiled: &mut Vec<Bad>) -> Vec<T> {
+fn good<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>, spoiled: &mut Vec<Bad>) -> Vec<T> {
     let read = rows.iter().map(|row| read(row));
     read.filter_map(|row| row.map_err(|bad| spoiled.push(bad)).ok())
         .collect()
@@ -248,43 +238,8 @@ fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryS
     }
 }
 
-fn outbox(row: &[Value]) -> Result<Row, Bad> {
-    Ok(Row {
-        id: number(row, 0).ok_or("websockets_outbox.id")?,
-        channel: text(row, 1).unwrap_or_default(),
-        event: text(row, 2).unwrap_or_default(),
-        data: text(row, 3),
-        socket_id: text(row, 4),
-    })
-}
-
-fn state(rows: &[Vec<Value>]) -> Result<State, Failure> {
-    let mut state = State::default();
-    for row in rows {
-        match text(row, 0).as_deref() {
-            Some("entry") => state.entries.push((
-                text(row, 1).unwrap_or_default(),
-                text(row, 2).unwrap_or_default(),
-                number(row, 3).unwrap_or(i64::MAX),
-            )),
-            Some("table") => {
-                state.made = text(row, 1).unwrap_or_default();
-                state.next = number(row, 3).unwrap_or(0);
-            }
-            Some("rows") => {
-                state.lowest = number(row, 3);
-                state.highest = number(row, 4);
-                state.newest = text(row, 1);
-            }
-            Some("mark") => state.marked = number(row, 3).zip(text(row, 1)),
-            _ => return Err(Failure::Malformed("the state has a row of an unknown kind".to_owned())),
-        }
-    }
-    Ok(state)
-}
-
 /// A number, whatever type it came as.
-fn number<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<T> {
+pub(super) fn number<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<T> {
     let number = match row.get(n)? {
         Value::Int(number) => i128::from(*number),
         Value::UInt(number) => i128::from(*number),
@@ -315,7 +270,7 @@ fn bytes(row: &[Value], n: usize) -> Option<&[u8]> {
 }
 
 /// A text; `None`: NULL, another type, or no UTF-8.
-fn text(row: &[Value], n: usize) -> Option<String> {
+pub(super) fn text(row: &[Value], n: usize) -> Option<String> {
     String::from_utf8(bytes(row, n)?.to_vec()).ok()
 }
 

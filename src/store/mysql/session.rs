@@ -5,7 +5,7 @@ use std::fmt;
 
 use mysql::{Conn, Value};
 
-use super::{Fault, query};
+use super::driver::{Fault, query};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,6 @@ pub struct Server {
     pub read_only: bool,
     /// `ROW`, `MIXED`, `STATEMENT`; `None`: it writes no binary log.
     pub binlog_format: Option<String>,
-    /// By how much ids grow. More than one: holes in the outbox table's ids are regular.
-    pub id_step: u64,
-    /// Whether rows may be locked on another node where nobody here sees it.
-    pub cluster: bool,
 }
 
 /// What an error of the server means to a question.
@@ -86,11 +82,17 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
+    // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks at both.
+    server.learn(&variables(conn, FACTS.iter().copied())?);
+    let isolation = match server.binlog_format.as_deref() {
+        Some("STATEMENT") => "REPEATABLE READ",
+        _ => "READ COMMITTED",
+    };
     query(
         conn,
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+        &format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
     )?;
-    let settings = settings(server.kind, statement_ms);
+    let settings = settings(server.kind, isolation, statement_ms);
     let list: Vec<String> = settings
         .iter()
         .filter_map(|setting| setting.set.as_ref())
@@ -100,25 +102,22 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
         conn,
         &format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")),
     )?;
-    let names: Vec<String> = settings
-        .iter()
-        .flat_map(|setting| setting.names)
-        .chain(FACTS)
-        .map(|name| format!("'{name}'"))
-        .collect();
+    let variables = variables(conn, settings.iter().flat_map(|setting| setting.names).copied())?;
+    for setting in &settings {
+        setting.check(&variables).map_err(Fault::Unfit)?;
+    }
+    Ok(())
+}
+
+/// Variables of the session as the server says them, with their names in lower case.
+fn variables<'a>(conn: &mut Conn, names: impl Iterator<Item = &'a str>) -> Result<Vec<(String, String)>, Fault> {
+    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let rows = query(
         conn,
         &format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({})", names.join(",")),
     )?;
-    let variables: Vec<(String, String)> = rows
-        .iter()
-        .filter_map(|row| Some((text(row.first()?).to_lowercase(), text(row.get(1)?))))
-        .collect();
-    for setting in &settings {
-        setting.check(&variables).map_err(Fault::Unfit)?;
-    }
-    server.learn(&variables);
-    Ok(())
+    let read = |row: &Vec<Value>| Some((text(row.first()?).to_lowercase(), text(row.get(1)?)));
+    Ok(rows.iter().filter_map(read).collect())
 }
 
 /// Whether the connection is of no more use after this error, although the server sent it in good order.
@@ -129,8 +128,8 @@ pub(super) fn is_fatal(code: u16) -> bool {
 /// See [`Meaning`]. The numbers are those of mysqld_error.h of both.
 pub(super) fn meaning(code: u16) -> Meaning {
     match code {
-        // Lock wait timeout, deadlock, and MySQL's NOWAIT.
-        1205 | 1213 | 3572 => Meaning::Locked,
+        // Lock wait timeout, deadlock, and MySQL's NOWAIT. NULL where it has no place: a stamp's rows were changed meanwhile.
+        1205 | 1213 | 3572 | 1048 => Meaning::Locked,
         // max_statement_time of MariaDB, max_execution_time of MySQL.
         1969 | 3024 => Meaning::TooLong,
         1317 => Meaning::Interrupted,
@@ -150,7 +149,7 @@ struct Setting {
     value: String,
 }
 
-fn settings(kind: Kind, statement_ms: u64) -> Vec<Setting> {
+fn settings(kind: Kind, isolation: &str, statement_ms: u64) -> Vec<Setting> {
     let plain = |names: &'static [&'static str], value: &str| Setting {
         names,
         set: Some(format!("SESSION {} = {value}", names[0])),
@@ -162,7 +161,7 @@ fn settings(kind: Kind, statement_ms: u64) -> Vec<Setting> {
         value: value.to_owned(),
     };
     let mut settings = vec![
-        checked(&["transaction_isolation", "tx_isolation"], "READ-COMMITTED"),
+        checked(&["transaction_isolation", "tx_isolation"], &isolation.replace(' ', "-")),
         checked(&["transaction_read_only", "tx_read_only"], "OFF"),
         checked(&["character_set_client"], "utf8mb4"),
         checked(&["character_set_connection"], "utf8mb4"),
@@ -176,10 +175,13 @@ fn settings(kind: Kind, statement_ms: u64) -> Vec<Setting> {
         plain(&["sql_safe_updates"], "0"),
         // For tables that are being altered. MariaDB's statement limit ends this wait too.
         plain(&["lock_wait_timeout"], "1"),
+        // A process that stops in the middle of a stamp holds the counter's lock no longer than this, in seconds.
+        plain(&["wait_timeout"], "10"),
     ];
     match kind {
         Kind::MariaDb => {
             settings.push(plain(&["innodb_lock_wait_timeout"], "0"));
+            settings.push(plain(&["idle_transaction_timeout"], "2"));
             let seconds = statement_ms as f64 / 1000.0;
             settings.push(plain(&["max_statement_time"], &format!("{seconds:.3}")));
         }
@@ -187,8 +189,6 @@ fn settings(kind: Kind, statement_ms: u64) -> Vec<Setting> {
             // It knows no shorter wait, and its limit is for SELECT alone.
             settings.push(plain(&["innodb_lock_wait_timeout"], "1"));
             settings.push(plain(&["max_execution_time"], &statement_ms.to_string()));
-            // Else the next id of the outbox table would be that of yesterday.
-            settings.push(plain(&["information_schema_stats_expiry"], "0"));
         }
     }
     settings
@@ -229,15 +229,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// Variables that are only read.
-const FACTS: &[&str] = &[
-    "read_only",
-    "innodb_read_only",
-    "log_bin",
-    "binlog_format",
-    "auto_increment_increment",
-    "wsrep_on",
-    "group_replication_group_name",
-];
+const FACTS: [&str; 4] = ["read_only", "innodb_read_only", "log_bin", "binlog_format"];
 
 impl Server {
     /// Understands `VERSION()` and `@@version_comment`.
@@ -271,8 +263,6 @@ impl Server {
             text: version.to_owned(),
             read_only: false,
             binlog_format: None,
-            id_step: 1,
-            cluster: false,
         })
     }
 
@@ -284,8 +274,6 @@ impl Server {
         let on = |name: &str| same(value(name), "1");
         self.read_only = on("read_only") || on("innodb_read_only");
         self.binlog_format = on("log_bin").then(|| value("binlog_format").to_owned());
-        self.id_step = value("auto_increment_increment").parse().unwrap_or(1);
-        self.cluster = on("wsrep_on") || !value("group_replication_group_name").is_empty();
     }
 }
 
@@ -375,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_setting_that_is_not_kept_is_named() {
-        let settings = settings(Kind::MariaDb, 100);
+        let settings = settings(Kind::MariaDb, "READ COMMITTED", 100);
         let limit = settings.last().expect("there are some");
         let says = |value: &str| limit.check(&[("max_statement_time".to_owned(), value.to_owned())]);
         assert_eq!(says("0.100000"), Ok(()));

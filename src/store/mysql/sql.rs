@@ -2,23 +2,16 @@
 //! tables of our own are written. Lists of keys are filled up to few lengths by repeating the last key, so that a handful of
 //! prepared statements serves them all.
 
-use std::ops::RangeInclusive;
-
 use mysql::Value;
 
+use super::outbox::{self, OUTBOX, STATE};
 use super::session::GROUP_CONCAT;
 use super::survey::{Column, Survey};
 use crate::config::ItemType;
-use crate::store::{Answer, MOST_KEYS, MOST_RUNS, NewRow, Question, SessionId, SessionRow, Text};
+use crate::store::{Answer, MOST_KEYS, Question, SessionId, SessionRow, Text};
 
-/// Lengths of lists of keys, …
+/// Lengths of lists of keys.
 const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
-
-/// … and of lists of ranges.
-const RUNS: [usize; 5] = [0, 1, 4, 16, MOST_RUNS];
-
-/// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
-const MOST_ROWS: usize = 10_000;
 
 /// The tables of Joomla's that are asked for, and the two of our own.
 const TABLES: [&str; 13] = [
@@ -37,16 +30,28 @@ const TABLES: [&str; 13] = [
     STATE,
 ];
 
-const OUTBOX: &str = "websockets_outbox";
-const STATE: &str = "websockets_state";
-
-/// A text with its parameters.
+/// What is sent in one go.
 #[derive(Debug)]
-pub(super) struct Statement {
-    pub sql: String,
-    pub params: Vec<Value>,
-    /// How many columns its rows have.
-    pub columns: usize,
+pub(super) enum Statement {
+    /// A text with its parameters, prepared once.
+    Prepared {
+        sql: String,
+        params: Vec<Value>,
+        /// How many columns its rows have.
+        columns: usize,
+    },
+    /// Several texts without parameters in one packet, each with the number of columns of its rows.
+    Packet { sql: String, columns: Vec<usize> },
+}
+
+impl Statement {
+    pub(super) fn packet(statements: Vec<(String, usize)>) -> Self {
+        let (texts, columns): (Vec<String>, Vec<usize>) = statements.into_iter().unzip();
+        Statement::Packet {
+            sql: texts.join("; "),
+            columns,
+        }
+    }
 }
 
 /// What the statements depend on.
@@ -54,7 +59,7 @@ pub(super) struct Statement {
 pub(super) struct Shape {
     prefix: String,
     items: Vec<ItemType>,
-    max_event_size: usize,
+    pub(super) max_event_size: usize,
     /// Whether second factors have a table.
     mfa: bool,
     /// Whether users have a column `requireReset`.
@@ -115,9 +120,9 @@ pub(super) fn trivial(question: &Question) -> Option<Answer> {
         Question::Users(ids) if ids.is_empty() => Some(Answer::Users(Vec::new())),
         Question::Items { ids, .. } if ids.is_empty() => Some(Answer::Items(Vec::new())),
         Question::Categories(ids) if ids.is_empty() => Some(Answer::Categories(Vec::new())),
-        Question::Publish(rows) if rows.is_empty() => Some(Answer::Ids(Vec::new())),
+        Question::Publish(rows) if rows.is_empty() => Some(Answer::Added(0)),
         // Names have no other characters, and the server refuses to compare such a text with the column's.
-        Question::Channel { channel, .. } if !channel.is_ascii() => Some(Answer::Rows(Vec::new())),
+        Question::Channel(range) if !range.channel.is_ascii() => Some(Answer::Rows(Vec::new())),
         _ => None,
     }
 }
@@ -142,42 +147,7 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
             None => return Err(format!("there is no item type {kind}")),
         },
         Question::Categories(ids) => categories(ids, shape),
-        Question::Tail { after, runs, limit } => tail(*after, runs, *limit, shape),
-        Question::Probe(ids) => Statement {
-            sql: format!(
-                "SELECT id FROM {} WHERE id BETWEEN ? AND ? FOR UPDATE NOWAIT",
-                shape.table(OUTBOX)
-            ),
-            params: between(ids),
-            columns: 1,
-        },
-        Question::Channel { channel, ids, limit } => channel_rows(channel, ids, *limit, shape),
-        Question::State => state(shape),
-        Question::Write { name, value } => Statement {
-            sql: format!(
-                "INSERT INTO {} (name, value, updated) VALUES (?, ?, UTC_TIMESTAMP(3)) \
-                 ON DUPLICATE KEY UPDATE value = VALUES(value), updated = VALUES(updated)",
-                shape.table(STATE)
-            ),
-            params: vec![name.as_str().into(), value.as_str().into()],
-            columns: 0,
-        },
-        Question::Forget { prefix, seconds } => Statement {
-            sql: format!(
-                "DELETE FROM {} WHERE name LIKE ? ESCAPE '!' AND updated <= UTC_TIMESTAMP(3) - INTERVAL ? SECOND",
-                shape.table(STATE)
-            ),
-            params: vec![beginning(prefix).into(), (*seconds).into()],
-            columns: 0,
-        },
-        Question::Lock => plain(format!("SELECT GET_LOCK({}, 0)", lock(shape)), 1),
-        Question::Unlock => plain(format!("SELECT RELEASE_LOCK({})", lock(shape)), 1),
-        Question::Delete(ids) => Statement {
-            sql: format!("DELETE FROM {} WHERE id BETWEEN ? AND ?", shape.table(OUTBOX)),
-            params: between(ids),
-            columns: 0,
-        },
-        Question::Publish(rows) => publish(rows, shape)?,
+        other => return outbox::statement(other, shape),
     })
 }
 
@@ -191,7 +161,7 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
         Text::IfNeeded => format!("(s.client_id IS NULL AND COALESCE(s.userid, 0) = 0) OR {mfa}"),
         Text::Always => "TRUE".to_owned(),
     };
-    Statement {
+    Statement::Prepared {
         sql: format!(
             "SELECT s.session_id, s.client_id, s.guest, s.time, s.userid, {user}, \
              CASE WHEN OCTET_LENGTH(s.data) <= {longest} AND ({needed}) THEN s.data END \
@@ -200,7 +170,7 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
             longest = SessionRow::LONGEST_TEXT,
             session = shape.table("session"),
             users = shape.table("users"),
-            keys = marks(padded(ids.len(), &KEYS)),
+            keys = marks(padded(ids.len())),
         ),
         params: keys(ids, |id| Value::Bytes(id.expose().as_bytes().to_vec())),
         columns: 5 + USER_COLUMNS + 1,
@@ -208,12 +178,12 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
 }
 
 fn users(ids: &[u32], shape: &Shape) -> Statement {
-    Statement {
+    Statement::Prepared {
         sql: format!(
             "SELECT {user} FROM {users} u WHERE u.id IN ({keys})",
             user = user_columns(shape, &mfa(shape)),
             users = shape.table("users"),
-            keys = marks(padded(ids.len(), &KEYS)),
+            keys = marks(padded(ids.len())),
         ),
         params: keys(ids, |id| Value::from(*id)),
         columns: USER_COLUMNS,
@@ -311,7 +281,7 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
         down = time(&item.publish_down),
         category = column(&item.category, "NULL"),
         table = shape.table(&item.table),
-        keys = marks(padded(ids.len(), &KEYS)),
+        keys = marks(padded(ids.len())),
     );
     let sql = match item.category.is_empty() {
         true => format!("SELECT f.id, f.access, f.state, f.up, f.down, 0, NULL, NULL FROM ({found}) f"),
@@ -322,7 +292,7 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
             chains = chains("SELECT category FROM found", shape)
         ),
     };
-    Statement {
+    Statement::Prepared {
         sql,
         params: keys(ids, |id| Value::from(*id)),
         columns: 8,
@@ -330,10 +300,10 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
 }
 
 fn categories(ids: &[u64], shape: &Shape) -> Statement {
-    Statement {
+    Statement::Prepared {
         sql: format!(
             "WITH RECURSIVE {chains} SELECT c.id, c.extension, chain.steps FROM chain JOIN {table} c ON c.id = chain.start",
-            chains = chains(&marks(padded(ids.len(), &KEYS)), shape),
+            chains = chains(&marks(padded(ids.len())), shape),
             table = shape.table("categories"),
         ),
         params: keys(ids, |id| Value::from(*id)),
@@ -341,156 +311,35 @@ fn categories(ids: &[u64], shape: &Shape) -> Statement {
     }
 }
 
-/// The columns of an outbox row; data that is too long stays where it is.
-fn outbox_columns(shape: &Shape) -> String {
-    format!(
-        "id, channel, event, CASE WHEN OCTET_LENGTH(data) <= {} THEN data END, socket_id",
-        shape.max_event_size
-    )
-}
-
-fn tail(after: u64, runs: &[RangeInclusive<u64>], limit: u32, shape: &Shape) -> Statement {
-    debug_assert!(runs.len() <= MOST_RUNS, "a question has few runs");
-    let mut params = vec![Value::from(after)];
-    let count = padded(runs.len(), &RUNS);
-    for n in 0..count {
-        params.extend(between(&runs[n.min(runs.len() - 1)]));
-    }
-    params.push(limit.into());
-    Statement {
-        sql: format!(
-            "SELECT {} FROM {} WHERE id > ?{} ORDER BY id LIMIT ?",
-            outbox_columns(shape),
-            shape.table(OUTBOX),
-            " OR id BETWEEN ? AND ?".repeat(count)
-        ),
-        params,
-        columns: 5,
-    }
-}
-
-fn channel_rows(channel: &str, ids: &RangeInclusive<u64>, limit: u32, shape: &Shape) -> Statement {
-    let mut params = vec![channel.into()];
-    params.extend(between(ids));
-    params.push(limit.into());
-    Statement {
-        sql: format!(
-            "SELECT {} FROM {} WHERE channel = ? AND id BETWEEN ? AND ? ORDER BY id LIMIT ?",
-            outbox_columns(shape),
-            shape.table(OUTBOX)
-        ),
-        params,
-        columns: 5,
-    }
-}
-
-/// Both tables at once, each row with its kind: an entry, what the server knows of the outbox table, its first and last id,
-/// the row that was marked.
-/// Texts are bytes here: the collations of their columns have nothing in common.
-fn state(shape: &Shape) -> Statement {
-    Statement {
-        sql: format!(
-            "SELECT 'entry', CAST(name AS BINARY), CAST(value AS BINARY), \
-             TIMESTAMPDIFF(MICROSECOND, updated, UTC_TIMESTAMP(3)) DIV 1000, NULL FROM {state} \
-             UNION ALL SELECT 'table', CAST(CREATE_TIME AS BINARY), NULL, AUTO_INCREMENT, NULL \
-             FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
-             UNION ALL SELECT 'rows', (SELECT CAST(created AS BINARY) FROM {outbox} ORDER BY id DESC LIMIT 1), NULL, \
-             MIN(id), MAX(id) FROM {outbox} \
-             UNION ALL SELECT 'mark', CAST(o.created AS BINARY), NULL, o.id, NULL FROM {state} s JOIN {outbox} o \
-             ON o.id = CAST(SUBSTRING_INDEX(SUBSTRING_INDEX(s.value, ' ', 1), ':', -1) AS UNSIGNED) WHERE s.name = 'mark'",
-            state = shape.table(STATE),
-            outbox = shape.table(OUTBOX)
-        ),
-        params: vec![shape.full_name(OUTBOX).into()],
-        columns: 5,
-    }
-}
-
-/// The name of the lock that whoever deletes rows holds. Such names belong to the whole server and have 64 characters at the
-/// most, so it is `jsocketd.` and the MD5 of `DATABASE.TABLE`, which PHP can tell too.
-fn lock(shape: &Shape) -> String {
-    format!(
-        "CONCAT('jsocketd.', MD5(CONCAT(DATABASE(), '.', '{}')))",
-        shape.full_name(OUTBOX).replace('\\', "\\\\").replace('\'', "''")
-    )
-}
-
-fn publish(rows: &[NewRow], shape: &Shape) -> Result<Statement, String> {
-    let bytes: usize = rows
-        .iter()
-        .map(|row| row.data.len() + row.event.len() + row.channel.len() + 100)
-        .sum();
-    if rows.len() > MOST_ROWS || bytes > super::PACKET - (1 << 20) {
-        return Err(format!(
-            "{} rows with {bytes} bytes are too many for one statement",
-            rows.len()
-        ));
-    }
-    let mut params = Vec::with_capacity(rows.len() * 4);
-    for row in rows {
-        params.push(row.channel.as_str().into());
-        params.push(row.event.as_str().into());
-        params.push(row.data.as_str().into());
-        params.push(row.socket_id.as_deref().into());
-    }
-    let marks = vec!["(?, ?, ?, ?, UTC_TIMESTAMP(3))"; rows.len()];
-    Ok(Statement {
-        sql: format!(
-            "INSERT INTO {} (channel, event, data, socket_id, created) VALUES {}",
-            shape.table(OUTBOX),
-            marks.join(", ")
-        ),
-        params,
-        columns: 0,
-    })
-}
-
 fn plain(sql: String, columns: usize) -> Statement {
-    Statement {
+    Statement::Prepared {
         sql,
         params: Vec::new(),
         columns,
     }
 }
 
-fn between(ids: &RangeInclusive<u64>) -> Vec<Value> {
-    vec![(*ids.start()).into(), (*ids.end()).into()]
-}
-
 /// The length that a list of `count` is filled up to.
-fn padded(count: usize, lengths: &[usize]) -> usize {
-    lengths.iter().copied().find(|length| *length >= count).unwrap_or(count)
+pub(super) fn padded(count: usize) -> usize {
+    KEYS.iter().copied().find(|length| *length >= count).unwrap_or(count)
 }
 
 /// The keys, the last of them repeated.
-fn keys<T>(ids: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
+pub(super) fn keys<T>(ids: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
     debug_assert!(ids.len() <= MOST_KEYS, "a question has at most {MOST_KEYS} keys");
     let mut values: Vec<Value> = ids.iter().map(value).collect();
     if let Some(last) = values.last().cloned() {
-        values.resize(padded(ids.len(), &KEYS), last);
+        values.resize(padded(ids.len()), last);
     }
     values
 }
 
-fn marks(count: usize) -> String {
+pub(super) fn marks(count: usize) -> String {
     vec!["?"; count].join(",")
 }
 
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
-}
-
-/// A pattern of what begins so, with `!` as the escape character.
-fn beginning(prefix: &str) -> String {
-    let mut pattern = String::new();
-    for c in prefix.chars() {
-        if matches!(c, '%' | '_' | '!') {
-            pattern.push('!');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// Whether a GROUP_CONCAT may have been cut.
@@ -521,55 +370,33 @@ mod tests {
         let shape = Shape::new("j_", vec![ItemType::article()], 1000);
         let id = |n: usize| SessionId::parse(&format!("s{n}")).expect("a session id");
         let mut texts = std::collections::BTreeSet::new();
+        let text_of = |question: &Question| match statement(question, &shape) {
+            Ok(Statement::Prepared { sql, .. }) => sql,
+            other => panic!("not prepared: {other:?}"),
+        };
         for count in 1..=MOST_KEYS {
             for text in [Text::Never, Text::IfNeeded, Text::Always] {
                 let ids = (0..count).map(id).collect();
-                texts.insert(statement(&Question::Sessions { ids, text }, &shape).expect("known").sql);
+                texts.insert(text_of(&Question::Sessions { ids, text }));
             }
             let ids: Vec<u64> = (0..count as u64).collect();
-            let runs = ids.iter().take(MOST_RUNS).map(|id| *id..=*id).collect();
             for question in [
                 Question::Users(ids.iter().map(|id| *id as u32).collect()),
                 Question::Items {
                     kind: 0,
                     ids: ids.clone(),
                 },
-                Question::Categories(ids),
-                Question::Tail {
-                    after: 1,
-                    runs,
-                    limit: 1,
-                },
+                Question::Categories(ids.clone()),
+                Question::Check(ids),
             ] {
-                texts.insert(statement(&question, &shape).expect("known").sql);
+                texts.insert(text_of(&question));
             }
         }
         assert_eq!(texts.len(), 3 * 4 + 3 * 4 + 4, "{texts:#?}");
     }
 
     #[test]
-    fn a_pattern_matches_its_beginning_only() {
-        assert_eq!(beginning("position."), "position.%");
-        assert_eq!(beginning("a_b%c!"), "a!_b!%c!!%");
-    }
-
-    #[test]
     fn no_name_ends_its_quotes() {
         assert_eq!(quoted("a`b"), "`a``b`");
-        assert!(lock(&Shape::new("it's\\", Vec::new(), 0)).contains("'it''s\\\\websockets_outbox'"));
-    }
-
-    #[test]
-    fn too_many_rows_are_refused_before_they_are_sent() {
-        let shape = Shape::new("j_", Vec::new(), 0);
-        let row = |data: String| NewRow {
-            channel: "c".into(),
-            event: "e".into(),
-            data,
-            socket_id: None,
-        };
-        assert!(publish(&[row("x".repeat(15 << 20))], &shape).is_err());
-        assert!(publish(&vec![row("1".into()); MOST_ROWS + 1], &shape).is_err());
-        assert!(publish(&vec![row("1".into()); 100], &shape).is_ok());
     }
 }

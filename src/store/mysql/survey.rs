@@ -1,11 +1,14 @@
 //! Which of the tables and columns there are that not every site has. What is left out of the statements must be absent for
 //! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
-//! the refusal says what is missing.
+//! the refusal says what is missing. And of which version the outbox's tables are.
 
 use mysql::{Conn, Value};
 
+use super::driver::{Fault, query};
+use super::outbox::STATE;
 use super::sql::Shape;
-use super::{Fault, query};
+use crate::store::schema::VERSION;
+use crate::store::{Answer, Checked};
 
 /// What there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +120,26 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
         _ => None,
     })
+}
+
+/// What the state table says of the version.
+pub(super) fn version(conn: &mut Conn, state: &str) -> Result<Option<String>, Fault> {
+    let sql = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema'");
+    Ok(query(conn, &sql)?.first().and_then(|row| super::rows::text(row, 0)))
+}
+
+/// The answer to a [`Question::Check`] that was refused because the tables are of another version, and so have other columns.
+pub(super) fn other_version(conn: &mut Conn, shape: &Shape) -> Result<Option<Answer>, Fault> {
+    let schema = match version(conn, &shape.table(STATE)) {
+        Err(Fault::Server(..)) => None,
+        version => version?,
+    };
+    Ok(schema.filter(|schema| *schema != VERSION).map(|schema| {
+        Answer::Checked(Checked {
+            schema: Some(schema),
+            ..Checked::default()
+        })
+    }))
 }
 
 fn text(value: &Value) -> String {

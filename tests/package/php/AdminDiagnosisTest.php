@@ -34,14 +34,14 @@ class AdminDiagnosisTest extends TestCase
 
     private const STATUS = [
         'product'     => 'jsocketd',
-        'version'     => '0.1.0',
+        'version'     => '0.2.0',
         'uptime_s'    => 12,
         'connections' => 3,
         'draining'    => false,
         'loop'        => ['delay_ms_p99' => 0.4, 'delay_ms_max' => 3.1],
         'site'        => ['joomla' => '5.3.2', 'offline' => false, 'enabled' => true],
         'database'    => ['available' => true, 'statements' => 12, 'overruns' => 0],
-        'outbox'      => ['available' => true, 'position' => 'o0000002a:1', 'lag_ms' => 12],
+        'outbox'      => ['available' => true, 'position' => 'o0000002a:1.abc', 'lag_ms' => 12],
     ];
 
     public function testAllIsWell(): void
@@ -77,10 +77,34 @@ class AdminDiagnosisTest extends TestCase
         yield 'no path' => [['NO_PATH'], ['options' => ['server_url' => 'wss://www.example.org']]];
         yield 'another port is fine' => [[], ['options' => ['server_url' => 'wss://www.example.org:8443']]];
         yield 'no tables' => [['NO_TABLE', 'NO_TABLE'], ['missing' => ['j_websockets_outbox', 'j_websockets_state']], ['j_websockets_state']];
-        yield 'other tables' => [['SCHEMA'], ['schema' => '2'], ['2']];
-        yield 'no schema' => [['SCHEMA'], ['schema' => null]];
+        $notRead = ['outbox' => ['available' => false]];
+        yield 'no tables, and so they are not read' => [
+            ['NO_TABLE'],
+            ['missing' => ['j_websockets_state'], 'status' => $notRead, 'heartbeats' => []],
+        ];
+        yield 'a new server beside old tables' => [
+            ['OLD_TABLES'],
+            ['schema' => '1', 'status' => $notRead, 'heartbeats' => []],
+            ['1', '2'],
+        ];
+        yield 'no schema' => [['OLD_TABLES'], ['schema' => null, 'status' => $notRead], ['–']];
+        yield 'an old server beside new tables' => [
+            ['OLD_SERVER'],
+            ['status' => $notRead + ['version' => '0.1.0'], 'heartbeats' => []],
+            ['0.1.0', 'Install jsocketd 0.2.0'],
+        ];
+        yield 'an old package' => [
+            ['OLD_PACKAGE'],
+            ['schema' => '3', 'status' => $notRead + ['version' => '0.3.0'], 'heartbeats' => []],
+            ['3', '2'],
+        ];
+        yield 'everything old but the package' => [
+            ['OLD_TABLES', 'VERSION'],
+            ['schema' => '1', 'status' => ['version' => '0.1.0']],
+        ];
+        yield 'a server of a branch' => [['VERSION'], ['status' => ['version' => 'main']]];
         yield 'a stranger' => [['STRANGER'], ['status' => ['product' => 'soketi']], ['http://127.0.0.1:8080']];
-        yield 'another version' => [['VERSION'], ['status' => ['version' => '0.2.0']], ['0.2.0', '0.1.0']];
+        yield 'another version' => [['VERSION'], ['status' => ['version' => '0.2.1']], ['0.2.1', '0.2.0']];
         yield 'no version' => [['VERSION'], ['status' => ['version' => 7]]];
         yield 'draining' => [['DRAINING'], ['status' => ['draining' => true]]];
         yield 'slow' => [['SLOW_LOOP'], ['status' => ['loop' => ['delay_ms_p99' => 120, 'delay_ms_max' => 300]]], ['120']];
@@ -94,7 +118,7 @@ class AdminDiagnosisTest extends TestCase
         yield 'late' => [['SLOW_OUTBOX'], ['status' => ['outbox' => ['available' => true, 'lag_ms' => 5000]]], ['5000']];
         yield 'no heartbeat' => [['NO_HEARTBEAT'], ['heartbeats' => []], ['/srv/www']];
         yield 'an old heartbeat' => [['NO_HEARTBEAT'], ['heartbeats' => [
-            ['process' => 'a', 'position' => 'o0000002a:1', 'age_ms' => 90000, 'fresh' => false],
+            ['process' => 'a', 'position' => 'o0000002a:1.abc', 'age_ms' => 90000, 'fresh' => false],
         ]]];
         yield 'nonsense' => [['NO_SITE'], ['status' => ['site' => 'x', 'loop' => 'x', 'draining' => 'yes', 'uptime_s' => []]]];
 
@@ -133,7 +157,7 @@ class AdminDiagnosisTest extends TestCase
         ?ServerFailure $failure = null,
         bool $plugin = true,
         array $missing = [],
-        ?string $schema = '1',
+        ?string $schema = '2',
         ?array $heartbeats = null
     ): Facts {
         $settings = Settings::of($options + self::GOOD);
@@ -142,14 +166,14 @@ class AdminDiagnosisTest extends TestCase
             $settings,
             new Place('https://www.example.org/joomla/', '/srv/www', $settings->serverUrl, $settings->serverAddress),
             '5.3.2',
-            '0.1.0',
+            '0.2.0',
             $plugin,
             $failure ? null : array_replace(self::STATUS, $status),
             $failure,
             1.5,
             $missing,
             $schema,
-            $heartbeats ?? [['process' => 'a', 'position' => 'o0000002a:1', 'age_ms' => 900, 'fresh' => true]]
+            $heartbeats ?? [['process' => 'a', 'position' => 'o0000002a:1.abc', 'age_ms' => 900, 'fresh' => true]]
         );
     }
 

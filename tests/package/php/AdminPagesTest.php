@@ -130,9 +130,11 @@ class AdminPagesTest extends TestCase
     public function testTheMenuAndTheInstallerHaveTheirTexts(): void
     {
         $texts = parse_ini_file(self::ADMIN . '/language/en-GB/com_websockets.sys.ini');
-        preg_match_all('/>(COM_WEBSOCKETS[A-Z_]*)</', file_get_contents(JOOMLA_PACKAGE . '/com_websockets/websockets.xml'), $found);
+        $component = JOOMLA_PACKAGE . '/com_websockets/';
+        preg_match_all('/>(COM_WEBSOCKETS[A-Z_]*)</', file_get_contents($component . 'websockets.xml'), $manifest);
+        preg_match_all("/'(COM_WEBSOCKETS[A-Z_]*)'/", file_get_contents($component . 'script.php'), $script);
 
-        self::assertEqualsCanonicalizing(array_unique($found[1]), array_keys($texts));
+        self::assertEqualsCanonicalizing(array_unique([...$manifest[1], ...$script[1]]), array_keys($texts));
     }
 
     private function page(string $name, bool $pseudo): string

@@ -58,8 +58,8 @@ final class CommandsTest extends TestCase
             public function heartbeats(): array
             {
                 return [
-                    ['process' => '0000abcd', 'position' => 'o0000002a:7', 'age_ms' => 12, 'fresh' => true],
-                    ['process' => '0000abce', 'position' => 'o0000002a:6', 'age_ms' => 61000, 'fresh' => false],
+                    ['process' => '0000abcd', 'position' => 'o0000002a:7.abc', 'age_ms' => 12, 'fresh' => true],
+                    ['process' => '0000abce', 'position' => 'o0000002a:6.abb', 'age_ms' => 61000, 'fresh' => false],
                 ];
             }
         };
@@ -67,7 +67,7 @@ final class CommandsTest extends TestCase
         $this->assertSame(1, $code);
         $this->assertStringContainsString('switched off', $says);
         $this->assertStringContainsString('No answer from the server: Nobody answers', $says);
-        $this->assertStringContainsString('Process 0000abcd is at o0000002a:7, as of 12 ms ago.', $says);
+        $this->assertStringContainsString('Process 0000abcd is at o0000002a:7.abc, as of 12 ms ago.', $says);
         $this->assertStringNotContainsString('0000abce', $says);
     }
 

@@ -23,15 +23,38 @@ final class Database implements DatabaseInterface
     /** @var  string[] */
     public array $statements = [];
 
+    /** Is called before a transaction is committed. */
+    public ?\Closure $beforeCommit = null;
+
+    /** @var  array  what is done before a statement: a pattern of statements, a closure, how often */
+    private array $before = ['', null, 0];
+
+    /** @var  \mysqli[]  all that were made */
+    private static array $connections = [];
+
     private \mysqli $connection;
 
     private string $query = '';
 
-    public function __construct(private string $name, bool $isNew = true)
-    {
+    public function __construct(
+        private string $name,
+        bool $isNew = true,
+        private string $user = 'root',
+        private string $password = ''
+    ) {
         mysqli_report(MYSQLI_REPORT_ERROR | MYSQLI_REPORT_STRICT);
-        $this->connection = new \mysqli('localhost', 'root', '', '', 0, getenv('TEST_MARIADB_SOCKET'));
+        $this->connect($isNew);
+    }
+
+    private function connect(bool $isNew): void
+    {
+        $name             = $this->name;
+        $socket           = getenv('TEST_MARIADB_SOCKET');
+        $this->connection = new \mysqli('localhost', $this->user, $this->password, '', 0, $socket);
         $this->connection->set_charset('utf8mb4');
+        // What waits in vain fails and does not hang.
+        $this->connection->query('SET SESSION lock_wait_timeout = 20, SESSION innodb_lock_wait_timeout = 20');
+        self::$connections[] = $this->connection;
 
         if ($isNew) {
             $this->connection->query('DROP DATABASE IF EXISTS `' . $name . '`');
@@ -43,16 +66,89 @@ final class Database implements DatabaseInterface
         $this->connection->query("SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'");
     }
 
-    /** Another connection to the same tables. */
-    public function another(): self
+    /** Ends all connections, and with them what is open: to be called after a test that has transactions or locks. */
+    public static function closeAll(): void
     {
-        return new self($this->name, false);
+        foreach (self::$connections as $connection) {
+            try {
+                $connection->close();
+            } catch (\Error) {
+                // It was closed before.
+            }
+        }
+
+        self::$connections = [];
+    }
+
+    /** Another connection to the same tables. */
+    public function another(string $user = 'root', string $password = ''): self
+    {
+        return new self($this->name, false, $user, $password);
     }
 
     /** Makes the two tables of the package. */
     public function install(): self
     {
         return $this->run(file_get_contents(JOOMLA_PACKAGE . '/com_websockets/admin/sql/install.mysql.utf8.sql'));
+    }
+
+    /** Makes the two tables as version 0.1.0 of the package had them, with what a server of that version wrote. */
+    public function installVersion1(): self
+    {
+        return $this->run(<<<'SQL'
+            CREATE TABLE `#__websockets_outbox` (
+              `id`        bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
+              `channel`   varchar(200) CHARACTER SET ascii   COLLATE ascii_bin   NOT NULL,
+              `event`     varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+              `data`      mediumtext   NOT NULL,
+              `socket_id` varchar(40)  CHARACTER SET ascii   COLLATE ascii_bin   DEFAULT NULL,
+              `created`   datetime(3)  NOT NULL,
+              KEY `idx_channel` (`channel`, `id`)
+            ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+            CREATE TABLE `#__websockets_state` (
+              `name`    varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+              `value`   varchar(255) NOT NULL,
+              `updated` datetime(3)  NOT NULL
+            ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+            INSERT INTO `#__websockets_state` VALUES
+              ('schema', '1', UTC_TIMESTAMP(3)), ('epoch', '0000002a', UTC_TIMESTAMP(3)),
+              ('made', '1760000000', UTC_TIMESTAMP(3)), ('deleted_to', 'o0000002a:1', UTC_TIMESTAMP(3)),
+              ('mark', '7', UTC_TIMESTAMP(3)), ('position.0000abcd', 'o0000002a:5', UTC_TIMESTAMP(3));
+            SQL);
+    }
+
+    /** The rows that were published: all but the first one, which comes with the table. In order of their ids. */
+    public function published(string $columns = '*'): array
+    {
+        $isFirst = "channel = '#control' AND event = 'begin'";
+
+        return $this->rows("SELECT $columns FROM #__websockets_outbox WHERE NOT ($isFirst) ORDER BY id");
+    }
+
+    /** Levels of isolation at which rows can be written here: a log of statements allows two of them. */
+    public function levels(): array
+    {
+        $rows = $this->rows("SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format')");
+        $log  = array_column($rows, 'Value', 'Variable_name');
+
+        return ($log['log_bin'] ?? '') === 'ON' && ($log['binlog_format'] ?? '') === 'STATEMENT'
+            ? ['REPEATABLE READ', 'SERIALIZABLE'] : ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'];
+    }
+
+    public function isMariaDb(): bool
+    {
+        return str_contains($this->connection->server_info, 'MariaDB');
+    }
+
+    /** A value of the state table. */
+    public function state(string $name): ?string
+    {
+        return $this->rows("SELECT value FROM #__websockets_state WHERE name = '$name'")[0]['value'] ?? null;
+    }
+
+    public function position(): ?string
+    {
+        return $this->state('position');
     }
 
     /** Runs statements that nobody counts. */
@@ -65,6 +161,12 @@ final class Database implements DatabaseInterface
         }
 
         return $this;
+    }
+
+    /** How the server would run a statement that reads one table. */
+    public function plan(string $query): array
+    {
+        return $this->rows('EXPLAIN FORMAT=TRADITIONAL ' . $query)[0];
     }
 
     /** @return  array<int, array<string, ?string>> */
@@ -83,6 +185,8 @@ final class Database implements DatabaseInterface
     public function execute()
     {
         $this->statements[] = $this->query;
+
+        $this->pass();
 
         return $this->connection->query($this->replacePrefix($this->query)) !== false;
     }
@@ -129,6 +233,7 @@ final class Database implements DatabaseInterface
 
     public function transactionCommit($toSavepoint = false)
     {
+        $this->beforeCommit && ($this->beforeCommit)();
         $this->connection->commit();
     }
 
@@ -137,9 +242,31 @@ final class Database implements DatabaseInterface
         $this->connection->rollback();
     }
 
+    /** Does something before the next statements that fit the pattern: so many of them. */
+    public function before(string $pattern, \Closure $do, int $count = 1): void
+    {
+        $this->before = [$pattern, $do, $count];
+    }
+
+    /** As Joomla's driver does when the connection was lost: there is another one, and the statement is run on it. */
+    public function reconnect(): void
+    {
+        $this->connection->close();
+        $this->connect(false);
+    }
+
+    private function pass(): void
+    {
+        if ($this->before[2] > 0 && preg_match($this->before[0], $this->query)) {
+            $this->before[2]--;
+            ($this->before[1])();
+        }
+    }
+
     private function result(): \mysqli_result
     {
         $this->statements[] = $this->query;
+        $this->pass();
 
         return $this->connection->query($this->replacePrefix($this->query));
     }

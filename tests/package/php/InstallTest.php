@@ -23,6 +23,11 @@ final class InstallTest extends TestCase
         INSERT INTO #__extensions VALUES ('component', '', 'com_websockets', 1, '{}'), ('plugin', 'system', 'websockets', 0, '{}'),
             ('component', '', 'com_content', 1, '{}'), ('plugin', 'system', 'cache', 0, '{}')";
 
+    protected function tearDown(): void
+    {
+        Database::closeAll();
+    }
+
     /** @return  array<string, array> */
     public function sites(): array
     {
@@ -107,6 +112,80 @@ final class InstallTest extends TestCase
 
         $this->assertCount(6, array_unique($made));
         $this->assertSame('{}', Factory::$database->rows("SELECT params FROM #__extensions WHERE element = 'com_content'")[0]['params']);
+    }
+
+    public function testTablesOfVersion1AreUpdatedBeforeAnyFileIsChanged(): void
+    {
+        $script  = require JOOMLA_PACKAGE . '/com_websockets/script.php';
+        $adapter = new InstallerAdapter();
+
+        foreach (['update', 'install', 'discover_install'] as $type) {
+            Factory::$database = (new Database('package_install'))->installVersion1()->run(
+                "INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ('a', 'e', '1', NOW(3))"
+            );
+            $this->assertTrue($script->preflight($type, $adapter));
+            $position = Factory::$database->position();
+            $this->assertMatchesRegularExpression('/^o[0-9a-f]{8}:1\.[0-9a-z]+$/D', $position, $type);
+        }
+
+        Factory::$database = (new Database('package_install'))->installVersion1();
+        $this->assertTrue($script->preflight('uninstall', $adapter));
+        $this->assertNull(Factory::$database->position());
+
+        // No table yet, or the one with the rows is missing.
+        Factory::$database = new Database('package_install');
+        $this->assertTrue($script->preflight('install', $adapter));
+        Factory::$database->install();
+        $this->assertTrue($script->install($adapter));
+        Factory::$database = (new Database('package_install'))->installVersion1()
+            ->run('DROP TABLE #__websockets_outbox');
+        $this->assertTrue($script->preflight('update', $adapter));
+        $adapter->sql = static fn () => Factory::$database->install();
+        $this->assertTrue($script->update($adapter));
+        $this->assertSame('2', Factory::$database->state('schema'));
+        $adapter->sql = static fn () => false;
+        $this->assertFalse($script->update($adapter));
+    }
+
+    public function testAnUpdateThatCannotBeSaysWhyAndStopsTheInstallation(): void
+    {
+        $script = require JOOMLA_PACKAGE . '/com_websockets/script.php';
+
+        foreach (
+            [
+                'a transaction or a backup has held its tables for 40 seconds' => [1205, 'Lock wait timeout exceeded'],
+                'Grant it ALTER, CREATE and INSERT'                            => [1142, 'ALTER command denied'],
+                'its tables could not be changed'                              => [1030, 'Got error 28'],
+                'installing the package again goes on from there'              => [0, 'HY000, 1030, Got error 28'],
+                // What the driver for PDO says.
+                'a backup'     => [0, 'HY000, 1205, Lock wait timeout exceeded; try restarting transaction'],
+                'who may, then' => [42000, '42000, 1142, ALTER command denied to user'],
+            ] as $words => [$code, $says]
+        ) {
+            Factory::$database = new class ($says, $code) extends Rows {
+                public function __construct(private string $says, private int $code)
+                {
+                }
+
+                public function setQuery($query, $offset = 0, $limit = 0)
+                {
+                    throw new \RuntimeException($this->says, $this->code);
+                }
+            };
+            Factory::$application = new class () {
+                public array $said = [];
+
+                public function enqueueMessage($message, $type)
+                {
+                    $this->said[] = "$type: $message";
+                }
+            };
+            $this->assertFalse($script->preflight('update', new InstallerAdapter()));
+            $this->assertCount(1, Factory::$application->said);
+            $this->assertStringStartsWith('error: Websockets was not updated', Factory::$application->said[0]);
+            $this->assertStringContainsString($words, Factory::$application->said[0]);
+            $this->assertStringContainsString($says, Factory::$application->said[0]);
+        }
     }
 
     public function testTheTablesStayUnlessTicked(): void

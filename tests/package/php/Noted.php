@@ -46,8 +46,7 @@ class Noted extends Outbox
         return $this->position;
     }
 
-    public function trim(): int
+    public function upkeep(): void
     {
-        return 0;
     }
 }

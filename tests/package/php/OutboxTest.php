@@ -39,16 +39,20 @@ final class OutboxTest extends TestCase
         $this->log    = [];
     }
 
+    protected function tearDown(): void
+    {
+        Database::closeAll();
+    }
+
     public function testEventsAreOneInsertAndStandAsTheyWere(): void
     {
         $nasty = ["it's" => '"; DROP TABLE #__websockets_outbox; -- \\ \' :x #__ ä 🙂'];
         $this->outbox->insert(new Event('private-user-42', "App\\E'x", $nasty, '1.2'), Event::recheckAccess(), new Event('news', 'ä', null));
 
         $this->assertCount(1, $this->db->statements);
-        $rows = $this->db->rows(
-            'SELECT channel, event, data, socket_id, ABS(TIMESTAMPDIFF(SECOND, created, UTC_TIMESTAMP(3))) < 5 AS now FROM #__websockets_outbox'
-        );
-        $json = json_encode($nasty, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);
+        $isNow = 'ABS(TIMESTAMPDIFF(SECOND, created, UTC_TIMESTAMP(3))) < 5';
+        $rows  = $this->db->published("channel, event, data, socket_id, $isNow AS now");
+        $json  = json_encode($nasty, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);
         $this->assertSame(
             [
                 ['private-user-42', "App\\E'x", $json, '1.2', '1'],
@@ -66,14 +70,14 @@ final class OutboxTest extends TestCase
 
         $this->db->transactionStart();
         $this->assertTrue($publisher->toUser(42, 'message', ['unread' => 3]));
-        $this->assertSame([], $other->rows('SELECT * FROM #__websockets_outbox'));
+        $this->assertSame([], $other->published());
         $this->db->transactionCommit();
-        $this->assertSame('private-user-42', $other->rows('SELECT * FROM #__websockets_outbox')[0]['channel']);
+        $this->assertSame('private-user-42', $other->published()[0]['channel']);
 
         $this->db->transactionStart();
         $this->assertTrue($publisher->publish('news', 'e'));
         $this->db->transactionRollback();
-        $this->assertCount(1, $other->rows('SELECT * FROM #__websockets_outbox'));
+        $this->assertCount(1, $other->published());
     }
 
     public function testWhereThingsGo(): void
@@ -101,7 +105,7 @@ final class OutboxTest extends TestCase
                 'private-com_content.category.9 e', '#control terminate-user', '#control recheck-user', '#control recheck-item',
                 '#control recheck-access', 'a e', 'b e',
             ],
-            array_map(static fn (array $row): string => $row['channel'] . ' ' . $row['event'], $this->db->rows('SELECT * FROM #__websockets_outbox'))
+            array_map(static fn (array $row): string => $row['channel'] . ' ' . $row['event'], $this->db->published())
         );
         $this->assertSame('3.4', $this->db->rows("SELECT socket_id FROM #__websockets_outbox WHERE channel LIKE '%category%'")[0]['socket_id']);
     }
@@ -168,107 +172,80 @@ final class OutboxTest extends TestCase
         $this->assertFalse($publisher->kickUser(42));
         $this->assertFalse($publisher->publishAll([new Event('a', 'e')]));
         $publisher->afterResponse();
-        $this->assertSame([[], [], []], [$this->log, $this->db->statements, $this->db->rows('SELECT * FROM #__websockets_outbox')]);
+        $this->assertSame([[], [], []], [$this->log, $this->db->statements, $this->db->published()]);
     }
 
-    public function testPositionIsTheLowestOfThoseThatLive(): void
+    public function testWhatVersion1OfThePackageWritesIsARow(): void
     {
-        $this->assertNull($this->outbox->position());
-        $this->heartbeat('a', 'o0000002a:1000', 59);
-        $this->heartbeat('b', 'o0000002a:999', 1);
-        $this->heartbeat('d', 'o00000029:7', 3); // of an epoch that is over
-        $this->assertNull($this->outbox->position());
-        $this->state('epoch', '0000002a');
-        $this->heartbeat('c', 'o0000002a:5', 61);
+        $this->db->run("INSERT INTO #__websockets_outbox (`channel`, `event`, `data`, `socket_id`, `created`)
+            VALUES ('news', 'e', '1', NULL, UTC_TIMESTAMP(3)), ('news', 'e', '2', '1.2', UTC_TIMESTAMP(3))");
+        $rows = array_map('array_values', $this->db->published('seq, stamped, data, socket_id'));
+        $this->assertSame([[null, null, '1', null], [null, null, '2', '1.2']], $rows);
+    }
+
+    public function testThePositionIsOneReadByPrimaryKey(): void
+    {
+        $this->assertSame($this->db->position(), $this->outbox->position());
+        $this->assertMatchesRegularExpression('/^o[0-9a-f]{8}:1\.[0-9a-z]{8}$/D', $this->outbox->position());
         $this->db->statements = [];
-        $this->assertSame('o0000002a:999', $this->outbox->position());
+        $this->outbox->position();
         $this->assertCount(1, $this->db->statements);
-        $plan = $this->db->rows('EXPLAIN ' . $this->db->statements[0])[0];
-        $this->assertSame(['range', 'PRIMARY'], [$plan['type'], $plan['key']]);
+        $plan = $this->db->plan($this->db->statements[0]);
+        $this->assertSame(['const', 'PRIMARY', '1'], [$plan['type'], $plan['key'], $plan['rows']]);
+
+        $wrong = ['', '<script>', 'o0000002a:5', '@1760000000', 'o0000002A:5.abc', "o0000002a:5.abc\n", 'o0000002a:5.'];
+
+        foreach ($wrong as $value) {
+            $this->state('position', $value);
+            $this->assertNull($this->outbox->position(), $value);
+        }
+
+        $this->state('position', 'o0000002a:18446744073709551615.zzzzzzzzzzzzz');
+        $this->assertSame('o0000002a:18446744073709551615.zzzzzzzzzzzzz', $this->outbox->position());
+        $this->db->run("DELETE FROM #__websockets_state WHERE name = 'position'");
+        $this->assertNull($this->outbox->position());
+    }
+
+    public function testAtSerializableThePositionLocksNothing(): void
+    {
+        $lock = "SELECT value FROM #__websockets_state WHERE name = 'position' FOR UPDATE NOWAIT";
+        $this->db->run('SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE')->transactionStart();
+        $this->assertNull($this->outbox->position());
+        $other = $this->db->another();
+        $this->assertCount(1, $other->rows($lock), 'nobody holds the row');
+        $other->run('ROLLBACK');
+        $this->db->transactionRollback();
+
+        // Without the condition it would be held, which shows that this test can fail.
+        $this->db->transactionStart();
+        $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'position'");
+        $this->expectException(\mysqli_sql_exception::class);
+        $other->rows($lock);
+    }
+
+    public function testHeartbeats(): void
+    {
+        $this->heartbeat('0000000a', 'o0000002a:1000.a', 59);
+        $this->heartbeat('0000000b', 'o0000002a:999.b', 1);
+        $this->heartbeat('0000000c', 'o0000002a:5.c', 61);
+        $this->state('position.0000000d', 'o0000002a:5', 1);
 
         $beats = $this->outbox->heartbeats();
-        $this->assertSame(['b', 'd', 'a', 'c'], array_column($beats, 'process'));
-        $this->assertSame([true, true, true, false], array_column($beats, 'fresh'));
-        $this->assertSame('o0000002a:5', $beats[3]['position']);
-        $this->assertGreaterThanOrEqual(61000, $beats[3]['age_ms']);
+        $this->assertSame(['0000000b', '0000000a', '0000000c'], array_column($beats, 'process'));
+        $this->assertSame([true, true, false], array_column($beats, 'fresh'));
+        $this->assertSame('o0000002a:5.c', $beats[2]['position']);
+        $this->assertGreaterThanOrEqual(61000, $beats[2]['age_ms']);
 
-        $this->heartbeat('b', '<script>', 1);
-        $this->heartbeat('a', '<script>', 1);
-        $this->assertNull($this->outbox->position());
-    }
-
-    public function testTrimmingDeletesWhatIsOldAndSaysSoFirst(): void
-    {
-        $this->state('epoch', '0000002a');
-        $this->state('deleted_to', 'o0000002a:1');
-        $this->rowsAged(7200, 7200, 3700, 3500, 7200, 0);
-        $this->heartbeat('a', 'o0000002a:5', 61);
-        $patience = $this->db->rows('SELECT @@SESSION.innodb_lock_wait_timeout AS it');
-
-        $this->assertSame(3, $this->outbox->trim());
-        $this->assertSame(['4', '5', '6'], array_column($this->db->rows('SELECT id FROM #__websockets_outbox'), 'id'));
-        $this->assertSame('o0000002a:3', $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'")[0]['value']);
-        $this->assertSame($patience, $this->db->rows('SELECT @@SESSION.innodb_lock_wait_timeout AS it'));
-        $lock = "CONCAT('jsocketd.', MD5('package_outbox.abc_websockets_outbox'))";
-        $this->assertSame('1', $this->db->rows("SELECT IS_FREE_LOCK($lock) AS it")[0]['it']);
-
-        $marked  = array_keys(preg_grep("/'deleted_to', /", $this->db->statements));
-        $deleted = array_keys(preg_grep('/^DELETE/', $this->db->statements));
-        $this->assertLessThan($deleted[0], $marked[0]);
-        $this->assertSame(0, $this->outbox->trim());
-    }
-
-    public function testTrimmingNeverGoesBack(): void
-    {
-        $this->state('epoch', '0000002a');
-        $this->state('deleted_to', 'o0000002a:9');
-        $this->rowsAged(7200);
-        $this->assertSame(1, $this->outbox->trim());
-        $this->assertSame('o0000002a:9', $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'")[0]['value']);
-
-        $this->db->run("UPDATE #__websockets_state SET value = '0000002b' WHERE name = 'epoch'");
-        $this->rowsAged(7200);
-        $this->assertSame(1, $this->outbox->trim());
-        $this->assertSame('o0000002b:2', $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'")[0]['value']);
-    }
-
-    public function testWithoutAnEpochNobodyHasAPosition(): void
-    {
-        $this->rowsAged(7200, 7200);
-        $this->assertSame(2, $this->outbox->trim());
-        $this->assertSame([], $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'deleted_to'"));
-    }
-
-    public function testAServerThatLivesTrimsItself(): void
-    {
-        $this->rowsAged(7200);
-        $this->heartbeat('a', 'o0000002a:5', 59);
-        $this->db->statements = [];
-        $this->assertSame(0, $this->outbox->trim());
-        $this->assertCount(1, $this->db->statements, 'the check is cheap');
-    }
-
-    public function testOneTrimsAtATime(): void
-    {
-        $this->rowsAged(7200);
-        $other = $this->db->another();
-        $other->rows("SELECT GET_LOCK(CONCAT('jsocketd.', MD5('package_outbox.abc_websockets_outbox')), 0)");
-        $this->assertSame(0, $this->outbox->trim());
-        $other->rows("SELECT RELEASE_LOCK(CONCAT('jsocketd.', MD5('package_outbox.abc_websockets_outbox')))");
-        $this->assertSame(1, $this->outbox->trim());
-    }
-
-    public function testAtMostSoManyRowsAtATime(): void
-    {
-        $this->rowsAged(...array_fill(0, Outbox::TRIMMED + 10, 7200));
-        $this->assertSame(Outbox::TRIMMED, $this->outbox->trim());
-        $this->assertSame(10, $this->outbox->trim());
+        $this->assertTrue($this->outbox->isServed());
+        $this->heartbeat('0000000a', 'o0000002a:1000.a', 60);
+        $this->heartbeat('0000000b', 'o0000002a:999.b', 60);
+        $this->assertFalse($this->outbox->isServed());
     }
 
     public function testAfterTheResponse(): void
     {
         $outbox = new class () extends Outbox {
-            public int $trimmed = 0;
+            public int $upkeeps = 0;
 
             public function __construct()
             {
@@ -278,9 +255,9 @@ final class OutboxTest extends TestCase
             {
             }
 
-            public function trim(): int
+            public function upkeep(): void
             {
-                $this->trimmed++;
+                $this->upkeeps++;
 
                 throw new \RuntimeException('the database is away');
             }
@@ -296,20 +273,28 @@ final class OutboxTest extends TestCase
             }
         };
         $publisher = new class ($this->settings(), $outbox, $server, fn (string $line) => $this->log[] = $line) extends Publisher {
-            protected function isTrimDue(): bool
+            public array $asked = [];
+
+            protected function isUpkeepDue(int $rows): bool
             {
+                $this->asked[] = [$rows, parent::isUpkeepDue($rows)];
+
                 return true;
             }
         };
 
         $publisher->afterResponse();
-        $this->assertSame([0, 0], [$server->nudges, $outbox->trimmed], 'nothing was written');
+        $this->assertSame([0, 0], [$server->nudges, $outbox->upkeeps], 'nothing was written');
         $publisher->publish('news', 'e');
         $publisher->publish('news', 'e');
         $publisher->afterResponse();
         $publisher->afterResponse();
-        $this->assertSame([1, 1], [$server->nudges, $outbox->trimmed]);
-        $this->assertSame(['Old rows of the outbox table could not be deleted: the database is away'], $this->log);
+        $this->assertSame([1, 1], [$server->nudges, $outbox->upkeeps]);
+        $this->assertSame(['The outbox table could not be looked after: the database is away'], $this->log);
+        $publisher->publishAll(array_fill(0, 50, new Event('news', 'e')));
+        $publisher->afterResponse();
+        $this->assertSame(2, $publisher->asked[0][0]);
+        $this->assertSame([50, true], $publisher->asked[1], 'after so many rows it is always due');
     }
 
     private function settings(array $options = []): Settings
@@ -326,17 +311,11 @@ final class OutboxTest extends TestCase
 
     private function heartbeat(string $process, string $position, int $age): void
     {
-        $this->state('position.' . $process, $position, $age);
+        $this->state('process.' . $process, $position, $age);
     }
 
     private function state(string $name, string $value, int $age = 0): void
     {
         $this->db->run("REPLACE INTO #__websockets_state VALUES ('$name', '$value', UTC_TIMESTAMP(3) - INTERVAL $age SECOND)");
-    }
-
-    private function rowsAged(int ...$seconds): void
-    {
-        $row = static fn (int $age): string => "('c', 'e', '{}', UTC_TIMESTAMP(3) - INTERVAL $age SECOND)";
-        $this->db->run('INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ' . implode(', ', array_map($row, $seconds)));
     }
 }

@@ -30,14 +30,14 @@ final class PageTest extends TestCase
 
     private const ARTICLE = ['option' => 'com_content', 'view' => 'article', 'id' => '17:alias'];
 
-    private const POSITION = [['value' => 'o0000002a:1234']];
+    private const POSITION = [['value' => 'o0000002a:1234.mx1nat05']];
 
     protected function setUp(): void
     {
         $_SERVER['REQUEST_TIME_FLOAT'] = self::BEGAN;
     }
 
-    public function testAMemberGetsAPositionAndAGuestATime(): void
+    public function testEveryPageGetsThePositionByOneRead(): void
     {
         $member = $this->page(['load' => 'everywhere'], user: 42);
         $this->assertSame(
@@ -45,17 +45,25 @@ final class PageTest extends TestCase
                 'url'      => 'wss://example.org/ws',
                 'key'      => 'thekey',
                 'module'   => '/joomla/media/com_websockets/js/websockets.min.js?' . Page::VERSION,
-                'position' => 'o0000002a:1234',
                 'spread'   => 3000,
                 'member'   => true,
+                'position' => 'o0000002a:1234.mx1nat05',
             ],
             $this->optionsOf($member)
         );
-        $this->assertCount(1, $member->db->statements, 'one read for a member');
+        $this->assertCount(1, $member->db->statements);
 
         $guest = $this->page(['load' => 'everywhere', 'spread_ms' => 0]);
-        $this->assertSame(['@1790000000123', 0, false], $this->some($guest, 'position', 'spread', 'member'));
-        $this->assertSame([], $guest->db->statements, 'none for a guest');
+        $this->assertSame(['o0000002a:1234.mx1nat05', 0, false], $this->some($guest, 'position', 'spread', 'member'));
+        $this->assertCount(1, $guest->db->statements);
+    }
+
+    public function testThePositionIsReadBeforeAnyContent(): void
+    {
+        $app = $this->app('site', [], 0);
+        $db  = new Rows([self::POSITION]);
+        (new Site($app, $db))->fire('onAfterRoute');
+        $this->assertCount(1, $db->statements);
     }
 
     public function testNothingOfAGuestsPageIsPersonal(): void
@@ -77,18 +85,17 @@ final class PageTest extends TestCase
             $case = "$load $user " . json_encode($isAsked);
             $this->assertSame($isThere, $this->optionsOf($site) !== null, $case);
             $this->assertSame($isThere, $site->app->document->getWebAssetManager()->isAssetActive('script', 'com_websockets.client'), $case);
-            $this->assertSame($user && $load !== 'asked' ? 1 : 0, \count($site->db->statements), $case);
+            $this->assertCount(1, $site->db->statements, $case);
+            $position = $this->optionsOf($site)['position'] ?? null;
+            $this->assertSame($isThere ? 'o0000002a:1234.mx1nat05' : null, $position, $case);
         }
-
-        $this->assertSame(['@1790000000123'], $this->some($this->page([], user: 42, asks: 'com_websockets.client'), 'position'), 'asked: a time');
     }
 
     public function testTheBackEndLoadsItWhereItIsAsked(): void
     {
         $this->assertNull($this->optionsOf($this->page(['load' => 'everywhere'], user: 42, client: 'administrator')));
         $asked = $this->page(['load' => 'everywhere'], user: 42, client: 'administrator', asks: 'com_websockets.client');
-        $this->assertSame(['@1790000000123', true], $this->some($asked, 'position', 'member'));
-        $this->assertSame([], $asked->db->statements);
+        $this->assertSame(['o0000002a:1234.mx1nat05', true], $this->some($asked, 'position', 'member'));
         $this->assertNull($this->optionsOf($this->page(['load' => 'everywhere'], client: 'api', asks: 'com_websockets.client')));
     }
 
@@ -179,13 +186,18 @@ final class PageTest extends TestCase
 
     public function testWithTheDatabaseAwayThePageIsMadeAllTheSame(): void
     {
-        $site = $this->page(['load' => 'everywhere'], user: 42, answers: []);
-        $this->assertSame(['@1790000000123'], $this->some($site, 'position'));
+        $site = $this->page(['load' => 'everywhere'], answers: []);
+        $this->assertSame('thekey', $this->optionsOf($site)['key']);
+        $this->assertArrayNotHasKey('position', $this->optionsOf($site));
         $this->assertCount(1, Log::$lines);
         $this->assertStringContainsString('The database is away.', Log::$lines[0]);
 
-        $nobody = $this->page(['load' => 'everywhere'], user: 42, answers: [[]]);
-        $this->assertSame(['@1789999940123'], $this->some($nobody, 'position'), 'a minute before: nobody told how far it is');
+        // No row, a row that cannot be read, one that version 0.1 wrote.
+        foreach ([[], [['value' => '']], [['value' => 'o0000002a:1234']]] as $answer) {
+            $nobody = $this->page(['load' => 'everywhere'], user: 42, answers: [$answer]);
+            $this->assertArrayNotHasKey('position', $this->optionsOf($nobody));
+            $this->assertSame([], Log::$lines);
+        }
     }
 
     public function testWithoutTheFileOfAssetsNothingIsAsked(): void

@@ -56,7 +56,7 @@ final class Site
         $server          = new Client($settings);
         $this->outbox    = $outbox ?? new Outbox($db);
         $this->publisher = new class ($settings, $this->outbox, $server) extends Publisher {
-            protected function isTrimDue(): bool
+            protected function isUpkeepDue(int $rows): bool
             {
                 return false;
             }

@@ -31,8 +31,7 @@ $db = (new Database('package_cost'))->install()->run(
     . "INSERT INTO #__categories VALUES (1, 0, 0, 3, 'system', 1, 1), (9, 1, 1, 2, 'com_content', 1, 1);"
     . 'CREATE TABLE #__content (id INT PRIMARY KEY, catid INT, state INT, access INT, publish_up DATETIME, publish_down DATETIME);'
     . 'INSERT INTO #__content VALUES (17, 9, 1, 1, NULL, NULL);'
-    . "INSERT INTO #__websockets_state VALUES ('epoch', '0000002a', UTC_TIMESTAMP(3)),"
-    . " ('position.0000abcd', 'o0000002a:17', UTC_TIMESTAMP(3) + INTERVAL 1 HOUR)"
+    . "INSERT INTO #__websockets_state VALUES ('process.0000abcd', 'o0000002a:17.abc', UTC_TIMESTAMP(3))"
 );
 $bare = "INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ('private-user-42', 'message', '{}', UTC_TIMESTAMP(3))";
 $site = new Site(new CMSApplication('administrator'), $db);
@@ -46,7 +45,7 @@ $work = [
         $written = new \ReflectionMethod($site->plugin, 'write');
         $written->invoke($site->plugin);
     },
-    "a member's page: the position"                                      => static fn () => $site->outbox->position(),
+    "a page: the position"                                               => static fn () => $site->outbox->position(),
 ];
 $times = array_fill_keys(array_keys($work), []);
 

@@ -54,11 +54,11 @@ header('Cache-Control: no-store');
 <title>Websockets: <?php echo $name; ?></title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/site/admin.css">
-<link rel="stylesheet" href="/media/com_websockets/css/admin.min.css?0.1.0">
+<link rel="stylesheet" href="/media/com_websockets/css/admin.min.css?0">
 <?php echo scriptOptions(Factory::$app->options + ['csrf.token' => Factory::$app->token, 'joomla.jtext' => Text::$scripts]); ?>
 
 <script src="/site/core.js"></script>
-<script type="module" src="/media/com_websockets/js/<?php echo $name; ?>.min.js?0.1.0"></script>
+<script type="module" src="/media/com_websockets/js/<?php echo $name; ?>.min.js?0"></script>
 </head>
 <body>
 <main>

@@ -98,19 +98,18 @@ if ($path !== '/') {
     return;
 }
 
-// What the plugin hands to a page. `cached` makes it one that a cache may keep.
+// What the plugin hands to a page. `cached` makes it one that the browser's cache may keep.
 $wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0, 'example' => 0];
 $options = [
     'url'      => $settings->serverUrl,
     'key'      => $settings->appKey,
-    'module'   => '/media/com_websockets/js/websockets.min.js?0.1.0',
-    'position' => $user && !$wanted['cached'] ? $outbox->position() : null,
+    'module'   => '/media/com_websockets/js/websockets.min.js?0',
+    'position' => $wanted['position'] ?? $outbox->position(),
     'spread'   => (int) $wanted['spread'],
     'member'   => $user > 0,
     'item'     => ['context' => 'com_content.article', 'id' => (int) $wanted['id'], 'at' => (int) ($began * 1000)],
 ];
-$options['position'] = $wanted['position'] ?? $options['position'] ?? '@' . (int) ($began * 1000);
-$texts               = $_GET['texts'] ?? [
+$texts = $_GET['texts'] ?? [
     'COM_WEBSOCKETS_BAR_CHANGED' => 'This page was updated just now.',
     'COM_WEBSOCKETS_BAR_GONE'    => 'This page is no longer available.',
     'COM_WEBSOCKETS_BAR_GAP'     => 'This page may be out of date.',
@@ -131,7 +130,7 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/site/site.css">
 <?php if ($wanted['bar']) : ?>
-<link rel="stylesheet" href="/media/com_websockets/css/bar.min.css?0.1.0">
+<link rel="stylesheet" href="/media/com_websockets/css/bar.min.css?0">
 <?php endif; ?>
 <?php echo scriptOptions([
     'com_websockets' => $options,
@@ -143,12 +142,12 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <script src="/site/own-pusher.js"></script>
 <?php endif; ?>
 <script src="/site/core.js"></script>
-<script type="module" src="/media/com_websockets/js/client.min.js?0.1.0"></script>
+<script type="module" src="/media/com_websockets/js/client.min.js?0"></script>
 <?php if ($wanted['example']) : ?>
 <script type="module" src="/example.js"></script>
 <?php endif; ?>
 <?php if ($wanted['bar']) : ?>
-<script type="module" src="/media/com_websockets/js/bar.min.js?0.1.0"></script>
+<script type="module" src="/media/com_websockets/js/bar.min.js?0"></script>
 <?php endif; ?>
 </head>
 <body>

@@ -77,6 +77,21 @@ namespace Joomla\Database {
         {
             return $this->connection->affected_rows;
         }
+
+        public function transactionStart(): void
+        {
+            $this->connection->begin_transaction();
+        }
+
+        public function transactionCommit(): void
+        {
+            $this->connection->commit();
+        }
+
+        public function transactionRollback(): void
+        {
+            $this->connection->rollback();
+        }
     }
 }
 

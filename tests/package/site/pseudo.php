@@ -54,7 +54,7 @@ if (str_starts_with($which, 'console')) {
             $bad ? new ServerFailure(ServerFailure::SECRET, $evil) : null,
             1.5,
             $bad ? [$evil] : [],
-            $bad ? null : '1',
+            $bad ? null : '2',
             $bad ? [] : $beats
         ),
         true,

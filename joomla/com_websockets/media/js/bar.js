@@ -62,7 +62,8 @@ async function watch() {
     wanted = key;
     client.spread(soon); // or all readers would load it in the same moment
   };
-  // Positions lag a little, so the change that this page was made after may be told to it. `at` is by PHP's clock on both sides.
+  // A row gets its place in the stream when it is seen. So the change that this page was made after may be told to it.
+  // `at` is by PHP's clock on both sides.
   const isNews = (hint) => !(hint?.at <= item.at);
   const changed = (hint) => isNews(hint) && say('CHANGED');
   channel.on('created', changed).on('changed', changed).on('gone', (hint) => isNews(hint) && say('GONE'));

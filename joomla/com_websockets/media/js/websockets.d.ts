@@ -7,11 +7,11 @@ export interface PageOptions {
   key: string;
   /** The one address of this module on the site. */
   module?: string;
-  /** Where the page begins: `o…:n`, or `@` and Unix milliseconds for a page that a cache may keep. */
+  /** Where the page begins, as PHP read it. Not there if PHP could not. */
   position?: string;
   /** Milliseconds over which pages spread what they ask PHP. */
   spread?: number;
-  /** Whether the page is a member's: then the connection is proved with the page's form token. */
+  /** Whether the page is a member's: then the form token proves the connection, and the page may load itself again. */
   member?: boolean;
   /** What the page shows, and when its request began, in Unix milliseconds of PHP's clock. */
   item?: { context: string; id: number; at?: number };
@@ -68,7 +68,7 @@ export interface Client {
   subscribe(channel: string, options?: { from?: 'page' | 'last' }): Channel;
   /** Runs it once, after a random part of `spread` milliseconds, however often it is asked to meanwhile. */
   spread(run: () => void): void;
-  /** Loads the page again, spread; false: not now (once an hour for a tab, never a page that a cache may have kept). */
+  /** Loads the page again, spread; false: not now (once an hour for a tab, and members' pages only). */
   reload(): boolean;
   close(): void;
 }

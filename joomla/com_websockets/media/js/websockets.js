@@ -1,13 +1,13 @@
-// The live connection of a page: one client for all scripts that import this module. It adds to pusher-js what that leaves out: which
-// events a page has missed since it was made, or since this tab last heard one, without asking PHP (docs/client.md; the rules stand in
-// docs/protocol.md, "Recovery"). It leaves showing anything to the page. Nothing is put on window or on Joomla.
+// The live connection of a page: one client for all scripts that import this module. It adds to pusher-js what that
+// leaves out: which events a page has missed since it was made, or since this tab last heard one, without asking PHP
+// (docs/client.md; the rules stand in docs/protocol.md, "Recovery"). It leaves showing anything to the page. Nothing is
+// put on window or on Joomla.
 //
-// pusher-js drops what jsocketd adds to frames, so its sockets are ours: they see every frame before it does. The other way, a client
-// of our own, would be smaller, but then whatever is written for pusher-js could not share the connection.
+// pusher-js drops what jsocketd adds to frames, so its sockets are ours: they see every frame before it does. The other
+// way, a client of our own, would be smaller, but then what is written for pusher-js could not share the connection.
 
 import Pusher from './pusher.js?8.6.0';
 
-const KEPT_IDS = 1000; // of a channel, to know doubles by
 const KEPT_EVENTS = 50; // of a channel, for those who subscribe to it later on the same page
 const KEPT_CHANNELS = 50; // of a tab, over reloads
 const KEEP_AFTER = 1000; // ms; a tab that crashes has positions that are this old
@@ -21,7 +21,6 @@ const SILENT = 60_000; // ms without a frame; the server says something every 50
 const lines = new Map(); // what a socket needs of its client, by place
 const address = (url, key) => `${url.replace(/\/+$/, '')}/app/${key}`;
 const place = (url) => new URL(url).host + new URL(url).pathname; // pusher-js may write the scheme and the port otherwise
-const stream = (position) => (position[0] === '@' ? 'o' : position[0]);
 
 // Another copy of pusher-js on the page has a Runtime, and a cache in localStorage, of its own.
 Pusher.Runtime.getLocalStorage = () => undefined;
@@ -77,7 +76,7 @@ class Line extends WebSocket {
     const { event, data } = JSON.parse(text);
     const room = event === 'pusher:subscribe' && this.#rooms.get(data.channel);
     if (room) {
-      room.asked = [...room.positions.values()];
+      room.asked = Object.values(room.positions);
       text = JSON.stringify({ event, data: room.asked.length ? { ...data, since: room.asked } : data });
     }
     super.send(text);
@@ -92,9 +91,8 @@ class Line extends WebSocket {
 /** A channel, as all of the page's scripts share it. */
 class Room {
   channels = new Set(); // who wants it
-  positions = new Map(); // by stream
-  streams = new Set(); // of which an event was heard
-  ids = new Set(); // handled
+  positions = {}; // the newest of each stream, by the first character of positions
+  heard = ''; // the streams of which there was an event
   recent = []; // events, for the late
   forgot = false; // … some of them
   joined = null; // the line on which it is subscribed
@@ -103,36 +101,34 @@ class Room {
 
   constructor(name, kept, page) {
     this.name = name;
-    for (const position of kept?.[0] ?? (page ? [page] : [])) this.positions.set(stream(position), position);
-    for (const id of kept?.[1] ?? []) this.#handled(id);
+    this.reach(kept?.[0] ?? page);
+    // Version 0.1 had a list of ids in this place: their streams are all that is read of them.
+    for (const [stream] of kept?.[1] ?? '') this.#hear(stream);
   }
 
   reach(pos) {
-    for (const one of [].concat(pos ?? [])) this.positions.set(stream(one), one);
+    for (const one of [pos ?? []].flat()) this.positions[one[0]] = one;
+  }
+
+  #hear(stream) {
+    if (!this.heard.includes(stream)) this.heard += stream;
   }
 
   succeeded(line, { pos, recovered }) {
-    const answers = [].concat(recovered ?? []);
     // The memory of a server ends with it. Where nothing was ever heard from there, that is no news.
-    const lost = (answer, at) => answer === false && (stream(this.asked[at]) !== 'm' || this.streams.has('m'));
-    this.gap ||= answers.some(lost);
+    const lost = (answer, at) => answer === false && (this.asked[at][0] !== 'm' || this.heard.includes('m'));
+    this.gap ||= [recovered].flat().some(lost);
     this.joined = this.channels.size ? line : null;
-    this.positions.clear();
+    this.positions = {};
     this.reach(pos);
   }
 
-  /** Whether the event is none to handle: it was handled before, or nobody is here to do so. */
-  drops(id, pos) {
-    if (!this.channels.size) return true;
-    this.reach(pos ?? id);
-    return this.ids.has(id) || this.#handled(id);
-  }
-
-  #handled(id) {
-    this.streams.add(stream(id));
-    this.ids.add(id);
-    if (this.ids.size > KEPT_IDS) this.ids.delete(this.ids.values().next().value);
-    return false;
+  /** An event came. Whether somebody is here to handle it. */
+  takes(id) {
+    if (!this.channels.size) return false;
+    this.reach(id);
+    this.#hear(id[0]);
+    return true;
   }
 
   tell(event, data, meta) {
@@ -242,7 +238,7 @@ class Client extends Listeners {
   reload() {
     const name = 'com_websockets:reloaded';
     try {
-      if (this.#options.position?.[0] !== 'o' || Date.now() - sessionStorage.getItem(name) < RETENTION) return false;
+      if (!this.#options.member || Date.now() - sessionStorage.getItem(name) < RETENTION) return false;
       sessionStorage.setItem(name, Date.now());
     } catch {
       return false; // who cannot remember it would do it again and again
@@ -313,7 +309,7 @@ class Client extends Listeners {
         for (const one of this.#rooms.values()) if (one.joined === line) one.reach(pos);
         break;
       default:
-        if (id && room?.drops(id, pos)) return true;
+        if (id && room?.takes(id) === false) return true;
     }
     this.#keepSoon();
     return event === 'pusher_internal:position' || event === 'jsocketd:form_token_accepted';
@@ -387,11 +383,11 @@ class Client extends Listeners {
   #keep() {
     clearTimeout(this.#keeping);
     this.#keeping = undefined;
-    const rooms = [...this.#rooms.values()].filter((room) => room.keep && room.positions.size);
+    const rooms = [...this.#rooms.values()].filter(({ keep, positions }) => keep && Object.keys(positions).length);
     if (!rooms.length) return;
-    for (const { name, positions, ids } of rooms) {
+    for (const { name, positions, heard } of rooms) {
       delete this.#kept[name]; // the last ones are the newest
-      this.#kept[name] = [[...positions.values()], [...ids]];
+      this.#kept[name] = [Object.values(positions), heard];
     }
     for (const name of Object.keys(this.#kept).slice(0, -KEPT_CHANNELS)) delete this.#kept[name];
     try {

@@ -15,10 +15,10 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Event;
 \defined('_JEXEC') or die;
 
 /**
- * Collects what changed in a request and says, at its end, what is to be published: hints for pages, which hold ids and kinds
- * and never names or texts, and rows for the server, which has to look again at who may hear what. docs/joomla.md has the
- * table "What the plugin publishes", which is tested against this. How things stand is read twice: before the first change of
- * an item, and at the end for all of them together.
+ * Collects what changed in a request and says, at its end, what is to be published: hints for pages, which hold ids and
+ * kinds and never names or texts, and rows for the server, which has to look again at who may hear what. docs/joomla.md
+ * has the table "What the plugin publishes", which is tested against this. How things stand is read twice: before the
+ * first change of an item, and at the end for all of them together.
  *
  * @since  0.1.0
  */
@@ -136,8 +136,9 @@ final class Hints
     }
 
     /**
-     * What is to be published, each once. Hints come first: whoever loses access hears why. What was collected is forgotten,
-     * but for how those stand that are about to change.
+     * What is to be published, each once. The server acts on what is for itself first, wherever that stands: whoever
+     * loses access by a change is told so by the end of the subscription and gets no hint. What was collected is
+     * forgotten, but for how those stand that are about to change.
      *
      * @param   bool  $withHints  false: only what the server has to know
      *

@@ -20,8 +20,8 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 \defined('_JEXEC') or die;
 
 /**
- * What a page gets to connect with: the client script, where it loads by itself, and its options, where it loads. A guest's
- * page may be kept by a cache and costs no query: it has the time of the request in the place of a position. Whether the
+ * What a page gets to connect with: the client script, where it loads by itself, and its options, where it loads. Among
+ * them is a position of the outbox table, which is as old as the page, also where a cache keeps the page. Whether the
  * script may load is decided by the request, since the headers of cached pages are sent before there is a document.
  *
  * @since  0.1.0
@@ -29,7 +29,7 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 final class Page
 {
     /** Of the package; the script's address changes with it. */
-    public const VERSION = '0.1.0';
+    public const VERSION = '0.2.0';
 
     private const OPTIONS = 'com_websockets';
 
@@ -45,9 +45,6 @@ final class Page
         'COM_WEBSOCKETS_BAR_RELOAD',
         'COM_WEBSOCKETS_BAR_DISMISS',
     ];
-
-    /** Milliseconds that a position overlaps when no server told one lately, as docs/joomla.md has it. */
-    private const OVERLAP_MS = 60000;
 
     private ?string $position = null;
 
@@ -69,7 +66,8 @@ final class Page
     }
 
     /**
-     * Whether the request is for a page on which the script may load: HTML, whole, and not the page that says "offline".
+     * Whether the request is for a page on which the script may load: HTML, whole, and not the page that says
+     * "offline".
      *
      * @return  bool
      */
@@ -115,12 +113,13 @@ final class Page
         }
     }
 
-    /** Reads how far the server is, for members whose page loads the script. To be called before content is read. */
+    /**
+     * Reads the position. To be called before any content is read. That is before anybody could ask for the script, so
+     * it is done for every page on which the script may load: one read by primary key.
+     */
     public function takePosition(): void
     {
-        if ($this->loadsByItself() && $this->isMember()) {
-            $this->position = $this->outbox->position() ?? '@' . ($this->beganMs() - self::OVERLAP_MS);
-        }
+        $this->position = $this->outbox->position();
     }
 
     /**
@@ -175,10 +174,14 @@ final class Page
             'url'      => $this->settings->serverUrl,
             'key'      => $this->settings->appKey,
             'module'   => Uri::root(true) . '/media/com_websockets/js/websockets.min.js?' . self::VERSION,
-            'position' => $this->position ?? '@' . $this->beganMs(),
             'spread'   => $this->settings->spreadMs,
             'member'   => $this->isMember(),
         ];
+
+        if ($this->position !== null) {
+            $options['position'] = $this->position;
+        }
+
         $article = $this->articleId();
 
         if ($article > 0 && $this->isPublished !== false) {

@@ -123,6 +123,7 @@ impl Facts {
 
     pub(in crate::app::access) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
         self.now = now;
+        self.settle();
         let (kind, ids) = match question {
             Question::Categories(ids) => (CATEGORIES, ids),
             Question::Items { kind, ids } => (kind + 1, ids),
@@ -200,7 +201,10 @@ impl Facts {
         }
         entry.fact = Some(fact);
         // Somebody said meanwhile that something changed: whether before or after the answer, nobody knows.
-        let believed = asked.version == self.version;
+        let believed = asked.version >= entry.version;
+        if believed {
+            self.doubted.remove(&key);
+        }
         entry.since = believed.then_some(asked.now);
         self.rest(key);
         self.note_turn(key, None);

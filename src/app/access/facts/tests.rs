@@ -4,6 +4,11 @@ use super::watching::MOST_SUSPECTS;
 use super::*;
 
 impl Facts {
+    /// How many entries there are, and how many of them somebody watches.
+    pub(in crate::app::access) fn count(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.len() - self.unwatched.len())
+    }
+
     /// Whether all queues say the same as the entries do.
     pub(in crate::app::access) fn assert_consistent(&self) {
         let (mut urgent, mut due, mut unwatched, mut turns) = (0, 0, 0, 0);

@@ -55,6 +55,7 @@ impl Facts {
             self.turns.remove(&(turn, key));
         }
         self.changed.remove(&key);
+        self.doubted.remove(&key);
         let place = entry.place;
         self.rest(key);
         if let Place::Urgent(_) | Place::Asked = place {
@@ -89,7 +90,7 @@ impl Facts {
     }
 
     /// Looks for everything that hangs on a category that was rechecked: one pass, however many they are.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::app::access) fn settle(&mut self) {
         if self.suspects.is_empty() {
             return;
         }
@@ -111,7 +112,9 @@ impl Facts {
             return;
         };
         entry.since = None;
+        entry.version = self.version;
         if !entry.watchers.is_empty() {
+            self.doubted.insert(key);
             self.want(key);
         }
     }

@@ -15,25 +15,25 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 
 /**
- * The two tables that PHP and jsocketd share, as PHP uses them: writes events, reads how far the server is, and deletes old
- * rows while no server does it. It neither checks events nor decides when; all of it throws what the database throws.
+ * The two tables that PHP and jsocketd share, as PHP uses them: writes events, and reads where the stream is and which
+ * servers are alive. It neither checks events nor decides when; all of it throws what the database throws. What a
+ * server does for the table, and PHP where there is none, is {@see Upkeep}'s.
  *
  * @since  0.1.0
  */
 class Outbox
 {
-    /** Seconds after which a server that wrote no position is taken for dead. */
+    public const ROWS = '#__websockets_outbox';
+
+    public const STATE = '#__websockets_state';
+
+    /** How a position is written: the epoch, the number of a row, and the row's mark. */
+    public const POSITION = '/^o([0-9a-f]{8}):([0-9]{1,20})\.([0-9a-z]{1,13})$/D';
+
+    /** Seconds after which a server without a heartbeat is taken for dead. */
     public const FRESH = 60;
 
-    /** Seconds that a row stays. */
-    public const RETENTION = 3600;
-
-    /** Rows that one trimming deletes. */
-    public const TRIMMED = 200;
-
-    private const ROWS = '#__websockets_outbox';
-
-    private const STATE = '#__websockets_state';
+    private const HEARTBEAT = 'process.';
 
     public function __construct(private readonly DatabaseInterface $db)
     {
@@ -67,10 +67,15 @@ class Outbox
     }
 
     /**
-     * How far the slowest server is that is alive: what a page takes before it reads what it shows, so that it hears of
-     * everything that is committed later. One read by the primary key.
+     * The position of the newest row that has a number: what a page takes before it reads what it shows, so that it
+     * hears of everything that is committed later. One read by the primary key.
      *
-     * @return  string|null  null when no server is alive
+     * In a transaction at SERIALIZABLE each SELECT locks what it reads, and nobody could number rows until the
+     * transaction ends. So the first condition, which is constant, keeps the statement from the row where the session
+     * is at that level. MySQL and MariaDB have other names for the variable; each server reads the comment that is for
+     * it.
+     *
+     * @return  string|null  null when there is none, or none that can be read
      *
      * @throws  \RuntimeException  when the database refuses
      */
@@ -78,18 +83,15 @@ class Outbox
     {
         $position = $this->db->setQuery(
             'SELECT ' . $this->name('value') . ' FROM ' . $this->name(self::STATE)
-            . ' WHERE ' . $this->isOfOneAlive()
-            // A server that ended lately may have left one of an epoch that is over.
-            . ' AND LEFT(' . $this->name('value') . ", 10) = CONCAT('o', (SELECT " . $this->name('e.value') . ' FROM '
-            . $this->name(self::STATE) . ' AS ' . $this->name('e') . ' WHERE ' . $this->name('e.name') . " = 'epoch'), ':')"
-            . ' ORDER BY CAST(SUBSTRING_INDEX(' . $this->name('value') . ", ':', -1) AS UNSIGNED) LIMIT 1"
+            . " WHERE /*!80000 @@SESSION.transaction_isolation *//*M! @@SESSION.tx_isolation */ <> 'SERIALIZABLE'"
+            . ' AND ' . $this->name('name') . " = 'position'"
         )->loadResult();
 
-        return \is_string($position) && preg_match('/^o[0-9a-f]{8}:[0-9]{1,20}$/D', $position) ? $position : null;
+        return \is_string($position) && preg_match(self::POSITION, $position) ? $position : null;
     }
 
     /**
-     * The servers that wrote a position, the latest first.
+     * The servers that left a heartbeat, the latest first.
      *
      * @return  array<int, array{process: string, position: string, age_ms: int, fresh: bool}>
      *
@@ -100,13 +102,13 @@ class Outbox
         $rows = $this->db->setQuery(
             'SELECT ' . $this->name('name') . ', ' . $this->name('value')
             . ', TIMESTAMPDIFF(MICROSECOND, ' . $this->name('updated') . ', UTC_TIMESTAMP(3)) DIV 1000 AS ' . $this->name('age')
-            . ' FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->name('name') . " LIKE 'position.%'"
+            . ' FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->name('name') . " LIKE '" . self::HEARTBEAT . "%'"
             . ' ORDER BY ' . $this->name('updated') . ' DESC'
         )->loadObjectList();
 
         return array_map(
             static fn (object $row): array => [
-                'process'  => substr($row->name, \strlen('position.')),
+                'process'  => substr($row->name, \strlen(self::HEARTBEAT)),
                 'position' => $row->value,
                 'age_ms'   => (int) $row->age,
                 'fresh'    => (int) $row->age < self::FRESH * 1000,
@@ -116,108 +118,31 @@ class Outbox
     }
 
     /**
-     * Deletes some rows that are older than an hour, if no server is alive that would. Like the server it is the only one
-     * that deletes meanwhile, writes first what will be out of reach, and gives up rather than wait for a lock.
+     * Does for the table what a server would, if none is alive. To be called when the response is out.
      *
-     * @return  int  rows that were deleted
+     * @return  void
      *
      * @throws  \RuntimeException  when the database refuses
      */
-    public function trim(): int
+    public function upkeep(): void
     {
-        if ($this->isServed()) {
-            return 0;
-        }
-
-        $db   = $this->db;
-        $lock = "CONCAT('jsocketd.', MD5(CONCAT(DATABASE(), '.', " . $db->quote($db->replacePrefix(self::ROWS)) . ')))';
-
-        if ((int) $db->setQuery('SELECT GET_LOCK(' . $lock . ', 0)')->loadResult() !== 1) {
-            return 0;
-        }
-
-        $patience = (int) $db->setQuery('SELECT @@SESSION.innodb_lock_wait_timeout')->loadResult();
-
-        try {
-            $db->setQuery('SET SESSION innodb_lock_wait_timeout = 1')->execute();
-
-            // A server that began in between has the lock now or is told of what was deleted.
-            return $this->isServed() ? 0 : $this->delete();
-        } finally {
-            $db->setQuery('SET SESSION innodb_lock_wait_timeout = ' . ($patience ?: 50))->execute();
-            $db->setQuery('SELECT RELEASE_LOCK(' . $lock . ')')->loadResult();
-        }
+        (new Upkeep($this, $this->db))->run();
     }
 
-    /** Whether a row of the state table is the position of a server that wrote it lately. */
-    private function isOfOneAlive(): string
-    {
-        return $this->name('name') . " LIKE 'position.%'"
-            . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND';
-    }
-
-    private function isServed(): bool
+    /**
+     * Whether a server is alive. One read, of few rows.
+     *
+     * @return  bool
+     *
+     * @throws  \RuntimeException  when the database refuses
+     */
+    public function isServed(): bool
     {
         return (bool) $this->db->setQuery(
-            'SELECT 1 FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->isOfOneAlive() . ' LIMIT 1'
+            'SELECT 1 FROM ' . $this->name(self::STATE)
+            . ' WHERE ' . $this->name('name') . " LIKE '" . self::HEARTBEAT . "%'"
+            . ' AND ' . $this->name('updated') . ' > UTC_TIMESTAMP(3) - INTERVAL ' . self::FRESH . ' SECOND LIMIT 1'
         )->loadResult();
-    }
-
-    private function delete(): int
-    {
-        $db  = $this->db;
-        $old = $this->name('created') . ' < UTC_TIMESTAMP(3) - INTERVAL ' . self::RETENTION . ' SECOND';
-        $to  = 0;
-
-        $rows = $db->setQuery(
-            'SELECT ' . $this->name('id') . ', ' . $old . ' AS ' . $this->name('old') . ' FROM ' . $this->name(self::ROWS)
-            . ' ORDER BY ' . $this->name('id') . ' LIMIT ' . self::TRIMMED
-        )->loadObjectList();
-
-        foreach ($rows ?: [] as $row) {
-            if (!$row->old) {
-                break;
-            }
-
-            $to = (int) $row->id;
-        }
-
-        if ($to === 0) {
-            return 0;
-        }
-
-        $this->markDeleted($to);
-        $db->setQuery('DELETE FROM ' . $this->name(self::ROWS) . ' WHERE ' . $this->name('id') . ' <= ' . $to . ' AND ' . $old)->execute();
-
-        return $db->getAffectedRows();
-    }
-
-    /** Notes up to where rows are gone. Without an epoch no server has ever handed out a position that this could concern. */
-    private function markDeleted(int $to): void
-    {
-        $db    = $this->db;
-        $epoch = $db->setQuery(
-            'SELECT ' . $this->name('value') . ' FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->name('name') . " = 'epoch'"
-        )->loadResult();
-
-        if (!\is_string($epoch) || !preg_match('/^[0-9a-f]{8}$/D', $epoch)) {
-            return;
-        }
-
-        $known = $db->setQuery(
-            'SELECT ' . $this->name('value') . ' FROM ' . $this->name(self::STATE) . ' WHERE ' . $this->name('name') . " = 'deleted_to'"
-        )->loadResult();
-
-        if (\is_string($known) && preg_match('/^o([0-9a-f]{8}):([0-9]+)$/D', $known, $part) && $part[1] === $epoch && (int) $part[2] >= $to) {
-            return;
-        }
-
-        $value = $db->quote('o' . $epoch . ':' . $to);
-        $db->setQuery(
-            'INSERT INTO ' . $this->name(self::STATE) . ' (' . implode(', ', $db->quoteName(['name', 'value', 'updated'])) . ')'
-            . " VALUES ('deleted_to', " . $value . ', UTC_TIMESTAMP(3))'
-            . ' ON DUPLICATE KEY UPDATE ' . $this->name('value') . ' = ' . $value . ', ' . $this->name('updated') . ' = UTC_TIMESTAMP(3)'
-        )->execute();
     }
 
     private function name(string $name): string

@@ -22,22 +22,23 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
  *     $publisher = Factory::getApplication()->bootComponent('com_websockets')->publisher();
  *     $publisher->toUser(42, 'message', ['unread' => 3]);
  *
- * An event is a row of the outbox table, so it belongs to the transaction that is open: committed it is delivered, rolled back
- * it never was. Without `new Options(strict: true)` nothing here throws, and what goes wrong is logged once a request: a page
- * still renders and a save still saves with the server dead or the table missing. With it {@see InvalidEvent} and
- * {@see NotPublished} are thrown: for what a transaction may not be without. Who hears an event is decided by the channel,
- * which this class does not judge.
+ * An event is a row of the outbox table, so it belongs to the transaction that is open: committed it is delivered,
+ * rolled back it never was. Without `new Options(strict: true)` nothing here throws, and what goes wrong is logged once
+ * a request: a page still renders and a save still saves with the server dead or the table missing. With it {@see
+ * InvalidEvent} and {@see NotPublished} are thrown: for what a transaction may not be without. Who hears an event is
+ * decided by the channel, which this class does not judge.
  *
  * @since  0.1.0
  */
 class Publisher
 {
-    /** How seldom a request that published looks for rows that are to be deleted. */
-    private const TRIM_ONE_IN = 50;
+    /** After so many rows, on average, the table is looked after: a quarter of what is then done at most. */
+    private const ROWS_A_LOOK = 50;
 
     private readonly \Closure $log;
 
-    private bool $hasWritten = false;
+    /** Rows that were written since the last response. */
+    private int $written = 0;
 
     private bool $hasComplained = false;
 
@@ -149,18 +150,20 @@ class Publisher
     }
 
     /**
-     * To be called once the response is out: tells the server that there are rows, if some were written, and now and then
-     * deletes old ones. Takes at most a tenth of a second of a server that does not answer, and never throws.
+     * To be called once the response is out: tells the server that there are rows, if some were written, and now and
+     * then does for the table what a server would, if none is alive. Takes at most a tenth of a second of a server that
+     * does not answer, and never throws.
      *
      * @return  void
      */
     public function afterResponse(): void
     {
-        if (!$this->hasWritten) {
+        if ($this->written === 0) {
             return;
         }
 
-        $this->hasWritten = false;
+        $rows          = $this->written;
+        $this->written = 0;
 
         try {
             $this->server->nudge();
@@ -168,19 +171,19 @@ class Publisher
             // The server reads the table anyway, a moment later.
         }
 
-        if ($this->isTrimDue()) {
+        if ($this->isUpkeepDue($rows)) {
             try {
-                $this->outbox->trim();
+                $this->outbox->upkeep();
             } catch (\Throwable $error) {
-                $this->complain('Old rows of the outbox table could not be deleted: ' . $error->getMessage());
+                $this->complain('The outbox table could not be looked after: ' . $error->getMessage());
             }
         }
     }
 
-    /** Whether this request looks for old rows. */
-    protected function isTrimDue(): bool
+    /** Whether this request, which wrote so many rows, looks after the table. */
+    protected function isUpkeepDue(int $rows): bool
     {
-        return random_int(1, self::TRIM_ONE_IN) === 1;
+        return random_int(1, self::ROWS_A_LOOK) <= $rows;
     }
 
     private function send(\Closure $channel, string $event, mixed $data, ?Options $options): bool
@@ -212,7 +215,7 @@ class Publisher
                 $this->server->publish(...$events);
             } elseif ($events) {
                 $this->outbox->insert(...$events);
-                $this->hasWritten = true;
+                $this->written += \count($events);
             }
 
             return true;

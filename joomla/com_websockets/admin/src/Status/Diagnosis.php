@@ -22,8 +22,9 @@ namespace Jsocketd\Component\Websockets\Administrator\Status;
  */
 final class Diagnosis
 {
-    /** The version of the tables that this package knows. */
-    public const SCHEMA = '1';
+    /** The version of the tables that this package knows, and the first jsocketd that knows it. */
+    public const SCHEMA  = '2';
+    private const SERVER = '0.2.0';
 
     /** Milliseconds of the loop's delay, and of the table's, above which users can feel it. */
     private const SLOW_LOOP = 50.0;
@@ -105,8 +106,12 @@ final class Diagnosis
             yield new Finding(Finding::ERROR, 'NO_TABLE', [$table]);
         }
 
-        if ($this->facts->missing === [] && $this->facts->schema !== self::SCHEMA) {
-            yield new Finding(Finding::ERROR, 'SCHEMA', [$this->facts->schema ?? '–', self::SCHEMA]);
+        $versions = [$this->facts->schema ?? '–', self::SCHEMA];
+
+        if ($this->facts->missing === [] && $this->tablesAge() < 0) {
+            yield new Finding(Finding::ERROR, 'OLD_TABLES', $versions);
+        } elseif ($this->facts->missing === [] && $this->tablesAge() > 0) {
+            yield new Finding(Finding::ERROR, 'OLD_PACKAGE', $versions);
         }
     }
 
@@ -139,7 +144,9 @@ final class Diagnosis
 
         $version = $facts->said('string', 'version');
 
-        if ($facts->package !== null && $version !== $facts->package) {
+        if ($this->isOldServer()) {
+            yield new Finding(Finding::ERROR, 'OLD_SERVER', [$version], [$facts->package ?? self::SERVER]);
+        } elseif ($facts->package !== null && $version !== $facts->package && $this->tablesAge() <= 0) {
             yield new Finding(Finding::WARNING, 'VERSION', [$version ?? '–', $facts->package], [$facts->package]);
         }
 
@@ -192,6 +199,11 @@ final class Diagnosis
             return;
         }
 
+        if ($facts->missing !== [] || $this->tablesAge() !== 0 || $this->isOldServer()) {
+            // That the table is not read follows from it.
+            return;
+        }
+
         if ($facts->said('bool', 'outbox', 'available') !== true) {
             yield new Finding(Finding::ERROR, 'NO_OUTBOX', [], [$root]);
 
@@ -202,13 +214,40 @@ final class Diagnosis
             yield new Finding(Finding::WARNING, 'SLOW_OUTBOX', [(string) $facts->said('int', 'outbox', 'lag_ms')]);
         }
 
-        if ($facts->missing === [] && !$this->hasHeartbeat()) {
+        if (!$this->hasHeartbeat()) {
             yield new Finding(Finding::ERROR, 'NO_HEARTBEAT', [], [$root]);
         }
     }
 
     /**
-     * Whether some jsocketd wrote its position into the table lately.
+     * Whether the tables are older than this package (negative) or newer (positive).
+     *
+     * @return  integer
+     *
+     * @since   0.2.0
+     */
+    private function tablesAge(): int
+    {
+        return (int) $this->facts->schema <=> (int) self::SCHEMA;
+    }
+
+    /**
+     * Whether the tables are right, and the server is one that does not know them yet.
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    private function isOldServer(): bool
+    {
+        $version = $this->facts->said('string', 'version') ?? '';
+
+        return $this->facts->missing === [] && $this->tablesAge() === 0
+            && preg_match('/^\d+\.\d+/', $version) && version_compare($version, self::SERVER, '<');
+    }
+
+    /**
+     * Whether some jsocketd left its heartbeat in the table lately.
      *
      * @return  boolean
      *

@@ -20,7 +20,7 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 
 /**
  * Something that is not as it should be: how bad it is, what it is, and the line that mends it. Both sentences are keys of
- * the language file (KEY and KEY_MEND) with what belongs into them.
+ * the language file (KEY and KEY_MEND) with what belongs in them.
  *
  * @since  0.1.0
  */
@@ -33,8 +33,8 @@ final class Finding
     /**
      * @param   string    $level  One of the constants
      * @param   string    $key    What it is, without COM_WEBSOCKETS_FOUND_
-     * @param   string[]  $what   What belongs into the sentence that says so
-     * @param   string[]  $mend   What belongs into the sentence that mends it
+     * @param   string[]  $what   What belongs in the sentence that says so
+     * @param   string[]  $mend   What belongs in the sentence that mends it
      *
      * @since   0.1.0
      */
@@ -92,7 +92,7 @@ final class Finding
 
     /**
      * @param   string    $key     A key
-     * @param   string[]  $values  What belongs into its text
+     * @param   string[]  $values  What belongs in its text
      *
      * @return  string
      *

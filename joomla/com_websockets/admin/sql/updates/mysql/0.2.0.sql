@@ -1,0 +1,3 @@
+-- Version 2 of the tables: rows get their number when they are seen. The script of the component updates the tables, in
+-- steps that hold up nobody (Setup/TableUpdate.php). Statements in this file would run in one go, and after a failure
+-- again from the first one.

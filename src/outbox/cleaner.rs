@@ -1,0 +1,77 @@
+//! Retention: rows that were stamped long enough ago are deleted, a few at a time, by one process at a time, and so are the
+//! heartbeats of processes that are gone. Each deletion is two questions, as a stamp is. What would have to wait for a lock is
+//! left for later. The heartbeat of this process tells PHP that somebody does all this.
+
+use std::time::Duration;
+
+use crate::protocol::position::Position;
+use crate::store::{Answer, Failure, Old, Question};
+use crate::time::Time;
+
+/// Rows of one transaction: 3 ms of the database's time.
+const AT_ONCE: u32 = 50;
+
+/// Between two transactions, so that more rows are deleted than any site writes and the loop hardly notices.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often is looked whether there is something to delete, and how often the heartbeat is written. PHP takes a process that
+/// wrote none for a minute for dead.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Seconds after which the heartbeat of a process is deleted.
+const DEAD: u64 = 600;
+
+/// See the file.
+#[derive(Debug, Default)]
+pub(super) struct Cleaner {
+    clean_at: Time,
+    beat_at: Time,
+    /// Rows that were deleted.
+    pub(super) deleted: u64,
+}
+
+impl Cleaner {
+    /// When there is a question.
+    pub(super) fn due(&self) -> Time {
+        self.clean_at.min(self.beat_at)
+    }
+
+    /// Writes the heartbeat of this process, and asks for what is older than `retention`. Should an answer be lost it is due
+    /// again after a while.
+    pub(super) fn question(&mut self, process: u32, position: Position, retention: u64, now: Time) -> Option<Question> {
+        if self.beat_at <= now {
+            self.beat_at = now + EVERY;
+            return Some(Question::Beat { process, position });
+        }
+        if self.clean_at <= now {
+            self.clean_at = now + EVERY;
+            let (dead, limit) = (DEAD, AT_ONCE);
+            return Some(Question::Old { retention, dead, limit });
+        }
+        None
+    }
+
+    /// What came of a question; and what ends the transaction that is open after it. What failed is due again by itself.
+    pub(super) fn answer(
+        &mut self,
+        question: &Question,
+        answer: Result<Answer, Failure>,
+        now: Time,
+    ) -> Option<Question> {
+        match (question, answer) {
+            (_, Ok(Answer::Old(Old { ids, processes }))) => Some(Question::Delete { ids, processes }),
+            (Question::Delete { ids, .. }, Ok(_)) => {
+                self.deleted += ids.len() as u64;
+                if ids.len() >= AT_ONCE as usize {
+                    self.clean_at = now + PAUSE;
+                }
+                None
+            }
+            (_, Err(Failure::Refused(why))) => {
+                log::warn!("old rows of the outbox, or heartbeats, stay as they are: {why}");
+                None
+            }
+            _ => None,
+        }
+    }
+}

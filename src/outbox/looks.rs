@@ -1,0 +1,211 @@
+//! Where committed rows without a number are looked for, and when. In front at every poll: rows with ids above a `top`, which
+//! were written a moment ago. Behind once a second: all rows, for some stood uncommitted when their ids were in front. Where
+//! that takes too long, because tens of thousands of rows are in flight or could not be purged yet, the looks behind go
+//! through the table in windows of ids.
+//!
+//! Rejected: only the look behind, which took 300 ms beside 200,000 rows in flight. Rejected: only the look in front, which
+//! would never find a row that was committed behind its top.
+
+use std::time::Duration;
+
+use crate::store::{Look, Looked};
+use crate::time::Time;
+
+/// How often is looked behind.
+const BEHIND_EVERY: Duration = Duration::from_secs(1);
+
+/// Ids of one window: a few milliseconds where all of them are rows in flight.
+const WINDOW: u64 = 20_000;
+
+/// How long after a look behind that took too long the next one goes by windows.
+const WINDOWS_FOR: Duration = Duration::from_secs(10);
+
+/// See the file.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// Ids above it are looked at in front.
+    top: u64,
+    /// The highest id at the last look behind. It becomes the top at the next one, so that a row that stood uncommitted for up
+    /// to a second is still found in front.
+    highest: u64,
+    behind_at: Time,
+    /// The id that the next window begins behind, and until when windows are used.
+    windows: Option<(u64, Time)>,
+    /// What a look may take, besides the way to the database and back.
+    budget: Duration,
+    /// That way in microseconds: the least that a look took. It grows by and by, in case that the way has become longer.
+    way: Option<u64>,
+}
+
+impl Looks {
+    pub(super) fn set_budget(&mut self, budget: Duration) {
+        self.budget = budget;
+    }
+
+    pub(super) fn front(&self) -> Look {
+        Look::Front(self.top)
+    }
+
+    /// When [`Self::behind`] is due.
+    pub(super) fn behind_at(&self) -> Time {
+        self.behind_at
+    }
+
+    /// The next look behind; `pause`: between two polls. Should its answer be lost it is due again a second later.
+    pub(super) fn behind(&mut self, pause: Duration, now: Time) -> Look {
+        self.behind_at = now + BEHIND_EVERY.max(pause);
+        match self.windows {
+            Some((after, until)) if now < until || after > 0 => Look::Window {
+                after,
+                to: after.saturating_add(WINDOW),
+            },
+            _ => {
+                self.windows = None;
+                Look::Behind
+            }
+        }
+    }
+
+    /// Where a stamp reads what a look has found. Behind: rows of one transaction get their numbers in the order in which they
+    /// were written, also when it was open for so long that some of its ids are in front and some are not.
+    pub(super) fn claim(&self, found: Look) -> Look {
+        match self.windows {
+            None => Look::Behind,
+            Some(_) => found,
+        }
+    }
+
+    /// What a look came to. `pause`: between two windows.
+    pub(super) fn answered(&mut self, look: Look, looked: &Looked, pause: Duration, now: Time) {
+        let longer = |way: u64| way.saturating_add(way / 100 + 1);
+        let way = self.way.map_or(u64::MAX, longer).min(looked.micros);
+        self.way = Some(way);
+        let slow = Duration::from_micros(looked.micros - way) > self.budget;
+        match look {
+            Look::Front(_) if slow => {
+                // What is left there is found from behind.
+                self.top = self.top.max(self.highest);
+                return self.behind_at = self.behind_at.min(now);
+            }
+            Look::Front(_) => return,
+            Look::Behind if slow => self.windows = Some((0, now + WINDOWS_FOR)),
+            Look::Behind => {}
+            Look::Window { .. } => {
+                let after = looked.next.map_or(0, |next| next - 1);
+                self.windows = self.windows.map(|(_, until)| (after, until));
+                self.behind_at = now + pause;
+            }
+        }
+        // The highest id goes back when the table is emptied.
+        self.top = self.highest.min(looked.highest);
+        self.highest = looked.highest;
+    }
+
+    /// A look took longer than a statement may.
+    pub(super) fn failed(&mut self, look: Look, now: Time) {
+        let next = match look {
+            Look::Window { to, .. } => Some(to + 1),
+            _ => None,
+        };
+        let (highest, micros) = (self.highest, u64::MAX);
+        let looked = Looked {
+            highest,
+            next,
+            micros,
+            ..Looked::default()
+        };
+        self.answered(look, &looked, BEHIND_EVERY, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_millis(20);
+
+    fn at(ms: u64) -> Time {
+        Time(ms * 1000)
+    }
+
+    fn looked(highest: u64, micros: u64) -> Looked {
+        Looked {
+            highest,
+            micros,
+            ..Looked::default()
+        }
+    }
+
+    fn looks() -> Looks {
+        let mut looks = Looks::default();
+        looks.set_budget(Duration::from_millis(10));
+        looks.way = Some(50);
+        looks
+    }
+
+    #[test]
+    fn the_top_is_the_highest_id_of_a_second_ago() {
+        let mut looks = looks();
+        assert_eq!(looks.behind(POLL, at(0)), Look::Behind);
+        looks.answered(Look::Behind, &looked(100, 50), POLL, at(0));
+        assert_eq!((looks.front(), looks.behind_at()), (Look::Front(0), at(1000)));
+        looks.behind(POLL, at(1000));
+        looks.answered(Look::Behind, &looked(150, 50), POLL, at(1000));
+        assert_eq!(looks.front(), Look::Front(100));
+        looks.answered(Look::Front(100), &looked(0, 10_100), POLL, at(1500));
+        assert_eq!(looks.front(), Look::Front(150), "what is in front took too long");
+        assert_eq!(looks.behind_at(), at(1500), "and is looked for from behind");
+        looks.answered(Look::Behind, &looked(3, 50), POLL, at(1500));
+        assert_eq!(looks.front(), Look::Front(3), "the table was emptied");
+        assert_eq!(looks.claim(Look::Front(3)), Look::Behind);
+    }
+
+    #[test]
+    fn a_database_that_is_far_away_is_not_slow() {
+        let mut looks = looks();
+        looks.way = None;
+        let mut looks_behind = |micros: u64| {
+            let now = looks.behind_at();
+            let look = looks.behind(POLL, now);
+            looks.answered(look, &looked(9, micros), POLL, now);
+            look == Look::Behind
+        };
+        assert!([90_000, 91_000, 99_000, 90_000].into_iter().all(&mut looks_behind));
+        looks_behind(102_000);
+        assert!(!looks_behind(90_000), "what takes 10 ms more is");
+    }
+
+    #[test]
+    fn a_look_behind_that_takes_too_long_goes_by_windows_for_a_while() {
+        for killed in [false, true] {
+            let mut looks = looks();
+            looks.behind(POLL, at(0));
+            match killed {
+                true => looks.failed(Look::Behind, at(0)),
+                false => looks.answered(Look::Behind, &looked(60_000, 10_100), POLL, at(0)),
+            }
+            assert_eq!(looks.claim(Look::Front(7)), Look::Front(7));
+            let mut seen = Vec::new();
+            let mut now = at(1000);
+            while let window @ Look::Window { after, to } = looks.behind(POLL, now) {
+                seen.push((after, to));
+                let next = (to < 60_000).then_some(to + 5);
+                let looked = Looked {
+                    next,
+                    ..looked(60_000, 90)
+                };
+                looks.answered(window, &looked, POLL, now);
+                assert_eq!(looks.behind_at(), now + POLL);
+                now = looks.behind_at();
+            }
+            assert_eq!(
+                seen[..4],
+                [(0, 20_000), (20_004, 40_004), (40_008, 60_008), (0, 20_000)]
+            );
+            assert!(
+                now >= at(10_000) && now < at(10_100),
+                "{now:?}: it ends at the end of a round"
+            );
+        }
+    }
+}

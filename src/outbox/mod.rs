@@ -1,0 +1,449 @@
+//! The outbox table of a site: what is committed into it becomes events and control rows in one order for everybody, and
+//! clients that were away are told what they missed or honestly that it is not known any more.
+//!
+//! A committed row is *stamped* with the next number when it is first seen, and *tailed* in the order of the numbers. Order of
+//! the stream is order of visibility is order of delivery is order of recovery. What is not visible is simply not there yet.
+//!
+//! This file asks one question at a time ([`Outbox::question`]), gives each part its turn, and hands the answers on. What an
+//! event does, who may hear it and when a client's recovery is written are decided by others. The parts: `looks` (where rows
+//! wait), `stamp` (their numbers), `stream` (which row is next), `reader` (what becomes of it), `history` (rows for recovery),
+//! `cleaner`.
+
+mod cleaner;
+mod clock;
+mod history;
+mod looks;
+mod reader;
+mod rows;
+mod seen;
+mod stamp;
+mod stream;
+
+use std::time::Duration;
+
+use tungstenite::Utf8Bytes;
+
+use self::cleaner::Cleaner;
+use self::clock::Clock;
+pub use self::history::Reach;
+use self::looks::Looks;
+use self::reader::Reader;
+pub use self::rows::check;
+pub use self::seen::{Counters, Event, Logged, Seen};
+use self::stamp::Stamper;
+use self::stream::Fit;
+use crate::config::Database;
+use crate::protocol::SocketId;
+use crate::protocol::position::Position;
+use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
+use crate::time::{Now, Time};
+
+/// After a failure of the database; the store has its own breaker, so that asking costs nothing.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// After something was refused: a table or a privilege is missing, and somebody has to change that.
+const REFUSED: Duration = Duration::from_secs(10);
+
+/// How often what nobody wants any more is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// See the file.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    settings: Database,
+    /// Names this process in the state table.
+    process: u32,
+    phase: Phase,
+    asked: Option<(Question, Time)>,
+    /// Ends the transaction that is open: nothing else is asked before it.
+    ending: Option<Question>,
+    /// Why nothing is read, as it was said.
+    refused: Option<String>,
+    clock: Clock,
+    /// Which duty has its turn.
+    turn: usize,
+    looks: Looks,
+    stamper: Stamper,
+    reader: Reader,
+    cleaner: Cleaner,
+    /// Changes when somebody who waits may be answered.
+    generation: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// What is in the tables has to be read: at the start, and after a lost connection.
+    #[default]
+    Unknown,
+    /// A new epoch has to begin, for this reason.
+    Renewing(&'static str),
+    /// The window is being read: the number that was reached, and what the database's clock said.
+    Loading { seq: u64, now_ms: u64 },
+    /// As it should be.
+    Ready,
+}
+
+impl Outbox {
+    /// Nothing is known yet. `process` is random: it names this process to others. `max_event_size`: bytes of an event's data.
+    pub fn new(settings: &Database, process: u32, max_event_size: usize) -> Self {
+        let mut outbox = Self {
+            process,
+            ..Self::default()
+        };
+        outbox.reconfigure(settings, max_event_size);
+        outbox
+    }
+
+    /// Goes on with other settings.
+    pub fn reconfigure(&mut self, settings: &Database, max_event_size: usize) {
+        self.settings = settings.clone();
+        self.clock.set_pauses(settings);
+        self.looks.set_budget(Duration::from_millis(settings.budget_ms));
+        self.reader.set_bounds(settings, max_event_size);
+    }
+
+    /// Somebody says that there are new rows.
+    pub fn nudge(&mut self, now: Now) {
+        self.clock.poll = self.clock.poll.min(now.at);
+    }
+
+    // --- what others ask -----------------------------------------------------------------------------------------
+
+    /// Whether rows are delivered.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Whether the position is not known yet but will be, as far as this process knows.
+    pub fn is_coming(&self) -> bool {
+        self.position().is_none() && self.refused.is_none()
+    }
+
+    /// Whether a transaction is open, so that the next question of all must be this one's.
+    pub fn is_urgent(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// The newest row that was handed on, also while the database is away; `None` while that is not known.
+    pub fn position(&self) -> Option<Position> {
+        let known = match self.phase {
+            Phase::Ready => true,
+            Phase::Unknown => self.refused.is_none(),
+            Phase::Renewing(_) | Phase::Loading { .. } => false,
+        };
+        self.reader.stream.position().filter(|_| known)
+    }
+
+    /// What clients are told to be their position.
+    pub fn told_position(&self) -> Position {
+        self.position().unwrap_or(Position::NOWHERE)
+    }
+
+    /// Changes when an [`Reach::Ask`] may have become something else.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether everything that `channel` had after `since` can be told to a client that shows this position. `waited`: how
+    /// long it has been waiting for the answer.
+    pub fn reaches(&mut self, channel: &str, since: Position, waited: Duration, now: Now) -> Reach {
+        let Position::Table { epoch, place } = since else {
+            return Reach::No;
+        };
+        let stream = &self.reader.stream;
+        let of_another = stream.epoch().is_some_and(|own| own != epoch) || stream.has_lost(place.seq);
+        match self.position() {
+            _ if of_another || self.refused.is_some() => Reach::No,
+            None => Reach::Ask,
+            // Nobody is told of a gap only because another process was faster.
+            Some(_) if place.seq > stream.last().seq && waited >= stream::PATIENCE => Reach::No,
+            Some(_) if place.seq > stream.last().seq => {
+                let (seq, until) = self.clock.above;
+                self.clock.above = (seq.min(place.seq), until.min(now.at + (stream::PATIENCE - waited)));
+                self.clock.hurry(now.at);
+                Reach::Ask
+            }
+            Some(_) => self.reader.history.reaches(channel, place, now.at),
+        }
+    }
+
+    /// Whether the rest of a recovery can be told to a client that was told everything up to a row. Memory is bounded, so
+    /// what was there may be gone.
+    pub fn goes_on(&mut self, channel: &str, seq: u64, now: Now) -> bool {
+        self.reader.history.covers(channel, seq, now.at) == Some(true)
+    }
+
+    /// The first event of a channel after a row: its number, its frame and the socket that must not get it.
+    pub fn next(&self, channel: &str, seq: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
+        let logged = self.reader.history.next(channel, seq)?;
+        Some((logged.seq, &logged.frame, logged.except))
+    }
+
+    /// How it goes.
+    pub fn counters(&self, now: Now) -> Counters {
+        let (history_rows, history_bytes) = self.reader.history.size();
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Counters {
+            history_rows,
+            history_bytes,
+            waiting: self.reader.stream.is_behind(),
+            behind_ms: ms(now.at.since(self.clock.caught_up)),
+            locked_ms: ms(self.stamper.locked_for(now.at)),
+            deleted: self.cleaner.deleted,
+            ..self.reader.counters
+        }
+    }
+
+    /// What became visible since the last call. To be called after each answer.
+    pub fn take_seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.reader.seen)
+    }
+
+    // --- questions -----------------------------------------------------------------------------------------------
+
+    /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost. `alone`:
+    /// nobody is connected, so the table is polled seldom.
+    pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
+        if std::mem::replace(&mut self.clock.alone, alone) && !alone {
+            self.nudge(now);
+        }
+        if self.asked.take().is_some() {
+            self.disconnected(now.at);
+        }
+        let question = match self.ending.take() {
+            None if now.at < self.clock.retry => None,
+            None => self.choose(now.at),
+            ending => ending,
+        };
+        self.asked = question.clone().map(|question| (question, now.at));
+        question
+    }
+
+    /// When there is one.
+    pub fn deadline(&self) -> Time {
+        let clock = &self.clock;
+        let behind = self.looks.behind_at();
+        let duties = [clock.poll, behind, self.stamper.due(), self.cleaner.due()];
+        match self.is_ready() && !self.reader.history.is_asking() {
+            _ if self.ending.is_some() => Time::default(),
+            true => duties.into_iter().fold(Time::NEVER, Time::min).max(clock.retry),
+            false => clock.retry,
+        }
+    }
+
+    fn choose(&mut self, now: Time) -> Option<Question> {
+        match self.phase {
+            Phase::Unknown => Some(Question::Check(vec![self.reader.stream.last().seq])),
+            Phase::Renewing(_) => {
+                let (look, limit, ensure) = (self.looks.front(), 1, true);
+                Some(Question::Claim { look, limit, ensure })
+            }
+            Phase::Loading { seq, .. } => Some(self.reader.tail(seq)),
+            Phase::Ready => {
+                self.forget(now);
+                const DUTIES: usize = 7;
+                (0..DUTIES).find_map(|_| {
+                    self.turn = (self.turn + 1) % DUTIES;
+                    self.choose_duty(now)
+                })
+            }
+        }
+    }
+
+    /// The duty whose turn it is, if it is due: each in its turn, so that a storm of one starves no other.
+    fn choose_duty(&mut self, now: Time) -> Option<Question> {
+        let polls = self.clock.poll <= now;
+        match self.turn {
+            0 if polls && self.reader.stream.is_behind() => Some(self.reader.tail(self.reader.stream.last().seq)),
+            1 => self.stamper.question(now),
+            2 if polls && !self.reader.stream.is_behind() => Some(Question::Look(self.looks.front())),
+            3 if self.looks.behind_at() <= now => {
+                let pause = self.clock.pause(now);
+                Some(Question::Look(self.looks.behind(pause, now)))
+            }
+            4 => self.reader.history.channel_question(self.reader.limit),
+            5 => self.reader.history.words_question(),
+            6 => {
+                let (position, retention) = (self.told_position(), self.settings.retention);
+                self.cleaner.question(self.process, position, retention, now)
+            }
+            _ => None,
+        }
+    }
+
+    fn forget(&mut self, now: Time) {
+        let (seq, until) = self.clock.above;
+        if until <= now || seq <= self.reader.stream.last().seq {
+            (self.clock.above, self.clock.wake) = ((u64::MAX, Time::NEVER), true);
+        }
+        if self.clock.forget <= now {
+            self.clock.forget = now + FORGET_EVERY;
+            self.reader.history.expire(now);
+        }
+    }
+
+    // --- answers -------------------------------------------------------------------------------------------------
+
+    /// What came of a question. An answer to any but the last question is ignored.
+    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
+        let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) else {
+            return;
+        };
+        match (question, answer) {
+            (_, Err(Failure::Unavailable(_))) => self.disconnected(now.at),
+            (Question::Check(seqs), Ok(Answer::Checked(checked))) => self.on_checked(&seqs, &checked, now.at),
+            (Question::Look(look), Ok(Answer::Looked(looked))) => self.on_looked(look, &looked, asked, now.at),
+            (Question::Claim { .. }, Ok(Answer::Claimed(claimed))) => {
+                self.ending = Some(self.on_claimed(&claimed, now.at))
+            }
+            (Question::Claim { .. }, Err(Failure::Locked)) => {
+                self.clock.retry = now.at + if self.is_ready() { Duration::ZERO } else { RETRY };
+                // Its rows are there in a moment.
+                self.clock.hurry(now.at);
+                self.stamper.is_locked_out(self.clock.pause(now.at), now.at);
+            }
+            (Question::Stamp { ids, first, mark, .. }, Ok(_)) => {
+                self.reader.counters.stamped += ids.len() as u64;
+                self.reader.stream.stamped(first + ids.len() as u64 - 1, mark);
+                self.clock.poll = now.at;
+            }
+            (Question::Stamp { ids, .. }, Err(Failure::Locked | Failure::TooLong)) => {
+                self.stamper
+                    .met_lock(&ids, self.looks.claim(self.looks.front()), now.at);
+            }
+            (Question::Tail { limit, .. }, Ok(Answer::Rows(rows))) => self.on_rows(rows, limit, asked, now.at),
+            (Question::Tail { .. }, Err(Failure::TooLong)) => self.reader.read_less(),
+            (Question::Channel(range), answer) => {
+                self.reader.recalled(&range, answer);
+                self.clock.wake = true;
+            }
+            (question @ (Question::Beat { .. } | Question::Old { .. } | Question::Delete { .. }), answer) => {
+                self.ending = self.cleaner.answer(&question, answer, now.at);
+            }
+            (_, Err(Failure::Refused(why) | Failure::Malformed(why))) => self.refuse(why, now.at),
+            // Too many rows in flight stand between those that wait: other looks find them.
+            (Question::Look(look) | Question::Claim { look, .. }, Err(Failure::TooLong)) => {
+                self.looks.failed(look, now.at);
+                self.stamper.reset();
+            }
+            _ => {}
+        }
+        self.generation += u64::from(self.clock.wakes(self.reader.history.is_asking(), now.at));
+    }
+
+    fn on_checked(&mut self, seqs: &[u64], checked: &Checked, now: Time) {
+        self.clock.wake = true;
+        if self.is_ready() {
+            return self.reader.history.checked(seqs, &checked.found);
+        }
+        if let Some(why) = schema::objection(checked.schema.as_deref()) {
+            return self.refuse(why, now);
+        }
+        if self.refused.take().is_some() {
+            log::info!("the outbox can be read");
+        }
+        match self.reader.stream.fit_all(checked, now) {
+            Fit::Same => (self.phase, self.clock.poll) = (Phase::Ready, now),
+            Fit::Other(epoch, place) => {
+                let seq = self.reader.adopt(epoch, place, self.settings.history_rows);
+                let now_ms = checked.now_ms;
+                self.phase = Phase::Loading { seq, now_ms };
+            }
+            Fit::Lower => self.clock.retry = now + RETRY,
+            Fit::Broken(why) => self.phase = Phase::Renewing(why),
+        }
+    }
+
+    fn on_looked(&mut self, look: Look, looked: &Looked, asked: Time, now: Time) {
+        let poll = self.clock.pause(now);
+        self.looks.answered(look, looked, poll, now);
+        let is_whole = !matches!(look, Look::Window { .. });
+        if is_whole {
+            self.clock.poll = asked + poll;
+        }
+        match self.reader.stream.fit(looked.position.as_deref(), now) {
+            Fit::Same if self.reader.stream.is_behind() => self.clock.poll = now,
+            // What was committed while the database answered may not be in it.
+            Fit::Same if is_whole => self.clock.caught_up = asked,
+            Fit::Same => {}
+            // Everything is read as of one instant before anything is decided. Of a position that went back it is also what
+            // counts when the position has come as far again: by then there may be other rows.
+            Fit::Other(..) | Fit::Lower | Fit::Broken(_) => self.phase = Phase::Unknown,
+        }
+        if looked.found {
+            self.stamper.want(self.looks.claim(look));
+        }
+        let retention_ms = self.settings.retention * 1000;
+        self.reader.history.evict(looked.now_ms.saturating_sub(retention_ms));
+    }
+
+    /// What ends the transaction whose locks are held now.
+    fn on_claimed(&mut self, claimed: &Claimed, now: Time) -> Question {
+        let stream = &mut self.reader.stream;
+        let why = match (&self.phase, stream.fit_all(&claimed.tables, now), stream.epoch()) {
+            (Phase::Ready, Fit::Same, Some(epoch)) => {
+                self.clock.poll = now;
+                return self.stamper.order(claimed, epoch, stream.end(), now);
+            }
+            (Phase::Renewing(_), Fit::Broken(why), _) => why,
+            // This cannot be seen in a claim.
+            (Phase::Renewing(stream::REPLACED), Fit::Same | Fit::Lower, _) => stream::REPLACED,
+            // What is read outside the transaction may lag behind this.
+            _ => {
+                (self.phase, self.clock.retry) = (Phase::Unknown, now + RETRY);
+                return Question::Release;
+            }
+        };
+        log::info!("a new epoch of the outbox table begins: {why}");
+        self.phase = Phase::Unknown;
+        let (newest, mark) = (claimed.tables.newest, claimed.tables.now_ms);
+        // A number that no epoch had, most likely: from two that are never together again.
+        let epoch = (self.process ^ mark as u32).max(1);
+        Question::Renew { epoch, newest, mark }
+    }
+
+    fn on_rows(&mut self, rows: Vec<Row>, limit: u32, asked: Time, now: Time) {
+        if let Phase::Loading { now_ms, .. } = self.phase {
+            self.phase = match self.reader.past(rows, limit, now_ms, now) {
+                Some(seq) => Phase::Loading { seq, now_ms },
+                None => Phase::Ready,
+            };
+            if self.is_ready() {
+                (self.clock.wake, self.clock.poll) = (true, now);
+                let (rows, _) = self.reader.history.size();
+                let next = self.reader.stream.last().seq + 1;
+                log::info!("the outbox table is read from number {next} on; {rows} rows are remembered");
+            }
+            return;
+        }
+        self.clock.poll = asked + self.clock.pause(now);
+        if self.reader.news(rows, now) {
+            self.clock.hurry(now);
+            self.clock.poll = now;
+        }
+    }
+
+    /// Whatever comes back may be another database.
+    fn disconnected(&mut self, now: Time) {
+        self.reader.stream.disconnected();
+        self.stop(now + RETRY);
+    }
+
+    /// Something that is needed is missing: it is said once, and looked at again now and then.
+    fn refuse(&mut self, why: String, now: Time) {
+        if self.refused.as_ref() != Some(&why) {
+            log::warn!("the outbox is not read: {why}");
+        }
+        self.refused = Some(why);
+        self.clock.wake = true;
+        self.stop(now + REFUSED);
+    }
+
+    fn stop(&mut self, until: Time) {
+        self.stamper.reset();
+        self.clock.retry = until;
+        if !matches!(self.phase, Phase::Loading { .. }) {
+            self.phase = Phase::Unknown;
+        }
+    }
+}

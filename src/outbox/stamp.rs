@@ -1,0 +1,215 @@
+//! Giving rows their numbers: the lock of the counter is claimed, what waits is put in order, and the numbers are written and
+//! committed with the position. Control rows come first, so nothing that was committed behind one is numbered before it.
+//!
+//! Each transaction is two questions, and the loop may turn once between them. While the lock is held nothing else is asked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::protocol::position::Place;
+use crate::store::{Claimed, Look, Question};
+use crate::time::Time;
+
+/// Rows of one stamp: 5 ms of the database's time.
+const MOST: u32 = 200;
+
+/// How long a row, or the whole table, is left alone that somebody has locked.
+const LOCKED: Duration = Duration::from_millis(250);
+
+/// Between two tries after one that met a lock: should the whole table be locked, each of its rows is tried.
+const TRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Locked rows that are remembered.
+const MOST_LOCKED: usize = 1000;
+
+/// How long another process may have the counter's lock without a word.
+const LOCK_MAX: Duration = Duration::from_secs(1);
+
+/// The least between two lines about it.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// See the file.
+#[derive(Debug, Default)]
+pub(super) struct Stamper {
+    /// Where rows wait.
+    wanted: Option<Look>,
+    /// Nothing is claimed before it.
+    at: Time,
+    /// Rows that somebody has locked, or may have: then rows are stamped one by one, and those are left out until then.
+    careful: Option<(BTreeSet<u64>, Time)>,
+    /// Since when the counter's lock could not be had, and when a line was written about it.
+    locked_since: Option<Time>,
+    said: Option<Time>,
+}
+
+impl Stamper {
+    /// Rows wait there. What waits in front is found again at the next poll, but what is behind only a second later.
+    pub(super) fn want(&mut self, look: Look) {
+        if let None | Some(Look::Front(_)) = self.wanted {
+            self.wanted = Some(look);
+        }
+    }
+
+    /// When [`Self::claim`] has a question.
+    pub(super) fn due(&self) -> Time {
+        match self.wanted {
+            Some(_) => self.at,
+            None => Time::NEVER,
+        }
+    }
+
+    /// Asks for the lock and for what waits.
+    pub(super) fn question(&mut self, now: Time) -> Option<Question> {
+        let look = self.wanted.filter(|_| self.at <= now)?;
+        self.at = now + LOCKED; // should the answer be lost
+        let (limit, ensure) = (MOST, false);
+        Some(Question::Claim { look, limit, ensure })
+    }
+
+    /// Another process has the lock: it stamps what this one would.
+    pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) {
+        self.at = now + poll;
+        let since = *self.locked_since.get_or_insert(now);
+        if now.since(since) > LOCK_MAX && self.said.is_none_or(|said| now.since(said) >= QUIET) {
+            self.said = Some(now);
+            log::warn!(
+                "another process holds the outbox's counter for {:.1} s: no row gets a number meanwhile",
+                now.since(since).as_secs_f64()
+            );
+        }
+    }
+
+    /// Since when the counter's lock could not be had.
+    pub(super) fn locked_for(&self, now: Time) -> Duration {
+        self.locked_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// The lock is held: what is to be written behind the row `last`.
+    pub(super) fn order(&mut self, claimed: &Claimed, epoch: u32, last: Place, now: Time) -> Question {
+        (self.locked_since, self.at) = (None, now);
+        let most = MOST as usize;
+        let is_control = |id: &u64| claimed.control.contains(id);
+        let others = claimed.ids.iter().filter(|id| !is_control(id));
+        // Where control rows alone fill a stamp there may be more of them, and others must not overtake those.
+        let others = others.take(most.saturating_sub(claimed.control.len()));
+        let mut ids: Vec<u64> = claimed.control.iter().chain(others).copied().collect();
+        let is_full = ids.len() >= most;
+        if let Some((locked, until)) = &mut self.careful {
+            if *until <= now {
+                locked.clear();
+            }
+            // A locked control row holds up everything behind it; any other row only itself.
+            if claimed.control.iter().any(|id| locked.contains(id)) {
+                ids.clear();
+            }
+            ids.retain(|id| !locked.contains(id));
+            ids.truncate(1);
+        }
+        if ids.is_empty() {
+            self.settle(now);
+            return Question::Release;
+        }
+        if !is_full && self.careful.is_none() {
+            // All that waited is in it. Should it fail, the next look finds it again.
+            self.wanted = None;
+        }
+        let (first, mark) = (last.seq + 1, claimed.tables.now_ms);
+        Question::Stamp {
+            ids,
+            epoch,
+            first,
+            mark,
+        }
+    }
+
+    /// Nothing is left that could be stamped: locked rows are tried again a little later.
+    fn settle(&mut self, now: Time) {
+        match &self.careful {
+            Some((locked, _)) if !locked.is_empty() => self.at = now + LOCKED,
+            _ => (self.careful, self.wanted) = (None, None),
+        }
+    }
+
+    /// Somebody has locked one of these rows, or the table, or has changed one meanwhile.
+    pub(super) fn met_lock(&mut self, ids: &[u64], look: Look, now: Time) {
+        self.want(look);
+        let (locked, until) = self.careful.get_or_insert_default();
+        *until = now + LOCKED;
+        if let [id] = ids {
+            locked.insert(*id);
+        }
+        if locked.len() > MOST_LOCKED {
+            locked.clear();
+        }
+        self.at = now + TRY_EVERY;
+    }
+
+    /// The next look finds what waits.
+    pub(super) fn reset(&mut self) {
+        (self.wanted, self.careful, self.locked_since) = (None, None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Checked;
+
+    fn claimed(control: &[u64], ids: &[u64]) -> Claimed {
+        let tables = Checked {
+            now_ms: 77,
+            ..Checked::default()
+        };
+        let (ids, control) = (ids.to_vec(), control.to_vec());
+        Claimed { tables, ids, control }
+    }
+
+    /// The ids of what is written next.
+    fn order(stamper: &mut Stamper, claimed: &Claimed, ms: u64) -> Vec<u64> {
+        stamper.want(Look::Behind);
+        match stamper.order(claimed, 1, Place { seq: 9, mark: 0 }, Time(ms * 1000)) {
+            Question::Stamp { ids, first, mark, .. } => {
+                assert_eq!((first, mark), (10, 77));
+                ids
+            }
+            Question::Release => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn control_rows_come_first_and_nothing_overtakes_those_that_find_no_room() {
+        let mut stamper = Stamper::default();
+        assert_eq!(order(&mut stamper, &claimed(&[5, 8], &[3, 5, 6, 8]), 0), [5, 8, 3, 6]);
+        assert_eq!(stamper.due(), Time::NEVER, "all that waited is in it");
+        let many: Vec<u64> = (100..100 + u64::from(MOST)).collect();
+        assert_eq!(order(&mut stamper, &claimed(&many, &[1, 2]), 0), many);
+        assert_ne!(stamper.due(), Time::NEVER, "there is more");
+        let ids = order(&mut stamper, &claimed(&[5], &many), 0);
+        assert_eq!((ids.len(), ids[0], ids[1]), (many.len(), 5, 100));
+        assert_eq!(order(&mut stamper, &claimed(&[], &[]), 0), [0; 0]);
+        assert_eq!(stamper.due(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_locked_row_is_left_out_and_a_locked_control_row_holds_all_others_up() {
+        let mut stamper = Stamper::default();
+        let rows = claimed(&[], &[1, 2, 3]);
+        let met = |stamper: &mut Stamper, ids: &[u64], ms: u64| stamper.met_lock(ids, Look::Behind, Time(ms * 1000));
+        assert_eq!(order(&mut stamper, &rows, 0), [1, 2, 3]);
+        met(&mut stamper, &[1, 2, 3], 0);
+        assert_eq!(order(&mut stamper, &rows, 0), [1], "one by one");
+        met(&mut stamper, &[1], 0);
+        assert_eq!(order(&mut stamper, &rows, 0), [2]);
+        assert_eq!(order(&mut stamper, &claimed(&[], &[1, 3]), 0), [3]);
+        assert_eq!(order(&mut stamper, &claimed(&[], &[1]), 0), [0; 0]);
+        assert_eq!(stamper.due(), Time(250_000), "it is tried again a little later");
+        assert_eq!(order(&mut stamper, &claimed(&[], &[1]), 250), [1]);
+        assert_eq!(order(&mut stamper, &claimed(&[], &[]), 250), [0; 0]);
+        assert_eq!(order(&mut stamper, &rows, 260), [1, 2, 3], "all together again");
+        met(&mut stamper, &[4, 1], 300);
+        assert_eq!(order(&mut stamper, &claimed(&[4], &[1]), 300), [4]);
+        met(&mut stamper, &[4], 300);
+        assert_eq!(order(&mut stamper, &claimed(&[4], &[1]), 300), [0; 0]);
+    }
+}

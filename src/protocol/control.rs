@@ -1,0 +1,153 @@
+//! Rows on the channel `#control`: what PHP tells the server, not the visitors. Their data is read strictly: a row that says
+//! something else than it should is a bug of its writer, and guessing what was meant would close the wrong sockets.
+
+use serde::Deserialize;
+
+/// The channel of control rows; nobody can subscribe to it, for its name is no channel's.
+pub const CHANNEL: &str = "#control";
+
+/// The event of a table's first row, which asks for nothing: there is always a row that a position can be compared with.
+const BEGIN: &str = "begin";
+
+/// Characters of an item type's name.
+const LONGEST_TYPE: usize = 100;
+
+/// What a control row asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A user logged out, got another password or other groups: look at the user's sessions again.
+    RecheckUser(u32),
+    /// A user was blocked, deleted or kicked out.
+    TerminateUser(u32),
+    /// An item or a category changed what its access hangs on.
+    RecheckItem {
+        /// `com_content.article`, `com_content.category`, …
+        kind: String,
+        /// Its id.
+        id: u64,
+    },
+    /// Groups, view levels or permissions changed.
+    RecheckAccess,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct User {
+    user_id: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    #[serde(rename = "type")]
+    kind: String,
+    id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl Control {
+    /// Reads a row's event and data. `None`: there is nothing to do.
+    ///
+    /// # Errors
+    /// A sentence without any of the data.
+    pub fn read(verb: &str, data: &str) -> Result<Option<Self>, String> {
+        Ok(Some(match verb {
+            BEGIN => return Ok(None),
+            "recheck-user" => Control::RecheckUser(user(verb, data)?),
+            "terminate-user" => Control::TerminateUser(user(verb, data)?),
+            "recheck-item" => item(verb, data)?,
+            "recheck-access" => parse::<Nothing>(verb, data).map(|Nothing {}| Control::RecheckAccess)?,
+            _ => return Err("its event is no control verb".into()),
+        }))
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(verb: &str, data: &'a str) -> Result<T, String> {
+    // Lists would do for objects too.
+    if !data.trim_start().starts_with('{') {
+        return Err(format!("the data of {verb} is no object"));
+    }
+    serde_json::from_str(data).map_err(|error| {
+        // The message of a data error quotes the value.
+        let place = (error.line(), error.column());
+        format!("the data of {verb} is wrong at line {} column {}", place.0, place.1)
+    })
+}
+
+fn user(verb: &str, data: &str) -> Result<u32, String> {
+    match parse::<User>(verb, data)?.user_id {
+        0 => Err(format!("the user_id of {verb} is 0")),
+        id => Ok(id),
+    }
+}
+
+fn item(verb: &str, data: &str) -> Result<Control, String> {
+    let Item { kind, id } = parse(verb, data)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if kind.is_empty() || kind.len() > LONGEST_TYPE || !kind.bytes().all(plain) {
+        return Err(format!("the type of {verb} is no name of an item type"));
+    }
+    if id == 0 {
+        return Err(format!("the id of {verb} is 0"));
+    }
+    Ok(Control::RecheckItem { kind, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verb_has_its_data() {
+        let article = Control::RecheckItem {
+            kind: "com_content.article".into(),
+            id: 17,
+        };
+        for (verb, data, control) in [
+            ("recheck-user", r#"{"user_id":42}"#, Control::RecheckUser(42)),
+            ("terminate-user", r#" { "user_id" : 42 } "#, Control::TerminateUser(42)),
+            ("recheck-item", r#"{"type":"com_content.article","id":17}"#, article),
+            ("recheck-access", "{}", Control::RecheckAccess),
+        ] {
+            assert_eq!(Control::read(verb, data), Ok(Some(control)), "{verb} {data}");
+        }
+    }
+
+    #[test]
+    fn the_first_row_of_a_table_asks_for_nothing() {
+        assert_eq!(Control::read("begin", "{}"), Ok(None));
+    }
+
+    #[test]
+    fn anything_else_is_refused_without_quoting_it() {
+        for (verb, data) in [
+            ("recheck-user", ""),
+            ("recheck-user", "{}"),
+            ("recheck-user", "[42]"),
+            ("recheck-user", r#"{"user_id":"secret"}"#),
+            ("recheck-user", r#"{"user_id":-1}"#),
+            ("recheck-user", r#"{"user_id":0}"#),
+            ("recheck-user", r#"{"user_id":4294967296}"#),
+            ("recheck-user", r#"{"user_id":1.5}"#),
+            ("recheck-user", r#"{"user_id":1,"secret":1}"#),
+            ("recheck-user", r#"{"user_id":1,"user_id":2}"#),
+            ("recheck-user", r#"{"user_id":1} x"#),
+            ("recheck-item", r#"{"type":"","id":1}"#),
+            ("recheck-item", r#"{"type":"a b","id":1}"#),
+            ("recheck-item", r#"{"type":"com_content.article","id":0}"#),
+            ("recheck-item", r#"{"type":"com_content.article"}"#),
+            ("recheck-access", "null"),
+            ("recheck-access", r#"{"secret":1}"#),
+            ("Recheck-User", r#"{"user_id":42}"#),
+            ("secret", "{}"),
+        ] {
+            let error = Control::read(verb, data).expect_err(data);
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let long = format!(r#"{{"type":"{}","id":1}}"#, "x".repeat(LONGEST_TYPE + 1));
+        assert!(Control::read("recheck-item", &long).is_err());
+    }
+}

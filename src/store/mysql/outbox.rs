@@ -1,0 +1,450 @@
+//! The statements about the outbox's two tables; what their answers mean is in `rows`. Their forms were chosen by measurement,
+//! on MariaDB 10.11 and 11.8 and MySQL 9.7, beside writers at all isolation levels; the forms that lost stand beside them.
+//! The rule for all of them: no statement touches a row that another transaction has in flight, and none waits for a lock.
+//!
+//! A transaction travels in two packets of several statements each, so it costs two round trips. Packets hold integers and
+//! nothing else that is not ours: no text of anybody can become SQL. When a statement of a packet fails the server leaves out
+//! the rest, and the caller rolls back.
+
+mod rows;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mysql::Value;
+
+use super::PACKET;
+use super::sql::{Shape, Statement, keys, marks, padded};
+use crate::protocol::position::{Place, Position};
+use crate::store::{Look, NewRow, Question};
+
+pub(super) use self::rows::answer;
+
+/// The two tables.
+pub(super) const OUTBOX: &str = "websockets_outbox";
+/// See [`OUTBOX`].
+pub(super) const STATE: &str = "websockets_state";
+
+/// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
+const MOST_ROWS: usize = 10_000;
+
+/// The first row of a table that has none.
+pub(super) const BEGIN: &str = "'#control', 'begin', '{}'";
+
+/// How the names of heartbeats begin; eight hexadecimal digits follow.
+const PROCESS: &str = "process.";
+
+/// Milliseconds since 1970 of a time in UTC, whatever the session's time zone is. Rejected: `UNIX_TIMESTAMP`, which reads its
+/// argument in that time zone and on some servers ends in 2038.
+pub(super) fn milliseconds(time: &str) -> String {
+    format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {time}) DIV 1000")
+}
+
+/// The statement of a question about these tables.
+///
+/// # Errors
+/// A sentence, when it cannot be asked.
+pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement, String> {
+    let (outbox, state) = (shape.table(OUTBOX), shape.table(STATE));
+    let prepared = |sql: String, params: Vec<Value>, columns: usize| Statement::Prepared { sql, params, columns };
+    Ok(match question {
+        Question::Look(look) => self::look(*look, &outbox, &state),
+        Question::Check(seqs) => check(seqs, &outbox, &state),
+        Question::Claim { look, limit, ensure } => claim(*look, *limit, *ensure, &outbox, &state),
+        Question::Stamp {
+            ids,
+            epoch,
+            first,
+            mark,
+        } => stamp(ids, *epoch, *first, *mark, &outbox, &state)?,
+        Question::Renew { epoch, newest, mark } => renew(*epoch, *newest, *mark, &outbox, &state)?,
+        Question::Release => Statement::packet(vec![("ROLLBACK".to_owned(), 0)]),
+        // By the index alone. Rejected: one statement with the look, which needs a temporary table for its texts and took
+        // twice as long for 500 rows.
+        Question::Tail { after, limit } => prepared(
+            format!(
+                "SELECT {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq > ? ORDER BY seq LIMIT ?",
+                columns(shape)
+            ),
+            vec![(*after).into(), (*limit).into()],
+            COLUMNS,
+        ),
+        Question::Channel(range) => prepared(
+            format!(
+                "SELECT {} FROM {outbox} FORCE INDEX (idx_channel_seq) \
+                 WHERE channel = ? AND seq > ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+                columns(shape)
+            ),
+            vec![
+                range.channel.as_str().into(),
+                range.after.into(),
+                range.to.into(),
+                range.limit.into(),
+            ],
+            COLUMNS,
+        ),
+        Question::Old { retention, dead, limit } => old(*retention, *dead, *limit, &outbox, &state),
+        Question::Delete { ids, processes } => delete(ids, processes, &outbox, &state),
+        Question::Beat { process, position } => beat(*process, *position, &state),
+        Question::State => prepared(
+            format!(
+                "SELECT CAST(name AS BINARY), CAST(value AS BINARY), \
+                 TIMESTAMPDIFF(MICROSECOND, updated, UTC_TIMESTAMP(3)) DIV 1000 FROM {state} ORDER BY name"
+            ),
+            Vec::new(),
+            3,
+        ),
+        Question::Publish(rows) => publish(rows, &outbox)?,
+        other => return Err(format!("the question for {} is not about the outbox", other.name())),
+    })
+}
+
+// --- looking ---------------------------------------------------------------------------------------------------------
+
+/// Rows that wait, as the rest of a SELECT. The primary key alone for what is new (0.05–0.3 ms); the index of the numbers for
+/// everything (0.03–3 ms, but a second and more where 200,000 rows are in flight or could not be purged yet). Rejected:
+/// leaving the choice to the server, which takes either, and on small tables a scan.
+fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
+    let (index, condition) = match look {
+        Look::Front(above) => ("PRIMARY", format!("id > {} AND", number(above))),
+        Look::Behind => ("idx_seq", String::new()),
+        Look::Window { after, to } => (
+            "PRIMARY",
+            format!("id > {} AND id <= {} AND", number(after), number(to)),
+        ),
+    };
+    format!("FROM {outbox} FORCE INDEX ({index}) WHERE {condition} seq IS NULL ORDER BY id")
+}
+
+/// The position and whether a row waits: rows of `(kind, text, number)`.
+///
+/// The highest id is read dirty: a clean read steps back over every row in flight at the end of the table (9 ms for 50,000).
+fn look(look: Look, outbox: &str, state: &str) -> Statement {
+    let seen = |waiting: String| {
+        format!(
+            "(SELECT 0 kind, CAST(value AS BINARY) text, {now} number FROM {state} WHERE name = 'position') \
+             UNION ALL (SELECT 1, NULL, id {waiting} LIMIT 1)",
+            now = milliseconds("UTC_TIMESTAMP(3)")
+        )
+    };
+    let next = match look {
+        Look::Front(above) => {
+            return Statement::Prepared {
+                sql: seen(waiting(look, outbox, |_| "?".to_owned())),
+                params: vec![above.into()],
+                columns: 3,
+            };
+        }
+        Look::Behind => "NULL".to_owned(),
+        Look::Window { to, .. } => format!("(SELECT MIN(id) FROM {outbox} WHERE id > {to})"),
+    };
+    Statement::packet(vec![
+        ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED".to_owned(), 0),
+        (format!("SELECT MAX(id), {next} FROM {outbox}"), 2),
+        (seen(waiting(look, outbox, |number| number.to_string())), 3),
+    ])
+}
+
+/// All of it as of one instant: rows of `(kind, text, seq, mark)`.
+fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
+    let mark = milliseconds("stamped");
+    let mut sql = format!(
+        "(SELECT 0 kind, CAST(value AS BINARY) text, NULL seq, {now} mark FROM {state} WHERE name = 'position') \
+         UNION ALL (SELECT 1, CAST(value AS BINARY), NULL, {now} FROM {state} WHERE name = 'schema') \
+         UNION ALL (SELECT 2, NULL, seq, {mark} FROM {outbox} FORCE INDEX (idx_seq) \
+         WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1)",
+        now = milliseconds("UTC_TIMESTAMP(3)")
+    );
+    if !seqs.is_empty() {
+        sql += &format!(
+            " UNION ALL (SELECT 3, NULL, seq, {mark} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq IN ({}))",
+            marks(padded(seqs.len()))
+        );
+    }
+    Statement::Prepared {
+        sql,
+        params: keys(seqs, |seq| Value::from(*seq)),
+        columns: 4,
+    }
+}
+
+// --- stamping --------------------------------------------------------------------------------------------------------
+
+/// Makes a row of the state table that is missing. One that is there is not touched, so nobody waits. Rejected: INSERT IGNORE,
+/// which waits for the lock of a row that is there.
+fn ensure(name: &str, state: &str) -> String {
+    format!(
+        "INSERT INTO {state} (name, value, updated) SELECT '{name}', '', UTC_TIMESTAMP(3) FROM (SELECT 1) one \
+         WHERE NOT EXISTS (SELECT 1 FROM {state} s WHERE s.name = '{name}')"
+    )
+}
+
+/// The first half of a stamp. The counter's lock is taken before anything is read, so that no other process stamps the same
+/// rows; it is not waited for. The control rows are read after the others: a row that was committed behind one of them is
+/// never stamped before it.
+fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Statement {
+    let waiting = waiting(look, outbox, |number| number.to_string());
+    let lock = |columns: &str| format!("SELECT {columns} FROM {state} WHERE name = 'position' FOR UPDATE NOWAIT");
+    let mut packet = vec![("START TRANSACTION".to_owned(), 0)];
+    if ensure {
+        // Behind a lock, since an INSERT waits where somebody has locked the table.
+        packet.extend([(lock("1"), 1), (self::ensure("position", state), 0)]);
+    }
+    packet.extend([
+        (
+            lock(&format!("CAST(value AS BINARY), {}", milliseconds("UTC_TIMESTAMP(3)"))),
+            2,
+        ),
+        (
+            format!(
+                "SELECT seq, {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+                milliseconds("stamped")
+            ),
+            2,
+        ),
+        (format!("SELECT id {waiting} LIMIT {limit}"), 1),
+        (
+            format!(
+                "SELECT id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '#control' AND seq IS NULL \
+                 ORDER BY id LIMIT {limit}"
+            ),
+            1,
+        ),
+    ]);
+    Statement::packet(packet)
+}
+
+/// The second half. With the hint the UPDATE touches exactly these rows; without it all servers meet others' rows in flight
+/// and wait. The rows are locked before it, one look-up by the primary key each, which meets the lock of a row or of the whole
+/// table at once: an UPDATE would wait for it, on MySQL for longer than our connection lives. It costs 0.05 ms for one row and
+/// 0.5 ms for 200. Rejected: locking the rows by a list, for which the hint does not hold; by a statement for each row, which
+/// takes as long as the UPDATE.
+///
+/// The position moves by as many numbers as rows were changed, or not at all: NULL has no place in its column, so a count
+/// that differs is an error, and the transaction is rolled back.
+fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
+    let count = ids.len() as u64;
+    if count == 0 {
+        return Err("there is nothing to stamp".to_owned());
+    }
+    let numbered = ids.iter().zip(first..);
+    let cases: String = numbered.map(|(id, seq)| format!(" WHEN {id} THEN {seq}")).collect();
+    let list: Vec<String> = ids.iter().map(u64::to_string).collect();
+    let position = Position::Table {
+        epoch,
+        place: Place {
+            seq: first + count - 1,
+            mark,
+        },
+    };
+    Ok(Statement::packet(vec![
+        lock(ids, outbox),
+        (
+            format!(
+                "UPDATE {outbox} FORCE INDEX (PRIMARY) SET stamped = '{}', seq = CASE id{cases} END \
+                 WHERE id IN ({}) AND seq IS NULL",
+                datetime(mark)?,
+                list.join(",")
+            ),
+            0,
+        ),
+        (
+            format!(
+                "UPDATE {state} SET value = IF(ROW_COUNT() = {count}, '{position}', NULL), updated = UTC_TIMESTAMP(3) \
+                 WHERE name = 'position'"
+            ),
+            0,
+        ),
+        ("COMMIT".to_owned(), 0),
+    ]))
+}
+
+/// Locks these rows, or fails at once where somebody has locked one of them or the table.
+fn lock(ids: &[u64], outbox: &str) -> (String, usize) {
+    let ids: String = ids.iter().map(|id| format!(" UNION ALL SELECT {id}")).collect();
+    let sql = format!(
+        "SELECT COUNT(o.id) FROM (SELECT 0 id{ids}) i \
+         STRAIGHT_JOIN {outbox} o FORCE INDEX (PRIMARY) ON o.id = i.id FOR UPDATE NOWAIT"
+    );
+    (sql, 1)
+}
+
+/// A new epoch goes on behind the newest row.
+fn renew(epoch: u32, newest: Option<Place>, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
+    let mut packet = Vec::new();
+    let place = match newest {
+        Some(place) => place,
+        None => {
+            let stamped = datetime(mark)?;
+            let insert = format!(
+                "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
+                 VALUES (1, '{stamped}', {BEGIN}, UTC_TIMESTAMP(3))"
+            );
+            packet.push((insert, 0));
+            Place { seq: 1, mark }
+        }
+    };
+    let position = Position::Table { epoch, place };
+    packet.push((
+        format!("UPDATE {state} SET value = '{position}', updated = UTC_TIMESTAMP(3) WHERE name = 'position'"),
+        0,
+    ));
+    packet.push(("COMMIT".to_owned(), 0));
+    Ok(Statement::packet(packet))
+}
+
+/// A mark as the column's text.
+fn datetime(mark: u64) -> Result<String, String> {
+    let time = i64::try_from(mark)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let time = time.ok_or_else(|| format!("{mark} ms is no time"))?;
+    Ok(time
+        .to_zoned(TimeZone::UTC)
+        .strftime("%Y-%m-%d %H:%M:%S%.3f")
+        .to_string())
+}
+
+// --- deleting --------------------------------------------------------------------------------------------------------
+
+/// The first half of a deletion: the oldest rows, read plainly, and never the newest, whose number and mark tell a table from
+/// its copies.
+fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Statement {
+    Statement::packet(vec![
+        ("START TRANSACTION".to_owned(), 0),
+        (
+            format!("SELECT 1 FROM {state} WHERE name = 'deleter' FOR UPDATE NOWAIT"),
+            1,
+        ),
+        (ensure("deleter", state), 0),
+        (
+            format!(
+                "SELECT id, stamped < UTC_TIMESTAMP(3) - INTERVAL {retention} SECOND FROM {outbox} FORCE INDEX (idx_seq) \
+                 WHERE seq < (SELECT MAX(seq) FROM {outbox}) ORDER BY seq LIMIT {limit}"
+            ),
+            2,
+        ),
+        (
+            format!(
+                "SELECT CAST(name AS BINARY) FROM {state} \
+                 WHERE name LIKE '{PROCESS}%' AND updated < UTC_TIMESTAMP(3) - INTERVAL {dead} SECOND LIMIT {limit}"
+            ),
+            1,
+        ),
+    ])
+}
+
+/// The second half, row by row behind one lock of all (1.8 ms for 50 rows; MySQL 7 ms). Rejected: a list or a range, which
+/// become scans on small tables and wait for rows in flight; a range at REPEATABLE READ even blocks every writer.
+fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statement {
+    let mut packet = vec![lock(ids, outbox)];
+    packet.extend(
+        ids.iter()
+            .map(|id| (format!("DELETE FROM {outbox} WHERE id = {id}"), 0)),
+    );
+    for process in processes {
+        let row = format!("FROM {state} WHERE name = '{PROCESS}{process:08x}'");
+        packet.push((format!("SELECT 1 {row} FOR UPDATE NOWAIT"), 1));
+        packet.push((format!("DELETE {row}"), 0));
+    }
+    packet.push(("COMMIT".to_owned(), 0));
+    Statement::packet(packet)
+}
+
+/// Rejected: the INSERT alone, which waits where somebody has locked the table.
+fn beat(process: u32, position: Position, state: &str) -> Statement {
+    let name = format!("{PROCESS}{process:08x}");
+    Statement::packet(vec![
+        ("START TRANSACTION".to_owned(), 0),
+        (
+            format!("SELECT 1 FROM {state} WHERE name = '{name}' FOR UPDATE NOWAIT"),
+            1,
+        ),
+        (
+            format!(
+                "INSERT INTO {state} (name, value, updated) VALUES ('{name}', '{position}', UTC_TIMESTAMP(3)) \
+                 ON DUPLICATE KEY UPDATE value = VALUES(value), updated = VALUES(updated)"
+            ),
+            0,
+        ),
+        ("COMMIT".to_owned(), 0),
+    ])
+}
+
+// --- rows ------------------------------------------------------------------------------------------------------------
+
+/// What [`columns`] are.
+const COLUMNS: usize = 7;
+
+/// The columns of a row; data that is too long stays where it is.
+fn columns(shape: &Shape) -> String {
+    format!(
+        "id, seq, {}, channel, event, CASE WHEN OCTET_LENGTH(data) <= {} THEN data END, socket_id",
+        milliseconds("stamped"),
+        shape.max_event_size
+    )
+}
+
+fn publish(rows: &[NewRow], outbox: &str) -> Result<Statement, String> {
+    let bytes: usize = rows
+        .iter()
+        .map(|row| row.data.len() + row.event.len() + row.channel.len() + 100)
+        .sum();
+    if rows.len() > MOST_ROWS || bytes > PACKET - (1 << 20) {
+        return Err(format!(
+            "{} rows with {bytes} bytes are too many for one statement",
+            rows.len()
+        ));
+    }
+    let mut params = Vec::with_capacity(rows.len() * 4);
+    for row in rows {
+        params.push(row.channel.as_str().into());
+        params.push(row.event.as_str().into());
+        params.push(row.data.as_str().into());
+        params.push(row.socket_id.as_deref().into());
+    }
+    let marks = vec!["(?, ?, ?, ?, UTC_TIMESTAMP(3))"; rows.len()];
+    Ok(Statement::Prepared {
+        sql: format!(
+            "INSERT INTO {outbox} (channel, event, data, socket_id, created) VALUES {}",
+            marks.join(", ")
+        ),
+        params,
+        columns: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_row(data: String) -> NewRow {
+        NewRow {
+            channel: "c".into(),
+            event: "e".into(),
+            data,
+            socket_id: None,
+        }
+    }
+
+    #[test]
+    fn too_many_rows_are_refused_before_they_are_sent() {
+        assert!(publish(&[new_row("x".repeat(15 << 20))], "o").is_err());
+        assert!(publish(&vec![new_row("1".into()); MOST_ROWS + 1], "o").is_err());
+        assert!(publish(&vec![new_row("1".into()); 100], "o").is_ok());
+    }
+
+    #[test]
+    fn a_stamp_moves_the_position_by_as_many_numbers_as_it_has_rows() {
+        let Ok(Statement::Packet { sql, .. }) = stamp(&[7, 3, 9], 0xab, 41, 1_767_225_600_123, "o", "s") else {
+            panic!("a packet");
+        };
+        let set = "stamped = '2026-01-01 00:00:00.123', seq = CASE id WHEN 7 THEN 41 WHEN 3 THEN 42 WHEN 9 THEN 43 END";
+        assert!(sql.contains(set), "{sql}");
+        assert!(
+            sql.contains("IF(ROW_COUNT() = 3, 'o000000ab:43.mjuohs3f', NULL)"),
+            "{sql}"
+        );
+        assert!(stamp(&[], 1, 1, 1, "o", "s").is_err());
+        assert!(stamp(&[1], 1, 1, u64::MAX, "o", "s").is_err(), "no such time");
+    }
+}

@@ -1,0 +1,281 @@
+//! Makes version 2 of the outbox's tables of version 1 while the site goes on: columns and keys, then the numbers of the rows in
+//! small steps, then what the state table says. It may be stopped anywhere, and the next run goes on from there. The Joomla
+//! package does the same in PHP when it is updated (`TableUpdate.php`).
+//!
+//! It runs on the command line, so a wait is no harm. But nobody else must wait for it: a statement that waits for a table
+//! holds up everybody behind it, so each try is short.
+
+use std::time::{Duration, Instant};
+
+use mysql::{Conn, Value};
+
+use super::MySql;
+use super::driver::{Fault, query};
+use super::outbox::{BEGIN, OUTBOX, STATE, milliseconds};
+use super::rows::{number, text};
+use super::session::{self, Meaning};
+use super::survey::version;
+use crate::protocol::position::{Place, Position};
+use crate::store::grants::update_grant;
+use crate::store::schema::{VERSION, objection};
+
+/// How long locks are waited for, all waits together.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two tries: those who waited behind the last one go on.
+const PAUSE: &str = "DO SLEEP(1)";
+
+/// Rows that get their numbers in one transaction: some 20 ms.
+const STEP: usize = 500;
+
+/// The columns and keys of version 2, each with what adds it.
+const COLUMNS: [(&str, &str); 2] = [
+    ("seq", "ADD COLUMN `seq` bigint unsigned DEFAULT NULL AFTER `id`"),
+    ("stamped", "ADD COLUMN `stamped` datetime(3) DEFAULT NULL AFTER `seq`"),
+];
+const KEYS: [(&str, &str); 2] = [
+    ("idx_seq", "ADD UNIQUE KEY `idx_seq` (`seq`)"),
+    ("idx_channel_seq", "ADD KEY `idx_channel_seq` (`channel`, `seq`)"),
+];
+
+/// The key of version 1 that another one replaces.
+const OLD_KEY: &str = "idx_channel";
+
+/// Names in the state table that mean nothing in version 2.
+const OLD_NAMES: &str = "name IN ('epoch', 'made', 'deleted_to', 'mark') OR name LIKE 'position.%'";
+
+/// Updates the tables of a store that is connected, whose statements should have no limit. `patience`: how long locks are waited
+/// for, all waits together. `say`: what was done, in sentences.
+///
+/// # Errors
+/// A sentence: why it could not be done, and what helps. What was done before stays, and the next call goes on from there.
+pub fn update(store: &mut MySql, patience: Duration, say: &mut dyn FnMut(String)) -> Result<(), String> {
+    let (outbox, state) = (store.shape.table(OUTBOX), store.shape.table(STATE));
+    let (database, prefix) = (store.database.name.clone(), store.database.prefix.clone());
+    let table = store.shape.full_name(OUTBOX);
+    let link = store.link.as_mut().ok_or("there is no connection to the database")?;
+    let conn = &mut link.conn;
+    match version(conn, &state).map_err(|fault| explain(&fault))?.as_deref() {
+        Some(VERSION) => {
+            say(format!(
+                "the outbox's tables are of version {VERSION} already: there is nothing to do"
+            ));
+            return Ok(());
+        }
+        Some("1") => say("the outbox's tables are of version 1".to_owned()),
+        other => return Err(objection(other).unwrap_or_default()),
+    }
+    let mut update = Update {
+        conn,
+        outbox,
+        state,
+        table,
+        say,
+        patience,
+        told: false,
+    };
+    let done = update.columns().and_then(|()| {
+        update.numbers()?;
+        update.finish()
+    });
+    match done {
+        Err(Fault::Server(1142..=1143 | 1044, why)) => {
+            let account = account(update.conn).unwrap_or_else(|| "'USER'@'HOST'".to_owned());
+            let grant = update_grant(&database, &prefix, &account);
+            Err(format!("{why}; the site's administrator can run: {grant}"))
+        }
+        Err(fault) => Err(explain(&fault)),
+        Ok(()) => Ok(()),
+    }
+}
+
+struct Update<'a> {
+    conn: &'a mut Conn,
+    /// The tables' names, quoted, and the first one's without quotes.
+    outbox: String,
+    state: String,
+    table: String,
+    say: &'a mut dyn FnMut(String),
+    /// How long locks may still be waited for.
+    patience: Duration,
+    /// It was said that a lock is in the way.
+    told: bool,
+}
+
+impl Update<'_> {
+    /// The first step: what is missing of the columns and keys, in one statement.
+    fn columns(&mut self) -> Result<(), Fault> {
+        let names = |conn: &mut Conn, what: &str, from: &str, table: &str| -> Result<Vec<String>, Fault> {
+            let sql = format!(
+                "SELECT DISTINCT {what} FROM information_schema.{from} WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}'"
+            );
+            Ok(query(conn, &sql)?.iter().filter_map(|row| text(row, 0)).collect())
+        };
+        let columns = names(self.conn, "COLUMN_NAME", "COLUMNS", &self.table)?;
+        let keys = names(self.conn, "INDEX_NAME", "STATISTICS", &self.table)?;
+        let has = |there: &[String], name: &str| there.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let mut changes: Vec<String> = Vec::new();
+        changes.extend(
+            COLUMNS
+                .iter()
+                .filter(|(name, _)| !has(&columns, name))
+                .map(|(_, add)| (*add).to_owned()),
+        );
+        changes.extend(
+            KEYS.iter()
+                .filter(|(name, _)| !has(&keys, name))
+                .map(|(_, add)| (*add).to_owned()),
+        );
+        if has(&keys, OLD_KEY) {
+            changes.push(format!("DROP KEY `{OLD_KEY}`"));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let alter = format!("ALTER TABLE {} {}", self.outbox, changes.join(", "));
+        self.patiently(|conn| query(conn, &alter).map(drop))?;
+        (self.say)(format!("{} has the columns and keys of version {VERSION}", self.table));
+        Ok(())
+    }
+
+    /// The second step: rows that are there have their id for a number, and when they were written for when they were seen.
+    /// Rows of transactions that are still open get their numbers later, like new ones.
+    fn numbers(&mut self) -> Result<(), Fault> {
+        let top: u64 = self.one(&format!("SELECT MAX(id) FROM {}", self.outbox))?.unwrap_or(0);
+        let (mut last, mut count) = (0, 0);
+        loop {
+            let sql = format!(
+                "SELECT id FROM {} WHERE id > {last} AND id <= {top} AND seq IS NULL ORDER BY id LIMIT {STEP}",
+                self.outbox
+            );
+            let ids: Vec<u64> = query(self.conn, &sql)?
+                .iter()
+                .filter_map(|row| number(row, 0))
+                .collect();
+            let Some(highest) = ids.last() else { break };
+            last = *highest;
+            let list: Vec<String> = ids.iter().map(u64::to_string).collect();
+            let update = format!(
+                "UPDATE {} FORCE INDEX (PRIMARY) SET seq = id, stamped = created WHERE id IN ({}) AND seq IS NULL",
+                self.outbox,
+                list.join(",")
+            );
+            count += self.patiently(|conn| {
+                query(conn, &update)?;
+                Ok(conn.affected_rows())
+            })?;
+        }
+        (self.say)(format!("rows that got their numbers: {count}"));
+        Ok(())
+    }
+
+    /// The third step, in one transaction: where the stream is. The version is written last.
+    fn finish(&mut self) -> Result<(), Fault> {
+        let (outbox, state) = (self.outbox.clone(), self.state.clone());
+        let position = self.patiently(|conn| {
+            let done = finish(conn, &outbox, &state);
+            if done.is_err() {
+                query(conn, "ROLLBACK")?;
+            }
+            done
+        })?;
+        (self.say)(match position {
+            Some(position) => format!("the tables are of version {VERSION} now, at the position {position}"),
+            None => format!("somebody else has updated the tables to version {VERSION} meanwhile"),
+        });
+        Ok(())
+    }
+
+    /// Tries again and again while somebody holds a lock.
+    fn patiently<T>(&mut self, mut act: impl FnMut(&mut Conn) -> Result<T, Fault>) -> Result<T, Fault> {
+        loop {
+            let began = Instant::now();
+            match act(self.conn) {
+                Err(Fault::Server(code, _))
+                    if session::meaning(code) == Meaning::Locked && !self.patience.is_zero() => {}
+                done => return done,
+            }
+            if !std::mem::replace(&mut self.told, true) {
+                let seconds = self.patience.as_secs();
+                (self.say)(format!(
+                    "somebody has locked what has to be changed; it is tried again for up to {seconds} s"
+                ));
+            }
+            query(self.conn, PAUSE)?;
+            self.patience = self.patience.saturating_sub(began.elapsed());
+        }
+    }
+
+    /// The only number that a query gives.
+    fn one(&mut self, sql: &str) -> Result<Option<u64>, Fault> {
+        Ok(query(self.conn, sql)?.first().and_then(|row| number(row, 0)))
+    }
+}
+
+/// See [`Update::finish`]; the position. `None`: somebody else was faster.
+fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>, Fault> {
+    query(conn, "START TRANSACTION")?;
+    let schema = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema' FOR UPDATE");
+    let schema = query(conn, &schema)?.first().and_then(|row| text(row, 0));
+    if schema.as_deref() != Some("1") {
+        query(conn, "ROLLBACK")?;
+        return Ok(None);
+    }
+    let newest = format!(
+        "SELECT seq, {} FROM {outbox} WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        milliseconds("stamped")
+    );
+    let place = |conn: &mut Conn| -> Result<Option<Place>, Fault> {
+        let rows = query(conn, &newest)?;
+        let place = |row: &Vec<Value>| {
+            Some(Place {
+                seq: number(row, 0)?,
+                mark: number(row, 1).unwrap_or(0),
+            })
+        };
+        Ok(rows.first().and_then(place))
+    };
+    let place = match place(conn)? {
+        Some(place) => place,
+        None => {
+            let insert = format!(
+                "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
+                 VALUES (1, UTC_TIMESTAMP(3), {BEGIN}, UTC_TIMESTAMP(3))"
+            );
+            query(conn, &insert)?;
+            place(conn)?.unwrap_or_default()
+        }
+    };
+    let epoch = rand::random::<u32>().max(1);
+    let position = Position::Table { epoch, place };
+    query(conn, &format!("DELETE FROM {state} WHERE {OLD_NAMES}"))?;
+    for (name, value) in [
+        ("position", position.to_string()),
+        ("deleter", String::new()),
+        ("schema", VERSION.to_owned()),
+    ] {
+        let write =
+            format!("REPLACE INTO {state} (name, value, updated) VALUES ('{name}', '{value}', UTC_TIMESTAMP(3))");
+        query(conn, &write)?;
+    }
+    query(conn, "COMMIT")?;
+    Ok(Some(position))
+}
+
+/// Whose privileges count, as it is written in a GRANT.
+fn account(conn: &mut Conn) -> Option<String> {
+    let account = text(query(conn, "SELECT CURRENT_USER()").ok()?.first()?, 0)?;
+    let (user, host) = account.rsplit_once('@')?;
+    Some(format!("'{user}'@'{host}'"))
+}
+
+fn explain(fault: &Fault) -> String {
+    match fault {
+        Fault::Server(1146, why) => format!("{why}: `jsocketd schema` prints the SQL that makes the tables"),
+        Fault::Server(code, why) if session::meaning(*code) == Meaning::Locked => format!(
+            "{why}: somebody has had a lock all the time, perhaps an open transaction or a backup; run it again later, it \
+             goes on where it is"
+        ),
+        fault => fault.to_string(),
+    }
+}
