@@ -11,7 +11,7 @@ use crate::time::Time;
 /// Rows of one transaction: 3 ms of the database's time.
 const AT_ONCE: u32 = 50;
 
-/// Between two transactions, so that more rows are deleted than any site writes and the loop hardly notices.
+/// Between two transactions: some 900 rows a second are deleted, and the loop hardly notices.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often is looked whether there is something to delete, and how often the heartbeat is written. PHP takes a process that
