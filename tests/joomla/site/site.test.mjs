@@ -424,7 +424,8 @@ test('the kill switch ends it, pages go on', async () => {
   await readers.guest.goto(articlePage());
   assert.equal(await readers.guest.evaluate(() => globalThis.Joomla?.getOptions?.('com_websockets') ?? null), null);
   await joomla.saveOptions(admin, 'com_websockets', { enabled: 1 });
-  await new Promise((resolve) => setTimeout(resolve, 500)); // the server is told
+  // The server is told by a row. Nobody is connected now, so it looks every two seconds.
+  await new Promise((resolve) => setTimeout(resolve, 2500));
   await read(readers.guest);
 });
 
