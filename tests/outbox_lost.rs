@@ -295,6 +295,44 @@ fn half_a_million_rows_in_flight_hold_nothing_up() {
     server.kill();
 }
 
+/// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute, whoever asked and
+/// whatever stood there: everybody else was told of a gap.
+#[test]
+fn guests_who_ask_for_a_thousand_recoveries_take_nobody_s_place() {
+    const GUESTS: usize = 80;
+    const ASKED: usize = 20;
+    const MOST: usize = 16; // of one connection
+    let joomla = joomla();
+    let site = serve(&joomla, "history_rows = 10");
+    let start = ready(&site);
+    let mut clients = [0, 1].map(|_| Client::enter(&site, &["news"]));
+    let mut all = publish(&joomla, ["before".into()]);
+    for client in &mut clients {
+        client.until("news", "before").leave();
+    }
+    all.extend(publish(&joomla, named("meanwhile", 50)));
+    wait_for(&site, "rows", |rows| rows == 51);
+    let mut guests: Vec<_> = (0..GUESTS).map(|_| site.connect_recovering()).collect();
+    for (n, guest) in guests.iter_mut().enumerate() {
+        for channel in 0..ASKED {
+            guest.say_subscribe(json!({"channel": format!("unknown-{n}-{channel}"), "since": start}));
+        }
+    }
+    let began = Instant::now();
+    clients[0].come_back(&site).until_count("news", all.len());
+    println!("told beside {} recoveries within {:?}", GUESTS * ASKED, began.elapsed());
+    let recovered = guests.iter_mut().map(|guest| {
+        let answers = (0..ASKED).map(|_| guest.next());
+        answers.filter(|answer| answer["recovered"] == true).count()
+    });
+    assert_eq!(recovered.collect::<Vec<_>>(), [MOST; GUESTS]);
+    // All of them are over, and the places would still be taken.
+    clients[1].come_back(&site).until_count("news", all.len());
+    for client in &clients {
+        client.expect("news", &all);
+    }
+}
+
 // --- tables that lose what they had --------------------------------------------------------------------------------------
 
 /// Version 0.1 began a new epoch when ids went back, and took the rows of its first answer for history: a control row among
