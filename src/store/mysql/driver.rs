@@ -10,7 +10,29 @@ use std::time::{Duration, Instant};
 use mysql::prelude::{Protocol, Queryable};
 use mysql::{Conn, DriverError, QueryResult, Value};
 
-use super::sql;
+/// What is sent in one go.
+#[derive(Debug)]
+pub(super) enum Statement {
+    /// A text with its parameters, prepared once.
+    Prepared {
+        sql: String,
+        params: Vec<Value>,
+        /// How many columns its rows have.
+        columns: usize,
+    },
+    /// Several texts without parameters in one packet, each with the number of columns of its rows.
+    Packet { sql: String, columns: Vec<usize> },
+}
+
+impl Statement {
+    pub(super) fn packet(statements: Vec<(String, usize)>) -> Self {
+        let (texts, columns): (Vec<String>, Vec<usize>) = statements.into_iter().unzip();
+        Statement::Packet {
+            sql: texts.join("; "),
+            columns,
+        }
+    }
+}
 
 /// Why a statement has no answer.
 #[derive(Debug)]
@@ -31,16 +53,16 @@ pub(super) struct Output {
 }
 
 /// Runs a statement and takes all its rows. A packet that the server refuses is rolled back.
-pub(super) fn run(conn: &mut Conn, statement: &sql::Statement, limit: Duration) -> Result<Output, Fault> {
+pub(super) fn run(conn: &mut Conn, statement: &Statement, limit: Duration) -> Result<Output, Fault> {
     let deadline = Instant::now() + limit;
     match statement {
-        sql::Statement::Prepared { sql, params, columns } => fenced(|| {
+        Statement::Prepared { sql, params, columns } => fenced(|| {
             let result = conn.exec_iter(sql.as_str(), params.clone())?;
             let sets = take(result, &[*columns], deadline)?;
             let inserted = conn.last_insert_id();
             Ok(Output { sets, inserted })
         }),
-        sql::Statement::Packet { sql, columns } => {
+        Statement::Packet { sql, columns } => {
             let run = fenced(|| {
                 let sets = take(conn.query_iter(sql.as_str())?, columns, deadline)?;
                 Ok(Output { sets, inserted: 0 })

@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use mysql::Value;
 
 use super::PACKET;
-use super::sql::{Shape, Statement, keys, marks, padded};
+use super::driver::Statement;
+use super::sql::{Shape, keys, marks, padded};
 use crate::protocol::position::{Place, Position};
 use crate::store::{Look, NewRow, Question};
 
@@ -21,7 +22,6 @@ pub(super) use self::rows::answer;
 
 /// The two tables.
 pub(super) const OUTBOX: &str = "websockets_outbox";
-/// See [`OUTBOX`].
 pub(super) const STATE: &str = "websockets_state";
 
 /// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.

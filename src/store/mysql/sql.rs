@@ -4,6 +4,7 @@
 
 use mysql::Value;
 
+use super::driver::Statement;
 use super::outbox::{self, OUTBOX, STATE};
 use super::session::GROUP_CONCAT;
 use super::survey::{Column, Survey};
@@ -29,30 +30,6 @@ const TABLES: [&str; 13] = [
     OUTBOX,
     STATE,
 ];
-
-/// What is sent in one go.
-#[derive(Debug)]
-pub(super) enum Statement {
-    /// A text with its parameters, prepared once.
-    Prepared {
-        sql: String,
-        params: Vec<Value>,
-        /// How many columns its rows have.
-        columns: usize,
-    },
-    /// Several texts without parameters in one packet, each with the number of columns of its rows.
-    Packet { sql: String, columns: Vec<usize> },
-}
-
-impl Statement {
-    pub(super) fn packet(statements: Vec<(String, usize)>) -> Self {
-        let (texts, columns): (Vec<String>, Vec<usize>) = statements.into_iter().unzip();
-        Statement::Packet {
-            sql: texts.join("; "),
-            columns,
-        }
-    }
-}
 
 /// What the statements depend on.
 #[derive(Debug)]
