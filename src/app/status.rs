@@ -44,7 +44,7 @@ fn of_outbox(outbox: &Outbox, sql: Option<Sql>, now: Now) -> Value {
     json!({
         "available": available,
         "position": outbox.position().map(|position| position.to_string()),
-        "lag_ms": available.then_some(counters.behind_ms),
+        "lag_ms": available.then_some(counters.late_ms),
         "waiting": counters.waiting,
         "locked_ms": counters.locked_ms,
     })

@@ -187,7 +187,7 @@ impl Outbox {
             history_rows,
             history_bytes,
             waiting: self.reader.stream.is_behind(),
-            behind_ms: ms(now.at.since(self.clock.caught_up)),
+            late_ms: ms(now.at.since(self.clock.caught_up + self.clock.pause(now.at))),
             locked_ms: ms(self.stamper.locked_for(now.at)),
             deleted: self.cleaner.deleted,
             ..self.reader.counters

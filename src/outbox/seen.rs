@@ -59,8 +59,8 @@ pub struct Counters {
     pub history_rows: usize,
     /// Their bytes, and those of channels that were read again.
     pub history_bytes: usize,
-    /// How far back everything that could be seen in the table has been read, in milliseconds.
-    pub behind_ms: u64,
+    /// How late everything that could be seen in the table is read, in milliseconds: beyond the pause between two looks.
+    pub late_ms: u64,
     /// Rows have a number and were not handed on yet.
     pub waiting: bool,
     /// Milliseconds for which another process has held the lock of the counter.

@@ -358,7 +358,7 @@ fn an_outage_loses_nothing_and_asks_seldom() {
         position,
         "clients are told the same as before"
     );
-    assert!(stage.counters().behind_ms >= 59_000);
+    assert!(stage.counters().late_ms >= 59_000);
     stage.tables.down = false;
     stage.process.asked.clear();
     stage.run(1200);
