@@ -2,6 +2,8 @@
 //! the site, its database, what is missing there and the line that mends it. All of standard output is TOML, so that it can
 //! be kept as a file; what is no setting is a comment. Nothing is changed anywhere.
 
+mod outbox;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
@@ -12,13 +14,9 @@ use jsocketd::app::site::parameters::Parameters;
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Database, Site};
-use jsocketd::protocol::position::Position;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
-use jsocketd::store::schema::{objection, schema};
-use jsocketd::store::{
-    Answer, ChannelRange, Checked, Extensions, Failure, Look, NewRow, Question, SessionId, Store, Text,
-};
+use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, Store, Text};
 use jsocketd::time::{Now, Time};
 use rustix::process::{Resource, getrlimit};
 
@@ -217,7 +215,7 @@ impl Inspection<'_> {
         self.visitors(report);
         self.rights(&extensions, report);
         if self.config.database.outbox {
-            self.outbox(report);
+            outbox::inspect(self, report);
         } else {
             report.say("the outbox table is not read ([database] outbox = false)");
         }
@@ -321,125 +319,6 @@ impl Inspection<'_> {
             numbers(guest_groups),
             numbers(&guest_levels)
         ));
-    }
-
-    fn outbox(&mut self, report: &mut Report) {
-        let rows = match self.store.ask(&Question::State, now()) {
-            Ok(Answer::State(rows)) => rows,
-            Ok(_) => return,
-            // The tables are there, or may be: what is missing is the right to look.
-            Err(Failure::Refused(why)) if why.contains("denied") => {
-                return self.refused.push(format!("the question for state: {why}"));
-            }
-            Err(Failure::Refused(why)) => {
-                report.lack(format!(
-                    "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them:\n{}",
-                    schema(&self.database.prefix)
-                ));
-                return;
-            }
-            Err(failure) => return self.note(&Question::State, &failure),
-        };
-        let version = rows
-            .iter()
-            .find(|(name, ..)| name == "schema")
-            .map(|(_, value, _)| value.as_str());
-        if let Some(why) = objection(version) {
-            return report.lack(why);
-        }
-        if let Some(checked) = self.reads() {
-            report.say(match checked.newest {
-                Some(newest) => format!("outbox table: the newest row has the number {}", newest.seq),
-                None => "outbox table: no row has a number yet".to_owned(),
-            });
-        }
-        self.writes();
-        for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with("process.")) {
-            report.say(format!("    {name} was at {position} {} s ago", age / 1000));
-        }
-    }
-
-    /// Everything that is read, beyond all rows that there are.
-    fn reads(&mut self) -> Option<Checked> {
-        const BEYOND: u64 = u64::MAX - 1;
-        let window = Look::Window {
-            after: BEYOND,
-            to: u64::MAX,
-        };
-        for look in [Look::Front(BEYOND), Look::Behind, window] {
-            self.ask(&Question::Look(look));
-        }
-        self.ask(&Question::Tail {
-            after: BEYOND,
-            limit: 1,
-        });
-        self.ask(&Question::Channel(ChannelRange {
-            channel: "check".to_owned(),
-            after: BEYOND,
-            to: u64::MAX,
-            limit: 1,
-        }));
-        match self.ask(&Question::Check(vec![1]))? {
-            Answer::Checked(checked) => Some(checked),
-            _ => None,
-        }
-    }
-
-    /// Everything that is written, about rows that nobody has.
-    fn writes(&mut self) {
-        const NOBODY: u64 = u64::MAX;
-        let look = Look::Front(NOBODY);
-        let (limit, ensure) = (1, true);
-        if self.ask(&Question::Claim { look, limit, ensure }).is_some() {
-            self.stamp_nothing(NOBODY);
-        }
-        self.publish_nothing();
-        let (process, position) = (0, Position::NOWHERE);
-        self.ask(&Question::Beat { process, position });
-        let old = Question::Old {
-            retention: 7 * 24 * 3600,
-            dead: 7 * 24 * 3600,
-            limit: 1,
-        };
-        if self.ask(&old).is_some() {
-            let (ids, processes) = (vec![NOBODY], vec![process]);
-            self.ask(&Question::Delete { ids, processes });
-        }
-    }
-
-    /// A row that is longer than its column, so it is not written; whether it may be is asked before.
-    fn publish_nothing(&mut self) {
-        let row = NewRow {
-            channel: "x".repeat(201),
-            event: "check".to_owned(),
-            data: "{}".to_owned(),
-            socket_id: None,
-        };
-        let publish = Question::Publish(vec![row]);
-        match self.store.ask(&publish, now()) {
-            Err(Failure::Refused(why)) if why.contains("too long") => {}
-            Err(failure) => self.note(&publish, &failure),
-            Ok(_) => self
-                .refused
-                .push("the question for publish: a row was written that is too long".to_owned()),
-        }
-    }
-
-    /// No row is changed, so the position would be NULL, and everything is rolled back. Any other refusal is one.
-    fn stamp_nothing(&mut self, nobody: u64) {
-        let stamp = Question::Stamp {
-            ids: vec![nobody],
-            epoch: 1,
-            first: 1,
-            mark: 0,
-        };
-        match self.store.ask(&stamp, now()) {
-            Err(Failure::Locked) => {}
-            Err(failure) => self.note(&stamp, &failure),
-            Ok(_) => self
-                .refused
-                .push("the question for stamp: a row was changed that is not there".to_owned()),
-        }
     }
 }
 

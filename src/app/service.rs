@@ -378,15 +378,8 @@ impl Service {
     /// What the database says.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now, actions: &mut Actions) {
         // What the outbox and the access rules ask for they speak of themselves.
-        let speaks = matches!(
-            question,
-            Question::Sessions { .. }
-                | Question::Users(_)
-                | Question::Groups
-                | Question::Levels
-                | Question::Assets
-                | Question::Extensions
-        );
+        let is_of_access = matches!(question, Question::Items { .. } | Question::Categories(_));
+        let speaks = !is_of_access && !question.is_about_outbox();
         if let Err(Failure::Refused(why) | Failure::Malformed(why)) = &answer
             && speaks
             && let Some(more) = self.quiet.allow(Kind::Database, now.at)

@@ -7,7 +7,7 @@ use serde::Deserialize;
 pub const CHANNEL: &str = "#control";
 
 /// The event of a table's first row, which asks for nothing: there is always a row that a position can be compared with.
-const BEGIN: &str = "begin";
+pub const BEGIN: &str = "begin";
 
 /// Characters of an item type's name.
 const LONGEST_TYPE: usize = 100;

@@ -7,6 +7,9 @@ const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.my
 /// What the state table's row `schema` says of tables made by this SQL.
 pub const VERSION: &str = "2";
 
+/// How the names of heartbeats in the state table begin; the process follows in eight hexadecimal digits.
+pub const HEARTBEAT: &str = "process.";
+
 /// Why tables of this version cannot be used, if they cannot: a sentence.
 pub fn objection(version: Option<&str>) -> Option<String> {
     match version {

@@ -349,19 +349,9 @@ impl App {
         encode: impl Fn(Extra<'_>) -> String,
     ) {
         let except_id = except.and_then(|socket| self.sockets.get(&socket).copied());
-        let channel = self.names.get(name).copied();
-        let subscribers = match (user, channel) {
-            (None, Some(channel)) => self.channels[channel].subscribers.as_slice(),
-            (Some(user), _) => self.users.connections(user),
-            (None, None) => &[],
-        };
+        let (channel, subscribers) = self.hearers(name, user);
         // A connection that is still being told of the past meets this event there.
-        let own = channel.filter(|_| user.is_none()).map(|channel| channel as u32);
-        let has_replay = |id: ConnectionId| {
-            let session = self.sessions[id.slot()].as_deref();
-            let replays = session.map_or(&[][..], |session| session.replays.as_slice());
-            replays.iter().any(|replay| replay.is_of(own, stream))
-        };
+        let has_replay = |id: ConnectionId| self.has_replay(id, channel, stream);
         let wants_positions = |id: ConnectionId| {
             let session = self.sessions[id.slot()].as_deref();
             session.is_some_and(|session| session.recovery)
@@ -385,6 +375,17 @@ impl App {
             delivered += actions.fan_out(stock().map(|subscriber| subscriber.id), plain);
         }
         self.delivered += delivered as u64;
+    }
+
+    /// Whose event it is: the channel (`None`: a user's own one, or nobody hears it) and its subscribers.
+    pub(super) fn hearers(&self, name: &str, user: Option<&str>) -> (Option<u32>, &[Subscriber]) {
+        let channel = self.channel_index(name).filter(|_| user.is_none());
+        let subscribers = match (user, channel) {
+            (Some(user), _) => self.users.connections(user),
+            (None, Some(channel)) => self.channels[channel].subscribers.as_slice(),
+            (None, None) => &[],
+        };
+        (channel.map(|channel| channel as u32), subscribers)
     }
 
     /// Sends a frame of the protocol to every subscriber of a channel but one; it is no event and has no position.

@@ -248,6 +248,15 @@ impl App {
         }
     }
 
+    /// Whether a connection is still to be told of a channel's past in a stream.
+    pub(super) fn has_replay(&self, id: ConnectionId, channel: Option<u32>, stream: Stream) -> bool {
+        let session = self.sessions[id.slot()].as_deref();
+        let replays = session.map_or(&[][..], |session| session.replays.as_slice());
+        replays
+            .iter()
+            .any(|replay| replay.channel == channel && replay.stream == stream)
+    }
+
     /// Sets how a connection gets the events of a channel, or of its user.
     fn hear(&mut self, id: ConnectionId, channel: Option<u32>, hears: Hears) {
         let Some(session) = self.sessions.get(id.slot()).and_then(Option::as_deref) else {
@@ -272,22 +281,11 @@ impl App {
 
     /// Holds those who would get a row of the table although the site asks again whether they may.
     pub(super) fn hold_doubted(&mut self, name: &str, user: Option<&str>, seq: u64, site: &Site, now: Time) {
-        let channel = self.channel_index(name).filter(|_| user.is_none());
-        let subscribers = match (user, channel) {
-            (Some(user), _) => self.users.connections(user),
-            (None, Some(channel)) => self.channels[channel].subscribers.as_slice(),
-            (None, None) => &[],
-        };
-        let channel = channel.map(|channel| channel as u32);
-        let waits = |id: ConnectionId| {
-            let session = self.sessions[id.slot()].as_deref();
-            let replays = session.map_or(&[][..], |session| session.replays.as_slice());
-            replays.iter().any(|replay| replay.is_of(channel, Stream::Table))
-        };
+        let (channel, subscribers) = self.hearers(name, user);
         let doubts_channel = site.doubts_channel(name);
         let is_doubted = |subscriber: &&Subscriber| {
             let doubted = subscriber.by_rule && doubts_channel || site.doubts_visitor(subscriber.id);
-            doubted && !waits(subscriber.id)
+            doubted && !self.has_replay(subscriber.id, channel, Stream::Table)
         };
         let doubted: Vec<ConnectionId> = subscribers.iter().filter(is_doubted).map(|own| own.id).collect();
         for id in doubted {
@@ -331,11 +329,12 @@ impl App {
             let Some(session) = self.session(id) else { continue };
             let waits = session.replays.iter().any(|replay| !replay.held);
             for at in 0..session.replays.len() {
-                let Some(replay) = self.session(id).map(|session| session.replays[at]) else {
-                    break;
+                let replay = self.session(id).map(|session| session.replays[at]);
+                let Some(replay) = replay.filter(|replay| replay.held) else {
+                    continue;
                 };
                 let name = self.name_of(id, replay.channel);
-                let held = replay.held && self.is_doubted(id, replay.channel, &name, Some(site));
+                let held = self.is_doubted(id, replay.channel, &name, Some(site));
                 if let Some(session) = self.session(id) {
                     session.replays[at].held = held;
                 }

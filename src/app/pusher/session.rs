@@ -100,12 +100,6 @@ pub(super) struct Replay {
     pub(super) held: bool,
 }
 
-impl Replay {
-    pub(super) fn is_of(&self, channel: Option<u32>, stream: Stream) -> bool {
-        self.channel == channel && self.stream == stream
-    }
-}
-
 /// As whom a connection is signed in.
 #[derive(Debug)]
 pub(super) struct User {

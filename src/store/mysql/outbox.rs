@@ -15,10 +15,12 @@ use mysql::Value;
 use super::PACKET;
 use super::driver::Statement;
 use super::sql::{Shape, keys, marks, padded};
+use crate::protocol::control::{BEGIN, CHANNEL};
 use crate::protocol::position::{Place, Position};
+use crate::store::schema::HEARTBEAT;
 use crate::store::{Look, NewRow, Question};
 
-pub(super) use self::rows::answer;
+pub(super) use self::rows::{answer, place};
 
 /// The two tables.
 pub(super) const OUTBOX: &str = "websockets_outbox";
@@ -27,15 +29,9 @@ pub(super) const STATE: &str = "websockets_state";
 /// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
 const MOST_ROWS: usize = 10_000;
 
-/// The first row of a table that has none.
-pub(super) const BEGIN: &str = "'#control', 'begin', '{}'";
-
-/// How the names of heartbeats begin; eight hexadecimal digits follow.
-const PROCESS: &str = "process.";
-
 /// Milliseconds since 1970 of a time in UTC, whatever the session's time zone is. Rejected: `UNIX_TIMESTAMP`, which reads its
 /// argument in that time zone and on some servers ends in 2038.
-pub(super) fn milliseconds(time: &str) -> String {
+fn milliseconds(time: &str) -> String {
     format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {time}) DIV 1000")
 }
 
@@ -96,6 +92,20 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         Question::Publish(rows) => publish(rows, &outbox)?,
         other => return Err(format!("the question for {} is not about the outbox", other.name())),
     })
+}
+
+/// The newest row that has a number: that and its mark.
+pub(super) fn newest(outbox: &str) -> String {
+    let mark = milliseconds("stamped");
+    format!("SELECT seq, {mark} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1")
+}
+
+/// Adds the first row of a table that has none. `stamped`: when, in SQL.
+pub(super) fn begin(outbox: &str, stamped: &str) -> String {
+    format!(
+        "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
+         VALUES (1, {stamped}, '{CHANNEL}', '{BEGIN}', '{{}}', UTC_TIMESTAMP(3))"
+    )
 }
 
 // --- looking ---------------------------------------------------------------------------------------------------------
@@ -194,17 +204,11 @@ fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Sta
             lock(&format!("CAST(value AS BINARY), {}", milliseconds("UTC_TIMESTAMP(3)"))),
             2,
         ),
-        (
-            format!(
-                "SELECT seq, {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
-                milliseconds("stamped")
-            ),
-            2,
-        ),
+        (newest(outbox), 2),
         (format!("SELECT id {waiting} LIMIT {limit}"), 1),
         (
             format!(
-                "SELECT id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '#control' AND seq IS NULL \
+                "SELECT id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '{CHANNEL}' AND seq IS NULL \
                  ORDER BY id LIMIT {limit}"
             ),
             1,
@@ -274,12 +278,7 @@ fn renew(epoch: u32, newest: Option<Place>, mark: u64, outbox: &str, state: &str
     let place = match newest {
         Some(place) => place,
         None => {
-            let stamped = datetime(mark)?;
-            let insert = format!(
-                "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
-                 VALUES (1, '{stamped}', {BEGIN}, UTC_TIMESTAMP(3))"
-            );
-            packet.push((insert, 0));
+            packet.push((begin(outbox, &format!("'{}'", datetime(mark)?)), 0));
             Place { seq: 1, mark }
         }
     };
@@ -326,7 +325,7 @@ fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Stat
         (
             format!(
                 "SELECT CAST(name AS BINARY) FROM {state} \
-                 WHERE name LIKE '{PROCESS}%' AND updated < UTC_TIMESTAMP(3) - INTERVAL {dead} SECOND LIMIT {limit}"
+                 WHERE name LIKE '{HEARTBEAT}%' AND updated < UTC_TIMESTAMP(3) - INTERVAL {dead} SECOND LIMIT {limit}"
             ),
             1,
         ),
@@ -342,7 +341,7 @@ fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statemen
             .map(|id| (format!("DELETE FROM {outbox} WHERE id = {id}"), 0)),
     );
     for process in processes {
-        let row = format!("FROM {state} WHERE name = '{PROCESS}{process:08x}'");
+        let row = format!("FROM {state} WHERE name = '{HEARTBEAT}{process:08x}'");
         packet.push((format!("SELECT 1 {row} FOR UPDATE NOWAIT"), 1));
         packet.push((format!("DELETE {row}"), 0));
     }
@@ -352,7 +351,7 @@ fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statemen
 
 /// Rejected: the INSERT alone, which waits where somebody has locked the table.
 fn beat(process: u32, position: Position, state: &str) -> Statement {
-    let name = format!("{PROCESS}{process:08x}");
+    let name = format!("{HEARTBEAT}{process:08x}");
     Statement::packet(vec![
         ("START TRANSACTION".to_owned(), 0),
         (

@@ -288,7 +288,7 @@ impl fmt::Display for Server {
 }
 
 /// A value of the text protocol.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),

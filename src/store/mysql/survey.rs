@@ -2,10 +2,11 @@
 //! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
 //! the refusal says what is missing. And of which version the outbox's tables are.
 
-use mysql::{Conn, Value};
+use mysql::Conn;
 
 use super::driver::{Fault, query};
 use super::outbox::STATE;
+use super::session::{is_fatal, text};
 use super::sql::Shape;
 use crate::store::schema::VERSION;
 use crate::store::{Answer, Checked};
@@ -98,7 +99,7 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
 fn refusal(conn: &mut Conn, sql: &str) -> Result<Option<u16>, Fault> {
     match query(conn, sql) {
         Ok(_) => Ok(None),
-        Err(Fault::Server(code, _)) if !super::session::is_fatal(code) => Ok(Some(code)),
+        Err(Fault::Server(code, _)) if !is_fatal(code) => Ok(Some(code)),
         Err(fault) => Err(fault),
     }
 }
@@ -110,7 +111,7 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
         shape.table("extensions")
     );
     let rows = match query(conn, &sql) {
-        Err(Fault::Server(code, _)) if !super::session::is_fatal(code) => return Ok(None),
+        Err(Fault::Server(code, _)) if !is_fatal(code) => return Ok(None),
         other => other?,
     };
     let manifest = rows.first().and_then(|row| row.first()).map(text).unwrap_or_default();
@@ -140,13 +141,6 @@ pub(super) fn other_version(conn: &mut Conn, shape: &Shape) -> Result<Option<Ans
             ..Checked::default()
         })
     }))
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    }
 }
 
 fn literal(text: &str) -> String {

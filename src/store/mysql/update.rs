@@ -7,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use mysql::{Conn, Value};
+use mysql::Conn;
 
 use super::MySql;
 use super::driver::{Fault, query};
-use super::outbox::{BEGIN, OUTBOX, STATE, milliseconds};
+use super::outbox::{self, OUTBOX, STATE, begin, newest};
 use super::rows::{number, text};
 use super::session::{self, Meaning};
 use super::survey::version;
@@ -221,28 +221,14 @@ fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>
         query(conn, "ROLLBACK")?;
         return Ok(None);
     }
-    let newest = format!(
-        "SELECT seq, {} FROM {outbox} WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
-        milliseconds("stamped")
-    );
     let place = |conn: &mut Conn| -> Result<Option<Place>, Fault> {
-        let rows = query(conn, &newest)?;
-        let place = |row: &Vec<Value>| {
-            Some(Place {
-                seq: number(row, 0)?,
-                mark: number(row, 1).unwrap_or(0),
-            })
-        };
-        Ok(rows.first().and_then(place))
+        let rows = query(conn, &newest(outbox))?;
+        Ok(rows.first().and_then(|row| outbox::place(row, 0).ok()))
     };
     let place = match place(conn)? {
         Some(place) => place,
         None => {
-            let insert = format!(
-                "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
-                 VALUES (1, UTC_TIMESTAMP(3), {BEGIN}, UTC_TIMESTAMP(3))"
-            );
-            query(conn, &insert)?;
+            query(conn, &begin(outbox, "UTC_TIMESTAMP(3)"))?;
             place(conn)?.unwrap_or_default()
         }
     };

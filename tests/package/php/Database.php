@@ -95,23 +95,11 @@ final class Database implements DatabaseInterface
     /** Makes the two tables as version 0.1.0 of the package had them, with what a server of that version wrote. */
     public function installVersion1(): self
     {
+        $this->run(file_get_contents(\dirname(__DIR__, 2) . '/fixtures/joomla/outbox-version-1.sql'));
+
         return $this->run(<<<'SQL'
-            CREATE TABLE `#__websockets_outbox` (
-              `id`        bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
-              `channel`   varchar(200) CHARACTER SET ascii   COLLATE ascii_bin   NOT NULL,
-              `event`     varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-              `data`      mediumtext   NOT NULL,
-              `socket_id` varchar(40)  CHARACTER SET ascii   COLLATE ascii_bin   DEFAULT NULL,
-              `created`   datetime(3)  NOT NULL,
-              KEY `idx_channel` (`channel`, `id`)
-            ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
-            CREATE TABLE `#__websockets_state` (
-              `name`    varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
-              `value`   varchar(255) NOT NULL,
-              `updated` datetime(3)  NOT NULL
-            ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
             INSERT INTO `#__websockets_state` VALUES
-              ('schema', '1', UTC_TIMESTAMP(3)), ('epoch', '0000002a', UTC_TIMESTAMP(3)),
+              ('epoch', '0000002a', UTC_TIMESTAMP(3)),
               ('made', '1760000000', UTC_TIMESTAMP(3)), ('deleted_to', 'o0000002a:1', UTC_TIMESTAMP(3)),
               ('mark', '7', UTC_TIMESTAMP(3)), ('position.0000abcd', 'o0000002a:5', UTC_TIMESTAMP(3));
             SQL);

@@ -2,10 +2,10 @@
 
 use mysql::Value;
 
-use super::PROCESS;
 use crate::protocol::position::Place;
 use crate::store::mysql::driver::Output;
 use crate::store::mysql::rows::{all, number, text};
+use crate::store::schema::HEARTBEAT;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Old, Question, Row};
 
 /// What came of a question.
@@ -99,7 +99,7 @@ fn id(row: &[Value]) -> Result<u64, &'static str> {
 }
 
 /// A number and its mark. Somebody may have written a number without a time by hand; such a row has the mark 0.
-fn place(row: &[Value], n: usize) -> Result<Place, &'static str> {
+pub(in crate::store::mysql) fn place(row: &[Value], n: usize) -> Result<Place, &'static str> {
     Ok(Place {
         seq: number(row, n).ok_or("websockets_outbox.seq")?,
         mark: number(row, n + 1).unwrap_or(0),
@@ -119,8 +119,8 @@ fn row(row: &[Value]) -> Result<Row, &'static str> {
 
 /// The number in a heartbeat's name. A name that is not exactly as it is written is nobody's.
 fn process(name: &str) -> Option<u32> {
-    let process = u32::from_str_radix(name.strip_prefix(PROCESS)?, 16).ok()?;
-    (name == format!("{PROCESS}{process:08x}")).then_some(process)
+    let process = u32::from_str_radix(name.strip_prefix(HEARTBEAT)?, 16).ok()?;
+    (name == format!("{HEARTBEAT}{process:08x}")).then_some(process)
 }
 
 #[cfg(test)]

@@ -1,0 +1,133 @@
+//! The outbox's tables: every question that the server will ask of them is asked, so that nothing is changed.
+
+use jsocketd::protocol::position::Position;
+use jsocketd::store::schema::{HEARTBEAT, objection, schema};
+use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Question, Store};
+
+use super::{Inspection, Report, now};
+
+/// Whether the tables are there, and everything that the server will do with them may be done.
+pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
+    let rows = match inspection.store.ask(&Question::State, now()) {
+        Ok(Answer::State(rows)) => rows,
+        Ok(_) => return,
+        // The tables are there, or may be: what is missing is the right to look.
+        Err(Failure::Refused(why)) if why.contains("denied") => {
+            return inspection.refused.push(format!("the question for state: {why}"));
+        }
+        Err(Failure::Refused(why)) => {
+            report.lack(format!(
+                "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them:\n{}",
+                schema(&inspection.database.prefix)
+            ));
+            return;
+        }
+        Err(failure) => return inspection.note(&Question::State, &failure),
+    };
+    let version = rows
+        .iter()
+        .find(|(name, ..)| name == "schema")
+        .map(|(_, value, _)| value.as_str());
+    if let Some(why) = objection(version) {
+        return report.lack(why);
+    }
+    if let Some(checked) = reads(inspection) {
+        report.say(match checked.newest {
+            Some(newest) => format!("outbox table: the newest row has the number {}", newest.seq),
+            None => "outbox table: no row has a number yet".to_owned(),
+        });
+    }
+    writes(inspection);
+    for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with(HEARTBEAT)) {
+        report.say(format!("    {name} was at {position} {} s ago", age / 1000));
+    }
+}
+
+/// Everything that is read, beyond all rows that there are.
+fn reads(inspection: &mut Inspection<'_>) -> Option<Checked> {
+    const BEYOND: u64 = u64::MAX - 1;
+    let window = Look::Window {
+        after: BEYOND,
+        to: u64::MAX,
+    };
+    for look in [Look::Front(BEYOND), Look::Behind, window] {
+        inspection.ask(&Question::Look(look));
+    }
+    inspection.ask(&Question::Tail {
+        after: BEYOND,
+        limit: 1,
+    });
+    inspection.ask(&Question::Channel(ChannelRange {
+        channel: "check".to_owned(),
+        after: BEYOND,
+        to: u64::MAX,
+        limit: 1,
+    }));
+    match inspection.ask(&Question::Check(vec![1]))? {
+        Answer::Checked(checked) => Some(checked),
+        _ => None,
+    }
+}
+
+/// Everything that is written, about rows that nobody has.
+fn writes(inspection: &mut Inspection<'_>) {
+    const NOBODY: u64 = u64::MAX;
+    let look = Look::Front(NOBODY);
+    let (limit, ensure) = (1, true);
+    if inspection.ask(&Question::Claim { look, limit, ensure }).is_some() {
+        stamp_nothing(inspection, NOBODY);
+    }
+    publish_nothing(inspection);
+    let (process, position) = (0, Position::NOWHERE);
+    inspection.ask(&Question::Beat { process, position });
+    let old = Question::Old {
+        retention: 7 * 24 * 3600,
+        dead: 7 * 24 * 3600,
+        limit: 1,
+    };
+    if inspection.ask(&old).is_some() {
+        let (ids, processes) = (vec![NOBODY], vec![process]);
+        inspection.ask(&Question::Delete { ids, processes });
+    }
+}
+
+/// A row that is longer than its column, so it is not written; whether it may be is asked before.
+fn publish_nothing(inspection: &mut Inspection<'_>) {
+    let row = NewRow {
+        channel: "x".repeat(201),
+        event: "check".to_owned(),
+        data: "{}".to_owned(),
+        socket_id: None,
+    };
+    let publish = Question::Publish(vec![row]);
+    let is_right = |failure: &Failure| matches!(failure, Failure::Refused(why) if why.contains("too long"));
+    expect_failure(inspection, &publish, is_right, "a row was written that is too long");
+}
+
+/// No row is changed, so the position would be NULL, and everything is rolled back. Any other refusal is one.
+fn stamp_nothing(inspection: &mut Inspection<'_>, nobody: u64) {
+    let stamp = Question::Stamp {
+        ids: vec![nobody],
+        epoch: 1,
+        first: 1,
+        mark: 0,
+    };
+    let is_right = |failure: &Failure| *failure == Failure::Locked;
+    expect_failure(inspection, &stamp, is_right, "a row was changed that is not there");
+}
+
+/// Asks what can only fail, in the way that `is_right`; `otherwise`: what happened if it did not fail.
+fn expect_failure(
+    inspection: &mut Inspection<'_>,
+    question: &Question,
+    is_right: impl Fn(&Failure) -> bool,
+    otherwise: &str,
+) {
+    match inspection.store.ask(question, now()) {
+        Err(failure) if is_right(&failure) => {}
+        Err(failure) => inspection.note(question, &failure),
+        Ok(_) => inspection
+            .refused
+            .push(format!("the question for {}: {otherwise}", question.name())),
+    }
+}
