@@ -45,6 +45,9 @@ pub enum Command {
         /// The trace that `serve --record` wrote
         file: PathBuf,
     },
+    /// What the server starts for itself: ends the connection on standard input when the timer on standard output rings
+    #[command(name = jsocketd::store::mysql::deadline::COMMAND, hide = true)]
+    Deadline,
 }
 
 /// The flags of `serve`.

@@ -190,6 +190,8 @@ pub struct Database {
     pub outbox: bool,
     /// Milliseconds of a tick in which statements may be started.
     pub budget_ms: u64,
+    /// Percent of the loop's time that SQL may have over some seconds.
+    pub share: u64,
     /// Milliseconds that a statement may take on the server.
     pub statement_ms: u64,
     /// Milliseconds after which a connection that does not answer is given up.
@@ -484,6 +486,7 @@ impl Default for Database {
             tls_key: String::new(),
             outbox: true,
             budget_ms: 10,
+            share: 20,
             statement_ms: 100,
             read_timeout_ms: 500,
             connect_timeout_ms: 1000,

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jsocketd::app::trace::{self, Replayed};
 use jsocketd::config::Sources;
+use jsocketd::store::mysql::deadline;
 use jsocketd::{logging, serve};
 
 use cli::{Cli, Command, Serve};
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Schema { flags, update: false } => tables::print(&sources(flags)),
         Command::Schema { flags, update: true } => tables::bring_up_to_date(&sources(flags)),
         Command::Replay { file } => replay(&file),
+        Command::Deadline => deadline::wait().map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

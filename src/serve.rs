@@ -17,6 +17,9 @@ use crate::net::poll::MioIo;
 use crate::server::{Flow, Server, Wish};
 use crate::store::mysql::MySql;
 
+/// Also when its file was replaced by a newer one.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// How often configuration.php is looked at.
 const LOOK_AT_SITE: Duration = Duration::from_secs(2);
 
@@ -192,7 +195,8 @@ impl Premises {
                 config.database.clone(),
                 config.item_types(),
                 most,
-            );
+            )
+            .watched_by(THIS_PROGRAM.into());
             Box::new(store) as Box<dyn crate::store::Store>
         });
         server.know(read.site.clone(), store);

@@ -2,6 +2,8 @@
 //! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
+mod share;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,11 +25,13 @@ use crate::net::connection::{Connection, Event, Over};
 use crate::net::frame::{self, Opcode};
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::outgoing::{self, Outgoing};
-use crate::net::probe::{NUMBER as PROBE, Probe};
+use crate::net::probe::{self, NUMBER as PROBE, Probe};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
-use crate::store::{Readiness, Store};
+use crate::store::{Missed, Readiness, Store};
 use crate::time::{Now, Time};
+
+use self::share::Share;
 
 /// One read buffer for the whole loop. A connection that fills it goes on in the next tick, after the others.
 const READ_BUFFER: usize = 64 * 1024;
@@ -115,6 +119,7 @@ pub struct Server<I: Io> {
     /// The site's database, if there is one, and the connection that finds out whether it is there.
     store: Option<Box<dyn Store>>,
     probe: Probe<I::Socket>,
+    share: Share,
     sql: Sql,
     drain: Option<Drain>,
     flow: Flow,
@@ -176,6 +181,7 @@ impl<I: Io> Server<I> {
             outgoing,
             store: None,
             probe: Probe::new(),
+            share: Share::default(),
             sql: Sql::default(),
             drain: None,
             flow: Flow::Continue,
@@ -715,53 +721,82 @@ impl<I: Io> Server<I> {
         self.ask();
     }
 
-    /// Asks the database as long as the tick's budget lasts. Statements are bounded, so it is overrun by one at most.
+    /// Asks the database, or makes a connection to it, as long as the tick's budget lasts and SQL has not had its share.
+    /// Statements are bounded, so the budget is overrun by one at most.
     fn ask(&mut self) {
-        self.knock();
         let Some(mut store) = self.store.take() else { return };
-        let began = self.io.now().at;
         let budget = Duration::from_millis(self.config.database.budget_ms);
-        let mut spent = Duration::ZERO;
-        while spent < budget && store.readiness(self.now) == Readiness::Ready {
-            let Some(question) = self.service.question(self.now) else {
+        let began = self.io.now().at;
+        let (mut sql, mut longest) = (Duration::ZERO, Duration::ZERO);
+        while !self.rests() {
+            let before = self.io.now().at;
+            if before.since(began) >= budget {
                 break;
+            }
+            let answered = match store.readiness(self.now) {
+                Readiness::Knock if self.knock(store.as_mut()) => None,
+                Readiness::Knock | Readiness::Closed(_) => break,
+                Readiness::Preparing => {
+                    store.prepare(self.now);
+                    None
+                }
+                Readiness::Ready => {
+                    let Some(question) = self.service.question(self.now) else {
+                        break;
+                    };
+                    let answer = store.ask(&question, self.now);
+                    Some((question, answer))
+                }
             };
-            let answer = store.ask(&question, self.now);
-            spent = self.io.now().at.since(began);
+            let took = self.io.now().at.since(before);
+            (sql, longest) = (sql + took, longest.max(took));
+            let Some((question, answer)) = answered else { continue };
             self.sql.statements += 1;
             if let Some(recorder) = &mut self.recorder {
                 recorder.answered(&question, &answer, self.now);
             }
             self.decide(|service, now, actions| service.answer(&question, answer, now, actions));
         }
-        self.sql.overruns += u64::from(spent > budget);
-        self.sql.worst_us = self
-            .sql
-            .worst_us
-            .max(u64::try_from(spent.as_micros()).unwrap_or(u64::MAX));
+        if !sql.is_zero() {
+            let now = self.io.now().at;
+            self.share.spend(sql, longest, &self.config.database, now);
+            self.sql.spend(sql, budget);
+        }
         self.sql.available = store.readiness(self.now) == Readiness::Ready;
         self.store = Some(store);
     }
 
-    /// Finds out whether the database is there, without waiting for it.
-    fn knock(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        if store.readiness(self.now) == Readiness::Knock && !self.probe.is_running() {
-            let timeout = Duration::from_millis(self.config.database.connect_timeout_ms);
-            self.probe.start(store.endpoints(), timeout, &mut self.io, self.now.at);
+    /// Whether SQL has to wait. Nobody waits in the middle of a transaction: others wait for its end.
+    fn rests(&self) -> bool {
+        self.share.rest() > self.now.at && !self.service.is_in_transaction()
+    }
+
+    /// Finds out whether the database is there, without waiting for it. Whether it is known now.
+    fn knock(&mut self, store: &mut dyn Store) -> bool {
+        if !self.probe.is_running() {
+            self.probe
+                .start(store.endpoints(), store.patience(), &mut self.io, self.now.at);
         }
-        if let Some(found) = self.probe.turn(&mut self.io, self.now.at) {
-            store.reached(found, self.now);
-        }
+        let Some(found) = self.probe.turn(&mut self.io, self.now.at) else {
+            return false;
+        };
+        let found = found.map_err(|probe::Missed { why, taken }| Missed { why, taken });
+        store.reached(found, self.now);
+        true
     }
 
     /// When the database is to be looked after next.
     fn store_due(&self) -> Time {
         let Some(store) = &self.store else { return Time::NEVER };
-        match store.readiness(self.now) {
+        let due = match store.readiness(self.now) {
             Readiness::Ready => self.service.question_due(),
-            Readiness::Knock => self.probe.deadline(),
+            Readiness::Knock if self.probe.is_running() => self.probe.deadline(),
+            Readiness::Knock | Readiness::Preparing => Time(0),
             Readiness::Closed(until) => until,
+        };
+        match self.rests() {
+            true => due.max(self.share.rest()),
+            false => due,
         }
     }
 

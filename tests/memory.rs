@@ -7,7 +7,8 @@ mod memory;
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::{
     Answer, AssetRow, CategoryRow, CategoryStep, ChannelRange, Checked, Claimed, Extensions, Failure, GroupRow,
-    ItemRow, LevelRow, Look, Looked, NewRow, Old, Question, Readiness, SessionId, SessionRow, Store, Text, UserRow,
+    ItemRow, LevelRow, Look, Looked, Missed, NewRow, Old, Question, Readiness, SessionId, SessionRow, Store, Text,
+    UserRow,
 };
 use jsocketd::time::{Now, Time};
 use memory::{Category, Item, Link, Memory, RETRY, Session, Tables};
@@ -659,7 +660,11 @@ fn a_failure_is_given_as_often_as_it_was_ordered_and_only_a_broken_connection_st
         "the last one did not leave the process"
     );
     assert_eq!(memory.readiness(now(1050)), Readiness::Knock);
-    memory.reached(Err("refused".into()), now(1050));
+    let refused = Missed {
+        why: "refused".to_owned(),
+        taken: false,
+    };
+    memory.reached(Err(refused), now(1050));
     assert_eq!(memory.readiness(now(1051)), Readiness::Closed(now(2050).at));
     memory.reached(Ok(0), now(2050));
     assert_eq!(memory.readiness(now(2050)), Readiness::Ready);

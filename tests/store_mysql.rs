@@ -26,8 +26,8 @@ use jsocketd::net::probe::{self, Probe};
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::{Kind, MySql};
 use jsocketd::store::{
-    Answer, CategoryStep, ChannelRange, Failure, Look, NewRow, Question, Readiness, Row, SessionId, SessionRow, Store,
-    Text, UserRow,
+    Answer, CategoryStep, ChannelRange, Failure, Look, Missed, NewRow, Question, Readiness, Row, SessionId, SessionRow,
+    Store, Text, UserRow,
 };
 use jsocketd::time::Now;
 use mysql::prelude::Queryable;
@@ -1105,7 +1105,7 @@ fn back(mut server: TcpStream, mut client: TcpStream, trick: &Mutex<Trick>) {
 }
 
 /// What the loop does before the store may connect. Also says how much of the time was spent working rather than waiting.
-fn knock(store: &MySql, patience: Duration) -> (Result<usize, String>, Duration) {
+fn knock(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration) {
     let mut io = MioIo::new(Vec::new(), None).expect("a poller");
     let mut probe = Probe::new();
     let (mut ready, mut worst) = (Vec::new(), Duration::ZERO);
@@ -1116,7 +1116,10 @@ fn knock(store: &MySql, patience: Duration) -> (Result<usize, String>, Duration)
         let outcome = probe.turn(&mut io, now);
         worst = worst.max(io.now().at.since(now));
         if let Some(outcome) = outcome {
-            return (outcome, worst);
+            return (
+                outcome.map_err(|probe::Missed { why, taken }| Missed { why, taken }),
+                worst,
+            );
         }
         ready.clear();
         io.wait(Some(probe.deadline().since(now)), &mut ready).expect("a wait");
@@ -1127,12 +1130,20 @@ fn knock(store: &MySql, patience: Duration) -> (Result<usize, String>, Duration)
     }
 }
 
+/// What the loop does with a connection that was made.
+fn set_up(store: &mut MySql, now: Now) {
+    while store.readiness(now) == Readiness::Preparing {
+        store.prepare(now);
+    }
+}
+
 /// Knocks, connects, and expects success.
 fn come_back(store: &mut MySql, now: Now) {
     assert_eq!(store.readiness(now), Readiness::Knock);
     let (outcome, _) = knock(store, Duration::from_secs(5));
     assert!(outcome.is_ok(), "{outcome:?}");
     store.reached(outcome, now);
+    set_up(store, now);
     assert_eq!(store.readiness(now), Readiness::Ready, "{store:?}");
 }
 
@@ -1364,16 +1375,17 @@ fn a_server_that_stands_still_costs_one_read_timeout() {
             now = until.0 / 1000 + 1;
             assert_eq!(store.readiness(at(now)), Readiness::Knock);
             let (outcome, worst) = knock(&store, Duration::from_millis(100));
-            let why = outcome.expect_err("it stands still");
-            assert!(why.contains("does not greet within 100 ms"), "{why}");
+            let missed = outcome.expect_err("it stands still");
+            assert!(missed.why.contains("does not greet within 100 ms"), "{missed:?}");
+            assert!(missed.taken, "it counts those who turn away");
             work += worst;
             let started = Instant::now();
-            store.reached(Err(why), at(now));
+            store.reached(Err(missed), at(now));
             work += started.elapsed();
         }
         assert!(work < Duration::from_millis(100), "retries cost nothing: {work:?}");
         assert!(
-            waits.windows(2).all(|pair| pair[1] as f64 > pair[0] as f64 * 1.1),
+            waits[0] >= 750 && waits[1..].iter().all(|wait| (375..=625).contains(wait)),
             "{waits:?}"
         );
         server.resume();
@@ -1391,9 +1403,13 @@ fn a_server_that_went_away_and_came_back_is_found_again() {
     unavailable(store.ask(&Question::Groups, at(11_000)));
     assert_eq!(store.readiness(at(11_000)), Readiness::Knock);
     let (outcome, _) = knock(&store, READ_TIMEOUT);
-    let why = outcome.expect_err("it is gone");
-    assert!(why.contains("refused") || why.contains("reset"), "{why}");
-    store.reached(Err(why), at(11_000));
+    let missed = outcome.expect_err("it is gone");
+    assert!(
+        missed.why.contains("refused") || missed.why.contains("reset"),
+        "{missed:?}"
+    );
+    assert!(!missed.taken);
+    store.reached(Err(missed), at(11_000));
     assert!(matches!(store.readiness(at(11_000)), Readiness::Closed(_)));
     server.restart();
     come_back(&mut store, at(13_000));

@@ -85,6 +85,18 @@ pub struct Sql {
     pub overruns: u64,
     /// The longest time that the statements of one tick took, in microseconds.
     pub worst_us: u64,
+    /// The time that all of them took, in microseconds.
+    pub total_us: u64,
+}
+
+impl Sql {
+    /// Takes note of what the statements of a tick took.
+    pub fn spend(&mut self, took: Duration, budget: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.overruns += u64::from(took > budget);
+        self.worst_us = self.worst_us.max(micros);
+        self.total_us = self.total_us.saturating_add(micros);
+    }
 }
 
 /// How long the loop was away from its poller: what a client that speaks at the worst moment waits.
@@ -373,6 +385,12 @@ impl Service {
     /// When there will be a question.
     pub fn question_due(&self) -> Time {
         self.site.as_ref().map_or(Time::NEVER, |site| site.question_due())
+    }
+
+    /// Whether a transaction is open, so that the next question must be asked at once.
+    pub fn is_in_transaction(&self) -> bool {
+        let outbox = self.site.as_ref().and_then(|site| site.outbox());
+        outbox.is_some_and(|outbox| outbox.is_urgent())
     }
 
     /// What the database says.

@@ -35,7 +35,7 @@ fn of_site(site: &Site) -> Value {
 }
 
 fn of_database(sql: &Sql) -> Value {
-    json!({"available": sql.available, "statements": sql.statements, "overruns": sql.overruns})
+    json!({"available": sql.available, "statements": sql.statements, "overruns": sql.overruns, "total_us": sql.total_us})
 }
 
 fn of_outbox(outbox: &Outbox, sql: Option<Sql>, now: Now) -> Value {

@@ -165,6 +165,7 @@ pub(super) const KEYS: &[Key] = &[
     key("database", "tls_key", |c| Field::Text(&mut c.database.tls_key, text::plain)),
     key("database", "outbox", |c| Field::Switch(&mut c.database.outbox)),
     key("database", "budget_ms", |c| Field::Time(&mut c.database.budget_ms, 1..=1000)),
+    key("database", "share", |c| Field::Time(&mut c.database.share, 1..=90)),
     key("database", "statement_ms", |c| Field::Time(&mut c.database.statement_ms, 10..=10_000)),
     key("database", "read_timeout_ms", |c| Field::Time(&mut c.database.read_timeout_ms, 11..=MINUTE)),
     key("database", "connect_timeout_ms", |c| Field::Time(&mut c.database.connect_timeout_ms, 10..=MINUTE)),

@@ -37,8 +37,9 @@ struct Run<S> {
     at: usize,
     patience: Duration,
     line: Option<Line<S>>,
-    /// What became of those before it.
+    /// What became of those before it, and whether one of them took the connection.
     reasons: Vec<String>,
+    taken: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +49,15 @@ struct Line<S> {
     connected: bool,
     awake: bool,
     heard: Vec<u8>,
+}
+
+/// Why nobody was greeted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// As a sentence.
+    pub why: String,
+    /// Somebody took the connection. Servers count those who turn away from them.
+    pub taken: bool,
 }
 
 /// What a look at a line came to.
@@ -78,6 +88,7 @@ impl<S: Socket> Probe<S> {
             patience,
             line: None,
             reasons: Vec::new(),
+            taken: false,
         };
         run.connect(io, now);
         self.run = Some(run);
@@ -92,7 +103,7 @@ impl<S: Socket> Probe<S> {
     }
 
     /// Goes on as far as it can without waiting. When it ended: the index of the endpoint that greeted, or why none did.
-    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, now: Time) -> Option<Result<usize, String>> {
+    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, now: Time) -> Option<Result<usize, Missed>> {
         let run = self.run.as_mut()?;
         while let Some(line) = &mut run.line {
             match line.look(now, run.patience) {
@@ -103,18 +114,22 @@ impl<S: Socket> Probe<S> {
                     return Some(Ok(at));
                 }
                 Look::Failed(why) => {
+                    run.taken |= line.connected;
                     run.line = None;
                     run.give_up(why);
                     run.connect(io, now);
                 }
             }
         }
-        let reasons = std::mem::take(&mut run.reasons);
+        let missed = Missed {
+            taken: run.taken,
+            why: match run.reasons.is_empty() {
+                true => "its host has no address".to_owned(),
+                false => run.reasons.join("; "),
+            },
+        };
         self.run = None;
-        Some(Err(match reasons.is_empty() {
-            true => "its host has no address".to_owned(),
-            false => reasons.join("; "),
-        }))
+        Some(Err(missed))
     }
 
     /// When `turn` must be called next if nothing becomes ready.
@@ -221,8 +236,12 @@ fn judge(heard: &[u8], ended: bool) -> Look {
     let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
     let whole = packet.len() >= length || ended || heard.len() >= GREETING;
     match packet.first() {
+        // A server that drips its greeting would drip its answers too, and those are waited for.
+        Some(&PROTOCOL | &ERROR) if !whole => Look::Wait,
+        Some(&PROTOCOL) if packet.len() < length && heard.len() < GREETING => {
+            Look::Failed("it closed the connection in its greeting".to_owned())
+        }
         Some(&PROTOCOL) => Look::Greeted,
-        Some(&ERROR) if !whole => Look::Wait,
         Some(&ERROR) => Look::Failed(refusal(&packet[..length.min(packet.len())])),
         None if !ended && length > 0 => Look::Wait,
         _ => Look::Failed("what answers is no MySQL server".to_owned()),
@@ -355,7 +374,7 @@ mod tests {
                 assert!(!probe.is_running());
                 assert_eq!(probe.deadline(), Time::NEVER);
                 assert_eq!(probe.turn(&mut network, Time(1000)), None, "it is told once");
-                return outcome;
+                return outcome.map_err(|missed| missed.why);
             }
         }
         panic!("no outcome: {probe:?}");
@@ -373,6 +392,26 @@ mod tests {
         assert_eq!(outcome(vec![fate(&[&greeting])]), Ok(0));
         let bytes: Vec<&[u8]> = greeting.chunks(1).collect();
         assert_eq!(outcome(vec![fate(&bytes)]), Ok(0), "byte by byte");
+        let long = packet(&[b"\x0a", &[b'x'; 4000][..]].concat());
+        assert_eq!(outcome(vec![fate(&[&long])]), Ok(0), "as much as is looked at");
+    }
+
+    #[test]
+    fn a_greeting_that_drips_is_waited_for_until_its_time_is_over() {
+        let greeting = packet(b"\x0a10.11.6-MariaDB\0and so on");
+        let (mut probe, mut network) = start(vec![fate(&[&greeting[..9]])]);
+        probe.ready();
+        assert_eq!(probe.turn(&mut network, Time(1000)), None);
+        let missed = probe
+            .turn(&mut network, Time(500_000))
+            .expect("it ended")
+            .expect_err("in time");
+        assert!(
+            missed.taken && missed.why.ends_with("does not greet within 500 ms"),
+            "{missed:?}"
+        );
+        let why = outcome(vec![fate(&[&greeting[..9], b""])]).expect_err("cut");
+        assert!(why.ends_with("it closed the connection in its greeting"), "{why}");
     }
 
     #[test]
@@ -387,6 +426,13 @@ mod tests {
         assert_eq!(outcome(vec![refused(), fate(&[&greeting])]), Ok(1));
         let at_once = || Err(io::ErrorKind::NotFound.into());
         assert_eq!(outcome(vec![at_once(), refused(), fate(&[&greeting])]), Ok(2));
+        let (mut probe, mut network) = start(vec![refused(), at_once()]);
+        probe.ready();
+        let missed = probe
+            .turn(&mut network, Time(0))
+            .expect("it ended")
+            .expect_err("nobody");
+        assert!(!missed.taken, "{missed:?}");
         let why = outcome(vec![refused(), at_once()]).expect_err("nobody is there");
         assert_eq!(
             why,
@@ -453,7 +499,7 @@ mod tests {
             .expect("it ended")
             .expect_err("nobody");
         assert_eq!(
-            why,
+            why.why,
             "127.0.0.1:3306: no connection within 500 ms; \
              127.0.0.1:3307: it takes connections and does not greet within 500 ms"
         );

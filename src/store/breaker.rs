@@ -3,7 +3,8 @@
 //!
 //! What had been good for a while and fails gets its next try at once, since that says nothing of the server yet: a
 //! connection dies of an idle night, a restart or a fail-over. What only just came back and fails again has to wait, or a
-//! database that accepts connections and then hangs would stall the loop over and over.
+//! database that accepts connections and then hangs would stall the loop over and over. A try that costs nobody anything is
+//! made again and again after the same short pause, so that a database that comes back is found at once.
 
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// … up to here. A database that comes back is noticed within half a minute.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// The wait after a failure that cost nothing.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long something has to be good until its past failures are forgotten.
 const STEADY: Duration = Duration::from_secs(10);
@@ -30,6 +34,17 @@ pub struct Breaker {
     /// When a line was last written, and how many failures went without one since.
     spoke: Option<Time>,
     unsaid: u64,
+}
+
+/// What a failure cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Nobody waited for it, and the server takes no note of it.
+    Nothing,
+    /// Nobody waited for long.
+    Little,
+    /// The loop stood still.
+    Much,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,24 +69,20 @@ impl Breaker {
 
     /// Takes note of a failure. `jitter` is any number from 0 to 1 and makes the wait a quarter shorter to a quarter longer,
     /// so that many servers do not come back to one database at the same moment.
-    pub fn fail(&mut self, now: Time, jitter: f64) {
-        if self.was_steady(now) {
+    pub fn fail(&mut self, cost: Cost, now: Time, jitter: f64) {
+        let was_steady = self.was_steady(now);
+        if was_steady {
             self.failures = 0;
-            self.state = State::Open(now);
-            return;
         }
-        let wait = FIRST.saturating_mul(1 << self.failures.min(5)).min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
+        let wait = match cost {
+            Cost::Nothing | Cost::Little if was_steady => Duration::ZERO,
+            Cost::Nothing => PAUSE,
+            Cost::Little | Cost::Much => {
+                self.failures = self.failures.saturating_add(1);
+                FIRST.saturating_mul(1 << (self.failures - 1).min(5)).min(LONGEST)
+            }
+        };
         self.state = State::Open(now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0));
-    }
-
-    /// Takes note of a failure that was expensive: the next try waits also if all was well for long.
-    pub fn fail_slowly(&mut self, now: Time, jitter: f64) {
-        if self.was_steady(now) {
-            self.failures = 0;
-            self.state = State::Fresh;
-        }
-        self.fail(now, jitter);
     }
 
     /// Takes note of a success. Failures are forgotten only once it lasts.
@@ -108,7 +119,7 @@ mod tests {
     fn waits(breaker: &mut Breaker, mut now: Time, jitter: f64, count: usize) -> Vec<u128> {
         let mut waits = Vec::new();
         for _ in 0..count {
-            breaker.fail(now, jitter);
+            breaker.fail(Cost::Little, now, jitter);
             let until = breaker.wait(now).expect("it waits");
             waits.push(until.since(now).as_millis());
             now = until;
@@ -136,7 +147,7 @@ mod tests {
         let mut breaker = Breaker::default();
         breaker.succeed(at(0));
         breaker.succeed(at(9_999));
-        breaker.fail(at(10_000), 0.5);
+        breaker.fail(Cost::Little, at(10_000), 0.5);
         assert_eq!(breaker.wait(at(10_000)), None);
         assert_eq!(waits(&mut breaker, at(10_000), 0.5, 2), [1000, 2000]);
     }
@@ -146,10 +157,10 @@ mod tests {
         let mut breaker = Breaker::default();
         assert_eq!(waits(&mut breaker, at(0), 0.5, 2), [1000, 2000]);
         breaker.succeed(at(3000));
-        breaker.fail(at(3100), 0.5);
+        breaker.fail(Cost::Little, at(3100), 0.5);
         assert_eq!(breaker.wait(at(3100)), Some(at(7100)));
         breaker.succeed(at(8000));
-        breaker.fail(at(18_000), 0.5);
+        breaker.fail(Cost::Little, at(18_000), 0.5);
         assert_eq!(breaker.wait(at(18_000)), None, "ten good seconds");
         assert_eq!(waits(&mut breaker, at(18_000), 0.5, 1), [1000], "are forgiven");
     }
@@ -159,8 +170,25 @@ mod tests {
         let mut breaker = Breaker::default();
         assert_eq!(waits(&mut breaker, at(0), 0.5, 3), [1000, 2000, 4000]);
         breaker.succeed(at(8000));
-        breaker.fail_slowly(at(20_000), 0.5);
+        breaker.fail(Cost::Much, at(20_000), 0.5);
         assert_eq!(breaker.wait(at(20_000)), Some(at(21_000)));
+    }
+
+    #[test]
+    fn what_cost_nothing_is_tried_again_soon_however_often_it_failed() {
+        let mut breaker = Breaker::default();
+        for n in 0..100 {
+            breaker.fail(Cost::Nothing, at(n * 1000), 0.5);
+            assert_eq!(breaker.wait(at(n * 1000)), Some(at(n * 1000 + 500)));
+        }
+        assert_eq!(
+            waits(&mut breaker, at(100_000), 0.5, 2),
+            [1000, 2000],
+            "and nothing is held against it"
+        );
+        breaker.succeed(at(110_000));
+        breaker.fail(Cost::Nothing, at(120_000), 0.5);
+        assert_eq!(breaker.wait(at(120_000)), None);
     }
 
     #[test]

@@ -10,8 +10,10 @@ pub mod grants;
 pub mod mysql;
 mod outbox;
 pub mod schema;
+mod site;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ use crate::protocol::position::{Place, Position};
 use crate::time::Now;
 
 pub use self::outbox::{ChannelRange, Checked, Claimed, Look, Looked, NewRow, Old, Row};
+pub use self::site::{
+    AssetRow, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,
+};
 
 /// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`], numbers of one
 /// [`Question::Check`].
@@ -209,137 +214,6 @@ pub enum Answer {
     Done,
 }
 
-/// A row of `#__session` with its user.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SessionRow {
-    /// The key.
-    pub id: SessionId,
-    /// 0 site, 1 administrator; `None` with a shared session or without metadata.
-    pub client_id: Option<u8>,
-    /// As the row says.
-    pub guest: bool,
-    /// Unix seconds of the last request.
-    pub time: i64,
-    /// As the row says; 0 for guests, and without metadata.
-    pub user_id: u32,
-    /// That user, if there is one.
-    pub user: Option<UserRow>,
-    /// The session text, if it was asked for and is no longer than [`SessionRow::LONGEST_TEXT`].
-    pub text: Option<Vec<u8>>,
-}
-
-impl SessionRow {
-    /// Bytes of a session text; a longer one is not fetched.
-    pub const LONGEST_TEXT: usize = 512 * 1024;
-}
-
-/// A row of `#__users` with what hangs on it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UserRow {
-    /// The key.
-    pub id: u32,
-    /// The display name.
-    pub name: String,
-    /// The log-in name.
-    pub username: String,
-    /// May not log in.
-    pub blocked: bool,
-    /// Must set a new password first.
-    pub require_reset: bool,
-    /// Has a second factor (backup codes do not count). False where Joomla has no such table.
-    pub mfa: bool,
-    /// The groups it is mapped to, without their parents.
-    pub groups: Vec<u32>,
-}
-
-/// A row of `#__usergroups`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupRow {
-    /// The key.
-    pub id: u32,
-    /// The parent's id; 0: none.
-    pub parent: u32,
-    /// Nested set.
-    pub lft: i64,
-    /// Nested set.
-    pub rgt: i64,
-}
-
-/// A row of `#__viewlevels`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LevelRow {
-    /// The key.
-    pub id: u32,
-    /// JSON: a list of group ids and negative user ids.
-    pub rules: String,
-}
-
-/// A row of `#__assets`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AssetRow {
-    /// `root.1`, `com_content`, …
-    pub name: String,
-    /// JSON: action → identity → 0 or 1.
-    pub rules: String,
-    /// Nested set.
-    pub lft: i64,
-    /// Nested set.
-    pub rgt: i64,
-}
-
-/// Of `#__extensions`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extensions {
-    /// The parameters of com_users as JSON; `None`: there is no such row.
-    pub com_users: Option<String>,
-    /// The parameters of com_websockets as JSON, if it is installed and enabled.
-    pub com_websockets: Option<String>,
-    /// The version of com_websockets.
-    pub package_version: Option<String>,
-    /// The version of Joomla (of `files_joomla`).
-    pub joomla_version: Option<String>,
-}
-
-/// A step of a category's chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CategoryStep {
-    /// The category.
-    pub id: u64,
-    /// Its view level.
-    pub access: u32,
-    /// 1 published, 2 archived, 0 not, -2 in the trash.
-    pub published: i8,
-}
-
-/// An item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemRow {
-    /// The key.
-    pub id: u64,
-    /// Its view level.
-    pub access: u32,
-    /// 1 published, 2 archived, 0 not, -2 in the trash.
-    pub state: i8,
-    /// Unix seconds; `None`: always.
-    pub publish_up: Option<i64>,
-    /// Unix seconds; `None`: for ever.
-    pub publish_down: Option<i64>,
-    /// The category and all above it, without the root, outermost first. `None`: the type has no categories. Empty: it
-    /// names a category that does not exist.
-    pub categories: Option<Vec<CategoryStep>>,
-}
-
-/// A category.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CategoryRow {
-    /// The key.
-    pub id: u64,
-    /// Whose it is: `com_content`.
-    pub extension: String,
-    /// It and all above it, without the root, outermost first.
-    pub chain: Vec<CategoryStep>,
-}
-
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
@@ -365,10 +239,21 @@ pub enum Failure {
 pub enum Readiness {
     /// Nothing: ask.
     Ready,
+    /// [`Store::prepare`]: a connection that was made is set up, a statement at a time.
+    Preparing,
     /// Somebody has to connect to one of [`Store::endpoints`], wait for the first byte and tell [`Store::reached`].
     Knock,
     /// Nothing helps before this instant.
     Closed(crate::time::Time),
+}
+
+/// Why no connection to the database's server was greeted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// As a sentence.
+    pub why: String,
+    /// Somebody took the connection. Servers count those who turn away from them.
+    pub taken: bool,
 }
 
 /// A database.
@@ -379,9 +264,15 @@ pub trait Store: fmt::Debug {
     /// Where its server is, in the order in which to try.
     fn endpoints(&self) -> &[ListenAddr];
 
+    /// How long a server may take to greet.
+    fn patience(&self) -> Duration;
+
     /// A connection to this endpoint was greeted by the server: the store may make its own there, which takes no longer than
     /// its timeouts. Or none could be made, and why.
-    fn reached(&mut self, endpoint: Result<usize, String>, now: Now);
+    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now);
+
+    /// Takes the next step to make a connection ready; a step is as long as a statement.
+    fn prepare(&mut self, _now: Now) {}
 
     /// Runs one statement. Takes no longer than the statement limit, or the read timeout when the connection is dead.
     ///

@@ -7,14 +7,15 @@
 //! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver would
 //!   take the late answer for that of the next statement. The answers' rows are matched by their keys on top of that.
 //! - Each session is set up for short statements (`session`), and the settings are read back.
-//! - A failure opens a [`Breaker`]; a statement that hits the limit of its time opens one of its own kind.
+//! - A whole answer has a deadline (`deadline`), and so has each step of making a connection (`link`).
+//! - A failure opens a [`Breaker`], and so does a run of statements that are too slow; a statement that hits the limit of its
+//!   time opens one of its own kind.
 //!
 //! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables there are.
-//!
-//! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's certificate for
-//! the name that it connects to, so it must be given the name, and resolves it. The loser was not to check the name.
 
+pub mod deadline;
 mod driver;
+mod link;
 mod outbox;
 mod rows;
 mod session;
@@ -24,17 +25,15 @@ pub mod update;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io;
-use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mysql::{ClientIdentity, Conn, LocalInfileHandler, OptsBuilder, SslOpts};
-
-use self::driver::{Fault, fenced, query, run};
-use super::breaker::Breaker;
-use super::{Answer, Failure, Question, Readiness, Store};
+use self::driver::{Fault, query, run};
+use self::link::{Link, Made, Making};
+use super::breaker::{Breaker, Cost};
+use super::{Answer, Failure, Missed, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
-use crate::joomla::site::{Database, TlsMode};
+use crate::joomla::site::Database;
 use crate::logging::More;
 use crate::time::{Now, Time};
 
@@ -47,17 +46,25 @@ const SLOW: Duration = Duration::from_millis(50);
 /// The least between two warnings of one kind.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Prepared statements that are kept, so all: three dozen shapes and two for each item type, in up to four lengths.
-const STATEMENTS: usize = 256;
-
-/// The most bytes of one packet in either direction: the longest session text, a large `params`, rows to be published.
-const PACKET: usize = 16 << 20;
-
 /// How long a survey is believed: tables appear when Joomla is updated, one of them says who has a second factor.
 const SURVEY: Duration = Duration::from_secs(60);
 
 /// … and the least between two surveys, whatever happens.
 const SURVEY_AGAIN: Duration = Duration::from_secs(5);
+
+/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as failed.
+const LATE: u32 = 3;
+
+/// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
+/// blocks our host.
+const SILENT: u32 = 60;
+
+/// A connection that is refused something is given up once it is so old: privileges may have been given since it was made, and
+/// some count for new connections only.
+const DENIED: Duration = Duration::from_secs(10);
+
+/// A connection that broke at this age was good for something.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// A connection that was silent for so long may have been cut by somebody on the way: that it does not answer says nothing
 /// of the server yet.
@@ -83,14 +90,21 @@ pub struct MySql {
     database: Database,
     settings: config::Database,
     shape: sql::Shape,
+    /// The program that watches over deadlines.
+    watcher: Option<PathBuf>,
+    making: Option<Making>,
     link: Option<Link>,
     breaker: Breaker,
+    /// Statements in a row that took longer than they may.
+    late: u32,
+    /// Such a run has ended the last connection: the server is believed to be better when it greets in time.
+    sluggish: bool,
+    /// Knocks in a row that were taken and led to nothing.
+    silent: u32,
     /// The endpoint whose server refused us in its own words.
     refused_by: Option<usize>,
     /// The kinds of questions whose statement took too long.
     slow: HashMap<&'static str, Breaker>,
-    /// After a statement that took too long nothing is asked until then.
-    rest: Time,
     /// Why there is no connection.
     why: String,
     /// Whether it was told that there is none, or nothing was told yet.
@@ -98,20 +112,6 @@ pub struct MySql {
     measures: BTreeMap<&'static str, Measure>,
     /// When a warning about rows that could not be read was written.
     warned: Option<Time>,
-}
-
-/// A connection that is set up.
-struct Link {
-    conn: Conn,
-    server: Server,
-    survey: Survey,
-    surveyed: Time,
-    /// Something was missing that the survey had seen, or the other way round.
-    stale: bool,
-    /// When it last answered.
-    answered: Time,
-    /// Whether a transaction is open.
-    claimed: bool,
 }
 
 impl MySql {
@@ -122,16 +122,26 @@ impl MySql {
             shape: sql::Shape::new(&database.prefix, items, max_event_size),
             database,
             settings,
+            watcher: None,
+            making: None,
             link: None,
             breaker: Breaker::default(),
+            late: 0,
+            sluggish: false,
+            silent: 0,
             refused_by: None,
             slow: HashMap::new(),
-            rest: Time(0),
             why: "nobody has connected yet".to_owned(),
             told: true,
             measures: BTreeMap::new(),
             warned: None,
         }
+    }
+
+    /// Lets a child of this process, which runs `program` (this very program), end answers that drip.
+    pub fn watched_by(mut self, program: PathBuf) -> Self {
+        self.watcher = Some(program);
+        self
     }
 
     /// Connects without anybody having knocked: for the command line, where waiting is no harm. Each endpoint may take the
@@ -142,7 +152,11 @@ impl MySql {
     pub fn connect(&mut self, now: Now) -> Result<(), String> {
         let mut reasons = Vec::new();
         for n in 0..self.database.endpoints.len() {
-            match self.open(n, Duration::from_millis(self.settings.connect_timeout_ms), now) {
+            let mut made = self.log_in(n, Duration::from_millis(self.settings.connect_timeout_ms), now);
+            while made.is_ok() && self.making.is_some() {
+                made = self.step(now);
+            }
+            match made {
                 Ok(()) => return Ok(()),
                 Err(why) => reasons.push(format!("{}: {why}", self.database.endpoints[n])),
             }
@@ -175,124 +189,51 @@ impl MySql {
         Duration::from_millis(self.settings.read_timeout_ms.max(1))
     }
 
-    /// Connects to an endpoint and sets the session up.
-    fn open(&mut self, n: usize, patience: Duration, now: Now) -> Result<(), String> {
-        self.link = None;
+    /// Logs in at an endpoint.
+    fn log_in(&mut self, n: usize, patience: Duration, now: Now) -> Result<(), String> {
+        (self.link, self.making, self.late) = (None, None, 0);
         let started = Instant::now();
-        let opened = self.link_to(n, patience, now);
-        self.measure("connect", started.elapsed(), opened.is_ok(), now.at);
-        let answered = matches!(opened, Err(Fault::Server(..) | Fault::Unfit(_)));
+        let made = Making::begin(&self.database, &self.settings, self.watcher.as_deref(), n, patience);
+        self.measure("connect", started.elapsed(), made.is_ok(), now.at);
+        let answered = matches!(made, Err(Fault::Server(..) | Fault::Unfit(_)));
         self.refused_by = answered.then_some(n);
-        let link = opened.map_err(|fault| fault.to_string())?;
-        self.shape.learn(&link.survey);
-        if std::mem::take(&mut self.told) {
-            log::info!(
-                "connected to the database {} at {}: {}",
-                self.database.name,
-                self.database.endpoints[n],
-                link.server
-            );
-        }
-        self.breaker.succeed(now.at);
-        self.link = Some(link);
+        self.making = Some(made.map_err(|fault| fault.to_string())?);
         Ok(())
     }
 
-    fn link_to(&self, n: usize, patience: Duration, now: Now) -> Result<Link, Fault> {
-        let endpoint = self
-            .database
-            .endpoints
-            .get(n)
-            .ok_or_else(|| Fault::lost("there is no such endpoint"))?;
-        let opts = self.opts(endpoint, patience)?;
-        // Several answers have to come, each within the read timeout. All of them together may not take much longer.
-        let deadline = Instant::now() + patience + self.read_timeout();
-        let in_time = || match Instant::now() < deadline {
-            true => Ok(()),
-            false => Err(Fault::Lost {
-                late: true,
-                why: "the server is too slow to set a session up".to_owned(),
-            }),
+    /// Takes the next step to set the session up.
+    fn step(&mut self, now: Now) -> Result<(), String> {
+        let Some(making) = self.making.take() else {
+            return Ok(());
         };
-        let mut conn = fenced(|| Conn::new(opts))?;
-        in_time()?;
-        let mut server = session::identify(&mut conn)?;
-        // Before the statement limit is set: on a cold server this may take longer, and the read timeout bounds it too.
-        in_time()?;
-        let survey = survey::survey(&mut conn, &self.shape)?;
-        in_time()?;
-        session::set_up(&mut conn, &mut server, self.settings.statement_ms)?;
-        Ok(Link {
-            conn,
-            server,
-            survey,
-            surveyed: now.at,
-            stale: false,
-            answered: now.at,
-            claimed: false,
-        })
-    }
-
-    fn opts(&self, endpoint: &ListenAddr, patience: Duration) -> Result<OptsBuilder, Fault> {
-        let refuse = |_: &[u8], _: &mut mysql::LocalInfile<'_>| {
-            Err(io::Error::other("no file of this machine is sent to a server"))
-        };
-        let opts = OptsBuilder::new()
-            .user(Some(&self.database.user))
-            .pass(Some(&self.database.password))
-            .db_name(Some(&self.database.name))
-            .prefer_socket(false)
-            .read_timeout(Some(self.read_timeout()))
-            .write_timeout(Some(self.read_timeout()))
-            .tcp_connect_timeout(Some(patience))
-            .max_allowed_packet(Some(PACKET))
-            .stmt_cache_size(STATEMENTS)
-            .connect_attrs(Some(HashMap::from([("program_name", "jsocketd")])))
-            .local_infile_handler(Some(LocalInfileHandler::new(refuse)));
-        match endpoint {
-            // The driver speaks no TLS over a Unix socket, where there is nobody in between.
-            ListenAddr::Unix(path) => match path.to_str() {
-                Some(path) => Ok(opts.socket(Some(path))),
-                None => Err(Fault::lost("the path of the socket is not UTF-8")),
-            },
-            ListenAddr::Tcp(address) => {
-                let tls = &self.database.tls;
-                let named = tls.mode == TlsMode::Verify && !tls.host.is_empty() && tls.host.parse::<IpAddr>().is_err();
-                let host = match address.ip() {
-                    _ if named => tls.host.clone(),
-                    IpAddr::V4(ip) => ip.to_string(),
-                    IpAddr::V6(ip) => format!("[{ip}]"),
-                };
-                Ok(opts
-                    .ip_or_hostname(Some(host))
-                    .tcp_port(address.port())
-                    .ssl_opts(self.ssl_opts()))
+        let (n, started) = (making.endpoint, Instant::now());
+        let made = making.step(&self.shape, &self.settings, now.at);
+        self.measure("set-up", started.elapsed(), made.is_ok(), now.at);
+        let answered = matches!(made, Err(Fault::Server(..) | Fault::Unfit(_)));
+        self.refused_by = answered.then_some(n);
+        match made.map_err(|fault| fault.to_string())? {
+            Made::Partly(making) => self.making = Some(making),
+            Made::Whole(link) => {
+                self.shape.learn(&link.survey);
+                if std::mem::take(&mut self.told) {
+                    log::info!(
+                        "connected to the database {} at {}: {}",
+                        self.database.name,
+                        self.database.endpoints[n],
+                        link.server
+                    );
+                }
+                self.breaker.succeed(now.at);
+                self.silent = 0;
+                self.link = Some(link);
             }
         }
-    }
-
-    fn ssl_opts(&self) -> Option<SslOpts> {
-        let tls = &self.database.tls;
-        let identity = tls.cert.as_ref().zip(tls.key.as_ref());
-        let opts = SslOpts::default()
-            .with_root_cert_path(tls.ca.clone())
-            .with_client_identity(identity.map(|(cert, key)| ClientIdentity::new(cert.clone(), key.clone())));
-        match tls.mode {
-            TlsMode::Off => None,
-            TlsMode::On => Some(
-                opts.with_danger_accept_invalid_certs(true)
-                    .with_danger_skip_domain_validation(true),
-            ),
-            TlsMode::Verify => Some(opts),
-        }
+        Ok(())
     }
 
     /// Takes note that there is no connection, and why.
-    fn fail(&mut self, why: String, dear: bool, now: Now) {
-        match dear {
-            true => self.breaker.fail_slowly(now.at, rand::random()),
-            false => self.breaker.fail(now.at, rand::random()),
-        }
+    fn fail(&mut self, why: String, cost: Cost, now: Now) {
+        self.breaker.fail(cost, now.at, rand::random());
         let wait = self.breaker.wait(now.at).map(|until| until.since(now.at));
         match self.breaker.may_speak(now.at) {
             Some(unsaid) => {
@@ -310,6 +251,39 @@ impl MySql {
             None => log::debug!("the database is not available: {why}"),
         }
         self.why = why;
+    }
+
+    /// Does what the loop waits for.
+    fn attempt(&mut self, now: Now, act: impl FnOnce(&mut Self) -> Result<(), String>) {
+        let started = Instant::now();
+        if let Err(why) = act(self) {
+            let cost = match started.elapsed() > SLOW {
+                true => Cost::Much,
+                false => Cost::Little,
+            };
+            self.fail(why, cost, now);
+        }
+    }
+
+    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long.
+    fn keep(&mut self, link: Link, took: Duration, now: Now) {
+        let limit = self.settings.statement_ms;
+        self.late = match took > Duration::from_millis(limit) {
+            true => self.late + 1,
+            false => 0,
+        };
+        self.sluggish &= self.late > 0;
+        if self.late < LATE || link.claimed {
+            self.link = Some(link);
+            return;
+        }
+        drop(link);
+        self.sluggish = true;
+        let why = format!(
+            "it is too slow: {} statements in a row took longer than {limit} ms",
+            self.late
+        );
+        self.fail(why, Cost::Much, now);
     }
 
     /// Looks again which tables there are, if it is time.
@@ -351,29 +325,18 @@ impl MySql {
     }
 
     /// What an error of the server comes to while the connection stays.
-    fn refusal(
-        &mut self,
-        link: &mut Link,
-        question: &Question,
-        code: u16,
-        why: String,
-        took: Duration,
-        now: Now,
-    ) -> Failure {
+    fn refusal(&mut self, link: &mut Link, question: &Question, code: u16, why: String, now: Now) -> Failure {
         match session::meaning(code) {
             session::Meaning::Locked => Failure::Locked,
-            session::Meaning::TooLong if question.is_about_outbox() => {
-                self.rest = now.at + took * 4;
-                Failure::TooLong
-            }
+            session::Meaning::TooLong if question.is_about_outbox() => Failure::TooLong,
             session::Meaning::TooLong => {
                 let name = question.name();
-                self.slow.entry(name).or_default().fail_slowly(now.at, rand::random());
-                self.rest = now.at + took * 4;
+                let slow = self.slow.entry(name).or_default();
+                slow.fail(Cost::Much, now.at, rand::random());
                 Failure::Unavailable(format!("{name} took longer than {} ms", self.settings.statement_ms))
             }
             session::Meaning::Interrupted => Failure::Unavailable(why),
-            session::Meaning::Missing => {
+            session::Meaning::Missing | session::Meaning::Denied => {
                 link.stale = true;
                 Failure::Refused(why)
             }
@@ -398,12 +361,12 @@ impl MySql {
 
 impl Store for MySql {
     fn readiness(&self, now: Now) -> Readiness {
-        match (&self.link, self.breaker.wait(now.at)) {
-            (Some(_), _) if now.at < self.rest => Readiness::Closed(self.rest),
-            (Some(_), _) => Readiness::Ready,
-            (None, Some(until)) => Readiness::Closed(until),
-            (None, None) if self.refused_by.is_some() => Readiness::Ready,
-            (None, None) => Readiness::Knock,
+        match self.breaker.wait(now.at) {
+            _ if self.link.is_some() => Readiness::Ready,
+            _ if self.making.is_some() => Readiness::Preparing,
+            Some(until) => Readiness::Closed(until),
+            None if self.refused_by.is_some() => Readiness::Ready,
+            None => Readiness::Knock,
         }
     }
 
@@ -411,13 +374,33 @@ impl Store for MySql {
         &self.database.endpoints
     }
 
-    fn reached(&mut self, endpoint: Result<usize, String>, now: Now) {
+    fn patience(&self) -> Duration {
+        let patience = Duration::from_millis(self.settings.connect_timeout_ms);
+        match self.sluggish {
+            // There and back for the connection, and once more for the greeting.
+            true => patience.min(Duration::from_millis(2 * self.settings.statement_ms)),
+            false => patience,
+        }
+    }
+
+    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
         // The server answered a moment ago, so it would now or not at all.
         let patience = Duration::from_millis(self.settings.connect_timeout_ms).min(self.read_timeout());
-        let started = Instant::now();
-        if let Err(why) = endpoint.and_then(|n| self.open(n, patience, now)) {
-            self.fail(why, started.elapsed() > SLOW, now);
+        match endpoint {
+            Ok(n) => self.attempt(now, |store| store.log_in(n, patience, now)),
+            Err(missed) => {
+                self.silent += u32::from(missed.taken);
+                let cost = match missed.taken && self.silent > SILENT {
+                    true => Cost::Little,
+                    false => Cost::Nothing,
+                };
+                self.fail(missed.why, cost, now);
+            }
         }
+    }
+
+    fn prepare(&mut self, now: Now) {
+        self.attempt(now, |store| store.step(now));
     }
 
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure> {
@@ -431,6 +414,9 @@ impl Store for MySql {
         if let (Readiness::Ready, Some(n)) = (self.readiness(now), self.refused_by) {
             self.reached(Ok(n), now);
         }
+        while self.making.is_some() {
+            self.prepare(now);
+        }
         // Whoever returns from here without putting it back has dropped the connection.
         let Some(mut link) = self.link.take() else {
             return Err(Failure::Unavailable(self.why.clone()));
@@ -441,6 +427,7 @@ impl Store for MySql {
                 "the transaction went with its connection".to_owned(),
             ));
         }
+        link.conn.begin();
         let surveyed = match link.claimed {
             true => Ok(()),
             false => self.resurvey(&mut link, now),
@@ -454,8 +441,7 @@ impl Store for MySql {
             }
         };
         let started = Instant::now();
-        let limit = Duration::from_millis(self.settings.statement_ms) + self.read_timeout();
-        let result = surveyed.and_then(|()| run(&mut link.conn, &statement, limit));
+        let result = surveyed.and_then(|()| run(&mut link.conn, &statement));
         let took = started.elapsed();
         self.measure(name, took, result.is_ok(), now.at);
         match result {
@@ -472,14 +458,14 @@ impl Store for MySql {
                 if question.begins_transaction() && answer.is_err() && query(&mut link.conn, "ROLLBACK").is_err() {
                     return answer;
                 }
-                self.link = Some(link);
                 if let Ok(Answer::Looked(looked)) = &mut answer {
                     looked.micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 }
+                self.keep(link, took, now);
                 answer
             }
             Err(Fault::Server(code, why)) if !session::is_fatal(code) => {
-                let failure = self.refusal(&mut link, question, code, why, took, now);
+                let failure = self.refusal(&mut link, question, code, why, now);
                 link.answered = now.at;
                 link.claimed = false;
                 let answer = match (question, &failure) {
@@ -491,15 +477,20 @@ impl Store for MySql {
                     }
                     _ => Err(failure),
                 };
-                self.link = Some(link);
+                let denied = session::meaning(code) == session::Meaning::Denied;
+                self.link = (!denied || now.at.since(link.made) < DENIED).then_some(link);
                 answer
             }
             Err(fault) => {
                 let late = matches!(fault, Fault::Lost { late: true, .. });
-                let hangs = late && now.at.since(link.answered) < IDLE;
+                let cost = match late {
+                    true if now.at.since(link.answered) < IDLE => Cost::Much,
+                    false if now.at.since(link.made) >= YOUNG => Cost::Nothing,
+                    _ => Cost::Little,
+                };
                 let why = fault.to_string();
                 drop(link);
-                self.fail(why.clone(), hangs, now);
+                self.fail(why.clone(), cost, now);
                 Err(Failure::Unavailable(why))
             }
         }

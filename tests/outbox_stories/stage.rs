@@ -93,7 +93,7 @@ impl Process {
     pub fn due(&self, now: Now) -> Time {
         match self.link.readiness(now) {
             Readiness::Ready => self.outbox.deadline(),
-            Readiness::Knock => now.at,
+            Readiness::Knock | Readiness::Preparing => now.at,
             Readiness::Closed(until) => until,
         }
     }

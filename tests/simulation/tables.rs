@@ -12,7 +12,8 @@ use data_encoding::BASE64;
 use jsocketd::config::ListenAddr;
 use jsocketd::joomla::session::form_token;
 use jsocketd::store::{
-    Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, NewRow, Question, Readiness, SessionId, Store, UserRow,
+    Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Missed, NewRow, Question, Readiness, SessionId, Store,
+    UserRow,
 };
 use jsocketd::time::Now;
 use serde_json::{Value, json};
@@ -687,7 +688,11 @@ impl Store for SimStore {
         &self.endpoints
     }
 
-    fn reached(&mut self, endpoint: Result<usize, String>, now: Now) {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
         let base = &mut *self.base.borrow_mut();
         base.lines[self.n].link.reached(endpoint, &base.tables, now);
     }

@@ -5,10 +5,71 @@ use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mysql::prelude::{Protocol, Queryable};
-use mysql::{Conn, DriverError, QueryResult, Value};
+use mysql::{DriverError, OptsBuilder, QueryResult, Value};
+
+use super::deadline::Deadline;
+
+/// A connection on which every answer has a deadline.
+pub(super) struct Conn {
+    /// Goes before the connection.
+    deadline: Option<Deadline>,
+    conn: mysql::Conn,
+    /// What a piece of work may take, and until when the one that was begun last may.
+    limit: Duration,
+    until: Instant,
+}
+
+impl Conn {
+    /// Logs in; each read has the driver's timeouts. Afterwards a piece of work may take `limit`.
+    pub(super) fn log_in(opts: OptsBuilder, limit: Duration) -> Result<Self, Fault> {
+        Ok(Self {
+            deadline: None,
+            conn: fenced(|| mysql::Conn::new(opts))?,
+            limit,
+            until: Instant::now() + limit,
+        })
+    }
+
+    /// Begins a piece of work: all statements from here on together have the limit.
+    pub(super) fn begin(&mut self) {
+        self.until = Instant::now() + self.limit;
+    }
+
+    /// Lets `program` watch over the deadline. Without it answers that drip may take longer.
+    ///
+    /// # Errors
+    /// See [`Deadline::start`].
+    pub(super) fn be_watched(&mut self, program: &Path) -> io::Result<()> {
+        self.deadline = Some(Deadline::start(&self.conn, program)?);
+        Ok(())
+    }
+
+    /// Rows that the last statement changed.
+    pub(super) fn affected_rows(&self) -> u64 {
+        self.conn.affected_rows()
+    }
+
+    /// Calls the driver, which has to be done in time.
+    fn in_time<T>(&mut self, call: impl FnOnce(&mut mysql::Conn, Instant) -> mysql::Result<T>) -> Result<T, Fault> {
+        let (conn, until) = (&mut self.conn, self.until);
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Fault::late());
+        }
+        let done = match &self.deadline {
+            Some(deadline) => deadline.within(left, || fenced(|| call(conn, until))),
+            None => fenced(|| call(conn, until)),
+        };
+        match done {
+            Err(Fault::Lost { .. }) if Instant::now() >= until => Err(Fault::late()),
+            done => done,
+        }
+    }
+}
 
 /// What is sent in one go.
 #[derive(Debug)]
@@ -53,18 +114,17 @@ pub(super) struct Output {
 }
 
 /// Runs a statement and takes all its rows. A packet that the server refuses is rolled back.
-pub(super) fn run(conn: &mut Conn, statement: &Statement, limit: Duration) -> Result<Output, Fault> {
-    let deadline = Instant::now() + limit;
+pub(super) fn run(conn: &mut Conn, statement: &Statement) -> Result<Output, Fault> {
     match statement {
-        Statement::Prepared { sql, params, columns } => fenced(|| {
+        Statement::Prepared { sql, params, columns } => conn.in_time(|conn, until| {
             let result = conn.exec_iter(sql.as_str(), params.clone())?;
-            let sets = take(result, &[*columns], deadline)?;
+            let sets = take(result, Some(&[*columns]), until)?;
             let inserted = conn.last_insert_id();
             Ok(Output { sets, inserted })
         }),
         Statement::Packet { sql, columns } => {
-            let run = fenced(|| {
-                let sets = take(conn.query_iter(sql.as_str())?, columns, deadline)?;
+            let run = conn.in_time(|conn, until| {
+                let sets = take(conn.query_iter(sql.as_str())?, Some(columns), until)?;
                 Ok(Output { sets, inserted: 0 })
             });
             if let Err(Fault::Server(..)) = run {
@@ -75,24 +135,24 @@ pub(super) fn run(conn: &mut Conn, statement: &Statement, limit: Duration) -> Re
     }
 }
 
-/// The rows of all parts. `columns`: how many columns each part's rows have.
+/// The rows of all parts. `columns`: how many columns each part's rows have, if that is known.
 fn take<T: Protocol>(
     result: QueryResult<'_, '_, '_, T>,
-    columns: &[usize],
-    deadline: Instant,
+    columns: Option<&[usize]>,
+    until: Instant,
 ) -> mysql::Result<Vec<Vec<Vec<Value>>>> {
     // Dropping it would read what is left. After a fault of this side the connection goes right after it.
     let mut result = ManuallyDrop::new(result);
-    let mut sets = Vec::with_capacity(columns.len());
+    let mut sets = Vec::new();
     while let Some(set) = result.iter() {
         let mut set = ManuallyDrop::new(set);
         let mut rows = Vec::new();
         for row in set.by_ref() {
             let row = row?;
-            if Instant::now() > deadline {
+            if Instant::now() > until {
                 return Err(mysql::Error::IoError(io::ErrorKind::TimedOut.into()));
             }
-            if columns.get(sets.len()) != Some(&row.len()) {
+            if columns.is_some_and(|columns| columns.get(sets.len()) != Some(&row.len())) {
                 return Err(mysql::Error::DriverError(DriverError::PacketOutOfSync));
             }
             rows.push(row.unwrap());
@@ -106,15 +166,13 @@ fn take<T: Protocol>(
 
 /// Rows of a plain query, for the store's own few.
 pub(super) fn query(conn: &mut Conn, sql: &str) -> Result<Vec<Vec<Value>>, Fault> {
-    fenced(|| {
-        let rows = conn.query_iter(sql)?.map(|row| row.map(mysql::Row::unwrap));
-        rows.collect()
-    })
+    let sets = conn.in_time(|conn, until| take(conn.query_iter(sql)?, None, until))?;
+    Ok(sets.into_iter().next().unwrap_or_default())
 }
 
 /// Calls the driver. It panics on some packets that no server should send (an empty one, an unknown way to sign in); that
 /// ends the connection, not the server.
-pub(super) fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
+fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Fault::from(error)),
@@ -130,14 +188,17 @@ impl Fault {
         }
     }
 
-    fn io(error: &io::Error) -> Self {
-        let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    fn late() -> Self {
         Fault::Lost {
-            late,
-            why: match late {
-                true => "it did not answer in time".to_owned(),
-                false => error.to_string(),
-            },
+            late: true,
+            why: "it did not answer in time".to_owned(),
+        }
+    }
+
+    fn io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::late(),
+            _ => Self::lost(&error.to_string()),
         }
     }
 }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mysql::Value;
 
-use super::PACKET;
 use super::driver::Statement;
+use super::link::PACKET;
 use super::sql::{Shape, keys, marks, padded};
 use crate::protocol::control::{BEGIN, CHANNEL};
 use crate::protocol::position::{Place, Position};

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use mysql::{Conn, Value};
+use mysql::Value;
 
-use super::driver::{Fault, query};
+use super::driver::{Conn, Fault, query};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,10 @@ pub(super) enum Meaning {
     TooLong,
     /// Somebody ended this one statement.
     Interrupted,
-    /// A table, a column or a privilege is not there.
+    /// A table or a column is not there.
     Missing,
+    /// A privilege is not there.
+    Denied,
     /// It says no, for another reason.
     Refused,
     /// The connection is of no more use.
@@ -133,8 +135,10 @@ pub(super) fn meaning(code: u16) -> Meaning {
         // max_statement_time of MariaDB, max_execution_time of MySQL.
         1969 | 3024 => Meaning::TooLong,
         1317 => Meaning::Interrupted,
-        // Privileges (database, table, column), unknown database, column and table.
-        1044 | 1142 | 1143 | 1049 | 1054 | 1146 => Meaning::Missing,
+        // Unknown database, column and table.
+        1049 | 1054 | 1146 => Meaning::Missing,
+        // Of the database, of everything, of a table, of a column, of the server.
+        1044 | 1045 | 1142 | 1143 | 1227 => Meaning::Denied,
         // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements that
         // the server has forgotten or has no room for.
         1047 | 1053 | 1152..=1161 | 1243 | 1461 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,

@@ -2,9 +2,7 @@
 //! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
 //! the refusal says what is missing. And of which version the outbox's tables are.
 
-use mysql::Conn;
-
-use super::driver::{Fault, query};
+use super::driver::{Conn, Fault, query};
 use super::outbox::STATE;
 use super::session::{is_fatal, text};
 use super::sql::Shape;

@@ -7,10 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use mysql::Conn;
-
 use super::MySql;
-use super::driver::{Fault, query};
+use super::driver::{Conn, Fault, query};
 use super::outbox::{self, OUTBOX, STATE, begin, newest};
 use super::rows::{number, text};
 use super::session::{self, Meaning};
@@ -190,6 +188,7 @@ impl Update<'_> {
     fn patiently<T>(&mut self, mut act: impl FnMut(&mut Conn) -> Result<T, Fault>) -> Result<T, Fault> {
         loop {
             let began = Instant::now();
+            self.conn.begin();
             match act(self.conn) {
                 Err(Fault::Server(code, _))
                     if session::meaning(code) == Meaning::Locked && !self.patience.is_zero() => {}

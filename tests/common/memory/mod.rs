@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jsocketd::config::ListenAddr;
-use jsocketd::store::{Answer, Failure, Question, Readiness, Store};
+use jsocketd::store::{Answer, Failure, Missed, Question, Readiness, Store};
 use jsocketd::time::{Now, Time};
 
 pub use self::outbox::{Durable, OutboxRow, OutboxTables, Transaction};
@@ -135,7 +135,7 @@ impl Link {
     }
 
     /// See [`Store::reached`].
-    pub fn reached(&mut self, endpoint: Result<usize, String>, tables: &Tables, now: Now) {
+    pub fn reached(&mut self, endpoint: Result<usize, Missed>, tables: &Tables, now: Now) {
         let known = endpoint.is_ok_and(|index| index < self.endpoints.len());
         self.line = match known && !tables.down {
             true => Line::Connected(tables.life(self.client)),
@@ -207,7 +207,11 @@ impl Store for Memory {
         self.link.endpoints()
     }
 
-    fn reached(&mut self, endpoint: Result<usize, String>, now: Now) {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
         self.link.reached(endpoint, &self.tables, now);
     }
 

@@ -1,0 +1,118 @@
+//! SQL's share of the loop's time. Statements block the loop, so they pay for it: after a statement that took longer than the
+//! budget of a tick SQL rests until it has had no more than its share. Whoever pushes meanwhile waits for one statement at the
+//! most, and most wait for none. A database that is far away, or slow, makes log-ins slow and nothing else.
+//!
+//! Short statements are not made to wait one by one: a storm of log-ins on a database next door is over in an instant. But
+//! they are counted too, so that over some seconds they have no more than the share either.
+
+use std::time::Duration;
+
+use crate::config;
+use crate::time::Time;
+
+/// Short statements may have the share of so much of the loop's time at once.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// See the file.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// What SQL took and has not paid for yet, at this instant.
+    debt: Duration,
+    at: Time,
+    /// Nothing is asked before it.
+    rest: Time,
+}
+
+impl Share {
+    /// When SQL may go on.
+    pub(super) fn rest(&self) -> Time {
+        self.rest
+    }
+
+    /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one `longest`.
+    pub(super) fn spend(&mut self, took: Duration, longest: Duration, settings: &config::Database, now: Time) {
+        let percent = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 100);
+        // A rest of this length pays for so much of SQL.
+        let paid = |rest: Duration| rest * percent / (100 - percent).max(1);
+        let idle = now.since(self.at).saturating_sub(took);
+        self.debt = self.debt.saturating_sub(paid(idle)) + took;
+        self.at = now;
+        let credit = match longest > Duration::from_millis(settings.budget_ms) {
+            true => Duration::ZERO,
+            false => WINDOW * percent / 100,
+        };
+        self.rest = now + self.debt.saturating_sub(credit) * (100 - percent) / percent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Statements that take so long, each as soon as it may be asked and a poll later, for some seconds: the share that SQL had of
+    /// the second half, and the longest time without a rest.
+    fn run(statement: Duration, poll: Duration) -> (f64, Duration) {
+        let settings = config::Database::default();
+        let mut share = Share::default();
+        let (mut now, mut had, mut busy, mut worst) = (Time(0), Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let (half, end) = (Time(60_000_000), Time(120_000_000));
+        while now < end {
+            now = now + statement;
+            busy += statement;
+            worst = worst.max(busy);
+            if now > half {
+                had += statement;
+            }
+            share.spend(statement, statement, &settings, now);
+            let next = share.rest().max(now + poll);
+            if next > now {
+                busy = Duration::ZERO;
+            }
+            now = next;
+        }
+        (had.as_secs_f64() / 60.0, worst)
+    }
+
+    #[test]
+    fn long_statements_have_their_share_and_not_more() {
+        for statement in [ms(11), ms(80), ms(90), ms(400), ms(5000)] {
+            let (had, worst) = run(statement, Duration::ZERO);
+            assert!((0.15..=0.25).contains(&had), "{statement:?}: {had}");
+            assert_eq!(worst, statement, "each is followed by a rest");
+        }
+    }
+
+    #[test]
+    fn short_statements_wait_only_once_they_have_had_a_lot() {
+        let settings = config::Database::default();
+        let mut share = Share::default();
+        let mut now = Time(1_000_000);
+        for _ in 0..19 {
+            now = now + ms(10);
+            share.spend(ms(10), ms(9), &settings, now);
+            assert_eq!(share.rest(), now);
+        }
+        let (had, _) = run(ms(9), Duration::ZERO);
+        assert!((0.15..=0.21).contains(&had), "{had}");
+        let (had, _) = run(ms(1), ms(20));
+        assert!((0.045..0.05).contains(&had), "{had}: what polls seldom never waits");
+    }
+
+    #[test]
+    fn time_that_goes_by_pays() {
+        let settings = config::Database::default();
+        let mut share = Share::default();
+        share.spend(ms(100), ms(100), &settings, Time(1_000_000));
+        assert_eq!(share.rest(), Time(1_400_000), "four times as long, of a fifth");
+        share.spend(ms(20), ms(20), &settings, Time(1_420_000));
+        assert_eq!(share.rest(), Time(1_500_000));
+        // In a transaction nobody rests in between, so its statements are paid for together.
+        share.spend(ms(20), ms(20), &settings, Time(2_020_000));
+        share.spend(ms(20), ms(20), &settings, Time(2_040_000));
+        assert_eq!(share.rest(), Time(2_200_000));
+    }
+}

@@ -1,0 +1,164 @@
+//! How a connection is made: the log-in, then the session is set up, a step at a time, so that the loop may turn in between.
+//!
+//! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's certificate for
+//! the name that it connects to, so it must be given the name, and resolves it. The loser was not to check the name.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mysql::{ClientIdentity, LocalInfileHandler, OptsBuilder, SslOpts};
+
+use super::driver::{Conn, Fault};
+use super::session::{self, Server};
+use super::sql::Shape;
+use super::survey::{self, Survey};
+use crate::config::{self, ListenAddr};
+use crate::joomla::site::{Database, Tls, TlsMode};
+use crate::time::Time;
+
+/// Prepared statements that are kept, so all: three dozen shapes and two for each item type, in up to four lengths.
+const STATEMENTS: usize = 256;
+
+/// The most bytes of one packet in either direction: the longest session text, a large `params`, rows to be published.
+pub(super) const PACKET: usize = 16 << 20;
+
+/// A connection that is set up.
+pub(super) struct Link {
+    pub(super) conn: Conn,
+    pub(super) server: Server,
+    pub(super) survey: Survey,
+    /// When it was made, when it was surveyed last, and when it last answered.
+    pub(super) made: Time,
+    pub(super) surveyed: Time,
+    pub(super) answered: Time,
+    /// Something was missing that the survey had seen, or the other way round.
+    pub(super) stale: bool,
+    /// Whether a transaction is open.
+    pub(super) claimed: bool,
+}
+
+/// A connection that is being set up.
+pub(super) struct Making {
+    conn: Conn,
+    pub(super) endpoint: usize,
+    server: Option<Server>,
+    survey: Option<Survey>,
+}
+
+/// How far it is.
+pub(super) enum Made {
+    Partly(Making),
+    Whole(Link),
+}
+
+impl Making {
+    /// Logs in. `patience`: of the TCP connection.
+    pub(super) fn begin(
+        database: &Database,
+        settings: &config::Database,
+        watcher: Option<&Path>,
+        endpoint: usize,
+        patience: Duration,
+    ) -> Result<Self, Fault> {
+        let address = database.endpoints.get(endpoint);
+        let address = address.ok_or_else(|| Fault::lost("there is no such endpoint"))?;
+        let limit = Duration::from_millis(settings.read_timeout_ms.max(1));
+        let mut conn = Conn::log_in(opts(database, address, limit, patience)?, limit)?;
+        if let Some(program) = watcher
+            && let Err(error) = conn.be_watched(program)
+        {
+            log::warn!(
+                "an answer of the database that drips can hold up the loop, since nothing watches over it: {error}"
+            );
+        }
+        Ok(Self {
+            conn,
+            endpoint,
+            server: None,
+            survey: None,
+        })
+    }
+
+    /// Takes the next step. All its statements together have the time of one.
+    pub(super) fn step(mut self, shape: &Shape, settings: &config::Database, now: Time) -> Result<Made, Fault> {
+        let Self {
+            conn, server, survey, ..
+        } = &mut self;
+        conn.begin();
+        let Some(known) = server else {
+            *server = Some(session::identify(conn)?);
+            return Ok(Made::Partly(self));
+        };
+        // Before the statement limit is set: on a cold server this may take longer.
+        let Some(survey) = survey else {
+            *survey = Some(survey::survey(conn, shape)?);
+            return Ok(Made::Partly(self));
+        };
+        session::set_up(conn, known, settings.statement_ms)?;
+        Ok(Made::Whole(Link {
+            server: known.clone(),
+            survey: survey.clone(),
+            conn: self.conn,
+            made: now,
+            surveyed: now,
+            answered: now,
+            stale: false,
+            claimed: false,
+        }))
+    }
+}
+
+fn opts(database: &Database, endpoint: &ListenAddr, limit: Duration, patience: Duration) -> Result<OptsBuilder, Fault> {
+    let refuse =
+        |_: &[u8], _: &mut mysql::LocalInfile<'_>| Err(io::Error::other("no file of this machine is sent to a server"));
+    let opts = OptsBuilder::new()
+        .user(Some(&database.user))
+        .pass(Some(&database.password))
+        .db_name(Some(&database.name))
+        .prefer_socket(false)
+        .read_timeout(Some(limit))
+        .write_timeout(Some(limit))
+        .tcp_connect_timeout(Some(patience))
+        .max_allowed_packet(Some(PACKET))
+        .stmt_cache_size(STATEMENTS)
+        .connect_attrs(Some(HashMap::from([("program_name", "jsocketd")])))
+        .local_infile_handler(Some(LocalInfileHandler::new(refuse)));
+    match endpoint {
+        // The driver speaks no TLS over a Unix socket, where there is nobody in between.
+        ListenAddr::Unix(path) => match path.to_str() {
+            Some(path) => Ok(opts.socket(Some(path))),
+            None => Err(Fault::lost("the path of the socket is not UTF-8")),
+        },
+        ListenAddr::Tcp(address) => {
+            let tls = &database.tls;
+            let named = tls.mode == TlsMode::Verify && !tls.host.is_empty() && tls.host.parse::<IpAddr>().is_err();
+            let host = match address.ip() {
+                _ if named => tls.host.clone(),
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            Ok(opts
+                .ip_or_hostname(Some(host))
+                .tcp_port(address.port())
+                .ssl_opts(ssl_opts(tls)))
+        }
+    }
+}
+
+fn ssl_opts(tls: &Tls) -> Option<SslOpts> {
+    let identity = tls.cert.as_ref().zip(tls.key.as_ref());
+    let opts = SslOpts::default()
+        .with_root_cert_path(tls.ca.clone())
+        .with_client_identity(identity.map(|(cert, key)| ClientIdentity::new(cert.clone(), key.clone())));
+    match tls.mode {
+        TlsMode::Off => None,
+        TlsMode::On => Some(
+            opts.with_danger_accept_invalid_certs(true)
+                .with_danger_skip_domain_validation(true),
+        ),
+        TlsMode::Verify => Some(opts),
+    }
+}

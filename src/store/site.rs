@@ -1,0 +1,136 @@
+//! Rows of the site's own tables, as answers carry them: visitors, their rights, and what they may view.
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionId;
+
+/// A row of `#__session` with its user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The key.
+    pub id: SessionId,
+    /// 0 site, 1 administrator; `None` with a shared session or without metadata.
+    pub client_id: Option<u8>,
+    /// As the row says.
+    pub guest: bool,
+    /// Unix seconds of the last request.
+    pub time: i64,
+    /// As the row says; 0 for guests, and without metadata.
+    pub user_id: u32,
+    /// That user, if there is one.
+    pub user: Option<UserRow>,
+    /// The session text, if it was asked for and is no longer than [`SessionRow::LONGEST_TEXT`].
+    pub text: Option<Vec<u8>>,
+}
+
+impl SessionRow {
+    /// Bytes of a session text; a longer one is not fetched.
+    pub const LONGEST_TEXT: usize = 512 * 1024;
+}
+
+/// A row of `#__users` with what hangs on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// The key.
+    pub id: u32,
+    /// The display name.
+    pub name: String,
+    /// The log-in name.
+    pub username: String,
+    /// May not log in.
+    pub blocked: bool,
+    /// Must set a new password first.
+    pub require_reset: bool,
+    /// Has a second factor (backup codes do not count). False where Joomla has no such table.
+    pub mfa: bool,
+    /// The groups it is mapped to, without their parents.
+    pub groups: Vec<u32>,
+}
+
+/// A row of `#__usergroups`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// The key.
+    pub id: u32,
+    /// The parent's id; 0: none.
+    pub parent: u32,
+    /// Nested set.
+    pub lft: i64,
+    /// Nested set.
+    pub rgt: i64,
+}
+
+/// A row of `#__viewlevels`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelRow {
+    /// The key.
+    pub id: u32,
+    /// JSON: a list of group ids and negative user ids.
+    pub rules: String,
+}
+
+/// A row of `#__assets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetRow {
+    /// `root.1`, `com_content`, …
+    pub name: String,
+    /// JSON: action → identity → 0 or 1.
+    pub rules: String,
+    /// Nested set.
+    pub lft: i64,
+    /// Nested set.
+    pub rgt: i64,
+}
+
+/// Of `#__extensions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extensions {
+    /// The parameters of com_users as JSON; `None`: there is no such row.
+    pub com_users: Option<String>,
+    /// The parameters of com_websockets as JSON, if it is installed and enabled.
+    pub com_websockets: Option<String>,
+    /// The version of com_websockets.
+    pub package_version: Option<String>,
+    /// The version of Joomla (of `files_joomla`).
+    pub joomla_version: Option<String>,
+}
+
+/// A step of a category's chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryStep {
+    /// The category.
+    pub id: u64,
+    /// Its view level.
+    pub access: u32,
+    /// 1 published, 2 archived, 0 not, -2 in the trash.
+    pub published: i8,
+}
+
+/// An item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemRow {
+    /// The key.
+    pub id: u64,
+    /// Its view level.
+    pub access: u32,
+    /// 1 published, 2 archived, 0 not, -2 in the trash.
+    pub state: i8,
+    /// Unix seconds; `None`: always.
+    pub publish_up: Option<i64>,
+    /// Unix seconds; `None`: for ever.
+    pub publish_down: Option<i64>,
+    /// The category and all above it, without the root, outermost first. `None`: the type has no categories. Empty: it
+    /// names a category that does not exist.
+    pub categories: Option<Vec<CategoryStep>>,
+}
+
+/// A category.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CategoryRow {
+    /// The key.
+    pub id: u64,
+    /// Whose it is: `com_content`.
+    pub extension: String,
+    /// It and all above it, without the root, outermost first.
+    pub chain: Vec<CategoryStep>,
+}
