@@ -1266,13 +1266,8 @@ fn a_statement_has_a_limit_and_only_its_kind_waits() {
         "{took:?}"
     );
 
-    // It rests a moment, so that most of the loop's time is the loop's.
-    let Readiness::Closed(rest) = store.readiness(at(0)) else {
-        panic!("it does not rest")
-    };
-    assert!(rest >= at(0).at + took * 3 && rest < at(0).at + took * 5);
     assert_eq!(
-        store.readiness(at(700)),
+        store.readiness(at(0)),
         Readiness::Ready,
         "the connection is as good as before"
     );
@@ -1408,7 +1403,6 @@ fn a_server_that_went_away_and_came_back_is_found_again() {
         missed.why.contains("refused") || missed.why.contains("reset"),
         "{missed:?}"
     );
-    assert!(!missed.taken);
     store.reached(Err(missed), at(11_000));
     assert!(matches!(store.readiness(at(11_000)), Readiness::Closed(_)));
     server.restart();
