@@ -5,13 +5,12 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::between::{Between, Trick};
 use common::joomla::{Session as Login, Site as Joomla};
 use common::mariadb::Mariadb;
 use common::peer::handshake;
@@ -309,107 +308,8 @@ fn a_database_that_is_gone_and_comes_back_is_found_again() {
 
 // --- it answers, but not as it should -------------------------------------------------------------------------------------
 
-/// What somebody between the two does to those who speak to the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trick {
-    None,
-    /// Of the answer to a long question so many bytes pass, then the connection ends.
-    Cut(usize),
-    /// … then nothing more passes until the one who asked is gone.
-    Stop(usize),
-    /// The answer to a long question comes this much later.
-    Late(Duration),
-    /// Connections end, and new ones are taken and never served.
-    Deaf,
-}
-
 /// A question with many ids, in bytes.
 const LONG: usize = 600;
-
-struct Proxy {
-    addr: SocketAddr,
-    trick: Arc<Mutex<Trick>>,
-    /// How often a trick was played.
-    played: Arc<AtomicUsize>,
-}
-
-impl Proxy {
-    fn new(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let proxy = Self {
-            addr: listener.local_addr().expect("its address"),
-            trick: Arc::new(Mutex::new(Trick::None)),
-            played: Arc::default(),
-        };
-        let (trick, played) = (proxy.trick.clone(), proxy.played.clone());
-        thread::spawn(move || {
-            let mut deaf = Vec::new();
-            for client in listener.incoming().flatten() {
-                if *trick.lock().expect("no panic") == Trick::Deaf {
-                    played.fetch_add(1, Ordering::SeqCst);
-                    deaf.push(client);
-                    continue;
-                }
-                let server = TcpStream::connect(server).expect("the server is there");
-                let ends = [&client, &server].map(|end| end.try_clone().expect("a descriptor"));
-                let (trick, played) = (trick.clone(), played.clone());
-                let asked = Arc::new(AtomicBool::new(false));
-                let (noted, [client_back, server_back]) = (asked.clone(), ends);
-                let there_trick = trick.clone();
-                thread::spawn(move || there(client, server, &there_trick, &noted));
-                thread::spawn(move || back(server_back, client_back, &trick, &played, &asked));
-            }
-        });
-        proxy
-    }
-
-    fn play(&self, trick: Trick) {
-        *self.trick.lock().expect("no panic") = trick;
-    }
-}
-
-fn there(mut client: TcpStream, mut server: TcpStream, trick: &Mutex<Trick>, asked: &AtomicBool) {
-    let mut buffer = [0; 65_536];
-    while let Ok(n @ 1..) = client.read(&mut buffer) {
-        if n >= LONG {
-            asked.store(true, Ordering::SeqCst);
-        }
-        let deaf = *trick.lock().expect("no panic") == Trick::Deaf;
-        if deaf || server.write_all(&buffer[..n]).is_err() {
-            break;
-        }
-    }
-    let _ = client.shutdown(Shutdown::Both);
-    let _ = server.shutdown(Shutdown::Both);
-}
-
-fn back(mut server: TcpStream, mut client: TcpStream, trick: &Mutex<Trick>, played: &AtomicUsize, asked: &AtomicBool) {
-    let mut buffer = [0; 65_536];
-    while let Ok(n @ 1..) = server.read(&mut buffer) {
-        let playing = *trick.lock().expect("no panic");
-        let long = asked.swap(false, Ordering::SeqCst);
-        if long && playing != Trick::None {
-            played.fetch_add(1, Ordering::SeqCst);
-        }
-        let pass = match playing {
-            Trick::Cut(most) | Trick::Stop(most) if long => most.min(n),
-            _ => n,
-        };
-        if let (Trick::Late(time), true) = (playing, long) {
-            thread::sleep(time);
-        }
-        if client.write_all(&buffer[..pass]).is_err() {
-            break;
-        }
-        match playing {
-            Trick::Cut(_) if long => break,
-            // The one who asks hangs up, and then the server does.
-            Trick::Stop(_) if long => while let Ok(1..) = server.read(&mut buffer) {},
-            _ => {}
-        }
-    }
-    let _ = client.shutdown(Shutdown::Both);
-}
 
 /// Consoles of people, each of whom is somebody else.
 struct Crowd {
@@ -473,7 +373,7 @@ fn reload(house: &House, terms: Terms<'_>) {
 #[test]
 fn whatever_happens_to_answers_nobody_is_ever_somebody_else() {
     let joomla = Joomla::joomla6();
-    let proxy = Proxy::new(joomla.server.addr);
+    let proxy = Between::for_questions_of(joomla.server.addr, LONG);
     joomla.configure("host", &format!("'{}'", proxy.addr));
     let logins: Vec<Login> = (2000..2050).map(|user| crowd(&joomla, user)).collect();
     let fresh = |round: usize| format!("{DATABASE}outbox = false\nretention = {}\n", 1000 + round);
@@ -490,29 +390,29 @@ fn whatever_happens_to_answers_nobody_is_ever_somebody_else() {
     let mut cut = |most: usize| pusher::below(&mut noise, most);
     let late = READ_TIMEOUT + Duration::from_millis(100);
     let tricks = [
-        Trick::Cut(cut(3000)),
+        Trick::Truncate(cut(3000)),
         Trick::Stop(cut(3000)),
-        Trick::Late(late),
-        Trick::Deaf,
+        Trick::Delay(late),
+        Trick::Swallow,
         Trick::Stop(1 + cut(20)),
-        Trick::Late(late / 2),
-        Trick::Cut(cut(100)),
+        Trick::Delay(late / 2),
+        Trick::Truncate(cut(100)),
     ];
     for (round, trick) in tricks.into_iter().enumerate() {
-        let played = proxy.played.load(Ordering::SeqCst);
-        proxy.play(trick);
+        let played = proxy.played();
+        proxy.play(trick.clone());
         // Backwards, so that an answer to the others' question has other rows in the same places.
         let mut order = logins.clone();
         order.rotate_left(round * 4);
         let mut new = Crowd::come(&house, &order);
         wait_until(
             &format!("{trick:?} is played"),
-            || proxy.played.load(Ordering::SeqCst) > played,
+            || proxy.played() > played,
             || house.site.server.log(),
         );
         new.guests();
         old.guests();
-        proxy.play(Trick::None);
+        proxy.play(Trick::Pass);
         let toml = fresh(round + 1);
         reload(&house, with(&toml));
         new.expect_known();

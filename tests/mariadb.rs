@@ -33,8 +33,7 @@ fn expect_row(site: &Site, session: &Session, row_is: (Option<u8>, u8, u32, &str
 #[test]
 fn every_database_is_the_one_that_was_asked_for() {
     let asked = std::env::var("DATABASE_SERVER").unwrap_or_default();
-    let version: Option<String> = Mariadb::shared().connect(None).query_first("SELECT VERSION()").unwrap();
-    assert_eq!(version.unwrap().contains("MariaDB"), !asked.starts_with("mysql"));
+    assert_eq!(Mariadb::shared().is_mariadb(), !asked.starts_with("mysql"));
 }
 
 fn both() -> [Site; 2] {

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::between::Between;
 use common::follower::Client;
 use common::joomla::{Session as Login, Site as Joomla};
-use common::mariadb::{Mariadb, far};
+use common::mariadb::Mariadb;
 use common::outbox::{ready, serve, stats, wait_for};
 use common::pusher::Site;
 use common::store::{Outbox as _, Process, age, by_socket, claim, connected, ids, stamp};
@@ -497,8 +498,8 @@ fn commits_that_were_lost_and_made_up_for_while_the_server_was_stopped_are_a_gap
 fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     let joomla = joomla();
     // Of the one that is far from its database the transactions are long.
-    let database = far(joomla.server.addr, Duration::from_millis(20));
-    let host = format!("host = {}", json!(database.to_string()));
+    let database = Between::far(joomla.server.addr, Duration::from_millis(20));
+    let host = format!("host = {}", json!(database.addr.to_string()));
     let sites = [serve(&joomla, &host), start(&joomla)];
     ready(&sites[0]);
     let mut clients = sites.each_ref().map(|site| Client::enter(site, &["news"]));
@@ -532,7 +533,7 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     let took = began.elapsed();
     println!("a stopped process held the counter for {took:?}");
     // MariaDB ends a transaction that stands still after 2 s, MySQL a connection that says nothing after 10 s.
-    let longest = match site_is_mariadb(&joomla) {
+    let longest = match joomla.server.is_mariadb() {
         true => Duration::from_secs(4),
         false => Duration::from_secs(12),
     };
@@ -545,10 +546,6 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     for (client, site) in clients.iter_mut().zip(sites.iter().rev()) {
         client.until("news", "after").come_back(site).expect("news", &all);
     }
-}
-
-fn site_is_mariadb(joomla: &Joomla) -> bool {
-    joomla.value::<String>("SELECT VERSION()").contains("MariaDB")
 }
 
 /// What a stopped process still sends to the database has no effect, whoever went on meanwhile.
@@ -821,8 +818,8 @@ fn nothing_overtakes_control_rows_however_many_there_are() {
 #[test]
 fn a_storm_of_control_rows_lets_everything_behind_them_through() {
     let joomla = joomla();
-    let database = far(joomla.server.addr, Duration::from_millis(20));
-    joomla.configure("host", &format!("'{database}'"));
+    let database = Between::far(joomla.server.addr, Duration::from_millis(20));
+    joomla.configure("host", &format!("'{}'", database.addr));
     let site = start(&joomla);
     let mut client = Client::enter(&site, &["news"]);
     let over = AtomicBool::new(false);

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::Noise;
+use common::between::Between;
 use common::joomla::Site as Joomla;
-use common::mariadb::{Mariadb, far};
+use common::mariadb::Mariadb;
 use common::outbox::{enter, ready, serve};
 use common::pusher::{Site, below};
 use common::store::{Outbox as _, by_tcp, patient};
@@ -203,9 +204,10 @@ fn a_database_that_is_far_away_costs_four_round_trips() {
     let joomla = joomla();
     for away in [0, 10, 40, 90].map(Duration::from_millis) {
         let database = format!("unix:{}", joomla.server.socket.display());
+        let between = Between::far(joomla.server.addr, away);
         let address = match away.is_zero() {
             true => database,
-            false => far(joomla.server.addr, away).to_string(),
+            false => between.addr.to_string(),
         };
         let settings = format!("host = {}\npoll_ms = 20\nidle_poll_ms = 20", json!(address));
         let site = serve(&joomla, &settings);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -712,27 +712,29 @@ fn a_delete_that_would_wait_gives_up() {
 // --- tables that are not what they were ----------------------------------------------------------------------------------
 
 fn dump(joomla: &Joomla) -> Vec<u8> {
-    let output = Command::new("mariadb-dump")
-        .args(["--no-defaults", "--user=root", "--socket"])
-        .arg(&joomla.server.socket)
+    let output = joomla
+        .server
+        .command("dump")
         .arg(&joomla.database)
         .args(["websockets_outbox", "websockets_state"].map(|table| format!("{}{table}", joomla.prefix)))
         .output()
-        .expect("mariadb-dump is there");
+        .expect("the script is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
 fn reload(joomla: &Joomla, dump: &[u8]) {
-    let mut child = Command::new("mariadb")
-        .args(["--no-defaults", "--user=root", "--socket"])
-        .arg(&joomla.server.socket)
-        .arg(&joomla.database)
+    let mut child = joomla
+        .server
+        .command("sql")
         .stdin(Stdio::piped())
         .spawn()
-        .expect("mariadb is there");
+        .expect("the script is there");
     let mut input = child.stdin.take().expect("a pipe");
-    std::io::Write::write_all(&mut input, dump).expect("it reads");
+    let database = format!("USE {};\n", joomla.database);
+    for text in [database.as_bytes(), dump] {
+        std::io::Write::write_all(&mut input, text).expect("it reads");
+    }
     drop(input);
     assert!(child.wait().expect("our child").success());
 }

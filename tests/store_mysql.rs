@@ -6,15 +6,14 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::between::{Between, Trick};
 use common::joomla::{self, Site};
 use common::mariadb::Mariadb;
 use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, new, place, stamp};
@@ -289,17 +288,18 @@ fn rules_are_those_of_the_tables() {
 #[test]
 fn rules_and_chains_are_found_in_disorder_and_among_many() {
     let site = Site::joomla6();
-    site.sql(
+    let (articles, categories) = (joomla::numbers_to(50_000), joomla::numbers_to(3000));
+    site.sql(&format!(
         "INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules)
-         SELECT 8, 1000 + seq * 2, 1001 + seq * 2, 3, CONCAT('com_content.article.', seq + 1000), '', '{}' FROM seq_1_to_50000;
-         INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules) VALUES (57, 7, 8, 4, 'com_lost', '', '{\"core.manage\":{\"1\":0}}');
+         SELECT 8, 1000 + n * 2, 1001 + n * 2, 3, CONCAT('com_content.article.', n + 1000), '', '{{}}' FROM {articles};
+         INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules) VALUES (57, 7, 8, 4, 'com_lost', '', '{{\"core.manage\":{{\"1\":0}}}}');
          INSERT INTO #__extensions (name, type, element, folder, client_id, enabled, access, manifest_cache, params, custom_data)
          VALUES ('com_lost', 'component', 'com_lost', '', 1, 1, 1, '', '', '');
          ALTER TABLE #__extensions MODIFY element varchar(100) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci;
          INSERT INTO #__categories (id, parent_id, lft, rgt, level, extension, access, published, title, alias, created_time, modified_time)
-         SELECT 1000 + seq, 1, 100 + seq * 2, 101 + seq * 2, 1, 'com_content', 1, 1, '', '', NOW(), NOW() FROM seq_1_to_3000;
+         SELECT 1000 + n, 1, 100 + n * 2, 101 + n * 2, 1, 'com_content', 1, 1, '', '', NOW(), NOW() FROM {categories};
          UPDATE #__categories SET rgt = 10000 WHERE id = 1",
-    );
+    ));
     let ids: Vec<u64> = (0..100).map(|n| site.add_article(1001 + n * 29, 1)).collect();
     let mut store = connected(by_tcp(&site));
     let Ok(Answer::Assets(rows)) = store.ask(&Question::Assets, at(0)) else {
@@ -978,130 +978,13 @@ fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
 // --- what goes wrong ------------------------------------------------------------------------------------------------------
 
 /// Somebody between the store and the server.
-struct Proxy {
-    addr: SocketAddr,
-    trick: Arc<Mutex<Trick>>,
-    /// Connections that came.
-    count: Arc<AtomicUsize>,
-    /// What the client said after a trick was played on it.
-    heard: Arc<Mutex<Vec<u8>>>,
-}
-
-#[derive(Clone, Default)]
-enum Trick {
-    #[default]
-    None,
-    /// Of what the server says from now on, so many bytes pass; the rest when the trick is over.
-    Stall(usize),
-    /// Everything the server says passes byte by byte, each after this time.
-    Drip(Duration),
-    /// What the server says is changed.
-    Swap(&'static [u8], &'static [u8]),
-    /// The next that the client says is answered with this, and never reaches the server.
-    Answer(Vec<u8>),
-    /// Connections are ended when the client says something.
-    Hang,
-}
-
-impl Proxy {
-    fn new(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let proxy = Self {
-            addr: listener.local_addr().expect("its address"),
-            trick: Arc::default(),
-            count: Arc::default(),
-            heard: Arc::default(),
-        };
-        let (trick, count, heard) = (proxy.trick.clone(), proxy.count.clone(), proxy.heard.clone());
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                count.fetch_add(1, Ordering::SeqCst);
-                let server = TcpStream::connect(server).expect("the server is there");
-                let ends = [&client, &server].map(|end| end.try_clone().expect("a descriptor"));
-                let (trick_there, trick_back, heard) = (trick.clone(), trick.clone(), heard.clone());
-                let [client_back, server_back] = ends;
-                thread::spawn(move || there(client, server, &trick_there, &heard));
-                thread::spawn(move || back(server_back, client_back, &trick_back));
-            }
-        });
-        proxy
-    }
-
-    fn play(&self, trick: Trick) {
-        *self.trick.lock().expect("no panic") = trick;
-    }
-
-    fn of(site: &Site) -> (Self, site::Database) {
-        let proxy = Self::new(site.server.addr);
-        let database = site::Database {
-            endpoints: vec![ListenAddr::Tcp(proxy.addr)],
-            ..by_tcp(site)
-        };
-        (proxy, database)
-    }
-}
-
-fn there(mut client: TcpStream, mut server: TcpStream, trick: &Mutex<Trick>, heard: &Mutex<Vec<u8>>) {
-    let mut buffer = [0; 65_536];
-    let mut tricked = false;
-    while let Ok(n @ 1..) = client.read(&mut buffer) {
-        let played = trick.lock().expect("no panic").clone();
-        match played {
-            Trick::Answer(answer) if !tricked => {
-                tricked = true;
-                let _ = client.write_all(&answer);
-            }
-            _ if tricked => heard.lock().expect("no panic").extend_from_slice(&buffer[..n]),
-            Trick::Hang => {
-                let _ = client.shutdown(Shutdown::Both);
-                break;
-            }
-            _ => {
-                if server.write_all(&buffer[..n]).is_err() {
-                    break;
-                }
-            }
-        }
-    }
-    let _ = server.shutdown(Shutdown::Both);
-}
-
-fn back(mut server: TcpStream, mut client: TcpStream, trick: &Mutex<Trick>) {
-    let mut buffer = [0; 65_536];
-    let mut passed = 0;
-    while let Ok(n @ 1..) = server.read(&mut buffer) {
-        let played = trick.lock().expect("no panic").clone();
-        let bytes = &buffer[..n];
-        let good = match played {
-            Trick::Stall(most) => {
-                let now = n.min(most.saturating_sub(passed));
-                passed += now;
-                let first = client.write_all(&bytes[..now]);
-                if now < n {
-                    while matches!(*trick.lock().expect("no panic"), Trick::Stall(_)) {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                }
-                first.and_then(|()| client.write_all(&bytes[now..]))
-            }
-            Trick::Drip(pause) => bytes.iter().try_for_each(|byte| {
-                thread::sleep(pause);
-                client.write_all(&[*byte])
-            }),
-            Trick::Swap(from, to) => {
-                let mut bytes = bytes.to_vec();
-                while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
-                    bytes[at..at + from.len()].copy_from_slice(to);
-                }
-                client.write_all(&bytes)
-            }
-            _ => client.write_all(bytes),
-        };
-        if good.is_err() {
-            break;
-        }
-    }
-    let _ = client.shutdown(Shutdown::Both);
+fn between(site: &Site) -> (Between, site::Database) {
+    let proxy = Between::new(site.server.addr);
+    let database = site::Database {
+        endpoints: vec![ListenAddr::Tcp(proxy.addr)],
+        ..by_tcp(site)
+    };
+    (proxy, database)
 }
 
 /// What the loop does before the store may connect. Also says how much of the time was spent working rather than waiting.
@@ -1169,7 +1052,7 @@ fn is_one_read_timeout(took: Duration) -> bool {
 #[test]
 fn an_answer_that_comes_too_late_is_nobody_elses() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     let (anna, bob) = (
         site.log_in(site.id_of("anna"), Client::Site),
         site.log_in(site.id_of("bob"), Client::Site),
@@ -1188,7 +1071,7 @@ fn an_answer_that_comes_too_late_is_nobody_elses() {
             started.elapsed()
         );
         assert_eq!(why, "it did not answer in time");
-        proxy.play(Trick::None);
+        proxy.play(Trick::Pass);
         // The rest has come by now, and the same statement is asked for somebody else.
         thread::sleep(Duration::from_millis(20));
         assert_eq!(
@@ -1211,7 +1094,7 @@ fn an_answer_that_comes_too_late_is_nobody_elses() {
 #[test]
 fn the_driver_alone_would_mix_up_answers() {
     let site = Site::joomla6();
-    let proxy = Proxy::new(site.server.addr);
+    let proxy = Between::new(site.server.addr);
     let options = mysql::OptsBuilder::new()
         .ip_or_hostname(Some("127.0.0.1"))
         .tcp_port(proxy.addr.port())
@@ -1222,7 +1105,7 @@ fn the_driver_alone_would_mix_up_answers() {
     let mut driver = mysql::Conn::new(options).expect("a connection");
     proxy.play(Trick::Stall(0));
     assert!(driver.query_first::<String, _>("SELECT 'anna'").is_err());
-    proxy.play(Trick::None);
+    proxy.play(Trick::Pass);
     thread::sleep(Duration::from_millis(50));
     let answer: Result<Option<String>, _> = driver.query_first("SELECT 'bob'");
     assert_eq!(answer.expect("an answer").as_deref(), Some("anna"), "somebody else's");
@@ -1231,7 +1114,7 @@ fn the_driver_alone_would_mix_up_answers() {
 #[test]
 fn rows_that_drip_end_in_time() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     let mut store = connected(database);
     assert!(store.ask(&Question::Groups, at(0)).is_ok());
     proxy.play(Trick::Drip(Duration::from_millis(5)));
@@ -1512,38 +1395,54 @@ fn an_endpoint_that_swallows_everything_ends_in_time() {
 #[test]
 fn a_server_that_does_not_keep_a_setting_is_refused() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
+    let mariadb = site.server.is_mariadb();
+    let limit = match mariadb {
+        true => ("0.100000", "0.000000", "max_statement_time = 0.100"),
+        false => ("\x03100", "\x03000", "max_execution_time = 100"),
+    };
     for (from, to, setting) in [
         (
-            &b"READ-COMMITTED"[..],
-            &b"REPEATABLE-OH!"[..],
+            "READ-COMMITTED",
+            "REPEATABLE-OH!",
             "transaction_isolation = READ-COMMITTED",
         ),
-        (b"0.100000", b"0.000000", "max_statement_time = 0.100"),
-        (b"+00:00", b"SYSTEM", "time_zone = +00:00"),
-        (b"STRICT_TRANS_TABLES", b"ANSI_QUOTES,ANSI_QU", "sql_mode"),
+        limit,
+        ("+00:00", "SYSTEM", "time_zone = +00:00"),
+        ("STRICT_TRANS_TABLES", "ANSI_QUOTES,ANSI_QU", "sql_mode"),
     ] {
-        proxy.play(Trick::Swap(from, to));
+        proxy.play(Trick::Swap(from.into(), to.into()));
         let (why, _) = refused(database.clone());
         assert!(
             why.contains("does not keep the session setting") && why.contains(setting),
             "{why}"
         );
     }
-    proxy.play(Trick::Swap(b"10.11.", b"10.03."));
+    let version = site.server.version();
+    let numbers: String = version
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    let (older, oldest) = match mariadb {
+        true => ("10.3.", "MariaDB 10.4"),
+        false => ("8.0.", "MySQL 8.0.13"),
+    };
+    let older = format!("{older:0<len$}", len = numbers.len());
+    proxy.play(Trick::Swap(numbers.into(), older.into()));
     let (why, _) = refused(database.clone());
-    assert!(why.contains("MariaDB 10.4 is the oldest that will do"), "{why}");
-    proxy.play(Trick::None);
+    assert!(why.contains(&format!("{oldest} is the oldest that will do")), "{why}");
+    proxy.play(Trick::Pass);
     let store = connected(database);
     let server = store.server().expect("connected");
-    assert_eq!(server.kind, Kind::MariaDb);
-    assert!(server.version >= (10, 4, 0) && !server.read_only, "{server:?}");
+    assert_eq!(server.kind == Kind::MariaDb, mariadb);
+    let least = if mariadb { (10, 4, 0) } else { (8, 0, 13) };
+    assert!(server.version >= least && !server.read_only, "{server:?}");
 }
 
 #[test]
 fn no_file_of_this_machine_goes_to_a_server_that_asks_for_it() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     let mut store = connected(database);
     assert!(store.ask(&Question::Groups, at(0)).is_ok());
     let path = b"\xfb/etc/passwd";
@@ -1553,7 +1452,7 @@ fn no_file_of_this_machine_goes_to_a_server_that_asks_for_it() {
     let why = unavailable(store.ask(&Question::Groups, at(0)));
     assert_eq!(why, "no file of this machine is sent to a server");
     assert_ne!(store.readiness(at(0)), Readiness::Ready);
-    let heard = proxy.heard.lock().expect("no panic").clone();
+    let heard = proxy.heard();
     assert!(
         !heard.windows(4).any(|window| window == b"root"),
         "{}",
@@ -1564,7 +1463,7 @@ fn no_file_of_this_machine_goes_to_a_server_that_asks_for_it() {
 #[test]
 fn nonsense_from_the_server_ends_its_connection_only() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     for nonsense in [
         &b"\0\0\0\x01"[..],
         b"\x01\0\0\x05\0",
@@ -1577,7 +1476,7 @@ fn nonsense_from_the_server_ends_its_connection_only() {
         proxy.play(Trick::Answer(nonsense.to_vec()));
         unavailable(store.ask(&Question::Groups, at(0)));
         assert_ne!(store.readiness(at(0)), Readiness::Ready, "{}", nonsense.escape_ascii());
-        proxy.play(Trick::None);
+        proxy.play(Trick::Pass);
         come_back(&mut store, at(2000));
         assert!(store.ask(&Question::Groups, at(2000)).is_ok());
     }
@@ -1586,7 +1485,7 @@ fn nonsense_from_the_server_ends_its_connection_only() {
 #[test]
 fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     let mut store = new(database);
     proxy.play(Trick::Hang);
     let mut now = 0;
@@ -1601,7 +1500,7 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
         assert!(until.since(at(now).at) >= Duration::from_millis(least));
         now = until.0 / 1000 + 1;
     }
-    proxy.play(Trick::None);
+    proxy.play(Trick::Pass);
     come_back(&mut store, at(now));
 }
 
@@ -1609,7 +1508,7 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
 #[test]
 fn a_server_that_says_no_is_asked_again_without_a_knock() {
     let site = Site::joomla6();
-    let (proxy, database) = Proxy::of(&site);
+    let (proxy, database) = between(&site);
     let mut store = new(site::Database {
         password: "later".into(),
         ..database
@@ -1622,7 +1521,7 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
             panic!("{:?}", store.readiness(at(now)))
         };
         assert!(unavailable(store.ask(&Question::Groups, at(now))).contains("Access denied"));
-        assert_eq!(proxy.count.load(Ordering::SeqCst), connections);
+        assert_eq!(proxy.count(), connections);
         now = until.0 / 1000 + 1;
         assert_eq!(store.readiness(at(now)), Readiness::Ready);
         assert!(unavailable(store.ask(&Question::Groups, at(now))).contains("Access denied"));
@@ -1631,9 +1530,10 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
     now += 60_000;
     assert!(store.ask(&Question::Groups, at(now)).is_ok());
     // From a server that says nothing any more nobody expects an answer.
+    let (_second, database) = between(&site);
     let mut store = new(site::Database {
         password: "wrong".into(),
-        ..Proxy::of(&site).1
+        ..database
     });
     store.reached(Ok(0), at(0));
     assert_eq!(store.readiness(at(2000)), Readiness::Ready);
@@ -1645,7 +1545,7 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
     });
     store.reached(Ok(0), at(0));
     assert_eq!(store.readiness(at(2000)), Readiness::Knock);
-    proxy.play(Trick::None);
+    proxy.play(Trick::Pass);
 }
 
 // --- privileges -----------------------------------------------------------------------------------------------------------
@@ -1904,7 +1804,12 @@ fn encryption_is_as_strict_as_it_is_configured() {
 /// Nobody is told that the connection is encrypted when it is not.
 #[test]
 fn encryption_that_a_server_does_not_have_is_a_reason_to_leave() {
-    let site = Site::joomla6_on(Arc::new(Mariadb::start(&["--skip-ssl"])));
+    // MySQL has no other way to be without.
+    let without = match Mariadb::shared().is_mariadb() {
+        true => "--skip-ssl",
+        false => "--tls-version=",
+    };
+    let site = Site::joomla6_on(Arc::new(Mariadb::start(&[without])));
     let database = site::Database {
         tls: Tls {
             mode: TlsMode::On,

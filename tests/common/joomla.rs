@@ -18,7 +18,7 @@ use md5::{Digest, Md5};
 use mysql::prelude::{FromRow, FromValue, Queryable};
 use mysql::{Conn, Params, params};
 
-use super::mariadb::Mariadb;
+use super::mariadb::{Mariadb, run};
 
 /// The tables of the outbox, with `#__` for the prefix.
 const OUTBOX: &str = "joomla/com_websockets/admin/sql/install.mysql.utf8.sql";
@@ -81,6 +81,23 @@ pub fn now() -> i64 {
     since.as_secs().try_into().expect("it is earlier than the end of days")
 }
 
+/// A table for `FROM` with the numbers `n` from 1 to this one. (Only MariaDB has tables of its own for that.)
+pub fn numbers_to(most: u32) -> String {
+    let digits: Vec<String> = (0..10).map(|d| format!("SELECT {d} AS d")).collect();
+    let digits = digits.join(" UNION ALL ");
+    let places: Vec<String> = (0..most.to_string().len())
+        .map(|place| format!("({digits}) AS p{place}"))
+        .collect();
+    let sum: Vec<String> = (0..places.len())
+        .map(|place| format!("p{place}.d * {}", 10_u32.pow(place as u32)))
+        .collect();
+    format!(
+        "(SELECT * FROM (SELECT 1 + {} AS n FROM {}) AS every WHERE n <= {most}) AS numbers",
+        sum.join(" + "),
+        places.join(" CROSS JOIN ")
+    )
+}
+
 /// `md5` in lower case.
 pub fn md5(text: &str) -> String {
     HEXLOWER.encode(&Md5::digest(text))
@@ -136,14 +153,15 @@ impl Site {
     fn create(&self, tables: &str) {
         let (database, version) = (&self.database, self.version());
         let mut root = self.server.connect(None);
-        root.query_drop(format!("CREATE DATABASE {database}; USE {database}; {tables}"))
-            .expect("the tables of the fixture");
+        run(
+            &mut root,
+            &format!("CREATE DATABASE {database}; USE {database}; {tables}"),
+        )
+        .expect("the tables of the fixture");
         let password = mysql::Value::from(&self.password).as_sql(false);
-        root.query_drop(format!(
-            "CREATE USER {user} IDENTIFIED BY {password}; GRANT ALL ON {database}.* TO {user}",
-            user = self.user
-        ))
-        .expect("the site's user");
+        let user = &self.user;
+        let statements = format!("CREATE USER {user} IDENTIFIED BY {password}; GRANT ALL ON {database}.* TO {user}");
+        run(&mut root, &statements).expect("the site's user");
         // The row that says which Joomla this is was not part of the fixtures.
         let manifest =
             format!(r#"{{"name":"files_joomla","type":"file","author":"Joomla! Project","version":"{version}"}}"#);
@@ -217,9 +235,7 @@ impl Site {
 
     /// Statements, with `#__` for the prefix.
     pub fn sql(&self, statements: &str) {
-        self.connect()
-            .query_drop(self.text(statements))
-            .unwrap_or_else(|why| panic!("{statements}: {why}"));
+        run(&mut self.connect(), &self.text(statements)).unwrap_or_else(|why| panic!("{statements}: {why}"));
     }
 
     /// One statement with parameters; returns the id of the row that it added.

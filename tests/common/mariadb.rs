@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -26,6 +26,22 @@ pub struct Mariadb {
     pid_file: PathBuf,
     /// None: somebody else holds it.
     holder: Option<Mutex<Holder>>,
+}
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mariadb"))
+}
+
+/// Runs statements, and says so when any of them fails. (The driver's `query_drop` drops the answers of all but the first, and
+/// their errors too.)
+pub fn run(connection: &mut Conn, statements: &str) -> mysql::Result<()> {
+    let mut answers = connection.query_iter(statements)?;
+    while let Some(rows) = answers.iter() {
+        for row in rows {
+            row?;
+        }
+    }
+    Ok(())
 }
 
 /// `scripts/mariadb hold`
@@ -55,7 +71,7 @@ impl Mariadb {
 
     /// A server that nobody else uses, with options of mariadbd: `--read-only=1`.
     pub fn start(options: &[&str]) -> Self {
-        let mut child = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mariadb"))
+        let mut child = script()
             .arg("hold")
             .args(options)
             .stdin(Stdio::piped())
@@ -151,6 +167,24 @@ impl Mariadb {
         Conn::new(options).expect("root gets in by the socket")
     }
 
+    /// `scripts/mariadb sql` or another verb for this server; arguments may follow.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = script();
+        command.arg(verb).arg(self.socket.parent().expect("a folder"));
+        command
+    }
+
+    /// Whether it is a MariaDB, and no MySQL.
+    pub fn is_mariadb(&self) -> bool {
+        self.version().contains("MariaDB")
+    }
+
+    /// What it says of itself: `10.11.6-MariaDB-0+deb12u1`, `9.7.4`.
+    pub fn version(&self) -> String {
+        let version = self.connect(None).query_first("SELECT VERSION()");
+        version.expect("anybody may").expect("a version")
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("no process has the id 0");
         kill_process(pid, signal).expect("the database's process is there");
@@ -170,46 +204,6 @@ impl Mariadb {
             .filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next())
             .collect()
     }
-}
-
-/// The same server as if it were so far away: each answer comes that much later.
-pub fn far(server: SocketAddr, away: Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = listener.local_addr().expect("its address");
-    let pass = |mut from: TcpStream, mut to: TcpStream, pause: Duration| {
-        let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
-        let ended = to.try_clone().expect("a descriptor");
-        std::thread::spawn(move || {
-            let mut buffer = [0; 65_536];
-            while let Ok(n @ 1..) = from.read(&mut buffer) {
-                if sender.send((Instant::now() + pause, buffer[..n].to_vec())).is_err() {
-                    break;
-                }
-            }
-        });
-        // What comes in parts is on its way at the same time.
-        std::thread::spawn(move || {
-            for (at, bytes) in receiver {
-                std::thread::sleep(at.saturating_duration_since(Instant::now()));
-                if to.write_all(&bytes).is_err() {
-                    break;
-                }
-            }
-            let _ = ended.shutdown(Shutdown::Both);
-        });
-    };
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let server = TcpStream::connect(server).expect("the server is there");
-            for end in [&client, &server] {
-                end.set_nodelay(true).expect("TCP_NODELAY");
-            }
-            let again = |end: &TcpStream| end.try_clone().expect("a descriptor");
-            pass(again(&client), again(&server), Duration::ZERO);
-            pass(server, client, away);
-        }
-    });
-    addr
 }
 
 impl Drop for Mariadb {

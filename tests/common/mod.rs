@@ -7,6 +7,7 @@
 // Every test binary compiles its own copy and uses a part of it.
 #![allow(dead_code)]
 
+pub mod between;
 pub mod follower;
 pub mod frame;
 pub mod joomla;

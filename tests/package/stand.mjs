@@ -18,7 +18,7 @@ export const BINARY = process.env.JSOCKETD_BIN ?? `${ROOT}/target/debug/jsocketd
 export const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const PATIENCE = 20_000;
 export const VERSION = /^version = "(.*)"$/m.exec(readFileSync(`${ROOT}/Cargo.toml`, 'utf8'))[1];
-const SECRET = '0Joyhpv7XRo55TVH'; // of the fixture's configuration.php
+const COOKIE = '0ad504c8cb42b9a2c9379cf1921924da'; // what Joomla names it with the $secret of the fixture's configuration.php
 
 /** The first of the two programs that is not there. */
 export const missing = [BINARY, BROWSER].find((path) => !existsSync(path));
@@ -107,7 +107,7 @@ export async function startStand(params = {}) {
       'load', before, file, `${base}/my.cnf`, '--batch', '--skip-column-names', ...database]);
     await load([], '/dev/null', `CREATE DATABASE joomla6; CREATE USER jlab IDENTIFIED BY 'jlab'; GRANT ALL ON joomla6.* TO jlab;`);
     await load(['joomla6'], `${ROOT}/tests/fixtures/joomla/tables-j6.sql`);
-    const people = await load(['joomla6'], `${ROOT}/scripts/load-site.sql`, `SET @people = 3; SET @secret = '${SECRET}';\n`);
+    const people = await load(['joomla6'], `${ROOT}/scripts/load-site.sql`, `SET @people = 3; SET @cookie = '${COOKIE}';\n`);
     const members = people.stdout.trim().split('\n').map((line) => {
       const [, name, value, id] = /^(\w+)=(\w+)\t(\d+)$/.exec(line);
       return { id: Number(id), cookie: { name, value } };
