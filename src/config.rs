@@ -194,7 +194,7 @@ pub struct Database {
     pub share: u64,
     /// Milliseconds that a statement may take on the server.
     pub statement_ms: u64,
-    /// Milliseconds after which a connection that does not answer is given up.
+    /// Milliseconds that a whole answer may take until its connection is given up.
     pub read_timeout_ms: u64,
     /// Milliseconds that a connection may take to be made.
     pub connect_timeout_ms: u64,
