@@ -14,12 +14,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use jsocketd::app::trace::{self, Replayed};
 use jsocketd::config::Sources;
-use jsocketd::store::mysql::deadline;
+use jsocketd::store::mysql::{deadline, silence_driver_panics};
 use jsocketd::{logging, serve};
 
 use cli::{Cli, Command, Serve};
 
 fn main() -> ExitCode {
+    silence_driver_panics();
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => check::check(&sources(flags)),

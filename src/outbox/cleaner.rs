@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// wrote none for a minute for dead.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// … while nobody is connected: seldom, and often enough for PHP.
+const EVERY_ALONE: Duration = Duration::from_secs(30);
+
 /// Seconds after which the heartbeat of a process is deleted.
 const DEAD: u64 = 600;
 
@@ -26,6 +29,8 @@ const DEAD: u64 = 600;
 pub(super) struct Cleaner {
     clean_at: Time,
     beat_at: Time,
+    /// Nobody is connected.
+    pub(super) alone: bool,
     /// Rows that were deleted.
     pub(super) deleted: u64,
 }
@@ -39,12 +44,13 @@ impl Cleaner {
     /// Writes the heartbeat of this process, and asks for what is older than `retention`. Should an answer be lost it is due
     /// again after a while.
     pub(super) fn question(&mut self, process: u32, position: Position, retention: u64, now: Time) -> Option<Question> {
+        let every = if self.alone { EVERY_ALONE } else { EVERY };
         if self.beat_at <= now {
-            self.beat_at = now + EVERY;
+            self.beat_at = now + every;
             return Some(Question::Beat { process, position });
         }
         if self.clean_at <= now {
-            self.clean_at = now + EVERY;
+            self.clean_at = now + every;
             let (dead, limit) = (DEAD, AT_ONCE);
             return Some(Question::Old { retention, dead, limit });
         }

@@ -8,6 +8,9 @@ use crate::time::Time;
 /// After the last row it is polled fast for so long.
 const BUSY: Duration = Duration::from_secs(1);
 
+/// Without a row for so long, the next one may come half a poll later: nobody is in a conversation.
+const STILL: Duration = Duration::from_secs(60);
+
 /// Between two polls while nobody is connected; the database closes a connection that says nothing for 10 s.
 const ALONE: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,8 @@ pub(super) struct Clock {
     pub(super) caught_up: Time,
     /// Until when it is polled fast.
     busy: Time,
+    /// The table is not looked at before it: the account has asked much in this hour.
+    pub(super) held: Time,
     fast: Duration,
     slow: Duration,
 }
@@ -47,7 +52,8 @@ impl Clock {
         match (self.alone, now < self.busy) {
             (true, _) => ALONE,
             (false, true) => self.fast,
-            (false, false) => self.slow,
+            (false, false) if now < self.busy + STILL => self.slow,
+            (false, false) => (self.slow * 2).min(ALONE).max(self.slow),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where committed rows without a number are looked for, and when. In front at every poll: rows with ids above a `top`, which
-//! were written a moment ago. Behind once a second: all rows, for some stood uncommitted when their ids were in front. Where
+//! were written a moment ago. Behind once a second, in the place of a look in front: all rows, for some stood uncommitted when
+//! their ids were in front. While no rows come each of them is one statement, since the highest id is as it was. Where
 //! that takes too long, because tens of thousands of rows are in flight or could not be purged yet, the looks behind go
 //! through the table in windows of ids.
 //!
@@ -17,6 +18,12 @@ const BEHIND_EVERY: Duration = Duration::from_secs(1);
 /// Ids of one window: a few milliseconds where all of them are rows in flight.
 const WINDOW: u64 = 20_000;
 
+/// A look in front that takes so much longer than the way to the database passes many rows: the top is too low.
+const LOW: Duration = Duration::from_millis(1);
+
+/// So many looks behind read the highest id after rows came: what the first one reads is the top at the second one.
+const READ_HIGHEST: u8 = 2;
+
 /// How long after a look behind that took too long the next one goes by windows.
 const WINDOWS_FOR: Duration = Duration::from_secs(10);
 
@@ -29,6 +36,8 @@ pub(super) struct Looks {
     /// to a second is still found in front.
     highest: u64,
     behind_at: Time,
+    /// Looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
+    settled: u8,
     /// The id that the next window begins behind, and until when windows are used.
     windows: Option<(u64, Time)>,
     /// What a look may take, besides the way to the database and back.
@@ -46,9 +55,12 @@ impl Looks {
         Look::Front(self.top)
     }
 
-    /// When [`Self::behind`] is due.
-    pub(super) fn behind_at(&self) -> Time {
-        self.behind_at
+    /// When [`Self::behind`] is due. `poll`: when a poll is, since a look behind is one, unless it goes by windows.
+    pub(super) fn behind_at(&self, poll: Time) -> Time {
+        match self.windows {
+            Some(_) => self.behind_at,
+            None => self.behind_at.max(poll),
+        }
     }
 
     /// The next look behind; `pause`: between two polls. Should its answer be lost it is due again a second later.
@@ -61,7 +73,10 @@ impl Looks {
             },
             _ => {
                 self.windows = None;
-                Look::Behind
+                match self.settled >= READ_HIGHEST {
+                    true => Look::Anywhere,
+                    false => Look::Behind,
+                }
             }
         }
     }
@@ -80,7 +95,11 @@ impl Looks {
         let longer = |way: u64| way.saturating_add(way / 100 + 1);
         let way = self.way.map_or(u64::MAX, longer).min(looked.micros);
         self.way = Some(way);
-        let slow = Duration::from_micros(looked.micros - way) > self.budget;
+        let took = Duration::from_micros(looked.micros - way);
+        let slow = took > self.budget;
+        if looked.found || slow || (matches!(look, Look::Front(_)) && took > LOW) {
+            self.settled = 0;
+        }
         match look {
             Look::Front(_) if slow => {
                 // What is left there is found from behind.
@@ -88,7 +107,10 @@ impl Looks {
                 return self.behind_at = self.behind_at.min(now);
             }
             Look::Front(_) => return,
+            Look::Anywhere if slow => return self.windows = Some((0, now + WINDOWS_FOR)),
+            Look::Anywhere => return,
             Look::Behind if slow => self.windows = Some((0, now + WINDOWS_FOR)),
+            Look::Behind if !looked.found => self.settled = self.settled.saturating_add(1),
             Look::Behind => {}
             Look::Window { .. } => {
                 let after = looked.next.map_or(0, |next| next - 1);
@@ -148,13 +170,13 @@ mod tests {
         let mut looks = looks();
         assert_eq!(looks.behind(POLL, at(0)), Look::Behind);
         looks.answered(Look::Behind, &looked(100, 50), POLL, at(0));
-        assert_eq!((looks.front(), looks.behind_at()), (Look::Front(0), at(1000)));
+        assert_eq!((looks.front(), looks.behind_at(at(0))), (Look::Front(0), at(1000)));
         looks.behind(POLL, at(1000));
         looks.answered(Look::Behind, &looked(150, 50), POLL, at(1000));
         assert_eq!(looks.front(), Look::Front(100));
         looks.answered(Look::Front(100), &looked(0, 10_100), POLL, at(1500));
         assert_eq!(looks.front(), Look::Front(150), "what is in front took too long");
-        assert_eq!(looks.behind_at(), at(1500), "and is looked for from behind");
+        assert_eq!(looks.behind_at(at(0)), at(1500), "and is looked for from behind");
         looks.answered(Look::Behind, &looked(3, 50), POLL, at(1500));
         assert_eq!(looks.front(), Look::Front(3), "the table was emptied");
         assert_eq!(looks.claim(Look::Front(3)), Look::Behind);
@@ -165,10 +187,10 @@ mod tests {
         let mut looks = looks();
         looks.way = None;
         let mut looks_behind = |micros: u64| {
-            let now = looks.behind_at();
+            let now = looks.behind_at(at(0));
             let look = looks.behind(POLL, now);
             looks.answered(look, &looked(9, micros), POLL, now);
-            look == Look::Behind
+            matches!(look, Look::Behind | Look::Anywhere)
         };
         assert!([90_000, 91_000, 99_000, 90_000].into_iter().all(&mut looks_behind));
         looks_behind(102_000);
@@ -195,8 +217,8 @@ mod tests {
                     ..looked(60_000, 90)
                 };
                 looks.answered(window, &looked, POLL, now);
-                assert_eq!(looks.behind_at(), now + POLL);
-                now = looks.behind_at();
+                assert_eq!(looks.behind_at(at(0)), now + POLL);
+                now = looks.behind_at(at(0));
             }
             assert_eq!(
                 seen[..4],
@@ -207,5 +229,41 @@ mod tests {
                 "{now:?}: it ends at the end of a round"
             );
         }
+    }
+
+    /// A look behind is the poll of its second, and one statement once the highest id is known to be the top.
+    #[test]
+    fn a_look_behind_is_one_statement_while_no_rows_come() {
+        let mut looks = looks();
+        let mut second = 0;
+        let mut next = |change: &dyn Fn(&mut Looks)| {
+            change(&mut looks);
+            second += 1000;
+            assert_eq!(looks.behind_at(at(second + 40)), at(second + 40), "it waits for the poll");
+            let look = looks.behind(POLL, at(second));
+            looks.answered(look, &looked(if look == Look::Behind { 70 } else { 0 }, 60), POLL, at(second));
+            (look, looks.front())
+        };
+        let nothing = |_: &mut Looks| {};
+        assert_eq!(next(&nothing), (Look::Behind, Look::Front(0)));
+        assert_eq!(next(&nothing), (Look::Behind, Look::Front(70)));
+        assert_eq!(next(&nothing), (Look::Anywhere, Look::Front(70)));
+        let found = |looks: &mut Looks| {
+            let found = Looked {
+                found: true,
+                ..looked(0, 50)
+            };
+            looks.answered(Look::Front(70), &found, POLL, at(0));
+        };
+        // Many rows of others are passed, which this process neither finds nor stamps.
+        let passed = |looks: &mut Looks| looks.answered(Look::Front(70), &looked(0, 1200), POLL, at(0));
+        for change in [&found as &dyn Fn(&mut Looks), &passed] {
+            assert_eq!(next(change).0, Look::Behind);
+            assert_eq!(next(&nothing).0, Look::Behind);
+            assert_eq!(next(&nothing).0, Look::Anywhere);
+        }
+        looks.answered(Look::Anywhere, &looked(0, 20_000), POLL, at(second));
+        assert_eq!(looks.behind(POLL, at(second + 1000)), Look::Window { after: 0, to: 20_000 });
+        assert_eq!(looks.behind_at(at(second + 5000)), at(second + 2000), "windows do not wait for polls");
     }
 }

@@ -204,6 +204,7 @@ impl Outbox {
     /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost. `alone`:
     /// nobody is connected, so the table is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
+        self.cleaner.alone = alone;
         if std::mem::replace(&mut self.clock.alone, alone) && !alone {
             self.nudge(now);
         }
@@ -222,8 +223,12 @@ impl Outbox {
     /// When there is one.
     pub fn deadline(&self) -> Time {
         let clock = &self.clock;
-        let behind = self.looks.behind_at();
-        let duties = [clock.poll, behind, self.stamper.due(), self.cleaner.due()];
+        let poll = match self.reader.stream.is_behind() {
+            true => clock.poll,
+            false => clock.poll.max(clock.held),
+        };
+        let behind = self.looks.behind_at(clock.poll).max(clock.held);
+        let duties = [poll, behind, self.stamper.due(), self.cleaner.due()];
         match self.is_ready() && !self.reader.history.is_asking() {
             _ if self.ending.is_some() => Time::default(),
             true => duties.into_iter().fold(Time::NEVER, Time::min).max(clock.retry),
@@ -253,11 +258,13 @@ impl Outbox {
     /// The duty whose turn it is, if it is due: each in its turn, so that a storm of one starves no other.
     fn choose_duty(&mut self, now: Time) -> Option<Question> {
         let polls = self.clock.poll <= now;
+        let looks = self.clock.held <= now;
+        let is_behind_due = self.looks.behind_at(self.clock.poll) <= now;
         match self.turn {
             0 if polls && self.reader.stream.is_behind() => Some(self.reader.tail(self.reader.stream.last().seq)),
             1 => self.stamper.question(now),
-            2 if polls && !self.reader.stream.is_behind() => Some(Question::Look(self.looks.front())),
-            3 if self.looks.behind_at() <= now => {
+            2 if polls && looks && !is_behind_due && !self.reader.stream.is_behind() => Some(Question::Look(self.looks.front())),
+            3 if looks && is_behind_due => {
                 let pause = self.clock.pause(now);
                 Some(Question::Look(self.looks.behind(pause, now)))
             }
@@ -357,6 +364,7 @@ impl Outbox {
     fn on_looked(&mut self, look: Look, looked: &Looked, asked: Time, now: Time) {
         let poll = self.clock.pause(now);
         self.looks.answered(look, looked, poll, now);
+        self.clock.held = now + looked.pause;
         let is_whole = !matches!(look, Look::Window { .. });
         if is_whole {
             self.clock.poll = asked + poll;

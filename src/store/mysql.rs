@@ -13,6 +13,8 @@
 //!
 //! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables there are.
 
+mod account;
+mod advice;
 pub mod deadline;
 mod driver;
 mod link;
@@ -28,6 +30,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use self::account::Account;
+use self::advice::LogIns;
 use self::driver::{Fault, query, run};
 use self::link::{Link, Made, Making};
 use super::breaker::{Breaker, Cost};
@@ -37,6 +41,8 @@ use crate::joomla::site::Database;
 use crate::logging::More;
 use crate::time::{Now, Time};
 
+pub use self::account::Limits;
+pub use self::advice::silence_driver_panics;
 pub use self::session::{Kind, Server};
 pub use self::survey::{Column, Survey};
 
@@ -94,6 +100,8 @@ pub struct MySql {
     watcher: Option<PathBuf>,
     making: Option<Making>,
     link: Option<Link>,
+    account: Account,
+    log_ins: LogIns,
     breaker: Breaker,
     /// Statements in a row that took longer than they may.
     late: u32,
@@ -125,6 +133,8 @@ impl MySql {
             watcher: None,
             making: None,
             link: None,
+            account: Account::default(),
+            log_ins: LogIns::default(),
             breaker: Breaker::default(),
             late: 0,
             sluggish: false,
@@ -180,6 +190,11 @@ impl MySql {
         self.link.as_ref().map(|link| &link.survey)
     }
 
+    /// What the server lets this user do in an hour, while there is a connection.
+    pub fn limits(&self) -> Limits {
+        self.account.limits()
+    }
+
     /// What the statements took so far, by name. `survey` and `connect` are the store's own doing.
     pub fn measures(&self) -> impl Iterator<Item = (&'static str, Measure)> {
         self.measures.iter().map(|(name, measure)| (*name, *measure))
@@ -194,6 +209,7 @@ impl MySql {
         (self.link, self.making, self.late) = (None, None, 0);
         let started = Instant::now();
         let made = Making::begin(&self.database, &self.settings, self.watcher.as_deref(), n, patience);
+        let made = self.log_ins.note(made);
         self.measure("connect", started.elapsed(), made.is_ok(), now.at);
         let answered = matches!(made, Err(Fault::Server(..) | Fault::Unfit(_)));
         self.refused_by = answered.then_some(n);
@@ -223,6 +239,7 @@ impl MySql {
                         link.server
                     );
                 }
+                self.account.connected(link.limits, now.at);
                 self.breaker.succeed(now.at);
                 self.silent = 0;
                 self.link = Some(link);
@@ -440,6 +457,7 @@ impl Store for MySql {
                 return Err(failure);
             }
         };
+        self.account.asks(&statement, now.at);
         let started = Instant::now();
         let result = surveyed.and_then(|()| run(&mut link.conn, &statement));
         let took = started.elapsed();
@@ -460,6 +478,7 @@ impl Store for MySql {
                 }
                 if let Ok(Answer::Looked(looked)) = &mut answer {
                     looked.micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    looked.pause = self.account.pause(now.at);
                 }
                 self.keep(link, took, now);
                 answer

@@ -1,5 +1,7 @@
 //! What is asked of the outbox's tables, and what they answer.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
@@ -27,6 +29,8 @@ pub enum Look {
     /// Among all, along the index of the numbers: also rows that stood uncommitted for long. Slow where tens of thousands of
     /// rows are in flight, or were stamped and could not be purged yet.
     Behind,
+    /// The same, without the highest id: one statement, for a table that is as it was a moment ago.
+    Anywhere,
     /// Among ids in `(after, to]`, along the primary key.
     Window {
         /// Not this one.
@@ -45,12 +49,16 @@ pub struct Looked {
     pub now_ms: u64,
     /// Whether a row waits there.
     pub found: bool,
-    /// The highest id of all, rows in flight included; as of before the look. Not told by [`Look::Front`].
+    /// The highest id of all, rows in flight included; as of before the look. Not told by [`Look::Front`] and
+    /// [`Look::Anywhere`].
     pub highest: u64,
     /// The lowest id above the window, rows in flight included.
     pub next: Option<u64>,
     /// How long the statement took, in microseconds.
     pub micros: u64,
+    /// How long the next look should wait, so that the account stays within its limits.
+    #[serde(default)]
+    pub pause: Duration,
 }
 
 /// The answer to a [`Question::Check`], all as of one instant.

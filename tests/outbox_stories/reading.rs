@@ -316,7 +316,7 @@ fn tens_of_thousands_of_rows_in_flight_hold_nobody_up() {
         let windows = (0..100).filter(|_| {
             let look = stage.asks("look-behind");
             stage.goes_on(&look);
-            look != Question::Look(Look::Behind)
+            matches!(look, Question::Look(Look::Window { .. }))
         });
         let windows = windows.count();
         assert!(windows >= 90, "{windows} of 100 go by windows");
@@ -331,7 +331,10 @@ fn tens_of_thousands_of_rows_in_flight_hold_nobody_up() {
     assert_eq!(stage.ids().len(), 60_000);
     stage.run(25_000);
     let behind = stage.asks("look-behind");
-    assert_eq!(behind, Question::Look(Look::Behind), "as before");
+    assert!(
+        !matches!(behind, Question::Look(Look::Window { .. })),
+        "as before: {behind:?}"
+    );
 }
 
 // --- rows that are missing -------------------------------------------------------------------------------------------

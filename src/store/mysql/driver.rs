@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mysql::prelude::{Protocol, Queryable};
 use mysql::{DriverError, OptsBuilder, QueryResult, Value};
 
+use super::advice;
 use super::deadline::Deadline;
 
 /// A connection on which every answer has a deadline.
@@ -176,7 +177,7 @@ fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Fault::from(error)),
-        Err(_) => Err(Fault::lost("the driver could not make sense of the server's answer")),
+        Err(panic) => Err(advice::of_panic(panic.as_ref())),
     }
 }
 
@@ -207,14 +208,14 @@ impl From<mysql::Error> for Fault {
     fn from(error: mysql::Error) -> Self {
         use mysql::Error;
         match &error {
-            Error::MySqlError(error) => Fault::Server(error.code, error.message.clone()),
+            Error::MySqlError(error) => Fault::Server(error.code, advice::advised(error.code, &error.message)),
             Error::IoError(error) => Fault::io(error),
             Error::DriverError(DriverError::ConnectTimeout) => Fault::Lost {
                 late: true,
                 why: "it did not take the connection in time".to_owned(),
             },
             Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => Fault::lost(why),
-            Error::DriverError(error) => Fault::lost(&error.to_string()),
+            Error::DriverError(error) => advice::of_driver(error),
             Error::CodecError(error) => match error.source().and_then(|source| source.downcast_ref()) {
                 Some(error) => Fault::io(error),
                 None => Fault::lost(&error.to_string()),

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use mysql::{ClientIdentity, LocalInfileHandler, OptsBuilder, SslOpts};
 
+use super::account::{self, Limits};
+use super::advice;
 use super::driver::{Conn, Fault};
 use super::session::{self, Server};
 use super::sql::Shape;
@@ -30,6 +32,7 @@ pub(super) struct Link {
     pub(super) conn: Conn,
     pub(super) server: Server,
     pub(super) survey: Survey,
+    pub(super) limits: Limits,
     /// When it was made, when it was surveyed last, and when it last answered.
     pub(super) made: Time,
     pub(super) surveyed: Time,
@@ -46,6 +49,7 @@ pub(super) struct Making {
     pub(super) endpoint: usize,
     server: Option<Server>,
     survey: Option<Survey>,
+    is_set_up: bool,
 }
 
 /// How far it is.
@@ -66,7 +70,7 @@ impl Making {
         let address = database.endpoints.get(endpoint);
         let address = address.ok_or_else(|| Fault::lost("there is no such endpoint"))?;
         let limit = Duration::from_millis(settings.read_timeout_ms.max(1));
-        let mut conn = Conn::log_in(opts(database, address, limit, patience)?, limit)?;
+        let mut conn = Conn::log_in(opts(database, address, limit, patience)?, limit).map_err(advice::unanswered)?;
         if let Some(program) = watcher
             && let Err(error) = conn.be_watched(program)
         {
@@ -79,13 +83,18 @@ impl Making {
             endpoint,
             server: None,
             survey: None,
+            is_set_up: false,
         })
     }
 
     /// Takes the next step. All its statements together have the time of one.
     pub(super) fn step(mut self, shape: &Shape, settings: &config::Database, now: Time) -> Result<Made, Fault> {
         let Self {
-            conn, server, survey, ..
+            conn,
+            server,
+            survey,
+            is_set_up,
+            ..
         } = &mut self;
         conn.begin();
         let Some(known) = server else {
@@ -97,8 +106,12 @@ impl Making {
             *survey = Some(survey::survey(conn, shape)?);
             return Ok(Made::Partly(self));
         };
-        session::set_up(conn, known, settings.statement_ms)?;
+        if !std::mem::replace(is_set_up, true) {
+            session::set_up(conn, known, settings.statement_ms)?;
+            return Ok(Made::Partly(self));
+        }
         Ok(Made::Whole(Link {
+            limits: account::limits(conn)?,
             server: known.clone(),
             survey: survey.clone(),
             conn: self.conn,

@@ -116,7 +116,7 @@ pub(super) fn begin(outbox: &str, stamped: &str) -> String {
 fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
     let (index, condition) = match look {
         Look::Front(above) => ("PRIMARY", format!("id > {} AND", number(above))),
-        Look::Behind => ("idx_seq", String::new()),
+        Look::Behind | Look::Anywhere => ("idx_seq", String::new()),
         Look::Window { after, to } => (
             "PRIMARY",
             format!("id > {} AND id <= {} AND", number(after), number(to)),
@@ -136,14 +136,14 @@ fn look(look: Look, outbox: &str, state: &str) -> Statement {
             now = milliseconds("UTC_TIMESTAMP(3)")
         )
     };
+    let alone = |params: Vec<Value>| Statement::Prepared {
+        sql: seen(waiting(look, outbox, |_| "?".to_owned())),
+        params,
+        columns: 3,
+    };
     let next = match look {
-        Look::Front(above) => {
-            return Statement::Prepared {
-                sql: seen(waiting(look, outbox, |_| "?".to_owned())),
-                params: vec![above.into()],
-                columns: 3,
-            };
-        }
+        Look::Front(above) => return alone(vec![above.into()]),
+        Look::Anywhere => return alone(Vec::new()),
         Look::Behind => "NULL".to_owned(),
         Look::Window { to, .. } => format!("(SELECT MIN(id) FROM {outbox} WHERE id > {to})"),
     };

@@ -5,7 +5,7 @@ use std::fmt;
 
 use mysql::Value;
 
-use super::driver::{Conn, Fault, query};
+use super::driver::{Conn, Fault, Statement, run};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,14 @@ const ALL_ROWS: &str = "18446744073709551615";
 
 /// Asks what the server is.
 pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
-    let rows = query(conn, "SELECT VERSION(), @@version_comment")?;
+    // A low max_join_size refuses even statements that read no table.
+    let rows = last(
+        conn,
+        &[
+            ("SET SESSION sql_big_selects = 1".to_owned(), 0),
+            ("SELECT VERSION(), @@version_comment".to_owned(), 2),
+        ],
+    )?;
     let text = |n: usize| rows.first().and_then(|row| row.get(n)).map(text).unwrap_or_default();
     Server::parse(&text(0), &text(1)).map_err(Fault::Unfit)
 }
@@ -85,41 +92,49 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
     // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks at both.
-    server.learn(&variables(conn, FACTS.iter().copied())?);
+    server.learn(&read(&last(conn, &[variables(FACTS.iter().copied())])?));
     let isolation = match server.binlog_format.as_deref() {
         Some("STATEMENT") => "REPEATABLE READ",
         _ => "READ COMMITTED",
     };
-    query(
-        conn,
-        &format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
-    )?;
     let settings = settings(server.kind, isolation, statement_ms);
     let list: Vec<String> = settings
         .iter()
         .filter_map(|setting| setting.set.as_ref())
         .map(|value| value.to_string())
         .collect();
-    query(
+    let rows = last(
         conn,
-        &format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")),
+        &[
+            (format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"), 0),
+            (format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")), 0),
+            variables(settings.iter().flat_map(|setting| setting.names).copied()),
+        ],
     )?;
-    let variables = variables(conn, settings.iter().flat_map(|setting| setting.names).copied())?;
+    let variables = read(&rows);
     for setting in &settings {
         setting.check(&variables).map_err(Fault::Unfit)?;
     }
     Ok(())
 }
 
-/// Variables of the session as the server says them, with their names in lower case.
-fn variables<'a>(conn: &mut Conn, names: impl Iterator<Item = &'a str>) -> Result<Vec<(String, String)>, Fault> {
+/// The rows of the last of some statements, which go to the server together: each way there and back counts.
+fn last(conn: &mut Conn, statements: &[(String, usize)]) -> Result<Vec<Vec<Value>>, Fault> {
+    let mut output = run(conn, &Statement::packet(statements.to_vec()))?;
+    Ok(output.sets.pop().unwrap_or_default())
+}
+
+/// The statement that reads variables of the session, and its columns.
+fn variables<'a>(names: impl Iterator<Item = &'a str>) -> (String, usize) {
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
-    let rows = query(
-        conn,
-        &format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({})", names.join(",")),
-    )?;
+    let list = names.join(",");
+    (format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({list})"), 2)
+}
+
+/// Variables as the server says them, with their names in lower case.
+fn read(rows: &[Vec<Value>]) -> Vec<(String, String)> {
     let read = |row: &Vec<Value>| Some((text(row.first()?).to_lowercase(), text(row.get(1)?)));
-    Ok(rows.iter().filter_map(read).collect())
+    rows.iter().filter_map(read).collect()
 }
 
 /// Whether the connection is of no more use after this error, although the server sent it in good order.
@@ -140,8 +155,9 @@ pub(super) fn meaning(code: u16) -> Meaning {
         // Of the database, of everything, of a table, of a column, of the server.
         1044 | 1045 | 1142 | 1143 | 1227 => Meaning::Denied,
         // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements that
-        // the server has forgotten or has no room for.
-        1047 | 1053 | 1152..=1161 | 1243 | 1461 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
+        // the server has forgotten or has no room for. An account that has asked too much in this hour (1226) is left alone by
+        // the breaker: each of its questions would be refused.
+        1047 | 1053 | 1152..=1161 | 1226 | 1243 | 1461 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
         _ => Meaning::Refused,
     }
 }

@@ -483,7 +483,7 @@ impl OutboxTables {
         let (ids, micros) = self.find(look, 1)?;
         let position = self.position().map(str::to_owned);
         let all = match look {
-            Look::Front(_) => None,
+            Look::Front(_) | Look::Anywhere => None,
             Look::Behind | Look::Window { .. } => self.rows.last_key_value(),
         };
         Ok(Answer::Looked(Looked {
@@ -493,9 +493,10 @@ impl OutboxTables {
             highest: all.map_or(0, |(id, _)| *id),
             next: match look {
                 Look::Window { to, .. } => self.rows.range(to + 1..).next().map(|(id, _)| *id),
-                Look::Front(_) | Look::Behind => None,
+                Look::Front(_) | Look::Behind | Look::Anywhere => None,
             },
             micros,
+            ..Looked::default()
         }))
     }
 
@@ -504,7 +505,7 @@ impl OutboxTables {
     fn find(&self, look: Look, limit: usize) -> Result<(Vec<u64>, u64), Failure> {
         let (after, to) = match look {
             Look::Front(above) => (above, u64::MAX),
-            Look::Behind => (0, u64::MAX),
+            Look::Behind | Look::Anywhere => (0, u64::MAX),
             Look::Window { after, to } => (after, to),
         };
         let range = (Bound::Excluded(after), Bound::Included(to.max(after + 1)));

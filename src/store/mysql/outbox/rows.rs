@@ -16,7 +16,7 @@ pub(in crate::store::mysql) fn answer(question: &Question, output: Output) -> Re
     let Output { sets, inserted } = output;
     let set = |n: usize| sets.get(n).map_or(&[][..], Vec::as_slice);
     Ok(match question {
-        Question::Look(Look::Front(_)) => Answer::Looked(looked(&[], set(0))?),
+        Question::Look(Look::Front(_) | Look::Anywhere) => Answer::Looked(looked(&[], set(0))?),
         Question::Look(_) => Answer::Looked(looked(set(1), set(2))?),
         Question::Check(_) => Answer::Checked(checked(set(0))?),
         Question::Claim { ensure, .. } => {
