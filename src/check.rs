@@ -130,6 +130,14 @@ fn inspect(config: &Config, report: &mut Report) {
     if let Some(server) = store.server() {
         describe_server(server, config, report);
     }
+    for sentence in store.limits().describe() {
+        report.say(sentence);
+    }
+    if store.limits().are_scarce() {
+        report.warn(
+            "half of what the database user may ask in an hour is less than the server asks while nothing happens: rows of the              outbox come seconds late. Have the limit raised, or give jsocketd a database user of its own",
+        );
+    }
     let mut inspection = Inspection {
         config,
         database: &database,
@@ -227,11 +235,13 @@ impl Inspection<'_> {
                 names.join(", ")
             ));
         }
-        if self.refused.is_empty() {
-            return;
-        }
+        // Who lacks nothing but is refused has another problem than privileges, and its words name it.
+        let helps = self.store.lacks_something() && !self.refused.is_empty();
         for refused in std::mem::take(&mut self.refused) {
             report.lack(refused);
+        }
+        if !helps {
+            return;
         }
         let Database { name, prefix, user, .. } = self.database;
         report.say(
@@ -262,6 +272,8 @@ impl Inspection<'_> {
     fn note(&mut self, question: &Question, failure: &Failure) {
         match failure {
             Failure::Locked => drop(self.locked.insert(question.name())),
+            // The first one said why the connection was lost.
+            Failure::Unavailable(_) if self.store.server().is_none() && !self.refused.is_empty() => {}
             failure => self
                 .refused
                 .push(format!("the question for {}: {failure}", question.name())),

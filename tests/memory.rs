@@ -176,6 +176,7 @@ fn a_look_finds_what_waits_in_its_place_and_passes_rows_in_flight() {
         highest: 9,
         next: None,
         micros: 50_050,
+        pause: std::time::Duration::ZERO,
     };
     assert_eq!(looked, expected, "rows in flight have ids, and cost time");
     assert_eq!(look(&mut memory, window(0, 5)).next, Some(6));

@@ -1,6 +1,7 @@
 //! The outbox's tables: every question that the server will ask of them is asked, so that nothing is changed.
 
 use jsocketd::protocol::position::Position;
+use jsocketd::store::mysql::package::try_package;
 use jsocketd::store::schema::{HEARTBEAT, objection, schema};
 use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Question, Store};
 
@@ -38,6 +39,11 @@ pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
         });
     }
     writes(inspection);
+    match try_package(&mut inspection.store) {
+        Ok(true) => {}
+        Ok(false) => drop(inspection.locked.insert("the package's statements")),
+        Err(why) => inspection.refused.push(format!("a statement of the Joomla package: {why}")),
+    }
     for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with(HEARTBEAT)) {
         report.say(format!("    {name} was at {position} {} s ago", age / 1000));
     }
@@ -50,7 +56,7 @@ fn reads(inspection: &mut Inspection<'_>) -> Option<Checked> {
         after: BEYOND,
         to: u64::MAX,
     };
-    for look in [Look::Front(BEYOND), Look::Behind, window] {
+    for look in [Look::Front(BEYOND), Look::Anywhere, Look::Behind, window] {
         inspection.ask(&Question::Look(look));
     }
     inspection.ask(&Question::Tail {
@@ -76,6 +82,10 @@ fn writes(inspection: &mut Inspection<'_>) {
     let (limit, ensure) = (1, true);
     if inspection.ask(&Question::Claim { look, limit, ensure }).is_some() {
         stamp_nothing(inspection, NOBODY);
+    }
+    let ensure = false;
+    if inspection.ask(&Question::Claim { look, limit, ensure }).is_some() {
+        inspection.ask(&Question::Release);
     }
     publish_nothing(inspection);
     let (process, position) = (0, Position::NOWHERE);

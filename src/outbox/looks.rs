@@ -19,7 +19,7 @@ const BEHIND_EVERY: Duration = Duration::from_secs(1);
 const WINDOW: u64 = 20_000;
 
 /// A look in front that takes so much longer than the way to the database passes many rows: the top is too low.
-const LOW: Duration = Duration::from_millis(1);
+const LOW: Duration = Duration::from_millis(3);
 
 /// So many looks behind read the highest id after rows came: what the first one reads is the top at the second one.
 const READ_HIGHEST: u8 = 2;
@@ -256,7 +256,7 @@ mod tests {
             looks.answered(Look::Front(70), &found, POLL, at(0));
         };
         // Many rows of others are passed, which this process neither finds nor stamps.
-        let passed = |looks: &mut Looks| looks.answered(Look::Front(70), &looked(0, 1200), POLL, at(0));
+        let passed = |looks: &mut Looks| looks.answered(Look::Front(70), &looked(0, 3200), POLL, at(0));
         for change in [&found as &dyn Fn(&mut Looks), &passed] {
             assert_eq!(next(change).0, Look::Behind);
             assert_eq!(next(&nothing).0, Look::Behind);

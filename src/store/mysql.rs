@@ -19,6 +19,7 @@ pub mod deadline;
 mod driver;
 mod link;
 mod outbox;
+pub mod package;
 mod rows;
 mod session;
 mod sql;
@@ -118,6 +119,8 @@ pub struct MySql {
     /// Whether it was told that there is none, or nothing was told yet.
     told: bool,
     measures: BTreeMap<&'static str, Measure>,
+    /// See [`Self::lacks_something`].
+    lacks: bool,
     /// When a warning about rows that could not be read was written.
     warned: Option<Time>,
 }
@@ -144,6 +147,7 @@ impl MySql {
             why: "nobody has connected yet".to_owned(),
             told: true,
             measures: BTreeMap::new(),
+            lacks: false,
             warned: None,
         }
     }
@@ -188,6 +192,11 @@ impl MySql {
     /// Which tables there are, while there is a connection.
     pub fn survey(&self) -> Option<&Survey> {
         self.link.as_ref().map(|link| &link.survey)
+    }
+
+    /// Whether a table, a column or a privilege was missing for an answer.
+    pub fn lacks_something(&self) -> bool {
+        self.lacks
     }
 
     /// What the server lets this user do in an hour, while there is a connection.
@@ -462,6 +471,7 @@ impl Store for MySql {
         let result = surveyed.and_then(|()| run(&mut link.conn, &statement));
         let took = started.elapsed();
         self.measure(name, took, result.is_ok(), now.at);
+        self.lacks |= matches!(&result, Err(Fault::Server(code, _)) if session::meaning(*code) == session::Meaning::Missing);
         match result {
             Ok(output) => {
                 if let Some(slow) = self.slow.get_mut(name) {

@@ -3,8 +3,10 @@
 //! statement and is paid off with time, and while it is too large the outbox's table is looked at more seldom. Statements are
 //! never held back, since each of them is somebody's answer.
 //!
-//! Rejected: one longer pause for all looks. A look that finds nothing is one statement, one with its stamp is a dozen, so that
-//! pause would be right for a storm of rows and ten times too long for a quiet site.
+//! Servers count statements that come as text, each one of a packet, and none that was prepared (measured on MariaDB 10.11 and
+//! 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp nine statements.
+//!
+//! Rejected: one longer pause for all looks. It would be right for a storm of rows and far too long for a quiet site.
 
 use std::time::Duration;
 
@@ -74,8 +76,7 @@ impl Limits {
             .map(|(limit, act, what, name)| {
                 format!(
                     "the database user may {act} {limit} {what} an hour ({name}), and the site may need them too: jsocketd uses \
-                     at most half of them; when it needs more, it looks for rows of the outbox every {} ms and more seldom",
-                    Debt::new(limit).each.min(LONGEST).as_millis()
+                     at most half of them, and when that is not enough it looks for rows of the outbox more seldom"
                 )
             })
             .collect();
@@ -91,7 +92,7 @@ impl Limits {
     /// Whether half of them is not enough for the server even while nothing happens.
     pub fn are_scarce(&self) -> bool {
         let too_few = |limit: u64, least: u64| limit > 0 && limit < least;
-        too_few(self.queries, 20_000) || too_few(self.updates, 4_000)
+        too_few(self.queries, 12_000) || too_few(self.updates, 3_000)
     }
 }
 
@@ -143,12 +144,10 @@ impl Account {
     /// A statement is sent.
     pub(super) fn asks(&mut self, statement: &Statement, now: Time) {
         let writes = |sql: &str| ["UPDATE ", "INSERT ", "DELETE "].iter().any(|word| sql.starts_with(word));
-        let (queries, updates) = match statement {
-            Statement::Prepared { sql, .. } => (1, usize::from(writes(sql))),
-            Statement::Packet { sql, columns } => (columns.len(), sql.split("; ").filter(|sql| writes(sql)).count()),
-        };
-        self.queries.add(queries as u64, now);
-        self.updates.add(updates as u64, now);
+        if let Statement::Packet { sql, columns } = statement {
+            self.queries.add(columns.len() as u64, now);
+            self.updates.add(sql.split("; ").filter(|sql| writes(sql)).count() as u64, now);
+        }
     }
 
     /// How long the next look should wait.
@@ -254,14 +253,8 @@ mod tests {
             ..Limits::default()
         };
         account.connected(limits, Time(0));
-        let prepared = |sql: &str| Statement::Prepared {
-            sql: sql.to_owned(),
-            params: Vec::new(),
-            columns: 0,
-        };
-        for _ in 0..10_000 {
-            account.asks(&prepared("SELECT 1"), Time(0));
-        }
+        let look = Statement::packet(vec![("SELECT 1".to_owned(), 1)]);
+        (0..10_000).for_each(|_| account.asks(&look, Time(0)));
         assert_eq!(account.pause(Time(0)), Duration::ZERO);
         let stamp = Statement::packet(vec![("UPDATE a".to_owned(), 0), ("UPDATE b".to_owned(), 0), ("COMMIT".to_owned(), 0)]);
         for _ in 0..60 {
