@@ -136,7 +136,10 @@ fn asks_for(plugin: &str) -> Vec<u8> {
 }
 
 fn denies() -> Vec<u8> {
-    packet(2, &[&[0xff, 0x15, 0x04][..], b"#28000Access denied for user 'x'"].concat())
+    packet(
+        2,
+        &[&[0xff, 0x15, 0x04][..], b"#28000Access denied for user 'x'"].concat(),
+    )
 }
 
 fn at_server(site: &Site, addr: SocketAddr) -> Database {
@@ -152,10 +155,22 @@ fn an_account_of_another_plugin_is_told_which_and_what_helps() {
     for (plugin, name, remedy) in [
         ("client_ed25519", "plugin ed25519", "VIA mysql_native_password"),
         ("parsec", "plugin parsec", "VIA mysql_native_password"),
-        ("sha256_password", "plugin sha256_password", "WITH caching_sha2_password"),
-        ("mysql_clear_password", "plugin mysql_clear_password", "WITH caching_sha2_password"),
+        (
+            "sha256_password",
+            "plugin sha256_password",
+            "WITH caching_sha2_password",
+        ),
+        (
+            "mysql_clear_password",
+            "plugin mysql_clear_password",
+            "WITH caching_sha2_password",
+        ),
         ("dialog", "plugin dialog", "VIA mysql_native_password"),
-        ("authentication_ldap_sasl_client", "plugin authentication_ldap", "WITH caching_sha2_password"),
+        (
+            "authentication_ldap_sasl_client",
+            "plugin authentication_ldap",
+            "WITH caching_sha2_password",
+        ),
     ] {
         // For parsec the server says more before the driver gives up.
         let answer = [asks_for(plugin), packet(4, &[&[1, b'P', 0], &[9; 18][..]].concat())].concat();
@@ -166,7 +181,10 @@ fn an_account_of_another_plugin_is_told_which_and_what_helps() {
         let checked = check(&site, "x", "secret", fake_server(vec![answer]));
         let text = said(&checked);
         assert!(!checked.status.success() && text.contains(name), "{plugin}: {text}");
-        assert!(!text.contains("panicked") && !text.contains("GRANT"), "{plugin}: {text}");
+        assert!(
+            !text.contains("panicked") && !text.contains("GRANT"),
+            "{plugin}: {text}"
+        );
     }
 }
 
@@ -213,7 +231,10 @@ fn every_database_that_delays_log_ins_is_waited_for_by_check() {
         ..by_tcp(&site)
     };
     let whys: Vec<String> = (0..5).map(|_| refused(wrong.clone())).collect();
-    assert!(whys[0].contains("Access denied") && whys[4].contains("connection_control"), "{whys:#?}");
+    assert!(
+        whys[0].contains("Access denied") && whys[4].contains("connection_control"),
+        "{whys:#?}"
+    );
     let why = refused(by_tcp(&site));
     assert!(why.contains("connection_control"), "the right one waits as well: {why}");
     let checked = check(&site, &site.user, &site.password, site.server.addr);
@@ -313,7 +334,10 @@ fn every_database_without_room_for_prepared_statements_says_so() {
     site.sql("SET GLOBAL max_prepared_stmt_count = 0");
     let checked = check(&site, &site.user, &site.password, site.server.addr);
     let text = said(&checked);
-    assert!(!checked.status.success() && text.contains("raise max_prepared_stmt_count"), "{text}");
+    assert!(
+        !checked.status.success() && text.contains("raise max_prepared_stmt_count"),
+        "{text}"
+    );
     assert!(!text.contains("GRANT"), "privileges do not help: {text}");
     assert_eq!(text.matches("MISSING").count(), 1, "it is said once: {text}");
     // The server leaves it alone for longer and longer.
@@ -345,7 +369,10 @@ fn every_database_tells_the_limits_of_its_account() {
     let database = add_user(&site, "limited", &how);
     let mut store = connected(database.clone());
     let limits = store.limits();
-    assert_eq!((limits.queries, limits.updates, limits.connections), (50_000, 20_000, 500));
+    assert_eq!(
+        (limits.queries, limits.updates, limits.connections),
+        (50_000, 20_000, 500)
+    );
     // A tenth of them may be used at once.
     let now = at(1000);
     let mut asked = 0;
@@ -368,13 +395,19 @@ fn every_database_tells_the_limits_of_its_account() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(connected(by_tcp(&site)).limits(), jsocketd::store::mysql::Limits::default());
+    assert_eq!(
+        connected(by_tcp(&site)).limits(),
+        jsocketd::store::mysql::Limits::default()
+    );
 }
 
 #[test]
 fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
     let site = site_on(&Mariadb::shared());
-    let how = format!("IDENTIFIED BY {} WITH MAX_QUERIES_PER_HOUR 40", password(&site.password));
+    let how = format!(
+        "IDENTIFIED BY {} WITH MAX_QUERIES_PER_HOUR 40",
+        password(&site.password)
+    );
     let mut store = connected(add_user(&site, "spent", &how));
     let now = at(100);
     // What was prepared is not counted.
@@ -390,7 +423,10 @@ fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
         }
     };
     assert!(looks < 40 / 3, "each statement of a packet is counted: {looks}");
-    assert!(why.contains("MAX_QUERIES_PER_HOUR") && why.contains("database user of its own"), "{why}");
+    assert!(
+        why.contains("MAX_QUERIES_PER_HOUR") && why.contains("database user of its own"),
+        "{why}"
+    );
     let Readiness::Closed(first) = store.readiness(now) else {
         panic!("{:?}", store.readiness(now))
     };
@@ -520,7 +556,10 @@ fn every_database_s_limit_is_kept_while_rows_come() {
     }
     let counted = asked(&server).1 - before;
     println!("{counted} statements in half an hour of 50,000 in an hour");
-    assert!(counted <= 15_300, "a tenth at once and a fifth in half an hour: {counted}");
+    assert!(
+        counted <= 15_300,
+        "a tenth at once and a fifth in half an hour: {counted}"
+    );
     hours.live(false, Duration::from_secs(10));
     let waiting: u64 = joomla.value("SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NULL");
     assert_eq!(waiting, 0, "all rows have come");
@@ -552,7 +591,9 @@ fn every_database_s_tables_may_be_optimized_beside_a_server() {
         let before = format!("before {n}");
         joomla.publish("news", "e", &before);
         let mut root = joomla.connect();
-        let _: Vec<mysql::Row> = root.query(joomla.text(sql)).unwrap_or_else(|why| panic!("{sql}: {why}"));
+        let _: Vec<mysql::Row> = root
+            .query(joomla.text(sql))
+            .unwrap_or_else(|why| panic!("{sql}: {why}"));
         let after = format!("after {n}");
         joomla.publish("news", "e", &after);
         client.until("news", &after);

@@ -42,7 +42,9 @@ pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
     match try_package(&mut inspection.store) {
         Ok(true) => {}
         Ok(false) => drop(inspection.locked.insert("the package's statements")),
-        Err(why) => inspection.refused.push(format!("a statement of the Joomla package: {why}")),
+        Err(why) => inspection
+            .refused
+            .push(format!("a statement of the Joomla package: {why}")),
     }
     for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with(HEARTBEAT)) {
         report.say(format!("    {name} was at {position} {} s ago", age / 1000));

@@ -239,9 +239,18 @@ mod tests {
         let mut next = |change: &dyn Fn(&mut Looks)| {
             change(&mut looks);
             second += 1000;
-            assert_eq!(looks.behind_at(at(second + 40)), at(second + 40), "it waits for the poll");
+            assert_eq!(
+                looks.behind_at(at(second + 40)),
+                at(second + 40),
+                "it waits for the poll"
+            );
             let look = looks.behind(POLL, at(second));
-            looks.answered(look, &looked(if look == Look::Behind { 70 } else { 0 }, 60), POLL, at(second));
+            looks.answered(
+                look,
+                &looked(if look == Look::Behind { 70 } else { 0 }, 60),
+                POLL,
+                at(second),
+            );
             (look, looks.front())
         };
         let nothing = |_: &mut Looks| {};
@@ -263,7 +272,14 @@ mod tests {
             assert_eq!(next(&nothing).0, Look::Anywhere);
         }
         looks.answered(Look::Anywhere, &looked(0, 20_000), POLL, at(second));
-        assert_eq!(looks.behind(POLL, at(second + 1000)), Look::Window { after: 0, to: 20_000 });
-        assert_eq!(looks.behind_at(at(second + 5000)), at(second + 2000), "windows do not wait for polls");
+        assert_eq!(
+            looks.behind(POLL, at(second + 1000)),
+            Look::Window { after: 0, to: 20_000 }
+        );
+        assert_eq!(
+            looks.behind_at(at(second + 5000)),
+            at(second + 2000),
+            "windows do not wait for polls"
+        );
     }
 }

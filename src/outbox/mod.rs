@@ -263,7 +263,9 @@ impl Outbox {
         match self.turn {
             0 if polls && self.reader.stream.is_behind() => Some(self.reader.tail(self.reader.stream.last().seq)),
             1 => self.stamper.question(now),
-            2 if polls && looks && !is_behind_due && !self.reader.stream.is_behind() => Some(Question::Look(self.looks.front())),
+            2 if polls && looks && !is_behind_due && !self.reader.stream.is_behind() => {
+                Some(Question::Look(self.looks.front()))
+            }
             3 if looks && is_behind_due => {
                 let pause = self.clock.pause(now);
                 Some(Question::Look(self.looks.behind(pause, now)))

@@ -16,8 +16,10 @@
 mod account;
 mod advice;
 pub mod deadline;
+mod door;
 mod driver;
 mod link;
+mod measures;
 mod outbox;
 pub mod package;
 mod rows;
@@ -26,45 +28,34 @@ mod sql;
 mod survey;
 pub mod update;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::account::Account;
 use self::advice::LogIns;
+use self::door::Door;
 use self::driver::{Fault, query, run};
 use self::link::{Link, Made, Making};
+use self::measures::Measures;
 use super::breaker::{Breaker, Cost};
 use super::{Answer, Failure, Missed, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
 use crate::joomla::site::Database;
-use crate::logging::More;
-use crate::time::{Now, Time};
+use crate::time::Now;
 
 pub use self::account::Limits;
 pub use self::advice::silence_driver_panics;
+pub use self::measures::Measure;
 pub use self::session::{Kind, Server};
 pub use self::survey::{Column, Survey};
-
-/// A statement that takes longer has a warning.
-const SLOW: Duration = Duration::from_millis(50);
-
-/// The least between two warnings of one kind.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// How long a survey is believed: tables appear when Joomla is updated, one of them says who has a second factor.
 const SURVEY: Duration = Duration::from_secs(60);
 
 /// … and the least between two surveys, whatever happens.
 const SURVEY_AGAIN: Duration = Duration::from_secs(5);
-
-/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as failed.
-const LATE: u32 = 3;
-
-/// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
-/// blocks our host.
-const SILENT: u32 = 60;
 
 /// A connection that is refused something is given up once it is so old: privileges may have been given since it was made, and
 /// some count for new connections only.
@@ -77,21 +68,6 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// of the server yet.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// How often a statement of one kind was run, and how long it took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Measure {
-    /// Statements that were started.
-    pub count: u64,
-    /// Those of them that gave no answer.
-    pub failures: u64,
-    /// The time of all.
-    pub total: Duration,
-    /// The longest of all.
-    pub worst: Duration,
-    /// When the last warning was written.
-    warned: Option<Time>,
-}
-
 /// See the module.
 pub struct MySql {
     database: Database,
@@ -103,26 +79,12 @@ pub struct MySql {
     link: Option<Link>,
     account: Account,
     log_ins: LogIns,
-    breaker: Breaker,
-    /// Statements in a row that took longer than they may.
-    late: u32,
-    /// Such a run has ended the last connection: the server is believed to be better when it greets in time.
-    sluggish: bool,
-    /// Knocks in a row that were taken and led to nothing.
-    silent: u32,
-    /// The endpoint whose server refused us in its own words.
-    refused_by: Option<usize>,
+    door: Door,
     /// The kinds of questions whose statement took too long.
     slow: HashMap<&'static str, Breaker>,
-    /// Why there is no connection.
-    why: String,
-    /// Whether it was told that there is none, or nothing was told yet.
-    told: bool,
-    measures: BTreeMap<&'static str, Measure>,
+    measures: Measures,
     /// See [`Self::lacks_something`].
     lacks: bool,
-    /// When a warning about rows that could not be read was written.
-    warned: Option<Time>,
 }
 
 impl MySql {
@@ -131,6 +93,7 @@ impl MySql {
     pub fn new(database: Database, settings: config::Database, items: Vec<ItemType>, max_event_size: usize) -> Self {
         Self {
             shape: sql::Shape::new(&database.prefix, items, max_event_size),
+            door: Door::new(&database.host),
             database,
             settings,
             watcher: None,
@@ -138,17 +101,9 @@ impl MySql {
             link: None,
             account: Account::default(),
             log_ins: LogIns::default(),
-            breaker: Breaker::default(),
-            late: 0,
-            sluggish: false,
-            silent: 0,
-            refused_by: None,
             slow: HashMap::new(),
-            why: "nobody has connected yet".to_owned(),
-            told: true,
-            measures: BTreeMap::new(),
+            measures: Measures::default(),
             lacks: false,
-            warned: None,
         }
     }
 
@@ -176,12 +131,12 @@ impl MySql {
             }
         }
         // Whoever waits for it asks for it; the loop finds out for itself.
-        self.refused_by = None;
-        self.why = match reasons.is_empty() {
+        self.door.refused_by = None;
+        self.door.why = match reasons.is_empty() {
             true => format!("{} has no address", self.database.host),
             false => reasons.join("; "),
         };
-        Err(self.why.clone())
+        Err(self.door.why.clone())
     }
 
     /// What the server is, while there is a connection.
@@ -206,7 +161,7 @@ impl MySql {
 
     /// What the statements took so far, by name. `survey` and `connect` are the store's own doing.
     pub fn measures(&self) -> impl Iterator<Item = (&'static str, Measure)> {
-        self.measures.iter().map(|(name, measure)| (*name, *measure))
+        self.measures.iter()
     }
 
     fn read_timeout(&self) -> Duration {
@@ -215,14 +170,12 @@ impl MySql {
 
     /// Logs in at an endpoint.
     fn log_in(&mut self, n: usize, patience: Duration, now: Now) -> Result<(), String> {
-        (self.link, self.making, self.late) = (None, None, 0);
+        (self.link, self.making) = (None, None);
         let started = Instant::now();
         let made = Making::begin(&self.database, &self.settings, self.watcher.as_deref(), n, patience);
         let made = self.log_ins.note(made);
-        self.measure("connect", started.elapsed(), made.is_ok(), now.at);
-        let answered = matches!(made, Err(Fault::Server(..) | Fault::Unfit(_)));
-        self.refused_by = answered.then_some(n);
-        self.making = Some(made.map_err(|fault| fault.to_string())?);
+        self.measures.note("connect", started.elapsed(), made.is_ok(), now.at);
+        self.making = Some(self.door.tried(n, made)?);
         Ok(())
     }
 
@@ -233,14 +186,12 @@ impl MySql {
         };
         let (n, started) = (making.endpoint, Instant::now());
         let made = making.step(&self.shape, &self.settings, now.at);
-        self.measure("set-up", started.elapsed(), made.is_ok(), now.at);
-        let answered = matches!(made, Err(Fault::Server(..) | Fault::Unfit(_)));
-        self.refused_by = answered.then_some(n);
-        match made.map_err(|fault| fault.to_string())? {
+        self.measures.note("set-up", started.elapsed(), made.is_ok(), now.at);
+        match self.door.tried(n, made)? {
             Made::Partly(making) => self.making = Some(making),
             Made::Whole(link) => {
                 self.shape.learn(&link.survey);
-                if std::mem::take(&mut self.told) {
+                if self.door.opened(now.at) {
                     log::info!(
                         "connected to the database {} at {}: {}",
                         self.database.name,
@@ -249,67 +200,26 @@ impl MySql {
                     );
                 }
                 self.account.connected(link.limits, now.at);
-                self.breaker.succeed(now.at);
-                self.silent = 0;
                 self.link = Some(link);
             }
         }
         Ok(())
     }
 
-    /// Takes note that there is no connection, and why.
-    fn fail(&mut self, why: String, cost: Cost, now: Now) {
-        self.breaker.fail(cost, now.at, rand::random());
-        let wait = self.breaker.wait(now.at).map(|until| until.since(now.at));
-        match self.breaker.may_speak(now.at) {
-            Some(unsaid) => {
-                let next = match wait {
-                    Some(wait) => format!("the next try is in {:.1} s", wait.as_secs_f64()),
-                    None => "it is tried again at once".to_owned(),
-                };
-                log::warn!(
-                    "the database {} is not available: {why}; {next}{}",
-                    self.database.host,
-                    More(unsaid)
-                );
-                self.told = true;
-            }
-            None => log::debug!("the database is not available: {why}"),
-        }
-        self.why = why;
-    }
-
     /// Does what the loop waits for.
     fn attempt(&mut self, now: Now, act: impl FnOnce(&mut Self) -> Result<(), String>) {
         let started = Instant::now();
         if let Err(why) = act(self) {
-            let cost = match started.elapsed() > SLOW {
-                true => Cost::Much,
-                false => Cost::Little,
-            };
-            self.fail(why, cost, now);
+            self.door.failed(why, started, now.at);
         }
     }
 
     /// Keeps a connection whose last statement was good, unless it is one of a run that took too long.
     fn keep(&mut self, link: Link, took: Duration, now: Now) {
-        let limit = self.settings.statement_ms;
-        self.late = match took > Duration::from_millis(limit) {
-            true => self.late + 1,
-            false => 0,
-        };
-        self.sluggish &= self.late > 0;
-        if self.late < LATE || link.claimed {
-            self.link = Some(link);
-            return;
+        match self.door.is_too_slow(took, &self.settings) {
+            Some(why) if !link.claimed => self.door.fail(why, Cost::Much, now.at),
+            _ => self.link = Some(link),
         }
-        drop(link);
-        self.sluggish = true;
-        let why = format!(
-            "it is too slow: {} statements in a row took longer than {limit} ms",
-            self.late
-        );
-        self.fail(why, Cost::Much, now);
     }
 
     /// Looks again which tables there are, if it is time.
@@ -321,7 +231,7 @@ impl MySql {
         link.surveyed = now.at;
         let started = Instant::now();
         let survey = survey::survey(&mut link.conn, &self.shape);
-        self.measure("survey", started.elapsed(), survey.is_ok(), now.at);
+        self.measures.note("survey", started.elapsed(), survey.is_ok(), now.at);
         match survey {
             Ok(survey) => {
                 self.shape.learn(&survey);
@@ -335,18 +245,6 @@ impl MySql {
                 Ok(())
             }
             Err(fault) => Err(fault),
-        }
-    }
-
-    fn measure(&mut self, name: &'static str, took: Duration, good: bool, now: Time) {
-        let measure = self.measures.entry(name).or_default();
-        measure.count += 1;
-        measure.failures += u64::from(!good);
-        measure.total += took;
-        measure.worst = measure.worst.max(took);
-        if took > SLOW && measure.warned.is_none_or(|warned| now.since(warned) >= QUIET) {
-            measure.warned = Some(now);
-            log::warn!("the database took {} ms for {name}", took.as_millis());
         }
     }
 
@@ -366,33 +264,17 @@ impl MySql {
                 link.stale = true;
                 Failure::Refused(why)
             }
-            session::Meaning::Refused | session::Meaning::Fatal => Failure::Refused(why),
-        }
-    }
-
-    fn spoiled(&mut self, spoiled: &[&'static str], now: Now) {
-        let Some(first) = spoiled.first() else { return };
-        if self
-            .warned
-            .is_none_or(|warned| now.at.since(warned) >= Duration::from_secs(60))
-        {
-            self.warned = Some(now.at);
-            log::warn!(
-                "{} rows of the database cannot be read and are left out: {first} is not what it should be",
-                spoiled.len()
-            );
+            session::Meaning::Refused | session::Meaning::Exhausted | session::Meaning::Fatal => Failure::Refused(why),
         }
     }
 }
 
 impl Store for MySql {
     fn readiness(&self, now: Now) -> Readiness {
-        match self.breaker.wait(now.at) {
-            _ if self.link.is_some() => Readiness::Ready,
-            _ if self.making.is_some() => Readiness::Preparing,
-            Some(until) => Readiness::Closed(until),
-            None if self.refused_by.is_some() => Readiness::Ready,
-            None => Readiness::Knock,
+        match (&self.link, &self.making) {
+            (Some(_), _) => Readiness::Ready,
+            (None, Some(_)) => Readiness::Preparing,
+            (None, None) => self.door.readiness(now.at),
         }
     }
 
@@ -401,12 +283,7 @@ impl Store for MySql {
     }
 
     fn patience(&self) -> Duration {
-        let patience = Duration::from_millis(self.settings.connect_timeout_ms);
-        match self.sluggish {
-            // There and back for the connection, and once more for the greeting.
-            true => patience.min(Duration::from_millis(2 * self.settings.statement_ms)),
-            false => patience,
-        }
+        self.door.patience(&self.settings)
     }
 
     fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
@@ -414,14 +291,7 @@ impl Store for MySql {
         let patience = Duration::from_millis(self.settings.connect_timeout_ms).min(self.read_timeout());
         match endpoint {
             Ok(n) => self.attempt(now, |store| store.log_in(n, patience, now)),
-            Err(missed) => {
-                self.silent += u32::from(missed.taken);
-                let cost = match missed.taken && self.silent > SILENT {
-                    true => Cost::Little,
-                    false => Cost::Nothing,
-                };
-                self.fail(missed.why, cost, now);
-            }
+            Err(missed) => self.door.missed(missed, now.at),
         }
     }
 
@@ -437,7 +307,7 @@ impl Store for MySql {
         if self.slow.get(name).is_some_and(|slow| slow.wait(now.at).is_some()) {
             return Err(Failure::Unavailable(format!("{name} took too long a moment ago")));
         }
-        if let (Readiness::Ready, Some(n)) = (self.readiness(now), self.refused_by) {
+        if let (Readiness::Ready, Some(n)) = (self.readiness(now), self.door.refused_by) {
             self.reached(Ok(n), now);
         }
         while self.making.is_some() {
@@ -445,7 +315,7 @@ impl Store for MySql {
         }
         // Whoever returns from here without putting it back has dropped the connection.
         let Some(mut link) = self.link.take() else {
-            return Err(Failure::Unavailable(self.why.clone()));
+            return Err(Failure::Unavailable(self.door.why.clone()));
         };
         if question.ends_transaction() && !link.claimed {
             self.link = Some(link);
@@ -470,8 +340,8 @@ impl Store for MySql {
         let started = Instant::now();
         let result = surveyed.and_then(|()| run(&mut link.conn, &statement));
         let took = started.elapsed();
-        self.measure(name, took, result.is_ok(), now.at);
-        self.lacks |= matches!(&result, Err(Fault::Server(code, _)) if session::meaning(*code) == session::Meaning::Missing);
+        self.measures.note(name, took, result.is_ok(), now.at);
+        self.lacks |= matches!(&result, Err(Fault::Server(code, _)) if session::is_lack(*code));
         match result {
             Ok(output) => {
                 if let Some(slow) = self.slow.get_mut(name) {
@@ -480,7 +350,7 @@ impl Store for MySql {
                 link.answered = now.at;
                 let mut spoiled = Vec::new();
                 let mut answer = rows::answer(question, output, &mut spoiled);
-                self.spoiled(&spoiled, now);
+                self.measures.note_spoiled(&spoiled, now.at);
                 link.claimed = question.begins_transaction() && answer.is_ok();
                 // Without an answer nobody ends the transaction that began.
                 if question.begins_transaction() && answer.is_err() && query(&mut link.conn, "ROLLBACK").is_err() {
@@ -511,15 +381,16 @@ impl Store for MySql {
                 answer
             }
             Err(fault) => {
-                let late = matches!(fault, Fault::Lost { late: true, .. });
-                let cost = match late {
-                    true if now.at.since(link.answered) < IDLE => Cost::Much,
-                    false if now.at.since(link.made) >= YOUNG => Cost::Nothing,
+                let cost = match &fault {
+                    Fault::Lost { late: true, .. } if now.at.since(link.answered) < IDLE => Cost::Much,
+                    Fault::Server(code, _) if session::meaning(*code) == session::Meaning::Exhausted => Cost::Much,
+                    Fault::Lost { late: true, .. } => Cost::Little,
+                    _ if now.at.since(link.made) >= YOUNG => Cost::Nothing,
                     _ => Cost::Little,
                 };
                 let why = fault.to_string();
                 drop(link);
-                self.fail(why.clone(), cost, now);
+                self.door.fail(why.clone(), cost, now.at);
                 Err(Failure::Unavailable(why))
             }
         }
@@ -533,7 +404,7 @@ impl fmt::Debug for MySql {
             .field("host", &self.database.host)
             .field("name", &self.database.name)
             .field("server", &self.server())
-            .field("breaker", &self.breaker)
+            .field("door", &self.door)
             .finish_non_exhaustive()
     }
 }

@@ -143,10 +143,15 @@ impl Account {
 
     /// A statement is sent.
     pub(super) fn asks(&mut self, statement: &Statement, now: Time) {
-        let writes = |sql: &str| ["UPDATE ", "INSERT ", "DELETE "].iter().any(|word| sql.starts_with(word));
+        let writes = |sql: &str| {
+            ["UPDATE ", "INSERT ", "DELETE "]
+                .iter()
+                .any(|word| sql.starts_with(word))
+        };
         if let Statement::Packet { sql, columns } = statement {
             self.queries.add(columns.len() as u64, now);
-            self.updates.add(sql.split("; ").filter(|sql| writes(sql)).count() as u64, now);
+            self.updates
+                .add(sql.split("; ").filter(|sql| writes(sql)).count() as u64, now);
         }
     }
 
@@ -171,7 +176,10 @@ impl Debt {
             0 => Duration::ZERO,
             limit => Duration::from_secs(3600).div_f64(limit as f64 * SHARE),
         };
-        Self { each, ..Self::default() }
+        Self {
+            each,
+            ..Self::default()
+        }
     }
 
     fn left(&self, now: Time) -> Duration {
@@ -211,8 +219,14 @@ mod tests {
                  MAX_QUERIES_PER_HOUR 50000 MAX_UPDATES_PER_HOUR 20000 MAX_CONNECTIONS_PER_HOUR 500 PASSWORD EXPIRE DEFAULT",
                 all,
             ),
-            ("CREATE USER `MAX_QUERIES_PER_HOUR 5`@`%` REQUIRE NONE", Limits::default()),
-            ("CREATE USER `a`@`%` COMMENT 'it''s MAX_UPDATES_PER_HOUR 5 '", Limits::default()),
+            (
+                "CREATE USER `MAX_QUERIES_PER_HOUR 5`@`%` REQUIRE NONE",
+                Limits::default(),
+            ),
+            (
+                "CREATE USER `a`@`%` COMMENT 'it''s MAX_UPDATES_PER_HOUR 5 '",
+                Limits::default(),
+            ),
             ("WITH MAX_QUERIES_PER_HOUR", Limits::default()),
             ("", Limits::default()),
         ] {
@@ -238,10 +252,19 @@ mod tests {
                 asked.push(now.0);
                 now = now + account.pause(now).max(Duration::from_millis(20));
             }
-            let in_hour = |from: u64| asked.iter().filter(|at| (from..from + 3_600_000_000).contains(at)).count() * 3;
+            let in_hour = |from: u64| {
+                asked
+                    .iter()
+                    .filter(|at| (from..from + 3_600_000_000).contains(at))
+                    .count()
+                    * 3
+            };
             let most = (0..120).map(|minute| in_hour(minute * 60_000_000)).max().unwrap_or(0);
             assert!(most as u64 <= limit / 2 + 3, "{most} of {limit}");
-            assert!(most as u64 > limit / 3 || limit == 1_000_000, "{most} of {limit}: it is not too careful");
+            assert!(
+                most as u64 > limit / 3 || limit == 1_000_000,
+                "{most} of {limit}: it is not too careful"
+            );
         }
     }
 
@@ -256,7 +279,11 @@ mod tests {
         let look = Statement::packet(vec![("SELECT 1".to_owned(), 1)]);
         (0..10_000).for_each(|_| account.asks(&look, Time(0)));
         assert_eq!(account.pause(Time(0)), Duration::ZERO);
-        let stamp = Statement::packet(vec![("UPDATE a".to_owned(), 0), ("UPDATE b".to_owned(), 0), ("COMMIT".to_owned(), 0)]);
+        let stamp = Statement::packet(vec![
+            ("UPDATE a".to_owned(), 0),
+            ("UPDATE b".to_owned(), 0),
+            ("COMMIT".to_owned(), 0),
+        ]);
         for _ in 0..60 {
             account.asks(&stamp, Time(0));
         }

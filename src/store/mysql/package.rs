@@ -12,7 +12,8 @@ fn statements(outbox: &str, state: &str) -> Vec<String> {
     let at_once = "SELECT /*+ MAX_EXECUTION_TIME(100) */";
     let milliseconds = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000";
     vec![
-        "SHOW SESSION VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format', 'lock_wait_timeout')".to_owned(),
+        "SHOW SESSION VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format', 'lock_wait_timeout')"
+            .to_owned(),
         format!(
             "SELECT `value` FROM {state} WHERE /*!80000 @@SESSION.transaction_isolation *//*M! @@SESSION.tx_isolation */ \
              <> 'SERIALIZABLE' AND `name` = 'position'"
@@ -32,7 +33,9 @@ fn statements(outbox: &str, state: &str) -> Vec<String> {
             "{at_once} id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '#control' AND seq IS NULL \
              ORDER BY id LIMIT 1"
         ),
-        format!("SELECT UTC_TIMESTAMP(3) AS stamped, CONNECTION_ID() AS connection, LOWER(CONV({milliseconds}, 10, 36)) AS mark"),
+        format!(
+            "SELECT UTC_TIMESTAMP(3) AS stamped, CONNECTION_ID() AS connection, LOWER(CONV({milliseconds}, 10, 36)) AS mark"
+        ),
         format!("{at_once} id FROM {outbox} WHERE id = 0 FOR UPDATE NOWAIT"),
         format!(
             "UPDATE {outbox} FORCE INDEX (PRIMARY) SET stamped = '2000-01-01', seq = CASE id WHEN 0 THEN 0 END \
@@ -59,6 +62,7 @@ pub fn try_package(store: &mut MySql) -> Result<bool, String> {
     let Some(link) = store.link.as_mut() else {
         return Err("there is no connection to the database".to_owned());
     };
+    link.conn.begin();
     let mut tried = Ok(true);
     for sql in statements(&outbox, &state) {
         match query(&mut link.conn, &sql) {

@@ -44,6 +44,8 @@ pub(super) enum Meaning {
     Missing,
     /// A privilege is not there.
     Denied,
+    /// Something is used up that others need too.
+    Exhausted,
     /// It says no, for another reason.
     Refused,
     /// The connection is of no more use.
@@ -106,7 +108,10 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
     let rows = last(
         conn,
         &[
-            (format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"), 0),
+            (
+                format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
+                0,
+            ),
             (format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")), 0),
             variables(settings.iter().flat_map(|setting| setting.names).copied()),
         ],
@@ -139,7 +144,12 @@ fn read(rows: &[Vec<Value>]) -> Vec<(String, String)> {
 
 /// Whether the connection is of no more use after this error, although the server sent it in good order.
 pub(super) fn is_fatal(code: u16) -> bool {
-    meaning(code) == Meaning::Fatal
+    matches!(meaning(code), Meaning::Fatal | Meaning::Exhausted)
+}
+
+/// Whether something is missing that an administrator can add.
+pub(super) fn is_lack(code: u16) -> bool {
+    matches!(meaning(code), Meaning::Missing | Meaning::Denied)
 }
 
 /// See [`Meaning`]. The numbers are those of mysqld_error.h of both.
@@ -154,10 +164,12 @@ pub(super) fn meaning(code: u16) -> Meaning {
         1049 | 1054 | 1146 => Meaning::Missing,
         // Of the database, of everything, of a table, of a column, of the server.
         1044 | 1045 | 1142 | 1143 | 1227 => Meaning::Denied,
+        // What the account may ask in an hour, and statements that all clients may have prepared: each further question would be
+        // refused too.
+        1226 | 1461 => Meaning::Exhausted,
         // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements that
-        // the server has forgotten or has no room for. An account that has asked too much in this hour (1226) is left alone by
-        // the breaker: each of its questions would be refused.
-        1047 | 1053 | 1152..=1161 | 1226 | 1243 | 1461 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
+        // the server has forgotten.
+        1047 | 1053 | 1152..=1161 | 1243 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
         _ => Meaning::Refused,
     }
 }

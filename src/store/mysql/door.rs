@@ -1,0 +1,146 @@
+//! What is known of the way to the server while there is no connection: whether somebody has to knock, whom, how long a greeting
+//! is waited for, and when nothing helps. And why there is none, which is said once a minute.
+
+use std::time::{Duration, Instant};
+
+use super::driver::Fault;
+use crate::config;
+use crate::logging::More;
+use crate::store::breaker::{Breaker, Cost};
+use crate::store::{Missed, Readiness};
+use crate::time::Time;
+
+/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as failed.
+const LATE: u32 = 3;
+
+/// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
+/// blocks our host.
+const SILENT: u32 = 60;
+
+/// What takes longer holds up the loop.
+const DEAR: Duration = Duration::from_millis(50);
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// For messages.
+    host: String,
+    breaker: Breaker,
+    /// Statements in a row that took longer than they may.
+    late: u32,
+    /// Such a run has ended the last connection: the server is believed to be better when it greets in time.
+    is_sluggish: bool,
+    /// Knocks in a row that were taken and led to nothing.
+    silent: u32,
+    /// The endpoint whose server refused us in its own words.
+    pub(super) refused_by: Option<usize>,
+    /// Why there is no connection.
+    pub(super) why: String,
+    /// Whether it was told that there is none, or nothing was told yet.
+    told: bool,
+}
+
+impl Door {
+    pub(super) fn new(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            breaker: Breaker::default(),
+            late: 0,
+            is_sluggish: false,
+            silent: 0,
+            refused_by: None,
+            why: "nobody has connected yet".to_owned(),
+            told: true,
+        }
+    }
+
+    /// What is needed while there is no connection.
+    pub(super) fn readiness(&self, now: Time) -> Readiness {
+        match self.breaker.wait(now) {
+            Some(until) => Readiness::Closed(until),
+            None if self.refused_by.is_some() => Readiness::Ready,
+            None => Readiness::Knock,
+        }
+    }
+
+    /// How long a greeting is waited for.
+    pub(super) fn patience(&self, settings: &config::Database) -> Duration {
+        let patience = Duration::from_millis(settings.connect_timeout_ms);
+        match self.is_sluggish {
+            // There and back for the connection, and once more for the greeting.
+            true => patience.min(Duration::from_millis(2 * settings.statement_ms)),
+            false => patience,
+        }
+    }
+
+    /// Nobody greeted.
+    pub(super) fn missed(&mut self, missed: Missed, now: Time) {
+        self.silent += u32::from(missed.taken);
+        let cost = match missed.taken && self.silent > SILENT {
+            true => Cost::Little,
+            false => Cost::Nothing,
+        };
+        self.fail(missed.why, cost, now);
+    }
+
+    /// A log-in at an endpoint, or a step after it, came to this.
+    pub(super) fn tried<T>(&mut self, endpoint: usize, outcome: Result<T, Fault>) -> Result<T, String> {
+        let answered = matches!(outcome, Err(Fault::Server(..) | Fault::Unfit(_)));
+        self.refused_by = answered.then_some(endpoint);
+        outcome.map_err(|fault| fault.to_string())
+    }
+
+    /// It came to nothing, and was begun at `started`.
+    pub(super) fn failed(&mut self, why: String, started: Instant, now: Time) {
+        let cost = match started.elapsed() > DEAR {
+            true => Cost::Much,
+            false => Cost::Little,
+        };
+        self.fail(why, cost, now);
+    }
+
+    /// There is a connection. Whether that is news.
+    pub(super) fn opened(&mut self, now: Time) -> bool {
+        (self.late, self.silent) = (0, 0);
+        self.breaker.succeed(now);
+        std::mem::take(&mut self.told)
+    }
+
+    /// A statement has its answer, after so long. When it is one too many that took too long: why that is a failure.
+    pub(super) fn is_too_slow(&mut self, took: Duration, settings: &config::Database) -> Option<String> {
+        let limit = settings.statement_ms;
+        self.late = match took > Duration::from_millis(limit) {
+            true => self.late + 1,
+            false => 0,
+        };
+        self.is_sluggish = self.late >= LATE || self.is_sluggish && self.late > 0;
+        (self.late >= LATE).then(|| {
+            format!(
+                "it is too slow: {} statements in a row took longer than {limit} ms",
+                self.late
+            )
+        })
+    }
+
+    /// Takes note that there is no connection, and why.
+    pub(super) fn fail(&mut self, why: String, cost: Cost, now: Time) {
+        self.breaker.fail(cost, now, rand::random());
+        let wait = self.breaker.wait(now).map(|until| until.since(now));
+        match self.breaker.may_speak(now) {
+            Some(unsaid) => {
+                let next = match wait {
+                    Some(wait) => format!("the next try is in {:.1} s", wait.as_secs_f64()),
+                    None => "it is tried again at once".to_owned(),
+                };
+                log::warn!(
+                    "the database {} is not available: {why}; {next}{}",
+                    self.host,
+                    More(unsaid)
+                );
+                self.told = true;
+            }
+            None => log::debug!("the database is not available: {why}"),
+        }
+        self.why = why;
+    }
+}

@@ -1,0 +1,69 @@
+//! How often each kind of statement was run, how long it took, and what is worth a warning.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// A statement that takes longer has a warning.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// The least between two warnings of one kind.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The least between two warnings about rows that cannot be read.
+const QUIET_ROWS: Duration = Duration::from_secs(60);
+
+/// How often a statement of one kind was run, and how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Statements that were started.
+    pub count: u64,
+    /// Those of them that gave no answer.
+    pub failures: u64,
+    /// The time of all.
+    pub total: Duration,
+    /// The longest of all.
+    pub worst: Duration,
+    /// When the last warning was written.
+    warned: Option<Time>,
+}
+
+/// Of all kinds.
+#[derive(Debug, Default)]
+pub(super) struct Measures {
+    kinds: BTreeMap<&'static str, Measure>,
+    /// When a warning about rows that could not be read was written.
+    warned: Option<Time>,
+}
+
+impl Measures {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, Measure)> {
+        self.kinds.iter().map(|(name, measure)| (*name, *measure))
+    }
+
+    /// A statement took so long. `good`: it gave an answer.
+    pub(super) fn note(&mut self, name: &'static str, took: Duration, good: bool, now: Time) {
+        let measure = self.kinds.entry(name).or_default();
+        measure.count += 1;
+        measure.failures += u64::from(!good);
+        measure.total += took;
+        measure.worst = measure.worst.max(took);
+        if took > SLOW && measure.warned.is_none_or(|warned| now.since(warned) >= QUIET) {
+            measure.warned = Some(now);
+            log::warn!("the database took {} ms for {name}", took.as_millis());
+        }
+    }
+
+    /// These values could not be read.
+    pub(super) fn note_spoiled(&mut self, spoiled: &[&'static str], now: Time) {
+        let Some(first) = spoiled.first() else { return };
+        if self.warned.is_none_or(|warned| now.since(warned) >= QUIET_ROWS) {
+            self.warned = Some(now);
+            log::warn!(
+                "{} rows of the database cannot be read and are left out: {first} is not what it should be",
+                spoiled.len()
+            );
+        }
+    }
+}
