@@ -1,8 +1,8 @@
 //! What a slow database costs those who do not need it: nothing that they notice. A proxy between server and database delays,
 //! drips, cuts, resets, swallows and refuses; somebody else holds locks, takes privileges away, ends the connection. For each of
-//! these an echo and a fan-out are measured beside undisturbed ones of the same run, SQL's share of the loop's time is counted,
-//! and rows that were written meanwhile come within a second of the end. `scripts/test --all` runs this file on every server
-//! that `scripts/servers` knows, and with `TEST_ALL=1` locks are held for 20 s.
+//! these a new server is measured undisturbed and then disturbed: an echo, a fan-out, SQL's share of the loop's time. Rows that
+//! were written meanwhile come within a second of the end. `scripts/test --all` runs this file on every server that
+//! `scripts/servers` knows. With `TEST_ALL=1` there are more disturbances, and locks are held for 20 s.
 //!
 //! An echo is sent when it is due, whether or not the one before came back, and its time counts from then: a loop that stands
 //! still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is the share of the time too.
@@ -17,18 +17,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::between::{Between, Trick};
+use common::frame::PING;
 use common::joomla::Site as Joomla;
-use common::mariadb::{Mariadb, run};
-use common::pusher::Session;
-use common::visits::{House, Terms, Visitor};
+use common::mariadb::run;
+use common::visits::{Arrival, Console, House, Terms, Visitor};
 use common::{Frame, Peer, wait_until};
 use mysql::Conn;
 use mysql::prelude::Queryable;
+use serde_json::Value;
 
 /// What a busy machine may add to any single time.
 const NOISE: Duration = Duration::from_millis(20);
 
-/// What it may add to a median, which is about a tenth of this.
+/// What it may add to a median, which is a fifth of this.
 const MEDIAN_NOISE: Duration = Duration::from_millis(1);
 
 /// `[database] share`, as it is by default.
@@ -52,33 +53,50 @@ const ROW: Duration = Duration::from_millis(200);
 const SUBSCRIBERS: usize = 20;
 
 /// How long the undisturbed server, a disturbance, and what comes after it are measured.
-const UNDISTURBED: Duration = Duration::from_secs(3);
-const DISTURBED: Duration = Duration::from_secs(4);
+const UNDISTURBED: Duration = Duration::from_millis(1500);
+const DISTURBED: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_millis(1500);
+
+/// Where everything stands still for longer than that, the test ends. What is only slow is measured and told.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn is_all() -> bool {
+    std::env::var("TEST_ALL").is_ok_and(|all| all == "1")
+}
 
 /// How long somebody holds a lock.
 fn locked() -> Duration {
-    let all = std::env::var("TEST_ALL").is_ok_and(|all| all == "1");
-    Duration::from_secs(if all { 20 } else { 6 })
+    Duration::from_secs(if is_all() { 20 } else { 6 })
+}
+
+/// These, and those where all is tested.
+fn and_in_all<T>(mut always: Vec<T>, in_all: Vec<T>) -> Vec<T> {
+    if is_all() {
+        always.extend(in_all);
+    }
+    always
 }
 
 // One after the other: each measures a machine that the others would keep busy.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&ALONE)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // --- what is measured ----------------------------------------------------------------------------------------------------
 
 /// When something was due, and how long it took from then.
-type Sample = (Instant, Duration);
-
-type Samples = Arc<Mutex<Vec<Sample>>>;
+type Samples = Arc<Mutex<Vec<(Instant, Duration)>>>;
 
 /// A server whose database is behind a proxy, and those who measure it.
 struct Stand {
     house: House,
     between: Between,
+    console: Mutex<Console>,
     /// Somebody chats with the echo.
     echoes: Samples,
     /// Somebody publishes by HTTP to subscribers; the last of them counts.
@@ -92,22 +110,25 @@ struct Stand {
 }
 
 impl Stand {
-    fn new(database: &str) -> Self {
+    fn new() -> Self {
         let joomla = Joomla::joomla6();
         joomla.create_outbox();
         let between = Between::new(joomla.server.addr);
         joomla.configure("host", &format!("'{}'", between.addr));
         let terms = Terms {
             server: "log_level = \"debug\"",
-            database,
             more: "[echo]\nenabled = true",
             ..Terms::without_sweep()
         };
         let house = House::with(joomla, terms);
         house.expect_reading();
+        let mut console = house.console(&Arrival::foreign());
+        console.allowed();
+        console.peer = console.peer.patient(LONGEST);
         let mut stand = Self {
             house,
             between,
+            console: Mutex::new(console),
             echoes: Samples::default(),
             fan_outs: Samples::default(),
             written: Arc::default(),
@@ -117,76 +138,87 @@ impl Stand {
         };
         stand.chat();
         stand.fan_out();
-        stand.write_rows();
         stand.read_rows();
+        stand.write_rows();
         stand
     }
 
+    fn joomla(&self) -> &Joomla {
+        &self.house.joomla
+    }
+
+    fn subscribe(&self, channel: &str) -> Peer {
+        let mut session = self.house.come_as_guest();
+        session.enter(channel);
+        session.peer.patient(LONGEST)
+    }
+
     fn chat(&mut self) {
-        let mut reader = Peer::upgrade(&self.house.site.server, "/echo");
+        let mut reader = Peer::upgrade(&self.house.site.server, "/echo").patient(LONGEST);
         let mut writer = reader.stream.try_clone().expect("a descriptor");
         let (sent, due) = mpsc::channel::<Instant>();
         let (over, echoes) = (Arc::clone(&self.over), Arc::clone(&self.echoes));
         self.threads.push(thread::spawn(move || {
             every(ECHO, &over, |at| {
-                sent.send(at).is_ok() && writer.write_all(&Frame::text("still there?").bytes()).is_ok()
+                sent.send(at).expect("the reader reads");
+                let bytes = Frame::text("still there?").bytes();
+                writer.write_all(&bytes).expect("the server reads");
             });
         }));
         self.threads.push(thread::spawn(move || {
             for at in due {
-                reader.expect_text("still there?");
+                assert_eq!(next_text(&mut reader), "still there?");
                 lock(&echoes).push((at, at.elapsed()));
             }
         }));
     }
 
     fn fan_out(&mut self) {
-        let mut sessions: Vec<Session> = (0..SUBSCRIBERS).map(|_| self.house.come_as_guest()).collect();
-        for session in &mut sessions {
-            session.enter("fan-out");
-        }
+        let mut peers: Vec<Peer> = (0..SUBSCRIBERS).map(|_| self.subscribe("fan-out")).collect();
         let mut api = self.house.site.api();
+        api.peer = api.peer.patient(LONGEST);
         let (over, fan_outs) = (Arc::clone(&self.over), Arc::clone(&self.fan_outs));
         self.threads.push(thread::spawn(move || {
             every(PUBLISH, &over, |at| {
                 api.publish("fan-out", "e", "1");
-                for session in &mut sessions {
-                    session.expect_event("fan-out", "e", "1");
+                for peer in &mut peers {
+                    next_event(peer, "fan-out");
                 }
                 lock(&fan_outs).push((at, at.elapsed()));
-                true
             });
         }));
     }
 
     fn write_rows(&mut self) {
-        let mut connection = self.house.joomla.connect();
-        let insert = self.house.joomla.text(
+        let mut connection = self.joomla().connect();
+        let insert = self.joomla().text(
             "INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ('rows', 'row', ?, UTC_TIMESTAMP(3))",
         );
+        // Locks are held for longer than a connection of these tests waits by default.
+        run(
+            &mut connection,
+            "SET SESSION lock_wait_timeout = 60, SESSION innodb_lock_wait_timeout = 60",
+        )
+        .expect("anybody may");
         let (over, written) = (Arc::clone(&self.over), Arc::clone(&self.written));
         self.threads.push(thread::spawn(move || {
             every(ROW, &over, |_| {
                 let n = lock(&written).len();
                 connection.exec_drop(&insert, (n.to_string(),)).expect("a row");
                 lock(&written).push(Instant::now());
-                true
             });
         }));
     }
 
     fn read_rows(&mut self) {
-        let mut session = self.house.come_as_guest();
-        session.enter("rows");
+        let mut peer = self.subscribe("rows");
         let (over, arrived) = (Arc::clone(&self.over), Arc::clone(&self.arrived));
         self.threads.push(thread::spawn(move || {
             while !over.load(Ordering::SeqCst) {
-                if session.peer.hears_within(Duration::from_millis(50)) {
-                    let message = session.next();
-                    if message["event"] == "row" {
-                        let n = message["data"].as_str().and_then(|n| n.parse().ok()).expect("a number");
-                        lock(&arrived).push((n, Instant::now()));
-                    }
+                if peer.hears_within(Duration::from_millis(50)) {
+                    let message = next_event(&mut peer, "rows");
+                    let n = message["data"].as_str().and_then(|n| n.parse().ok());
+                    lock(&arrived).push((n.expect("a number"), Instant::now()));
                 }
             }
         }));
@@ -194,12 +226,14 @@ impl Stand {
 
     /// Waits so long, and says what was measured in that time.
     fn measure(&self, time: Duration) -> Measured {
-        let (began, database) = (Instant::now(), self.database());
+        let (began, before) = (Instant::now(), self.database());
         thread::sleep(time);
         let end = Instant::now();
-        // Those that were sent at the end are on their way.
-        let is_last = || lock(&self.echoes).last().is_some_and(|(at, _)| *at >= end);
-        wait_until("the last echo is back", is_last, || self.house.site.server.log());
+        // Those that were sent by then are on their way.
+        wait_long("the last echo and the last event are back", || {
+            [&self.echoes, &self.fan_outs].map(|samples| lock(samples).last().is_some_and(|(at, _)| *at >= end))
+                == [true; 2]
+        });
         let after = self.database();
         let within = |samples: &Samples| {
             let samples = lock(samples);
@@ -207,33 +241,28 @@ impl Stand {
             Spread::of(within.map(|(_, took)| *took).collect())
         };
         Measured {
-            time: end - began,
+            time: after.0 - before.0,
             echo: within(&self.echoes),
             fan_out: within(&self.fan_outs),
-            statements: after.0 - database.0,
-            sql: after
-                .1
-                .zip(database.1)
-                .map(|(after, before)| Duration::from_micros(after - before)),
+            statements: after.1 - before.1,
+            sql: after.2.zip(before.2).map(|(after, before)| after - before),
         }
     }
 
-    /// Statements and the microseconds that they took, which the console says.
-    fn database(&self) -> (u64, Option<u64>) {
-        let database = &self.house.stats()["database"];
+    /// Now; statements, and the time that they took, which the console says.
+    fn database(&self) -> (Instant, u64, Option<Duration>) {
+        let stats: Value = serde_json::from_str(&lock(&self.console).say("stats")).expect("JSON");
+        let database = &stats["database"];
         let statements = database["statements"].as_u64().expect("a count");
-        (statements, database["total_us"].as_u64())
+        let total = database["total_us"].as_u64().map(Duration::from_micros);
+        (Instant::now(), statements, total)
     }
 
     /// How much later than the end of a disturbance, or than its own commit, each row came: those from before the end, and
     /// those from after it.
     fn lateness(&self, from: Instant, end: Instant) -> (Vec<Duration>, Vec<Duration>) {
         let all = lock(&self.written).len();
-        wait_until(
-            "all rows have come",
-            || lock(&self.arrived).len() >= all,
-            || format!("{} of {all} rows", lock(&self.arrived).len()),
-        );
+        wait_long("all rows have come", || lock(&self.arrived).len() >= all);
         let (written, arrived) = (lock(&self.written), lock(&self.arrived));
         let numbers: Vec<usize> = arrived.iter().map(|(n, _)| *n).collect();
         assert!(
@@ -242,13 +271,30 @@ impl Stand {
         );
         let (mut during, mut after) = (Vec::new(), Vec::new());
         for ((_, came), committed) in arrived.iter().zip(written.iter()) {
-            match (*committed >= from, *committed >= end) {
-                (_, true) => after.push(came.saturating_duration_since(*committed)),
-                (true, false) => during.push(came.saturating_duration_since(end)),
-                (false, false) => {}
+            if *committed >= end {
+                after.push(came.saturating_duration_since(*committed));
+            } else if *committed >= from {
+                during.push(came.saturating_duration_since(end));
             }
         }
         (during, after)
+    }
+
+    /// How long the echo stood still each time that this was longer than `least`. Echoes that wait for the same statement
+    /// stand side by side.
+    fn stalls(&self, from: Instant, end: Instant, least: Duration) -> Vec<Duration> {
+        let echoes = lock(&self.echoes);
+        let mut stalls: Vec<(Instant, Instant)> = Vec::new();
+        for (at, took) in echoes
+            .iter()
+            .filter(|(at, took)| (from..end).contains(at) && *took > least)
+        {
+            match stalls.last_mut() {
+                Some((_, until)) if at <= until => *until = (*at + *took).max(*until),
+                _ => stalls.push((*at, *at + *took)),
+            }
+        }
+        stalls.into_iter().map(|(from, until)| until - from).collect()
     }
 }
 
@@ -259,22 +305,52 @@ impl Drop for Stand {
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; a second panic would end the process.
             let failed = thread.join().is_err();
-            assert!(!failed || thread::panicking(), "somebody who measures has failed");
+            assert!(!failed || thread::panicking(), "one of those who measure has failed");
+        }
+    }
+}
+
+/// The next text; pings are answered.
+fn next_text(peer: &mut Peer) -> String {
+    loop {
+        let (opcode, payload) = peer.next_frame();
+        match opcode {
+            PING => drop(peer.frame(&Frame::pong(payload))),
+            _ => return String::from_utf8(payload).expect("text"),
+        }
+    }
+}
+
+/// The next event on the channel that the peer is in. What the server asks besides is answered.
+fn next_event(peer: &mut Peer, channel: &str) -> Value {
+    loop {
+        let message: Value = serde_json::from_str(&next_text(peer)).expect("JSON");
+        match message["event"].as_str() {
+            Some("pusher:ping") => drop(peer.text(r#"{"event":"pusher:pong","data":{}}"#)),
+            _ => {
+                assert_eq!(message["channel"], channel, "{message}");
+                return message;
+            }
         }
     }
 }
 
 /// Calls it when it is due, again and again until it is over. What is late is called at once.
-fn every(pause: Duration, over: &AtomicBool, mut act: impl FnMut(Instant) -> bool) {
+fn every(pause: Duration, over: &AtomicBool, mut act: impl FnMut(Instant)) {
     let mut due = Instant::now();
-    while !over.load(Ordering::SeqCst) && act(due) {
+    while !over.load(Ordering::SeqCst) {
+        act(due);
         due += pause;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn wait_long(what: &str, fact: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONGEST;
+    while !fact() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Times in order.
@@ -294,6 +370,12 @@ impl Spread {
     /// The part of them that is longer.
     fn beyond(&self, time: Duration) -> f64 {
         self.0.iter().filter(|took| **took > time).count() as f64 / self.0.len() as f64
+    }
+
+    /// Half of them, nearly all and all are no longer than this.
+    fn shown(&self) -> String {
+        let [p50, p99, max] = [50, 99, 100].map(|hundredth| self.at(hundredth));
+        format!("p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}")
     }
 }
 
@@ -320,12 +402,18 @@ impl Measured {
 // --- what is promised ----------------------------------------------------------------------------------------------------
 
 /// What a disturbance may cost.
+#[derive(Clone, Copy)]
 struct Bound {
+    /// How long it goes on.
+    time: Duration,
     /// The longest statement.
     statement: Duration,
     /// So many of them may take that long; an echo waits for one of them.
     stalls: usize,
 }
+
+/// Any number of statements may take this long, one after the other with a rest in between.
+const MANY: usize = usize::MAX;
 
 /// What was promised and did not hold, so that one run tells about all disturbances.
 #[derive(Default)]
@@ -339,128 +427,99 @@ impl Broken {
         }
     }
 
+    /// At the end.
     fn none(self) {
         assert!(self.0.is_empty(), "{:#?}", self.0);
     }
-}
 
-/// Measures the server while it is disturbed from `begin` on until `end`, and what comes after that.
-fn disturb(
-    stand: &Stand,
-    undisturbed: &Measured,
-    what: &str,
-    time: Duration,
-    bound: &Bound,
-    broken: &mut Broken,
-    [begin, end]: [&mut dyn FnMut(); 2],
-) {
-    let from = Instant::now();
-    begin();
-    let during = stand.measure(time);
-    end();
-    let ended = Instant::now();
-    thread::sleep(AFTER);
-    let (waited, mut after) = stand.lateness(from, ended);
-    let last = waited.iter().max().copied().unwrap_or_default();
-    after.sort_unstable();
-    let median = after.get(after.len() / 2).copied().unwrap_or_default();
-    let share = during.share(undisturbed);
-    println!("{what}:");
-    for (name, now, before) in [
-        ("echo", &during.echo, &undisturbed.echo),
-        ("fan-out", &during.fan_out, &undisturbed.fan_out),
-    ] {
-        let [p50, p99, max] = [50, 99, 100].map(|hundredth| now.at(hundredth));
-        let [p50_before, p99_before, max_before] = [50, 99, 100].map(|hundredth| before.at(hundredth));
-        println!(
-            "  {name}: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}; undisturbed {p50_before:.1?}, {p99_before:.1?}, {max_before:.1?}"
-        );
-        let most = p50_before * 6 / 5 + MEDIAN_NOISE;
-        broken.expect(p50 <= most, format!("{what}: {name} p50 {p50:?}, more than {most:?}"));
-        let most = p99_before + bound.statement + NOISE;
-        broken.expect(p99 <= most, format!("{what}: {name} p99 {p99:?}, more than {most:?}"));
-    }
-    // Echoes that wait for the same statement stand side by side.
-    let stalls = stalls(stand, from, ended, bound.statement / 2 + NOISE);
-    println!(
-        "  SQL: {:.1} % of the time ({}), {} statements, stalls {stalls:.0?}",
-        share * 100.0,
-        if during.sql.is_some() { "counted" } else { "by echoes" },
-        during.statements,
-    );
-    println!(
-        "  rows: {} waited, the last {last:.0?} after the end; then {median:.0?}",
-        waited.len()
-    );
-    let longest = bound.statement.as_secs_f64() / during.time.as_secs_f64();
-    let most = SHARE + longest + SHARE_NOISE;
-    broken.expect(
-        share <= most,
-        format!("{what}: SQL has {share:.2} of the time, more than {most:.2}"),
-    );
-    let most = bound.statement + NOISE * 5;
-    let worst = stalls.iter().max().copied().unwrap_or_default();
-    broken.expect(
-        worst <= most,
-        format!("{what}: everything stood still for {worst:?}, more than {most:?}"),
-    );
-    broken.expect(
-        stalls.len() <= bound.stalls,
-        format!(
-            "{what}: {} stalls, more than {}: {stalls:?}",
-            stalls.len(),
-            bound.stalls
-        ),
-    );
-    broken.expect(
-        last <= SOON,
-        format!("{what}: rows came {last:?} after the end, more than {SOON:?}"),
-    );
-    broken.expect(
-        median <= SOON,
-        format!("{what}: rows after the end take {median:?}, more than {SOON:?}"),
-    );
-}
-
-/// How long the echo stood still each time that this was longer than `least`.
-fn stalls(stand: &Stand, from: Instant, end: Instant, least: Duration) -> Vec<Duration> {
-    let echoes = lock(&stand.echoes);
-    let mut stalls: Vec<(Instant, Instant)> = Vec::new();
-    for (at, took) in echoes
-        .iter()
-        .filter(|(at, took)| (from..end).contains(at) && *took > least)
-    {
-        match stalls.last_mut() {
-            Some((_, until)) if *at <= *until => *until = (*at + *took).max(*until),
-            _ => stalls.push((*at, *at + *took)),
+    /// Measures a server undisturbed, while it is disturbed from `begin` on until `end`, and what comes after that.
+    fn disturb<T>(&mut self, what: &str, bound: Bound, begin: impl FnOnce(&Stand) -> T, end: impl FnOnce(&Stand, T)) {
+        let stand = Stand::new();
+        let undisturbed = stand.measure(UNDISTURBED);
+        let from = Instant::now();
+        let begun = begin(&stand);
+        let during = stand.measure(bound.time);
+        end(&stand, begun);
+        let ended = Instant::now();
+        thread::sleep(AFTER);
+        println!("{what}:");
+        for (name, now, before) in [
+            ("echo", &during.echo, &undisturbed.echo),
+            ("fan-out", &during.fan_out, &undisturbed.fan_out),
+        ] {
+            println!("  {name}: {}; undisturbed {}", now.shown(), before.shown());
+            let most = before.at(50) * 6 / 5 + MEDIAN_NOISE;
+            let p50 = now.at(50);
+            self.expect(
+                p50 <= most,
+                format!("{what}: {name} p50 {p50:.1?}, more than {most:.1?}"),
+            );
+            let most = before.at(99) + bound.statement + NOISE;
+            let p99 = now.at(99);
+            self.expect(
+                p99 <= most,
+                format!("{what}: {name} p99 {p99:.1?}, more than {most:.1?}"),
+            );
         }
+        self.share(what, bound, &during, during.share(&undisturbed));
+        self.stalls(what, bound, &stand.stalls(from, ended, bound.statement / 2 + NOISE * 2));
+        let (waited, after) = stand.lateness(from, ended);
+        self.rows(what, &waited, after);
     }
-    stalls.into_iter().map(|(from, until)| until - from).collect()
-}
 
-/// Any number of statements may take this long, one after the other with a rest in between.
-const MANY: usize = usize::MAX;
-
-/// Several tricks of the proxy, one after the other.
-fn expect_tricks(database: &str, tricks: &[(&str, &[Trick], Bound)]) {
-    let _alone = alone();
-    let stand = Stand::new(database);
-    let undisturbed = stand.measure(UNDISTURBED);
-    let mut broken = Broken::default();
-    for (what, tricks, bound) in tricks {
-        let mut begin = || tricks.iter().for_each(|trick| stand.between.play(trick.clone()));
-        let mut end = || stand.between.play(Trick::Pass);
-        disturb(
-            &stand,
-            &undisturbed,
-            what,
-            DISTURBED,
-            bound,
-            &mut broken,
-            [&mut begin, &mut end],
+    fn share(&mut self, what: &str, bound: Bound, during: &Measured, share: f64) {
+        let how = if during.sql.is_some() { "counted" } else { "by echoes" };
+        println!(
+            "  SQL: {:.1} % of the time ({how}), {} statements",
+            share * 100.0,
+            during.statements
+        );
+        let most = SHARE + bound.statement.as_secs_f64() / during.time.as_secs_f64() + SHARE_NOISE;
+        self.expect(
+            share <= most,
+            format!("{what}: SQL has {share:.2} of the time, more than {most:.2}"),
         );
     }
-    broken.none();
+
+    fn stalls(&mut self, what: &str, bound: Bound, stalls: &[Duration]) {
+        let worst = stalls.iter().max().copied().unwrap_or_default();
+        println!("  {} stalls, the longest {worst:.1?}", stalls.len());
+        let most = bound.statement + NOISE * 5;
+        self.expect(
+            worst <= most,
+            format!("{what}: all stood still for {worst:.1?}, more than {most:.1?}"),
+        );
+        let most = bound.stalls;
+        self.expect(
+            stalls.len() <= most,
+            format!("{what}: {} stalls, more than {most}", stalls.len()),
+        );
+    }
+
+    fn rows(&mut self, what: &str, waited: &[Duration], mut after: Vec<Duration>) {
+        let last = waited.iter().max().copied().unwrap_or_default();
+        after.sort_unstable();
+        assert!(!after.is_empty(), "no row was written after the end");
+        let median = after[after.len() / 2];
+        println!(
+            "  {} rows before the end, the last came {last:.1?} after it; later ones took {median:.1?}",
+            waited.len()
+        );
+        self.expect(
+            last <= SOON,
+            format!("{what}: rows came {last:.1?} after the end, more than {SOON:.1?}"),
+        );
+        self.expect(
+            median <= SOON,
+            format!("{what}: rows after the end take {median:.1?}, more than {SOON:.1?}"),
+        );
+    }
+
+    /// Tricks of the proxy, one after the other, which go on until the end.
+    fn play(&mut self, what: &str, bound: Bound, tricks: &[Trick]) {
+        let begin = |stand: &Stand| tricks.iter().for_each(|trick| stand.between.play(trick.clone()));
+        self.disturb(what, bound, begin, |stand, ()| stand.between.play(Trick::Pass));
+    }
 }
 
 // --- the network ---------------------------------------------------------------------------------------------------------
@@ -468,92 +527,103 @@ fn expect_tricks(database: &str, tricks: &[(&str, &[Trick], Bound)]) {
 /// A statement takes as long as its answer. Beyond the statement limit, and often, it opens the breaker.
 #[test]
 fn every_database_that_is_far_away_delays_no_push() {
-    let far = |ms| {
-        let statement = Duration::from_millis(ms);
-        let trick = Trick::Delay(statement);
-        (
-            [trick],
-            Bound {
-                statement,
-                stalls: MANY,
-            },
-        )
-    };
-    let all = [10, 80, 90, 400].map(|ms| (format!("each answer {ms} ms later"), far(ms)));
-    let all = all.each_ref().map(|(what, (trick, bound))| {
-        let bound = Bound { ..*bound };
-        (what.as_str(), &trick[..], bound)
-    });
-    expect_tricks("", &all);
+    let _alone = alone();
+    let mut broken = Broken::default();
+    for ms in and_in_all(vec![80], vec![10, 90, 400]) {
+        let bound = Bound {
+            time: DISTURBED,
+            statement: Duration::from_millis(ms),
+            stalls: MANY,
+        };
+        let trick = Trick::Delay(bound.statement);
+        broken.play(&format!("each answer {ms} ms later"), bound, &[trick]);
+    }
+    broken.none();
 }
 
-/// A deadline holds for the whole answer: one of them is waited for once, and then the breaker keeps the loop away.
+/// A deadline holds for the whole answer: one of them is waited for, and then the breaker keeps the loop away.
 #[test]
 fn every_database_that_drips_is_left_alone() {
-    let all = [5, 50, 400].map(|ms| (format!("{ms} ms a byte"), [Trick::Drip(Duration::from_millis(ms))]));
-    let all = all.each_ref().map(|(what, trick)| {
+    let _alone = alone();
+    let mut broken = Broken::default();
+    for ms in and_in_all(vec![50], vec![5, 400]) {
         let bound = Bound {
+            time: DISTURBED,
             statement: READ_TIMEOUT,
             stalls: 2,
         };
-        (what.as_str(), &trick[..], bound)
-    });
-    expect_tricks("", &all);
+        let trick = Trick::Drip(Duration::from_millis(ms));
+        broken.play(&format!("{ms} ms a byte"), bound, &[trick]);
+    }
+    broken.none();
 }
 
 #[test]
 fn every_database_that_breaks_off_is_found_again() {
-    let at_once = || Bound {
+    let _alone = alone();
+    let mut broken = Broken::default();
+    let at_once = Bound {
+        time: DISTURBED,
         statement: Duration::ZERO,
         stalls: 0,
     };
     let once = Bound {
         statement: READ_TIMEOUT,
         stalls: 1,
+        ..at_once
     };
-    expect_tricks(
-        "",
-        &[
-            ("connections end", &[Trick::Cut], at_once()),
-            ("connections are reset", &[Trick::Reset], at_once()),
-            ("nobody listens", &[Trick::Cut, Trick::Refuse], at_once()),
-            ("everything is swallowed", &[Trick::Swallow], once),
-        ],
-    );
+    let always = vec![
+        ("connections end", at_once, vec![Trick::Cut]),
+        ("everything is swallowed", once, vec![Trick::Swallow]),
+    ];
+    let in_all = vec![
+        ("connections are reset", at_once, vec![Trick::Reset]),
+        ("nobody listens", at_once, vec![Trick::Cut, Trick::Refuse]),
+    ];
+    for (what, bound, tricks) in and_in_all(always, in_all) {
+        broken.play(what, bound, &tricks);
+    }
+    broken.none();
 }
 
 // --- locks ---------------------------------------------------------------------------------------------------------------
 
-/// A dump that stands still: who reads it is slow. The tables are locked meanwhile.
+/// A dump that stands still because nobody reads it. The tables are locked meanwhile.
 struct Dump(Child);
 
 impl Dump {
     fn begin(joomla: &Joomla) -> Self {
+        // More than fits into a pipe and the buffers at its ends.
+        let long = "x".repeat(10_000);
+        let mut connection = joomla.connect();
+        for _ in 0..300 {
+            joomla.publish_on(&mut connection, "long", "e", &long);
+        }
+        let waiting = "SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NULL AND channel = 'long'";
+        let is_stamped = || joomla.value::<u64>(waiting) == 0;
+        wait_until("the long rows are stamped", is_stamped, String::new);
         let mut child = joomla
             .server
             .command("dump")
-            .args(["--skip-opt", "--add-locks", "--lock-tables", "--quick"])
+            .args(["--skip-opt", "--lock-tables", "--quick"])
             .arg(&joomla.database)
             .args(["websockets_outbox", "websockets_state"].map(|table| format!("{}{table}", joomla.prefix)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the script is there");
         // What it has written shows that it holds the lock.
-        let mut some = [0; 4096];
+        let mut some = [0; 65_536];
         let output = child.stdout.as_mut().expect("a pipe");
         output.read_exact(&mut some).expect("the head of a dump");
         Self(child)
     }
 
     fn end(mut self) {
+        let is_over = self.0.try_wait().expect("our child").is_some();
+        assert!(!is_over, "the dump did not wait: this proves nothing");
         let mut rest = Vec::new();
         let output = self.0.stdout.as_mut().expect("a pipe");
         output.read_to_end(&mut rest).expect("a dump");
-        assert!(
-            rest.len() > 500_000,
-            "{} bytes would not have filled the pipe",
-            rest.len()
-        );
         assert!(self.0.wait().expect("our child").success());
     }
 }
@@ -561,69 +631,38 @@ impl Dump {
 #[test]
 fn every_database_whose_tables_are_locked_delays_no_push() {
     let _alone = alone();
-    let stand = Stand::new("");
-    let joomla = &stand.house.joomla;
-    // More than fits into a pipe and the buffers at its ends, so that the dump of it stands still.
-    let long = "x".repeat(10_000);
-    let mut connection = joomla.connect();
-    for _ in 0..60 {
-        joomla.publish_on(&mut connection, "long", "e", &long);
-    }
-    let waiting = "SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NULL AND channel = 'long'";
-    wait_until(
-        "the long rows are stamped",
-        || joomla.value::<u64>(waiting) == 0,
-        String::new,
-    );
-    let undisturbed = stand.measure(UNDISTURBED);
     let mut broken = Broken::default();
     let bound = Bound {
+        time: locked(),
         statement: STATEMENT,
         stalls: MANY,
     };
-    let holder = Mutex::new(connection);
-    let say = |sql: &str| run(&mut lock(&holder), &joomla.text(sql)).unwrap_or_else(|why| panic!("{sql}: {why}"));
-    for (what, begin, end) in [
+    let always = vec![(
+        "the tables are locked",
+        "LOCK TABLES #__websockets_outbox WRITE, #__websockets_state WRITE",
+    )];
+    let in_all = vec![
         (
-            "the tables are locked",
-            "LOCK TABLES #__websockets_outbox WRITE, #__websockets_state WRITE",
-            "UNLOCK TABLES",
-        ),
-        (
-            "the outbox table is locked for writing",
+            "the outbox table is locked for writers",
             "LOCK TABLES #__websockets_outbox READ",
-            "UNLOCK TABLES",
         ),
         (
             "the counter's row is locked",
             "START TRANSACTION; SELECT value FROM #__websockets_state WHERE name = 'position' FOR UPDATE",
-            "ROLLBACK",
         ),
-    ] {
-        let (mut begin, mut end) = (|| say(begin), || say(end));
-        disturb(
-            &stand,
-            &undisturbed,
-            what,
-            locked(),
-            &bound,
-            &mut broken,
-            [&mut begin, &mut end],
-        );
+    ];
+    for (what, lock) in and_in_all(always, in_all) {
+        let begin = |stand: &Stand| {
+            let mut holder = stand.joomla().connect();
+            run(&mut holder, &stand.joomla().text(lock)).unwrap_or_else(|why| panic!("{what}: {why}"));
+            holder
+        };
+        broken.disturb(what, bound, begin, |_, mut holder| {
+            run(&mut holder, "UNLOCK TABLES; ROLLBACK").expect("the end");
+        });
     }
-    let dump = Mutex::new(None);
-    let mut begin = || *lock(&dump) = Some(Dump::begin(joomla));
-    let mut end = || lock(&dump).take().into_iter().for_each(Dump::end);
-    let what = "a dump is made";
-    disturb(
-        &stand,
-        &undisturbed,
-        what,
-        locked(),
-        &bound,
-        &mut broken,
-        [&mut begin, &mut end],
-    );
+    let begin = |stand: &Stand| Dump::begin(stand.joomla());
+    broken.disturb("a dump is made", bound, begin, |_, dump| dump.end());
     broken.none();
 }
 
@@ -646,44 +685,37 @@ fn connections(root: &mut Conn, joomla: &Joomla) -> Vec<u64> {
     root.query(who).expect("root may")
 }
 
-/// What a connection may do in its database it learns when it comes: given back, privileges count for the next one only.
+/// A connection learns what it may do in its database when it comes. Privileges that are given back count for the next one.
 #[test]
 fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
     let _alone = alone();
-    let stand = Stand::new("");
-    let joomla = &stand.house.joomla;
-    let undisturbed = stand.measure(UNDISTURBED);
     let mut broken = Broken::default();
-    let (user, database) = (&joomla.user, &joomla.database);
     let bound = Bound {
+        time: DISTURBED,
         statement: STATEMENT,
         stalls: MANY,
     };
-    for (what, kept) in [
-        ("no privilege is left", &[][..]),
-        ("only the sessions may be read", &["SELECT ON #__session"]),
+    let always = vec![("only the sessions may be read", vec!["SELECT ON #__session"])];
+    let in_all = vec![
+        ("no privilege is left", Vec::new()),
         (
-            "the outbox may be read only",
-            &["SELECT ON #__websockets_outbox", "SELECT ON #__websockets_state"],
+            "the outbox may only be read",
+            vec!["SELECT ON #__websockets_outbox", "SELECT ON #__websockets_state"],
         ),
-    ] {
-        let mut begin = || {
-            joomla.sql(&format!("REVOKE ALL ON {database}.* FROM {user}"));
-            for privilege in kept {
-                joomla.sql(&format!("GRANT {privilege} TO {user}"));
+    ];
+    for (what, kept) in and_in_all(always, in_all) {
+        let begin = |stand: &Stand| {
+            let Joomla { user, database, .. } = stand.joomla();
+            stand.joomla().sql(&format!("REVOKE ALL ON {database}.* FROM {user}"));
+            for privilege in &kept {
+                stand.joomla().sql(&format!("GRANT {privilege} TO {user}"));
             }
-            kill_all(joomla);
+            kill_all(stand.joomla());
         };
-        let mut end = || joomla.sql(&format!("GRANT ALL ON {database}.* TO {user}"));
-        disturb(
-            &stand,
-            &undisturbed,
-            what,
-            DISTURBED,
-            &bound,
-            &mut broken,
-            [&mut begin, &mut end],
-        );
+        broken.disturb(what, bound, begin, |stand, ()| {
+            let Joomla { user, database, .. } = stand.joomla();
+            stand.joomla().sql(&format!("GRANT ALL ON {database}.* TO {user}"));
+        });
     }
     broken.none();
 }
@@ -691,7 +723,7 @@ fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
 /// Nobody publishes anything for a while, somebody ends the connection, and the next row comes as if nothing had happened.
 #[test]
 fn every_database_that_ends_a_quiet_connection_brings_the_next_row_soon() {
-    let joomla = Joomla::joomla6_on(Mariadb::shared());
+    let joomla = Joomla::joomla6();
     joomla.create_outbox();
     let house = House::with(joomla, Terms::without_sweep());
     house.expect_reading();
@@ -700,7 +732,7 @@ fn every_database_that_ends_a_quiet_connection_brings_the_next_row_soon() {
     guest.enter("news");
     let mut root = joomla.connect();
     let mut took = Vec::new();
-    for n in 0..3 {
+    for n in 0..if is_all() { 3 } else { 1 } {
         // A connection that ended soon after it came is no good one.
         thread::sleep(Duration::from_secs(11));
         let before = connections(&mut root, joomla);
@@ -711,13 +743,9 @@ fn every_database_that_ends_a_quiet_connection_brings_the_next_row_soon() {
         guest.expect_event("news", "e", &n.to_string());
         took.push(began.elapsed());
         let after = connections(&mut root, joomla);
-        assert!(
-            before.iter().all(|id| !after.contains(id)),
-            "nobody's connection has ended"
-        );
+        assert!(before.iter().all(|id| !after.contains(id)), "no connection has ended");
     }
-    println!("after a connection was ended rows came {took:.0?} later");
+    println!("after a connection was ended the next row came {took:.1?} later");
     took.sort_unstable();
-    assert!(took[1] <= Duration::from_secs(1), "{took:?}");
-    assert!(took[2] <= SOON, "{took:?}");
+    assert!(took.iter().all(|took| *took <= SOON), "{took:?}");
 }

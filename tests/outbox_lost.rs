@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::between::Between;
 use common::follower::Client;
-use common::joomla::{Session as Login, Site as Joomla};
+use common::joomla::{Session as Login, Site as Joomla, sequence};
 use common::mariadb::Mariadb;
 use common::outbox::{ready, serve, stats, wait_for};
 use common::pusher::Site;
@@ -67,19 +67,6 @@ fn publish(joomla: &Joomla, what: impl IntoIterator<Item = String>) -> Vec<Strin
         joomla.publish_on(&mut connection, "news", "e", data);
     }
     all
-}
-
-/// A table with a column `seq`: the numbers from 1 to this one.
-fn sequence(to: usize) -> String {
-    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 \
-                  UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
-    let places: Vec<String> = (0..6).map(|n| format!("{digits} d{n}")).collect();
-    let sum: Vec<String> = (0..6).map(|n| format!("d{n}.d * {}", 10_u32.pow(n))).collect();
-    format!(
-        "(SELECT 1 + {} seq FROM {}) numbers WHERE seq <= {to} ORDER BY seq",
-        sum.join(" + "),
-        places.join(", ")
-    )
 }
 
 fn named(name: &str, count: usize) -> Vec<String> {

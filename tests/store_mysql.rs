@@ -290,16 +290,16 @@ fn rules_are_those_of_the_tables() {
 #[test]
 fn rules_and_chains_are_found_in_disorder_and_among_many() {
     let site = Site::joomla6();
-    let (articles, categories) = (joomla::numbers_to(50_000), joomla::numbers_to(3000));
+    let (articles, categories) = (joomla::sequence(50_000), joomla::sequence(3000));
     site.sql(&format!(
         "INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules)
-         SELECT 8, 1000 + n * 2, 1001 + n * 2, 3, CONCAT('com_content.article.', n + 1000), '', '{{}}' FROM {articles};
+         SELECT 8, 1000 + seq * 2, 1001 + seq * 2, 3, CONCAT('com_content.article.', seq + 1000), '', '{{}}' FROM {articles};
          INSERT INTO #__assets (parent_id, lft, rgt, level, name, title, rules) VALUES (57, 7, 8, 4, 'com_lost', '', '{{\"core.manage\":{{\"1\":0}}}}');
          INSERT INTO #__extensions (name, type, element, folder, client_id, enabled, access, manifest_cache, params, custom_data)
          VALUES ('com_lost', 'component', 'com_lost', '', 1, 1, 1, '', '', '');
          ALTER TABLE #__extensions MODIFY element varchar(100) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci;
          INSERT INTO #__categories (id, parent_id, lft, rgt, level, extension, access, published, title, alias, created_time, modified_time)
-         SELECT 1000 + n, 1, 100 + n * 2, 101 + n * 2, 1, 'com_content', 1, 1, '', '', NOW(), NOW() FROM {categories};
+         SELECT 1000 + seq, 1, 100 + seq * 2, 101 + seq * 2, 1, 'com_content', 1, 1, '', '', NOW(), NOW() FROM {categories};
          UPDATE #__categories SET rgt = 10000 WHERE id = 1",
     ));
     let ids: Vec<u64> = (0..100).map(|n| site.add_article(1001 + n * 29, 1)).collect();
@@ -1454,13 +1454,6 @@ fn what_is_wrong_is_said() {
         ),
         (
             site::Database {
-                user: "nobody".into(),
-                ..by_socket(&site)
-            },
-            "Access denied for user 'nobody'",
-        ),
-        (
-            site::Database {
                 name: "nothing".into(),
                 ..by_tcp(&site)
             },
@@ -1484,6 +1477,13 @@ fn what_is_wrong_is_said() {
         assert!(!why.contains("wrong") && !why.contains(&site.password), "{why}");
         assert!(took < READ_TIMEOUT, "{why}: {took:?}");
     }
+    let (why, _) = refused(site::Database {
+        user: "nobody".into(),
+        ..by_socket(&site)
+    });
+    // MySQL hides that there is no such user: it picks a way to log in by the name, also one that the driver does not know.
+    let hidden = !site.server.is_mariadb() && why.contains("sha256_password");
+    assert!(hidden || why.contains("Access denied for user 'nobody'"), "{why}");
     let mut database = by_socket(&site);
     database.endpoints.insert(0, ListenAddr::Tcp(free));
     connected(database);
