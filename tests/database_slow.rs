@@ -4,8 +4,8 @@
 //! were written meanwhile come within a second of the end. `scripts/test --all` runs this file on every server that
 //! `scripts/servers` knows. With `TEST_ALL=1` there are more disturbances, and locks are held for 20 s.
 //!
-//! An echo is sent when it is due, whether or not the one before came back, and its time counts from then: a loop that stands
-//! still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is the share of the time too.
+//! An echo or a publish is sent when it is due, whether or not the one before came back, and its time counts from then: a loop
+//! that stands still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is the share of the time too.
 
 mod common;
 
@@ -175,17 +175,27 @@ impl Stand {
 
     fn fan_out(&mut self) {
         let mut peers: Vec<Peer> = (0..SUBSCRIBERS).map(|_| self.subscribe("fan-out")).collect();
-        let mut api = self.house.site.api();
-        api.peer = api.peer.patient(LONGEST);
+        let api = self.house.site.api();
+        let mut writer = api.peer.stream.try_clone().expect("a descriptor");
+        let body = r#"{"name":"e","channel":"fan-out","data":"1"}"#;
+        let request = api.request("POST", "/events", &[], body);
+        let mut replies = api.peer.patient(LONGEST);
+        let (sent, due) = mpsc::channel::<Instant>();
         let (over, fan_outs) = (Arc::clone(&self.over), Arc::clone(&self.fan_outs));
         self.threads.push(thread::spawn(move || {
             every(PUBLISH, &over, |at| {
-                api.publish("fan-out", "e", "1");
+                sent.send(at).expect("the reader reads");
+                writer.write_all(request.as_bytes()).expect("the server reads");
+            });
+        }));
+        self.threads.push(thread::spawn(move || {
+            for at in due {
+                assert_eq!(replies.reply().status, 200);
                 for peer in &mut peers {
                     next_event(peer, "fan-out");
                 }
                 lock(&fan_outs).push((at, at.elapsed()));
-            });
+            }
         }));
     }
 
