@@ -85,6 +85,7 @@ fn questions() -> Vec<Question> {
         Question::Publish(vec![new]),
         Question::Look(look),
         Question::Look(Look::Behind),
+        Question::Look(Look::Anywhere),
         Question::Check(vec![1]),
         Question::Claim { look, limit, ensure },
         Question::Stamp {

@@ -17,13 +17,16 @@ const ALONE: Duration = Duration::from_secs(2);
 /// The least between two times at which clients that wait are woken.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
+/// How often what nobody wants any more is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
 /// See the file.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// Nothing is asked before it.
     pub(super) retry: Time,
     pub(super) poll: Time,
-    pub(super) forget: Time,
+    forget: Time,
     /// Nobody is connected.
     pub(super) alone: bool,
     /// The lowest number above the newest row that a client waits for, and when it is to be answered at the latest.
@@ -55,6 +58,23 @@ impl Clock {
             (false, false) if now < self.busy + STILL => self.slow,
             (false, false) => (self.slow * 2).min(ALONE).max(self.slow),
         }
+    }
+
+    /// When the rows behind the last one are to be read, if there are any (`is_behind`), or the table is to be looked at.
+    pub(super) fn poll_or_look(&self, is_behind: bool) -> Time {
+        match is_behind {
+            true => self.poll,
+            false => self.poll.max(self.held),
+        }
+    }
+
+    /// Whether it is time to forget.
+    pub(super) fn forgets(&mut self, now: Time) -> bool {
+        let due = self.forget <= now;
+        if due {
+            self.forget = now + FORGET_EVERY;
+        }
+        due
     }
 
     /// Rows came, or are expected.

@@ -44,9 +44,6 @@ const RETRY: Duration = Duration::from_millis(250);
 /// After something was refused: a table or a privilege is missing, and somebody has to change that.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// How often what nobody wants any more is forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(1);
-
 /// See the file.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -223,11 +220,8 @@ impl Outbox {
     /// When there is one.
     pub fn deadline(&self) -> Time {
         let clock = &self.clock;
-        let poll = match self.reader.stream.is_behind() {
-            true => clock.poll,
-            false => clock.poll.max(clock.held),
-        };
         let behind = self.looks.behind_at(clock.poll).max(clock.held);
+        let poll = clock.poll_or_look(self.reader.stream.is_behind());
         let duties = [poll, behind, self.stamper.due(), self.cleaner.due()];
         match self.is_ready() && !self.reader.history.is_asking() {
             _ if self.ending.is_some() => Time::default(),
@@ -257,19 +251,14 @@ impl Outbox {
 
     /// The duty whose turn it is, if it is due: each in its turn, so that a storm of one starves no other.
     fn choose_duty(&mut self, now: Time) -> Option<Question> {
-        let polls = self.clock.poll <= now;
-        let looks = self.clock.held <= now;
-        let is_behind_due = self.looks.behind_at(self.clock.poll) <= now;
+        let is_behind = self.reader.stream.is_behind();
+        let polls = self.clock.poll_or_look(is_behind) <= now;
+        let looks_behind = self.looks.behind_at(self.clock.poll).max(self.clock.held) <= now;
         match self.turn {
-            0 if polls && self.reader.stream.is_behind() => Some(self.reader.tail(self.reader.stream.last().seq)),
+            0 if polls && is_behind => Some(self.reader.tail(self.reader.stream.last().seq)),
             1 => self.stamper.question(now),
-            2 if polls && looks && !is_behind_due && !self.reader.stream.is_behind() => {
-                Some(Question::Look(self.looks.front()))
-            }
-            3 if looks && is_behind_due => {
-                let pause = self.clock.pause(now);
-                Some(Question::Look(self.looks.behind(pause, now)))
-            }
+            2 if polls && !is_behind && !looks_behind => Some(Question::Look(self.looks.front())),
+            3 if looks_behind => Some(Question::Look(self.looks.behind(self.clock.pause(now), now))),
             4 => self.reader.history.channel_question(self.reader.limit),
             5 => self.reader.history.words_question(),
             6 => {
@@ -285,8 +274,7 @@ impl Outbox {
         if until <= now || seq <= self.reader.stream.last().seq {
             (self.clock.above, self.clock.wake) = ((u64::MAX, Time::NEVER), true);
         }
-        if self.clock.forget <= now {
-            self.clock.forget = now + FORGET_EVERY;
+        if self.clock.forgets(now) {
             self.reader.history.expire(now);
         }
     }
