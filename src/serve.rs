@@ -242,14 +242,18 @@ fn reload(
             );
         }
     };
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
     let Reload {
         config: new,
         changed,
         restart,
     } = config.reloaded(&loaded.config);
+    let is_empty = loaded.file_is_empty && !changed.is_empty();
+    if let Some(why) = refusal(&server.service().closed_by(&new), is_empty, server.connections()) {
+        return log::error!("the configuration stays as it was: {why}; stop the server if that is meant");
+    }
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
     match changed.as_slice() {
         [] => log::info!("the configuration was read again: nothing changed"),
         keys => log::info!("the configuration was read again: {} changed", keys.join(", ")),
@@ -268,9 +272,68 @@ fn reload(
     *config = new;
 }
 
+/// Why a configuration is not taken over although nothing is wrong with it: a file that somebody has emptied, or an app that
+/// somebody has deleted, would cut off everybody at once. `closed`: the apps that it does not have, with their connections.
+fn refusal(closed: &[(&str, usize)], file_is_empty: bool, connections: usize) -> Option<String> {
+    let counted = |count: usize| match count {
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    };
+    let all: usize = closed.iter().map(|(_, count)| count).sum();
+    let ids: Vec<&str> = closed.iter().map(|(id, _)| *id).collect();
+    match ids.as_slice() {
+        [] if file_is_empty && connections > 0 => {
+            let verb = if connections == 1 { "is" } else { "are" };
+            Some(format!("the file is empty while {} {verb} open", counted(connections)))
+        }
+        [] => None,
+        [id] => Some(format!("this would close {} of the app {id}", counted(all))),
+        ids => Some(format!(
+            "this would close {} of the apps {}",
+            counted(all),
+            ids.join(", ")
+        )),
+    }
+}
+
 /// Does nothing where systemd did not start the process.
 fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_reload_says_whom_it_would_cut_off() {
+        for (closed, file_is_empty, connections, why) in [
+            (&[][..], false, 7, None),
+            (&[], true, 0, None),
+            (&[], true, 1, Some("the file is empty while 1 connection is open")),
+            (&[], true, 7, Some("the file is empty while 7 connections are open")),
+            (
+                &[("a", 312)],
+                true,
+                400,
+                Some("this would close 312 connections of the app a"),
+            ),
+            (
+                &[("a", 1)],
+                false,
+                1,
+                Some("this would close 1 connection of the app a"),
+            ),
+            (
+                &[("a", 1), ("b", 2)],
+                false,
+                3,
+                Some("this would close 3 connections of the apps a, b"),
+            ),
+        ] {
+            assert_eq!(refusal(closed, file_is_empty, connections).as_deref(), why);
+        }
     }
 }

@@ -189,6 +189,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
 #[test]
 fn what_changed_is_named_and_what_waits_for_a_restart_too() {
     let server = Server::start(APP);
+    let fds = server.fds();
     reload(&server, APP);
     logged(&server, "INFO  the configuration was read again: nothing changed");
     let file = format!(
@@ -211,9 +212,127 @@ fn what_changed_is_named_and_what_waits_for_a_restart_too() {
         "the new app is there"
     );
 
+    // With connections of these apps it would be refused.
+    server.expect_fds(fds);
     reload(&server, "");
     let gone = "apps.b (removed), apps.a (removed)";
     logged(&server, &format!("limits.ping_timeout, echo.enabled, {gone} changed"));
     let (opcode, reason) = Peer::upgrade(&server, "/app/kb?protocol=7").next_frame();
     assert_eq!((opcode, &reason[..2]), (8, &4003_u16.to_be_bytes()[..]), "{reason:?}");
+}
+
+/// A connection of the app, which lives.
+fn join(server: &Server) -> Peer {
+    let mut peer = Peer::upgrade(server, "/app/ka?protocol=7");
+    let (_, greeting) = peer.next_frame();
+    assert!(String::from_utf8_lossy(&greeting).contains("connection_established"));
+    peer
+}
+
+fn expect_alive(peer: &mut Peer) {
+    peer.text("{\"event\":\"pusher:ping\",\"data\":{}}")
+        .expect_text("{\"event\":\"pusher:pong\",\"data\":\"{}\"}");
+}
+
+#[test]
+fn a_file_that_would_close_connections_changes_nothing() {
+    let server = Server::start(APP);
+    let fds = server.fds();
+    let mut peers = [join(&server), join(&server)];
+    let refusal = |count: &str| {
+        let meant = "stop the server if that is meant";
+        format!("ERROR the configuration stays as it was: this would close {count} of the app a; {meant}")
+    };
+    reload(&server, "");
+    logged(&server, &refusal("2 connections"));
+    peers.iter_mut().for_each(expect_alive);
+
+    // Another app beside it is fine, and had the file without it changed the log's level, no line would say so.
+    let [mut one, other] = peers;
+    drop(other);
+    server.expect_fds(fds + 1);
+    let other_app = APP.replace("\"a\"", "\"b\"").replace("\"ka\"", "\"kb\"");
+    reload(
+        &server,
+        &format!("[server]\nlog_level = \"error\"\n[limits]\nping_timeout = 7\n{other_app}"),
+    );
+    logged(&server, &refusal("1 connection"));
+    reload(&server, &format!("[limits]\nping_timeout = 7\n{APP}{other_app}"));
+    logged(
+        &server,
+        "INFO  the configuration was read again: limits.ping_timeout, apps.b (added) changed",
+    );
+    expect_alive(&mut one);
+
+    // The other app has no connections: it may go.
+    reload(&server, &format!("[limits]\nping_timeout = 7\n{APP}"));
+    logged(
+        &server,
+        "INFO  the configuration was read again: apps.b (removed) changed",
+    );
+    expect_alive(&mut one);
+
+    // This is said on purpose, and so is an app that goes after that.
+    reload(&server, &format!("{APP}enabled = false\n"));
+    let (opcode, reason) = one.next_frame();
+    assert_eq!((opcode, &reason[..2]), (8, &4003_u16.to_be_bytes()[..]), "{reason:?}");
+    drop(one);
+    server.expect_fds(fds);
+    reload(&server, "");
+    logged(
+        &server,
+        "INFO  the configuration was read again: apps.a (removed) changed",
+    );
+}
+
+#[test]
+fn an_empty_file_changes_nothing_while_anybody_is_connected() {
+    let server = Server::start("[limits]\nping_timeout = 7\n");
+    let fds = server.fds();
+    let mut peer = Peer::upgrade(&server, "/echo");
+    reload(&server, "# nothing\n");
+    logged(
+        &server,
+        "the file is empty while 1 connection is open; stop the server if that is meant",
+    );
+    peer.text("still here").expect_text("still here");
+    drop(peer);
+    server.expect_fds(fds);
+    reload(&server, "");
+    logged(
+        &server,
+        "INFO  the configuration was read again: limits.ping_timeout changed",
+    );
+    let _peer = Peer::upgrade(&server, "/echo");
+    reload(&server, "# nothing again\n");
+    logged(&server, "INFO  the configuration was read again: nothing changed");
+}
+
+#[test]
+fn the_app_of_a_site_does_not_go_while_visitors_are_connected() {
+    let site = tempfile::tempdir().expect("a temporary folder");
+    let joomla = site.path().join("configuration.php");
+    fs::write(
+        joomla,
+        "<?php class JConfig { public $host = '127.0.0.1:9'; public $user = 'u'; public $password = 'p'; \
+         public $db = 'd'; public $dbprefix = 'p_'; public $secret = 's'; }",
+    )
+    .expect("written");
+    let root = format!("[joomla]\nroot = \"{}\"\n", site.path().display());
+    let server = Server::start(&format!("{root}app = \"ours\"\n"));
+    let mut peer = Peer::upgrade(&server, "/app/ours?protocol=7");
+    let (_, greeting) = peer.next_frame();
+    assert!(String::from_utf8_lossy(&greeting).contains("connection_established"));
+    // The last one names the site's app otherwise.
+    for file in ["", "[console]\nenabled = true\n", root.as_str()] {
+        let before = server.log().lines().count();
+        reload(&server, file);
+        let end = "would close 1 connection of the app ours; stop the server if that is meant";
+        wait_until(
+            "it is refused",
+            || server.log().lines().skip(before).any(|line| line.ends_with(end)),
+            || server.log(),
+        );
+    }
+    expect_alive(&mut peer);
 }

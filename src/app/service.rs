@@ -278,6 +278,24 @@ impl Service {
         }
     }
 
+    /// The apps with open connections that another configuration does not have, with how many connections they are: all of
+    /// these would be closed. An app that stands in it with `enabled = false` is not among them: that is said on purpose.
+    pub fn closed_by(&self, config: &Config) -> Vec<(&str, usize)> {
+        let mut closed = Vec::new();
+        for (n, app) in self.apps.iter().enumerate() {
+            // The component may have given it another id; the configuration knows it by its own.
+            let id = match self.site_app == Some(n) {
+                true => &self.config.joomla.app,
+                false => &app.settings.id,
+            };
+            let is_gone = config.apps.iter().all(|other| other.id != *id);
+            if is_gone && app.settings.enabled && app.connections() > 0 {
+                closed.push((id.as_str(), app.connections()));
+            }
+        }
+        closed
+    }
+
     /// Obeys another configuration from here on; what was decided stays decided.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         if let Some(app) = self.site_app {

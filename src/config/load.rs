@@ -39,6 +39,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read; `None`: there is none.
     pub file: Option<PathBuf>,
+    /// Whether that file has no key and no table, as one that was cut off at its start.
+    pub file_is_empty: bool,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -147,6 +149,7 @@ impl Sources {
                 Err(problem) => problems.push(problem),
             }
         }
+        let file_is_empty = file.is_some() && found.tables.is_empty() && found.settings.is_empty();
         self.settings_of_environment(&mut found, &mut problems);
         let secrets = found.secrets_in_file();
 
@@ -188,7 +191,12 @@ impl Sources {
                 secrets.join(" and ")
             ));
         }
-        Ok(Loaded { config, file, warnings })
+        Ok(Loaded {
+            config,
+            file,
+            file_is_empty,
+            warnings,
+        })
     }
 
     /// What a text alone means, without any other source; `name` is for its mistakes. The built-in secret is allowed: a

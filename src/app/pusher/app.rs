@@ -95,6 +95,11 @@ impl Apps {
         &mut self.apps[n]
     }
 
+    /// All of them, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter()
+    }
+
     /// All of them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
         self.apps.iter_mut()
