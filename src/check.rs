@@ -7,13 +7,13 @@ mod outbox;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
-use std::net::ToSocketAddrs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsocketd::app::site::parameters::Parameters;
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Database, Site};
+use jsocketd::serve::lookup::resolve;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
 use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, Store, Text};
@@ -106,7 +106,7 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
 
 /// Looks at the site and its database.
 fn inspect(config: &Config, report: &mut Report) {
-    let read = match site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect())) {
+    let read = match site::read(config, &mut resolve) {
         Ok(read) => read,
         Err(error) => return report.lack(error.to_string()),
     };

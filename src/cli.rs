@@ -48,6 +48,14 @@ pub enum Command {
     /// What the server starts for itself: ends the connection on standard input when the timer on standard output rings
     #[command(name = jsocketd::store::mysql::deadline::COMMAND, hide = true)]
     Deadline,
+    /// Print the addresses of a host: the server has it done by a child process, as it may take long
+    #[command(hide = true)]
+    Resolve {
+        /// The host's name
+        host: String,
+        /// The port, which stands in each address
+        port: u16,
+    },
 }
 
 /// The flags of `serve`.

@@ -17,7 +17,7 @@ mod value;
 
 use std::net::IpAddr;
 
-pub use address::{BadAddress, ListenAddr};
+pub use address::{BadAddress, HostName, ListenAddr};
 pub use load::{LoadError, Loaded, Place, Problem, Sources};
 pub use url::{BadUrl, HttpUrl};
 

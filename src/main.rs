@@ -8,6 +8,7 @@ mod tables;
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Schema { flags, update: true } => tables::bring_up_to_date(&sources(flags)),
         Command::Replay { file } => replay(&file),
         Command::Deadline => deadline::wait().map_err(Into::into),
+        Command::Resolve { host, port } => resolve(&host, port),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +64,12 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     }
     let reload = sources.pinned(&loaded);
     Ok(serve::serve(loaded, &reload, flags.record)?)
+}
+
+/// What the server has a child do: see [`serve::lookup`].
+fn resolve(host: &str, port: u16) -> Result<(), Box<dyn Error>> {
+    let answer = serve::lookup::answer(host, port)?;
+    Ok(std::io::stdout().write_all(answer.as_bytes())?)
 }
 
 fn replay(file: &Path) -> Result<(), Box<dyn Error>> {

@@ -12,6 +12,7 @@ use jsocketd::app::pusher::signature;
 use jsocketd::config::{self, App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::joomla::site;
 use jsocketd::outbox;
+use jsocketd::serve::lookup::resolve;
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, NewRow, Question, Store};
 use jsocketd::time::Now;
@@ -88,7 +89,7 @@ pub fn open_site(config: &Config) -> Result<MySql, Box<dyn Error>> {
     if !config.has_site() {
         return Err("there is no site: name its folder with --joomla, or its database in [database]".into());
     }
-    let read = site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect()))?;
+    let read = site::read(config, &mut resolve)?;
     let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
     let mut store = MySql::new(read.database, patient(&config.database), config.item_types(), most);
     store.connect(Now::default())?;

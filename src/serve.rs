@@ -1,7 +1,10 @@
-//! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, the end.
+//! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, hosts' names, the
+//! end.
+
+pub mod lookup;
+pub mod names;
 
 use std::io::{self, Write};
-use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,16 +12,14 @@ use rand::RngExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
-use crate::config::{Config, ListenAddr, Loaded, Reload, Sources};
+use self::names::Names;
+use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
 use crate::server::{Flow, Server, Wish};
 use crate::store::mysql::MySql;
-
-/// Also when its file was replaced by a newer one.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How often configuration.php is looked at.
 const LOOK_AT_SITE: Duration = Duration::from_secs(2);
@@ -73,18 +74,12 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
     }
     let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
-    let wakes = watchdog.map(|interval| interval / 2);
-    if let Some(interval) = wakes
-        .into_iter()
-        .chain(premises.is_watched().then_some(LOOK_AT_SITE))
-        .min()
-    {
-        server.wake_every(interval);
-    }
     let mut told = Instant::now();
     announce(&config, &urls)?;
     tell_systemd(&[NotifyState::Ready]);
     loop {
+        let wakes = [watchdog.map(|interval| interval / 2), premises.wake()];
+        server.wake_within(wakes.into_iter().flatten().min());
         let flow = server.tick()?;
         for wish in server.wishes() {
             match wish {
@@ -93,6 +88,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
             }
         }
         premises.look(&config, &mut server);
+        premises.look_names_up(&mut server);
         if watchdog.is_some_and(|interval| told.elapsed() > interval / 4) {
             told = Instant::now();
             tell_systemd(&[NotifyState::Watchdog]);
@@ -156,11 +152,14 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// The site's folder as it was read last, and when to look at it again.
+/// What is outside of the process and may change: the site's folder as it was read last, and the addresses of hosts.
 struct Premises {
     read: Option<SiteRead>,
     watch: Watch,
     looked: Option<Instant>,
+    names: Names,
+    /// A name got other addresses: the server has something to do at once.
+    moved: bool,
 }
 
 impl Premises {
@@ -170,20 +169,71 @@ impl Premises {
             read: None,
             watch: Watch::new(None),
             looked: None,
+            names: Names::default(),
+            moved: false,
         };
         if config.has_site() {
             premises.enter(config, true, server)?;
         }
+        premises.keep_names(server);
         Ok(premises)
     }
 
-    fn is_watched(&self) -> bool {
-        self.read.as_ref().is_some_and(|read| read.file.is_some())
+    /// How long nothing has to be done here.
+    fn wake(&self) -> Option<Duration> {
+        if self.moved {
+            return Some(Duration::ZERO);
+        }
+        let is_watched = self.read.as_ref().is_some_and(|read| read.file.is_some());
+        let due = self
+            .names
+            .due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        due.into_iter().chain(is_watched.then_some(LOOK_AT_SITE)).min()
+    }
+
+    /// Looks up all names that the server needs now, as an administrator may have changed what they mean.
+    fn keep_names(&mut self, server: &mut Server<MioIo>) {
+        let mut names = server.outgoing().host_names();
+        names.extend(self.database_name().filter(|name| !names.contains(name)));
+        self.names.keep(&names, Instant::now());
+    }
+
+    fn database_name(&self) -> Option<HostName> {
+        self.read.as_ref().and_then(|read| read.database.host_name.clone())
+    }
+
+    /// Looks names up whose hosts cannot be reached, and hands over the addresses that were found.
+    fn look_names_up(&mut self, server: &mut Server<MioIo>) {
+        let now = Instant::now();
+        let database = self.database_name();
+        if let Some(name) = database.as_ref().filter(|_| server.database_is_away()) {
+            self.names.ask(name, now);
+        }
+        for name in server.outgoing().lost_hosts() {
+            self.names.ask(&name, now);
+        }
+        self.moved = false;
+        while let Some((name, addresses)) = self.names.turn(now) {
+            self.moved = true;
+            server.outgoing().set_addresses(&name, &addresses);
+            if let Some(read) = self.read.as_mut().filter(|_| database.as_ref() == Some(&name)) {
+                let endpoints: Vec<ListenAddr> = addresses.into_iter().map(ListenAddr::Tcp).collect();
+                read.database.endpoints.clone_from(&endpoints);
+                server.move_database(endpoints);
+            }
+        }
     }
 
     /// Reads the site anew. `anew`: what our own configuration says of the database may be something else than before.
     fn enter(&mut self, config: &Config, anew: bool, server: &mut Server<MioIo>) -> Result<(), SiteError> {
-        let read = site::read(config, &mut |host, port| Ok((host, port).to_socket_addrs()?.collect()))?;
+        let read = site::read(config, &mut |host, port| {
+            let name = HostName {
+                host: host.to_owned(),
+                port,
+            };
+            Ok(self.names.addresses(&name).to_vec())
+        })?;
         for warning in &read.warnings {
             log::warn!("{warning}");
         }
@@ -196,7 +246,7 @@ impl Premises {
                 config.item_types(),
                 most,
             )
-            .watched_by(THIS_PROGRAM.into());
+            .watched_by(lookup::OURSELVES.into());
             Box::new(store) as Box<dyn crate::store::Store>
         });
         server.know(read.site.clone(), store);
@@ -216,7 +266,10 @@ impl Premises {
         self.looked = Some(Instant::now());
         if self.watch.changed(file.metadata().ok().as_ref().map(Stamp::of)) {
             match self.enter(config, false, server) {
-                Ok(()) => log::info!("{} changed and was read again", file.display()),
+                Ok(()) => {
+                    log::info!("{} changed and was read again", file.display());
+                    self.keep_names(server);
+                }
                 Err(error) => log::error!(
                     "{} changed; what it said before stays in force: {error}",
                     file.display()
@@ -269,6 +322,7 @@ fn reload(
     {
         log::error!("the site stays as it was: {error}");
     }
+    premises.keep_names(server);
     *config = new;
 }
 

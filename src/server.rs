@@ -15,7 +15,7 @@ use crate::app::caller::Caller;
 use crate::app::service::{Facts, Input, Seed, Service, Sql};
 use crate::app::trace::Recorder;
 use crate::app::webhooks;
-use crate::config::Config;
+use crate::config::{Config, ListenAddr};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site;
 use crate::lag;
@@ -120,6 +120,8 @@ pub struct Server<I: Io> {
     store: Option<Box<dyn Store>>,
     probe: Probe<I::Socket>,
     share: Share,
+    /// See `database_is_away`.
+    away: bool,
     sql: Sql,
     drain: Option<Drain>,
     flow: Flow,
@@ -155,7 +157,7 @@ impl<I: Io> Server<I> {
         // Before the first wait it is not known who waits: look once.
         let listeners = vec![Waiting::Somebody; io.listeners()];
         let mut outgoing = Outgoing::new();
-        outgoing.configure(hook_urls(&config), &mut io);
+        outgoing.configure(hook_urls(&config));
         Self {
             now,
             listeners,
@@ -182,6 +184,7 @@ impl<I: Io> Server<I> {
             store: None,
             probe: Probe::new(),
             share: Share::default(),
+            away: false,
             sql: Sql::default(),
             drain: None,
             flow: Flow::Continue,
@@ -193,9 +196,9 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// Wakes at least this often, also when nothing happens: for a watchdog.
-    pub fn wake_every(&mut self, heartbeat: Duration) {
-        self.heartbeat = Some(heartbeat);
+    /// No tick waits longer than this from here on, also when nothing happens: for what the owner does between ticks.
+    pub fn wake_within(&mut self, heartbeat: Option<Duration>) {
+        self.heartbeat = heartbeat;
     }
 
     /// Writes every input and action to `path` from here on.
@@ -207,11 +210,10 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// Obeys another configuration from here on. Listeners stay as they are. The hosts of webhooks are resolved anew,
-    /// which may take seconds if the resolver does.
+    /// Obeys another configuration from here on. Listeners stay as they are.
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.max_connections = max_connections;
-        self.outgoing.configure(hook_urls(&config), &mut self.io);
+        self.outgoing.configure(hook_urls(&config));
         if let Some(recorder) = &mut self.recorder {
             recorder.reconfigured(&config);
         }
@@ -224,11 +226,31 @@ impl<I: Io> Server<I> {
         if store.is_some() {
             self.store = store;
             self.probe = Probe::new();
+            self.away = false;
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.known(&site, self.now);
         }
         self.decide(|service, now, actions| service.know(site, now, actions));
+    }
+
+    /// Whether connecting to the database failed and it has answered nothing since. Its host may have other addresses.
+    pub fn database_is_away(&self) -> bool {
+        self.away
+    }
+
+    /// The database is at these endpoints from here on.
+    pub fn move_database(&mut self, endpoints: Vec<ListenAddr>) {
+        if let Some(store) = &mut self.store {
+            store.move_to(endpoints);
+            self.probe = Probe::new();
+            self.away = false;
+        }
+    }
+
+    /// The connections to the targets of webhooks, for whoever finds their addresses out.
+    pub fn outgoing(&mut self) -> &mut Outgoing<I::Socket> {
+        &mut self.outgoing
     }
 
     /// The database, for a test that plays it.
@@ -752,6 +774,7 @@ impl<I: Io> Server<I> {
             (sql, longest) = (sql + took, longest.max(took));
             let Some((question, answer)) = answered else { continue };
             self.sql.statements += 1;
+            self.away &= answer.is_err();
             if let Some(recorder) = &mut self.recorder {
                 recorder.answered(&question, &answer, self.now);
             }
@@ -782,6 +805,7 @@ impl<I: Io> Server<I> {
         };
         let found = found.map_err(|probe::Missed { why, taken }| Missed { why, taken });
         store.reached(found, self.now);
+        self.away = !matches!(store.readiness(self.now), Readiness::Ready | Readiness::Preparing);
         true
     }
 

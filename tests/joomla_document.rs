@@ -47,6 +47,7 @@ fn store(site: &Site, user: &str) -> MySql {
     let database = Database {
         host: site.server.socket.display().to_string(),
         endpoints: vec![ListenAddr::Unix(site.server.socket.clone())],
+        host_name: None,
         user: user.to_owned(),
         password: "a long password".into(),
         name: site.database.clone(),

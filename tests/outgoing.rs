@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,13 @@ struct Loop {
 
 impl Loop {
     fn new(url: String) -> Self {
-        let mut io = MioIo::new(Vec::new(), None).unwrap();
+        let io = MioIo::new(Vec::new(), None).unwrap();
         let mut outgoing = Outgoing::new();
-        outgoing.configure([url.as_str()].into_iter(), &mut io);
+        outgoing.configure([url.as_str()].into_iter());
+        for name in outgoing.host_names() {
+            let found = (name.host.as_str(), name.port).to_socket_addrs().unwrap();
+            outgoing.set_addresses(&name, &found.collect::<Vec<_>>());
+        }
         Self {
             io,
             outgoing,

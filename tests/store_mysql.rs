@@ -30,7 +30,7 @@ use jsocketd::store::{
     Answer, CategoryStep, ChannelRange, Failure, Look, Missed, NewRow, Question, Readiness, Row, SessionId, SessionRow,
     Store, Text, UserRow,
 };
-use jsocketd::time::Now;
+use jsocketd::time::{Now, Time};
 use mysql::prelude::Queryable;
 
 fn id(text: &str) -> SessionId {
@@ -1487,6 +1487,55 @@ fn what_is_wrong_is_said() {
     let mut database = by_socket(&site);
     database.endpoints.insert(0, ListenAddr::Tcp(free));
     connected(database);
+}
+
+#[test]
+fn a_store_whose_host_moves_begins_anew() {
+    let site = Site::joomla6();
+    let mut store = new(site::Database {
+        endpoints: Vec::new(),
+        ..by_tcp(&site)
+    });
+    assert_eq!(
+        store.readiness(at(0)),
+        Readiness::Closed(Time::NEVER),
+        "its name is not known yet"
+    );
+    assert!(matches!(
+        store.ask(&Question::Levels, at(0)),
+        Err(Failure::Unavailable(_))
+    ));
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("its address");
+    store.move_to(vec![ListenAddr::Tcp(free)]);
+    for n in 0..3 {
+        assert_eq!(store.readiness(at(n * 60_000)), Readiness::Knock);
+        let refused = Missed {
+            why: "refused".to_owned(),
+            taken: false,
+        };
+        store.reached(Err(refused), at(n * 60_000));
+        assert!(matches!(store.readiness(at(n * 60_000)), Readiness::Closed(_)));
+    }
+
+    store.move_to(vec![ListenAddr::Tcp(site.server.addr)]);
+    assert_eq!(
+        store.readiness(at(120_000)),
+        Readiness::Knock,
+        "the wait was for another server"
+    );
+    store.reached(Ok(0), at(120_000));
+    set_up(&mut store, at(120_000));
+    assert_eq!(store.readiness(at(120_000)), Readiness::Ready);
+    assert!(store.ask(&Question::Levels, at(120_000)).is_ok());
+    store.move_to(vec![ListenAddr::Tcp(free)]);
+    assert_eq!(
+        store.readiness(at(120_000)),
+        Readiness::Knock,
+        "the old connection is given up"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The addresses that the server listens on, parsed from and shown in one notation. Binding them is `net`'s affair, and
-//! names are not resolved: a listener is a decision of the administrator, not of a name server.
+//! names are not resolved: a listener is a decision of the administrator, not of a name server. Names that the server connects
+//! to are kept as names: they are looked up outside of the loop, again and again.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,6 +14,16 @@ pub enum ListenAddr {
     Tcp(SocketAddr),
     /// A Unix stream socket at this absolute path.
     Unix(PathBuf),
+}
+
+/// A host's name that the server connects to, and at which port. Its addresses are found out while the server runs, since they
+/// may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName {
+    /// The name, or an IPv6 address with a zone.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// Why a text is no address to listen on, as a sentence that says what to write instead.

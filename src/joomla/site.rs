@@ -21,7 +21,7 @@ pub use read::{Origin, SiteError, SiteRead, Source, is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
-use crate::config::ListenAddr;
+use crate::config::{HostName, ListenAddr};
 
 /// What the service knows of the site. It has no credentials of the database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -124,8 +124,10 @@ pub enum RootUser {
 pub struct Database {
     /// As it was written, for messages.
     pub host: String,
-    /// Where to connect, in the order in which to try: names are resolved already. At least one.
+    /// Where to connect, in the order in which to try. None: the host is a name that is not known yet.
     pub endpoints: Vec<ListenAddr>,
+    /// What the endpoints are the addresses of, if the host is a name.
+    pub host_name: Option<HostName>,
     /// The user.
     pub user: String,
     /// The password. Never shown.
@@ -143,6 +145,7 @@ impl fmt::Debug for Database {
         f.debug_struct("Database")
             .field("host", &self.host)
             .field("endpoints", &self.endpoints)
+            .field("host_name", &self.host_name)
             .field("user", &self.user)
             .field("password", &Masked)
             .field("name", &self.name)

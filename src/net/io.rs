@@ -2,7 +2,7 @@
 //! (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a kernel may be.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::ListenAddr;
@@ -47,12 +47,6 @@ pub trait Io {
     /// # Errors
     /// Whatever can be said at once.
     fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Self::Socket>;
-
-    /// The addresses of a host. May take seconds: never in a tick.
-    ///
-    /// # Errors
-    /// Whatever the resolver says.
-    fn resolve(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
 /// A connected, non-blocking stream. Dropping it closes it and takes it off the poller.

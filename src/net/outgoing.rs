@@ -2,14 +2,15 @@
 //! the next post, with one post on it at a time. The caller starts posts, tells of readiness, gives each line its turn,
 //! and takes the outcomes out.
 //!
-//! Redirects are not followed and TLS is not spoken. Names are resolved in `configure` only, since the resolver blocks.
+//! Redirects are not followed and TLS is not spoken. Names are resolved by somebody else, since the resolver blocks: see
+//! `lost_hosts`.
 //! A client library was the loser: those that do not block bring a runtime of their own.
 
 mod answer;
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use slab::Slab;
 
 use self::answer::Answer;
 use super::io::{Io, Socket};
-use crate::config::{HttpUrl, ListenAddr};
+use crate::config::{HostName, HttpUrl, ListenAddr};
 use crate::time::Time;
 
 /// How long one address has to take the connection: a SYN that was lost is sent again after one second.
@@ -73,6 +74,21 @@ struct Place {
     addresses: Vec<SocketAddr>,
     /// The address that took the last connection: the next one begins there.
     best: usize,
+    /// None took the last one.
+    is_lost: bool,
+}
+
+impl Place {
+    fn name(&self) -> HostName {
+        host_name(&self.url)
+    }
+}
+
+fn host_name(url: &HttpUrl) -> HostName {
+    HostName {
+        host: url.host.clone(),
+        port: url.port,
+    }
 }
 
 #[derive(Debug)]
@@ -136,11 +152,10 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
-    /// Knows these URLs from here on and no others; resolves their hosts, which may take seconds. A name that cannot be
-    /// resolved now keeps the addresses it had. Lines to URLs that are gone are cut.
-    pub fn configure<'a>(&mut self, urls: impl Iterator<Item = &'a str>, io: &mut impl Io<Socket = S>) {
+    /// Knows these URLs from here on and no others. A host keeps the addresses it had; a new one gets them by
+    /// `set_addresses`. Lines to URLs that are gone are cut.
+    pub fn configure<'a>(&mut self, urls: impl Iterator<Item = &'a str>) {
         let mut places = HashMap::new();
-        let mut resolved: HashMap<(String, u16), Vec<SocketAddr>> = HashMap::new();
         for text in urls {
             let url = match text.parse::<HttpUrl>() {
                 Ok(url) => url,
@@ -149,32 +164,18 @@ impl<S: Socket> Outgoing<S> {
                     continue;
                 }
             };
-            let old = self.places.remove(text);
-            let host = (url.host.clone(), url.port);
-            let addresses = resolved
-                .entry(host)
-                .or_insert_with_key(|(host, port)| match io.resolve(host, *port) {
-                    Ok(addresses) if !addresses.is_empty() => addresses,
-                    other => {
-                        let why = other
-                            .err()
-                            .map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-                        let kept = old.as_ref().map(|place| place.addresses.clone()).unwrap_or_default();
-                        let then = if kept.is_empty() {
-                            "its webhooks fail until a reload"
-                        } else {
-                            "its old addresses stay"
-                        };
-                        log::warn!("{host} cannot be resolved: {why}; {then}");
-                        kept
-                    }
-                });
-            let mut addresses = addresses.clone();
-            addresses.truncate(ADDRESSES);
+            let addresses = match url.host.parse::<IpAddr>() {
+                Ok(ip) => vec![(ip, url.port).into()],
+                Err(_) => {
+                    let known = self.places.values().find(|place| place.name() == host_name(&url));
+                    known.map(|place| place.addresses.clone()).unwrap_or_default()
+                }
+            };
             let place = Place {
                 url,
                 addresses,
                 best: 0,
+                is_lost: false,
             };
             places.insert(text.to_owned(), place);
         }
@@ -190,6 +191,32 @@ impl<S: Socket> Outgoing<S> {
                 self.fail(flight.ticket, "it is no longer configured");
             }
         }
+    }
+
+    /// The hosts that are names, whose addresses somebody has to find out.
+    pub fn host_names(&self) -> Vec<HostName> {
+        let mut names = Vec::new();
+        for place in self.places.values() {
+            let name = place.name();
+            if name.host.parse::<IpAddr>().is_err() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// A host has these addresses from here on. A post that is under way goes on.
+    pub fn set_addresses(&mut self, name: &HostName, addresses: &[SocketAddr]) {
+        for place in self.places.values_mut().filter(|place| place.name() == *name) {
+            place.addresses = addresses.iter().copied().take(ADDRESSES).collect();
+            place.best = 0;
+        }
+    }
+
+    /// The names of hosts where no address took a connection since this was asked last.
+    pub fn lost_hosts(&mut self) -> Vec<HostName> {
+        let lost = |place: &mut Place| std::mem::take(&mut place.is_lost).then(|| place.name());
+        self.places.values_mut().filter_map(lost).collect()
     }
 
     /// Starts a post. Its outcome comes later, also when it could not even begin.
@@ -305,6 +332,7 @@ impl<S: Socket> Outgoing<S> {
                 Err(error) => why = format!("{address}: {error}"),
             }
         }
+        self.lose(&url);
         self.fail(flight.ticket, &why);
     }
 
@@ -339,10 +367,21 @@ impl<S: Socket> Outgoing<S> {
                     Some(flight) if flight.on_kept && !flight.answer.has_begun() => {
                         self.connect(target, url, flight.again(), io, now);
                     }
-                    Some(flight) => self.fail(flight.ticket, &why),
+                    Some(flight) => {
+                        if connecting {
+                            self.lose(&url);
+                        }
+                        self.fail(flight.ticket, &why);
+                    }
                     None => {}
                 }
             }
+        }
+    }
+
+    fn lose(&mut self, url: &str) {
+        if let Some(place) = self.places.get_mut(url) {
+            place.is_lost = true;
         }
     }
 

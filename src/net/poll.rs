@@ -1,12 +1,12 @@
 //! `Io` over real sockets: mio's poll, the listeners, the signals and the clocks.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::Shutdown;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use socket2::SockRef;
 
@@ -109,7 +109,7 @@ impl MioIo {
                 Listener::Unix(listener, _) => poll.registry().register(listener, Token(n), Interest::READABLE)?,
             }
         }
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             poll,
@@ -139,11 +139,12 @@ impl Io for MioIo {
             let token = event.token();
             if token == SIGNALS {
                 for signal in self.signals.pending() {
-                    ready.push(Ready::Signal(if signal == SIGHUP {
-                        Signal::Reload
-                    } else {
-                        Signal::Terminate
-                    }));
+                    match signal {
+                        // A child ended: that the wait ends is all that its owner needs.
+                        SIGCHLD => {}
+                        SIGHUP => ready.push(Ready::Signal(Signal::Reload)),
+                        _ => ready.push(Ready::Signal(Signal::Terminate)),
+                    }
                 }
             } else if let Some(id) = ConnectionId::from_raw(token.0 as u64) {
                 ready.push(Ready::Connection {
@@ -229,9 +230,5 @@ impl Io for MioIo {
                 Ok(Stream::Unix(stream))
             }
         }
-    }
-
-    fn resolve(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok((host, port).to_socket_addrs()?.collect())
     }
 }

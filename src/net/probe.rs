@@ -266,7 +266,6 @@ fn refusal(packet: &[u8]) -> String {
 mod tests {
     use std::collections::VecDeque;
     use std::io::IoSlice;
-    use std::net::SocketAddr;
 
     use super::*;
     use crate::id::ConnectionId;
@@ -337,10 +336,6 @@ mod tests {
         }
 
         fn register(&mut self, _: &mut Fate, _: ConnectionId) -> io::Result<()> {
-            unreachable!()
-        }
-
-        fn resolve(&mut self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
             unreachable!()
         }
     }

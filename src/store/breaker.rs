@@ -92,6 +92,12 @@ impl Breaker {
         }
     }
 
+    /// Forgets all failures: they were another server's.
+    pub fn forget(&mut self) {
+        self.failures = 0;
+        self.state = State::Fresh;
+    }
+
     /// Whether the last failure may have a log line; then how many went without one since the last line.
     pub fn may_speak(&mut self, now: Time) -> Option<u64> {
         if self.spoke.is_some_and(|spoke| now.since(spoke) < QUIET) {
@@ -189,6 +195,16 @@ mod tests {
         breaker.succeed(at(110_000));
         breaker.fail(Cost::Nothing, at(120_000), 0.5);
         assert_eq!(breaker.wait(at(120_000)), None);
+    }
+
+    #[test]
+    fn failures_of_another_server_are_forgotten() {
+        let mut breaker = Breaker::default();
+        assert_eq!(waits(&mut breaker, at(0), 0.5, 3), [1000, 2000, 4000]);
+        breaker.fail(Cost::Little, at(7000), 0.5);
+        breaker.forget();
+        assert_eq!(breaker.wait(at(7000)), None);
+        assert_eq!(waits(&mut breaker, at(7000), 0.5, 2), [1000, 2000]);
     }
 
     #[test]

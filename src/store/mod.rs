@@ -266,6 +266,9 @@ pub trait Store: fmt::Debug {
 
     /// How long a server may take to greet.
     fn patience(&self) -> Duration;
+    /// Other endpoints from here on: the name of its host has other addresses. What there is of a connection is
+    /// given up, and the new ones are tried at once.
+    fn move_to(&mut self, endpoints: Vec<ListenAddr>);
 
     /// A connection to this endpoint was greeted by the server: the store may make its own there, which takes no longer than
     /// its timeouts. Or none could be made, and why.

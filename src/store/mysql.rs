@@ -43,7 +43,7 @@ use super::breaker::{Breaker, Cost};
 use super::{Answer, Failure, Missed, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
 use crate::joomla::site::Database;
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 pub use self::account::Limits;
 pub use self::advice::silence_driver_panics;
@@ -274,12 +274,19 @@ impl Store for MySql {
         match (&self.link, &self.making) {
             (Some(_), _) => Readiness::Ready,
             (None, Some(_)) => Readiness::Preparing,
+            (None, None) if self.database.endpoints.is_empty() => Readiness::Closed(Time::NEVER),
             (None, None) => self.door.readiness(now.at),
         }
     }
 
     fn endpoints(&self) -> &[ListenAddr] {
         &self.database.endpoints
+    }
+
+    fn move_to(&mut self, endpoints: Vec<ListenAddr>) {
+        self.database.endpoints = endpoints;
+        (self.link, self.making) = (None, None);
+        self.door.forget();
     }
 
     fn patience(&self) -> Duration {

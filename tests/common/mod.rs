@@ -12,6 +12,7 @@ pub mod follower;
 pub mod frame;
 pub mod joomla;
 pub mod mariadb;
+pub mod names;
 pub mod outbox;
 pub mod peer;
 pub mod pusher;

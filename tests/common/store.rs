@@ -29,6 +29,7 @@ pub fn by_tcp(site: &Site) -> Database {
     Database {
         host: site.server.addr.to_string(),
         endpoints: vec![ListenAddr::Tcp(site.server.addr)],
+        host_name: None,
         user: site.user.clone(),
         password: site.password.clone(),
         name: site.database.clone(),

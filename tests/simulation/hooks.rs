@@ -27,9 +27,13 @@ impl Loop {
         let world = World::new(seed);
         let mut app = App::new("1", "key", "secret");
         app.webhooks = TARGETS.map(hook).to_vec();
-        let mut io = SimIo(world.clone());
+        let io = SimIo(world.clone());
         let mut outgoing = Outgoing::new();
-        outgoing.configure(TARGETS.into_iter(), &mut io);
+        outgoing.configure(TARGETS.into_iter());
+        for name in outgoing.host_names() {
+            let addresses = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|ip| (ip, name.port).into());
+            outgoing.set_addresses(&name, &addresses);
+        }
         Self {
             world,
             io,

@@ -688,6 +688,10 @@ impl Store for SimStore {
         &self.endpoints
     }
 
+    fn move_to(&mut self, endpoints: Vec<ListenAddr>) {
+        self.endpoints = endpoints;
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(1)
     }

@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -379,11 +378,6 @@ impl Io for SimIo {
             world: self.0.clone(),
             n: pipe,
         })
-    }
-
-    /// Every host has two addresses.
-    fn resolve(&mut self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(vec![([192, 0, 2, 1], port).into(), ([192, 0, 2, 2], port).into()])
     }
 }
 

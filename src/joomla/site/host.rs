@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::config::ListenAddr;
+use crate::config::{HostName, ListenAddr};
 
 /// MySQL's port.
 const PORT: u16 = 3306;
@@ -84,7 +84,7 @@ impl Host {
     }
 
     /// Where to connect, in the order in which to try. `is_there` tells whether a socket exists: of those that
-    /// `localhost` may mean, the ones that do are tried, or all if none does yet.
+    /// `localhost` may mean, the ones that do are tried, or all if none does yet. None: `resolve` has none to give yet.
     ///
     /// # Errors
     /// A clause about it: `it …`.
@@ -107,15 +107,23 @@ impl Host {
             }
             Host::Name(name, port) => {
                 let addresses = resolve(name, *port).map_err(|e| format!("its name cannot be resolved: {e}"))?;
-                if addresses.is_empty() {
-                    return Err("its name has no address".into());
-                }
                 Ok(addresses
                     .into_iter()
                     .take(MOST_ADDRESSES)
                     .map(ListenAddr::Tcp)
                     .collect())
             }
+        }
+    }
+
+    /// What has to be resolved, if anything.
+    pub(super) fn host_name(&self) -> Option<HostName> {
+        match self {
+            Host::Name(host, port) => Some(HostName {
+                host: host.clone(),
+                port: *port,
+            }),
+            Host::Local(_) | Host::Address(_) | Host::Socket(_) => None,
         }
     }
 
@@ -277,7 +285,13 @@ mod tests {
         assert_eq!((found, asked), (wanted, vec![("DB.example.org".to_owned(), 3307)]));
         assert_eq!(host.name(), "db.example.org");
         let none = host.endpoints(&mut |_, _| Ok(Vec::new()), &|_| false);
-        assert!(none.expect_err("no address").contains("no address"));
+        assert_eq!(none, Ok(Vec::new()), "it is not known yet");
+        let wanted = HostName {
+            host: "DB.example.org".into(),
+            port: 3307,
+        };
+        assert_eq!(host.host_name(), Some(wanted));
+        assert_eq!(tcp("10.0.0.1:3306").host_name(), None);
         let fails = host.endpoints(&mut |_, _| Err(io::Error::other("broken")), &|_| false);
         assert!(fails.expect_err("no answer").contains("resolved: broken"));
     }

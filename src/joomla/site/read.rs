@@ -77,8 +77,8 @@ pub fn is_wanted(config: &Config) -> bool {
     !config.joomla.root.is_empty() || !config.database.host.is_empty()
 }
 
-/// Reads the site that the configuration speaks of. `resolve` looks up the addresses of a host's name; it is called for
-/// the database's host, if that is a name.
+/// Reads the site that the configuration speaks of. `resolve` gives the addresses of a host's name; it is called for the
+/// database's host, if that is a name. None: they are not known yet, which is no mistake.
 ///
 /// # Errors
 /// The file cannot be read, a value that is needed is missing or cannot be known, or one cannot be used.
@@ -320,10 +320,12 @@ impl Reader<'_> {
             self.problems.push(why.into());
         }
         let name_of_host = host.as_ref().map(|(_, host)| host.name()).unwrap_or_default();
+        let host_name = host.as_ref().and_then(|(_, host)| host.host_name());
         let tls = self.tls(own, name_of_host, warnings);
         Some(Database {
             host: host?.0,
             endpoints: endpoints?,
+            host_name,
             user: user?,
             password: password?,
             name: name?,

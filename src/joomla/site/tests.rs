@@ -157,6 +157,7 @@ fn real_files_make_sites() {
             Database {
                 host: host.into(),
                 endpoints: vec![host.parse().expect(host)],
+                host_name: None,
                 user: user.into(),
                 password: password.into(),
                 name: name.into(),

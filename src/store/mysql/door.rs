@@ -99,6 +99,17 @@ impl Door {
         self.fail(why, cost, now);
     }
 
+    /// The server is to be found elsewhere.
+    pub(super) fn forget(&mut self) {
+        let host = std::mem::take(&mut self.host);
+        let mut breaker = self.breaker;
+        breaker.forget();
+        *self = Self {
+            breaker,
+            ..Self::new(&host)
+        };
+    }
+
     /// There is a connection. Whether that is news.
     pub(super) fn opened(&mut self, now: Time) -> bool {
         (self.late, self.silent) = (0, 0);

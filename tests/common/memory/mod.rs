@@ -207,6 +207,10 @@ impl Store for Memory {
         self.link.endpoints()
     }
 
+    fn move_to(&mut self, endpoints: Vec<ListenAddr>) {
+        self.link.endpoints = endpoints;
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(1)
     }

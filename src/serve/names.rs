@@ -1,0 +1,250 @@
+//! The hosts' names that the server connects to, with the addresses they had when they were last looked up, and when to look
+//! each of them up again. One name is looked up at a time. Who needs a name, and what other addresses mean, is decided by
+//! whoever asks.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::lookup::Lookup;
+use crate::config::HostName;
+
+/// The pause after a look-up of a name, as long as its host cannot be reached. It does not grow: a host that comes back under
+/// another address is found within a second of its name saying so, and a look-up costs some milliseconds of another process.
+const PAUSE: Duration = Duration::from_millis(750);
+
+/// The least between two warnings about one name.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Names {
+    names: Vec<Known>,
+    /// What is looked up now. No name: its answer is no longer wanted, and only its end is awaited.
+    lookup: Option<(Option<HostName>, Lookup)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: HostName,
+    /// As the last look-up that found any said; empty: there was none yet.
+    addresses: Vec<SocketAddr>,
+    /// When it is to be looked up.
+    due: Option<Instant>,
+    /// It is not looked up before, unless an administrator wants it.
+    rest: Option<Instant>,
+    warned: Option<Instant>,
+}
+
+impl Names {
+    /// Keeps these names alone and looks up each of them anew: what is under way is given up, as it may have begun before a
+    /// change. Addresses that are known stay in use until then.
+    pub fn keep(&mut self, names: &[HostName], now: Instant) {
+        self.names.retain(|known| names.contains(&known.name));
+        for name in names {
+            if !self.names.iter().any(|known| known.name == *name) {
+                self.names.push(Known::new(name.clone()));
+            }
+        }
+        for known in &mut self.names {
+            known.due = Some(now);
+        }
+        if let Some((name, lookup)) = &mut self.lookup {
+            *name = None;
+            lookup.kill();
+        }
+    }
+
+    /// The addresses of a name; empty: they are not known yet.
+    pub fn addresses(&self, name: &HostName) -> &[SocketAddr] {
+        let known = self.names.iter().find(|known| known.name == *name);
+        known.map_or(&[], |known| &known.addresses)
+    }
+
+    /// Connecting to a name failed: it is looked up again, not before its pause is over. May be said as often as one likes.
+    pub fn ask(&mut self, name: &HostName, now: Instant) {
+        if self
+            .lookup
+            .as_ref()
+            .is_some_and(|(running, _)| running.as_ref() == Some(name))
+        {
+            return;
+        }
+        if let Some(known) = self.find(name) {
+            let soon = known.rest.map_or(now, |rest| rest.max(now));
+            known.due.get_or_insert(soon);
+        }
+    }
+
+    /// When `turn` must be called next if SIGCHLD does not come before.
+    pub fn due(&self) -> Option<Instant> {
+        match &self.lookup {
+            Some((_, lookup)) => lookup.deadline(),
+            None => self.names.iter().filter_map(|known| known.due).min(),
+        }
+    }
+
+    /// Goes on as far as it can without waiting. A name that has other addresses than before is returned.
+    pub fn turn(&mut self, now: Instant) -> Option<(HostName, Vec<SocketAddr>)> {
+        let mut changed = None;
+        if let Some((_, lookup)) = &mut self.lookup {
+            let result = lookup.turn(now)?;
+            let (name, _) = self.lookup.take()?;
+            changed = name.and_then(|name| self.find(&name)?.looked_up(result, now));
+        }
+        self.start(now);
+        changed
+    }
+
+    /// Starts the look-up that is most overdue.
+    fn start(&mut self, now: Instant) {
+        let due = self
+            .names
+            .iter_mut()
+            .filter(|known| known.due.is_some_and(|due| due <= now));
+        let Some(known) = due.min_by_key(|known| known.due) else {
+            return;
+        };
+        known.due = None;
+        match Lookup::of(&known.name, now) {
+            Ok(lookup) => self.lookup = Some((Some(known.name.clone()), lookup)),
+            Err(error) => {
+                known.looked_up(Err(format!("no process can be started: {error}")), now);
+                // Nobody else asks for it: it is the machine that failed, not the name.
+                known.due = known.rest;
+            }
+        }
+    }
+
+    fn find(&mut self, name: &HostName) -> Option<&mut Known> {
+        self.names.iter_mut().find(|known| known.name == *name)
+    }
+}
+
+impl Known {
+    fn new(name: HostName) -> Self {
+        Self {
+            name,
+            addresses: Vec::new(),
+            due: None,
+            rest: None,
+            warned: None,
+        }
+    }
+
+    /// Takes note of a look-up and plans the next one. Returns the addresses if they are others.
+    fn looked_up(
+        &mut self,
+        result: Result<Vec<SocketAddr>, String>,
+        now: Instant,
+    ) -> Option<(HostName, Vec<SocketAddr>)> {
+        self.rest = Some(now + PAUSE);
+        let changed = match result {
+            Ok(addresses) if !same(&addresses, &self.addresses) => {
+                let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                let what = if self.addresses.is_empty() {
+                    "is known"
+                } else {
+                    "has other addresses"
+                };
+                log::info!("the host {} {what} now: {}", self.name.host, list.join(", "));
+                self.warned = None;
+                self.addresses.clone_from(&addresses);
+                Some((self.name.clone(), addresses))
+            }
+            Ok(_) => None,
+            Err(why) => {
+                self.warn(&why, now);
+                None
+            }
+        };
+        if self.addresses.is_empty() && self.due.is_none() {
+            self.due = self.rest;
+        }
+        changed
+    }
+
+    fn warn(&mut self, why: &str, now: Instant) {
+        let host = &self.name.host;
+        if self.warned.is_some_and(|warned| now.duration_since(warned) < QUIET) {
+            return log::debug!("the host {host} cannot be looked up: {why}");
+        }
+        self.warned = Some(now);
+        match self.addresses.is_empty() {
+            true => log::warn!("the host {host} is not known yet: {why}; it is looked up again"),
+            false => log::warn!("the host {host} cannot be looked up: {why}; its old addresses stay"),
+        }
+    }
+}
+
+/// Whether these are the same addresses. Name servers give them in another order each time.
+fn same(one: &[SocketAddr], other: &[SocketAddr]) -> bool {
+    one.len() == other.len() && one.iter().all(|address| other.contains(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(host: &str) -> HostName {
+        HostName {
+            host: host.into(),
+            port: 3306,
+        }
+    }
+
+    fn addresses(last: &[u8]) -> Vec<SocketAddr> {
+        last.iter().map(|last| ([127, 0, 0, *last], 3306).into()).collect()
+    }
+
+    #[test]
+    fn a_name_is_looked_up_again_after_a_pause() {
+        let now = Instant::now();
+        let mut known = Known::new(name("db"));
+        assert_eq!(known.looked_up(Err("no such name".into()), now), None);
+        assert_eq!(known.due, Some(now + PAUSE), "it is not known: nobody has to ask");
+        known.due = None;
+        let found = known.looked_up(Ok(addresses(&[1])), now);
+        assert_eq!(found, Some((name("db"), addresses(&[1]))));
+        assert_eq!(known.due, None, "it is known: somebody must ask");
+
+        let mut names = Names {
+            names: vec![known],
+            lookup: None,
+        };
+        let soon = now + Duration::from_secs(1);
+        names.ask(&name("db"), soon);
+        assert_eq!(names.due(), Some(now + PAUSE), "not before the pause is over");
+        names.ask(&name("db"), now + 2 * PAUSE);
+        assert_eq!(names.due(), Some(now + PAUSE), "it was asked for already");
+        names.keep(&[name("db")], soon);
+        assert_eq!(names.due(), Some(soon), "an administrator does not wait");
+    }
+
+    #[test]
+    fn only_other_addresses_are_news() {
+        let now = Instant::now();
+        let mut known = Known::new(name("db"));
+        let mut news = |list: &[u8]| known.looked_up(Ok(addresses(list)), now).map(|(_, found)| found);
+        assert_eq!(news(&[1, 2]), Some(addresses(&[1, 2])));
+        assert_eq!(news(&[2, 1]), None, "a name server turns them round");
+        assert_eq!(news(&[2]), Some(addresses(&[2])));
+        assert_eq!(known.looked_up(Err("no answer".into()), now), None);
+        assert_eq!(known.addresses, addresses(&[2]), "the old ones stay");
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_forgotten() {
+        let now = Instant::now();
+        let mut names = Names::default();
+        names.keep(&[name("one"), name("two")], now);
+        assert_eq!(names.due(), Some(now));
+        names.names[1].addresses = addresses(&[2]);
+        names.keep(&[name("two"), name("three")], now);
+        assert_eq!(names.addresses(&name("one")), []);
+        assert_eq!(names.addresses(&name("two")), addresses(&[2]), "known ones stay in use");
+        names.ask(&name("one"), now);
+        names.keep(&[], now);
+        assert_eq!(names.due(), None);
+        assert_eq!(names.turn(now), None);
+    }
+}
