@@ -145,7 +145,13 @@ fn expect_all_well(house: &House, login: &Login) {
 fn children(server: &Server) -> Vec<u32> {
     let path = format!("/proc/{0}/task/{0}/children", server.pid);
     let list = fs::read_to_string(path).expect("the kernel lists children");
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+    // One belongs to the connection to the database. The dead have no command.
+    let is_watch = |pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"deadline")
+    };
+    pids.filter(|pid| !is_watch(*pid)).collect()
 }
 
 /// None of the look-ups was the server's own, and nothing is left of them.

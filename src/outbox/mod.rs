@@ -42,7 +42,7 @@ use crate::time::{Now, Time};
 const RETRY: Duration = Duration::from_millis(250);
 
 /// After something was refused: a table or a privilege is missing, and somebody has to change that.
-const REFUSED: Duration = Duration::from_secs(10);
+const REFUSED: Duration = Duration::from_millis(750);
 
 /// See the file.
 #[derive(Debug, Default)]

@@ -222,8 +222,12 @@ impl MySql {
         }
     }
 
-    /// Looks again which tables there are, if it is time.
+    /// Looks again what we may, and which tables there are, if it is time.
     fn resurvey(&mut self, link: &mut Link, now: Now) -> Result<(), Fault> {
+        if std::mem::take(&mut link.denied) {
+            // Privileges of the database count for those who choose it anew.
+            query(&mut link.conn, &format!("USE {}", sql::quoted(&self.database.name)))?;
+        }
         let patience = if link.stale { SURVEY_AGAIN } else { SURVEY };
         if now.at.since(link.surveyed) < patience {
             return Ok(());
@@ -383,8 +387,8 @@ impl Store for MySql {
                     }
                     _ => Err(failure),
                 };
-                let denied = session::meaning(code) == session::Meaning::Denied;
-                self.link = (!denied || now.at.since(link.made) < DENIED).then_some(link);
+                link.denied = session::meaning(code) == session::Meaning::Denied;
+                self.link = (!link.denied || now.at.since(link.made) < DENIED).then_some(link);
                 answer
             }
             Err(fault) => {

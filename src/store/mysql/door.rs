@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::driver::Fault;
+use super::session;
 use crate::config;
 use crate::logging::More;
 use crate::store::breaker::{Breaker, Cost};
@@ -16,6 +17,9 @@ const LATE: u32 = 3;
 /// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
 /// blocks our host.
 const SILENT: u32 = 60;
+
+/// ER_ACCESS_DENIED_ERROR of servers.
+const WRONG_PASSWORD: u16 = 1045;
 
 /// What takes longer holds up the loop.
 const DEAR: Duration = Duration::from_millis(50);
@@ -34,6 +38,8 @@ pub(super) struct Door {
     silent: u32,
     /// The endpoint whose server refused us in its own words.
     pub(super) refused_by: Option<usize>,
+    /// It let us in, and then the database or a privilege was missing.
+    lacks: bool,
     /// Why there is no connection.
     pub(super) why: String,
     /// Whether it was told that there is none, or nothing was told yet.
@@ -49,6 +55,7 @@ impl Door {
             is_sluggish: false,
             silent: 0,
             refused_by: None,
+            lacks: false,
             why: "nobody has connected yet".to_owned(),
             told: true,
         }
@@ -87,6 +94,9 @@ impl Door {
     pub(super) fn tried<T>(&mut self, endpoint: usize, outcome: Result<T, Fault>) -> Result<T, String> {
         let answered = matches!(outcome, Err(Fault::Server(..) | Fault::Unfit(_)));
         self.refused_by = answered.then_some(endpoint);
+        // Not so a wrong password: servers take note of those, and make us wait.
+        self.lacks =
+            matches!(&outcome, Err(Fault::Server(code, _)) if session::is_lack(*code) && *code != WRONG_PASSWORD);
         outcome.map_err(|fault| fault.to_string())
     }
 
@@ -94,6 +104,7 @@ impl Door {
     pub(super) fn failed(&mut self, why: String, started: Instant, now: Time) {
         let cost = match started.elapsed() > DEAR {
             true => Cost::Much,
+            false if self.lacks => Cost::Nothing,
             false => Cost::Little,
         };
         self.fail(why, cost, now);

@@ -40,6 +40,8 @@ pub(super) struct Link {
     pub(super) answered: Time,
     /// Something was missing that the survey had seen, or the other way round.
     pub(super) stale: bool,
+    /// A privilege was missing.
+    pub(super) denied: bool,
     /// Whether a transaction is open.
     pub(super) claimed: bool,
 }
@@ -120,6 +122,7 @@ impl Making {
             surveyed: now,
             answered: now,
             stale: false,
+            denied: false,
             claimed: false,
         }))
     }

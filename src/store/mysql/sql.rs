@@ -315,7 +315,7 @@ pub(super) fn marks(count: usize) -> String {
     vec!["?"; count].join(",")
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
