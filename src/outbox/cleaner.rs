@@ -30,12 +30,21 @@ pub(super) struct Cleaner {
     clean_at: Time,
     beat_at: Time,
     /// Nobody is connected.
-    pub(super) alone: bool,
+    alone: bool,
     /// Rows that were deleted.
     pub(super) deleted: u64,
 }
 
 impl Cleaner {
+    /// Whether nobody is connected. Once somebody is, nothing is put off for longer than usual.
+    pub(super) fn set_alone(&mut self, alone: bool, now: Time) {
+        if self.alone && !alone {
+            self.clean_at = self.clean_at.min(now + EVERY);
+            self.beat_at = self.beat_at.min(now + EVERY);
+        }
+        self.alone = alone;
+    }
+
     /// When there is a question.
     pub(super) fn due(&self) -> Time {
         self.clean_at.min(self.beat_at)

@@ -201,7 +201,7 @@ impl Outbox {
     /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost. `alone`:
     /// nobody is connected, so the table is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
-        self.cleaner.alone = alone;
+        self.cleaner.set_alone(alone, now.at);
         if std::mem::replace(&mut self.clock.alone, alone) && !alone {
             self.nudge(now);
         }
