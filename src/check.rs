@@ -135,7 +135,8 @@ fn inspect(config: &Config, report: &mut Report) {
     }
     if store.limits().are_scarce() {
         report.warn(
-            "half of what the database user may ask in an hour is less than the server asks while nothing happens: rows of the              outbox come seconds late. Have the limit raised, or give jsocketd a database user of its own",
+            "half of what the database user may ask in an hour is less than the server asks while nothing happens: rows of the \
+             outbox come seconds late. Have the limit raised, or give jsocketd a database user of its own",
         );
     }
     let mut inspection = Inspection {

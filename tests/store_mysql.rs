@@ -1183,6 +1183,24 @@ fn a_session_that_is_set_up_by_drips_is_given_up_in_time() {
     }
 }
 
+/// The hole that is left: before the driver has logged in there is no socket to share. What is documented is how much a server says
+/// until then.
+#[test]
+fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
+    let site = Site::joomla6();
+    let (proxy, database) = between(&site);
+    let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
+    let (outcome, _) = knock(&store, Duration::from_secs(5));
+    let pause = Duration::from_millis(4);
+    proxy.play(Trick::Drip(pause));
+    let started = Instant::now();
+    store.reached(outcome, at(0));
+    let bytes = started.elapsed().as_micros() / pause.as_micros();
+    println!("at most {bytes} bytes");
+    assert!((100..=1000).contains(&bytes), "{bytes} bytes: {store:?}");
+    assert_eq!(store.readiness(at(0)), Readiness::Preparing);
+}
+
 #[test]
 fn whoever_watches_over_a_connection_goes_with_it() {
     let site = Site::joomla6();
