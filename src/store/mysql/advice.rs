@@ -15,7 +15,8 @@ const DENIED: [u16; 2] = [1045, 1698];
 const DELAYED: &str = "servers that delay log-ins after wrong passwords (plugin connection_control) do so until a log-in with \
                        the right password has waited for its turn: correct the user and the password, and run `jsocketd \
                        check`, which waits longer than the server may; or, as root, SET GLOBAL \
-                       connection_control_failed_connections_threshold = 3, which forgets all wrong passwords";
+                       connection_control_failed_connections_threshold = 3 (of the component: \
+                       component_connection_control.failed_connections_threshold), which forgets all wrong passwords";
 
 /// How the log-ins went.
 #[derive(Clone, Copy, Debug, Default)]
