@@ -626,11 +626,9 @@ fn every_database_that_breaks_off_is_found_again() {
         stalls: 1,
         ..at_once
     };
-    let always = vec![
-        ("connections end", at_once, vec![Trick::Cut]),
-        ("everything is swallowed", once, vec![Trick::Swallow]),
-    ];
+    let always = vec![("connections end", at_once, vec![Trick::Cut])];
     let in_all = vec![
+        ("everything is swallowed", once, vec![Trick::Swallow]),
         ("connections are reset", at_once, vec![Trick::Reset]),
         ("nobody listens", at_once, vec![Trick::Cut, Trick::Refuse]),
     ];
@@ -715,8 +713,10 @@ fn every_database_whose_tables_are_locked_delays_no_push() {
             run(&mut holder, "UNLOCK TABLES; ROLLBACK").expect("the end");
         });
     }
-    let begin = |stand: &Stand| Dump::begin(stand.joomla());
-    broken.disturb("a dump is made", bound, begin, |_, dump| dump.end());
+    if is_all() {
+        let begin = |stand: &Stand| Dump::begin(stand.joomla());
+        broken.disturb("a dump is made", bound, begin, |_, dump| dump.end());
+    }
     broken.none();
 }
 
