@@ -190,7 +190,7 @@ pub struct Database {
     pub outbox: bool,
     /// Milliseconds of a tick in which statements may be started.
     pub budget_ms: u64,
-    /// Percent of the loop's time that SQL may have over some seconds.
+    /// Percent of the loop's time that statements may have which take longer than that.
     pub share: u64,
     /// Milliseconds that a statement may take on the server.
     pub statement_ms: u64,

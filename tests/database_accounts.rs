@@ -14,7 +14,7 @@ use common::follower::Client;
 use common::joomla::Site;
 use common::mariadb::Mariadb;
 use common::outbox::{ready, serve, stats};
-use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, connected, new};
+use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, connected, new, set_up};
 use jsocketd::app::site::Site as Visited;
 use jsocketd::config::{Config, ItemType, ListenAddr};
 use jsocketd::joomla::site::{self, Database};
@@ -320,8 +320,9 @@ fn every_database_is_asked_everything_by_check() {
 
 #[test]
 fn every_database_whose_joins_are_limited_answers_all_the_same() {
-    let server = Arc::new(Mariadb::start(&["--max-join-size=1"]));
+    let server = Arc::new(Mariadb::start(&[]));
     let site = site_on(&server);
+    site.sql("SET GLOBAL max_join_size = 1");
     connected(by_tcp(&site)).ask_for(Question::Groups);
     let checked = check(&site, &site.user, &site.password, site.server.addr);
     assert!(checked.status.success(), "{}", said(&checked));
@@ -432,6 +433,7 @@ fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
     };
     let now = at(first.0 / 1000 + 1);
     store.reached(Ok(0), now);
+    set_up(&mut store, now);
     let Readiness::Closed(second) = store.readiness(now) else {
         panic!("{:?}", store.readiness(now))
     };

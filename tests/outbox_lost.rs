@@ -519,6 +519,7 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     clients[1].until("news", "meanwhile").expect("news", &all);
     let took = began.elapsed();
     println!("a stopped process held the counter for {took:?}");
+    // Who was stopped in a statement loses its connection once the deadline of the answer is over, half a second later. Else
     // MariaDB ends a transaction that stands still after 2 s, MySQL a connection that says nothing after 10 s.
     let longest = match joomla.server.is_mariadb() {
         true => Duration::from_secs(4),
@@ -526,7 +527,8 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     };
     assert!(took < longest, "{took:?}");
     let log = sites[1].server.log();
-    assert!(log.contains("another process holds the outbox's counter"), "{log}");
+    let said = log.contains("another process holds the outbox's counter");
+    assert!(said || took < Duration::from_millis(1500), "{took:?}: {log}");
     sites[0].server.signal(Signal::CONT);
     clients[0].until("news", "meanwhile").expect("news", &all);
     all.extend(publish(&joomla, ["after".into()]));

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::between::{Between, Trick};
 use common::joomla::{self, Site};
 use common::mariadb::Mariadb;
-use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, new, place, stamp};
+use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, new, place, set_up, stamp};
 use common::wait_until;
 use jsocketd::config::{self, ItemType, ListenAddr};
 use jsocketd::joomla::site::{self, Client, Tls, TlsMode};
@@ -1012,13 +1012,6 @@ fn knock(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration)
             assert!(matches!(event, Ready::Outgoing { n: probe::NUMBER, .. }));
             probe.ready();
         }
-    }
-}
-
-/// What the loop does with a connection that was made.
-fn set_up(store: &mut MySql, now: Now) {
-    while store.readiness(now) == Readiness::Preparing {
-        store.prepare(now);
     }
 }
 

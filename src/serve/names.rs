@@ -211,7 +211,7 @@ mod tests {
             names: vec![known],
             lookup: None,
         };
-        let soon = now + Duration::from_secs(1);
+        let soon = now + PAUSE / 2;
         names.ask(&name("db"), soon);
         assert_eq!(names.due(), Some(now + PAUSE), "not before the pause is over");
         names.ask(&name("db"), now + 2 * PAUSE);

@@ -2,15 +2,18 @@
 //! budget of a tick SQL rests until it has had no more than its share. Whoever pushes meanwhile waits for one statement at the
 //! most, and most wait for none. A database that is far away, or slow, makes log-ins slow and nothing else.
 //!
-//! Short statements are not made to wait one by one: a storm of log-ins on a database next door is over in an instant. But
-//! they are counted too, so that over some seconds they have no more than the share either.
+//! Short statements are not made to wait one by one: a storm of log-ins, or of rows, on a database next door is over in an
+//! instant. But they are counted too, so that over some seconds they have no more than half of the time.
 
 use std::time::Duration;
 
 use crate::config;
 use crate::time::Time;
 
-/// Short statements may have the share of so much of the loop's time at once.
+/// Percent of the loop's time that statements within the budget may have …
+const SHORT: u32 = 50;
+
+/// … and as much of so long a time at once.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// See the file.
@@ -31,13 +34,15 @@ impl Share {
 
     /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one `longest`.
     pub(super) fn spend(&mut self, took: Duration, longest: Duration, settings: &config::Database, now: Time) {
-        let percent = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 100);
+        let share = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 99);
+        let is_long = longest > Duration::from_millis(settings.budget_ms);
+        let percent = if is_long { share } else { share.max(SHORT) };
         // A rest of this length pays for so much of SQL.
-        let paid = |rest: Duration| rest * percent / (100 - percent).max(1);
+        let paid = |rest: Duration| rest * percent / (100 - percent);
         let idle = now.since(self.at).saturating_sub(took);
         self.debt = self.debt.saturating_sub(paid(idle)) + took;
         self.at = now;
-        let credit = match longest > Duration::from_millis(settings.budget_ms) {
+        let credit = match is_long {
             true => Duration::ZERO,
             false => WINDOW * percent / 100,
         };
@@ -91,13 +96,13 @@ mod tests {
         let settings = config::Database::default();
         let mut share = Share::default();
         let mut now = Time(1_000_000);
-        for _ in 0..19 {
+        for _ in 0..49 {
             now = now + ms(10);
             share.spend(ms(10), ms(9), &settings, now);
             assert_eq!(share.rest(), now);
         }
         let (had, _) = run(ms(9), Duration::ZERO);
-        assert!((0.15..=0.21).contains(&had), "{had}");
+        assert!((0.45..=0.51).contains(&had), "{had}");
         let (had, _) = run(ms(1), ms(20));
         assert!((0.045..0.05).contains(&had), "{had}: what polls seldom never waits");
     }

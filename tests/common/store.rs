@@ -64,6 +64,13 @@ pub fn connected(database: Database) -> MySql {
     store
 }
 
+/// What the loop does with a connection that was made.
+pub fn set_up(store: &mut MySql, now: Now) {
+    while store.readiness(now) == Readiness::Preparing {
+        store.prepare(now);
+    }
+}
+
 /// The same, whose statements may take their time.
 pub fn patient(database: Database) -> MySql {
     let settings = config::Database {
