@@ -789,9 +789,10 @@ impl<I: Io> Server<I> {
         self.store = Some(store);
     }
 
-    /// Whether SQL has to wait. Nobody waits in the middle of a transaction: others wait for its end.
+    /// Whether SQL has to wait. Not in the middle of a transaction, for whose end others wait, and not before rows that were found
+    /// are read: that is paid for afterwards.
     fn rests(&self) -> bool {
-        self.share.rest() > self.now.at && !self.service.is_in_transaction()
+        self.share.rest() > self.now.at && !self.service.goes_on()
     }
 
     /// Finds out whether the database is there, without waiting for it. Whether it is known now.

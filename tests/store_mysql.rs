@@ -1261,16 +1261,16 @@ fn a_privilege_that_is_missing_ends_a_connection_that_is_not_young() {
     let user = site.restricted_user(&LEAST[..6]);
     let mut store = connected(as_user(&site, user.clone()));
     let categories = Question::Categories(vec![1]);
-    assert!(matches!(store.ask(&categories, at(0)), Err(Failure::Refused(_))));
+    assert!(matches!(store.ask(&categories, at(0)), Err(Failure::Denied(_))));
     assert_eq!(store.readiness(at(9000)), Readiness::Ready, "it was made a moment ago");
-    assert!(matches!(store.ask(&categories, at(10_000)), Err(Failure::Refused(_))));
+    assert!(matches!(store.ask(&categories, at(10_000)), Err(Failure::Denied(_))));
     assert_eq!(
         store.readiness(at(10_000)),
         Readiness::Knock,
         "the next one has the rights of now"
     );
     come_back(&mut store, at(10_000));
-    assert!(matches!(store.ask(&categories, at(11_000)), Err(Failure::Refused(_))));
+    assert!(matches!(store.ask(&categories, at(11_000)), Err(Failure::Denied(_))));
     assert_eq!(store.readiness(at(11_000)), Readiness::Ready, "they were the same");
 }
 
@@ -1796,7 +1796,7 @@ fn a_user_who_may_not_see_second_factors_identifies_nobody() {
     let user = site.restricted_user(&LEAST);
     let mut store = connected(as_user(&site, user.clone()));
     match sessions(&mut store, &[&half.id], Text::IfNeeded) {
-        Err(Failure::Refused(why)) => assert!(why.contains("user_mfa"), "{why}"),
+        Err(Failure::Denied(why)) => assert!(why.contains("user_mfa"), "{why}"),
         other => panic!("{other:?}"),
     }
     // A grant is noticed without a new connection.
@@ -1805,14 +1805,14 @@ fn a_user_who_may_not_see_second_factors_identifies_nobody() {
     site.sql(&format!("REVOKE {SECOND_FACTORS} FROM {user}").replace(" TO ", " FROM "));
     assert!(matches!(
         sessions(&mut store, &[&half.id], Text::IfNeeded),
-        Err(Failure::Refused(_))
+        Err(Failure::Denied(_))
     ));
     site.sql(&format!(
         "REVOKE SELECT (requireReset) ON #__users FROM {user}; GRANT {SECOND_FACTORS} TO {user}"
     ));
     let mut store = connected(as_user(&site, user));
     match sessions(&mut store, &[&half.id], Text::IfNeeded) {
-        Err(Failure::Refused(why)) => assert!(why.contains("requireReset"), "{why}"),
+        Err(Failure::Denied(why)) => assert!(why.contains("requireReset"), "{why}"),
         other => panic!("{other:?}"),
     }
 }

@@ -405,10 +405,10 @@ impl Service {
         self.site.as_ref().map_or(Time::NEVER, |site| site.question_due())
     }
 
-    /// Whether a transaction is open, so that the next question must be asked at once.
-    pub fn is_in_transaction(&self) -> bool {
+    /// Whether rows of the outbox are on their way, or a transaction is open: the next question must be asked at once.
+    pub fn goes_on(&self) -> bool {
         let outbox = self.site.as_ref().and_then(|site| site.outbox());
-        outbox.is_some_and(|outbox| outbox.is_urgent())
+        outbox.is_some_and(|outbox| outbox.is_on_its_way())
     }
 
     /// What the database says.
@@ -416,7 +416,7 @@ impl Service {
         // What the outbox and the access rules ask for they speak of themselves.
         let is_of_access = matches!(question, Question::Items { .. } | Question::Categories(_));
         let speaks = !is_of_access && !question.is_about_outbox();
-        if let Err(Failure::Refused(why) | Failure::Malformed(why)) = &answer
+        if let Err(Failure::Denied(why) | Failure::Refused(why) | Failure::Malformed(why)) = &answer
             && speaks
             && let Some(more) = self.quiet.allow(Kind::Database, now.at)
         {

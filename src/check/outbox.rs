@@ -13,7 +13,7 @@ pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
         Ok(Answer::State(rows)) => rows,
         Ok(_) => return,
         // The tables are there, or may be: what is missing is the right to look.
-        Err(Failure::Refused(why)) if why.contains("denied") => {
+        Err(Failure::Denied(why)) => {
             return inspection.refused.push(format!("the question for state: {why}"));
         }
         Err(Failure::Refused(why)) => {

@@ -82,7 +82,7 @@ impl Cleaner {
                 }
                 None
             }
-            (_, Err(Failure::Refused(why))) => {
+            (_, Err(Failure::Denied(why) | Failure::Refused(why))) => {
                 log::warn!("old rows of the outbox, or heartbeats, stay as they are: {why}");
                 None
             }

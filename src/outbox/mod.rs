@@ -13,6 +13,7 @@ mod cleaner;
 mod clock;
 mod history;
 mod looks;
+mod phase;
 mod reader;
 mod rows;
 mod seen;
@@ -27,6 +28,7 @@ use self::cleaner::Cleaner;
 use self::clock::Clock;
 pub use self::history::Reach;
 use self::looks::Looks;
+use self::phase::Phase;
 use self::reader::Reader;
 pub use self::rows::check;
 pub use self::seen::{Counters, Event, Logged, Seen};
@@ -41,8 +43,9 @@ use crate::time::{Now, Time};
 /// After a failure of the database; the store has its own breaker, so that asking costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// After something was refused: a table or a privilege is missing, and somebody has to change that.
-const REFUSED: Duration = Duration::from_millis(750);
+/// After something was refused: a table is missing, or a privilege, and somebody has to change that.
+const REFUSED: Duration = Duration::from_secs(10);
+const DENIED: Duration = Duration::from_millis(750);
 
 /// See the file.
 #[derive(Debug, Default)]
@@ -54,6 +57,8 @@ pub struct Outbox {
     asked: Option<(Question, Time)>,
     /// Ends the transaction that is open: nothing else is asked before it.
     ending: Option<Question>,
+    /// Rows were found, claimed or stamped, and the next step is to be taken at once.
+    on_its_way: bool,
     /// Why nothing is read, as it was said.
     refused: Option<String>,
     clock: Clock,
@@ -65,19 +70,6 @@ pub struct Outbox {
     cleaner: Cleaner,
     /// Changes when somebody who waits may be answered.
     generation: u64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    /// What is in the tables has to be read: at the start, and after a lost connection.
-    #[default]
-    Unknown,
-    /// A new epoch has to begin, for this reason.
-    Renewing(&'static str),
-    /// The window is being read: the number that was reached, and what the database's clock said.
-    Loading { seq: u64, now_ms: u64 },
-    /// As it should be.
-    Ready,
 }
 
 impl Outbox {
@@ -116,9 +108,9 @@ impl Outbox {
         self.position().is_none() && self.refused.is_none()
     }
 
-    /// Whether a transaction is open, so that the next question of all must be this one's.
-    pub fn is_urgent(&self) -> bool {
-        self.ending.is_some()
+    /// Whether rows are on their way, or a transaction is open: the next question of all must be this one's, and at once.
+    pub fn is_on_its_way(&self) -> bool {
+        self.on_its_way || self.ending.is_some()
     }
 
     /// The newest row that was handed on, also while the database is away; `None` while that is not known.
@@ -223,7 +215,7 @@ impl Outbox {
         let behind = self.looks.behind_at(clock.poll).max(clock.held);
         let poll = clock.poll_or_look(self.reader.stream.is_behind());
         let duties = [poll, behind, self.stamper.due(), self.cleaner.due()];
-        match self.is_ready() && !self.reader.history.is_asking() {
+        match self.is_ready() && !self.reader.history.is_asking() && !self.on_its_way {
             _ if self.ending.is_some() => Time::default(),
             true => duties.into_iter().fold(Time::NEVER, Time::min).max(clock.retry),
             false => clock.retry,
@@ -240,6 +232,11 @@ impl Outbox {
             Phase::Loading { seq, .. } => Some(self.reader.tail(seq)),
             Phase::Ready => {
                 self.forget(now);
+                if std::mem::take(&mut self.on_its_way)
+                    && let Some(next) = self.reader.tail_behind().or_else(|| self.stamper.question(now))
+                {
+                    return Some(next);
+                }
                 const DUTIES: usize = 7;
                 (0..DUTIES).find_map(|_| {
                     self.turn = (self.turn + 1) % DUTIES;
@@ -255,7 +252,7 @@ impl Outbox {
         let polls = self.clock.poll_or_look(is_behind) <= now;
         let looks_behind = self.looks.behind_at(self.clock.poll).max(self.clock.held) <= now;
         match self.turn {
-            0 if polls && is_behind => Some(self.reader.tail(self.reader.stream.last().seq)),
+            0 if polls => self.reader.tail_behind(),
             1 => self.stamper.question(now),
             2 if polls && !is_behind && !looks_behind => Some(Question::Look(self.looks.front())),
             3 if looks_behind => Some(Question::Look(self.looks.behind(self.clock.pause(now), now))),
@@ -286,6 +283,8 @@ impl Outbox {
         let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) else {
             return;
         };
+        let goes_on = stamp::goes_on(&question, &answer);
+        let is_look = matches!(question, Question::Look(_));
         match (question, answer) {
             (_, Err(Failure::Unavailable(_))) => self.disconnected(now.at),
             (Question::Check(seqs), Ok(Answer::Checked(checked))) => self.on_checked(&seqs, &checked, now.at),
@@ -317,7 +316,8 @@ impl Outbox {
             (question @ (Question::Beat { .. } | Question::Old { .. } | Question::Delete { .. }), answer) => {
                 self.ending = self.cleaner.answer(&question, answer, now.at);
             }
-            (_, Err(Failure::Refused(why) | Failure::Malformed(why))) => self.refuse(why, now.at),
+            (_, Err(Failure::Denied(why))) => self.refuse(why, now.at + DENIED),
+            (_, Err(Failure::Refused(why) | Failure::Malformed(why))) => self.refuse(why, now.at + REFUSED),
             // Too many rows in flight stand between those that wait: other looks find them.
             (Question::Look(look) | Question::Claim { look, .. }, Err(Failure::TooLong)) => {
                 self.looks.failed(look, now.at);
@@ -325,6 +325,7 @@ impl Outbox {
             }
             _ => {}
         }
+        self.on_its_way = goes_on || is_look && self.reader.stream.is_behind();
         self.generation += u64::from(self.clock.wakes(self.reader.history.is_asking(), now.at));
     }
 
@@ -334,7 +335,7 @@ impl Outbox {
             return self.reader.history.checked(seqs, &checked.found);
         }
         if let Some(why) = schema::objection(checked.schema.as_deref()) {
-            return self.refuse(why, now);
+            return self.refuse(why, now + REFUSED);
         }
         if self.refused.take().is_some() {
             log::info!("the outbox can be read");
@@ -428,13 +429,13 @@ impl Outbox {
     }
 
     /// Something that is needed is missing: it is said once, and looked at again now and then.
-    fn refuse(&mut self, why: String, now: Time) {
+    fn refuse(&mut self, why: String, until: Time) {
         if self.refused.as_ref() != Some(&why) {
             log::warn!("the outbox is not read: {why}");
         }
         self.refused = Some(why);
         self.clock.wake = true;
-        self.stop(now + REFUSED);
+        self.stop(until);
     }
 
     fn stop(&mut self, until: Time) {

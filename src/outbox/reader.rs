@@ -52,6 +52,12 @@ impl Reader {
         Question::Tail { after, limit }
     }
 
+    /// The rows behind the last one, if there are any.
+    pub(super) fn tail_behind(&self) -> Option<Question> {
+        let last = self.stream.last().seq;
+        self.stream.is_behind().then(|| self.tail(last))
+    }
+
     /// Goes on behind a row of an epoch that was not known. What is remembered is of another one. The number that the window
     /// begins behind.
     pub(super) fn adopt(&mut self, epoch: u32, place: Place, window: usize) -> u64 {

@@ -226,7 +226,10 @@ pub enum Failure {
     /// A statement about the outbox reached the limit of its time; it had no effect. Others are `Unavailable` then.
     #[error("the statement took too long")]
     TooLong,
-    /// The server refused the statement: a table or a privilege is missing.
+    /// The server refused the statement: a privilege is missing.
+    #[error("the database refused it: {0}")]
+    Denied(String),
+    /// The server refused the statement for another reason: a table is missing.
     #[error("the database refused it: {0}")]
     Refused(String),
     /// A row is not what its table promises.

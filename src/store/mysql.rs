@@ -264,9 +264,13 @@ impl MySql {
                 Failure::Unavailable(format!("{name} took longer than {} ms", self.settings.statement_ms))
             }
             session::Meaning::Interrupted => Failure::Unavailable(why),
-            session::Meaning::Missing | session::Meaning::Denied => {
+            session::Meaning::Missing => {
                 link.stale = true;
                 Failure::Refused(why)
+            }
+            session::Meaning::Denied => {
+                link.stale = true;
+                Failure::Denied(why)
             }
             session::Meaning::Refused | session::Meaning::Exhausted | session::Meaning::Fatal => Failure::Refused(why),
         }

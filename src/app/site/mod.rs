@@ -598,9 +598,11 @@ impl Site {
     ///
     /// `alone`: nobody is connected who could hear of it.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
-        // A transaction is open, and everybody's statements wait for its end.
-        if let Some(outbox) = self.outbox.as_mut().filter(|outbox| outbox.is_urgent()) {
-            return outbox.question(alone, now);
+        // Rows are on their way: a transaction may be open, and everybody's statements wait for its end.
+        if let Some(outbox) = self.outbox.as_mut().filter(|outbox| outbox.is_on_its_way())
+            && let Some(question) = outbox.question(alone, now)
+        {
+            return Some(question);
         }
         // Without the rights nobody can be judged, so they come first once.
         if !self.rights.is_known()
