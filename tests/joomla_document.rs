@@ -141,7 +141,7 @@ fn the_privileges_suffice_and_are_the_least() {
     assert_eq!(granted.len(), 12);
     for grant in granted {
         site.sql(&grant.replacen("GRANT", "REVOKE", 1).replace(" TO ", " FROM "));
-        let refused = |(_, answer): &(_, Result<Answer, Failure>)| matches!(answer, Err(Failure::Refused(_)));
+        let refused = |(_, answer): &(_, Result<Answer, Failure>)| matches!(answer, Err(Failure::Denied(_)));
         assert!(ask_all().iter().any(refused), "nothing needs {grant}");
         site.sql(grant);
     }

@@ -283,8 +283,7 @@ impl Outbox {
         let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) else {
             return;
         };
-        let goes_on = stamp::goes_on(&question, &answer);
-        let is_look = matches!(question, Question::Look(_));
+        let moves = answer.is_ok() && !matches!(question, Question::Tail { .. });
         match (question, answer) {
             (_, Err(Failure::Unavailable(_))) => self.disconnected(now.at),
             (Question::Check(seqs), Ok(Answer::Checked(checked))) => self.on_checked(&seqs, &checked, now.at),
@@ -325,7 +324,7 @@ impl Outbox {
             }
             _ => {}
         }
-        self.on_its_way = goes_on || is_look && self.reader.stream.is_behind();
+        self.on_its_way = moves && (self.reader.stream.is_behind() || self.stamper.due() <= now.at);
         self.generation += u64::from(self.clock.wakes(self.reader.history.is_asking(), now.at));
     }
 

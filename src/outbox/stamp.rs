@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::protocol::position::Place;
-use crate::store::{Answer, Claimed, Failure, Look, Question};
+use crate::store::{Claimed, Look, Question};
 use crate::time::Time;
 
 /// Rows of one stamp: 5 ms of the database's time.
@@ -40,15 +40,6 @@ pub(super) struct Stamper {
     /// Since when the counter's lock could not be had, and when a line was written about it.
     locked_since: Option<Time>,
     said: Option<Time>,
-}
-
-/// Whether rows were found, claimed or stamped, so that the next step is to be taken at once.
-pub(super) fn goes_on(question: &Question, answer: &Result<Answer, Failure>) -> bool {
-    match (question, answer) {
-        (_, Ok(Answer::Looked(looked))) => looked.found,
-        (Question::Claim { .. } | Question::Stamp { .. }, Ok(_)) => true,
-        _ => false,
-    }
 }
 
 impl Stamper {
