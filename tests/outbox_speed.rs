@@ -186,15 +186,12 @@ fn a_slow_commit_is_paid_once() {
     );
     let site = serve(&joomla, "poll_ms = 20\nidle_poll_ms = 20");
     ready(&site);
-    // The poll, the commit, and 5 ms.
-    expect_below(
-        Duration::from_millis(20 + 5) * SLACK + Duration::from_millis(21),
-        || {
-            let (p50, p99) = deliver(&joomla, &site, ROWS, || ());
-            println!("commit to delivery, where a commit takes {commit:?}: p50 {p50:?}, p99 {p99:?}");
-            p99
-        },
-    );
+    // The poll, the commit, and 5 ms; and SQL, which has a fifth of the time, rests for the commit before it.
+    expect_below(Duration::from_millis(20 + 5) * SLACK + commit * 6, || {
+        let (p50, p99) = deliver(&joomla, &site, ROWS, || ());
+        println!("commit to delivery, where a commit takes {commit:?}: p50 {p50:?}, p99 {p99:?}");
+        p99
+    });
 }
 
 /// A row takes four questions: it is looked for, claimed, stamped and read. Each is a round trip.
@@ -215,7 +212,7 @@ fn a_database_that_is_far_away_costs_four_round_trips() {
         // The poll that is under way may just have missed the row; and SQL, which has a fifth of the time, may rest for what the
         // row before it cost.
         expect_below(Duration::from_millis(25) * SLACK + away * 20, || {
-            let (p50, p99) = deliver(&joomla, &site, 40, || thread::sleep(away * 4));
+            let (p50, p99) = deliver(&joomla, &site, 12, || thread::sleep(away * 4));
             println!("commit to delivery with a database {away:?} away: p50 {p50:?}, p99 {p99:?}");
             p50
         });

@@ -1223,11 +1223,27 @@ fn whoever_watches_over_a_connection_goes_with_it() {
 fn statements_that_are_too_slow_in_a_row_count_as_a_failure_and_only_a_fast_greeting_ends_that() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
-    let mut store = watched(database);
+    let mut store = watched(database.clone());
+    // What has to be prepared goes there and back twice: a database that is 90 ms away is no failure.
+    proxy.play(Trick::Delay(Duration::from_millis(60)));
+    let all = [
+        Question::Levels,
+        Question::Extensions,
+        Question::Assets,
+        Question::Users(vec![1]),
+        Question::Categories(vec![1]),
+    ];
+    for question in all {
+        let started = Instant::now();
+        assert!(store.ask(&question, at(0)).is_ok());
+        assert!(started.elapsed() > Duration::from_millis(100), "{}", question.name());
+    }
+    proxy.play(Trick::Pass);
     for _ in 0..2 {
         proxy.play(Trick::Delay(Duration::from_millis(150)));
-        assert!(store.ask(&Question::Groups, at(0)).is_ok());
-        assert!(store.ask(&Question::Groups, at(0)).is_ok());
+        for _ in 0..4 {
+            assert!(store.ask(&Question::Groups, at(0)).is_ok());
+        }
         proxy.play(Trick::Pass);
         assert!(
             store.ask(&Question::Groups, at(0)).is_ok(),
@@ -1235,7 +1251,7 @@ fn statements_that_are_too_slow_in_a_row_count_as_a_failure_and_only_a_fast_gree
         );
     }
     proxy.play(Trick::Delay(Duration::from_millis(150)));
-    for _ in 0..3 {
+    for _ in 0..5 {
         assert!(store.ask(&Question::Groups, at(0)).is_ok(), "slow answers are answers");
     }
     assert!(unavailable(store.ask(&Question::Groups, at(0))).contains("too slow"));

@@ -214,9 +214,9 @@ impl MySql {
         }
     }
 
-    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long.
-    fn keep(&mut self, link: Link, took: Duration, now: Now) {
-        match self.door.is_too_slow(took, &self.settings) {
+    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long. `way`: there and back.
+    fn keep(&mut self, link: Link, way: Duration, now: Now) {
+        match self.door.is_too_slow(way, &self.settings) {
             Some(why) if !link.claimed => self.door.fail(why, Cost::Much, now.at),
             _ => self.link = Some(link),
         }
@@ -363,6 +363,7 @@ impl Store for MySql {
                     slow.succeed(now.at);
                 }
                 link.answered = now.at;
+                let way = took / output.ways;
                 let mut spoiled = Vec::new();
                 let mut answer = rows::answer(question, output, &mut spoiled);
                 self.measures.note_spoiled(&spoiled, now.at);
@@ -375,7 +376,7 @@ impl Store for MySql {
                     looked.micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                     looked.pause = self.account.pause(now.at);
                 }
-                self.keep(link, took, now);
+                self.keep(link, way, now);
                 answer
             }
             Err(Fault::Server(code, why)) if !session::is_fatal(code) => {

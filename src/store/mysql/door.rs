@@ -12,7 +12,7 @@ use crate::store::{Missed, Readiness};
 use crate::time::Time;
 
 /// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as failed.
-const LATE: u32 = 3;
+const LATE: u32 = 5;
 
 /// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
 /// blocks our host.

@@ -1,5 +1,6 @@
 //! One statement on one connection, and everything that can come of it. What calls the driver is fenced here.
 
+use std::collections::HashSet;
 use std::error::Error as _;
 use std::fmt;
 use std::io;
@@ -22,6 +23,8 @@ pub(super) struct Conn {
     /// What a piece of work may take, and until when the one that was begun last may.
     limit: Duration,
     until: Instant,
+    /// Texts that are prepared.
+    prepared: HashSet<String>,
 }
 
 impl Conn {
@@ -32,6 +35,7 @@ impl Conn {
             conn: fenced(|| mysql::Conn::new(opts))?,
             limit,
             until: Instant::now() + limit,
+            prepared: HashSet::new(),
         })
     }
 
@@ -112,21 +116,34 @@ pub(super) enum Fault {
 pub(super) struct Output {
     pub(super) sets: Vec<Vec<Vec<Value>>>,
     pub(super) inserted: u64,
+    /// How often something went there and back: twice where the statement had to be prepared.
+    pub(super) ways: u32,
 }
 
 /// Runs a statement and takes all its rows. A packet that the server refuses is rolled back.
 pub(super) fn run(conn: &mut Conn, statement: &Statement) -> Result<Output, Fault> {
     match statement {
-        Statement::Prepared { sql, params, columns } => conn.in_time(|conn, until| {
-            let result = conn.exec_iter(sql.as_str(), params.clone())?;
-            let sets = take(result, Some(&[*columns]), until)?;
-            let inserted = conn.last_insert_id();
-            Ok(Output { sets, inserted })
-        }),
+        Statement::Prepared { sql, params, columns } => {
+            let ways = if conn.prepared.contains(sql) { 1 } else { 2 };
+            let output = conn.in_time(|conn, until| {
+                let result = conn.exec_iter(sql.as_str(), params.clone())?;
+                let sets = take(result, Some(&[*columns]), until)?;
+                let inserted = conn.last_insert_id();
+                Ok(Output { sets, inserted, ways })
+            })?;
+            if ways > 1 {
+                conn.prepared.insert(sql.clone());
+            }
+            Ok(output)
+        }
         Statement::Packet { sql, columns } => {
             let run = conn.in_time(|conn, until| {
                 let sets = take(conn.query_iter(sql.as_str())?, Some(columns), until)?;
-                Ok(Output { sets, inserted: 0 })
+                Ok(Output {
+                    sets,
+                    inserted: 0,
+                    ways: 1,
+                })
             });
             if let Err(Fault::Server(..)) = run {
                 query(conn, "ROLLBACK")?;

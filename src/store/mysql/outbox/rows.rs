@@ -13,7 +13,7 @@ use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Old, Questio
 /// # Errors
 /// See [`Failure::Malformed`].
 pub(in crate::store::mysql) fn answer(question: &Question, output: Output) -> Result<Answer, Failure> {
-    let Output { sets, inserted } = output;
+    let Output { sets, inserted, .. } = output;
     let set = |n: usize| sets.get(n).map_or(&[][..], Vec::as_slice);
     Ok(match question {
         Question::Look(Look::Front(_) | Look::Anywhere) => Answer::Looked(looked(&[], set(0))?),
