@@ -1,7 +1,7 @@
 //! A private MariaDB, started by `scripts/mariadb`: one for all tests of a process, or one of its own for a test that stops
 //! or kills it. It ends with the process that started it, however that ends: the script that holds it waits for the end of a
 //! pipe. What stands in it is the business of [`joomla`](super::joomla). Where `DATABASE_SERVER` names another server than the
-//! system's, the script starts that one. A file that has a test whose name begins with `every_database` is run beside each of
+//! system's, the script starts that one. A test whose name begins with `every_database` is run beside each of
 //! them by `scripts/test --all`.
 
 use std::fs;
