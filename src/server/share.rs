@@ -19,8 +19,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// See the file.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// What SQL took and has not paid for yet, at this instant.
-    debt: Duration,
+    /// What ticks with a long statement took and SQL has not paid for yet, and what others took, at this instant.
+    long: Duration,
+    short: Duration,
     at: Time,
     /// Nothing is asked before it.
     rest: Time,
@@ -35,20 +36,22 @@ impl Share {
     /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one `longest`.
     pub(super) fn spend(&mut self, took: Duration, longest: Duration, settings: &config::Database, now: Time) {
         let share = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 99);
-        let is_long = longest > Duration::from_millis(settings.budget_ms);
-        let percent = if is_long { share } else { share.max(SHORT) };
-        // A rest of this length pays for so much of SQL.
-        let paid = |rest: Duration| rest * percent / (100 - percent);
-        let idle = now.since(self.at).saturating_sub(took);
+        let half = share.max(SHORT);
+        let credit = WINDOW * half / 100;
         // What takes longer than an answer may was not the database's doing: the process, or the machine, stood still.
         let most = Duration::from_millis(settings.read_timeout_ms);
-        self.debt = (self.debt.saturating_sub(paid(idle)) + took).min(most);
+        let idle = now.since(self.at).saturating_sub(took);
+        // A rest pays for as much of SQL as its share of the two together is.
+        self.long = self.long.saturating_sub(idle * share / (100 - share));
+        self.short = self.short.saturating_sub(idle * half / (100 - half));
+        match longest > Duration::from_millis(settings.budget_ms) {
+            true => self.long = (self.long + took).min(most),
+            false => self.short = (self.short + took).min(credit + most),
+        }
+        let for_long = self.long * (100 - share) / share;
+        let for_short = self.short.saturating_sub(credit) * (100 - half) / half;
+        self.rest = now + for_long.max(for_short);
         self.at = now;
-        let credit = match is_long {
-            true => Duration::ZERO,
-            false => WINDOW * percent / 100,
-        };
-        self.rest = now + self.debt.saturating_sub(credit) * (100 - percent) / percent;
     }
 }
 
@@ -131,5 +134,10 @@ mod tests {
         share.spend(ms(20), ms(20), &settings, Time(2_020_000));
         share.spend(ms(20), ms(20), &settings, Time(2_040_000));
         assert_eq!(share.rest(), Time(2_200_000));
+        // A long one does not pay for short ones before it.
+        let mut share = Share::default();
+        share.spend(ms(400), ms(5), &settings, Time(3_000_000));
+        share.spend(ms(15), ms(15), &settings, Time(3_020_000));
+        assert_eq!(share.rest(), Time(3_080_000));
     }
 }
