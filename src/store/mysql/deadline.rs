@@ -86,7 +86,7 @@ impl Drop for Deadline {
 /// The child: waits for the timer on its standard output and shuts the connection on its standard input down.
 ///
 /// # Errors
-/// When it was not started by [`Deadline::start`].
+/// When it was not started with a connection and a timer in their places.
 pub fn wait() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let (timer, socket) = (io::stdout(), io::stdin());
