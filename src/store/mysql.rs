@@ -352,6 +352,7 @@ impl Store for MySql {
             }
         };
         self.account.asks(&statement, now.at);
+        link.conn.begin();
         let started = Instant::now();
         let result = surveyed.and_then(|()| run(&mut link.conn, &statement));
         let took = started.elapsed();

@@ -264,6 +264,7 @@ final class Snippets
         SystemCallErrorNumber=EPERM
         SystemCallFilter=@system-service
         SystemCallFilter=~@privileged
+        SystemCallFilter=pidfd_getfd
         UMask=0077
 
         [Install]
