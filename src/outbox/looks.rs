@@ -51,6 +51,11 @@ impl Looks {
         self.budget = budget;
     }
 
+    /// Whether the way to the database is so short that a row may go it four times without a rest.
+    pub(super) fn is_near(&self) -> bool {
+        self.way.is_some_and(|way| Duration::from_micros(way) <= self.budget)
+    }
+
     pub(super) fn front(&self) -> Look {
         Look::Front(self.top)
     }

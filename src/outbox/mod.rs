@@ -324,7 +324,8 @@ impl Outbox {
             }
             _ => {}
         }
-        self.on_its_way = moves && (self.reader.stream.is_behind() || self.stamper.due() <= now.at);
+        self.on_its_way =
+            moves && self.looks.is_near() && (self.reader.stream.is_behind() || self.stamper.due() <= now.at);
         self.generation += u64::from(self.clock.wakes(self.reader.history.is_asking(), now.at));
     }
 
