@@ -44,6 +44,8 @@ pub(super) struct Looks {
     budget: Duration,
     /// That way in microseconds: the least that a look took. It grows by and by, in case that the way has become longer.
     way: Option<u64>,
+    /// What the last look took.
+    last: Option<u64>,
 }
 
 impl Looks {
@@ -51,9 +53,9 @@ impl Looks {
         self.budget = budget;
     }
 
-    /// Whether the way to the database is so short that a row may go it four times without a rest.
+    /// Whether the last look was so short that a row may go that way four times without a rest.
     pub(super) fn is_near(&self) -> bool {
-        self.way.is_some_and(|way| Duration::from_micros(way) <= self.budget)
+        self.last.is_some_and(|last| Duration::from_micros(last) <= self.budget)
     }
 
     pub(super) fn front(&self) -> Look {
@@ -97,6 +99,7 @@ impl Looks {
 
     /// What a look came to. `pause`: between two windows.
     pub(super) fn answered(&mut self, look: Look, looked: &Looked, pause: Duration, now: Time) {
+        self.last = Some(looked.micros);
         let longer = |way: u64| way.saturating_add(way / 100 + 1);
         let way = self.way.map_or(u64::MAX, longer).min(looked.micros);
         self.way = Some(way);
