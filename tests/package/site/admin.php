@@ -25,7 +25,7 @@ require __DIR__ . '/backend.php';
 
 ComponentHelper::$params = json_decode($params, true);
 $component    = new WebsocketsComponent(new Dispatchers(), $db);
-Factory::$app = new App(md5($config->secret . $user . md5('token' . $user)), $component);
+Factory::$app = new App(md5($config->secret . $user . substr(hash('sha256', 'token' . $user), 0, 32)), $component);
 
 if (preg_match('/^chain\.(http|outbox)$/D', $_GET['task'] ?? '', $part)) {
     (new ChainController(Factory::$app, new Input()))->{$part[1]}();

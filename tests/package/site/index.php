@@ -134,7 +134,7 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <?php endif; ?>
 <?php echo scriptOptions([
     'com_websockets' => $options,
-    'csrf.token'     => md5($config->secret . $user . md5('token' . $user)),
+    'csrf.token'     => md5($config->secret . $user . substr(hash('sha256', 'token' . $user), 0, 32)),
     'joomla.jtext'   => $texts,
 ]); ?>
 
