@@ -236,7 +236,7 @@ impl Inspection<'_> {
                 names.join(", ")
             ));
         }
-        // Who lacks nothing but is refused has another problem than privileges, and its words name it.
+        // A refusal for another reason names that reason: privileges would not help.
         let helps = self.store.lacks_something() && !self.refused.is_empty();
         for refused in std::mem::take(&mut self.refused) {
             report.lack(refused);

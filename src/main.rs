@@ -66,7 +66,7 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     Ok(serve::serve(loaded, &reload, flags.record)?)
 }
 
-/// What the server has a child do: see [`serve::lookup`].
+/// The part of the child process in a look-up: see [`serve::lookup`].
 fn resolve(host: &str, port: u16) -> Result<(), Box<dyn Error>> {
     let answer = serve::lookup::answer(host, port)?;
     Ok(std::io::stdout().write_all(answer.as_bytes())?)

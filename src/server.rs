@@ -783,6 +783,7 @@ impl<I: Io> Server<I> {
         if !sql.is_zero() {
             let now = self.io.now().at;
             match self.table.is_empty() {
+                // Nobody is there who could be held up.
                 true => self.share = Share::default(),
                 false => self.share.spend(sql, longest, &self.config.database, now),
             }
@@ -792,8 +793,8 @@ impl<I: Io> Server<I> {
         self.store = Some(store);
     }
 
-    /// Whether SQL has to wait. Not while nobody is there who could be held up; not in the middle of a transaction, for whose end
-    /// others wait; and not before rows that were found are read, which is paid for afterwards.
+    /// Whether SQL has to wait. Not in the middle of a transaction, for whose end others wait, and not before rows that were found
+    /// are read, which is paid for afterwards.
     fn rests(&self) -> bool {
         self.share.rest() > self.now.at && !self.service.goes_on()
     }

@@ -141,17 +141,12 @@ fn expect_all_well(house: &House, login: &Login) {
     session.expect_event("wellbeing", "well", "1");
 }
 
-/// The processes that the server has started and not collected, zombies included.
+/// The processes that the server has started and not collected, but for that which belongs to its connection to the database.
 fn children(server: &Server) -> Vec<u32> {
-    let path = format!("/proc/{0}/task/{0}/children", server.pid);
-    let list = fs::read_to_string(path).expect("the kernel lists children");
-    let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
-    // One belongs to the connection to the database. The dead have no command.
-    let is_watch = |pid: u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"deadline")
-    };
-    pids.filter(|pid| !is_watch(*pid)).collect()
+    let all = common::children(server.pid).into_iter();
+    all.filter(|(_, command)| command != "deadline")
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// None of the look-ups was the server's own, and nothing is left of them.

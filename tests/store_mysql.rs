@@ -6,7 +6,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -1113,18 +1112,10 @@ fn watched(database: site::Database) -> MySql {
     store
 }
 
-/// Children of this process that run such a command.
-fn children(command: &str) -> usize {
-    let own = format!(" {} ", std::process::id());
-    let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
-    let is_ours = |path: PathBuf| {
-        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| rest[2..].starts_with(&own))
-            && line.split(|byte| *byte == 0).nth(1) == Some(command.as_bytes())
-    };
-    processes.filter(|process| is_ours(process.path())).count()
+/// How many processes watch over connections of this one.
+fn watches() -> usize {
+    let all = common::children(std::process::id()).into_iter();
+    all.filter(|(_, command)| command == "deadline").count()
 }
 
 /// The driver's own time-outs are for one read: at 5 ms a byte an answer took a second, at 400 ms more than a minute.
@@ -1198,9 +1189,9 @@ fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
 fn whoever_watches_over_a_connection_goes_with_it() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
-    let before = children("deadline");
+    let before = watches();
     let mut stores: Vec<MySql> = (0..5).map(|_| watched(database.clone())).collect();
-    wait_until("they watch", || children("deadline") >= before + 5, String::new);
+    wait_until("they watch", || watches() >= before + 5, String::new);
     for store in &mut stores {
         // What is in time is not ended, however often the timer is set.
         for _ in 0..50 {
@@ -1212,11 +1203,7 @@ fn whoever_watches_over_a_connection_goes_with_it() {
         unavailable(store.ask(&Question::Groups, at(0)));
     }
     drop(stores);
-    wait_until(
-        "they are gone",
-        || children("deadline") <= before,
-        || format!("{before} before"),
-    );
+    wait_until("they are gone", || watches() <= before, || format!("{before} before"));
 }
 
 #[test]

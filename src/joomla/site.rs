@@ -126,7 +126,7 @@ pub struct Database {
     pub host: String,
     /// Where to connect, in the order in which to try. None: the host is a name that is not known yet.
     pub endpoints: Vec<ListenAddr>,
-    /// What the endpoints are the addresses of, if the host is a name.
+    /// The host, if it is a name: the endpoints are its addresses.
     pub host_name: Option<HostName>,
     /// The user.
     pub user: String,

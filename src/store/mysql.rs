@@ -224,6 +224,7 @@ impl MySql {
 
     /// Looks again what we may, and which tables there are, if it is time.
     fn resurvey(&mut self, link: &mut Link, now: Now) -> Result<(), Fault> {
+        link.conn.begin();
         if std::mem::take(&mut link.denied) {
             // Privileges of the database count for those who choose it anew.
             query(&mut link.conn, &format!("USE {}", sql::quoted(&self.database.name)))?;
@@ -338,7 +339,6 @@ impl Store for MySql {
                 "the transaction went with its connection".to_owned(),
             ));
         }
-        link.conn.begin();
         let surveyed = match link.claimed {
             true => Ok(()),
             false => self.resurvey(&mut link, now),

@@ -29,6 +29,27 @@ pub use {frame::Frame, peer::Peer, peer::Reply, server::Server};
 /// How long anything may take that should take milliseconds: an overloaded machine is no failure, a hang is one.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The processes that another one has started and not collected, each with its first argument; zombies have none.
+pub fn children(parent: u32) -> Vec<(u32, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"))
+        .expect("it runs")
+        .flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids: Vec<u32> = lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let argument = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let argument = line.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+        String::from_utf8_lossy(argument).into_owned()
+    };
+    pids.iter().map(|pid| (*pid, argument(pid))).collect()
+}
+
 /// Looks again and again until `fact` holds.
 ///
 /// # Panics

@@ -82,7 +82,7 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
     // A low max_join_size refuses even statements that read no table.
     let rows = last(
         conn,
-        &[
+        vec![
             ("SET SESSION sql_big_selects = 1".to_owned(), 0),
             ("SELECT VERSION(), @@version_comment".to_owned(), 2),
         ],
@@ -94,7 +94,7 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
     // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks at both.
-    server.learn(&read(&last(conn, &[variables(FACTS.iter().copied())])?));
+    server.learn(&read(&last(conn, vec![variables(FACTS.iter().copied())])?));
     let isolation = match server.binlog_format.as_deref() {
         Some("STATEMENT") => "REPEATABLE READ",
         _ => "READ COMMITTED",
@@ -107,7 +107,7 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
         .collect();
     let rows = last(
         conn,
-        &[
+        vec![
             (
                 format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
                 0,
@@ -124,8 +124,8 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
 }
 
 /// The rows of the last of some statements, which go to the server together: each way there and back counts.
-fn last(conn: &mut Conn, statements: &[(String, usize)]) -> Result<Vec<Vec<Value>>, Fault> {
-    let mut output = run(conn, &Statement::packet(statements.to_vec()))?;
+fn last(conn: &mut Conn, statements: Vec<(String, usize)>) -> Result<Vec<Vec<Value>>, Fault> {
+    let mut output = run(conn, &Statement::packet(statements))?;
     Ok(output.sets.pop().unwrap_or_default())
 }
 
