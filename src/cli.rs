@@ -47,10 +47,15 @@ pub enum Command {
     },
     /// What the server starts for itself: ends the connection on standard input when the timer on standard output rings
     #[command(name = jsocketd::store::mysql::deadline::COMMAND, hide = true)]
-    Deadline,
+    Deadline {
+        /// The id of the server's process
+        server: u32,
+    },
     /// Print the addresses of a host: the server has it done by a child process, as it may take long
     #[command(hide = true)]
     Resolve {
+        /// The id of the server's process
+        server: u32,
         /// The host's name
         host: String,
         /// The port, which stands in each address

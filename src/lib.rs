@@ -4,6 +4,7 @@
 //! between modules point one way; `tests/arrows.rs` fails on a wrong one.
 
 pub mod app;
+pub mod child;
 pub mod config;
 pub mod id;
 pub mod joomla;

@@ -29,8 +29,8 @@ fn main() -> ExitCode {
         Command::Schema { flags, update: false } => tables::print(&sources(flags)),
         Command::Schema { flags, update: true } => tables::bring_up_to_date(&sources(flags)),
         Command::Replay { file } => replay(&file),
-        Command::Deadline => deadline::wait().map_err(Into::into),
-        Command::Resolve { host, port } => resolve(&host, port),
+        Command::Deadline { server } => deadline::wait(server).map_err(Into::into),
+        Command::Resolve { server, host, port } => resolve(server, &host, port),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,8 +67,8 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
 }
 
 /// The part of the child process in a look-up: see [`serve::lookup`].
-fn resolve(host: &str, port: u16) -> Result<(), Box<dyn Error>> {
-    let answer = serve::lookup::answer(host, port)?;
+fn resolve(server: u32, host: &str, port: u16) -> Result<(), Box<dyn Error>> {
+    let answer = serve::lookup::answer(server, host, port)?;
     Ok(std::io::stdout().write_all(answer.as_bytes())?)
 }
 

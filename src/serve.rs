@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use self::names::Names;
+use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
@@ -246,7 +247,7 @@ impl Premises {
                 config.item_types(),
                 most,
             )
-            .watched_by(lookup::OURSELVES.into());
+            .watched_by(OURSELVES.into());
             Box::new(store) as Box<dyn crate::store::Store>
         });
         server.know(read.site.clone(), store);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
+    ("child", &[]),
     ("config", &["config"]),
     ("logging", &["time"]),
     ("net", &["net", "id", "time", "config", "logging"]),
@@ -21,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("outbox", &["outbox", "protocol", "store", "config", "logging", "time"]),
     (
         "store",
-        &["store", "protocol", "id", "time", "config", "joomla", "logging"],
+        &["store", "protocol", "id", "time", "config", "joomla", "logging", "child"],
     ),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];

@@ -1,5 +1,5 @@
 //! One look-up of a host's name. `getaddrinfo` blocks for as long as its name servers like, so the server never calls it: a
-//! child process of the same binary does (`jsocketd resolve HOST PORT`), prints the addresses and ends. SIGCHLD wakes the
+//! child process of the same binary does (`jsocketd resolve SERVER HOST PORT`), prints the addresses and ends. SIGCHLD wakes the
 //! loop when it has. Nothing here waits.
 //!
 //! Rejected: a thread, since the server has one; a resolver of our own, since it would read neither /etc/hosts nor
@@ -11,12 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::child::{self, OURSELVES};
 use crate::config::HostName;
-
-/// The binary that runs: also when its file has been replaced or deleted meanwhile.
-pub(super) const OURSELVES: &str = "/proc/self/exe";
 
 /// How long one look-up may take. Two name servers that do not answer take ten seconds (resolv.conf(5): `timeout`), and the
 /// third one answers.
@@ -54,13 +51,12 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// What the child does: [`resolve`], as text, one address a line. It ends with the server that started it.
+/// What the child of `server` does: [`resolve`], as text, one address a line.
 ///
 /// # Errors
-/// As [`resolve`].
-pub fn answer(host: &str, port: u16) -> io::Result<String> {
-    // Where that is not possible a child outlives a server that was killed by the time of one look-up.
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+/// As [`resolve`], or when the server has ended.
+pub fn answer(server: u32, host: &str, port: u16) -> io::Result<String> {
+    child::end_with(server)?;
     let addresses = resolve(host, port)?;
     Ok(addresses.iter().map(|address| format!("{address}\n")).collect())
 }
@@ -73,7 +69,8 @@ impl Lookup {
     pub fn of(name: &HostName, now: Instant) -> io::Result<Self> {
         let mut command = Command::new(OURSELVES);
         // No shell is in between, and behind the dashes a name cannot be taken for a flag.
-        command.args(["resolve", "--", &name.host, &name.port.to_string()]);
+        let server = std::process::id().to_string();
+        command.args(["resolve", &server, "--", &name.host, &name.port.to_string()]);
         Self::start(command, now, LONGEST)
     }
 

@@ -15,10 +15,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::Shutdown;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+
+use crate::child;
 
 /// The hidden command of the program that is the child.
 pub const COMMAND: &str = "deadline";
@@ -42,7 +44,7 @@ impl Deadline {
         let socket = pidfd_getfd(own, connection.as_raw_fd(), PidfdGetfdFlags::empty())?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         let child = Command::new(program)
-            .arg(COMMAND)
+            .args([COMMAND, &std::process::id().to_string()])
             .env_clear()
             .stdin(Stdio::from(socket.try_clone()?))
             .stdout(Stdio::from(timer.try_clone()?))
@@ -83,12 +85,12 @@ impl Drop for Deadline {
     }
 }
 
-/// The child: waits for the timer on its standard output and shuts the connection on its standard input down.
+/// The child of `server`: waits for the timer on its standard output and shuts the connection on its standard input down.
 ///
 /// # Errors
-/// When it was not started with a connection and a timer in their places.
-pub fn wait() -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+/// When it was not started with a connection and a timer in their places, or the server has ended.
+pub fn wait(server: u32) -> io::Result<()> {
+    child::end_with(server)?;
     let (timer, socket) = (io::stdout(), io::stdin());
     // It is no file: nothing is flushed into it at the end.
     let timer = ManuallyDrop::new(timer.as_fd().try_clone_to_owned()?);
