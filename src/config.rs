@@ -64,7 +64,7 @@ pub struct Server {
     pub unix_mode: u32,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Origins (`https://example.org`) besides the request's own host.
+    /// Origins (`https://example.org`) besides the site's own.
     pub allowed_origins: Vec<String>,
     /// The most connections at once; 0: what the descriptor limit allows, less a reserve.
     pub max_connections: usize,
@@ -121,7 +121,7 @@ pub struct Pusher {
     pub activity_timeout: u64,
     /// Whether a missing `protocol` parameter is refused with 4008 instead of taken as 7.
     pub strict_protocol: bool,
-    /// Whether everybody is refused with 4009 whose Origin is not the request's own host, the site's or an allowed one.
+    /// Whether everybody is refused with 4009 whose Origin is not exactly the site's or an allowed one.
     pub strict_origin: bool,
     /// Seconds that a connection has to sign in or to join a private or presence channel; 0: for ever.
     pub authorization_timeout: u64,

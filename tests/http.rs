@@ -475,10 +475,33 @@ fn a_second_signal_ends_at_once() {
     drop(idle);
 }
 
-/// The built-in secret is known to everybody: a page of another site must not publish with it.
+/// The built-in credentials are known to everybody: a page of another site must not use them.
 #[test]
-fn under_the_embedded_defaults_a_foreign_page_cannot_use_the_api() {
+fn under_the_embedded_defaults_a_foreign_page_has_neither_the_api_nor_a_socket() {
     let server = Server::start_defaults();
+    let open = |host: &str, origin: &str| {
+        let path = "/app/jsocketd-key?protocol=7";
+        let origin = format!("Host: {host}\r\n{origin}");
+        let mut peer = Peer::connect(&server);
+        peer.send(common::peer::handshake(path).replace("Host: localhost\r\n", &origin));
+        peer.expect_switch();
+        peer.next_frame()
+    };
+    for (host, origin) in [
+        ("localhost", ""),
+        ("127.0.0.1", ""),
+        ("localhost", "Origin: http://localhost\r\n"),
+        ("localhost", "Origin: https://localhost:5173\r\n"),
+        ("[::1]", "Origin: http://[::1]:8080\r\n"),
+    ] {
+        let (opcode, greeting) = open(host, origin);
+        assert_eq!(opcode, 1, "{host} {origin}");
+        assert!(String::from_utf8_lossy(&greeting).contains("connection_established"));
+    }
+    for origin in ["http://evil.example", "null", "http://localhost.evil.example", "file://"] {
+        let (opcode, close) = open("localhost", &format!("Origin: {origin}\r\n"));
+        assert_eq!((opcode, &close[..2]), (8, &4009_u16.to_be_bytes()[..]), "{origin}");
+    }
     for (origin, status) in [
         ("http://evil.example", 403),
         ("null", 403),

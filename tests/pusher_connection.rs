@@ -121,10 +121,16 @@ fn rule_1_5_a_foreign_origin_is_refused_only_where_it_is_asked_for() {
         pusher: "strict_origin = true",
         ..Settings::default()
     });
-    for origin in ["https://other.example", "null"] {
+    for origin in [
+        "https://other.example",
+        "null",
+        "http://localhost:8081",
+        "https://localhost",
+    ] {
         assert_eq!(ending(&mut from(&strict, origin)).1, 4009, "{origin}");
     }
-    Session::greeted(from(&strict, "http://localhost:8081")).expect_nothing();
+    Session::greeted(from(&strict, "http://localhost")).expect_nothing();
+    Session::greeted(from(&open, "http://localhost:8081")).expect_nothing();
     assert_eq!(ending(&mut strict.upgrade(&app("protocol=7"))).1, 4009, "no origin");
 }
 

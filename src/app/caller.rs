@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderMap, Request, Uri, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -64,15 +65,40 @@ fn entry_address(entry: &str) -> Option<IpAddr> {
 pub enum Origin {
     /// No Origin header: not a page (or a same-origin GET).
     None,
-    /// The request's own host or a configured origin.
+    /// The site's own, or a configured one.
     Own,
     /// Another site, or `null`.
     Foreign,
 }
 
-/// Compares the Origin header with the host that the client named (ports aside: cookies ignore them too) and the configured
-/// origins.
-pub fn origin(caller: &Caller, request: &Request<Bytes>, server: &Server) -> Origin {
+/// Which origins are the site's own besides the configured ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    server: &'a Server,
+    live_site: Option<&'a str>,
+    exact: bool,
+}
+
+impl<'a> Own<'a> {
+    /// `live_site`, if there is one: any page can make its own name resolve to this server, and then it is the host that its
+    /// requests name. Else the host that the request names: ports aside, since cookies ignore them too, or exactly with
+    /// `strict_origin`.
+    pub fn site(config: &'a Config, live_site: Option<&'a str>) -> Self {
+        Self {
+            server: &config.server,
+            live_site,
+            exact: config.pusher.strict_origin,
+        }
+    }
+
+    /// The host that the request names, for what no cookie of the site opens.
+    pub fn host(config: &'a Config) -> Self {
+        Self::site(config, None)
+    }
+}
+
+/// Compares the Origin header with those that are the site's own.
+pub fn origin(caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> Origin {
     let mut values = request.headers().get_all(header::ORIGIN).iter();
     let Some(value) = values.next() else {
         return Origin::None;
@@ -80,61 +106,85 @@ pub fn origin(caller: &Caller, request: &Request<Bytes>, server: &Server) -> Ori
     let (Ok(text), None) = (value.to_str(), values.next()) else {
         return Origin::Foreign;
     };
-    if server
-        .allowed_origins
-        .iter()
+    let configured = own.server.allowed_origins.iter().map(String::as_str);
+    let is_own = configured
+        .chain(own.live_site)
         .any(|origin| origin.eq_ignore_ascii_case(text))
-    {
-        return Origin::Own;
-    }
-    // Without a scheme it is no origin, whatever it names.
-    let named = text.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
-    let named = named.and_then(|uri| uri.host().map(str::to_owned));
-    match (named, named_host(caller, request, server)) {
-        (Some(named), Some(own)) if named.eq_ignore_ascii_case(&own) => Origin::Own,
-        _ => Origin::Foreign,
+        || own.live_site.is_none() && is_of_named_host(text, caller, request, own);
+    match is_own {
+        true => Origin::Own,
+        false => Origin::Foreign,
     }
 }
 
-/// The host that the client named, without its port: what a trusted proxy says of it, or the request's own. Of several
-/// proxies the last one is the one that is trusted.
-fn named_host(caller: &Caller, request: &Request<Bytes>, server: &Server) -> Option<String> {
-    let proxied = direct_address(caller, &server.trusted_proxies).is_none();
-    let forwarded = request.headers().get_all("x-forwarded-host").iter().next_back();
-    match forwarded.filter(|_| proxied) {
-        Some(value) => {
-            let last = value.to_str().ok()?.rsplit(',').next()?.trim();
-            let authority = last.parse::<http::uri::Authority>().ok()?;
-            Some(authority.host().to_owned())
-        }
+/// Whether an origin is of the host that the client named. Where a proxy says that it was named by https, the page must have come
+/// so too: whoever sits on the line can make a page of http.
+fn is_of_named_host(origin: &str, caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> bool {
+    // Without a scheme it is no origin, whatever it names.
+    let Ok(page) = origin.parse::<Uri>() else { return false };
+    let (Some(scheme), Some(host)) = (page.scheme_str(), page.host()) else {
+        return false;
+    };
+    let proxied = direct_address(caller, &own.server.trusted_proxies).is_none();
+    let Some(named) = named_host(request, proxied) else {
+        return false;
+    };
+    let named_scheme = named_scheme(request, proxied);
+    if !host.eq_ignore_ascii_case(named.host()) {
+        return false;
+    }
+    let port = |given: Option<u16>, scheme| given.or(if scheme == "https" { Some(443) } else { Some(80) });
+    match own.exact {
+        true => scheme == named_scheme && port(page.port_u16(), scheme) == port(named.port_u16(), scheme),
+        false => scheme == "https" || named_scheme != "https",
+    }
+}
+
+/// The host that the client named: what a trusted proxy says of it, or the request's own. Of several proxies the last one is
+/// the one that is trusted.
+fn named_host(request: &Request<Bytes>, proxied: bool) -> Option<Authority> {
+    match last(request, "x-forwarded-host").filter(|_| proxied) {
+        Some(named) => named.parse().ok(),
         None => host(request),
     }
 }
 
-/// The host that the request names, without its port.
-fn host(request: &Request<Bytes>) -> Option<String> {
-    if let Some(host) = request.uri().host() {
-        return Some(host.to_owned());
+/// By which scheme it was named: what a trusted proxy says of it, else http, which is all that is spoken here.
+fn named_scheme(request: &Request<Bytes>, proxied: bool) -> &'static str {
+    match last(request, "x-forwarded-proto").filter(|_| proxied) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
+        _ => "http",
     }
-    let named = request.headers().get(header::HOST)?.to_str().ok()?;
-    named
-        .parse::<http::uri::Authority>()
-        .ok()
-        .map(|authority| authority.host().to_owned())
+}
+
+/// The last entry of a header that each proxy appends to.
+fn last<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    let line = request.headers().get_all(name).iter().next_back()?;
+    // What cannot be read names nothing.
+    let entries = line.to_str().unwrap_or_default();
+    entries.rsplit(',').next().map(str::trim)
+}
+
+/// The host that the request names.
+fn host(request: &Request<Bytes>) -> Option<Authority> {
+    if let Some(authority) = request.uri().authority() {
+        return Some(authority.clone());
+    }
+    request.headers().get(header::HOST)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the request names this machine by a loopback name. A page whose own name was made to resolve to 127.0.0.1
 /// cannot do that.
 pub fn names_loopback(request: &Request<Bytes>) -> bool {
-    let Some(host) = host(request) else { return false };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let Some(named) = host(request) else { return false };
+    let bare = named.host().trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Whether the request names the server by an address, or by a name that no other site can have.
 fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
-    let Some(host) = host(request) else { return false };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let Some(named) = host(request) else { return false };
+    let bare = named.host().trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().is_ok()
         || bare.eq_ignore_ascii_case("localhost")
         || allowed
@@ -145,7 +195,7 @@ fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
 /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or with the
 /// admin token. A browser sends remembered credentials for any page, so a page of another site never may.
 pub fn may_see_state(caller: &Caller, request: &Request<Bytes>, config: &Config) -> bool {
-    if origin(caller, request, &config.server) == Origin::Foreign {
+    if origin(caller, request, Own::host(config)) == Origin::Foreign {
         return false;
     }
     config.embedded_defaults && names_loopback(request)
@@ -179,7 +229,15 @@ pub fn has_token(headers: &HeaderMap, token: &str) -> bool {
 mod tests {
     use super::*;
 
+    const PAGE: (&str, &str) = ("origin", "https://www.example.org");
+    const NAMED: (&str, &str) = ("x-forwarded-host", "www.example.org");
+    const HTTPS: (&str, &str) = ("x-forwarded-proto", "https");
+
     fn judged(peer: &str, headers: &[(&str, &str)]) -> Origin {
+        judged_by(None, false, peer, headers)
+    }
+
+    fn judged_by(live_site: Option<&str>, exact: bool, peer: &str, headers: &[(&str, &str)]) -> Origin {
         let caller = Caller {
             address: peer.parse().ok(),
             admin: false,
@@ -193,31 +251,107 @@ mod tests {
             allowed_origins: vec!["https://shop.example".to_owned()],
             ..Server::default()
         };
-        origin(&caller, &request.body(Bytes::new()).unwrap(), &server)
+        let server = &server;
+        let own = Own {
+            server,
+            live_site,
+            exact,
+        };
+        origin(&caller, &request.body(Bytes::new()).unwrap(), own)
     }
 
     #[test]
     fn a_page_is_the_site_s_own_by_the_host_that_the_client_named() {
         let page = ("origin", "https://www.example.org:8443");
-        let forwarded = ("x-forwarded-host", "www.example.org");
-        assert_eq!(judged("127.0.0.1", &[page, forwarded]), Origin::Own);
+        assert_eq!(judged("127.0.0.1", &[page, NAMED]), Origin::Own);
         assert_eq!(judged("127.0.0.1", &[page]), Origin::Foreign);
         // Only a trusted proxy can say what the client named, and then it is the only one.
-        assert_eq!(judged("203.0.113.9", &[page, forwarded]), Origin::Foreign);
+        assert_eq!(judged("203.0.113.9", &[page, NAMED]), Origin::Foreign);
         let evil = ("origin", "http://10.0.0.5");
-        assert_eq!(judged("127.0.0.1", &[evil, forwarded]), Origin::Foreign);
+        assert_eq!(judged("127.0.0.1", &[evil, NAMED]), Origin::Foreign);
         assert_eq!(judged("203.0.113.9", &[evil]), Origin::Own);
         // What the client wrote itself stands further left.
         let both = ("x-forwarded-host", "www.example.org, site.example");
         assert_eq!(judged("127.0.0.1", &[page, both]), Origin::Foreign);
-        let twice = [page, forwarded, ("x-forwarded-host", "site.example")];
+        let twice = [page, NAMED, ("x-forwarded-host", "site.example")];
         assert_eq!(judged("127.0.0.1", &twice), Origin::Foreign);
 
-        assert_eq!(
-            judged("203.0.113.9", &[("origin", "https://shop.example")]),
-            Origin::Own
-        );
-        assert_eq!(judged("203.0.113.9", &[("origin", "null")]), Origin::Foreign);
+        for own in ["https://shop.example", "HTTPS://Shop.Example"] {
+            assert_eq!(judged("203.0.113.9", &[("origin", own)]), Origin::Own);
+        }
+        for foreign in [
+            "null",
+            "",
+            "www.example.org",
+            "//www.example.org",
+            "https://www.example.org.evil.example",
+            "https://evil.example/www.example.org",
+            "http://shop.example",
+            "https://shop.example:8443",
+        ] {
+            let headers = [("origin", foreign), NAMED];
+            assert_eq!(judged("127.0.0.1", &headers), Origin::Foreign, "{foreign}");
+        }
+        let twice = [PAGE, PAGE, NAMED];
+        assert_eq!(judged("127.0.0.1", &twice), Origin::Foreign, "which one is it?");
         assert_eq!(judged("203.0.113.9", &[]), Origin::None);
+    }
+
+    #[test]
+    fn where_the_proxy_says_https_a_page_of_http_is_foreign() {
+        let insecure = ("origin", "http://www.example.org");
+        assert_eq!(judged("127.0.0.1", &[insecure, NAMED]), Origin::Own);
+        for https in ["https", "HTTPS", "wss", "http, https"] {
+            let said = ("x-forwarded-proto", https);
+            assert_eq!(judged("127.0.0.1", &[insecure, NAMED, said]), Origin::Foreign, "{https}");
+            assert_eq!(judged("127.0.0.1", &[PAGE, NAMED, said]), Origin::Own, "{https}");
+        }
+        // Nobody else can say it, and the last proxy is believed.
+        let own = [("origin", "http://10.0.0.5"), HTTPS];
+        assert_eq!(judged("203.0.113.9", &own), Origin::Own);
+        let last = [insecure, NAMED, ("x-forwarded-proto", "https, http")];
+        assert_eq!(judged("127.0.0.1", &last), Origin::Own);
+    }
+
+    #[test]
+    fn an_exact_comparison_looks_at_scheme_host_and_port() {
+        let judged = |peer, headers: &[(&str, &str)]| judged_by(None, true, peer, headers);
+        for (origin, own) in [
+            ("http://10.0.0.5:8080", Origin::Own),
+            ("http://10.0.0.5", Origin::Foreign),
+            ("http://10.0.0.5:8081", Origin::Foreign),
+            ("https://10.0.0.5:8080", Origin::Foreign),
+            ("https://shop.example", Origin::Own),
+        ] {
+            assert_eq!(judged("203.0.113.9", &[("origin", origin)]), own, "{origin}");
+            assert_eq!(judged("127.0.0.1", &[("origin", origin)]), own, "{origin}");
+        }
+        assert_eq!(judged("127.0.0.1", &[PAGE, NAMED, HTTPS]), Origin::Own);
+        assert_eq!(judged("127.0.0.1", &[PAGE, NAMED]), Origin::Foreign, "the proxy says nothing");
+        let port = ("origin", "https://www.example.org:8443");
+        assert_eq!(judged("127.0.0.1", &[port, NAMED, HTTPS]), Origin::Foreign);
+        let named = ("x-forwarded-host", "www.example.org:8443");
+        assert_eq!(judged("127.0.0.1", &[port, named, HTTPS]), Origin::Own);
+        let written = ("origin", "https://www.example.org:443");
+        assert_eq!(judged("127.0.0.1", &[written, NAMED, HTTPS]), Origin::Own);
+    }
+
+    #[test]
+    fn with_a_live_site_the_host_of_the_request_is_nobodys_own() {
+        for exact in [false, true] {
+            let judged = |headers: &[(&str, &str)]| judged_by(Some(PAGE.1), exact, "127.0.0.1", headers);
+            assert_eq!(judged(&[PAGE]), Origin::Own);
+            assert_eq!(judged(&[("origin", "https://shop.example")]), Origin::Own);
+            for foreign in [
+                "http://10.0.0.5:8080",
+                "http://www.example.org",
+                "https://www.example.org:8443",
+            ] {
+                assert_eq!(judged(&[("origin", foreign), NAMED]), Origin::Foreign, "{foreign}");
+            }
+            // A page whose own name leads here.
+            let evil = ("origin", "https://evil.example");
+            assert_eq!(judged(&[evil, ("x-forwarded-host", "evil.example")]), Origin::Foreign);
+        }
     }
 }

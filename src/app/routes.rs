@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::caller::{self, Caller, Origin};
+use super::caller::{self, Caller, Origin, Own};
 use super::page::Page;
 use crate::config::Config;
 
@@ -75,7 +75,7 @@ pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Re
             )));
         }
     };
-    let foreign = caller::origin(caller, request, &config.server) == Origin::Foreign;
+    let foreign = caller::origin(caller, request, Own::host(config)) == Origin::Foreign;
     if foreign && (config.embedded_defaults || caller.admin) {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
@@ -147,7 +147,7 @@ pub fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refu
 /// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a simple
 /// request needs nobody's leave to be sent.
 pub fn from_own_page(caller: &Caller, request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
-    if config.embedded_defaults && caller::origin(caller, request, &config.server) == Origin::Foreign {
+    if config.embedded_defaults && caller::origin(caller, request, Own::host(config)) == Origin::Foreign {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
             "pages of other sites may not publish here",

@@ -15,7 +15,7 @@ use tungstenite::Utf8Bytes;
 use super::actions::{Action, Actions, Dialect, Message};
 use super::address::{Addresses, Admission};
 use super::api::{self, Answered, Api};
-use super::caller::{self, Caller, Origin};
+use super::caller::{self, Caller, Origin, Own};
 use super::console::{self, Console, Heard, Wanted};
 use super::page::Page;
 use super::pusher::app::{App, Apps, Publication};
@@ -821,9 +821,7 @@ impl Service {
         actions.push(Action::Accept(id, dialect));
         let entered = match self.admit(id, caller, request, now) {
             _ if self.draining => Err((4100, "the server is shutting down")),
-            _ if self.config.pusher.strict_origin && self.origin(caller, request) != Origin::Own => {
-                Err((4009, "Origin not allowed"))
-            }
+            _ if !self.admits_origin(caller, request) => Err((4009, "Origin not allowed")),
             Err(_) => Err((4100, "Over capacity")),
             Ok(()) => gate::enter(key, query, &self.apps, &self.config.pusher),
         };
@@ -862,11 +860,16 @@ impl Service {
         site.is_some_and(|site| !site.is_enabled())
     }
 
-    /// Where the page of a request comes from.
-    fn origin(&self, caller: &Caller, request: &Request<Bytes>) -> Origin {
-        match &self.site {
+    /// Whether a page of this origin may have a connection of an app. Under the embedded defaults everybody knows the key.
+    fn admits_origin(&self, caller: &Caller, request: &Request<Bytes>) -> bool {
+        let origin = match &self.site {
             Some(site) => site.origin(caller, request, &self.config),
-            None => caller::origin(caller, request, &self.config.server),
+            None => caller::origin(caller, request, Own::host(&self.config)),
+        };
+        match origin {
+            Origin::Own => true,
+            Origin::None => !self.config.pusher.strict_origin,
+            Origin::Foreign => !self.config.pusher.strict_origin && !self.config.embedded_defaults,
         }
     }
 

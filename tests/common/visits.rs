@@ -242,7 +242,8 @@ impl House {
 pub struct Arrival {
     host: String,
     origins: Vec<String>,
-    cookies: Vec<Vec<u8>>,
+    /// Further lines of the head.
+    lines: Vec<Vec<u8>>,
     query: String,
 }
 
@@ -257,7 +258,7 @@ impl Arrival {
         Self {
             host: HOST.into(),
             origins: Vec::new(),
-            cookies: Vec::new(),
+            lines: Vec::new(),
             query: String::new(),
         }
     }
@@ -287,8 +288,13 @@ impl Arrival {
     }
 
     /// With one more header `Cookie`.
-    pub fn cookie(mut self, line: impl AsRef<[u8]>) -> Self {
-        self.cookies.push(line.as_ref().to_vec());
+    pub fn cookie(self, line: impl AsRef<[u8]>) -> Self {
+        self.header([b"Cookie: ", line.as_ref()].concat())
+    }
+
+    /// With one more header, as a line.
+    pub fn header(mut self, line: impl AsRef<[u8]>) -> Self {
+        self.lines.push(line.as_ref().to_vec());
         self
     }
 
@@ -309,9 +315,8 @@ impl Arrival {
             head += &format!("Origin: {origin}\r\n");
         }
         let mut head = head.into_bytes();
-        for cookie in &self.cookies {
-            head.extend_from_slice(b"Cookie: ");
-            head.extend_from_slice(cookie);
+        for line in &self.lines {
+            head.extend_from_slice(line);
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");

@@ -414,20 +414,15 @@ fn cookies_count_only_on_pages_of_the_site() {
     let house = House::with(joomla, terms);
     let anna = house.joomla.id_of("anna");
     let page = house.page(&house.joomla.log_in(anna, Client::Site));
-    let port = house.site.server.addr.port();
-    for origin in [
-        format!("https://{HOST}"),
-        format!("http://{HOST}"),
-        format!("https://{HOST}:8443"),
-        format!("HTTPS://{}", HOST.to_uppercase()),
-        "https://shop.example".to_owned(),
-        "https://www.live.example:8443".to_owned(),
-    ] {
-        house.expect_user(&page.clone().of_origin(&origin), anna);
+    for origin in ["https://shop.example", "https://www.live.example:8443"] {
+        house.expect_user(&page.clone().of_origin(origin), anna);
     }
-    let here = page.clone().to(&format!("127.0.0.1:{port}"));
-    house.expect_user(&here.of_origin("http://127.0.0.1:18044"), anna);
+    // The name that a request gives the server is any page's own that is made to lead here.
+    let rebound = page.clone().to("evil.example");
+    house.expect_guest(&rebound.of_origin("https://evil.example"), "foreign-origin");
     for origin in [
+        &format!("https://{HOST}"),
+        &format!("http://{HOST}"),
         "null",
         "",
         "https://evil.example",
@@ -451,9 +446,30 @@ fn cookies_count_only_on_pages_of_the_site() {
 }
 
 #[test]
+fn without_a_live_site_pages_of_the_host_of_the_request_count() {
+    let house = House::open(Joomla::joomla6());
+    let anna = house.joomla.id_of("anna");
+    let page = house.page(&house.joomla.log_in(anna, Client::Site));
+    for origin in [
+        format!("https://{HOST}"),
+        format!("http://{HOST}"),
+        format!("https://{HOST}:8443"),
+        format!("HTTPS://{}", HOST.to_uppercase()),
+    ] {
+        house.expect_user(&page.clone().of_origin(&origin), anna);
+    }
+    let port = house.site.server.addr.port();
+    let here = page.clone().to(&format!("127.0.0.1:{port}"));
+    house.expect_user(&here.of_origin("http://127.0.0.1:18044"), anna);
+    // What came to the proxy by https is of a page of https.
+    let secure = page.header("X-Forwarded-Proto: https");
+    house.expect_user(&secure.clone().of_origin(&format!("https://{HOST}:8443")), anna);
+    house.expect_guest(&secure.of_origin(&format!("http://{HOST}")), "foreign-origin");
+}
+
+#[test]
 fn with_strict_origin_others_pages_get_no_socket_at_all() {
     let joomla = Joomla::joomla6();
-    joomla.configure("live_site", "'https://www.live.example/'");
     let terms = Terms {
         pusher: "strict_origin = true",
         ..Terms::default()
@@ -461,10 +477,13 @@ fn with_strict_origin_others_pages_get_no_socket_at_all() {
     let house = House::with(joomla, terms);
     let anna = house.joomla.id_of("anna");
     let page = house.page(&house.joomla.log_in(anna, Client::Site));
-    for origin in [format!("http://{HOST}"), "https://www.live.example".to_owned()] {
-        house.expect_user(&page.clone().of_origin(&origin), anna);
-    }
+    house.expect_user(&page.clone().of_origin(&format!("http://{HOST}")), anna);
+    let secure = page.clone().header("X-Forwarded-Proto: https");
+    house.expect_user(&secure.clone().of_origin(&format!("https://{HOST}")), anna);
     for page in [
+        secure.of_origin(&format!("http://{HOST}")),
+        page.clone().of_origin(&format!("https://{HOST}")),
+        page.clone().of_origin(&format!("http://{HOST}:8443")),
         page.clone().of_origin("null"),
         page.clone().of_origin("https://evil.example"),
         page.clone().without_origin(),

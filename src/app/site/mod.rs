@@ -18,7 +18,7 @@ use self::parameters::Parameters;
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
-use super::caller::{self, Caller, Origin};
+use super::caller::{self, Caller, Origin, Own};
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
 use crate::id::ConnectionId;
@@ -264,23 +264,9 @@ impl Site {
         Ok((session?, client))
     }
 
-    /// Where the page of a request comes from: besides the configured origins, the site's own address counts.
+    /// Where the page of a request comes from.
     pub fn origin(&self, caller: &Caller, request: &Request<Bytes>, config: &Config) -> Origin {
-        match caller::origin(caller, request, &config.server) {
-            Origin::Foreign if self.is_live_site(request) => Origin::Own,
-            other => other,
-        }
-    }
-
-    fn is_live_site(&self, request: &Request<Bytes>) -> bool {
-        let given = request
-            .headers()
-            .get(header::ORIGIN)
-            .and_then(|value| value.to_str().ok());
-        let one = request.headers().get_all(header::ORIGIN).iter().count() == 1;
-        one && given
-            .zip(self.facts.live_site.as_deref())
-            .is_some_and(|(given, own)| given.eq_ignore_ascii_case(own))
+        caller::origin(caller, request, Own::site(config, self.facts.live_site.as_deref()))
     }
 
     /// A connection is gone.
