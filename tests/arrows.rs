@@ -22,7 +22,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("outbox", &["outbox", "protocol", "store", "config", "logging", "time"]),
     (
         "store",
-        &["store", "protocol", "id", "time", "config", "joomla", "logging", "child"],
+        &[
+            "store", "protocol", "id", "time", "config", "joomla", "logging", "child",
+        ],
     ),
     ("joomla", &["joomla", "id", "time", "config", "store"]),
 ];

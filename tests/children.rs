@@ -13,7 +13,10 @@ fn a_child_of_somebody_else_ends_at_once() {
     assert_eq!(String::from_utf8_lossy(&address.stdout), "127.0.0.1:3306\n");
     // 1 is nobody's parent here, 0 no process, and 2³² − 1 no number of one.
     for server in ["1", "0", "4294967295"] {
-        for child in [&["deadline", server][..], &["resolve", server, "--", "127.0.0.1", "3306"]] {
+        for child in [
+            &["deadline", server][..],
+            &["resolve", server, "--", "127.0.0.1", "3306"],
+        ] {
             let said = run(child);
             let errors = String::from_utf8_lossy(&said.stderr).into_owned();
             assert_eq!(errors, "jsocketd: the server that started it has ended\n", "{child:?}");

@@ -498,7 +498,12 @@ fn under_the_embedded_defaults_a_foreign_page_has_neither_the_api_nor_a_socket()
         assert_eq!(opcode, 1, "{host} {origin}");
         assert!(String::from_utf8_lossy(&greeting).contains("connection_established"));
     }
-    for origin in ["http://evil.example", "null", "http://localhost.evil.example", "file://"] {
+    for origin in [
+        "http://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "file://",
+    ] {
         let (opcode, close) = open("localhost", &format!("Origin: {origin}\r\n"));
         assert_eq!((opcode, &close[..2]), (8, &4009_u16.to_be_bytes()[..]), "{origin}");
     }

@@ -303,7 +303,11 @@ mod tests {
         assert_eq!(judged("127.0.0.1", &[insecure, NAMED]), Origin::Own);
         for https in ["https", "HTTPS", "wss", "http, https"] {
             let said = ("x-forwarded-proto", https);
-            assert_eq!(judged("127.0.0.1", &[insecure, NAMED, said]), Origin::Foreign, "{https}");
+            assert_eq!(
+                judged("127.0.0.1", &[insecure, NAMED, said]),
+                Origin::Foreign,
+                "{https}"
+            );
             assert_eq!(judged("127.0.0.1", &[PAGE, NAMED, said]), Origin::Own, "{https}");
         }
         // Nobody else can say it, and the last proxy is believed.
@@ -327,7 +331,11 @@ mod tests {
             assert_eq!(judged("127.0.0.1", &[("origin", origin)]), own, "{origin}");
         }
         assert_eq!(judged("127.0.0.1", &[PAGE, NAMED, HTTPS]), Origin::Own);
-        assert_eq!(judged("127.0.0.1", &[PAGE, NAMED]), Origin::Foreign, "the proxy says nothing");
+        assert_eq!(
+            judged("127.0.0.1", &[PAGE, NAMED]),
+            Origin::Foreign,
+            "the proxy says nothing"
+        );
         let port = ("origin", "https://www.example.org:8443");
         assert_eq!(judged("127.0.0.1", &[port, NAMED, HTTPS]), Origin::Foreign);
         let named = ("x-forwarded-host", "www.example.org:8443");

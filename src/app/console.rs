@@ -1,6 +1,7 @@
 //! The console protocol: a text frame is a command, the reply is a text frame. `test`, `version` and the answer to an
-//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state is for those who
-//! may see it, and says so to the others.
+//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state or publishes is for
+//! those who may, and says so to the others. For that a session's cookie is not enough: it takes its form token too, or the
+//! admin token.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use serde_json::json;
 use super::actions::{Action, Actions, Message};
 use super::caller;
 use super::service::{Counts, Facts};
+use super::site::visits::Proved;
 use super::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::config::Config;
 use crate::id::ConnectionId;
@@ -49,6 +51,11 @@ impl For {
         };
         console.into_iter().chain(own)
     }
+
+    /// Whether a cookie is not enough.
+    fn takes_proof(self) -> bool {
+        matches!(self, For::Monitors | For::Publishers)
+    }
 }
 
 /// Every command: its name, who may give it, and what `help` says of it.
@@ -73,7 +80,7 @@ const COMMANDS: [(&str, For, &str); 10] = [
     (
         "token",
         For::All,
-        "\"token VALUE\" opens the commands that need the admin token",
+        "\"token VALUE\" opens stats, lag and publish: the admin token, or your session's form token",
     ),
 ];
 
@@ -136,7 +143,7 @@ impl Console {
         &mut self,
         id: ConnectionId,
         message: &Message,
-        site: Option<&Site>,
+        site: Option<&mut Site>,
         last_call: bool,
         config: &Config,
         now: Now,
@@ -159,6 +166,10 @@ impl Console {
             // The others are told nothing more.
             _ => (command, ""),
         };
+        if name == "token" {
+            return self.token(id, argument, site, last_call, config, actions);
+        }
+        let site = site.as_deref();
         let known = COMMANDS.iter().find(|(known, ..)| *known == name);
         let group = known.map_or(For::Users, |(_, group, _)| *group);
         let ruled = site.is_some_and(Site::rules_console);
@@ -172,6 +183,12 @@ impl Console {
             actions.push(Action::Send(id, text(not_allowed(config, missing))));
             return Heard::Done;
         }
+        if group.takes_proof() && !self.is_proved(id, site) {
+            let why =
+                "Not allowed: say \"token VALUE\" first, with the form token of your session or the admin_token.\n";
+            actions.push(Action::Send(id, text(why.to_owned())));
+            return Heard::Done;
+        }
         if name == "publish" {
             match Wanted::read(argument) {
                 Some(wanted) => return Heard::Publish(wanted),
@@ -179,21 +196,16 @@ impl Console {
             }
             return Heard::Done;
         }
-        self.obey(id, name, argument, site, config, now, actions);
+        self.obey(id, name, site, now, actions);
         Heard::Done
     }
 
-    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
-    fn obey(
-        &mut self,
-        id: ConnectionId,
-        command: &str,
-        argument: &str,
-        site: Option<&Site>,
-        config: &Config,
-        now: Now,
-        actions: &mut Actions,
-    ) {
+    /// Whether it is somebody who may act as who it is.
+    fn is_proved(&self, id: ConnectionId, site: Option<&Site>) -> bool {
+        self.is_admin || site.is_some_and(|site| site.is_proved(id))
+    }
+
+    fn obey(&mut self, id: ConnectionId, command: &str, site: Option<&Site>, now: Now, actions: &mut Actions) {
         let reply = match command {
             "" => "Empty command. Try help.\n".to_owned(),
             "test" => "This is a test!".to_owned(),
@@ -202,12 +214,12 @@ impl Console {
             "time" => time(now),
             "ping" => "pong".to_owned(),
             "whoami" => {
-                let may_see_state = self.is_admin || site.is_some_and(|site| site.may(id, MONITOR));
+                let may_see_state =
+                    self.is_admin || site.is_some_and(|site| site.is_proved(id) && site.may(id, MONITOR));
                 self.whoami(id, site, may_see_state, now)
             }
             "stats" => return self.ask(id, Question::Stats, actions),
             "lag" => return self.ask(id, Question::Lag, actions),
-            "token" => return self.token(id, argument, config, actions),
             _ => "Command not found\n".to_owned(),
         };
         actions.push(Action::Send(id, text(reply)));
@@ -229,24 +241,42 @@ impl Console {
         actions.push(Action::Gather(id));
     }
 
-    fn token(&mut self, id: ConnectionId, given: &str, config: &Config, actions: &mut Actions) {
+    /// Somebody shows the admin token, or the form token of its session.
+    fn token(
+        &mut self,
+        id: ConnectionId,
+        given: &str,
+        site: Option<&mut Site>,
+        last_call: bool,
+        config: &Config,
+        actions: &mut Actions,
+    ) -> Heard {
+        let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
         if caller::is_token(given, &config.server.admin_token) {
             self.is_admin = true;
-            return actions.push(Action::Send(
-                id,
-                text("Allowed: stats, lag and publish answer from here on.".to_owned()),
-            ));
+            answer("Allowed: stats, lag and publish answer from here on.");
+            return Heard::Done;
+        }
+        let has_site = site.is_some();
+        match site.map(|site| site.show(id, given)) {
+            Some(Proved::Right) => {
+                answer("Allowed: what your account may do answers from here on.");
+                return Heard::Done;
+            }
+            Some(Proved::NotYet) if !last_call => return Heard::Later,
+            Some(Proved::NotYet | Proved::OutOfReach) => {
+                answer("Not allowed: the form token of this session cannot be read; the admin_token would do.\n");
+            }
+            Some(Proved::Wrong) | None if has_site || !config.server.admin_token.is_empty() => {
+                answer("Not allowed: wrong token.\n");
+            }
+            Some(Proved::Wrong) | None => answer(&not_allowed(config, None)),
         }
         self.wrong_tokens += 1;
-        let why = if config.server.admin_token.is_empty() {
-            not_allowed(config, None)
-        } else {
-            "Not allowed: wrong token.\n".to_owned()
-        };
-        actions.push(Action::Send(id, text(why)));
         if self.wrong_tokens >= WRONG_TOKENS {
             actions.push(Action::Close(id, 1008, "too many wrong tokens".into()));
         }
+        Heard::Done
     }
 
     fn whoami(&self, id: ConnectionId, site: Option<&Site>, may_see_state: bool, now: Now) -> String {

@@ -967,7 +967,7 @@ impl Service {
         match &mut member.speaks {
             Speaks::Echo => actions.push(Action::Send(id, message.clone())),
             Speaks::Console(console) => {
-                let site = self.site.as_deref();
+                let site = self.site.as_deref_mut();
                 let heard = console.message(id, message, site, last_call, &self.config, now, actions);
                 if let Some(Action::Close(..)) = actions.list().last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)

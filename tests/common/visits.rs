@@ -159,7 +159,12 @@ impl House {
         let mut peer = Peer::connect(&self.site.server);
         peer.send(arrival.handshake("/?"));
         peer.expect_switch();
-        Console { peer }
+        let mut console = Console { peer };
+        if let Some(token) = &arrival.token {
+            let answer = console.say(&format!("token {token}"));
+            assert_eq!(answer, "Allowed: what your account may do answers from here on.");
+        }
+        console
     }
 
     /// Who the server takes somebody for.
@@ -244,6 +249,8 @@ pub struct Arrival {
     origins: Vec<String>,
     /// Further lines of the head.
     lines: Vec<Vec<u8>>,
+    /// The form token that it shows on a console.
+    token: Option<String>,
     query: String,
 }
 
@@ -259,6 +266,7 @@ impl Arrival {
             host: HOST.into(),
             origins: Vec::new(),
             lines: Vec::new(),
+            token: None,
             query: String::new(),
         }
     }
@@ -290,6 +298,12 @@ impl Arrival {
     /// With one more header `Cookie`.
     pub fn cookie(self, line: impl AsRef<[u8]>) -> Self {
         self.header([b"Cookie: ", line.as_ref()].concat())
+    }
+
+    /// Shows this form token on a console, first of all.
+    pub fn proved(mut self, token: String) -> Self {
+        self.token = Some(token);
+        self
     }
 
     /// With one more header, as a line.

@@ -7,7 +7,7 @@ use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
 use crate::common::outbox::seq;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
-use crate::common::visits::{Arrival, House, Terms, Visitor, control};
+use crate::common::visits::{Arrival, Console, House, Terms, Visitor, control};
 use crate::common::{Peer, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
@@ -372,6 +372,92 @@ fn permit(joomla: &Joomla, rules: &Value) {
     control(joomla, "recheck-access", json!({}));
 }
 
+/// A page of this user in the administration, which shows its form token on a console.
+fn proved(house: &House, name: &str) -> Arrival {
+    let joomla = &house.joomla;
+    let login = joomla.log_in(joomla.id_of(name), Client::Administrator);
+    house.page(&login).proved(joomla.form_token(&login))
+}
+
+/// A cookie goes with any request that somebody's browser makes, so it takes more than that to publish or to see the state.
+#[test]
+fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
+    for joomla in [Joomla::joomla6(), Joomla::joomla3()] {
+        let house = House::open(joomla);
+        let joomla = &house.joomla;
+        let login = joomla.log_in(joomla.id_of("admin"), Client::Administrator);
+        let other = joomla.log_in(joomla.id_of("admin"), Client::Site);
+        let mut console = house.console(&house.page(&login));
+        let guarded = ["stats", "lag", "publish news e 1"];
+        let refused = |console: &mut Console| {
+            for command in guarded {
+                let answer = console.say(command);
+                assert!(
+                    answer.starts_with("Not allowed: say \"token VALUE\" first"),
+                    "{command}: {answer}"
+                );
+            }
+            let who: Value = serde_json::from_str(&console.say("whoami")).expect("JSON");
+            assert_eq!(
+                (&who["identity"], &who["may_see_state"]),
+                (&json!("user"), &json!(false))
+            );
+        };
+        refused(&mut console);
+        // Neither another session's token nor none at all opens anything, and it stays who it is.
+        for wrong in [&joomla.form_token(&other), ""] {
+            assert_eq!(console.say(&format!("token {wrong}")), "Not allowed: wrong token.\n");
+            refused(&mut console);
+        }
+        let right = format!("token {}", joomla.form_token(&login));
+        assert_eq!(
+            console.say(&right),
+            "Allowed: what your account may do answers from here on."
+        );
+        for command in guarded {
+            assert!(!console.say(command).starts_with("Not allowed"), "{command}");
+        }
+        let who: Value = serde_json::from_str(&console.say("whoami")).expect("JSON");
+        assert_eq!(who["may_see_state"], true);
+        // It opens what the account may, and nothing else.
+        let anna = joomla.log_in(joomla.id_of("anna"), Client::Administrator);
+        let mut anna = house.console(&house.page(&anna).proved(joomla.form_token(&anna)));
+        for command in guarded {
+            assert!(anna.say(command).contains("it takes websockets."), "{command}");
+        }
+        // A guest's form token is nobody's proof.
+        let guest = joomla.guest(Client::Site);
+        let mut guest_console = house.console(&house.page(&guest));
+        for _ in 0..2 {
+            let answer = guest_console.say(&format!("token {}", joomla.form_token(&guest)));
+            assert_eq!(answer, "Not allowed: wrong token.\n");
+        }
+    }
+}
+
+/// Where texts of sessions are not in the database no form token can be checked.
+#[test]
+fn a_form_token_that_cannot_be_checked_opens_nothing() {
+    let joomla = Joomla::joomla6();
+    joomla.configure("session_handler", "'redis'");
+    let house = House::open(joomla);
+    let joomla = &house.joomla;
+    let login = joomla.log_in(joomla.id_of("admin"), Client::Administrator);
+    joomla.exec("UPDATE #__session SET data = ''", ());
+    let mut console = house.console(&house.page(&login));
+    for _ in 0..2 {
+        let answer = console.say(&format!("token {}", joomla.form_token(&login)));
+        assert!(
+            answer.starts_with("Not allowed: the form token of this session cannot be read"),
+            "{answer}"
+        );
+        assert!(console.say("stats").starts_with("Not allowed"));
+    }
+    console.peer.text(&format!("token {}", joomla.form_token(&login)));
+    console.peer.next_frame();
+    console.peer.expect_close(1008);
+}
+
 /// Who the server takes somebody for, again and again until an answer to a command begins as it should.
 fn wait_to_say(house: &House, page: &Arrival, command: &str, expected: &str) {
     let say = || house.console(page).say(command);
@@ -382,7 +468,7 @@ fn wait_to_say(house: &House, page: &Arrival, command: &str, expected: &str) {
 fn whoever_may_publish_can_do_so_on_the_console() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
-    let page = |name: &str| house.page(&joomla.log_in(joomla.id_of(name), Client::Administrator));
+    let page = |name: &str| proved(&house, name);
     let (admin, carol, anna) = (page("admin"), page("carol"), page("anna"));
     let mut guest = house.come_as_guest();
     guest.enter("news");
@@ -393,10 +479,13 @@ fn whoever_may_publish_can_do_so_on_the_console() {
         assert!(words, "{answer}");
     }
     // A page of another site brings nobody's rights along.
-    let answer = house
-        .console(&admin.clone().of_origin("https://evil.example"))
-        .say(command);
-    assert!(answer.starts_with("Not allowed"), "{answer}");
+    let login = joomla.log_in(joomla.id_of("admin"), Client::Administrator);
+    let mut evil = house.console(&house.page(&login).of_origin("https://evil.example"));
+    let token = format!("token {}", joomla.form_token(&login));
+    for command in [command, &token, command, "stats"] {
+        let answer = evil.say(command);
+        assert!(answer.starts_with("Not allowed"), "{answer}");
+    }
     guest.expect_nothing();
 
     let mut console = house.console(&admin);
@@ -452,7 +541,7 @@ fn whoever_may_publish_can_do_so_on_the_console() {
 fn a_site_can_say_who_may_use_the_console() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
-    let page = |name: &str| house.page(&joomla.log_in(joomla.id_of(name), Client::Administrator));
+    let page = |name: &str| proved(&house, name);
     let (admin, carol, anna) = (page("admin"), page("carol"), page("anna"));
     // As long as it says nothing, everybody may who gets there. An empty list says nothing.
     permit(

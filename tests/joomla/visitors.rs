@@ -81,7 +81,7 @@ fn only_those_with_permission_are_told_why_they_are_guests_and_may_see_the_state
     // The super user may everything, the others what the component's permissions say.
     for (name, may) in [("admin", true), ("anna", false), ("carol", false)] {
         let login = joomla.log_in(joomla.id_of(name), Client::Administrator);
-        let mut console = house.console(&house.page(&login));
+        let mut console = house.console(&house.page(&login).proved(joomla.form_token(&login)));
         assert_eq!(console.say("stats").starts_with('{'), may, "{name}");
     }
     joomla.exec(
@@ -89,7 +89,8 @@ fn only_those_with_permission_are_told_why_they_are_guests_and_may_see_the_state
         (r#"{"websockets.monitor":{"4":1}}"#,),
     );
     let carol = joomla.log_in(joomla.id_of("carol"), Client::Administrator);
-    let may = || house.console(&house.page(&carol)).say("stats").starts_with('{');
+    let page = house.page(&carol).proved(joomla.form_token(&carol));
+    let may = || house.console(&page).say("stats").starts_with('{');
     wait_until("carol, an editor, may see the state", may, String::new);
     let anna = joomla.log_in(joomla.id_of("anna"), Client::Administrator);
     assert!(house.console(&house.page(&anna)).say("lag").starts_with("Not allowed"));

@@ -300,6 +300,19 @@ impl Site {
         proved
     }
 
+    /// The same, but a wrong one has no consequences.
+    pub fn show(&mut self, id: ConnectionId, token: &str) -> Proved {
+        let proved = self.visits.show(id, token);
+        self.collect();
+        proved
+    }
+
+    /// Whether a connection may act as its session's user: a cookie alone goes with any request, also with one that a page of
+    /// others makes, so it takes the form token of the session.
+    pub fn is_proved(&self, id: ConnectionId) -> bool {
+        self.visits.is_proved(id)
+    }
+
     /// A connection proved by a signature who it is. An id that is no Joomla user's says nothing of the site.
     pub fn signed_in(&mut self, id: ConnectionId, user_id: &str, now: Now) {
         if let Some(user) = user_id.parse().ok().filter(|user| *user > 0) {

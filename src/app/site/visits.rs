@@ -393,8 +393,31 @@ impl Visits {
         }
     }
 
-    /// The client shows the form token of its page.
+    /// Whether a connection has shown its session's form token, or needs none.
+    pub fn is_proved(&self, id: ConnectionId) -> bool {
+        let visit = self.visits.get(id.slot()).and_then(Option::as_ref);
+        visit.is_some_and(|visit| visit.id == id && visit.proof == Proof::Given)
+    }
+
+    /// The client shows the form token of its page, and is a guest from here on if it is wrong.
     pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
+        let proved = self.show(id, given);
+        if proved == Proved::Wrong
+            && let Some(visit) = self.visit(id)
+            && let Some(index) = visit.session.take()
+        {
+            if let Who::User(_) = visit.who {
+                visit.who = Who::Guest(Reason::WrongFormToken);
+                // What it got as the user it must not keep.
+                self.woken.push(id);
+            }
+            self.part(index, id);
+        }
+        proved
+    }
+
+    /// The client shows a form token. Nothing follows from a wrong one.
+    pub fn show(&mut self, id: ConnectionId, given: &str) -> Proved {
         let Some(visit) = self.visit(id) else {
             return Proved::Wrong;
         };
@@ -409,44 +432,27 @@ impl Visits {
             return Proved::Right;
         }
         session.wants_token = true;
-        match (who, session.token.clone()) {
-            (Who::Guest(reason), _) => self.stays_guest(id, reason),
-            (Who::Asking | Who::Provisional, _) => return Proved::NotYet,
+        match (who, &session.token) {
+            (Who::Guest(_), _) => Proved::Wrong,
+            (Who::Asking | Who::Provisional, _) => Proved::NotYet,
+            // Asked once for each time that the client shows one, or it could keep the database busy.
+            (Who::User(_), None) if asked && matches!(session.stage, Stage::Seen(_)) => Proved::OutOfReach,
             (Who::User(_), None) => {
-                // Asked once for each time that the client shows one, or it could keep the database busy.
-                if asked && matches!(session.stage, Stage::Seen(_)) {
-                    return Proved::OutOfReach;
-                }
                 self.ask_soon(index);
                 if let Some(visit) = self.visit(id) {
                     visit.asks_for_token = true;
                 }
-                return Proved::NotYet;
+                Proved::NotYet
             }
-            (Who::User(_), Some(token)) => {
-                let right = session::is_token(given, &token);
-                if right {
-                    if let Some(visit) = self.visit(id) {
-                        visit.proof = Proof::Given;
-                    }
-                    // What it got as a guest may be nothing for a user.
-                    self.woken.push(id);
-                    return Proved::Right;
+            (Who::User(_), Some(token)) if session::is_token(given, token) => {
+                if let Some(visit) = self.visit(id) {
+                    visit.proof = Proof::Given;
                 }
-                self.stays_guest(id, Reason::WrongFormToken);
-                // What it got as the user it must not keep.
+                // What it got as a guest may be nothing for a user.
                 self.woken.push(id);
+                Proved::Right
             }
-        }
-        self.part(index, id);
-        Proved::Wrong
-    }
-
-    /// A connection is a guest from here on, whoever its session is or becomes.
-    fn stays_guest(&mut self, id: ConnectionId, reason: Reason) {
-        if let Some(visit) = self.visit(id) {
-            visit.who = Who::Guest(reason);
-            visit.session = None;
+            (Who::User(_), Some(_)) => Proved::Wrong,
         }
     }
 
