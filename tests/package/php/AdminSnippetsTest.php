@@ -135,7 +135,9 @@ class AdminSnippetsTest extends TestCase
     {
         $conf = \dirname(JOOMLA_PACKAGE) . '/conf/jsocketd.service';
 
-        self::assertSame($this->directives(file_get_contents($conf)), $this->directives($this->of('https://x/', '', '')['systemd']));
+        $unit = $this->directives($this->of('https://x/', '', '')['systemd']);
+        self::assertSame($this->directives(file_get_contents($conf)), $unit);
+        self::assertContains('LimitCORE=0', $unit);
     }
 
     public function testNginxSaysWhatConfSays(): void

@@ -231,6 +231,8 @@ final class Snippets
         TimeoutStopSec=30
         # One descriptor for each connection.
         LimitNOFILE=1048576
+        # A core dump would hold secrets, cookies and tokens.
+        LimitCORE=0
         # For "unix:/run/jsocketd/jsocketd.sock". A proxy's user needs the group: usermod -aG jsocketd www-data
         RuntimeDirectory=jsocketd
         RuntimeDirectoryMode=0750
