@@ -163,6 +163,38 @@ class AdminSnippetsTest extends TestCase
         self::assertSame([], array_diff($wants, $both));
     }
 
+    /** A header that the server believes and no proxy sets is the client's own. */
+    public function testEveryPlaceThatPassesRequestsOnSetsWhatTheServerBelieves(): void
+    {
+        $folder = \dirname(JOOMLA_PACKAGE) . '/conf/';
+        $texts  = ['nginx' => [file_get_contents($folder . 'nginx.conf')], 'apache' => [file_get_contents($folder . 'apache.conf')]];
+
+        foreach (['wss://www.example.org/ws', 'wss://ws.example.org', 'wss://www.example.org'] as $serverUrl) {
+            foreach ($this->of('https://www.example.org/', $serverUrl, 'http://127.0.0.1:8080') as $name => $text) {
+                $texts[$name][] = $text;
+            }
+        }
+
+        $places = ['nginx' => '/location [^{]*\{[^}]*proxy_pass [^}]*\}/', 'apache' => '/^\s*ProxyRequests (?:.*\n(?!<))*/m'];
+        $lines  = [
+            'nginx'  => [
+                'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;', 'proxy_set_header X-Forwarded-Host $http_host;',
+                'proxy_set_header X-Forwarded-Proto $scheme;',
+            ],
+            'apache' => ['RequestHeader unset X-Forwarded-Host', 'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}'],
+        ];
+
+        foreach ($places as $name => $pattern) {
+            foreach ($texts[$name] as $number => $text) {
+                self::assertSame($number === 0 ? 2 : 1, preg_match_all($pattern, $text, $found), $text);
+
+                foreach ($found[0] as $place) {
+                    self::assertSame([], array_diff($lines[$name], $this->directives($place)), $place);
+                }
+            }
+        }
+    }
+
     public function testTheConfigurationIsAccepted(): void
     {
         $binary = getenv('JSOCKETD_BIN') ?: \dirname(JOOMLA_PACKAGE) . '/target/debug/jsocketd';

@@ -94,7 +94,8 @@ final class Snippets
     {
         $top = <<<'NGINX'
             # Into http { }, for instance as a file of its own in /etc/nginx/conf.d/. Each WebSocket takes two of nginx's
-            # `worker_connections`: raise them, and `worker_rlimit_nofile` with them.
+            # `worker_connections`: raise them, and `worker_rlimit_nofile` with them. jsocketd believes the three headers X-Forwarded-*:
+            # each location sets them, because nginx passes on what it does not set, as the client wrote it.
             map $http_upgrade $jsocketd_connection {
                 default upgrade;
                 ""      "";             # an ordinary request keeps the connection to jsocketd open
@@ -113,7 +114,8 @@ final class Snippets
                 proxy_set_header Connection $jsocketd_connection;
                 proxy_set_header Host $http_host;   # with its port: it is compared with the page's origin
                 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                proxy_set_header X-Forwarded-Proto $scheme;
+                proxy_set_header X-Forwarded-Host $http_host;
+                proxy_set_header X-Forwarded-Proto $scheme;    # https where another proxy in front of nginx ends TLS
                 proxy_read_timeout 300s;            # more than ping_interval and ping_timeout together
                 proxy_send_timeout 300s;
                 proxy_buffering off;
@@ -159,6 +161,7 @@ final class Snippets
         $lines  = [
             'ProxyRequests Off',
             'ProxyPreserveHost On',
+            'RequestHeader unset X-Forwarded-Host',
             'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}',
         ];
 
@@ -173,6 +176,8 @@ final class Snippets
         $top = <<<'APACHE'
             # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers ssl. Each WebSocket takes one of Apache's workers: use mpm_event
             # and raise MaxRequestWorkers, or use nginx. The timeout is longer than ping_interval and ping_timeout together.
+            # mod_proxy_http appends to X-Forwarded-For and X-Forwarded-Host. jsocketd reads both from their end; what the client wrote of
+            # the host is taken away all the same, and X-Forwarded-Proto, which mod_proxy_http passes on, is set.
 
             APACHE;
 
