@@ -89,7 +89,8 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     await until('the replies are there', async () => /Command not found/.test(await text(page, 'server')));
     const client = (await text(page, 'client')).replace(/\d\d:\d\d:\d\d\s+/g, '');
     assert.deepEqual(client.split('\n').filter(Boolean), [
-      'Checking: WebSocket available', 'Asking by itself: whoami', 'Asking by itself: help', 'Sending: test', 'Sending: version', 'Sending: tset',
+      'Checking: WebSocket available', 'Asking by itself: token ••••', 'Asking by itself: whoami', 'Asking by itself: help',
+      'Sending: test', 'Sending: version', 'Sending: tset',
     ]);
     const server = (await text(page, 'server')).replace(/\d\d:\d\d:\d\d\s+/g, '').split('\n').filter(Boolean);
     assert.equal(server[0], 'Socket opening: 1');
@@ -121,6 +122,49 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     await page.keyboard.press('Enter');
     await until('the loop told its delays', async () => /p99_us/.test(await text(page, 'server')));
     assert.equal(await page.evaluate(() => document.activeElement.dataset.command), 'lag');
+  });
+
+  // Keeps what the page sends, and puts `wrong` in the place of the form token where the test says so.
+  const recording = (wrong) => `window.sent = [];
+    window.WebSocket = class extends WebSocket {
+      send(frame) {
+        window.sent.push(frame);
+        super.send(${JSON.stringify(wrong)} ? frame.replace(/^token .*/, ${JSON.stringify(`token ${wrong}`)}) : frame);
+      }
+    };`;
+  const sent = (page) => page.evaluate(() => window.sent);
+
+  test('each connection begins with the form token, which is neither shown nor kept', async () => {
+    const page = await visit('console', { init: recording() });
+    await identified(page, 'user');
+    const token = await page.evaluate(() => Joomla.getOptions('csrf.token'));
+    assert.match(token, /^[0-9a-f]{32}$/);
+    assert.deepEqual(await sent(page), [`token ${token}`, 'whoami', 'help']);
+    await send(page, 'stats');
+    await until('the state is told', async () => /uptime_seconds/.test(await text(page, 'server')));
+    const lines = (await text(page, 'server')).replace(/\d\d:\d\d:\d\d\s+/g, '').split('\n').filter(Boolean);
+    assert.equal(lines[0], 'Socket opening: 1');
+    assert.match(lines[1], /^Receive: \{/, 'the reply to the token is not shown');
+    await page.click('#websockets-connect');
+    await page.click('#websockets-connect');
+    await identified(page, 'user');
+    assert.deepEqual((await sent(page)).slice(4), [`token ${token}`, 'whoami', 'help']);
+    await page.focus('#websockets-command');
+    await page.keyboard.press('ArrowUp');
+    assert.equal(await page.inputValue('#websockets-command'), 'stats', 'it is no command of the reader\'s');
+    // The page's own options have it, as on each page of the back end.
+    const kept = await page.evaluate(() => document.querySelector('main').outerHTML + JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
+    assert.ok(!kept.includes(token));
+  });
+
+  test('a form token that is not accepted is told, and the replies stay with their commands', async () => {
+    const page = await visit('console', { init: recording('0'.repeat(32)) });
+    await identified(page, 'user');
+    await until('it is told', async () => /did not accept the form token of this page[^\n]*It says: Not allowed/.test(await text(page, 'server')));
+    for (const command of ['stats', 'test']) await send(page, command);
+    await until('both are answered', async () => /Receive: This is a test!/.test(await text(page, 'server')));
+    assert.match(await text(page, 'server'), /Receive: Not allowed[\s\S]*Receive: This is a test!/);
+    assert.match(await text(page, 'identity'), /^Connected as person1/);
   });
 
   test('a token is neither shown nor kept', async () => {

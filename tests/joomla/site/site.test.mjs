@@ -191,7 +191,7 @@ test('the console knows the administrator and answers test and version', async (
   await admin.goto(joomla.back('option=com_websockets&view=console'));
   await admin.waitForSelector('#websockets-lamp[data-state=open]');
   await admin.waitForFunction((user) => document.querySelector('#websockets-identity').textContent.includes(user), USER);
-  for (const [command, answer] of [['test', 'This is a test!'], ['version', 'jsocketd'], ['nonsense', 'Command not found']]) {
+  for (const [command, answer] of [['test', 'This is a test!'], ['version', 'jsocketd'], ['stats', 'uptime_seconds'], ['nonsense', 'Command not found']]) {
     await admin.fill('#websockets-command', command);
     await admin.press('#websockets-command', 'Enter');
     await admin.waitForFunction((text) => document.querySelector('#websockets-server').textContent.includes(text), answer);

@@ -11,6 +11,7 @@
 namespace Jsocketd\Tests\Package;
 
 use Jsocketd\Component\Websockets\Administrator\Setup\ConsolePage;
+use Jsocketd\Component\Websockets\Administrator\Setup\Site as Place;
 use Jsocketd\Component\Websockets\Administrator\Setup\StatusPage;
 use PHPUnit\Framework\TestCase;
 
@@ -135,6 +136,29 @@ class AdminPagesTest extends TestCase
         preg_match_all("/'(COM_WEBSOCKETS[A-Z_]*)'/", file_get_contents($component . 'script.php'), $script);
 
         self::assertEqualsCanonicalizing(array_unique([...$manifest[1], ...$script[1]]), array_keys($texts));
+    }
+
+    /** @dataProvider servers */
+    public function testTheConsoleShowsTheFormTokenWhereTheCookieGoesTooAndNowhereElse(string $serverUrl, string $cookieDomain, bool $sends): void
+    {
+        $page = new ConsolePage(new Place('https://www.example.org/', '/', $serverUrl, ''), true, true, 'database', $cookieDomain);
+
+        self::assertSame($sends, $page->options()['sendsToken']);
+    }
+
+    public static function servers(): array
+    {
+        return [
+            ['wss://www.example.org/ws', '', true],
+            ['wss://www.example.org:8443', '', true],
+            ['wss://ws.example.org', '', false],
+            ['wss://ws.example.org', '.example.org', true],
+            ['wss://ws.example.org', 'Example.org', true],
+            ['wss://evil.example', '.example.org', false],
+            ['wss://evilexample.org', 'example.org', false],
+            ['wss://evil.example', '.', false],
+            ['', '.example.org', false],
+        ];
     }
 
     private function page(string $name, bool $pseudo): string

@@ -31,7 +31,7 @@ $which        = $argv[1];
 if (str_starts_with($which, 'console')) {
     $bare       = $which === 'console-bare';
     $view       = new ConsoleView();
-    $view->page = new ConsolePage(new Site('https://1.example/', '/1', $bare ? '' : 'wss://1.example/2', ''), !$bare, true, 'database');
+    $view->page = new ConsolePage(new Site('https://1.example/', '/1', $bare ? '' : 'wss://1.example/2', ''), !$bare, true, 'database', '');
 } else {
     $bad      = $which === 'status-bad';
     $settings = Settings::of(['server_url' => 'wss://1.example/2', 'app_id' => '4', 'app_key' => '5', 'app_secret' => '6', 'enabled' => !$bad]);

@@ -1,8 +1,9 @@
 /*
  * The console of the back end: one WebSocket to the server's console, a text frame a command, a text frame the reply. It
  * keeps what was sent and received in two panes, says in words what the connection is doing, and who the server takes the
- * administrator for. What the server says is put on the page as text, never as markup. Numbers, words, panes, line,
- * replies, box.
+ * administrator for. Each connection begins with the form token of the session: the cookie alone opens no command that
+ * tells of the server's state or publishes. What the server says is put on the page as text, never as markup. Numbers,
+ * words, panes, line, replies, box.
  *
  * (C) 2026 the jsocketd maintainers; GNU General Public License version 2 or later; see LICENSE
  */
@@ -36,7 +37,7 @@ function closeWords({ code, reason }) {
   return reason ? `${code}, ${meaning} (${reason})` : `${code}, ${meaning}`;
 }
 
-/** A command that carries the server's admin token, and what of it may be seen. */
+/** A command that carries a token, and what of it may be seen. */
 const isSecret = (command) => /^\s*token\s/i.test(command);
 const seen = (command) => (isSecret(command) ? 'token ••••' : command);
 
@@ -143,10 +144,12 @@ function onOpen() {
   later(STEADY_AFTER, () => (tries = 0));
   server.add(words('LOG_OPENING', socket.readyState));
   announce(words('LAMP_OPEN'));
-  for (const command of ['whoami', 'help']) {
-    client.add(words('LOG_ASKING', command));
+  // What `whoami` tells depends on the token, so the token goes first.
+  const token = options.sendsToken ? Joomla.getOptions('csrf.token', '') : '';
+  for (const command of [...(token ? [`token ${token}`] : []), 'whoami', 'help']) {
+    client.add(words('LOG_ASKING', seen(command)));
     socket.send(command);
-    pending.push({ command, own: true });
+    pending.push({ command: seen(command), own: true });
   }
 }
 
@@ -227,6 +230,7 @@ function onMessage(text) {
     server.add(words('LOG_BINARY', text.size ?? text.byteLength ?? 0));
     return;
   }
+  if (asked?.own && isSecret(asked.command)) noteRefusal(text);
   if (asked?.command === 'whoami') showIdentity(text);
   if (asked?.command === 'help') showCommands(text);
   if (asked?.own) return;
@@ -234,6 +238,14 @@ function onMessage(text) {
   const shown = words('LOG_RECEIVE', pretty(text.replace(/\r?\n$/, '')));
   server.add(shown, 'said');
   announce(shown);
+}
+
+/** The reply to this page's form token: nothing to say unless it was refused. */
+function noteRefusal(reply) {
+  if (reply.startsWith('Allowed:')) return;
+  const why = words('LOG_TOKEN_REFUSED', reply.trim());
+  server.add(why, 'trouble');
+  announce(why);
 }
 
 /** JSON with its members on lines of their own and simple lists on one, if its numbers survive that; else as it is. */

@@ -30,6 +30,7 @@ final class ConsolePage
         'COM_WEBSOCKETS_LOG_RECEIVE',
         'COM_WEBSOCKETS_LOG_SENDING',
         'COM_WEBSOCKETS_LOG_BINARY',
+        'COM_WEBSOCKETS_LOG_TOKEN_REFUSED',
         'COM_WEBSOCKETS_LOG_NOT_SENT',
         'COM_WEBSOCKETS_LOG_NO_REPLY',
         'COM_WEBSOCKETS_LOG_ASKING',
@@ -77,6 +78,7 @@ final class ConsolePage
      * @param   boolean  $enabled         The kill switch
      * @param   boolean  $maySeeStatus    Whether there is a link to the status
      * @param   string   $sessionHandler  Where Joomla keeps sessions
+     * @param   string   $cookieDomain    The domain of the session cookie; empty: the site's host alone
      *
      * @since   0.1.0
      */
@@ -84,7 +86,8 @@ final class ConsolePage
         public readonly Site $site,
         public readonly bool $enabled,
         public readonly bool $maySeeStatus,
-        private readonly string $sessionHandler
+        private readonly string $sessionHandler,
+        private readonly string $cookieDomain
     ) {
     }
 
@@ -112,7 +115,24 @@ final class ConsolePage
         return [
             'url'              => $this->isReady() ? $this->site->socketUrl() . '/?client=administrator' : '',
             'sharesCookie'     => $this->site->sharesCookie(),
+            'sendsToken'       => $this->sendsToken(),
             'sessionsInTables' => $this->sessionHandler === 'database',
         ];
+    }
+
+    /**
+     * Whether the script shows the server the session's form token: only where the browser shows it the session's cookie
+     * too. An address of somebody else's server in the options must not get the token of whoever opens the console.
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    private function sendsToken(): bool
+    {
+        $domain = strtolower(ltrim($this->cookieDomain, '.'));
+
+        return $this->site->sharesCookie()
+            || $domain !== '' && $this->site->socket !== null && str_ends_with('.' . $this->site->socket['host'], '.' . $domain);
     }
 }

@@ -57,7 +57,8 @@ class HtmlView extends BaseHtmlView
             new Site(Uri::root(), JPATH_ROOT, $settings->serverUrl, $settings->serverAddress),
             $settings->enabled,
             $component->may($user, 'websockets.monitor'),
-            (string) $app->get('session_handler', 'database')
+            (string) $app->get('session_handler', 'database'),
+            (string) $app->get('cookie_domain', '')
         );
 
         ToolbarHelper::title(Text::_('COM_WEBSOCKETS_CONSOLE_TITLE'), 'code');
