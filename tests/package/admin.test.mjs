@@ -297,6 +297,25 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.deepEqual(await call('http', { method: 'POST', headers: { 'X-CSRF-Token': token } }), [200, true]);
   });
 
+  test('no page and no answer of a task has a secret of the options', async () => {
+    const former = 'f0'.repeat(16);
+    await stand.sql(`UPDATE #__extensions SET params = JSON_SET(params, '$.app_secret_old', '${former}', '$.app_secret_old_until', ${2 ** 31})
+      WHERE element = 'com_websockets'`);
+    for (const view of ['console', 'status']) {
+      const page = await visit(view, { down: true });
+      let seen = await page.content();
+      for (const task of view === 'status' ? ['http', 'outbox'] : []) {
+        seen += await page.evaluate(async (name) => {
+          const headers = { 'X-CSRF-Token': Joomla.getOptions('csrf.token') };
+          const body = new URLSearchParams({ nonce: '0123456789abcdef' });
+          return (await fetch(`index.php?option=com_websockets&format=json&task=chain.${name}`, { method: 'POST', headers, body })).text();
+        }, task);
+      }
+      assert.ok(seen.includes(view === 'status' ? '"success":true' : 'websockets-command'));
+      for (const secret of [stand.app.app_secret, former]) assert.ok(!seen.includes(secret), view);
+    }
+  });
+
   test('snippets are copied as they stand there', async () => {
     const page = await visit('status');
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);

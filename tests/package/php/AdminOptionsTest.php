@@ -11,10 +11,12 @@
 namespace Jsocketd\Tests\Package;
 
 use Joomla\CMS\Component\ComponentHelper;
+use Joomla\CMS\Factory;
 use Joomla\CMS\Form\FormRule;
 use Jsocketd\Component\Websockets\Administrator\Field\KeptField;
 use Jsocketd\Component\Websockets\Administrator\Field\SecretField;
 use Jsocketd\Component\Websockets\Administrator\Rule\Address;
+use Jsocketd\Component\Websockets\Administrator\Rule\SecretRule;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Component\Websockets\Administrator\Setup\Rotation;
 use PHPUnit\Framework\TestCase;
@@ -27,9 +29,27 @@ class AdminOptionsTest extends TestCase
 {
     private const NOW_OLD = 'an-old-secret-of-thirty-two-chars';
 
+    /** @var  string[]  what the page says after the form was posted */
+    private array $messages = [];
+
+    protected function setUp(): void
+    {
+        Factory::$application = new class ($this->messages) {
+            public function __construct(private array &$messages)
+            {
+            }
+
+            public function enqueueMessage($message, $type)
+            {
+                $this->messages[] = "$type: $message";
+            }
+        };
+    }
+
     protected function tearDown(): void
     {
         ComponentHelper::$components = [];
+        Factory::$application        = null;
     }
 
     /** @dataProvider good */
@@ -58,7 +78,7 @@ class AdminOptionsTest extends TestCase
             yield ['app_key', $value];
         }
 
-        foreach ([bin2hex(random_bytes(16)), str_repeat('x', 128), '!#$%&()*+,-./:;<=>?@[]^_{|}~aaaaaaaaaa'] as $value) {
+        foreach ([bin2hex(random_bytes(16)), str_repeat('x', 16), str_repeat('x', 128), '!#$%&()*+,-./:;<=>?@[]^_{|}~aaaaaaaaaa'] as $value) {
             yield ['app_secret', $value];
         }
 
@@ -100,9 +120,9 @@ class AdminOptionsTest extends TestCase
             yield ['app_key', $value];
         }
 
-        $long = str_repeat('x', 31);
+        $long = str_repeat('x', 15);
 
-        foreach (['', 'short', $long, str_repeat('x', 129), "$long x", $long . '"', $long . '\\', "$long'", $long . 'ä', ['x']] as $value) {
+        foreach (['', 'short', 'elevenchars', str_repeat('x', 129), "$long x", $long . '"', $long . '\\', "$long'", $long . 'ä', ['x']] as $value) {
             yield ['app_secret', $value];
         }
 
@@ -189,12 +209,57 @@ class AdminOptionsTest extends TestCase
         self::assertSame('<input type="hidden" name="jform[app_secret_old]" value="">', $this->field('app_secret_old')->html());
     }
 
-    public function testAFormFromBeforeARotationDoesNotBringTheOldSecretBack(): void
+    public function testTheSecretIsNotOnThePage(): void
     {
-        ComponentHelper::$components['com_websockets'] = ['app_secret' => 'the new one', 'app_secret_old' => self::NOW_OLD];
+        ComponentHelper::$components['com_websockets'] = ['app_secret' => self::NOW_OLD];
+        $field = $this->field('app_secret');
 
-        self::assertSame('the new one', $this->field('app_secret')->filter(self::NOW_OLD));
-        self::assertSame('another', $this->field('app_secret')->filter(' another '));
+        // What is stored, and what was typed into a form that was refused.
+        foreach ([self::NOW_OLD, 'another-secret-that-was-typed'] as $value) {
+            self::assertTrue($field->setup($this->element('app_secret'), $value));
+            self::assertSame('<input type="password" name="jform[app_secret]" value="" placeholder="Kept as it is">', $field->html());
+        }
+
+        ComponentHelper::$components['com_websockets'] = [];
+        $field->setup($this->element('app_secret'), '');
+        self::assertSame('<input type="password" name="jform[app_secret]" value="" placeholder="" required>', $field->html());
+    }
+
+    public function testAnEmptyFieldKeepsTheSecretThatIsStoredWhateverItIs(): void
+    {
+        foreach (['the new one, stored by a rotation', 'short', 'with "quotes"'] as $stored) {
+            ComponentHelper::$components['com_websockets'] = ['app_secret' => $stored, 'app_secret_old' => self::NOW_OLD];
+
+            foreach (['', '  '] as $typed) {
+                $kept = $this->field('app_secret')->filter($typed);
+                self::assertSame($stored, $kept);
+                self::assertTrue((new SecretRule())->test($this->element('app_secret'), $kept));
+            }
+
+            self::assertSame('another', $this->field('app_secret')->filter(' another '));
+        }
+
+        self::assertSame([], $this->messages, 'what was not typed is not judged');
+    }
+
+    public function testAShortSecretIsAcceptedWithAWarningAndAShorterOneRefused(): void
+    {
+        $document = file_get_contents(\dirname(JOOMLA_PACKAGE) . '/docs/joomla.md');
+        self::assertSame(1, preg_match('/One that is typed has (\d+) to (\d+) characters; below (\d+) there is a warning/', $document, $found));
+        [, $least, $most, $short] = array_map('intval', $found);
+
+        $cases = [$least - 1 => [false, 0], $least => [true, 1], $short - 1 => [true, 1]]
+            + [$short => [true, 0], $most => [true, 0], $most + 1 => [false, 0]];
+
+        foreach ($cases as $length => $wants) {
+            $this->messages = [];
+            $lets           = $this->lets('app_secret', str_repeat('x', $length));
+            self::assertSame($wants, [$lets, \count($this->messages)], "$length characters");
+        }
+
+        $texts = parse_ini_file(JOOMLA_PACKAGE . '/com_websockets/admin/language/en-GB/com_websockets.ini');
+        self::assertStringContainsString("$least to $most visible", $texts['COM_WEBSOCKETS_CONFIG_APP_SECRET_ERROR']);
+        self::assertStringContainsString("fewer than $short characters", $texts['COM_WEBSOCKETS_CONFIG_APP_SECRET_SHORT']);
     }
 
     public function testARotationKeepsEverythingElse(): void

@@ -65,6 +65,15 @@ class AdminPagesTest extends TestCase
         self::assertStringContainsString('&lt;img src=x onerror=alert(1)&gt;', $this->page('status', false));
     }
 
+    public function testNoPageHasASecretNorDoesItsScriptGetOne(): void
+    {
+        foreach (self::PAGES as $page) {
+            $html = $this->page($page, false, 'options');
+            self::assertMatchesRegularExpression('/\{"url":".*\}$/', $html, $page);
+            self::assertStringNotContainsString('SECRET', $html, $page);
+        }
+    }
+
     public function testEveryIdIsThereOnce(): void
     {
         foreach (self::PAGES as $page) {
@@ -161,11 +170,11 @@ class AdminPagesTest extends TestCase
         ];
     }
 
-    private function page(string $name, bool $pseudo): string
+    private function page(string $name, bool $pseudo, string $more = ''): string
     {
         $script  = \dirname(__DIR__) . '/site/pseudo.php';
         $command = 'env ' . ($pseudo ? 'PSEUDO_LOCALE=1' : '-u PSEUDO_LOCALE') . ' php -d display_errors=stderr -d error_reporting=-1 ';
-        exec($command . escapeshellarg($script) . ' ' . $name . ' 2>&1', $lines, $code);
+        exec($command . escapeshellarg($script) . ' ' . $name . ' ' . $more . ' 2>&1', $lines, $code);
         self::assertSame(0, $code, implode("\n", $lines));
 
         return implode("\n", $lines);

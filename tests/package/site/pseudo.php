@@ -1,9 +1,10 @@
 <?php
 
 // Prints a page of the back end made with stand-ins, in the pseudo-locale if PSEUDO_LOCALE is set: ../php/AdminPagesTest.php looks at
-// it. The argument is console, console-bare, status or status-bad. The values of the page are in capital letters of their own kind, so
-// that no text can be taken for one.
+// it. The argument is console, console-bare, status or status-bad; with a second one the script's options follow. The values of the
+// page are in capital letters of their own kind, so that no text can be taken for one.
 
+use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Factory;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Settings;
@@ -27,6 +28,8 @@ spl_autoload_register(static function (string $class): void {
 Factory::$app = new App('0123456789abcdef', new stdClass());
 $evil         = '<img src=x onerror=alert(1)>"\'&';
 $which        = $argv[1];
+$secrets      = ['app_secret' => 'SECRETSECRET', 'app_secret_old' => 'SECRETOLD', 'app_secret_old_until' => time() + 60];
+ComponentHelper::$params = $secrets;
 
 if (str_starts_with($which, 'console')) {
     $bare       = $which === 'console-bare';
@@ -34,7 +37,7 @@ if (str_starts_with($which, 'console')) {
     $view->page = new ConsolePage(new Site('https://1.example/', '/1', $bare ? '' : 'wss://1.example/2', ''), !$bare, true, 'database', '');
 } else {
     $bad      = $which === 'status-bad';
-    $settings = Settings::of(['server_url' => 'wss://1.example/2', 'app_id' => '4', 'app_key' => '5', 'app_secret' => '6', 'enabled' => !$bad]);
+    $settings = Settings::of(['server_url' => 'wss://1.example/2', 'app_id' => '4', 'app_key' => '5', 'enabled' => !$bad] + $secrets);
     $status   = ['product' => 'jsocketd', 'version' => '7', 'uptime_s' => 3723, 'connections' => 9]
         + ['loop' => ['delay_ms_p99' => 1, 'delay_ms_max' => 2]]
         + ['site' => ['joomla' => $evil, 'enabled' => true], 'database' => ['available' => true], 'outbox' => ['available' => true, 'lag_ms' => 3]];
@@ -65,3 +68,4 @@ if (str_starts_with($which, 'console')) {
 
 // The template alone, not the view's display(), which would ask the site.
 (new ReflectionMethod(Joomla\CMS\MVC\View\HtmlView::class, 'display'))->invoke($view);
+echo isset($argv[2]) ? json_encode($view->page->options(), JSON_UNESCAPED_SLASHES) : '';

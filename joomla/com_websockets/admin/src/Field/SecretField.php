@@ -19,8 +19,8 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The app's secret in the options. A form that was opened before a rotation still holds the secret of then; saving it
- * does not bring that one back.
+ * The app's secret in the options. Whoever may edit the options may set another one, but the page never has the one that is
+ * stored: it could be read in the page's source, by a browser's extension, or in a saved page. An empty field keeps it.
  *
  * @since  0.1.0
  */
@@ -33,6 +33,29 @@ class SecretField extends PasswordField
     protected $type = 'Secret';
 
     /**
+     * The field without its value; what is stored needs no other.
+     *
+     * @param   \SimpleXMLElement  $element  The field
+     * @param   mixed              $value    What is stored, or what was typed into a form that was refused
+     * @param   string             $group    The field's group
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    public function setup(\SimpleXMLElement $element, $value, $group = null)
+    {
+        $isSetUp = parent::setup($element, '', $group);
+
+        if ($isSetUp && self::stored() !== '') {
+            $this->required = false;
+            $this->hint     = 'COM_WEBSOCKETS_CONFIG_APP_SECRET_KEPT';
+        }
+
+        return $isSetUp;
+    }
+
+    /**
      * @param   mixed      $value  What was typed
      * @param   string     $group  The field's group
      * @param   ?Registry  $input  All that was typed
@@ -43,10 +66,22 @@ class SecretField extends PasswordField
      */
     public function filter($value, $group = null, ?Registry $input = null)
     {
-        $typed  = parent::filter($value, $group, $input);
-        $stored = ComponentHelper::getParams('com_websockets');
-        $old    = $stored->get('app_secret_old');
+        $typed = parent::filter($value, $group, $input);
 
-        return \is_string($old) && $old !== '' && $typed === $old ? $stored->get('app_secret') : $typed;
+        return $typed === '' ? self::stored() : $typed;
+    }
+
+    /**
+     * The secret that is in the options; empty where there is none.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    public static function stored(): string
+    {
+        $stored = ComponentHelper::getParams('com_websockets')->get('app_secret', '');
+
+        return \is_string($stored) ? $stored : '';
     }
 }

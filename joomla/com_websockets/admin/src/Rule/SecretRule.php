@@ -10,22 +10,29 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Rule;
 
+use Joomla\CMS\Factory;
 use Joomla\CMS\Form\Form;
 use Joomla\CMS\Form\FormRule;
+use Joomla\CMS\Language\Text;
 use Joomla\Registry\Registry;
+use Jsocketd\Component\Websockets\Administrator\Field\SecretField;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Secrets that are worth the name: 32 to 128 visible ASCII characters without quotes and backslashes, so that they look
- * the same in every configuration file.
+ * Secrets that are worth the name: 12 to 128 visible ASCII characters without quotes and backslashes, so that they look
+ * the same in every configuration file. Below 16 characters a warning says so. What is stored already is not judged: a form
+ * that leaves it as it is can always be saved.
  *
  * @since  0.1.0
  */
 class SecretRule extends FormRule
 {
+    /** Characters below which a secret is accepted with a warning; jsocketd warns of the same. */
+    private const SHORT = 16;
+
     /**
      * @param   \SimpleXMLElement  $element  The field
      * @param   mixed              $value    What was typed
@@ -39,6 +46,18 @@ class SecretRule extends FormRule
      */
     public function test(\SimpleXMLElement $element, $value, $group = null, ?Registry $input = null, ?Form $form = null)
     {
-        return \is_string($value) && preg_match('/\A[!#-&(-\[\]-_a-~]{32,128}\z/', $value) === 1;
+        if (\is_string($value) && $value !== '' && $value === SecretField::stored()) {
+            return true;
+        }
+
+        if (!\is_string($value) || preg_match('/\A[!#-&(-\[\]-_a-~]{12,128}\z/', $value) !== 1) {
+            return false;
+        }
+
+        if (\strlen($value) < self::SHORT) {
+            Factory::getApplication()->enqueueMessage(Text::_('COM_WEBSOCKETS_CONFIG_APP_SECRET_SHORT'), 'warning');
+        }
+
+        return true;
     }
 }

@@ -18,9 +18,26 @@ abstract class FormField
 
     public string $name;
 
+    protected $value;
+
+    protected $hint = '';
+
+    protected $required = false;
+
     public function __construct(protected ?\SimpleXMLElement $element = null)
     {
         $this->name = 'jform[' . $element['name'] . ']';
+    }
+
+    /** What a form does with each field ahead of showing it. */
+    public function setup(\SimpleXMLElement $element, $value, $group = null)
+    {
+        $this->element  = $element;
+        $this->value    = $value;
+        $this->hint     = (string) $element['hint'];
+        $this->required = (string) $element['required'] === 'true';
+
+        return true;
     }
 
     abstract protected function getInput();

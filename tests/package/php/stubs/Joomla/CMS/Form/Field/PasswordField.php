@@ -11,11 +11,13 @@
 namespace Joomla\CMS\Form\Field;
 
 use Joomla\CMS\Form\FormField;
+use Joomla\CMS\Language\Text;
 
 class PasswordField extends FormField
 {
     protected function getInput()
     {
-        return '';
+        return '<input type="password" name="' . $this->name . '" value="' . htmlspecialchars((string) $this->value) . '" placeholder="'
+            . Text::_($this->hint) . '"' . ($this->required ? ' required' : '') . '>';
     }
 }
