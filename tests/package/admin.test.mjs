@@ -3,8 +3,10 @@
 // error fails the test, but that a server is away where a test took it away.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import net from 'node:net';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { launchBrowser, missing, startStand, until, VERSION } from './stand.mjs';
 
@@ -261,6 +263,77 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     }
     const page = await visit('status');
     assert.equal((await chain(page)).outbox.state, 'passed', 'and it works again');
+  });
+
+  test('an address that is not jsocketd\'s is told in the same words whatever is there, but to super users', async () => {
+    const called = [];
+    const listening = [];
+    const listen = async (name, answer) => {
+      const inner = net.createServer((socket) => {
+        called.push(name);
+        socket.on('error', () => {});
+        socket.once('data', () => answer(socket));
+      }).listen(0, '127.0.0.1');
+      await once(inner, 'listening');
+      listening.push(inner);
+      return inner.address().port;
+    };
+    const http = (status, body, headers = '') => (socket) =>
+      socket.end(`HTTP/1.1 ${status} Inner\r\n${headers}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+    const flood = (socket) => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      const more = () => socket.destroyed || (socket.write('inner'.repeat(2000)) ? setImmediate(more) : socket.once('drain', more));
+      more();
+    };
+    const closed = await listen('closed', () => {});
+    await new Promise((done) => listening.pop().close(done));
+    const other = await listen('other', http(200, '{"product":"jsocketd","version":"inner"}'));
+    const own = 'Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n';
+    const places = {
+      closed: `http://127.0.0.1:${closed}`,
+      'no way there': 'http://255.255.255.255:8080',
+      silent: `http://127.0.0.1:${await listen('silent', () => {})}`,
+      'a page': `http://127.0.0.1:${await listen('a page', http(200, '<h1>inner</h1>'))}`,
+      'another API': `http://127.0.0.1:${await listen('another API', http(403, '{"error":"inner: disabled"}'))}`,
+      'an API alike': `http://127.0.0.1:${await listen('an API alike', http(400, '{"error":"inner"}', own))}`,
+      'no HTTP': `http://127.0.0.1:${await listen('no HTTP', (socket) => socket.end('inner\r\n\r\n'))}`,
+      'no TLS': `https://127.0.0.1:${await listen('no TLS', http(200, 'inner'))}`,
+      endless: `http://127.0.0.1:${await listen('endless', flood)}`,
+      redirect: `http://127.0.0.1:${await listen('redirect', http(302, '', `Location: http://127.0.0.1:${other}/\r\n`))}`,
+    };
+    const point = (address) =>
+      stand.sql(`UPDATE #__extensions SET params = JSON_SET(params, '$.server_address', '${address}') WHERE element = 'com_websockets'`);
+    const page = await visit('status', { down: true });
+    const ask = async (more) => {
+      const shown = await page.evaluate(async (query) => {
+        const status = new DOMParser().parseFromString(await (await fetch(`index.php?option=com_websockets&view=status${query}`)).text(), 'text/html');
+        const headers = { 'X-CSRF-Token': Joomla.getOptions('csrf.token') };
+        const chain = await fetch(`index.php?option=com_websockets&format=json&task=chain.http${query}`, { method: 'POST', headers });
+        return `${status.querySelector('.websockets-findings').textContent} ${chain.status} ${await chain.text()}`;
+      }, more);
+      return shown.replace(/\s+/g, ' ');
+    };
+    try {
+      const words = {};
+      for (const [name, address] of Object.entries(places)) {
+        await point(address);
+        const shown = await ask('&plain=1');
+        words[name] = shown.replaceAll(address, 'ADDRESS').replaceAll(address.replaceAll('/', '\\/'), 'ADDRESS');
+        assert.ok(!shown.includes('inner'), shown);
+        const all = await ask('');
+        assert.ok(!all.includes('inner') || name === 'an API alike', all);
+        assert.notEqual(all, shown, 'super users are told more');
+      }
+      for (const [name, said] of Object.entries(words)) assert.equal(said, words.closed, name);
+      assert.match(words.closed, /PHP gets no answer of jsocketd: No jsocketd answers as it should\./);
+      assert.ok(!called.includes('other'), 'the redirect was not followed');
+      assert.ok(Object.keys(places).slice(2).every((name) => called.includes(name)), called.join());
+      await until('the reasons are in the log', () => /Nobody answers at/.test(stand.log()) && /is no jsocketd: it says 302, a redirect/.test(stand.log()));
+      assert.ok(!stand.log().includes('<h1>inner'));
+    } finally {
+      await point(`http://127.0.0.1:${stand.port}`);
+      for (const inner of listening) inner.close();
+    }
   });
 
   test('a table that nobody reads is noticed by the third hop', async () => {

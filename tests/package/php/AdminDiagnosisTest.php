@@ -103,7 +103,6 @@ class AdminDiagnosisTest extends TestCase
             ['schema' => '1', 'status' => ['version' => '0.1.0']],
         ];
         yield 'a server of a branch' => [['VERSION'], ['status' => ['version' => 'main']]];
-        yield 'a stranger' => [['STRANGER'], ['status' => ['product' => 'soketi']], ['http://127.0.0.1:8080']];
         yield 'another version' => [['VERSION'], ['status' => ['version' => '0.2.1']], ['0.2.1', '0.2.0']];
         yield 'no version' => [['VERSION'], ['status' => ['version' => 7]]];
         yield 'draining' => [['DRAINING'], ['status' => ['draining' => true]]];

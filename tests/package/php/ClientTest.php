@@ -14,6 +14,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Event;
 use Jsocketd\Component\Websockets\Administrator\Publish\Options;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
+use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Settings;
@@ -27,7 +28,13 @@ final class ClientTest extends TestCase
     /** Seconds; nothing here comes near it but what has to. */
     private const LONG = 20.0;
 
-    /** Answers the first connection with the text; with "silence" not at all, and with "drip" one byte after another, for ever. */
+    /** What each answer of jsocketd's API has. */
+    private const OWN = "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
+
+    /**
+     * Answers the first connection with the text; with "silence" not at all, with "drip" one byte after another, for ever, and with
+     * "flood" as much as is taken, for ever, after which it says how many KiB that were.
+     */
     private const SERVER = <<<'PHP'
         $server = stream_socket_server('tcp://127.0.0.1:0');
         echo stream_socket_get_name($server, false), "\n";
@@ -45,6 +52,12 @@ final class ClientTest extends TestCase
             } elseif ($argv[1] === 'drip') {
                 while (@fwrite($socket, 'H')) {
                     usleep(1000);
+                }
+            } elseif ($argv[1] === 'flood') {
+                $request = 0;
+                fwrite($socket, "HTTP/1.1 200 OK\r\n\r\n");
+                while (@fwrite($socket, str_repeat(' ', 1024))) {
+                    $request++;
                 }
             } else {
                 foreach (explode('|', $argv[1]) as $piece) {
@@ -81,14 +94,14 @@ final class ClientTest extends TestCase
     {
         foreach (
             [
-                $this->answer(200, '{"uptime_s":1}'),
-                "HTTP/1.1 200 OK\r\nContent-Len|gth: 14\r\n\r|\n{\"uptime|_s\":1}and more",
-                "HTTP/1.0 200 OK\r\n\r\n{\"uptime_s\"|:1}",
-                "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n|D;x=y\r\n\"uptime_s\":1|}\r\n0\r\n\r\n",
+                $this->answer(200, '{"product":"jsocketd"}'),
+                "HTTP/1.1 200 OK\r\nContent-Len|gth: 22\r\n\r|\n{\"produ|ct\":\"jsocketd\"}and more",
+                "HTTP/1.0 200 OK\r\n\r\n{\"product\"|:\"jsocketd\"}",
+                "HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n|15;x=y\r\n\"product\":\"jsocketd\"|}\r\n0\r\n\r\n",
             ] as $answer
         ) {
             $server = new Process(PHP_BINARY, '-r', self::SERVER, $answer);
-            $this->assertSame(['uptime_s' => 1], $this->client($server->first)->status(), $answer);
+            $this->assertSame(['product' => 'jsocketd'], $this->client($server->first)->status(), $answer);
         }
     }
 
@@ -106,17 +119,103 @@ final class ClientTest extends TestCase
                 [ServerFailure::STRANGER, 'server_address', "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"],
                 [ServerFailure::STRANGER, 'server_address', "HTTP/1.1 200 OK\r\nX: " . str_repeat('x', 70000)],
                 [ServerFailure::STRANGER, 'server_address', "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"],
-                [ServerFailure::APP, 'app_id', $this->answer(404, '{"error":"Unknown app \\"x\\""}')],
-                [ServerFailure::KEY, 'app_key', $this->answer(401, '{"error":"Unknown auth_key \\"x\\" for app"}')],
-                [ServerFailure::SECRET, 'app_secret', $this->answer(401, '{"error":"Invalid signature: you should have sent it, auth_key"}')],
-                [ServerFailure::CLOCK, '', $this->answer(401, '{"error":"Timestamp expired: Given timestamp (x) not within 600s"}')],
-                [ServerFailure::DISABLED, 'enabled', $this->answer(403, '{"error":"disabled"}')],
-                [ServerFailure::REFUSED, '', $this->answer(413, '{"error":"too long"}')],
+                [ServerFailure::STRANGER, 'server_address', $this->answer(200, '{"product":"soketi"}')],
+                [ServerFailure::APP, 'app_id', $this->answer(404, '{"error":"There is no app with the id \\"site-0123abcd\\""}')],
+                [ServerFailure::KEY, 'app_key', $this->answer(401, '{"error":"Unknown auth_key \\"thekey\\" for app \\"site-0123abcd\\""}')],
+                [ServerFailure::SECRET, 'app_secret', $this->answer(401, '{"error":"Invalid signature: you should have sent HmacSHA256Hex(x, y)"}')],
+                [ServerFailure::CLOCK, '', $this->answer(401, '{"error":"Timestamp expired: Given timestamp (2026-01-01T00:00:00Z)'
+                    . ' not within 600s of server time (2027-01-01T00:00:00Z)"}')],
+                [ServerFailure::DISABLED, 'enabled', $this->answer(403, '{"error":"This app is disabled"}')],
+                [ServerFailure::REFUSED, '', $this->answer(413, '{"error":"too long"}', self::OWN)],
             ] as [$kind, $setting, $answer]
         ) {
             $server = new Process(PHP_BINARY, '-r', self::SERVER, $answer);
             $this->assertFailure($kind, $setting, fn () => $this->client($server->first)->status(), substr($answer, 0, 200));
         }
+    }
+
+    /** Not in the message either that super users and the log get. */
+    public function testNothingOfWhatAStrangerSaysIsRepeated(): void
+    {
+        foreach (
+            [
+                $this->answer(403, '{"error":"inner words: disabled"}'),
+                $this->answer(401, '{"error":"inner words: Unknown auth_key"}'),
+                $this->answer(401, '{"error":"Timestamp expired: Given timestamp (x) not within 600s of server time (inner words)"}'),
+                $this->answer(401, '{"error":"Invalid signature: inner words"}'),
+                $this->answer(404, '{"error":"There is no app with the id \\"inner words\\""}'),
+                $this->answer(404, '{"error":"inner words, an app"}', self::OWN),
+                $this->answer(500, '{"error":"inner words","more":1}', self::OWN),
+                $this->answer(200, '{"product":"inner words"}', self::OWN),
+                $this->answer(200, 'inner words', "X-Inner: inner words\r\n"),
+                "HTTP/1.1 302 inner words\r\nLocation: http://inner.words/\r\n\r\n",
+                'inner words',
+            ] as $answer
+        ) {
+            $server  = new Process(PHP_BINARY, '-r', self::SERVER, $answer);
+            $message = $this->assertFailure(ServerFailure::STRANGER, 'server_address', fn () => $this->client($server->first)->status(), $answer);
+            $this->assertStringNotContainsString('inner', $message);
+        }
+    }
+
+    public function testARedirectIsNotFollowed(): void
+    {
+        $inner  = stream_socket_server('tcp://127.0.0.1:0');
+        $to     = 'http://' . stream_socket_get_name($inner, false) . '/apps/site-0123abcd/status';
+        $server = new Process(PHP_BINARY, '-r', self::SERVER, "HTTP/1.1 307 Elsewhere\r\nLocation: $to\r\nContent-Length: 0\r\n\r\n");
+        $this->assertFailure(ServerFailure::STRANGER, 'server_address', fn () => $this->client($server->first)->status());
+        $this->assertFalse(@stream_socket_accept($inner, 0), 'nobody came');
+    }
+
+    public function testAnAnswerWithoutEndIsLeftAfterABoundedNumberOfBytes(): void
+    {
+        $server = new Process(PHP_BINARY, '-r', self::SERVER, 'flood');
+        $before = hrtime(true);
+        $this->assertFailure(ServerFailure::STRANGER, 'server_address', fn () => $this->client($server->first)->status());
+        $this->assertLessThan(self::LONG, (hrtime(true) - $before) / 1e9, 'the end was the bound\'s, not the deadline\'s');
+        // What was written and not read waits in the system's two buffers.
+        $this->assertLessThan(32 * 1024, (int) $server->rest());
+    }
+
+    /** Whatever has the option written: by the form, or past its rule. */
+    public function testNoOtherSchemeAndNothingButAnAddressIsCalled(): void
+    {
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        $name   = stream_socket_get_name($socket, false);
+
+        foreach (
+            [
+                'gopher://%s/x', 'file:///etc/passwd', 'ftp://%s/', 'dict://%s/', 'php://stdin', 'unix:///run/x.sock', 'ssl://%s', 'tcp://%s',
+                'http://user:password@%s', 'http://user@%s/', "http://%s/\r\nX: y", "http://%s/\0", "http://%s\t", 'http://%s/?x', 'http://%s/#x',
+                'http://%s/%%0d%%0a', '//%s', 'http:%s', 'http://%s@127.0.0.1:1', 'http://127.0.0.1:1\\@%s',
+            ] as $address
+        ) {
+            $address = sprintf($address, $name);
+            $call    = fn () => (new Client(Settings::of(['server_address' => $address . 'x'] + Site::OPTIONS), self::LONG))->status();
+            $this->assertFailure(ServerFailure::NOT_SET_UP, 'server_address', $call, $address);
+            $this->assertFalse((new Address())->isOne($address . 'x', 'http', 'https'), $address);
+        }
+
+        $this->assertFalse(@stream_socket_accept($socket, 0), 'nobody came');
+    }
+
+    public function testWhoeverIsNoSuperUserCannotTellHostsApartByTheWords(): void
+    {
+        $words = [];
+        $kinds = (new \ReflectionClass(ServerFailure::class))->getConstants(\ReflectionClassConstant::IS_PUBLIC);
+
+        foreach (array_diff($kinds, [ServerFailure::AWAY]) as $kind) {
+            $shown = (new ServerFailure($kind, 'http://inner.example says no.'))->discreet();
+            $words[$shown->kind][] = $shown->getMessage() . $shown->setting;
+        }
+
+        $this->assertSame(
+            ['not_set_up', 'away', 'app', 'key', 'secret', 'clock', 'disabled'],
+            array_keys($words),
+            'each of the others is said by jsocketd alone, in its own words, or before anybody is asked'
+        );
+        $this->assertCount(5, $words[ServerFailure::AWAY]);
+        $this->assertCount(1, array_unique($words[ServerFailure::AWAY]));
     }
 
     public function testNobodyThere(): void
@@ -216,9 +315,9 @@ final class ClientTest extends TestCase
         $this->assertTrue($publisher->toUser(42, 'e', null, new Options(strict: true, via: Options::HTTP, socketId: '1.2')));
     }
 
-    private function answer(int $status, string $body): string
+    private function answer(int $status, string $body, string $headers = ''): string
     {
-        return "HTTP/1.1 $status Reason\r\nContent-Length: " . \strlen($body) . "\r\nConnection: close\r\n\r\n" . $body;
+        return "HTTP/1.1 $status Reason\r\n{$headers}Content-Length: " . \strlen($body) . "\r\nConnection: close\r\n\r\n" . $body;
     }
 
     private function client(string $name, string $path = '', float $timeout = self::LONG): Client

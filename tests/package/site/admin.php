@@ -3,8 +3,8 @@
 // The back end of the small site, for browser tests: the component's real views, templates and tasks with stand-ins for Joomla's classes
 // (backend.php). index.php includes it for every path that begins with /administrator and has made $db, $settings, $config and $user;
 // the options of the component are those of the row in #__extensions. /administrator/index.php?option=com_websockets&view=console or
-// status shows a page, with &dark=1 in dark colours; &task=chain.http and chain.outbox are the tasks. Whoever asks may do everything:
-// what the socket's server lets them do is its own matter.
+// status shows a page, with &dark=1 in dark colours; &task=chain.http and chain.outbox are the tasks. Whoever asks may do everything,
+// and with &plain=1 everything of the component: what the socket's server lets them do is its own matter.
 
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Factory;

@@ -104,7 +104,7 @@ class ChainController extends BaseController
         try {
             $found = $do($component);
         } catch (ServerFailure $e) {
-            $finding = Finding::ofFailure($e, $component->settings());
+            $finding = Finding::ofFailure($component->shown($e, $this->app->getIdentity()), $component->settings());
             $this->send(502, new JsonResponse(['mend' => $finding->mend()], $finding->text(), true, true));
         } catch (NotPublished $e) {
             $this->refuse(503, $e->getMessage());

@@ -16,9 +16,11 @@ use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
 use Joomla\CMS\Extension\MVCComponent;
 use Joomla\CMS\User\User;
 use Joomla\Database\DatabaseInterface;
+use Jsocketd\Component\Websockets\Administrator\Journal;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
+use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 
 // phpcs:disable PSR1.Files.SideEffects
@@ -122,5 +124,23 @@ class WebsocketsComponent extends MVCComponent
         $rule = Access::getAssetRules('com_websockets', true)->getData()[$action] ?? null;
 
         return !$rule?->getData() && $user->authorise('core.manage', 'com_websockets');
+    }
+
+    /**
+     * A call of the server that did not succeed, as a page may show it: whoever may change the address is not for that
+     * reason to learn which ports of which machines answer to PHP. The log has the reason, and super users see it.
+     *
+     * @param   ServerFailure  $failure  Why not
+     * @param   User           $user     Who looks at the page
+     *
+     * @return  ServerFailure
+     *
+     * @since   0.2.0
+     */
+    public function shown(ServerFailure $failure, User $user): ServerFailure
+    {
+        (new Journal())('PHP called jsocketd in vain. ' . $failure->getMessage());
+
+        return $user->authorise('core.admin') ? $failure : $failure->discreet();
     }
 }

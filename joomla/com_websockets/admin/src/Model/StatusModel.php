@@ -13,6 +13,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Model;
 use Joomla\CMS\MVC\Model\BaseDatabaseModel;
 use Joomla\CMS\Plugin\PluginHelper;
 use Joomla\CMS\Uri\Uri;
+use Joomla\CMS\User\User;
 use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
@@ -35,12 +36,13 @@ class StatusModel extends BaseDatabaseModel
      * What is so now.
      *
      * @param   WebsocketsComponent  $component  The component
+     * @param   User                 $user       Who looks at the page
      *
      * @return  Facts
      *
      * @since   0.1.0
      */
-    public function facts(WebsocketsComponent $component): Facts
+    public function facts(WebsocketsComponent $component, User $user): Facts
     {
         $settings = $component->settings();
         $status   = null;
@@ -50,7 +52,7 @@ class StatusModel extends BaseDatabaseModel
         try {
             $status = $component->server()->status();
         } catch (ServerFailure $e) {
-            $failure = $e;
+            $failure = $component->shown($e, $user);
         }
 
         $took = (hrtime(true) - $began) / 1e6;

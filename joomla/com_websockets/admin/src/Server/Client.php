@@ -19,7 +19,11 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
  * Asks the server through its HTTP API, signed as docs/protocol.md says. Joomla's own client has whole seconds of timeout
  * only, which is longer than a page may wait; so this one speaks as much HTTP/1.1 as is needed, over a connection of its own.
  * The deadline is for a whole call, from the connect to the last byte of the answer (the system's name resolution excepted,
- * which nobody can interrupt: give an address in numbers). Redirects are not followed. Every method throws ServerFailure.
+ * which nobody can interrupt: give an address in numbers). Every method throws ServerFailure.
+ *
+ * The address is an option, and whoever may set options could have PHP ask machines that only PHP reaches. So this speaks
+ * HTTP over TCP and nothing else, follows no redirect, reads a bounded answer, and repeats nothing of an answer that does
+ * not look like jsocketd's. Which failures a page may tell apart is decided in ServerFailure.
  *
  * @since  0.1.0
  */
@@ -51,7 +55,13 @@ class Client
      */
     public function status(): array
     {
-        return $this->call('GET', 'status', null, $this->timeout);
+        $status = $this->call('GET', 'status', null, $this->timeout);
+
+        if (($status['product'] ?? null) !== 'jsocketd') {
+            throw $this->stranger('its status names another product');
+        }
+
+        return $status;
     }
 
     /**
@@ -196,7 +206,7 @@ class Client
     /**
      * @param   resource  $stream
      *
-     * @return  array{int, string}  the status and the body
+     * @return  array{int, string, string}  the status, the head in lower case and the body
      */
     private function read($stream, int $deadline): array
     {
@@ -219,7 +229,7 @@ class Client
     }
 
     /**
-     * @return  array{int, string}|null  null as long as something is missing
+     * @return  array{int, string, string}|null  null as long as something is missing
      */
     private function parse(string $answer, bool $ended): ?array
     {
@@ -239,14 +249,14 @@ class Client
         if (preg_match('~\r\ntransfer-encoding:[^\r]*chunked~', $head)) {
             $body = $this->unchunk($body);
 
-            return $body === null ? null : [(int) $part[1], $body];
+            return $body === null ? null : [(int) $part[1], $head, $body];
         }
 
         if (preg_match('~\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r~', $head, $length)) {
-            return \strlen($body) < (int) $length[1] ? null : [(int) $part[1], substr($body, 0, (int) $length[1])];
+            return \strlen($body) < (int) $length[1] ? null : [(int) $part[1], $head, substr($body, 0, (int) $length[1])];
         }
 
-        return $ended ? [(int) $part[1], $body] : null;
+        return $ended ? [(int) $part[1], $head, $body] : null;
     }
 
     private function unchunk(string $text): ?string
@@ -272,7 +282,7 @@ class Client
         return null;
     }
 
-    private function understand(int $status, string $body): array
+    private function understand(int $status, string $head, string $body): array
     {
         $json  = json_decode($body, true, 64);
         $error = \is_array($json) && \is_string($json['error'] ?? null) ? $json['error'] : null;
@@ -285,19 +295,43 @@ class Client
             throw $this->stranger('it says ' . $status . ($status >= 300 && $status < 400 ? ', a redirect' : '') . ' without a reason');
         }
 
-        $kind = match (true) {
-            $status === 404 => stripos($error, 'app') === false ? ServerFailure::STRANGER : ServerFailure::APP,
-            $status === 401 && str_starts_with($error, 'Unknown auth_key') => ServerFailure::KEY,
-            $status === 401 && stripos($error, 'timestamp') === 0 => ServerFailure::CLOCK,
-            $status === 401 => ServerFailure::SECRET,
-            $status === 403 => ServerFailure::DISABLED,
-            default => ServerFailure::REFUSED,
-        };
+        $kind = $this->kindOf($status, $error);
+
+        if ($kind === null && ($status === 404 || !$this->isOwn($head, $json))) {
+            throw $this->stranger('it says ' . $status . ' with a reason that is not jsocketd\'s');
+        }
 
         // A wrong signature is answered with what had to be signed; that is of no use here, and long.
-        $error = rtrim(mb_substr(preg_replace('/: you should have sent.*/s', '', $error), 0, 300), '. ');
+        $error = preg_replace(['/: you should have sent.*/s', '/[\x00-\x1f\x7f]+/'], ['', ' '], $error);
+        $error = rtrim(mb_substr($error, 0, 300), '. ');
 
-        throw new ServerFailure($kind, 'The server says ' . $status . ': ' . $error . '.');
+        throw new ServerFailure($kind ?? ServerFailure::REFUSED, 'The server says ' . $status . ': ' . $error . '.');
+    }
+
+    /** The kind of a refusal, by the very sentences of jsocketd; null for all others. */
+    private function kindOf(int $status, string $error): ?string
+    {
+        [$id, $key] = [$this->settings->appId, $this->settings->appKey];
+        $time       = '\([0-9TZ:.+-]{1,40}\)';
+
+        return match (true) {
+            $status === 404 && $error === 'There is no app with the id "' . $id . '"' => ServerFailure::APP,
+            $status === 401 && $error === 'Unknown auth_key "' . $key . '" for app "' . $id . '"' => ServerFailure::KEY,
+            $status === 401 && preg_match("/\ATimestamp expired: Given timestamp $time not within [0-9]{1,6}s of server time $time\z/", $error) === 1
+                => ServerFailure::CLOCK,
+            $status === 401 && str_starts_with($error, 'Invalid signature: you should have sent HmacSHA256Hex(') => ServerFailure::SECRET,
+            $status === 403 && $error === 'This app is disabled' => ServerFailure::DISABLED,
+            default => null,
+        };
+    }
+
+    /** Whether an answer with an unknown sentence has the form of jsocketd's refusals: one member, and these three headers. */
+    private function isOwn(string $head, array $json): bool
+    {
+        return \count($json) === 1
+            && str_contains($head, "\r\ncontent-type: application/json\r\n")
+            && str_contains($head, "\r\nx-content-type-options: nosniff\r\n")
+            && str_contains($head, "\r\ncache-control: no-store\r\n");
     }
 
     /** @param  resource  $stream */

@@ -52,6 +52,12 @@ class ServerFailure extends \RuntimeException
     /** The request was refused for what it says. */
     public const REFUSED = 'refused';
 
+    /** No jsocketd answers as it should, for somebody who may not hear more: see {@see discreet()}. */
+    public const AWAY = 'away';
+
+    /** What a prober of addresses would tell apart. */
+    private const TELLING = [self::UNREACHABLE, self::TLS, self::TIMEOUT, self::STRANGER, self::REFUSED];
+
     private const SETTINGS = [
         self::APP      => 'app_id',
         self::KEY      => 'app_key',
@@ -74,5 +80,16 @@ class ServerFailure extends \RuntimeException
     {
         $this->setting = $setting ?? self::SETTINGS[$kind] ?? 'server_address';
         parent::__construct($reason . ($this->setting === '' ? '' : ' Look at the option ' . $this->setting . '.'), 0, $previous);
+    }
+
+    /**
+     * The failure in words that say nothing of the host at the address: the same for a port that is closed, one that does
+     * not answer, a name that does not exist and a server that is another. What only jsocketd says stays as it is.
+     *
+     * @return  self
+     */
+    public function discreet(): self
+    {
+        return \in_array($this->kind, self::TELLING, true) ? new self(self::AWAY, 'No jsocketd answers as it should.') : $this;
     }
 }

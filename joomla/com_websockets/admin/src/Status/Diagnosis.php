@@ -136,12 +136,6 @@ final class Diagnosis
             return;
         }
 
-        if ($facts->said('string', 'product') !== 'jsocketd') {
-            yield new Finding(Finding::ERROR, 'STRANGER', [$facts->settings->serverAddress]);
-
-            return;
-        }
-
         $version = $facts->said('string', 'version');
 
         if ($this->isOldServer()) {

@@ -59,7 +59,7 @@ class HtmlView extends BaseHtmlView
         $mayChange   = $user->authorise('core.admin', 'com_websockets') || $user->authorise('core.options', 'com_websockets');
         $oldUntil    = (int) ComponentHelper::getParams('com_websockets')->get('app_secret_old_until', 0);
         $this->page  = new StatusPage(
-            $model->facts($component),
+            $model->facts($component, $user),
             $mayChange,
             $component->may($user, 'websockets.console'),
             $oldUntil > time() ? $oldUntil : null
