@@ -15,6 +15,7 @@ use Joomla\CMS\Application\ConsoleApplication;
 use Joomla\CMS\Log\Log;
 use Joomla\Event\Event;
 use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
+use Jsocketd\Plugin\System\Websockets\Hints\Arguments;
 use Jsocketd\Plugin\System\Websockets\Hints\Stored;
 use PHPUnit\Framework\TestCase;
 
@@ -138,6 +139,24 @@ final class HintsTest extends TestCase
             $site->fire('onContentAfterSave', 'onContentAfterDelete', 'onUserAfterDelete', 'onExtensionAfterSave', 'onContentBeforeDisplay'),
         ]));
         $this->assertSame([], Log::$lines);
+    }
+
+    /** Keys of other extensions may be any text, and a text that begins with a number is not that number. */
+    public function testWhatIsNotWrittenLikeAnIdIsNone(): void
+    {
+        $texts = ['+1002', '01002', '1002abc', ' 1002', '1002 ', "1002\n", "1002\0", '1002.0', '1e3', '0x3ea', '-1002', '', '9999999999999999999'];
+
+        foreach ([...$texts, 1002.0, true, [1002], null] as $id) {
+            $this->assertSame(0, Arguments::idOf(['id' => $id]), json_encode($id));
+            $this->assertSame(0, Arguments::idOf((object) ['id' => $id]), json_encode($id));
+            $this->assertSame([7], Arguments::ids([$id, 7]), json_encode($id));
+        }
+
+        foreach ([1002, '1002'] as $id) {
+            $this->assertSame(1002, Arguments::idOf(['id' => $id]));
+            $this->assertSame([1002], Arguments::ids([$id, '1002']));
+            $this->assertSame([1002], Arguments::ids($id));
+        }
     }
 
     public function testOtherKeysThanId(): void

@@ -50,9 +50,7 @@ final class Arguments
      */
     public static function ids(mixed $values): array
     {
-        $ids = array_map(static fn (mixed $value): int => \is_scalar($value) ? (int) $value : 0, (array) $values);
-
-        return array_values(array_unique(array_filter($ids, static fn (int $id): bool => $id > 0)));
+        return array_values(array_unique(array_filter(array_map(self::id(...), (array) $values))));
     }
 
     /**
@@ -69,6 +67,12 @@ final class Arguments
             $id  = \is_string($key) ? $row->$key ?? 0 : 0;
         }
 
-        return isset($id) && is_numeric($id) ? max(0, (int) $id) : 0;
+        return self::id($id ?? 0);
+    }
+
+    /** An id as a database writes it; 0 for all else: the keys of other extensions are names, and `1002abc` is no 1002. */
+    private static function id(mixed $value): int
+    {
+        return preg_match('/\A[1-9][0-9]{0,17}\z/', \is_int($value) || \is_string($value) ? (string) $value : '') === 1 ? (int) $value : 0;
     }
 }
