@@ -108,6 +108,13 @@ pub struct Limits {
     pub connects_per_second: u32,
     /// Connections at once from one address; above it they get 429.
     pub connections_per_address: u32,
+    /// Connections that may show one session cookie at once; 0: any.
+    pub connections_per_session: u32,
+    /// Subscriptions, their ends, sign-ins and form tokens of one connection in a second, on average; 0: any.
+    pub subscriptions_per_second: u32,
+    /// Requests of one connection in a second, on average, or of one address by a proxy's connections. Signed ones of the HTTP
+    /// API that succeed do not count. 0: any.
+    pub requests_per_second: u32,
     /// Over how many seconds live sockets are closed on shutdown.
     pub drain_seconds: u64,
 }
@@ -270,6 +277,8 @@ pub struct App {
     pub client_events_per_second: u32,
     /// Channels of one connection.
     pub max_channels: usize,
+    /// Bytes that all subscriptions of the app take, with their channels and members; then nobody may subscribe.
+    pub subscription_bytes: usize,
     /// Distinct users of a presence channel.
     pub max_presence_members: usize,
     /// Bytes of `user_info`.
@@ -444,6 +453,9 @@ impl Default for Limits {
             messages_per_second: 0,
             connects_per_second: 100,
             connections_per_address: 0,
+            connections_per_session: 100,
+            subscriptions_per_second: 100,
+            requests_per_second: 100,
             drain_seconds: 10,
         }
     }
@@ -569,6 +581,7 @@ impl App {
             subscription_count: false,
             client_events_per_second: 10,
             max_channels: 1000,
+            subscription_bytes: 256 << 20,
             max_presence_members: 100,
             max_user_info_size: 2048,
             max_event_size: 10_240,

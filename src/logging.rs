@@ -120,13 +120,13 @@ pub enum Kind {
     Accept,
     /// An address made too many connections, at once or a second.
     Address,
-    /// A connection sends messages faster than `messages_per_second`.
+    /// A connection sends or orders more than it may in a second.
     MessageRate,
     /// A message, head or body was larger than its limit.
     TooLarge,
     /// A slow consumer was dropped.
     SlowConsumer,
-    /// A wrong admin token was shown.
+    /// Wrong tokens were shown.
     Token,
     /// A webhook's target failed, or answers again.
     Webhook,

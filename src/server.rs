@@ -482,11 +482,8 @@ impl<I: Io> Server<I> {
                 Ok(None) => {
                     if !rest.is_empty() {
                         connection.keep_unread(rest);
-                        if connection.is_throttled(limits, now) {
-                            self.warn(
-                                Kind::MessageRate,
-                                format_args!("{id} sends more than messages_per_second"),
-                            );
+                        if let Some(limit) = connection.throttled_by(limits, now) {
+                            self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
                         }
                     }
                     return;
@@ -556,7 +553,7 @@ impl<I: Io> Server<I> {
         let to = match action {
             Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,
-            Action::Hold(to) | Action::Release(to) => to,
+            Action::Hold(to) | Action::Release(to) | Action::Charge(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
             Action::Post(post) => return self.outgoing.start(request(*post), &mut self.io, self.now.at),
         };
@@ -565,11 +562,12 @@ impl<I: Io> Server<I> {
         match action {
             Action::Respond(_, response) => connection.respond(&response, self.drain.is_some(), limits, now),
             Action::Accept(_, dialect) => {
-                connection.accept(match dialect {
+                let manners = match dialect {
                     Dialect::Plain => &close::PLAIN,
                     Dialect::Pusher => &close::PUSHER,
                     Dialect::OldPusher => &close::OLD_PUSHER,
-                });
+                };
+                connection.accept(manners, limits, now);
                 log::debug!("{to} became a WebSocket");
             }
             Action::Send(_, Message::Text(text)) => connection.send(Opcode::Text, text.as_bytes()),
@@ -580,6 +578,7 @@ impl<I: Io> Server<I> {
             }
             Action::Gather(_) => self.curious.push(to),
             Action::Hurry(_) => connection.hurry(now + HURRY),
+            Action::Charge(_) => connection.charge(),
             Action::Hold(_) => connection.held_back = true,
             Action::Release(_) => connection.held_back = false,
             Action::WhenFlushed(_) => connection.tell_when_flushed = true,

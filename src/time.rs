@@ -43,6 +43,55 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// A token bucket: so many a second, and in a burst so many seconds' worth. The rate is said at each call, since a reload may
+/// change it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    /// Thousandths of a token.
+    left: u64,
+    filled: Time,
+}
+
+impl Bucket {
+    /// A full one.
+    pub fn full(rate: u32, seconds: u32, now: Time) -> Self {
+        Self {
+            left: most(rate, seconds),
+            filled: now,
+        }
+    }
+
+    /// Whether there is a token.
+    pub fn has(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
+        let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
+        if millis > 0 {
+            self.left = self.left.saturating_add(millis.saturating_mul(rate.into()));
+            self.filled = now;
+        }
+        self.left = self.left.min(most(rate, seconds));
+        self.left >= 1000
+    }
+
+    /// Takes a token, if there is one.
+    pub fn take(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
+        let may = self.has(rate, seconds, now);
+        if may {
+            self.left -= 1000;
+        }
+        may
+    }
+
+    /// Whether nothing was taken for so long that it is full.
+    pub fn is_full(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
+        self.has(rate, seconds, now);
+        self.left == most(rate, seconds)
+    }
+}
+
+fn most(rate: u32, seconds: u32) -> u64 {
+    u64::from(rate) * u64::from(seconds) * 1000
+}
+
 /// What the clocks say at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Now {

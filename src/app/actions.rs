@@ -29,6 +29,8 @@ pub enum Action {
     Gather(ConnectionId),
     /// Hand in `Input::Flushed` once less than the outbox's high water waits.
     WhenFlushed(ConnectionId),
+    /// It ordered something that costs more than its own answer: counts as one of its requests or subscriptions a second.
+    Charge(ConnectionId),
     /// Read nothing more from it until `Release`: what it said already waits for something.
     Hold(ConnectionId),
     /// Read on.

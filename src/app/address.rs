@@ -1,12 +1,12 @@
-//! Limits by client address: how many connections at once and how many new ones a second. A network of addresses that one
-//! household holds (IPv6 /64) counts as one.
+//! Limits by client address: how many connections at once, how many new ones a second, and how many requests a second by the
+//! connections of a proxy, which carry everybody's. A network of addresses that one household holds (IPv6 /64) counts as one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Limits;
-use crate::time::Time;
+use crate::time::{Bucket, Time};
 
 /// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if none is
 /// left to forget, newcomers are let in uncounted: a limit must not become a way to lock everybody out.
@@ -14,6 +14,9 @@ const REMEMBERED: usize = 65_536;
 
 /// New connections that may come at once, in seconds' worth of the rate.
 const BURST_SECONDS: u32 = 5;
+
+/// Requests by a proxy's connections that may come at once, in seconds' worth of the rate.
+const REQUEST_BURST_SECONDS: u32 = 2;
 
 /// What the limits say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +38,8 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Usage {
     connections: u32,
-    /// New connections that may still come: a token bucket, in thousandths.
-    tokens: u64,
-    filled: Time,
+    connects: Bucket,
+    requests: Bucket,
 }
 
 impl Addresses {
@@ -48,26 +50,48 @@ impl Addresses {
         let Some(address) = address.map(network).filter(|_| limited) else {
             return Admission::Granted(None);
         };
-        self.sweep(limits, now);
-        if let Some(usage) = self.known.get_mut(&address) {
-            usage.fill(limits, now);
-            if limits.connections_per_address > 0 && usage.connections >= limits.connections_per_address {
-                return Admission::Refused("too many connections from your address");
-            }
-            if limits.connects_per_second > 0 && usage.tokens < 1000 {
-                return Admission::Refused("too many new connections from your address, try again in a moment");
-            }
-        } else if self.known.len() >= REMEMBERED {
+        let Some(usage) = self.usage(address, limits, now) else {
             return Admission::Granted(None);
+        };
+        if limits.connections_per_address > 0 && usage.connections >= limits.connections_per_address {
+            return Admission::Refused("too many connections from your address");
         }
-        let usage = self.known.entry(address).or_insert(Usage {
-            connections: 0,
-            tokens: full(limits),
-            filled: now,
-        });
+        let rate = limits.connects_per_second;
+        if !usage.connects.take(rate, BURST_SECONDS, now) && rate > 0 {
+            return Admission::Refused("too many new connections from your address, try again in a moment");
+        }
         usage.connections += 1;
-        usage.tokens = usage.tokens.saturating_sub(1000);
         Admission::Granted(Some(address))
+    }
+
+    /// Whether a proxy's connection may bring another request of this address.
+    pub fn may_ask(&mut self, address: IpAddr, limits: &Limits, now: Time) -> bool {
+        let rate = limits.requests_per_second;
+        let usage = self.known.get_mut(&network(address)).filter(|_| rate > 0);
+        usage.is_none_or(|usage| usage.requests.has(rate, REQUEST_BURST_SECONDS, now))
+    }
+
+    /// Counts a request that a proxy's connection brought.
+    pub fn count_request(&mut self, address: IpAddr, limits: &Limits, now: Time) {
+        let rate = limits.requests_per_second;
+        if rate > 0
+            && let Some(usage) = self.usage(network(address), limits, now)
+        {
+            usage.requests.take(rate, REQUEST_BURST_SECONDS, now);
+        }
+    }
+
+    /// What is known of an address; `None`: there is no room to remember it.
+    fn usage(&mut self, address: IpAddr, limits: &Limits, now: Time) -> Option<&mut Usage> {
+        self.sweep(limits, now);
+        if self.known.len() >= REMEMBERED && !self.known.contains_key(&address) {
+            return None;
+        }
+        Some(self.known.entry(address).or_insert_with(|| Usage {
+            connections: 0,
+            connects: Bucket::full(limits.connects_per_second, BURST_SECONDS, now),
+            requests: Bucket::full(limits.requests_per_second, REQUEST_BURST_SECONDS, now),
+        }))
     }
 
     /// Takes note that a connection that was counted is gone.
@@ -94,26 +118,13 @@ impl Addresses {
             return;
         }
         self.swept = now;
+        let (connects, requests) = (limits.connects_per_second, limits.requests_per_second);
         self.known.retain(|_, usage| {
-            usage.fill(limits, now);
-            usage.connections > 0 || usage.tokens < full(limits)
+            usage.connections > 0
+                || !usage.connects.is_full(connects, BURST_SECONDS, now)
+                || !usage.requests.is_full(requests, REQUEST_BURST_SECONDS, now)
         });
     }
-}
-
-impl Usage {
-    fn fill(&mut self, limits: &Limits, now: Time) {
-        let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
-        self.tokens = self
-            .tokens
-            .saturating_add(millis.saturating_mul(limits.connects_per_second.into()));
-        self.tokens = self.tokens.min(full(limits));
-        self.filled = now;
-    }
-}
-
-fn full(limits: &Limits) -> u64 {
-    u64::from(limits.connects_per_second) * u64::from(BURST_SECONDS) * 1000
 }
 
 /// An IPv4 address, or the /64 that an IPv6 address is in.

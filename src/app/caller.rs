@@ -26,8 +26,13 @@ pub struct Caller {
 /// The client's own address: the peer's, or what a trusted proxy says: the right-most entry of `X-Forwarded-For` that is
 /// not itself a trusted proxy. Entries further left can be anything that the client wrote. `None`: not known.
 pub fn address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
-    if let Some(peer) = direct_address(caller, trusted) {
-        return Some(peer);
+    direct_address(caller, trusted).or_else(|| forwarded_address(caller, request, trusted))
+}
+
+/// What a trusted proxy says of the client's address; `None`: nothing, or the peer is the client itself.
+pub fn forwarded_address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
+    if direct_address(caller, trusted).is_some() {
+        return None;
     }
     let lines: Vec<&str> = request
         .headers()

@@ -167,7 +167,7 @@ impl Console {
             _ => (command, ""),
         };
         if name == "token" {
-            return self.token(id, argument, site, last_call, config, actions);
+            return self.token(id, argument, site, last_call, config, now, actions);
         }
         let site = site.as_deref();
         let known = COMMANDS.iter().find(|(known, ..)| *known == name);
@@ -242,6 +242,7 @@ impl Console {
     }
 
     /// Somebody shows the admin token, or the form token of its session.
+    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
     fn token(
         &mut self,
         id: ConnectionId,
@@ -249,6 +250,7 @@ impl Console {
         site: Option<&mut Site>,
         last_call: bool,
         config: &Config,
+        now: Now,
         actions: &mut Actions,
     ) -> Heard {
         let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
@@ -258,7 +260,7 @@ impl Console {
             return Heard::Done;
         }
         let has_site = site.is_some();
-        match site.map(|site| site.show(id, given)) {
+        match site.map(|site| site.show(id, given, now)) {
             Some(Proved::Right) => {
                 answer("Allowed: what your account may do answers from here on.");
                 return Heard::Done;

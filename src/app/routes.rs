@@ -87,26 +87,36 @@ pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Re
 
 /// 503: there is no room for another connection.
 pub fn full() -> Refusal {
-    try_later(
+    closing(try_later(
         StatusCode::SERVICE_UNAVAILABLE,
         "the server is full, try again in a moment",
-    )
+    ))
 }
 
-/// 429: this address asked too often.
+/// 429: this address has or makes too many connections, so this one ends.
 pub fn too_many(why: &'static str) -> Refusal {
-    try_later(StatusCode::TOO_MANY_REQUESTS, why)
+    closing(try_later(StatusCode::TOO_MANY_REQUESTS, why))
+}
+
+/// 429: this address asks too often. The connection is a proxy's and goes on for others.
+pub fn too_often() -> Refusal {
+    try_later(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many requests from your address, try again in a moment",
+    )
 }
 
 fn try_later(status: StatusCode, why: &'static str) -> Refusal {
     let mut response = sentence(status, why);
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     Box::new(response)
+}
+
+fn closing(mut refusal: Refusal) -> Refusal {
+    let close = HeaderValue::from_static("close");
+    refusal.headers_mut().insert(header::CONNECTION, close);
+    refusal
 }
 
 fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &Page) -> Response<Bytes> {

@@ -20,7 +20,7 @@ use super::console::{self, Console, Heard, Wanted};
 use super::page::Page;
 use super::pusher::app::{App, Apps, Publication};
 use super::pusher::gate;
-use super::pusher::session::{Door, Progress, Timing};
+use super::pusher::session::{Door, Progress, Timing, Wish};
 use super::routes::{self, Refusal, Route};
 use super::site::{CONSOLE, Order, SWITCHED_OFF, Site};
 use super::status;
@@ -37,6 +37,9 @@ use crate::time::{Now, Time};
 
 /// Frames of one connection that wait for its identity or for facts; then it is not read any more.
 const MOST_WAITING: usize = 32;
+
+/// What a connection is told beyond `connections_per_session`.
+const OVER_SESSION: &str = "too many connections of this session";
 
 /// What happened to a connection.
 #[derive(Clone, Debug)]
@@ -173,7 +176,7 @@ impl Member {
 /// Messages that wait. The first one is the one that has to.
 #[derive(Debug)]
 struct Waiting {
-    messages: VecDeque<Message>,
+    messages: VecDeque<Said>,
     bytes: usize,
     /// Since when the first one waits; `None`: it has not been looked at.
     since: Option<Time>,
@@ -181,6 +184,23 @@ struct Waiting {
     until: Time,
     /// It is not read until some have gone.
     held: bool,
+}
+
+/// What a connection said.
+#[derive(Debug)]
+enum Said {
+    Message(Message),
+    /// What a message of so many bytes wished for: it has been read, and is tried again.
+    Wish(Wish, usize),
+}
+
+impl Said {
+    fn len(&self) -> usize {
+        match self {
+            Said::Message(message) => message.len(),
+            Said::Wish(_, len) => *len,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -453,6 +473,7 @@ impl Service {
                     self.review_one(id, now, actions);
                     self.go_on(id, false, now, actions);
                 }
+                Order::GoOn(id) => self.go_on(id, false, now, actions),
                 Order::WakeAll => wake_all = true,
                 Order::End(ended) => actions.push(Action::Close(ended.id, ended.code, ended.why.into())),
                 Order::Review(channels) => {
@@ -597,19 +618,21 @@ impl Service {
         }
         let mut last_call = last_call;
         while let Some(waiting) = self.member(id).and_then(Member::waiting)
-            && let Some(message) = waiting.messages.front().cloned()
+            && let Some(said) = waiting.messages.pop_front()
         {
-            let waited = waiting.since.map(|since| now.at.since(since));
-            if self.process(id, &message, waited, last_call, now, actions) == Progress::Later {
+            let (waited, len) = (waiting.since.map(|since| now.at.since(since)), said.len());
+            let rest = self.process(id, said, waited, last_call, now, actions);
+            let Some(waiting) = self.member(id).and_then(Member::waiting) else {
+                return;
+            };
+            if let Some(said) = rest {
                 debug_assert!(!last_call, "whoever is called for the last time gets an answer");
+                waiting.messages.push_front(said);
                 return self.wait_on(id, now);
             }
             last_call = false;
-            if let Some(waiting) = self.member(id).and_then(Member::waiting) {
-                waiting.messages.pop_front();
-                waiting.bytes -= message.len();
-                waiting.since = None;
-            }
+            waiting.bytes -= len;
+            waiting.since = None;
         }
         let Some(member) = self.member(id) else { return };
         let waiting = member.odd.as_mut().and_then(|odd| odd.waiting.take());
@@ -637,7 +660,7 @@ impl Service {
     }
 
     /// Keeps a message for later, in its order.
-    fn keep(&mut self, id: ConnectionId, message: Message, now: Now, actions: &mut Actions) {
+    fn keep(&mut self, id: ConnectionId, said: Said, now: Now, actions: &mut Actions) {
         let patience = Duration::from_secs(self.config.joomla.identity_timeout);
         let most_bytes = self.config.limits.max_message_size;
         let until = now.at + patience;
@@ -651,8 +674,8 @@ impl Service {
             until,
             held: false,
         });
-        waiting.bytes += message.len();
-        waiting.messages.push_back(message);
+        waiting.bytes += said.len();
+        waiting.messages.push_back(said);
         if !waiting.held && (waiting.messages.len() >= MOST_WAITING || waiting.bytes >= most_bytes) {
             waiting.held = true;
             actions.push(Action::Hold(id));
@@ -671,10 +694,14 @@ impl Service {
         actions: &mut Actions,
     ) {
         self.counts.requests += 1;
+        let mut is_free = false;
         let response = match self.admit(id, caller, request, now) {
             Err(refusal) => Some(refusal),
             Ok(()) if api::is_for(request.uri().path(), &self.config.pusher) => {
-                self.api_request(id, caller, request, now, actions)
+                let response = self.api_request(id, caller, request, now, actions);
+                // Whoever can sign has limits of its own.
+                is_free = response.as_ref().is_none_or(|response| response.status().is_success());
+                response
             }
             Ok(()) if self.asks_as_visitor(id, caller, request, now) => None,
             Ok(()) => {
@@ -683,10 +710,22 @@ impl Service {
                 Some(Box::new(response))
             }
         };
+        if !is_free {
+            self.charge(id, caller, request, now, actions);
+        }
         if let Some(response) = response {
             actions.push(Action::Respond(id, response));
         }
         self.follow(now, actions);
+    }
+
+    /// Counts a request. A proxy's connections carry everybody's, so there each address has its own count.
+    fn charge(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, now: Now, actions: &mut Actions) {
+        let trusted = &self.config.server.trusted_proxies;
+        match caller::forwarded_address(caller, request, trusted) {
+            Some(address) => self.addresses.count_request(address, &self.config.limits, now.at),
+            None => actions.push(Action::Charge(id)),
+        }
     }
 
     /// A request of the HTTP API. Without an answer it gets one once the facts are there.
@@ -774,7 +813,10 @@ impl Service {
             .admit(id, caller, request, now)
             .and_then(|()| routes::upgrade(request, caller, &self.config));
         let speaks = match route {
-            Err(refusal) => return actions.push(Action::Respond(id, refusal)),
+            Err(refusal) => {
+                self.charge(id, caller, request, now, actions);
+                return actions.push(Action::Respond(id, refusal));
+            }
             Ok(Route::Console) => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
                 Speaks::Console(Box::new(Console::new(
@@ -785,10 +827,12 @@ impl Service {
             }
             Ok(Route::Echo) => Speaks::Echo,
         };
-        if let (Speaks::Console(_), Some(site)) = (&speaks, &mut self.site) {
-            site.enter(id, caller, request, &self.config, now);
-        }
         actions.push(Action::Accept(id, Dialect::Plain));
+        if let (Speaks::Console(_), Some(site)) = (&speaks, &mut self.site)
+            && !site.enter(id, caller, request, &self.config, now)
+        {
+            return actions.push(Action::Close(id, 1008, OVER_SESSION.into()));
+        }
         self.counts.websockets += 1;
         if let Some(member) = self.member(id) {
             member.speaks = speaks;
@@ -833,13 +877,15 @@ impl Service {
             Ok(entered) => entered,
             Err((code, why)) => return actions.push(Action::Close(id, code, why.into())),
         };
+        let is_visitor = self.site_app == Some(app);
+        if let Some(site) = self.site.as_mut().filter(|_| is_visitor)
+            && !site.enter(id, caller, request, &self.config, now)
+        {
+            return actions.push(Action::Close(id, 4100, OVER_SESSION.into()));
+        }
         self.counts.websockets += 1;
         if let Some(member) = self.member(id) {
             member.speaks = Speaks::Pusher(app);
-        }
-        let is_visitor = self.site_app == Some(app);
-        if let Some(site) = self.site.as_mut().filter(|_| is_visitor) {
-            site.enter(id, caller, request, &self.config, now);
         }
         let timing = Timing {
             activity_timeout: self.config.pusher.activity_timeout,
@@ -889,7 +935,10 @@ impl Service {
             return Err(routes::full());
         }
         let refused = match self.member(id) {
-            Some(member) => member.odd.as_ref().and_then(|odd| odd.refused),
+            Some(member) => match member.odd.as_ref().and_then(|odd| odd.refused) {
+                None if !self.may_ask(caller, request, now) => return Err(routes::too_often()),
+                refused => refused,
+            },
             None => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
                 if address.is_none() && !self.config.embedded_defaults {
@@ -899,6 +948,12 @@ impl Service {
             }
         };
         refused.map_or(Ok(()), |why| Err(routes::too_many(why)))
+    }
+
+    /// Whether a proxy's connection may bring another request of the address that the proxy names.
+    fn may_ask(&mut self, caller: &Caller, request: &Request<Bytes>, now: Now) -> bool {
+        let address = caller::forwarded_address(caller, request, &self.config.server.trusted_proxies);
+        address.is_none_or(|address| self.addresses.may_ask(address, &self.config.limits, now.at))
     }
 
     /// Makes a connection a member, counted by its address; why it is refused, if it is.
@@ -938,68 +993,81 @@ impl Service {
         self.counts.messages_in += 1;
         let waits = self.member(id).and_then(Member::waiting).is_some();
         let is_ping = || matches!(&message, Message::Text(text) if App::is_ping(text));
-        if waits && !is_ping() || self.process(id, &message, None, false, now, actions) == Progress::Later {
-            self.keep(id, message, now, actions);
+        let rest = match waits && !is_ping() {
+            true => Some(Said::Message(message)),
+            false => self.process(id, Said::Message(message), None, false, now, actions),
+        };
+        if let Some(said) = rest {
+            self.keep(id, said, now, actions);
         }
     }
 
-    /// Does what a message asks for, if all is known that this takes.
+    /// Does what a message asks for, if all is known that this takes; else what is left to be done later.
     fn process(
         &mut self,
         id: ConnectionId,
-        message: &Message,
+        said: Said,
         waited: Option<Duration>,
         last_call: bool,
         now: Now,
         actions: &mut Actions,
-    ) -> Progress {
+    ) -> Option<Said> {
         let site_app = self.site_app;
-        let Some(member) = self
+        let member = self
             .members
             .get_mut(id.slot())
             .and_then(Option::as_mut)
-            .filter(|m| m.id == id)
-        else {
-            return Progress::Done;
-        };
+            .filter(|m| m.id == id)?;
         let before = actions.list().len();
-        let mut progress = Progress::Done;
-        match &mut member.speaks {
-            Speaks::Echo => actions.push(Action::Send(id, message.clone())),
-            Speaks::Console(console) => {
+        let mut rest = None;
+        match (&mut member.speaks, said) {
+            (Speaks::Echo, Said::Message(message)) => actions.push(Action::Send(id, message)),
+            (Speaks::Console(console), Said::Message(message)) => {
                 let site = self.site.as_deref_mut();
-                let heard = console.message(id, message, site, last_call, &self.config, now, actions);
+                let heard = console.message(id, &message, site, last_call, &self.config, now, actions);
                 if let Some(Action::Close(..)) = actions.list().last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)
                 {
-                    log::warn!("{id} gave wrong admin tokens and is closed{}", More(more));
+                    log::warn!("{id} gave wrong tokens and is closed{}", More(more));
                 }
                 match heard {
                     Heard::Done => {}
-                    Heard::Later => progress = Progress::Later,
+                    Heard::Later => rest = Some(Said::Message(message)),
                     Heard::Publish(event) => self.publish_by_console(id, &event, now, actions),
                 }
             }
-            Speaks::Pusher(app) => match message {
-                Message::Text(text) => {
-                    let site = self.site.as_deref_mut().filter(|_| site_app == Some(*app));
-                    let mut door = Door {
-                        site,
-                        waited,
-                        last_call,
-                        now,
-                    };
-                    progress = self.apps.app_mut(*app).text(id, text, &mut door, now, actions);
+            (Speaks::Pusher(app), said) => {
+                let site = self.site.as_deref_mut().filter(|_| site_app == Some(*app));
+                let mut door = Door {
+                    site,
+                    waited,
+                    last_call,
+                    now,
+                };
+                let (app, door) = (self.apps.app_mut(*app), &mut door);
+                match said {
+                    Said::Message(Message::Binary(_)) => app.binary(id, actions),
+                    Said::Message(Message::Text(text)) => {
+                        if let Progress::Later(wish) = app.text(id, &text, door, now, actions) {
+                            rest = Some(Said::Wish(wish, text.len()));
+                        }
+                    }
+                    Said::Wish(wish, len) => {
+                        if !app.grant(id, &wish, door, now, actions) {
+                            rest = Some(Said::Wish(wish, len));
+                        }
+                    }
                 }
-                Message::Binary(_) => self.apps.app_mut(*app).binary(id, actions),
-            },
-            Speaks::Http => debug_assert!(false, "a message came before its handshake was accepted"),
+            }
+            (Speaks::Http | Speaks::Echo | Speaks::Console(_), _) => {
+                debug_assert!(false, "a message came before its handshake was accepted");
+            }
         }
         self.counts.messages_out += actions.list()[before..]
             .iter()
             .filter(|a| matches!(a, Action::Send(..)))
             .count() as u64;
-        progress
+        rest
     }
 
     /// An event of somebody on the console who may publish, into the app of the site, or the only one: as by the HTTP API.

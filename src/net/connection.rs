@@ -135,10 +135,12 @@ pub struct Connection<S> {
     /// Since when more than a quarter of the outbox's limit waits.
     over_since: Time,
     /// Messages that may still be decoded in this second.
-    allowance: Allowance,
+    messages: Allowance,
+    /// What it may still order that costs more than its own answer: requests, then subscriptions.
+    orders: Allowance,
 }
 
-/// A token bucket for messages: filled by the second, holding two seconds' worth.
+/// A token bucket: filled by the second, holding two seconds' worth.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     left: u32,
@@ -155,8 +157,20 @@ impl Allowance {
     }
 
     /// Whether nothing is left although there is a limit.
-    fn is_spent(&self, limits: &Limits) -> bool {
-        limits.messages_per_second > 0 && self.left == 0
+    fn is_spent(&self, rate: u32) -> bool {
+        rate > 0 && self.left == 0
+    }
+
+    /// The same, after what a new second brought.
+    fn stays_spent(&mut self, rate: u32, now: Time) -> bool {
+        if self.is_spent(rate) {
+            self.refill(rate, now);
+        }
+        self.is_spent(rate)
+    }
+
+    fn spend(&mut self) {
+        self.left = self.left.saturating_sub(1);
     }
 
     /// When there is something again.
@@ -249,7 +263,8 @@ impl<S: Socket> Connection<S> {
             look: u64::MAX,
             last_read: now,
             over_since: Time::NEVER,
-            allowance: Allowance::new(limits.messages_per_second, now),
+            messages: Allowance::new(limits.messages_per_second, now),
+            orders: Allowance::new(limits.requests_per_second, now),
         }
     }
 
@@ -290,20 +305,42 @@ impl<S: Socket> Connection<S> {
             return true;
         }
         match &self.state {
-            State::Http(http) => matches!(http.turn, Turn::Ours { .. }),
+            State::Http(http) if matches!(http.turn, Turn::Ours { .. }) => true,
             // Whose peer has gone is read to its end, as above.
             State::WebSocket(_) if self.held_back && !self.read_closed => true,
-            State::WebSocket(_) => self.is_throttled(limits, now),
+            State::Http(_) | State::WebSocket(_) => self.throttled_by(limits, now).is_some(),
             State::Finishing { .. } | State::Doomed => false,
         }
     }
 
-    /// Whether it sent more messages than it may; `deadline` says when it may go on.
-    pub fn is_throttled(&mut self, limits: &Limits, now: Time) -> bool {
-        if self.allowance.is_spent(limits) {
-            self.allowance.refill(limits.messages_per_second, now);
+    /// The limit by which it sent more than it may for now; `deadline` says when it may go on.
+    pub fn throttled_by(&mut self, limits: &Limits, now: Time) -> Option<&'static str> {
+        let (orders, name) = self.order_rate(limits);
+        if self.is_websocket() && self.messages.stays_spent(limits.messages_per_second, now) {
+            return Some("messages_per_second");
         }
-        self.allowance.is_spent(limits)
+        self.orders.stays_spent(orders, now).then_some(name)
+    }
+
+    /// How many orders it may give in a second, and which limit says so.
+    fn order_rate(&self, limits: &Limits) -> (u32, &'static str) {
+        match self.state {
+            State::Http(_) => (limits.requests_per_second, "requests_per_second"),
+            _ => (limits.subscriptions_per_second, "subscriptions_per_second"),
+        }
+    }
+
+    /// When the limit that it has come to lets it go on; `NEVER`: it has come to none.
+    fn resumes(&self, limits: &Limits) -> Time {
+        let messages = self.is_websocket() && self.messages.is_spent(limits.messages_per_second);
+        let orders = self.orders.is_spent(self.order_rate(limits).0);
+        let at = |spent, allowance: &Allowance| if spent { allowance.next() } else { Time::NEVER };
+        at(messages, &self.messages).min(at(orders, &self.orders))
+    }
+
+    /// Counts an order: something that costs more than its own answer.
+    pub fn charge(&mut self) {
+        self.orders.spend();
     }
 
     /// Bytes that were read before a pause, to be decoded first.
@@ -348,7 +385,7 @@ impl<S: Socket> Connection<S> {
                     fragments: limits.max_fragments,
                 };
                 let received = wire.read(input, &mut self.outbox, message, now)?;
-                self.allowance.left = self.allowance.left.saturating_sub(1);
+                self.messages.spend();
                 Some(match received {
                     Received::Text(text) => Event::Text(text),
                     Received::Binary(bytes) => Event::Binary(bytes),
@@ -476,7 +513,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Accepts the handshake whose turn it is: 101, and from here on WebSocket frames.
-    pub fn accept(&mut self, manners: &'static Manners) {
+    pub fn accept(&mut self, manners: &'static Manners, limits: &Limits, now: Time) {
         let State::Http(http) = &mut self.state else { return };
         let Turn::Ours {
             accept: Some(accept), ..
@@ -486,6 +523,7 @@ impl<S: Socket> Connection<S> {
         };
         self.outbox.append_with(|out| accept.write(out));
         self.state = State::WebSocket(Box::default());
+        self.orders = Allowance::new(limits.subscriptions_per_second, now);
         self.manners = manners;
     }
 
@@ -647,10 +685,10 @@ impl<S: Socket> Connection<S> {
         let slow = self.over_since + seconds(limits.outbox_seconds);
         let own = match &self.state {
             State::Http(http) => match http.turn {
-                Turn::Peer => http.deadline,
+                Turn::Peer => http.deadline.min(self.resumes(limits)),
                 Turn::Ours { .. } => Time::NEVER,
             },
-            State::WebSocket(_) if self.allowance.is_spent(limits) => self.allowance.next(),
+            State::WebSocket(_) if self.resumes(limits) != Time::NEVER => self.resumes(limits),
             State::WebSocket(wire) => {
                 let silence = if self.pinged {
                     self.last_read + seconds(limits.ping_interval + limits.ping_timeout)
@@ -677,9 +715,7 @@ impl<S: Socket> Connection<S> {
         if self.is_live() && self.over_since + seconds(limits.outbox_seconds) <= now {
             return Some(Event::Over(self.close_slow("outbox_seconds", limits, now)));
         }
-        if self.allowance.is_spent(limits) {
-            self.allowance.refill(limits.messages_per_second, now);
-        }
+        let _ = self.throttled_by(limits, now);
         match &mut self.state {
             State::Http(http) if http.deadline <= now && matches!(http.turn, Turn::Peer) => {
                 if http.first || http.parser.in_request() {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Subject;
 use crate::config::ItemType;
-use crate::store::{CategoryRow, CategoryStep, ItemRow};
+use crate::store::{CategoryRow, CategoryStep, ItemRow, Question};
 use crate::time::{Now, Time};
 
 /// How old a fact may be that lets somebody in.
@@ -35,7 +35,7 @@ const CATEGORIES: usize = 0;
 
 /// An item or a category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
+pub struct Key {
     /// Index of `Facts::kinds`.
     kind: usize,
     id: u64,
@@ -152,6 +152,16 @@ struct Asked {
     ids: Vec<u64>,
     now: Now,
     version: u64,
+}
+
+/// What a question asks for.
+pub(super) fn keys(question: &Question) -> impl Iterator<Item = Key> + use<'_> {
+    let (kind, ids) = match question {
+        Question::Categories(ids) => (CATEGORIES, ids.as_slice()),
+        Question::Items { kind, ids } => (kind + 1, ids.as_slice()),
+        _ => (CATEGORIES, &[][..]),
+    };
+    ids.iter().map(move |&id| Key { kind, id })
 }
 
 impl Facts {

@@ -14,6 +14,7 @@ mod visible;
 #[cfg(test)]
 mod tests;
 
+pub use self::facts::Key;
 use self::facts::{Age, Facts, Known};
 pub use self::pseudonym::pseudonym;
 pub use self::subject::{Allowed, Subject, subject};
@@ -160,6 +161,16 @@ impl Access {
     /// What came of a question. Others' questions are nothing to this.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
         self.facts.answer(question, answer, now);
+    }
+
+    /// By what a subject is known, if that is an item or a category.
+    pub fn key(&self, subject: &Subject) -> Option<Key> {
+        self.facts.key(subject)
+    }
+
+    /// What a question asks for. Others' questions ask for nothing here.
+    pub fn keys<'q>(&self, question: &'q Question) -> impl Iterator<Item = Key> + use<'q> {
+        facts::keys(question)
     }
 
     /// When [`Access::question`] has something to ask; in the past: now.

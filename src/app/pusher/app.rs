@@ -13,7 +13,7 @@ use tungstenite::Utf8Bytes;
 use super::cache::Cache;
 use super::history::Memory;
 use super::presence::Members;
-use super::session::Session;
+use super::session::{Session, Subscription};
 use super::users::Users;
 use crate::app::actions::{Action, Actions};
 use crate::app::site::Site;
@@ -148,7 +148,17 @@ pub struct App {
     next_round: Time,
     /// Events that went to a subscriber.
     pub delivered: u64,
+    /// Bytes that the subscriptions take, with their channels and members: an estimate that counts everything which a client
+    /// can make longer or more.
+    pub(super) subscription_bytes: usize,
 }
+
+/// What a subscription takes at both of its ends, in bytes.
+const SUBSCRIPTION: usize = size_of::<Subscription>() + size_of::<Subscriber>();
+
+/// What a channel takes besides its name, which stands in two places: its entry in the index, and what an allocator adds to
+/// the pieces.
+const CHANNEL: usize = size_of::<Channel>() + 128;
 
 /// A channel with at least one subscriber.
 #[derive(Debug)]
@@ -235,6 +245,7 @@ impl App {
             unauthorized: VecDeque::new(),
             next_round: Time::NEVER,
             delivered: 0,
+            subscription_bytes: 0,
         }
     }
 
@@ -430,6 +441,11 @@ impl App {
             .map(|cached| (cached.data(), cached.seconds_left(now)))
     }
 
+    /// Bytes that the subscriptions take, about.
+    pub fn subscription_bytes(&self) -> usize {
+        self.subscription_bytes
+    }
+
     /// Connections at this moment.
     pub fn connections(&self) -> usize {
         self.connections
@@ -470,6 +486,7 @@ impl App {
                 self.hook(HookEvent::Occupied {
                     channel: name.as_str().to_owned(),
                 });
+                self.subscription_bytes += CHANNEL + 2 * name.as_str().len();
                 let channel = self.channels.insert(Channel::new(name));
                 self.names.insert(name.as_str().into(), channel);
                 if self.has_site {
@@ -478,7 +495,13 @@ impl App {
                 channel
             }
         };
-        self.channels[channel].subscribers.push(Subscriber {
+        self.subscription_bytes += SUBSCRIPTION;
+        let subscribers = &mut self.channels[channel].subscribers;
+        if subscribers.is_empty() {
+            // Most channels that one connection makes have one subscriber; the usual growth would begin with room for four.
+            subscribers.reserve_exact(1);
+        }
+        subscribers.push(Subscriber {
             id,
             back,
             hears,
@@ -489,6 +512,7 @@ impl App {
 
     /// Takes the subscriber at `place` out of a channel. The last one takes its place, and its connection is told.
     pub(super) fn leave(&mut self, channel: usize, place: usize) {
+        self.subscription_bytes -= SUBSCRIPTION;
         let subscribers = &mut self.channels[channel].subscribers;
         subscribers.swap_remove(place);
         if let Some(moved) = subscribers.get(place).copied() {
@@ -500,6 +524,7 @@ impl App {
         if subscribers.is_empty() {
             // Small again after a crowd, and gone after the last.
             let Channel { name, .. } = self.channels.remove(channel);
+            self.subscription_bytes -= CHANNEL + 2 * name.len();
             self.names.remove(&name);
             if self.has_site {
                 self.moves.push((name.clone(), false));

@@ -54,7 +54,7 @@ impl App {
                 "No current subscription to channel {name}, or subscription in progress"
             ));
         };
-        if !session.client_events.take(rate, now.at) {
+        if !session.client_events.take(rate, 1, now.at) {
             return Err((format!("at most {rate} client events a second"), Some(4301)));
         }
         Ok((channel, session.subscriptions[index].member.clone()))

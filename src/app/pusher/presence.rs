@@ -27,6 +27,13 @@ struct Present {
     user_info: Option<Box<RawValue>>,
 }
 
+impl Present {
+    fn cost(&self, user_id: &str) -> usize {
+        let info = self.user_info.as_ref().map_or(0, |info| info.get().len());
+        size_of::<Self>() + size_of::<Box<str>>() + user_id.len() + info
+    }
+}
+
 impl Members {
     /// Distinct users.
     pub fn len(&self) -> usize {
@@ -48,35 +55,34 @@ impl Members {
         self.users.contains_key(user_id)
     }
 
-    /// Adds a connection of a user; whether it is the first.
-    pub fn add(&mut self, member: &Member) -> bool {
+    /// Adds a connection of a user; if it is the first, the bytes that it takes, about.
+    pub fn add(&mut self, member: &Member) -> Option<usize> {
         match self.users.get_mut(&member.user_id) {
             Some(present) => {
                 present.connections += 1;
-                false
+                None
             }
             None => {
                 let present = Present {
                     connections: 1,
                     user_info: member.user_info.clone(),
                 };
+                let cost = present.cost(&member.user_id);
                 self.users.insert(member.user_id.clone(), present);
-                true
+                Some(cost)
             }
         }
     }
 
-    /// Takes a connection of a user away; whether it was the last.
-    pub fn remove(&mut self, user_id: &str) -> bool {
-        let Some(present) = self.users.get_mut(user_id) else {
-            return false;
-        };
+    /// Takes a connection of a user away; if it was the last, the bytes that it took.
+    pub fn remove(&mut self, user_id: &str) -> Option<usize> {
+        let present = self.users.get_mut(user_id)?;
         present.connections -= 1;
         if present.connections > 0 {
-            return false;
+            return None;
         }
-        self.users.remove(user_id);
-        true
+        let present = self.users.remove(user_id)?;
+        Some(present.cost(user_id))
     }
 
     /// The data of `subscription_succeeded`.

@@ -33,7 +33,7 @@ const MOST_RECALLS: u8 = 16;
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
 /// One position, or one for each stream.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Since {
     One(String),

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::app::{App, Hears};
 use super::presence::Member;
-use super::subscribe::Unsubscribe;
-use crate::app::actions::Actions;
+use super::subscribe::{Subscribe, Unsubscribe};
+use crate::app::actions::{Action, Actions};
 use crate::app::site::Site;
 use crate::app::site::visits::Proved;
 use crate::id::ConnectionId;
@@ -19,7 +19,7 @@ use crate::protocol::SocketId;
 use crate::protocol::event;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Stream;
-use crate::time::{Now, Time};
+use crate::time::{Bucket, Now};
 
 /// How deep the JSON of a frame may be nested.
 const MAX_DEPTH: usize = 64;
@@ -30,14 +30,73 @@ const FORM_TOKEN: &str = "jsocketd:form_token";
 /// See [`FORM_TOKEN`].
 const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
 
-/// Whether a frame was dealt with.
+/// What a client may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// An answer.
+    Ping,
+    /// Nothing: it answers our ping.
+    Pong,
+    /// A channel.
+    Subscribe,
+    /// To leave one.
+    Unsubscribe,
+    /// To be a user.
+    SignIn,
+    /// To be believed.
+    FormToken,
+    /// That the others in a channel hear something.
+    ClientEvent,
+}
+
+/// Everything that a client may ask for, by the name of the event, or by how it begins.
+pub const ASKS: [(&str, Ask); 7] = [
+    ("pusher:ping", Ask::Ping),
+    ("pusher:pong", Ask::Pong),
+    ("pusher:subscribe", Ask::Subscribe),
+    ("pusher:unsubscribe", Ask::Unsubscribe),
+    ("pusher:signin", Ask::SignIn),
+    (FORM_TOKEN, Ask::FormToken),
+    ("client-", Ask::ClientEvent),
+];
+
+impl Ask {
+    fn of(event: &str) -> Option<Self> {
+        let names = |(name, ask): &&(&str, Ask)| match ask {
+            Ask::ClientEvent => event.starts_with(name),
+            _ => event == *name,
+        };
+        ASKS.iter().find(names).map(|(_, ask)| *ask)
+    }
+
+    /// Whether it costs others, or the database, more than the connection's own answer.
+    fn is_order(self) -> bool {
+        match self {
+            Ask::Subscribe | Ask::Unsubscribe | Ask::SignIn | Ask::FormToken => true,
+            // The last one has a limit of its own.
+            Ask::Ping | Ask::Pong | Ask::ClientEvent => false,
+        }
+    }
+}
+
+/// What may have to wait until something is known: read once, however often it is tried.
+#[derive(Debug)]
+pub struct Wish(Wished);
+
+#[derive(Debug)]
+enum Wished {
+    Subscribe(Box<Subscribe>),
+    Prove(Box<str>),
+}
+
+/// Whether a frame was dealt with.
+#[derive(Debug)]
 #[must_use]
 pub enum Progress {
     /// It was.
     Done,
-    /// Something must be known first; nothing was done, and the same frame is to come again then.
-    Later,
+    /// Something must be known first; nothing was done, and this is to be granted then.
+    Later(Wish),
 }
 
 /// The site as far as an app's connections are its visitors.
@@ -109,30 +168,6 @@ pub(super) struct User {
     pub(super) subscribed: bool,
 }
 
-/// A token bucket of one second's worth.
-#[derive(Debug)]
-pub(super) struct Bucket {
-    /// Thousandths of a token.
-    left: u64,
-    filled: Time,
-}
-
-impl Bucket {
-    pub(super) fn take(&mut self, rate: u32, now: Time) -> bool {
-        let full = u64::from(rate) * 1000;
-        let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
-        if millis > 0 {
-            self.left = self.left.saturating_add(millis.saturating_mul(rate.into())).min(full);
-            self.filled = now;
-        }
-        let may = self.left >= 1000;
-        if may {
-            self.left -= 1000;
-        }
-        may
-    }
-}
-
 /// A frame of a client. Whatever else it has is ignored.
 #[derive(Deserialize)]
 pub(super) struct Incoming<'a> {
@@ -166,10 +201,7 @@ impl App {
             replays: Vec::new(),
             recalls: 0,
             user: None,
-            client_events: Bucket {
-                left: u64::from(self.settings.client_events_per_second) * 1000,
-                filled: now.at,
-            },
+            client_events: Bucket::full(self.settings.client_events_per_second, 1, now.at),
         };
         let slot = id.slot();
         if self.sessions.len() <= slot {
@@ -253,38 +285,80 @@ impl App {
         };
         let data = frame.data.map(unwrapped);
         let data = data.as_deref().unwrap_or("{}");
-        match &*frame.event {
-            "pusher:ping" => self.pong(id, actions),
-            "pusher:pong" => {}
-            "pusher:subscribe" => match serde_json::from_str(data) {
-                Ok(subscribe) => return self.subscribe(id, &subscribe, door, now, actions),
+        let ask = Ask::of(&frame.event);
+        if ask.is_some_and(Ask::is_order) {
+            actions.push(Action::Charge(id));
+        }
+        match ask {
+            Some(Ask::Ping) => self.pong(id, actions),
+            Some(Ask::Pong) => {}
+            Some(Ask::Subscribe) => match serde_json::from_str(data) {
+                Ok(subscribe) => return self.try_first(id, Wished::Subscribe(subscribe), door, now, actions),
                 Err(_) => actions.send(
                     id,
                     frames::error("`data` of pusher:subscribe needs a string `channel`", None),
                 ),
             },
-            FORM_TOKEN => return prove(id, data, door, actions),
-            "pusher:unsubscribe" => match serde_json::from_str::<Unsubscribe<'_>>(data) {
+            Some(Ask::FormToken) => match serde_json::from_str(data) {
+                Ok(Shown { form_token }) => {
+                    return self.try_first(id, Wished::Prove(form_token), door, now, actions);
+                }
+                Err(_) => {
+                    let why = "`data` of jsocketd:form_token needs a string `form_token`";
+                    actions.send(id, frames::error(why, None));
+                }
+            },
+            Some(Ask::Unsubscribe) => match serde_json::from_str::<Unsubscribe<'_>>(data) {
                 Ok(Unsubscribe { channel }) => self.unsubscribe(id, &channel, now, actions),
                 Err(_) => actions.send(
                     id,
                     frames::error("`data` of pusher:unsubscribe needs a string `channel`", None),
                 ),
             },
-            "pusher:signin" => match serde_json::from_str(data) {
+            Some(Ask::SignIn) => match serde_json::from_str(data) {
                 Ok(sign_in) => self.sign_in(id, &sign_in, door, now, actions),
                 Err(_) => {
                     let why = "`data` of pusher:signin needs the strings `auth` and `user_data`";
                     actions.send(id, frames::error(why, None));
                 }
             },
-            name if name.starts_with("client-") => self.client_event(id, &frame, now, actions),
-            name => {
-                let name: String = name.chars().take(event::MAX_NAME).collect();
+            Some(Ask::ClientEvent) => self.client_event(id, &frame, now, actions),
+            None => {
+                let name: String = frame.event.chars().take(event::MAX_NAME).collect();
                 actions.send(id, frames::error(&format!("unknown event `{name}`"), None));
             }
         }
         Progress::Done
+    }
+
+    fn try_first(
+        &mut self,
+        id: ConnectionId,
+        wished: Wished,
+        door: &mut Door<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Progress {
+        let wish = Wish(wished);
+        match self.grant(id, &wish, door, now, actions) {
+            true => Progress::Done,
+            false => Progress::Later(wish),
+        }
+    }
+
+    /// Does what a client wished for, if all is known that this takes; whether it is done.
+    pub fn grant(
+        &mut self,
+        id: ConnectionId,
+        Wish(wished): &Wish,
+        door: &mut Door<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> bool {
+        match wished {
+            Wished::Subscribe(subscribe) => self.subscribe(id, subscribe, door, now, actions),
+            Wished::Prove(token) => prove(id, token, door, actions),
+        }
     }
 
     /// Whether a frame is a ping, which is answered while others wait.
@@ -307,35 +381,32 @@ impl App {
     }
 }
 
-/// The client shows the form token of its page: a second proof, besides the origin, that the page is the site's own.
-fn prove(id: ConnectionId, data: &str, door: &mut Door<'_>, actions: &mut Actions) -> Progress {
-    #[derive(Deserialize)]
-    struct Shown<'a> {
-        #[serde(borrow)]
-        form_token: Cow<'a, str>,
-    }
+/// What shows a form token.
+#[derive(Deserialize)]
+struct Shown {
+    form_token: Box<str>,
+}
+
+/// The client shows the form token of its page: a second proof, besides the origin, that the page is the site's own. Whether
+/// that is done; if not, the token must be known first.
+fn prove(id: ConnectionId, token: &str, door: &mut Door<'_>, actions: &mut Actions) -> bool {
     let Some(site) = door.site.as_deref_mut() else {
         actions.send(
             id,
             frames::error("there is no site whose form tokens could be checked", None),
         );
-        return Progress::Done;
+        return true;
     };
-    let Ok(shown) = serde_json::from_str::<Shown<'_>>(data) else {
-        let why = "`data` of jsocketd:form_token needs a string `form_token`";
-        actions.send(id, frames::error(why, None));
-        return Progress::Done;
-    };
-    match site.prove(id, &shown.form_token) {
+    match site.prove(id, token, door.now) {
         Proved::Right => actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default())),
-        Proved::NotYet if !door.last_call => return Progress::Later,
+        Proved::NotYet if !door.last_call => return false,
         Proved::NotYet | Proved::OutOfReach => actions.send(
             id,
             frames::error("the form token cannot be checked at the moment", None),
         ),
         Proved::Wrong => actions.send(id, frames::error("the form token is not this session's", None)),
     }
-    Progress::Done
+    true
 }
 
 impl Session {

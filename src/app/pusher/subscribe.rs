@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::app::App;
 use super::presence::Member;
 use super::recovery::{Absence, Since};
-use super::session::{Door, Progress, Subscription};
+use super::session::{Door, Subscription};
 use super::sign_in::{Ids, read_member};
 use super::signature;
 use crate::app::actions::Actions;
@@ -21,14 +21,13 @@ use crate::protocol::event;
 use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::time::Now;
 
-#[derive(Deserialize)]
-pub(super) struct Subscribe<'a> {
-    #[serde(borrow)]
-    pub(super) channel: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(super) auth: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) channel_data: Option<&'a RawValue>,
+#[derive(Debug, Deserialize)]
+pub(super) struct Subscribe {
+    pub(super) channel: Box<str>,
+    #[serde(default)]
+    pub(super) auth: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(super) channel_data: Option<Box<RawValue>>,
     #[serde(default)]
     pub(super) since: Option<Since>,
 }
@@ -113,33 +112,34 @@ impl From<Refusal> for Admission {
 }
 
 impl App {
+    /// Whether it is done; if not, something must be known first, and the same is to come again then.
     pub(super) fn subscribe(
         &mut self,
         id: ConnectionId,
-        subscribe: &Subscribe<'_>,
+        subscribe: &Subscribe,
         door: &mut Door<'_>,
         now: Now,
         actions: &mut Actions,
-    ) -> Progress {
+    ) -> bool {
         let channel = &*subscribe.channel;
         let name = match ChannelName::parse(channel) {
             Ok(name) => name,
             Err(why) => {
                 refuse(id, channel, &Refusal::name(why), actions);
-                return Progress::Done;
+                return true;
             }
         };
         if self.is_subscribed(id, name) {
             let why = format!("Existing subscription to channel {channel}");
             actions.send(id, frames::error(&why, None));
-            return Progress::Done;
+            return true;
         }
         let ticket = match self.admit(id, name, subscribe, door, now) {
             Admission::In(ticket) => ticket,
-            Admission::Later => return Progress::Later,
+            Admission::Later => return false,
             Admission::Refused(refusal) => {
                 refuse(id, channel, &refusal, actions);
-                return Progress::Done;
+                return true;
             }
         };
         let recovery = self.session(id).is_some_and(|session| session.recovery);
@@ -149,13 +149,13 @@ impl App {
             false => Some(Absence::default()),
         };
         let Some(absence) = absence else {
-            return Progress::Later;
+            return false;
         };
         match name.kind() {
             Kind::ServerToUser => self.subscribe_user(id, name, &absence, door, actions),
             _ => self.join(id, name, ticket, &absence, door, actions),
         }
-        Progress::Done
+        true
     }
 
     fn is_subscribed(&mut self, id: ConnectionId, name: ChannelName<'_>) -> bool {
@@ -173,7 +173,7 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        subscribe: &Subscribe<'_>,
+        subscribe: &Subscribe,
         door: &mut Door<'_>,
         now: Now,
     ) -> Admission {
@@ -184,6 +184,12 @@ impl App {
         if session.subscriptions.len() >= most {
             return Refusal::limit(format!("a connection has at most {most} channels")).into();
         }
+        if self.subscription_bytes >= self.settings.subscription_bytes {
+            return Refusal::limit("the app has no room for more subscriptions".to_owned()).into();
+        }
+        let Some(session) = self.session(id) else {
+            return Refusal::auth("the connection is gone").into();
+        };
         if name.kind() == Kind::ServerToUser {
             let own = session
                 .user
@@ -232,7 +238,7 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        subscribe: &Subscribe<'_>,
+        subscribe: &Subscribe,
         now: Now,
     ) -> Result<(), Refusal> {
         let Some(session) = self.session(id) else {
@@ -241,6 +247,7 @@ impl App {
         let socket = session.socket.to_string();
         let auth = match subscribe
             .auth
+            .as_ref()
             .map(|auth| serde_json::from_str::<Option<Cow<'_, str>>>(auth.get()))
         {
             Some(Ok(Some(auth))) => auth,
@@ -249,6 +256,7 @@ impl App {
         };
         let channel_data = match subscribe
             .channel_data
+            .as_ref()
             .map(|data| serde_json::from_str::<Option<Cow<'_, str>>>(data.get()))
         {
             Some(Ok(data)) => data,
@@ -289,12 +297,13 @@ impl App {
         &mut self,
         id: ConnectionId,
         name: ChannelName<'_>,
-        subscribe: &Subscribe<'_>,
+        subscribe: &Subscribe,
         now: Now,
     ) -> Result<Member, Refusal> {
         self.check_signature(id, name, subscribe, now)?;
         let signed = subscribe
             .channel_data
+            .as_ref()
             .and_then(|data| serde_json::from_str::<Option<String>>(data.get()).ok());
         let member = match signed.flatten() {
             Some(channel_data) => {
@@ -351,7 +360,8 @@ impl App {
         let place = self.channels[channel].subscribers.len() as u32 - 1;
         let newcomer = member
             .as_ref()
-            .is_some_and(|member| self.channels[channel].members.add(member));
+            .and_then(|member| self.channels[channel].members.add(member));
+        self.subscription_bytes += newcomer.unwrap_or_default();
         let user_id = member.as_ref().map(|member| member.user_id.clone());
         let Some(session) = self.session(id) else { return };
         session.authorized |= !matches!(name.kind(), Kind::Public);
@@ -371,7 +381,7 @@ impl App {
         if absence.replays.is_empty() {
             self.tell_cached(id, name, now, actions);
         }
-        if let (true, Some(member)) = (newcomer, member) {
+        if let (Some(_), Some(member)) = (newcomer, member) {
             #[derive(serde::Serialize)]
             struct Added<'a> {
                 user_id: &'a str,
@@ -549,8 +559,10 @@ impl App {
         }
         let channel = channel as usize;
         let name = self.channels[channel].name.to_string();
-        let gone = member.filter(|user_id| self.channels[channel].members.remove(user_id));
-        if let Some(user_id) = gone {
+        let members = &mut self.channels[channel].members;
+        let gone = member.and_then(|user_id| members.remove(&user_id).map(|bytes| (user_id, bytes)));
+        if let Some((user_id, bytes)) = gone {
+            self.subscription_bytes -= bytes;
             #[derive(serde::Serialize)]
             struct Removed<'a> {
                 user_id: &'a str,
@@ -597,8 +609,11 @@ fn extra(recovery: bool, absence: &Absence) -> Extra<'_> {
 }
 
 /// Whether a subscription carries no signature at all. A wrong one is refused, whatever the site's rules say.
-fn is_unsigned(subscribe: &Subscribe<'_>) -> bool {
-    subscribe.auth.is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))
+fn is_unsigned(subscribe: &Subscribe) -> bool {
+    subscribe
+        .auth
+        .as_ref()
+        .is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))
 }
 
 fn refuse(id: ConnectionId, channel: &str, refusal: &Refusal, actions: &mut Actions) {

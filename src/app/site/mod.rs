@@ -85,9 +85,11 @@ const PARTS: [Part; 4] = [Part::Visits, Part::Outbox, Part::Access, Part::Rights
 /// What the service has to do.
 #[derive(Debug)]
 pub enum Order {
-    /// The connection's waiting frames may go on.
+    /// Who the connection is has changed: what it hears is judged anew, and its waiting frames may go on.
     Wake(ConnectionId),
-    /// All waiting frames may go on: facts have come.
+    /// Its waiting frames may go on: what they waited for has come.
+    GoOn(ConnectionId),
+    /// All waiting frames may go on: what they wait for may have come.
     WakeAll,
     /// It ends.
     End(Ended),
@@ -118,6 +120,8 @@ pub struct Site {
     rights: Rights,
     visits: Visits,
     access: Access,
+    /// Who waits to be judged by an item or a category until it is known.
+    askers: HashMap<access::Key, Vec<ConnectionId>>,
     outbox: Option<Outbox>,
     /// Of what the outbox's past says: see `Outbox::generation`.
     generation: u64,
@@ -144,6 +148,7 @@ impl Site {
             rights: Rights::new(facts.root_user.clone(), interval),
             visits: Visits::new(interval, timeout, config.joomla.require_form_token),
             access: Access::new(config),
+            askers: HashMap::new(),
             outbox: config
                 .database
                 .outbox
@@ -181,6 +186,7 @@ impl Site {
         let items_changed = self.access.reload(config);
         self.access.open_to_guests(self.is_open_to_guests());
         if items_changed {
+            self.askers.clear();
             // The item types are others, so everything is watched anew.
             for (name, subject) in std::mem::take(&mut self.channels)
                 .into_iter()
@@ -199,9 +205,28 @@ impl Site {
 
     // --- visitors --------------------------------------------------------------------------------------------------
 
-    /// A connection comes with this handshake.
-    pub fn enter(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, config: &Config, now: Now) {
-        self.visits.enter(id, self.session(caller, request, config), now);
+    /// A connection comes with this handshake; whether it may: not with a session that as many show as may.
+    #[must_use]
+    pub fn enter(
+        &mut self,
+        id: ConnectionId,
+        caller: &Caller,
+        request: &Request<Bytes>,
+        config: &Config,
+        now: Now,
+    ) -> bool {
+        let session = self.session(caller, request, config);
+        let may = session.as_ref().map_or(true, |session| self.has_room(session, config));
+        if may {
+            self.visits.enter(id, session, now);
+        }
+        may
+    }
+
+    /// Whether one more connection may show a session.
+    fn has_room(&self, session: &(SessionId, Client), config: &Config) -> bool {
+        let most = config.limits.connections_per_session as usize;
+        most == 0 || self.visits.shown(session) < most
     }
 
     /// Somebody asks for the console's page; whether it shows a session. A browser that goes to an address sends no Origin, and
@@ -218,11 +243,11 @@ impl Site {
             return false;
         }
         match self.cookie(request) {
-            Ok(session) => {
+            Ok(session) if self.has_room(&session, config) => {
                 self.visits.enter(id, Ok(session), now);
                 true
             }
-            Err(_) => false,
+            _ => false,
         }
     }
 
@@ -294,15 +319,15 @@ impl Site {
     }
 
     /// The client shows its form token.
-    pub fn prove(&mut self, id: ConnectionId, token: &str) -> Proved {
-        let proved = self.visits.prove(id, token);
+    pub fn prove(&mut self, id: ConnectionId, token: &str, now: Now) -> Proved {
+        let proved = self.visits.prove(id, token, now);
         self.collect();
         proved
     }
 
     /// The same, but a wrong one has no consequences.
-    pub fn show(&mut self, id: ConnectionId, token: &str) -> Proved {
-        let proved = self.visits.show(id, token);
+    pub fn show(&mut self, id: ConnectionId, token: &str, now: Now) -> Proved {
+        let proved = self.visits.show(id, token, now);
         self.collect();
         proved
     }
@@ -477,6 +502,9 @@ impl Site {
             Age::Fresh => self.access.decide(&subject, &visitor, acl, now),
             Age::Any => self.access.review(&subject, &visitor, acl, now),
         };
+        if let (Verdict::NotYet, Age::Fresh, Some(key)) = (verdict, age, self.access.key(&subject)) {
+            self.askers.entry(key).or_default().push(id);
+        }
         match verdict {
             Verdict::No(why) => May::No(why),
             Verdict::NotYet => May::NotYet,
@@ -666,7 +694,10 @@ impl Site {
             }
             Question::Items { .. } | Question::Categories(_) => {
                 self.access.answer(question, answer, now);
-                self.access_answered(now);
+                let asked = self.access.keys(question);
+                let askers = asked.filter_map(|key| self.askers.remove(&key)).flatten();
+                self.orders.extend(askers.map(Order::GoOn));
+                self.access_changed(now);
             }
             _ => {
                 if let Some(outbox) = &mut self.outbox {
@@ -714,11 +745,6 @@ impl Site {
             self.orders.push(Order::WakeAll);
             self.orders.push(Order::ReviewAll);
         }
-    }
-
-    fn access_answered(&mut self, now: Now) {
-        self.orders.push(Order::WakeAll);
-        self.access_changed(now);
     }
 
     fn access_changed(&mut self, now: Now) {

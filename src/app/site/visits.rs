@@ -23,6 +23,9 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long a session's answer is good for whoever shows it anew: nobody can have it asked more often than that.
+const ASKED_ONCE_IN: Duration = Duration::from_secs(1);
+
 /// How long one waits that got no answer: the database may be there and leave this kind of question alone for a while, and
 /// then it would be asked in every tick as often as there is time.
 const LOST_PAUSE: Duration = Duration::from_millis(100);
@@ -64,8 +67,8 @@ struct Visit {
     session: Option<usize>,
     who: Who,
     proof: Proof,
-    /// The session is being asked for its token on this connection's behalf.
-    asks_for_token: bool,
+    /// When the session was asked for its token on this connection's behalf, if it was.
+    asks_for_token: Option<Time>,
     /// It was refused something that it might have got as somebody else.
     refused: bool,
 }
@@ -110,6 +113,8 @@ struct Session {
     token: Option<Box<str>>,
     wants_token: bool,
     stage: Stage,
+    /// When the last answer came.
+    seen: Time,
     /// Somebody said that its user changed, and it has not been looked at since.
     doubted: bool,
 }
@@ -206,6 +211,13 @@ impl Visits {
 
     // --- coming and going ----------------------------------------------------------------------------------------
 
+    /// How many connections show a session.
+    pub fn shown(&self, session: &(SessionId, Client)) -> usize {
+        let key = Key::Cookie(session.0.clone(), session.1);
+        let index = self.keys.get(&key);
+        index.map_or(0, |index| self.sessions[*index].connections.len())
+    }
+
     /// A connection came with this session, or is a guest for a reason.
     pub fn enter(&mut self, id: ConnectionId, session: Result<(SessionId, Client), Reason>, now: Now) {
         let slot = id.slot();
@@ -218,7 +230,10 @@ impl Visits {
         );
         let (who, session) = match session {
             Err(reason) => (Who::Guest(reason), None),
-            Ok((session, client)) => (Who::Asking, Some(self.session_of(Key::Cookie(session, client), id))),
+            Ok((session, client)) => (
+                Who::Asking,
+                Some(self.session_of(Key::Cookie(session, client), id, now)),
+            ),
         };
         if who == Who::Asking {
             self.patience.push_back((now.at + self.timeout, id));
@@ -228,16 +243,16 @@ impl Visits {
             session,
             who,
             proof: Proof::None,
-            asks_for_token: false,
+            asks_for_token: None,
             refused: false,
         });
     }
 
     /// The session's entry, with one more connection. It is asked anew: an id may be another's by now.
-    fn session_of(&mut self, key: Key, id: ConnectionId) -> usize {
+    fn session_of(&mut self, key: Key, id: ConnectionId, now: Now) -> usize {
         if let Some(&index) = self.keys.get(&key) {
             self.sessions[index].connections.push(id);
-            self.ask_soon(index);
+            self.ask_soon(index, now);
             return index;
         }
         let index = self.sessions.insert(Session {
@@ -247,6 +262,7 @@ impl Visits {
             token: None,
             wants_token: self.require_token,
             stage: Stage::Queued,
+            seen: Time::default(),
             doubted: false,
         });
         self.keys.insert(key, index);
@@ -254,11 +270,15 @@ impl Visits {
         index
     }
 
-    fn ask_soon(&mut self, index: usize) {
-        if let Stage::Seen(at) = self.sessions[index].stage {
+    /// Asks a session anew, but not twice in a second, however many show it.
+    fn ask_soon(&mut self, index: usize, now: Now) {
+        let session = &mut self.sessions[index];
+        let Stage::Seen(at) = session.stage else { return };
+        let soon = now.at.max(session.seen + ASKED_ONCE_IN);
+        if soon < at {
             self.looks.remove(&(at, index));
-            self.sessions[index].stage = Stage::Queued;
-            self.queue.push_back(index);
+            session.stage = Stage::Seen(soon);
+            self.looks.insert((soon, index));
         }
     }
 
@@ -287,7 +307,7 @@ impl Visits {
 
     /// A connection proved by a signature that it is this user's: that counts more than any cookie.
     pub fn sign_in(&mut self, id: ConnectionId, user: u32, now: Now) {
-        let index = self.session_of(Key::Signed(user), id);
+        let index = self.session_of(Key::Signed(user), id, now);
         let Some(visit) = self.visit(id) else {
             return self.part(index, id);
         };
@@ -400,8 +420,8 @@ impl Visits {
     }
 
     /// The client shows the form token of its page, and is a guest from here on if it is wrong.
-    pub fn prove(&mut self, id: ConnectionId, given: &str) -> Proved {
-        let proved = self.show(id, given);
+    pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now) -> Proved {
+        let proved = self.show(id, given, now);
         if proved == Proved::Wrong
             && let Some(visit) = self.visit(id)
             && let Some(index) = visit.session.take()
@@ -417,7 +437,7 @@ impl Visits {
     }
 
     /// The client shows a form token. Nothing follows from a wrong one.
-    pub fn show(&mut self, id: ConnectionId, given: &str) -> Proved {
+    pub fn show(&mut self, id: ConnectionId, given: &str, now: Now) -> Proved {
         let Some(visit) = self.visit(id) else {
             return Proved::Wrong;
         };
@@ -425,7 +445,7 @@ impl Visits {
             return Proved::Wrong;
         };
         let who = visit.who;
-        let asked = std::mem::take(&mut visit.asks_for_token);
+        let asked = visit.asks_for_token.take();
         let session = &mut self.sessions[index];
         if let Key::Signed(_) = session.key {
             // Who can sign for the user needs no other proof.
@@ -436,11 +456,11 @@ impl Visits {
             (Who::Guest(_), _) => Proved::Wrong,
             (Who::Asking | Who::Provisional, _) => Proved::NotYet,
             // Asked once for each time that the client shows one, or it could keep the database busy.
-            (Who::User(_), None) if asked && matches!(session.stage, Stage::Seen(_)) => Proved::OutOfReach,
+            (Who::User(_), None) if asked.is_some_and(|asked| asked < session.seen) => Proved::OutOfReach,
             (Who::User(_), None) => {
-                self.ask_soon(index);
+                self.ask_soon(index, now);
                 if let Some(visit) = self.visit(id) {
-                    visit.asks_for_token = true;
+                    visit.asks_for_token = asked.or(Some(now.at));
                 }
                 Proved::NotYet
             }
@@ -770,6 +790,7 @@ impl Visits {
         let interval = self.interval.as_micros() as u64;
         let at = now.at + Duration::from_micros(interval * 6 / 10 + (self.spread >> 33) % (interval / 4).max(1));
         self.sessions[index].stage = Stage::Seen(at);
+        self.sessions[index].seen = now.at;
         self.looks.insert((at, index));
     }
 
@@ -829,21 +850,12 @@ impl Visits {
         for id in self.sessions[index].connections.clone() {
             let Some(visit) = self.visit(id) else { continue };
             match visit.who {
-                Who::Asking => {}
-                Who::Provisional if visit.refused => {
+                Who::Provisional | Who::Guest(_) if visit.refused => {
                     let why = "you are known now";
                     self.ended.push(Ended { id, code: 4200, why });
-                    continue;
                 }
-                Who::Guest(_) if visit.refused => {
-                    let why = "you are known now";
-                    self.ended.push(Ended { id, code: 4200, why });
-                    continue;
-                }
-                Who::Provisional | Who::Guest(_) | Who::User(_) => {}
+                _ => self.becomes(id, Who::User(user)),
             }
-            visit.who = Who::User(user);
-            self.woken.push(id);
         }
         if changed {
             self.close_user(user);
@@ -875,10 +887,16 @@ impl Visits {
         }
         self.set_doubted(index, false);
         for id in self.sessions[index].connections.clone() {
-            if let Some(visit) = self.visit(id) {
-                visit.who = Who::Guest(reason);
-                self.woken.push(id);
-            }
+            self.becomes(id, Who::Guest(reason));
+        }
+    }
+
+    /// An answer says who a connection is. One that changes nothing wakes nobody.
+    fn becomes(&mut self, id: ConnectionId, who: Who) {
+        let Some(visit) = self.visit(id) else { return };
+        if visit.who != who || visit.asks_for_token.is_some() {
+            visit.who = who;
+            self.woken.push(id);
         }
     }
 

@@ -39,6 +39,7 @@ fn shape(action: &Action, actions: &Actions) -> String {
         Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),
         Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
+        Action::Charge(to) => format!("{to} charge"),
         Action::Hold(to) => format!("{to} hold"),
         Action::Release(to) => format!("{to} release"),
     }
@@ -64,6 +65,7 @@ pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<Stri
         Action::Close(to, code, _) => format!("{to} close {code}"),
         Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
+        Action::Charge(to) => format!("{to} charge"),
         Action::Hold(to) => format!("{to} hold"),
         Action::Release(to) => format!("{to} release"),
     };
