@@ -1,6 +1,19 @@
-//! The name of a connection. It is all that `net` and `app` know of each other.
+//! Ids: the name of a connection, which is all that `net` and `app` know of each other, and the one way in which a key of
+//! Joomla's tables is read from text.
 
 use std::fmt;
+use std::str::FromStr;
+
+/// Reads the key of a user, a group, a view level (`u32`) or an item (`u64`): decimal digits without a sign, a space or a
+/// leading zero, from 1 up to the type's largest number. Anything else is `None`: `+42` and `042` would be further names
+/// of user 42, and what one side compares as text the other would compare as a number.
+///
+/// Identities in Joomla's rules are the exception: there a denial counts however it is spelt (`joomla::acl`).
+pub fn key<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    // No integer type reads an empty text.
+    is_plain.then(|| text.parse().ok()).flatten()
+}
 
 /// One connection of this process's life: a slot of the table in the low 32 bits, its generation in the high 32.
 ///
@@ -48,5 +61,41 @@ impl fmt::Display for ConnectionId {
 impl fmt::Debug for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Texts that are no key, each of them near to 42, for the tests of every reader. PHP's `(int)` makes 42 of most.
+#[cfg(test)]
+pub const MISSPELT: [&str; 14] = [
+    "",
+    "0",
+    "00",
+    "+42",
+    "-42",
+    "042",
+    "0042",
+    " 42",
+    "42 ",
+    "42\n",
+    "4_2",
+    "42.0",
+    "0x2a",
+    "\u{664}\u{662}",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        assert_eq!((key::<u32>("1"), key::<u64>("1")), (Some(1), Some(1)));
+        assert_eq!(key("4294967295"), Some(u32::MAX));
+        assert_eq!(key("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(key::<u32>("4294967296"), None);
+        assert_eq!(key::<u64>("18446744073709551616"), None);
+        for bad in MISSPELT {
+            assert_eq!((key::<u32>(bad), key::<u64>(bad)), (None, None), "{bad:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use rules::Rules;
 
+use crate::id::key;
 use crate::store::{AssetRow, GroupRow, LevelRow};
 
 /// The asset above all others.
@@ -271,12 +272,27 @@ fn clean(key: &str) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// The group of guests: `guest_usergroup` in the parameters of com_users, a number or a string of digits.
+/// The group of guests: `guest_usergroup` in the parameters of com_users, a number or its digits. Joomla's form writes
+/// nothing else; where somebody else did, guests are in the public group alone.
 pub fn guest_group(params: &str) -> Option<u32> {
     let params: serde_json::Value = serde_json::from_str(params).ok()?;
     match params.get("guest_usergroup")? {
         serde_json::Value::Number(number) => number.as_u64().and_then(|id| u32::try_from(id).ok()),
-        serde_json::Value::String(text) => text.parse().ok(),
+        serde_json::Value::String(text) => key(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_group_is_not_the_guests() {
+        assert_eq!(guest_group(r#"{"guest_usergroup":"42"}"#), Some(42));
+        for bad in crate::id::MISSPELT {
+            let params = serde_json::json!({ "guest_usergroup": bad }).to_string();
+            assert_eq!(guest_group(&params), None, "{bad:?}");
+        }
     }
 }

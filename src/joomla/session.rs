@@ -11,6 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 
+use crate::id::key;
 use crate::joomla::serialize::{self, Place, Value};
 use crate::store::SessionRow;
 
@@ -151,8 +152,9 @@ fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
     let id = match id.value() {
         Value::Null => 0,
         Value::Int(id) => u32::try_from(id).map_err(|_| BadText::BadUser)?,
-        // Joomla 3 has it as the database's driver gave it.
-        Value::Text(id) => digits(id).ok_or(BadText::BadUser)?,
+        // Joomla 3 has it as the database's driver gave it, and 0 for a guest.
+        Value::Text(b"0") => 0,
+        Value::Text(id) => std::str::from_utf8(id).ok().and_then(key).ok_or(BadText::BadUser)?,
         _ => return Err(BadText::BadUser),
     };
     Ok((id > 0).then_some(id))
@@ -183,11 +185,6 @@ fn string<'a>(place: Place<'_, 'a>) -> Option<&'a [u8]> {
         Value::Text(text) => Some(text),
         _ => None,
     }
-}
-
-fn digits(text: &[u8]) -> Option<u32> {
-    let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    plain.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
 }
 
 fn token(place: Place<'_, '_>) -> Option<String> {
@@ -231,5 +228,27 @@ impl fmt::Debug for SessionText {
             .field("mfa_setup_pending", &self.mfa_setup_pending)
             .field("timer", &self.timer)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user_of(id: &str) -> Result<Option<u32>, BadText> {
+        let user = format!("O:5:\"JUser\":1:{{s:2:\"id\";s:{}:\"{id}\";}}", id.len());
+        let data = format!("O:8:\"stdClass\":1:{{s:9:\"__default\";O:8:\"stdClass\":1:{{s:4:\"user\";{user}}}}}");
+        let tree = format!("O:24:\"Joomla\\Registry\\Registry\":1:{{s:7:\"\0*\0data\";{data}}}");
+        let encoded = BASE64.encode(tree.as_bytes());
+        read(format!("joomla|s:{}:\"{encoded}\";", encoded.len()).as_bytes()).map(|text| text.user_id)
+    }
+
+    #[test]
+    fn a_misspelt_user_is_nobody() {
+        assert_eq!(user_of("42"), Ok(Some(42)));
+        for bad in crate::id::MISSPELT {
+            let expected = if bad == "0" { Ok(None) } else { Err(BadText::BadUser) };
+            assert_eq!(user_of(bad), expected, "{bad:?}");
+        }
     }
 }

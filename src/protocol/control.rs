@@ -122,6 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_key_is_refused() {
+        for bad in crate::id::MISSPELT.into_iter().filter(|bad| bad.trim() != "42") {
+            for (verb, data) in [
+                ("recheck-user", format!(r#"{{"user_id":{bad}}}"#)),
+                ("terminate-user", format!(r#"{{"user_id":{bad}}}"#)),
+                (
+                    "recheck-item",
+                    format!(r#"{{"type":"com_content.article","id":{bad}}}"#),
+                ),
+            ] {
+                assert!(Control::read(verb, &data).is_err(), "{verb} {data}");
+            }
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused_without_quoting_it() {
         for (verb, data) in [
             ("recheck-user", ""),

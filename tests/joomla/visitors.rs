@@ -617,6 +617,9 @@ fn a_signature_makes_a_connection_that_user() {
         " 291",
         "1e3",
         "00",
+        &format!("+{anna}"),
+        &format!("0{anna}"),
+        &format!("{anna} "),
     ] {
         let mut session = house.arrive(&Arrival::foreign());
         session.sign_in(&user_data(id));
@@ -630,6 +633,12 @@ fn a_signature_makes_a_connection_that_user() {
             .expect_denied("private-level-2")
             .enter("news");
     }
+    // Nor does the API mean a user by another spelling.
+    for id in [format!("%2B{bob}"), format!("0{bob}")] {
+        let path = format!("/users/{id}/terminate_connections");
+        house.site.api().ask("POST", &path, &[], "");
+    }
+    signed.expect_nothing();
     // The site says so later too.
     joomla.block_by_sql(bob);
     signed.expect_closed(4009);

@@ -6,6 +6,7 @@
 //! only looks like such a name (`user-042`, `level-0`) is nobody's: only a signature opens it.
 
 use crate::config::{ChannelRule, ItemType};
+use crate::id::key;
 use crate::protocol::channel::{ChannelName, Kind};
 
 /// Who a channel is for.
@@ -89,18 +90,18 @@ fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
     ];
     for (prefix, subject) in forms {
         if let Some(digits) = name.strip_prefix(prefix).filter(|tail| is_number(tail)) {
-            return Some(id(digits).map_or(Subject::Signed, subject));
+            return Some(key(digits).map_or(Subject::Signed, subject));
         }
     }
     let (kind, digits) = name.rsplit_once('.').filter(|(_, tail)| is_number(tail))?;
     // Before the configured types: a type that somebody named like a category would not know of the categories above.
     if let Some(extension) = kind.strip_suffix(".category").filter(|name| is_component(name)) {
         let extension = extension.into();
-        return Some(id(digits).map_or(Subject::Signed, |id| Subject::Category { extension, id }));
+        return Some(key(digits).map_or(Subject::Signed, |id| Subject::Category { extension, id }));
     }
     items.iter().find(|item| item.name == kind)?;
     let kind = kind.into();
-    Some(id(digits).map_or(Subject::Signed, |id| Subject::Item { kind, id }))
+    Some(key(digits).map_or(Subject::Signed, |id| Subject::Item { kind, id }))
 }
 
 /// Whether it is `com_` and letters, digits and underscores, as the names of Joomla's components are.
@@ -112,11 +113,6 @@ pub(super) fn is_component(name: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A key, written the one way in which the server and PHP write it: `042` would be another name for the same user.
-fn id<T: std::str::FromStr>(digits: &str) -> Option<T> {
-    digits.parse().ok().filter(|_| !digits.starts_with('0'))
 }
 
 fn ruled(name: &str, rules: &[ChannelRule]) -> Subject {
@@ -251,6 +247,24 @@ mod tests {
         ] {
             for prefix in ["private-", "private-cache-", "presence-", "presence-cache-"] {
                 assert_eq!(of(&format!("{prefix}{rest}"), &all), Subject::Signed, "{prefix}{rest}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_names_nothing() {
+        for bad in crate::id::MISSPELT {
+            for form in [
+                "user-",
+                "group-",
+                "level-",
+                "com_content.article.",
+                "com_content.category.",
+            ] {
+                // What cannot stand in a channel's name does not get so far.
+                if let Ok(name) = ChannelName::parse(&format!("private-{form}{bad}")) {
+                    assert_eq!(subject(name, &types(), &[]), Subject::Signed, "{form}{bad:?}");
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use super::access::{self, Access, Subject, Verdict};
 use super::caller::{self, Caller, Origin, Own};
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
-use crate::id::ConnectionId;
+use crate::id::{self, ConnectionId};
 use crate::joomla::identity::Reason;
 use crate::joomla::site::{Client, Site as Facts};
 use crate::outbox::{Outbox, Seen};
@@ -340,14 +340,14 @@ impl Site {
 
     /// A connection proved by a signature who it is. An id that is no Joomla user's says nothing of the site.
     pub fn signed_in(&mut self, id: ConnectionId, user_id: &str, now: Now) {
-        if let Some(user) = user_id.parse().ok().filter(|user| *user > 0) {
+        if let Some(user) = id::key(user_id) {
             self.visits.sign_in(id, user, now);
         }
     }
 
     /// All connections of a user are to be closed, however they showed whose they are.
     pub fn terminate(&mut self, user_id: &str) {
-        if let Ok(user) = user_id.parse() {
+        if let Some(user) = id::key(user_id) {
             self.visits.terminate(user, KICKED);
             self.collect();
         }

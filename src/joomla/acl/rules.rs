@@ -189,9 +189,40 @@ fn number(value: &Value) -> Option<i64> {
     }
 }
 
-/// The same where it is a key.
+/// The same where it is a key. Joomla casts each one to an integer (`Rule::mergeIdentities`), so `"04"` is group 4 to it, and
+/// a denial under that name must count: the one spelling that `id::key` allows is too few here.
 fn identity(key: &str) -> Option<i64> {
     let digits = key.strip_prefix('-').unwrap_or(key);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     plain.then(|| key.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_identity_is_allowed_nothing_that_joomla_does_not_allow_it() {
+        for bad in crate::id::MISSPELT {
+            // PHP's `(int)`, which Joomla puts on every identity; it makes 0 of what does not begin with digits.
+            let of_php = match bad.trim() {
+                "+42" | "042" | "0042" | "42" | "42.0" => 42,
+                "-42" => -42,
+                "4_2" => 4,
+                _ => 0,
+            };
+            let allows = |allowed: u8, identity: i64| {
+                let text = serde_json::json!({"core.edit": {bad: allowed}}).to_string();
+                let rules = Rules::parse(&text).unwrap_or_else(|odd| odd.rest);
+                rules.verdict("core.edit", [identity].into_iter())
+            };
+            for identity in [42, -42, 4, 0, 1] {
+                assert!(
+                    allows(1, identity) != Some(true) || identity == of_php,
+                    "{bad:?} {identity}"
+                );
+            }
+            assert_eq!(allows(0, of_php), Some(false), "the denial of {bad:?}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::host::Host;
 use super::{Client, Database, Handler, RootUser, Site, Stamp, Tls, TlsMode, cookie_name};
 use crate::config::{self, Config};
+use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, LONGEST_FILE, Parsed, Unreadable};
 
 /// Seconds that a session lives where `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
@@ -508,10 +509,10 @@ impl Reader<'_> {
                 origin
             }),
             offline: offline.unwrap_or(false),
-            root_user: root_user.and_then(|text| match text.trim().parse::<u32>() {
-                Ok(0) => None,
-                Ok(id) => Some(RootUser::Id(id)),
-                Err(_) => Some(RootUser::Name(text)),
+            root_user: root_user.and_then(|text| match (text.trim(), key(text.trim())) {
+                ("0", _) => None,
+                (_, Some(id)) => Some(RootUser::Id(id)),
+                (_, None) => Some(RootUser::Name(text)),
             }),
         })
     }

@@ -578,6 +578,11 @@ fn the_other_values_are_what_joomla_makes_of_them() {
     ] {
         assert_eq!(site(lines).root_user, user, "{lines}");
     }
+    for bad in crate::id::MISSPELT {
+        // Spaces around the value are left out, as PHP leaves them out.
+        let (line, is_42) = (format!("public $root_user = '{bad}';"), bad.trim() == "42");
+        assert_eq!(site(&line).root_user == Some(RootUser::Id(42)), is_42, "{line}");
+    }
     assert!(site("public $offline = '1';").offline && !site("public $offline = '0';").offline);
     assert_eq!(
         site("public $live_site = 'http://X.org:80/';").live_site.as_deref(),
