@@ -365,6 +365,36 @@ fn made_up_cookies_are_nobodys() {
 }
 
 #[test]
+fn an_id_with_a_comma_comes_as_php_writes_it_into_the_cookie() {
+    let house = House::open(Joomla::joomla6());
+    let joomla = &house.joomla;
+    let anna = joomla.id_of("anna");
+    let login = joomla.log_in(anna, Client::Site);
+    let name = joomla.cookie_name(Client::Site);
+    let with = |value: &str| Arrival::own().cookie(format!("{name}={value}"));
+    // As PHP makes them with `session.sid_bits_per_character = 6`.
+    joomla.exec(
+        "UPDATE #__session SET session_id = ? WHERE session_id = ?",
+        ("k,9-Zq,0AbCdEfGhIjKlMn".as_bytes(), login.id.as_bytes()),
+    );
+    house.expect_user(&with("k%2C9-Zq%2C0AbCdEfGhIjKlMn"), anna);
+    house.expect_user(&with("k,9-Zq%2c0AbCdEfGhIjKl%4Dn"), anna);
+    for bad in [
+        "k%252C9-Zq%2C0AbCdEfGhIjKlMn",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%4",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%zz",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%00",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn+",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn ;a=b",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%20",
+        "k%2C9-Zq%2C0AbCdEfGhIjKlMn%FF",
+    ] {
+        house.expect_guest(&with(bad), "bad-cookie");
+    }
+}
+
+#[test]
 fn cookies_of_the_same_name_and_of_both_applications_are_told_apart_as_php_does() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;

@@ -18,6 +18,7 @@ use self::parameters::Parameters;
 use self::rights::Rights;
 use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
+use super::api;
 use super::caller::{self, Caller, Origin, Own};
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
@@ -279,7 +280,7 @@ impl Site {
         let mut found = None;
         for (client, name) in &self.facts.cookies {
             let Some(value) = cookie(request, name) else { continue };
-            let session = SessionId::parse(value).ok_or(Reason::BadCookie);
+            let session = session_id(value).ok_or(Reason::BadCookie);
             if *client == wanted || self.facts.shared {
                 return session.map(|session| (session, *client));
             }
@@ -833,13 +834,21 @@ fn rows<'a, T>(
     }
 }
 
-/// The value of a cookie. Browsers send the more specific of several with the same name first; PHP takes that one.
+/// The value of a cookie. Browsers send the more specific of several with the same name first; PHP takes that one. Joomla's
+/// names are 32 hexadecimal digits, so what PHP makes of dots, spaces and escapes in names does not matter.
 fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
     // Other cookies may hold any bytes; they must not hide ours.
     let lines = request.headers().get_all(header::COOKIE).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| str::from_utf8(pair).ok()?.trim().split_once('='))
+        // PHP leaves out spaces in front of a name, and keeps those behind a value.
+        .filter_map(|pair| str::from_utf8(pair).ok()?.trim_ascii_start().split_once('='))
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
+}
+
+/// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads; an escape that is none
+/// stays as it is in PHP, and a session id has no percent sign.
+pub fn session_id(value: &str) -> Option<SessionId> {
+    SessionId::parse(&api::parameters::decode(value)?)
 }

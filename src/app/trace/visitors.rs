@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::masker::Masker;
-use crate::app::site::parameters;
+use crate::app::site::{self, parameters};
 use crate::joomla::site::Site;
 use crate::protocol::control::CHANNEL;
 use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, SessionRow, UserRow};
@@ -27,7 +27,11 @@ impl Masker {
         let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
         let own: Vec<String> = pairs
             .filter(|(name, _)| self.cookies.iter().any(|own| own == name))
-            .map(|(name, value)| format!("{name}={}", self.tokens.text(value)))
+            .map(|(name, value)| match site::session_id(value) {
+                Some(id) => format!("{name}={}", self.tokens.text(id.expose())),
+                // It is none for the shadow either.
+                None => format!("{name}=!"),
+            })
             .collect();
         own.join("; ")
     }
