@@ -4,6 +4,7 @@
 //! This file says what a site is. `read` finds and merges the values, `host` knows what Joomla makes of `$host`,
 //! `watch` tells whether the file changed, `report` puts into words what was found.
 
+mod cookie;
 mod host;
 mod read;
 mod report;

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use crate::common::joomla::{Site as Joomla, fixture};
 use crate::common::visits::{House, Terms, Visitor};
+use crate::common::wait_until;
 use jsocketd::joomla::site::Client;
 use mysql::prelude::Queryable;
 
@@ -161,6 +162,28 @@ fn how_sessions_are_kept_and_what_that_means_is_told() {
     // Nobody can be known there.
     let said = check_with(&joomla, "[database]\noutbox = false\n");
     said.expect(&["everybody is a guest"]);
+}
+
+#[test]
+fn what_keeps_the_cookie_from_the_socket_is_told_with_the_remedy() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.configure("cookie_path", "'/joomla'");
+    joomla.configure("cookie_domain", "'shop.example'");
+    joomla.configure("live_site", "'https://www.example.org/joomla'");
+    check(&joomla).expect_good().expect(&[
+        "$cookie_path is \"/joomla\"",
+        "[pusher] path = \"/joomla\"",
+        "$cookie_domain is \"shop.example\"",
+        "www.example.org by $live_site",
+    ]);
+    joomla.configure("cookie_domain", "'.example.org'");
+    let said = check_with(&joomla, "[pusher]\npath = \"/joomla\"\n");
+    assert!(!said.out.contains("$cookie_"), "{}", said.out);
+    // The server says so when it starts.
+    let house = House::open(joomla);
+    let told = || house.site.server.log().contains("$cookie_path");
+    wait_until("the start says so", told, || house.site.server.log());
 }
 
 #[test]

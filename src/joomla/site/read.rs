@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::Host;
-use super::{Client, Database, Handler, RootUser, Site, Stamp, Tls, TlsMode, cookie_name};
+use super::{Client, Database, Handler, RootUser, Site, Stamp, Tls, TlsMode, cookie, cookie_name};
 use crate::config::{self, Config};
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, LONGEST_FILE, Parsed, Unreadable};
@@ -486,8 +486,25 @@ impl Reader<'_> {
             Some(other) => Handler::Other(other.to_owned()),
         };
         let metadata = self.truth("session_metadata", "[joomla] session_metadata", own.session_metadata);
+        let metadata = metadata.unwrap_or(true);
+        if let (Handler::Other(name), false) = (&handler, metadata) {
+            warnings.push(format!(
+                "$session_handler is {name:?} and $session_metadata is off, so the database does not know whose a session is \
+                 and everybody is a guest. Switch session metadata on in the global configuration, or use the handler `database`"
+            ));
+        }
         let lifetime = self.lifetime(own.lifetime, warnings);
         let live_site = self.text("live_site", "[joomla] live_site", &own.live_site);
+        let live_site = live_site.and_then(|text| {
+            let origin = origin(&text);
+            if origin.is_none() {
+                warnings.push(
+                    "$live_site is no http or https address in ASCII, so it is not taken for the site's origin".into(),
+                );
+            }
+            origin
+        });
+        warnings.extend(self.obstacles(live_site.as_deref()));
         let offline = self.truth("offline", "[joomla] offline", own.offline);
         let root_user = self.text("root_user", "[joomla] root_user", &own.root_user);
         let secret = secret?;
@@ -495,19 +512,10 @@ impl Reader<'_> {
             cookies: cookies(&secret, name.as_deref(), shared),
             secret,
             handler,
-            metadata: metadata.unwrap_or(true),
+            metadata,
             lifetime,
             shared,
-            live_site: live_site.and_then(|text| {
-                let origin = origin(&text);
-                if origin.is_none() {
-                    warnings.push(
-                        "$live_site is no http or https address in ASCII, so it is not taken for the site's origin"
-                            .into(),
-                    );
-                }
-                origin
-            }),
+            live_site,
             offline: offline.unwrap_or(false),
             root_user: root_user.and_then(|text| match (text.trim(), key(text.trim())) {
                 ("0", _) => None,
@@ -515,6 +523,17 @@ impl Reader<'_> {
                 (_, None) => Some(RootUser::Name(text)),
             }),
         })
+    }
+
+    /// What keeps the session cookie from the socket. Nothing else depends on these two values, so one that only PHP knows is
+    /// no mistake.
+    fn obstacles(&self, live_site: Option<&str>) -> Vec<String> {
+        let text = |key| match self.parsed.text(key) {
+            Ok(Some(found)) => found.value,
+            Ok(None) | Err(_) => String::new(),
+        };
+        let (path, domain) = (text("cookie_path"), text("cookie_domain"));
+        cookie::obstacles(&path, &domain, live_site, &self.config.pusher.path)
     }
 
     /// Minutes in the file, with fractions if somebody likes them; seconds here.
