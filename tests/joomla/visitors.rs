@@ -232,10 +232,31 @@ fn a_shared_session_is_one_for_both_applications() {
             house.expect_user(&page.clone().query("client=administrator"), anna);
         }
         let page = house.page(&login);
-        assert_eq!(house.who(&page)["client"], "site and administrator");
+        let client = if named { "site and administrator" } else { "site" };
+        assert_eq!(house.who(&page)["client"], client);
         let mut open = house.come_known(&login);
         joomla.log_out(&login);
         open.expect_closed(4200);
+    }
+}
+
+#[test]
+fn a_shared_session_without_a_name_has_a_cookie_for_each_application() {
+    for joomla in both() {
+        joomla.configure("shared_session", "true");
+        let house = House::open(joomla);
+        let joomla = &house.joomla;
+        let [anna, admin] = ["anna", "admin"].map(|name| joomla.id_of(name));
+        let guest = |client| joomla.cookie(&joomla.guest(client));
+        let back = joomla.cookie(&joomla.log_in(admin, Client::Administrator));
+        let page = Arrival::own().cookie(format!("{}; {back}", guest(Client::Site)));
+        house.expect_user(&page.clone().query("client=administrator"), admin);
+        house.expect_guest(&page, "guest-session");
+
+        let site = joomla.cookie(&joomla.log_in(anna, Client::Site));
+        let page = Arrival::own().cookie(format!("{site}; {}", guest(Client::Administrator)));
+        house.expect_guest(&page.clone().query("client=administrator"), "guest-session");
+        house.expect_user(&page, anna);
     }
 }
 

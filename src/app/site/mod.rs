@@ -281,7 +281,8 @@ impl Site {
         for (client, name) in &self.facts.cookies {
             let Some(value) = cookie(request, name) else { continue };
             let session = session_id(value).ok_or(Reason::BadCookie);
-            if *client == wanted || self.facts.shared {
+            // A shared session without a name has two cookies, and each application reads its own.
+            if *client == wanted {
                 return session.map(|session| (session, *client));
             }
             found = found.or(Some((session, *client)));
@@ -389,7 +390,7 @@ impl Site {
                 "user_id": user,
                 "username": found.row().username,
                 "client": match self.visits.client(id) {
-                    _ if self.facts.shared => "site and administrator",
+                    _ if self.facts.shared && self.facts.cookies.len() == 1 => "site and administrator",
                     Some(Client::Administrator) => "administrator",
                     _ => "site",
                 },
