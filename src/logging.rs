@@ -1,13 +1,16 @@
 //! Log lines: one sentence each, to standard error, as people or as systemd's journal like to read them. Which lines are
 //! written follows `RUST_LOG`, else the configuration; [`Quiet`] keeps a line that peers can provoke to one a second.
 //! What is worth a line, and at which level, is decided where it is written.
+//!
+//! No line holds a payload, a cookie, a token or a secret. Our own lines are written so; those of libraries are not: at `trace`
+//! tungstenite writes whole handshakes and messages. So nothing of theirs below `warn` is written, whatever `RUST_LOG` says.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use env_logger::fmt::Formatter;
-use log::{Level, LevelFilter, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::time::Time;
 
@@ -17,21 +20,44 @@ pub fn init(level: LevelFilter) {
     if environment_decides() {
         builder.parse_default_env();
     } else {
-        // Everything of ours passes the filter, and `set_level` decides: `log` lets its level be changed, a built filter
-        // cannot be.
-        builder
-            .filter_level(LevelFilter::Warn)
-            .filter_module("jsocketd", LevelFilter::Trace);
+        // Everything passes the filter, and `set_level` decides: `log` lets its level be changed, a built filter cannot be.
+        builder.filter_level(LevelFilter::Trace);
     }
     let in_journal = stderr_is_journal();
     builder.format(move |out, record| match in_journal {
         true => journal_line(out, record),
         false => terminal_line(out, record),
     });
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
     // A second start is a bug, but nothing to end a server for: the first logger stays.
-    let first = builder.try_init();
+    let first = log::set_boxed_logger(Box::new(Discreet(logger)));
     debug_assert!(first.is_ok(), "logging is started once");
     set_level(level);
+}
+
+/// Leaves out what libraries write below `warn`.
+struct Discreet<L>(L);
+
+impl<L: Log> Log for Discreet<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        (is_ours(metadata.target()) || metadata.level() <= Level::Warn) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Whether a target is a module of this crate.
+fn is_ours(target: &str) -> bool {
+    target.split("::").next() == Some("jsocketd")
 }
 
 /// Changes how much our own code logs, now. Others stay at `warn` or below. Does nothing when `RUST_LOG` is set.
@@ -77,8 +103,7 @@ struct Origin<'a>(&'a Record<'a>);
 impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.0.target();
-        let ours = target.split("::").next() == Some("jsocketd");
-        match ours && self.0.level() <= Level::Info {
+        match is_ours(target) && self.0.level() <= Level::Info {
             true => Ok(()),
             false => write!(f, "{target}: "),
         }
@@ -212,6 +237,35 @@ mod tests {
             "<7>jsocketd::net: read\n"
         );
         assert_eq!(journal(Level::Warn, "jsocketd_other", "x"), "<4>jsocketd_other: x\n");
+    }
+
+    #[test]
+    fn libraries_are_left_out_below_warn_whatever_the_filter_says() {
+        let logger = env_logger::Builder::new().parse_filters("trace").build();
+        let discreet = Discreet(logger);
+        let is_written = |level, target| {
+            let metadata = Metadata::builder().level(level).target(target).build();
+            discreet.enabled(&metadata)
+        };
+        for target in ["jsocketd", "jsocketd::net::wire"] {
+            assert!(is_written(Level::Trace, target), "{target}");
+        }
+        for target in [
+            "tungstenite::protocol",
+            "mio::poll",
+            "mysql::conn",
+            "rustls::client",
+            "jsocketd_other",
+            "",
+        ] {
+            assert!(
+                is_written(Level::Warn, target) && is_written(Level::Error, target),
+                "{target}"
+            );
+            for level in [Level::Info, Level::Debug, Level::Trace] {
+                assert!(!is_written(level, target), "{target} {level}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub const HOST: &str = "joomla.example";
 /// What a busy machine may add to what a test waits for.
 pub const SLACK: Duration = Duration::from_millis(1500);
 
-const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// What opens everything.
+pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A server and its site.
 pub struct House {

@@ -2,9 +2,9 @@
 //! and hears what guests hear, never more; whoever was known and is it no longer loses the socket.
 
 use crate::common::joomla::{Session as Login, Site as Joomla, fixture, md5, now};
-use crate::common::pusher::{ID, KEY, SECRET, Session, auth};
-use crate::common::visits::{Arrival, HOST, House, SLACK, Terms, Visitor, at_once, control, expect_soon};
-use crate::common::{Noise, wait_until};
+use crate::common::pusher::{ID, KEY, SECRET, Session, Site, auth};
+use crate::common::visits::{ADMIN_TOKEN, Arrival, HOST, House, SLACK, Terms, Visitor, at_once, control, expect_soon};
+use crate::common::{Noise, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -693,6 +693,62 @@ fn a_signature_makes_a_connection_that_user() {
     // The site says so later too.
     joomla.block_by_sql(bob);
     signed.expect_closed(4009);
+}
+
+#[test]
+fn no_log_line_has_a_secret_or_a_payload_in_it() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let server = Server::start_with(&Terms::default().toml(), |command, _| {
+        command.env("RUST_LOG", "trace").arg("--joomla").arg(joomla.root());
+    });
+    let site = Site { server };
+    let house = House { joomla, site };
+    house.expect_reading();
+    let joomla = &house.joomla;
+    let anna = joomla.id_of("anna");
+    let login = joomla.log_in(anna, Client::Site);
+    let mut session = house.come_known(&login);
+    let token = joomla.form_token(&login);
+    show(&mut session, &token);
+    expect_accepted(&mut session);
+    session.sign_in(&json!({"id": anna.to_string(), "user_info": {"name": "MARKER-USER"}}).to_string());
+    let shown = session.auth("private-MARKER-CHANNEL");
+    session.subscribe("private-MARKER-CHANNEL");
+    session.whisper("private-MARKER-CHANNEL", "client-x", json!("MARKER-CLIENT"));
+    let answer = session.next();
+    session.enter("news");
+    house.site.api().publish("news", "x", "MARKER-API");
+    joomla.publish("news", "x", "\"MARKER-ROW\"");
+    let heard = [session.next().to_string(), session.next().to_string()].concat();
+    assert!(
+        heard.contains("MARKER-API") && heard.contains("MARKER-ROW"),
+        "{answer} {heard}"
+    );
+    session.peer.text("{MARKER-BROKEN");
+    session.expect_error();
+    let mut console = house.console(&house.page(&login));
+    console.allowed().say("MARKER-COMMAND");
+    let made_up = Arrival::own().cookie(format!(
+        "{}=MARKERCOOKIE; other=MARKER-OTHER",
+        joomla.cookie_name(Client::Site)
+    ));
+    house.expect_guest(&made_up.query("MARKER-QUERY"), "no-row");
+    let log = house.site.server.log();
+    assert!(log.contains(" DEBUG jsocketd::"), "the log is loud:\n{log}");
+    let signature = shown.split_once(':').expect("key:signature").1;
+    let secrets = [
+        SECRET,
+        joomla.secret,
+        &joomla.password,
+        &login.id,
+        &login.token,
+        &token,
+        signature,
+    ];
+    for secret in secrets.into_iter().chain(["MARKER", "auth_signature", ADMIN_TOKEN]) {
+        assert!(!log.contains(secret), "{secret} stands in the log:\n{log}");
+    }
 }
 
 #[test]
