@@ -15,6 +15,7 @@ use common::joomla::Site;
 use common::mariadb::Mariadb;
 use common::outbox::{ready, serve, stats};
 use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, connected, new, set_up};
+use jsocketd::app::keys::Keys;
 use jsocketd::app::site::Site as Visited;
 use jsocketd::config::{Config, ItemType, ListenAddr};
 use jsocketd::joomla::site::{self, Database};
@@ -474,7 +475,7 @@ impl Hours {
         let now = at(1000);
         store.connect(now).expect("the database is there");
         Self {
-            site: Visited::new(read.site, &config, [7; 32], LONGEST_EVENT),
+            site: Visited::new(read.site, &config, &Keys::of(&[7; 32]), LONGEST_EVENT),
             store,
             now,
         }

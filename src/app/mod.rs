@@ -8,6 +8,7 @@ pub mod address;
 pub mod api;
 pub mod caller;
 pub mod console;
+pub mod keys;
 pub mod page;
 pub mod pusher;
 pub mod routes;

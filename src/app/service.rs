@@ -17,6 +17,8 @@ use super::address::{Addresses, Admission};
 use super::api::{self, Answered, Api};
 use super::caller::{self, Caller, Origin, Own};
 use super::console::{self, Console, Heard, Wanted};
+use super::keys::Keys;
+pub use super::keys::Seed;
 use super::page::Page;
 use super::pusher::app::{App, Apps, Publication};
 use super::pusher::gate;
@@ -223,16 +225,14 @@ pub struct Service {
     counts: Counts,
     apps: Apps,
     api: Api,
-    /// What tells the positions of this run of the server from those of others.
-    start: u32,
-    /// Socket ids must not be guessed, so they come from a cryptographic generator; its seed is an input like any other.
+    /// Socket ids must not be guessed, so they come from a cryptographic generator; the seed behind its key is an input like
+    /// any other.
     random: StdRng,
     webhooks: Webhooks,
     site: Option<Box<Site>>,
     /// The number of the app whose connections are the site's visitors.
     site_app: Option<usize>,
-    /// What the site's pseudonyms and process name come from.
-    seed: Seed,
+    keys: Keys,
     /// Who waits, and until when.
     waiting: BTreeSet<(Time, ConnectionId)>,
     draining: bool,
@@ -244,18 +244,18 @@ fn development(config: &Config) -> Option<&config::App> {
     config.apps.first().filter(|_| config.embedded_defaults)
 }
 
-/// What the operating system's randomness gave at start.
-pub type Seed = [u8; 32];
-
 impl Service {
     /// A service without connections.
     pub fn new(config: Config, seed: Seed) -> Self {
-        let start = u32::from_le_bytes([seed[0], seed[1], seed[2], seed[3]]);
+        Self::with(config, Keys::of(&seed))
+    }
+
+    /// The same with keys that come from elsewhere.
+    pub(super) fn with(config: Config, keys: Keys) -> Self {
         Self {
             webhooks: Webhooks::new(&config.apps),
-            apps: Apps::new(&config.apps, start),
-            start,
-            random: StdRng::from_seed(seed),
+            apps: Apps::new(&config.apps, keys.start),
+            random: StdRng::from_seed(keys.sockets),
             api: Api::default(),
             page: Page::new(development(&config), &config.pusher.path),
             config,
@@ -264,7 +264,7 @@ impl Service {
             counts: Counts::default(),
             site: None,
             site_app: None,
-            seed,
+            keys,
             waiting: BTreeSet::new(),
             draining: false,
             quiet: Quiet::new(),
@@ -277,7 +277,7 @@ impl Service {
         match &mut self.site {
             Some(site) => site.reconfigure(facts, &self.config, most),
             None => {
-                self.site = Some(Box::new(Site::new(facts, &self.config, self.seed, most)));
+                self.site = Some(Box::new(Site::new(facts, &self.config, &self.keys, most)));
             }
         }
         // The component may have given the app another id since it was found.
@@ -323,7 +323,7 @@ impl Service {
             self.apps.app_mut(app).settings.id.clone_from(&self.config.joomla.app);
         }
         self.webhooks.reconfigure(&config.apps);
-        self.apps.reconfigure(&config.apps, self.start, actions);
+        self.apps.reconfigure(&config.apps, self.keys.start, actions);
         self.page = Page::new(development(&config), &config.pusher.path);
         self.config = config;
         self.find_site_app();

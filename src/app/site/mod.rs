@@ -20,6 +20,7 @@ use self::visits::{Ended, Proved, Visits, Who};
 use super::access::{self, Access, Subject, Verdict};
 use super::api;
 use super::caller::{self, Caller, Origin, Own};
+use super::keys::Keys;
 use super::pusher::presence::Member;
 use crate::config::{self, Config};
 use crate::id::{self, ConnectionId};
@@ -140,9 +141,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site that nothing is known of but its configuration. `seed` is random.
-    pub fn new(facts: Facts, config: &Config, seed: [u8; 32], most_bytes: usize) -> Self {
-        let process = u32::from_le_bytes([seed[4], seed[5], seed[6], seed[7]]);
+    /// A site that nothing is known of but its configuration.
+    pub fn new(facts: Facts, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
         let interval = Duration::from_secs(config.joomla.sweep_interval);
         let timeout = Duration::from_secs(config.joomla.identity_timeout);
         Self {
@@ -153,7 +153,7 @@ impl Site {
             outbox: config
                 .database
                 .outbox
-                .then(|| Outbox::new(&config.database, process, most_bytes)),
+                .then(|| Outbox::new(&config.database, keys.process, most_bytes)),
             generation: 0,
             outbox_came: false,
             facts,
@@ -163,7 +163,7 @@ impl Site {
             parameters: Parameters::default(),
             channels: HashMap::new(),
             turn: 0,
-            pseudonyms: seed,
+            pseudonyms: keys.pseudonyms,
             unsettled: BTreeSet::new(),
             orders: Vec::new(),
         }

@@ -23,13 +23,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use log::LevelFilter;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use self::masker::{Masker, Speaker};
 use self::shape::{greeting, kinds, shapes};
 use self::tokens::mask;
 use super::actions::Actions;
 use super::caller::Caller;
+use super::keys::Keys;
 use super::pusher::gate;
 use super::service::{Facts, Input, Seed, Service};
 use super::webhooks::Outcome;
@@ -46,8 +46,8 @@ use crate::time::Now;
 enum Line {
     /// The configuration in force from here on, as TOML, and whether it is the embedded defaults.
     Config(String, bool),
-    /// What the service's randomness began with: the first line.
-    Seed(Seed),
+    /// What the shadow's randomness begins with: the first line.
+    Keys(Keys),
     /// Draining began.
     Drain,
     /// What was due was done.
@@ -157,7 +157,7 @@ impl Recorder {
             entering: None,
             failed: false,
         };
-        recorder.tell(Line::Seed(other_seed(seed)));
+        recorder.tell(Line::Keys(Keys::for_trace(&seed)));
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -296,7 +296,7 @@ impl Drop for Hush {
 /// A service that hears the lines of a trace: the recorder's shadow, and a replay.
 #[derive(Debug, Default)]
 struct Stage {
-    seed: Seed,
+    keys: Keys,
     service: Option<Service>,
     /// What the service did last.
     actions: Actions,
@@ -306,15 +306,15 @@ impl Stage {
     fn play(&mut self, line: Line) -> Result<(), Box<dyn Display>> {
         let done = self.actions.take();
         self.actions.reuse(done);
-        let Self { seed, service, actions } = self;
+        let Self { keys, service, actions } = self;
         match line {
-            Line::Seed(recorded) => *seed = recorded,
+            Line::Keys(recorded) => *keys = recorded,
             Line::Config(toml, embedded_defaults) => {
                 let mut config = Sources::parse(Path::new("trace"), &toml).map_err(fault)?;
                 config.embedded_defaults = embedded_defaults;
                 match service {
                     Some(service) => service.reconfigure(config, actions),
-                    None => *service = Some(Service::new(config, *seed)),
+                    None => *service = Some(Service::with(config, keys.clone())),
                 }
             }
             Line::Due(now) => configured(service)?.due(now, actions),
@@ -347,14 +347,6 @@ fn configured(service: &mut Option<Service>) -> Result<&mut Service, Box<dyn Dis
 
 fn fault(why: impl Display + 'static) -> Box<dyn Display> {
     Box::new(why)
-}
-
-/// A seed for the shadow: with the same start of positions, which clients know and send back, and the same name of the process
-/// in the state table, and with other socket ids than the server's, because those of a running server are nobody else's business.
-fn other_seed(seed: Seed) -> Seed {
-    let mut other: Seed = Sha256::digest(seed).into();
-    other[..8].copy_from_slice(&seed[..8]);
-    other
 }
 
 /// What a replay found.
@@ -405,7 +397,7 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
             }
             Line::Diverged(_) => diverged += 1,
             Line::In(..) | Line::Posted(..) | Line::Answered(..) => inputs += 1,
-            Line::Site(..) | Line::Config(..) | Line::Seed(_) | Line::Drain | Line::Due(_) => {}
+            Line::Site(..) | Line::Config(..) | Line::Keys(_) | Line::Drain | Line::Due(_) => {}
         }
         stage.play(line).map_err(|why| bad(number, &*why))?;
     }
