@@ -319,6 +319,9 @@ impl Inspection<'_> {
         let guest_groups = acl.guest_groups();
         let guest_levels = acl.levels(0, guest_groups, false);
         let said = Parameters::read(extensions.com_websockets.as_deref(), &Parameters::default(), now());
+        if let Some(weakness) = said.weakness {
+            report.warn(weakness.to_string());
+        }
         if said.enabled == Some(false) {
             report.warn("the options of com_websockets have jsocketd switched off: its app's connections are refused");
         }

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 
 pub use address::{BadAddress, HostName, ListenAddr};
 pub use load::{LoadError, Loaded, Place, Problem, Sources};
+pub use text::{SHORT_SECRET, SHORTEST_SECRET};
 pub use url::{BadUrl, HttpUrl};
 
 /// Everything, with every default filled in.

@@ -508,8 +508,8 @@ fn mistakes_in_an_app_are_told_like_all_others() {
         ),
         (
             4,
-            "secret = \"1234567\"",
-            "F:4:10: `secret` in [[apps]] must have 8 characters or more",
+            "secret = \"0123456789a\"",
+            "F:4:10: `secret` in [[apps]] must have 12 characters or more, like the output of `openssl rand -hex 20`",
         ),
         (
             4,
@@ -626,7 +626,8 @@ fn an_app_s_credentials_come_from_the_environment_together() {
         ),
         (
             vec![id, key, ("JSOCKETD_APP_SECRET", "short")],
-            "JSOCKETD_APP_SECRET: `secret` in [[apps]] must have 8 characters or more".into(),
+            "JSOCKETD_APP_SECRET: `secret` in [[apps]] must have 12 characters or more, like the output of `openssl rand -hex 20`"
+                .into(),
         ),
         (
             vec![("JSOCKETD_APP_WATCHLIST", "true")],
@@ -951,7 +952,15 @@ fn what_is_probably_not_meant_is_warned_of() {
     fs::set_permissions(&harmless, fs::Permissions::from_mode(0o644)).expect("permissions");
     assert_eq!(case.check(&["--config", text(&harmless)], &[]).err, "");
 
-    let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "short")]);
+    let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "0123456789a")]);
+    assert_eq!(
+        lines(&said.err),
+        [
+            "JSOCKETD_ADMIN_TOKEN: `admin_token` in [server] must have 12 characters or more, like the output of \
+          `openssl rand -hex 20`"
+        ]
+    );
+    let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "0123456789ab")]);
     assert_eq!(
         lines(&said.err),
         ["warning: admin_token has fewer than 16 characters and could be guessed"]
@@ -1322,12 +1331,12 @@ fn a_site_has_an_app_even_without_credentials() {
     );
     assert_eq!(
         case.mistakes(format!("{site}{}", APP.replace("0123456789abcdef", ""))),
-        ["F:6:10: `secret` in [[apps]] must have 8 characters or more"],
+        ["F:6:10: `secret` in [[apps]] must have 12 characters or more, like the output of `openssl rand -hex 20`"],
         "only the site's app may go without"
     );
     assert_eq!(
         case.mistakes(APP.replace("0123456789abcdef", "").replace("\"a\"", "\"joomla\"")),
-        ["F:4:10: `secret` in [[apps]] must have 8 characters or more"],
+        ["F:4:10: `secret` in [[apps]] must have 12 characters or more, like the output of `openssl rand -hex 20`"],
         "and only if there is a site"
     );
 }

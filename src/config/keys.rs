@@ -108,7 +108,7 @@ const fn item(name: &'static str, field: for<'a> fn(&'a mut ItemType) -> Field<'
 pub(super) const KEYS: &[Key] = &[
     key("server", "listen", |c| Field::Listeners(&mut c.server.listen)),
     key("server", "admin_listen", |c| Field::Listener(&mut c.server.admin_listen)),
-    key("server", "admin_token", |c| Field::Secret(&mut c.server.admin_token, text::token)),
+    key("server", "admin_token", |c| Field::Secret(&mut c.server.admin_token, text::secret)),
     key("server", "unix_mode", |c| Field::Mode(&mut c.server.unix_mode)),
     key("server", "trusted_proxies", |c| Field::Peers(&mut c.server.trusted_proxies)),
     key("server", "allowed_origins", |c| Field::Origins(&mut c.server.allowed_origins)),
@@ -179,7 +179,7 @@ pub(super) const KEYS: &[Key] = &[
     key("database", "history_bytes", |c| Field::Size(&mut c.database.history_bytes, 0..=GIB)),
     app("id", |a| Field::Text(&mut a.id, text::name)).needed(),
     app("key", |a| Field::Text(&mut a.key, text::name)).needed(),
-    app("secret", |a| Field::Secret(&mut a.secret, text::app_secret)).needed(),
+    app("secret", |a| Field::Secret(&mut a.secret, text::secret)).needed(),
     app("enabled", |a| Field::Switch(&mut a.enabled)),
     app("max_connections", |a| Field::Size(&mut a.max_connections, 0..=MOST_CONNECTIONS)),
     app("client_events", |a| Field::Switch(&mut a.client_events)),
@@ -461,12 +461,12 @@ mod tests {
         assert!(
             refused
                 .to_string()
-                .ends_with("`secret` in [[apps]] must have 8 characters or more"),
+                .contains("`secret` in [[apps]] must have 12 characters or more"),
             "{refused}"
         );
-        let text = sample().replace("secret = \"\"  # signs", "secret = \"12345678\"  # signs");
+        let text = sample().replace("secret = \"\"  # signs", "secret = \"0123456789ab\"  # signs");
         let mut wanted = specimen();
-        wanted.apps[0].secret = "12345678".into();
+        wanted.apps[0].secret = "0123456789ab".into();
         assert_eq!(super::super::Sources::parse(path, &text).expect("a good file"), wanted);
     }
 
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn the_defaults_are_in_their_ranges_and_survive_printing() {
         let mut config = specimen();
-        config.apps[0].secret = "12345678".into();
+        config.apps[0].secret = "0123456789ab".into();
         let parsed: toml::Table = config.to_toml(Secrets::Shown).parse().expect("TOML");
         let before = config.clone();
         for key in KEYS {

@@ -6,13 +6,10 @@ use std::path::Path;
 
 use super::keys::{self, At, CHANNELS, ITEMS, Key};
 use super::load::{Found, LoadError, Place, Problem, Setting};
-use super::{App, BUILT_IN_SECRET, Config, ListenAddr, text};
+use super::{App, BUILT_IN_SECRET, Config, ListenAddr, SHORT_SECRET, text};
 
 /// What an outbox must hold besides the largest message: its frame's header, pongs and the close frame.
 const OUTBOX_ROOM: usize = 1024;
-
-/// A token or secret that is shorter than this can be guessed by trying.
-const SHORT_SECRET: usize = 16;
 
 /// An event must fit this often into an outbox, or one event with many quotes, each escaped twice on its way, could make
 /// all subscribers slow consumers.

@@ -11,8 +11,12 @@ pub(super) type Reader = fn(&str) -> Result<String, String>;
 /// The longest id or key of an app.
 const LONGEST_NAME: usize = 64;
 
-/// The fewest characters of an app's secret.
-const SHORTEST_SECRET: usize = 8;
+/// The fewest characters of an app's secret and of an admin's token. Whoever hears one signature, or may try tokens, can try
+/// all shorter ones.
+pub const SHORTEST_SECRET: usize = 12;
+
+/// Below so many characters they are warned of.
+pub const SHORT_SECRET: usize = 16;
 
 /// The longest name of a table or column (MySQL manual, "Identifier Length Limits").
 const LONGEST_IDENTIFIER: usize = 64;
@@ -103,25 +107,19 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     }
 }
 
-/// An admin's token: what can be typed in a header without thinking.
-pub(super) fn token(text: &str) -> Result<String, String> {
-    match text.bytes().all(|b| b.is_ascii_graphic()) {
-        true => Ok(text.to_owned()),
-        false => Err("must be of visible ASCII characters, without spaces".into()),
-    }
-}
-
-/// An app's secret. Which app may go without one is decided where all of them are known.
-pub(super) fn app_secret(text: &str) -> Result<String, String> {
+/// An app's secret or an admin's token: what can be typed in a header without thinking. Whether there may be none is decided where
+/// all keys are known.
+pub(super) fn secret(text: &str) -> Result<String, String> {
     match text.len() {
         1..SHORTEST_SECRET => Err(short_secret()),
-        _ => token(text),
+        _ if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("must be of visible ASCII characters, without spaces".into()),
     }
 }
 
 /// Why a secret that is too short is refused.
 pub(super) fn short_secret() -> String {
-    format!("must have {SHORTEST_SECRET} characters or more")
+    format!("must have {SHORTEST_SECRET} characters or more, like the output of `openssl rand -hex 20`")
 }
 
 /// A password of the database, which may be anything that configuration.php can hold.
@@ -389,8 +387,13 @@ mod tests {
             assert_eq!(tls(good).as_deref(), Ok(good));
         }
         assert!(tls("true").is_err());
-        assert!(token("a b").is_err() && token("ä").is_err() && token("").is_ok());
-        assert!(app_secret("1234567").is_err() && app_secret("12345678").is_ok() && app_secret("").is_ok());
+        let longest_refused = "x".repeat(SHORTEST_SECRET - 1);
+        assert!(
+            secret("").is_ok() && secret(&longest_refused).is_err() && secret(&format!("{longest_refused}x")).is_ok()
+        );
+        for bad in ["a b", "ä"] {
+            assert!(secret(&bad.repeat(SHORTEST_SECRET)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ import Client from 'pusher-js';
 const BINARY = process.env.JSOCKETD_BIN ?? fileURLToPath(new URL('../../target/debug/jsocketd', import.meta.url));
 const PATIENCE = 15_000;
 
-export const APP = { id: '4711', key: 'site-key', secret: 'site-secret' };
+export const APP = { id: '4711', key: 'site-key', secret: 'site-secret-0123456789' };
 export const MASTER_KEY = Buffer.alloc(32, 7).toString('base64');
 
 /** Why nothing here can run, or false. */

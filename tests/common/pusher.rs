@@ -18,7 +18,7 @@ pub const ID: &str = "4711";
 /// The app's key.
 pub const KEY: &str = "site-key";
 /// The app's secret.
-pub const SECRET: &str = "site-secret";
+pub const SECRET: &str = "site-secret-0123456789";
 
 /// A server with one app, which is the constants' one.
 pub struct Site {

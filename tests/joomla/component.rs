@@ -218,6 +218,40 @@ fn the_old_secret_is_accepted_for_a_while_after_a_rotation() {
     assert!(!log.contains(NEW) && !log.contains(SECRET), "{log}");
 }
 
+#[test]
+fn a_secret_in_the_options_that_can_be_guessed_is_refused_or_warned_of() {
+    let with = |secret: &str| json!({"app_id": ID, "app_key": KEY, "app_secret": secret});
+    let (refused, short) = ("has fewer than 12 characters, so it is refused", "could be guessed");
+    let house = house(&with("0123456789ab"));
+    let told = |words: &str| house.site.server.log().matches(words).count();
+    assert!(accepts(&house, "0123456789ab"));
+    // Another change of the options says nothing new.
+    let mut more = with("0123456789ab");
+    more["guests"] = json!(0);
+    save(&house.joomla, &more);
+    wait_until(
+        "the options are read again",
+        || !house.come_as_guest().may_enter("news"),
+        || house.site.server.log(),
+    );
+    assert_eq!((told(short), told(refused)), (1, 0));
+    save(&house.joomla, &with("0123456789a"));
+    wait_until("it is refused", || told(refused) == 1, || house.site.server.log());
+    assert!(accepts(&house, "0123456789ab") && !accepts(&house, "0123456789a"));
+
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.install_component(&with("0123456789a").to_string());
+    let terms = Terms {
+        app: "\n",
+        ..Terms::default()
+    };
+    let house = House::with(joomla, terms);
+    let log = || house.site.server.log();
+    wait_until("it is refused at the start", || log().contains(refused), log);
+    assert!(!accepts(&house, "0123456789a"));
+}
+
 /// How soon a control row has done its work, and a good deal more for a busy machine.
 const TOLD: Duration = Duration::from_secs(2);
 

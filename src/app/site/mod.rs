@@ -732,6 +732,9 @@ impl Site {
     fn read_parameters(&mut self, now: Now) {
         let said = self.rights.extensions().com_websockets.as_deref();
         let new = Parameters::read(said, &self.parameters, now);
+        if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
+            log::warn!("{weakness}");
+        }
         let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
         self.parameters = new;
         if self.is_enabled() != was_enabled {

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::config::{SHORT_SECRET, SHORTEST_SECRET};
 use crate::time::Now;
 
 /// Seconds for which a secret may be valid beside the one that replaced it.
@@ -24,6 +25,44 @@ pub struct Parameters {
     pub presence_names: Option<bool>,
     /// Of the site's app: all three or none.
     pub credentials: Option<Credentials>,
+    /// What is to be said of its secret.
+    pub weakness: Option<Weakness>,
+}
+
+/// A secret that can be guessed by trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weakness {
+    /// It is so short that there are no credentials.
+    Refused,
+    /// It is in force.
+    Short,
+}
+
+impl fmt::Display for Weakness {
+    /// A sentence with the remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, rest) = match self {
+            Weakness::Refused => (
+                SHORTEST_SECRET,
+                "so it is refused, and the HTTP API and signatures are off",
+            ),
+            Weakness::Short => (SHORT_SECRET, "and could be guessed"),
+        };
+        write!(
+            f,
+            "the secret in the options of com_websockets has fewer than {least} characters, {rest}; make a new one there"
+        )
+    }
+}
+
+impl Weakness {
+    fn of(secret: &str) -> Option<Self> {
+        match secret.len() {
+            1..SHORTEST_SECRET => Some(Weakness::Refused),
+            SHORTEST_SECRET..SHORT_SECRET => Some(Weakness::Short),
+            _ => None,
+        }
+    }
 }
 
 /// What the site's app is known by.
@@ -78,11 +117,13 @@ impl Parameters {
             return before.clone();
         };
         let known = before.credentials.as_ref().and_then(|before| before.former.as_ref());
+        let weakness = fields.get("app_secret").and_then(Value::as_str).and_then(Weakness::of);
         Self {
             enabled: switch(&fields, "enabled"),
             guests: switch(&fields, "guests"),
             presence_names: switch(&fields, "presence_names"),
-            credentials: Credentials::read(&fields, known, now),
+            credentials: Credentials::read(&fields, known, now).filter(|_| weakness != Some(Weakness::Refused)),
+            weakness,
         }
     }
 }
@@ -203,7 +244,7 @@ mod tests {
 
     #[test]
     fn credentials_are_three_or_none() {
-        let all = json!({"app_id": "i", "app_key": "k", "app_secret": "s"});
+        let all = json!({"app_id": "i", "app_key": "k", "app_secret": "0123456789abcdef"});
         assert!(read(&all.to_string()).credentials.is_some());
         for name in ["app_id", "app_key", "app_secret"] {
             for bad in [json!(""), json!(1), Value::Null] {
@@ -214,8 +255,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_secret_that_can_be_guessed_is_refused_or_told() {
+        for (length, weakness, is_there) in [
+            (1, Some(Weakness::Refused), false),
+            (SHORTEST_SECRET - 1, Some(Weakness::Refused), false),
+            (SHORTEST_SECRET, Some(Weakness::Short), true),
+            (SHORT_SECRET - 1, Some(Weakness::Short), true),
+            (SHORT_SECRET, None, true),
+        ] {
+            let text = json!({"app_id": "i", "app_key": "k", "app_secret": "x".repeat(length)}).to_string();
+            let read = read(&text);
+            assert_eq!(
+                (read.weakness, read.credentials.is_some()),
+                (weakness, is_there),
+                "{length}"
+            );
+        }
+        assert_eq!(read(r#"{"app_id":"i","app_key":"k","app_secret":""}"#).weakness, None);
+    }
+
     fn rotated(until: &Value) -> String {
-        json!({"app_id": "i", "app_key": "k", "app_secret": "new", "app_secret_old": "old", "app_secret_old_until": until})
+        json!({"app_id": "i", "app_key": "k", "app_secret": "a-new-one-of-some-length", "app_secret_old": "old", "app_secret_old_until": until})
             .to_string()
     }
 

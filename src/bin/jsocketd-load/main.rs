@@ -85,7 +85,7 @@ struct Common {
         long,
         global = true,
         value_name = "ID:KEY:SECRET",
-        default_value = "load:load-key:load-secret"
+        default_value = "load:load-key:load-secret-0123456789"
     )]
     app: App,
     /// Who comes in `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the Joomla user

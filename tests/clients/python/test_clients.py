@@ -22,7 +22,7 @@ from pusher.errors import PusherBadAuth, PusherBadRequest, PusherBadStatus, Push
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("JSOCKETD_BIN", str(ROOT / "target/debug/jsocketd"))
-APP = {"id": "4711", "key": "site-key", "secret": "site-secret"}
+APP = {"id": "4711", "key": "site-key", "secret": "site-secret-0123456789"}
 PATIENCE = 15
 
 

@@ -86,7 +86,7 @@ final class ClientTest extends TestCase
             . '&auth_signature=([0-9a-f]{64}) HTTP/1\.1\r\nHost: ' . preg_quote($server->first) . '\r\nConnection: close\r\n~';
         $this->assertSame(1, preg_match($pattern, $head, $part));
         $this->assertSame(md5($body), $part[4]);
-        $this->assertSame(hash_hmac('sha256', "POST\n$part[1]\n$part[2]", 'thesecret'), $part[5]);
+        $this->assertSame(hash_hmac('sha256', "POST\n$part[1]\n$part[2]", 'the-secret-of-the-tests'), $part[5]);
         $this->assertEqualsWithDelta(time(), (int) $part[3], 60);
     }
 
@@ -289,7 +289,7 @@ final class ClientTest extends TestCase
             [[apps]]
             id = "site-0123abcd"
             key = "thekey"
-            secret = "thesecret"
+            secret = "the-secret-of-the-tests"
             TOML);
         $server = new Process($binary, 'serve', '--config', $file);
         unlink($file);

@@ -69,7 +69,7 @@ final class PageTest extends TestCase
     public function testNothingOfAGuestsPageIsPersonal(): void
     {
         $this->assertEquals($this->optionsOf($this->page(['load' => 'everywhere'])), $this->optionsOf($this->page(['load' => 'everywhere'])));
-        $this->assertStringNotContainsString('thesecret', json_encode($this->page(['load' => 'everywhere'])->app->document->options));
+        $this->assertStringNotContainsString('the-secret-of-the-tests', json_encode($this->page(['load' => 'everywhere'])->app->document->options));
     }
 
     public function testWhereTheScriptLoads(): void

@@ -31,7 +31,7 @@ final class Site
         'server_url' => 'wss://example.org/ws',
         'app_id'     => 'site-0123abcd',
         'app_key'    => 'thekey',
-        'app_secret' => 'thesecret',
+        'app_secret' => 'the-secret-of-the-tests',
         // Nobody listens there: a nudge fails at once.
         'server_address' => 'http://127.0.0.1:1',
     ];
