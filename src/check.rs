@@ -182,6 +182,9 @@ fn credentials(config: &Config, report: &mut Report) {
 
 fn describe_server(server: &Server, config: &Config, report: &mut Report) {
     report.say(format!("database server: {server}"));
+    if let Some(why) = server.odd_clock(now()) {
+        report.warn(why);
+    }
     if server.read_only {
         report.lack(
             "the database server is read-only (read_only=ON): positions cannot be written and nothing can be deleted",

@@ -100,3 +100,10 @@ pub struct Now {
     /// Milliseconds since 1970-01-01 UTC, for people.
     pub unix_ms: u64,
 }
+
+impl Now {
+    /// Whole seconds since 1970-01-01 UTC.
+    pub fn unix(self) -> i64 {
+        i64::try_from(self.unix_ms / 1000).unwrap_or(i64::MAX)
+    }
+}

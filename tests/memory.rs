@@ -508,7 +508,8 @@ fn sessions_come_with_their_users_and_texts_as_they_were_asked_for() {
             time: 100,
             user_id: 7,
             user: Some(user(7, false)),
-            text: None
+            text: None,
+            clock: 0,
         }
     );
     let nobody = found.iter().find(|row| row.id == id("nobody")).expect("a row");
@@ -573,6 +574,7 @@ fn items_and_categories_come_with_their_chains() {
         publish_up: Some(10),
         publish_down: None,
         categories,
+        clock: 0,
     };
     let ask_for = |kind, ids: &[u64]| Question::Items {
         kind,

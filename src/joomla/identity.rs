@@ -93,7 +93,8 @@ impl Reason {
     }
 }
 
-/// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds.
+/// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds by our clock. Where the database's
+/// clock is ahead of that, it counts: nobody is believed longer than Joomla believes him because our machine is behind.
 pub fn judge(row: &SessionRow, asked_as: Client, site: &Site, joomla3: bool, now_unix: i64) -> Judgement {
     judge_row(row, asked_as, site, joomla3, now_unix).unwrap_or_else(Judgement::Guest)
 }
@@ -118,7 +119,7 @@ pub fn is_root(site: &Site, user: &UserRow) -> bool {
 
 fn judge_row(row: &SessionRow, asked_as: Client, site: &Site, joomla3: bool, now: i64) -> Result<Judgement, Reason> {
     let client = client(row, asked_as, site)?;
-    if now > ends(row, site, joomla3) {
+    if now.max(row.clock) > ends(row, site, joomla3) {
         return Err(Reason::Expired);
     }
     if !site.metadata {

@@ -23,7 +23,7 @@ use crate::time::Now;
 
 pub use self::outbox::{ChannelRange, Checked, Claimed, Look, Looked, NewRow, Old, Row};
 pub use self::site::{
-    AssetRow, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,
+    AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,
 };
 
 /// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`], numbers of one

@@ -200,6 +200,7 @@ impl MySql {
                     );
                 }
                 self.account.connected(link.limits, now.at);
+                self.measures.note_clock(link.server.odd_clock(now));
                 self.link = Some(link);
             }
         }

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 
+/// Seconds by which the database's clock and ours may differ before it matters: a statement takes its time, and Joomla itself
+/// ends sessions a second or two early or late.
+pub const CLOCK_TOLERANCE: i64 = 5;
+
 /// A row of `#__session` with its user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionRow {
@@ -21,6 +25,8 @@ pub struct SessionRow {
     pub user: Option<UserRow>,
     /// The session text, if it was asked for and is no longer than [`SessionRow::LONGEST_TEXT`].
     pub text: Option<Vec<u8>>,
+    /// The database's clock when the row was read, in Unix seconds.
+    pub clock: i64,
 }
 
 impl SessionRow {
@@ -122,6 +128,8 @@ pub struct ItemRow {
     /// The category and all above it, without the root, outermost first. `None`: the type has no categories. Empty: it
     /// names a category that does not exist.
     pub categories: Option<Vec<CategoryStep>>,
+    /// The database's clock when the row was read, in Unix seconds.
+    pub clock: i64,
 }
 
 /// A category.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use crate::common::joomla::{Site as Joomla, fixture};
-use crate::common::visits::{House, Terms, Visitor};
+use crate::common::mariadb::Mariadb;
+use crate::common::visits::{House, Terms, Visitor, at_once};
 use crate::common::wait_until;
 use jsocketd::joomla::site::Client;
 use mysql::prelude::Queryable;
@@ -162,6 +164,46 @@ fn how_sessions_are_kept_and_what_that_means_is_told() {
     // Nobody can be known there.
     let said = check_with(&joomla, "[database]\noutbox = false\n");
     said.expect(&["everybody is a guest"]);
+}
+
+/// A site whose database's clock is so many seconds ahead of ours. It stands still for each connection.
+fn with_clock(ahead: i64) -> Joomla {
+    let server = Mariadb::start(&[&format!("--init-connect=SET timestamp = UNIX_TIMESTAMP() + {ahead}")]);
+    let joomla = Joomla::joomla6_on(Arc::new(server));
+    joomla.create_outbox();
+    joomla
+}
+
+#[test]
+fn clocks_that_differ_are_told_and_the_later_one_ends_sessions() {
+    at_once(
+        [(100, "ahead of", 780), (-100, "behind", 880)],
+        |(ahead, way, lives)| {
+            let joomla = with_clock(ahead);
+            let said = check(&joomla);
+            said.expect_good();
+            let words = format!("s {way} this machine's");
+            assert!(
+                said.err.contains("warning: the database's clock is") && said.err.contains(&words),
+                "{}",
+                said.err
+            );
+            let house = House::open(joomla);
+            let joomla = &house.joomla;
+            let anna = joomla.id_of("anna");
+            let session = |age| {
+                let login = joomla.log_in(anna, Client::Site);
+                joomla.age(&login, age);
+                house.page(&login)
+            };
+            house.expect_user(&session(lives), anna);
+            house.expect_guest(&session(lives + 40), "expired");
+            let log = house.site.server.log();
+            assert_eq!(log.matches(&words).count(), 1, "{log}");
+        },
+    );
+    let joomla = with_clock(3);
+    assert!(!check(&joomla).out.contains("clock"));
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn guest_row() -> SessionRow {
         user_id: 0,
         user: None,
         text: Some(text(&registry(&[&session(), &user(0)]))),
+        clock: NOW,
     }
 }
 
@@ -224,6 +225,21 @@ fn a_session_ends_after_its_lifetime() {
         ..site()
     };
     assert!(at(0, &endless, false) && at(i64::MAX, &endless, false));
+    // The later of the two clocks counts, as far as it is from the other.
+    for (clock, time, lives) in [
+        (NOW + 100, NOW - 800, true),
+        (NOW + 100, NOW - 801, false),
+        (NOW - 100, NOW - 900, true),
+        (NOW - 100, NOW - 901, false),
+        (i64::MAX, NOW, false),
+        (i64::MIN, NOW - 900, true),
+    ] {
+        let is_user = matches!(
+            judged(&SessionRow { clock, time, ..row() }, &site()),
+            Judgement::User(..)
+        );
+        assert_eq!(is_user, lives, "{clock} {time}");
+    }
     let old = SessionRow {
         time: i64::MIN,
         ..row()

@@ -131,7 +131,7 @@ impl Access {
             (Known::Asked, _) => Verdict::NotYet,
             (Known::Full, _) => FULL,
             (Known::Fact(fact), _) if fact.is_unknowable() => UNKNOWABLE,
-            (Known::Fact(fact), subject) => match visible::is_visible(fact, subject, visitor, visible::unix(now)) {
+            (Known::Fact(fact), subject) => match visible::is_visible(fact, subject, visitor, now.unix()) {
                 true => Verdict::Yes,
                 false => HIDDEN,
             },

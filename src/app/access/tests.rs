@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use super::facts::MOST;
 use super::*;
 use crate::config::{ChannelRule, ItemType};
-use crate::store::{AssetRow, CategoryRow, CategoryStep, GroupRow, ItemRow, LevelRow, MOST_KEYS};
+use crate::store::{AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, GroupRow, ItemRow, LevelRow, MOST_KEYS};
 
 /// Seconds of the wall clock at the monotonic clock's 0.
 const EPOCH: i64 = 1_700_000_000;
@@ -50,6 +50,8 @@ struct World {
     poison: BTreeSet<u64>,
     /// How many questions were asked.
     asked: usize,
+    /// How many seconds its clock is ahead of ours.
+    ahead: i64,
 }
 
 impl World {
@@ -70,7 +72,7 @@ impl World {
         chain
     }
 
-    fn ask(&mut self, question: &Question) -> Result<Answer, Failure> {
+    fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure> {
         self.asked += 1;
         let (Question::Items { ids, .. } | Question::Categories(ids)) = question else {
             panic!("{question:?} is none of its questions")
@@ -92,6 +94,7 @@ impl World {
                             publish_up: item.up,
                             publish_down: item.down,
                             categories: item.category.map(|id| self.chain(id)),
+                            clock: now.unix() + self.ahead,
                         })
                     })
                     .collect(),
@@ -203,7 +206,7 @@ const ANNA: Visitor<'_> = Visitor {
 /// Asks until nothing is left to ask.
 fn pump(access: &mut Access, world: &mut World, now: Now) {
     while let Some(question) = access.question(now) {
-        let answer = world.ask(&question);
+        let answer = world.ask(&question, now);
         access.answer(&question, answer, now);
     }
 }
@@ -515,7 +518,7 @@ fn verdicts_are_those_of_joomlas_sql() {
                 pump(&mut access, &mut world, now);
                 verdict = access.decide(&subject, &visitor, &Acl::default(), now);
             }
-            let shown = world.shows(&subject, &levels, visible::unix(now));
+            let shown = world.shows(&subject, &levels, now.unix());
             assert_eq!(
                 verdict,
                 if shown { Verdict::Yes } else { HIDDEN },
@@ -589,7 +592,7 @@ fn its_age_counts_from_the_question_not_from_the_answer() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     let question = access.question(at(0)).unwrap();
-    access.answer(&question, world.ask(&question), at(4000));
+    access.answer(&question, world.ask(&question, at(4000)), at(4000));
     assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
     assert_eq!(decide(&mut access, &article(1), at(5001)), Verdict::NotYet);
 }
@@ -692,7 +695,7 @@ fn a_question_that_was_lost_is_asked_again() {
     assert_eq!(access.deadline(), Time(10_000_001));
     let again = access.question(at(10_001)).unwrap();
     assert_eq!(again, lost);
-    access.answer(&again, world.ask(&again), at(10_001));
+    access.answer(&again, world.ask(&again, at(10_001)), at(10_001));
     // The first one's answer comes after all: it is not believed.
     access.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
     assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes);
@@ -713,7 +716,7 @@ fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
         kind: 0,
         ids: vec![1, 2],
     };
-    access.answer(&question, world.ask(&both), at(0));
+    access.answer(&question, world.ask(&both, at(0)), at(0));
     assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::Yes);
     assert_eq!(decide(&mut access, &article(2), at(0)), Verdict::NotYet);
 }
@@ -743,7 +746,7 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
         Question::Items { kind: 0, ids: vec![1] },
         "what nobody watches can wait"
     );
-    access.answer(&question, world.ask(&question), at(100));
+    access.answer(&question, world.ask(&question, at(100)), at(100));
     assert_eq!(access.take_changed(at(100)), [article(1)]);
     assert_eq!(access.take_changed(at(100)), []);
     assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
@@ -760,7 +763,7 @@ fn a_recheck_between_question_and_answer_asks_again() {
         }
         decide(&mut access, &subject, at(0));
         let question = access.question(at(0)).unwrap();
-        let old = world.ask(&question);
+        let old = world.ask(&question, at(0));
         access.recheck("com_content.article", 1 + u64::from(watched));
         access.answer(&question, old, at(0));
         assert_eq!(decide(&mut access, &subject, at(0)), Verdict::NotYet);
@@ -867,6 +870,63 @@ fn what_is_watched_without_being_known_is_asked_for_and_told() {
     assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes);
 }
 
+/// The seconds of our clock in which an article appears and is gone again whose dates are 30 and 70 s from the start, while
+/// the database's clock is so far ahead.
+fn shown(ahead: i64) -> (i64, i64) {
+    let (mut world, mut access) = (site(1), access());
+    world.ahead = ahead;
+    let item = world.items.get_mut(&(0, 1)).unwrap();
+    (item.up, item.down) = (Some(EPOCH + 30), Some(EPOCH + 70));
+    let visible = |second: &i64| {
+        let verdict = decided(&mut access, &mut world, &article(1), at(*second as u64 * 1000));
+        verdict == Verdict::Yes
+    };
+    let seconds: Vec<i64> = (0..120).filter(visible).collect();
+    (seconds[0], seconds[seconds.len() - 1] + 1)
+}
+
+#[test]
+fn dates_hold_only_while_both_clocks_say_so() {
+    for ahead in -CLOCK_TOLERANCE..=CLOCK_TOLERANCE {
+        assert_eq!(shown(ahead), (30, 71), "a few seconds do not matter: {ahead}");
+    }
+    for ahead in [6, 7, 10, 20] {
+        // Behind ours, it is the database's clock that opens; ahead, it is that which closes.
+        let (opens, closes) = (shown(-ahead).0, shown(ahead).1);
+        assert!(
+            (30 + ahead..=30 + ahead + CLOCK_TOLERANCE).contains(&opens),
+            "{ahead}: {opens}"
+        );
+        assert!(
+            (71 - ahead - CLOCK_TOLERANCE..=71 - ahead).contains(&closes),
+            "{ahead}: {closes}"
+        );
+        assert_eq!((shown(ahead).0, shown(-ahead).1), (30, 71), "{ahead}");
+    }
+}
+
+#[test]
+fn a_difference_of_the_clocks_is_no_change_of_the_item() {
+    let row = |clock| {
+        let item = ItemRow {
+            id: 1,
+            access: 1,
+            state: 1,
+            publish_up: Some(EPOCH),
+            publish_down: Some(EPOCH),
+            categories: None,
+            clock,
+        };
+        visible::by_our_clock(item, at(0))
+    };
+    assert_eq!(row(EPOCH), row(EPOCH + CLOCK_TOLERANCE));
+    assert_eq!(row(EPOCH + 61), row(EPOCH + 64));
+    assert_ne!(row(EPOCH), row(EPOCH + 61));
+    for clock in [i64::MIN, i64::MAX] {
+        row(clock);
+    }
+}
+
 #[test]
 fn dates_change_things_by_themselves() {
     let (mut world, mut access) = (site(1), access());
@@ -914,7 +974,7 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
                 }
             }
             *per_second.entry(now.at.seconds()).or_default() += 1;
-            let answer = world.ask(&question);
+            let answer = world.ask(&question, now);
             access.answer(&question, answer, now);
         }
         access.take_changed(now);
@@ -1028,7 +1088,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
                         _ => access.answer(&question, Err(Failure::Unavailable("gone".into())), now),
                     }
                 } else {
-                    let answer = world.ask(&question);
+                    let answer = world.ask(&question, now);
                     access.answer(&question, answer, now);
                 }
             }

@@ -7,15 +7,30 @@
 
 use super::facts::Fact;
 use super::{Subject, Visitor};
-use crate::store::{CategoryRow, CategoryStep, ItemRow};
+use crate::store::{CLOCK_TOLERANCE, CategoryRow, CategoryStep, ItemRow};
 use crate::time::Now;
 
 /// Published and archived: what has a page.
 const SHOWN: [i8; 2] = [1, 2];
 
-/// Whole seconds since 1970, as Joomla compares dates.
-pub(super) fn unix(now: Now) -> i64 {
-    i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX)
+/// A row whose dates are as our own clock will see them, if that and the database's differ: it begins when both say so, and ends
+/// when one of them does. Whole multiples of what is tolerated, or a row would be another one each time that it is read.
+pub(super) fn by_our_clock(row: ItemRow, now: Now) -> ItemRow {
+    let shift = |seconds: i64| match seconds > CLOCK_TOLERANCE {
+        true => (seconds / CLOCK_TOLERANCE)
+            .saturating_add(1)
+            .saturating_mul(CLOCK_TOLERANCE),
+        false => 0,
+    };
+    let ahead = row.clock.saturating_sub(now.unix());
+    ItemRow {
+        publish_up: row
+            .publish_up
+            .map(|up| up.saturating_add(shift(ahead.saturating_neg()))),
+        publish_down: row.publish_down.map(|down| down.saturating_sub(shift(ahead))),
+        clock: 0,
+        ..row
+    }
 }
 
 /// Whether the visitor may see it now.

@@ -707,7 +707,6 @@ impl Visits {
             Err(failure) => return self.postpone(&asked, failure, now),
         };
         let rows: HashMap<&SessionId, &SessionRow> = rows.iter().map(|row| (&row.id, row)).collect();
-        let seconds = i64::try_from(now.unix_ms / 1000).unwrap_or(i64::MAX);
         for index in asked {
             self.seen(index, now);
             let Key::Cookie(id, client) = &self.sessions[index].key else {
@@ -716,7 +715,7 @@ impl Visits {
             let judgement = match rows.get(id) {
                 None => Judgement::Guest(Reason::NoRow),
                 Some(row) => {
-                    let judgement = identity::judge(row, *client, site, joomla3, seconds);
+                    let judgement = identity::judge(row, *client, site, joomla3, now.unix());
                     self.note_token(index, row, site);
                     judgement
                 }

@@ -35,6 +35,8 @@ pub(super) struct Measures {
     kinds: BTreeMap<&'static str, Measure>,
     /// When a warning about rows that could not be read was written.
     warned: Option<Time>,
+    /// Whether it was told that the clocks differ.
+    told_clock: bool,
 }
 
 impl Measures {
@@ -52,6 +54,14 @@ impl Measures {
         if took > SLOW && measure.warned.is_none_or(|warned| now.since(warned) >= QUIET) {
             measure.warned = Some(now);
             log::warn!("the database took {} ms for {name}", took.as_millis());
+        }
+    }
+
+    /// The clocks differ, or do not. It is told once.
+    pub(super) fn note_clock(&mut self, odd: Option<String>) {
+        if let Some(why) = odd.filter(|_| !self.told_clock) {
+            self.told_clock = true;
+            log::warn!("{why}");
         }
     }
 

@@ -98,6 +98,7 @@ fn session(row: &[Value]) -> Result<SessionRow, Bad> {
         user_id,
         user,
         text: bytes(row, 5 + USER_COLUMNS).map(<[u8]>::to_vec),
+        clock: number(row, 6 + USER_COLUMNS).ok_or("the clock")?,
     })
 }
 
@@ -190,6 +191,7 @@ fn item(row: &[Value]) -> Result<ItemRow, Bad> {
         publish_up: seconds(row, 3).ok_or("an item's publish_up")?,
         publish_down: seconds(row, 4).ok_or("an item's publish_down")?,
         categories,
+        clock: number(row, 8).ok_or("the clock")?,
     })
 }
 

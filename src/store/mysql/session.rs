@@ -6,6 +6,8 @@ use std::fmt;
 use mysql::Value;
 
 use super::driver::{Conn, Fault, Statement, run};
+use crate::store::CLOCK_TOLERANCE;
+use crate::time::Now;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct Server {
     pub read_only: bool,
     /// `ROW`, `MIXED`, `STATEMENT`; `None`: it writes no binary log.
     pub binlog_format: Option<String>,
+    /// What its clock said when the session was set up, in Unix seconds, if it told.
+    pub clock: Option<i64>,
 }
 
 /// What an error of the server means to a question.
@@ -261,7 +265,7 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// Variables that are only read.
-const FACTS: [&str; 4] = ["read_only", "innodb_read_only", "log_bin", "binlog_format"];
+const FACTS: [&str; 5] = ["read_only", "innodb_read_only", "log_bin", "binlog_format", "timestamp"];
 
 impl Server {
     /// Understands `VERSION()` and `@@version_comment`.
@@ -295,6 +299,7 @@ impl Server {
             text: version.to_owned(),
             read_only: false,
             binlog_format: None,
+            clock: None,
         })
     }
 
@@ -306,6 +311,23 @@ impl Server {
         let on = |name: &str| same(value(name), "1");
         self.read_only = on("read_only") || on("innodb_read_only");
         self.binlog_format = on("log_bin").then(|| value("binlog_format").to_owned());
+        // With a fraction.
+        self.clock = value("timestamp")
+            .split('.')
+            .next()
+            .and_then(|seconds| seconds.parse().ok());
+    }
+
+    /// What is to be said of its clock, if that differs from ours, right after the session was set up.
+    pub fn odd_clock(&self, now: Now) -> Option<String> {
+        let ahead = self.clock?.saturating_sub(now.unix());
+        let (seconds, way) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+        (seconds > CLOCK_TOLERANCE.unsigned_abs()).then(|| {
+            format!(
+                "the database's clock is {seconds} s {way} this machine's: the later of the two ends sessions, and items are \
+                 shown only while both say so. Let both machines follow a time server, like chrony or systemd-timesyncd"
+            )
+        })
     }
 }
 

@@ -141,7 +141,7 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
     Statement::Prepared {
         sql: format!(
             "SELECT s.session_id, s.client_id, s.guest, s.time, s.userid, {user}, \
-             CASE WHEN OCTET_LENGTH(s.data) <= {longest} AND ({needed}) THEN s.data END \
+             CASE WHEN OCTET_LENGTH(s.data) <= {longest} AND ({needed}) THEN s.data END, UNIX_TIMESTAMP() \
              FROM {session} s LEFT JOIN {users} u ON u.id = s.userid WHERE s.session_id IN ({keys})",
             user = user_columns(shape, &mfa),
             longest = SessionRow::LONGEST_TEXT,
@@ -150,7 +150,7 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
             keys = marks(padded(ids.len())),
         ),
         params: keys(ids, |id| Value::Bytes(id.expose().as_bytes().to_vec())),
-        columns: 5 + USER_COLUMNS + 1,
+        columns: 5 + USER_COLUMNS + 2,
     }
 }
 
@@ -261,10 +261,12 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
         keys = marks(padded(ids.len())),
     );
     let sql = match item.category.is_empty() {
-        true => format!("SELECT f.id, f.access, f.state, f.up, f.down, 0, NULL, NULL FROM ({found}) f"),
+        true => {
+            format!("SELECT f.id, f.access, f.state, f.up, f.down, 0, NULL, NULL, UNIX_TIMESTAMP() FROM ({found}) f")
+        }
         false => format!(
             "WITH RECURSIVE found AS ({found}), {chains} \
-             SELECT f.id, f.access, f.state, f.up, f.down, 1, f.category, chain.steps \
+             SELECT f.id, f.access, f.state, f.up, f.down, 1, f.category, chain.steps, UNIX_TIMESTAMP() \
              FROM found f LEFT JOIN chain ON chain.start = f.category",
             chains = chains("SELECT category FROM found", shape)
         ),
@@ -272,7 +274,7 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
     Statement::Prepared {
         sql,
         params: keys(ids, |id| Value::from(*id)),
-        columns: 8,
+        columns: 9,
     }
 }
 

@@ -202,6 +202,7 @@ impl Tables {
             user_id: session.user_id,
             user,
             text: data.filter(|_| wanted).cloned(),
+            clock: self.now / 1000,
         }
     }
 
@@ -213,6 +214,7 @@ impl Tables {
             publish_up: item.publish_up,
             publish_down: item.publish_down,
             categories: item.category.map(|category| self.chain(category)),
+            clock: self.now / 1000,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Asked, CATEGORIES, FRESH, Fact, Facts, Key, LOST, Place};
+use crate::app::access::visible;
 use crate::store::{Answer, Failure, MOST_KEYS, Question};
 use crate::time::Now;
 
@@ -137,8 +138,8 @@ impl Facts {
         let asked = self.asked.swap_remove(at);
         match answer {
             Ok(Answer::Items(rows)) if kind != CATEGORIES => {
-                let rows = rows.into_iter().map(|row| (row.id, row)).collect();
-                self.learn(&asked, rows, Fact::Item);
+                let rows = rows.into_iter().map(|row| (row.id, visible::by_our_clock(row, now)));
+                self.learn(&asked, rows.collect(), Fact::Item);
             }
             Ok(Answer::Categories(rows)) if kind == CATEGORIES => {
                 let rows = rows.into_iter().map(|row| (row.id, row)).collect();

@@ -122,7 +122,7 @@ impl Facts {
     /// Dates that came are changes.
     pub(in crate::app::access) fn take_changed(&mut self, now: Now) -> Vec<Subject> {
         self.now = now;
-        let unix = visible::unix(now);
+        let unix = now.unix();
         while let Some(&(turn, key)) = self.turns.first()
             && turn <= unix
         {
@@ -150,7 +150,7 @@ impl Facts {
         if entry.watchers.is_empty() {
             return;
         }
-        entry.turn = visible::turns(fact, after.unwrap_or(visible::unix(since)));
+        entry.turn = visible::turns(fact, after.unwrap_or(since.unix()));
         self.turns.extend(entry.turn.map(|turn| (turn, key)));
     }
 }
