@@ -516,6 +516,7 @@ fn sessions_come_with_their_users_and_texts_as_they_were_asked_for() {
     assert_eq!((nobody.user_id, &nobody.user), (9, &None));
     assert_eq!(with_text(&found), [""; 0]);
     assert_eq!(with_text(&rows(Text::IfNeeded)), ["mfa", "unsaid"]);
+    assert_eq!(with_text(&rows(Text::OfUsers)), ["mfa", "nobody", "plain"]);
     assert_eq!(with_text(&rows(Text::Always)).len(), 5);
     for (len, fetched) in [(SessionRow::LONGEST_TEXT, true), (SessionRow::LONGEST_TEXT + 1, false)] {
         let long = Session {

@@ -150,8 +150,14 @@ fn the_text_comes_only_where_it_is_needed() {
     site.configure("session_metadata", "false");
     let hidden = site.log_in(anna, Client::Site);
     let mut text = |session: &joomla::Session, text| self::session(&mut store, &session.id, text);
-    for (session, needed) in [(&plain, false), (&half, true), (&guest, false), (&hidden, true)] {
+    for (session, needed, of_user) in [
+        (&plain, false, true),
+        (&half, true, true),
+        (&guest, false, false),
+        (&hidden, true, false),
+    ] {
         assert!(text(session, Text::Always).text.is_some());
+        assert_eq!(text(session, Text::OfUsers).text.is_some(), of_user);
         assert!(text(session, Text::Never).text.is_none());
         assert_eq!(text(session, Text::IfNeeded).text.is_some(), needed);
     }

@@ -15,6 +15,11 @@ use crate::config::ListenAddr;
 /// The kernel caps it at `net.core.somaxconn`. A smaller one makes a burst of clients wait a second for a SYN retry.
 const BACKLOG: i32 = 65_535;
 
+/// Bytes that the kernel may hold for a client over TCP that does not read; it doubles them for its own bookkeeping. Left alone it
+/// grows to four megabytes for each. A client that is 100 ms away still gets more than a megabyte a second. Accepted sockets
+/// inherit it. (On Unix sockets the kernel's own bound is as low.)
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub enum Listener {
@@ -66,6 +71,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // A restart must not wait for the old connections' TIME_WAIT. (On Linux this does not let two servers share a port.)
     socket.set_reuse_address(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;

@@ -173,7 +173,9 @@ pub enum Text {
     Never,
     /// Only of users with multi-factor authentication, and of rows that do not tell their user.
     IfNeeded,
-    /// Always: the form token stands in it.
+    /// Of rows that tell a user: a guest's is nothing to anybody.
+    OfUsers,
+    /// Always: without metadata the user stands in it alone.
     Always,
 }
 

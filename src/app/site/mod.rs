@@ -644,7 +644,7 @@ impl Site {
             self.turn = (self.turn + 1) % PARTS.len();
             let question = match part {
                 Part::Visits if !self.rights.is_known() => None,
-                Part::Visits => self.visits.question(now),
+                Part::Visits => self.visits.question(self.facts.metadata, now),
                 // Everybody waits for the answer, and each further row of this kind would put it off.
                 Part::Outbox if self.rights.is_pressing(now) => None,
                 Part::Outbox => self.outbox.as_mut().and_then(|outbox| outbox.question(alone, now)),

@@ -595,8 +595,8 @@ impl Visits {
 
     // --- questions to the store -------------------------------------------------------------------------------------
 
-    /// The next question, if one is due.
-    pub fn question(&mut self, now: Now) -> Option<Question> {
+    /// The next question, if one is due. `metadata`: rows of sessions tell their users.
+    pub fn question(&mut self, metadata: bool, now: Now) -> Option<Question> {
         if self.rest > now.at {
             return None;
         }
@@ -631,7 +631,7 @@ impl Visits {
             };
             // A second factor that has yet to be set up stands in the text alone. Who was seen to be a user has set it up.
             if session.wants_token || session.user == 0 {
-                text = Text::Always;
+                text = if metadata { Text::OfUsers } else { Text::Always };
             }
             // The same id may be shown as both clients' cookie.
             if !ids.contains(id) {

@@ -136,6 +136,7 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
         Text::Never => "FALSE".to_owned(),
         // Without metadata a row names no client, and the user stands in the text alone.
         Text::IfNeeded => format!("(s.client_id IS NULL AND COALESCE(s.userid, 0) = 0) OR {mfa}"),
+        Text::OfUsers => "s.userid > 0".to_owned(),
         Text::Always => "TRUE".to_owned(),
     };
     Statement::Prepared {
@@ -354,7 +355,7 @@ mod tests {
             other => panic!("not prepared: {other:?}"),
         };
         for count in 1..=MOST_KEYS {
-            for text in [Text::Never, Text::IfNeeded, Text::Always] {
+            for text in [Text::Never, Text::IfNeeded, Text::OfUsers, Text::Always] {
                 let ids = (0..count).map(id).collect();
                 texts.insert(text_of(&Question::Sessions { ids, text }));
             }
@@ -371,7 +372,7 @@ mod tests {
                 texts.insert(text_of(&question));
             }
         }
-        assert_eq!(texts.len(), 3 * 4 + 3 * 4 + 4, "{texts:#?}");
+        assert_eq!(texts.len(), 4 * 4 + 3 * 4 + 4, "{texts:#?}");
     }
 
     #[test]

@@ -188,6 +188,7 @@ impl Tables {
         let wanted = match text {
             Text::Never => false,
             Text::IfNeeded => user.as_ref().is_some_and(|user| user.mfa) || tells_no_user(session),
+            Text::OfUsers => session.user_id > 0,
             Text::Always => true,
         };
         let data = session
