@@ -326,9 +326,14 @@ fn version(site: Option<&Site>) -> String {
     }
 }
 
+/// The names of all commands.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(name, ..)| *name)
+}
+
 /// Whether this text is a command and nothing else.
 pub fn is_command(text: &str) -> bool {
-    COMMANDS.iter().any(|(known, ..)| *known == text)
+    commands().any(|known| known == text)
 }
 
 /// A text message.

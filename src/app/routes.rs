@@ -10,6 +10,40 @@ use crate::config::Config;
 /// An answer that says no, with the status and a plain sentence.
 pub type Refusal = Box<Response<Bytes>>;
 
+/// What answers plain requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The console: its page, and its WebSocket.
+    Console,
+    /// A WebSocket that sends back what it gets.
+    Echo,
+    /// Whether the server is alive.
+    Health,
+    /// Whether it takes new connections.
+    Ready,
+}
+
+/// Every path that has an answer, besides those of the Pusher protocol.
+pub const PATHS: [(&str, Place); 4] = [
+    ("/", Place::Console),
+    ("/echo", Place::Echo),
+    ("/health", Place::Health),
+    ("/ready", Place::Ready),
+];
+
+impl Place {
+    /// What there is at the path of a request; `None`: nothing, or it is switched off.
+    fn of(request: &Request<Bytes>, config: &Config) -> Option<Self> {
+        let (_, place) = PATHS.iter().find(|(path, _)| *path == request.uri().path())?;
+        let is_on = match place {
+            Place::Console => config.console.enabled,
+            Place::Echo => config.echo.enabled,
+            Place::Health | Place::Ready => true,
+        };
+        is_on.then_some(*place)
+    }
+}
+
 /// A WebSocket protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -22,7 +56,7 @@ pub enum Route {
 /// Whether a request asks for the console's page.
 pub fn is_page(request: &Request<Bytes>, config: &Config) -> bool {
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    asks && config.console.enabled && request.uri().path() == "/"
+    asks && Place::of(request, config) == Some(Place::Console)
 }
 
 /// Answers a plain request. `manages`: by its session of the site it is somebody who may see the page.
@@ -37,17 +71,17 @@ pub fn answer(
     if let Err(refusal) = named_right(request, config) {
         return *refusal;
     }
-    let response = match request.uri().path() {
-        "/" if config.console.enabled && manages => page.response(request.headers()),
-        "/" if config.console.enabled => show_page(request, caller, config, page),
-        "/echo" if config.echo.enabled => upgrade_required("/echo speaks WebSocket only"),
-        "/health" => sentence(StatusCode::OK, "alive"),
-        "/ready" if draining => sentence(
+    let response = match Place::of(request, config) {
+        Some(Place::Console) if manages => page.response(request.headers()),
+        Some(Place::Console) => show_page(request, caller, config, page),
+        Some(Place::Echo) => upgrade_required("/echo speaks WebSocket only"),
+        Some(Place::Health) => sentence(StatusCode::OK, "alive"),
+        Some(Place::Ready) if draining => sentence(
             StatusCode::SERVICE_UNAVAILABLE,
             "draining: new connections are turned away",
         ),
-        "/ready" => sentence(StatusCode::OK, "ready"),
-        _ => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        Some(Place::Ready) => sentence(StatusCode::OK, "ready"),
+        None => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return response;
@@ -65,10 +99,10 @@ pub fn answer(
 /// The refusal: nothing at this path, another site's page, a foreign host name.
 pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Result<Route, Refusal> {
     named_right(request, config)?;
-    let route = match request.uri().path() {
-        "/" if config.console.enabled => Route::Console,
-        "/echo" if config.echo.enabled => Route::Echo,
-        _ => {
+    let route = match Place::of(request, config) {
+        Some(Place::Console) => Route::Console,
+        Some(Place::Echo) => Route::Echo,
+        Some(Place::Health | Place::Ready) | None => {
             return Err(Box::new(sentence(
                 StatusCode::NOT_FOUND,
                 "there is no WebSocket at this path",

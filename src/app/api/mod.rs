@@ -108,18 +108,18 @@ impl Api {
     ) -> Result<Answered, Refusal> {
         let target = Target::read(request.uri().path(), config).ok_or_else(nothing_there)?;
         let query = || Parameters::parse(request.uri().query().unwrap_or_default());
-        let (app, resource, parameters) = match target {
+        let (app, resource, named, parameters) = match target {
             Target::App { id, rest } => {
                 let app = find_id(id, apps)?;
-                let resource = Resource::read(rest).ok_or_else(nothing_there)?;
+                let (resource, named) = Resource::read(rest).ok_or_else(nothing_there)?;
                 resource.check_method(request.method())?;
-                (app, resource, query()?)
+                (app, resource, named, query()?)
             }
             Target::User(user) => {
-                let resource = Resource::Terminate(user);
+                let resource = Resource::Terminate;
                 resource.check_method(request.method())?;
                 let parameters = query()?;
-                (find_key(&parameters, apps)?, resource, parameters)
+                (find_key(&parameters, apps)?, resource, user, parameters)
             }
         };
         let number = app;
@@ -143,14 +143,14 @@ impl Api {
                 Ok(json(&serde_json::json!({})))
             }
             Resource::Channels => channels::list(app, &parameters),
-            Resource::Channel(name) => channels::one(app, &segment(name)?, &parameters, now),
-            Resource::Users(name) => channels::users(app, &segment(name)?),
+            Resource::Channel => channels::one(app, &segment(named)?, &parameters, now),
+            Resource::Users => channels::users(app, &segment(named)?),
             Resource::Connections => Ok(channels::connections(app)),
-            Resource::Terminate(user) => {
+            Resource::Terminate => {
                 // Nothing is asked for in the body; but who sends one means it to be read.
                 Body::read(request.body())?;
                 // Some libraries put the id into the path as it is, so what cannot be decoded was not encoded.
-                let user = parameters::decode(user).unwrap_or(Cow::Borrowed(user));
+                let user = parameters::decode(named).unwrap_or(Cow::Borrowed(named));
                 app.terminate(&user, actions);
                 self.terminated.push((number, user.into_owned()));
                 Ok(json(&serde_json::json!({})))
@@ -181,56 +181,65 @@ impl<'a> Target<'a> {
 }
 
 /// What an app has.
-#[derive(Clone, Copy)]
-enum Resource<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// To publish one event.
     Events,
+    /// To publish several.
     BatchEvents,
+    /// The channels that are occupied.
     Channels,
-    Channel(&'a str),
-    Users(&'a str),
+    /// The members of a presence channel.
+    Users,
+    /// One channel.
+    Channel,
+    /// How many connections there are.
     Connections,
+    /// How the app is.
     Status,
+    /// To look at the outbox table now.
     Nudge,
-    Terminate(&'a str),
+    /// To close a user's connections.
+    Terminate,
 }
 
-impl<'a> Resource<'a> {
-    /// By the path behind `/apps/{id}/`, as it was sent: a `%2F` is no slash.
-    fn read(path: &'a str) -> Option<Self> {
-        match path {
-            "events" => return Some(Resource::Events),
-            "batch_events" => return Some(Resource::BatchEvents),
-            "channels" => return Some(Resource::Channels),
-            "connections" => return Some(Resource::Connections),
-            "status" => return Some(Resource::Status),
-            "nudge" => return Some(Resource::Nudge),
-            _ => {}
-        }
-        if let Some(rest) = path.strip_prefix("channels/") {
-            let (name, is_users) = match rest.strip_suffix("/users") {
-                Some(name) => (name, true),
-                None => (rest, false),
+const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
+
+/// Every resource by its path behind `/apps/{id}/`, with the methods that it answers. `{}` stands for the name of a channel,
+/// which has no slash, or for the id of a user, which may have any character.
+pub const RESOURCES: [(&str, &str, Resource); 9] = [
+    ("events", POST, Resource::Events),
+    ("batch_events", POST, Resource::BatchEvents),
+    ("channels", GET, Resource::Channels),
+    ("channels/{}/users", GET, Resource::Users),
+    ("channels/{}", GET, Resource::Channel),
+    ("connections", GET, Resource::Connections),
+    ("status", GET, Resource::Status),
+    ("nudge", POST, Resource::Nudge),
+    ("users/{}/terminate_connections", POST, Resource::Terminate),
+];
+
+impl Resource {
+    /// By the path behind `/apps/{id}/`, as it was sent (a `%2F` is no slash), with what stands in it for `{}`.
+    fn read(path: &str) -> Option<(Self, &str)> {
+        RESOURCES.iter().find_map(|(form, _, resource)| {
+            let Some((before, behind)) = form.split_once("{}") else {
+                return (*form == path).then_some((*resource, ""));
             };
-            return match (name.contains('/'), is_users) {
-                (true, _) => None,
-                (false, true) => Some(Resource::Users(name)),
-                (false, false) => Some(Resource::Channel(name)),
+            let part = path.strip_prefix(before)?.strip_suffix(behind)?;
+            let fits = match resource {
+                // pusher-http-node escapes nothing: what stands between is the id.
+                Resource::Terminate => !part.is_empty(),
+                _ => !part.contains('/'),
             };
-        }
-        // A user's id has any characters, and pusher-http-node escapes none: what stands between is the id.
-        let user = path.strip_prefix("users/")?.strip_suffix("/terminate_connections")?;
-        (!user.is_empty()).then_some(Resource::Terminate(user))
+            fits.then_some((*resource, part))
+        })
     }
 
     fn check_method(self, method: &Method) -> Result<(), Refusal> {
-        let allowed = match self {
-            Resource::Events | Resource::BatchEvents | Resource::Nudge | Resource::Terminate(_) => "POST",
-            Resource::Channels
-            | Resource::Channel(_)
-            | Resource::Users(_)
-            | Resource::Connections
-            | Resource::Status => "GET, HEAD",
-        };
+        let own = RESOURCES.iter().find(|(.., resource)| *resource == self);
+        let allowed = own.map_or("", |(_, allowed, _)| *allowed);
         if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
             return Ok(());
         }
