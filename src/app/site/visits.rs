@@ -63,14 +63,22 @@ pub enum Who {
 #[derive(Debug)]
 struct Visit {
     id: ConnectionId,
-    /// The index of its session.
-    session: Option<usize>,
+    seat: Option<Seat>,
     who: Who,
     proof: Proof,
     /// When the session was asked for its token on this connection's behalf, if it was.
     asks_for_token: Option<Time>,
     /// It was refused something that it might have got as somebody else.
     refused: bool,
+}
+
+/// A connection's place in a session: both know it, so that a connection leaves a crowd as quickly as it leaves nobody.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    /// The index of the session.
+    session: usize,
+    /// The index in the session's list of connections.
+    place: usize,
 }
 
 /// Whether the page has shown that it belongs to the site.
@@ -109,6 +117,8 @@ struct Session {
     connections: Vec<ConnectionId>,
     /// 0: not known to be anybody's.
     user: u32,
+    /// The index in the user's list of sessions, if it has a user.
+    place: usize,
     /// The form token, once somebody asked for it.
     token: Option<Box<str>>,
     wants_token: bool,
@@ -228,7 +238,7 @@ impl Visits {
             self.visits[slot].is_none(),
             "the last owner of the slot was not said to be gone"
         );
-        let (who, session) = match session {
+        let (who, seat) = match session {
             Err(reason) => (Who::Guest(reason), None),
             Ok((session, client)) => (
                 Who::Asking,
@@ -240,7 +250,7 @@ impl Visits {
         }
         self.visits[slot] = Some(Visit {
             id,
-            session,
+            seat,
             who,
             proof: Proof::None,
             asks_for_token: None,
@@ -248,17 +258,20 @@ impl Visits {
         });
     }
 
-    /// The session's entry, with one more connection. It is asked anew: an id may be another's by now.
-    fn session_of(&mut self, key: Key, id: ConnectionId, now: Now) -> usize {
-        if let Some(&index) = self.keys.get(&key) {
-            self.sessions[index].connections.push(id);
-            self.ask_soon(index, now);
-            return index;
+    /// One more connection of a session. The session is asked anew: an id may be another's by now.
+    fn session_of(&mut self, key: Key, id: ConnectionId, now: Now) -> Seat {
+        if let Some(&session) = self.keys.get(&key) {
+            let connections = &mut self.sessions[session].connections;
+            connections.push(id);
+            let place = connections.len() - 1;
+            self.ask_soon(session, now);
+            return Seat { session, place };
         }
         let index = self.sessions.insert(Session {
             key: key.clone(),
             connections: vec![id],
             user: 0,
+            place: 0,
             token: None,
             wants_token: self.require_token,
             stage: Stage::Queued,
@@ -267,7 +280,10 @@ impl Visits {
         });
         self.keys.insert(key, index);
         self.queue.push_back(index);
-        index
+        Seat {
+            session: index,
+            place: 0,
+        }
     }
 
     /// Asks a session anew, but not twice in a second, however many show it.
@@ -291,34 +307,39 @@ impl Visits {
         else {
             return;
         };
-        if let Some(index) = visit.session {
-            self.part(index, id);
+        if let Some(seat) = visit.seat {
+            self.part(seat);
         }
     }
 
-    /// A connection does not belong to a session any more.
-    fn part(&mut self, index: usize, id: ConnectionId) {
-        let connections = &mut self.sessions[index].connections;
-        connections.retain(|connection| *connection != id);
+    /// A connection does not belong to a session any more. The session's last one takes its place, and is told.
+    fn part(&mut self, Seat { session, place }: Seat) {
+        let connections = &mut self.sessions[session].connections;
+        connections.swap_remove(place);
+        let moved = connections.get(place).copied();
         if connections.is_empty() {
-            self.forget(index);
+            self.forget(session);
+        }
+        let moved = moved.and_then(|id| self.visit(id));
+        if let Some(seat) = moved.and_then(|visit| visit.seat.as_mut()) {
+            seat.place = place;
         }
     }
 
     /// A connection proved by a signature that it is this user's: that counts more than any cookie.
     pub fn sign_in(&mut self, id: ConnectionId, user: u32, now: Now) {
-        let index = self.session_of(Key::Signed(user), id, now);
+        let seat = self.session_of(Key::Signed(user), id, now);
         let Some(visit) = self.visit(id) else {
-            return self.part(index, id);
+            return self.part(seat);
         };
         visit.who = Who::Asking;
         // Who can sign for the user needs no other proof.
         visit.proof = Proof::Given;
-        let before = visit.session.replace(index);
+        let before = visit.seat.replace(seat);
         // Whether it may hear what it hears as this user is not known yet.
-        self.set_doubted(index, true);
+        self.set_doubted(seat.session, true);
         if let Some(before) = before {
-            self.part(before, id);
+            self.part(before);
         }
         self.patience.push_back((now.at + self.timeout, id));
     }
@@ -342,11 +363,16 @@ impl Visits {
 
     /// Takes a session away from its user.
     fn detach(&mut self, index: usize) {
-        let user = std::mem::take(&mut self.sessions[index].user);
+        let (user, place) = (
+            std::mem::take(&mut self.sessions[index].user),
+            self.sessions[index].place,
+        );
         if let Some(present) = self.users.get_mut(&user) {
-            present.sessions.retain(|session| *session != index);
-            if present.sessions.is_empty() {
-                self.users.remove(&user);
+            present.sessions.swap_remove(place);
+            match present.sessions.get(place) {
+                Some(moved) => self.sessions[*moved].place = place,
+                None if present.sessions.is_empty() => drop(self.users.remove(&user)),
+                None => {}
             }
         }
     }
@@ -407,7 +433,7 @@ impl Visits {
     /// Its client, if it is a user's.
     pub fn client(&self, id: ConnectionId) -> Option<Client> {
         let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
-        match self.sessions[visit.session?].key {
+        match self.sessions[visit.seat?.session].key {
             Key::Cookie(_, client) => Some(client),
             Key::Signed(_) => None,
         }
@@ -424,14 +450,14 @@ impl Visits {
         let proved = self.show(id, given, now);
         if proved == Proved::Wrong
             && let Some(visit) = self.visit(id)
-            && let Some(index) = visit.session.take()
+            && let Some(seat) = visit.seat.take()
         {
             if let Who::User(_) = visit.who {
                 visit.who = Who::Guest(Reason::WrongFormToken);
                 // What it got as the user it must not keep.
                 self.woken.push(id);
             }
-            self.part(index, id);
+            self.part(seat);
         }
         proved
     }
@@ -441,7 +467,7 @@ impl Visits {
         let Some(visit) = self.visit(id) else {
             return Proved::Wrong;
         };
-        let Some(index) = visit.session else {
+        let Some(Seat { session: index, .. }) = visit.seat else {
             return Proved::Wrong;
         };
         let who = visit.who;
@@ -495,8 +521,8 @@ impl Visits {
     /// Whether it is being asked again whose a connection is.
     pub fn is_doubted(&self, id: ConnectionId) -> bool {
         let visit = self.visits.get(id.slot()).and_then(Option::as_ref);
-        let session = visit.filter(|visit| visit.id == id).and_then(|visit| visit.session);
-        session.is_some_and(|index| self.sessions[index].doubted)
+        let seat = visit.filter(|visit| visit.id == id).and_then(|visit| visit.seat);
+        seat.is_some_and(|seat| self.sessions[seat.session].doubted)
     }
 
     /// Whether that is so of anybody.
@@ -828,7 +854,8 @@ impl Visits {
         }
         let changed = match self.users.get_mut(&user) {
             Some(present) => {
-                if !present.sessions.contains(&index) {
+                if before == 0 {
+                    self.sessions[index].place = present.sessions.len();
                     present.sessions.push(index);
                 }
                 present.user.update(row, rights)
@@ -838,6 +865,7 @@ impl Visits {
                     user: User::new(row, rights),
                     sessions: vec![index],
                 };
+                self.sessions[index].place = 0;
                 self.users.insert(user, present);
                 false
             }
