@@ -119,6 +119,8 @@ struct Session {
     user: u32,
     /// The index in the user's list of sessions, if it has a user.
     place: usize,
+    /// As which user it stands in `named`, or stood there last; 0: as none.
+    named: u32,
     /// The form token, once somebody asked for it.
     token: Option<Box<str>>,
     wants_token: bool,
@@ -272,6 +274,7 @@ impl Visits {
             connections: vec![id],
             user: 0,
             place: 0,
+            named: 0,
             token: None,
             wants_token: self.require_token,
             stage: Stage::Queued,
@@ -356,9 +359,20 @@ impl Visits {
             // Its place in the queue is passed over when its turn comes, or taken by the session that has its index then.
             Stage::Queued | Stage::Asked => {}
         }
-        if !self.named.is_empty() {
-            self.named.retain(|(_, session), _| *session != index);
-        }
+        self.named.remove(&(session.named, index));
+    }
+
+    /// A session's user is to be looked up.
+    fn name(&mut self, index: usize, user: u32, named: Named) {
+        self.unname(index);
+        self.sessions[index].named = user;
+        self.named.insert((user, index), named);
+    }
+
+    /// It is not; whether it was.
+    fn unname(&mut self, index: usize) -> bool {
+        let user = std::mem::take(&mut self.sessions[index].named);
+        self.named.remove(&(user, index)).is_some()
     }
 
     /// Takes a session away from its user.
@@ -509,8 +523,8 @@ impl Visits {
         for wait in AGAIN {
             self.suspects.insert((now.at + wait, user));
         }
-        let named = self.named.keys().filter(|(named, _)| *named == user);
-        let mut sessions: Vec<usize> = named.map(|(_, index)| *index).collect();
+        let named = self.named.range((user, 0)..=(user, usize::MAX));
+        let mut sessions: Vec<usize> = named.map(|((_, index), _)| *index).collect();
         sessions.extend(self.users.get(&user).iter().flat_map(|present| &present.sessions));
         for index in sessions {
             self.doubt(index);
@@ -538,9 +552,7 @@ impl Visits {
     /// What was read of a session's user before this does not count any more.
     fn doubt(&mut self, index: usize) {
         self.set_doubted(index, true);
-        let user_is_asked = self.named.keys().any(|(_, session)| *session == index);
-        if user_is_asked {
-            self.named.retain(|(_, session), _| *session != index);
+        if self.unname(index) {
             if let Stage::Seen(at) = std::mem::replace(&mut self.sessions[index].stage, Stage::Queued) {
                 self.looks.remove(&(at, index));
             }
@@ -651,7 +663,8 @@ impl Visits {
                         mfa_checked: true,
                         ..SessionText::default()
                     };
-                    self.named.insert((*user, index), Named::By { text, client: None });
+                    let user = *user;
+                    self.name(index, user, Named::By { text, client: None });
                     continue;
                 }
             };
@@ -672,9 +685,15 @@ impl Visits {
 
     /// The question for users that are named by session texts or signatures.
     fn users_question(&mut self) -> Option<Question> {
-        let mut users: Vec<u32> = self.named.keys().map(|(user, _)| *user).collect();
-        users.dedup();
-        users.truncate(MOST_KEYS);
+        let mut users: Vec<u32> = Vec::new();
+        for (user, _) in self.named.keys() {
+            if users.last() != Some(user) {
+                if users.len() == MOST_KEYS {
+                    break;
+                }
+                users.push(*user);
+            }
+        }
         let most = *users.last()?;
         let rest = self.named.split_off(&(most.saturating_add(1), 0));
         self.named_asked.append(&mut self.named);
@@ -777,7 +796,7 @@ impl Visits {
             Err(failure) => {
                 for ((user, index), named) in waiting {
                     match named {
-                        Named::By { .. } => drop(self.named.insert((user, index), named)),
+                        Named::By { .. } => self.name(index, user, named),
                         // That much is known, and must not wait for the rest.
                         Named::Gone(reason) => self.end(index, reason, 4200, ENDED),
                     }
@@ -835,7 +854,7 @@ impl Visits {
     fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights) {
         match judgement {
             Judgement::AskUser(user, client, text) => {
-                self.named.insert((user, index), Named::By { text, client });
+                self.name(index, user, Named::By { text, client });
             }
             Judgement::User(row, _) => {
                 self.set_doubted(index, false);
@@ -905,7 +924,7 @@ impl Visits {
                 Reason::Blocked | Reason::NoUser => (4009, NO_ACCOUNT),
                 Reason::Expired => (4200, "the session has expired"),
                 Reason::NoRow | Reason::GuestSession => {
-                    self.named.insert((user, index), Named::Gone(reason));
+                    self.name(index, user, Named::Gone(reason));
                     return;
                 }
                 _ => (4200, "the session is not logged in any more"),
