@@ -265,7 +265,7 @@ impl App {
         match channel {
             None => {
                 if let Some(user) = &session.user {
-                    self.users.set_hears(&user.member.user_id, id, hears);
+                    self.users.set_hears(&user.member.user_id, user.place, hears);
                 }
             }
             Some(channel) => {

@@ -163,6 +163,8 @@ pub(super) struct Replay {
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) member: Member,
+    /// The index among the connections of the user.
+    pub(super) place: u32,
     pub(super) watchlist: Vec<Box<str>>,
     /// It subscribed to its own `#server-to-user-` channel. (It is told in any case.)
     pub(super) subscribed: bool,

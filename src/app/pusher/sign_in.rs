@@ -65,13 +65,16 @@ impl App {
         }
         let Some(session) = self.session(id) else { return };
         let hears = session.hears_events();
+        let place = self.users.sign_in(&user_id, id, hears);
+        let Some(session) = self.session(id) else { return };
         session.authorized = true;
         session.user = Some(Box::new(User {
             member,
+            place,
             watchlist: watchlist.clone(),
             subscribed: false,
         }));
-        if self.users.sign_in(&user_id, id, hears) {
+        if place == 0 {
             self.tell_watchers("online", &user_id, id, actions);
         }
         for user in &watchlist {
@@ -135,18 +138,18 @@ impl App {
         for watched in &user.watchlist {
             self.users.unwatch(watched, id);
         }
-        if self.users.sign_out(&user.member.user_id, id) {
-            self.tell_watchers("offline", &user.member.user_id, id, actions);
+        let user_id = &*user.member.user_id;
+        let moved = self.users.sign_out(user_id, user.place);
+        if let Some(moved) = moved.and_then(|id| self.session(id)?.user.as_mut()) {
+            moved.place = user.place;
+        }
+        if self.users.connections(user_id).is_empty() {
+            self.tell_watchers("offline", user_id, id, actions);
         }
     }
 
     fn tell_watchers(&self, change: &'static str, user_id: &str, but: ConnectionId, actions: &mut Actions) {
-        let watchers = self
-            .users
-            .watchers(user_id)
-            .iter()
-            .copied()
-            .filter(|watcher| *watcher != but);
+        let watchers = self.users.watchers(user_id).filter(|watcher| *watcher != but);
         actions.fan_out(
             watchers,
             watchlist_frame(&WatchlistEvents::change(change, user_id)).into(),

@@ -1,6 +1,6 @@
 //! Signed-in users of an app: their connections, and who watches whom (pusher.md section 7).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::id::ConnectionId;
 #[derive(Debug, Default)]
 pub struct Users {
     online: HashMap<Box<str>, Vec<Subscriber>>,
-    watchers: HashMap<Box<str>, Vec<ConnectionId>>,
+    watchers: HashMap<Box<str>, BTreeSet<ConnectionId>>,
 }
 
 impl Users {
@@ -20,8 +20,8 @@ impl Users {
         self.online.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// Signs a connection in; whether the user was not there before.
-    pub fn sign_in(&mut self, user: &str, id: ConnectionId, hears: Hears) -> bool {
+    /// Signs a connection in; its index among those of the user. 0: the user was not there before.
+    pub fn sign_in(&mut self, user: &str, id: ConnectionId, hears: Hears) -> u32 {
         let connections = self.online.entry(user.into()).or_default();
         connections.push(Subscriber {
             id,
@@ -29,39 +29,36 @@ impl Users {
             hears,
             by_rule: false,
         });
-        connections.len() == 1
+        connections.len() as u32 - 1
     }
 
-    /// Signs a connection out; whether it was the user's last.
-    pub fn sign_out(&mut self, user: &str, id: ConnectionId) -> bool {
-        let Some(connections) = self.online.get_mut(user) else {
-            return false;
-        };
-        connections.retain(|connection| connection.id != id);
-        let last = connections.is_empty();
-        if last {
+    /// Signs the connection at `place` out. The user's last one takes its place, and is returned if it is another.
+    pub fn sign_out(&mut self, user: &str, place: u32) -> Option<ConnectionId> {
+        let connections = self.online.get_mut(user)?;
+        connections.swap_remove(place as usize);
+        let moved = connections.get(place as usize).map(|moved| moved.id);
+        if connections.is_empty() {
             self.online.remove(user);
         }
-        last
+        moved
     }
 
-    /// Sets how a connection gets its user's events.
-    pub fn set_hears(&mut self, user: &str, id: ConnectionId, hears: Hears) {
-        let connections = self.online.get_mut(user).map_or(&mut [][..], Vec::as_mut_slice);
-        if let Some(own) = connections.iter_mut().find(|own| own.id == id) {
+    /// Sets how the connection at `place` gets its user's events.
+    pub fn set_hears(&mut self, user: &str, place: u32, hears: Hears) {
+        if let Some(own) = self.online.get_mut(user).and_then(|own| own.get_mut(place as usize)) {
             own.hears = hears;
         }
     }
 
     /// Lets a connection watch a user.
     pub fn watch(&mut self, user: &str, id: ConnectionId) {
-        self.watchers.entry(user.into()).or_default().push(id);
+        self.watchers.entry(user.into()).or_default().insert(id);
     }
 
     /// Ends it.
     pub fn unwatch(&mut self, user: &str, id: ConnectionId) {
         if let Some(watchers) = self.watchers.get_mut(user) {
-            watchers.retain(|watcher| *watcher != id);
+            watchers.remove(&id);
             if watchers.is_empty() {
                 self.watchers.remove(user);
             }
@@ -69,8 +66,8 @@ impl Users {
     }
 
     /// Who watches a user.
-    pub fn watchers(&self, user: &str) -> &[ConnectionId] {
-        self.watchers.get(user).map_or(&[], Vec::as_slice)
+    pub fn watchers(&self, user: &str) -> impl Iterator<Item = ConnectionId> {
+        self.watchers.get(user).into_iter().flatten().copied()
     }
 
     /// The watched ones of a list, by whether they are online: the data of a first `watchlist_events`.
