@@ -4,6 +4,7 @@
 //! admin token.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use serde_json::json;
@@ -115,7 +116,7 @@ pub struct Console {
     since: Time,
     wrong_tokens: u8,
     /// What was asked for and waits for facts, in order.
-    asked: Vec<Question>,
+    asked: VecDeque<Question>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +133,7 @@ impl Console {
             address,
             since: now.at,
             wrong_tokens: 0,
-            asked: Vec::new(),
+            asked: VecDeque::new(),
         }
     }
 
@@ -227,17 +228,14 @@ impl Console {
 
     /// Answers the oldest question with facts that have been gathered for it.
     pub fn answer(&mut self, facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
-        if self.asked.is_empty() {
-            return None;
-        }
-        Some(match self.asked.remove(0) {
+        Some(match self.asked.pop_front()? {
             Question::Stats => stats(facts, counts, site, now),
             Question::Lag => json!(facts.lag).to_string(),
         })
     }
 
     fn ask(&mut self, id: ConnectionId, question: Question, actions: &mut Actions) {
-        self.asked.push(question);
+        self.asked.push_back(question);
         actions.push(Action::Gather(id));
     }
 
