@@ -1,0 +1,276 @@
+//! What clients of the app ask for, each in its worst circumstances.
+
+use std::time::Duration;
+
+use jsocketd::config::Config;
+use jsocketd::id::ConnectionId;
+use serde_json::json;
+
+use crate::crowds::{self, USER, herd, members, nobody, subscribers, watched};
+use crate::stage::Inputs;
+use crate::words::{say, text, token_of};
+use crate::{Row, Tells};
+
+fn row(of: &'static str, what: &'static str, tells: Tells) -> Row {
+    Row {
+        of,
+        what,
+        tells,
+        change: |_| {},
+        crowd: herd,
+        acts: |_, _| Vec::new(),
+        proof: "",
+    }
+}
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = subscribing();
+    rows.extend(leaving());
+    rows.extend(proving());
+    rows.push(Row {
+        acts: |stage, times| vec![say(stage.crowd[0], "pusher:ping", json!({})); times],
+        proof: "pusher:pong",
+        ..row("ask pusher:ping", "with a session that many show", Tells::Nobody)
+    });
+    rows.push(Row {
+        acts: |stage, times| vec![say(stage.crowd[0], "pusher:pong", json!({})); times],
+        ..row("ask pusher:pong", "with a session that many show", Tells::Nobody)
+    });
+    rows.push(Row {
+        crowd: members,
+        acts: |stage, times| {
+            let said = json!({"event": "client-x", "channel": "presence-room", "data": {}}).to_string();
+            vec![text(stage.crowd[0], &said); times]
+        },
+        proof: "client-x",
+        ..row("ask client-", "to the members of a presence channel", Tells::Each)
+    });
+    rows
+}
+
+fn counting(config: &mut Config) {
+    config.apps[0].subscription_count = true;
+}
+
+fn subscribing() -> Vec<Row> {
+    const ASK: &str = "ask pusher:subscribe";
+    const IN: &str = "subscription_succeeded";
+    vec![
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                stage.settle();
+                let channels = ["news", "private-user-42", "private-cache-user-42", "private-level-2"];
+                let all = ids.iter().zip(channels.iter().cycle());
+                all.map(|(id, channel)| stage.subscribe(*id, channel)).collect()
+            },
+            proof: IN,
+            ..row(ASK, "with a session that many show", Tells::Nobody)
+        },
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect()
+            },
+            proof: IN,
+            ..row(
+                ASK,
+                "before it is known whose session it is that many show",
+                Tells::Nobody,
+            )
+        },
+        Row {
+            crowd: members,
+            acts: |stage, times| {
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let all = ids.iter().zip(1_000_000..);
+                all.map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
+                    .collect()
+            },
+            proof: IN,
+            ..row(ASK, "to a presence channel", Tells::Each)
+        },
+        Row {
+            change: counting,
+            crowd: subscribers,
+            acts: |stage, times| {
+                // A crowd is told at most every five seconds, and first of those who went.
+                stage.pass(Duration::from_secs(6));
+                stage.pass(Duration::from_secs(6));
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                ids.iter().map(|id| stage.signed(*id, "private-room", None)).collect()
+            },
+            proof: IN,
+            ..row(ASK, "to a channel whose subscribers are counted", Tells::Each)
+        },
+        Row {
+            crowd: crowds::strangers,
+            acts: |stage, times| {
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                ids.iter().map(|id| stage.subscribe(*id, "news")).collect()
+            },
+            proof: IN,
+            ..row(ASK, "while many wait for an identity", Tells::Nobody)
+        },
+        Row {
+            crowd: crowds::guests,
+            acts: |stage, times| {
+                // Everybody asks for an item that nobody asked for before.
+                let channel = format!("private-com_content.article.{}", 1 + stage.round % 100);
+                let all: Inputs = stage.crowd.iter().map(|id| stage.subscribe(*id, &channel)).collect();
+                stage.feed(all);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                ids.iter().map(|id| stage.subscribe(*id, &channel)).collect()
+            },
+            proof: IN,
+            ..row(ASK, "to an item that many wait for", Tells::Each)
+        },
+        Row {
+            crowd: |stage, crowd| {
+                for n in 0..40 {
+                    stage.commit(&format!("past-{}", n % 8), "saved", "{}");
+                }
+                crowds::recovering(stage, crowd);
+            },
+            acts: |stage, times| {
+                crowds::wait_ahead(stage);
+                let since = stage.position(-35);
+                let ids: Vec<_> = (0..times).map(|_| stage.recovering(None)).collect();
+                let data = |n: usize| json!({"channel": format!("past-{}", n % 8), "since": since});
+                let all = ids.iter().enumerate();
+                all.map(|(n, id)| say(*id, "pusher:subscribe", data(n))).collect()
+            },
+            proof: IN,
+            ..row(ASK, "for a recovery from the table, which many wait for", Tells::Each)
+        },
+    ]
+}
+
+fn leaving() -> Vec<Row> {
+    const ASK: &str = "ask pusher:unsubscribe";
+    fn leave(ids: &[ConnectionId], channel: &str) -> Inputs {
+        let all = ids.iter();
+        all.map(|id| say(*id, "pusher:unsubscribe", json!({"channel": channel})))
+            .collect()
+    }
+    vec![
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let all = ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect();
+                stage.play(all);
+                leave(&ids, "private-user-42")
+            },
+            ..row(ASK, "from a channel with many subscribers", Tells::Nobody)
+        },
+        Row {
+            crowd: members,
+            acts: |stage, times| {
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let all = ids.iter().zip(1_000_000..);
+                let all = all
+                    .map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
+                    .collect();
+                stage.play(all);
+                leave(&ids, "presence-room")
+            },
+            proof: "member_removed",
+            ..row(ASK, "from a presence channel", Tells::Each)
+        },
+    ]
+}
+
+fn proving() -> Vec<Row> {
+    const SIGN_IN: &str = "ask pusher:signin";
+    const TOKEN: &str = "ask jsocketd:form_token";
+    const DONE: &str = "signin_success";
+    vec![
+        Row {
+            crowd: crowds::signed_in,
+            acts: |stage, times| {
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+            },
+            proof: DONE,
+            ..row(SIGN_IN, "as a user as whom many are signed in", Tells::Nobody)
+        },
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                stage.settle();
+                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+            },
+            proof: DONE,
+            ..row(SIGN_IN, "with a session that many show", Tells::Nobody)
+        },
+        Row {
+            crowd: crowds::signing_in,
+            acts: |stage, times| {
+                let all = (0..times).map(|n| {
+                    let cookie = stage.log_in(USER, 1000 + n as u64);
+                    stage.client(Some(&cookie))
+                });
+                let ids: Vec<_> = all.collect();
+                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+            },
+            proof: DONE,
+            ..row(SIGN_IN, "while many users are looked up", Tells::Nobody)
+        },
+        Row {
+            crowd: crowds::watchers,
+            acts: |stage, times| {
+                // Each of them comes as another one of those who are watched.
+                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let all = ids.iter().zip((1..=20).cycle());
+                all.map(|(id, user)| stage.sign_in(*id, user, &watched())).collect()
+            },
+            proof: DONE,
+            ..row(SIGN_IN, "as a user whom many watch", Tells::Each)
+        },
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                stage.wait();
+                let right = json!({"form_token": token_of(USER)});
+                ids.iter()
+                    .map(|id| say(*id, "jsocketd:form_token", right.clone()))
+                    .collect()
+            },
+            proof: "form_token_accepted",
+            ..row(TOKEN, "of a session that many show", Tells::Nobody)
+        },
+        Row {
+            crowd: nobody,
+            acts: |stage, times| {
+                // The first one that is shown has the session's text read, so it is another session each time.
+                let cookie = stage.log_in(USER, 1 + stage.round);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                stage.wait();
+                let right = json!({"form_token": token_of(USER)});
+                ids.iter()
+                    .map(|id| say(*id, "jsocketd:form_token", right.clone()))
+                    .collect()
+            },
+            proof: "form_token_accepted",
+            ..row(TOKEN, "by many who wait for it", Tells::Each)
+        },
+        Row {
+            acts: |stage, times| {
+                let cookie = stage.log_in(USER, 1);
+                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                stage.wait();
+                let wrong = json!({"form_token": "wrong"});
+                ids.iter()
+                    .map(|id| say(*id, "jsocketd:form_token", wrong.clone()))
+                    .collect()
+            },
+            proof: "the form token is not this session's",
+            ..row(TOKEN, "a wrong one of a session that many show", Tells::Nobody)
+        },
+    ]
+}
