@@ -23,7 +23,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jsocketd::app::pusher::session::ASKS;
+use jsocketd::app::pusher::ask::ASKS;
 use jsocketd::app::service::Input;
 use jsocketd::app::{api, console, routes};
 use jsocketd::config::Config;

@@ -1,7 +1,7 @@
 //! Client events (pusher.md section 8): who may send one, and what is passed on of it.
 
 use super::app::App;
-use super::session::{Incoming, unwrapped};
+use super::ask::{Incoming, unwrapped};
 use crate::app::actions::Actions;
 use crate::app::webhooks::HookEvent;
 use crate::id::ConnectionId;

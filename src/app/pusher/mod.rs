@@ -1,6 +1,7 @@
 //! The Pusher Channels protocol 7. What is spoken where the documentation is silent is in `docs/protocol.md`.
 
 pub mod app;
+pub mod ask;
 pub mod cache;
 mod client_event;
 pub mod gate;

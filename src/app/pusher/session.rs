@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::app::{App, Hears};
+use super::ask::{Ask, FORM_TOKEN_RIGHT, Incoming, Progress, Wish, Wished, is_too_deep, unwrapped};
 use super::presence::Member;
-use super::subscribe::{Subscribe, Unsubscribe};
+use super::subscribe::Unsubscribe;
 use crate::app::actions::{Action, Actions};
 use crate::app::site::Site;
 use crate::app::site::visits::Proved;
@@ -20,84 +20,6 @@ use crate::protocol::event;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Stream;
 use crate::time::{Bucket, Now};
-
-/// How deep the JSON of a frame may be nested.
-const MAX_DEPTH: usize = 64;
-
-/// The frame in which a client shows the form token of its page, and the answer to a right one.
-const FORM_TOKEN: &str = "jsocketd:form_token";
-
-/// See [`FORM_TOKEN`].
-const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
-
-/// What a client may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// An answer.
-    Ping,
-    /// Nothing: it answers our ping.
-    Pong,
-    /// A channel.
-    Subscribe,
-    /// To leave one.
-    Unsubscribe,
-    /// To be a user.
-    SignIn,
-    /// To be believed.
-    FormToken,
-    /// That the others in a channel hear something.
-    ClientEvent,
-}
-
-/// Everything that a client may ask for, by the name of the event, or by how it begins.
-pub const ASKS: [(&str, Ask); 7] = [
-    ("pusher:ping", Ask::Ping),
-    ("pusher:pong", Ask::Pong),
-    ("pusher:subscribe", Ask::Subscribe),
-    ("pusher:unsubscribe", Ask::Unsubscribe),
-    ("pusher:signin", Ask::SignIn),
-    (FORM_TOKEN, Ask::FormToken),
-    ("client-", Ask::ClientEvent),
-];
-
-impl Ask {
-    fn of(event: &str) -> Option<Self> {
-        let names = |(name, ask): &&(&str, Ask)| match ask {
-            Ask::ClientEvent => event.starts_with(name),
-            _ => event == *name,
-        };
-        ASKS.iter().find(names).map(|(_, ask)| *ask)
-    }
-
-    /// Whether it costs others, or the database, more than the connection's own answer.
-    fn is_order(self) -> bool {
-        match self {
-            Ask::Subscribe | Ask::Unsubscribe | Ask::SignIn | Ask::FormToken => true,
-            // The last one has a limit of its own.
-            Ask::Ping | Ask::Pong | Ask::ClientEvent => false,
-        }
-    }
-}
-
-/// What may have to wait until something is known: read once, however often it is tried.
-#[derive(Debug)]
-pub struct Wish(Wished);
-
-#[derive(Debug)]
-enum Wished {
-    Subscribe(Box<Subscribe>),
-    Prove(Box<str>),
-}
-
-/// Whether a frame was dealt with.
-#[derive(Debug)]
-#[must_use]
-pub enum Progress {
-    /// It was.
-    Done,
-    /// Something must be known first; nothing was done, and this is to be granted then.
-    Later(Wish),
-}
 
 /// The site as far as an app's connections are its visitors.
 #[derive(Debug, Default)]
@@ -168,17 +90,6 @@ pub(super) struct User {
     pub(super) watchlist: Vec<Box<str>>,
     /// It subscribed to its own `#server-to-user-` channel. (It is told in any case.)
     pub(super) subscribed: bool,
-}
-
-/// A frame of a client. Whatever else it has is ignored.
-#[derive(Deserialize)]
-pub(super) struct Incoming<'a> {
-    #[serde(borrow)]
-    pub(super) event: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(super) channel: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pub(super) data: Option<&'a RawValue>,
 }
 
 impl App {
@@ -439,36 +350,4 @@ pub struct Timing {
     pub activity_timeout: u64,
     /// Until it must have authorized itself; 0: never.
     pub authorization_timeout: u64,
-}
-
-/// `data` may be JSON, or a string that holds JSON (as some clients send it).
-pub(super) fn unwrapped(data: &RawValue) -> Cow<'_, str> {
-    if !data.get().starts_with('"') {
-        return data.get().into();
-    }
-    match serde_json::from_str::<Cow<'_, str>>(data.get()) {
-        Ok(inner) => inner.into_owned().into(),
-        Err(_) => data.get().into(),
-    }
-}
-
-/// Whether JSON is nested deeper than 64 levels: one pass, before anything recursive sees it.
-pub fn is_too_deep(json: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return true;
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::app::App;
+use super::ask::is_too_deep;
 use super::presence::Member;
-use super::session::{Door, User, is_too_deep};
+use super::session::{Door, User};
 use super::signature;
 use super::users::WatchlistEvents;
 use crate::app::actions::Actions;

@@ -123,7 +123,7 @@ pub struct Site {
     visits: Visits,
     access: Access,
     /// Who waits to be judged by an item or a category until it is known.
-    askers: HashMap<access::Key, Vec<ConnectionId>>,
+    askers: HashMap<access::Key, BTreeSet<ConnectionId>>,
     outbox: Option<Outbox>,
     /// Of what the outbox's past says: see `Outbox::generation`.
     generation: u64,
@@ -505,7 +505,7 @@ impl Site {
             Age::Any => self.access.review(&subject, &visitor, acl, now),
         };
         if let (Verdict::NotYet, Age::Fresh, Some(key)) = (verdict, age, self.access.key(&subject)) {
-            self.askers.entry(key).or_default().push(id);
+            self.askers.entry(key).or_default().insert(id);
         }
         match verdict {
             Verdict::No(why) => May::No(why),

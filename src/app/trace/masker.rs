@@ -16,7 +16,7 @@ use super::tokens::{Tokens, mask};
 use super::{Content, Head};
 use crate::app::api::parameters::{self, Parameters};
 use crate::app::pusher::app::Apps;
-use crate::app::pusher::session::is_too_deep;
+use crate::app::pusher::ask::is_too_deep;
 use crate::app::pusher::{gate, signature};
 use crate::app::{api, caller, console};
 use crate::config::{self, Config};
