@@ -13,6 +13,7 @@ pub mod logging;
 pub mod net;
 pub mod outbox;
 pub mod protocol;
+pub mod room;
 pub mod serve;
 pub mod server;
 pub mod store;

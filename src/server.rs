@@ -28,6 +28,7 @@ use crate::net::outgoing::{self, Outgoing};
 use crate::net::probe::{self, NUMBER as PROBE, Probe};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
+use crate::room::give_back;
 use crate::store::{Missed, Readiness, Store};
 use crate::time::{Now, Time};
 
@@ -658,6 +659,7 @@ impl<I: Io> Server<I> {
         for id in self.due.split_off(self.due.len().saturating_sub(LOOKS)) {
             self.look(id);
         }
+        give_back(&mut self.due);
         self.leave();
     }
 

@@ -8,18 +8,22 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
+    ("room", &[]),
     ("child", &[]),
     ("config", &["config"]),
     ("logging", &["time"]),
-    ("net", &["net", "id", "time", "config", "logging"]),
+    ("net", &["net", "id", "time", "room", "config", "logging"]),
     ("protocol", &["protocol"]),
     (
         "app",
         &[
-            "app", "outbox", "protocol", "id", "time", "config", "logging", "store", "joomla",
+            "app", "outbox", "protocol", "id", "time", "room", "config", "logging", "store", "joomla",
         ],
     ),
-    ("outbox", &["outbox", "protocol", "store", "config", "logging", "time"]),
+    (
+        "outbox",
+        &["outbox", "protocol", "store", "config", "logging", "time", "room"],
+    ),
     (
         "store",
         &[

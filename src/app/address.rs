@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Limits;
+use crate::room::give_back;
 use crate::time::{Bucket, Time};
 
 /// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if none is
@@ -124,6 +125,7 @@ impl Addresses {
                 || !usage.connects.is_full(connects, BURST_SECONDS, now)
                 || !usage.requests.is_full(requests, REQUEST_BURST_SECONDS, now)
         });
+        give_back(&mut self.known);
     }
 }
 

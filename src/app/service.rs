@@ -35,6 +35,7 @@ use crate::logging::{Kind, More, Quiet};
 use crate::outbox::{self, Seen};
 use crate::protocol::SocketId;
 use crate::protocol::channel::ChannelName;
+use crate::room::give_back_slots;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
@@ -1143,6 +1144,7 @@ impl Service {
             if !matches!(member.speaks, Speaks::Http) {
                 self.counts.websockets -= 1;
             }
+            give_back_slots(&mut self.members);
         }
     }
 

@@ -4,6 +4,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use crate::id::ConnectionId;
+use crate::room::give_back;
 
 /// Every connection of the process.
 #[derive(Debug)]
@@ -41,7 +42,9 @@ impl<S> Table<S> {
     /// Takes out the connection with this id.
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection<S>> {
         self.find(id)?;
-        Some(self.slots.remove(id.slot()))
+        let removed = self.slots.remove(id.slot());
+        give_back(&mut self.slots);
+        Some(removed)
     }
 
     /// How many there are.

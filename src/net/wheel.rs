@@ -7,6 +7,7 @@
 //! a heap of timers, would cost a push and a pop for each message.
 
 use crate::id::ConnectionId;
+use crate::room::give_back;
 use crate::time::Time;
 
 /// Slots of the ring. A deadline further away is looked at every `SLOTS` seconds, which is cheap.
@@ -59,6 +60,7 @@ impl Wheel {
             let slot = &mut self.slots[self.next as usize % SLOTS];
             self.entries -= slot.len();
             due.append(slot);
+            give_back(slot);
             self.next += 1;
         }
         self.next = self.next.max(now.seconds() + 1);
@@ -127,5 +129,15 @@ mod tests {
         let second = wheel.insert(id(1), at(10_000));
         assert!(second < SLOTS as u64);
         assert_eq!(wheel.insert(id(2), Time::NEVER), second);
+    }
+
+    #[test]
+    fn a_slot_gives_back_the_room_of_a_crowd() {
+        let mut wheel = Wheel::new();
+        for n in 0..1000 {
+            wheel.insert(id(n), at(5));
+        }
+        wheel.expire(at(6), &mut Vec::new());
+        assert!(wheel.slots.iter().all(|slot| slot.capacity() <= 64));
     }
 }

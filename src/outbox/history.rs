@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::seen::{Event, Logged};
 use crate::config::Database;
 use crate::protocol::position::Place;
+use crate::room::give_back;
 use crate::store::{ChannelRange, MOST_KEYS, Question};
 use crate::time::Time;
 
@@ -148,12 +149,15 @@ impl History {
                 }
                 None => {
                     log.pop_front();
+                    give_back(log);
                     if log.is_empty() {
                         self.logs.remove(&channel);
                     }
                 }
             }
         }
+        give_back(&mut self.order);
+        give_back(&mut self.logs);
     }
 
     /// Whether a client with this position can be told everything that the channel had since.

@@ -26,6 +26,7 @@ use crate::protocol::SocketId;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::protocol::position::{Position, Stream};
+use crate::room::give_back;
 use crate::time::{Now, Time};
 
 /// Above this many subscribers, `subscription_count` goes out at most every [`COUNT_PAUSE`].
@@ -526,12 +527,14 @@ impl App {
             let Channel { name, .. } = self.channels.remove(channel);
             self.subscription_bytes -= CHANNEL + 2 * name.len();
             self.names.remove(&name);
+            give_back(&mut self.names);
+            give_back(&mut self.channels);
             if self.has_site {
                 self.moves.push((name.clone(), false));
             }
             self.hook(HookEvent::Vacated { channel: name.into() });
-        } else if subscribers.capacity() > 64 && subscribers.len() < subscribers.capacity() / 4 {
-            subscribers.shrink_to(subscribers.len() * 2);
+        } else {
+            give_back(subscribers);
         }
     }
 
@@ -596,6 +599,7 @@ impl App {
             let Some((_, id)) = self.unauthorized.pop_front() else {
                 break;
             };
+            give_back(&mut self.unauthorized);
             if self.session(id).is_some_and(|session| !session.authorized) {
                 actions.push(Action::Close(
                     id,
@@ -711,5 +715,58 @@ impl Channel {
             subscriptions: self.subscribers.len(),
             users,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::pusher::session::{Door, Progress, Terms, Timing};
+
+    #[test]
+    fn a_crowd_that_left_gives_back_its_room() {
+        let mut app = App::new(config::App::new("7", "key", "secret"), 1);
+        let now = Now {
+            at: Time(0),
+            unix_ms: 0,
+        };
+        let terms = Terms {
+            protocol: 7,
+            recovery: false,
+        };
+        let timing = Timing {
+            activity_timeout: 120,
+            authorization_timeout: 1,
+        };
+        let id = |slot| ConnectionId::new(slot, 1);
+        let (mut door, actions) = (Door::default(), &mut Actions::default());
+        for slot in 0..5000 {
+            app.connect(id(slot), SocketId(1, slot), terms, timing, now, actions);
+            for channel in [format!("own-{slot}"), "crowd".to_owned()] {
+                let frame = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
+                let progress = app.text(id(slot), &frame, &mut door, now, actions);
+                assert!(matches!(progress, Progress::Done));
+            }
+        }
+        assert_eq!((app.names.len(), app.channels.len()), (5001, 5001));
+        app.due(
+            Now {
+                at: Time(1_000_000),
+                ..now
+            },
+            actions,
+        );
+        (1..5000).for_each(|slot| app.disconnect(id(slot), now, actions));
+        let crowd = &app.channels[app.names["crowd"]].subscribers;
+        assert_eq!((app.connections, app.names.len(), crowd.len()), (1, 2, 1));
+        let room = [
+            app.names.capacity(),
+            app.channels.capacity(),
+            app.sessions.capacity(),
+            app.sockets.capacity(),
+            app.unauthorized.capacity(),
+            crowd.capacity(),
+        ];
+        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::App;
 use crate::protocol::frames::{self, Extra};
+use crate::room::give_back;
 use crate::time::{Now, Time};
 
 /// What an entry costs besides its text: an estimate.
@@ -106,6 +107,7 @@ impl Cache {
         let Some((put, channel)) = self.order.pop_front() else {
             return;
         };
+        give_back(&mut self.order);
         if self.entries.get(&channel).is_some_and(|cached| cached.put == put) {
             self.remove(&channel);
         }
@@ -114,6 +116,7 @@ impl Cache {
     fn remove(&mut self, channel: &str) {
         if let Some(cached) = self.entries.remove(channel) {
             self.bytes -= cached.cost(channel);
+            give_back(&mut self.entries);
         }
     }
 }
@@ -170,5 +173,18 @@ mod tests {
             cache.find("cache-19", at(0)).is_none(),
             "an event that does not fit replaces the one before all the same"
         );
+    }
+
+    #[test]
+    fn what_is_forgotten_gives_back_its_room() {
+        let limits = App::new("a", "b", "c");
+        let mut cache = Cache::default();
+        for n in 0..5000 {
+            cache.put(&format!("cache-{n}"), "e", "1", Duration::ZERO, &limits, at(0));
+        }
+        assert!(cache.entries.capacity() >= 5000 && cache.order.capacity() >= 5000);
+        cache.expire(at(limits.cache_ttl));
+        let room = [cache.entries.capacity(), cache.order.capacity()];
+        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
     }
 }

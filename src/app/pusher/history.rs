@@ -15,6 +15,7 @@ use tungstenite::Utf8Bytes;
 use crate::config::App;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
+use crate::room::give_back;
 use crate::time::Time;
 
 /// The events in memory of one app.
@@ -148,6 +149,7 @@ impl Memory {
         let Some((n, channel)) = self.order.pop_front() else {
             return;
         };
+        give_back(&mut self.order);
         let Some(log) = self.logs.get_mut(&channel) else { return };
         if log.events.front().is_some_and(|oldest| oldest.n <= n) {
             self.bytes -= log.forget_oldest();
@@ -155,6 +157,7 @@ impl Memory {
         if log.events.is_empty() {
             self.gone = self.gone.max(log.forgotten);
             self.logs.remove(&channel);
+            give_back(&mut self.logs);
         }
     }
 
@@ -173,6 +176,7 @@ impl Log {
         let Some(oldest) = self.events.pop_front() else {
             return 0;
         };
+        give_back(&mut self.events);
         self.forgotten = oldest.n;
         let cost = oldest.frame.len() + OVERHEAD;
         self.bytes -= cost;
@@ -287,5 +291,22 @@ mod tests {
         let tiny = limits(10, 130, 130);
         publish(&mut memory, "c", &tiny, 400);
         assert!(missed(&memory, "c", newest).is_none());
+    }
+
+    #[test]
+    fn what_is_forgotten_gives_back_its_room() {
+        let limits = limits(10_000, 10_000_000, 10_000_000);
+        let mut memory = Memory::new(7);
+        for n in 0..5000 {
+            publish(&mut memory, &format!("c{n}"), &limits, 0);
+            publish(&mut memory, "crowded", &limits, 0);
+        }
+        publish(&mut memory, "crowded", &limits, 200);
+        assert!(memory.logs.capacity() >= 5000 && memory.order.capacity() >= 10_000);
+        memory.expire(&limits, Time(300 * 1_000_000));
+        let crowded = &memory.logs["crowded"].events;
+        assert_eq!(crowded.len(), 1);
+        let room = [memory.logs.capacity(), memory.order.capacity(), crowded.capacity()];
+        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
     }
 }

@@ -20,6 +20,7 @@ use crate::protocol::SocketId;
 use crate::protocol::channel::{ChannelName, SERVER_TO_USER};
 use crate::protocol::frames;
 use crate::protocol::position::{Position, Stream};
+use crate::room::give_back;
 use crate::time::{Now, Time};
 
 /// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that
@@ -357,6 +358,7 @@ impl App {
     pub(super) fn give_up_held(&mut self, now: Time, actions: &mut Actions) {
         while let Some((_, id)) = self.held.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.held.pop_front();
+            give_back(&mut self.held);
             if self.is_held(id) {
                 let why = "it could not be checked in time what you may hear; come back";
                 actions.push(Action::Close(id, 4200, why.into()));

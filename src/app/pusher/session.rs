@@ -19,6 +19,7 @@ use crate::protocol::SocketId;
 use crate::protocol::event;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Stream;
+use crate::room::{give_back, give_back_slots};
 use crate::time::{Bucket, Now};
 
 /// The site as far as an app's connections are its visitors.
@@ -168,7 +169,9 @@ impl App {
         let Some(session) = self.sessions[id.slot()].take() else {
             return;
         };
+        give_back_slots(&mut self.sessions);
         self.sockets.remove(&session.socket);
+        give_back(&mut self.sockets);
         self.connections -= 1;
         if let Some(user) = session.user {
             self.sign_out(id, &user, actions);

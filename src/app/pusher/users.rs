@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::app::{Hears, Subscriber};
 use crate::id::ConnectionId;
+use crate::room::give_back;
 
 /// Everybody who is signed in.
 #[derive(Debug, Default)]
@@ -39,6 +40,7 @@ impl Users {
         let moved = connections.get(place as usize).map(|moved| moved.id);
         if connections.is_empty() {
             self.online.remove(user);
+            give_back(&mut self.online);
         }
         moved
     }
@@ -61,6 +63,7 @@ impl Users {
             watchers.remove(&id);
             if watchers.is_empty() {
                 self.watchers.remove(user);
+                give_back(&mut self.watchers);
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::joomla::site::{Client, Site as Facts};
 use crate::outbox::{Outbox, Seen};
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::control::Control;
+use crate::room::give_back;
 use crate::store::{Answer, Failure, Question, SessionId};
 use crate::time::{Now, Time};
 
@@ -548,6 +549,7 @@ impl Site {
             names.retain(|known| **known != *name);
             if names.is_empty() {
                 self.channels.remove(&subject);
+                give_back(&mut self.channels);
             }
         }
     }
@@ -699,6 +701,7 @@ impl Site {
                 let asked = self.access.keys(question);
                 let askers = asked.filter_map(|key| self.askers.remove(&key)).flatten();
                 self.orders.extend(askers.map(Order::GoOn));
+                give_back(&mut self.askers);
                 self.access_changed(now);
             }
             _ => {

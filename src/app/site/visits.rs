@@ -14,6 +14,7 @@ use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session::{self, SessionText};
 use crate::joomla::site::{Client, Site};
+use crate::room::{give_back, give_back_slots};
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text, UserRow};
 use crate::time::{Now, Time};
 
@@ -310,6 +311,7 @@ impl Visits {
         else {
             return;
         };
+        give_back_slots(&mut self.visits);
         if let Some(seat) = visit.seat {
             self.part(seat);
         }
@@ -352,6 +354,8 @@ impl Visits {
         self.set_doubted(index, false);
         let session = self.sessions.remove(index);
         self.keys.remove(&session.key);
+        give_back(&mut self.sessions);
+        give_back(&mut self.keys);
         match session.stage {
             Stage::Seen(at) => {
                 self.looks.remove(&(at, index));
@@ -385,7 +389,10 @@ impl Visits {
             present.sessions.swap_remove(place);
             match present.sessions.get(place) {
                 Some(moved) => self.sessions[*moved].place = place,
-                None if present.sessions.is_empty() => drop(self.users.remove(&user)),
+                None if present.sessions.is_empty() => {
+                    self.users.remove(&user);
+                    give_back(&mut self.users);
+                }
                 None => {}
             }
         }
@@ -646,6 +653,7 @@ impl Visits {
         let mut text = Text::IfNeeded;
         while ids.len() < MOST_KEYS {
             let Some(index) = self.queue.pop_front() else { break };
+            give_back(&mut self.queue);
             let Some(session) = self
                 .sessions
                 .get_mut(index)
@@ -957,6 +965,7 @@ impl Visits {
     pub fn due(&mut self, now: Now) {
         while let Some((_, id)) = self.patience.front().copied().filter(|(at, _)| *at <= now.at) {
             self.patience.pop_front();
+            give_back(&mut self.patience);
             if let Some(visit) = self.visit(id)
                 && visit.who == Who::Asking
             {

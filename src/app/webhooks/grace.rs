@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::target::Waiting;
 use super::{GRACE, QUEUE_BYTES, QUEUE_EVENTS};
+use crate::room::give_back;
 use crate::time::Time;
 
 /// What left or returned.
@@ -132,6 +133,7 @@ impl Grace {
         while self.ends.front().is_some_and(|end| end.at <= now)
             && let Some(end) = self.ends.pop_front()
         {
+            give_back(&mut self.ends);
             self.end(&end, out);
         }
     }
@@ -192,6 +194,7 @@ impl Grace {
         }
         if lane.line.is_empty() && lane.gone.is_empty() {
             self.lanes.remove(channel);
+            give_back(&mut self.lanes);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::app::actions::{Action, Actions, Post};
 use crate::app::pusher::signature::hmac_hex;
 use crate::config;
 use crate::logging::{self, More, Quiet};
+use crate::room::give_back;
 use crate::time::Time;
 
 /// An event that is to be told.
@@ -241,6 +242,7 @@ impl Target {
             Outcome::Done => {
                 if let Some(event) = self.queue.pop_front() {
                     self.bytes -= event.body.len();
+                    give_back(&mut self.queue);
                 }
                 self.counts.delivered += 1;
                 self.refused = false;
