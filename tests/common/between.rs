@@ -62,6 +62,8 @@ struct Shared {
     count: AtomicUsize,
     /// How often something was done to an answer, a question or a new connection.
     played: AtomicUsize,
+    /// Bytes that the server said.
+    said: AtomicUsize,
     /// What clients said after `Answer` was played on them.
     heard: Mutex<Vec<u8>>,
     over: AtomicBool,
@@ -101,6 +103,7 @@ impl Between {
             links: Mutex::default(),
             count: AtomicUsize::new(0),
             played: AtomicUsize::new(0),
+            said: AtomicUsize::new(0),
             heard: Mutex::default(),
             over: AtomicBool::new(false),
         });
@@ -132,6 +135,11 @@ impl Between {
     /// How often a trick was played on an answer, a question or a new connection.
     pub fn played(&self) -> usize {
         self.shared.played.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that the server said.
+    pub fn said(&self) -> usize {
+        self.shared.said.load(Ordering::SeqCst)
     }
 
     /// What clients said after `Answer` was played on them.
@@ -254,6 +262,7 @@ impl Shared {
     fn read_answers(&self, link: &Link, answers: &mpsc::Sender<(Instant, Vec<u8>)>) {
         let mut buffer = [0; 65_536];
         while let Ok(n @ 1..) = (&link.server).read(&mut buffer) {
+            self.said.fetch_add(n, Ordering::SeqCst);
             let mut due = Instant::now();
             let is_meant = self.long == 0 || link.asked.swap(false, Ordering::SeqCst);
             let mut pass = n;

@@ -35,6 +35,8 @@ pub struct Terms<'a> {
     pub sweep_interval: u32,
     /// In `[server]`.
     pub server: &'a str,
+    /// In `[limits]`.
+    pub limits: &'a str,
     /// In `[joomla]`.
     pub joomla: &'a str,
     /// In `[database]`.
@@ -52,6 +54,7 @@ impl Default for Terms<'_> {
         Self {
             sweep_interval: 1,
             server: "",
+            limits: "",
             joomla: "",
             database: "",
             pusher: "",
@@ -78,9 +81,9 @@ impl Terms<'_> {
             app => (app, String::new()),
         };
         format!(
-            "[server]\nadmin_token = \"{ADMIN_TOKEN}\"\n{}\n[limits]\nconnects_per_second = 0\n[pusher]\n{}\n\
+            "[server]\nadmin_token = \"{ADMIN_TOKEN}\"\n{}\n[limits]\nconnects_per_second = 0\n{}\n[pusher]\n{}\n\
              [joomla]\nsweep_interval = {}\n{name}\n{}\n[database]\n{}\n{app}\n{}\n",
-            self.server, self.pusher, self.sweep_interval, self.joomla, self.database, self.more
+            self.server, self.limits, self.pusher, self.sweep_interval, self.joomla, self.database, self.more
         )
     }
 }
