@@ -2,7 +2,7 @@
 //! expect; the end of a stream and a reset are things to expect too.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -73,7 +73,12 @@ pub fn handshake(path: &str) -> String {
 impl Peer {
     /// Connects and says nothing.
     pub fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect_timeout(&server.addr, PATIENCE).expect("the server takes the connection");
+        Self::connect_to(server.addr)
+    }
+
+    /// Connects to a server at this address and says nothing.
+    pub fn connect_to(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server takes the connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Self {
@@ -404,10 +409,13 @@ impl Peer {
 
     /// Whether something (an answer, or the end) comes within `moment`.
     pub fn hears_within(&self, moment: Duration) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
         let mut byte = [0];
         self.stream.set_read_timeout(Some(moment)).expect("a timeout");
         let heard = self.stream.peek(&mut byte);
-        !self.unread.is_empty() || !heard.is_err_and(|error| is_wait(&error))
+        !heard.is_err_and(|error| is_wait(&error))
     }
 
     /// Reads and forgets what is there, 64 KiB at most.

@@ -161,13 +161,7 @@ impl Server {
 
     /// CPU time used so far, user and system. It is a server of one thread, and the kernel counts that in nanoseconds.
     pub fn cpu(&self) -> Duration {
-        let stat = self.proc("schedstat");
-        Duration::from_nanos(
-            stat.split_whitespace()
-                .next()
-                .and_then(|n| n.parse().ok())
-                .expect("nanoseconds"),
-        )
+        schedule(&self.pid.to_string()).0
     }
 
     /// Open descriptors.
@@ -217,6 +211,15 @@ impl Server {
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the server is alive")
     }
+}
+
+/// What the scheduler says of a thread, by its name in `/proc`: the CPU time that it used, and the time in which it waited for a
+/// processor.
+pub fn schedule(thread: &str) -> (Duration, Duration) {
+    let stat = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("the thread is alive");
+    let mut nanoseconds = stat.split_whitespace().map_while(|n| n.parse().ok());
+    let mut next = || Duration::from_nanos(nanoseconds.next().expect("nanoseconds"));
+    (next(), next())
 }
 
 impl Drop for Server {
