@@ -74,8 +74,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> Room for HashMap<K, V, S> {
     }
 }
 
-/// A slab cannot move its entries, so it keeps the room up to its last one. What it gives back makes the lowest slots the next to
-/// be used, and costs a walk through its room; so that happens once for each entry behind which room is empty.
+/// A slab cannot move its entries, so it keeps the room up to its last one. To give back is to walk through all of its room, so that
+/// is done only at lengths that are powers of two: a dozen times however large it was and in whichever order its entries go.
 impl<T> Room for Slab<T> {
     fn used(&self) -> usize {
         self.len()
@@ -84,7 +84,9 @@ impl<T> Room for Slab<T> {
         self.capacity()
     }
     fn shrink(&mut self, _: usize) {
-        self.shrink_to_fit();
+        if self.is_empty() || self.len().is_power_of_two() {
+            self.shrink_to_fit();
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::app::actions::{Action, Actions, Dialect, Message, Post};
 use crate::app::caller::Caller;
 use crate::app::service::{Facts, Input, Seed, Service, Sql};
@@ -43,6 +45,17 @@ const ACCEPTS: usize = 256;
 /// Connections looked at in one tick when their deadlines come: ten thousand that came in one second are pinged in a few
 /// ticks, with the others' messages in between.
 const LOOKS: usize = 2048;
+
+/// Messages that one tick handles, shared out among the connections that have something to say, but [`LEAST`] for each. A peer
+/// that floods small messages would otherwise have as many handled as fit into the read buffer, and the others wait for that.
+const MESSAGES: usize = 128;
+
+/// See [`MESSAGES`]: a handshake and what comes in the same segment.
+const LEAST: usize = 2;
+
+/// Bytes that are read at once from a connection when all of them together hold much that may not be decoded yet.
+const SMALL_READ: usize = 4096;
+
 /// Copies of events that one tick appends to outboxes before every connection may say but one more thing in it. A client that
 /// pipelines publishes to a large channel, or several, would otherwise hold the loop for seconds. Not less: the more frames a
 /// recipient gets in one `writev`, the cheaper each of them is: ten at once were measured at four times the cost of fifty.
@@ -54,7 +67,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond `max_connections` that are taken in only to be told that the server is full.
 const SURPLUS: usize = 64;
 
-/// Bytes of unfinished request bodies in all connections together. Beyond it, those that hold more than [`READ_BUFFER`] wait
+/// Bytes of unfinished request bodies, and of what may not be decoded yet, in all connections together. Above a quarter of it
+/// connections are read by [`SMALL_READ`]. Beyond it, those that hold more than [`READ_BUFFER`] wait
 /// for the others: a body may be a megabyte, and ten thousand of them would be all memory there is.
 const BODIES: usize = 64 * 1024 * 1024;
 
@@ -111,6 +125,8 @@ pub struct Server<I: Io> {
     actions: Actions,
     /// Copies that this tick may still append: see [`FAN_OUT`].
     fan_out_left: usize,
+    /// Messages of one connection that this tick handles: see [`MESSAGES`].
+    share_of_messages: usize,
     listeners: Vec<Waiting>,
     /// What the connections hold of unfinished requests, and those who wait until it is less.
     bodies: usize,
@@ -179,6 +195,7 @@ impl<I: Io> Server<I> {
             curious: Vec::new(),
             actions: Actions::default(),
             fan_out_left: FAN_OUT,
+            share_of_messages: MESSAGES,
             bodies: 0,
             hungry: VecDeque::new(),
             outgoing,
@@ -402,7 +419,9 @@ impl<I: Io> Server<I> {
     fn read(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         self.fan_out_left = FAN_OUT;
-        for id in std::mem::take(&mut self.again) {
+        let all = std::mem::take(&mut self.again);
+        self.share_of_messages = (MESSAGES / all.len().max(1)).max(LEAST);
+        for id in all {
             self.read_one(id, &mut buffer);
             self.settle(id);
         }
@@ -415,11 +434,18 @@ impl<I: Io> Server<I> {
         connection.queued = false;
         if connection.has_unread() {
             let unread = connection.take_unread();
-            return self.decode(id, &unread);
+            let left = self.decode(id, &unread);
+            return self.keep(id, unread.slice(unread.len() - left..));
         }
         if !connection.readable || connection.is_paused(&self.config.limits, now) {
             return;
         }
+        let most = if self.bodies > BODIES / 4 {
+            SMALL_READ
+        } else {
+            buffer.len()
+        };
+        let buffer = &mut buffer[..most];
         match connection.socket.read(buffer) {
             Ok(0) => {
                 connection.readable = false;
@@ -432,7 +458,10 @@ impl<I: Io> Server<I> {
                 // peer has closed no edge will come for the end.
                 connection.readable = n == buffer.len() || connection.read_closed;
                 connection.heard(now);
-                self.decode(id, &buffer[..n]);
+                let left = self.decode(id, &buffer[..n]);
+                if left > 0 {
+                    self.keep(id, Bytes::copy_from_slice(&buffer[n - left..n]));
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -462,37 +491,44 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// Decodes `bytes` and handles what they say; what must wait stays with the connection.
-    fn decode(&mut self, id: ConnectionId, bytes: &[u8]) {
+    /// What may not be decoded yet stays with its connection.
+    fn keep(&mut self, id: ConnectionId, rest: Bytes) {
+        if let Some(connection) = self.table.find(id) {
+            connection.keep_unread(rest);
+        }
+    }
+
+    /// Decodes `bytes` and handles what they say; how many at their end must wait.
+    fn decode(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         let mut rest = bytes;
+        let mut share = self.share_of_messages;
         loop {
-            let Some(connection) = self.table.find(id) else { return };
+            let Some(connection) = self.table.find(id) else {
+                return 0;
+            };
             let (limits, now) = (&self.config.limits, self.now.at);
             // One connection's bytes end that connection at worst.
             match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
                 Ok(Some(event)) => {
                     self.handle(id, event);
-                    if self.fan_out_left == 0 {
+                    share -= 1;
+                    if self.fan_out_left == 0 || share == 0 {
                         // The rest is decoded in the next tick, when the others have had their turn.
-                        if let Some(connection) = self.table.find(id).filter(|_| !rest.is_empty()) {
-                            connection.keep_unread(rest);
-                        }
-                        return;
+                        return rest.len();
                     }
                 }
                 Ok(None) => {
-                    if !rest.is_empty() {
-                        connection.keep_unread(rest);
-                        if let Some(limit) = connection.throttled_by(limits, now) {
-                            self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
-                        }
+                    if !rest.is_empty()
+                        && let Some(limit) = connection.throttled_by(limits, now)
+                    {
+                        self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
                     }
-                    return;
+                    return rest.len();
                 }
                 Err(_) => {
                     log::error!("{id} decoding panicked; the connection is closed");
                     connection.close_broken(limits, now);
-                    return;
+                    return 0;
                 }
             }
         }

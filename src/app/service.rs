@@ -937,10 +937,7 @@ impl Service {
             return Err(routes::full());
         }
         let refused = match self.member(id) {
-            Some(member) => match member.odd.as_ref().and_then(|odd| odd.refused) {
-                None if !self.may_ask(caller, request, now) => return Err(routes::too_often()),
-                refused => refused,
-            },
+            Some(member) => member.odd.as_ref().and_then(|odd| odd.refused),
             None => {
                 let address = caller::address(caller, request, &self.config.server.trusted_proxies);
                 if address.is_none() && !self.config.embedded_defaults {
@@ -949,7 +946,11 @@ impl Service {
                 self.count(id, address, now)
             }
         };
-        refused.map_or(Ok(()), |why| Err(routes::too_many(why)))
+        match refused {
+            Some(why) => Err(routes::too_many(why)),
+            None if !self.may_ask(caller, request, now) => Err(routes::too_often()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a proxy's connection may bring another request of the address that the proxy names.

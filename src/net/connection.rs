@@ -99,7 +99,7 @@ pub struct Connection<S> {
     pub outbox: Outbox,
     state: State,
     /// Read but not decoded, because the connection was paused in the middle.
-    unread: Vec<u8>,
+    unread: Bytes,
     /// A readable edge came and has not been read dry.
     pub readable: bool,
     /// The peer has closed its side or the connection failed: a short read is not the last word.
@@ -245,7 +245,7 @@ impl<S: Socket> Connection<S> {
             peer,
             outbox: Outbox::default(),
             state: State::Http(Box::new(http)),
-            unread: Vec::new(),
+            unread: Bytes::new(),
             readable: false,
             read_closed: false,
             dirty: false,
@@ -344,16 +344,17 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Bytes that were read before a pause, to be decoded first.
-    pub fn take_unread(&mut self) -> Vec<u8> {
+    pub fn take_unread(&mut self) -> Bytes {
         std::mem::take(&mut self.unread)
     }
 
-    /// Bytes of an unfinished HTTP request that it holds.
+    /// Bytes that it holds of an unfinished HTTP request, and of what may not be decoded yet.
     pub fn held(&self) -> usize {
-        match &self.state {
+        let request = match &self.state {
             State::Http(http) => http.parser.held(),
             State::WebSocket(_) | State::Finishing { .. } | State::Doomed => 0,
-        }
+        };
+        request + self.unread.len()
     }
 
     /// Whether bytes wait that were read before a pause.
@@ -362,8 +363,8 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Keeps what was read and may not be decoded yet: one read buffer at most.
-    pub fn keep_unread(&mut self, rest: &[u8]) {
-        self.unread.extend_from_slice(rest);
+    pub fn keep_unread(&mut self, rest: Bytes) {
+        self.unread = rest;
     }
 
     /// Notes that bytes came.
@@ -607,7 +608,7 @@ impl<S: Socket> Connection<S> {
 
     fn finish(&mut self, limits: &Limits, now: Time) {
         let ended = matches!(&self.state, State::Http(http) if http.ended);
-        self.unread = Vec::new();
+        self.unread = Bytes::new();
         self.state = State::Finishing {
             until: now + seconds(limits.close_timeout),
             at_most: now + seconds(limits.close_timeout.max(LAST_WORDS)),

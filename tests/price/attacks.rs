@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::bystander::{Flooder, SOCKETS, Step, all, expect_unnoticed};
+use super::bystander::{Flooder, MESSAGES, SOCKETS, Step, all, expect_unnoticed};
 use super::common::frame::TEXT;
 use super::common::peer::handshake;
 use super::common::pusher::{ID, KEY, SECRET, Session, Settings, Site};
@@ -72,6 +72,28 @@ fn flood(count: usize, mut connect: impl FnMut() -> Peer, bytes: &[u8]) -> Step 
     all((0..count).map(|_| Flooder::new(connect(), bytes.to_vec())).collect())
 }
 
+/// Twenty connections that send frames of one kind as fast as they can. Nothing limits these but their share of a tick.
+fn flood_of(event: &str) {
+    let bytes = frame(&json!({"event": event, "data": {}})).repeat(1000);
+    let start = || Site::with(Settings::default());
+    expect_unnoticed(
+        MESSAGES,
+        start,
+        |site| site,
+        |site| flood(20, || site.connect().peer, &bytes),
+    );
+}
+
+#[test]
+fn a_flood_of_pings() {
+    flood_of("pusher:ping");
+}
+
+#[test]
+fn a_flood_of_nonsense() {
+    flood_of("nonsense");
+}
+
 #[test]
 fn a_flood_of_requests_on_kept_connections() {
     let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
@@ -86,7 +108,14 @@ fn a_flood_of_sign_ins() {
     let auth = format!("site-key:{}", "0".repeat(64));
     let sign_in = frame(&json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": data}}));
     let bytes = sign_in.repeat(20);
-    expect(Settings::default(), |site| flood(5, || site.connect().peer, &bytes));
+    let start = || Site::with(Settings::default());
+    // All of them may go on in the same second.
+    expect_unnoticed(
+        MESSAGES,
+        start,
+        |site| site,
+        |site| flood(50, || site.connect().peer, &bytes),
+    );
 }
 
 /// Fifty who are in a channel, and will read nothing of it.

@@ -31,6 +31,9 @@ const TRIES: usize = 3;
 /// costs some microseconds in an unoptimised build, however little it may order.
 pub const SOCKETS: Duration = Duration::from_micros(500);
 
+/// What a flood of messages may add: a tick handles 128 of them, and in an unoptimised build each costs ten microseconds or more.
+pub const MESSAGES: Duration = Duration::from_micros(if cfg!(debug_assertions) { 3000 } else { 750 });
+
 /// What the database may add where the attack makes the server ask it now and then.
 pub const STATEMENT: Duration = Duration::from_millis(2);
 

@@ -184,3 +184,17 @@ fn a_reload_changes_the_rate() {
     assert_eq!(asked(&mut proxy, "203.0.113.2", 80), [200; 80]);
     assert_eq!(asked(&mut proxy, "203.0.113.2", 60).last(), Some(&429));
 }
+
+/// Many proxies open a connection for each request unless they are told otherwise.
+#[test]
+fn behind_a_proxy_that_keeps_no_connections_it_is_the_same() {
+    let site = site("", "requests_per_second = 10");
+    let ask = |address| {
+        let mut peer = Peer::connect(&site.server);
+        peer.send(forwarded(&get("/health"), address)).reply().status
+    };
+    let statuses: Vec<u16> = (0..60).map(|_| ask("203.0.113.1")).collect();
+    assert_eq!(statuses[..20], [200; 20]);
+    assert!(statuses.contains(&429), "none of 60 was told to wait: {statuses:?}");
+    assert_eq!(ask("203.0.113.2"), 200);
+}

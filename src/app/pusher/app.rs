@@ -721,7 +721,8 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::pusher::session::{Door, Progress, Terms, Timing};
+    use crate::app::pusher::ask::Progress;
+    use crate::app::pusher::session::{Door, Terms, Timing};
 
     #[test]
     fn a_crowd_that_left_gives_back_its_room() {

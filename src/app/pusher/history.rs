@@ -26,6 +26,8 @@ pub struct Memory {
     logs: HashMap<Box<str>, Log>,
     /// Every event that may still be in a log, oldest first: for what is bounded over all channels.
     order: VecDeque<(u64, Box<str>)>,
+    /// Events in all logs, and their bytes.
+    events: usize,
     bytes: usize,
     /// The newest event of a log that is gone.
     gone: u64,
@@ -47,8 +49,13 @@ struct Logged {
     except: Option<SocketId>,
 }
 
-/// What an event costs besides its text: an estimate of what the structures around it take.
+/// What an event costs besides its text and its channel's name: an estimate of what the structures around it take.
 const OVERHEAD: usize = 128;
+
+/// What an event costs. The name stands in the order, and in the index of the logs.
+fn cost(channel: &str, frame: &str) -> usize {
+    2 * channel.len() + frame.len() + OVERHEAD
+}
 
 impl Memory {
     /// An empty one; `start` tells this run of the server from others.
@@ -58,6 +65,7 @@ impl Memory {
             newest: 0,
             logs: HashMap::new(),
             order: VecDeque::new(),
+            events: 0,
             bytes: 0,
             gone: 0,
         }
@@ -71,7 +79,7 @@ impl Memory {
 
     /// Keeps the event that was given the newest position.
     pub fn append(&mut self, channel: &str, frame: Utf8Bytes, except: Option<SocketId>, limits: &App, now: Time) {
-        let cost = frame.len() + OVERHEAD;
+        let cost = cost(channel, &frame);
         let n = self.newest;
         if cost > limits.history_channel_bytes.min(limits.history_bytes) || limits.history_events == 0 {
             self.forget_all(channel, n);
@@ -92,14 +100,23 @@ impl Memory {
         });
         log.bytes += cost;
         self.bytes += cost;
+        self.events += 1;
         while log.events.len() > limits.history_events || log.bytes > limits.history_channel_bytes {
-            self.bytes -= log.forget_oldest();
+            self.bytes -= log.forget_oldest(channel);
+            self.events -= 1;
         }
         self.order.push_back((n, channel.into()));
         while self.bytes > limits.history_bytes {
             self.forget_oldest();
         }
         self.expire(limits, now);
+        // A channel that is published to again and again leaves its old places behind.
+        if self.order.len() > 2 * self.events + 64 {
+            let logs = &self.logs;
+            let is_kept = |n: u64, log: &Log| log.events.front().is_some_and(|oldest| oldest.n <= n);
+            self.order
+                .retain(|(n, channel)| logs.get(channel).is_some_and(|log| is_kept(*n, log)));
+        }
     }
 
     /// Forgets what is too old.
@@ -152,7 +169,8 @@ impl Memory {
         give_back(&mut self.order);
         let Some(log) = self.logs.get_mut(&channel) else { return };
         if log.events.front().is_some_and(|oldest| oldest.n <= n) {
-            self.bytes -= log.forget_oldest();
+            self.bytes -= log.forget_oldest(&channel);
+            self.events -= 1;
         }
         if log.events.is_empty() {
             self.gone = self.gone.max(log.forgotten);
@@ -165,6 +183,7 @@ impl Memory {
     fn forget_all(&mut self, channel: &str, n: u64) {
         if let Some(log) = self.logs.remove(channel) {
             self.bytes -= log.bytes;
+            self.events -= log.events.len();
         }
         self.gone = self.gone.max(n);
     }
@@ -172,13 +191,13 @@ impl Memory {
 
 impl Log {
     /// Returns what was freed.
-    fn forget_oldest(&mut self) -> usize {
+    fn forget_oldest(&mut self, channel: &str) -> usize {
         let Some(oldest) = self.events.pop_front() else {
             return 0;
         };
         give_back(&mut self.events);
         self.forgotten = oldest.n;
-        let cost = oldest.frame.len() + OVERHEAD;
+        let cost = cost(channel, &oldest.frame);
         self.bytes -= cost;
         cost
     }
@@ -291,6 +310,29 @@ mod tests {
         let tiny = limits(10, 130, 130);
         publish(&mut memory, "c", &tiny, 400);
         assert!(missed(&memory, "c", newest).is_none());
+    }
+
+    /// One event that stays keeps the order from its beginning on; what others forget meanwhile must not stay in it.
+    #[test]
+    fn places_of_what_was_forgotten_are_few() {
+        let limits = limits(4, 10_000, 10_000);
+        let mut memory = Memory::new(7);
+        publish(&mut memory, "slow", &limits, 0);
+        for _ in 0..1000 {
+            publish(&mut memory, "fast", &limits, 1);
+            assert!(memory.order.len() <= 2 * memory.events + 64);
+        }
+        assert_eq!(memory.events, 5);
+        for channel in ["slow", "fast"] {
+            let log = &memory.logs[channel];
+            let places = memory
+                .order
+                .iter()
+                .filter(|(n, of)| &**of == channel && *n >= log.events[0].n);
+            assert_eq!(places.count(), log.events.len(), "each that is kept has its place");
+        }
+        memory.expire(&limits, Time(301 * 1_000_000));
+        assert_eq!((memory.events, memory.bytes, memory.order.len()), (0, 0, 0));
     }
 
     #[test]
