@@ -684,12 +684,13 @@ impl<S: Socket> Connection<S> {
     /// When somebody must look at it; it only says so, the wheel remembers.
     pub fn deadline(&self, limits: &Limits) -> Time {
         let slow = self.over_since + seconds(limits.outbox_seconds);
+        let resumes = self.resumes(limits);
         let own = match &self.state {
             State::Http(http) => match http.turn {
-                Turn::Peer => http.deadline.min(self.resumes(limits)),
+                Turn::Peer => http.deadline.min(resumes),
                 Turn::Ours { .. } => Time::NEVER,
             },
-            State::WebSocket(_) if self.resumes(limits) != Time::NEVER => self.resumes(limits),
+            State::WebSocket(_) if resumes != Time::NEVER => resumes,
             State::WebSocket(wire) => {
                 let silence = if self.pinged {
                     self.last_read + seconds(limits.ping_interval + limits.ping_timeout)

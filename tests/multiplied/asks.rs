@@ -6,22 +6,10 @@ use jsocketd::config::Config;
 use jsocketd::id::ConnectionId;
 use serde_json::json;
 
-use crate::crowds::{self, USER, herd, members, nobody, subscribers, watched};
+use crate::crowds::{self, USER, all_join, all_sign_in, members, nobody, subscribers, watched};
 use crate::stage::Inputs;
-use crate::words::{say, text, token_of};
-use crate::{Row, Tells};
-
-fn row(of: &'static str, what: &'static str, tells: Tells) -> Row {
-    Row {
-        of,
-        what,
-        tells,
-        change: |_| {},
-        crowd: herd,
-        acts: |_, _| Vec::new(),
-        proof: "",
-    }
-}
+use crate::words::{all_say, say, text, token_of};
+use crate::{Row, Tells, row};
 
 pub fn rows() -> Vec<Row> {
     let mut rows = subscribing();
@@ -59,7 +47,7 @@ fn subscribing() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.settle();
                 let channels = ["news", "private-user-42", "private-cache-user-42", "private-level-2"];
                 let all = ids.iter().zip(channels.iter().cycle());
@@ -71,8 +59,8 @@ fn subscribing() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
-                ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect()
+                let ids = stage.clients(times, Some(&cookie));
+                stage.all_subscribe(&ids, "private-user-42")
             },
             proof: IN,
             ..row(
@@ -84,10 +72,8 @@ fn subscribing() -> Vec<Row> {
         Row {
             crowd: members,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().zip(1_000_000..);
-                all.map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
-                    .collect()
+                let ids = stage.clients(times, None);
+                all_join(stage, &ids, 1_000_000)
             },
             proof: IN,
             ..row(ASK, "to a presence channel", Tells::Each)
@@ -99,7 +85,7 @@ fn subscribing() -> Vec<Row> {
                 // A crowd is told at most every five seconds, and first of those who went.
                 stage.pass(Duration::from_secs(6));
                 stage.pass(Duration::from_secs(6));
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let ids = stage.clients(times, None);
                 ids.iter().map(|id| stage.signed(*id, "private-room", None)).collect()
             },
             proof: IN,
@@ -108,8 +94,8 @@ fn subscribing() -> Vec<Row> {
         Row {
             crowd: crowds::strangers,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                ids.iter().map(|id| stage.subscribe(*id, "news")).collect()
+                let ids = stage.clients(times, None);
+                stage.all_subscribe(&ids, "news")
             },
             proof: IN,
             ..row(ASK, "while many wait for an identity", Tells::Nobody)
@@ -121,8 +107,8 @@ fn subscribing() -> Vec<Row> {
                 let channel = format!("private-com_content.article.{}", 1 + stage.round % 100);
                 let all: Inputs = stage.crowd.iter().map(|id| stage.subscribe(*id, &channel)).collect();
                 stage.feed(all);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                ids.iter().map(|id| stage.subscribe(*id, &channel)).collect()
+                let ids = stage.clients(times, None);
+                stage.all_subscribe(&ids, &channel)
             },
             proof: IN,
             ..row(ASK, "to an item that many wait for", Tells::Each)
@@ -151,17 +137,14 @@ fn subscribing() -> Vec<Row> {
 fn leaving() -> Vec<Row> {
     const ASK: &str = "ask pusher:unsubscribe";
     fn leave(ids: &[ConnectionId], channel: &str) -> Inputs {
-        let all = ids.iter();
-        all.map(|id| say(*id, "pusher:unsubscribe", json!({"channel": channel})))
-            .collect()
+        all_say(ids, "pusher:unsubscribe", &json!({"channel": channel}))
     }
     vec![
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
-                let all = ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect();
-                stage.play(all);
+                let ids = stage.clients(times, Some(&cookie));
+                stage.play(stage.all_subscribe(&ids, "private-user-42"));
                 leave(&ids, "private-user-42")
             },
             ..row(ASK, "from a channel with many subscribers", Tells::Nobody)
@@ -169,12 +152,8 @@ fn leaving() -> Vec<Row> {
         Row {
             crowd: members,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().zip(1_000_000..);
-                let all = all
-                    .map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
-                    .collect();
-                stage.play(all);
+                let ids = stage.clients(times, None);
+                stage.play(all_join(stage, &ids, 1_000_000));
                 leave(&ids, "presence-room")
             },
             proof: "member_removed",
@@ -191,8 +170,8 @@ fn proving() -> Vec<Row> {
         Row {
             crowd: crowds::signed_in,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+                let ids = stage.clients(times, None);
+                all_sign_in(stage, &ids)
             },
             proof: DONE,
             ..row(SIGN_IN, "as a user as whom many are signed in", Tells::Nobody)
@@ -200,9 +179,9 @@ fn proving() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.settle();
-                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+                all_sign_in(stage, &ids)
             },
             proof: DONE,
             ..row(SIGN_IN, "with a session that many show", Tells::Nobody)
@@ -210,12 +189,8 @@ fn proving() -> Vec<Row> {
         Row {
             crowd: crowds::signing_in,
             acts: |stage, times| {
-                let all = (0..times).map(|n| {
-                    let cookie = stage.log_in(USER, 1000 + n as u64);
-                    stage.client(Some(&cookie))
-                });
-                let ids: Vec<_> = all.collect();
-                ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+                let ids = crowds::with_sessions(stage, times, 1000);
+                all_sign_in(stage, &ids)
             },
             proof: DONE,
             ..row(SIGN_IN, "while many users are looked up", Tells::Nobody)
@@ -224,7 +199,7 @@ fn proving() -> Vec<Row> {
             crowd: crowds::watchers,
             acts: |stage, times| {
                 // Each of them comes as another one of those who are watched.
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let ids = stage.clients(times, None);
                 let all = ids.iter().zip((1..=20).cycle());
                 all.map(|(id, user)| stage.sign_in(*id, user, &watched())).collect()
             },
@@ -234,12 +209,9 @@ fn proving() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.wait();
-                let right = json!({"form_token": token_of(USER)});
-                ids.iter()
-                    .map(|id| say(*id, "jsocketd:form_token", right.clone()))
-                    .collect()
+                all_say(&ids, "jsocketd:form_token", &json!({"form_token": token_of(USER)}))
             },
             proof: "form_token_accepted",
             ..row(TOKEN, "of a session that many show", Tells::Nobody)
@@ -249,12 +221,9 @@ fn proving() -> Vec<Row> {
             acts: |stage, times| {
                 // The first one that is shown has the session's text read, so it is another session each time.
                 let cookie = stage.log_in(USER, 1 + stage.round);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.wait();
-                let right = json!({"form_token": token_of(USER)});
-                ids.iter()
-                    .map(|id| say(*id, "jsocketd:form_token", right.clone()))
-                    .collect()
+                all_say(&ids, "jsocketd:form_token", &json!({"form_token": token_of(USER)}))
             },
             proof: "form_token_accepted",
             ..row(TOKEN, "by many who wait for it", Tells::Each)
@@ -262,12 +231,9 @@ fn proving() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.wait();
-                let wrong = json!({"form_token": "wrong"});
-                ids.iter()
-                    .map(|id| say(*id, "jsocketd:form_token", wrong.clone()))
-                    .collect()
+                all_say(&ids, "jsocketd:form_token", &json!({"form_token": "wrong"}))
             },
             proof: "the form token is not this session's",
             ..row(TOKEN, "a wrong one of a session that many show", Tells::Nobody)

@@ -6,8 +6,8 @@ use jsocketd::id::ConnectionId;
 use serde_json::json;
 
 use crate::stage::{Inputs, Stage};
-use crate::words::{CALLER, get, handshake, say, text};
-use crate::{Row, Tells};
+use crate::words::{CALLER, all_say, get, handshake, text};
+use crate::{Row, Tells, row};
 
 /// The user of most sessions.
 pub const USER: u32 = 42;
@@ -18,10 +18,9 @@ pub fn nobody(_: &mut Stage, _: usize) {}
 /// They show one session, and hear a few channels.
 pub fn herd(stage: &mut Stage, crowd: usize) {
     let cookie = stage.log_in(USER, 1);
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(Some(&cookie))).collect();
+    let ids = stage.clients(crowd, Some(&cookie));
     for channel in ["news", "private-user-42", "private-cache-user-42"] {
-        let all = ids.iter().map(|id| stage.subscribe(*id, channel)).collect();
-        stage.play(all);
+        stage.play(stage.all_subscribe(&ids, channel));
     }
 }
 
@@ -30,46 +29,33 @@ const MANY: std::ops::Range<usize> = 0..20;
 
 /// They hear the same channels, which are many.
 fn listeners(stage: &mut Stage, crowd: usize) {
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
+    let ids = stage.clients(crowd, None);
     for n in MANY {
-        let all = ids
-            .iter()
-            .map(|id| stage.subscribe(*id, &format!("news-{n}")))
-            .collect();
-        stage.play(all);
+        stage.play(stage.all_subscribe(&ids, &format!("news-{n}")));
     }
 }
 
 /// Guests of the app.
 pub fn guests(stage: &mut Stage, crowd: usize) {
-    for _ in 0..crowd {
-        stage.client(None);
-    }
+    stage.clients(crowd, None);
 }
 
 /// Members of a presence channel.
 pub fn members(stage: &mut Stage, crowd: usize) {
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
-    let all = ids.iter().zip(1..);
-    let all = all
-        .map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
-        .collect();
-    stage.play(all);
+    let ids = stage.clients(crowd, None);
+    stage.play(all_join(stage, &ids, 1));
 }
 
 /// Subscribers of a channel by signatures.
 pub fn subscribers(stage: &mut Stage, crowd: usize) {
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
+    let ids = stage.clients(crowd, None);
     let all = ids.iter().map(|id| stage.signed(*id, "private-room", None)).collect();
     stage.play(all);
 }
 
 /// Each shows another session of one user.
 pub fn sessions(stage: &mut Stage, crowd: usize) {
-    for session in 0..crowd {
-        let cookie = stage.log_in(USER, 1_000_000 + session as u64);
-        stage.client(Some(&cookie));
-    }
+    with_sessions(stage, crowd, 1_000_000);
     stage.settle();
 }
 
@@ -77,25 +63,21 @@ pub fn sessions(stage: &mut Stage, crowd: usize) {
 pub fn strangers(stage: &mut Stage, crowd: usize) {
     stage.database.link.resting.insert("sessions");
     let ids: Vec<_> = (0..crowd).map(|n| stage.client(Some(&format!("s{n:031x}")))).collect();
-    let all = ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect();
-    stage.play(all);
+    stage.play(stage.all_subscribe(&ids, "private-user-42"));
 }
 
 /// They are signed in as one user.
 pub fn signed_in(stage: &mut Stage, crowd: usize) {
     stage.log_in(USER, 1);
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
-    let all = ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect();
-    stage.play(all);
+    let ids = stage.clients(crowd, None);
+    stage.play(all_sign_in(stage, &ids));
 }
 
 /// They are signed in as many users, and none is ever looked up.
 pub fn signing_in(stage: &mut Stage, crowd: usize) {
     stage.database.link.resting.insert("users");
-    let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
-    let all = ids.iter().zip(1000..);
-    let all = all.map(|(id, user)| stage.sign_in(*id, user, &[])).collect();
-    stage.play(all);
+    let ids = stage.clients(crowd, None);
+    stage.play(each_signs_in(stage, &ids, 1000, &[]));
 }
 
 /// Users that are watched.
@@ -105,10 +87,8 @@ pub fn watched() -> Vec<String> {
 
 /// They watch the same users.
 pub fn watchers(stage: &mut Stage, crowd: usize) {
-    let (ids, watched): (Vec<_>, _) = ((0..crowd).map(|_| stage.client(None)).collect(), watched());
-    let all = ids.iter().zip(1000..);
-    let all = all.map(|(id, user)| stage.sign_in(*id, user, &watched)).collect();
-    stage.play(all);
+    let ids = stage.clients(crowd, None);
+    stage.play(each_signs_in(stage, &ids, 1000, &watched()));
 }
 
 /// Guests who ask for recovery.
@@ -121,24 +101,37 @@ pub fn recovering(stage: &mut Stage, crowd: usize) {
 /// Everybody waits for a row that is not there yet, in a channel of this round.
 pub fn wait_ahead(stage: &mut Stage) {
     let ask = json!({"channel": format!("room-{}", stage.round), "since": stage.position(1_000_000)});
-    let all = stage.crowd.iter();
-    let all = all.map(|id| say(*id, "pusher:subscribe", ask.clone())).collect();
-    stage.feed(all);
+    stage.feed(all_say(&stage.crowd, "pusher:subscribe", &ask));
+}
+
+/// Clients with sessions of one user, each with its own, numbered from `first` on.
+pub fn with_sessions(stage: &mut Stage, count: usize, first: u64) -> Vec<ConnectionId> {
+    let one = |session| {
+        let cookie = stage.log_in(USER, session);
+        stage.client(Some(&cookie))
+    };
+    (first..).take(count).map(one).collect()
+}
+
+/// They join the presence channel, as members numbered from `first` on.
+pub fn all_join(stage: &Stage, ids: &[ConnectionId], first: u64) -> Inputs {
+    let all = ids.iter().zip(first..);
+    all.map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
+        .collect()
+}
+
+/// They sign in as one user …
+pub fn all_sign_in(stage: &Stage, ids: &[ConnectionId]) -> Inputs {
+    ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect()
+}
+
+/// … or as users numbered from `first` on, who watch these.
+fn each_signs_in(stage: &Stage, ids: &[ConnectionId], first: u32, watchlist: &[String]) -> Inputs {
+    let all = ids.iter().zip(first..);
+    all.map(|(id, user)| stage.sign_in(*id, user, watchlist)).collect()
 }
 
 // --- what happens to connections -----------------------------------------------------------------------------------
-
-fn row(of: &'static str, what: &'static str, tells: Tells) -> Row {
-    Row {
-        of,
-        what,
-        tells,
-        change: |_| {},
-        crowd: herd,
-        acts: |_, _| Vec::new(),
-        proof: "",
-    }
-}
 
 fn closed(ids: &[ConnectionId]) -> Inputs {
     ids.iter().map(|id| (*id, Input::Closed)).collect()
@@ -220,7 +213,7 @@ fn going() -> Vec<Row> {
         Row {
             acts: |stage, times| {
                 let cookie = stage.log_in(USER, 1);
-                let ids: Vec<_> = (0..times).map(|_| stage.client(Some(&cookie))).collect();
+                let ids = stage.clients(times, Some(&cookie));
                 stage.settle();
                 closed(&ids)
             },
@@ -229,13 +222,9 @@ fn going() -> Vec<Row> {
         Row {
             crowd: listeners,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
+                let ids = stage.clients(times, None);
                 for n in MANY {
-                    let all = ids
-                        .iter()
-                        .map(|id| stage.subscribe(*id, &format!("news-{n}")))
-                        .collect();
-                    stage.play(all);
+                    stage.play(stage.all_subscribe(&ids, &format!("news-{n}")));
                 }
                 closed(&ids)
             },
@@ -244,11 +233,7 @@ fn going() -> Vec<Row> {
         Row {
             crowd: sessions,
             acts: |stage, times| {
-                let all = (0..times).map(|n| {
-                    let cookie = stage.log_in(USER, 1000 + n as u64);
-                    stage.client(Some(&cookie))
-                });
-                let ids: Vec<_> = all.collect();
+                let ids = with_sessions(stage, times, 1000);
                 stage.settle();
                 closed(&ids)
             },
@@ -257,9 +242,8 @@ fn going() -> Vec<Row> {
         Row {
             crowd: signed_in,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().map(|id| stage.sign_in(*id, USER, &[])).collect();
-                stage.play(all);
+                let ids = stage.clients(times, None);
+                stage.play(all_sign_in(stage, &ids));
                 closed(&ids)
             },
             ..row(CLOSED, "signed in as a user as whom many are", Tells::Nobody)
@@ -267,10 +251,8 @@ fn going() -> Vec<Row> {
         Row {
             crowd: signing_in,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().zip(1_000_000..);
-                let all = all.map(|(id, user)| stage.sign_in(*id, user, &[])).collect();
-                stage.play(all);
+                let ids = stage.clients(times, None);
+                stage.play(each_signs_in(stage, &ids, 1_000_000, &[]));
                 closed(&ids)
             },
             ..row(CLOSED, "signed in while many users are looked up", Tells::Nobody)
@@ -278,10 +260,8 @@ fn going() -> Vec<Row> {
         Row {
             crowd: watchers,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().zip(1_000_000..);
-                let all = all.map(|(id, user)| stage.sign_in(*id, user, &watched())).collect();
-                stage.play(all);
+                let ids = stage.clients(times, None);
+                stage.play(each_signs_in(stage, &ids, 1_000_000, &watched()));
                 closed(&ids)
             },
             ..row(CLOSED, "with a watchlist that many have", Tells::Nobody)
@@ -290,8 +270,7 @@ fn going() -> Vec<Row> {
             crowd: strangers,
             acts: |stage, times| {
                 let ids: Vec<_> = (0..times).map(|n| stage.client(Some(&format!("s1{n:030x}")))).collect();
-                let all = ids.iter().map(|id| stage.subscribe(*id, "private-user-42")).collect();
-                stage.play(all);
+                stage.play(stage.all_subscribe(&ids, "private-user-42"));
                 closed(&ids)
             },
             ..row(CLOSED, "while many wait for an identity", Tells::Nobody)
@@ -299,12 +278,8 @@ fn going() -> Vec<Row> {
         Row {
             crowd: members,
             acts: |stage, times| {
-                let ids: Vec<_> = (0..times).map(|_| stage.client(None)).collect();
-                let all = ids.iter().zip(1_000_000..);
-                let all = all
-                    .map(|(id, member)| stage.signed(*id, "presence-room", Some(member)))
-                    .collect();
-                stage.play(all);
+                let ids = stage.clients(times, None);
+                stage.play(all_join(stage, &ids, 1_000_000));
                 closed(&ids)
             },
             proof: "member_removed",

@@ -103,6 +103,19 @@ pub struct Row {
     pub proof: &'static str,
 }
 
+/// A row in the usual crowd, without an action.
+pub fn row(of: &'static str, what: &'static str, tells: Tells) -> Row {
+    Row {
+        of,
+        what,
+        tells,
+        change: |_| {},
+        crowd: crowds::herd,
+        acts: |_, _| Vec::new(),
+        proof: "",
+    }
+}
+
 impl Row {
     fn gather(&self, stage: &mut Stage, crowd: usize) {
         (self.crowd)(stage, crowd);

@@ -3,22 +3,10 @@
 use jsocketd::id::ConnectionId;
 use serde_json::{Value, json};
 
-use crate::crowds::{USER, herd, members, recovering, signed_in, subscribers, wait_ahead};
+use crate::crowds::{USER, members, recovering, signed_in, subscribers, wait_ahead};
 use crate::stage::{Inputs, Stage, TOKEN};
 use crate::words::{get, text};
-use crate::{Row, Tells};
-
-fn row(of: &'static str, what: &'static str, tells: Tells) -> Row {
-    Row {
-        of,
-        what,
-        tells,
-        change: |_| {},
-        crowd: herd,
-        acts: |_, _| Vec::new(),
-        proof: "",
-    }
-}
+use crate::{Row, Tells, row};
 
 pub fn rows() -> Vec<Row> {
     let mut rows = paths();
@@ -91,7 +79,7 @@ fn resources() -> Vec<Row> {
         },
         Row {
             crowd: |stage, crowd| {
-                let ids: Vec<_> = (0..crowd).map(|_| stage.client(None)).collect();
+                let ids = stage.clients(crowd, None);
                 let all = ids.iter().enumerate();
                 let all = all.map(|(n, id)| stage.subscribe(*id, &format!("room-{n}"))).collect();
                 stage.play(all);

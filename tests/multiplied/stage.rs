@@ -331,6 +331,11 @@ impl Stage {
         self.upgraded("/app/key?protocol=7", cookie)
     }
 
+    /// So many of them.
+    pub fn clients(&mut self, count: usize, cookie: Option<&str>) -> Vec<ConnectionId> {
+        (0..count).map(|_| self.client(cookie)).collect()
+    }
+
     /// A client that asks for recovery.
     pub fn recovering(&mut self, cookie: Option<&str>) -> ConnectionId {
         self.upgraded("/app/key?protocol=7&recovery=1", cookie)
@@ -397,6 +402,11 @@ impl Stage {
 
     pub fn subscribe(&self, id: ConnectionId, channel: &str) -> (ConnectionId, Input) {
         say(id, "pusher:subscribe", json!({"channel": channel}))
+    }
+
+    /// The same of several.
+    pub fn all_subscribe(&self, ids: &[ConnectionId], channel: &str) -> Inputs {
+        ids.iter().map(|id| self.subscribe(*id, channel)).collect()
     }
 
     /// With a signature; to a presence channel as this member.

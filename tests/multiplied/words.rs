@@ -12,6 +12,8 @@ use jsocketd::joomla::session::form_token;
 use jsocketd::joomla::site::{Client, Handler, Site};
 use serde_json::{Value, json};
 
+use crate::stage::Inputs;
+
 const SITE_SECRET: &str = "0Joyhpv7XRo55TVH";
 const SESSION_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const COOKIE: &str = "0ad504c8cb42b9a2c9379cf1921924da";
@@ -26,6 +28,11 @@ pub const CALLER: Caller = Caller {
 /// A frame of a client of the app.
 pub fn say(id: ConnectionId, event: &str, data: Value) -> (ConnectionId, Input) {
     text(id, &json!({"event": event, "data": data}).to_string())
+}
+
+/// The same by several.
+pub fn all_say(ids: &[ConnectionId], event: &str, data: &Value) -> Inputs {
+    ids.iter().map(|id| say(*id, event, data.clone())).collect()
 }
 
 pub fn text(id: ConnectionId, text: &str) -> (ConnectionId, Input) {

@@ -442,11 +442,6 @@ impl App {
             .map(|cached| (cached.data(), cached.seconds_left(now)))
     }
 
-    /// Bytes that the subscriptions take, about.
-    pub fn subscription_bytes(&self) -> usize {
-        self.subscription_bytes
-    }
-
     /// Connections at this moment.
     pub fn connections(&self) -> usize {
         self.connections

@@ -279,7 +279,8 @@ impl App {
 
     /// Whether a frame is a ping, which is answered while others wait.
     pub fn is_ping(text: &str) -> bool {
-        text.len() < 100 && serde_json::from_str(text).is_ok_and(|frame: Incoming<'_>| frame.event == "pusher:ping")
+        text.len() < 100
+            && serde_json::from_str(text).is_ok_and(|frame: Incoming<'_>| Ask::of(&frame.event) == Some(Ask::Ping))
     }
 
     /// A binary frame came.

@@ -178,18 +178,16 @@ impl App {
         now: Now,
     ) -> Admission {
         let most = self.settings.max_channels;
+        let has_room = self.subscription_bytes < self.settings.subscription_bytes;
         let Some(session) = self.session(id) else {
             return Refusal::auth("the connection is gone").into();
         };
         if session.subscriptions.len() >= most {
             return Refusal::limit(format!("a connection has at most {most} channels")).into();
         }
-        if self.subscription_bytes >= self.settings.subscription_bytes {
+        if !has_room {
             return Refusal::limit("the app has no room for more subscriptions".to_owned()).into();
         }
-        let Some(session) = self.session(id) else {
-            return Refusal::auth("the connection is gone").into();
-        };
         if name.kind() == Kind::ServerToUser {
             let own = session
                 .user

@@ -217,18 +217,8 @@ impl Site {
         config: &Config,
         now: Now,
     ) -> bool {
-        let session = self.session(caller, request, config);
-        let may = session.as_ref().map_or(true, |session| self.has_room(session, config));
-        if may {
-            self.visits.enter(id, session, now);
-        }
-        may
-    }
-
-    /// Whether one more connection may show a session.
-    fn has_room(&self, session: &(SessionId, Client), config: &Config) -> bool {
-        let most = config.limits.connections_per_session as usize;
-        most == 0 || self.visits.shown(session) < most
+        let most = config.limits.connections_per_session;
+        self.visits.enter(id, self.session(caller, request, config), most, now)
     }
 
     /// Somebody asks for the console's page; whether it shows a session. A browser that goes to an address sends no Origin, and
@@ -244,13 +234,9 @@ impl Site {
         if self.origin(caller, request, config) == Origin::Foreign {
             return false;
         }
-        match self.cookie(request) {
-            Ok(session) if self.has_room(&session, config) => {
-                self.visits.enter(id, Ok(session), now);
-                true
-            }
-            _ => false,
-        }
+        let session = self.cookie(request);
+        let most = config.limits.connections_per_session;
+        session.is_ok() && self.visits.enter(id, session, most, now)
     }
 
     /// The session that a handshake shows, or why it shows none. The cookie is read only for the site's own pages: browsers

@@ -224,15 +224,23 @@ impl Visits {
 
     // --- coming and going ----------------------------------------------------------------------------------------
 
-    /// How many connections show a session.
-    pub fn shown(&self, session: &(SessionId, Client)) -> usize {
-        let key = Key::Cookie(session.0.clone(), session.1);
-        let index = self.keys.get(&key);
-        index.map_or(0, |index| self.sessions[*index].connections.len())
-    }
-
-    /// A connection came with this session, or is a guest for a reason.
-    pub fn enter(&mut self, id: ConnectionId, session: Result<(SessionId, Client), Reason>, now: Now) {
+    /// A connection came with this session, or is a guest for a reason. Whether it may: not with a session that `most` show
+    /// already; 0: any number may.
+    #[must_use]
+    pub fn enter(
+        &mut self,
+        id: ConnectionId,
+        session: Result<(SessionId, Client), Reason>,
+        most: u32,
+        now: Now,
+    ) -> bool {
+        let key = session.map(|(session, client)| Key::Cookie(session, client));
+        if let Ok(key) = &key
+            && let Some(index) = self.keys.get(key).filter(|_| most > 0)
+            && self.sessions[*index].connections.len() >= most as usize
+        {
+            return false;
+        }
         let slot = id.slot();
         if self.visits.len() <= slot {
             self.visits.resize_with(slot + 1, || None);
@@ -241,12 +249,9 @@ impl Visits {
             self.visits[slot].is_none(),
             "the last owner of the slot was not said to be gone"
         );
-        let (who, seat) = match session {
+        let (who, seat) = match key {
             Err(reason) => (Who::Guest(reason), None),
-            Ok((session, client)) => (
-                Who::Asking,
-                Some(self.session_of(Key::Cookie(session, client), id, now)),
-            ),
+            Ok(key) => (Who::Asking, Some(self.session_of(key, id, now))),
         };
         if who == Who::Asking {
             self.patience.push_back((now.at + self.timeout, id));
@@ -259,6 +264,7 @@ impl Visits {
             asks_for_token: None,
             refused: false,
         });
+        true
     }
 
     /// One more connection of a session. The session is asked anew: an id may be another's by now.
@@ -404,14 +410,13 @@ impl Visits {
         self.visits.get_mut(id.slot())?.as_mut().filter(|visit| visit.id == id)
     }
 
+    fn visit_of(&self, id: ConnectionId) -> Option<&Visit> {
+        self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)
+    }
+
     /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
     pub fn who(&self, id: ConnectionId) -> Who {
-        let visit = self
-            .visits
-            .get(id.slot())
-            .and_then(Option::as_ref)
-            .filter(|visit| visit.id == id);
-        match visit {
+        match self.visit_of(id) {
             None => Who::Guest(Reason::NoCookie),
             Some(visit) => match visit.who {
                 Who::User(_) if self.require_token && visit.proof == Proof::None => Who::Guest(Reason::NoFormToken),
@@ -432,8 +437,7 @@ impl Visits {
 
     /// The same of whom it will be when it has shown the form token that is asked for.
     pub fn unproved<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
-        let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
-        self.as_visitor(visit.who, rights)
+        self.as_visitor(self.visit_of(id)?.who, rights)
     }
 
     fn as_visitor<'a>(&'a self, who: Who, rights: &'a Rights) -> Option<Visitor<'a>> {
@@ -453,8 +457,7 @@ impl Visits {
 
     /// Its client, if it is a user's.
     pub fn client(&self, id: ConnectionId) -> Option<Client> {
-        let visit = self.visits.get(id.slot())?.as_ref().filter(|visit| visit.id == id)?;
-        match self.sessions[visit.seat?.session].key {
+        match self.sessions[self.visit_of(id)?.seat?.session].key {
             Key::Cookie(_, client) => Some(client),
             Key::Signed(_) => None,
         }
@@ -462,8 +465,7 @@ impl Visits {
 
     /// Whether a connection has shown its session's form token, or needs none.
     pub fn is_proved(&self, id: ConnectionId) -> bool {
-        let visit = self.visits.get(id.slot()).and_then(Option::as_ref);
-        visit.is_some_and(|visit| visit.id == id && visit.proof == Proof::Given)
+        self.visit_of(id).is_some_and(|visit| visit.proof == Proof::Given)
     }
 
     /// The client shows the form token of its page, and is a guest from here on if it is wrong.
@@ -541,8 +543,7 @@ impl Visits {
 
     /// Whether it is being asked again whose a connection is.
     pub fn is_doubted(&self, id: ConnectionId) -> bool {
-        let visit = self.visits.get(id.slot()).and_then(Option::as_ref);
-        let seat = visit.filter(|visit| visit.id == id).and_then(|visit| visit.seat);
+        let seat = self.visit_of(id).and_then(|visit| visit.seat);
         seat.is_some_and(|seat| self.sessions[seat.session].doubted)
     }
 
