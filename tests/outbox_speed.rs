@@ -15,7 +15,7 @@ use common::joomla::Site as Joomla;
 use common::mariadb::Mariadb;
 use common::outbox::{enter, ready, serve};
 use common::pusher::{Site, below};
-use common::store::{Outbox as _, by_tcp, patient};
+use common::store::{Outbox as _, by_tcp, connected};
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, Look, Question};
 use mysql::Conn;
@@ -314,7 +314,7 @@ fn every_database_stamps_in_milliseconds_beside_hundred_thousand_rows() {
     let _alone = ALONE.lock();
     const MANY: usize = 100_000;
     let joomla = joomla_with(&["--innodb-buffer-pool-size=256M"]);
-    let mut store = patient(by_tcp(&joomla));
+    let mut store = connected(by_tcp(&joomla));
     println!("{}", store.server().expect("connected"));
     let mut connection = joomla.connect();
     insert(&joomla, &mut connection, 10_000);

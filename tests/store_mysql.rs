@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use common::between::{Between, Trick};
 use common::joomla::{self, Site};
 use common::mariadb::Mariadb;
-use common::store::{LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, new, place, set_up, stamp};
+use common::store::{
+    LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, hasty, new, place, set_up, stamp,
+};
 use common::wait_until;
 use jsocketd::config::{self, ItemType, ListenAddr};
 use jsocketd::joomla::site::{self, Client, Tls, TlsMode};
@@ -1059,7 +1061,7 @@ fn an_answer_that_comes_too_late_is_nobody_elses() {
     );
     // Before the first byte, within the head, between the columns and the rows, within the row.
     for (round, bytes) in [0, 3, 12, 30, 60].into_iter().enumerate() {
-        let mut store = connected(database.clone());
+        let mut store = hasty(database.clone());
         let now = at(round as u64 * 1000);
         assert!(ask_at(&mut store, &anna.id, now).is_ok(), "prepared");
         proxy.play(Trick::Stall(bytes));
@@ -1286,7 +1288,7 @@ fn a_privilege_that_is_missing_ends_a_connection_that_is_not_young() {
 #[test]
 fn a_statement_has_a_limit_and_only_its_kind_waits() {
     let site = Site::joomla6();
-    let mut store = connected(by_tcp(&site));
+    let mut store = hasty(by_tcp(&site));
     let anna = site.log_in(site.id_of("anna"), Client::Site);
     let mut writer = site.connect();
     writer
@@ -1385,7 +1387,7 @@ fn a_server_that_stands_still_costs_one_read_timeout() {
     let server = Arc::new(Mariadb::start(&[]));
     let site = Site::joomla6_on(Arc::clone(&server));
     for database in [by_tcp(&site), by_socket(&site)] {
-        let mut store = connected(database);
+        let mut store = hasty(database);
         assert!(store.ask(&Question::Groups, at(20_000)).is_ok());
         server.pause();
         let started = Instant::now();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::follower::Client;
 use common::joomla::{Site as Joomla, fixture};
 use common::outbox::{ready, serve};
-use common::store::{Outbox as _, by_tcp, connected, patient, place};
+use common::store::{Outbox as _, by_tcp, connected, place};
 use common::visits::{House, Terms, Visitor};
 use common::wait_until;
 use jsocketd::joomla::site::Client as Application;
@@ -197,7 +197,7 @@ fn every_database_is_updated_beside_a_server_and_open_transactions() {
     wait_until("it is said", || log().contains("jsocketd schema --update"), log);
     assert_eq!(log().matches("the outbox is not read").count(), 1, "{}", log());
 
-    let mut store = patient(by_tcp(joomla));
+    let mut store = connected(by_tcp(joomla));
     let mut writer = joomla.connect();
     run_within(&mut store, 60, |line| {
         // The columns are there, and the numbers are given next.
@@ -230,7 +230,7 @@ fn every_database_s_locks_are_waited_for_and_not_for_ever() {
     let mut writer = joomla.connect();
     writer.query_drop("START TRANSACTION").expect("a transaction");
     joomla.publish_on(&mut writer, "news", "e", "open");
-    let mut store = patient(by_tcp(&joomla));
+    let mut store = connected(by_tcp(&joomla));
     let began = Instant::now();
     let mut lines = Vec::new();
     let why = run_within(&mut store, 2, |line| lines.push(line.to_owned())).expect_err("it is locked");
@@ -268,7 +268,7 @@ fn every_database_goes_on_where_the_update_was_stopped() {
             .for_each(|id| joomla.sql(&format!("KILL {id}")))
     };
     for sentence in ["columns and keys", "their numbers"] {
-        let mut store = patient(by_tcp(&joomla));
+        let mut store = connected(by_tcp(&joomla));
         let why = run_within(&mut store, 60, |line| {
             if line.contains(sentence) {
                 stop();
@@ -284,7 +284,7 @@ fn every_database_goes_on_where_the_update_was_stopped() {
     holder.query_drop("START TRANSACTION").expect("a transaction");
     let lock = "SELECT id FROM #__websockets_outbox WHERE id = 900 FOR UPDATE";
     holder.query_drop(joomla.text(lock)).expect("a lock");
-    let mut store = patient(by_tcp(&joomla));
+    let mut store = connected(by_tcp(&joomla));
     let why = run_within(&mut store, 2, |_| ()).expect_err("a row is locked");
     assert!(why.contains("run it again later"), "{why}");
     let done: u64 = joomla.value("SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NOT NULL");

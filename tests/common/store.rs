@@ -46,19 +46,30 @@ pub fn by_socket(site: &Site) -> Database {
     }
 }
 
-/// A store that has not connected.
+/// A store that has not connected, with the limits of the embedded defaults.
 pub fn new(database: Database) -> MySql {
-    MySql::new(
-        database,
-        config::Database::default(),
-        vec![ItemType::article()],
-        LONGEST_EVENT,
-    )
+    with_limits(database, config::Database::default())
 }
 
-/// A store that is connected.
-pub fn connected(database: Database) -> MySql {
+fn with_limits(database: Database, limits: config::Database) -> MySql {
+    MySql::new(database, limits, vec![ItemType::article()], LONGEST_EVENT)
+}
+
+/// A store that is connected with the limits of the embedded defaults.
+pub fn hasty(database: Database) -> MySql {
     let mut store = new(database);
+    store.connect(at(0)).expect("the database is there");
+    store
+}
+
+/// A store that is connected and whose statements may take their time: a busy machine changes no answer.
+pub fn connected(database: Database) -> MySql {
+    let patient = config::Database {
+        statement_ms: 10_000,
+        read_timeout_ms: 20_000,
+        ..config::Database::default()
+    };
+    let mut store = with_limits(database, patient);
     store.connect(at(0)).expect("the database is there");
     assert_eq!(store.readiness(at(0)), Readiness::Ready);
     store
@@ -69,18 +80,6 @@ pub fn set_up(store: &mut MySql, now: Now) {
     while store.readiness(now) == Readiness::Preparing {
         store.prepare(now);
     }
-}
-
-/// The same, whose statements may take their time.
-pub fn patient(database: Database) -> MySql {
-    let settings = config::Database {
-        statement_ms: 10_000,
-        read_timeout_ms: 20_000,
-        ..config::Database::default()
-    };
-    let mut store = MySql::new(database, settings, vec![ItemType::article()], LONGEST_EVENT);
-    store.connect(at(0)).expect("the database is there");
-    store
 }
 
 /// Questions about the outbox's tables.
