@@ -9,11 +9,11 @@ use std::error::Error;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jsocketd::app::site::parameters::Parameters;
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Database, Site};
 use jsocketd::serve::lookup::resolve;
+use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
 use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, Store, Text};

@@ -1,4 +1,4 @@
-//! Ids: the name of a connection, which is all that `net` and `app` know of each other, and the one way in which a key of
+//! Ids: the name of a connection, which is all that `net` and `service` know of each other, and the one way in which a key of
 //! Joomla's tables is read from text.
 
 use std::fmt;

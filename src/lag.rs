@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::app::service::Lag;
+use crate::service::Lag;
 use crate::time::Time;
 
 /// Ticks that the percentiles are taken of.

@@ -1,11 +1,12 @@
 //! jsocketd: the real-time server for Joomla sites, as a library for its two binaries and its tests.
 //!
-//! `server` is the loop and the only module that knows both `net` (sockets and bytes) and `app` (decisions). The arrows
+//! `server` is the loop and the only module that knows both `net` (sockets and bytes) and `service` (decisions). The arrows
 //! between modules point one way; `tests/arrows.rs` fails on a wrong one.
 
-pub mod app;
+pub mod api;
 pub mod child;
 pub mod config;
+pub mod hub;
 pub mod id;
 pub mod joomla;
 pub mod lag;
@@ -16,5 +17,9 @@ pub mod protocol;
 pub mod room;
 pub mod serve;
 pub mod server;
+pub mod service;
+pub mod site;
 pub mod store;
 pub mod time;
+pub mod trace;
+pub mod webhooks;

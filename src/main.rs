@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use jsocketd::app::trace::{self, Replayed};
 use jsocketd::config::Sources;
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
+use jsocketd::trace::{self, Replayed};
 use jsocketd::{logging, serve};
 
 use cli::{Cli, Command, Serve};

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
-use jsocketd::app::pusher::signature;
 use jsocketd::config::{self, App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::joomla::site;
 use jsocketd::outbox;
+use jsocketd::protocol::signature;
 use jsocketd::serve::lookup::resolve;
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, NewRow, Question, Store};

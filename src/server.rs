@@ -1,5 +1,5 @@
 //! The loop. One `Server` owns everything through one `&mut self`; `tick` is its phases and nothing else. It is the only
-//! place that knows both the sockets (`net`) and the decisions (`app`): it carries events from one to the other and actions
+//! place that knows both the sockets (`net`) and the decisions (`service`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
 mod share;
@@ -12,11 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::app::actions::{Action, Actions, Dialect, Message, Post};
-use crate::app::caller::Caller;
-use crate::app::service::{Facts, Input, Seed, Service, Sql};
-use crate::app::trace::Recorder;
-use crate::app::webhooks;
 use crate::config::{Config, ListenAddr};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site;
@@ -30,9 +25,14 @@ use crate::net::outgoing::{self, Outgoing};
 use crate::net::probe::{self, NUMBER as PROBE, Probe};
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
+use crate::protocol::actions::{Action, Actions, Dialect, Message, Post};
 use crate::room::give_back;
+use crate::service::caller::Caller;
+use crate::service::{Facts, Input, Seed, Service, Sql};
 use crate::store::{Missed, Readiness, Store};
 use crate::time::{Now, Time};
+use crate::trace::Recorder;
+use crate::webhooks;
 
 use self::share::Share;
 

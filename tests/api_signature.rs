@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use jsocketd::app::api::auth;
-use jsocketd::app::api::parameters::Parameters;
-use jsocketd::app::api::reply::Refusal;
+use jsocketd::api::auth;
+use jsocketd::api::parameters::Parameters;
+use jsocketd::api::reply::Refusal;
 use jsocketd::config::App;
 use jsocketd::time::{Now, Time};
 use rand::rngs::StdRng;

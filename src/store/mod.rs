@@ -1,5 +1,5 @@
 //! The database as the service sees it: questions, each of them one round trip, and their answers as plain rows. Nothing here
-//! decides anything; what rows mean is decided in `outbox`, `app` and `joomla`. `mysql` asks a real server behind the fence of
+//! decides anything; what rows mean is decided in `outbox`, `site` and `joomla`. `mysql` asks a real server behind the fence of
 //! `docs/architecture.md`; the tests and the simulator have one in memory.
 //!
 //! Rows carry the key that they were asked for and are matched by it, never by their order: after a mishap on the wire the

@@ -1,8 +1,8 @@
 //! Those whom an action may wake, and what happens to connections whatever they speak.
 
 use bytes::Bytes;
-use jsocketd::app::service::Input;
 use jsocketd::id::ConnectionId;
+use jsocketd::service::Input;
 use serde_json::json;
 
 use crate::stage::{Inputs, Stage};

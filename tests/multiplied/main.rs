@@ -23,10 +23,10 @@ mod words;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jsocketd::app::pusher::ask::ASKS;
-use jsocketd::app::service::Input;
-use jsocketd::app::{api, console, routes};
+use jsocketd::api;
 use jsocketd::config::Config;
+use jsocketd::hub::ask::ASKS;
+use jsocketd::service::{Input, console, routes};
 use stage::{Inputs, Stage};
 
 /// Rounds, of which the fastest counts.

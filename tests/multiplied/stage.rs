@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use jsocketd::app::actions::{Action, Actions, Message};
-use jsocketd::app::pusher::signature::hmac_hex;
-use jsocketd::app::service::{Input, Service};
-use jsocketd::app::webhooks::Outcome;
 use jsocketd::config::{App, Config, WEBHOOK_EVENTS, Webhook};
 use jsocketd::id::ConnectionId;
+use jsocketd::protocol::actions::{Action, Actions, Message};
+use jsocketd::protocol::signature::hmac_hex;
+use jsocketd::service::{Input, Service};
 use jsocketd::store::{AssetRow, Extensions, GroupRow, LevelRow, NewRow, SessionId, Store, UserRow};
 use jsocketd::time::{Now, Time};
+use jsocketd::webhooks::Outcome;
 use md5::{Digest, Md5};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::Request;
-use jsocketd::app::caller::Caller;
-use jsocketd::app::service::Input;
 use jsocketd::id::ConnectionId;
 use jsocketd::joomla::session::form_token;
 use jsocketd::joomla::site::{Client, Handler, Site};
+use jsocketd::service::Input;
+use jsocketd::service::caller::Caller;
 use serde_json::{Value, json};
 
 use crate::stage::Inputs;

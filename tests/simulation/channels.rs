@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jsocketd::app::pusher::signature::hmac_hex;
 use jsocketd::config::{App, Config};
+use jsocketd::protocol::signature::hmac_hex;
 use jsocketd::server::Server;
 use serde_json::{Value, json};
 

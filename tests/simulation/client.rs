@@ -264,7 +264,7 @@ fn say_echo(dice: &mut Dice, script: &mut Vec<u8>, expected: &mut Vec<Heard>) {
 fn say_command(dice: &mut Dice, script: &mut Vec<u8>, expected: &mut Vec<Heard>) {
     let (command, reply): (&[u8], &str) = match dice.below(5) {
         0 => (b"test", "This is a test!"),
-        1 => (b"version", jsocketd::app::console::VERSION),
+        1 => (b"version", jsocketd::service::console::VERSION),
         2 => (b"ping", "pong"),
         3 => (b"nonsense", "Command not found\n"),
         _ => (b"", "Empty command. Try help.\n"),

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use jsocketd::app::actions::{Action, Actions};
-use jsocketd::app::webhooks::{HookEvent, Outcome, Webhooks};
 use jsocketd::config::{App, Webhook};
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::outgoing::{Outgoing, Request};
+use jsocketd::protocol::actions::{Action, Actions};
 use jsocketd::time::Time;
+use jsocketd::webhooks::{HookEvent, Outcome, Webhooks};
 
 use crate::world::{Connecting, Shared, SimIo, SimSocket, World};
 

@@ -18,10 +18,10 @@ mod barrier;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use jsocketd::app::pusher::signature::hmac_hex;
 use jsocketd::config::{App, ChannelRule, Config};
 use jsocketd::joomla::site::{Client, Handler, Site};
 use jsocketd::protocol::position::Position;
+use jsocketd::protocol::signature::hmac_hex;
 use jsocketd::server::{Flow, Server};
 use jsocketd::store::{Failure, NewRow, SessionId};
 use jsocketd::time::Time;

@@ -16,7 +16,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Options;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What PHP lets through is what the server takes: see src/app/pusher/channel.rs and src/app/outbox/rows.rs.
+ * What PHP lets through is what the server takes: see src/protocol/channel.rs and src/outbox/rows.rs.
  */
 final class EventTest extends TestCase
 {

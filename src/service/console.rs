@@ -1,0 +1,389 @@
+//! The console protocol: a text frame is a command, the reply is a text frame. `test`, `version` and the answer to an
+//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state or publishes is for
+//! those who may, and says so to the others. For that a session's cookie is not enough: it takes its form token too, or the
+//! admin token.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::caller;
+use crate::config::Config;
+use crate::id::ConnectionId;
+use crate::protocol::actions::{Action, Actions, Message};
+use crate::service::{Counts, Facts};
+use crate::site::visits::Proved;
+use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
+use crate::time::{Now, Time};
+
+/// What `version` answers.
+pub const VERSION: &str = concat!("jsocketd ", env!("CARGO_PKG_VERSION"));
+
+/// What `publish` answers without enough words.
+const USAGE: &str = "Not published: say \"publish CHANNEL EVENT DATA\".\n";
+
+/// Wrong tokens after which the connection is closed.
+const WRONG_TOKENS: u8 = 3;
+
+/// Who may give a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// Everybody, in any case: without these nobody could become somebody who may more.
+    All,
+    /// Whoever may use the console: everybody, unless the site says who.
+    Users,
+    /// Whoever may see the server's state.
+    Monitors,
+    /// Whoever may publish.
+    Publishers,
+}
+
+impl For {
+    /// What a user of the site needs on com_websockets. `ruled`: the site says who may use the console, and then whoever may
+    /// not can do nothing more there than become somebody else.
+    fn permissions(self, ruled: bool) -> impl Iterator<Item = &'static str> {
+        let console = (ruled && self != For::All).then_some(CONSOLE);
+        let own = match self {
+            For::All | For::Users => None,
+            For::Monitors => Some(MONITOR),
+            For::Publishers => Some(PUBLISH),
+        };
+        console.into_iter().chain(own)
+    }
+
+    /// Whether a cookie is not enough.
+    fn takes_proof(self) -> bool {
+        matches!(self, For::Monitors | For::Publishers)
+    }
+}
+
+/// Every command: its name, who may give it, and what `help` says of it.
+const COMMANDS: [(&str, For, &str); 10] = [
+    ("test", For::Users, "prints a text message"),
+    ("version", For::Users, "shows the version of the server"),
+    ("help", For::All, "lists the commands"),
+    ("time", For::Users, "tells the server's clock (UTC)"),
+    ("whoami", For::All, "tells who the server thinks you are (JSON)"),
+    ("ping", For::Users, "answers pong"),
+    (
+        "stats",
+        For::Monitors,
+        "counts connections and messages, tells uptime and memory (JSON)",
+    ),
+    ("lag", For::Monitors, "tells the loop's recent delays (JSON)"),
+    (
+        "publish",
+        For::Publishers,
+        "\"publish CHANNEL EVENT DATA\" sends an event to all who hear the channel",
+    ),
+    (
+        "token",
+        For::All,
+        "\"token VALUE\" opens stats, lag and publish: the admin token, or your session's form token",
+    ),
+];
+
+/// What is to be done about a message besides what was appended to the actions.
+#[derive(Debug)]
+pub enum Heard {
+    /// Nothing.
+    Done,
+    /// It comes again once it is known who is there.
+    Later,
+    /// This is to be published, and [`published`] is the reply.
+    Publish(Wanted),
+}
+
+/// An event that is to be published. Nothing about it has been checked.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The channel.
+    pub channel: String,
+    /// The event's name.
+    pub name: String,
+    /// Its data, as the string that it is.
+    pub data: String,
+}
+
+/// One console connection.
+#[derive(Debug)]
+pub struct Console {
+    /// It showed the token, came by `admin_listen`, or there are no secrets at all.
+    is_admin: bool,
+    address: Option<IpAddr>,
+    since: Time,
+    wrong_tokens: u8,
+    /// What was asked for and waits for facts, in order.
+    asked: VecDeque<Question>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Stats,
+    Lag,
+}
+
+impl Console {
+    /// A console for somebody who may see the server's state without asking the site, or not.
+    pub fn new(is_admin: bool, address: Option<IpAddr>, now: Now) -> Self {
+        Self {
+            is_admin,
+            address,
+            since: now.at,
+            wrong_tokens: 0,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
+    /// What takes to know who is there waits until that is known, unless this is the last call.
+    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
+    pub fn message(
+        &mut self,
+        id: ConnectionId,
+        message: &Message,
+        site: Option<&mut Site>,
+        last_call: bool,
+        config: &Config,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Heard {
+        let command = match message {
+            Message::Text(command) => command.as_str().trim(),
+            Message::Binary(bytes) => {
+                let reply = format!(
+                    "Commands are text; this was a binary frame of {} bytes. Try help.\n",
+                    bytes.len()
+                );
+                actions.push(Action::Send(id, text(reply)));
+                return Heard::Done;
+            }
+        };
+        let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let (name, argument) = match name {
+            "token" | "publish" => (name, argument.trim()),
+            // The others are told nothing more.
+            _ => (command, ""),
+        };
+        if name == "token" {
+            return self.token(id, argument, site, last_call, config, now, actions);
+        }
+        let site = site.as_deref();
+        let known = COMMANDS.iter().find(|(known, ..)| *known == name);
+        let group = known.map_or(For::Users, |(_, group, _)| *group);
+        let ruled = site.is_some_and(Site::rules_console);
+        let personal = name == "whoami" || group.permissions(ruled).next().is_some();
+        if personal && !last_call && site.is_some_and(|site| !site.is_known(id)) {
+            return Heard::Later;
+        }
+        let may = |action| self.is_admin || site.is_some_and(|site| site.may(id, action));
+        if let Some(missing) = group.permissions(ruled).find(|action| !may(action)) {
+            let missing = site.map(|_| missing);
+            actions.push(Action::Send(id, text(not_allowed(config, missing))));
+            return Heard::Done;
+        }
+        if group.takes_proof() && !self.is_proved(id, site) {
+            let why =
+                "Not allowed: say \"token VALUE\" first, with the form token of your session or the admin_token.\n";
+            actions.push(Action::Send(id, text(why.to_owned())));
+            return Heard::Done;
+        }
+        if name == "publish" {
+            match Wanted::read(argument) {
+                Some(wanted) => return Heard::Publish(wanted),
+                None => actions.push(Action::Send(id, text(USAGE.to_owned()))),
+            }
+            return Heard::Done;
+        }
+        self.obey(id, name, site, now, actions);
+        Heard::Done
+    }
+
+    /// Whether it is somebody who may act as who it is.
+    fn is_proved(&self, id: ConnectionId, site: Option<&Site>) -> bool {
+        self.is_admin || site.is_some_and(|site| site.is_proved(id))
+    }
+
+    fn obey(&mut self, id: ConnectionId, command: &str, site: Option<&Site>, now: Now, actions: &mut Actions) {
+        let reply = match command {
+            "" => "Empty command. Try help.\n".to_owned(),
+            "test" => "This is a test!".to_owned(),
+            "version" => version(site),
+            "help" => help(),
+            "time" => time(now),
+            "ping" => "pong".to_owned(),
+            "whoami" => {
+                let may_see_state =
+                    self.is_admin || site.is_some_and(|site| site.is_proved(id) && site.may(id, MONITOR));
+                self.whoami(id, site, may_see_state, now)
+            }
+            "stats" => return self.ask(id, Question::Stats, actions),
+            "lag" => return self.ask(id, Question::Lag, actions),
+            _ => "Command not found\n".to_owned(),
+        };
+        actions.push(Action::Send(id, text(reply)));
+    }
+
+    /// Answers the oldest question with facts that have been gathered for it.
+    pub fn answer(&mut self, facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
+        Some(match self.asked.pop_front()? {
+            Question::Stats => stats(facts, counts, site, now),
+            Question::Lag => json!(facts.lag).to_string(),
+        })
+    }
+
+    fn ask(&mut self, id: ConnectionId, question: Question, actions: &mut Actions) {
+        self.asked.push_back(question);
+        actions.push(Action::Gather(id));
+    }
+
+    /// Somebody shows the admin token, or the form token of its session.
+    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
+    fn token(
+        &mut self,
+        id: ConnectionId,
+        given: &str,
+        site: Option<&mut Site>,
+        last_call: bool,
+        config: &Config,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Heard {
+        let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
+        if caller::is_token(given, &config.server.admin_token) {
+            self.is_admin = true;
+            answer("Allowed: stats, lag and publish answer from here on.");
+            return Heard::Done;
+        }
+        let has_site = site.is_some();
+        match site.map(|site| site.show(id, given, now)) {
+            Some(Proved::Right) => {
+                answer("Allowed: what your account may do answers from here on.");
+                return Heard::Done;
+            }
+            Some(Proved::NotYet) if !last_call => return Heard::Later,
+            Some(Proved::NotYet | Proved::OutOfReach) => {
+                answer("Not allowed: the form token of this session cannot be read; the admin_token would do.\n");
+            }
+            Some(Proved::Wrong) | None if has_site || !config.server.admin_token.is_empty() => {
+                answer("Not allowed: wrong token.\n");
+            }
+            Some(Proved::Wrong) | None => answer(&not_allowed(config, None)),
+        }
+        self.wrong_tokens += 1;
+        if self.wrong_tokens >= WRONG_TOKENS {
+            actions.push(Action::Close(id, 1008, "too many wrong tokens".into()));
+        }
+        Heard::Done
+    }
+
+    fn whoami(&self, id: ConnectionId, site: Option<&Site>, may_see_state: bool, now: Now) -> String {
+        let mut shown = json!({
+            "connection": id.to_string(),
+            "identity": "guest",
+            "address": self.address,
+            "may_see_state": may_see_state,
+            "connected_seconds": now.at.since(self.since).as_secs(),
+        });
+        if let (Some(site), Some(shown)) = (site, shown.as_object_mut()) {
+            let who = site.describe(id, may_see_state);
+            shown.extend(who.as_object().cloned().unwrap_or_default());
+        }
+        shown.to_string()
+    }
+}
+
+impl Wanted {
+    /// Reads `CHANNEL EVENT DATA`; the data is the rest of the line, and may have spaces.
+    pub fn read(argument: &str) -> Option<Self> {
+        let (channel, rest) = argument.split_once(char::is_whitespace)?;
+        let (name, data) = rest.trim_start().split_once(char::is_whitespace)?;
+        Some(Self {
+            channel: channel.to_owned(),
+            name: name.to_owned(),
+            data: data.trim_start().to_owned(),
+        })
+    }
+}
+
+/// The reply to who published.
+pub fn published(outcome: Result<(), Cow<'static, str>>) -> String {
+    match outcome {
+        Ok(()) => "Published.".to_owned(),
+        Err(why) => format!("Not published: {}.\n", why.trim_end_matches('.')),
+    }
+}
+
+/// The product, and the site's Joomla once its version is known.
+fn version(site: Option<&Site>) -> String {
+    match site.and_then(Site::joomla_version) {
+        Some(joomla) => format!("{VERSION} (Joomla {joomla})"),
+        None => VERSION.to_owned(),
+    }
+}
+
+/// The names of all commands.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(name, ..)| *name)
+}
+
+/// Whether this text is a command and nothing else.
+pub fn is_command(text: &str) -> bool {
+    commands().any(|known| known == text)
+}
+
+/// A text message.
+pub fn text(text: String) -> Message {
+    Message::Text(text.into())
+}
+
+/// `missing`: the permission with which a user of the site would be allowed it.
+fn not_allowed(config: &Config, missing: Option<&str>) -> String {
+    let how = if config.server.admin_token.is_empty() {
+        "the server has no admin_token; set one, or connect by admin_listen"
+    } else {
+        "say \"token VALUE\" with the server's admin_token first, or connect by admin_listen"
+    };
+    match missing {
+        Some(permission) => format!("Not allowed: it takes {permission} on com_websockets; without a log-in, {how}.\n"),
+        None => format!("Not allowed: {how}.\n"),
+    }
+}
+
+fn help() -> String {
+    COMMANDS.iter().fold(String::new(), |all, (name, _, what)| {
+        all + &format!("{name:<9}{what}\n")
+    })
+}
+
+fn time(now: Now) -> String {
+    i64::try_from(now.unix_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(
+            || "The clock is out of its mind.\n".to_owned(),
+            |time| format!("{time:.3}"),
+        )
+}
+
+fn stats(facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> String {
+    let mut shown = json!({
+        "connections": facts.connections,
+        "max_connections": facts.max_connections,
+        "websockets": counts.websockets,
+        "messages_in": counts.messages_in,
+        "messages_out": counts.messages_out,
+        "requests": counts.requests,
+        "uptime_seconds": now.at.seconds(),
+        "resident_bytes": facts.resident_bytes,
+    });
+    if let Some(sql) = &facts.sql {
+        shown["database"] = json!(sql);
+    }
+    if let Some(site) = site {
+        shown["site"] = site.stats(now);
+    }
+    shown.to_string()
+}

@@ -1,0 +1,271 @@
+//! The site's groups, view levels and rules as they were read last, and when to read them again. They are small, so they are
+//! read whole; a difference is a new version, and then everybody's rights are worked out anew.
+
+use std::time::Duration;
+
+use crate::joomla::acl::{Acl, guest_group};
+use crate::joomla::site::RootUser;
+use crate::site::access::Visitor;
+use crate::store::{Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Question, UserRow};
+use crate::time::{Now, Time};
+
+/// When the rights are read again after somebody said that they changed, as with users.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+
+/// How often they are read while the site wants nobody: then nobody is told by a control row that it wants them again.
+const OFTEN: Duration = Duration::from_secs(2);
+
+/// How soon a part that could not be read is asked for again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// … and one that got no answer, so that a database that leaves these questions alone is not asked in every tick.
+const LOST: Duration = Duration::from_millis(100);
+
+/// For so long the outbox waits for the rights, or rows that say that they changed would keep a slow database from ever telling
+/// them; longer than a few round trips, and short beside what a database takes that does not answer at all.
+const PRESSING: Duration = Duration::from_secs(1);
+
+/// Rounds that are planned at the most.
+const MOST_ROUNDS: usize = 16;
+
+/// The four questions that the rights are read with.
+const PARTS: [Question; 4] = [
+    Question::Extensions,
+    Question::Groups,
+    Question::Levels,
+    Question::Assets,
+];
+
+/// What is known.
+#[derive(Debug)]
+pub struct Rights {
+    groups: Vec<GroupRow>,
+    levels: Vec<LevelRow>,
+    assets: Vec<AssetRow>,
+    extensions: Extensions,
+    root: Option<RootUser>,
+    acl: Acl,
+    guest_groups: Box<[u32]>,
+    guest_levels: Box<[u32]>,
+    /// Whether all four parts were read at least once.
+    known: bool,
+    /// The next of [`PARTS`] in this round; none: the round is over.
+    next: usize,
+    /// When the next rounds begin that somebody's word asks for.
+    rounds: Vec<Time>,
+    /// When the next one begins whatever anybody says.
+    sweep: Time,
+    waits: bool,
+    retry: Time,
+    interval: Duration,
+    often: bool,
+    /// Since when somebody said that they changed, and no round has ended that began since.
+    doubted: Option<Time>,
+    /// The rights are others than before.
+    changed: bool,
+    /// What the extensions say is something else than before.
+    extensions_changed: bool,
+}
+
+impl Rights {
+    /// Nothing is known yet.
+    pub fn new(root: Option<RootUser>, interval: Duration) -> Self {
+        let (acl, _) = Acl::new(&[], &[], &[], None);
+        Self {
+            groups: Vec::new(),
+            levels: Vec::new(),
+            assets: Vec::new(),
+            extensions: Extensions::default(),
+            root,
+            acl,
+            guest_groups: Box::default(),
+            guest_levels: Box::default(),
+            known: false,
+            next: 0,
+            rounds: Vec::new(),
+            sweep: Time::NEVER,
+            waits: false,
+            retry: Time::default(),
+            interval,
+            often: false,
+            doubted: None,
+            changed: false,
+            extensions_changed: false,
+        }
+    }
+
+    /// Obeys other settings from here on.
+    pub fn reconfigure(&mut self, root: Option<RootUser>, interval: Duration) {
+        self.interval = interval;
+        if self.root != root {
+            self.root = root;
+            self.changed = self.known;
+        }
+    }
+
+    /// From the next round on they are read often, or no longer.
+    pub fn read_often(&mut self, often: bool) {
+        self.often = often;
+    }
+
+    /// Whether everything was read at least once.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The rules.
+    pub fn acl(&self) -> &Acl {
+        &self.acl
+    }
+
+    /// What the extensions say.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Whether the site is a Joomla 3.
+    pub fn is_joomla3(&self) -> bool {
+        let version = self.extensions.joomla_version.as_deref();
+        version.is_some_and(|version| version.starts_with("3."))
+    }
+
+    /// A guest as the access rules see it.
+    pub fn guest(&self) -> Visitor<'_> {
+        Visitor {
+            user: 0,
+            groups: &self.guest_groups,
+            levels: &self.guest_levels,
+            root: false,
+        }
+    }
+
+    /// Groups and levels of a user, both with what is inherited, and whether it is the one of `$root_user`.
+    pub fn of(&self, user: &UserRow) -> (Box<[u32]>, Box<[u32]>, bool) {
+        if !self.known {
+            return (Box::default(), Box::default(), false);
+        }
+        let root = match &self.root {
+            None => false,
+            Some(RootUser::Id(id)) => *id == user.id,
+            Some(RootUser::Name(name)) => *name == user.username,
+        };
+        let groups = self.acl.groups(&user.groups);
+        let levels = self.acl.levels(user.id, &groups, root);
+        (groups, levels, root)
+    }
+
+    /// Whether somebody said that they changed, and they were not read since.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// Whether that is only just so, and the next question is due: then they are read before the outbox is.
+    pub fn is_pressing(&self, now: Now) -> bool {
+        let is_due = !self.waits && self.retry <= now.at;
+        is_due && self.doubted.is_some_and(|since| now.at.since(since) < PRESSING)
+    }
+
+    /// Somebody says that they changed.
+    pub fn suspect(&mut self, now: Now) {
+        self.doubted.get_or_insert(now.at);
+        if self.next < PARTS.len() {
+            // What this round has read already may be from before.
+            self.next = 0;
+        }
+        self.rounds.push(now.at);
+        self.rounds.extend(AGAIN.map(|wait| now.at + wait));
+        self.rounds.sort_unstable();
+        // Who says so a hundred times is heard as if it were once: the last rounds are the ones that count.
+        let surplus = self.rounds.len().saturating_sub(MOST_ROUNDS);
+        self.rounds.drain(1..=surplus);
+    }
+
+    /// The next question, if one is due.
+    pub fn question(&mut self, now: Now) -> Option<Question> {
+        if self.waits || self.retry > now.at {
+            return None;
+        }
+        if self.next == PARTS.len() {
+            if self.next_round() > now.at {
+                return None;
+            }
+            self.rounds.retain(|at| *at > now.at);
+            self.sweep = Time::NEVER;
+            self.next = 0;
+        }
+        self.waits = true;
+        Some(PARTS[self.next].clone())
+    }
+
+    fn next_round(&self) -> Time {
+        self.rounds.first().copied().unwrap_or(Time::NEVER).min(self.sweep)
+    }
+
+    /// When to ask again.
+    pub fn question_due(&self) -> Time {
+        match (self.waits, self.next < PARTS.len()) {
+            (true, _) => Time::NEVER,
+            (false, true) => self.retry,
+            (false, false) => self.next_round().max(self.retry),
+        }
+    }
+
+    /// What the store says.
+    pub fn answer(&mut self, question: &Question, answer: Result<&Answer, &Failure>, now: Now) {
+        self.waits = false;
+        if PARTS.get(self.next) != Some(question) {
+            return;
+        }
+        match answer {
+            Ok(Answer::Extensions(new)) => {
+                self.extensions_changed |= self.extensions != *new;
+                self.extensions = new.clone();
+            }
+            Ok(Answer::Groups(new)) => self.groups.clone_from(new),
+            Ok(Answer::Levels(new)) => self.levels.clone_from(new),
+            Ok(Answer::Assets(new)) => self.assets.clone_from(new),
+            Ok(_) => debug_assert!(false, "the store answered another question"),
+            Err(Failure::Unavailable(_)) => {
+                self.retry = now.at + LOST;
+                return;
+            }
+            Err(_) => {
+                self.retry = now.at + RETRY;
+                return;
+            }
+        }
+        self.next += 1;
+        if self.next == PARTS.len() {
+            self.complete(now);
+        }
+    }
+
+    fn complete(&mut self, now: Now) {
+        self.doubted = None;
+        let usual = self.interval * 8 / 10;
+        self.sweep = now.at + if self.often { usual.min(OFTEN) } else { usual };
+        let guest = self.extensions.com_users.as_deref().and_then(guest_group);
+        let (acl, warnings) = Acl::new(&self.groups, &self.levels, &self.assets, guest);
+        if self.known && acl == self.acl {
+            return;
+        }
+        for warning in warnings {
+            log::warn!("the site's access rules: {warning}");
+        }
+        self.guest_groups = acl.guest_groups().into();
+        self.guest_levels = acl.levels(0, &self.guest_groups, false);
+        self.acl = acl;
+        self.known = true;
+        self.changed = true;
+    }
+
+    /// Whether the rights changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether the extensions' words changed since the last call.
+    pub fn take_extensions_changed(&mut self) -> bool {
+        std::mem::take(&mut self.extensions_changed)
+    }
+}

@@ -1,0 +1,374 @@
+//! Webhooks: which event is told to which target, when, and for how long it is tried again (pusher.md section 10). It
+//! knows no socket: `due` says what is to be posted, `posted` is told how it went. One event a post, one post at a time
+//! for each target, so the order in a target's queue is the order in which it hears.
+//!
+//! Every `[[apps.webhooks]]` is a target with its own grace, queue and retries: nothing that one target does or fails to
+//! do reaches another. Several events in a post were the loser: the Pusher protocol knows it as an option of the hosted
+//! service ("batching") and receivers that were written for the default look at the first event only.
+//!
+//! What each target hears of one channel keeps the order in which it happened. So an event behind a departure that is
+//! still in its grace waits with it, at most as long as that. An event of another channel does not.
+
+mod grace;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::config;
+use crate::logging::Quiet;
+use crate::protocol::actions::Actions;
+use crate::time::{Now, Time};
+
+use grace::Subject;
+use target::Target;
+
+/// How long `channel_vacated` and `member_removed` wait for a return (hosted Pusher: up to 3 s).
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// How long after an event it is still tried to tell it: receivers refuse an older `time_ms`.
+pub const LIFE: Duration = Duration::from_secs(300);
+
+/// The longest pause between two tries. A target that returns after minutes hears what is left of its queue within one,
+/// while most of it is young enough to count.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+
+/// Events that wait for one target: at 30 a second, all that happens in five minutes, after which they are too old.
+pub const QUEUE_EVENTS: usize = 10_000;
+
+/// Bytes of the bodies that wait for one target: client events of 10 KB are the large ones, and 800 of them are plenty.
+pub const QUEUE_BYTES: usize = 8 << 20;
+
+/// A cache channel's misses that are one: a room full of newcomers, and the time that the site takes to fill the cache.
+/// Its end is no fault: who misses later asks again, for the site may have failed to answer the first time.
+pub const ONE_MISS: Duration = Duration::from_secs(5);
+
+/// Something that happened to a channel and may interest a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "name")]
+pub enum HookEvent {
+    /// The first subscription.
+    #[serde(rename = "channel_occupied")]
+    Occupied {
+        /// Where.
+        channel: String,
+    },
+    /// The last subscription ended.
+    #[serde(rename = "channel_vacated")]
+    Vacated {
+        /// Where.
+        channel: String,
+    },
+    /// A user's first subscription.
+    #[serde(rename = "member_added")]
+    MemberAdded {
+        /// Where.
+        channel: String,
+        /// Who.
+        user_id: String,
+    },
+    /// A user's last subscription ended.
+    #[serde(rename = "member_removed")]
+    MemberRemoved {
+        /// Where.
+        channel: String,
+        /// Who.
+        user_id: String,
+    },
+    /// A client sent an event to the others.
+    #[serde(rename = "client_event")]
+    ClientEvent {
+        /// Where.
+        channel: String,
+        /// `client-…`
+        event: String,
+        /// As it was relayed.
+        data: String,
+        /// The sender.
+        socket_id: String,
+        /// The sender as a member; only on presence channels.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<String>,
+    },
+    /// Somebody subscribed to a cache channel and there was nothing to be told.
+    #[serde(rename = "cache_miss")]
+    CacheMiss {
+        /// Where.
+        channel: String,
+    },
+    /// The number of subscriptions changed.
+    #[serde(rename = "subscription_count")]
+    SubscriptionCount {
+        /// Where.
+        channel: String,
+        /// How many.
+        #[serde(rename = "subscription_count")]
+        count: usize,
+    },
+}
+
+/// The kinds of events, in the order of [`KINDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Occupied,
+    Vacated,
+    MemberAdded,
+    MemberRemoved,
+    ClientEvent,
+    CacheMiss,
+    SubscriptionCount,
+}
+
+/// The names of the kinds: in a post, and in `events` of a target.
+pub const KINDS: [&str; 7] = [
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+];
+
+/// How a post went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// A status of 200 to 299.
+    Done,
+    /// Another status.
+    Refused(u16),
+    /// No answer, and why.
+    Failed(&'a str),
+}
+
+impl<'a> Outcome<'a> {
+    /// The outcome of a post that got this status as its answer, or none and why.
+    pub fn of(result: Result<u16, &'a str>) -> Self {
+        match result {
+            Ok(200..300) => Self::Done,
+            Ok(status) => Self::Refused(status),
+            Err(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// Counts of all targets together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events that wait, also those in their grace.
+    pub waiting: usize,
+    /// Posts that were taken, since the start.
+    pub delivered: u64,
+    /// Posts that were not, since the start.
+    pub failed: u64,
+    /// Events that no target will hear of: too old or too many, since the start.
+    pub dropped: u64,
+}
+
+/// All targets of all apps.
+#[derive(Debug)]
+pub struct Webhooks {
+    targets: Vec<Target>,
+    /// The number of the next new target. It is never used again, so an outcome never reaches a successor.
+    next: u32,
+    /// What targets that were taken out of the configuration have counted.
+    past: Counts,
+    draining: bool,
+    quiet: Quiet,
+}
+
+impl Webhooks {
+    /// Nothing waits.
+    pub fn new(apps: &[config::App]) -> Self {
+        let mut webhooks = Self {
+            targets: Vec::new(),
+            next: 0,
+            past: Counts::default(),
+            draining: false,
+            quiet: Quiet::new(),
+        };
+        webhooks.reconfigure(apps);
+        webhooks
+    }
+
+    /// Obeys another configuration. A target with the same app id and URL keeps what waits for it; filters, headers and
+    /// the secret are the new ones also for that. What waits for a target that is gone is dropped.
+    pub fn reconfigure(&mut self, apps: &[config::App]) {
+        let mut old = std::mem::take(&mut self.targets);
+        for app in apps {
+            for hook in &app.webhooks {
+                let same = old.iter().position(|target| target.is(&app.id, &hook.url));
+                let mut target = match same {
+                    Some(place) => old.remove(place),
+                    None => {
+                        self.next = self.next.wrapping_add(1);
+                        Target::new(self.next, self.draining)
+                    }
+                };
+                target.configure(app, hook);
+                self.targets.push(target);
+            }
+        }
+        for target in old {
+            let counts = target.counts();
+            if counts.waiting > 0 {
+                log::warn!(
+                    "{} webhook events for {} are dropped: it is no longer configured",
+                    counts.waiting,
+                    target.place()
+                );
+            }
+            self.past.add(&Counts {
+                waiting: 0,
+                dropped: counts.dropped + counts.waiting as u64,
+                ..counts
+            });
+        }
+    }
+
+    /// Takes note of what happened in the app with this id.
+    pub fn note(&mut self, app: &str, event: HookEvent, now: Now) {
+        // Channels of the protocol itself are nobody's business (pusher.md 7.3).
+        if event.channel().starts_with('#') {
+            return;
+        }
+        let mut body: Option<Bytes> = None;
+        for target in self.targets.iter_mut().filter(|target| target.app_id() == app) {
+            let Some(wanted) = target.interest(&event) else {
+                continue;
+            };
+            let body = wanted.then(|| body.get_or_insert_with(|| event.body(now)).clone());
+            target.note(&event, body, now.at, &mut self.quiet);
+        }
+    }
+
+    /// Appends what is to be posted now: at most one post for each target, until its outcome is known.
+    pub fn due(&mut self, now: Now, actions: &mut Actions) {
+        for target in &mut self.targets {
+            target.due(now.at, actions, &mut self.quiet);
+        }
+    }
+
+    /// How the post with this ticket went; `due` has the next one at once. An unknown ticket is that of a target that is
+    /// no longer configured.
+    pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
+        if let Some(target) = self.targets.iter_mut().find(|target| target.waits_for(ticket)) {
+            target.posted(outcome, now.at, &mut self.quiet);
+        }
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.targets.iter().map(Target::deadline).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The server is going: nobody will return, so departures wait no longer.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for target in &mut self.targets {
+            target.hurry();
+        }
+    }
+
+    /// Whether a target that does not fail is still to be told something: worth a moment before the process ends.
+    pub fn is_busy(&self) -> bool {
+        self.targets.iter().any(Target::is_busy)
+    }
+
+    /// Counts of all targets together.
+    pub fn counts(&self) -> Counts {
+        let mut all = self.past;
+        for target in &self.targets {
+            all.add(&target.counts());
+        }
+        all
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.waiting += other.waiting;
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+    }
+}
+
+impl HookEvent {
+    /// Where it happened.
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::Occupied { channel }
+            | Self::Vacated { channel }
+            | Self::MemberAdded { channel, .. }
+            | Self::MemberRemoved { channel, .. }
+            | Self::ClientEvent { channel, .. }
+            | Self::CacheMiss { channel }
+            | Self::SubscriptionCount { channel, .. } => channel,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Occupied { .. } => Kind::Occupied,
+            Self::Vacated { .. } => Kind::Vacated,
+            Self::MemberAdded { .. } => Kind::MemberAdded,
+            Self::MemberRemoved { .. } => Kind::MemberRemoved,
+            Self::ClientEvent { .. } => Kind::ClientEvent,
+            Self::CacheMiss { .. } => Kind::CacheMiss,
+            Self::SubscriptionCount { .. } => Kind::SubscriptionCount,
+        }
+    }
+
+    /// Who came or went, when that is what happened.
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Occupied { .. } | Self::Vacated { .. } => Some(Subject::Channel),
+            Self::MemberAdded { user_id, .. } | Self::MemberRemoved { user_id, .. } => {
+                Some(Subject::Member(user_id.clone()))
+            }
+            Self::ClientEvent { .. } | Self::CacheMiss { .. } | Self::SubscriptionCount { .. } => None,
+        }
+    }
+
+    /// The body of a post. The time in it is that of the event, however late it is told.
+    fn body(&self, now: Now) -> Bytes {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            time_ms: u64,
+            events: [&'a HookEvent; 1],
+        }
+        let body = Body {
+            time_ms: now.unix_ms,
+            events: [self],
+        };
+        serde_json::to_vec(&body)
+            .expect("strings and numbers always have a JSON form")
+            .into()
+    }
+}
+
+impl Kind {
+    fn named(name: &str) -> Option<usize> {
+        KINDS.iter().position(|kind| *kind == name)
+    }
+
+    /// The one that undoes it, if there is one.
+    fn opposite(self) -> Option<Kind> {
+        match self {
+            Self::Occupied => Some(Self::Vacated),
+            Self::Vacated => Some(Self::Occupied),
+            Self::MemberAdded => Some(Self::MemberRemoved),
+            Self::MemberRemoved => Some(Self::MemberAdded),
+            Self::ClientEvent | Self::CacheMiss | Self::SubscriptionCount => None,
+        }
+    }
+
+    fn is_departure(self) -> bool {
+        matches!(self, Self::Vacated | Self::MemberRemoved)
+    }
+}
