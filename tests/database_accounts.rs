@@ -489,8 +489,7 @@ impl Hours {
             while let Some(question) = self.site.question(alone, self.now) {
                 let answer = self.store.ask(&question, self.now);
                 assert!(answer.is_ok(), "{question:?}: {answer:?}");
-                self.site.answer(&question, answer, self.now);
-                self.site.take_orders();
+                self.site.answer(&question, answer, self.now, &mut Vec::new());
             }
             let next = self.now.at + Duration::from_micros(1);
             self.now.at = self.site.question_due().max(next).min(until);

@@ -24,6 +24,7 @@ use self::reply::{Refusal, json};
 use crate::config;
 use crate::hub::app::{App, Apps};
 use crate::protocol::actions::Actions;
+use crate::protocol::effects::Effect;
 use crate::time::Now;
 
 /// What is said of an app that must not be used.
@@ -47,23 +48,9 @@ pub enum Answered {
 #[derive(Debug, Default)]
 pub struct Api {
     rates: Rates,
-    /// The apps whose outbox table is to be looked at now.
-    nudged: Vec<usize>,
-    /// Users whose connections were to be closed, with their apps.
-    terminated: Vec<(usize, String)>,
 }
 
 impl Api {
-    /// The users whose connections were closed since the last call, with their apps: the site knows more of them.
-    pub fn take_terminated(&mut self) -> Vec<(usize, String)> {
-        std::mem::take(&mut self.terminated)
-    }
-
-    /// The apps that were nudged since the last call: rows were committed, and the table is worth a look now.
-    pub fn take_nudged(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.nudged)
-    }
-
     /// Publishes an event to one channel as a request for it does, with the same limits, but without a signature.
     ///
     /// # Errors
@@ -139,7 +126,7 @@ impl Api {
                 request.publish(app, &mut self.rates, now, actions)
             }
             Resource::Nudge => {
-                self.nudged.push(number);
+                actions.effect(Effect::Nudge(number));
                 Ok(json(&serde_json::json!({})))
             }
             Resource::Channels => channels::list(app, &parameters),
@@ -152,7 +139,7 @@ impl Api {
                 // Some libraries put the id into the path as it is, so what cannot be decoded was not encoded.
                 let user = parameters::decode(named).unwrap_or(Cow::Borrowed(named));
                 app.terminate(&user, actions);
-                self.terminated.push((number, user.into_owned()));
+                actions.effect(Effect::TerminateVisitor(number, user.into_owned()));
                 Ok(json(&serde_json::json!({})))
             }
         };

@@ -17,17 +17,17 @@ use super::session::{Session, Subscription};
 use super::users::Users;
 use crate::config;
 use crate::id::ConnectionId;
-use crate::outbox::Logged;
 use crate::protocol::SocketId;
 use crate::protocol::actions::{Action, Actions};
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::effects::{Effect, HookEvent};
 use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::protocol::position::{Position, Stream};
+use crate::protocol::rows::Logged;
 use crate::room::give_back;
 use crate::site::Site;
 use crate::site::parameters::Former;
 use crate::time::{Now, Time};
-use crate::webhooks::HookEvent;
 
 /// Above this many subscribers, `subscription_count` goes out at most every [`COUNT_PAUSE`].
 const COUNTED_AT_ONCE: usize = 100;
@@ -47,7 +47,8 @@ impl Apps {
         Self {
             apps: settings
                 .iter()
-                .map(|settings| App::new(settings.clone(), start))
+                .enumerate()
+                .map(|(number, settings)| App::new(number, settings.clone(), start))
                 .collect(),
         }
     }
@@ -66,7 +67,7 @@ impl Apps {
         }
         for new in settings {
             if self.find_id(&new.id).is_none() {
-                self.apps.push(App::new(new.clone(), start));
+                self.apps.push(App::new(self.apps.len(), new.clone(), start));
             }
         }
     }
@@ -115,6 +116,8 @@ impl Apps {
 /// One app.
 #[derive(Debug)]
 pub struct App {
+    /// Its place in the list of all apps.
+    number: usize,
     /// What the configuration says.
     pub settings: config::App,
     /// The secret before that of the settings, with its end.
@@ -135,12 +138,8 @@ pub struct App {
     pub(super) table_retention: Duration,
     /// Connections with a subscription that is held, and until when.
     pub(super) held: VecDeque<(Time, ConnectionId)>,
-    /// Channels that got their first subscriber (true) or lost their last since the site was told.
-    moves: Vec<(Box<str>, bool)>,
     /// Whether there is a site that wants to be told.
     has_site: bool,
-    /// What webhooks are to be told, until the service takes it.
-    hooks: Vec<HookEvent>,
     /// Channels whose count is to be told later, and when at the earliest.
     pub(super) uncounted: BTreeSet<(Time, Box<str>)>,
     /// Connections that must authorize themselves, oldest first.
@@ -224,8 +223,9 @@ impl App {
         self.former.as_ref().and_then(|former| former.secret(now))
     }
 
-    fn new(settings: config::App, start: u32) -> Self {
+    fn new(number: usize, settings: config::App, start: u32) -> Self {
         Self {
+            number,
             settings,
             former: None,
             names: HashMap::new(),
@@ -239,9 +239,7 @@ impl App {
             table: None,
             table_retention: Duration::MAX,
             held: VecDeque::new(),
-            moves: Vec::new(),
             has_site: false,
-            hooks: Vec::new(),
             uncounted: BTreeSet::new(),
             unauthorized: VecDeque::new(),
             next_round: Time::NEVER,
@@ -475,18 +473,24 @@ impl App {
     }
 
     /// Puts a connection into a channel, which is made if it is not there.
-    pub(super) fn enter(&mut self, id: ConnectionId, name: ChannelName<'_>, hears: Hears, back: u32) -> usize {
+    pub(super) fn enter(
+        &mut self,
+        id: ConnectionId,
+        name: ChannelName<'_>,
+        hears: Hears,
+        back: u32,
+        actions: &mut Actions,
+    ) -> usize {
         let channel = match self.names.get(name.as_str()) {
             Some(channel) => *channel,
             None => {
-                self.hook(HookEvent::Occupied {
-                    channel: name.as_str().to_owned(),
-                });
+                let channel = || name.as_str().to_owned();
+                self.hook(actions, || HookEvent::Occupied { channel: channel() });
                 self.subscription_bytes += CHANNEL + 2 * name.as_str().len();
                 let channel = self.channels.insert(Channel::new(name));
                 self.names.insert(name.as_str().into(), channel);
                 if self.has_site {
-                    self.moves.push((name.as_str().into(), true));
+                    actions.effect(Effect::Occupied(name.as_str().into()));
                 }
                 channel
             }
@@ -507,7 +511,7 @@ impl App {
     }
 
     /// Takes the subscriber at `place` out of a channel. The last one takes its place, and its connection is told.
-    pub(super) fn leave(&mut self, channel: usize, place: usize) {
+    pub(super) fn leave(&mut self, channel: usize, place: usize, actions: &mut Actions) {
         self.subscription_bytes -= SUBSCRIPTION;
         let subscribers = &mut self.channels[channel].subscribers;
         subscribers.swap_remove(place);
@@ -525,9 +529,9 @@ impl App {
             give_back(&mut self.names);
             give_back(&mut self.channels);
             if self.has_site {
-                self.moves.push((name.clone(), false));
+                actions.effect(Effect::Vacated(name.clone()));
             }
-            self.hook(HookEvent::Vacated { channel: name.into() });
+            self.hook(actions, || HookEvent::Vacated { channel: name.into() });
         } else {
             give_back(subscribers);
         }
@@ -562,7 +566,7 @@ impl App {
         let event = "pusher_internal:subscription_count";
         let frame = frames::protocol(event, Some(&name), &data, Extra::default());
         self.announce(channel, None, frame, actions);
-        self.hook(HookEvent::SubscriptionCount { channel: name, count });
+        self.hook(actions, || HookEvent::SubscriptionCount { channel: name, count });
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
@@ -666,22 +670,11 @@ impl App {
         }
     }
 
-    /// Channels that got their first subscriber (true) or lost their last since the last call.
-    pub fn take_moves(&mut self) -> Vec<(Box<str>, bool)> {
-        std::mem::take(&mut self.moves)
-    }
-
-    // --- webhooks ------------------------------------------------------------------------------------------------
-
-    pub(super) fn hook(&mut self, event: HookEvent) {
+    /// Has the app's webhooks told of an event.
+    pub(super) fn hook(&self, actions: &mut Actions, event: impl FnOnce() -> HookEvent) {
         if !self.settings.webhooks.is_empty() {
-            self.hooks.push(event);
+            actions.effect(Effect::Hook(self.number, event()));
         }
-    }
-
-    /// What webhooks are to be told since the last call.
-    pub fn take_hooks(&mut self) -> Vec<HookEvent> {
-        std::mem::take(&mut self.hooks)
     }
 
     /// The session of a connection.
@@ -721,7 +714,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_left_gives_back_its_room() {
-        let mut app = App::new(config::App::new("7", "key", "secret"), 1);
+        let mut app = App::new(0, config::App::new("7", "key", "secret"), 1);
         let now = Now {
             at: Time(0),
             unix_ms: 0,

@@ -5,9 +5,9 @@ use super::ask::{Incoming, unwrapped};
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::effects::HookEvent;
 use crate::protocol::{event, frames};
 use crate::time::Now;
-use crate::webhooks::HookEvent;
 
 impl App {
     pub(super) fn client_event(&mut self, id: ConnectionId, frame: &Incoming<'_>, now: Now, actions: &mut Actions) {
@@ -76,7 +76,7 @@ impl App {
         self.deliver(&name, None, Some(socket), now, actions, |extra| {
             frames::client_event(&frame.event, &name, frame.data, user_id, extra)
         });
-        self.hook(HookEvent::ClientEvent {
+        self.hook(actions, || HookEvent::ClientEvent {
             channel: name,
             event: frame.event.to_string(),
             data: frame.data.map(|data| unwrapped(data).into_owned()).unwrap_or_default(),

@@ -314,7 +314,7 @@ fn prove(id: ConnectionId, token: &str, door: &mut Door<'_>, actions: &mut Actio
         );
         return true;
     };
-    match site.prove(id, token, door.now) {
+    match site.prove(id, token, door.now, actions.effects()) {
         Proved::Right => actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default())),
         Proved::NotYet if !door.last_call => return false,
         Proved::NotYet | Proved::OutOfReach => actions.send(

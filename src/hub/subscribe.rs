@@ -14,12 +14,12 @@ use super::sign_in::{Ids, read_member};
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::effects::HookEvent;
 use crate::protocol::event;
 use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::protocol::signature;
 use crate::site::May;
 use crate::time::Now;
-use crate::webhooks::HookEvent;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Subscribe {
@@ -354,7 +354,7 @@ impl App {
         let Some(session) = self.session(id) else { return };
         let (recovery, hears) = (session.recovery, session.hears_events());
         let back = session.subscriptions.len() as u32;
-        let channel = self.enter(id, name, hears, back);
+        let channel = self.enter(id, name, hears, back, actions);
         let place = self.channels[channel].subscribers.len() as u32 - 1;
         let newcomer = member
             .as_ref()
@@ -394,7 +394,7 @@ impl App {
             let frame = frames::protocol(event, Some(name.as_str()), &data, Extra::default());
             self.announce(channel, Some(id), frame, actions);
             let (channel, user_id) = (name.as_str().to_owned(), member.user_id.into());
-            self.hook(HookEvent::MemberAdded { channel, user_id });
+            self.hook(actions, || HookEvent::MemberAdded { channel, user_id });
         }
         self.count(channel, now.at, actions);
     }
@@ -427,7 +427,7 @@ impl App {
             return actions.send(id, cached.frame(channel));
         }
         actions.send(id, frames::bare("pusher:cache_miss", Some(channel), Extra::default()));
-        self.hook(HookEvent::CacheMiss {
+        self.hook(actions, || HookEvent::CacheMiss {
             channel: channel.to_owned(),
         });
     }
@@ -568,12 +568,12 @@ impl App {
             let event = "pusher_internal:member_removed";
             let frame = frames::protocol(event, Some(&name), &Removed { user_id: &user_id }, Extra::default());
             self.announce(channel, Some(id), frame, actions);
-            self.hook(HookEvent::MemberRemoved {
+            self.hook(actions, || HookEvent::MemberRemoved {
                 channel: name.clone(),
                 user_id: user_id.into(),
             });
         }
-        self.leave(channel, place as usize);
+        self.leave(channel, place as usize, actions);
         // The last one to leave leaves nobody to be told.
         if self.channel_index(&name) == Some(channel) {
             self.count(channel, now.at, actions);

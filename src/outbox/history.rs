@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::seen::{Event, Logged};
 use crate::config::Database;
 use crate::protocol::position::Place;
+use crate::protocol::rows::{Event, Logged};
 use crate::room::give_back;
 use crate::store::{ChannelRange, MOST_KEYS, Question};
 use crate::time::Time;

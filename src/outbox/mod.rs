@@ -11,12 +11,12 @@
 
 mod cleaner;
 mod clock;
+mod counters;
 mod history;
 mod looks;
 mod phase;
 mod reader;
 mod rows;
-mod seen;
 mod stamp;
 mod stream;
 
@@ -26,17 +26,18 @@ use tungstenite::Utf8Bytes;
 
 use self::cleaner::Cleaner;
 use self::clock::Clock;
+pub use self::counters::Counters;
 pub use self::history::Reach;
 use self::looks::Looks;
 use self::phase::Phase;
 use self::reader::Reader;
 pub use self::rows::check;
-pub use self::seen::{Counters, Event, Logged, Seen};
 use self::stamp::Stamper;
 use self::stream::Fit;
 use crate::config::Database;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
+pub use crate::protocol::rows::{Event, Logged, Seen};
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
 use crate::time::{Now, Time};
 

@@ -1,12 +1,13 @@
 //! What becomes of rows: the next ones in turn are handed on and remembered, older ones are read for those that were away.
 
+use super::counters::Counters;
 use super::history::History;
 use super::rows::{self, Meaning};
-use super::seen::{Counters, Seen};
 use super::stream::Stream;
 use crate::config::Database;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::position::Place;
+use crate::protocol::rows::Seen;
 use crate::store::{Answer, ChannelRange, Failure, Question, Row};
 use crate::time::Time;
 

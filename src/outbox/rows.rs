@@ -1,12 +1,12 @@
 //! What a row of the table says. The table is written by whoever may write it, so a row is checked by the rules of the HTTP
 //! API: what could not be published there is not published here.
 
-use super::seen::{Event, Logged};
 use crate::protocol::channel::ChannelName;
 use crate::protocol::control::{self, Control};
 use crate::protocol::event::{check_data, check_name, read_socket_id};
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Position;
+use crate::protocol::rows::{Event, Logged};
 use crate::store::{NewRow, Row};
 
 /// What a row is.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Response;
 use tungstenite::Utf8Bytes;
 
+use super::effects::Effect;
 use crate::id::ConnectionId;
 
 /// What shall happen.
@@ -88,12 +89,23 @@ pub struct Post {
 pub struct Actions {
     list: Vec<Action>,
     recipients: Vec<ConnectionId>,
+    effects: Vec<Effect>,
 }
 
 impl Actions {
     /// Appends an action.
     pub fn push(&mut self, action: Action) {
         self.list.push(action);
+    }
+
+    /// Appends something that another room does before the service's entry point ends.
+    pub fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// What other rooms have to do, in order: the list that rooms without actions append to.
+    pub fn effects(&mut self) -> &mut Vec<Effect> {
+        &mut self.effects
     }
 
     /// Appends a text for one connection.

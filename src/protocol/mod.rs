@@ -3,10 +3,12 @@
 pub mod actions;
 pub mod channel;
 pub mod control;
+pub mod effects;
 pub mod event;
 pub mod frames;
 pub mod keys;
 pub mod position;
+pub mod rows;
 pub mod signature;
 mod socket_id;
 

@@ -251,14 +251,18 @@ impl Console {
         now: Now,
         actions: &mut Actions,
     ) -> Heard {
+        let has_site = site.is_some();
+        let is_admin = caller::is_token(given, &config.server.admin_token);
+        let proved = site
+            .filter(|_| !is_admin)
+            .map(|site| site.show(id, given, now, actions.effects()));
         let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
-        if caller::is_token(given, &config.server.admin_token) {
+        if is_admin {
             self.is_admin = true;
             answer("Allowed: stats, lag and publish answer from here on.");
             return Heard::Done;
         }
-        let has_site = site.is_some();
-        match site.map(|site| site.show(id, given, now)) {
+        match proved {
             Some(Proved::Right) => {
                 answer("Allowed: what your account may do answers from here on.");
                 return Heard::Done;

@@ -33,14 +33,15 @@ use crate::hub::session::{Door, Timing};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site as SiteFacts;
 use crate::logging::{Kind, More, Quiet};
-use crate::outbox::{self, Seen};
+use crate::outbox::{self, Outbox, Seen};
 use crate::protocol::SocketId;
 use crate::protocol::actions::{Action, Actions, Dialect, Message};
 use crate::protocol::channel::ChannelName;
+use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 pub use crate::protocol::keys::Seed;
 use crate::room::give_back_slots;
-use crate::site::{CONSOLE, Order, SWITCHED_OFF, Site};
+use crate::site::{CONSOLE, SWITCHED_OFF, Site};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 use crate::webhooks::{Outcome, Webhooks};
@@ -283,7 +284,7 @@ impl Service {
     pub fn know(&mut self, facts: SiteFacts, now: Now, actions: &mut Actions) {
         let most = self.config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
         match &mut self.site {
-            Some(site) => site.reconfigure(facts, &self.config, most),
+            Some(site) => site.reconfigure(facts, &self.config, most, actions.effects()),
             None => {
                 self.site = Some(Box::new(Site::new(facts, &self.config, &self.keys, most)));
             }
@@ -355,24 +356,15 @@ impl Service {
             app.due(now, actions);
         }
         if let Some(site) = &mut self.site {
-            site.due(now);
+            site.due(now, actions.effects());
         }
         self.follow(now, actions);
         while let Some((until, id)) = self.waiting.first().copied().filter(|(until, _)| *until <= now.at) {
             self.waiting.remove(&(until, id));
             self.go_on(id, true, now, actions);
         }
-        self.tell_site();
-        self.tell_webhooks(now);
+        self.run_effects(now, actions);
         self.webhooks.due(now, actions);
-    }
-
-    fn tell_webhooks(&mut self, now: Now) {
-        for app in self.apps.iter_mut() {
-            for event in app.take_hooks() {
-                self.webhooks.note(&app.settings.id, event, now);
-            }
-        }
     }
 
     /// From here on new WebSockets are turned away and `/ready` says no.
@@ -413,11 +405,7 @@ impl Service {
             Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),
         }
-        if self.site.as_ref().is_some_and(|site| site.has_orders()) {
-            self.follow(now, actions);
-        }
-        self.tell_site();
-        self.tell_webhooks(now);
+        self.run_effects(now, actions);
     }
 
     // --- the site ------------------------------------------------------------------------------------------------
@@ -455,9 +443,8 @@ impl Service {
             );
         }
         let Some(site) = &mut self.site else { return };
-        site.answer(question, answer, now);
+        site.answer(question, answer, now, actions.effects());
         self.follow(now, actions);
-        self.tell_webhooks(now);
     }
 
     /// The site, for those who count.
@@ -465,46 +452,36 @@ impl Service {
         self.site.as_deref()
     }
 
-    /// Carries out what the site orders.
+    /// The site may know more than before: its table's position, and what follows from it all.
     fn follow(&mut self, now: Now, actions: &mut Actions) {
-        let Some(site) = &mut self.site else { return };
-        let orders = site.take_orders();
-        // Whoever comes while the orders are carried out comes after the rows among them.
-        let position = site.outbox().map(|outbox| outbox.told_position());
-        if let Some(app) = self.site_app {
+        // Whoever comes while the effects are carried out comes after the rows among them.
+        let position = self
+            .site
+            .as_ref()
+            .and_then(|site| site.outbox().map(Outbox::told_position));
+        if let (Some(app), Some(_)) = (self.site_app, &self.site) {
             self.apps.app_mut(app).set_table(position, actions);
         }
+        self.run_effects(now, actions);
+    }
+
+    /// Carries out what the rooms want of each other. What follows from an effect is carried out before the next effect; what
+    /// concerns everybody is carried out once, at the end.
+    fn run_effects(&mut self, now: Now, actions: &mut Actions) {
+        if actions.effects().is_empty() {
+            return;
+        }
         let (mut wake_all, mut review_all, mut release) = (false, false, false);
-        for order in orders {
-            match order {
-                Order::Wake(id) => {
-                    self.review_one(id, now, actions);
-                    self.go_on(id, false, now, actions);
-                }
-                Order::GoOn(id) => self.go_on(id, false, now, actions),
-                Order::WakeAll => wake_all = true,
-                Order::End(ended) => actions.push(Action::Close(ended.id, ended.code, ended.why.into())),
-                Order::Review(channels) => {
-                    for channel in channels {
-                        self.review(Some(&channel), now, actions);
-                    }
-                }
-                Order::TurnAway => {
-                    let ids: Vec<ConnectionId> = self.members.iter().flatten().map(|member| member.id).collect();
-                    for id in ids {
-                        self.turn_away(id, actions);
-                    }
-                }
-                Order::ReviewAll => review_all = true,
-                Order::Event(seen) => self.publish_row(&seen, now, actions),
-                Order::Terminate(user) => {
-                    if let Some(app) = self.site_app {
-                        self.apps.app_mut(app).terminate(&user, actions);
-                    }
-                }
-                Order::Extensions => self.take_credentials(),
+        for effect in std::mem::take(actions.effects()) {
+            match effect {
+                Effect::WakeAll => wake_all = true,
+                Effect::ReviewAll => review_all = true,
                 // Those who waited for the same answers go on too.
-                Order::Release => (release, wake_all) = (true, true),
+                Effect::Release => (release, wake_all) = (true, true),
+                effect => {
+                    self.run_effect(effect, now, actions);
+                    self.run_effects(now, actions);
+                }
             }
         }
         if review_all {
@@ -518,7 +495,59 @@ impl Service {
         if let (true, Some(app), Some(site)) = (release, self.site_app, &mut self.site) {
             self.apps.app_mut(app).release(site, now, actions);
         }
-        self.tell_site();
+        self.run_effects(now, actions);
+    }
+
+    fn run_effect(&mut self, effect: Effect, now: Now, actions: &mut Actions) {
+        match effect {
+            Effect::Hook(app, event) => self.webhooks.note(&self.apps.app(app).settings.id, event, now),
+            Effect::Occupied(channel) => {
+                if let Some(site) = &mut self.site {
+                    site.occupied(&channel);
+                }
+            }
+            Effect::Vacated(channel) => {
+                if let Some(site) = &mut self.site {
+                    site.vacated(&channel);
+                }
+            }
+            Effect::Wake(id) => {
+                self.review_one(id, now, actions);
+                self.go_on(id, false, now, actions);
+            }
+            Effect::GoOn(id) => self.go_on(id, false, now, actions),
+            Effect::Close(id, code, why) => actions.push(Action::Close(id, code, why.into())),
+            Effect::Review(channels) => {
+                for channel in channels {
+                    self.review(Some(&channel), now, actions);
+                }
+            }
+            Effect::TurnAway => {
+                let ids: Vec<ConnectionId> = self.members.iter().flatten().map(|member| member.id).collect();
+                for id in ids {
+                    self.turn_away(id, actions);
+                }
+            }
+            Effect::Row(seen) => self.publish_row(&seen, now, actions),
+            Effect::Terminate(user) => {
+                if let Some(app) = self.site_app {
+                    self.apps.app_mut(app).terminate(&user, actions);
+                }
+            }
+            Effect::TerminateVisitor(app, user) => {
+                if let Some(site) = self.site.as_mut().filter(|_| self.site_app == Some(app)) {
+                    site.terminate(&user, actions.effects());
+                }
+            }
+            Effect::Nudge(app) => {
+                let site = self.site.as_mut().filter(|_| self.site_app == Some(app));
+                if let Some(outbox) = site.and_then(|site| site.outbox_mut()) {
+                    outbox.nudge(now);
+                }
+            }
+            Effect::Extensions => self.take_credentials(),
+            Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
+        }
     }
 
     fn review(&mut self, channel: Option<&str>, now: Now, actions: &mut Actions) {
@@ -526,7 +555,6 @@ impl Service {
             let judge = |id, name: ChannelName<'_>| site.review(id, name, now);
             self.apps.app_mut(app).review(channel, judge, now, actions);
         }
-        self.tell_site();
     }
 
     /// Who a connection is may be another than it was: what it hears is judged anew.
@@ -535,7 +563,6 @@ impl Service {
             let judge = |name: ChannelName<'_>| site.review(id, name, now);
             self.apps.app_mut(app).review_one(id, judge, now, actions);
         }
-        self.tell_site();
     }
 
     fn publish_row(&mut self, seen: &Seen, now: Now, actions: &mut Actions) {
@@ -556,19 +583,6 @@ impl Service {
             }
             Seen::Gap => app.tell_gap(actions),
             Seen::Control(_) => {}
-        }
-    }
-
-    /// Tells the site which channels have subscribers.
-    fn tell_site(&mut self) {
-        let (Some(app), Some(site)) = (self.site_app, &mut self.site) else {
-            return;
-        };
-        for (channel, occupied) in self.apps.app_mut(app).take_moves() {
-            match occupied {
-                true => site.occupied(&channel),
-                false => site.vacated(&channel),
-            }
         }
     }
 
@@ -724,7 +738,6 @@ impl Service {
         if let Some(response) = response {
             actions.push(Action::Respond(id, response));
         }
-        self.follow(now, actions);
     }
 
     /// Counts a request. A proxy's connections carry everybody's, so there each address has its own count.
@@ -752,18 +765,6 @@ impl Service {
         }
         let pusher = &self.config.pusher;
         let answered = self.api.answer(request, &mut self.apps, pusher, now, actions);
-        for app in self.api.take_nudged() {
-            if self.site_app == Some(app)
-                && let Some(outbox) = self.site.as_mut().and_then(|site| site.outbox_mut())
-            {
-                outbox.nudge(now);
-            }
-        }
-        for (app, user) in self.api.take_terminated() {
-            if let Some(site) = self.site.as_mut().filter(|_| self.site_app == Some(app)) {
-                site.terminate(&user);
-            }
-        }
         match answered {
             Answered::Now(response) => Some(Box::new(response)),
             Answered::Status(app) => {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use self::access::{Access, Subject, Verdict};
 use self::parameters::Parameters;
 use self::rights::Rights;
-use self::visits::{Ended, Proved, Visits, Who};
+use self::visits::{Proved, Visits, Who};
 use crate::api;
 use crate::config::{self, Config};
 use crate::hub::presence::Member;
@@ -28,6 +28,7 @@ use crate::joomla::site::{Client, Site as Facts};
 use crate::outbox::{Outbox, Seen};
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::control::Control;
+use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 use crate::room::give_back;
 use crate::service::caller::{self, Caller, Origin, Own};
@@ -86,33 +87,6 @@ enum Part {
 
 const PARTS: [Part; 4] = [Part::Visits, Part::Outbox, Part::Access, Part::Rights];
 
-/// What the service has to do.
-#[derive(Debug)]
-pub enum Order {
-    /// Who the connection is has changed: what it hears is judged anew, and its waiting frames may go on.
-    Wake(ConnectionId),
-    /// Its waiting frames may go on: what they waited for has come.
-    GoOn(ConnectionId),
-    /// All waiting frames may go on: what they wait for may have come.
-    WakeAll,
-    /// It ends.
-    End(Ended),
-    /// Those who must not stay on an offline site end: [`Site::turned_away`].
-    TurnAway,
-    /// Subscribers of these channels must be judged anew.
-    Review(Vec<Box<str>>),
-    /// All subscribers must be.
-    ReviewAll,
-    /// A row of the outbox table was seen.
-    Event(Box<Seen>),
-    /// Everybody who is signed in as this user is to be closed.
-    Terminate(String),
-    /// What the extensions say has changed: the app's credentials may have.
-    Extensions,
-    /// Subscriptions that were held may go on, if they are not in doubt any more.
-    Release,
-}
-
 /// The site.
 #[derive(Debug)]
 pub struct Site {
@@ -139,7 +113,6 @@ pub struct Site {
     pseudonyms: [u8; 32],
     /// Channels whose subscribers could not be judged anew, because the facts had to be looked at again first.
     unsettled: BTreeSet<Box<str>>,
-    orders: Vec<Order>,
 }
 
 impl Site {
@@ -167,12 +140,11 @@ impl Site {
             turn: 0,
             pseudonyms: keys.pseudonyms,
             unsettled: BTreeSet::new(),
-            orders: Vec::new(),
         }
     }
 
     /// Obeys other settings, or knows something new of the site's configuration.
-    pub fn reconfigure(&mut self, facts: Facts, config: &Config, most_bytes: usize) {
+    pub fn reconfigure(&mut self, facts: Facts, config: &Config, most_bytes: usize, effects: &mut Vec<Effect>) {
         let interval = Duration::from_secs(config.joomla.sweep_interval);
         let timeout = Duration::from_secs(config.joomla.identity_timeout);
         self.rights.reconfigure(facts.root_user.clone(), interval);
@@ -200,9 +172,9 @@ impl Site {
                 self.occupied(&name);
             }
         }
-        self.orders.extend([Order::ReviewAll, Order::Release]);
+        effects.extend([Effect::ReviewAll, Effect::Release]);
         if went_offline {
-            self.orders.push(Order::TurnAway);
+            effects.push(Effect::TurnAway);
         }
     }
 
@@ -309,16 +281,14 @@ impl Site {
     }
 
     /// The client shows its form token.
-    pub fn prove(&mut self, id: ConnectionId, token: &str, now: Now) -> Proved {
-        let proved = self.visits.prove(id, token, now);
-        self.collect();
+    pub fn prove(&mut self, id: ConnectionId, token: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
+        let proved = self.visits.prove(id, token, now, effects);
         proved
     }
 
     /// The same, but a wrong one has no consequences.
-    pub fn show(&mut self, id: ConnectionId, token: &str, now: Now) -> Proved {
-        let proved = self.visits.show(id, token, now);
-        self.collect();
+    pub fn show(&mut self, id: ConnectionId, token: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
+        let proved = self.visits.show(id, token, now, effects);
         proved
     }
 
@@ -336,10 +306,9 @@ impl Site {
     }
 
     /// All connections of a user are to be closed, however they showed whose they are.
-    pub fn terminate(&mut self, user_id: &str) {
+    pub fn terminate(&mut self, user_id: &str, effects: &mut Vec<Effect>) {
         if let Some(user) = id::key(user_id) {
-            self.visits.terminate(user, KICKED);
-            self.collect();
+            self.visits.terminate(user, KICKED, effects);
         }
     }
 
@@ -593,12 +562,12 @@ impl Site {
         self.visits.suspect_all(now);
     }
 
-    fn obey(&mut self, control: &Control, now: Now) {
+    fn obey(&mut self, control: &Control, now: Now, effects: &mut Vec<Effect>) {
         match control {
             Control::RecheckUser(user) => self.visits.suspect(*user, now),
             Control::TerminateUser(user) => {
-                self.visits.terminate(*user, KICKED);
-                self.orders.push(Order::Terminate(user.to_string()));
+                self.visits.terminate(*user, KICKED, effects);
+                effects.push(Effect::Terminate(user.to_string()));
                 // What the row says is true by now, or will be in a moment: who comes back is looked up again.
                 self.visits.suspect(*user, now);
             }
@@ -661,7 +630,13 @@ impl Site {
     }
 
     /// What the store says.
-    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        answer: Result<Answer, Failure>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let may_settle = !question.is_about_outbox() && self.has_doubts();
         match question {
             Question::Sessions { ids, .. } => {
@@ -670,56 +645,55 @@ impl Site {
                     _ => None,
                 });
                 let knows = (&self.facts, &self.rights, self.rights.is_joomla3());
-                self.visits.sessions(ids, rows, knows, now);
+                self.visits.sessions(ids, rows, knows, now, effects);
             }
             Question::Users(ids) => {
                 let rows = rows(&answer, |answer| match answer {
                     Answer::Users(rows) => Some(rows.as_slice()),
                     _ => None,
                 });
-                self.visits.users(ids, rows, &self.rights, now);
+                self.visits.users(ids, rows, &self.rights, now, effects);
             }
             Question::Groups | Question::Levels | Question::Assets | Question::Extensions => {
                 self.rights.answer(question, answer.as_ref(), now);
-                self.rights_answered(now);
+                self.rights_answered(now, effects);
             }
             Question::Items { .. } | Question::Categories(_) => {
                 self.access.answer(question, answer, now);
                 let asked = self.access.keys(question);
                 let askers = asked.filter_map(|key| self.askers.remove(&key)).flatten();
-                self.orders.extend(askers.map(Order::GoOn));
+                effects.extend(askers.map(Effect::GoOn));
                 give_back(&mut self.askers);
-                self.access_changed(now);
+                self.access_changed(now, effects);
             }
             _ => {
                 if let Some(outbox) = &mut self.outbox {
                     outbox.answer(question, answer, now);
                 }
-                self.seen(now);
+                self.seen(now, effects);
             }
         }
-        self.collect();
         if may_settle {
-            self.orders.push(Order::Release);
+            effects.push(Effect::Release);
         }
     }
 
-    fn rights_answered(&mut self, now: Now) {
+    fn rights_answered(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.rights.take_changed() {
-            self.visits.rights_changed(&self.rights);
-            self.orders.push(Order::WakeAll);
-            self.orders.push(Order::ReviewAll);
-            self.orders.push(Order::TurnAway);
+            self.visits.rights_changed(&self.rights, effects);
+            effects.push(Effect::WakeAll);
+            effects.push(Effect::ReviewAll);
+            effects.push(Effect::TurnAway);
         }
         if self.rights.take_extensions_changed() {
-            self.read_parameters(now);
-            self.orders.push(Order::Extensions);
+            self.read_parameters(now, effects);
+            effects.push(Effect::Extensions);
         }
     }
 
     /// The component's options may be others: whoever is there is judged by them like whoever comes. Members of presence
     /// channels keep the names under which the others know them.
-    fn read_parameters(&mut self, now: Now) {
+    fn read_parameters(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let said = self.rights.extensions().com_websockets.as_deref();
         let new = Parameters::read(said, &self.parameters, now);
         if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
@@ -732,58 +706,50 @@ impl Site {
                 true => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
                 false => log::info!("the site has switched jsocketd on again"),
             }
-            self.orders.push(Order::TurnAway);
+            effects.push(Effect::TurnAway);
             self.rights.read_often(was_enabled);
         }
         if self.is_open_to_guests() != was_open {
             self.access.open_to_guests(!was_open);
-            self.orders.push(Order::WakeAll);
-            self.orders.push(Order::ReviewAll);
+            effects.push(Effect::WakeAll);
+            effects.push(Effect::ReviewAll);
         }
     }
 
-    fn access_changed(&mut self, now: Now) {
+    fn access_changed(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self.access.take_changed(now);
         let mut names = std::mem::take(&mut self.unsettled);
         let changed = changed.iter().filter_map(|subject| self.channels.get(subject));
         names.extend(changed.flatten().cloned());
         let names: Vec<Box<str>> = names.into_iter().collect();
         if !names.is_empty() {
-            self.orders.push(Order::Review(names));
+            effects.push(Effect::Review(names));
         }
     }
 
-    fn seen(&mut self, now: Now) {
+    fn seen(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(outbox) = &mut self.outbox else { return };
         let is_coming = outbox.is_coming();
         if outbox.generation() != self.generation || self.outbox_came == is_coming {
             self.outbox_came = !is_coming;
             // Somebody may have waited for the table's past.
             self.generation = outbox.generation();
-            self.orders.push(Order::WakeAll);
+            effects.push(Effect::WakeAll);
         }
         for seen in outbox.take_seen() {
             match seen {
                 Seen::Control(control) => {
-                    self.obey(&control, now);
                     // Who is put out by a row does not hear the rows after it.
-                    let ended = self.visits.take_ended();
-                    self.orders.extend(ended.into_iter().map(Order::End));
+                    self.obey(&control, now, effects);
                 }
                 Seen::Gap => {
-                    self.orders.push(Order::Event(Box::new(seen)));
+                    effects.push(Effect::Row(Box::new(seen)));
                     self.doubt_all(now);
                 }
-                Seen::Event(_) | Seen::Past(..) => self.orders.push(Order::Event(Box::new(seen))),
+                Seen::Event(_) | Seen::Past(..) => effects.push(Effect::Row(Box::new(seen))),
             }
         }
         self.access.settle();
-    }
-
-    fn collect(&mut self) {
-        let (woken, ended) = (self.visits.take_woken(), self.visits.take_ended());
-        self.orders.extend(woken.into_iter().map(Order::Wake));
-        self.orders.extend(ended.into_iter().map(Order::End));
     }
 
     // --- time ------------------------------------------------------------------------------------------------------
@@ -794,22 +760,11 @@ impl Site {
     }
 
     /// Does what is due.
-    pub fn due(&mut self, now: Now) {
-        self.visits.due(now);
+    pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.visits.due(now, effects);
         if self.access.next_date() <= now.at {
-            self.access_changed(now);
+            self.access_changed(now, effects);
         }
-        self.collect();
-    }
-
-    /// Whether the service has to do something.
-    pub fn has_orders(&self) -> bool {
-        !self.orders.is_empty()
-    }
-
-    /// What the service has to do, in order.
-    pub fn take_orders(&mut self) -> Vec<Order> {
-        std::mem::take(&mut self.orders)
     }
 }
 

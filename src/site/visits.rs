@@ -13,6 +13,7 @@ use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session::{self, SessionText};
 use crate::joomla::site::{Client, Site};
+use crate::protocol::effects::Effect;
 use crate::room::{give_back, give_back_slots};
 use crate::site::access::Visitor;
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text, UserRow};
@@ -36,17 +37,6 @@ const ENDED: &str = "the session has ended";
 
 /// … or whose account is.
 const NO_ACCOUNT: &str = "the account is blocked or gone";
-
-/// Why a connection of an identified visitor is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The connection.
-    pub id: ConnectionId,
-    /// 4200: it comes back as what it now is. 4009: it stays away.
-    pub code: u16,
-    /// A sentence.
-    pub why: &'static str,
-}
 
 /// Who a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +169,6 @@ pub struct Visits {
     /// Who waits for an identity, oldest first.
     patience: VecDeque<(Time, ConnectionId)>,
     /// Connections whose waiting frames may go on.
-    woken: Vec<ConnectionId>,
-    ended: Vec<Ended>,
     /// How many sessions are in doubt.
     doubts: usize,
     /// After a question that got no answer the next one rests until then.
@@ -206,8 +194,6 @@ impl Visits {
             named: BTreeMap::new(),
             named_asked: BTreeMap::new(),
             patience: VecDeque::new(),
-            woken: Vec::new(),
-            ended: Vec::new(),
             doubts: 0,
             rest: Time::default(),
             spread: 0,
@@ -469,8 +455,8 @@ impl Visits {
     }
 
     /// The client shows the form token of its page, and is a guest from here on if it is wrong.
-    pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now) -> Proved {
-        let proved = self.show(id, given, now);
+    pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
+        let proved = self.show(id, given, now, effects);
         if proved == Proved::Wrong
             && let Some(visit) = self.visit(id)
             && let Some(seat) = visit.seat.take()
@@ -478,7 +464,7 @@ impl Visits {
             if let Who::User(_) = visit.who {
                 visit.who = Who::Guest(Reason::WrongFormToken);
                 // What it got as the user it must not keep.
-                self.woken.push(id);
+                effects.push(Effect::Wake(id));
             }
             self.part(seat);
         }
@@ -486,7 +472,7 @@ impl Visits {
     }
 
     /// The client shows a form token. Nothing follows from a wrong one.
-    pub fn show(&mut self, id: ConnectionId, given: &str, now: Now) -> Proved {
+    pub fn show(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         let Some(visit) = self.visit(id) else {
             return Proved::Wrong;
         };
@@ -518,7 +504,7 @@ impl Visits {
                     visit.proof = Proof::Given;
                 }
                 // What it got as a guest may be nothing for a user.
-                self.woken.push(id);
+                effects.push(Effect::Wake(id));
                 Proved::Right
             }
             (Who::User(_), Some(_)) => Proved::Wrong,
@@ -598,15 +584,15 @@ impl Visits {
     }
 
     /// A user is to be gone at once.
-    pub fn terminate(&mut self, user: u32, why: &'static str) {
+    pub fn terminate(&mut self, user: u32, why: &'static str, effects: &mut Vec<Effect>) {
         let Some(present) = self.users.get(&user) else { return };
         for index in present.sessions.clone() {
-            self.end(index, Reason::Blocked, 4009, why);
+            self.end(index, Reason::Blocked, 4009, why, effects);
         }
     }
 
     /// The rights were read anew and differ: those whose own rights changed come back as what they now are.
-    pub fn rights_changed(&mut self, rights: &Rights) {
+    pub fn rights_changed(&mut self, rights: &Rights, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
         for (id, present) in &mut self.users {
             if present.user.update_rights(rights) {
@@ -615,26 +601,26 @@ impl Visits {
         }
         changed.sort_unstable();
         for user in changed {
-            self.close_user(user);
+            self.close_user(user, effects);
         }
     }
 
-    fn close_user(&mut self, user: u32) {
+    fn close_user(&mut self, user: u32, effects: &mut Vec<Effect>) {
         let Some(present) = self.users.get(&user) else { return };
         for index in present.sessions.clone() {
-            self.end(index, Reason::RightsChanged, 4200, "your rights have changed");
+            self.end(index, Reason::RightsChanged, 4200, "your rights have changed", effects);
         }
     }
 
     /// A session is nobody's any more, and its connections are closed.
-    fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str) {
+    fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str, effects: &mut Vec<Effect>) {
         self.detach(index);
         self.set_doubted(index, false);
         self.sessions[index].token = None;
         for id in self.sessions[index].connections.clone() {
             if let Some(visit) = self.visit(id) {
                 visit.who = Who::Guest(reason);
-                self.ended.push(Ended { id, code, why });
+                effects.push(Effect::Close(id, code, why));
             }
         }
     }
@@ -746,6 +732,7 @@ impl Visits {
         rows: Result<&[SessionRow], &Failure>,
         (site, rights, joomla3): (&Site, &Rights, bool),
         now: Now,
+        effects: &mut Vec<Effect>,
     ) {
         let asked: Vec<usize> = ids
             .iter()
@@ -774,7 +761,7 @@ impl Visits {
                     judgement
                 }
             };
-            self.judged(index, judgement, rights);
+            self.judged(index, judgement, rights, effects);
         }
     }
 
@@ -795,7 +782,14 @@ impl Visits {
     }
 
     /// What the store says of users that sessions name in their texts.
-    pub fn users(&mut self, asked: &[u32], rows: Result<&[UserRow], &Failure>, rights: &Rights, now: Now) {
+    pub fn users(
+        &mut self,
+        asked: &[u32],
+        rows: Result<&[UserRow], &Failure>,
+        rights: &Rights,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let (waiting, others) = std::mem::take(&mut self.named_asked)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|((user, _), _)| asked.contains(user));
@@ -807,7 +801,7 @@ impl Visits {
                     match named {
                         Named::By { .. } => self.name(index, user, named),
                         // That much is known, and must not wait for the rest.
-                        Named::Gone(reason) => self.end(index, reason, 4200, ENDED),
+                        Named::Gone(reason) => self.end(index, reason, 4200, ENDED, effects),
                     }
                 }
                 return self.pause(failure, now);
@@ -818,18 +812,18 @@ impl Visits {
             let (text, client) = match named {
                 Named::By { text, client } => (text, client),
                 Named::Gone(_) if row.is_none_or(|row| row.blocked) => {
-                    self.end(index, Reason::Blocked, 4009, NO_ACCOUNT);
+                    self.end(index, Reason::Blocked, 4009, NO_ACCOUNT, effects);
                     continue;
                 }
                 Named::Gone(reason) => {
-                    self.end(index, reason, 4200, ENDED);
+                    self.end(index, reason, 4200, ENDED, effects);
                     continue;
                 }
             };
             if matches!(self.sessions[index].key, Key::Signed(_)) {
                 self.seen(index, now);
             }
-            self.judged(index, identity::judge_user(user, client, &text, row), rights);
+            self.judged(index, identity::judge_user(user, client, &text, row), rights, effects);
         }
     }
 
@@ -860,25 +854,25 @@ impl Visits {
         }
     }
 
-    fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights) {
+    fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights, effects: &mut Vec<Effect>) {
         match judgement {
             Judgement::AskUser(user, client, text) => {
                 self.name(index, user, Named::By { text, client });
             }
             Judgement::User(row, _) => {
                 self.set_doubted(index, false);
-                self.is_user(index, row, rights);
+                self.is_user(index, row, rights, effects);
             }
-            Judgement::Guest(reason) => self.is_guest(index, reason),
+            Judgement::Guest(reason) => self.is_guest(index, reason, effects),
         }
     }
 
-    fn is_user(&mut self, index: usize, row: UserRow, rights: &Rights) {
+    fn is_user(&mut self, index: usize, row: UserRow, rights: &Rights, effects: &mut Vec<Effect>) {
         let user = row.id;
         let before = self.sessions[index].user;
         if before != 0 && before != user {
             // Nobody becomes another one on a live connection.
-            return self.end(index, Reason::NoRow, 4200, "the session is another user's now");
+            return self.end(index, Reason::NoRow, 4200, "the session is another user's now", effects);
         }
         let changed = match self.users.get_mut(&user) {
             Some(present) => {
@@ -907,17 +901,17 @@ impl Visits {
             match visit.who {
                 Who::Provisional | Who::Guest(_) if visit.refused => {
                     let why = "you are known now";
-                    self.ended.push(Ended { id, code: 4200, why });
+                    effects.push(Effect::Close(id, 4200, why));
                 }
-                _ => self.becomes(id, Who::User(user)),
+                _ => self.becomes(id, Who::User(user), effects),
             }
         }
         if changed {
-            self.close_user(user);
+            self.close_user(user, effects);
         }
     }
 
-    fn is_guest(&mut self, index: usize, reason: Reason) {
+    fn is_guest(&mut self, index: usize, reason: Reason, effects: &mut Vec<Effect>) {
         // These do not become somebody: a log-in makes another session. The others may any time.
         let is_final = matches!(
             reason,
@@ -938,20 +932,20 @@ impl Visits {
                 }
                 _ => (4200, "the session is not logged in any more"),
             };
-            return self.end(index, reason, code, why);
+            return self.end(index, reason, code, why, effects);
         }
         self.set_doubted(index, false);
         for id in self.sessions[index].connections.clone() {
-            self.becomes(id, Who::Guest(reason));
+            self.becomes(id, Who::Guest(reason), effects);
         }
     }
 
     /// An answer says who a connection is. One that changes nothing wakes nobody.
-    fn becomes(&mut self, id: ConnectionId, who: Who) {
+    fn becomes(&mut self, id: ConnectionId, who: Who, effects: &mut Vec<Effect>) {
         let Some(visit) = self.visit(id) else { return };
         if visit.who != who || visit.asks_for_token.is_some() {
             visit.who = who;
-            self.woken.push(id);
+            effects.push(Effect::Wake(id));
         }
     }
 
@@ -963,7 +957,7 @@ impl Visits {
     }
 
     /// Who has waited long enough is a guest for the time being.
-    pub fn due(&mut self, now: Now) {
+    pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while let Some((_, id)) = self.patience.front().copied().filter(|(at, _)| *at <= now.at) {
             self.patience.pop_front();
             give_back(&mut self.patience);
@@ -971,19 +965,9 @@ impl Visits {
                 && visit.who == Who::Asking
             {
                 visit.who = Who::Provisional;
-                self.woken.push(id);
+                effects.push(Effect::Wake(id));
             }
         }
-    }
-
-    /// Connections whose waiting frames may go on.
-    pub fn take_woken(&mut self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.woken)
-    }
-
-    /// Connections that are to be closed.
-    pub fn take_ended(&mut self) -> Vec<Ended> {
-        std::mem::take(&mut self.ended)
     }
 
     /// Sessions and users that are there, for those who count.

@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::config;
 use crate::logging::Quiet;
 use crate::protocol::actions::Actions;
+pub use crate::protocol::effects::HookEvent;
 use crate::time::{Now, Time};
 
 use grace::Subject;
@@ -46,70 +47,6 @@ pub const QUEUE_BYTES: usize = 8 << 20;
 /// A cache channel's misses that are one: a room full of newcomers, and the time that the site takes to fill the cache.
 /// Its end is no fault: who misses later asks again, for the site may have failed to answer the first time.
 pub const ONE_MISS: Duration = Duration::from_secs(5);
-
-/// Something that happened to a channel and may interest a site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "name")]
-pub enum HookEvent {
-    /// The first subscription.
-    #[serde(rename = "channel_occupied")]
-    Occupied {
-        /// Where.
-        channel: String,
-    },
-    /// The last subscription ended.
-    #[serde(rename = "channel_vacated")]
-    Vacated {
-        /// Where.
-        channel: String,
-    },
-    /// A user's first subscription.
-    #[serde(rename = "member_added")]
-    MemberAdded {
-        /// Where.
-        channel: String,
-        /// Who.
-        user_id: String,
-    },
-    /// A user's last subscription ended.
-    #[serde(rename = "member_removed")]
-    MemberRemoved {
-        /// Where.
-        channel: String,
-        /// Who.
-        user_id: String,
-    },
-    /// A client sent an event to the others.
-    #[serde(rename = "client_event")]
-    ClientEvent {
-        /// Where.
-        channel: String,
-        /// `client-…`
-        event: String,
-        /// As it was relayed.
-        data: String,
-        /// The sender.
-        socket_id: String,
-        /// The sender as a member; only on presence channels.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        user_id: Option<String>,
-    },
-    /// Somebody subscribed to a cache channel and there was nothing to be told.
-    #[serde(rename = "cache_miss")]
-    CacheMiss {
-        /// Where.
-        channel: String,
-    },
-    /// The number of subscriptions changed.
-    #[serde(rename = "subscription_count")]
-    SubscriptionCount {
-        /// Where.
-        channel: String,
-        /// How many.
-        #[serde(rename = "subscription_count")]
-        count: usize,
-    },
-}
 
 /// The kinds of events, in the order of [`KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,12 +173,12 @@ impl Webhooks {
         if event.channel().starts_with('#') {
             return;
         }
-        let mut body: Option<Bytes> = None;
+        let mut encoded: Option<Bytes> = None;
         for target in self.targets.iter_mut().filter(|target| target.app_id() == app) {
             let Some(wanted) = target.interest(&event) else {
                 continue;
             };
-            let body = wanted.then(|| body.get_or_insert_with(|| event.body(now)).clone());
+            let body = wanted.then(|| encoded.get_or_insert_with(|| body(&event, now)).clone());
             target.note(&event, body, now.at, &mut self.quiet);
         }
     }
@@ -298,61 +235,19 @@ impl Counts {
     }
 }
 
-impl HookEvent {
-    /// Where it happened.
-    pub fn channel(&self) -> &str {
-        match self {
-            Self::Occupied { channel }
-            | Self::Vacated { channel }
-            | Self::MemberAdded { channel, .. }
-            | Self::MemberRemoved { channel, .. }
-            | Self::ClientEvent { channel, .. }
-            | Self::CacheMiss { channel }
-            | Self::SubscriptionCount { channel, .. } => channel,
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Occupied { .. } => Kind::Occupied,
-            Self::Vacated { .. } => Kind::Vacated,
-            Self::MemberAdded { .. } => Kind::MemberAdded,
-            Self::MemberRemoved { .. } => Kind::MemberRemoved,
-            Self::ClientEvent { .. } => Kind::ClientEvent,
-            Self::CacheMiss { .. } => Kind::CacheMiss,
-            Self::SubscriptionCount { .. } => Kind::SubscriptionCount,
-        }
-    }
-
-    /// Who came or went, when that is what happened.
-    fn subject(&self) -> Option<Subject> {
-        match self {
-            Self::Occupied { .. } | Self::Vacated { .. } => Some(Subject::Channel),
-            Self::MemberAdded { user_id, .. } | Self::MemberRemoved { user_id, .. } => {
-                Some(Subject::Member(user_id.clone()))
-            }
-            Self::ClientEvent { .. } | Self::CacheMiss { .. } | Self::SubscriptionCount { .. } => None,
-        }
-    }
-
-    /// The body of a post. The time in it is that of the event, however late it is told.
-    fn body(&self, now: Now) -> Bytes {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            time_ms: u64,
-            events: [&'a HookEvent; 1],
-        }
-        let body = Body {
-            time_ms: now.unix_ms,
-            events: [self],
-        };
-        serde_json::to_vec(&body)
-            .expect("strings and numbers always have a JSON form")
-            .into()
-    }
-}
-
 impl Kind {
+    fn of(event: &HookEvent) -> Self {
+        match event {
+            HookEvent::Occupied { .. } => Kind::Occupied,
+            HookEvent::Vacated { .. } => Kind::Vacated,
+            HookEvent::MemberAdded { .. } => Kind::MemberAdded,
+            HookEvent::MemberRemoved { .. } => Kind::MemberRemoved,
+            HookEvent::ClientEvent { .. } => Kind::ClientEvent,
+            HookEvent::CacheMiss { .. } => Kind::CacheMiss,
+            HookEvent::SubscriptionCount { .. } => Kind::SubscriptionCount,
+        }
+    }
+
     fn named(name: &str) -> Option<usize> {
         KINDS.iter().position(|kind| *kind == name)
     }
@@ -371,4 +266,31 @@ impl Kind {
     fn is_departure(self) -> bool {
         matches!(self, Self::Vacated | Self::MemberRemoved)
     }
+}
+
+/// Who came or went, when that is what happened.
+fn subject(event: &HookEvent) -> Option<Subject> {
+    match event {
+        HookEvent::Occupied { .. } | HookEvent::Vacated { .. } => Some(Subject::Channel),
+        HookEvent::MemberAdded { user_id, .. } | HookEvent::MemberRemoved { user_id, .. } => {
+            Some(Subject::Member(user_id.clone()))
+        }
+        HookEvent::ClientEvent { .. } | HookEvent::CacheMiss { .. } | HookEvent::SubscriptionCount { .. } => None,
+    }
+}
+
+/// The body of a post. The time in it is that of the event, however late it is told.
+fn body(event: &HookEvent, now: Now) -> Bytes {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        time_ms: u64,
+        events: [&'a HookEvent; 1],
+    }
+    let body = Body {
+        time_ms: now.unix_ms,
+        events: [event],
+    };
+    serde_json::to_vec(&body)
+        .expect("strings and numbers always have a JSON form")
+        .into()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::grace::Grace;
-use super::{Counts, HookEvent, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS};
+use super::{Counts, HookEvent, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS, subject};
 use crate::config;
 use crate::logging::{self, More, Quiet};
 use crate::protocol::actions::{Action, Actions, Post};
@@ -116,7 +116,7 @@ impl Target {
         if !event.channel().starts_with(&self.hook.channel_prefix) {
             return None;
         }
-        let kind = event.kind();
+        let kind = Kind::of(event);
         let wanted = self.wants[kind as usize];
         let undoes = kind.opposite().is_some_and(|other| self.wants[other as usize]);
         (wanted || undoes).then_some(wanted)
@@ -127,7 +127,7 @@ impl Target {
         let waiting = body.map(|body| Waiting { body, since: now });
         let mut out = self.end_grace(now);
         let channel = event.channel();
-        match (event.kind(), event.subject()) {
+        match (Kind::of(event), subject(event)) {
             (kind, Some(subject)) if kind.is_departure() && !self.hurried => {
                 self.grace.depart(channel, subject, waiting, now, &mut out);
             }
