@@ -28,7 +28,7 @@ const STARTERS: &[(&str, &[&str])] = &[
         "mjs",
         &["spawn('", "execFile)('", " run('", " start('", "['-c', '", "['-c', `"],
     ),
-    ("py", &["run(\"", "Popen([\""]),
+    ("py", &["run(\"", "run([\"", "start([\"", "Popen([\""]),
     ("php", &["exec('", "proc_open(['"]),
 ];
 
