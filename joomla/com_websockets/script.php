@@ -21,8 +21,11 @@ use Jsocketd\Component\Websockets\Administrator\Setup\TableUpdate;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The component's part of an installation: tables of an older version, credentials that nobody else has, and whether
- * the tables go with it. New tables come from sql/, the requirements are the package's.
+ * The component's part of an installation: it updates tables of an older version, makes the site's credentials, and
+ * drops the tables if the options say so. New tables come from sql/. The package's script checks the requirements.
+ *
+ * An update leaves class files of an older version where they are. A request that began before the update, and PHP's
+ * cache of compiled files, may still load them. No class of this version does.
  */
 return new class () implements InstallerScriptInterface {
     /**

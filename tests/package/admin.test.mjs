@@ -68,7 +68,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
         state: row.dataset.state,
         time: row.querySelector('.websockets-hop-time').textContent,
         words: row.querySelector('.websockets-hop-words').textContent,
-        mend: row.querySelector('.websockets-hop-mend').textContent,
+        fix: row.querySelector('.websockets-hop-fix').textContent,
       },
     ])));
   }
@@ -228,35 +228,35 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     const page = await visit('status');
     assert.ok((await page.locator('.websockets-facts').innerText()).includes(`jsocketd ${VERSION}, package ${VERSION}`));
     // The socket is on a port of its own, so nothing is wrong with a missing path.
-    assert.deepEqual(await page.locator('.websockets-findings li').allInnerTexts(), []);
+    assert.deepEqual(await page.locator('.websockets-results li').allInnerTexts(), []);
     const hops = await chain(page);
     for (const name of ['socket', 'http', 'outbox']) {
       assert.equal(hops[name].state, 'passed', JSON.stringify(hops[name]));
       assert.match(hops[name].time, /^\d+(\.\d)? ms$/);
-      assert.equal(hops[name].mend, '');
+      assert.equal(hops[name].fix, '');
     }
     assert.equal(await text(page, 'said'), 'The whole chain works.');
   });
 
-  test('each broken hop names what mends it', async () => {
+  test('each broken hop names what fixes it', async () => {
     const page = await visit('status', { member: null });
     const stranger = await chain(page);
     assert.equal(stranger.socket.state, 'failed');
     assert.match(stranger.socket.words, /does not let you into private-manage-com_websockets/);
-    assert.match(stranger.socket.mend, /→ It takes you for a guest/);
+    assert.match(stranger.socket.fix, /→ It takes you for a guest/);
     assert.equal(stranger.http.state, 'passed');
     assert.equal(stranger.outbox.state, 'skipped');
-    assert.match(stranger.outbox.mend, /Mend the first hop/);
+    assert.match(stranger.outbox.fix, /Fix the first hop/);
   });
 
   test('with the server away the status says so and the chain ends at the right hops', async () => {
     await stand.server.stop();
     try {
       const page = await visit('status', { down: true });
-      assert.match(await page.locator('.websockets-findings').innerText(), /PHP does not reach jsocketd[\s\S]*→ Start jsocketd/);
+      assert.match(await page.locator('.websockets-results').innerText(), /PHP does not reach jsocketd[\s\S]*→ Start jsocketd/);
       const hops = await chain(page);
       assert.deepEqual([hops.socket.state, hops.http.state, hops.outbox.state], ['failed', 'failed', 'skipped']);
-      assert.match(hops.http.mend, /Address for PHP, now http:\/\/127\.0\.0\.1:\d+/);
+      assert.match(hops.http.fix, /Address for PHP, now http:\/\/127\.0\.0\.1:\d+/);
       assert.match(await text(page, 'said'), /^3 of 3 hops do not work/);
     } finally {
       await stand.server.start();
@@ -309,7 +309,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
         const status = new DOMParser().parseFromString(await (await fetch(`index.php?option=com_websockets&view=status${query}`)).text(), 'text/html');
         const headers = { 'X-CSRF-Token': Joomla.getOptions('csrf.token') };
         const chain = await fetch(`index.php?option=com_websockets&format=json&task=chain.http${query}`, { method: 'POST', headers });
-        return `${status.querySelector('.websockets-findings').textContent} ${chain.status} ${await chain.text()}`;
+        return `${status.querySelector('.websockets-results').textContent} ${chain.status} ${await chain.text()}`;
       }, more);
       return shown.replace(/\s+/g, ' ');
     };
@@ -343,7 +343,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     const hops = await chain(page);
     assert.equal(hops.outbox.state, 'failed');
     assert.match(hops.outbox.words, /no event came within 5 seconds/);
-    assert.match(hops.outbox.mend, /\[joomla\] root = '.*' and \[database\] outbox = true/);
+    assert.match(hops.outbox.fix, /\[joomla\] root = '.*' and \[database\] outbox = true/);
   });
 
   test('what is no answer of the task is told in words', async () => {

@@ -168,7 +168,7 @@ test('nonsense is refused by the options with a sentence', async () => {
 
 test('the status page finds nothing wrong, and the chain holds', async () => {
   await admin.goto(joomla.back('option=com_websockets&view=status'));
-  const found = await admin.locator('.websockets-findings .alert-danger, .websockets-findings .alert-warning').allInnerTexts();
+  const found = await admin.locator('.websockets-results .alert-danger, .websockets-results .alert-warning').allInnerTexts();
   // A busy machine is late. That the server answers shows that the form kept the secret.
   assert.deepEqual(found.filter((one) => !one.includes('loop was late')), []);
   await admin.click('#websockets-chain-test');
@@ -449,7 +449,7 @@ test('installing the package again makes a table that is missing', async () => {
   const rows = (await joomla.sql('DROP TABLE #__websockets_outbox; SHOW TABLES LIKE "%websockets%"')).length;
   assert.equal(rows, 1);
   await admin.goto(joomla.back('option=com_websockets&view=status'));
-  assert.match(await admin.innerText('.websockets-findings'), /websockets_outbox/);
+  assert.match(await admin.innerText('.websockets-results'), /websockets_outbox/);
   await joomla.saveArticle(admin, { id: article, title: `${name} without a table` });
   assert.match(await joomla.command('extension:install', `--path=${PACKAGE}`), /\[OK\]/);
   assert.equal((await joomla.sql('SHOW TABLES LIKE "%websockets%"')).length, 2);

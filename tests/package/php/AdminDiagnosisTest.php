@@ -13,13 +13,13 @@ namespace Jsocketd\Tests\Package;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Component\Websockets\Administrator\Setup\Site as Place;
+use Jsocketd\Component\Websockets\Administrator\Status\CheckResult;
 use Jsocketd\Component\Websockets\Administrator\Status\Diagnosis;
 use Jsocketd\Component\Websockets\Administrator\Status\Facts;
-use Jsocketd\Component\Websockets\Administrator\Status\Finding;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What the status page says is wrong: for every state the right findings, the worst first, each with the line that mends it.
+ * What the status page says is wrong: for every state the right findings, the worst first, each with the line that fixes it.
  */
 class AdminDiagnosisTest extends TestCase
 {
@@ -55,13 +55,13 @@ class AdminDiagnosisTest extends TestCase
         $facts = $this->facts(...$change);
         self::assertSame($keys, $this->keys($facts));
 
-        foreach ((new Diagnosis($facts))->findings() as $finding) {
-            self::assertStringNotContainsString('COM_WEBSOCKETS', $finding->text() . $finding->mend());
-            self::assertDoesNotMatchRegularExpression('/%(\d\$)?s/', $finding->text() . $finding->mend());
+        foreach ((new Diagnosis($facts))->results() as $result) {
+            self::assertStringNotContainsString('COM_WEBSOCKETS', $result->text() . $result->fix());
+            self::assertDoesNotMatchRegularExpression('/%(\d\$)?s/', $result->text() . $result->fix());
         }
 
         foreach ($said as $words) {
-            self::assertStringContainsString($words, $finding->text() . ' → ' . $finding->mend());
+            self::assertStringContainsString($words, $result->text() . ' → ' . $result->fix());
         }
     }
 
@@ -136,10 +136,10 @@ class AdminDiagnosisTest extends TestCase
         self::assertSame(['NO_PLUGIN', 'DISABLED', 'NO_PATH', 'DRAINING'], $this->keys($facts));
     }
 
-    public function testEveryFindingOfTheSourceHasBothSentences(): void
+    public function testEveryCheckResultOfTheSourceHasBothSentences(): void
     {
         $texts = parse_ini_file(JOOMLA_PACKAGE . '/com_websockets/admin/language/en-GB/com_websockets.ini');
-        preg_match_all("/new Finding\\(\\s*Finding::[A-Z]+,\\s*'([A-Z_]+)'/", file_get_contents(
+        preg_match_all("/new CheckResult\\(\\s*CheckResult::[A-Z]+,\\s*'([A-Z_]+)'/", file_get_contents(
             JOOMLA_PACKAGE . '/com_websockets/admin/src/Status/Diagnosis.php'
         ), $found);
         self::assertGreaterThan(20, \count($found[1]));
@@ -178,6 +178,6 @@ class AdminDiagnosisTest extends TestCase
 
     private function keys(Facts $facts): array
     {
-        return array_map(static fn (Finding $finding): string => $finding->key, (new Diagnosis($facts))->findings());
+        return array_map(static fn (CheckResult $result): string => $result->key, (new Diagnosis($facts))->results());
     }
 }

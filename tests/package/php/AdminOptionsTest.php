@@ -13,12 +13,12 @@ namespace Jsocketd\Tests\Package;
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Factory;
 use Joomla\CMS\Form\FormRule;
-use Jsocketd\Component\Websockets\Administrator\Field\KeptField;
+use Jsocketd\Component\Websockets\Administrator\Field\HiddenStoredField;
 use Jsocketd\Component\Websockets\Administrator\Field\SecretField;
 use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 use Jsocketd\Component\Websockets\Administrator\Rule\SecretRule;
 use Jsocketd\Component\Websockets\Administrator\Settings;
-use Jsocketd\Component\Websockets\Administrator\Setup\Rotation;
+use Jsocketd\Component\Websockets\Administrator\Setup\SecretRotation;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -28,6 +28,19 @@ use PHPUnit\Framework\TestCase;
 class AdminOptionsTest extends TestCase
 {
     private const NOW_OLD = 'an-old-secret-of-thirty-two-chars';
+
+    /** The types that Joomla 4.4, 5 and 6 have in libraries/src/Form/Field and Rule. */
+    private const JOOMLA = [
+        'Field' => 'accessiblemedia accesslevel aliastag author cachehandler calendar captcha category checkbox checkboxes chromestyle color'
+            . ' combo componentlayout components contenthistory contentlanguage contenttype databaseconnection date datetime editor email'
+            . ' file filelist folderlist frontendlanguage groupedlist headertag hidden imagelist integer language lastvisitdaterange limitbox'
+            . ' list media menu menuitem meter modalselect modulelayout moduleorder moduleposition moduletag note number ordering password'
+            . ' plugins pluginstatus predefinedlist radio radiobasic range redirectstatus registrationdaterange rules'
+            . ' schemaorgcomponentsections sessionhandler spacer sql status subform tag telephone templatestyle text textarea time timezone'
+            . ' transition url user useractive usergrouplist userstate workflowcomponentsections workflowcondition workflowstage',
+        'Rule'  => 'boolean calendar captcha color cssidentifier cssidentifiersubstring email equals exists filepath folderpathexists'
+            . ' modulelayout notequals number options password regex rules showon subform tel time url userid username',
+    ];
 
     /** @var  string[]  what the page says after the form was posted */
     private array $messages = [];
@@ -262,10 +275,22 @@ class AdminOptionsTest extends TestCase
         self::assertStringContainsString("fewer than $short characters", $texts['COM_WEBSOCKETS_CONFIG_APP_SECRET_SHORT']);
     }
 
+    /** Joomla looks into our namespaces first, in all forms of the request: a type of ours would replace one of the same name. */
+    public function testNoFieldAndNoRuleHasANameOfJoomla(): void
+    {
+        foreach (self::JOOMLA as $entity => $names) {
+            $files = glob(JOOMLA_PACKAGE . "/com_websockets/admin/src/$entity/*$entity.php");
+            $ours  = array_map(static fn (string $file): string => strtolower(basename($file, "$entity.php")), $files);
+
+            self::assertNotSame([], $ours);
+            self::assertSame([], array_intersect($ours, explode(' ', $names)), $entity);
+        }
+    }
+
     public function testARotationKeepsEverythingElse(): void
     {
         $before   = ['app_id' => 'site-1', 'app_secret' => self::NOW_OLD, 'app_secret_old' => 'older', 'unknown' => ['a' => 1], 'enabled' => 0];
-        $rotation = new Rotation(1000);
+        $rotation = new SecretRotation(1000);
         $after    = $rotation->applied($before);
 
         self::assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $after['app_secret']);
@@ -275,12 +300,12 @@ class AdminOptionsTest extends TestCase
         self::assertSame(['app_id' => 'site-1', 'unknown' => ['a' => 1], 'enabled' => 0], array_diff_key($after, [
             'app_secret' => 1, 'app_secret_old' => 1, 'app_secret_old_until' => 1,
         ]));
-        self::assertNotSame($after['app_secret'], (new Rotation(1000))->applied($before)['app_secret']);
+        self::assertNotSame($after['app_secret'], (new SecretRotation(1000))->applied($before)['app_secret']);
     }
 
     public function testARotationWithoutASecretMakesOne(): void
     {
-        $after = (new Rotation(1000))->applied([]);
+        $after = (new SecretRotation(1000))->applied([]);
 
         self::assertSame(32, \strlen($after['app_secret']));
         self::assertSame('', $after['app_secret_old']);
@@ -296,7 +321,7 @@ class AdminOptionsTest extends TestCase
         return $this->config()->xpath('//field[@name="' . $name . '"]')[0];
     }
 
-    private function field(string $name): KeptField|SecretField
+    private function field(string $name): HiddenStoredField|SecretField
     {
         $element = $this->element($name);
         $class   = 'Jsocketd\\Component\\Websockets\\Administrator\\Field\\' . $element['type'] . 'Field';

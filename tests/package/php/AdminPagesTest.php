@@ -100,11 +100,11 @@ class AdminPagesTest extends TestCase
                 '/^(CLOSED_\d+|CHAIN_CLOSED_\d+_MEND|CHAIN_(RUNNING|PASSED|FAILED|SKIPPED)|CHAIN_(HTTP|OUTBOX)_MEND)$/',
                 $key
             ));
-            $mends = array_filter($handed, static fn (string $key): bool => str_ends_with($key, '_MEND')
+            $fixes = array_filter($handed, static fn (string $key): bool => str_ends_with($key, '_MEND')
                 && \in_array(substr($key, 0, -5), $literal[1], true));
 
             self::assertSame([], array_values(array_diff($literal[1], $handed)), "$name.js shows what it is not handed");
-            self::assertSame([], array_values(array_diff($handed, $literal[1], $made, $mends)), "$name.js is handed what it never shows");
+            self::assertSame([], array_values(array_diff($handed, $literal[1], $made, $fixes)), "$name.js is handed what it never shows");
         }
     }
 

@@ -15,8 +15,8 @@ use Joomla\CMS\Application\ConsoleApplication;
 use Joomla\CMS\Log\Log;
 use Joomla\Event\Event;
 use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
-use Jsocketd\Plugin\System\Websockets\Hints\Arguments;
-use Jsocketd\Plugin\System\Websockets\Hints\Stored;
+use Jsocketd\Plugin\System\Websockets\Hints\EventArguments;
+use Jsocketd\Plugin\System\Websockets\Hints\VisibilityQuery;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -43,7 +43,7 @@ final class HintsTest extends TestCase
     public function testWhoCanBeSeen(): void
     {
         $db     = (new Database('package_stored'))->run(self::ARTICLES);
-        $stored = new Stored($db);
+        $stored = new VisibilityQuery($db);
         $read   = array_map(static fn ($one): array => [$one->isVisible, $one->category, $one->isListed], $stored->articles([...range(1, 16), 99]));
 
         ksort($read);
@@ -147,15 +147,15 @@ final class HintsTest extends TestCase
         $texts = ['+1002', '01002', '1002abc', ' 1002', '1002 ', "1002\n", "1002\0", '1002.0', '1e3', '0x3ea', '-1002', '', '9999999999999999999'];
 
         foreach ([...$texts, 1002.0, true, [1002], null] as $id) {
-            $this->assertSame(0, Arguments::idOf(['id' => $id]), json_encode($id));
-            $this->assertSame(0, Arguments::idOf((object) ['id' => $id]), json_encode($id));
-            $this->assertSame([7], Arguments::ids([$id, 7]), json_encode($id));
+            $this->assertSame(0, EventArguments::idOf(['id' => $id]), json_encode($id));
+            $this->assertSame(0, EventArguments::idOf((object) ['id' => $id]), json_encode($id));
+            $this->assertSame([7], EventArguments::ids([$id, 7]), json_encode($id));
         }
 
         foreach ([1002, '1002'] as $id) {
-            $this->assertSame(1002, Arguments::idOf(['id' => $id]));
-            $this->assertSame([1002], Arguments::ids([$id, '1002']));
-            $this->assertSame([1002], Arguments::ids($id));
+            $this->assertSame(1002, EventArguments::idOf(['id' => $id]));
+            $this->assertSame([1002], EventArguments::ids([$id, '1002']));
+            $this->assertSame([1002], EventArguments::ids($id));
         }
     }
 

@@ -324,7 +324,7 @@ function showIdentity(text) {
   announce($('identity').textContent);
 }
 
-/** Why somebody who is logged in to the back end is a guest to the server, and what mends it. */
+/** Why somebody who is logged in to the back end is a guest to the server, and what fixes it. */
 function guestKey({ reason, provisional, levels }) {
   if (provisional || reason === 'database-unavailable') return 'GUEST_PROVISIONAL';
   if (levels === undefined) return 'GUEST_NO_SITE';

@@ -1,7 +1,7 @@
 /*
  * What moves on the status page: the chain test and the copy buttons. The test goes the way of an event, one hop after the
  * other: this browser opens a socket and subscribes; PHP calls the server; PHP writes a row into the table and the event
- * must come back here. Each hop says how long it took, or what mends it. Everything is text, nothing is markup.
+ * must come back here. Each hop says how long it took, or what fixes it. Everything is text, nothing is markup.
  *
  * (C) 2026 the jsocketd maintainers; GNU General Public License version 2 or later; see LICENSE
  */
@@ -17,15 +17,15 @@ function words(key, ...values) {
   return Joomla.Text._(`COM_WEBSOCKETS_${key}`).replace(/%(?:(\d+)\$)?[sd]/g, (_all, place) => String(values[place ? place - 1 : next++] ?? ''));
 }
 
-/** A hop that did not work: what happened, and the line that mends it. `state` may say that it was only skipped. */
+/** A hop that did not work: what happened, and the line that fixes it. `state` may say that it was only skipped. */
 class Broken extends Error {
-  constructor(message, mend) {
+  constructor(message, fix) {
     super(message);
-    this.mend = mend;
+    this.fix = fix;
   }
 }
 
-const broken = (key, values = [], mend = `${key}_MEND`, mendValues = []) => new Broken(words(key, ...values), words(mend, ...mendValues));
+const broken = (key, values = [], fix = `${key}_MEND`, fixValues = []) => new Broken(words(key, ...values), words(fix, ...fixValues));
 
 // ---- The rows ----------------------------------------------------------------------------------------------------
 
@@ -37,14 +37,14 @@ class Hop {
     this.#row = document.getElementById(`websockets-hop-${name}`);
   }
 
-  show(state, { ms, text = '', mend = '' } = {}) {
+  show(state, { ms, text = '', fix = '' } = {}) {
     const part = (name) => this.#row.querySelector(`.websockets-hop-${name}`);
     this.#row.dataset.state = state;
     part('state').textContent = words(`CHAIN_${state.toUpperCase()}`);
     part('time').textContent = ms === undefined ? '' : words('CHAIN_MS', ms < 10 ? ms.toFixed(1) : Math.round(ms));
     part('words').textContent = text;
-    part('mend').textContent = mend && `→ ${mend}`;
-    part('mend').hidden = !mend;
+    part('fix').textContent = fix && `→ ${fix}`;
+    part('fix').hidden = !fix;
   }
 }
 
@@ -144,8 +144,8 @@ async function testSocket() {
     ear.say({ event: 'pusher:subscribe', data: { channel: CHANNEL } });
     const { event, data } = await answer;
     if (event === 'pusher:subscription_error') {
-      const mend = options.sharesCookie ? 'CHAIN_NOT_SUBSCRIBED_MEND' : 'CHAIN_NOT_SUBSCRIBED_HOST_MEND';
-      throw broken('CHAIN_NOT_SUBSCRIBED', [CHANNEL, data?.error ?? '–'], mend, [options.sharesCookie ? options.root : options.suggestion]);
+      const fix = options.sharesCookie ? 'CHAIN_NOT_SUBSCRIBED_MEND' : 'CHAIN_NOT_SUBSCRIBED_HOST_MEND';
+      throw broken('CHAIN_NOT_SUBSCRIBED', [CHANNEL, data?.error ?? '–'], fix, [options.sharesCookie ? options.root : options.suggestion]);
     }
     return ear;
   } catch (error) {
@@ -174,7 +174,7 @@ async function task(name, values = {}) {
     throw silent(response ? `HTTP ${response.status}` : error.message);
   }
   if (answer?.success === true) return answer.data ?? {};
-  throw new Broken(typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`, answer?.data?.mend || words(`CHAIN_${name.toUpperCase()}_MEND`));
+  throw new Broken(typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`, answer?.data?.fix || words(`CHAIN_${name.toUpperCase()}_MEND`));
 }
 
 /** Hop 2: from PHP to the server. */
@@ -208,7 +208,7 @@ async function run(hop, test) {
     return true;
   } catch (error) {
     const state = error.state ?? 'failed';
-    hop.show(state, { ms: state === 'failed' ? performance.now() - began : undefined, text: error.message, mend: error.mend ?? '' });
+    hop.show(state, { ms: state === 'failed' ? performance.now() - began : undefined, text: error.message, fix: error.fix ?? '' });
     return false;
   }
 }

@@ -20,15 +20,15 @@ use Joomla\Database\DatabaseAwareTrait;
 use Joomla\Event\EventInterface;
 use Joomla\Event\Priority;
 use Joomla\Event\SubscriberInterface;
-use Jsocketd\Component\Websockets\Administrator\Journal;
+use Jsocketd\Component\Websockets\Administrator\Log;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Plugin\System\Websockets\Command\PublishCommand;
 use Jsocketd\Plugin\System\Websockets\Command\StatusCommand;
-use Jsocketd\Plugin\System\Websockets\Hints\Arguments;
+use Jsocketd\Plugin\System\Websockets\Hints\EventArguments;
 use Jsocketd\Plugin\System\Websockets\Hints\Hints;
-use Jsocketd\Plugin\System\Websockets\Hints\Stored;
+use Jsocketd\Plugin\System\Websockets\Hints\VisibilityQuery;
 use Jsocketd\Plugin\System\Websockets\Page\Page;
 
 \defined('_JEXEC') or die;
@@ -98,10 +98,10 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onContentBeforeSave(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = Arguments::of($event, 'context', 'subject', 'isNew', 'data');
+            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
 
             if (!$isNew) {
-                $hints->willChange((string) $context, Arguments::ids(Arguments::idOf($row)));
+                $hints->willChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
             }
         });
     }
@@ -109,54 +109,54 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onContentAfterSave(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = Arguments::of($event, 'context', 'subject', 'isNew', 'data');
+            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
 
-            $hints->haveChanged((string) $context, Arguments::ids(Arguments::idOf($row)), $isNew ? Hints::CREATED : Hints::CHANGED);
+            $hints->haveChanged((string) $context, EventArguments::ids(EventArguments::idOf($row)), $isNew ? Hints::CREATED : Hints::CHANGED);
         });
     }
 
     public function onContentBeforeChangeState(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $ids] = Arguments::of($event, 'context', 'subject', 'value');
+            ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
 
-            $hints->willChange((string) $context, Arguments::ids($ids));
+            $hints->willChange((string) $context, EventArguments::ids($ids));
         });
     }
 
     public function onContentChangeState(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $ids] = Arguments::of($event, 'context', 'subject', 'value');
+            ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
 
-            $hints->haveChanged((string) $context, Arguments::ids($ids), Hints::CHANGED);
+            $hints->haveChanged((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentAfterChangeFeatured(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['extension' => $context, 'pks' => $ids] = Arguments::of($event, 'extension', 'pks', 'value');
+            ['extension' => $context, 'pks' => $ids] = EventArguments::of($event, 'extension', 'pks', 'value');
 
-            $hints->haveChanged((string) $context, Arguments::ids($ids), Hints::CHANGED);
+            $hints->haveChanged((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentBeforeDelete(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row] = Arguments::of($event, 'context', 'subject');
+            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
 
-            $hints->willChange((string) $context, Arguments::ids(Arguments::idOf($row)));
+            $hints->willChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
         });
     }
 
     public function onContentAfterDelete(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row] = Arguments::of($event, 'context', 'subject');
+            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
 
-            $hints->haveChanged((string) $context, Arguments::ids(Arguments::idOf($row)), Hints::GONE);
+            $hints->haveChanged((string) $context, EventArguments::ids(EventArguments::idOf($row)), Hints::GONE);
         });
     }
 
@@ -164,8 +164,8 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     {
         $this->note(function (Hints $hints) use ($event): void {
             ['subject' => $user, 'isNew' => $isNew, 'savingResult' => $isSaved]
-                = Arguments::of($event, 'subject', 'isNew', 'savingResult', 'errorMessage');
-            $id = Arguments::idOf($user);
+                = EventArguments::of($event, 'subject', 'isNew', 'savingResult', 'errorMessage');
+            $id = EventArguments::idOf($user);
 
             if (!$isSaved || $id === 0) {
                 return;
@@ -184,8 +184,8 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onUserAfterDelete(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['subject' => $user, 'deletingResult' => $isDeleted] = Arguments::of($event, 'subject', 'deletingResult', 'errorMessage');
-            $id = Arguments::idOf($user);
+            ['subject' => $user, 'deletingResult' => $isDeleted] = EventArguments::of($event, 'subject', 'deletingResult', 'errorMessage');
+            $id = EventArguments::idOf($user);
 
             if ($isDeleted && $id > 0) {
                 $hints->haveChanged(Hints::USER, [$id], Hints::GONE);
@@ -198,8 +198,8 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onUserLogout(EventInterface $event): void
     {
         $this->note(function (Hints $hints) use ($event): void {
-            ['subject' => $user] = Arguments::of($event, 'subject', 'options');
-            $id = Arguments::idOf($user);
+            ['subject' => $user] = EventArguments::of($event, 'subject', 'options');
+            $id = EventArguments::idOf($user);
 
             if ($id > 0) {
                 $hints->recheckUser($id);
@@ -210,7 +210,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onExtensionAfterSave(EventInterface $event): void
     {
         $this->safely(function () use ($event): void {
-            ['context' => $context, 'subject' => $row] = Arguments::of($event, 'context', 'subject', 'isNew');
+            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject', 'isNew');
 
             if ($context !== 'com_config.component') {
                 return;
@@ -259,7 +259,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onContentBeforeDisplay(EventInterface $event): void
     {
         $this->safely(function () use ($event): void {
-            ['context' => $context, 'subject' => $row] = Arguments::of($event, 'context', 'subject', 'params', 'page');
+            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject', 'params', 'page');
 
             if ($context === 'com_content.article' && \is_object($row)) {
                 $this->page?->shows($row);
@@ -320,7 +320,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
                 return;
             }
 
-            $this->hints ??= new Hints(new Stored($this->getDatabase()));
+            $this->hints ??= new Hints(new VisibilityQuery($this->getDatabase()));
 
             if (!$this->hasShutdown) {
                 // Applications that are closed, and fatal errors, do not come to the end of the response.
@@ -376,7 +376,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     {
         try {
             $place = basename($error->getFile()) . ':' . $error->getLine();
-            (new Journal())('The plugin websockets could not do its work: ' . $error->getMessage() . ' (' . $place . ')');
+            Log::warning('The plugin websockets could not do its work: ' . $error->getMessage() . ' (' . $place . ')');
         } catch (\Throwable) {
             // A log that cannot be written is no reason to break a page.
         }

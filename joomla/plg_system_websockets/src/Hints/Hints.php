@@ -42,7 +42,7 @@ final class Hints
 
     private const LEVEL = 'com_users.level';
 
-    /** @var  array<string, array<int, ?Standing>>  by context and id, as it was before the request; null: it was not there */
+    /** @var  array<string, array<int, ?Visibility>>  by context and id, as it was before the request; null: it was not there */
     private array $before = [];
 
     /** @var  array<string, array<int, string>>  by context and id, the kind */
@@ -54,7 +54,7 @@ final class Hints
     /** @var  array<string, Event> */
     private array $control = [];
 
-    public function __construct(private readonly Stored $stored)
+    public function __construct(private readonly VisibilityQuery $query)
     {
     }
 
@@ -74,8 +74,8 @@ final class Hints
 
         $ids = array_filter($ids, fn (int $id): bool => !\array_key_exists($id, $this->before[$context] ?? []));
 
-        foreach ($ids ? $this->read($context, $ids) : [] as $id => $standing) {
-            $this->before[$context][$id] = $standing;
+        foreach ($ids ? $this->read($context, $ids) : [] as $id => $visibility) {
+            $this->before[$context][$id] = $visibility;
         }
     }
 
@@ -153,7 +153,7 @@ final class Hints
             $after = $this->read($context, array_keys(array_filter($kinds, static fn (string $kind): bool => $kind !== self::GONE)));
 
             foreach ($kinds as $id => $kind) {
-                $isKnown = $this->isStanding($context) && \array_key_exists($id, $this->before[$context] ?? []);
+                $isKnown = $this->hasVisibility($context) && \array_key_exists($id, $this->before[$context] ?? []);
                 $now     = $after[$id] ?? null;
                 $then    = $isKnown ? $this->before[$context][$id] : $now;
                 $subject = $context === self::CATEGORY ? $this->categoryOf($then ?? $now) : $context;
@@ -183,7 +183,7 @@ final class Hints
     }
 
     /** @return  Event[] */
-    private function ofArticle(int $id, ?Standing $then, ?Standing $now): array
+    private function ofArticle(int $id, ?Visibility $then, ?Visibility $now): array
     {
         $hints = [];
 
@@ -206,7 +206,7 @@ final class Hints
     }
 
     /** @return  Event[] */
-    private function ofCategory(string $subject, int $id, ?Standing $then, ?Standing $now): array
+    private function ofCategory(string $subject, int $id, ?Visibility $then, ?Visibility $now): array
     {
         $kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible);
 
@@ -238,14 +238,14 @@ final class Hints
     }
 
     /** `com_content.category`; null when it is not known whose category it is. */
-    private function categoryOf(?Standing $standing): ?string
+    private function categoryOf(?Visibility $visibility): ?string
     {
-        $component = (string) strtok((string) $standing?->component, '.');
+        $component = (string) strtok((string) $visibility?->component, '.');
 
         return preg_match('/^com_[A-Za-z0-9_]+$/D', $component) ? $component . '.category' : null;
     }
 
-    private function isStanding(string $context): bool
+    private function hasVisibility(string $context): bool
     {
         return $context === self::ARTICLE || $context === self::CATEGORY;
     }
@@ -253,17 +253,17 @@ final class Hints
     /**
      * @param   int[]  $ids
      *
-     * @return  array<int, ?Standing>  of each id; nothing for contexts of which only the ids are told
+     * @return  array<int, ?Visibility>  of each id; nothing for contexts of which only the ids are told
      */
     private function read(string $context, array $ids): array
     {
         $found = match ($context) {
-            self::ARTICLE => $this->stored->articles($ids),
-            self::CATEGORY => $this->stored->categories($ids),
+            self::ARTICLE => $this->query->articles($ids),
+            self::CATEGORY => $this->query->categories($ids),
             default => [],
         };
 
-        return $this->isStanding($context) ? $found + array_fill_keys($ids, null) : [];
+        return $this->hasVisibility($context) ? $found + array_fill_keys($ids, null) : [];
     }
 
     private function control(Event $event): void

@@ -17,7 +17,7 @@ use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
 use Jsocketd\Component\Websockets\Administrator\Publish\NotPublished;
 use Jsocketd\Component\Websockets\Administrator\Publish\Options;
 use Jsocketd\Component\Websockets\Administrator\Server\ServerFailure;
-use Jsocketd\Component\Websockets\Administrator\Status\Finding;
+use Jsocketd\Component\Websockets\Administrator\Status\CheckResult;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -104,8 +104,8 @@ class ChainController extends BaseController
         try {
             $found = $do($component);
         } catch (ServerFailure $e) {
-            $finding = Finding::ofFailure($component->shown($e, $this->app->getIdentity()), $component->settings());
-            $this->send(502, new JsonResponse(['mend' => $finding->mend()], $finding->text(), true, true));
+            $result = CheckResult::fromFailure($component->shown($e, $this->app->getIdentity()), $component->settings());
+            $this->send(502, new JsonResponse(['fix' => $result->fix()], $result->text(), true, true));
         } catch (NotPublished $e) {
             $this->refuse(503, $e->getMessage());
         }

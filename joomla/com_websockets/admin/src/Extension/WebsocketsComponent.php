@@ -16,7 +16,7 @@ use Joomla\CMS\Dispatcher\ComponentDispatcherFactoryInterface;
 use Joomla\CMS\Extension\MVCComponent;
 use Joomla\CMS\User\User;
 use Joomla\Database\DatabaseInterface;
-use Jsocketd\Component\Websockets\Administrator\Journal;
+use Jsocketd\Component\Websockets\Administrator\Log;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 use Jsocketd\Component\Websockets\Administrator\Publish\Publisher;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
@@ -139,7 +139,7 @@ class WebsocketsComponent extends MVCComponent
      */
     public function shown(ServerFailure $failure, User $user): ServerFailure
     {
-        (new Journal())('PHP called jsocketd in vain. ' . $failure->getMessage());
+        Log::warning('PHP called jsocketd in vain. ' . $failure->getMessage());
 
         return $user->authorise('core.admin') ? $failure : $failure->discreet();
     }

@@ -13,7 +13,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Model;
 use Joomla\CMS\MVC\Model\BaseDatabaseModel;
 use Joomla\CMS\Table\Extension;
 use Joomla\Registry\Registry;
-use Jsocketd\Component\Websockets\Administrator\Setup\Rotation;
+use Jsocketd\Component\Websockets\Administrator\Setup\SecretRotation;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -43,7 +43,7 @@ class CredentialsModel extends BaseDatabaseModel
             throw new \RuntimeException('com_websockets has no row in #__extensions');
         }
 
-        $rotation      = new Rotation(time());
+        $rotation      = new SecretRotation(time());
         $table->params = (string) new Registry($rotation->applied((new Registry($table->params))->toArray()));
 
         if (!$table->check() || !$table->store()) {

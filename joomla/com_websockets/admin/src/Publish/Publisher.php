@@ -10,7 +10,7 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Publish;
 
-use Jsocketd\Component\Websockets\Administrator\Journal;
+use Jsocketd\Component\Websockets\Administrator\Log;
 use Jsocketd\Component\Websockets\Administrator\Server\Client;
 use Jsocketd\Component\Websockets\Administrator\Settings;
 
@@ -54,7 +54,7 @@ class Publisher
         private readonly Client $server,
         ?callable $log = null
     ) {
-        $this->log = \Closure::fromCallable($log ?? new Journal());
+        $this->log = \Closure::fromCallable($log ?? Log::warning(...));
     }
 
     /**

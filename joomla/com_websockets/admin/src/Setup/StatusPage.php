@@ -10,9 +10,9 @@
 
 namespace Jsocketd\Component\Websockets\Administrator\Setup;
 
+use Jsocketd\Component\Websockets\Administrator\Status\CheckResult;
 use Jsocketd\Component\Websockets\Administrator\Status\Diagnosis;
 use Jsocketd\Component\Websockets\Administrator\Status\Facts;
-use Jsocketd\Component\Websockets\Administrator\Status\Finding;
 
 // phpcs:disable PSR1.Files.SideEffects
 \defined('_JEXEC') or die;
@@ -70,10 +70,10 @@ final class StatusPage
     /**
      * What is wrong.
      *
-     * @var    Finding[]
+     * @var    CheckResult[]
      * @since  0.1.0
      */
-    public readonly array $findings;
+    public readonly array $results;
 
     /**
      * The snippets, by name.
@@ -97,7 +97,7 @@ final class StatusPage
         public readonly bool $mayUseConsole,
         public readonly ?int $oldUntil
     ) {
-        $this->findings = (new Diagnosis($facts))->findings();
+        $this->results = (new Diagnosis($facts))->results();
         $this->snippets = (new Snippets($facts->site))->all();
     }
 

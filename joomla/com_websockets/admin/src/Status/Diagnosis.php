@@ -42,21 +42,21 @@ final class Diagnosis
     /**
      * What is wrong; nothing where all is well.
      *
-     * @return  Finding[]
+     * @return  CheckResult[]
      *
      * @since   0.1.0
      */
-    public function findings(): array
+    public function results(): array
     {
-        $findings = [...$this->options(), ...$this->tables(), ...$this->server()];
-        $order    = [Finding::ERROR => 0, Finding::WARNING => 1, Finding::NOTICE => 2];
-        usort($findings, static fn (Finding $a, Finding $b): int => $order[$a->level] <=> $order[$b->level]);
+        $results = [...$this->options(), ...$this->tables(), ...$this->server()];
+        $order    = [CheckResult::ERROR => 0, CheckResult::WARNING => 1, CheckResult::NOTICE => 2];
+        usort($results, static fn (CheckResult $a, CheckResult $b): int => $order[$a->level] <=> $order[$b->level]);
 
-        return $findings;
+        return $results;
     }
 
     /**
-     * @return  \Generator<Finding>
+     * @return  \Generator<CheckResult>
      *
      * @since   0.1.0
      */
@@ -66,57 +66,57 @@ final class Diagnosis
         $site     = $this->facts->site;
 
         if (!$settings->enabled) {
-            yield new Finding(Finding::WARNING, 'DISABLED');
+            yield new CheckResult(CheckResult::WARNING, 'DISABLED');
         }
 
         if ($settings->appId === '' || $settings->appKey === '' || $settings->appSecret === '') {
-            yield new Finding(Finding::ERROR, 'NO_CREDENTIALS');
+            yield new CheckResult(CheckResult::ERROR, 'NO_CREDENTIALS');
         }
 
         if (!$this->facts->plugin) {
-            yield new Finding(Finding::ERROR, 'NO_PLUGIN');
+            yield new CheckResult(CheckResult::ERROR, 'NO_PLUGIN');
         }
 
         if ($settings->serverUrl === '') {
-            yield new Finding(Finding::ERROR, 'NO_URL', [], [$site->suggestion()]);
+            yield new CheckResult(CheckResult::ERROR, 'NO_URL', [], [$site->suggestion()]);
         } elseif ($site->socket === null) {
-            yield new Finding(Finding::ERROR, 'BAD_URL', [$settings->serverUrl], [$site->suggestion()]);
+            yield new CheckResult(CheckResult::ERROR, 'BAD_URL', [$settings->serverUrl], [$site->suggestion()]);
         } elseif ($site->isMixed()) {
-            yield new Finding(Finding::ERROR, 'MIXED', [$settings->serverUrl], [$site->suggestion()]);
+            yield new CheckResult(CheckResult::ERROR, 'MIXED', [$settings->serverUrl], [$site->suggestion()]);
         } elseif ($site->own !== null && !$site->sharesCookie()) {
-            yield new Finding(
-                Finding::WARNING,
+            yield new CheckResult(
+                CheckResult::WARNING,
                 'OTHER_HOST',
                 [$site->socket['host'], $site->own['host']],
                 [$site->suggestion()]
             );
         } elseif ($site->isBeside() && $site->socket['path'] === '') {
-            yield new Finding(Finding::NOTICE, 'NO_PATH', [$settings->serverUrl], [$site->suggestion()]);
+            yield new CheckResult(CheckResult::NOTICE, 'NO_PATH', [$settings->serverUrl], [$site->suggestion()]);
         }
     }
 
     /**
-     * @return  \Generator<Finding>
+     * @return  \Generator<CheckResult>
      *
      * @since   0.1.0
      */
     private function tables(): \Generator
     {
         foreach ($this->facts->missing as $table) {
-            yield new Finding(Finding::ERROR, 'NO_TABLE', [$table]);
+            yield new CheckResult(CheckResult::ERROR, 'NO_TABLE', [$table]);
         }
 
         $versions = [$this->facts->schema ?? '–', self::SCHEMA];
 
         if ($this->facts->missing === [] && $this->tablesAge() < 0) {
-            yield new Finding(Finding::ERROR, 'OLD_TABLES', $versions);
+            yield new CheckResult(CheckResult::ERROR, 'OLD_TABLES', $versions);
         } elseif ($this->facts->missing === [] && $this->tablesAge() > 0) {
-            yield new Finding(Finding::ERROR, 'OLD_PACKAGE', $versions);
+            yield new CheckResult(CheckResult::ERROR, 'OLD_PACKAGE', $versions);
         }
     }
 
     /**
-     * @return  \Generator<Finding>
+     * @return  \Generator<CheckResult>
      *
      * @since   0.1.0
      */
@@ -126,37 +126,37 @@ final class Diagnosis
 
         if ($facts->status === null) {
             if ($facts->failure !== null) {
-                yield Finding::ofFailure($facts->failure, $facts->settings);
+                yield CheckResult::fromFailure($facts->failure, $facts->settings);
             }
 
             if ($this->hasHeartbeat()) {
-                yield new Finding(Finding::NOTICE, 'ALIVE', [], [$facts->settings->serverAddress]);
+                yield new CheckResult(CheckResult::NOTICE, 'ALIVE', [], [$facts->settings->serverAddress]);
             }
 
             return;
         }
 
-        $version = $facts->said('string', 'version');
+        $version = $facts->reported('string', 'version');
 
         if ($this->isOldServer()) {
-            yield new Finding(Finding::ERROR, 'OLD_SERVER', [$version], [$facts->package ?? self::SERVER]);
+            yield new CheckResult(CheckResult::ERROR, 'OLD_SERVER', [$version], [$facts->package ?? self::SERVER]);
         } elseif ($facts->package !== null && $version !== $facts->package && $this->tablesAge() <= 0) {
-            yield new Finding(Finding::WARNING, 'VERSION', [$version ?? '–', $facts->package], [$facts->package]);
+            yield new CheckResult(CheckResult::WARNING, 'VERSION', [$version ?? '–', $facts->package], [$facts->package]);
         }
 
-        if ($facts->said('bool', 'draining')) {
-            yield new Finding(Finding::NOTICE, 'DRAINING');
+        if ($facts->reported('bool', 'draining')) {
+            yield new CheckResult(CheckResult::NOTICE, 'DRAINING');
         }
 
-        if (($facts->said('float', 'loop', 'delay_ms_p99') ?? 0.0) > self::SLOW_LOOP) {
-            yield new Finding(Finding::WARNING, 'SLOW_LOOP', [(string) round($facts->said('float', 'loop', 'delay_ms_p99'))]);
+        if (($facts->reported('float', 'loop', 'delay_ms_p99') ?? 0.0) > self::SLOW_LOOP) {
+            yield new CheckResult(CheckResult::WARNING, 'SLOW_LOOP', [(string) round($facts->reported('float', 'loop', 'delay_ms_p99'))]);
         }
 
         yield from $this->site();
     }
 
     /**
-     * @return  \Generator<Finding>
+     * @return  \Generator<CheckResult>
      *
      * @since   0.1.0
      */
@@ -166,29 +166,29 @@ final class Diagnosis
         $root  = $facts->site->root;
 
         if (!\is_array($facts->status['site'] ?? null)) {
-            yield new Finding(Finding::ERROR, 'NO_SITE', [], [$root]);
+            yield new CheckResult(CheckResult::ERROR, 'NO_SITE', [], [$root]);
 
             return;
         }
 
-        $joomla = $facts->said('string', 'site', 'joomla');
+        $joomla = $facts->reported('string', 'site', 'joomla');
 
         if ($joomla !== null && $joomla !== $facts->joomla) {
-            yield new Finding(Finding::ERROR, 'OTHER_SITE', [$joomla, $facts->joomla], [$root]);
+            yield new CheckResult(CheckResult::ERROR, 'OTHER_SITE', [$joomla, $facts->joomla], [$root]);
         }
 
-        $enabled = $facts->said('bool', 'site', 'enabled');
+        $enabled = $facts->reported('bool', 'site', 'enabled');
 
         if ($enabled === false && $facts->settings->enabled) {
-            yield new Finding(Finding::ERROR, 'DISABLED_THERE');
+            yield new CheckResult(CheckResult::ERROR, 'DISABLED_THERE');
         }
 
-        if ($facts->said('bool', 'site', 'offline')) {
-            yield new Finding(Finding::NOTICE, 'OFFLINE');
+        if ($facts->reported('bool', 'site', 'offline')) {
+            yield new CheckResult(CheckResult::NOTICE, 'OFFLINE');
         }
 
-        if ($facts->said('bool', 'database', 'available') !== true) {
-            yield new Finding(Finding::ERROR, 'NO_DATABASE', [], [$root]);
+        if ($facts->reported('bool', 'database', 'available') !== true) {
+            yield new CheckResult(CheckResult::ERROR, 'NO_DATABASE', [], [$root]);
 
             return;
         }
@@ -198,18 +198,18 @@ final class Diagnosis
             return;
         }
 
-        if ($facts->said('bool', 'outbox', 'available') !== true) {
-            yield new Finding(Finding::ERROR, 'NO_OUTBOX', [], [$root]);
+        if ($facts->reported('bool', 'outbox', 'available') !== true) {
+            yield new CheckResult(CheckResult::ERROR, 'NO_OUTBOX', [], [$root]);
 
             return;
         }
 
-        if (($facts->said('int', 'outbox', 'lag_ms') ?? 0) > self::SLOW_OUTBOX) {
-            yield new Finding(Finding::WARNING, 'SLOW_OUTBOX', [(string) $facts->said('int', 'outbox', 'lag_ms')]);
+        if (($facts->reported('int', 'outbox', 'lag_ms') ?? 0) > self::SLOW_OUTBOX) {
+            yield new CheckResult(CheckResult::WARNING, 'SLOW_OUTBOX', [(string) $facts->reported('int', 'outbox', 'lag_ms')]);
         }
 
         if (!$this->hasHeartbeat()) {
-            yield new Finding(Finding::ERROR, 'NO_HEARTBEAT', [], [$root]);
+            yield new CheckResult(CheckResult::ERROR, 'NO_HEARTBEAT', [], [$root]);
         }
     }
 
@@ -234,7 +234,7 @@ final class Diagnosis
      */
     private function isOldServer(): bool
     {
-        $version = $this->facts->said('string', 'version') ?? '';
+        $version = $this->facts->reported('string', 'version') ?? '';
 
         return $this->facts->missing === [] && $this->tablesAge() === 0
             && preg_match('/^\d+\.\d+/', $version) && version_compare($version, self::SERVER, '<');

@@ -66,7 +66,7 @@ final class Facts
      *
      * @since   0.1.0
      */
-    public function said(string $type, string ...$path): mixed
+    public function reported(string $type, string ...$path): mixed
     {
         $value = $this->status;
 

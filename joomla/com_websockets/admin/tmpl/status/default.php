@@ -29,23 +29,23 @@ $rows = [
         : Text::sprintf('COM_WEBSOCKETS_STATUS_THERE', number_format($facts->statusMs, 1, '.', '')),
     'COM_WEBSOCKETS_STATUS_VERSION'     => Text::sprintf(
         'COM_WEBSOCKETS_STATUS_VERSIONS',
-        $facts->said('string', 'version') ?? $none,
+        $facts->reported('string', 'version') ?? $none,
         $facts->package ?? $none
     ),
-    'COM_WEBSOCKETS_STATUS_UPTIME'      => ($uptime = $facts->said('int', 'uptime_s')) === null ? $none
+    'COM_WEBSOCKETS_STATUS_UPTIME'      => ($uptime = $facts->reported('int', 'uptime_s')) === null ? $none
         : Text::sprintf('COM_WEBSOCKETS_STATUS_HOURS', intdiv($uptime, 3600), intdiv($uptime % 3600, 60), $uptime % 60),
-    'COM_WEBSOCKETS_STATUS_CONNECTIONS' => (string) ($facts->said('int', 'connections') ?? $none),
+    'COM_WEBSOCKETS_STATUS_CONNECTIONS' => (string) ($facts->reported('int', 'connections') ?? $none),
     'COM_WEBSOCKETS_STATUS_LOOP'        => Text::sprintf(
         'COM_WEBSOCKETS_STATUS_LOOP_VALUES',
-        $number($facts->said('float', 'loop', 'delay_ms_p99'), 1),
-        $number($facts->said('float', 'loop', 'delay_ms_max'), 1)
+        $number($facts->reported('float', 'loop', 'delay_ms_p99'), 1),
+        $number($facts->reported('float', 'loop', 'delay_ms_max'), 1)
     ),
-    'COM_WEBSOCKETS_STATUS_OUTBOX'      => $facts->said('bool', 'outbox', 'available') === true
-        ? $number($facts->said('int', 'outbox', 'lag_ms'))
+    'COM_WEBSOCKETS_STATUS_OUTBOX'      => $facts->reported('bool', 'outbox', 'available') === true
+        ? $number($facts->reported('int', 'outbox', 'lag_ms'))
         : Text::_('COM_WEBSOCKETS_STATUS_OUTBOX_AWAY'),
     'COM_WEBSOCKETS_STATUS_JOOMLA'      => Text::sprintf(
         'COM_WEBSOCKETS_STATUS_VERSIONS_JOOMLA',
-        $facts->said('string', 'site', 'joomla') ?? $none,
+        $facts->reported('string', 'site', 'joomla') ?? $none,
         $facts->joomla
     ),
     'COM_WEBSOCKETS_STATUS_TABLES'      => $facts->missing === []
@@ -73,15 +73,15 @@ $hops = ['SOCKET', 'HTTP', 'OUTBOX'];
             </a>
 <?php endif; ?>
         </div>
-<?php if ($this->page->findings === []) : ?>
+<?php if ($this->page->results === []) : ?>
         <p class="alert alert-success"><?php echo Text::_('COM_WEBSOCKETS_STATUS_GOOD'); ?></p>
 <?php else : ?>
-        <ul class="websockets-findings">
-    <?php foreach ($this->page->findings as $finding) : ?>
-            <li class="alert alert-<?php echo $finding->level; ?>">
-                <strong><?php echo Text::_('COM_WEBSOCKETS_LEVEL_' . strtoupper($finding->level)); ?></strong>
-                <span class="websockets-found"><?php echo $this->escape($finding->text()); ?></span>
-                <span class="websockets-mend"><span aria-hidden="true">→</span> <?php echo $this->escape($finding->mend()); ?></span>
+        <ul class="websockets-results">
+    <?php foreach ($this->page->results as $result) : ?>
+            <li class="alert alert-<?php echo $result->level; ?>">
+                <strong><?php echo Text::_('COM_WEBSOCKETS_LEVEL_' . strtoupper($result->level)); ?></strong>
+                <span class="websockets-found"><?php echo $this->escape($result->text()); ?></span>
+                <span class="websockets-fix"><span aria-hidden="true">→</span> <?php echo $this->escape($result->fix()); ?></span>
             </li>
     <?php endforeach; ?>
         </ul>
@@ -127,7 +127,7 @@ $hops = ['SOCKET', 'HTTP', 'OUTBOX'];
                 <span class="websockets-hop-state"><?php echo Text::_('COM_WEBSOCKETS_CHAIN_IDLE'); ?></span>
                 <span class="websockets-hop-time"></span>
                 <span class="websockets-hop-words"></span>
-                <span class="websockets-hop-mend" hidden></span>
+                <span class="websockets-hop-fix" hidden></span>
             </li>
 <?php endforeach; ?>
         </ol>

@@ -20,7 +20,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Setup;
  *
  * @since  0.1.0
  */
-final class Rotation
+final class SecretRotation
 {
     /** Seconds that the old secret goes on being valid. */
     public const GRACE = 600;

@@ -19,12 +19,12 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Something that is not as it should be: how bad it is, what it is, and the line that mends it. Both sentences are keys of
+ * Something that is not as it should be: how bad it is, what it is, and the line that fixes it. Both sentences are keys of
  * the language file (KEY and KEY_MEND) with what belongs in them.
  *
  * @since  0.1.0
  */
-final class Finding
+final class CheckResult
 {
     public const ERROR   = 'danger';
     public const WARNING = 'warning';
@@ -34,7 +34,7 @@ final class Finding
      * @param   string    $level  One of the constants
      * @param   string    $key    What it is, without COM_WEBSOCKETS_FOUND_
      * @param   string[]  $what   What belongs in the sentence that says so
-     * @param   string[]  $mend   What belongs in the sentence that mends it
+     * @param   string[]  $fix   What belongs in the sentence that fixes it
      *
      * @since   0.1.0
      */
@@ -42,7 +42,7 @@ final class Finding
         public readonly string $level,
         public readonly string $key,
         private readonly array $what = [],
-        private readonly array $mend = []
+        private readonly array $fix = []
     ) {
     }
 
@@ -56,7 +56,7 @@ final class Finding
      *
      * @since   0.1.0
      */
-    public static function ofFailure(ServerFailure $failure, Settings $settings): self
+    public static function fromFailure(ServerFailure $failure, Settings $settings): self
     {
         return new self(
             self::ERROR,
@@ -85,9 +85,9 @@ final class Finding
      *
      * @since   0.1.0
      */
-    public function mend(): string
+    public function fix(): string
     {
-        return self::filled('COM_WEBSOCKETS_FOUND_' . $this->key . '_MEND', $this->mend);
+        return self::filled('COM_WEBSOCKETS_FOUND_' . $this->key . '_MEND', $this->fix);
     }
 
     /**

@@ -19,14 +19,15 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Whole milliseconds from 0 to 60000. Joomla's own rule for numbers lets through what only begins like one.
+ * Accepts whole milliseconds from 0 to 60000. Joomla's own rule for numbers is not enough: it accepts a text that only
+ * begins with a number.
  *
  * @since  0.1.0
  */
-class SpreadRule extends FormRule
+class DurationRule extends FormRule
 {
-    /** The longest spread, in milliseconds. */
-    public const MOST = 60000;
+    /** The longest duration, in milliseconds. */
+    private const LONGEST = 60000;
 
     /**
      * @param   \SimpleXMLElement  $element  The field
@@ -43,6 +44,6 @@ class SpreadRule extends FormRule
     {
         return $value === null || (\is_int($value) || \is_string($value))
             && preg_match('/\A[0-9]{1,5}\z/', (string) $value) === 1
-            && (int) $value <= self::MOST;
+            && (int) $value <= self::LONGEST;
     }
 }

@@ -17,7 +17,7 @@ namespace Jsocketd\Plugin\System\Websockets\Hints;
  *
  * @since  0.1.0
  */
-final class Standing
+final class Visibility
 {
     /**
      * @param   bool    $isVisible  somebody may see it: published, within its dates, and so are all categories above

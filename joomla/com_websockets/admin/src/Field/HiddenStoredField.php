@@ -19,19 +19,23 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * An option that the options form keeps as it is stored: saving that form replaces all options by what was posted. The
- * page gets an empty hidden input, never the value, and whatever comes back is not looked at. What is over by the
- * option that the attribute `until` names, a Unix time, is dropped.
+ * A hidden field that keeps the stored value of an option. Without it the option would be lost, because saving the
+ * options form replaces all options by the posted ones. The page gets an empty hidden input, never the value, and the
+ * posted value is ignored. The attribute `until` names an option that holds a Unix time: after that time the value is
+ * dropped.
+ *
+ * The name is not `HiddenField`: Joomla looks for the class of a field in the component's namespace first, so that name
+ * would replace Joomla's own type `hidden` in all forms of the request.
  *
  * @since  0.1.0
  */
-class KeptField extends FormField
+class HiddenStoredField extends FormField
 {
     /**
      * @var    string
      * @since  0.1.0
      */
-    protected $type = 'Kept';
+    protected $type = 'HiddenStored';
 
     /**
      * @return  string  An input that only says that the field was on the page

@@ -21,7 +21,7 @@ use Joomla\Event\EventInterface;
  *
  * @since  0.1.0
  */
-final class Arguments
+final class EventArguments
 {
     /**
      * @param   EventInterface  $event     the event

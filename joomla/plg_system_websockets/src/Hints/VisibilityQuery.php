@@ -20,7 +20,7 @@ use Joomla\Database\DatabaseInterface;
  *
  * @since  0.1.0
  */
-class Stored
+class VisibilityQuery
 {
     /** The view level that everybody has. */
     private const EVERYBODY = 1;
@@ -32,7 +32,7 @@ class Stored
     /**
      * @param   int[]  $ids  articles
      *
-     * @return  array<int, Standing>  those that exist
+     * @return  array<int, Visibility>  those that exist
      */
     public function articles(array $ids): array
     {
@@ -55,27 +55,27 @@ class Stored
             . ' WHERE ' . $name('a.id') . ' IN (' . implode(', ', array_map('intval', $ids)) . ')'
         )->loadObjectList();
 
-        $standings = [];
+        $visibilities = [];
 
         foreach ($this->byId($rows) as $id => $chain) {
             $row       = $chain[0];
             $isVisible = \in_array((int) $row->state, [1, 2], true) && $row->within && $this->isOpen($chain);
             $levels    = array_map(static fn (object $row): int => (int) $row->level, $chain);
 
-            $standings[$id] = new Standing(
+            $visibilities[$id] = new Visibility(
                 $isVisible,
                 (int) $row->catid,
                 $isVisible && \in_array((int) $row->access, [self::EVERYBODY, ...$levels], true)
             );
         }
 
-        return $standings;
+        return $visibilities;
     }
 
     /**
      * @param   int[]  $ids  categories
      *
-     * @return  array<int, Standing>  those that exist
+     * @return  array<int, Visibility>  those that exist
      */
     public function categories(array $ids): array
     {
@@ -93,7 +93,7 @@ class Stored
         )->loadObjectList();
 
         return array_map(
-            fn (array $chain): Standing => new Standing($this->isOpen($chain), component: (string) $chain[0]->extension),
+            fn (array $chain): Visibility => new Visibility($this->isOpen($chain), component: (string) $chain[0]->extension),
             $this->byId($rows)
         );
     }
