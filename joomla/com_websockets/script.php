@@ -149,7 +149,7 @@ return new class () implements InstallerScriptInterface {
             $why     = new DatabaseError($error);
             $says    = $error->getMessage();
             $message = match (true) {
-                $why->isBusy()   => Text::sprintf('COM_WEBSOCKETS_UPDATE_BUSY', (string) TableUpdate::PATIENCE, $says),
+                $why->isBusy()   => Text::sprintf('COM_WEBSOCKETS_UPDATE_BUSY', (string) TableUpdate::LOCK_WAIT, $says),
                 $why->isDenied() => Text::sprintf('COM_WEBSOCKETS_UPDATE_DENIED', $says),
                 default          => Text::sprintf('COM_WEBSOCKETS_UPDATE_FAILED', $says),
             };

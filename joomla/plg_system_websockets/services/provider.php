@@ -35,7 +35,7 @@ return new class () implements ServiceProviderInterface {
         $container->set(
             PluginInterface::class,
             function (Container $container): PluginInterface {
-                $this->knowClasses();
+                $this->registerNamespaces();
                 $config = (array) PluginHelper::getPlugin('system', 'websockets');
 
                 if (version_compare(JVERSION, '5.0', '<')) {
@@ -62,7 +62,7 @@ return new class () implements ServiceProviderInterface {
      *
      * @since   0.1.0
      */
-    private function knowClasses(): void
+    private function registerNamespaces(): void
     {
         $component = JPATH_ADMINISTRATOR . '/components/com_websockets/src';
 

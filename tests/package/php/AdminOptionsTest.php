@@ -146,8 +146,8 @@ class AdminOptionsTest extends TestCase
 
     public function testALineBreakAtTheEndIsNoPartOfAnAddress(): void
     {
-        self::assertFalse((new Address())->isOne("ws://example.org\n", 'ws'));
-        self::assertFalse((new Address())->isOne("ws://example.org/\0", 'ws'));
+        self::assertFalse(Address::isAddress("ws://example.org\n", 'ws'));
+        self::assertFalse(Address::isAddress("ws://example.org/\0", 'ws'));
     }
 
     public function testEveryRefusalHasASentenceOfItsOwn(): void
@@ -291,7 +291,7 @@ class AdminOptionsTest extends TestCase
     {
         $before   = ['app_id' => 'site-1', 'app_secret' => self::NOW_OLD, 'app_secret_old' => 'older', 'unknown' => ['a' => 1], 'enabled' => 0];
         $rotation = new SecretRotation(1000);
-        $after    = $rotation->applied($before);
+        $after    = $rotation->applyTo($before);
 
         self::assertMatchesRegularExpression('/^[0-9a-f]{32}$/', $after['app_secret']);
         self::assertSame(self::NOW_OLD, $after['app_secret_old']);
@@ -300,12 +300,12 @@ class AdminOptionsTest extends TestCase
         self::assertSame(['app_id' => 'site-1', 'unknown' => ['a' => 1], 'enabled' => 0], array_diff_key($after, [
             'app_secret' => 1, 'app_secret_old' => 1, 'app_secret_old_until' => 1,
         ]));
-        self::assertNotSame($after['app_secret'], (new SecretRotation(1000))->applied($before)['app_secret']);
+        self::assertNotSame($after['app_secret'], (new SecretRotation(1000))->applyTo($before)['app_secret']);
     }
 
     public function testARotationWithoutASecretMakesOne(): void
     {
-        $after = (new SecretRotation(1000))->applied([]);
+        $after = (new SecretRotation(1000))->applyTo([]);
 
         self::assertSame(32, \strlen($after['app_secret']));
         self::assertSame('', $after['app_secret_old']);

@@ -193,7 +193,7 @@ final class ClientTest extends TestCase
             $address = sprintf($address, $name);
             $call    = fn () => (new Client(Settings::of(['server_address' => $address . 'x'] + Site::OPTIONS), self::LONG))->status();
             $this->assertFailure(ServerFailure::NOT_SET_UP, 'server_address', $call, $address);
-            $this->assertFalse((new Address())->isOne($address . 'x', 'http', 'https'), $address);
+            $this->assertFalse(Address::isAddress($address . 'x', 'http', 'https'), $address);
         }
 
         $this->assertFalse(@stream_socket_accept($socket, 0), 'nobody came');
@@ -205,7 +205,7 @@ final class ClientTest extends TestCase
         $kinds = (new \ReflectionClass(ServerFailure::class))->getConstants(\ReflectionClassConstant::IS_PUBLIC);
 
         foreach (array_diff($kinds, [ServerFailure::AWAY]) as $kind) {
-            $shown = (new ServerFailure($kind, 'http://inner.example says no.'))->discreet();
+            $shown = (new ServerFailure($kind, 'http://inner.example says no.'))->withoutHostDetails();
             $words[$shown->kind][] = $shown->getMessage() . $shown->setting;
         }
 

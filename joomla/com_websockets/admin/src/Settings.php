@@ -11,25 +11,26 @@
 namespace Jsocketd\Component\Websockets\Administrator;
 
 use Joomla\Registry\Registry;
+use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 
 \defined('_JEXEC') or die;
 
 /**
- * What the component's options say, with the defaults of those that were never saved. What cannot be meant is as if it were
- * not set: pages then load no script, and calls of the server fail with a sentence that names the option. Refusing nonsense
- * while it is typed in is the options form's work.
+ * The component's options. An option that was never saved has its default. An unusable value counts as not set: pages
+ * then load no script, and calls of the server fail with a sentence that names the option. The options form refuses such
+ * values when they are typed.
  *
  * @since  0.1.0
  */
 final class Settings
 {
-    /** The client script loads where an extension or a template asks for it. */
+    /** The client script loads only where an extension or a template asks for it. */
     public const ASKED = 'asked';
 
-    /** … and on every page of somebody who is logged in. */
+    /** The client script also loads on every page of a user who is logged in. */
     public const MEMBERS = 'members';
 
-    /** … and on every page. */
+    /** The client script loads on every page. */
     public const EVERYWHERE = 'everywhere';
 
     private const DEFAULT_ADDRESS = 'http://127.0.0.1:8080';
@@ -55,7 +56,7 @@ final class Settings
     }
 
     /**
-     * Reads options as `ComponentHelper::getParams('com_websockets')` has them.
+     * Reads options as `ComponentHelper::getParams('com_websockets')` gives them.
      *
      * @param   Registry|array  $params  the options
      *
@@ -68,8 +69,8 @@ final class Settings
 
         return new self(
             self::flag($params, 'enabled', true),
-            self::url(self::text($params, 'server_url'), ['ws', 'wss']),
-            self::url(self::text($params, 'server_address') ?: self::DEFAULT_ADDRESS, ['http', 'https']),
+            self::address(self::text($params, 'server_url'), 'ws', 'wss'),
+            self::address(self::text($params, 'server_address') ?: self::DEFAULT_ADDRESS, 'http', 'https'),
             self::matching('/^[A-Za-z0-9_-]{1,64}$/D', self::text($params, 'app_id')),
             self::matching('/^[A-Za-z0-9_-]{1,128}$/D', self::text($params, 'app_key')),
             self::matching('/^[\x21-\x7e]{1,256}$/D', self::text($params, 'app_secret')),
@@ -83,7 +84,7 @@ final class Settings
     }
 
     /**
-     * Whether pages can connect: not switched off, and set up.
+     * Whether pages can connect: the component is enabled, and address and key are set.
      *
      * @return  bool
      */
@@ -93,7 +94,7 @@ final class Settings
     }
 
     /**
-     * What a Content-Security-Policy has to allow, `wss://host:port`; empty if no server's URL is set.
+     * The origin that a Content-Security-Policy has to allow, `wss://host:port`. Empty: there is no address for browsers.
      *
      * @return  string
      */
@@ -109,7 +110,7 @@ final class Settings
         return \is_scalar($value) ? trim((string) $value) : '';
     }
 
-    /** Switches come as numbers, strings and booleans. */
+    /** A switch. Joomla stores them as numbers, strings or booleans. */
     private static function flag(array $params, string $name, bool $default): bool
     {
         return match ($params[$name] ?? null) {
@@ -124,23 +125,13 @@ final class Settings
         return preg_match($pattern, $value) ? $value : '';
     }
 
-    /** A URL of scheme, host, port and path alone: it goes into headers and pages. */
-    private static function url(string $value, array $schemes): string
+    /** An address of one of the schemes, or '' if the value is none. */
+    private static function address(string $value, string ...$schemes): string
     {
-        $pattern = '~^(' . implode('|', $schemes) . ')://((?:[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]))(?::([0-9]{1,5}))?'
-            . '((?:/[A-Za-z0-9._\~@=,+-]+)*)/?$~Di';
+        $scheme = (string) strstr($value, ':', true);
+        $parts  = Address::parts(strtolower($scheme) . substr($value, \strlen($scheme)));
 
-        if (!preg_match($pattern, $value, $part)) {
-            return '';
-        }
-
-        $port = $part[3];
-
-        if ($port !== '' && ((int) $port < 1 || (int) $port > 65535)) {
-            return '';
-        }
-
-        return strtolower($part[1] . '://' . $part[2]) . ($port === '' ? '' : ':' . (int) $port) . $part[4];
+        return $parts !== null && \in_array($parts['scheme'], $schemes, true) ? Address::origin($parts) . $parts['path'] : '';
     }
 
     private static function spread(mixed $value): int

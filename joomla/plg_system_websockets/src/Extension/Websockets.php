@@ -45,7 +45,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     use DatabaseAwareTrait;
 
     /** Changes that are collected before they are written, so that an import of any size takes little memory. */
-    private const MOST = 1000;
+    private const MAX_COLLECTED = 1000;
 
     private ?Settings $settings = null;
 
@@ -55,7 +55,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     private bool $hasShutdown = false;
 
-    private bool $hasComplained = false;
+    private bool $hasLogged = false;
 
     /**
      * The event → method table. The header must be changed before plg_system_cache sends a page (onAfterRoute), options are
@@ -97,72 +97,72 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onContentBeforeSave(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
 
             if (!$isNew) {
-                $hints->willChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
+                $hints->beforeChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
             }
         });
     }
 
     public function onContentAfterSave(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
 
-            $hints->haveChanged((string) $context, EventArguments::ids(EventArguments::idOf($row)), $isNew ? Hints::CREATED : Hints::CHANGED);
+            $hints->afterChange((string) $context, EventArguments::ids(EventArguments::idOf($row)), $isNew ? Hints::CREATED : Hints::CHANGED);
         });
     }
 
     public function onContentBeforeChangeState(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
 
-            $hints->willChange((string) $context, EventArguments::ids($ids));
+            $hints->beforeChange((string) $context, EventArguments::ids($ids));
         });
     }
 
     public function onContentChangeState(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
 
-            $hints->haveChanged((string) $context, EventArguments::ids($ids), Hints::CHANGED);
+            $hints->afterChange((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentAfterChangeFeatured(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['extension' => $context, 'pks' => $ids] = EventArguments::of($event, 'extension', 'pks', 'value');
 
-            $hints->haveChanged((string) $context, EventArguments::ids($ids), Hints::CHANGED);
+            $hints->afterChange((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentBeforeDelete(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
 
-            $hints->willChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
+            $hints->beforeChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
         });
     }
 
     public function onContentAfterDelete(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
 
-            $hints->haveChanged((string) $context, EventArguments::ids(EventArguments::idOf($row)), Hints::GONE);
+            $hints->afterChange((string) $context, EventArguments::ids(EventArguments::idOf($row)), Hints::GONE);
         });
     }
 
     public function onUserAfterSave(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['subject' => $user, 'isNew' => $isNew, 'savingResult' => $isSaved]
                 = EventArguments::of($event, 'subject', 'isNew', 'savingResult', 'errorMessage');
             $id = EventArguments::idOf($user);
@@ -171,7 +171,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
                 return;
             }
 
-            $hints->haveChanged(Hints::USER, [$id], $isNew ? Hints::CREATED : Hints::CHANGED);
+            $hints->afterChange(Hints::USER, [$id], $isNew ? Hints::CREATED : Hints::CHANGED);
 
             if ($isNew) {
                 return;
@@ -183,12 +183,12 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onUserAfterDelete(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['subject' => $user, 'deletingResult' => $isDeleted] = EventArguments::of($event, 'subject', 'deletingResult', 'errorMessage');
             $id = EventArguments::idOf($user);
 
             if ($isDeleted && $id > 0) {
-                $hints->haveChanged(Hints::USER, [$id], Hints::GONE);
+                $hints->afterChange(Hints::USER, [$id], Hints::GONE);
                 $hints->terminateUser($id);
             }
         });
@@ -197,7 +197,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     /** Which comes before the session is ended; the server is told after the response, and looks again later. */
     public function onUserLogout(EventInterface $event): void
     {
-        $this->note(function (Hints $hints) use ($event): void {
+        $this->collect(function (Hints $hints) use ($event): void {
             ['subject' => $user] = EventArguments::of($event, 'subject', 'options');
             $id = EventArguments::idOf($user);
 
@@ -216,7 +216,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
                 return;
             }
 
-            $this->note(static fn (Hints $hints) => $hints->recheckAccess());
+            $this->collect(static fn (Hints $hints) => $hints->recheckAccess());
             $isOurs = \is_object($row) && ($row->element ?? null) === 'com_websockets';
             $now    = $isOurs ? Settings::of((array) json_decode((string) ($row->params ?? ''), true)) : null;
 
@@ -231,7 +231,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     /** Groups, permissions, options: or items in a batch, of which nobody says which they are. */
     public function onAccessChanged(): void
     {
-        $this->note(static fn (Hints $hints) => $hints->recheckAccess());
+        $this->collect(static fn (Hints $hints) => $hints->recheckAccess());
     }
 
     // --- pages -------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
             if ($page->isCandidate()) {
                 $this->page = $page;
                 $page->allowConnection();
-                $page->takePosition();
+                $page->readPosition();
             }
         });
     }
@@ -262,14 +262,14 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
             ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject', 'params', 'page');
 
             if ($context === 'com_content.article' && \is_object($row)) {
-                $this->page?->shows($row);
+                $this->page?->setArticle($row);
             }
         });
     }
 
     public function onDocument(): void
     {
-        $this->safely(fn () => $this->page?->offerAssets());
+        $this->safely(fn () => $this->page?->registerAssets());
     }
 
     public function onBeforeCompileHead(): void
@@ -277,7 +277,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         $this->safely(function (): void {
             if ($this->page !== null) {
                 $this->loadLanguage();
-                $this->page->handOptions();
+                $this->page->addOptions();
             }
         });
     }
@@ -313,7 +313,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         });
     }
 
-    private function note(\Closure $change): void
+    private function collect(\Closure $change): void
     {
         $this->safely(function () use ($change): void {
             if (!$this->settings()?->enabled) {
@@ -330,7 +330,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
             $change($this->hints);
 
-            if ($this->hints->count() >= self::MOST) {
+            if ($this->hints->count() >= self::MAX_COLLECTED) {
                 $this->write();
             }
         });
@@ -365,14 +365,14 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         try {
             $do();
         } catch (\Throwable $error) {
-            if (!$this->hasComplained) {
-                $this->hasComplained = true;
-                $this->complain($error);
+            if (!$this->hasLogged) {
+                $this->hasLogged = true;
+                $this->logOnce($error);
             }
         }
     }
 
-    private function complain(\Throwable $error): void
+    private function logOnce(\Throwable $error): void
     {
         try {
             $place = basename($error->getFile()) . ':' . $error->getLine();

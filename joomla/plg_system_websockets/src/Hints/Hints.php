@@ -64,7 +64,7 @@ final class Hints
      * @param   string  $context  as the event has it
      * @param   int[]   $ids      their ids
      */
-    public function willChange(string $context, array $ids): void
+    public function beforeChange(string $context, array $ids): void
     {
         $context = self::SAME[$context] ?? $context;
 
@@ -86,7 +86,7 @@ final class Hints
      * @param   int[]   $ids      their ids
      * @param   string  $kind     what happened to the rows: CREATED, CHANGED or GONE
      */
-    public function haveChanged(string $context, array $ids, string $kind): void
+    public function afterChange(string $context, array $ids, string $kind): void
     {
         $context = self::SAME[$context] ?? $context;
 
@@ -163,9 +163,9 @@ final class Hints
                     continue;
                 }
 
-                $told    = $context === self::ARTICLE ? $this->ofArticle($id, $then, $now) : [];
-                $told    = $context === self::CATEGORY ? $this->ofCategory($subject, $id, $then, $now) : $told;
-                $hints   = [...$hints, ...$told, $this->ofBackEnd($subject, $id, $kind)];
+                $told    = $context === self::ARTICLE ? $this->articleHints($id, $then, $now) : [];
+                $told    = $context === self::CATEGORY ? $this->categoryHints($subject, $id, $then, $now) : $told;
+                $hints   = [...$hints, ...$told, $this->backEndHint($subject, $id, $kind)];
                 $wasSeen = !$isKnown || $then?->isVisible || $now?->isVisible;
 
                 // Users and view levels are no items: the server has other verbs for them.
@@ -183,7 +183,7 @@ final class Hints
     }
 
     /** @return  Event[] */
-    private function ofArticle(int $id, ?Visibility $then, ?Visibility $now): array
+    private function articleHints(int $id, ?Visibility $then, ?Visibility $now): array
     {
         $hints = [];
 
@@ -206,14 +206,14 @@ final class Hints
     }
 
     /** @return  Event[] */
-    private function ofCategory(string $subject, int $id, ?Visibility $then, ?Visibility $now): array
+    private function categoryHints(string $subject, int $id, ?Visibility $then, ?Visibility $now): array
     {
         $kind = $this->transition((bool) $then?->isVisible, (bool) $now?->isVisible);
 
         return $kind ? [$this->hint(Event::channelOf($subject, $id), $subject, $id, $kind)] : [];
     }
 
-    private function ofBackEnd(string $subject, int $id, string $kind): Event
+    private function backEndHint(string $subject, int $id, string $kind): Event
     {
         $component = strstr($subject, '.', true);
 

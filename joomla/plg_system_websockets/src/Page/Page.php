@@ -117,7 +117,7 @@ final class Page
      * Reads the position. To be called before any content is read. That is before anybody could ask for the script, so
      * it is done for every page on which the script may load: one read by primary key.
      */
-    public function takePosition(): void
+    public function readPosition(): void
     {
         $this->position = $this->outbox->position();
     }
@@ -127,7 +127,7 @@ final class Page
      *
      * @param   object  $article  its row
      */
-    public function shows(object $article): void
+    public function setArticle(object $article): void
     {
         if ((int) ($article->id ?? 0) === $this->articleId()) {
             $now  = gmdate('Y-m-d H:i:s');
@@ -139,7 +139,7 @@ final class Page
     }
 
     /** Makes the assets known, so that whoever makes the page can ask for them, and asks for them where they load by themselves. */
-    public function offerAssets(): void
+    public function registerAssets(): void
     {
         $document = $this->document();
 
@@ -150,13 +150,13 @@ final class Page
         $assets = $document->getWebAssetManager();
         $assets->getRegistry()->addExtensionRegistryFile('com_websockets');
 
-        if ($this->loadsByItself()) {
+        if ($this->loadsAutomatically()) {
             $assets->useScript(self::CLIENT);
         }
     }
 
     /** Hands the options to the page, if it loads the script. */
-    public function handOptions(): void
+    public function addOptions(): void
     {
         $document = $this->document();
 
@@ -199,7 +199,7 @@ final class Page
         $document->addScriptOptions(self::OPTIONS, $options);
     }
 
-    private function loadsByItself(): bool
+    private function loadsAutomatically(): bool
     {
         return $this->app->isClient('site') && match ($this->settings->load) {
             Settings::EVERYWHERE => true,

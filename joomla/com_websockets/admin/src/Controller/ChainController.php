@@ -104,7 +104,7 @@ class ChainController extends BaseController
         try {
             $found = $do($component);
         } catch (ServerFailure $e) {
-            $result = CheckResult::fromFailure($component->shown($e, $this->app->getIdentity()), $component->settings());
+            $result = CheckResult::fromFailure($component->failureFor($e, $this->app->getIdentity()), $component->settings());
             $this->send(502, new JsonResponse(['fix' => $result->fix()], $result->text(), true, true));
         } catch (NotPublished $e) {
             $this->refuse(503, $e->getMessage());

@@ -137,10 +137,10 @@ class WebsocketsComponent extends MVCComponent
      *
      * @since   0.2.0
      */
-    public function shown(ServerFailure $failure, User $user): ServerFailure
+    public function failureFor(ServerFailure $failure, User $user): ServerFailure
     {
         Log::warning('PHP called jsocketd in vain. ' . $failure->getMessage());
 
-        return $user->authorise('core.admin') ? $failure : $failure->discreet();
+        return $user->authorise('core.admin') ? $failure : $failure->withoutHostDetails();
     }
 }

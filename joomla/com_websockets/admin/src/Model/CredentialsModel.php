@@ -44,7 +44,7 @@ class CredentialsModel extends BaseDatabaseModel
         }
 
         $rotation      = new SecretRotation(time());
-        $table->params = (string) new Registry($rotation->applied((new Registry($table->params))->toArray()));
+        $table->params = (string) new Registry($rotation->applyTo((new Registry($table->params))->toArray()));
 
         if (!$table->check() || !$table->store()) {
             throw new \RuntimeException('the row of com_websockets in #__extensions could not be written');

@@ -52,7 +52,7 @@ class StatusModel extends BaseDatabaseModel
         try {
             $status = $component->server()->status();
         } catch (ServerFailure $e) {
-            $failure = $component->shown($e, $user);
+            $failure = $component->failureFor($e, $user);
         }
 
         $took = (hrtime(true) - $began) / 1e6;

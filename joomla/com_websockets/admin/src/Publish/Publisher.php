@@ -33,14 +33,14 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 class Publisher
 {
     /** After so many rows, on average, the table is looked after: a quarter of what is then done at most. */
-    private const ROWS_A_LOOK = 50;
+    private const ROWS_PER_UPKEEP = 50;
 
     private readonly \Closure $log;
 
     /** Rows that were written since the last response. */
     private int $written = 0;
 
-    private bool $hasComplained = false;
+    private bool $hasLogged = false;
 
     /**
      * @param   Settings       $settings  the component's options
@@ -78,19 +78,19 @@ class Publisher
     /** Publishes to all pages of a user. Takes, returns and throws what {@see publish()} does. */
     public function toUser(int $userId, string $event, mixed $data = null, ?Options $options = null): bool
     {
-        return $this->send(fn (): string => $this->numbered('private-user-', $userId), $event, $data, $options);
+        return $this->send(fn (): string => $this->channelWithId('private-user-', $userId), $event, $data, $options);
     }
 
     /** Publishes to whoever has a view level. Takes, returns and throws what {@see publish()} does. */
     public function toLevel(int $levelId, string $event, mixed $data = null, ?Options $options = null): bool
     {
-        return $this->send(fn (): string => $this->numbered('private-level-', $levelId), $event, $data, $options);
+        return $this->send(fn (): string => $this->channelWithId('private-level-', $levelId), $event, $data, $options);
     }
 
     /** Publishes to whoever is in a user group or in one below it. Takes, returns and throws what {@see publish()} does. */
     public function toGroup(int $groupId, string $event, mixed $data = null, ?Options $options = null): bool
     {
-        return $this->send(fn (): string => $this->numbered('private-group-', $groupId), $event, $data, $options);
+        return $this->send(fn (): string => $this->channelWithId('private-group-', $groupId), $event, $data, $options);
     }
 
     /**
@@ -116,25 +116,25 @@ class Publisher
     /** Closes all connections of a user, who is not to come back: blocked, deleted, thrown out. */
     public function kickUser(int $userId): bool
     {
-        return $this->tell(static fn (): Event => Event::terminateUser($userId));
+        return $this->sendControl(static fn (): Event => Event::terminateUser($userId));
     }
 
     /** Has the server look at a user's sessions and rights again: after a log-out, another password, other groups. */
     public function recheckUser(int $userId): bool
     {
-        return $this->tell(static fn (): Event => Event::recheckUser($userId));
+        return $this->sendControl(static fn (): Event => Event::recheckUser($userId));
     }
 
     /** Has the server look again at who may read an item (`com_content.article`) or a category (`com_content.category`). */
     public function recheckItem(string $type, int $id): bool
     {
-        return $this->tell(static fn (): Event => Event::recheckItem($type, $id));
+        return $this->sendControl(static fn (): Event => Event::recheckItem($type, $id));
     }
 
     /** Has the server read groups, view levels and permissions again. */
     public function recheckAccess(): bool
     {
-        return $this->tell(static fn (): Event => Event::recheckAccess());
+        return $this->sendControl(static fn (): Event => Event::recheckAccess());
     }
 
     /**
@@ -175,7 +175,7 @@ class Publisher
             try {
                 $this->outbox->upkeep();
             } catch (\Throwable $error) {
-                $this->complain('The outbox table could not be looked after: ' . $error->getMessage());
+                $this->logOnce('The outbox table could not be looked after: ' . $error->getMessage());
             }
         }
     }
@@ -183,7 +183,7 @@ class Publisher
     /** Whether this request, which wrote so many rows, looks after the table. */
     protected function isUpkeepDue(int $rows): bool
     {
-        return random_int(1, self::ROWS_A_LOOK) <= $rows;
+        return random_int(1, self::ROWS_PER_UPKEEP) <= $rows;
     }
 
     private function send(\Closure $channel, string $event, mixed $data, ?Options $options): bool
@@ -193,7 +193,7 @@ class Publisher
         return $this->attempt(static fn (): array => [new Event($channel(), $event, $data, $options->socketId)], $options);
     }
 
-    private function tell(\Closure $event): bool
+    private function sendControl(\Closure $event): bool
     {
         return $this->attempt(static fn (): array => [$event()], new Options());
     }
@@ -224,19 +224,19 @@ class Publisher
                 throw $error instanceof InvalidEvent ? $error : new NotPublished($error->getMessage(), 0, $error);
             }
 
-            $this->complain('An event was not published: ' . $error->getMessage());
+            $this->logOnce('An event was not published: ' . $error->getMessage());
 
             return false;
         }
     }
 
-    private function complain(string $sentence): void
+    private function logOnce(string $sentence): void
     {
-        if ($this->hasComplained) {
+        if ($this->hasLogged) {
             return;
         }
 
-        $this->hasComplained = true;
+        $this->hasLogged = true;
 
         try {
             ($this->log)($sentence);
@@ -245,7 +245,7 @@ class Publisher
         }
     }
 
-    private function numbered(string $prefix, int $id): string
+    private function channelWithId(string $prefix, int $id): string
     {
         if ($id < 1) {
             throw new InvalidEvent('Users, view levels and groups have positive ids.');

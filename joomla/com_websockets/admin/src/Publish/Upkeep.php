@@ -39,7 +39,7 @@ final class Upkeep
     private const LONGEST = 18;
 
     /** MySQL waits for a table that is locked in spite of NOWAIT, but not longer than this. MariaDB skips the hint. */
-    private const AT_ONCE = 'SELECT /*+ MAX_EXECUTION_TIME(100) */ ';
+    private const NO_WAIT = 'SELECT /*+ MAX_EXECUTION_TIME(100) */ ';
 
     /** Seconds that a lock is waited for, and that a statement takes: the least that each server allows. */
     private const MYSQL = ['lock_wait_timeout' => 1, 'innodb_lock_wait_timeout' => 1];
@@ -69,7 +69,7 @@ final class Upkeep
         try {
             // Refused where a transaction is open. Elsewhere it holds for the next statement alone.
             $this->isolate();
-            $this->withoutPatience(function (): void {
+            $this->withoutWaiting(function (): void {
                 if (!$this->outbox->isServed()) {
                     $this->transaction(fn (): bool => $this->stamp());
                     $this->transaction(fn (): bool => $this->delete());
@@ -85,7 +85,7 @@ final class Upkeep
     }
 
     /** Does something while the session waits for nothing, as far as the database allows, and sets the session back. */
-    private function withoutPatience(\Closure $do): void
+    private function withoutWaiting(\Closure $do): void
     {
         $names  = $this->db->quote(['version', 'log_bin', 'binlog_format', ...array_keys(self::MARIADB)]);
         $rows   = $this->db->setQuery('SHOW SESSION VARIABLES WHERE Variable_name IN (' . implode(', ', $names) . ')')
@@ -206,7 +206,7 @@ final class Upkeep
         $ids = fn (string $index, string $where): array => array_map(
             static fn (object $row): int => (int) $row->id,
             $this->db->setQuery(
-                self::AT_ONCE . 'id FROM ' . Outbox::ROWS . ' FORCE INDEX (' . $index . ')'
+                self::NO_WAIT . 'id FROM ' . Outbox::ROWS . ' FORCE INDEX (' . $index . ')'
                 . ' WHERE ' . $where . 'seq IS NULL ORDER BY id LIMIT ' . self::BATCH
             )->loadObjectList() ?: []
         );
@@ -225,7 +225,7 @@ final class Upkeep
         }
 
         $rows = $this->db->setQuery(
-            self::AT_ONCE . 'id, stamped < UTC_TIMESTAMP(3) - INTERVAL ' . self::RETENTION . ' SECOND AS old'
+            self::NO_WAIT . 'id, stamped < UTC_TIMESTAMP(3) - INTERVAL ' . self::RETENTION . ' SECOND AS old'
             . ' FROM ' . Outbox::ROWS . ' FORCE INDEX (idx_seq)'
             . ' WHERE seq IS NOT NULL ORDER BY seq LIMIT ' . (self::BATCH + 1)
         )->loadObjectList() ?: [];
@@ -253,7 +253,7 @@ final class Upkeep
     private function lock(string $table, string $column, string $where): mixed
     {
         return $this->db->setQuery(
-            self::AT_ONCE . $column . ' FROM ' . $table . ' WHERE ' . $where . ' FOR UPDATE NOWAIT'
+            self::NO_WAIT . $column . ' FROM ' . $table . ' WHERE ' . $where . ' FOR UPDATE NOWAIT'
         )->loadResult();
     }
 

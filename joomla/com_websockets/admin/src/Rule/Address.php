@@ -15,9 +15,9 @@ namespace Jsocketd\Component\Websockets\Administrator\Rule;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * What an address of the server may look like: SCHEME://HOST[:PORT][/PATH] and nothing else, no user, no query, no
- * fragment. Every part has an alphabet in which nothing means anything to a header, a page or a configuration file; the
- * snippets of the status page rely on that.
+ * The form of an address of the server: SCHEME://HOST[:PORT][/PATH] and nothing else, no user, no query, no fragment. No
+ * part may contain a character that has a meaning in a header, a page or a configuration file. The snippets of the
+ * status page rely on that.
  *
  * @since  0.1.0
  */
@@ -30,10 +30,10 @@ final class Address
         . '(?<path>(?:/(?!\.{1,2}(?:/|\z))[A-Za-z0-9._\~-]+)*)/?\z~D';
 
     /**
-     * The filter of text fields in the options: without the spaces around it. What is no text becomes a text that no rule
-     * lets through.
+     * The filter of text fields in the options: it removes white space at both ends. A value that is not a text becomes a
+     * text that every rule refuses.
      *
-     * @param   mixed  $typed  What was posted
+     * @param   mixed  $typed  The posted value
      *
      * @return  string
      *
@@ -47,30 +47,30 @@ final class Address
     /**
      * Whether a text is an address of one of these schemes.
      *
-     * @param   mixed   $text        What was typed
+     * @param   mixed   $text        The text
      * @param   string  ...$schemes  The schemes that are allowed
      *
      * @return  boolean
      *
      * @since   0.1.0
      */
-    public function isOne(mixed $text, string ...$schemes): bool
+    public static function isAddress(mixed $text, string ...$schemes): bool
     {
-        $parts = $this->parts($text);
+        $parts = self::parts($text);
 
         return $parts !== null && \in_array($parts['scheme'], $schemes, true);
     }
 
     /**
-     * The parts of an address: scheme, host (IPv6 in brackets), port (null where none is given), path ('' or /a/b).
+     * The parts of an address: scheme, host in lower case (IPv6 in brackets), port (null: none is given), path ('' or /a/b).
      *
-     * @param   mixed  $text  The address
+     * @param   mixed  $text  The text
      *
-     * @return  array{scheme: string, host: string, port: ?int, path: string}|null  Null for what is none
+     * @return  array{scheme: string, host: string, port: ?int, path: string}|null  Null if the text is no address
      *
      * @since   0.1.0
      */
-    public function parts(mixed $text): ?array
+    public static function parts(mixed $text): ?array
     {
         if (!\is_string($text) || \strlen($text) > 400 || preg_match(self::FORM, $text, $found, PREG_UNMATCHED_AS_NULL) !== 1) {
             return null;
@@ -87,5 +87,19 @@ final class Address
         }
 
         return ['scheme' => $found['scheme'], 'host' => $host, 'port' => $port, 'path' => (string) $found['path']];
+    }
+
+    /**
+     * An address without its path.
+     *
+     * @param   array{scheme: string, host: string, port: ?int}  $parts  The parts of the address
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    public static function origin(array $parts): string
+    {
+        return $parts['scheme'] . '://' . $parts['host'] . ($parts['port'] === null ? '' : ':' . $parts['port']);
     }
 }

@@ -58,7 +58,7 @@ class Client
         $status = $this->call('GET', 'status', null, $this->timeout);
 
         if (($status['product'] ?? null) !== 'jsocketd') {
-            throw $this->stranger('its status names another product');
+            throw $this->notJsocketd('its status names another product');
         }
 
         return $status;
@@ -125,7 +125,7 @@ class Client
         try {
             $this->write($stream, $request, $deadline);
 
-            return $this->understand(...$this->read($stream, $deadline));
+            return $this->decode(...$this->read($stream, $deadline));
         } finally {
             fclose($stream);
         }
@@ -148,13 +148,13 @@ class Client
             'tcp://' . $host . ':' . $port,
             $number,
             $reason,
-            max(0.001, $this->left($deadline)),
+            max(0.001, $this->secondsLeft($deadline)),
             STREAM_CLIENT_CONNECT,
             $context
         );
 
         if ($stream === false) {
-            $this->left($deadline) > 0 or throw $this->late('connect');
+            $this->secondsLeft($deadline) > 0 or throw $this->timedOut('connect');
 
             $where = $this->settings->serverAddress;
 
@@ -164,14 +164,14 @@ class Client
         stream_set_blocking($stream, false);
 
         if ($isSecure) {
-            $this->secure($stream, $deadline);
+            $this->startTls($stream, $deadline);
         }
 
         return $stream;
     }
 
     /** @param  resource  $stream */
-    private function secure($stream, int $deadline): void
+    private function startTls($stream, int $deadline): void
     {
         error_clear_last();
 
@@ -219,19 +219,19 @@ class Client
             $ended = feof($stream);
 
             if (\strlen($answer) > self::LONGEST_ANSWER) {
-                throw $this->stranger('its answer is longer than ' . self::LONGEST_ANSWER . ' bytes');
+                throw $this->notJsocketd('its answer is longer than ' . self::LONGEST_ANSWER . ' bytes');
             }
 
-            $parsed = $this->parse($answer, $ended);
+            $parsed = $this->parseHttp($answer, $ended);
         } while ($parsed === null && !$ended);
 
-        return $parsed ?? throw $this->stranger('the answer is no complete HTTP');
+        return $parsed ?? throw $this->notJsocketd('the answer is no complete HTTP');
     }
 
     /**
      * @return  array{int, string, string}|null  null as long as something is missing
      */
-    private function parse(string $answer, bool $ended): ?array
+    private function parseHttp(string $answer, bool $ended): ?array
     {
         $end = strpos($answer, "\r\n\r\n");
 
@@ -240,7 +240,7 @@ class Client
         }
 
         if (!preg_match('~^HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)~', $answer, $part)) {
-            throw $this->stranger('the answer is no HTTP');
+            throw $this->notJsocketd('the answer is no HTTP');
         }
 
         $head = "\r\n" . strtolower(substr($answer, 0, $end)) . "\r\n";
@@ -282,7 +282,7 @@ class Client
         return null;
     }
 
-    private function understand(int $status, string $head, string $body): array
+    private function decode(int $status, string $head, string $body): array
     {
         $json  = json_decode($body, true, 64);
         $error = \is_array($json) && \is_string($json['error'] ?? null) ? $json['error'] : null;
@@ -292,13 +292,13 @@ class Client
         }
 
         if ($error === null) {
-            throw $this->stranger('it says ' . $status . ($status >= 300 && $status < 400 ? ', a redirect' : '') . ' without a reason');
+            throw $this->notJsocketd('it says ' . $status . ($status >= 300 && $status < 400 ? ', a redirect' : '') . ' without a reason');
         }
 
         $kind = $this->kindOf($status, $error);
 
-        if ($kind === null && ($status === 404 || !$this->isOwn($head, $json))) {
-            throw $this->stranger('it says ' . $status . ' with a reason that is not jsocketd\'s');
+        if ($kind === null && ($status === 404 || !$this->isFromJsocketd($head, $json))) {
+            throw $this->notJsocketd('it says ' . $status . ' with a reason that is not jsocketd\'s');
         }
 
         // A wrong signature is answered with what had to be signed; that is of no use here, and long.
@@ -326,7 +326,7 @@ class Client
     }
 
     /** Whether an answer with an unknown sentence has the form of jsocketd's refusals: one member, and these three headers. */
-    private function isOwn(string $head, array $json): bool
+    private function isFromJsocketd(string $head, array $json): bool
     {
         return \count($json) === 1
             && str_contains($head, "\r\ncontent-type: application/json\r\n")
@@ -337,10 +337,10 @@ class Client
     /** @param  resource  $stream */
     private function wait($stream, bool $toWrite, int $deadline): bool
     {
-        $left = $this->left($deadline);
+        $left = $this->secondsLeft($deadline);
 
         if ($left <= 0) {
-            throw $this->late('answer');
+            throw $this->timedOut('answer');
         }
 
         $read   = $toWrite ? null : [$stream];
@@ -352,17 +352,17 @@ class Client
         return true;
     }
 
-    private function left(int $deadline): float
+    private function secondsLeft(int $deadline): float
     {
         return ($deadline - hrtime(true)) / 1e9;
     }
 
-    private function late(string $what): ServerFailure
+    private function timedOut(string $what): ServerFailure
     {
         return new ServerFailure(ServerFailure::TIMEOUT, 'The server at ' . $this->settings->serverAddress . ' did not ' . $what . ' in time.');
     }
 
-    private function stranger(string $why): ServerFailure
+    private function notJsocketd(string $why): ServerFailure
     {
         return new ServerFailure(ServerFailure::STRANGER, 'What answers at ' . $this->settings->serverAddress . ' is no jsocketd: ' . $why . '.');
     }

@@ -52,11 +52,11 @@ class ServerFailure extends \RuntimeException
     /** The request was refused for what it says. */
     public const REFUSED = 'refused';
 
-    /** No jsocketd answers as it should, for somebody who may not hear more: see {@see discreet()}. */
+    /** No jsocketd answers as it should, for somebody who may not hear more: see {@see withoutHostDetails()}. */
     public const AWAY = 'away';
 
     /** What a prober of addresses would tell apart. */
-    private const TELLING = [self::UNREACHABLE, self::TLS, self::TIMEOUT, self::STRANGER, self::REFUSED];
+    private const ABOUT_THE_HOST = [self::UNREACHABLE, self::TLS, self::TIMEOUT, self::STRANGER, self::REFUSED];
 
     private const SETTINGS = [
         self::APP      => 'app_id',
@@ -88,8 +88,8 @@ class ServerFailure extends \RuntimeException
      *
      * @return  self
      */
-    public function discreet(): self
+    public function withoutHostDetails(): self
     {
-        return \in_array($this->kind, self::TELLING, true) ? new self(self::AWAY, 'No jsocketd answers as it should.') : $this;
+        return \in_array($this->kind, self::ABOUT_THE_HOST, true) ? new self(self::AWAY, 'No jsocketd answers as it should.') : $this;
     }
 }

@@ -47,7 +47,7 @@ final class SecretRotation
      *
      * @since   0.1.0
      */
-    public function applied(array $params): array
+    public function applyTo(array $params): array
     {
         $old = $params['app_secret'] ?? '';
 

@@ -17,8 +17,8 @@ use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Where things are: the site's own address and folder, and the two addresses of the server, in parts. What is no
- * address is null; nobody needs to look at a text twice.
+ * The site's own address and folder, and the two addresses of the server, in parts. A text that is no address is null
+ * here, so no other class parses it again.
  *
  * @since  0.1.0
  */
@@ -27,10 +27,10 @@ final class Site
     /** The site's address: scheme (http or https), host, port, path. Null: it is not known. */
     public readonly ?array $own;
 
-    /** What browsers connect to. Null: nothing that could be. */
+    /** The address for browsers. Null: it is not set or cannot be used. */
     public readonly ?array $socket;
 
-    /** What PHP calls. Null: nothing that could be. */
+    /** The address for PHP. Null: it is not set or cannot be used. */
     public readonly ?array $server;
 
     /**
@@ -43,14 +43,13 @@ final class Site
      */
     public function __construct(string $url, public readonly string $root, string $serverUrl, string $serverAddress)
     {
-        $addresses    = new Address();
-        $this->own    = $addresses->parts(strtolower(preg_replace('~\A([a-z]+://[^/?#]*).*\z~is', '$1', $url)));
-        $this->socket = $addresses->isOne($serverUrl, 'ws', 'wss') ? $addresses->parts($serverUrl) : null;
-        $this->server = $addresses->isOne($serverAddress, 'http', 'https') ? $addresses->parts($serverAddress) : null;
+        $this->own    = Address::parts(strtolower(preg_replace('~\A([a-z]+://[^/?#]*).*\z~is', '$1', $url)));
+        $this->socket = Address::isAddress($serverUrl, 'ws', 'wss') ? Address::parts($serverUrl) : null;
+        $this->server = Address::isAddress($serverAddress, 'http', 'https') ? Address::parts($serverAddress) : null;
     }
 
     /**
-     * Whether browsers send the site's session cookie to the socket: cookies know hosts, no ports.
+     * Whether browsers send the site's session cookie to the socket. Cookies belong to a host, with all its ports.
      *
      * @return  boolean
      *
@@ -62,19 +61,19 @@ final class Site
     }
 
     /**
-     * Whether the socket is at the very host and port of the site, so that one proxy serves both.
+     * Whether the socket has the host and the port of the site, so that one proxy serves both.
      *
      * @return  boolean
      *
      * @since   0.1.0
      */
-    public function isBeside(): bool
+    public function isSameHostAndPort(): bool
     {
         return $this->sharesCookie() && self::port($this->own) === self::port($this->socket);
     }
 
     /**
-     * Whether a page of the site on https:// is told to open a socket on ws://, which browsers refuse.
+     * Whether pages on https:// would open a socket on ws://. Browsers refuse that.
      *
      * @return  boolean
      *
@@ -88,7 +87,7 @@ final class Site
     }
 
     /**
-     * The port of an address, the one of its scheme if it names none.
+     * The port of an address. If the address has none, this is the default port of its scheme.
      *
      * @param   array{scheme: string, port: ?int}  $parts  The address
      *
@@ -102,7 +101,7 @@ final class Site
     }
 
     /**
-     * What browsers connect to, without a slash at its end; empty where there is nothing.
+     * The address for browsers without a slash at its end. Empty: there is none.
      *
      * @return  string
      *
@@ -110,11 +109,11 @@ final class Site
      */
     public function socketUrl(): string
     {
-        return $this->socket === null ? '' : self::text($this->socket) . $this->socket['path'];
+        return $this->socket === null ? '' : Address::origin($this->socket) . $this->socket['path'];
     }
 
     /**
-     * The origin of the site's pages; empty where it is not known.
+     * The origin of the site's pages. Empty: it is not known.
      *
      * @return  string
      *
@@ -122,23 +121,11 @@ final class Site
      */
     public function origin(): string
     {
-        return $this->own === null ? '' : self::text($this->own);
+        return $this->own === null ? '' : Address::origin($this->own);
     }
 
     /**
-     * @param   array{scheme: string, host: string, port: ?int}  $parts  An address
-     *
-     * @return  string  It, without its path
-     *
-     * @since   0.1.0
-     */
-    private static function text(array $parts): string
-    {
-        return $parts['scheme'] . '://' . $parts['host'] . ($parts['port'] === null ? '' : ':' . $parts['port']);
-    }
-
-    /**
-     * What would be a good address for browsers: beside the site, under /ws.
+     * An address for browsers that suits this site: its own host and port, and the path /ws.
      *
      * @return  string
      *
@@ -148,6 +135,6 @@ final class Site
     {
         $own = $this->own ?? ['scheme' => 'https', 'host' => 'www.example.org', 'port' => null];
 
-        return self::text(['scheme' => $own['scheme'] === 'https' ? 'wss' : 'ws'] + $own) . '/ws';
+        return Address::origin(['scheme' => $own['scheme'] === 'https' ? 'wss' : 'ws'] + $own) . '/ws';
     }
 }

@@ -125,7 +125,7 @@ final class Snippets
         $socket = $this->socket();
         $path   = $socket['path'];
 
-        if ($this->site->isBeside() && $path === '') {
+        if ($this->site->isSameHostAndPort() && $path === '') {
             $location = "location ~ ^/(app/|apps/|echo\$) {\n    proxy_pass http://jsocketd;\n" . $headers;
         } else {
             $slash    = $path === '' ? '' : '/';
@@ -133,7 +133,7 @@ final class Snippets
                 . ($slash === '' ? "\n" : "   # the slash at its end takes $path away\n") . $headers;
         }
 
-        if ($this->site->isBeside()) {
+        if ($this->site->isSameHostAndPort()) {
             $location = "# Into the server { } of {$socket['host']}:\n" . $location;
         } else {
             $ssl      = $socket['scheme'] === 'wss';
@@ -165,7 +165,7 @@ final class Snippets
             'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}',
         ];
 
-        if ($this->site->isBeside() && $socket['path'] === '') {
+        if ($this->site->isSameHostAndPort() && $socket['path'] === '') {
             $lines[] = "ProxyPass /app/ $to/app/ upgrade=websocket timeout=300";
             $lines[] = "ProxyPass /apps/ $to/apps/ upgrade=websocket timeout=300";
             $lines[] = "ProxyPassMatch ^/(echo)\$ $to/\$1 upgrade=websocket timeout=300";
@@ -181,7 +181,7 @@ final class Snippets
 
             APACHE;
 
-        if ($this->site->isBeside()) {
+        if ($this->site->isSameHostAndPort()) {
             return $top . "# Into the <VirtualHost> of {$socket['host']}:\n" . implode("\n", $lines) . "\n";
         }
 
@@ -288,7 +288,7 @@ final class Snippets
      */
     private function socket(): array
     {
-        return $this->site->socket ?? (new Address())->parts($this->site->suggestion());
+        return $this->site->socket ?? Address::parts($this->site->suggestion());
     }
 
     /**

@@ -28,7 +28,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\DatabaseError;
 final class TableUpdate
 {
     /** Seconds that locks are waited for, in all. Web servers give up after 60. */
-    public const PATIENCE = 40;
+    public const LOCK_WAIT = 40;
 
     /** Rows that get their number in one step: about 20 ms. */
     public const STEP = 500;
@@ -39,9 +39,9 @@ final class TableUpdate
 
     /**
      * @param   DatabaseInterface  $db        the site's database
-     * @param   float              $patience  seconds that are left for locks
+     * @param   float              $lockWait  seconds that are left for locks
      */
-    public function __construct(private readonly DatabaseInterface $db, private float $patience = self::PATIENCE)
+    public function __construct(private readonly DatabaseInterface $db, private float $lockWait = self::LOCK_WAIT)
     {
     }
 
@@ -75,14 +75,14 @@ final class TableUpdate
 
     private function update(): void
     {
-        $isOld = $this->patiently(fn (): bool => $this->addColumns());
+        $isOld = $this->retryWhileLocked(fn (): bool => $this->addColumns());
 
         if ($isOld || $this->schema() === '1') {
             $this->numberRows();
         }
 
         if ($this->schema() === '1') {
-            $this->patiently(fn () => $this->finish());
+            $this->retryWhileLocked(fn () => $this->finish());
         }
     }
 
@@ -124,7 +124,7 @@ final class TableUpdate
 
             if ($ids) {
                 $last = end($ids);
-                $this->patiently(fn () => $this->db->setQuery(
+                $this->retryWhileLocked(fn () => $this->db->setQuery(
                     'UPDATE ' . self::ROWS . ' FORCE INDEX (PRIMARY) SET seq = id, stamped = created'
                     . ' WHERE id IN (' . implode(', ', $ids) . ') AND seq IS NULL'
                 )->execute());
@@ -192,7 +192,7 @@ final class TableUpdate
     }
 
     /** Does something again and again as long as a lock prevents it, and nobody lost patience. */
-    private function patiently(\Closure $do): mixed
+    private function retryWhileLocked(\Closure $do): mixed
     {
         while (true) {
             $began = microtime(true);
@@ -200,14 +200,14 @@ final class TableUpdate
             try {
                 return $do();
             } catch (\Throwable $error) {
-                if (!(new DatabaseError($error))->isBusy() || $this->patience <= 0) {
+                if (!(new DatabaseError($error))->isBusy() || $this->lockWait <= 0) {
                     throw $error;
                 }
             }
 
             // As long as this waited, others go on: they waited behind it.
             usleep(1000000);
-            $this->patience -= microtime(true) - $began;
+            $this->lockWait -= microtime(true) - $began;
         }
     }
 

@@ -75,7 +75,7 @@ final class CheckResult
      */
     public function text(): string
     {
-        return self::filled('COM_WEBSOCKETS_FOUND_' . $this->key, $this->what);
+        return self::format('COM_WEBSOCKETS_FOUND_' . $this->key, $this->what);
     }
 
     /**
@@ -87,7 +87,7 @@ final class CheckResult
      */
     public function fix(): string
     {
-        return self::filled('COM_WEBSOCKETS_FOUND_' . $this->key . '_MEND', $this->fix);
+        return self::format('COM_WEBSOCKETS_FOUND_' . $this->key . '_MEND', $this->fix);
     }
 
     /**
@@ -98,7 +98,7 @@ final class CheckResult
      *
      * @since   0.1.0
      */
-    private static function filled(string $key, array $values): string
+    private static function format(string $key, array $values): string
     {
         return $values === [] ? Text::_($key) : Text::sprintf($key, ...$values);
     }

@@ -90,7 +90,7 @@ final class Diagnosis
                 [$site->socket['host'], $site->own['host']],
                 [$site->suggestion()]
             );
-        } elseif ($site->isBeside() && $site->socket['path'] === '') {
+        } elseif ($site->isSameHostAndPort() && $site->socket['path'] === '') {
             yield new CheckResult(CheckResult::NOTICE, 'NO_PATH', [$settings->serverUrl], [$site->suggestion()]);
         }
     }

@@ -19,12 +19,12 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Lets through what PHP can call the server by, and the empty text: the default. The sentence that a refusal shows is
- * the field's own, its attribute `message`.
+ * Accepts an address of one of the schemes that the field's attribute `schemes` lists with commas between them, and the
+ * empty text. The field's attribute `message` has the sentence for a refusal.
  *
  * @since  0.1.0
  */
-class ServerAddressRule extends FormRule
+class AddressRule extends FormRule
 {
     /**
      * @param   \SimpleXMLElement  $element  The field
@@ -39,6 +39,6 @@ class ServerAddressRule extends FormRule
      */
     public function test(\SimpleXMLElement $element, $value, $group = null, ?Registry $input = null, ?Form $form = null)
     {
-        return $value === '' || $value === null || (new Address())->isOne($value, 'https', 'http');
+        return $value === '' || $value === null || Address::isAddress($value, ...explode(',', (string) $element['schemes']));
     }
 }
