@@ -19,9 +19,9 @@ use Joomla\Database\DatabaseInterface;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The package's part of an installation: whether this site can have it at all, and switching the plugin on. What belongs to
- * the component alone (credentials, tables) is in the component's script. Everything here can be read by PHP 7.2, so that
- * an old PHP gets a sentence and not a syntax error.
+ * The package's part of an installation: it checks the requirements and enables the plugin. The component's script
+ * makes credentials and tables. This file uses no syntax that is newer than PHP 7.2, so that an old PHP shows a
+ * sentence and not a syntax error.
  */
 return new class () implements InstallerScriptInterface {
     private const PHP = '8.1.0';
@@ -30,12 +30,12 @@ return new class () implements InstallerScriptInterface {
     private const MARIADB = '10.4.0';
 
     /**
-     * Refuses a site that cannot have the package, with a sentence.
+     * Stops the installation with a sentence where a requirement is missing.
      *
      * @param   string            $type     install, update, discover_install or uninstall
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
-     * @return  boolean  whether to go on
+     * @return  boolean  false: the installation stops
      */
     public function preflight(string $type, InstallerAdapter $adapter): bool
     {
@@ -55,10 +55,10 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Switches the plugin on when it is new, and says what to do next.
+     * Enables a new plugin and names the next step.
      *
      * @param   string            $type     install, update, discover_install or uninstall
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -82,7 +82,7 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -92,7 +92,7 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -102,7 +102,7 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -112,7 +112,7 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Why this site cannot have the package: a sentence, or null when it can.
+     * The requirement that is missing, as a sentence; null: none is.
      *
      * @param   string             $php     the version of PHP
      * @param   string             $joomla  the version of Joomla
@@ -151,9 +151,9 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * The digits and dots that a version begins with.
+     * The digits and dots at the beginning of a version.
      *
-     * @param   string  $version  as the database tells it
+     * @param   string  $version  the version that the database reports
      *
      * @return  string
      */

@@ -29,13 +29,13 @@ use Jsocketd\Component\Websockets\Administrator\Setup\TableUpdate;
  */
 return new class () implements InstallerScriptInterface {
     /**
-     * Updates tables of an older version, also of a component that was uninstalled. It is done before any file is
-     * changed: if it fails, the site goes on with the version that it has.
+     * Updates tables of an older version, also those that an uninstalled component left. This happens before any file
+     * is changed: if it fails, the site keeps the version that it has.
      *
      * @param   string            $type     install, update, discover_install or uninstall
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
-     * @return  boolean  whether to go on
+     * @return  boolean  false: the installation stops
      */
     public function preflight(string $type, InstallerAdapter $adapter): bool
     {
@@ -43,10 +43,10 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Makes the credentials, unless there are some.
+     * Makes the site's credentials, unless there are some.
      *
      * @param   string            $type     install, update, discover_install or uninstall
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -77,11 +77,11 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * One of the tables may have been there, of an older version.
+     * Updates the tables again: one of them may have existed before, in an older version.
      *
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
-     * @return  boolean  whether the tables are as they should be
+     * @return  boolean  whether the tables are up to date
      */
     public function install(InstallerAdapter $adapter): bool
     {
@@ -89,12 +89,11 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Makes the tables if they are missing: Joomla runs the SQL of the installation only when there is no component
-     * yet.
+     * Creates tables that are missing. Joomla runs the SQL of the installation only for a new component.
      *
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
-     * @return  boolean  whether they are as they should be
+     * @return  boolean  whether the tables are up to date
      */
     public function update(InstallerAdapter $adapter): bool
     {
@@ -103,9 +102,9 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Drops the tables if the options say so. Otherwise they stay, and the next installation goes on with them.
+     * Drops the tables if the options say so. Otherwise they stay, and the next installation uses them.
      *
-     * @param   InstallerAdapter  $adapter  the adapter that calls
+     * @param   InstallerAdapter  $adapter  the installer
      *
      * @return  boolean  true
      */
@@ -123,10 +122,10 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * Brings tables of an older version up to date, or says why it cannot. Joomla does not know the classes of the new
-     * version yet, so they are loaded from where this file is: the package, or the folder of the component.
+     * Updates tables of an older version, or shows why that failed. Joomla cannot load the classes of the new version
+     * yet, so they are loaded by hand from the folder of this file: the package, or the component's folder.
      *
-     * @return  boolean  whether they are up to date
+     * @return  boolean  whether the tables are up to date
      */
     private function updateTables(): bool
     {
@@ -146,12 +145,12 @@ return new class () implements InstallerScriptInterface {
 
             return true;
         } catch (\Throwable $error) {
-            $why     = new DatabaseError($error);
-            $says    = $error->getMessage();
+            $cause   = new DatabaseError($error);
+            $reason  = $error->getMessage();
             $message = match (true) {
-                $why->isBusy()   => Text::sprintf('COM_WEBSOCKETS_UPDATE_BUSY', (string) TableUpdate::LOCK_WAIT, $says),
-                $why->isDenied() => Text::sprintf('COM_WEBSOCKETS_UPDATE_DENIED', $says),
-                default          => Text::sprintf('COM_WEBSOCKETS_UPDATE_FAILED', $says),
+                $cause->isBusy()   => Text::sprintf('COM_WEBSOCKETS_UPDATE_BUSY', (string) TableUpdate::LOCK_WAIT, $reason),
+                $cause->isDenied() => Text::sprintf('COM_WEBSOCKETS_UPDATE_DENIED', $reason),
+                default            => Text::sprintf('COM_WEBSOCKETS_UPDATE_FAILED', $reason),
             };
             Factory::getApplication()->enqueueMessage($message, 'error');
 
@@ -160,7 +159,7 @@ return new class () implements InstallerScriptInterface {
     }
 
     /**
-     * The component's options as they are stored, also while Joomla has older ones in its cache.
+     * The component's options from the database. Joomla's cache may hold older ones.
      *
      * @return  array<string, mixed>
      */
@@ -176,7 +175,7 @@ return new class () implements InstallerScriptInterface {
     /**
      * @param   DatabaseInterface  $db  the site's database
      *
-     * @return  string  the condition for our row of #__extensions
+     * @return  string  the condition for the component's row of #__extensions
      */
     private function isOurs(DatabaseInterface $db): string
     {

@@ -91,7 +91,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     await until('the replies are there', async () => /Command not found/.test(await text(page, 'server')));
     const client = (await text(page, 'client')).replace(/\d\d:\d\d:\d\d\s+/g, '');
     assert.deepEqual(client.split('\n').filter(Boolean), [
-      'Checking: WebSocket available', 'Asking by itself: token ••••', 'Asking by itself: whoami', 'Asking by itself: help',
+      'Checking: WebSocket available', 'Sent automatically: token ••••', 'Sent automatically: whoami', 'Sent automatically: help',
       'Sending: test', 'Sending: version', 'Sending: tset',
     ]);
     const server = (await text(page, 'server')).replace(/\d\d:\d\d:\d\d\s+/g, '').split('\n').filter(Boolean);
@@ -162,7 +162,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
   test('a form token that is not accepted is told, and the replies stay with their commands', async () => {
     const page = await visit('console', { init: recording('0'.repeat(32)) });
     await identified(page, 'user');
-    await until('it is told', async () => /did not accept the form token of this page[^\n]*It says: Not allowed/.test(await text(page, 'server')));
+    await until('it is told', async () => /did not accept the form token of this page[^\n]*The server's answer: Not allowed/.test(await text(page, 'server')));
     for (const command of ['stats', 'test']) await send(page, command);
     await until('both are answered', async () => /Receive: This is a test!/.test(await text(page, 'server')));
     assert.match(await text(page, 'server'), /Receive: Not allowed[\s\S]*Receive: This is a test!/);
@@ -214,7 +214,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.equal(await text(page, 'connect'), 'Connect Now');
     assert.equal(await page.evaluate(() => document.activeElement.id), 'websockets-connect', 'the focus stays');
     await send(page, 'test');
-    assert.match(await text(page, 'client'), /Not sent, there is no connection: test/);
+    assert.match(await text(page, 'client'), /Not sent, because there is no connection: test/);
     assert.equal(await page.inputValue('#websockets-command'), 'test', 'what was typed stays');
     await stand.server.start();
     await page.click('#websockets-connect');
@@ -242,8 +242,8 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     const page = await visit('status', { member: null });
     const stranger = await chain(page);
     assert.equal(stranger.socket.state, 'failed');
-    assert.match(stranger.socket.words, /does not let you into private-manage-com_websockets/);
-    assert.match(stranger.socket.fix, /→ It takes you for a guest/);
+    assert.match(stranger.socket.words, /refused the subscription to private-manage-com_websockets/);
+    assert.match(stranger.socket.fix, /→ For the server you are a guest/);
     assert.equal(stranger.http.state, 'passed');
     assert.equal(stranger.outbox.state, 'skipped');
     assert.match(stranger.outbox.fix, /Fix the first hop/);
@@ -325,10 +325,10 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
         assert.notEqual(all, shown, 'super users are told more');
       }
       for (const [name, said] of Object.entries(words)) assert.equal(said, words.closed, name);
-      assert.match(words.closed, /PHP gets no answer of jsocketd: No jsocketd answers as it should\./);
+      assert.match(words.closed, /PHP gets no answer from jsocketd: No jsocketd answers\./);
       assert.ok(!called.includes('other'), 'the redirect was not followed');
       assert.ok(Object.keys(places).slice(2).every((name) => called.includes(name)), called.join());
-      await until('the reasons are in the log', () => /Nobody answers at/.test(stand.log()) && /is no jsocketd: it says 302, a redirect/.test(stand.log()));
+      await until('the reasons are in the log', () => /Nothing answers at/.test(stand.log()) && /is no jsocketd: it says 302, a redirect/.test(stand.log()));
       assert.ok(!stand.log().includes('<h1>inner'));
     } finally {
       await point(`http://127.0.0.1:${stand.port}`);
@@ -351,7 +351,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     await page.route('**/*task=chain.http*', (route) => route.fulfill({ contentType: 'text/html', body: '<p>Log in</p>' }));
     const { http } = await chain(page);
     assert.equal(http.state, 'failed');
-    assert.match(http.words, /Joomla did not answer as it should: HTTP 200/);
+    assert.match(http.words, /Joomla's answer was not valid: HTTP 200/);
   });
 
   test('the tasks refuse what they should', async () => {

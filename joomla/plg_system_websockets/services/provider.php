@@ -22,7 +22,7 @@ use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
 
 return new class () implements ServiceProviderInterface {
     /**
-     * Makes the plugin. This is the only place that touches the container.
+     * Creates the plugin. No other file of the plugin uses the container.
      *
      * @param   Container  $container  the plugin's container
      *
@@ -55,8 +55,9 @@ return new class () implements ServiceProviderInterface {
     }
 
     /**
-     * Right after an installation PHP may hold an older list of Joomla's namespaces in its cache of compiled files, for some
-     * seconds. The plugin is enabled by then, and every page of the site would fail.
+     * Registers the namespaces of the plugin and the component if they are missing. For some seconds after an
+     * installation, PHP's cache of compiled files may hold an older list of Joomla's namespaces. The plugin is enabled
+     * by then, so every page of the site would fail.
      *
      * @return  void
      *

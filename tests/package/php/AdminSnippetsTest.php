@@ -28,7 +28,7 @@ class AdminSnippetsTest extends TestCase
 
         self::assertStringContainsString("location /ws/ {\n    proxy_pass http://jsocketd/;", $snippets['nginx']);
         self::assertStringContainsString('server 127.0.0.1:8090;', $snippets['nginx']);
-        self::assertStringContainsString('# Into the server { } of www.example.org:', $snippets['nginx']);
+        self::assertStringContainsString('# Put this into the server { } of www.example.org:', $snippets['nginx']);
         self::assertStringNotContainsString('listen', $snippets['nginx']);
         self::assertStringContainsString(
             "\nProxyPass /ws/ http://127.0.0.1:8090/ upgrade=websocket timeout=300 flushpackets=on\n",

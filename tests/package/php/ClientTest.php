@@ -225,7 +225,7 @@ final class ClientTest extends TestCase
         fclose($socket);
         $message = $this->assertFailure(ServerFailure::UNREACHABLE, 'server_address', fn () => $this->client($name)->nudge());
         $this->assertStringContainsString($name, $message);
-        $this->assertStringEndsWith('. Look at the option server_address.', $message);
+        $this->assertStringEndsWith('. Check the option server_address.', $message);
     }
 
     public function testTheDeadlineIsForTheWholeCall(): void

@@ -31,8 +31,8 @@ final class CommandsTest extends TestCase
                 [['news', 'e', '{}'], 0, 'Published.'],
                 [['news', 'e', '12345678901234567890'], 0, 'Published.'],
                 [['news', 'e', '{a}'], 2, 'The data is not JSON: Syntax error'],
-                [['bad name', 'e', '1'], 2, 'A channel name has only letters, digits and _-=@,.;'],
-                [['#control', 'recheck-access', '{}'], 2, 'The channel #control is for kickUser, recheckUser, recheckItem and recheckAccess alone.'],
+                [['bad name', 'e', '1'], 2, 'The name of a channel may have only letters, digits and _-=@,.;'],
+                [['#control', 'recheck-access', '{}'], 2, 'Only kickUser, recheckUser, recheckItem and recheckAccess may use the channel #control.'],
             ] as [$arguments, $code, $says]
         ) {
             $this->assertSame([$code, $says], $this->command('websockets:publish', $noted, array_combine(['channel', 'event', 'data'], $arguments)));
@@ -47,8 +47,8 @@ final class CommandsTest extends TestCase
         $this->assertSame([1, 'Not published: away'], $this->command('websockets:publish', new Noted(new \RuntimeException('away')), $news));
         [$code, $says] = $this->command('websockets:publish', new Noted(), $news + ['http' => true]);
         $this->assertSame(1, $code);
-        $this->assertStringStartsWith('Not published: Nobody answers at http://127.0.0.1:1', $says);
-        $off = 'Not published: Publishing is switched off in the options of com_websockets.';
+        $this->assertStringStartsWith('Not published: Nothing answers at http://127.0.0.1:1', $says);
+        $off = 'Not published: Real-time updates are switched off in the options of com_websockets.';
         $this->assertSame([1, $off], $this->command('websockets:publish', new Noted(), $news, ['enabled' => 0]));
     }
 
@@ -66,8 +66,8 @@ final class CommandsTest extends TestCase
         [$code, $says] = $this->command('websockets:status', $outbox, [], ['enabled' => 0]);
         $this->assertSame(1, $code);
         $this->assertStringContainsString('switched off', $says);
-        $this->assertStringContainsString('No answer from the server: Nobody answers', $says);
-        $this->assertStringContainsString('Process 0000abcd is at o0000002a:7.abc, as of 12 ms ago.', $says);
+        $this->assertStringContainsString('No answer from the server: Nothing answers', $says);
+        $this->assertStringContainsString('Process 0000abcd was at o0000002a:7.abc 12 ms ago.', $says);
         $this->assertStringNotContainsString('0000abce', $says);
     }
 

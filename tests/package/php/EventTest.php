@@ -43,7 +43,7 @@ final class EventTest extends TestCase
 
     public function testARefusalSaysWhy(): void
     {
-        $this->assertStringContainsString('encrypted by who sends them', $this->assertInvalid(fn () => new Event('private-encrypted-x', 'e')));
+        $this->assertStringContainsString('encrypted by the sender', $this->assertInvalid(fn () => new Event('private-encrypted-x', 'e')));
         $this->assertStringContainsString('kickUser', $this->assertInvalid(fn () => new Event('#control', 'recheck-access', [])));
         $this->assertStringContainsString('10240 bytes', $this->assertInvalid(fn () => new Event('c', 'e', str_repeat('x', 10239))));
         $secret = $this->assertInvalid(fn () => new Event('c', 'e', new class () implements \JsonSerializable {

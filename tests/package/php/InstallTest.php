@@ -153,13 +153,13 @@ final class InstallTest extends TestCase
 
         foreach (
             [
-                'a transaction or a backup has held its tables for 40 seconds' => [1205, 'Lock wait timeout exceeded'],
-                'Grant it ALTER, CREATE and INSERT'                            => [1142, 'ALTER command denied'],
-                'its tables could not be changed'                              => [1030, 'Got error 28'],
-                'installing the package again goes on from there'              => [0, 'HY000, 1030, Got error 28'],
+                'a transaction or a backup has locked its tables for 40 seconds' => [1205, 'Lock wait timeout exceeded'],
+                'Grant it ALTER, CREATE and INSERT'                              => [1142, 'ALTER command denied'],
+                'its tables could not be changed'                                => [1030, 'Got error 28'],
+                'Install the package again to continue'                          => [0, 'HY000, 1030, Got error 28'],
                 // What the driver for PDO says.
-                'a backup'     => [0, 'HY000, 1205, Lock wait timeout exceeded; try restarting transaction'],
-                'who may, then' => [42000, '42000, 1142, ALTER command denied to user'],
+                'a backup'                    => [0, 'HY000, 1205, Lock wait timeout exceeded; try restarting transaction'],
+                'with these privileges. Then' => [42000, '42000, 1142, ALTER command denied to user'],
             ] as $words => [$code, $says]
         ) {
             Factory::$database = new class ($says, $code) extends Rows {

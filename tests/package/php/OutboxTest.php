@@ -290,7 +290,7 @@ final class OutboxTest extends TestCase
         $publisher->afterResponse();
         $publisher->afterResponse();
         $this->assertSame([1, 1], [$server->nudges, $outbox->upkeeps]);
-        $this->assertSame(['The outbox table could not be looked after: the database is away'], $this->log);
+        $this->assertSame(['The upkeep of the outbox table failed: the database is away'], $this->log);
         $publisher->publishAll(array_fill(0, 50, new Event('news', 'e')));
         $publisher->afterResponse();
         $this->assertSame(2, $publisher->asked[0][0]);

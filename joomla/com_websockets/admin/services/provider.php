@@ -21,7 +21,7 @@ use Joomla\DI\ServiceProviderInterface;
 use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
 
 /**
- * What com_websockets is made of. This is the only place that touches the container.
+ * Registers the services of com_websockets. No other file of the component uses its container.
  *
  * @since  0.1.0
  */

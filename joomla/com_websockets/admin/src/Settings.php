@@ -17,8 +17,8 @@ use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 
 /**
  * The component's options. An option that was never saved has its default. An unusable value counts as not set: pages
- * then load no script, and calls of the server fail with a sentence that names the option. The options form refuses such
- * values when they are typed.
+ * then load no script, and calls of the server fail with a sentence that names the option. The options form refuses
+ * such values when they are typed.
  *
  * @since  0.1.0
  */
@@ -94,7 +94,8 @@ final class Settings
     }
 
     /**
-     * The origin that a Content-Security-Policy has to allow, `wss://host:port`. Empty: there is no address for browsers.
+     * The origin that a Content-Security-Policy has to allow, `wss://host:port`. Empty: there is no address for
+     * browsers.
      *
      * @return  string
      */

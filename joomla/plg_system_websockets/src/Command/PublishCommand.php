@@ -23,8 +23,8 @@ use Symfony\Component\Console\Output\OutputInterface;
 \defined('_JEXEC') or die;
 
 /**
- * `websockets:publish CHANNEL EVENT [DATA] [--http]`: publishes one event by hand. Exit codes: 0 published, 1 not published,
- * 2 an event that cannot be published.
+ * `websockets:publish CHANNEL EVENT [DATA] [--http]`: publishes one event. Exit codes: 0 published, 1 not published, 2
+ * the event is not valid.
  *
  * @since  0.1.0
  */
@@ -34,7 +34,7 @@ final class PublishCommand extends AbstractCommand
     protected static $defaultName = 'websockets:publish';
 
     /**
-     * @param   \Closure  $component  gives com_websockets when it is needed
+     * @param   \Closure  $component  boots com_websockets when it is needed
      */
     public function __construct(private readonly \Closure $component)
     {

@@ -21,8 +21,8 @@ use Symfony\Component\Console\Output\OutputInterface;
 \defined('_JEXEC') or die;
 
 /**
- * `websockets:status`: asks the server how it is, and the table which servers read it. Exit codes: 0 all is well, 1 the server
- * does not answer, or no server reads the table.
+ * `websockets:status`: prints the status of the server, and the servers that read the table. Exit codes: 0 all is well,
+ * 1 the server does not answer, or no server reads the table.
  *
  * @since  0.1.0
  */
@@ -32,7 +32,7 @@ final class StatusCommand extends AbstractCommand
     protected static $defaultName = 'websockets:status';
 
     /**
-     * @param   \Closure  $component  gives com_websockets when it is needed
+     * @param   \Closure  $component  boots com_websockets when it is needed
      */
     public function __construct(private readonly \Closure $component)
     {
@@ -53,13 +53,13 @@ final class StatusCommand extends AbstractCommand
             $output->writeln(Text::_('PLG_SYSTEM_WEBSOCKETS_STATUS_OFF'));
         }
 
-        $isServed = $this->askServer($component->server(), $output);
-        $isRead   = $this->askTable($component->outbox(), $output);
+        $isServed = $this->printServer($component->server(), $output);
+        $isRead   = $this->printReaders($component->outbox(), $output);
 
         return $isServed && $isRead ? 0 : 1;
     }
 
-    private function askServer(Client $server, OutputInterface $output): bool
+    private function printServer(Client $server, OutputInterface $output): bool
     {
         try {
             $status = $server->status();
@@ -86,7 +86,7 @@ final class StatusCommand extends AbstractCommand
         return true;
     }
 
-    private function askTable(Outbox $outbox, OutputInterface $output): bool
+    private function printReaders(Outbox $outbox, OutputInterface $output): bool
     {
         try {
             $fresh = array_filter($outbox->heartbeats(), static fn (array $process): bool => $process['fresh']);

@@ -34,9 +34,9 @@ use Jsocketd\Plugin\System\Websockets\Page\Page;
 \defined('_JEXEC') or die;
 
 /**
- * Joins the site to the server: tells {@see Hints} what Joomla's events say, writes what it makes of them when the response
- * is out, and gives pages what {@see Page} has for them. It decides nothing itself. Whatever goes wrong here is logged, once a
- * request, and never breaks or delays what the request is for.
+ * Connects Joomla's events with the package. It passes changes to {@see Hints}, publishes the events that Hints returns
+ * after the response, and lets {@see Page} add the client script to pages. It decides nothing itself. An error here is
+ * logged, once a request, and never breaks or delays the request.
  *
  * @since  0.1.0
  */
@@ -44,8 +44,11 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 {
     use DatabaseAwareTrait;
 
-    /** Changes that are collected before they are written, so that an import of any size takes little memory. */
+    /** Changes that are collected before they are written. The limit bounds the memory that a large import takes. */
     private const MAX_COLLECTED = 1000;
+
+    /** The arguments of the events before and after something is saved. */
+    private const SAVE = ['context', 'subject', 'isNew', 'data'];
 
     private ?Settings $settings = null;
 
@@ -53,13 +56,12 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     private ?Page $page = null;
 
-    private bool $hasShutdown = false;
-
     private bool $hasLogged = false;
 
     /**
-     * The event → method table. The header must be changed before plg_system_cache sends a page (onAfterRoute), options are
-     * given when everybody had the chance to ask for the script, and rows are written after all others are done.
+     * The method for each event. onAfterRoute comes first, because the header must be changed before plg_system_cache
+     * sends a page. onBeforeCompileHead comes last, because other extensions may ask for the script until then. Rows
+     * are written last.
      *
      * @return  array
      */
@@ -97,9 +99,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onContentBeforeSave(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
-
+        $this->collect($event, self::SAVE, static function (Hints $hints, $context, $row, $isNew): void {
             if (!$isNew) {
                 $hints->beforeChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
             }
@@ -108,63 +108,51 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onContentAfterSave(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row, 'isNew' => $isNew] = EventArguments::of($event, 'context', 'subject', 'isNew', 'data');
-
-            $hints->afterChange((string) $context, EventArguments::ids(EventArguments::idOf($row)), $isNew ? Hints::CREATED : Hints::CHANGED);
+        $this->collect($event, self::SAVE, static function (Hints $hints, $context, $row, $isNew): void {
+            $kind = $isNew ? Hints::CREATED : Hints::CHANGED;
+            $hints->afterChange((string) $context, EventArguments::ids(EventArguments::idOf($row)), $kind);
         });
     }
 
     public function onContentBeforeChangeState(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
-
+        $this->collect($event, ['context', 'subject', 'value'], static function (Hints $hints, $context, $ids): void {
             $hints->beforeChange((string) $context, EventArguments::ids($ids));
         });
     }
 
     public function onContentChangeState(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $ids] = EventArguments::of($event, 'context', 'subject', 'value');
-
+        $this->collect($event, ['context', 'subject', 'value'], static function (Hints $hints, $context, $ids): void {
             $hints->afterChange((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentAfterChangeFeatured(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['extension' => $context, 'pks' => $ids] = EventArguments::of($event, 'extension', 'pks', 'value');
-
+        $this->collect($event, ['extension', 'pks', 'value'], static function (Hints $hints, $context, $ids): void {
             $hints->afterChange((string) $context, EventArguments::ids($ids), Hints::CHANGED);
         });
     }
 
     public function onContentBeforeDelete(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
-
+        $this->collect($event, ['context', 'subject'], static function (Hints $hints, $context, $row): void {
             $hints->beforeChange((string) $context, EventArguments::ids(EventArguments::idOf($row)));
         });
     }
 
     public function onContentAfterDelete(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject');
-
+        $this->collect($event, ['context', 'subject'], static function (Hints $hints, $context, $row): void {
             $hints->afterChange((string) $context, EventArguments::ids(EventArguments::idOf($row)), Hints::GONE);
         });
     }
 
     public function onUserAfterSave(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['subject' => $user, 'isNew' => $isNew, 'savingResult' => $isSaved]
-                = EventArguments::of($event, 'subject', 'isNew', 'savingResult', 'errorMessage');
+        $names = ['subject', 'isNew', 'savingResult', 'errorMessage'];
+        $this->collect($event, $names, static function (Hints $hints, $user, $isNew, $isSaved): void {
             $id = EventArguments::idOf($user);
 
             if (!$isSaved || $id === 0) {
@@ -183,8 +171,8 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     public function onUserAfterDelete(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['subject' => $user, 'deletingResult' => $isDeleted] = EventArguments::of($event, 'subject', 'deletingResult', 'errorMessage');
+        $names = ['subject', 'deletingResult', 'errorMessage'];
+        $this->collect($event, $names, static function (Hints $hints, $user, $isDeleted): void {
             $id = EventArguments::idOf($user);
 
             if ($isDeleted && $id > 0) {
@@ -194,11 +182,13 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         });
     }
 
-    /** Which comes before the session is ended; the server is told after the response, and looks again later. */
+    /**
+     * Joomla fires this before it ends the session. The row is written after the response, and the server checks again
+     * later.
+     */
     public function onUserLogout(EventInterface $event): void
     {
-        $this->collect(function (Hints $hints) use ($event): void {
-            ['subject' => $user] = EventArguments::of($event, 'subject', 'options');
+        $this->collect($event, ['subject', 'options'], static function (Hints $hints, $user): void {
             $id = EventArguments::idOf($user);
 
             if ($id > 0) {
@@ -210,17 +200,18 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     public function onExtensionAfterSave(EventInterface $event): void
     {
         $this->safely(function () use ($event): void {
-            ['context' => $context, 'subject' => $row] = EventArguments::of($event, 'context', 'subject', 'isNew');
+            ['context' => $context, 'subject' => $row] = EventArguments::of($event, ...self::SAVE);
 
             if ($context !== 'com_config.component') {
                 return;
             }
 
-            $this->collect(static fn (Hints $hints) => $hints->recheckAccess());
+            $this->onAccessChanged($event);
             $isOurs = \is_object($row) && ($row->element ?? null) === 'com_websockets';
             $now    = $isOurs ? Settings::of((array) json_decode((string) ($row->params ?? ''), true)) : null;
 
-            // Of being switched on nobody else would tell the server: what publishes still has the options of before.
+            // The site was just switched on. The usual publisher still has the old options, so it would publish
+            // nothing.
             if ($now?->enabled && $this->settings() && !$this->settings()->enabled) {
                 $component = $this->getApplication()->bootComponent('com_websockets');
                 (new Publisher($now, $component->outbox(), $component->server()))->recheckAccess();
@@ -228,10 +219,10 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         });
     }
 
-    /** Groups, permissions, options: or items in a batch, of which nobody says which they are. */
-    public function onAccessChanged(): void
+    /** Groups, permissions or options changed, or a batch changed items and does not say which. */
+    public function onAccessChanged(EventInterface $event): void
     {
-        $this->collect(static fn (Hints $hints) => $hints->recheckAccess());
+        $this->collect($event, [], static fn (Hints $hints) => $hints->recheckAccess());
     }
 
     // --- pages -------------------------------------------------------------------------------------------------------
@@ -300,35 +291,39 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
 
     // --- writing -----------------------------------------------------------------------------------------------------
 
-    /** The response is out, or the process ends. */
+    /** The response was sent, or the process ends. */
     public function onDone(): void
     {
         $this->safely(function (): void {
             $this->write();
 
-            // Whoever published in this request loaded the class.
+            // The class is loaded only if something was published in this request.
             if (class_exists(Publisher::class, false)) {
                 $this->publisher()->afterResponse();
             }
         });
     }
 
-    private function collect(\Closure $change): void
+    /**
+     * Hands the hints and the arguments of an event to a function that collects what changed.
+     *
+     * @param   string[]  $names   the arguments of the event, see {@see EventArguments::of()}
+     * @param   \Closure  $change  takes the hints and one value for each name
+     */
+    private function collect(EventInterface $event, array $names, \Closure $change): void
     {
-        $this->safely(function () use ($change): void {
+        $this->safely(function () use ($event, $names, $change): void {
             if (!$this->settings()?->enabled) {
                 return;
             }
 
-            $this->hints ??= new Hints(new VisibilityQuery($this->getDatabase()));
-
-            if (!$this->hasShutdown) {
-                // Applications that are closed, and fatal errors, do not come to the end of the response.
-                $this->hasShutdown = true;
+            if ($this->hints === null) {
+                $this->hints = new Hints(new VisibilityQuery($this->getDatabase()));
+                // The event after the response is missing after a fatal error, and where an application closes itself.
                 register_shutdown_function([$this, 'onDone']);
             }
 
-            $change($this->hints);
+            $change($this->hints, ...array_values(EventArguments::of($event, ...$names)));
 
             if ($this->hints->count() >= self::MAX_COLLECTED) {
                 $this->write();
@@ -350,7 +345,7 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
         return $this->getApplication()->bootComponent('com_websockets')->publisher();
     }
 
-    /** The component's options; null while it is not installed or not enabled. */
+    /** The component's options. Null: the component is not installed or not enabled. */
     private function settings(): ?Settings
     {
         if ($this->settings === null && ComponentHelper::isEnabled('com_websockets')) {
@@ -376,9 +371,9 @@ final class Websockets extends CMSPlugin implements SubscriberInterface, Databas
     {
         try {
             $place = basename($error->getFile()) . ':' . $error->getLine();
-            Log::warning('The plugin websockets could not do its work: ' . $error->getMessage() . ' (' . $place . ')');
+            Log::warning('The plugin websockets failed: ' . $error->getMessage() . ' (' . $place . ')');
         } catch (\Throwable) {
-            // A log that cannot be written is no reason to break a page.
+            // A log that cannot be written must not break a page.
         }
     }
 }

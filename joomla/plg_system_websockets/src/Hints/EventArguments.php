@@ -16,8 +16,8 @@ use Joomla\Event\EventInterface;
 \defined('_JEXEC') or die;
 
 /**
- * What an event tells, under one set of names: Joomla 4 numbers the arguments of most events, Joomla 5 and 6 name them. What
- * listeners answered (`result`) is not looked at.
+ * Reads the arguments of events under one set of names. Joomla 4 numbers the arguments of most events, Joomla 5 and 6
+ * name them. The results of listeners (`result`) are ignored.
  *
  * @since  0.1.0
  */
@@ -27,26 +27,26 @@ final class EventArguments
      * @param   EventInterface  $event     the event
      * @param   string          ...$names  its arguments as Joomla 5 names them, in the order of Joomla 4
      *
-     * @return  array<string, mixed>  each name; null where the event says nothing of it
+     * @return  array<string, mixed>  the value of each name in the given order; null: the event does not have it
      */
     public static function of(EventInterface $event, string ...$names): array
     {
         $given = $event instanceof AbstractEvent ? $event->getArguments() : [];
         unset($given['result']);
         $isNumbered = \is_int(array_key_first($given));
-        $told       = [];
+        $found       = [];
 
         foreach ($names as $number => $name) {
-            $told[$name] = $given[$isNumbered ? $number : $name] ?? null;
+            $found[$name] = $given[$isNumbered ? $number : $name] ?? null;
         }
 
-        return $told;
+        return $found;
     }
 
     /**
-     * The ids among what an event gives as ids.
+     * The valid ids of an event's list of ids.
      *
-     * @return  int[]  positive, each once
+     * @return  int[]  positive ids, each once
      */
     public static function ids(mixed $values): array
     {
@@ -54,9 +54,9 @@ final class EventArguments
     }
 
     /**
-     * The id of a row, whatever its key is called.
+     * The id of a row, whatever the name of its key.
      *
-     * @return  int  0 when it has none
+     * @return  int  0: the row has none
      */
     public static function idOf(mixed $row): int
     {
@@ -70,7 +70,7 @@ final class EventArguments
         return self::id($id ?? 0);
     }
 
-    /** An id as a database writes it; 0 for all else: the keys of other extensions are names, and `1002abc` is no 1002. */
+    /** An id as a database writes it, or 0. Some extensions have names for keys, and `1002abc` is not the id 1002. */
     private static function id(mixed $value): int
     {
         return preg_match('/\A[1-9][0-9]{0,17}\z/', \is_int($value) || \is_string($value) ? (string) $value : '') === 1 ? (int) $value : 0;

@@ -15,10 +15,10 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Event;
 \defined('_JEXEC') or die;
 
 /**
- * Collects what changed in a request and says, at its end, what is to be published: hints for pages, which hold ids and
- * kinds and never names or texts, and rows for the server, which has to look again at who may hear what. docs/joomla.md
- * has the table "What the plugin publishes", which is tested against this. How things stand is read twice: before the
- * first change of an item, and at the end for all of them together.
+ * Collects the changes of a request and returns, at its end, the events to publish: hints for pages, and control rows
+ * that make the server check permissions again. Hints hold ids and kinds, never names or texts. The table "What the
+ * plugin publishes" in docs/joomla.md is tested against this class. Visibility is read twice: before the first change
+ * of an item, and at the end for all items together.
  *
  * @since  0.1.0
  */
@@ -30,25 +30,29 @@ final class Hints
 
     public const GONE = 'gone';
 
-    /** The context of users, whose events tell none. */
+    /** The context for changes of users. Their events have no context. */
     public const USER = 'com_users.user';
 
     private const ARTICLE = 'com_content.article';
 
-    /** Contexts of one thing: the form of the front end has its own. */
+    /** Other contexts of the same items. The form of the front end has its own context. */
     private const SAME = ['com_content.form' => self::ARTICLE];
 
     private const CATEGORY = 'com_categories.category';
 
     private const LEVEL = 'com_users.level';
 
-    /** @var  array<string, array<int, ?Visibility>>  by context and id, as it was before the request; null: it was not there */
+    /**
+     * @var  array<string, array<int, ?Visibility>>  by context and id, before the request; null: the item did not exist
+     */
     private array $before = [];
 
     /** @var  array<string, array<int, string>>  by context and id, the kind */
     private array $changes = [];
 
-    /** @var  int  when something changed last, in Unix milliseconds: a page that was asked for later has it */
+    /**
+     * @var  int  the time of the last change, in Unix milliseconds; pages that were requested later show that change
+     */
     private int $at = 0;
 
     /** @var  array<string, Event> */
@@ -59,10 +63,10 @@ final class Hints
     }
 
     /**
-     * Items are about to change.
+     * Notes the visibility of items that are about to change.
      *
-     * @param   string  $context  as the event has it
-     * @param   int[]   $ids      their ids
+     * @param   string  $context  the context of the event
+     * @param   int[]   $ids      the ids of the items
      */
     public function beforeChange(string $context, array $ids): void
     {
@@ -80,11 +84,11 @@ final class Hints
     }
 
     /**
-     * Items changed.
+     * Notes items that changed.
      *
-     * @param   string  $context  as the event has it
-     * @param   int[]   $ids      their ids
-     * @param   string  $kind     what happened to the rows: CREATED, CHANGED or GONE
+     * @param   string  $context  the context of the event
+     * @param   int[]   $ids      the ids of the items
+     * @param   string  $kind     the change: CREATED, CHANGED or GONE
      */
     public function afterChange(string $context, array $ids, string $kind): void
     {
@@ -111,7 +115,7 @@ final class Hints
         }
     }
 
-    /** A user was saved: other groups or another password, perhaps. */
+    /** A user was saved, perhaps with other groups or another password. */
     public function recheckUser(int $userId): void
     {
         $this->control(Event::recheckUser($userId));
@@ -123,24 +127,24 @@ final class Hints
         $this->control(Event::terminateUser($userId));
     }
 
-    /** Groups, view levels, permissions or options changed, or more than can be told. */
+    /** Groups, view levels, permissions or options changed, or items changed that no event names. */
     public function recheckAccess(): void
     {
         $this->control(Event::recheckAccess());
     }
 
-    /** How many changes were collected. */
+    /** The number of collected changes. */
     public function count(): int
     {
         return \count($this->control) + array_sum(array_map('count', $this->changes));
     }
 
     /**
-     * What is to be published, each once. The server acts on what is for itself first, wherever that stands: whoever
-     * loses access by a change is told so by the end of the subscription and gets no hint. What was collected is
-     * forgotten, but for how those stand that are about to change.
+     * Takes the events to publish, each once. The server acts on control rows first, wherever they stand in the list.
+     * So a visitor who loses access by a change loses the subscription and gets no hint. The collected changes are
+     * cleared. The visibility of items that are still about to change is kept.
      *
-     * @param   bool  $withHints  false: only what the server has to know
+     * @param   bool  $withHints  false: control rows only
      *
      * @return  Event[]
      */
@@ -163,12 +167,15 @@ final class Hints
                     continue;
                 }
 
-                $told    = $context === self::ARTICLE ? $this->articleHints($id, $then, $now) : [];
-                $told    = $context === self::CATEGORY ? $this->categoryHints($subject, $id, $then, $now) : $told;
-                $hints   = [...$hints, ...$told, $this->backEndHint($subject, $id, $kind)];
+                $visible = match ($context) {
+                    self::ARTICLE => $this->articleHints($id, $then, $now),
+                    self::CATEGORY => $this->categoryHints($subject, $id, $then, $now),
+                    default => [],
+                };
+                $hints   = [...$hints, ...$visible, $this->backEndHint($subject, $id, $kind)];
                 $wasSeen = !$isKnown || $then?->isVisible || $now?->isVisible;
 
-                // Users and view levels are no items: the server has other verbs for them.
+                // Users and view levels are no items. The server has other control rows for them.
                 if ($kind !== self::CREATED && $wasSeen && !\in_array($context, [self::LEVEL, self::USER], true)) {
                     $recheck[] = Event::recheckItem($subject, $id);
                 }
@@ -226,7 +233,7 @@ final class Hints
         return new Event($channel, $kind, ['context' => $context, 'id' => $id, 'kind' => $kind, 'at' => $this->at] + $more);
     }
 
-    /** What visitors see happen. */
+    /** The kind of change that visitors see; null: they see none. */
     private function transition(bool $was, bool $is): ?string
     {
         return match ([$was, $is]) {
@@ -237,7 +244,7 @@ final class Hints
         };
     }
 
-    /** `com_content.category`; null when it is not known whose category it is. */
+    /** The type of a category, like `com_content.category`; null: its component is not known. */
     private function categoryOf(?Visibility $visibility): ?string
     {
         $component = (string) strtok((string) $visibility?->component, '.');
@@ -253,7 +260,7 @@ final class Hints
     /**
      * @param   int[]  $ids
      *
-     * @return  array<int, ?Visibility>  of each id; nothing for contexts of which only the ids are told
+     * @return  array<int, ?Visibility>  for each id; empty for contexts without visibility
      */
     private function read(string $context, array $ids): array
     {

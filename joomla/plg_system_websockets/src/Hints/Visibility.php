@@ -13,17 +13,17 @@ namespace Jsocketd\Plugin\System\Websockets\Hints;
 \defined('_JEXEC') or die;
 
 /**
- * How an article or a category stands in the database at one moment, as far as hints hang on it.
+ * Whether visitors could see an article or a category at one moment, as far as hints depend on it.
  *
  * @since  0.1.0
  */
 final class Visibility
 {
     /**
-     * @param   bool    $isVisible  somebody may see it: published, within its dates, and so are all categories above
+     * @param   bool    $isVisible  somebody may see it: it is published and within its dates, and its categories are published
      * @param   int     $category   the category of an article
-     * @param   bool    $isListed   whoever may read the category of an article may read it too
-     * @param   string  $component  whose category it is
+     * @param   bool    $isListed   everybody who may read the category of an article may read the article too
+     * @param   string  $component  the component of a category
      */
     public function __construct(
         public readonly bool $isVisible,

@@ -15,14 +15,14 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 
 /**
- * Reads from the database who can be seen, by the rules that the server has for channels of articles and categories: one
- * statement for any number of them.
+ * Reads from the database which articles and categories are visible, by the server's rules for their channels. One
+ * statement reads any number of them.
  *
  * @since  0.1.0
  */
 class VisibilityQuery
 {
-    /** The view level that everybody has. */
+    /** The view level "Public", which everybody has. */
     private const EVERYBODY = 1;
 
     public function __construct(private readonly DatabaseInterface $db)
@@ -32,7 +32,7 @@ class VisibilityQuery
     /**
      * @param   int[]  $ids  articles
      *
-     * @return  array<int, Visibility>  those that exist
+     * @return  array<int, Visibility>  by id; articles that do not exist are missing
      */
     public function articles(array $ids): array
     {
@@ -44,10 +44,10 @@ class VisibilityQuery
         $name = static fn (string $name): string => $db->quoteName($name);
         $rows = $db->setQuery(
             'SELECT ' . implode(', ', [
-                $name('a.id'), $name('a.catid'), $name('a.state'), $name('a.access'),
-                '(' . $name('a.publish_up') . ' IS NULL OR ' . $name('a.publish_up') . ' <= UTC_TIMESTAMP()) AND ('
-                    . $name('a.publish_down') . ' IS NULL OR ' . $name('a.publish_down') . ' >= UTC_TIMESTAMP()) AS ' . $name('within'),
-                $name('p.published'), $name('p.access') . ' AS ' . $name('level'),
+               $name('a.id'), $name('a.catid'), $name('a.state'), $name('a.access'),
+               '(' . $name('a.publish_up') . ' IS NULL OR ' . $name('a.publish_up') . ' <= UTC_TIMESTAMP()) AND ('
+                   . $name('a.publish_down') . ' IS NULL OR ' . $name('a.publish_down') . ' >= UTC_TIMESTAMP()) AS ' . $name('within'),
+               $name('p.published'), $name('p.access') . ' AS ' . $name('level'),
             ])
             . ' FROM ' . $name('#__content') . ' AS ' . $name('a')
             . ' LEFT JOIN ' . $name('#__categories') . ' AS ' . $name('c') . ' ON ' . $name('c.id') . ' = ' . $name('a.catid')
@@ -75,7 +75,7 @@ class VisibilityQuery
     /**
      * @param   int[]  $ids  categories
      *
-     * @return  array<int, Visibility>  those that exist
+     * @return  array<int, Visibility>  by id; categories that do not exist are missing
      */
     public function categories(array $ids): array
     {
@@ -98,7 +98,7 @@ class VisibilityQuery
         );
     }
 
-    /** The category itself and all above it, the root of the tree excepted. */
+    /** The condition for the category itself and all categories above it, without the root of the tree. */
     private function isAbove(): string
     {
         $name = fn (string $name): string => $this->db->quoteName($name);
@@ -118,7 +118,7 @@ class VisibilityQuery
         return $grouped;
     }
 
-    /** Whether all of a chain of categories are published or archived. One that is broken is not. */
+    /** Whether all categories of a chain are published or archived. A missing category counts as unpublished. */
     private function isOpen(array $chain): bool
     {
         foreach ($chain as $row) {

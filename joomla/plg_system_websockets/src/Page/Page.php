@@ -20,15 +20,15 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 \defined('_JEXEC') or die;
 
 /**
- * What a page gets to connect with: the client script, where it loads by itself, and its options, where it loads. Among
- * them is a position of the outbox table, which is as old as the page, also where a cache keeps the page. Whether the
- * script may load is decided by the request, since the headers of cached pages are sent before there is a document.
+ * Adds the client script and its options to a page. One option is a position of the outbox table. It is as old as the
+ * page, also where a cache keeps the page. The request decides whether the script may load, because the headers of
+ * cached pages are sent before there is a document.
  *
  * @since  0.1.0
  */
 final class Page
 {
-    /** Of the package; the script's address changes with it. */
+    /** The version of the package. It is part of the script's address, so browsers load a new version. */
     public const VERSION = '0.2.0';
 
     private const OPTIONS = 'com_websockets';
@@ -37,7 +37,7 @@ final class Page
 
     private const BAR = 'com_websockets.bar';
 
-    /** Texts of the bar. */
+    /** The language keys of the bar. */
     private const TEXTS = [
         'COM_WEBSOCKETS_BAR_CHANGED',
         'COM_WEBSOCKETS_BAR_GONE',
@@ -48,13 +48,13 @@ final class Page
 
     private ?string $position = null;
 
-    /** Whether the article that is shown is published; null as long as nobody told. */
+    /** Whether the article of the page is published; null: not known yet. */
     private ?bool $isPublished = null;
 
     /**
      * @param   CMSApplication  $app       the application of the request
      * @param   Settings        $settings  the component's options
-     * @param   Outbox          $outbox    asked for the position
+     * @param   Outbox          $outbox    gives the position
      * @param   float           $began     when the request began, in Unix seconds
      */
     public function __construct(
@@ -66,8 +66,7 @@ final class Page
     }
 
     /**
-     * Whether the request is for a page on which the script may load: HTML, whole, and not the page that says
-     * "offline".
+     * Whether the script may load on the requested page. It must be a complete HTML page, and not the page "offline".
      *
      * @return  bool
      */
@@ -87,7 +86,7 @@ final class Page
             && !($app->isClient('site') && $app->get('offline') && !$app->getIdentity()?->authorise('core.login.offline'));
     }
 
-    /** Allows the socket in the policies that are sent as headers. To be called before a cached page can be sent. */
+    /** Allows the socket in the policies of the headers. Call it before a cached page can be sent. */
     public function allowConnection(): void
     {
         $values  = [];
@@ -114,8 +113,8 @@ final class Page
     }
 
     /**
-     * Reads the position. To be called before any content is read. That is before anybody could ask for the script, so
-     * it is done for every page on which the script may load: one read by primary key.
+     * Reads the position. Call it before any content is read. No extension can have asked for the script at that time,
+     * so this runs for every page on which the script may load. It is one read by primary key.
      */
     public function readPosition(): void
     {
@@ -123,9 +122,9 @@ final class Page
     }
 
     /**
-     * An article is shown.
+     * Notes the article that the page shows.
      *
-     * @param   object  $article  its row
+     * @param   object  $article  the row of the article
      */
     public function setArticle(object $article): void
     {
@@ -138,7 +137,10 @@ final class Page
         }
     }
 
-    /** Makes the assets known, so that whoever makes the page can ask for them, and asks for them where they load by themselves. */
+    /**
+     * Registers the assets, so that extensions can use them, and uses the client where the options want it on every
+     * page.
+     */
     public function registerAssets(): void
     {
         $document = $this->document();
@@ -155,7 +157,7 @@ final class Page
         }
     }
 
-    /** Hands the options to the page, if it loads the script. */
+    /** Adds the options to a page that loads the script. */
     public function addOptions(): void
     {
         $document = $this->document();
@@ -185,7 +187,7 @@ final class Page
         $article = $this->articleId();
 
         if ($article > 0 && $this->isPublished !== false) {
-            $options['item'] = ['context' => 'com_content.article', 'id' => $article, 'at' => $this->beganMs()];
+            $options['item'] = ['context' => 'com_content.article', 'id' => $article, 'at' => (int) ($this->began * 1000)];
 
             if ($this->settings->bar) {
                 $assets->usePreset(self::BAR);
@@ -225,12 +227,7 @@ final class Page
     {
         $document = $this->app->getDocument();
 
-        // Error pages are HTML too, of a type of their own.
+        // Error pages are HTML documents too, but they have another type.
         return $document instanceof HtmlDocument && $document->getType() === 'html' ? $document : null;
-    }
-
-    private function beganMs(): int
-    {
-        return (int) ($this->began * 1000);
     }
 }

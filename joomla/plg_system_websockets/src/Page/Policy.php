@@ -13,19 +13,19 @@ namespace Jsocketd\Plugin\System\Websockets\Page;
 \defined('_JEXEC') or die;
 
 /**
- * Lets a Content-Security-Policy allow one more origin to connect to. A policy that does not restrict connections stays as it
- * is, and so does one that allows the origin already; other directives are never touched.
+ * Adds an origin to the connections that a Content-Security-Policy allows. A policy that does not restrict connections,
+ * or that allows the origin already, stays as it is. Other directives are never changed.
  *
  * @since  0.1.0
  */
 final class Policy
 {
-    /** What means something in default-src, and nothing where a page connects to. */
+    /** Words of default-src that have no meaning in connect-src. */
     private const NO_SOURCES = '/^(\'(none|unsafe-|nonce-|sha[0-9]|strict-dynamic|report-sample|wasm-|inline-)|\{)/i';
 
     /**
-     * @param   string  $header  the header's value: policies with commas between them
-     * @param   string  $origin  `wss://host:port`
+     * @param   string  $header  the value of the header: policies with commas between them
+     * @param   string  $origin  `wss://host:port`; empty: nothing is changed
      *
      * @return  string
      */
@@ -46,7 +46,7 @@ final class Policy
         foreach ($directives as $number => $directive) {
             $words = preg_split('/[ \t\r\n\f]+/', trim($directive), -1, PREG_SPLIT_NO_EMPTY);
             $name  = strtolower((string) array_shift($words));
-            // Of two directives of a name the first counts.
+            // If a directive stands twice, the first one counts.
             $sources[$name] ??= [$number, $words];
         }
 

@@ -24,18 +24,19 @@ use Jsocketd\Component\Websockets\Administrator\Status\CheckResult;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * PHP's two hops of the chain test, as JSON: `chain.http` calls the server as publishing does, `chain.outbox` writes a row
- * that the browser then waits for. The browser's own hop, and all waiting, is media/js/status.js.
+ * The two hops of the chain test that PHP does, as JSON. `chain.http` calls the server as publishing does.
+ * `chain.outbox` writes a row for which the browser then waits. The browser's own hop, and all waiting, is in
+ * media/js/status.js.
  *
  * @since  0.1.0
  */
 class ChainController extends BaseController
 {
-    /** Where the third hop publishes: whoever has core.manage on the component may hear it. */
+    /** The channel of the third hop. Users with core.manage on the component may subscribe to it. */
     public const CHANNEL = 'private-manage-com_websockets';
 
     /**
-     * The second hop: the status, which is signed, and a nudge.
+     * The second hop: a signed call for the status, and a nudge.
      *
      * @return  void
      *
@@ -52,7 +53,7 @@ class ChainController extends BaseController
     }
 
     /**
-     * The third hop's beginning: a row in the table, and the nudge that makes it quick.
+     * The beginning of the third hop: a row in the table, and a nudge.
      *
      * @return  void
      *
@@ -74,9 +75,9 @@ class ChainController extends BaseController
     }
 
     /**
-     * Checks who asks, does it, measures it, and answers.
+     * Checks the request and the user, runs and measures a function, and sends the answer.
      *
-     * @param   callable(WebsocketsComponent): array  $do  What is measured; what it returns goes into the answer
+     * @param   callable(WebsocketsComponent): array  $do  The function; its result becomes part of the answer
      *
      * @return  void
      *
@@ -104,7 +105,8 @@ class ChainController extends BaseController
         try {
             $found = $do($component);
         } catch (ServerFailure $e) {
-            $result = CheckResult::fromFailure($component->failureFor($e, $this->app->getIdentity()), $component->settings());
+            $failure = $component->failureFor($e, $this->app->getIdentity());
+            $result  = CheckResult::fromFailure($failure, $component->settings());
             $this->send(502, new JsonResponse(['fix' => $result->fix()], $result->text(), true, true));
         } catch (NotPublished $e) {
             $this->refuse(503, $e->getMessage());
@@ -114,8 +116,8 @@ class ChainController extends BaseController
     }
 
     /**
-     * @param   integer  $status   The status of HTTP
-     * @param   string   $message  Why not
+     * @param   integer  $status   The HTTP status
+     * @param   string   $message  The reason
      *
      * @return  never
      *
@@ -127,9 +129,9 @@ class ChainController extends BaseController
     }
 
     /**
-     * Sends an answer and ends the request. Only headers that were sent before close() count.
+     * Sends an answer and ends the request. Headers must be sent before close(), or they are lost.
      *
-     * @param   integer       $status    The status of HTTP
+     * @param   integer       $status    The HTTP status
      * @param   JsonResponse  $response  The body
      *
      * @return  never
@@ -145,7 +147,7 @@ class ChainController extends BaseController
         $this->app->sendHeaders();
         echo $response;
 
-        // close() leaves out onAfterRespond, where the plugin would do this.
+        // close() skips the event onAfterRespond, in which the plugin would do this.
         $this->app->bootComponent('com_websockets')->publisher()->afterResponse();
         $this->app->close();
     }

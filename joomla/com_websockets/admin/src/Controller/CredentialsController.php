@@ -23,14 +23,14 @@ use Jsocketd\Component\Websockets\Administrator\Model\CredentialsModel;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The button "Rotate the secret": only by POST, with the form's token, for those who may change the options.
+ * The task of the button "Rotate the Secret". It takes POST with the form token, from users who may change the options.
  *
  * @since  0.1.0
  */
 class CredentialsController extends BaseController
 {
     /**
-     * Gives the app another secret and tells the server to look.
+     * Gives the app a new secret and makes the server read the options.
      *
      * @return  void
      *
@@ -41,16 +41,15 @@ class CredentialsController extends BaseController
     public function rotate(): void
     {
         $this->checkToken();
-        $user = $this->app->getIdentity();
 
-        if (!$user->authorise('core.admin', 'com_websockets') && !$user->authorise('core.options', 'com_websockets')) {
+        /** @var WebsocketsComponent $component */
+        $component = $this->app->bootComponent('com_websockets');
+
+        if (!$component->mayChangeOptions($this->app->getIdentity())) {
             throw new NotAllowed(Text::_('JERROR_ALERTNOAUTHOR'), 403);
         }
 
         $back = Route::_('index.php?option=com_websockets&view=status', false);
-
-        /** @var WebsocketsComponent $component */
-        $component = $this->app->bootComponent('com_websockets');
 
         /** @var CredentialsModel $model */
         $model = $this->getModel('Credentials');

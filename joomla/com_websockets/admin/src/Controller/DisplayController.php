@@ -20,13 +20,13 @@ use Jsocketd\Component\Websockets\Administrator\Extension\WebsocketsComponent;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Shows the two views to those who may see them.
+ * Shows the two views to users who may see them.
  *
  * @since  0.1.0
  */
 class DisplayController extends BaseController
 {
-    /** Which permission each view asks for. */
+    /** The permission that each view needs. */
     private const VIEWS = ['console' => 'websockets.console', 'status' => 'websockets.monitor'];
 
     /**
@@ -36,12 +36,12 @@ class DisplayController extends BaseController
     protected $default_view = 'console';
 
     /**
-     * @param   boolean  $cachable   Not looked at: nothing here can be kept
-     * @param   array    $urlparams  Not looked at
+     * @param   boolean  $cachable   Ignored: these views cannot be cached
+     * @param   array    $urlparams  Ignored
      *
      * @return  static
      *
-     * @throws  NotAllowed  The view is not for this user
+     * @throws  NotAllowed  The user may not see the view
      *
      * @since   0.1.0
      */
@@ -52,7 +52,7 @@ class DisplayController extends BaseController
         $may       = fn (string $action): bool => $component->may($this->app->getIdentity(), $action);
         $asked     = $this->input->getCmd('view', '');
 
-        // Whoever comes by the menu and may see one of the two gets that one.
+        // The menu item names no view. A user who may see only the status gets the status.
         if ($asked === '' && !$may(self::VIEWS['console'])) {
             $asked = 'status';
             $this->input->set('view', $asked);

@@ -28,8 +28,8 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The way in for other extensions: `Factory::getApplication()->bootComponent('com_websockets')->publisher()`. Each of
- * the four things is made when it is first asked for, once a request; nothing is connected to and no query is made here.
+ * The entry point for other extensions: `Factory::getApplication()->bootComponent('com_websockets')->publisher()`. Each
+ * of the four objects is created on first use, once a request. This class opens no connection and runs no query.
  *
  * @since  0.1.0
  */
@@ -44,7 +44,7 @@ class WebsocketsComponent extends MVCComponent
     private ?Publisher $publisher = null;
 
     /**
-     * @param   ComponentDispatcherFactoryInterface  $dispatcherFactory  Makes the dispatcher
+     * @param   ComponentDispatcherFactoryInterface  $dispatcherFactory  Creates the dispatcher
      * @param   DatabaseInterface                    $database           The site's database
      *
      * @since   0.1.0
@@ -57,7 +57,7 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * What publishes. This is the one for authors of extensions.
+     * The publisher, for authors of extensions.
      *
      * @return  Publisher
      *
@@ -69,7 +69,7 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * The options, as they were when this was first called in the request.
+     * The options, as they were at the first call of this method in the request.
      *
      * @return  Settings
      *
@@ -81,7 +81,7 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * The two tables.
+     * The two tables of the outbox.
      *
      * @return  Outbox
      *
@@ -93,7 +93,7 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * The server's HTTP API.
+     * The client of the server's HTTP API.
      *
      * @return  Client
      *
@@ -105,10 +105,10 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * Whether a user may use the console or see the state, as the server decides it too: who manages the component may, as
-     * long as the permission is set for nobody.
+     * Whether a user may use the console or see the status. The server decides by the same rule: while the permission
+     * is set for no group, users who manage the component have it.
      *
-     * @param   User    $user    Who
+     * @param   User    $user    The user
      * @param   string  $action  websockets.console or websockets.monitor
      *
      * @return  boolean
@@ -127,11 +127,25 @@ class WebsocketsComponent extends MVCComponent
     }
 
     /**
-     * A call of the server that did not succeed, as a page may show it: whoever may change the address is not for that
-     * reason to learn which ports of which machines answer to PHP. The log has the reason, and super users see it.
+     * Whether a user may change the options of the component.
      *
-     * @param   ServerFailure  $failure  Why not
-     * @param   User           $user     Who looks at the page
+     * @param   User  $user  The user
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    public function mayChangeOptions(User $user): bool
+    {
+        return $user->authorise('core.admin', 'com_websockets') || $user->authorise('core.options', 'com_websockets');
+    }
+
+    /**
+     * A failed call of the server, with the details that a user may see. A user who may change the address must not
+     * learn which ports of which machines answer PHP. The reason goes to the log, and super users see it.
+     *
+     * @param   ServerFailure  $failure  The failure
+     * @param   User           $user     The user who sees the page
      *
      * @return  ServerFailure
      *
@@ -139,7 +153,7 @@ class WebsocketsComponent extends MVCComponent
      */
     public function failureFor(ServerFailure $failure, User $user): ServerFailure
     {
-        Log::warning('PHP called jsocketd in vain. ' . $failure->getMessage());
+        Log::warning('A call of jsocketd failed. ' . $failure->getMessage());
 
         return $user->authorise('core.admin') ? $failure : $failure->withoutHostDetails();
     }

@@ -38,7 +38,7 @@ class HiddenStoredField extends FormField
     protected $type = 'HiddenStored';
 
     /**
-     * @return  string  An input that only says that the field was on the page
+     * @return  string  An input without a value
      *
      * @since   0.1.0
      */
@@ -48,11 +48,11 @@ class HiddenStoredField extends FormField
     }
 
     /**
-     * @param   mixed      $value  What was posted
+     * @param   mixed      $value  The posted value, which is ignored
      * @param   string     $group  The field's group
-     * @param   ?Registry  $input  All that was posted
+     * @param   ?Registry  $input  All posted values
      *
-     * @return  mixed  What is stored
+     * @return  mixed  The stored value
      *
      * @since   0.1.0
      */

@@ -19,8 +19,9 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The app's secret in the options. Whoever may edit the options may set another one, but the page never has the one that is
- * stored: it could be read in the page's source, by a browser's extension, or in a saved page. An empty field keeps it.
+ * The app's secret in the options. A user who may edit the options may set a new secret, but the page never contains
+ * the stored one: it could be read in the page's source, by a browser extension, or in a saved page. An empty field
+ * keeps it.
  *
  * @since  0.1.0
  */
@@ -33,10 +34,10 @@ class SecretField extends PasswordField
     protected $type = 'Secret';
 
     /**
-     * The field without its value; what is stored needs no other.
+     * Sets the field up without its value. If a secret is stored, the field is not required.
      *
      * @param   \SimpleXMLElement  $element  The field
-     * @param   mixed              $value    What is stored, or what was typed into a form that was refused
+     * @param   mixed              $value    The stored value, or the typed value of a refused form; it is ignored
      * @param   string             $group    The field's group
      *
      * @return  boolean
@@ -56,11 +57,11 @@ class SecretField extends PasswordField
     }
 
     /**
-     * @param   mixed      $value  What was typed
+     * @param   mixed      $value  The typed value
      * @param   string     $group  The field's group
-     * @param   ?Registry  $input  All that was typed
+     * @param   ?Registry  $input  All posted values
      *
-     * @return  mixed  What is to be stored
+     * @return  mixed  The value to store
      *
      * @since   0.1.0
      */
@@ -72,7 +73,7 @@ class SecretField extends PasswordField
     }
 
     /**
-     * The secret that is in the options; empty where there is none.
+     * The stored secret; empty: there is none.
      *
      * @return  string
      *

@@ -20,16 +20,16 @@ use Jsocketd\Component\Websockets\Administrator\Setup\SecretRotation;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Gives the app another secret. What the options say besides stays as it is.
+ * Gives the app a new secret and leaves all other options as they are.
  *
  * @since  0.1.0
  */
 class CredentialsModel extends BaseDatabaseModel
 {
     /**
-     * Writes a new secret and remembers the old one for a while.
+     * Stores a new secret, and the old one with the time until which it stays valid.
      *
-     * @return  integer  Until when the old one works, in Unix seconds
+     * @return  integer  The end of the old secret, in Unix seconds
      *
      * @throws  \RuntimeException  The options could not be read or written
      *

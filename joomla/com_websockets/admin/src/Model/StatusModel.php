@@ -25,18 +25,18 @@ use Jsocketd\Component\Websockets\Administrator\Status\Facts;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Asks everybody who knows something about the state of things: options, database, server. None of them being away is an
- * error here; it is a fact. Judging is Status\Diagnosis' work.
+ * Collects the facts for the status page from options, database and server. A server that does not answer is a fact
+ * here, not an error. Status\Diagnosis judges the facts.
  *
  * @since  0.1.0
  */
 class StatusModel extends BaseDatabaseModel
 {
     /**
-     * What is so now.
+     * The facts of this moment.
      *
      * @param   WebsocketsComponent  $component  The component
-     * @param   User                 $user       Who looks at the page
+     * @param   User                 $user       The user who sees the page
      *
      * @return  Facts
      *
@@ -75,7 +75,7 @@ class StatusModel extends BaseDatabaseModel
     }
 
     /**
-     * The two tables: which are missing, their version, and the positions of the processes.
+     * The missing tables, the version of the tables, and the positions of the server processes.
      *
      * @param   Outbox  $outbox  The tables
      *
@@ -110,7 +110,7 @@ class StatusModel extends BaseDatabaseModel
     }
 
     /**
-     * The version that Joomla noted at the installation.
+     * The version that Joomla stored at the installation.
      *
      * @return  ?string
      *

@@ -13,14 +13,14 @@ namespace Jsocketd\Component\Websockets\Administrator\Publish;
 \defined('_JEXEC') or die;
 
 /**
- * Why the database refused a statement, by its own number. Joomla's driver for mysqli has that number as the code of
- * its exceptions. The one for PDO has it in the message alone.
+ * The reason why the database refused a statement, by the number of its error. Joomla's driver for mysqli has that
+ * number as the code of its exceptions. The driver for PDO has it only in the message.
  *
  * @since  0.2.0
  */
 final class DatabaseError
 {
-    /** A lock, a deadlock, a statement that took too long (MariaDB, MySQL), a row that is locked (MySQL). */
+    /** A lock, a deadlock, a statement that took too long (MariaDB, MySQL), a locked row (MySQL). */
     private const BUSY = [1205, 1213, 1969, 3024, 3572];
 
     /** SET TRANSACTION was refused, because a transaction is open. */
@@ -38,7 +38,7 @@ final class DatabaseError
         $this->number = $isPdo ? (int) $found[1] : (int) $error->getCode();
     }
 
-    /** Whether the statement may succeed a little later. */
+    /** Whether the same statement may succeed a little later. */
     public function isBusy(): bool
     {
         return \in_array($this->number, self::BUSY, true);

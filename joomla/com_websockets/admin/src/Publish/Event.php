@@ -13,23 +13,23 @@ namespace Jsocketd\Component\Websockets\Administrator\Publish;
 \defined('_JEXEC') or die;
 
 /**
- * One event for one channel, by the rules of the server, so that nothing reaches the table which it would skip. Rows for the
- * server itself (`#control`) are made by the named constructors alone.
+ * One event for one channel. It checks the rules of the server, so that the table gets no row that the server would
+ * skip. Only the named constructors make rows for the server itself (`#control`).
  *
  * @since  0.1.0
  */
 final class Event
 {
-    /** Bytes of a channel's name. */
+    /** The most bytes of a channel's name. */
     public const LONGEST_CHANNEL = 164;
 
-    /** Characters of an event's name. */
+    /** The most characters of an event's name. */
     public const LONGEST_NAME = 200;
 
-    /** Bytes of the data as JSON. */
+    /** The most bytes of the data as JSON. */
     public const LONGEST_DATA = 10240;
 
-    /** Characters of an item type's name. */
+    /** The most characters of an item type's name. */
     private const LONGEST_TYPE = 100;
 
     private const CONTROL = '#control';
@@ -40,7 +40,7 @@ final class Event
 
     public readonly string $event;
 
-    /** The data, as it stands in the table and as clients get it. */
+    /** The data as JSON, for the table and for clients. */
     public readonly string $json;
 
     public readonly ?string $socketId;
@@ -48,8 +48,8 @@ final class Event
     /**
      * @param   string       $channel   the channel's name with its prefix
      * @param   string       $event     the event's name
-     * @param   mixed        $data      anything that `json_encode` takes
-     * @param   string|null  $socketId  the socket that does not get a copy
+     * @param   mixed        $data      a value for `json_encode`
+     * @param   string|null  $socketId  the socket that does not get the event
      *
      * @throws  InvalidEvent
      */
@@ -64,25 +64,28 @@ final class Event
         $this->socketId = $socketId;
     }
 
-    /** The server looks at the user's sessions and rights again: after a log-out, another password, other groups. */
+    /** Makes the server check the user's sessions and rights again: after a log-out, a new password, other groups. */
     public static function recheckUser(int $userId): self
     {
         return self::control('recheck-user', ['user_id' => self::user($userId)]);
     }
 
-    /** All connections of the user are closed, and stay away. */
+    /** Makes the server close all connections of the user for good. */
     public static function terminateUser(int $userId): self
     {
         return self::control('terminate-user', ['user_id' => self::user($userId)]);
     }
 
-    /** The server looks again at who may read an item (`com_content.article`) or a category (`com_content.category`). */
+    /**
+     * Makes the server check again who may read an item (type `com_content.article`) or a category (type
+     * `com_content.category`).
+     */
     public static function recheckItem(string $type, int $id): self
     {
         return self::control('recheck-item', ['type' => self::type($type), 'id' => self::id($id)]);
     }
 
-    /** The server reads groups, view levels and permissions again. */
+    /** Makes the server read groups, view levels and permissions again. */
     public static function recheckAccess(): self
     {
         return self::control('recheck-access', new \stdClass());
@@ -98,7 +101,7 @@ final class Event
         return 'private-' . self::type($type) . '.' . self::id($id);
     }
 
-    /** What tells whether two events are one. */
+    /** A text that is equal for equal events. */
     public function key(): string
     {
         return implode("\0", [$this->channel, $this->event, $this->json, (string) $this->socketId]);
@@ -118,43 +121,43 @@ final class Event
     private static function checkChannel(string $name): void
     {
         if (str_starts_with($name, self::TO_USER)) {
-            // User ids have any characters; the column has ASCII.
+            // User ids may have any characters, but the column holds ASCII.
             if (!preg_match('/^[\x20-\x7e]+$/D', substr($name, \strlen(self::TO_USER)))) {
-                throw new InvalidEvent('A server-to-user channel names its user, in ASCII.');
+                throw new InvalidEvent('The name of a server-to-user channel must end with the id of the user, in ASCII.');
             }
         } elseif ($name === self::CONTROL) {
-            throw new InvalidEvent('The channel #control is for kickUser, recheckUser, recheckItem and recheckAccess alone.');
+            throw new InvalidEvent('Only kickUser, recheckUser, recheckItem and recheckAccess may use the channel #control.');
         } elseif ($name === '') {
-            throw new InvalidEvent('A channel name is not empty.');
+            throw new InvalidEvent('The name of a channel must not be empty.');
         } elseif (!preg_match('/^[A-Za-z0-9_\-=@,.;]+$/D', $name)) {
-            throw new InvalidEvent('A channel name has only letters, digits and _-=@,.;');
+            throw new InvalidEvent('The name of a channel may have only letters, digits and _-=@,.;');
         } elseif (str_starts_with($name, 'private-encrypted-')) {
-            throw new InvalidEvent('Events of private-encrypted- channels are encrypted by who sends them, which is not done here.');
+            throw new InvalidEvent('Events of private-encrypted- channels must be encrypted by the sender. This class does not do that.');
         }
 
         if (\strlen($name) > self::LONGEST_CHANNEL) {
-            throw new InvalidEvent('A channel name has at most ' . self::LONGEST_CHANNEL . ' characters.');
+            throw new InvalidEvent('The name of a channel may have at most ' . self::LONGEST_CHANNEL . ' characters.');
         }
     }
 
     private static function checkName(string $name): void
     {
         if ($name === '') {
-            throw new InvalidEvent('The name of an event is not empty.');
+            throw new InvalidEvent('The name of an event must not be empty.');
         }
 
         $length = preg_match_all('/./su', $name);
 
         if ($length === false) {
-            throw new InvalidEvent('The name of an event is not UTF-8.');
+            throw new InvalidEvent('The name of an event must be UTF-8.');
         }
 
         if ($length > self::LONGEST_NAME) {
-            throw new InvalidEvent('The name of an event has at most ' . self::LONGEST_NAME . ' characters, not ' . $length . '.');
+            throw new InvalidEvent('The name of an event may have at most ' . self::LONGEST_NAME . ' characters, not ' . $length . '.');
         }
 
         if (preg_match('/^pusher(_internal)?:/', $name)) {
-            throw new InvalidEvent('Names that begin with pusher: or pusher_internal: are the server\'s.');
+            throw new InvalidEvent('Only the server may send events whose names begin with pusher: or pusher_internal:.');
         }
     }
 
@@ -165,7 +168,7 @@ final class Event
         }
 
         if (!preg_match('/^([0-9]{1,10})\.([0-9]{1,10})$/D', $socketId, $part) || max((float) $part[1], (float) $part[2]) > 4294967295.0) {
-            throw new InvalidEvent('A socket id is two numbers with a dot.');
+            throw new InvalidEvent('A socket id must be two numbers with a dot between them.');
         }
     }
 
@@ -181,7 +184,7 @@ final class Event
 
         if (\strlen($json) > self::LONGEST_DATA) {
             throw new InvalidEvent(
-                'The data of an event has at most ' . self::LONGEST_DATA . ' bytes as JSON, not ' . \strlen($json) . '.'
+                'The data of an event may have at most ' . self::LONGEST_DATA . ' bytes as JSON, not ' . \strlen($json) . '.'
             );
         }
 
@@ -191,7 +194,7 @@ final class Event
     private static function user(int $id): int
     {
         if ($id < 1 || $id > 4294967295) {
-            throw new InvalidEvent('A user has a positive id.');
+            throw new InvalidEvent('The id of a user must be positive.');
         }
 
         return $id;
@@ -200,7 +203,7 @@ final class Event
     private static function id(int $id): int
     {
         if ($id < 1) {
-            throw new InvalidEvent('An item has a positive id.');
+            throw new InvalidEvent('The id of an item must be positive.');
         }
 
         return $id;
@@ -209,7 +212,7 @@ final class Event
     private static function type(string $type): string
     {
         if (\strlen($type) > self::LONGEST_TYPE || !preg_match('/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$/D', $type)) {
-            throw new InvalidEvent('The type of an item is written like com_content.article.');
+            throw new InvalidEvent('The type of an item must look like com_content.article.');
         }
 
         return $type;

@@ -13,7 +13,7 @@ namespace Jsocketd\Component\Websockets\Administrator\Publish;
 \defined('_JEXEC') or die;
 
 /**
- * An event that the server would refuse. The message is a sentence that says why and quotes none of the data.
+ * The server would refuse the event. The message is a sentence with the reason. It quotes none of the data.
  *
  * @since  0.1.0
  */

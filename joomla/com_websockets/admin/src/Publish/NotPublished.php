@@ -13,8 +13,8 @@ namespace Jsocketd\Component\Websockets\Administrator\Publish;
 \defined('_JEXEC') or die;
 
 /**
- * What was to be published for certain (`strict`) was not: the component is switched off, the table is missing or cannot be
- * written, or the server is not there. The previous exception has the cause.
+ * An event with the option `strict` was not published: the component is disabled, the table is missing or cannot be
+ * written, or the server does not answer. The previous exception has the cause.
  *
  * @since  0.1.0
  */

@@ -13,24 +13,27 @@ namespace Jsocketd\Component\Websockets\Administrator\Publish;
 \defined('_JEXEC') or die;
 
 /**
- * How something is published: as far as it goes, or with an exception when it does not; by the outbox table, or by HTTP.
+ * How an event is published: best effort, or with an exception on failure; through the outbox table, or by HTTP.
  *
  * @since  0.1.0
  */
 final class Options
 {
-    /** By the table: part of the transaction that is open, delivered when that is committed, recovered by who was away. */
+    /**
+     * Through the table. The event belongs to the open transaction and is delivered after the commit. Clients that were
+     * away recover it.
+     */
     public const OUTBOX = 'outbox';
 
-    /** By the server's HTTP API, at once, whatever becomes of the transaction; a server that is away has not heard it. */
+    /** By the server's HTTP API, at once, outside of the transaction. It is lost if the server does not answer. */
     public const HTTP = 'http';
 
     /**
      * @param   bool         $strict    throw {@see NotPublished} or {@see InvalidEvent} instead of returning false
      * @param   string       $via       Options::OUTBOX or Options::HTTP
-     * @param   string|null  $socketId  the socket that does not get a copy, as the client script told it
+     * @param   string|null  $socketId  the socket that does not get the event; the client script has it as `socketId`
      *
-     * @throws  \InvalidArgumentException  when `$via` is neither
+     * @throws  \InvalidArgumentException  if `$via` is neither
      */
     public function __construct(
         public readonly bool $strict = false,
@@ -38,7 +41,7 @@ final class Options
         public readonly ?string $socketId = null
     ) {
         if (!\in_array($via, [self::OUTBOX, self::HTTP], true)) {
-            throw new \InvalidArgumentException('Events are published by Options::OUTBOX or Options::HTTP.');
+            throw new \InvalidArgumentException('The way to publish must be Options::OUTBOX or Options::HTTP.');
         }
     }
 }

@@ -15,9 +15,9 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 
 /**
- * The two tables that PHP and jsocketd share, as PHP uses them: writes events, and reads where the stream is and which
- * servers are alive. It neither checks events nor decides when; all of it throws what the database throws. What a
- * server does for the table, and PHP where there is none, is {@see Upkeep}'s.
+ * PHP's use of the two tables that it shares with jsocketd. This class writes events, and reads the position of the
+ * stream and the heartbeats of servers. It does not check events, and its callers decide when to write. It throws what
+ * the database throws. The work of a server on the table, which PHP does if no server is alive, is in {@see Upkeep}.
  *
  * @since  0.1.0
  */
@@ -27,10 +27,10 @@ class Outbox
 
     public const STATE = '#__websockets_state';
 
-    /** How a position is written: the epoch, the number of a row, and the row's mark. */
+    /** The form of a position: the epoch, the number of a row, and the row's mark. */
     public const POSITION = '/^o([0-9a-f]{8}):([0-9]{1,20})\.([0-9a-z]{1,13})$/D';
 
-    /** Seconds after which a server without a heartbeat is taken for dead. */
+    /** Seconds without a heartbeat after which a server counts as dead. */
     public const FRESH = 60;
 
     private const HEARTBEAT = 'process.';
@@ -40,13 +40,13 @@ class Outbox
     }
 
     /**
-     * Writes events as one INSERT. Nothing else is done, so it is part of the transaction that is open.
+     * Writes events as one INSERT. This is the only statement, so the rows belong to the open transaction.
      *
-     * @param   Event  ...$events  what is to be published
+     * @param   Event  ...$events  the events to publish
      *
      * @return  void
      *
-     * @throws  \RuntimeException  when the database refuses
+     * @throws  \RuntimeException  if the database refuses
      */
     public function insert(Event ...$events): void
     {
@@ -67,17 +67,16 @@ class Outbox
     }
 
     /**
-     * The position of the newest row that has a number: what a page takes before it reads what it shows, so that it
-     * hears of everything that is committed later. One read by the primary key.
+     * The position of the newest row with a number. A page takes the position before it reads its content, and then
+     * gets every event that is committed later. One read by the primary key.
      *
-     * In a transaction at SERIALIZABLE each SELECT locks what it reads, and nobody could number rows until the
-     * transaction ends. So the first condition, which is constant, keeps the statement from the row where the session
-     * is at that level. MySQL and MariaDB have other names for the variable; each server reads the comment that is for
-     * it.
+     * In a transaction at SERIALIZABLE each SELECT locks the rows that it reads, and no process could number rows until
+     * the transaction ends. So the first condition, which is constant, makes the statement read no row at that level.
+     * The variable has different names in MySQL and MariaDB. Each server reads the comment with its own name.
      *
-     * @return  string|null  null when there is none, or none that can be read
+     * @return  string|null  null: there is no position, or it cannot be read
      *
-     * @throws  \RuntimeException  when the database refuses
+     * @throws  \RuntimeException  if the database refuses
      */
     public function position(): ?string
     {
@@ -91,11 +90,11 @@ class Outbox
     }
 
     /**
-     * The servers that left a heartbeat, the latest first.
+     * The servers with a heartbeat in the table, the latest first.
      *
      * @return  array<int, array{process: string, position: string, age_ms: int, fresh: bool}>
      *
-     * @throws  \RuntimeException  when the database refuses
+     * @throws  \RuntimeException  if the database refuses
      */
     public function heartbeats(): array
     {
@@ -118,11 +117,11 @@ class Outbox
     }
 
     /**
-     * Does for the table what a server would, if none is alive. To be called when the response is out.
+     * Does the work of a server on the table, if no server is alive. Call it after the response.
      *
      * @return  void
      *
-     * @throws  \RuntimeException  when the database refuses
+     * @throws  \RuntimeException  if the database refuses
      */
     public function upkeep(): void
     {
@@ -130,11 +129,11 @@ class Outbox
     }
 
     /**
-     * Whether a server is alive. One read, of few rows.
+     * Whether a server is alive. One read of few rows.
      *
      * @return  bool
      *
-     * @throws  \RuntimeException  when the database refuses
+     * @throws  \RuntimeException  if the database refuses
      */
     public function isServed(): bool
     {

@@ -17,27 +17,27 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 \defined('_JEXEC') or die;
 
 /**
- * Publishes events to the pages that listen: the class for authors of extensions.
+ * Publishes events to pages. This is the class for authors of extensions.
  *
  *     $publisher = Factory::getApplication()->bootComponent('com_websockets')->publisher();
  *     $publisher->toUser(42, 'message', ['unread' => 3]);
  *
- * An event is a row of the outbox table, so it belongs to the transaction that is open: committed it is delivered,
- * rolled back it never was. Without `new Options(strict: true)` nothing here throws, and what goes wrong is logged once
- * a request: a page still renders and a save still saves with the server dead or the table missing. With it {@see
- * InvalidEvent} and {@see NotPublished} are thrown: for what a transaction may not be without. Who hears an event is
- * decided by the channel, which this class does not judge.
+ * An event is a row of the outbox table, so it belongs to the open transaction. After a commit it is delivered, after a
+ * rollback it is not. Without `new Options(strict: true)` nothing here throws, and a failure is logged once a request:
+ * with a dead server or a missing table, a page still renders and a save still saves. With `strict` this class throws
+ * {@see InvalidEvent} and {@see NotPublished}. Use it for events that a transaction must not lose. The channel decides
+ * who gets an event. This class does not check permissions.
  *
  * @since  0.1.0
  */
 class Publisher
 {
-    /** After so many rows, on average, the table is looked after: a quarter of what is then done at most. */
+    /** The upkeep of the table runs once for so many rows on average. One run can handle four times as many. */
     private const ROWS_PER_UPKEEP = 50;
 
     private readonly \Closure $log;
 
-    /** Rows that were written since the last response. */
+    /** The rows that this request has written since its last nudge. */
     private int $written = 0;
 
     private bool $hasLogged = false;
@@ -46,7 +46,7 @@ class Publisher
      * @param   Settings       $settings  the component's options
      * @param   Outbox         $outbox    the table
      * @param   Client         $server    the server's HTTP API
-     * @param   callable|null  $log       takes a sentence; the component's log if there is none
+     * @param   callable|null  $log       takes a sentence; null: the component's log
      */
     public function __construct(
         private readonly Settings $settings,
@@ -60,41 +60,44 @@ class Publisher
     /**
      * Publishes an event to a channel.
      *
-     * @param   string        $channel  its name with its prefix, at most 164 characters
+     * @param   string        $channel  the channel's name with its prefix, at most 164 characters
      * @param   string        $event    the event's name, at most 200 characters
-     * @param   mixed         $data     anything that `json_encode` takes, at most 10240 bytes as JSON
-     * @param   Options|null  $options  best effort through the table if there are none
+     * @param   mixed         $data     a value for `json_encode`, at most 10240 bytes as JSON
+     * @param   Options|null  $options  null: best effort through the table
      *
-     * @return  bool  false when it was not published
+     * @return  bool  false: the event was not published
      *
-     * @throws  InvalidEvent  with `strict`, when the server would refuse it
-     * @throws  NotPublished  with `strict`, when it could not be published
+     * @throws  InvalidEvent  with `strict`, if the server would refuse the event
+     * @throws  NotPublished  with `strict`, if the event could not be published
      */
     public function publish(string $channel, string $event, mixed $data = null, ?Options $options = null): bool
     {
         return $this->send(static fn (): string => $channel, $event, $data, $options);
     }
 
-    /** Publishes to all pages of a user. Takes, returns and throws what {@see publish()} does. */
+    /** Publishes to all pages of a user. Parameters, result and exceptions are those of {@see publish()}. */
     public function toUser(int $userId, string $event, mixed $data = null, ?Options $options = null): bool
     {
         return $this->send(fn (): string => $this->channelWithId('private-user-', $userId), $event, $data, $options);
     }
 
-    /** Publishes to whoever has a view level. Takes, returns and throws what {@see publish()} does. */
+    /** Publishes to all users with a view level. Parameters, result and exceptions are those of {@see publish()}. */
     public function toLevel(int $levelId, string $event, mixed $data = null, ?Options $options = null): bool
     {
         return $this->send(fn (): string => $this->channelWithId('private-level-', $levelId), $event, $data, $options);
     }
 
-    /** Publishes to whoever is in a user group or in one below it. Takes, returns and throws what {@see publish()} does. */
+    /**
+     * Publishes to all users of a user group and of the groups below it. Parameters, result and exceptions are those of
+     * {@see publish()}.
+     */
     public function toGroup(int $groupId, string $event, mixed $data = null, ?Options $options = null): bool
     {
         return $this->send(fn (): string => $this->channelWithId('private-group-', $groupId), $event, $data, $options);
     }
 
     /**
-     * Publishes to whoever may read an item. Takes, returns and throws what {@see publish()} does.
+     * Publishes to all who may read an item. Parameters, result and exceptions are those of {@see publish()}.
      *
      * @param   string  $context  `com_content.article`, or a type that the server's configuration has under `[[items]]`
      */
@@ -104,7 +107,7 @@ class Publisher
     }
 
     /**
-     * Publishes to whoever may read a category. Takes, returns and throws what {@see publish()} does.
+     * Publishes to all who may read a category. Parameters, result and exceptions are those of {@see publish()}.
      *
      * @param   string  $component  `com_content`
      */
@@ -113,36 +116,39 @@ class Publisher
         return $this->send(static fn (): string => Event::channelOf($component . '.category', $id), $event, $data, $options);
     }
 
-    /** Closes all connections of a user, who is not to come back: blocked, deleted, thrown out. */
+    /** Closes all connections of a user for good: the user was blocked, deleted or thrown out. */
     public function kickUser(int $userId): bool
     {
         return $this->sendControl(static fn (): Event => Event::terminateUser($userId));
     }
 
-    /** Has the server look at a user's sessions and rights again: after a log-out, another password, other groups. */
+    /** Makes the server check a user's sessions and rights again: after a log-out, a new password, other groups. */
     public function recheckUser(int $userId): bool
     {
         return $this->sendControl(static fn (): Event => Event::recheckUser($userId));
     }
 
-    /** Has the server look again at who may read an item (`com_content.article`) or a category (`com_content.category`). */
+    /**
+     * Makes the server check again who may read an item (type `com_content.article`) or a category (type
+     * `com_content.category`).
+     */
     public function recheckItem(string $type, int $id): bool
     {
         return $this->sendControl(static fn (): Event => Event::recheckItem($type, $id));
     }
 
-    /** Has the server read groups, view levels and permissions again. */
+    /** Makes the server read groups, view levels and permissions again. */
     public function recheckAccess(): bool
     {
         return $this->sendControl(static fn (): Event => Event::recheckAccess());
     }
 
     /**
-     * Publishes many events as one INSERT, all or none of them. Never throws.
+     * Publishes many events as one INSERT, all or none of them. It never throws.
      *
-     * @param   Event[]  $events  what is to be published
+     * @param   Event[]  $events  the events to publish
      *
-     * @return  bool  false when they were not published
+     * @return  bool  false: the events were not published
      */
     public function publishAll(array $events): bool
     {
@@ -150,9 +156,8 @@ class Publisher
     }
 
     /**
-     * To be called once the response is out: tells the server that there are rows, if some were written, and now and
-     * then does for the table what a server would, if none is alive. Takes at most a tenth of a second of a server that
-     * does not answer, and never throws.
+     * Nudges the server if rows were written, and sometimes does the upkeep of the table. Call it after the response. A
+     * server that does not answer delays it by at most a tenth of a second. It never throws.
      *
      * @return  void
      */
@@ -168,19 +173,19 @@ class Publisher
         try {
             $this->server->nudge();
         } catch (\Throwable) {
-            // The server reads the table anyway, a moment later.
+            // The server reads the table without a nudge too, a moment later.
         }
 
         if ($this->isUpkeepDue($rows)) {
             try {
                 $this->outbox->upkeep();
             } catch (\Throwable $error) {
-                $this->logOnce('The outbox table could not be looked after: ' . $error->getMessage());
+                $this->logOnce('The upkeep of the outbox table failed: ' . $error->getMessage());
             }
         }
     }
 
-    /** Whether this request, which wrote so many rows, looks after the table. */
+    /** Whether a request that wrote so many rows does the upkeep of the table. */
     protected function isUpkeepDue(int $rows): bool
     {
         return random_int(1, self::ROWS_PER_UPKEEP) <= $rows;
@@ -202,7 +207,7 @@ class Publisher
     {
         if (!$this->settings->enabled) {
             if ($options->strict) {
-                throw new NotPublished('Publishing is switched off in the options of com_websockets.');
+                throw new NotPublished('Real-time updates are switched off in the options of com_websockets.');
             }
 
             return false;
@@ -241,14 +246,14 @@ class Publisher
         try {
             ($this->log)($sentence);
         } catch (\Throwable) {
-            // A log that cannot be written is no reason to break a page.
+            // A log that cannot be written must not break a page.
         }
     }
 
     private function channelWithId(string $prefix, int $id): string
     {
         if ($id < 1) {
-            throw new InvalidEvent('Users, view levels and groups have positive ids.');
+            throw new InvalidEvent('The id of a user, a view level or a group must be positive.');
         }
 
         return $prefix . $id;

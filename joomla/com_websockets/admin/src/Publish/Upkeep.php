@@ -15,42 +15,42 @@ use Joomla\Database\DatabaseInterface;
 \defined('_JEXEC') or die;
 
 /**
- * What a server does for the table, done by PHP where none is alive: first rows get their numbers, so that a server
- * that is started later does not take months of them for news, then old rows are deleted, so that the table stays
+ * The work of a server on the table, which PHP does if no server is alive. First rows get their numbers, so that a
+ * server that starts later does not take months of rows for news. Then old rows are deleted, so that the table stays
  * small.
  *
- * It runs when the response is out, and never holds anybody up: it does nothing inside a transaction of somebody else,
- * gives up wherever it would wait for a lock, and leaves the session as it was. The forms of the statements are those
- * of the server, and were chosen by measurement: a list of ids with the hint PRIMARY in UPDATE, single ids in DELETE
- * and in SELECT … FOR UPDATE touch these rows and no others. Other forms (a list of ids in DELETE, a range of numbers)
- * wait for rows of transactions that are open, or make writers wait.
+ * It runs after the response and delays nobody. It does nothing inside an open transaction, gives up where it would
+ * wait for a lock, and restores the session's variables. Its statements have the same form as those of the server,
+ * which were chosen by measurement: a list of ids with the hint PRIMARY in UPDATE, and single ids in DELETE and in
+ * SELECT … FOR UPDATE, lock these rows and no others. Rejected: a list of ids in DELETE, and a range of numbers,
+ * because they wait for rows of open transactions, or make writers wait.
  *
  * @since  0.2.0
  */
 final class Upkeep
 {
-    /** Rows that one call numbers at most, and that it deletes at most. */
+    /** The most rows that one call numbers, and the most that it deletes. */
     public const BATCH = 200;
 
-    /** Seconds that a row stays. */
+    /** Seconds after which a row is old. */
     public const RETENTION = 3600;
 
-    /** Digits of a number that PHP can count on from. */
+    /** The most digits of a number that PHP can increment. */
     private const LONGEST = 18;
 
-    /** MySQL waits for a table that is locked in spite of NOWAIT, but not longer than this. MariaDB skips the hint. */
+    /** MySQL waits for a locked table despite NOWAIT, but not longer than this hint says. MariaDB ignores the hint. */
     private const NO_WAIT = 'SELECT /*+ MAX_EXECUTION_TIME(100) */ ';
 
-    /** Seconds that a lock is waited for, and that a statement takes: the least that each server allows. */
+    /** The timeouts of locks and statements in seconds: the shortest that each server allows. */
     private const MYSQL = ['lock_wait_timeout' => 1, 'innodb_lock_wait_timeout' => 1];
 
     private const MARIADB = ['lock_wait_timeout' => 0, 'innodb_lock_wait_timeout' => 0, 'max_statement_time' => 1];
 
-    /** How the transactions are isolated. */
+    /** The isolation level of the transactions. */
     private string $isolation = 'READ COMMITTED';
 
     /**
-     * @param   Outbox             $outbox  tells whether a server is alive
+     * @param   Outbox             $outbox  knows whether a server is alive
      * @param   DatabaseInterface  $db      the site's database
      */
     public function __construct(private readonly Outbox $outbox, private readonly DatabaseInterface $db)
@@ -58,16 +58,16 @@ final class Upkeep
     }
 
     /**
-     * Numbers and deletes some rows, if no server is alive that does it.
+     * Numbers and deletes some rows, if no server is alive.
      *
      * @return  void
      *
-     * @throws  \RuntimeException  when the database refuses for another reason than a lock
+     * @throws  \RuntimeException  if the database refuses for another reason than a lock
      */
     public function run(): void
     {
         try {
-            // Refused where a transaction is open. Elsewhere it holds for the next statement alone.
+            // The database refuses this inside a transaction. Otherwise the level is valid only for the next statement.
             $this->isolate();
             $this->withoutWaiting(function (): void {
                 if (!$this->outbox->isServed()) {
@@ -76,15 +76,15 @@ final class Upkeep
                 }
             });
         } catch (\Throwable $error) {
-            $why = new DatabaseError($error);
+            $cause = new DatabaseError($error);
 
-            if (!$why->isBusy() && !$why->isOpenTransaction()) {
+            if (!$cause->isBusy() && !$cause->isOpenTransaction()) {
                 throw $error;
             }
         }
     }
 
-    /** Does something while the session waits for nothing, as far as the database allows, and sets the session back. */
+    /** Runs a function with the shortest timeouts that the database allows, and restores the session's variables. */
     private function withoutWaiting(\Closure $do): void
     {
         $names  = $this->db->quote(['version', 'log_bin', 'binlog_format', ...array_keys(self::MARIADB)]);
@@ -92,9 +92,9 @@ final class Upkeep
             ->loadObjectList();
         $before = array_column($rows ?: [], 'Value', 'Variable_name');
         $least  = stripos($before['version'] ?? '', 'mariadb') === false ? self::MYSQL : self::MARIADB;
-        // A log of statements refuses READ COMMITTED.
-        $isLogOfStatements = ($before['log_bin'] ?? '') === 'ON' && ($before['binlog_format'] ?? '') === 'STATEMENT';
-        $this->isolation   = $isLogOfStatements ? 'REPEATABLE READ' : 'READ COMMITTED';
+        // A binary log of statements refuses READ COMMITTED.
+        $isStatementLog = ($before['log_bin'] ?? '') === 'ON' && ($before['binlog_format'] ?? '') === 'STATEMENT';
+        $this->isolation   = $isStatementLog ? 'REPEATABLE READ' : 'READ COMMITTED';
 
         try {
             $this->set($least);
@@ -104,7 +104,7 @@ final class Upkeep
         }
     }
 
-    /** @param  array<string, int|string>  $variables  of the session */
+    /** @param  array<string, int|string>  $variables  variables of the session */
     private function set(array $variables): void
     {
         foreach ($variables as $name => $value) {
@@ -117,7 +117,7 @@ final class Upkeep
         $this->db->setQuery('SET TRANSACTION ISOLATION LEVEL ' . $this->isolation)->execute();
     }
 
-    /** Does something in a transaction, which is rolled back if it says false. */
+    /** Runs a function in a transaction, and rolls back if it returns false. */
     private function transaction(\Closure $do): void
     {
         $this->isolate();
@@ -143,20 +143,20 @@ final class Upkeep
         try {
             $this->db->transactionRollback();
         } catch (\Throwable) {
-            // The connection is gone, and the transaction with it.
+            // The connection has ended, and the transaction with it.
         }
     }
 
-    /** Gives rows that were committed their numbers. They have no holes, and rows for the server come first. */
+    /** Gives committed rows their numbers. The numbers have no gaps, and control rows come first. */
     private function stamp(): bool
     {
-        // Whoever gives numbers holds this lock until they are committed.
+        // Each process that numbers rows holds this lock until its commit.
         $position = $this->lock(Outbox::STATE, 'value', "name = 'position'");
         $newest   = (int) $this->db->setQuery('SELECT MAX(seq) FROM ' . Outbox::ROWS)->loadResult();
-        $canBe    = preg_match(Outbox::POSITION, (string) $position, $part) && \strlen($part[2]) <= self::LONGEST;
+        $isValid  = preg_match(Outbox::POSITION, (string) $position, $part) && \strlen($part[2]) <= self::LONGEST;
 
-        if (!$canBe || (int) $part[2] < $newest) {
-            // A server makes a new epoch of it.
+        if (!$isValid || (int) $part[2] < $newest) {
+            // Only a server can start a new epoch.
             return false;
         }
 
@@ -170,7 +170,7 @@ final class Upkeep
             'SELECT UTC_TIMESTAMP(3) AS stamped, CONNECTION_ID() AS connection,'
             . " LOWER(CONV(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000, 10, 36)) AS mark"
         )->loadObjectList()[0];
-        // Joomla's driver reconnects by itself, and would go on outside of the transaction.
+        // Joomla's driver reconnects by itself, and would then go on outside of the transaction.
         $isHere  = 'CONNECTION_ID() = ' . (int) $now->connection;
         $last    = (int) $part[2];
         $numbers = '';
@@ -179,7 +179,7 @@ final class Upkeep
             $numbers .= ' WHEN ' . $id . ' THEN ' . ++$last;
         }
 
-        // A table that is locked is met here, at once.
+        // This fails at once if the table is locked.
         $this->lock(Outbox::ROWS, 'id', 'id = ' . $ids[0]);
         $isStamped = $this->changes(
             'UPDATE ' . Outbox::ROWS . ' FORCE INDEX (PRIMARY) SET stamped = ' . $this->db->quote($now->stamped)
@@ -196,8 +196,8 @@ final class Upkeep
     }
 
     /**
-     * Rows without a number, in the order in which they get one. Rows for the server are read after the others: so none
-     * of them that was committed before one of the others is left out.
+     * Rows without a number, in the order in which they get one. Control rows are read after the others, so that every
+     * control row that was committed before one of the others is included.
      *
      * @return  int[]  ids
      */
@@ -216,10 +216,10 @@ final class Upkeep
         return \array_slice(array_values(array_unique([...$control, ...$all])), 0, self::BATCH);
     }
 
-    /** Deletes rows that are old, but never the newest one: positions are told from it. */
+    /** Deletes old rows, but never the newest row, because the next position continues from it. */
     private function delete(): bool
     {
-        // Whoever deletes holds this lock.
+        // Each process that deletes rows holds this lock.
         if ($this->lock(Outbox::STATE, 'name', "name = 'deleter'") === null) {
             return false;
         }
@@ -229,7 +229,7 @@ final class Upkeep
             . ' FROM ' . Outbox::ROWS . ' FORCE INDEX (idx_seq)'
             . ' WHERE seq IS NOT NULL ORDER BY seq LIMIT ' . (self::BATCH + 1)
         )->loadObjectList() ?: [];
-        // The last one may be the newest of all.
+        // The last row may be the newest of all.
         array_pop($rows);
 
         if (!$rows || !$rows[0]->old) {
@@ -249,7 +249,7 @@ final class Upkeep
         return true;
     }
 
-    /** Locks a row, or is refused at once. Gives a column of it; null if there is no such row. */
+    /** Locks a row, or fails at once. It returns a column of the row; null: there is no such row. */
     private function lock(string $table, string $column, string $where): mixed
     {
         return $this->db->setQuery(

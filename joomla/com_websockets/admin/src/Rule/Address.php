@@ -15,8 +15,8 @@ namespace Jsocketd\Component\Websockets\Administrator\Rule;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The form of an address of the server: SCHEME://HOST[:PORT][/PATH] and nothing else, no user, no query, no fragment. No
- * part may contain a character that has a meaning in a header, a page or a configuration file. The snippets of the
+ * The form of an address of the server: SCHEME://HOST[:PORT][/PATH] and nothing else, no user, no query, no fragment.
+ * No part may contain a character that has a meaning in a header, a page or a configuration file. The snippets of the
  * status page rely on that.
  *
  * @since  0.1.0
@@ -30,8 +30,8 @@ final class Address
         . '(?<path>(?:/(?!\.{1,2}(?:/|\z))[A-Za-z0-9._\~-]+)*)/?\z~D';
 
     /**
-     * The filter of text fields in the options: it removes white space at both ends. A value that is not a text becomes a
-     * text that every rule refuses.
+     * The filter of text fields in the options: it removes white space at both ends. A value that is not a text becomes
+     * a text that every rule refuses.
      *
      * @param   mixed  $typed  The posted value
      *
@@ -62,7 +62,8 @@ final class Address
     }
 
     /**
-     * The parts of an address: scheme, host in lower case (IPv6 in brackets), port (null: none is given), path ('' or /a/b).
+     * The parts of an address: scheme, host in lower case (IPv6 in brackets), port (null: none is given), path ('' or
+     * /a/b).
      *
      * @param   mixed  $text  The text
      *

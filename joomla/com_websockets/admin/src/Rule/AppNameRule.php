@@ -19,7 +19,7 @@ use Joomla\Registry\Registry;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Ids and keys of apps as jsocketd takes them: 1 to 64 letters, digits, _ and -.
+ * Accepts ids and keys of apps as jsocketd does: 1 to 64 letters, digits, _ and -.
  *
  * @since  0.1.0
  */
@@ -27,9 +27,9 @@ class AppNameRule extends FormRule
 {
     /**
      * @param   \SimpleXMLElement  $element  The field
-     * @param   mixed              $value    What was typed
+     * @param   mixed              $value    The typed value
      * @param   string             $group    The field's group
-     * @param   Registry           $input    All that was typed
+     * @param   Registry           $input    All posted values
      * @param   Form               $form     The form
      *
      * @return  boolean

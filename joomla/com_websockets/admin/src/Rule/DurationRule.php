@@ -31,9 +31,9 @@ class DurationRule extends FormRule
 
     /**
      * @param   \SimpleXMLElement  $element  The field
-     * @param   mixed              $value    What was typed
+     * @param   mixed              $value    The typed value
      * @param   string             $group    The field's group
-     * @param   Registry           $input    All that was typed
+     * @param   Registry           $input    All posted values
      * @param   Form               $form     The form
      *
      * @return  boolean

@@ -22,22 +22,22 @@ use Jsocketd\Component\Websockets\Administrator\Field\SecretField;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Secrets that are worth the name: 12 to 128 visible ASCII characters without quotes and backslashes, so that they look
- * the same in every configuration file. Below 16 characters a warning says so. What is stored already is not judged: a form
- * that leaves it as it is can always be saved.
+ * Accepts secrets of 12 to 128 visible ASCII characters without quotes and backslashes, so that they look the same in
+ * every configuration file. A secret of fewer than 16 characters causes a warning. The stored secret is always
+ * accepted, so that a form that does not change it can be saved.
  *
  * @since  0.1.0
  */
 class SecretRule extends FormRule
 {
-    /** Characters below which a secret is accepted with a warning; jsocketd warns of the same. */
+    /** A secret of fewer characters causes a warning. jsocketd has the same limit. */
     private const SHORT = 16;
 
     /**
      * @param   \SimpleXMLElement  $element  The field
-     * @param   mixed              $value    What was typed
+     * @param   mixed              $value    The typed value
      * @param   string             $group    The field's group
-     * @param   Registry           $input    All that was typed
+     * @param   Registry           $input    All posted values
      * @param   Form               $form     The form
      *
      * @return  boolean

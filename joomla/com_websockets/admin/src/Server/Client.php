@@ -16,40 +16,41 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 \defined('_JEXEC') or die;
 
 /**
- * Asks the server through its HTTP API, signed as docs/protocol.md says. Joomla's own client has whole seconds of timeout
- * only, which is longer than a page may wait; so this one speaks as much HTTP/1.1 as is needed, over a connection of its own.
- * The deadline is for a whole call, from the connect to the last byte of the answer (the system's name resolution excepted,
- * which nobody can interrupt: give an address in numbers). Every method throws ServerFailure.
+ * Calls the server's HTTP API with the signatures of docs/protocol.md. Rejected: Joomla's HTTP client, because its
+ * timeouts are whole seconds, which is longer than a page may wait. So this class has the part of HTTP/1.1 that it
+ * needs, over its own connection. The deadline covers a whole call, from the connect to the last byte of the answer. It
+ * does not cover the system's name resolution, which PHP cannot interrupt: set an address in numbers. Every public
+ * method throws ServerFailure.
  *
- * The address is an option, and whoever may set options could have PHP ask machines that only PHP reaches. So this speaks
- * HTTP over TCP and nothing else, follows no redirect, reads a bounded answer, and repeats nothing of an answer that does
- * not look like jsocketd's. Which failures a page may tell apart is decided in ServerFailure.
+ * A user who may set options could make PHP call machines that only PHP reaches, because the address is an option. So
+ * this class speaks only HTTP over TCP, follows no redirect, and limits the size of an answer. It repeats nothing of an
+ * answer that does not look like one of jsocketd. ServerFailure decides which failures a page may tell apart.
  *
  * @since  0.1.0
  */
 class Client
 {
-    /** Seconds of a nudge, at most: nothing depends on it. */
+    /** The timeout of a nudge in seconds. A lost nudge costs nothing but time. */
     private const NUDGE = 0.1;
 
-    /** Bytes of an answer with its head. */
+    /** The size limit of an answer with its head, in bytes. */
     private const LONGEST_ANSWER = 65536;
 
-    /** Events of one request. */
+    /** The most events in one request. */
     private const BATCH = 10;
 
     /**
-     * @param   Settings  $settings  server_address, app_id, app_key and app_secret
-     * @param   float     $timeout   seconds of a call
+     * @param   Settings  $settings  for server_address, app_id, app_key and app_secret
+     * @param   float     $timeout   the timeout of a call in seconds
      */
     public function __construct(private readonly Settings $settings, private readonly float $timeout = 0.3)
     {
     }
 
     /**
-     * How the server is.
+     * Reads the server's status.
      *
-     * @return  array  what GET /apps/{id}/status answers
+     * @return  array  the answer of GET /apps/{id}/status
      *
      * @throws  ServerFailure
      */
@@ -65,9 +66,9 @@ class Client
     }
 
     /**
-     * Publishes events, ten in a request. Each request is done or not done.
+     * Publishes events, ten in a request. The server takes all events of a request, or none.
      *
-     * @throws  ServerFailure  what was published before stays published
+     * @throws  ServerFailure  the events of earlier requests stay published
      */
     public function publish(Event ...$events): void
     {
@@ -89,7 +90,7 @@ class Client
     }
 
     /**
-     * Has the server read the outbox table now.
+     * Makes the server read the outbox table now.
      *
      * @throws  ServerFailure
      */
@@ -98,19 +99,21 @@ class Client
         $this->call('POST', 'nudge', null, min(self::NUDGE, $this->timeout));
     }
 
-    private function call(string $method, string $what, ?array $json, float $seconds): array
+    private function call(string $method, string $endpoint, ?array $json, float $seconds): array
     {
         $deadline = hrtime(true) + (int) ($seconds * 1e9);
         $settings = $this->settings;
 
-        foreach (['server_address' => 'serverAddress', 'app_id' => 'appId', 'app_key' => 'appKey', 'app_secret' => 'appSecret'] as $option => $name) {
+        $needed   = ['server_address' => 'serverAddress', 'app_id' => 'appId', 'app_key' => 'appKey', 'app_secret' => 'appSecret'];
+
+        foreach ($needed as $option => $name) {
             if ($settings->$name === '') {
                 throw new ServerFailure(ServerFailure::NOT_SET_UP, 'The option ' . $option . ' is missing or not usable.', $option);
             }
         }
 
         $url  = parse_url($settings->serverAddress);
-        $path = ($url['path'] ?? '') . '/apps/' . $settings->appId . '/' . $what;
+        $path = ($url['path'] ?? '') . '/apps/' . $settings->appId . '/' . $endpoint;
         $body = $json === null ? '' : json_encode($json, JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);
         $port = $url['port'] ?? ($url['scheme'] === 'https' ? 443 : 80);
         $host = $url['host'] . (isset($url['port']) ? ':' . $url['port'] : '');
@@ -139,7 +142,7 @@ class Client
         return $query . '&auth_signature=' . hash_hmac('sha256', $method . "\n" . $path . "\n" . $query, $this->settings->appSecret);
     }
 
-    /** @return  resource  which does not block */
+    /** @return  resource  a stream that does not block */
     private function connect(string $host, int $port, bool $isSecure, int $deadline)
     {
         $name    = trim($host, '[]');
@@ -158,7 +161,7 @@ class Client
 
             $where = $this->settings->serverAddress;
 
-            throw new ServerFailure(ServerFailure::UNREACHABLE, 'Nobody answers at ' . $where . ': ' . ($reason ?: 'no connection') . '.');
+            throw new ServerFailure(ServerFailure::UNREACHABLE, 'Nothing answers at ' . $where . ': ' . ($reason ?: 'no connection') . '.');
         }
 
         stream_set_blocking($stream, false);
@@ -206,7 +209,7 @@ class Client
     /**
      * @param   resource  $stream
      *
-     * @return  array{int, string, string}  the status, the head in lower case and the body
+     * @return  array{int, string, string}  the status, the head in lower case, and the body
      */
     private function read($stream, int $deadline): array
     {
@@ -229,7 +232,7 @@ class Client
     }
 
     /**
-     * @return  array{int, string, string}|null  null as long as something is missing
+     * @return  array{int, string, string}|null  null: the answer is not complete yet
      */
     private function parseHttp(string $answer, bool $ended): ?array
     {
@@ -301,14 +304,14 @@ class Client
             throw $this->notJsocketd('it says ' . $status . ' with a reason that is not jsocketd\'s');
         }
 
-        // A wrong signature is answered with what had to be signed; that is of no use here, and long.
+        // The answer to a wrong signature repeats the signed text, which is long and useless here.
         $error = preg_replace(['/: you should have sent.*/s', '/[\x00-\x1f\x7f]+/'], ['', ' '], $error);
         $error = rtrim(mb_substr($error, 0, 300), '. ');
 
         throw new ServerFailure($kind ?? ServerFailure::REFUSED, 'The server says ' . $status . ': ' . $error . '.');
     }
 
-    /** The kind of a refusal, by the very sentences of jsocketd; null for all others. */
+    /** The kind of a refusal, by the exact sentences of jsocketd; null: the sentence is not one of them. */
     private function kindOf(int $status, string $error): ?string
     {
         [$id, $key] = [$this->settings->appId, $this->settings->appKey];
@@ -325,7 +328,7 @@ class Client
         };
     }
 
-    /** Whether an answer with an unknown sentence has the form of jsocketd's refusals: one member, and these three headers. */
+    /** Whether an answer looks like a refusal of jsocketd: one member, and these three headers. */
     private function isFromJsocketd(string $head, array $json): bool
     {
         return \count($json) === 1
@@ -346,7 +349,7 @@ class Client
         $read   = $toWrite ? null : [$stream];
         $write  = $toWrite ? [$stream] : null;
         $except = null;
-        // A signal interrupts it: who waits asks again, as long as there is time left.
+        // A signal may interrupt this. The caller then waits again, as long as there is time left.
         @stream_select($read, $write, $except, (int) $left, (int) (($left - (int) $left) * 1e6));
 
         return true;

@@ -13,25 +13,25 @@ namespace Jsocketd\Component\Websockets\Administrator\Server;
 \defined('_JEXEC') or die;
 
 /**
- * A call of the server that did not succeed: why, and which option of the component to look at.
+ * A failed call of the server: the reason, and the component's option to check.
  *
  * @since  0.1.0
  */
 class ServerFailure extends \RuntimeException
 {
-    /** Nothing was asked, because an option is missing. */
+    /** There was no call, because an option is missing. */
     public const NOT_SET_UP = 'not_set_up';
 
-    /** Nobody answers at that address. */
+    /** Nothing answers at the address. */
     public const UNREACHABLE = 'unreachable';
 
-    /** The certificate is not right, or there is no TLS. */
+    /** The certificate is not valid, or there is no TLS. */
     public const TLS = 'tls';
 
-    /** There was no complete answer in time. */
+    /** The complete answer did not come in time. */
     public const TIMEOUT = 'timeout';
 
-    /** What answers there is no jsocketd, or not under this path. */
+    /** The answer is not from jsocketd, or jsocketd is not under this path. */
     public const STRANGER = 'stranger';
 
     /** The server does not know the app. */
@@ -46,16 +46,16 @@ class ServerFailure extends \RuntimeException
     /** The clocks are more than ten minutes apart. */
     public const CLOCK = 'clock';
 
-    /** The app is switched off. */
+    /** The app is disabled. */
     public const DISABLED = 'disabled';
 
-    /** The request was refused for what it says. */
+    /** The server refused the content of the request. */
     public const REFUSED = 'refused';
 
-    /** No jsocketd answers as it should, for somebody who may not hear more: see {@see withoutHostDetails()}. */
+    /** No jsocketd answers. This kind hides details from users who may not see them: {@see withoutHostDetails()}. */
     public const AWAY = 'away';
 
-    /** What a prober of addresses would tell apart. */
+    /** The kinds that say something about the host at the address. */
     private const ABOUT_THE_HOST = [self::UNREACHABLE, self::TLS, self::TIMEOUT, self::STRANGER, self::REFUSED];
 
     private const SETTINGS = [
@@ -67,29 +67,30 @@ class ServerFailure extends \RuntimeException
         self::REFUSED  => '',
     ];
 
-    /** The option of com_websockets that says it, or '' if none does. */
+    /** The option of com_websockets to check; '': none. */
     public readonly string $setting;
 
     /**
      * @param   string           $kind      one of the constants
      * @param   string           $reason    a sentence
-     * @param   string|null      $setting   the option to look at, if it is not the kind's usual one
+     * @param   string|null      $setting   the option to check; null: the usual one for the kind
      * @param   \Throwable|null  $previous  the cause
      */
     public function __construct(public readonly string $kind, string $reason, ?string $setting = null, ?\Throwable $previous = null)
     {
         $this->setting = $setting ?? self::SETTINGS[$kind] ?? 'server_address';
-        parent::__construct($reason . ($this->setting === '' ? '' : ' Look at the option ' . $this->setting . '.'), 0, $previous);
+        parent::__construct($reason . ($this->setting === '' ? '' : ' Check the option ' . $this->setting . '.'), 0, $previous);
     }
 
     /**
-     * The failure in words that say nothing of the host at the address: the same for a port that is closed, one that does
-     * not answer, a name that does not exist and a server that is another. What only jsocketd says stays as it is.
+     * The failure without details of the host at the address. It is the same for a closed port, for a port that does
+     * not answer, for a name that does not exist, and for a server that is not jsocketd. Answers of jsocketd stay as
+     * they are.
      *
      * @return  self
      */
     public function withoutHostDetails(): self
     {
-        return \in_array($this->kind, self::ABOUT_THE_HOST, true) ? new self(self::AWAY, 'No jsocketd answers as it should.') : $this;
+        return \in_array($this->kind, self::ABOUT_THE_HOST, true) ? new self(self::AWAY, 'No jsocketd answers.') : $this;
     }
 }

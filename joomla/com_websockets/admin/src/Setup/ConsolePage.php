@@ -15,13 +15,14 @@ namespace Jsocketd\Component\Websockets\Administrator\Setup;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * What the console's template and script are told. Nothing secret: the page of everybody who may see the console has it.
+ * The data of the console's template and script. It holds nothing secret, because every user of the console can read
+ * it.
  *
  * @since  0.1.0
  */
 final class ConsolePage
 {
-    /** The keys of all texts that the script shows. */
+    /** The language keys of all texts that the script shows. */
     public const TEXTS = [
         'COM_WEBSOCKETS_LOG_CHECKING',
         'COM_WEBSOCKETS_LOG_NO_WEBSOCKET',
@@ -74,11 +75,11 @@ final class ConsolePage
     ];
 
     /**
-     * @param   Site     $site            Where things are
-     * @param   boolean  $enabled         The kill switch
-     * @param   boolean  $maySeeStatus    Whether there is a link to the status
-     * @param   string   $sessionHandler  Where Joomla keeps sessions
-     * @param   string   $cookieDomain    The domain of the session cookie; empty: the site's host alone
+     * @param   Site     $site            The addresses of the site and the server
+     * @param   boolean  $enabled         Whether real-time updates are enabled
+     * @param   boolean  $maySeeStatus    Whether the page links to the status
+     * @param   string   $sessionHandler  Joomla's session handler
+     * @param   string   $cookieDomain    The domain of the session cookie; empty: only the site's host
      *
      * @since   0.1.0
      */
@@ -92,7 +93,7 @@ final class ConsolePage
     }
 
     /**
-     * Whether there is an address to connect to.
+     * Whether there is an address for browsers.
      *
      * @return  boolean
      *
@@ -104,7 +105,7 @@ final class ConsolePage
     }
 
     /**
-     * What the script is told.
+     * The options of the script.
      *
      * @return  array<string, mixed>
      *
@@ -121,8 +122,9 @@ final class ConsolePage
     }
 
     /**
-     * Whether the script shows the server the session's form token: only where the browser shows it the session's cookie
-     * too. An address of somebody else's server in the options must not get the token of whoever opens the console.
+     * Whether the script sends the session's form token to the server. It does so only if the browser also sends the
+     * session's cookie there. If the options name a foreign server, that server must not get the token of the console's
+     * user.
      *
      * @return  boolean
      *

@@ -15,21 +15,22 @@ namespace Jsocketd\Component\Websockets\Administrator\Setup;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * A change of the app's secret: a new random one, and the old one for as long as whoever signs with it may need to learn
- * the new one. There is one old secret: a second rotation ends the first one at once.
+ * A change of the app's secret. The new secret is random. The old one stays valid for a while, so that programs that
+ * sign with it have time to get the new one. There is only one old secret: a second rotation ends the first one at
+ * once.
  *
  * @since  0.1.0
  */
 final class SecretRotation
 {
-    /** Seconds that the old secret goes on being valid. */
+    /** Seconds for which the old secret stays valid. */
     public const GRACE = 600;
 
-    /** Until when, in Unix seconds. */
+    /** The end of the old secret, in Unix seconds. */
     public readonly int $until;
 
     /**
-     * @param   integer  $now  Unix seconds
+     * @param   integer  $now  The time, in Unix seconds
      *
      * @since   0.1.0
      */
@@ -39,9 +40,9 @@ final class SecretRotation
     }
 
     /**
-     * The options after the rotation; all others are untouched.
+     * The options after the rotation. All other options stay as they are.
      *
-     * @param   array  $params  The options before it
+     * @param   array  $params  The options before the rotation
      *
      * @return  array
      *

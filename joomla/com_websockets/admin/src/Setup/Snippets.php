@@ -17,16 +17,15 @@ use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Configuration for the programs around this site, ready to paste: nginx, Apache, systemd and jsocketd itself. The same in
- * substance as the files in conf/ of jsocketd, with this site's values in their places. Values come as parts of addresses
- * whose alphabets mean nothing to these formats (Rule\Address); the folder alone is quoted here. Comments are in English,
- * like those of all configuration files.
+ * Configuration to paste for nginx, Apache, systemd and jsocketd itself. It says the same as the files in jsocketd's
+ * folder conf/, with this site's values. The values are parts of addresses, whose characters have no meaning in these
+ * formats (Rule\Address). Only the folder is quoted here. The comments are in English, as in all configuration files.
  *
  * @since  0.1.0
  */
 final class Snippets
 {
-    /** Where jsocketd listens when the address for PHP does not say so. */
+    /** The address to listen on where the address for PHP cannot be used for it. */
     private const LISTEN = '127.0.0.1:8080';
 
     /**
@@ -39,7 +38,7 @@ final class Snippets
     }
 
     /**
-     * All of them, by name.
+     * All snippets, by name.
      *
      * @return  array<string, array{file: string, text: string}>
      *
@@ -84,7 +83,7 @@ final class Snippets
     }
 
     /**
-     * What stands inside `http { }` of nginx, and the location.
+     * The part for `http { }` of nginx, and the location.
      *
      * @return  string
      *
@@ -93,9 +92,9 @@ final class Snippets
     public function nginx(): string
     {
         $top = <<<'NGINX'
-            # Into http { }, for instance as a file of its own in /etc/nginx/conf.d/. Each WebSocket takes two of nginx's
-            # `worker_connections`: raise them, and `worker_rlimit_nofile` with them. jsocketd believes the three headers X-Forwarded-*:
-            # each location sets them, because nginx passes on what it does not set, as the client wrote it.
+            # Put this into http { }, for example as a file of its own in /etc/nginx/conf.d/. Each WebSocket takes two of
+            # nginx's `worker_connections`: raise them, and `worker_rlimit_nofile` too. jsocketd trusts the three headers
+            # X-Forwarded-*. Each location sets them, because nginx passes on a client's header that it does not set.
             map $http_upgrade $jsocketd_connection {
                 default upgrade;
                 ""      "";             # an ordinary request keeps the connection to jsocketd open
@@ -134,7 +133,7 @@ final class Snippets
         }
 
         if ($this->site->isSameHostAndPort()) {
-            $location = "# Into the server { } of {$socket['host']}:\n" . $location;
+            $location = "# Put this into the server { } of {$socket['host']}:\n" . $location;
         } else {
             $ssl      = $socket['scheme'] === 'wss';
             $location = "server {\n    listen " . Site::port($socket) . ($ssl ? ' ssl' : '') . ";\n"
@@ -148,7 +147,7 @@ final class Snippets
     }
 
     /**
-     * What stands in a virtual host of Apache.
+     * The part for a virtual host of Apache.
      *
      * @return  string
      *
@@ -174,15 +173,16 @@ final class Snippets
         }
 
         $top = <<<'APACHE'
-            # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers ssl. Each WebSocket takes one of Apache's workers: use mpm_event
-            # and raise MaxRequestWorkers, or use nginx. The timeout is longer than ping_interval and ping_timeout together.
-            # mod_proxy_http appends to X-Forwarded-For and X-Forwarded-Host. jsocketd reads both from their end; what the client wrote of
-            # the host is taken away all the same, and X-Forwarded-Proto, which mod_proxy_http passes on, is set.
+            # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers ssl. Each WebSocket takes one of Apache's
+            # workers: use mpm_event and raise MaxRequestWorkers, or use nginx. The timeout is longer than ping_interval
+            # and ping_timeout together. mod_proxy_http appends to X-Forwarded-For and X-Forwarded-Host, and jsocketd
+            # reads both from their end. The client's X-Forwarded-Host is removed all the same. X-Forwarded-Proto is set
+            # here, because mod_proxy_http passes on the client's.
 
             APACHE;
 
         if ($this->site->isSameHostAndPort()) {
-            return $top . "# Into the <VirtualHost> of {$socket['host']}:\n" . implode("\n", $lines) . "\n";
+            return $top . "# Put this into the <VirtualHost> of {$socket['host']}:\n" . implode("\n", $lines) . "\n";
         }
 
         $port = Site::port($socket);
@@ -195,7 +195,7 @@ final class Snippets
     }
 
     /**
-     * The unit of systemd. It holds nothing of the site: the folder stands in jsocketd.toml.
+     * The unit of systemd. It has no values of the site, because jsocketd.toml names the folder.
      *
      * @return  string
      *
@@ -208,13 +208,14 @@ final class Snippets
             #   useradd --system --no-create-home --shell /usr/sbin/nologin jsocketd
             #   install -D -o root -g jsocketd -m 0640 jsocketd.toml /etc/jsocketd/jsocketd.toml
             #   systemctl daemon-reload && systemctl enable --now jsocketd
-            # A user of its own and not DynamicUser: the configuration holds secrets, and only a lasting group can be given them.
+            # A permanent user and not DynamicUser: the configuration holds secrets, and only a permanent group can get
+            # access to them.
 
             UNIT
             . self::UNIT;
     }
 
-    /** The directives of conf/jsocketd.service; a test compares them. */
+    /** The directives of conf/jsocketd.service. A test compares them. */
     private const UNIT = <<<'UNIT'
 
         [Unit]
@@ -280,7 +281,7 @@ final class Snippets
         UNIT;
 
     /**
-     * What browsers connect to, or what they could, beside the site.
+     * The address for browsers, or the suggested one.
      *
      * @return  array{scheme: string, host: string, port: ?int, path: string}
      *
@@ -292,7 +293,7 @@ final class Snippets
     }
 
     /**
-     * The address that jsocketd listens on: the one for PHP where that is an IP address of this or another machine.
+     * The address that jsocketd listens on. It is the address for PHP, if that has an IP address.
      *
      * @return  string
      *
@@ -312,7 +313,7 @@ final class Snippets
     }
 
     /**
-     * Where a proxy finds jsocketd.
+     * The address at which a proxy finds jsocketd.
      *
      * @return  string
      *
@@ -326,7 +327,7 @@ final class Snippets
     }
 
     /**
-     * A TOML basic string. What is no UTF-8 cannot stand in TOML: it becomes question marks, which no folder has.
+     * A TOML basic string. TOML is UTF-8, so other bytes become U+FFFD, which matches no folder.
      *
      * @param   string  $text  Any text
      *
@@ -338,7 +339,7 @@ final class Snippets
     {
         $quoted = json_encode($text, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE);
 
-        // JSON leaves DEL as it is, TOML does not allow it.
+        // JSON leaves DEL as it is, but TOML does not allow it.
         return str_replace("\x7f", '\u007F', $quoted);
     }
 }

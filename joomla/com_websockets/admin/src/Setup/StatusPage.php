@@ -19,13 +19,13 @@ use Jsocketd\Component\Websockets\Administrator\Status\Facts;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * What the status' template and script are told. No secret is among it.
+ * The data of the status page's template and script. It holds no secret.
  *
  * @since  0.1.0
  */
 final class StatusPage
 {
-    /** The keys of all texts that the script shows. */
+    /** The language keys of all texts that the script shows. */
     public const TEXTS = [
         'COM_WEBSOCKETS_CHAIN_RUNNING',
         'COM_WEBSOCKETS_CHAIN_PASSED',
@@ -68,7 +68,7 @@ final class StatusPage
     ];
 
     /**
-     * What is wrong.
+     * The problems, the worst first.
      *
      * @var    CheckResult[]
      * @since  0.1.0
@@ -84,10 +84,10 @@ final class StatusPage
     public readonly array $snippets;
 
     /**
-     * @param   Facts    $facts          What was found out
+     * @param   Facts    $facts          The state of the site and its server
      * @param   boolean  $mayChange      Whether the user may change the options
-     * @param   boolean  $mayUseConsole  Whether there is a link to the console
-     * @param   ?int     $oldUntil       Until when an old secret works, in Unix seconds; null: there is none
+     * @param   boolean  $mayUseConsole  Whether the page links to the console
+     * @param   ?int     $oldUntil       The end of the old secret, in Unix seconds; null: there is no old secret
      *
      * @since   0.1.0
      */
@@ -102,7 +102,7 @@ final class StatusPage
     }
 
     /**
-     * What the script is told.
+     * The options of the script.
      *
      * @return  array<string, mixed>
      *

@@ -16,21 +16,21 @@ use Jsocketd\Component\Websockets\Administrator\Publish\DatabaseError;
 \defined('_JEXEC') or die;
 
 /**
- * Makes version 2 of the outbox's tables of version 1, while the site goes on: columns, then the numbers of the rows in
- * small steps, then what the state table says. It may be stopped anywhere, and the next call goes on from there. Where
- * there are no tables, or newer ones, it does nothing. `jsocketd schema --update` does the same.
+ * Updates the tables of the outbox from version 1 to version 2 while the site is in use: first the columns, then the
+ * numbers of the rows in small steps, then the state table. It may be interrupted anywhere. The next call continues
+ * from there. If there are no tables, or newer ones, it does nothing. `jsocketd schema --update` does the same.
  *
- * The script of the installation loads this file and DatabaseError.php by hand, from the package, before Joomla knows
- * the classes of the new version. So it uses no other class of the component.
+ * The component's script loads this file and DatabaseError.php by hand from the package, before Joomla can load classes
+ * of the new version. So this class uses no other class of the component.
  *
  * @since  0.2.0
  */
 final class TableUpdate
 {
-    /** Seconds that locks are waited for, in all. Web servers give up after 60. */
+    /** The total time to wait for locks, in seconds. Web servers give up after 60. */
     public const LOCK_WAIT = 40;
 
-    /** Rows that get their number in one step: about 20 ms. */
+    /** The rows that get their number in one step, which takes about 20 ms. */
     public const STEP = 500;
 
     private const ROWS = '#__websockets_outbox';
@@ -39,18 +39,18 @@ final class TableUpdate
 
     /**
      * @param   DatabaseInterface  $db        the site's database
-     * @param   float              $lockWait  seconds that are left for locks
+     * @param   float              $lockWait  the time that is left to wait for locks, in seconds
      */
     public function __construct(private readonly DatabaseInterface $db, private float $lockWait = self::LOCK_WAIT)
     {
     }
 
     /**
-     * Updates the tables, as far as they are of version 1.
+     * Updates tables of version 1.
      *
      * @return  void
      *
-     * @throws  \RuntimeException  when the database refuses; {@see DatabaseError} tells why
+     * @throws  \RuntimeException  if the database refuses; {@see DatabaseError} has the reason
      */
     public function run(): void
     {
@@ -65,7 +65,8 @@ final class TableUpdate
         }
 
         try {
-            // Whoever waits for a table holds up everybody behind, so nobody waits for long.
+            // A statement that waits for a table holds up all later ones, so each statement waits for a short time
+            // only.
             $this->set(array_fill_keys(array_keys($before), 1));
             $this->update();
         } finally {
@@ -86,7 +87,7 @@ final class TableUpdate
         }
     }
 
-    /** The first step. Whether there was something to do. */
+    /** The first step. It returns whether columns were missing. */
     private function addColumns(): bool
     {
         if (\in_array('seq', $this->columns(), true)) {
@@ -105,8 +106,8 @@ final class TableUpdate
     }
 
     /**
-     * The second step: rows that are there have their id for a number. Rows of transactions that are still open get
-     * theirs later, like new ones.
+     * The second step: existing rows get their id as their number. Rows of open transactions get a number later, like
+     * new rows.
      */
     private function numberRows(): void
     {
@@ -132,14 +133,14 @@ final class TableUpdate
         } while ($ids);
     }
 
-    /** The third step, in one transaction: where the stream is. That the tables have version 2 is written last. */
+    /** The third step, in one transaction: the position of the stream, and at the end version 2. */
     private function finish(): void
     {
         $db = $this->db;
         $db->transactionStart();
 
         try {
-            // Of several that update at the same time the first one does it.
+            // If several processes update at the same time, the first one does this.
             $schema = 'SELECT value FROM ' . self::STATE . " WHERE name = 'schema' FOR UPDATE";
 
             if ($db->setQuery($schema)->loadResult() === '1') {
@@ -191,7 +192,7 @@ final class TableUpdate
         )->execute();
     }
 
-    /** Does something again and again as long as a lock prevents it, and nobody lost patience. */
+    /** Repeats a function while a lock prevents it and time is left. */
     private function retryWhileLocked(\Closure $do): mixed
     {
         while (true) {
@@ -205,13 +206,13 @@ final class TableUpdate
                 }
             }
 
-            // As long as this waited, others go on: they waited behind it.
+            // Other statements waited behind this one. They get as much time as this one took.
             usleep(1000000);
             $this->lockWait -= microtime(true) - $began;
         }
     }
 
-    /** @return  string[]  of the table with the rows; none if there is no such table */
+    /** @return  string[]  the columns of the table with the rows; empty: there is no such table */
     private function columns(): array
     {
         return array_map(
@@ -223,7 +224,7 @@ final class TableUpdate
         );
     }
 
-    /** The version of the tables; null if there is no state table. */
+    /** The version of the tables; null: there is no state table. */
     private function schema(): ?string
     {
         $db    = $this->db;
@@ -237,7 +238,7 @@ final class TableUpdate
         return (string) $db->setQuery('SELECT value FROM ' . self::STATE . " WHERE name = 'schema'")->loadResult();
     }
 
-    /** @param  array<string, int>  $variables  of the session */
+    /** @param  array<string, int>  $variables  variables of the session */
     private function set(array $variables): void
     {
         foreach ($variables as $name => $value) {

@@ -19,8 +19,8 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Something that is not as it should be: how bad it is, what it is, and the line that fixes it. Both sentences are keys of
- * the language file (KEY and KEY_MEND) with what belongs in them.
+ * A problem on the status page: its level, a sentence that names it, and a sentence that fixes it. The sentences come
+ * from the language file (KEY and KEY_MEND), with values in their places.
  *
  * @since  0.1.0
  */
@@ -32,9 +32,9 @@ final class CheckResult
 
     /**
      * @param   string    $level  One of the constants
-     * @param   string    $key    What it is, without COM_WEBSOCKETS_FOUND_
-     * @param   string[]  $what   What belongs in the sentence that says so
-     * @param   string[]  $fix   What belongs in the sentence that fixes it
+     * @param   string    $key    The language key without COM_WEBSOCKETS_FOUND_
+     * @param   string[]  $what   The values in the sentence that names the problem
+     * @param   string[]  $fix    The values in the sentence that fixes it
      *
      * @since   0.1.0
      */
@@ -47,10 +47,10 @@ final class CheckResult
     }
 
     /**
-     * A call of the server that did not succeed.
+     * The result for a failed call of the server.
      *
-     * @param   ServerFailure  $failure   Why not
-     * @param   Settings       $settings  What it was called with
+     * @param   ServerFailure  $failure   The failure
+     * @param   Settings       $settings  The options of the call
      *
      * @return  self
      *
@@ -67,7 +67,7 @@ final class CheckResult
     }
 
     /**
-     * What is wrong, in words. Not escaped.
+     * The sentence that names the problem. Not escaped.
      *
      * @return  string
      *
@@ -79,7 +79,7 @@ final class CheckResult
     }
 
     /**
-     * What to do about it, in words. Not escaped.
+     * The sentence that fixes the problem. Not escaped.
      *
      * @return  string
      *
@@ -91,8 +91,8 @@ final class CheckResult
     }
 
     /**
-     * @param   string    $key     A key
-     * @param   string[]  $values  What belongs in its text
+     * @param   string    $key     A language key
+     * @param   string[]  $values  The values in its text
      *
      * @return  string
      *

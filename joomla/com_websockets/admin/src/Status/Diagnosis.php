@@ -15,23 +15,23 @@ namespace Jsocketd\Component\Websockets\Administrator\Status;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Judges the facts: what is wrong, the worst and the first in the chain first. What can only be known in a browser is the
- * chain test's (media/js/status.js).
+ * Checks the facts and lists what is wrong: the worst first, then in the order of the chain. The chain test
+ * (media/js/status.js) checks what only a browser can find out.
  *
  * @since  0.1.0
  */
 final class Diagnosis
 {
-    /** The version of the tables that this package knows, and the first jsocketd that knows it. */
+    /** The version of the tables for this package, and the first version of jsocketd that can read it. */
     public const SCHEMA  = '2';
     private const SERVER = '0.2.0';
 
-    /** Milliseconds of the loop's delay, and of the table's, above which users can feel it. */
+    /** Milliseconds of delay that users notice: of the server's loop, and of reading the table. */
     private const SLOW_LOOP = 50.0;
     private const SLOW_OUTBOX = 2000;
 
     /**
-     * @param   Facts  $facts  What was found out
+     * @param   Facts  $facts  The state of the site and its server
      *
      * @since   0.1.0
      */
@@ -40,7 +40,7 @@ final class Diagnosis
     }
 
     /**
-     * What is wrong; nothing where all is well.
+     * Everything that is wrong; empty: nothing is.
      *
      * @return  CheckResult[]
      *
@@ -194,7 +194,7 @@ final class Diagnosis
         }
 
         if ($facts->missing !== [] || $this->tablesAge() !== 0 || $this->isOldServer()) {
-            // That the table is not read follows from it.
+            // The server cannot read the table for this reason. Another result for it would be noise.
             return;
         }
 
@@ -214,7 +214,7 @@ final class Diagnosis
     }
 
     /**
-     * Whether the tables are older than this package (negative) or newer (positive).
+     * Compares the version of the tables with this package: negative if they are older, positive if they are newer.
      *
      * @return  integer
      *
@@ -226,7 +226,7 @@ final class Diagnosis
     }
 
     /**
-     * Whether the tables are right, and the server is one that does not know them yet.
+     * Whether the tables have the right version, but the server is too old to read them.
      *
      * @return  boolean
      *
@@ -241,7 +241,7 @@ final class Diagnosis
     }
 
     /**
-     * Whether some jsocketd left its heartbeat in the table lately.
+     * Whether a jsocketd wrote a fresh heartbeat into the table.
      *
      * @return  boolean
      *

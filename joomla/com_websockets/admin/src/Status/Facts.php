@@ -19,7 +19,7 @@ use Jsocketd\Component\Websockets\Administrator\Setup\Site;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * What was found out about the site and its server, once. It judges nothing.
+ * The state of the site and its server at one moment. This class judges nothing.
  *
  * @since  0.1.0
  */
@@ -27,14 +27,14 @@ final class Facts
 {
     /**
      * @param   Settings      $settings     The options
-     * @param   Site          $site         Where things are
+     * @param   Site          $site         The addresses and the folder of the site
      * @param   string        $joomla       This Joomla's version
      * @param   ?string       $package      The package's version, from the manifest cache
      * @param   boolean       $plugin       Whether the system plugin is enabled
-     * @param   ?array        $status       What the server says of itself; null: it said nothing
-     * @param   ?ServerFailure  $failure    Why it said nothing; null: it did
-     * @param   float         $statusMs     How long it took to ask, in milliseconds
-     * @param   string[]      $missing      The tables that are not there
+     * @param   ?array        $status       The status that the server returned; null: the call failed
+     * @param   ?ServerFailure  $failure    Why the call failed; null: it did not
+     * @param   float         $statusMs     The duration of the call, in milliseconds
+     * @param   string[]      $missing      The tables that are missing
      * @param   ?string       $schema       The version of the tables
      * @param   list<array{process: string, position: string, age_ms: int, fresh: bool}>  $heartbeats  The processes that
      *                                      wrote a position
@@ -57,12 +57,12 @@ final class Facts
     }
 
     /**
-     * A value of the server's answer, by its path, if it is there and of the type that it should be.
+     * A value of the server's answer by its path, if it has the expected type.
      *
-     * @param   string  $type  bool, int, float (whole numbers too) or string
-     * @param   string  ...$path  The names on the way
+     * @param   string  $type  bool, int, float (accepts whole numbers too) or string
+     * @param   string  ...$path  The names of the members that lead to the value
      *
-     * @return  mixed  Null where there is no such value
+     * @return  mixed  Null: there is no such value
      *
      * @since   0.1.0
      */

@@ -24,14 +24,14 @@ use Jsocketd\Component\Websockets\Administrator\Setup\Site;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The console: what I send, what the server says. All that moves is media/js/console.js.
+ * The console: the commands of the user and the replies of the server. Its script is media/js/console.js.
  *
  * @since  0.1.0
  */
 class HtmlView extends BaseHtmlView
 {
     /**
-     * What the template and the script are told.
+     * The data of the template and the script.
      *
      * @var    ConsolePage
      * @since  0.1.0
@@ -63,7 +63,7 @@ class HtmlView extends BaseHtmlView
 
         ToolbarHelper::title(Text::_('COM_WEBSOCKETS_CONSOLE_TITLE'), 'code');
 
-        if ($user->authorise('core.admin', 'com_websockets') || $user->authorise('core.options', 'com_websockets')) {
+        if ($component->mayChangeOptions($user)) {
             ToolbarHelper::preferences('com_websockets');
         }
 

@@ -24,15 +24,15 @@ use Jsocketd\Component\Websockets\Administrator\Setup\StatusPage;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * The status: what is so, what is wrong, the chain test, and the snippets. It is as old as the page; only the chain test
- * moves (media/js/status.js).
+ * The status page: the facts, the problems, the chain test, and the snippets. The facts are as old as the page. The
+ * script of the chain test is media/js/status.js.
  *
  * @since  0.1.0
  */
 class HtmlView extends BaseHtmlView
 {
     /**
-     * What the template and the script are told.
+     * The data of the template and the script.
      *
      * @var    StatusPage
      * @since  0.1.0
@@ -55,10 +55,10 @@ class HtmlView extends BaseHtmlView
         $component = $app->bootComponent('com_websockets');
 
         /** @var StatusModel $model */
-        $model       = $this->getModel();
-        $mayChange   = $user->authorise('core.admin', 'com_websockets') || $user->authorise('core.options', 'com_websockets');
-        $oldUntil    = (int) ComponentHelper::getParams('com_websockets')->get('app_secret_old_until', 0);
-        $this->page  = new StatusPage(
+        $model      = $this->getModel();
+        $mayChange  = $component->mayChangeOptions($user);
+        $oldUntil   = (int) ComponentHelper::getParams('com_websockets')->get('app_secret_old_until', 0);
+        $this->page = new StatusPage(
             $model->facts($component, $user),
             $mayChange,
             $component->may($user, 'websockets.console'),
