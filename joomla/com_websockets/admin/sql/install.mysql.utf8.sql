@@ -1,12 +1,12 @@
 -- The tables of the outbox: MySQL 8.0.13 or later, MariaDB 10.4 or later. #__ stands for the prefix of the tables.
--- All statements may be run again: what is there stays as it is.
+-- All statements may be run again. Existing tables and rows stay as they are.
 
--- What is committed into this table is delivered, what is rolled back never is.
--- `seq`: NULL until the row is seen, then its place in the stream. `stamped`: when it was seen, by the clock of the
--- database. Both are set by who gives the numbers, the other columns by who publishes.
--- `channel`: several channels are several rows. `data`: the data of the event as JSON text.
--- `socket_id`: the row is not delivered to this socket, neither live nor replayed.
--- `created`: UTC_TIMESTAMP(3), by every writer. It is for people only.
+-- A row that is committed to this table is delivered. A row that is rolled back is not.
+-- `seq`: the number of the row in the stream. NULL until a server, or PHP in its place, has seen the row.
+-- `stamped`: when the row got its number, by the clock of the database. The publisher sets all other columns.
+-- `channel`: one channel. An event for several channels has several rows. `data`: the data of the event as JSON text.
+-- `socket_id`: this socket does not get the row, neither live nor in a recovery.
+-- `created`: UTC_TIMESTAMP(3) of the INSERT. It is for people only.
 
 CREATE TABLE IF NOT EXISTS `#__websockets_outbox` (
   `id`        bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -21,11 +21,11 @@ CREATE TABLE IF NOT EXISTS `#__websockets_outbox` (
   KEY `idx_channel_seq` (`channel`, `seq`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 
--- What PHP and the jsocketd processes tell each other.
--- `schema`: the version of both tables. `deleter`: nothing. Whoever deletes rows holds the lock of this row.
+-- The state that PHP and the processes of jsocketd share.
+-- `schema`: the version of both tables. `deleter`: an empty value. A process that deletes rows holds the lock of this row.
 -- `position`: the newest position, as clients get it: o, the epoch in 8 hexadecimal digits, a colon, seq, a full stop,
--- and the mark of that row: `stamped` in milliseconds since 1970, in base 36. `process.ID`: the position of a process,
--- which is its heartbeat.
+-- and the mark of that row. The mark is `stamped` in milliseconds since 1970, in base 36. `process.ID`: the position of a
+-- process. It is also the heartbeat of that process.
 
 CREATE TABLE IF NOT EXISTS `#__websockets_state` (
   `name`    varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS `#__websockets_state` (
 INSERT IGNORE INTO `#__websockets_state` (`name`, `value`, `updated`)
   VALUES ('schema', '2', UTC_TIMESTAMP(3)), ('deleter', '', UTC_TIMESTAMP(3));
 
--- The first row, so that there is a position from the beginning. Its epoch is random, and not 0.
+-- The first row, so that there is a position from the beginning. The epoch is random, but not 0.
 
 INSERT INTO `#__websockets_outbox` (`seq`, `stamped`, `channel`, `event`, `data`, `created`)
   SELECT 1, UTC_TIMESTAMP(3), '#control', 'begin', '{}', UTC_TIMESTAMP(3) FROM DUAL

@@ -1,5 +1,6 @@
-// The bar on an item's page: says that the item was changed, and offers to load it again; or that it is no longer there. It asks PHP
-// nothing, takes no focus and reloads nothing by itself. Its texts are the site's (COM_WEBSOCKETS_BAR_…), its looks css/bar.css.
+// The bar on an item's page. It says that the item was changed and has a button to load the page again, or it says that
+// the item is gone. It makes no request, takes no focus, and reloads nothing by itself. Its texts are in the language
+// file (COM_WEBSOCKETS_BAR_…), its style is css/bar.css.
 
 const { module, item } = Joomla.getOptions('com_websockets', {});
 const text = (key) => Joomla.Text._(`COM_WEBSOCKETS_BAR_${key}`);
@@ -7,13 +8,13 @@ const text = (key) => Joomla.Text._(`COM_WEBSOCKETS_BAR_${key}`);
 function createBar() {
   const bar = document.createElement('div');
   bar.className = 'websockets-bar';
-  // A region that is spoken must be there, and seen, before its text is.
+  // Screen readers speak only regions that exist and are visible before their text changes.
   const status = document.createElement('p');
   status.setAttribute('role', 'status');
   status.id = 'websockets-bar-text';
   bar.append(status);
   document.body.append(bar);
-  let before; // where the focus was until it came here by hand
+  let before; // the element that had the focus before the bar
   bar.addEventListener('focusin', ({ relatedTarget }) => {
     if (relatedTarget && !bar.contains(relatedTarget)) before = relatedTarget;
   });
@@ -44,7 +45,7 @@ function createBar() {
     bar.setAttribute('role', 'region');
     bar.setAttribute('aria-labelledby', status.id);
     bar.classList.add('is-shown');
-    // What is gone cannot be loaded again. Buttons that are there stay: one may have the focus.
+    // An item that is gone cannot be loaded again. Existing buttons stay, because one may have the focus.
     const reloads = key !== 'GONE';
     if (!buttons.length) bar.append(button('DISMISS', dismiss));
     if (reloads && buttons.length < 2) status.after(button('RELOAD', () => location.reload()));
@@ -58,18 +59,18 @@ async function watch() {
   const show = createBar();
   let wanted;
   const soon = () => show(wanted);
-  const say = (key) => {
+  const showSoon = (key) => {
     wanted = key;
-    client.spread(soon); // or all readers would load it in the same moment
+    client.spread(soon); // so that not all readers load the page in the same moment
   };
-  // A row gets its place in the stream when it is seen. So the change that this page was made after may be told to it.
-  // `at` is by PHP's clock on both sides.
+  // A row gets its number when a server sees it. So this page may get a hint about a change that it already shows. `at`
+  // is a time of PHP's clock on both sides.
   const isNews = (hint) => !(hint?.at <= item.at);
-  const changed = (hint) => isNews(hint) && say('CHANGED');
-  channel.on('created', changed).on('changed', changed).on('gone', (hint) => isNews(hint) && say('GONE'));
-  // A page that is older than what the server remembers is told so at once, each time a cache hands it out: no news then.
+  const changed = (hint) => isNews(hint) && showSoon('CHANGED');
+  channel.on('created', changed).on('changed', changed).on('gone', (hint) => isNews(hint) && showSoon('GONE'));
+  // A cached page that is older than the server's memory gets a gap at once, on each load. That gap is not shown.
   let ready = false;
-  channel.on('gap', () => ready && say('GAP')).on('ready', () => setTimeout(() => (ready = true)));
+  channel.on('gap', () => ready && showSoon('GAP')).on('ready', () => setTimeout(() => (ready = true)));
 }
 
 if (module && item) await watch();

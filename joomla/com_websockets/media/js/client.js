@@ -1,5 +1,6 @@
-// What the asset com_websockets.client loads: it connects the page, so that a page's scripts find the connection made. The module is
-// imported by the one address that the options name: a second spelling would be a second connection.
+// The script of the asset com_websockets.client. It connects the page, so that the connection exists when other scripts
+// need it. It imports the module by the address in the options. Another spelling of the address would make a second
+// connection.
 
 const { module } = Joomla.getOptions('com_websockets', {});
 

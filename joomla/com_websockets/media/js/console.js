@@ -1,20 +1,20 @@
 /*
- * The console of the back end: one WebSocket to the server's console, a text frame a command, a text frame the reply. It
- * keeps what was sent and received in two panes, says in words what the connection is doing, and who the server takes the
- * administrator for. Each connection begins with the form token of the session: the cookie alone opens no command that
- * tells of the server's state or publishes. What the server says is put on the page as text, never as markup. Numbers,
- * words, panes, line, replies, box.
+ * The console of the back end: one WebSocket to the server's console. A command is a text frame, and so is its reply.
+ * Two panes show what was sent and received. The page also shows the state of the connection, and who the administrator
+ * is to the server. Each connection begins with the session's form token, because the cookie alone allows no command
+ * that shows the server's state or publishes. Replies are added as text, never as markup. Sections: numbers, words,
+ * panes, connection, replies, command box.
  *
  * (C) 2026 the jsocketd maintainers; GNU General Public License version 2 or later; see LICENSE
  */
 
-const KEPT_ENTRIES = 500; // a pane; the oldest go first
+const KEPT_ENTRIES = 500; // in each pane; the oldest are removed first
 const KEPT_COMMANDS = 100; // in the history
 const HISTORY_KEY = 'com_websockets.console.history';
-const FIRST_WAIT = 500; // milliseconds before the second try; doubles …
-const LONGEST_WAIT = 30_000; // … up to this
-const CONNECT_TIMEOUT = 10_000;
-const STEADY_AFTER = 5_000; // a connection that lasted so long starts the back-off anew
+const FIRST_WAIT = 500; // milliseconds before the second try, which double with each failure
+const LONGEST_WAIT = 30_000; // up to this
+const CONNECT_TIMEOUT = 10_000; // milliseconds
+const STEADY_AFTER = 5_000; // milliseconds after which a connection resets the wait
 const SHOWN_CHARACTERS = 8_000; // of a reply
 
 const options = Joomla.getOptions('com_websockets.console', {});
@@ -23,13 +23,13 @@ const options = Joomla.getOptions('com_websockets.console', {});
 
 const $ = (name) => document.getElementById(`websockets-${name}`);
 
-/** A text of the language file; %s and %1$s stand for the values. */
+/** A text of the language file with values in the places of %s and %1$s. */
 function words(key, ...values) {
   let next = 0;
   return Joomla.Text._(`COM_WEBSOCKETS_${key}`).replace(/%(?:(\d+)\$)?[sd]/g, (_all, place) => String(values[place ? place - 1 : next++] ?? ''));
 }
 
-/** What a close code means, with the server's own reason. */
+/** The meaning of a close code, with the server's reason. */
 function closeWords({ code, reason }) {
   const key = `CLOSED_${code}`;
   const known = Joomla.Text._(`COM_WEBSOCKETS_${key}`, '');
@@ -37,11 +37,11 @@ function closeWords({ code, reason }) {
   return reason ? `${code}, ${meaning} (${reason})` : `${code}, ${meaning}`;
 }
 
-/** A command that carries a token, and what of it may be seen. */
+/** Whether a command contains a token, and the command without its token. */
 const isSecret = (command) => /^\s*token\s/i.test(command);
-const seen = (command) => (isSecret(command) ? 'token ••••' : command);
+const masked = (command) => (isSecret(command) ? 'token ••••' : command);
 
-/** One polite live region for the whole page; what comes within a moment is read as one message. */
+/** Announces a text to screen readers. Texts that come within a moment are read as one message. */
 const announce = (() => {
   let waiting = [];
   let timer = 0;
@@ -57,7 +57,7 @@ const announce = (() => {
 
 // ---- Panes -------------------------------------------------------------------------------------------------------
 
-/** A bounded log that stays at its newest entry unless the reader scrolled away from it. */
+/** A bounded log. It scrolls to its newest entry unless the reader scrolled away from it. */
 class Pane {
   #log;
 
@@ -88,20 +88,20 @@ class Pane {
 const client = new Pane('client');
 const server = new Pane('server');
 
-// ---- The line ----------------------------------------------------------------------------------------------------
+// ---- The connection ----------------------------------------------------------------------------------------------
 
 let socket = null;
 let state = 'stopped'; // connecting, open, waiting
 let tries = 0; // since the last steady connection
-let lastWhy = ''; // why the last try failed: a sentence is not told twice in a row
+let lastWhy = ''; // the reason of the last failure, which is not shown twice in a row
 let timers = [];
-let pending = []; // commands that wait for their reply; the server answers each one, in order
+let pending = []; // commands without a reply yet; the server answers each one, in order
 
 function later(ms, act) {
   timers.push(setTimeout(act, ms));
 }
 
-/** Leaving a state ends its timers. The button is always there, so that it never takes the keyboard's place with it. */
+/** Enters a state and ends the timers of the last one. The button stays on the page, so that it can keep the focus. */
 function enter(next, word, detail, button) {
   timers.forEach(clearTimeout);
   timers = [];
@@ -118,7 +118,7 @@ function connect() {
   try {
     opened = new WebSocket(options.url);
   } catch (error) {
-    // A page on https:// and an address on ws://, for instance.
+    // For example a page on https:// and an address on ws://.
     const why = words('REFUSED_ADDRESS', options.url, error.message);
     enter('stopped', words('LAMP_STOPPED'), why, 'BUTTON_CONNECT');
     server.add(why, 'trouble');
@@ -131,7 +131,7 @@ function connect() {
     late = true;
     opened.close();
   });
-  // Events of a socket that was given up are nobody's business any more.
+  // Events of an earlier socket are ignored.
   const ifCurrent = (act) => (event) => opened === socket && act(event);
   opened.addEventListener('open', ifCurrent(onOpen));
   opened.addEventListener('message', ifCurrent((event) => onMessage(event.data)));
@@ -144,12 +144,12 @@ function onOpen() {
   later(STEADY_AFTER, () => (tries = 0));
   server.add(words('LOG_OPENING', socket.readyState));
   announce(words('LAMP_OPEN'));
-  // What `whoami` tells depends on the token, so the token goes first.
+  // The reply to `whoami` depends on the token, so the token goes first.
   const token = options.sendsToken ? Joomla.getOptions('csrf.token', '') : '';
   for (const command of [...(token ? [`token ${token}`] : []), 'whoami', 'help']) {
-    client.add(words('LOG_ASKING', seen(command)));
+    client.add(words('LOG_ASKING', masked(command)));
     socket.send(command);
-    pending.push({ command: seen(command), own: true });
+    pending.push({ command: masked(command), own: true });
   }
 }
 
@@ -160,14 +160,14 @@ function onClose(event, late) {
   socket = null;
   forgetPending();
   identity('unknown', words('IDENTITY_UNKNOWN'));
-  // 4000 to 4099: the server does not want to see us again.
+  // After 4000 to 4099 a client must not connect again.
   if (event.code >= 4000 && event.code < 4100) {
     enter('stopped', words('LAMP_STOPPED'), why, 'BUTTON_CONNECT');
     server.add(why, 'trouble');
     announce(why);
     return;
   }
-  // Half fixed, half chance: the pages of a restarted server do not all come back in the same moment.
+  // Half of the wait is random, so that not all pages come back at once after a restart of the server.
   const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries);
   const wait = event.code >= 4200 && event.code < 4300 && tries === 0 ? 0 : Math.max(FIRST_WAIT, ceiling * (0.5 + Math.random() / 2));
   tries += 1;
@@ -204,23 +204,23 @@ $('connect').addEventListener('click', () => {
   else disconnect();
 });
 
-// A network that came back, or a reader, is a better reason to try than a timer.
+// When the network is back or the page is visible again, do not wait for the timer.
 const retry = () => state === 'waiting' && connect();
 window.addEventListener('online', retry);
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && retry());
 
 // ---- Commands and their replies ----------------------------------------------------------------------------------
 
-/** Sends a command; false, with the reason in the pane, when it cannot be sent. */
+/** Sends a command. If that is impossible, it shows the reason in the pane and returns false. */
 function send(command) {
   if (state !== 'open') {
-    client.add(words('LOG_NOT_SENT', seen(command)), 'trouble');
-    announce(words('LOG_NOT_SENT', seen(command)));
+    client.add(words('LOG_NOT_SENT', masked(command)), 'trouble');
+    announce(words('LOG_NOT_SENT', masked(command)));
     return false;
   }
   socket.send(command);
-  pending.push({ command: seen(command), own: false });
-  client.add(words('LOG_SENDING', seen(command)), 'said');
+  pending.push({ command: masked(command), own: false });
+  client.add(words('LOG_SENDING', masked(command)), 'said');
   return true;
 }
 
@@ -234,13 +234,13 @@ function onMessage(text) {
   if (asked?.command === 'whoami') showIdentity(text);
   if (asked?.command === 'help') showCommands(text);
   if (asked?.own) return;
-  // The line break at the end of "Command not found\n" is the protocol's, not the reader's.
+  // The line break at the end of "Command not found\n" belongs to the protocol.
   const shown = words('LOG_RECEIVE', pretty(text.replace(/\r?\n$/, '')));
   server.add(shown, 'said');
   announce(shown);
 }
 
-/** The reply to this page's form token: nothing to say unless it was refused. */
+/** Handles the reply to this page's form token. It shows only a refusal. */
 function noteRefusal(reply) {
   if (reply.startsWith('Allowed:')) return;
   const why = words('LOG_TOKEN_REFUSED', reply.trim());
@@ -248,7 +248,10 @@ function noteRefusal(reply) {
   announce(why);
 }
 
-/** JSON with its members on lines of their own and simple lists on one, if its numbers survive that; else as it is. */
+/**
+ * Formats JSON: each member on a line of its own, and simple lists on one line. Text that is no JSON, or whose numbers
+ * would change, stays as it is.
+ */
 function pretty(text) {
   const cut = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
   if (!/^\s*[[{]/.test(text)) return cut;
@@ -262,13 +265,15 @@ function pretty(text) {
   }
 }
 
-/** A connection that ended answers no more; what was asked for says so. */
+/** Shows which commands will get no reply, because the connection ended. */
 function forgetPending() {
   for (const { command, own } of pending) if (!own) client.add(words('LOG_NO_REPLY', command), 'trouble');
   pending = [];
 }
 
-/** Lines of `name  description`, two or more spaces between; the buttons of known commands keep their places. */
+/**
+ * Makes buttons from lines of `name  description` with two or more spaces between them. The focused command stays so.
+ */
 function showCommands(text) {
   const found = text.split('\n').flatMap((row) => {
     const match = /^\s*(\S(?:.*?\S)?)\s{2,}(\S.*?)\s*$/.exec(row);
@@ -292,7 +297,7 @@ function showCommands(text) {
   if (focused !== null) [...list.querySelectorAll('button')].find((made) => made.dataset.command === focused)?.focus();
 }
 
-// A command without an argument is sent at once; one with an argument is begun.
+// A command without an argument is sent at once. One with an argument is put into the box.
 $('commands').addEventListener('click', ({ target }) => {
   const name = target.closest('button')?.dataset.command;
   if (!name) return;
@@ -324,7 +329,7 @@ function showIdentity(text) {
   announce($('identity').textContent);
 }
 
-/** Why somebody who is logged in to the back end is a guest to the server, and what fixes it. */
+/** The language key for the reason why the administrator is a guest to the server. */
 function guestKey({ reason, provisional, levels }) {
   if (provisional || reason === 'database-unavailable') return 'GUEST_PROVISIONAL';
   if (levels === undefined) return 'GUEST_NO_SITE';
@@ -351,7 +356,7 @@ function guestKey({ reason, provisional, levels }) {
 
 const input = $('command');
 let history = recall();
-let at = history.length; // which entry is shown; history.length is the draft
+let at = history.length; // the index of the shown entry; history.length is the draft
 let draft = '';
 
 function recall() {
@@ -359,19 +364,19 @@ function recall() {
     const kept = JSON.parse(sessionStorage.getItem(HISTORY_KEY) ?? '[]');
     return Array.isArray(kept) ? kept.filter((entry) => typeof entry === 'string') : [];
   } catch {
-    return []; // storage may be forbidden; then the history ends with the page
+    return []; // storage may be forbidden: then the history ends with the page
   }
 }
 
 function remember(command) {
-  const entry = isSecret(command) ? 'token ' : command; // of the token's command only the word is kept
+  const entry = isSecret(command) ? 'token ' : command; // a token is never stored
   if (history.at(-1) !== entry) history = [...history, entry].slice(-KEPT_COMMANDS);
   at = history.length;
   draft = '';
   try {
     sessionStorage.setItem(HISTORY_KEY, JSON.stringify(history));
   } catch {
-    // as above
+    // storage may be forbidden or full
   }
 }
 

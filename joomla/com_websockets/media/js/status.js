@@ -1,35 +1,37 @@
 /*
- * What moves on the status page: the chain test and the copy buttons. The test goes the way of an event, one hop after the
- * other: this browser opens a socket and subscribes; PHP calls the server; PHP writes a row into the table and the event
- * must come back here. Each hop says how long it took, or what fixes it. Everything is text, nothing is markup.
+ * The script of the status page: the chain test and the copy buttons. The test follows the way of an event hop by hop:
+ * this browser opens a socket and subscribes, PHP calls the server, and PHP writes a row into the table, whose event
+ * must come back here. Each hop shows its duration or how to fix it. All output is added as text, never as markup.
  *
  * (C) 2026 the jsocketd maintainers; GNU General Public License version 2 or later; see LICENSE
  */
 
 const CHANNEL = 'private-manage-com_websockets';
-const PATIENCE = 5_000; // milliseconds for each thing that is waited for
+const TIMEOUT = 5_000; // milliseconds for each wait
 
 const options = Joomla.getOptions('com_websockets.status', {});
 
-/** A text of the language file; %s and %1$s stand for the values. */
+/** A text of the language file with values in the places of %s and %1$s. */
 function words(key, ...values) {
   let next = 0;
   return Joomla.Text._(`COM_WEBSOCKETS_${key}`).replace(/%(?:(\d+)\$)?[sd]/g, (_all, place) => String(values[place ? place - 1 : next++] ?? ''));
 }
 
-/** A hop that did not work: what happened, and the line that fixes it. `state` may say that it was only skipped. */
-class Broken extends Error {
+/** The error of a hop: what happened, and how to fix it. A hop that was only skipped has the `state` "skipped". */
+class HopError extends Error {
   constructor(message, fix) {
     super(message);
     this.fix = fix;
   }
 }
 
-const broken = (key, values = [], fix = `${key}_MEND`, fixValues = []) => new Broken(words(key, ...values), words(fix, ...fixValues));
+function hopError(key, values = [], fix = `${key}_MEND`, fixValues = []) {
+  return new HopError(words(key, ...values), words(fix, ...fixValues));
+}
 
 // ---- The rows ----------------------------------------------------------------------------------------------------
 
-/** The row of a hop. */
+/** The row of a hop on the page. */
 class Hop {
   #row;
 
@@ -52,113 +54,113 @@ const hops = { socket: new Hop('socket'), http: new Hop('http'), outbox: new Hop
 
 // ---- The socket --------------------------------------------------------------------------------------------------
 
-/** One connection of the Pusher protocol, for one test. What it hears is awaited by name, each for PATIENCE at most. */
-class Ear {
+/** A connection with the Pusher protocol for one test. Callers wait for frames, each for TIMEOUT at most. */
+class TestConnection {
   #socket;
-  #awaited = [];
-  #ended = null;
+  #waiting = [];
+  #closeError = null;
 
   constructor(url) {
     this.#socket = new WebSocket(url);
     let opened = false;
     this.#socket.onopen = () => (opened = true);
-    this.#socket.onmessage = ({ data }) => this.#heard(data);
+    this.#socket.onmessage = ({ data }) => this.#onFrame(data);
     this.#socket.onclose = ({ code, reason }) => {
-      this.#end(opened ? closed(code, reason)
-        : broken('CHAIN_NOT_REACHED', [url.split('?')[0]], 'CHAIN_NOT_REACHED_MEND', [options.suggestion]));
+      this.#fail(opened ? closed(code, reason)
+        : hopError('CHAIN_NOT_REACHED', [url.split('?')[0]], 'CHAIN_NOT_REACHED_MEND', [options.suggestion]));
     };
   }
 
-  /** The first frame that fits, from now on. `silence` makes the error for when none comes. */
-  hear(fits, silence) {
+  /** The next frame for which `fits` is true. `timeoutError` makes the error if none comes. */
+  next(fits, timeoutError) {
     return new Promise((resolve, reject) => {
-      if (this.#ended) {
-        reject(this.#ended);
+      if (this.#closeError) {
+        reject(this.#closeError);
         return;
       }
       const timer = setTimeout(() => {
-        this.#awaited = this.#awaited.filter((one) => one !== awaited);
-        reject(silence());
-      }, PATIENCE);
+        this.#waiting = this.#waiting.filter((one) => one !== awaited);
+        reject(timeoutError());
+      }, TIMEOUT);
       const awaited = { fits, resolve, reject, timer };
-      this.#awaited.push(awaited);
+      this.#waiting.push(awaited);
     });
   }
 
-  say(frame) {
+  send(frame) {
     this.#socket.send(JSON.stringify(frame));
   }
 
   close() {
     this.#socket.onclose = null;
     this.#socket.close(1000);
-    for (const { timer } of this.#awaited) clearTimeout(timer);
+    for (const { timer } of this.#waiting) clearTimeout(timer);
   }
 
-  #heard(text) {
+  #onFrame(text) {
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
-      return; // it is not of this protocol; nobody waits for it
+      return; // not a frame of this protocol
     }
-    if (frame?.event === 'pusher:ping') this.say({ event: 'pusher:pong', data: {} });
-    for (const one of this.#awaited.filter(({ fits }) => fits(frame))) {
-      this.#awaited = this.#awaited.filter((other) => other !== one);
+    if (frame?.event === 'pusher:ping') this.send({ event: 'pusher:pong', data: {} });
+    for (const one of this.#waiting.filter(({ fits }) => fits(frame))) {
+      this.#waiting = this.#waiting.filter((other) => other !== one);
       clearTimeout(one.timer);
       one.resolve(frame);
     }
   }
 
-  #end(error) {
-    this.#ended = error;
-    for (const { timer, reject } of this.#awaited) {
+  #fail(error) {
+    this.#closeError = error;
+    for (const { timer, reject } of this.#waiting) {
       clearTimeout(timer);
       reject(error);
     }
-    this.#awaited = [];
+    this.#waiting = [];
   }
 }
 
 function closed(code, reason) {
   const known = [4001, 4003, 4009, 4100].includes(code);
-  return broken('CHAIN_CLOSED', [code, reason || '–'], known ? `CHAIN_CLOSED_${code}_MEND` : 'CHAIN_CLOSED_MEND', [options.origin]);
+  return hopError('CHAIN_CLOSED', [code, reason || '–'], known ? `CHAIN_CLOSED_${code}_MEND` : 'CHAIN_CLOSED_MEND', [options.origin]);
 }
 
-/** Hop 1: from this browser to the socket, and into the channel that only those who manage the component may hear. */
+/** Hop 1: from this browser to the socket, and a subscription to a channel for users who manage the component. */
 async function testSocket() {
-  if (!options.url) throw broken('CHAIN_NO_URL', [], 'CHAIN_NO_URL_MEND', [options.suggestion]);
-  let ear;
+  if (!options.url) throw hopError('CHAIN_NO_URL', [], 'CHAIN_NO_URL_MEND', [options.suggestion]);
+  let connection;
   try {
-    ear = new Ear(options.url);
+    connection = new TestConnection(options.url);
   } catch (error) {
-    throw broken('CHAIN_REFUSED_ADDRESS', [error.message], 'CHAIN_REFUSED_ADDRESS_MEND', [options.suggestion]);
+    throw hopError('CHAIN_REFUSED_ADDRESS', [error.message], 'CHAIN_REFUSED_ADDRESS_MEND', [options.suggestion]);
   }
   try {
-    await ear.hear(({ event }) => event === 'pusher:connection_established', () => broken('CHAIN_NO_GREETING'));
-    const answer = ear.hear(
+    await connection.next(({ event }) => event === 'pusher:connection_established', () => hopError('CHAIN_NO_GREETING'));
+    const answer = connection.next(
       ({ event, channel }) => channel === CHANNEL
         && (event === 'pusher_internal:subscription_succeeded' || event === 'pusher:subscription_error'),
-      () => broken('CHAIN_NO_SUBSCRIPTION', [CHANNEL], 'CHAIN_NOT_SUBSCRIBED_MEND', [options.root]),
+      () => hopError('CHAIN_NO_SUBSCRIPTION', [CHANNEL], 'CHAIN_NOT_SUBSCRIBED_MEND', [options.root]),
     );
-    ear.say({ event: 'pusher:subscribe', data: { channel: CHANNEL } });
+    connection.send({ event: 'pusher:subscribe', data: { channel: CHANNEL } });
     const { event, data } = await answer;
     if (event === 'pusher:subscription_error') {
       const fix = options.sharesCookie ? 'CHAIN_NOT_SUBSCRIBED_MEND' : 'CHAIN_NOT_SUBSCRIBED_HOST_MEND';
-      throw broken('CHAIN_NOT_SUBSCRIBED', [CHANNEL, data?.error ?? '–'], fix, [options.sharesCookie ? options.root : options.suggestion]);
+      throw hopError('CHAIN_NOT_SUBSCRIBED', [CHANNEL, data?.error ?? '–'], fix, [options.sharesCookie ? options.root : options.suggestion]);
     }
-    return ear;
+    return connection;
   } catch (error) {
-    ear.close();
+    connection.close();
     throw error;
   }
 }
 
 // ---- PHP ---------------------------------------------------------------------------------------------------------
 
-/** Calls a task of the component. Whatever is not its JSON, the login form for instance, is an error with words. */
+/** Calls a task of the component. Any other answer than its JSON is an error, for example the login form. */
 async function task(name, values = {}) {
-  const silent = (why) => broken('CHAIN_PHP_SILENT', [why]);
+  const invalid = (why) => hopError('CHAIN_PHP_SILENT', [why]);
   let response;
   let answer;
   try {
@@ -167,14 +169,15 @@ async function task(name, values = {}) {
       headers: { 'X-CSRF-Token': Joomla.getOptions('csrf.token', ''), Accept: 'application/json' },
       body: new URLSearchParams(values),
       credentials: 'same-origin',
-      signal: AbortSignal.timeout(2 * PATIENCE),
+      signal: AbortSignal.timeout(2 * TIMEOUT),
     });
     answer = await response.json();
   } catch (error) {
-    throw silent(response ? `HTTP ${response.status}` : error.message);
+    throw invalid(response ? `HTTP ${response.status}` : error.message);
   }
   if (answer?.success === true) return answer.data ?? {};
-  throw new Broken(typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`, answer?.data?.fix || words(`CHAIN_${name.toUpperCase()}_MEND`));
+  const message = typeof answer?.message === 'string' && answer.message ? answer.message : `HTTP ${response.status}`;
+  throw new HopError(message, answer?.data?.fix || words(`CHAIN_${name.toUpperCase()}_MEND`));
 }
 
 /** Hop 2: from PHP to the server. */
@@ -184,16 +187,17 @@ async function testHttp() {
 }
 
 /** Hop 3: from PHP through the table to this browser. */
-async function testOutbox(ear) {
+async function testOutbox(connection) {
   const nonce = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   const isOurs = ({ event, channel, data }) => event === 'chain' && channel === CHANNEL && String(data).includes(nonce);
   const began = performance.now();
-  // Listening starts before PHP is asked: the event may be here before PHP's answer is.
-  const heard = ear ? ear.hear(isOurs, () => broken('CHAIN_OUTBOX_LOST', [PATIENCE / 1000], 'CHAIN_OUTBOX_LOST_MEND', [options.root])) : null;
-  heard?.catch(() => {}); // it is looked at below, when PHP has answered
+  // The wait begins before the call of PHP, because the event may come before PHP's answer.
+  const lost = () => hopError('CHAIN_OUTBOX_LOST', [TIMEOUT / 1000], 'CHAIN_OUTBOX_LOST_MEND', [options.root]);
+  const received = connection?.next(isOurs, lost);
+  received?.catch(() => {}); // it is awaited below, after PHP's answer
   const written = await task('outbox', { nonce });
-  if (!heard) throw Object.assign(broken('CHAIN_OUTBOX_SKIPPED'), { state: 'skipped' });
-  await heard;
+  if (!received) throw Object.assign(hopError('CHAIN_OUTBOX_SKIPPED'), { state: 'skipped' });
+  await received;
   return { ms: performance.now() - began, text: words('CHAIN_OUTBOX_OK', Number(written.ms).toFixed(1)) };
 }
 
@@ -214,26 +218,26 @@ async function run(hop, test) {
 }
 
 const button = document.getElementById('websockets-chain-test');
-const said = document.getElementById('websockets-said');
+const verdict = document.getElementById('websockets-said');
 
 button.addEventListener('click', async () => {
-  // Not `disabled`: that would take the focus away from whoever came by keyboard.
+  // Not `disabled`, because that would take the focus from users of the keyboard.
   if (button.getAttribute('aria-disabled') === 'true') return;
   button.setAttribute('aria-disabled', 'true');
-  said.textContent = words('CHAIN_RUNNING');
-  said.dataset.state = 'running';
-  let ear = null;
+  verdict.textContent = words('CHAIN_RUNNING');
+  verdict.dataset.state = 'running';
+  let connection = null;
   const passed = [];
   passed.push(await run(hops.socket, async () => {
-    ear = await testSocket();
+    connection = await testSocket();
     return { text: words('CHAIN_SOCKET_OK', CHANNEL) };
   }));
   passed.push(await run(hops.http, testHttp));
-  passed.push(await run(hops.outbox, () => testOutbox(ear)));
-  ear?.close();
+  passed.push(await run(hops.outbox, () => testOutbox(connection)));
+  connection?.close();
   const good = passed.filter(Boolean).length;
-  said.textContent = good === passed.length ? words('CHAIN_ALL_PASSED') : words('CHAIN_SOME_FAILED', passed.length - good, passed.length);
-  said.dataset.state = good === passed.length ? 'passed' : 'failed';
+  verdict.textContent = good === passed.length ? words('CHAIN_ALL_PASSED') : words('CHAIN_SOME_FAILED', passed.length - good, passed.length);
+  verdict.dataset.state = good === passed.length ? 'passed' : 'failed';
   button.removeAttribute('aria-disabled');
 });
 
@@ -244,7 +248,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Without HTTPS there is no clipboard object; the old way still works.
+    // Without HTTPS there is no clipboard object. The old way still works.
     const focused = document.activeElement;
     const area = document.createElement('textarea');
     area.className = 'visually-hidden';

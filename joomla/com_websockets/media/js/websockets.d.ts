@@ -1,19 +1,19 @@
-// The types of websockets.js. Everything else about it stands in docs/client.md.
+// The types of websockets.js. docs/client.md describes the module.
 
-/** What the plugin hands to the page: `Joomla.getOptions('com_websockets')`. */
+/** The options that the plugin adds to the page: `Joomla.getOptions('com_websockets')`. */
 export interface PageOptions {
   /** `wss://HOST[:PORT][/PATH]`. */
   url: string;
   key: string;
-  /** The one address of this module on the site. */
+  /** The address of this module. Always import it by this address. */
   module?: string;
-  /** Where the page begins, as PHP read it. Not there if PHP could not. */
+  /** The position of the page, which PHP read. Missing if PHP could not read it. */
   position?: string;
-  /** Milliseconds over which pages spread what they ask PHP. */
+  /** Milliseconds over which pages spread their requests to PHP. */
   spread?: number;
-  /** Whether the page is a member's: then the form token proves the connection, and the page may load itself again. */
+  /** Whether a user is logged in. Then the form token proves the connection, and the page may reload itself. */
   member?: boolean;
-  /** What the page shows, and when its request began, in Unix milliseconds of PHP's clock. */
+  /** The item of the page, and when its request began, in Unix milliseconds of PHP's clock. */
   item?: { context: string; id: number; at?: number };
 }
 
@@ -25,9 +25,9 @@ export interface Close {
 }
 
 export interface Meta {
-  /** The event's position; events of the connection itself (`ready`, `gap`, `refused`, …) have none. */
+  /** The position of the event. Events of the connection itself (`ready`, `gap`, `refused`, …) have none. */
   id?: string;
-  /** The member of a presence channel who sent a client event. */
+  /** The member of the presence channel who sent the client event. */
   userId?: string;
 }
 
@@ -39,18 +39,18 @@ export interface Refusal {
 
 export interface Channel {
   readonly name: string;
-  /** The subscription stands; events that were missed follow. In presence channels with the members, as pusher-js has them. */
+  /** The subscription was accepted. Missed events follow. In presence channels with the members, as in pusher-js. */
   on(event: 'ready', listener: (members?: unknown, meta?: Meta) => void): this;
-  /** Events may have been missed that nobody can tell any more: load anew what the page shows. */
+  /** Events may be lost. Load the content of the page again. */
   on(event: 'gap', listener: () => void): this;
-  /** The site does not let this visitor listen. */
+  /** The site refused the subscription of this visitor. */
   on(event: 'refused', listener: (refusal: Refusal, meta: Meta) => void): this;
-  /** The site said that the item is gone (a hint), or no longer lets this visitor listen (a refusal). */
+  /** The item is gone (a hint), or the visitor may no longer subscribe (a refusal). */
   on(event: 'gone', listener: (data: Refusal | unknown, meta: Meta) => void): this;
-  /** An event of the site, by its name. */
+  /** An event of the site by its name. */
   on<Data = unknown>(event: string, listener: (data: Data, meta: Meta) => void): this;
-  /** Without a listener: all of this event. */
-  off(event: string, listener?: (...said: any[]) => void): this;
+  /** Without a listener it removes all listeners of the event. */
+  off(event: string, listener?: (...values: any[]) => void): this;
   unsubscribe(): void;
   /** `Client.spread`. */
   spread(run: () => void): void;
@@ -58,20 +58,25 @@ export interface Channel {
 
 export interface Client {
   readonly state: State;
-  /** Of the connection; null while there is none. Hand it to PHP to get no copy of what one causes. */
+  /** The id of the connection, or null. Send it to PHP to get no copy of events that the page itself causes. */
   readonly socketId: string | null;
-  /** The client of pusher-js 8, for all that is not here. */
+  /** The client of pusher-js 8, for everything that is missing here. */
   readonly pusher: any;
   on(event: 'state', listener: (state: State, why?: Close) => void): this;
   off(event: 'state', listener?: (state: State, why?: Close) => void): this;
-  /** `from: 'page'` hears what happened since the page was made, `'last'` since this tab heard the channel last. */
+  /**
+   * `from: 'page'` gets all events since the page was made, `'last'` all since the last event of the channel in this
+   * tab.
+   */
   subscribe(channel: string, options?: { from?: 'page' | 'last' }): Channel;
-  /** Runs it once, after a random part of `spread` milliseconds, however often it is asked to meanwhile. */
+  /** Runs a function once after a random part of `spread` milliseconds. Further calls in that time do nothing. */
   spread(run: () => void): void;
-  /** Loads the page again, spread; false: not now (once an hour for a tab, and members' pages only). */
+  /**
+   * Reloads the page, spread. False: it does not (at most once an hour in a tab, and only for users who are logged in).
+   */
   reload(): boolean;
   close(): void;
 }
 
-/** The client of this page: the same for everybody who asks for the same address and key. */
+/** The client of this page. Calls with the same address and key get the same client. */
 export function connect(options?: PageOptions): Client;

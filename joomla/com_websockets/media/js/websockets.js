@@ -1,30 +1,30 @@
-// The live connection of a page: one client for all scripts that import this module. It adds to pusher-js what that
-// leaves out: which events a page has missed since it was made, or since this tab last heard one, without asking PHP
-// (docs/client.md; the rules stand in docs/protocol.md, "Recovery"). It leaves showing anything to the page. Nothing is
-// put on window or on Joomla.
+// The live connection of a page: one client for all scripts that import this module. It adds recovery to pusher-js: a
+// page gets the events that it missed since it was made, or since the last event in this tab, without a request to PHP
+// (docs/client.md; docs/protocol.md has the rules under "Recovery"). It shows nothing. That is the work of the page. It
+// adds nothing to window or to Joomla.
 //
-// pusher-js drops what jsocketd adds to frames, so its sockets are ours: they see every frame before it does. The other
-// way, a client of our own, would be smaller, but then what is written for pusher-js could not share the connection.
+// pusher-js ignores what jsocketd adds to frames, so this module creates the sockets and sees every frame first.
+// Rejected: a client without pusher-js. It would be smaller, but scripts for pusher-js could not share the connection.
 
 import Pusher from './pusher.js?8.6.0';
 
-const KEPT_EVENTS = 50; // of a channel, for those who subscribe to it later on the same page
-const KEPT_CHANNELS = 50; // of a tab, over reloads
-const KEEP_AFTER = 1000; // ms; a tab that crashes has positions that are this old
-const RETENTION = 3_600_000; // ms that the server keeps events by default: a page is not reloaded by itself more often
-const STABLE = 10_000; // ms after which a connection counts as one that works
-const SHORTEST = 1000; // ms until a lost connection is tried again,
-const SPREAD = 2000; // and this many at random on top of it, doubled with each try in vain,
-const LONGEST = 30_000; // up to here
-const SILENT = 60_000; // ms without a frame; the server says something every 50 s
+const KEPT_EVENTS = 50; // for each channel, for scripts on the same page that subscribe later
+const KEPT_CHANNELS = 50; // for each tab, over reloads
+const SAVE_DELAY = 1000; // ms; after a crash of the tab the saved positions may be this old
+const RETENTION = 3_600_000; // ms for which the server keeps events by default; the shortest time between two reloads
+const STABLE = 10_000; // ms after which a connection counts as working
+const SHORTEST = 1000; // ms before a lost connection is tried again,
+const SPREAD = 2000; // plus a random part of this, which doubles with each failure
+const LONGEST = 30_000; // up to this
+const SILENT = 60_000; // ms without a frame; the server sends one every 50 s
 
-const lines = new Map(); // what a socket needs of its client, by place
+const clients = new Map(); // the data that a socket needs from its client, by host and path
 const address = (url, key) => `${url.replace(/\/+$/, '')}/app/${key}`;
-const place = (url) => new URL(url).host + new URL(url).pathname; // pusher-js may write the scheme and the port otherwise
+const hostAndPath = (url) => new URL(url).host + new URL(url).pathname; // pusher-js may change scheme and port
 
-// Another copy of pusher-js on the page has a Runtime, and a cache in localStorage, of its own.
+// Another copy of pusher-js on the page has its own Runtime and its own cache in localStorage.
 Pusher.Runtime.getLocalStorage = () => undefined;
-Pusher.Runtime.createWebSocket = (url) => new Line(lines.get(place(url)), new URL(url).search);
+Pusher.Runtime.createWebSocket = (url) => new RecoverySocket(clients.get(hostAndPath(url)), new URL(url).search);
 
 class Listeners {
   #all = new Map();
@@ -41,11 +41,11 @@ class Listeners {
     return this;
   }
 
-  /** Tells all; one that throws is reported and keeps nothing from the others. */
-  static tell(listeners, event, ...said) {
+  /** Calls all listeners of an event. If one throws, the error is reported and the others are still called. */
+  static emit(listeners, event, ...values) {
     for (const listener of [...(listeners.#all.get(event) ?? [])]) {
       try {
-        listener(...said);
+        listener(...values);
       } catch (error) {
         queueMicrotask(() => {
           throw error;
@@ -55,29 +55,29 @@ class Listeners {
   }
 }
 
-const { tell } = Listeners;
+const { emit } = Listeners;
 
-/** A socket that asks for recovery. `left` once pusher-js has given it up: what it still says counts as not heard. */
-class Line extends WebSocket {
-  #rooms;
+/** A socket that asks for recovery. `left` is true after pusher-js closed it: later frames are ignored. */
+class RecoverySocket extends WebSocket {
+  #subscriptions;
   left = false;
 
-  constructor({ address, rooms, heard, ended }, query) {
+  constructor({ address, subscriptions, onMessage, onClose }, query) {
     super(`${address}${query}&recovery=1`);
-    this.#rooms = rooms;
+    this.#subscriptions = subscriptions;
     let opened = false;
     this.addEventListener('open', () => (opened = true));
-    // The first listener: pusher-js sets its own afterwards.
-    this.addEventListener('message', (event) => (this.left || heard(event.data, this)) && event.stopImmediatePropagation());
-    this.addEventListener('close', (event) => this.left || ended(event, opened));
+    // This is the first listener, because pusher-js adds its own later.
+    this.addEventListener('message', (event) => (this.left || onMessage(event.data, this)) && event.stopImmediatePropagation());
+    this.addEventListener('close', (event) => this.left || onClose(event, opened));
   }
 
   send(text) {
     const { event, data } = JSON.parse(text);
-    const room = event === 'pusher:subscribe' && this.#rooms.get(data.channel);
-    if (room) {
-      room.asked = Object.values(room.positions);
-      text = JSON.stringify({ event, data: room.asked.length ? { ...data, since: room.asked } : data });
+    const subscription = event === 'pusher:subscribe' && this.#subscriptions.get(data.channel);
+    if (subscription) {
+      subscription.asked = Object.values(subscription.positions);
+      text = JSON.stringify({ event, data: subscription.asked.length ? { ...data, since: subscription.asked } : data });
     }
     super.send(text);
   }
@@ -88,55 +88,55 @@ class Line extends WebSocket {
   }
 }
 
-/** A channel, as all of the page's scripts share it. */
-class Room {
-  channels = new Set(); // who wants it
-  positions = {}; // the newest of each stream, by the first character of positions
-  heard = ''; // the streams of which there was an event
-  recent = []; // events, for the late
-  forgot = false; // … some of them
-  joined = null; // the line on which it is subscribed
-  asked; // the positions that were sent last
-  gap = false; // … that has yet to be told
+/** The one subscription to a channel for all scripts of the page. */
+class Subscription {
+  channels = new Set(); // one for each script
+  positions = {}; // the newest position of each stream; a position begins with the letter of its stream
+  streams = ''; // the letters of the streams from which an event came
+  recent = []; // events for scripts that subscribe later
+  dropped = false; // whether `recent` lacks some
+  joined = null; // the socket on which the server accepted the subscription
+  asked; // the positions of the last subscription
+  gap = false; // whether a gap must still be reported
 
-  constructor(name, kept, page) {
+  constructor(name, saved, position) {
     this.name = name;
-    this.reach(kept?.[0] ?? page);
-    // Version 0.1 had a list of ids in this place: their streams are all that is read of them.
-    for (const [stream] of kept?.[1] ?? '') this.#hear(stream);
+    this.setPositions(saved?.[0] ?? position);
+    // Version 0.1 saved a list of ids here. Only their first letters, the streams, are used.
+    for (const [stream] of saved?.[1] ?? '') this.#addStream(stream);
   }
 
-  reach(pos) {
+  setPositions(pos) {
     for (const one of [pos ?? []].flat()) this.positions[one[0]] = one;
   }
 
-  #hear(stream) {
-    if (!this.heard.includes(stream)) this.heard += stream;
+  #addStream(stream) {
+    if (!this.streams.includes(stream)) this.streams += stream;
   }
 
-  succeeded(line, { pos, recovered }) {
-    // The memory of a server ends with it. Where nothing was ever heard from there, that is no news.
-    const lost = (answer, at) => answer === false && (this.asked[at][0] !== 'm' || this.heard.includes('m'));
+  succeeded(socket, { pos, recovered }) {
+    // The stream `m` is the memory of a server and is lost at its restart. Without an event from it nothing was missed.
+    const lost = (answer, at) => answer === false && (this.asked[at][0] !== 'm' || this.streams.includes('m'));
     this.gap ||= [recovered].flat().some(lost);
-    this.joined = this.channels.size ? line : null;
+    this.joined = this.channels.size ? socket : null;
     this.positions = {};
-    this.reach(pos);
+    this.setPositions(pos);
   }
 
-  /** An event came. Whether somebody is here to handle it. */
-  takes(id) {
+  /** Notes an event. It returns false if no script is subscribed. */
+  accepts(id) {
     if (!this.channels.size) return false;
-    this.reach(id);
-    this.#hear(id[0]);
+    this.setPositions(id);
+    this.#addStream(id[0]);
     return true;
   }
 
-  tell(event, data, meta) {
+  emit(event, data, meta) {
     if (meta.id) {
       this.recent.push([event, data, meta]);
-      if (this.recent.length > KEPT_EVENTS) this.forgot = Boolean(this.recent.shift());
+      if (this.recent.length > KEPT_EVENTS) this.dropped = Boolean(this.recent.shift());
     }
-    for (const channel of [...this.channels]) tell(channel, event, data, meta);
+    for (const channel of [...this.channels]) emit(channel, event, data, meta);
   }
 }
 
@@ -158,28 +158,32 @@ class Channel extends Listeners {
 class Client extends Listeners {
   state = 'connecting';
   pusher;
-  #rooms = new Map();
+  #subscriptions = new Map();
   #options;
-  #storage; // the name of what is kept
-  #kept = {};
-  #keeping; // a timer
-  #waiting = new Set(); // functions that will be run
-  #meta = {}; // of the frame that is being handled
-  #since = 0; // when the connection was made
-  #heardAt = 0;
-  #tries = 0; // in vain, one after the other
-  #paused = false; // the page may come back from the browser's cache
-  #why; // the last close
+  #storage; // the key in sessionStorage
+  #saved = {};
+  #saveTimer;
+  #scheduled = new Set(); // functions that `spread` will run
+  #meta = {}; // of the current frame
+  #connectedAt = 0;
+  #receivedAt = 0;
+  #attempts = 0; // failures in a row
+  #paused = false; // while the page is in the browser's back-and-forward cache
+  #lastClose;
 
   constructor(options, address) {
     super();
     this.#options = options;
     this.#storage = `com_websockets:${address}`;
     try {
-      this.#kept = JSON.parse(sessionStorage.getItem(this.#storage)) ?? {};
-    } catch {} // refused, or not ours: begins anew
-    lines.set(place(address), {
-      client: this, address, rooms: this.#rooms, heard: (text, line) => this.#heard(text, line), ended: (...what) => this.#ended(...what),
+      this.#saved = JSON.parse(sessionStorage.getItem(this.#storage)) ?? {};
+    } catch {} // storage is forbidden or holds something else: begin without positions
+    clients.set(hostAndPath(address), {
+      client: this,
+      address,
+      subscriptions: this.#subscriptions,
+      onMessage: (text, socket) => this.#onMessage(text, socket),
+      onClose: (event, opened) => this.#onClose(event, opened),
     });
     const url = new URL(options.url);
     const port = url.port || (url.protocol === 'wss:' ? 443 : 80);
@@ -190,47 +194,47 @@ class Client extends Listeners {
       wssPort: port,
       wsPath: url.pathname.replace(/\/+$/, ''),
       forceTLS: url.protocol === 'wss:',
-      // With `wss` besides, pusher-js tries a second address after 2 s; this one is the right one in both cases.
+      // `ws` uses the right address in both cases. With `wss` too, pusher-js would try a second address after 2 s.
       enabledTransports: ['ws'],
       enableStats: false,
       pongTimeout: 15_000,
-      // The site decides by the session. pusher-js wants a member's id, the server does not look at it.
+      // The site decides by the session. pusher-js requires the id of a member, which the server ignores.
       channelAuthorization: { customHandler: (_, answer) => answer(null, { auth: '', channel_data: '{"user_id":""}' }) },
     });
     const { connection } = this.pusher;
     connection.retryIn = (delay) => this.#retryIn(delay);
-    connection.bind('state_change', ({ current }) => this.#changed(current));
-    // Before pusher-js hears of it.
-    addEventListener('online', () => (this.#tries = 0), true);
+    connection.bind('state_change', ({ current }) => this.#onStateChange(current));
+    // The capture phase comes before the listener of pusher-js.
+    addEventListener('online', () => (this.#attempts = 0), true);
     addEventListener('pagehide', () => this.#pause());
     addEventListener('pageshow', ({ persisted }) => persisted && this.#resume());
-    document.addEventListener('visibilitychange', () => this.#seen());
+    document.addEventListener('visibilitychange', () => this.#onVisible());
   }
 
   get socketId() {
     return this.state === 'connected' ? this.pusher.connection.socket_id : null;
   }
 
-  /** `from` counts for the first on the page who subscribes; others get what the first one got since then. */
+  /** The first script that subscribes decides `from`. Later scripts get the events that the first one got. */
   subscribe(name, { from = 'page' } = {}) {
-    let room = this.#rooms.get(name);
-    if (!room) {
-      room = new Room(name, from === 'last' && this.#kept[name], this.#options.position);
-      this.#rooms.set(name, room);
+    let subscription = this.#subscriptions.get(name);
+    if (!subscription) {
+      subscription = new Subscription(name, from === 'last' && this.#saved[name], this.#options.position);
+      this.#subscriptions.set(name, subscription);
     }
-    room.keep ||= from === 'last';
-    const channel = new Channel(name, (run) => this.spread(run), () => this.#leave(room, channel));
-    if (room.channels.size) queueMicrotask(() => this.#catchUp(room, channel));
-    this.#join(room); // also where others are: what was refused them is asked for again
-    room.channels.add(channel);
+    subscription.keep ||= from === 'last';
+    const channel = new Channel(name, (run) => this.spread(run), () => this.#leave(subscription, channel));
+    if (subscription.channels.size) queueMicrotask(() => this.#catchUp(subscription, channel));
+    this.#join(subscription); // also if others are subscribed, because a refused subscription is tried again
+    subscription.channels.add(channel);
     return channel;
   }
 
   spread(run) {
-    if (this.#waiting.has(run)) return;
-    this.#waiting.add(run);
+    if (this.#scheduled.has(run)) return;
+    this.#scheduled.add(run);
     setTimeout(() => {
-      this.#waiting.delete(run);
+      this.#scheduled.delete(run);
       run();
     }, Math.random() * (this.#options.spread ?? 3000));
   }
@@ -241,101 +245,104 @@ class Client extends Listeners {
       if (!this.#options.member || Date.now() - sessionStorage.getItem(name) < RETENTION) return false;
       sessionStorage.setItem(name, Date.now());
     } catch {
-      return false; // who cannot remember it would do it again and again
+      return false; // without storage the page could reload again and again
     }
     this.spread(() => location.reload());
     return true;
   }
 
   close() {
-    this.#keep();
+    this.#save();
     this.pusher.disconnect();
   }
 
-  #join(room) {
-    const at = this.pusher.subscribe(room.name);
-    if (at === room.at) return;
-    room.at = at;
-    room.recent = [];
-    room.forgot = false;
+  #join(subscription) {
+    const at = this.pusher.subscribe(subscription.name);
+    if (at === subscription.at) return;
+    subscription.at = at;
+    subscription.recent = [];
+    subscription.dropped = false;
     at.bind_global((event, data) => {
       if (event === 'pusher:subscription_succeeded') {
-        room.tell('ready', data, {});
-        if (room.gap) room.tell('gap', undefined, {});
-        room.gap = false;
+        subscription.emit('ready', data, {});
+        if (subscription.gap) subscription.emit('gap', undefined, {});
+        subscription.gap = false;
       } else if (event === 'pusher:subscription_error') {
-        at.subscribed = at.subscriptionPending = false; // pusher-js would wait for ever
-        room.joined = null;
-        room.tell(data.type === 'AccessWithdrawn' ? 'gone' : 'refused', data, {});
+        at.subscribed = at.subscriptionPending = false; // pusher-js would wait forever
+        subscription.joined = null;
+        subscription.emit(data.type === 'AccessWithdrawn' ? 'gone' : 'refused', data, {});
       } else {
-        room.tell(event, data, this.#meta);
+        subscription.emit(event, data, this.#meta);
       }
     });
   }
 
-  #leave(room, channel) {
-    if (!room.channels.delete(channel) || room.channels.size) return;
-    room.joined = null;
-    this.pusher.unsubscribe(room.name);
+  #leave(subscription, channel) {
+    if (!subscription.channels.delete(channel) || subscription.channels.size) return;
+    subscription.joined = null;
+    this.pusher.unsubscribe(subscription.name);
   }
 
-  #catchUp(room, channel) {
-    if (room.joined) tell(channel, 'ready', undefined, {});
-    if (room.forgot) tell(channel, 'gap', undefined, {});
-    for (const event of room.recent) tell(channel, ...event);
+  #catchUp(subscription, channel) {
+    if (subscription.joined) emit(channel, 'ready', undefined, {});
+    if (subscription.dropped) emit(channel, 'gap', undefined, {});
+    for (const event of subscription.recent) emit(channel, ...event);
   }
 
-  /** A frame came. Whether pusher-js shall not see it. */
-  #heard(text, line) {
-    this.#heardAt = Date.now();
+  /** Handles a frame. It returns true if pusher-js must not get the frame. */
+  #onMessage(text, socket) {
+    this.#receivedAt = Date.now();
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
-      return false; // pusher-js says what is wrong with it
+      return false; // pusher-js reports the error
     }
     const { event, channel, id, pos, user_id: userId } = frame;
-    const room = this.#rooms.get(channel);
+    const subscription = this.#subscriptions.get(channel);
     this.#meta = { id, userId };
     switch (event) {
       case 'pusher:connection_established':
-        this.#prove(line);
+        this.#sendFormToken(socket);
         return false;
       case 'pusher_internal:subscription_succeeded':
-        room?.succeeded(line, frame);
+        subscription?.succeeded(socket, frame);
         break;
       case 'pusher:pong':
       case 'pusher_internal:position':
-        for (const one of this.#rooms.values()) if (one.joined === line) one.reach(pos);
+        for (const one of this.#subscriptions.values()) if (one.joined === socket) one.setPositions(pos);
         break;
       default:
-        if (id && room?.takes(id) === false) return true;
+        if (id && subscription?.accepts(id) === false) return true;
     }
-    this.#keepSoon();
+    this.#saveSoon();
     return event === 'pusher_internal:position' || event === 'jsocketd:form_token_accepted';
   }
 
-  /** The page's token goes ahead of all that pusher-js sends, which does so a little later. */
-  #prove(line) {
+  /** Sends the page's form token. pusher-js sends its first frame a little later. */
+  #sendFormToken(socket) {
     const token = this.#options.member && globalThis.Joomla?.getOptions('csrf.token');
-    if (token) line.send(JSON.stringify({ event: 'jsocketd:form_token', data: { form_token: token } }));
+    if (token) socket.send(JSON.stringify({ event: 'jsocketd:form_token', data: { form_token: token } }));
   }
 
-  #ended({ code, reason }, opened) {
-    this.#why = { code, reason };
-    // pusher-js would sit out its 15 s.
+  #onClose({ code, reason }, opened) {
+    this.#lastClose = { code, reason };
+    // pusher-js would wait for 15 s.
     if (!opened) this.pusher.connection.retryIn(1000);
   }
 
-  /** In place of pusher-js's own, which has all come back in the same moment. It calls with 0 for "at once", and often twice. */
+  /**
+   * Replaces the method of pusher-js, with which all pages would reconnect in the same moment. pusher-js calls it with
+   * 0 for "at once", and often twice.
+   */
   #retryIn(delay) {
     const { connection } = this.pusher;
     if (connection.retryTimer && delay) return;
     connection.clearRetryTimer();
-    if (this.#since && Date.now() - this.#since > STABLE) this.#tries = 0;
-    this.#since = 0;
-    const wait = delay || this.#tries ? SHORTEST + Math.random() * Math.min(LONGEST, SPREAD * 2 ** this.#tries) : 0;
-    this.#tries += 1;
+    if (this.#connectedAt && Date.now() - this.#connectedAt > STABLE) this.#attempts = 0;
+    this.#connectedAt = 0;
+    const wait = delay || this.#attempts ? SHORTEST + Math.random() * Math.min(LONGEST, SPREAD * 2 ** this.#attempts) : 0;
+    this.#attempts += 1;
     if (connection.state === 'connected') connection.updateState('connecting');
     const timer = setTimeout(() => {
       connection.disconnectInternally();
@@ -344,16 +351,16 @@ class Client extends Listeners {
     connection.retryTimer = { ensureAborted: () => clearTimeout(timer) };
   }
 
-  #changed(state) {
+  #onStateChange(state) {
     if (this.#paused) return;
-    if (state === 'connected') this.#since = Date.now();
-    if (state === 'connecting' && this.state === 'unavailable') return; // until it is there again
+    if (state === 'connected') this.#connectedAt = Date.now();
+    if (state === 'connecting' && this.state === 'unavailable') return; // it stays so until the connection works
     this.state = state === 'disconnected' ? 'closed' : state;
-    tell(this, 'state', this.state, this.state === 'connected' ? undefined : this.#why);
+    emit(this, 'state', this.state, this.state === 'connected' ? undefined : this.#lastClose);
   }
 
   #pause() {
-    this.#keep();
+    this.#save();
     if (this.state === 'closed') return;
     this.#paused = true;
     this.pusher.disconnect();
@@ -362,43 +369,43 @@ class Client extends Listeners {
   #resume() {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#tries = 0;
+    this.#attempts = 0;
     this.state = 'connecting';
     this.pusher.connect();
   }
 
-  /** Somebody looks at the page again: what may be dead is asked, what waits does so no longer. */
-  #seen() {
+  /** The page is visible again: checks a connection that may be dead, and ends a wait. */
+  #onVisible() {
     const { connection } = this.pusher;
     if (document.hidden) return;
-    this.#tries = 0;
+    this.#attempts = 0;
     if (connection.retryTimer) connection.retryIn(0);
-    else if (connection.connection && Date.now() - this.#heardAt > SILENT) connection.sendActivityCheck();
+    else if (connection.connection && Date.now() - this.#receivedAt > SILENT) connection.sendActivityCheck();
   }
 
-  #keepSoon() {
-    this.#keeping ??= setTimeout(() => this.#keep(), KEEP_AFTER);
+  #saveSoon() {
+    this.#saveTimer ??= setTimeout(() => this.#save(), SAVE_DELAY);
   }
 
-  #keep() {
-    clearTimeout(this.#keeping);
-    this.#keeping = undefined;
-    const rooms = [...this.#rooms.values()].filter(({ keep, positions }) => keep && Object.keys(positions).length);
-    if (!rooms.length) return;
-    for (const { name, positions, heard } of rooms) {
-      delete this.#kept[name]; // the last ones are the newest
-      this.#kept[name] = [Object.values(positions), heard];
+  #save() {
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
+    const subscriptions = [...this.#subscriptions.values()].filter(({ keep, positions }) => keep && Object.keys(positions).length);
+    if (!subscriptions.length) return;
+    for (const { name, positions, streams } of subscriptions) {
+      delete this.#saved[name]; // the newest go to the end
+      this.#saved[name] = [Object.values(positions), streams];
     }
-    for (const name of Object.keys(this.#kept).slice(0, -KEPT_CHANNELS)) delete this.#kept[name];
+    for (const name of Object.keys(this.#saved).slice(0, -KEPT_CHANNELS)) delete this.#saved[name];
     try {
-      sessionStorage.setItem(this.#storage, JSON.stringify(this.#kept));
-    } catch {} // refused or full: the next page begins where it was made
+      sessionStorage.setItem(this.#storage, JSON.stringify(this.#saved));
+    } catch {} // storage is forbidden or full: the next page uses its own position
   }
 }
 
 export function connect(options = globalThis.Joomla?.getOptions('com_websockets')) {
   if (!options?.url || !options.key) throw new Error('com_websockets is not set up for this page.');
   const at = address(options.url, options.key);
-  const known = lines.get(place(at))?.client;
+  const known = clients.get(hostAndPath(at))?.client;
   return known && known.state !== 'closed' ? known : new Client(options, at);
 }

@@ -1,2 +1,2 @@
--- The first version: install.mysql.utf8.sql makes its tables, so there is nothing to change. Joomla takes the highest name of
--- a file in this folder for the version of the tables, and later versions change them by files of their own.
+-- The first version. install.mysql.utf8.sql creates its tables, so there is nothing to change. Joomla takes the highest file
+-- name in this folder as the version of the tables.

@@ -1,3 +1,3 @@
--- Version 2 of the tables: rows get their number when they are seen. The script of the component updates the tables, in
--- steps that hold up nobody (Setup/TableUpdate.php). Statements in this file would run in one go, and after a failure
--- again from the first one.
+-- Version 2 of the tables: rows get their number when a server sees them. The script of the component updates the tables in
+-- steps that do not block the site (Setup/TableUpdate.php). Rejected: statements in this file, because Joomla runs them in
+-- one go, and after a failure from the first one again.
