@@ -1,16 +1,16 @@
 'use strict';
 
-// The Channels tab: a small client of the Pusher protocol, step by step, with every step in sight. It connects with a key,
-// subscribes, shows events, publishes, and follows the recovery extension exactly as docs/protocol.md tells clients to.
-// Signatures are made here only with the secret of the embedded defaults, which everybody knows; a real server does not put
-// its secret into a page. Sections: what the server said, signatures, positions, connection, frames, subscriptions, steps.
+// The Channels tab: a small client of the Pusher protocol that shows each of its steps. It connects with a key,
+// subscribes, shows events, publishes, and follows the recovery extension exactly as docs/protocol.md describes it. It
+// signs only with the public secret of the embedded defaults, because a real server does not put its secret into a
+// page. Sections: settings, signatures, positions, connection, frames, subscriptions, steps.
 
 {
   const DROP_PAUSE = 5000; // milliseconds
   const PONG_TIMEOUT = 30_000;
-  const KEPT_IDS = 1000; // of a channel, to know doubles by
+  const KEPT_IDS = 1000; // for each channel, to find repeated events
 
-  /** `path` stands before /app/ and /apps/; `app` is there only under the embedded defaults. */
+  /** `path` is the prefix of /app/ and /apps/. `app` exists only under the embedded defaults. */
   const { path, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
 
   const kindOf = (name) => /^(private-encrypted-|private-|presence-|#server-to-user-)/.exec(name)?.[0] ?? '';
@@ -33,8 +33,8 @@
   }
 
   /**
-   * Publishes through the HTTP API. Everything stands in the query of a POST without a body, which the API allows: a body
-   * would need its MD5, and browsers have none.
+   * Publishes through the HTTP API. All parameters are in the query of a POST without a body, which the API allows. A
+   * body would need its MD5, which browsers cannot compute.
    */
   async function publish(event) {
     const target = `${path}/apps/${encodeURIComponent(app.id)}/events`;
@@ -47,8 +47,8 @@
   // ---- Positions -------------------------------------------------------------------------------------------------
 
   /**
-   * Where a channel's events were read up to. Positions are opaque; the first character names the stream, and each stream
-   * has its own.
+   * The newest positions of a channel, one for each stream. A position is opaque, but its first character names the
+   * stream.
    */
   class Place {
     #streams = new Map();
@@ -62,7 +62,7 @@
       if (typeof position === 'string') this.#streams.set(position[0], position);
     }
 
-    /** False for an event that was here before. */
+    /** Notes an event. It returns false for a repeated one. */
     isNew({ id, pos }) {
       if (id === undefined) return true;
       this.at(pos ?? id);
@@ -91,7 +91,7 @@
   const address = () =>
     beside(`.${path}/app/${encodeURIComponent(key.value.trim())}?protocol=7&client=jsocketd-page&version=1${recovery.checked ? '&recovery=1' : ''}`);
 
-  /** What the protocol says of a close code: 4000 to 4099 never again, 4200 to 4299 at once, all else after a while. */
+  /** When to connect again after a close code: 4000 to 4099 never, 4200 to 4299 at once, all others later. */
   function after(code) {
     if (code >= 4200 && code < 4300) return 'now';
     return code >= 4000 && code < 4100 ? 'never' : 'later';
@@ -153,7 +153,7 @@
 
   const say = (event, data, channel) => line.send(JSON.stringify(channel === undefined ? { event, data } : { event, channel, data }));
 
-  /** After so many seconds of silence the client asks, and gives the connection up when nothing comes back. */
+  /** After so many seconds without a frame the client sends a ping, and without an answer it ends the connection. */
   const liveness = (() => {
     let timer = 0;
     let timeout = 0;
@@ -187,7 +187,7 @@
       trouble(`Not a frame of the protocol: ${typeof text === 'string' ? text : 'binary'}`);
       return;
     }
-    // The protocol's own data is JSON in a string, here and there JSON as it is.
+    // The data of protocol events is JSON in a string, and sometimes plain JSON.
     const data = typeof frame.data === 'string' ? json(frame.data) : frame.data;
     const answer = FRAMES[frame.event];
     if (answer) answer(data ?? {}, frame, subscriptions.get(frame.channel));
@@ -227,7 +227,7 @@
     'pusher:cache_miss': (_data, { channel }) => note(`${channel} has no cached event.`),
   };
 
-  /** A position of the whole connection: it counts for every channel that this connection is in. */
+  /** A position of the whole connection. It is valid for every channel with a subscription on this connection. */
   function onPosition(_data, { pos }) {
     if (pos === undefined) return;
     for (const subscription of subscriptions.values()) subscription.reached(pos);
@@ -252,7 +252,7 @@
 
   const subscriptions = new Map();
 
-  /** One channel, from the wish to hear it until it is given up; it outlives connections. */
+  /** One channel, from its first subscription until it is removed. It outlives connections. */
   class Subscription {
     #name;
     #user;
@@ -275,7 +275,7 @@
       this.enter('waiting', 'waits for a connection');
     }
 
-    /** Asks the server, when there is one: a private channel with a signature, a known one with its position. */
+    /** Subscribes if there is a connection: a private channel with a signature, a known one with its positions. */
     async ask() {
       const asker = socketId;
       if (asker === null) return;
@@ -289,12 +289,12 @@
       }
       const { since } = this.#place;
       if (recovery.checked && since.length) data.since = since;
-      // Signing took a moment: the connection may be another, and the channel given up.
+      // During the signing the connection may have changed, and the channel may have been removed.
       if (asker === socketId && subscriptions.get(this.#name) === this) say('pusher:subscribe', data);
     }
 
     succeeded({ presence }, { pos, recovered }) {
-      // What was missed follows, and moves the position event by event. Only without that is it the one that was told.
+      // Missed events follow, and each moves the position. Without missed events this position is the newest.
       if (!recovered) {
         this.#place.forget();
         this.#place.at(pos);
@@ -391,7 +391,7 @@
     showUrl();
     if (!recovery.checked) for (const subscription of subscriptions.values()) subscription.forgetPosition();
     hintRecovery();
-    // It is part of the address, so it needs another connection.
+    // It is part of the address, so it needs a new connection.
     line.url = address();
     line.drop(0);
   });

@@ -1,8 +1,8 @@
 'use strict';
 
-// The Console tab: one WebSocket to the address this page came from, a text frame a command, a text frame the reply. It
-// keeps what was sent and received in two panes and says in words what the connection is doing. Sections: words, panes,
-// line, commands, box.
+// The Console tab: one WebSocket to the address of this page. A command is a text frame, and so is its reply. Two panes
+// show what was sent and received. The tab also shows the state of the connection. Sections: words, panes, line,
+// commands, command box.
 
 {
   // ---- Numbers and words -------------------------------------------------------------------------------------------
@@ -10,16 +10,16 @@
   const KEPT_COMMANDS = 100; // in the history
   const HISTORY_KEY = 'jsocketd.console.history';
 
-  /** A command that carries the admin token, and what of it may be seen. */
+  /** Whether a command contains the admin token, and the command without its token. */
   const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
-  const seen = (command) => (isSecret(command) ? 'token ••••' : command);
+  const masked = (command) => (isSecret(command) ? 'token ••••' : command);
 
   // ---- Panes -------------------------------------------------------------------------------------------------------
 
   const client = new Pane('client');
   const server = new Pane('server');
 
-  // Pointing at a command shows its reply in the other pane, and the other way round.
+  // Pointing at a command highlights its reply in the other pane, and pointing at a reply highlights its command.
   for (const type of ['pointerover', 'pointerout']) {
     document.addEventListener(type, (event) => {
       const pair = event.target.closest?.('[data-pair]')?.dataset.pair;
@@ -89,11 +89,11 @@
   /** Commands that wait for their reply. The server answers each one, in order. */
   let pending = [];
   let sentCount = 0;
-  let tokenWasUsed = false; // that it was, never what it was
+  let tokenWasUsed = false; // the token itself is never stored
 
-  /** Sends a command; false, with the reason on the page, when it cannot be sent. */
+  /** Sends a command. If that is impossible, it shows the reason on the page and returns false. */
   function send(command) {
-    const shown = seen(command);
+    const shown = masked(command);
     if (!line.send(command)) {
       const why = line.state === 'connecting' ? 'still connecting' : 'not connected';
       client.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
@@ -123,7 +123,7 @@
       return;
     }
     const value = structure(text);
-    // The trailing line break of "Command not found\n" is the protocol's, not the reader's.
+    // The line break at the end of "Command not found\n" belongs to the protocol.
     const shown = text.replace(/\r?\n$/, '');
     const body = value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value);
     server.add({ kind: 'reply', text: shown, body, meta, pair: asked?.pair });
@@ -131,7 +131,7 @@
     announce(asked ? `${asked.command}: ${brief}` : brief);
   }
 
-  /** A connection that ended answers no more; the commands it left open say so. */
+  /** Marks the commands that will get no reply, because the connection ended. */
   function forgetPending() {
     for (const { entry } of pending) {
       if (entry) entry.querySelector('.entry-meta').textContent = 'no reply';
@@ -141,7 +141,7 @@
     pending = [];
   }
 
-  /** Lines of `name  description`, two or more spaces between; anything else is prose. */
+  /** The commands in lines of `name  description` with two or more spaces between them. Other lines are ignored. */
   function readHelp(text) {
     const found = [];
     for (const row of text.split('\n')) {
@@ -151,7 +151,7 @@
     return found;
   }
 
-  /** Puts the list on the page. A command without an argument is sent at once, one with an argument is begun. */
+  /** Shows the list. A command without an argument is sent at once. One with an argument is put into the box. */
   function showCommands(commands) {
     const list = $('commands');
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
@@ -169,7 +169,7 @@
 
   // ---- The command box and its history -----------------------------------------------------------------------------
 
-  // A phone's keyboard should not cover the page before anybody asked for it, and has no arrow keys to speak of.
+  // On a phone the keyboard would cover the page too early, and it has no arrow keys.
   const HAS_KEYBOARD = matchMedia('(pointer: fine)').matches;
   const HINT = HAS_KEYBOARD ? 'Enter sends · ↑ ↓ earlier commands · Esc clears' : 'Type a command, or tap one to send it.';
 
@@ -182,7 +182,7 @@
   const box = (() => {
     const input = $('command');
     let history = recall();
-    let at = history.length; // which entry is shown; history.length is the draft
+    let at = history.length; // the index of the shown entry; history.length is the draft
     let draft = '';
 
     function recall() {
@@ -190,12 +190,12 @@
         const kept = JSON.parse(sessionStorage.getItem(HISTORY_KEY) ?? '[]');
         return Array.isArray(kept) ? kept.filter((entry) => typeof entry === 'string') : [];
       } catch {
-        return []; // storage may be forbidden; then the history ends with the page
+        return []; // storage may be forbidden: then the history ends with the page
       }
     }
 
     function remember(command) {
-      // Of the token's command only the word is kept.
+      // A token is never stored.
       const entry = isSecret(command) ? 'token ' : command;
       if (history.at(-1) !== entry) history = [...history, entry].slice(-KEPT_COMMANDS);
       at = history.length;
@@ -203,7 +203,7 @@
       try {
         sessionStorage.setItem(HISTORY_KEY, JSON.stringify(history));
       } catch {
-        // as above
+        // storage may be forbidden or full
       }
     }
 
@@ -254,7 +254,7 @@
     }
 
     return {
-      /** Sends a command of the list and leaves what is being typed alone. */
+      /** Sends a command of the list. The text in the box stays. */
       submit(command) {
         if (send(command)) {
           const typed = input.value;

@@ -1,24 +1,24 @@
 'use strict';
 
-// What every tab of the page needs: words, elements, panes, replies and the line. The scripts of the page share one scope;
-// what only one tab needs stands in a block of its own file. Whatever the server says is put on the page as text, never as
-// markup. Sections: numbers, words, document, panes, replies, line, lamp.
+// The code that all tabs of the page share: words, elements, panes, replies and the line, which is the connection. The
+// scripts of the page share one scope. Code for one tab is in a block of its own file. Data of the server is added to
+// the page as text, never as markup. Sections: numbers, words, document, panes, replies, line, lamp.
 
 // ---- Numbers ----------------------------------------------------------------------------------------------------
 
-const KEPT_ENTRIES = 500; // a pane; the oldest go first
+const KEPT_ENTRIES = 500; // in each pane; the oldest are removed first
 const SHOWN_CHARACTERS = 4000; // of a reply before "show all"
 const SHOWN_LINES = 60;
 const SHOWN_MEMBERS = 100; // of one array or object before "show more"
 const OPEN_MEMBERS = 24; // a nested value with more members starts closed
-const FIRST_WAIT = 500; // milliseconds before the second try; doubles …
-const LONGEST_WAIT = 30_000; // … up to this
+const FIRST_WAIT = 500; // milliseconds before the second try, which double with each failure
+const LONGEST_WAIT = 30_000; // up to this
 const CONNECT_TIMEOUT = 10_000;
-const STEADY_AFTER = 5_000; // a connection that lasted so long starts the back-off anew
+const STEADY_AFTER = 5_000; // milliseconds after which a connection resets the wait
 
 // ---- Words ------------------------------------------------------------------------------------------------------
 
-/** What a close code means (RFC 6455 section 7.4.1 and the IANA registry). */
+/** The meaning of a close code (RFC 6455 section 7.4.1 and the IANA registry). */
 const CLOSE_WORDS = new Map([
   [1000, 'closed as asked'],
   [1001, 'the server is going away'],
@@ -60,7 +60,7 @@ const shorten = (text, length) => (text.length > length ? `${text.slice(0, lengt
 
 const $ = (id) => document.getElementById(id);
 
-/** An element from a tag, its class, and its content as text or nodes; text is never parsed. */
+/** Makes an element from a tag, a class, and text or nodes. Text is never parsed. */
 function element(tag, className = '', ...content) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -75,7 +75,7 @@ function button(label, onClick) {
   return made;
 }
 
-/** One polite live region for the whole page; what comes within a moment is read as one message. */
+/** Announces a text to screen readers. Texts that come within a moment are read as one message. */
 const announce = (() => {
   const region = $('announcer');
   let waiting = [];
@@ -93,11 +93,11 @@ const announce = (() => {
 
 // ---- Panes -------------------------------------------------------------------------------------------------------
 
-/** A bounded log that stays at its newest entry unless the reader scrolled away from it. */
+/** A bounded log. It scrolls to its newest entry unless the reader scrolled away from it. */
 class Pane {
   #log;
   #newest;
-  #lines = []; // what Copy gives, one string an entry
+  #lines = []; // the text for the button Copy, one string for each entry
   #following = true;
 
   constructor(name) {
@@ -108,14 +108,14 @@ class Pane {
       this.#follow();
       this.#log.focus();
     });
-    // A row that opens, a font that loads, a window that turns: the newest entry stays in sight.
+    // The newest entry stays visible when a row opens, a font loads or the window turns.
     new ResizeObserver(() => this.#following && this.#follow()).observe(this.#log);
     $(`${name}-clear`).addEventListener('click', () => this.#clear());
     const copy = $(`${name}-copy`);
     copy.addEventListener('click', () => copyText(this.#lines.join('\n'), copy));
   }
 
-  /** Adds an entry and returns it: `kind` is note, trouble, sent or reply; `pair` binds a reply to its command. */
+  /** Adds an entry and returns it. `kind` is note, trouble, sent or reply. `pair` connects a reply with its command. */
   add({ kind, text, body, meta = '', pair = 0 }) {
     const now = new Date();
     const time = element('time', '', clock(now));
@@ -161,7 +161,7 @@ async function copyText(text, from) {
     await navigator.clipboard.writeText(text);
     done = true;
   } catch {
-    // Without HTTPS there is no clipboard object; the old way still works.
+    // Without HTTPS there is no clipboard object. The old way still works.
     const area = element('textarea', 'unseen');
     area.value = text;
     document.body.append(area);
@@ -177,7 +177,7 @@ async function copyText(text, from) {
 
 // ---- Replies -----------------------------------------------------------------------------------------------------
 
-/** Text with its line breaks; a very long one shows its beginning and a button for the rest. */
+/** Text with its line breaks. A very long text shows its beginning and a button for the rest. */
 function plainText(text) {
   const shown = beginning(text);
   const line = element('div', 'entry-text', shown);
@@ -204,14 +204,14 @@ function beginning(text) {
   return text.slice(0, isSplitPair ? end - 1 : end);
 }
 
-/** A number as the server wrote it: JSON.parse would round a 64-bit id. */
+/** A number as the server wrote it. JSON.parse would round a 64-bit id. */
 class Digits {
   constructor(source) {
     this.source = source;
   }
 }
 
-/** The object or array that a reply is, else nothing. */
+/** The object or array in a reply; undefined: the reply is neither. */
 function structure(text) {
   if (!/^\s*[[{]/.test(text)) return undefined;
   try {
@@ -223,10 +223,10 @@ function structure(text) {
 }
 
 const members = (value) => (Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value));
-const ROOT = Symbol('root'); // stands for the key that the outermost value does not have
+const ROOT = Symbol('root'); // the key of the outermost value
 const isBranch = (value) => typeof value === 'object' && value !== null && !(value instanceof Digits);
 
-/** A structured reply: a tree to fold, and the text exactly as it came. */
+/** A structured reply: a foldable tree, and the exact text. */
 function structuredReply(text, value) {
   const tree = element('div', 'tree', branch(ROOT, value, true));
   const raw = plainText(text);
@@ -245,7 +245,7 @@ function structuredReply(text, value) {
   return element('div', '', tree, raw, tools);
 }
 
-/** One object or array. Its members are built when it is first opened, so that a deep or wide one costs nothing. */
+/** One object or array. Its members are built when it is first opened, so that a large reply costs nothing. */
 function branch(key, value, open) {
   const all = members(value);
   const size = Array.isArray(value) ? `[${all.length}]` : `{${all.length}}`;
@@ -293,12 +293,12 @@ function leaf(key, value) {
   return element('div', 'leaf', ...keyMark(key), element('span', kind, text));
 }
 
-// ---- The line: one WebSocket, and what happens when it goes -------------------------------------------------------
+// ---- The line: one WebSocket that reconnects ----------------------------------------------------------------------
 
 /**
- * Keeps one WebSocket open until it is told to stop. It knows nothing of any protocol: it reports its state, each text that
- * comes in and each end, and refuses to send while it is not open. What follows a close code is decided by `after`:
- * 'later' (after a pause), 'now' or 'never'.
+ * Keeps one WebSocket open until it is stopped. It has no protocol of its own: it reports its state, each received text
+ * and each close, and refuses to send while it is not open. `after` decides what follows a close code: 'later' (after a
+ * pause), 'now' or 'never'.
  */
 class Line {
   #url;
@@ -313,7 +313,7 @@ class Line {
     this.#url = url;
     this.#on = on;
     this.#after = after;
-    // A network or a reader that came back is a better reason to try than a timer.
+    // When the network is back or the page is visible again, do not wait for the timer.
     const retry = () => this.#state === 'waiting' && this.connect();
     window.addEventListener('online', retry);
     window.addEventListener('pageshow', retry);
@@ -324,7 +324,7 @@ class Line {
     return this.#state;
   }
 
-  /** Where the next connection goes. */
+  /** The address of the next connection. */
   set url(url) {
     this.#url = url;
   }
@@ -345,7 +345,7 @@ class Line {
       late = true;
       socket.close();
     });
-    // Events of a socket that was given up are nobody's business any more.
+    // Events of an earlier socket are ignored.
     const ifCurrent = (act) => (event) => socket === this.#socket && act(event);
     socket.addEventListener('open', ifCurrent(() => {
       this.#enter('open');
@@ -360,7 +360,7 @@ class Line {
     }));
   }
 
-  /** Closes for good; only connect() opens again. */
+  /** Closes for good. Only connect() opens again. */
   stop() {
     if (this.#state === 'stopped') return;
     const opened = this.#state === 'open';
@@ -371,7 +371,7 @@ class Line {
     socket?.close(1000);
   }
 
-  /** Ends the connection and comes back after a pause, as if it had broken off. */
+  /** Ends the connection and connects again after a pause, as after a loss. */
   drop(pause) {
     const socket = this.#socket;
     if (this.#state !== 'open') return;
@@ -379,7 +379,7 @@ class Line {
     socket.close(1000);
   }
 
-  /** False when there is nobody to send to. */
+  /** Sends a text. It returns false if there is no connection. */
   send(text) {
     if (this.#state !== 'open' || this.#socket.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(text);
@@ -394,9 +394,9 @@ class Line {
       return;
     }
     const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#tries);
-    // Half fixed, half chance: the pages of a restarted server do not all come back in the same moment.
+    // Half of the wait is random, so that not all pages come back at once after a restart of the server.
     const chance = Math.max(FIRST_WAIT, ceiling * (0.5 + Math.random() / 2));
-    // Who is told to come back at once does, but not again and again.
+    // 'now' connects at once, but not twice in a row.
     const wait = pause ?? (then === 'now' && this.#tries === 0 ? 0 : chance);
     this.#tries += 1;
     const due = performance.now() + wait;
@@ -411,7 +411,7 @@ class Line {
     tick();
   }
 
-  /** Leaving a state ends its timers. */
+  /** Enters a state and ends the timers of the last one. */
   #enter(state, details = {}) {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
@@ -430,7 +430,7 @@ class Line {
 
 // ---- The lamp ----------------------------------------------------------------------------------------------------
 
-/** The lamp of one tab, in words and state, with the buttons that belong to it. */
+/** The lamp of one tab: its words, its state and its buttons. */
 class Lamp {
   #box;
   #word;
@@ -456,7 +456,7 @@ class Lamp {
     this.#word.textContent = word;
   }
 
-  /** `next` has the focus when the button that had it is gone and no other takes it. */
+  /** `next` gets the focus if the focused button is removed and no other button takes the focus. */
   show(word, detail, { connect = '', disconnect = '' }, next) {
     this.#word.textContent = word;
     this.#detail.textContent = detail;
@@ -465,13 +465,13 @@ class Lamp {
       shown.hidden = !label;
       if (label) shown.textContent = label;
     }
-    // A button that goes away must not take the keyboard's place with it.
+    // The focus must not be lost with a button.
     if (focused === this.#connect && !connect) (this.#disconnect.hidden ? next : this.#disconnect).focus();
     if (focused === this.#disconnect && !disconnect) (this.#connect.hidden ? next : this.#connect).focus();
   }
 }
 
-/** The address of a socket beside the page, also behind a proxy that serves both under some path. */
+/** The address of a socket beside the page, also behind a proxy that serves both under a path. */
 function beside(path) {
   const address = new URL(path, new URL('.', location.href));
   address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';

@@ -1,7 +1,7 @@
 'use strict';
 
-// Which tab is shown. The address says it (`#channels`), so that a tab can be linked to; arrow keys move between the tabs, as
-// in every tab list.
+// Shows one of the tabs. The address names the tab (`#channels`), so that a link can lead to it. Arrow keys move
+// between the tabs, as in every tab list.
 
 {
   const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -18,7 +18,7 @@
   }
 
   function choose(tab) {
-    // Not a place to go back to.
+    // replaceState adds no entry to the history.
     history.replaceState(null, '', `#${tab.getAttribute('aria-controls')}`);
     select(tab);
   }
