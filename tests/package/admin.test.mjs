@@ -1,6 +1,7 @@
-// The back end's two pages in a real browser: the component's own views, templates, tasks and scripts with stand-ins of Joomla's classes,
-// against the real server and database. Every page is under a strict Content-Security-Policy, and anything that a browser reports as an
-// error fails the test, but that a server is away where a test took it away.
+// The two pages of the back end in a real browser: the component's own views, templates, tasks and scripts with
+// stand-ins for Joomla's classes, against the real server and database. Every page has a strict
+// Content-Security-Policy. Any error that the browser reports fails the test, except for a lost server in a test that
+// stops it.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -35,7 +36,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.deepEqual(troubles.splice(0), [], 'errors in the browser');
   });
 
-  /** `down`: the server goes away, which browsers report as an error. */
+  /** `down`: the test stops the server, which browsers report as an error. */
   async function visit(view, { member = 0, dark = false, width = 1400, down = false, init, csp = true } = {}) {
     const context = await browser.newContext({ viewport: { width, height: width < 600 ? 844 : 900 }, bypassCSP: !csp });
     contexts.push(context);
@@ -126,7 +127,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.equal(await page.evaluate(() => document.activeElement.dataset.command), 'lag');
   });
 
-  // Keeps what the page sends, and puts `wrong` in the place of the form token where the test says so.
+  // Stores the frames that the page sends, and replaces the form token by `wrong` if the test asks for it.
   const recording = (wrong) => `window.sent = [];
     window.WebSocket = class extends WebSocket {
       send(frame) {
@@ -154,7 +155,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     await page.focus('#websockets-command');
     await page.keyboard.press('ArrowUp');
     assert.equal(await page.inputValue('#websockets-command'), 'stats', 'it is no command of the reader\'s');
-    // The page's own options have it, as on each page of the back end.
+    // The options of the page contain it, as on each page of the back end.
     const kept = await page.evaluate(() => document.querySelector('main').outerHTML + JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
     assert.ok(!kept.includes(token));
   });
@@ -227,7 +228,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
   test('the status says that all is well, and the chain works', async () => {
     const page = await visit('status');
     assert.ok((await page.locator('.websockets-facts').innerText()).includes(`jsocketd ${VERSION}, package ${VERSION}`));
-    // The socket is on a port of its own, so nothing is wrong with a missing path.
+    // The socket has its own port, so a missing path is no problem.
     assert.deepEqual(await page.locator('.websockets-results li').allInnerTexts(), []);
     const hops = await chain(page);
     for (const name of ['socket', 'http', 'outbox']) {
@@ -338,7 +339,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
 
   test('a table that nobody reads is noticed by the third hop', async () => {
     const page = await visit('status', { down: true });
-    // PHP writes into the table, but the event is never heard: as if another site's table were read.
+    // PHP writes into the table, but the event never comes, as if the server read the table of another site.
     await page.route('**/*task=chain.outbox*', (route) => route.fulfill({ json: { success: true, data: { ms: 1 } } }));
     const hops = await chain(page);
     assert.equal(hops.outbox.state, 'failed');

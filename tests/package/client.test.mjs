@@ -1,6 +1,6 @@
-// The client script and the bar in a real browser, as a site has them: pages from PHP with the package's own classes, publications
-// through the PHP API, the real server beside the site's database. Every page is under a strict Content-Security-Policy, and anything
-// that a browser reports as an error fails the test.
+// The client script and the bar in a real browser, as on a site: pages from PHP with the package's own classes, events
+// from the PHP API, and the real server with the site's database. Every page has a strict Content-Security-Policy. Any
+// error that the browser reports fails the test.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -35,8 +35,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   });
 
   /**
-   * A browser of its own for a visitor; `member` is one of the stand's. `down`: the server is away, which browsers
-   * report as an error.
+   * Opens a browser for a visitor. `member` is one of the stand's members. `down`: the test stops the server, which
+   * browsers report as an error.
    */
   async function visitor({ member, down = false, viewport = { width: 1400, height: 900 }, of = browser, ...options } = {}) {
     const context = await of.newContext({ viewport, ...options });
@@ -66,7 +66,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     return page;
   }
 
-  /** Subscribes; what is heard stays over reloads, each reload subscribes anew if `again`. */
+  /** Subscribes and stores the events over reloads. With `again`, each reload subscribes again. */
   async function listen(page, channel, { again = false, ...options } = {}) {
     const begin = ([channel, options]) => {
       const note = (...said) => sessionStorage.setItem('heard', JSON.stringify([...JSON.parse(sessionStorage.getItem('heard') ?? '[]'), said]));
@@ -100,7 +100,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   const subscribed = (page, channel) => until(`${channel} is subscribed`, () => page.sockets.some(({ came }) =>
     came.some((frame) => frame.event === 'pusher_internal:subscription_succeeded' && frame.channel === channel)));
 
-  // --- the bar ---------------------------------------------------------------------------------------------------------
+  // --- the bar
+  // ---------------------------------------------------------------------------------------------------------
 
   test('an article saved in one browser shows the bar in another, which asks PHP for nothing', async () => {
     const page = await visit();
@@ -146,7 +147,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   test('a page says nothing of the change that it was made after', async () => {
     const lagging = await position();
     await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
-    // As PHP reads it before the row was seen: so the change is told to the page.
+    // PHP read this position before the server saw the row, so the page gets a hint about the change.
     const page = await visit({ id: 3, position: lagging });
     await until('the hint came', () => page.sockets[0]?.came.some(({ event }) => event === 'changed'));
     await settled(page);
@@ -233,7 +234,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.equal(page.asked.length, asked + 1, 'ten hints are one request');
   });
 
-  // --- recovery --------------------------------------------------------------------------------------------------------
+  // --- recovery
+  // --------------------------------------------------------------------------------------------------------
 
   test('reloads while 200 events are published lose none and double none', async () => {
     const page = await visit({}, { member: 0 });
@@ -263,7 +265,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await listen(page, 'private-user-1002', { from: 'last' });
     await hears(page, 6);
     assert.deepEqual(await numbers(page), upTo(6));
-    // And from the page: only what is newer than it.
+    // From the page it gets only newer events.
     await page.reload();
     await listen(page, 'private-user-1002');
     await publish('private-user-1002', 6, 7);
@@ -346,7 +348,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.equal(await page.locator('[role=status]').textContent(), 'This page may be out of date.');
   });
 
-  // The second and the third are of pages of version 0.1 that a cache kept.
+  // The second and the third are positions of version 0.1, from cached pages.
   for (const unknown of ['o00000000:5.abc', 'o0000002a:5', '@1790000000000']) {
     test(`an unknown position is a gap, once, and no bar: ${unknown}`, async () => {
       const page = await visit({ position: unknown });
@@ -422,7 +424,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     }
   });
 
-  // --- who it is, and who may ------------------------------------------------------------------------------------------
+  // --- identity and permissions
+  // ----------------------------------------------------------------------------------------
 
   test('a member proves the page first, and every address asks for recovery', async () => {
     const page = await visit({}, { member: 0 });
@@ -533,7 +536,8 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     }
   });
 
-  // --- living with others ----------------------------------------------------------------------------------------------
+  // --- several scripts and tabs
+  // ----------------------------------------------------------------------------------------
 
   test('two tabs hear everything once each', async () => {
     const context = await visitor({ member: 0 });
@@ -573,7 +577,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await page.evaluate(() => window.channel.unsubscribe());
     await publish('shared', 4, 5);
     await page.waitForFunction(() => window.late.length === 6);
-    // Nobody is left: what happens until somebody is there again is heard then.
+    // No script is subscribed. The next one gets the events that come in between.
     await page.evaluate(() => window.second.unsubscribe());
     await settled(page);
     await publish('shared', 5, 7);

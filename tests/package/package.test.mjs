@@ -1,5 +1,5 @@
-// scripts/package: the same input gives the same bytes, whoever builds it and where; what is wrong with the sources is said; what is
-// shipped is whole and as small as docs/client.md says. Needs python3 and npm's registry, and none of the servers.
+// scripts/package: the same input gives the same bytes on every machine, errors in the sources are reported, and the
+// package is complete and as small as docs/client.md says. It needs python3 and npm's registry, but no server.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -27,7 +27,7 @@ describe('the package', { timeout: 120_000 }, () => {
   const hash = (file) => createHash('sha256').update(readFileSync(file)).digest('hex');
   const unpack = (file, to) => run('python3', ['-m', 'zipfile', '-e', file, to]);
 
-  /** The sources somewhere else, with npm's packages unless they shall be fetched again. */
+  /** Copies the sources to another folder, with npm's packages unless they must be fetched again. */
   function copySources({ fetch = false } = {}) {
     const root = mkdtempSync(join(folder, 'elsewhere '));
     for (const name of ['joomla', 'scripts/package', 'Cargo.toml', 'LICENSE']) {
@@ -112,7 +112,7 @@ for path in sys.argv[1:]:
     const { assets } = JSON.parse(readFileSync(`${media}/joomla.asset.json`, 'utf8'));
     const uris = assets.filter(({ uri }) => uri).map(({ uri }) => uri.replace(/^com_websockets\/(.*\.(js|css))$/, '$2/$1'));
     assert.deepEqual(uris.filter((uri) => !existsSync(`${media}/${uri}`)), []);
-    // In debug mode Joomla takes the one without .min.
+    // In debug mode Joomla uses the file without .min.
     assert.deepEqual(uris.filter((uri) => !existsSync(`${media}/${uri.replace('.min.', '.')}`)), []);
     const names = new Set(assets.map(({ name }) => name));
     for (const name of ['client', 'bar', 'console', 'status', 'admin']) assert.ok(names.has(`com_websockets.${name}`), name);

@@ -1,5 +1,5 @@
-// The client script alone in a real browser. The server is the test's own: it says frame by frame what a real one says
-// seldom, or in another order. What the script does beside the real server stands in client.test.mjs.
+// The client script alone in a real browser. The server belongs to the test and sends frames that a real server sends
+// rarely, or in another order. client.test.mjs has the tests with the real server.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -55,7 +55,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(troubles.splice(0), [], 'errors in the browser');
   });
 
-  /** A page, and its server: `asked` are the subscriptions, `answers` what a channel's is answered with. */
+  /** A page and its server: `asked` are the subscriptions, `answers` the answers by channel. */
   async function visit(options = { position: PAGE }) {
     const context = await browser.newContext();
     contexts.push(context);
@@ -83,7 +83,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     return { page, server, open };
   }
 
-  /** Subscribes; what is heard is in `window.heard`, as [channel, event, id]. */
+  /** Subscribes. The events go to `window.heard` as [channel, event, id]. */
   const listen = (page, channel, options = {}) => page.evaluate(async ([channel, options]) => {
     const { connect } = await import(Joomla.getOptions('com_websockets').module);
     window.heard ??= [];
@@ -98,7 +98,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
   const asks = (server, count) => until(`${count} subscriptions`, () => server.asked.length >= count);
   const event = (channel, id) => ({ event: 'n', channel, data: '1', id });
 
-  /** The connection is lost; the subscriptions that come with the next one. */
+  /** Loses the connection and returns the subscriptions of the next one. */
   async function comeBack(server, count) {
     server.asked = [];
     await server.sockets.at(-1).close({ code: 4200, reason: 'come back' });
@@ -115,14 +115,14 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(server.asked, [['a', [PAGE]], ['b', [PAGE]], ['c', [PAGE]]], 'all begin where the page does');
     await hears(page, 2);
 
-    // An event is of its own channel and stream alone.
+    // An event belongs to its own channel and stream only.
     server.say(event('a', 'o0000002a:7.ccc'));
     await hears(page, 3);
     assert.deepEqual(await comeBack(server, 3), {
       a: ['o0000002a:7.ccc', 'm6d083eb0:1'], b: ['o0000002a:5.bbb'], c: [PAGE],
     });
 
-    // What a connection tells of itself is of all channels that were subscribed on it, and c was not.
+    // A position of the connection is for all channels with a subscription on it. c has none.
     await hears(page, 5);
     server.say({ event: 'pusher_internal:position', data: '{}', pos: ['o0000002a:9.ddd', 'm6d083eb0:4'] });
     server.say(event('b', 'm6d083eb0:5'));
@@ -130,7 +130,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(await comeBack(server, 3), {
       a: ['o0000002a:9.ddd', 'm6d083eb0:4'], b: ['o0000002a:9.ddd', 'm6d083eb0:5'], c: [PAGE],
     });
-    // At a barrier a pong has the position of one stream only.
+    // At a barrier a pong has only the position of one stream.
     await hears(page, 8);
     server.answers.a = server.answers.b = undefined;
     server.say({ event: 'pusher:pong', data: '{}', pos: 'm6d083eb0:6' });
@@ -151,7 +151,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(await heard(page), ['a ready', 'a n o0000002a:4.b', 'a n o0000002a:5.c', 'a n o0000002a:5.c']);
     await page.waitForFunction((name) => sessionStorage.getItem(name), KEPT);
     assert.equal(await page.evaluate((name) => sessionStorage.getItem(name), KEPT), '{"a":[["o0000002a:5.c"],"o"]}');
-    // With nobody here any more, what still comes is not handled, and moves nothing.
+    // Without a subscribed script an event is ignored and moves no position.
     await page.evaluate(() => window.channel.unsubscribe());
     server.say(event('a', 'o0000002a:6.d'));
     server.answers.b = { pos: PAGE };
@@ -170,7 +170,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     await hears(page, 2);
     assert.deepEqual(await heard(page), ['a ready', 'a gap'], 'the page is older than what is kept');
 
-    // The server started anew: its memory begins with it, and nothing was ever heard from there.
+    // The server restarted: its memory is empty, and no event ever came from it.
     server.answers.a = { pos: ['o0000002a:5.b', 'm00000001:0'], recovered: [true, false] };
     await comeBack(server, 1);
     await hears(page, 3);

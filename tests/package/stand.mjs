@@ -1,6 +1,7 @@
-// Starts what the package's tests need: a MariaDB of their own with a site's tables, the real binary for that site, PHP's built-in
-// server with the pages of site/, a browser. JSOCKETD_BIN names another binary than the debug build, CHROMIUM another browser. Waits are
-// for facts, each with a deadline; only what was started here is ended.
+// Starts the programs for the package's tests: a private MariaDB with a site's tables, the real binary for that site,
+// PHP's built-in server with the pages of site/, and a browser. JSOCKETD_BIN names another binary than the debug build,
+// CHROMIUM another browser. Each wait is for a fact and has a deadline. Only processes that were started here are
+// ended.
 
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -20,7 +21,7 @@ const PATIENCE = 20_000;
 export const VERSION = /^version = "(.*)"$/m.exec(readFileSync(`${ROOT}/Cargo.toml`, 'utf8'))[1];
 const COOKIE = '0ad504c8cb42b9a2c9379cf1921924da'; // what Joomla names it with the $secret of the fixture's configuration.php
 
-/** The first of the two programs that is not there. */
+/** The first of the two programs that is missing. */
 export const missing = [BINARY, BROWSER].find((path) => !existsSync(path));
 
 export const run = promisify(execFile);
@@ -52,10 +53,10 @@ async function freePort() {
   return port;
 }
 
-// The server refuses variables of its own prefix that it does not know, and JSOCKETD_BIN is ours.
+// The server refuses unknown variables with its prefix, and JSOCKETD_BIN is one.
 const INHERITED = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(JSOCKETD_|RUST_LOG$|SITE_)/.test(name)));
 
-/** A process that says `ready` in what it prints. */
+/** Starts a process and waits until its output contains `ready`. */
 async function start(command, args, ready, env = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...INHERITED, ...env } });
   const ended = once(child, 'exit');
@@ -75,7 +76,7 @@ async function start(command, args, ready, env = {}) {
   };
 }
 
-/** `params` are more options of the component. */
+/** Starts everything. `params` are more options of the component. */
 export async function startStand(params = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'jsocketd-package-'));
   const base = `${folder}/base`;
@@ -95,7 +96,7 @@ export async function startStand(params = {}) {
 
   async function build() {
     await run(`${ROOT}/scripts/package`, ['--media', media]);
-    // A folder that the database's user can reach.
+    // The user of the database must be able to reach this folder.
     await run('chmod', ['711', folder]);
     const script = `${ROOT}/scripts/mariadb`;
     ended.push(() => run(script, ['kill', base]).catch(() => {}));
@@ -154,7 +155,7 @@ export async function startStand(params = {}) {
           await begin();
         },
       },
-      /** Publishes through the PHP API: each is [channel, event, data, 'http' or nothing]. */
+      /** Publishes events through the PHP API. Each is [channel, event, data, 'http' or nothing]. */
       publish: async (...events) => {
         const body = JSON.stringify(events.map(([channel, event, data = null, via = null]) => [channel, event, data, via]));
         const answer = await fetch(`${url}publish`, { method: 'POST', body });

@@ -1,5 +1,5 @@
-// A Joomla site as its people use it: logging in, saving forms, publishing and trashing in lists. It knows Joomla's forms and
-// tasks, which are the same in 4, 5 and 6, and nothing of jsocketd.
+// Actions of people on a Joomla site: logging in, saving forms, publishing and trashing in lists. It uses Joomla's
+// forms and tasks, which are the same in 4, 5 and 6. It has nothing of jsocketd.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -9,13 +9,13 @@ export const URL_OF_SITE = process.env.JOOMLA_URL;
 const ADMINISTRATOR = `${URL_OF_SITE}administrator/index.php`;
 const PHP = (process.env.PHP ?? 'php').split(' ');
 
-/** What Joomla says when it does not save a form. */
+/** The messages of a form that Joomla does not save. */
 export class Refused extends Error {}
 
-/** Runs a command of the site's command line; gives what it printed. */
+/** Runs a command of the site's command line and returns its output. */
 export const command = (...words) => run([...words, '--no-interaction']);
 
-/** Removes an extension. Joomla 4 asks even whoever said that nobody is there. */
+/** Removes an extension. Joomla 4 asks for confirmation even without interaction. */
 export const remove = (id) => run(['extension:remove', id], 'yes\n');
 
 async function run(words, answer = '') {
@@ -32,7 +32,7 @@ export const front = (query) => `${URL_OF_SITE}index.php?${query}`;
 /** The address of a page of the back end. */
 export const back = (query) => `${ADMINISTRATOR}?${query}`;
 
-/** Logs in at the back end, which then starts no tours by itself: they would lead the page elsewhere. */
+/** Logs in to the back end and switches off its guided tours, which would lead the page elsewhere. */
 export async function logInToBackEnd(page, user, password) {
   await page.route(/plugin=(guidedtours|sendStats)/, (route) => route.fulfill({ json: { success: false, data: null } }));
   await page.goto(ADMINISTRATOR);
@@ -42,7 +42,7 @@ export async function logInToBackEnd(page, user, password) {
   await page.waitForSelector('a[href*="task=logout"]', { state: 'attached' });
 }
 
-/** Logs in at the site. */
+/** Logs in to the site. */
 export async function logIn(page, user, password) {
   await page.goto(front('option=com_users&view=login'));
   const form = page.locator('form.com-users-login__form, .com-users-login form').first();
@@ -51,10 +51,10 @@ export async function logIn(page, user, password) {
   await Promise.all([page.waitForNavigation(), form.locator('button[type=submit]').first().click()]);
 }
 
-/** Logs out at the site, without leaving the page that is open. */
+/** Logs out of the site without leaving the open page. */
 export const logOut = (page) => task(page, front('option=com_users&task=user.logout'), {});
 
-/** Posts a task with the page's token, as a list's button does; the page stays. */
+/** Posts a task with the page's token, like a button of a list. The page stays. */
 export async function task(page, address, fields) {
   const status = await page.evaluate(async ([address, fields]) => {
     const token = globalThis.Joomla?.getOptions?.('csrf.token') ?? document.querySelector('input[type=hidden][value="1"]').name;
@@ -64,7 +64,10 @@ export async function task(page, address, fields) {
   if (status >= 400) throw new Error(`${address} answered ${status}`);
 }
 
-/** Opens a form of the back end, sets fields by name, and saves with `save` (such as `article.apply`); gives the id. */
+/**
+ * Opens a form of the back end, sets fields by name, and saves with `save` (such as `article.apply`). It returns the
+ * id.
+ */
 export async function saveForm(page, query, fields, save) {
   await page.goto(back(query));
   await page.waitForSelector('form[name=adminForm] [name=task]', { state: 'attached' });
@@ -84,7 +87,7 @@ export async function saveForm(page, query, fields, save) {
           field.value = value;
         }
       }
-      // What the browser checks before is Joomla's own affair; what is saved, the server decides.
+      // This skips the checks in the browser. The server decides what is saved.
       const form = document.querySelector('form[name=adminForm]');
       form.querySelector('[name=task]').value = save;
       HTMLFormElement.prototype.submit.call(form);
@@ -95,7 +98,7 @@ export async function saveForm(page, query, fields, save) {
   return Number(await page.evaluate(() => document.querySelector('#jform_id, [name="jform[id]"]')?.value ?? 0));
 }
 
-/** Saves an article; without `id` a new one. Gives its id. */
+/** Saves an article, or a new one without `id`. It returns the id. */
 export const saveArticle = (page, { id, ...fields }) =>
   saveForm(page, id ? `option=com_content&task=article.edit&id=${id}` : 'option=com_content&task=article.add',
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'article.apply')
@@ -104,7 +107,7 @@ export const saveArticle = (page, { id, ...fields }) =>
       return saved;
     });
 
-/** Saves a category of articles; without `id` a new one. Gives its id. */
+/** Saves a category of articles, or a new one without `id`. It returns the id. */
 export const saveCategory = (page, { id, ...fields }) =>
   saveForm(page, `option=com_categories&extension=com_content&task=category.${id ? `edit&id=${id}` : 'add'}`,
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'category.apply')
@@ -122,7 +125,7 @@ export const articles = (page, verb, ids) => task(page, back(`option=com_content
 export const categories = (page, verb, ids) =>
   task(page, back(`option=com_categories&extension=com_content&task=categories.${verb}`), { 'cid[]': ids });
 
-/** Makes a user of the groups, who can log in at once; gives the id. */
+/** Makes a user in the groups who can log in at once. It returns the id. */
 export const addUser = (page, { username, password, groups }) =>
   saveForm(page, 'option=com_users&task=user.add', {
     'jform[name]': username,
@@ -141,14 +144,14 @@ export const saveOptions = (page, component, fields) =>
   saveForm(page, `option=com_config&view=component&component=${component}`,
     Object.fromEntries(Object.entries(fields).map(([name, value]) => [`jform[${name}]`, value])), 'component.apply');
 
-/** Runs statements in the site's database, `#__` for its prefix; gives the rows of the last one. */
+/** Runs statements in the site's database, with `#__` for its prefix. It returns the rows of the last one. */
 export async function sql(statements) {
   const script = fileURLToPath(new URL('sql.php', import.meta.url));
   const { stdout } = await promisify(execFile)('php', [script, process.env.JOOMLA_ROOT, statements]);
   return JSON.parse(stdout);
 }
 
-/** Sets whether a plugin is enabled, and its parameters (a JSON text), in the database; gives how it was before. */
+/** Sets the state and the parameters (a JSON text) of a plugin in the database. It returns the earlier ones. */
 export async function setPlugin(folder, element, { enabled, params }) {
   const [before] = await sql(`SELECT enabled, params FROM #__extensions WHERE type = 'plugin' AND folder = '${folder}' AND element = '${element}'`);
   const text = params.replace(/[\\']/g, '\\$&');

@@ -1,6 +1,6 @@
-// The whole chain on a real Joomla: the package is installed from its zip, an administrator uses the console and tests the chain,
-// visitors in browsers of their own see what changes and only what they may see, and in the end nothing is left. tests/joomla/run
-// says what this needs; each test goes on where the one before it ended.
+// The whole chain on a real Joomla. The package is installed from its zip. An administrator uses the console and tests
+// the chain. Visitors in their own browsers see changes, and only those that they may see. In the end nothing is left.
+// tests/joomla/run says what this needs. Each test continues where the one before it ended.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -36,7 +36,7 @@ let browser, admin, server, category, article;
 const readers = {};
 let people = {};
 
-/** The server, on the site's folder; `listen` to come back at the same address. */
+/** Starts the server with the site's folder. `listen` makes it use the same address again. */
 async function startServer(listen = `${HOST}:0`) {
   const { JSOCKETD_BIN: _, ...env } = process.env;
   const child = spawn(JSOCKETD_BIN, ['serve', '--joomla', JOOMLA_ROOT, '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'], env });
@@ -71,13 +71,13 @@ const newPage = async () => {
 
 const articlePage = (id = article) => joomla.front(`option=com_content&view=article&id=${id}`);
 
-/** Opens the article and waits until its socket hears the article's channel. */
+/** Opens the article and waits until the page is subscribed to the article's channel. */
 async function read(page, id = article) {
   await page.goto(articlePage(id));
   await heard(page, `private-com_content.article.${id}`);
 }
 
-/** Resolves once the page's client is subscribed to the channel; rejects if it is refused. */
+/** Resolves when the page's client is subscribed to the channel, and rejects if that is refused. */
 const heard = (page, channel) => page.evaluate(async (channel) => {
   const { connect } = await import(globalThis.Joomla.getOptions('com_websockets').module);
   return new Promise((resolve, reject) => {
@@ -89,7 +89,7 @@ const heard = (page, channel) => page.evaluate(async (channel) => {
   });
 }, channel);
 
-/** What the server thinks who the page is. */
+/** The identity of the page for the server. */
 const whoami = (page) => page.evaluate((url) => new Promise((resolve, reject) => {
   const socket = new WebSocket(url);
   socket.onopen = () => socket.send('whoami');
@@ -104,7 +104,7 @@ async function picture(page, name) {
     for (const colorScheme of ['light', 'dark']) {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme });
-      // Atum follows its own switch, which follows the system only when a page is loaded.
+      // The template Atum has its own switch for dark mode. It follows the system only when a page is loaded.
       await page.evaluate((scheme) => document.documentElement.setAttribute('data-bs-theme', scheme), colorScheme);
       await page.screenshot({ path: `${PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
     }
@@ -114,7 +114,7 @@ async function picture(page, name) {
   await page.evaluate(() => document.documentElement.setAttribute('data-bs-theme', 'light'));
 }
 
-/** What axe finds wrong in a part of a page, in words. */
+/** The problems that axe finds in a part of a page, in words. */
 async function troubles(page, part) {
   await page.evaluate(axe);
   const { violations, passes } = await page.evaluate((part) => globalThis.axe.run(part), part);
@@ -129,7 +129,7 @@ before(async () => {
 });
 
 after(async () => {
-  // Whatever happened: nothing is left on the site.
+  // Nothing stays on the site, also after a failure.
   if (admin) {
     const tidy = (what) => what().catch((error) => console.error(`# not tidied: ${error.message}`));
     if (article) await tidy(async () => {
@@ -169,7 +169,7 @@ test('nonsense is refused by the options with a sentence', async () => {
 test('the status page finds nothing wrong, and the chain holds', async () => {
   await admin.goto(joomla.back('option=com_websockets&view=status'));
   const found = await admin.locator('.websockets-results .alert-danger, .websockets-results .alert-warning').allInnerTexts();
-  // A busy machine is late. That the server answers shows that the form kept the secret.
+  // A busy machine is slow. The answer of the server shows that the form kept the secret.
   assert.deepEqual(found.filter((one) => !one.includes('loop was late')), []);
   await admin.click('#websockets-chain-test');
   for (const hop of ['socket', 'http', 'outbox']) {
@@ -426,7 +426,7 @@ test('the kill switch ends it, pages go on', async () => {
   await readers.guest.goto(articlePage());
   assert.equal(await readers.guest.evaluate(() => globalThis.Joomla?.getOptions?.('com_websockets') ?? null), null);
   await joomla.saveOptions(admin, 'com_websockets', { enabled: 1 });
-  // The server is told by a row. Nobody is connected now, so it looks every two seconds.
+  // A row tells the server. Without connections the server reads the table every two seconds.
   await new Promise((resolve) => setTimeout(resolve, 2500));
   await read(readers.guest);
 });

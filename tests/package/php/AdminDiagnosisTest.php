@@ -19,7 +19,7 @@ use Jsocketd\Component\Websockets\Administrator\Status\Facts;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What the status page says is wrong: for every state the right findings, the worst first, each with the line that fixes it.
+ * The problems on the status page: each state has the right results, the worst first, and each result has its fix.
  */
 class AdminDiagnosisTest extends TestCase
 {

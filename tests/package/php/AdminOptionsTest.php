@@ -22,8 +22,8 @@ use Jsocketd\Component\Websockets\Administrator\Setup\SecretRotation;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The options form: what it lets through, what it refuses and with which sentence, what it keeps, and the rotation of the
- * secret. The rules are taken from config.xml, so that a field without its rule fails here.
+ * The options form: accepted and refused values with their sentences, stored values, and the rotation of the secret.
+ * The rules come from config.xml, so that a field without its rule fails here.
  */
 class AdminOptionsTest extends TestCase
 {
@@ -42,7 +42,7 @@ class AdminOptionsTest extends TestCase
             . ' modulelayout notequals number options password regex rules showon subform tel time url userid username',
     ];
 
-    /** @var  string[]  what the page says after the form was posted */
+    /** @var  string[]  the messages after the form was posted */
     private array $messages = [];
 
     protected function setUp(): void
@@ -227,7 +227,7 @@ class AdminOptionsTest extends TestCase
         ComponentHelper::$components['com_websockets'] = ['app_secret' => self::NOW_OLD];
         $field = $this->field('app_secret');
 
-        // What is stored, and what was typed into a form that was refused.
+        // The stored value, and the typed value of a refused form.
         foreach ([self::NOW_OLD, 'another-secret-that-was-typed'] as $value) {
             self::assertTrue($field->setup($this->element('app_secret'), $value));
             self::assertSame('<input type="password" name="jform[app_secret]" value="" placeholder="Kept as it is">', $field->html());
@@ -275,7 +275,10 @@ class AdminOptionsTest extends TestCase
         self::assertStringContainsString("fewer than $short characters", $texts['COM_WEBSOCKETS_CONFIG_APP_SECRET_SHORT']);
     }
 
-    /** Joomla looks into our namespaces first, in all forms of the request: a type of ours would replace one of the same name. */
+    /**
+     * In all forms of a request Joomla prefers our namespaces, so a type of ours replaces one of Joomla with the same
+     * name.
+     */
     public function testNoFieldAndNoRuleHasANameOfJoomla(): void
     {
         foreach (self::JOOMLA as $entity => $names) {
@@ -329,7 +332,7 @@ class AdminOptionsTest extends TestCase
         return new $class($element);
     }
 
-    /** What the form does with a text: first the field's filter, then its rule. */
+    /** Whether the form accepts a value: first the field's filter runs, then its rule. */
     private function lets(string $name, mixed $value): bool
     {
         $element = $this->element($name);

@@ -16,12 +16,14 @@ use Jsocketd\Component\Websockets\Administrator\Setup\StatusPage;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The back end's pages in a pseudo-locale, in which every text of an ini file is bracketed: whatever a reader sees comes from
- * there. Values that come from elsewhere stay text. And the ini files have what the sources name, nothing else.
+ * The pages of the back end in a pseudo-locale, which puts every text of an ini file in brackets. So every visible text
+ * must come from an ini file. Other values stay text. The ini files have the keys of the sources and no others.
  */
 class AdminPagesTest extends TestCase
 {
-    /** What is no language: commands of the server, names of products, files and values, as ../site/pseudo.php has them. */
+    /**
+     * Texts without a translation: commands of the server, names of products, files and values of ../site/pseudo.php.
+     */
     private const VALUES = ['test', 'version', 'help', 'wss://1.example/2', 'http://127.0.0.1:8080', '/etc/jsocketd/jsocketd.toml',
         '/etc/nginx/conf.d/jsocketd.conf', '/etc/apache2/conf-available/jsocketd.conf', '/etc/systemd/system/jsocketd.service'];
 
@@ -95,7 +97,8 @@ class AdminPagesTest extends TestCase
             $handed = array_map(static fn (string $key): string => substr($key, \strlen('COM_WEBSOCKETS_')), $handed);
             preg_match_all("/'([A-Z]+(?:_[A-Z0-9]+)*)'/", $script, $literal);
             $literal[1] = array_diff($literal[1], ['POST']);
-            // Keys that are put together: CLOSED_1006, CHAIN_CLOSED_4001_MEND, CHAIN_PASSED, CHAIN_HTTP_MEND, and KEY_MEND beside KEY.
+            // Composed keys: CLOSED_1006, CHAIN_CLOSED_4001_MEND, CHAIN_PASSED, CHAIN_HTTP_MEND, and KEY_MEND beside
+            // KEY.
             $made = array_filter($handed, static fn (string $key): bool => (bool) preg_match(
                 '/^(CLOSED_\d+|CHAIN_CLOSED_\d+_MEND|CHAIN_(RUNNING|PASSED|FAILED|SKIPPED)|CHAIN_(HTTP|OUTBOX)_MEND)$/',
                 $key
@@ -131,7 +134,7 @@ class AdminPagesTest extends TestCase
 
             $isNamed = \in_array($key, $found[0], true);
             $isMade  = preg_match('/^COM_WEBSOCKETS_(FOUND|HOP|LEVEL|SNIPPET)_/', $key) === 1;
-            // Joomla itself asks for these.
+            // Joomla itself uses these.
             $isJoomlas = \in_array($key, ['COM_WEBSOCKETS', 'COM_WEBSOCKETS_CONFIGURATION'], true);
             self::assertTrue($isNamed || $isMade || $isJoomlas, "$key is never shown");
         }
@@ -188,7 +191,7 @@ class AdminPagesTest extends TestCase
         return $dom;
     }
 
-    /** What somebody reads or hears: the text of the page and of its labels; not the snippets, which are files. */
+    /** The texts for readers and screen readers: the page and its labels, without the snippets, which are files. */
     private function texts(string $html): iterable
     {
         $xpath = new \DOMXPath($this->dom($html));

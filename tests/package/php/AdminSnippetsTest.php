@@ -15,8 +15,7 @@ use Jsocketd\Component\Websockets\Administrator\Setup\Snippets;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The snippets to paste: they hold the site's values, mean the same as the files in conf/, and no value breaks out of its
- * place.
+ * The snippets: they contain the site's values, say the same as the files in conf/, and quote every value safely.
  */
 class AdminSnippetsTest extends TestCase
 {
@@ -69,7 +68,7 @@ class AdminSnippetsTest extends TestCase
         self::assertStringContainsString('    location /live/ {', $snippets['nginx']);
         self::assertStringContainsString('server jsocketd.internal:9000;', $snippets['nginx']);
         self::assertStringContainsString("Listen 8443\n<VirtualHost *:8443>", $snippets['apache']);
-        // A name is nothing to listen on.
+        // jsocketd cannot listen on a name.
         self::assertStringContainsString('listen = ["127.0.0.1:8080"]', $snippets['jsocketd']);
         self::assertStringNotContainsString('allowed_origins', $snippets['jsocketd']);
     }
@@ -163,7 +162,7 @@ class AdminSnippetsTest extends TestCase
         self::assertSame([], array_diff($wants, $both));
     }
 
-    /** A header that the server believes and no proxy sets is the client's own. */
+    /** If the server trusts a header and the proxy does not set it, clients can forge it. */
     public function testEveryPlaceThatPassesRequestsOnSetsWhatTheServerBelieves(): void
     {
         $folder = \dirname(JOOMLA_PACKAGE) . '/conf/';
@@ -209,7 +208,7 @@ class AdminSnippetsTest extends TestCase
         exec('env -u JSOCKETD_BIN ' . escapeshellarg($binary) . ' check --config ' . escapeshellarg($file) . ' 2>&1 >/dev/null', $said);
         unlink($file);
 
-        // It reads the file and then misses the folder: no key is unknown and nothing is badly written.
+        // It reads the file and then misses the folder. So all keys are known and the syntax is right.
         self::assertCount(1, $said, implode("\n", $said));
         self::assertStringContainsString('`root` in [joomla] cannot be', $said[0]);
     }

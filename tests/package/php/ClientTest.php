@@ -21,19 +21,19 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The HTTP client: against a server that answers what the test says, and against jsocketd, if it was built.
+ * The HTTP client: against a server with answers of the test, and against jsocketd if it was built.
  */
 final class ClientTest extends TestCase
 {
-    /** Seconds; nothing here comes near it but what has to. */
+    /** A timeout in seconds that only a failing test reaches. */
     private const LONG = 20.0;
 
-    /** What each answer of jsocketd's API has. */
+    /** The headers of each answer of jsocketd's API. */
     private const OWN = "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
 
     /**
-     * Answers the first connection with the text; with "silence" not at all, with "drip" one byte after another, for ever, and with
-     * "flood" as much as is taken, for ever, after which it says how many KiB that were.
+     * Answers the first connection with the text. "silence" sends nothing, "drip" sends single bytes forever, and
+     * "flood" sends as much as the client reads, and then prints the number of KiB.
      */
     private const SERVER = <<<'PHP'
         $server = stream_socket_server('tcp://127.0.0.1:0');
@@ -134,7 +134,7 @@ final class ClientTest extends TestCase
         }
     }
 
-    /** Not in the message either that super users and the log get. */
+    /** It is not in the message for super users and the log either. */
     public function testNothingOfWhatAStrangerSaysIsRepeated(): void
     {
         foreach (
@@ -173,11 +173,11 @@ final class ClientTest extends TestCase
         $before = hrtime(true);
         $this->assertFailure(ServerFailure::STRANGER, 'server_address', fn () => $this->client($server->first)->status());
         $this->assertLessThan(self::LONG, (hrtime(true) - $before) / 1e9, 'the end was the bound\'s, not the deadline\'s');
-        // What was written and not read waits in the system's two buffers.
+        // Unread data waits in the two buffers of the system.
         $this->assertLessThan(32 * 1024, (int) $server->rest());
     }
 
-    /** Whatever has the option written: by the form, or past its rule. */
+    /** However the option was stored: by the form, or by SQL. */
     public function testNoOtherSchemeAndNothingButAnAddressIsCalled(): void
     {
         $socket = stream_socket_server('tcp://127.0.0.1:0');
@@ -235,7 +235,7 @@ final class ClientTest extends TestCase
             $this->assertFailure(ServerFailure::TIMEOUT, 'server_address', fn () => $this->client($server->first, '', 0.05)->status(), $behaviour);
         }
 
-        // A nudge waits for a tenth of a second whatever the client's own deadline is, or this would not end.
+        // A nudge waits for a tenth of a second, whatever the client's own timeout is. Otherwise this would not end.
         $server = new Process(PHP_BINARY, '-r', self::SERVER, 'silence');
         $this->assertFailure(ServerFailure::TIMEOUT, 'server_address', fn () => $this->client($server->first, '', 86400)->nudge());
     }

@@ -13,8 +13,8 @@ namespace Jsocketd\Tests\Package;
 use Joomla\Database\DatabaseInterface;
 
 /**
- * Joomla's driver for MySQL in little: the tables of a database of its own on the MariaDB that scripts/mariadb runs. It counts
- * and keeps the statements.
+ * A small version of Joomla's driver for MySQL, with its own database on the MariaDB of scripts/mariadb. It stores the
+ * statements.
  */
 final class Database implements DatabaseInterface
 {
@@ -23,13 +23,13 @@ final class Database implements DatabaseInterface
     /** @var  string[] */
     public array $statements = [];
 
-    /** Is called before a transaction is committed. */
+    /** This function is called before each commit. */
     public ?\Closure $beforeCommit = null;
 
-    /** @var  array  what is done before a statement: a pattern of statements, a closure, how often */
+    /** @var  array  actions before statements: a pattern of statements, a closure, how often */
     private array $before = ['', null, 0];
 
-    /** @var  \mysqli[]  all that were made */
+    /** @var  \mysqli[]  all connections */
     private static array $connections = [];
 
     private \mysqli $connection;
@@ -52,7 +52,7 @@ final class Database implements DatabaseInterface
         $socket           = getenv('TEST_MARIADB_SOCKET');
         $this->connection = new \mysqli('localhost', $this->user, $this->password, '', 0, $socket);
         $this->connection->set_charset('utf8mb4');
-        // What waits in vain fails and does not hang.
+        // A wait for a lock fails after this time and does not hang.
         $this->connection->query('SET SESSION lock_wait_timeout = 20, SESSION innodb_lock_wait_timeout = 20');
         self::$connections[] = $this->connection;
 
@@ -62,18 +62,18 @@ final class Database implements DatabaseInterface
         }
 
         $this->connection->select_db($name);
-        // As Joomla sets it.
+        // Joomla sets it so.
         $this->connection->query("SET SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'");
     }
 
-    /** Ends all connections, and with them what is open: to be called after a test that has transactions or locks. */
+    /** Ends all connections, and with them transactions and locks. Call it after a test that has some. */
     public static function closeAll(): void
     {
         foreach (self::$connections as $connection) {
             try {
                 $connection->close();
             } catch (\Error) {
-                // It was closed before.
+                // The connection was closed before.
             }
         }
 
@@ -92,7 +92,7 @@ final class Database implements DatabaseInterface
         return $this->run(file_get_contents(JOOMLA_PACKAGE . '/com_websockets/admin/sql/install.mysql.utf8.sql'));
     }
 
-    /** Makes the two tables as version 0.1.0 of the package had them, with what a server of that version wrote. */
+    /** Makes the two tables of version 0.1.0 of the package, with the rows that a server of that version wrote. */
     public function installVersion1(): self
     {
         $this->run(file_get_contents(\dirname(__DIR__, 2) . '/fixtures/joomla/outbox-version-1.sql'));
@@ -105,7 +105,7 @@ final class Database implements DatabaseInterface
             SQL);
     }
 
-    /** The rows that were published: all but the first one, which comes with the table. In order of their ids. */
+    /** The published rows in the order of their ids: all but the first row, which the table has from the beginning. */
     public function published(string $columns = '*'): array
     {
         $isFirst = "channel = '#control' AND event = 'begin'";
@@ -113,7 +113,7 @@ final class Database implements DatabaseInterface
         return $this->rows("SELECT $columns FROM #__websockets_outbox WHERE NOT ($isFirst) ORDER BY id");
     }
 
-    /** Levels of isolation at which rows can be written here: a log of statements allows two of them. */
+    /** The isolation levels at which rows can be written here. A binary log of statements allows two of them. */
     public function levels(): array
     {
         $rows = $this->rows("SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format')");
@@ -139,7 +139,7 @@ final class Database implements DatabaseInterface
         return $this->state('position');
     }
 
-    /** Runs statements that nobody counts. */
+    /** Runs statements that are not stored. */
     public function run(string $statements): self
     {
         $this->connection->multi_query($this->replacePrefix($statements));
@@ -151,7 +151,7 @@ final class Database implements DatabaseInterface
         return $this;
     }
 
-    /** How the server would run a statement that reads one table. */
+    /** The server's plan for a statement that reads one table. */
     public function plan(string $query): array
     {
         return $this->rows('EXPLAIN FORMAT=TRADITIONAL ' . $query)[0];
@@ -204,7 +204,7 @@ final class Database implements DatabaseInterface
         return \is_array($name) ? array_map([$this, 'quoteName'], $name) : '`' . str_replace('.', '`.`', $name) . '`';
     }
 
-    /** Joomla's leaves alone what stands in quotes. */
+    /** Joomla's driver does not change text in quotes. */
     public function replacePrefix($sql, $prefix = '#__')
     {
         return preg_replace_callback(
@@ -230,13 +230,13 @@ final class Database implements DatabaseInterface
         $this->connection->rollback();
     }
 
-    /** Does something before the next statements that fit the pattern: so many of them. */
+    /** Runs a function before the next statements that match a pattern, for so many of them. */
     public function before(string $pattern, \Closure $do, int $count = 1): void
     {
         $this->before = [$pattern, $do, $count];
     }
 
-    /** As Joomla's driver does when the connection was lost: there is another one, and the statement is run on it. */
+    /** Joomla's driver does this after a lost connection: it opens a new one and runs the statement there. */
     public function reconnect(): void
     {
         $this->connection->close();

@@ -16,7 +16,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Options;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What PHP lets through is what the server takes: see src/protocol/channel.rs and src/outbox/rows.rs.
+ * PHP accepts the same events as the server: see src/protocol/channel.rs and src/outbox/rows.rs.
  */
 final class EventTest extends TestCase
 {
@@ -81,7 +81,7 @@ final class EventTest extends TestCase
             $this->assertSame((string) $json, (new Event('c', 'e', $data))->json);
         }
 
-        // With its quotes.
+        // The quotes count too.
         $this->assertSame(10240, \strlen((new Event('c', 'e', str_repeat('x', 10238)))->json));
         $this->assertSame(10240, \strlen((new Event('c', 'e', str_repeat('ä', 5119)))->json));
         $loop    = new \stdClass();

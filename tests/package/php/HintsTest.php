@@ -20,7 +20,7 @@ use Jsocketd\Plugin\System\Websockets\Hints\VisibilityQuery;
 use PHPUnit\Framework\TestCase;
 
 /**
- * How changes of a whole request are collected and written; docs/joomla.md, which MatrixTest reads, has them one by one.
+ * How the changes of a whole request are collected and written. MatrixTest checks single changes by docs/joomla.md.
  */
 final class HintsTest extends TestCase
 {
@@ -51,9 +51,9 @@ final class HintsTest extends TestCase
             [
                 1  => [true, 9, true], 2 => [false, 9, false], 3 => [true, 9, true], 4 => [false, 9, false], 5 => [false, 9, false],
                 6  => [false, 9, false], 7 => [true, 9, true],
-                // Whose view level the category has not; has; who is public; has not.
+                // A view level that the category has not; has; a public article; a level that it has not.
                 8  => [true, 9, false], 10 => [true, 10, true], 11 => [true, 10, true], 12 => [true, 10, false],
-                // Below an archived, an unpublished category, one below that, none.
+                // In an archived category, in an unpublished one, in one below that, without a category.
                 13 => [true, 11, true], 14 => [false, 12, false], 15 => [false, 13, false], 16 => [false, 99, false],
             ],
             $read
@@ -141,7 +141,7 @@ final class HintsTest extends TestCase
         $this->assertSame([], Log::$lines);
     }
 
-    /** Keys of other extensions may be any text, and a text that begins with a number is not that number. */
+    /** Keys of other extensions may be any text. A text that begins with a number is not that number. */
     public function testWhatIsNotWrittenLikeAnIdIsNone(): void
     {
         $texts = ['+1002', '01002', '1002abc', ' 1002', '1002 ', "1002\n", "1002\0", '1002.0', '1e3', '0x3ea', '-1002', '', '9999999999999999999'];
@@ -268,7 +268,7 @@ final class HintsTest extends TestCase
         }
     }
 
-    /** @return  string[]  channel and event of what is written in a request */
+    /** @return  string[]  channel and event of each row of a request */
     private function told(\Closure $request): array
     {
         $outbox = new Noted();

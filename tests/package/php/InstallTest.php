@@ -15,7 +15,8 @@ use Joomla\CMS\Installer\InstallerAdapter;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The scripts of the installation: who is refused, credentials, and what is left. tests/joomla/run installs on a real site.
+ * The scripts of the installation: requirements, credentials, and the rest after an uninstallation. tests/joomla/run
+ * installs on a real site.
  */
 final class InstallTest extends TestCase
 {
@@ -132,7 +133,7 @@ final class InstallTest extends TestCase
         $this->assertTrue($script->preflight('uninstall', $adapter));
         $this->assertNull(Factory::$database->position());
 
-        // No table yet, or the one with the rows is missing.
+        // There is no table yet, or the one with the rows is missing.
         Factory::$database = new Database('package_install');
         $this->assertTrue($script->preflight('install', $adapter));
         Factory::$database->install();
@@ -157,7 +158,7 @@ final class InstallTest extends TestCase
                 'Grant it ALTER, CREATE and INSERT'                              => [1142, 'ALTER command denied'],
                 'its tables could not be changed'                                => [1030, 'Got error 28'],
                 'Install the package again to continue'                          => [0, 'HY000, 1030, Got error 28'],
-                // What the driver for PDO says.
+                // The messages of the driver for PDO.
                 'a backup'                    => [0, 'HY000, 1205, Lock wait timeout exceeded; try restarting transaction'],
                 'with these privileges. Then' => [42000, '42000, 1142, ALTER command denied to user'],
             ] as $words => [$code, $says]

@@ -17,12 +17,12 @@ use Joomla\Registry\Registry;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The table "What the plugin publishes" of docs/joomla.md is what the plugin does: each row is done with each way that Joomla
- * has of telling its plugins something, and every event that is subscribed to for it has a row.
+ * The plugin does what the table "What the plugin publishes" of docs/joomla.md says. Each row is tested with all forms
+ * of Joomla's events, and every subscribed event has a row.
  */
 final class MatrixTest extends TestCase
 {
-    /** Positional arguments of Joomla 4, as Joomla 5 and 6 name them. */
+    /** The positional arguments of Joomla 4, with the names of Joomla 5 and 6. */
     private const ARGUMENTS = [
         'onContentBeforeSave'          => ['context', 'subject', 'isNew', 'data'],
         'onContentAfterSave'           => ['context', 'subject', 'isNew', 'data'],
@@ -37,12 +37,14 @@ final class MatrixTest extends TestCase
         'onUserAfterDeleteGroup'       => ['data', 'deletingResult', 'errorMessage', 'context', 'subject'],
         'onExtensionAfterSave'         => ['context', 'subject', 'isNew'],
         'onApplicationAfterSave'       => ['subject'],
-        // These are named in Joomla 4 too, and in this order.
+        // Joomla 4 names these too, in this order.
         'onContentAfterChangeFeatured' => null,
         'onBeforeBatch'                => null,
     ];
 
-    /** What the second column says of an article or a category: as it was and as it is, [visible, category, level]. */
+    /**
+     * The meaning of the second column for an article or a category: before and after, as [visible, category, level].
+     */
     private const STORIES = [
         'new, visible'                                             => [null, [true, 9, 1]],
         'new, hidden'                                              => [null, [false, 9, 1]],
@@ -55,7 +57,7 @@ final class MatrixTest extends TestCase
         'visible, with such a view level before and after'         => [[true, 9, 3], [true, 9, 3]],
     ];
 
-    /** Page by page: what is told for other things. */
+    /** The meaning of the second column for other items. */
     private const OTHERS = [
         'onUserAfterSave'   => ['new' => ['isNew' => true], 'blocked' => ['block' => '1'], 'could not be saved' => ['result' => false]],
         'onUserAfterDelete' => ['could not be deleted' => ['result' => false]],
@@ -76,7 +78,7 @@ final class MatrixTest extends TestCase
         }
     }
 
-    /** With JOOMLA_ROOT: each row with the classes of that Joomla, made as its triggerEvent() makes them. */
+    /** With JOOMLA_ROOT, each row with the classes of that Joomla, created as in its triggerEvent(). */
     public function testEachRowWithTheEventsOfThisJoomla(): void
     {
         if (!trait_exists(\Joomla\CMS\Event\CoreEventAware::class)) {
@@ -230,14 +232,14 @@ final class MatrixTest extends TestCase
                     return self::getEventClassByEventName($name);
                 }
             };
-            // The one that Joomla 5 and 6 make by hand.
+            // Joomla 5 and 6 create this one by hand.
             $own   = 'Joomla\\CMS\\Event\\User\\UserGroupAfterDeleteEvent';
             $class = $name === 'onUserAfterDeleteGroup' && class_exists($own) ? $own : $core->of($name);
 
             try {
                 return new $class($name, self::ARGUMENTS[$name] === null ? $arguments : array_values($arguments));
             } catch (\BadMethodCallException) {
-                // Some are only ever made with names.
+                // Some are only created with names.
                 return new $class($name, $arguments);
             }
         }
@@ -249,7 +251,7 @@ final class MatrixTest extends TestCase
         });
     }
 
-    /** @return  array[]  what the database says of it, with a root-most category above */
+    /** @return  array[]  the rows of the database, with a top category above */
     private function rowOf(array $standing, bool $isArticle): array
     {
         [$isVisible, $category, $level] = $standing;

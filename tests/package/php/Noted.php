@@ -14,7 +14,7 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Event;
 use Jsocketd\Component\Websockets\Administrator\Publish\Outbox;
 
 /**
- * A table that keeps what is written into it.
+ * An outbox that stores the events.
  */
 class Noted extends Outbox
 {

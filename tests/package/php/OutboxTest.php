@@ -21,7 +21,7 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The table as PHP uses it, and what becomes of a publication, on a real MariaDB.
+ * PHP's use of the table, and the result of each way to publish, on a real MariaDB.
  */
 final class OutboxTest extends TestCase
 {
@@ -216,7 +216,7 @@ final class OutboxTest extends TestCase
         $other->run('ROLLBACK');
         $this->db->transactionRollback();
 
-        // Without the condition it would be held, which shows that this test can fail.
+        // Without the condition it would wait, which shows that this test can fail.
         $this->db->transactionStart();
         $this->db->rows("SELECT value FROM #__websockets_state WHERE name = 'position'");
         $this->expectException(\mysqli_sql_exception::class);

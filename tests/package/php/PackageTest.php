@@ -97,7 +97,7 @@ final class PackageTest extends TestCase
         foreach ([...$this->files('php'), ...$this->files('xml'), ...$this->files('json'), ...$this->files('js')] as $file) {
             preg_match_all('/\b(?:COM_WEBSOCKETS|PLG_SYSTEM_WEBSOCKETS|PKG_WEBSOCKETS)(?:_[A-Z0-9]+)*\b(?!_)/', file_get_contents($file), $found);
             $used += array_fill_keys($found[0], $file);
-            // Keys that are put together have their beginning: 'COM_WEBSOCKETS_FINDING_' . $what.
+            // Composed keys count by their beginning: 'COM_WEBSOCKETS_FOUND_' . $key.
             preg_match_all('/\b((?:COM|PLG_SYSTEM|PKG)_WEBSOCKETS_(?:[A-Z0-9]+_)*)(?=[\'"{$%`])/', file_get_contents($file), $begun);
 
             foreach ($begun[1] as $beginning) {
@@ -106,7 +106,7 @@ final class PackageTest extends TestCase
         }
 
         if (is_file(JOOMLA_PACKAGE . '/plg_system_websockets/websockets.xml')) {
-            // The extension manager's, which it makes of the element.
+            // The extension manager makes this key from the element.
             $used += ['PLG_SYSTEM_WEBSOCKETS' => ''];
         }
 

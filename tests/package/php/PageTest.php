@@ -22,7 +22,7 @@ use Jsocketd\Plugin\System\Websockets\Page\Page;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What a page is given to connect with: whole requests, from the route to the head.
+ * The script and the options of a page: whole requests, from the route to the head.
  */
 final class PageTest extends TestCase
 {
@@ -132,7 +132,7 @@ final class PageTest extends TestCase
                 [['publish_down' => '2999-01-01 00:00:00'] + $row, true],
                 [['state' => '0'] + $row, false], [['state' => '-2'] + $row, false], [['publish_up' => '2999-01-01 00:00:00'] + $row, false],
                 [['publish_down' => '2020-01-01 00:00:00'] + $row, false],
-                // Another one, in a module.
+                // Another article, in a module.
                 [['id' => '18', 'state' => '0'] + $row, true],
             ] as [$shown, $hasItem]
         ) {
@@ -192,7 +192,7 @@ final class PageTest extends TestCase
         $this->assertCount(1, Log::$lines);
         $this->assertStringContainsString('The database is away.', Log::$lines[0]);
 
-        // No row, a row that cannot be read, one that version 0.1 wrote.
+        // No row, a row that cannot be read, a row of version 0.1.
         foreach ([[], [['value' => '']], [['value' => 'o0000002a:1234']]] as $answer) {
             $nobody = $this->page(['load' => 'everywhere'], user: 42, answers: [$answer]);
             $this->assertArrayNotHasKey('position', $this->optionsOf($nobody));

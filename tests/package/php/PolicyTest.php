@@ -40,7 +40,7 @@ final class PolicyTest extends TestCase
                 ["script-src 'self'; frame-ancestors 'self'", "script-src 'self'; frame-ancestors 'self'"],
                 ['', ''],
                 [';;', ';;'],
-                // It is there already.
+                // The origin is allowed already.
                 ["connect-src 'self' $o", "connect-src 'self' $o"],
                 ['connect-src WSS://EXAMPLE.org:8443;', 'connect-src WSS://EXAMPLE.org:8443;'],
                 // The first directive of a name counts.

@@ -11,7 +11,7 @@
 namespace Jsocketd\Tests\Package;
 
 /**
- * A process that a test began: its first line of output, what it says later, and its end with the test.
+ * A process of a test: its first line of output, its later output, and its end with the test.
  */
 final class Process
 {
@@ -24,13 +24,13 @@ final class Process
 
     public function __construct(string ...$command)
     {
-        // The server takes such variables for its configuration, and refuses those that it does not know.
+        // The server reads such variables as its configuration, and refuses unknown ones.
         $environment   = array_filter(getenv(), static fn (string $name): bool => !str_starts_with($name, 'JSOCKETD_'), ARRAY_FILTER_USE_KEY);
         $this->process = proc_open($command, [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $this->pipes, null, $environment);
         $this->first   = trim((string) fgets($this->pipes[1]));
     }
 
-    /** What it says until it ends, or the next line. */
+    /** Its output until it ends, or the next line. */
     public function rest(): string
     {
         fclose($this->pipes[0]);

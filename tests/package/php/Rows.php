@@ -13,7 +13,7 @@ namespace Jsocketd\Tests\Package;
 use Joomla\Database\DatabaseInterface;
 
 /**
- * A database that answers what it is told to, statement by statement; with nothing left it refuses.
+ * A database with prepared answers, one for each statement. Without an answer left it throws.
  */
 class Rows implements DatabaseInterface
 {

@@ -23,7 +23,7 @@ use Jsocketd\Component\Websockets\Administrator\Settings;
 use Jsocketd\Plugin\System\Websockets\Extension\Websockets;
 
 /**
- * A request of a site in little: the plugin with its subscriptions, an application, the component.
+ * A small request of a site: the plugin with its subscriptions, an application, the component.
  */
 final class Site
 {
@@ -32,7 +32,7 @@ final class Site
         'app_id'     => 'site-0123abcd',
         'app_key'    => 'thekey',
         'app_secret' => 'the-secret-of-the-tests',
-        // Nobody listens there: a nudge fails at once.
+        // Nothing listens there, so a nudge fails at once.
         'server_address' => 'http://127.0.0.1:1',
     ];
 
@@ -86,7 +86,7 @@ final class Site
         }
     }
 
-    /** Fires an event that tells nothing but its name. */
+    /** Fires events without arguments. */
     public function fire(string ...$names): void
     {
         foreach ($names as $name) {

@@ -16,7 +16,7 @@ use Jsocketd\Component\Websockets\Administrator\Setup\TableUpdate;
 use PHPUnit\Framework\TestCase;
 
 /**
- * Tables of version 1 become such of version 2, beside a site that goes on, and wherever the update was stopped before.
+ * The update of tables from version 1 to version 2, while the site is in use, and after an interruption at any place.
  */
 final class TableUpdateTest extends TestCase
 {
@@ -100,7 +100,7 @@ final class TableUpdateTest extends TestCase
     {
         $this->publish($this->db, 2);
         $writer = $this->db->another();
-        // It begins when the columns are there. One that is older holds up the update: see below.
+        // It begins after the columns were added. An older transaction delays the update: see below.
         $this->db->before('/^SELECT MAX\(id\)/', function () use ($writer): void {
             $writer->transactionStart();
             $this->publish($writer, 2);
@@ -221,14 +221,14 @@ final class TableUpdateTest extends TestCase
 
     public function testTablesOfWhichOneIsMissing(): void
     {
-        // The rows without the state: numbers, and the rest by the installation's statements.
+        // The rows without the state: the update numbers them, and the statements of the installation do the rest.
         $this->publish($this->db, 2);
         $this->db->run('DROP TABLE #__websockets_state');
         $this->update();
         $this->db->install();
         $this->assertIsVersion2(2);
 
-        // The state without the rows: the installation's statements first.
+        // The state without the rows: the statements of the installation come first.
         $this->db = (new Database('package_update'))->installVersion1()->run('DROP TABLE #__websockets_outbox');
         $this->update();
         $this->db->install();
@@ -260,13 +260,13 @@ final class TableUpdateTest extends TestCase
             . implode(', ', array_fill(0, $count, "('news', 'e', '1', UTC_TIMESTAMP(3) - INTERVAL 10 SECOND)")));
     }
 
-    /** Of all rows, in the order of their ids. */
+    /** A column of all rows, in the order of their ids. */
     private function numbers(): array
     {
         return array_column($this->db->rows('SELECT seq FROM #__websockets_outbox ORDER BY id'), 'seq');
     }
 
-    /** The position is that of the newest row, which has this number. */
+    /** Checks that the newest row has this number and that the position is its position. */
     private function assertIsVersion2(int $newest): void
     {
         $mark = "LOWER(CONV(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', stamped) DIV 1000, 10, 36))";

@@ -15,12 +15,11 @@ use Jsocketd\Component\Websockets\Administrator\Publish\Upkeep;
 use PHPUnit\Framework\TestCase;
 
 /**
- * What PHP does for the table where no server is alive, beside others that write, hold locks and have transactions
- * open.
+ * PHP's upkeep of the table without a server, while other connections write, hold locks and have open transactions.
  */
 final class UpkeepTest extends TestCase
 {
-    /** Seconds within which something that waits for nobody is done, also on a busy machine. */
+    /** Seconds for an action that does not wait, also on a busy machine. */
     private const AT_ONCE = 0.9;
 
     private Database $db;
@@ -94,7 +93,7 @@ final class UpkeepTest extends TestCase
         foreach ($writers as $number => $writer) {
             $writer->transactionStart();
             $this->publishBy($writer, "open$number", '#control');
-            // Rows of others are around it.
+            // Rows of other connections are around it.
             $this->publish("between$number");
         }
 
@@ -175,7 +174,7 @@ final class UpkeepTest extends TestCase
         $position = $this->db->position();
         $other    = $this->db->another();
 
-        // The second one is met by the UPDATE, where MySQL waits for a second at least.
+        // The UPDATE comes to the second one, for which MySQL waits at least a second.
         foreach ([2 => self::AT_ONCE, 3 => $this->db->isMariaDb() ? self::AT_ONCE : 3] as $id => $seconds) {
             $other->transactionStart();
             $this->assertCount(1, $other->rows("SELECT id FROM #__websockets_outbox WHERE id = $id FOR UPDATE"));
@@ -197,7 +196,7 @@ final class UpkeepTest extends TestCase
         foreach (['outbox', 'state'] as $table) {
             foreach (['READ', 'WRITE'] as $how) {
                 $other->run("LOCK TABLES #__websockets_$table $how");
-                // What is locked for writing cannot be read either: MySQL waits for a second at least.
+                // A table that is locked for writing cannot be read either. MySQL waits at least a second.
                 $isMet = $this->db->isMariaDb() || $how === 'READ';
                 $this->assertAtOnce(fn () => $this->outbox->upkeep(), $isMet ? self::AT_ONCE : 3);
                 $other->run('UNLOCK TABLES');
@@ -222,7 +221,7 @@ final class UpkeepTest extends TestCase
             $this->assertSame([], $this->db->published());
         }
 
-        // A transaction that began by itself is one too.
+        // A transaction without BEGIN counts too.
         $this->db->run('SET SESSION autocommit = 0');
         $this->publish('a');
         $this->outbox->upkeep();
@@ -344,7 +343,7 @@ final class UpkeepTest extends TestCase
         $this->assertCount(3, $this->db->published());
         $other->transactionRollback();
 
-        // The first one that is to be deleted, and one in the middle, which MySQL notices after a second.
+        // The first row to delete, and one in the middle, which MySQL notices after a second.
         foreach (['1' => self::AT_ONCE, '2' => $this->db->isMariaDb() ? self::AT_ONCE : 3] as $seq => $seconds) {
             $other->transactionStart();
             $other->rows("SELECT id FROM #__websockets_outbox WHERE seq = $seq FOR UPDATE");
@@ -419,14 +418,14 @@ final class UpkeepTest extends TestCase
         $this->publishBy($this->db, ...$channels);
     }
 
-    /** As authors do it, and as version 0.1.0 of the package did. */
+    /** Authors publish so, and version 0.1.0 of the package did. */
     private function publishBy(Database $db, string ...$channels): void
     {
         $rows = array_map(static fn (string $channel): string => "('$channel', 'e', '1', UTC_TIMESTAMP(3))", $channels);
         $db->run('INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES ' . implode(', ', $rows));
     }
 
-    /** Replaces all rows by such that were stamped so many seconds ago, with the numbers 1, 2, 3 … */
+    /** Replaces all rows by rows that were stamped so many seconds ago, with the numbers 1, 2, 3 … */
     private function stampedAgo(int ...$seconds): void
     {
         $rows = array_map(
@@ -448,7 +447,7 @@ final class UpkeepTest extends TestCase
         return array_map('strval', range($from, $to));
     }
 
-    /** Channel and number of each row that was published, in order of their ids. */
+    /** Channel and number of each published row, in the order of their ids. */
     private function numbers(): array
     {
         return array_map(

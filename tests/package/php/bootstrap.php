@@ -9,8 +9,9 @@
  */
 
 /*
- * Loads the package's classes from where they are, and in the place of Joomla the stand-ins below stubs/: each has the name
- * and the signatures of the real class, as far as the package uses it. With JOOMLA_ROOT the events are those of that Joomla.
+ * Loads the package's classes from their folders, and stand-ins for Joomla's classes from stubs/. A stand-in has the
+ * name of the real class and the signatures that the package uses. With JOOMLA_ROOT the events are those of that
+ * Joomla.
  */
 
 \define('_JEXEC', 1);

@@ -13,8 +13,8 @@
  *
  *     scripts/mariadb run php tests/package/php/cost.php
  *
- * Each is done 2000 times in turns with the others, and the medians are printed. The server of scripts/mariadb does not wait
- * for the disk: on a site each INSERT that commits by itself waits as long as any other statement that writes.
+ * Each is done 2000 times in turns with the others, and the medians are printed. The server of scripts/mariadb does not
+ * wait for the disk: on a site each INSERT that commits by itself waits as long as any other statement that writes.
  */
 
 namespace Jsocketd\Tests\Package;

@@ -1,10 +1,11 @@
 <?php
 
-// The back end of the small site, for browser tests: the component's real views, templates and tasks with stand-ins for Joomla's classes
-// (backend.php). index.php includes it for every path that begins with /administrator and has made $db, $settings, $config and $user;
-// the options of the component are those of the row in #__extensions. /administrator/index.php?option=com_websockets&view=console or
-// status shows a page, with &dark=1 in dark colours; &task=chain.http and chain.outbox are the tasks. Whoever asks may do everything,
-// and with &plain=1 everything of the component: what the socket's server lets them do is its own matter.
+// The back end of the small site, for browser tests: the component's real views, templates and tasks with stand-ins for
+// Joomla's classes (backend.php). index.php includes it for every path that begins with /administrator, and sets $db,
+// $settings, $config and $user. The component's options are those of the row in #__extensions.
+// /administrator/index.php?option=com_websockets&view=console or status shows a page, with &dark=1 in dark colours.
+// &task=chain.http and chain.outbox are the tasks. Every visitor may do everything here, or with &plain=1 everything
+// with the component. The server at the socket decides for itself.
 
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Factory;

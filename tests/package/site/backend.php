@@ -1,8 +1,9 @@
 <?php
 
-// As much of Joomla's back end as the component's views, templates and tasks need, so that the real ones can be run without it: in
-// admin.php for browsers, in ../php/AdminPagesTest.php for a look at every text. With PSEUDO_LOCALE=1 in the environment each text of
-// an ini file stands in ⟦ and ⟧: what stands outside of them comes from nowhere. It is for tests alone.
+// The part of Joomla's back end that the component's views, templates and tasks need, so that the real ones run without
+// Joomla: in admin.php for browsers, and in ../php/AdminPagesTest.php for all texts. With PSEUDO_LOCALE=1 in the
+// environment each text of an ini file is in ⟦ and ⟧, so that a text without brackets comes from elsewhere. It is only
+// for tests.
 
 namespace Joomla\CMS\Language {
     class Text
@@ -245,7 +246,7 @@ namespace Joomla\CMS\Log {
 }
 
 namespace Joomla\CMS\User {
-    /** Somebody who may everything; with &plain=1 in the address somebody who may everything of the component alone. */
+    /** A user who may do everything, or, with &plain=1 in the address, everything with the component only. */
     class User
     {
         public function authorise($action, $asset = null): bool

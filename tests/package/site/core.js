@@ -1,4 +1,4 @@
-// As much of Joomla's core.js as the package uses.
+// The part of Joomla's core.js that the package uses.
 window.Joomla = { optionsStorage: null, Text: { strings: {} } };
 Joomla.getOptions = (key, def) => {
   if (!Joomla.optionsStorage) {

@@ -1,8 +1,8 @@
 <?php
 
-// A small site for the browser tests, as PHP's built-in server runs it (stand.mjs): pages with what the plugin hands to them, made by
-// the package's own classes; a door through which tests publish; and the media folder. SITE_ROOT has a configuration.php, SITE_MEDIA is
-// the built media folder. Pages of the back end come from admin.php.
+// A small site for the browser tests, which PHP's built-in server runs (stand.mjs). It has pages with the plugin's
+// options, made by the package's own classes, an address for publishing, and the media folder. SITE_ROOT has a
+// configuration.php, SITE_MEDIA is the built media folder. Pages of the back end come from admin.php.
 
 use Joomla\Database\Driver;
 use Jsocketd\Component\Websockets\Administrator\Publish\Event;
@@ -77,7 +77,7 @@ if ($path === '/publish') {
     return;
 }
 
-// The example of docs/client.md, and what it asks.
+// The example of docs/client.md, and the page that it requests.
 if ($path === '/example.js') {
     preg_match('/^```js\n(.*?)^```$/ms', file_get_contents(__DIR__ . '/../../../docs/client.md'), $example);
     header('Content-Type: text/javascript');
@@ -98,7 +98,7 @@ if ($path !== '/') {
     return;
 }
 
-// What the plugin hands to a page. `cached` makes it one that the browser's cache may keep.
+// The options that the plugin adds to a page. With `cached` the browser's cache may keep the page.
 $wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0, 'example' => 0];
 $options = [
     'url'      => $settings->serverUrl,

@@ -1,7 +1,7 @@
 <?php
 
-// As much of Joomla as the package's classes and the stand-in pages need: the database driver over mysqli, as there, and what a page's
-// head says. It is for tests alone; the classes themselves are the real ones.
+// The part of Joomla that the package's classes and the stand-in pages need: the database driver over mysqli, and the
+// head of a page. It is only for tests. The classes of the package are the real ones.
 
 namespace Joomla\Database {
     interface DatabaseInterface
@@ -37,7 +37,7 @@ namespace Joomla\Database {
             return str_replace('#__', $this->config->dbprefix, $query);
         }
 
-        /** The prefix is put in outside of quotes only. */
+        /** Replaces the prefix, but not in quotes. */
         public function setQuery(string $query): static
         {
             $parts = preg_split('/(\'(?:[^\'\\\\]|\\\\.)*\')/s', $query, -1, PREG_SPLIT_DELIM_CAPTURE);
@@ -96,7 +96,7 @@ namespace Joomla\Database {
 }
 
 namespace {
-    /** Joomla's script options: JSON in the page, where slashes are escaped so that nothing ends the element. */
+    /** Joomla's script options: JSON in the page, with escaped slashes so that nothing ends the element. */
     function scriptOptions(array $options): string
     {
         return '<script type="application/json" class="joomla-script-options new">' . json_encode($options) . '</script>';

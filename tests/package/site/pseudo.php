@@ -1,8 +1,8 @@
 <?php
 
-// Prints a page of the back end made with stand-ins, in the pseudo-locale if PSEUDO_LOCALE is set: ../php/AdminPagesTest.php looks at
-// it. The argument is console, console-bare, status or status-bad; with a second one the script's options follow. The values of the
-// page are in capital letters of their own kind, so that no text can be taken for one.
+// Prints a page of the back end with stand-ins for ../php/AdminPagesTest.php, in the pseudo-locale if PSEUDO_LOCALE is
+// set. The argument is console, console-bare, status or status-bad. With a second argument the options of the script
+// follow. The values of the page are in capital letters, so that they differ from texts.
 
 use Joomla\CMS\Component\ComponentHelper;
 use Joomla\CMS\Factory;
@@ -66,6 +66,6 @@ if (str_starts_with($which, 'console')) {
     );
 }
 
-// The template alone, not the view's display(), which would ask the site.
+// Only the template, because the view's display() needs the site.
 (new ReflectionMethod(Joomla\CMS\MVC\View\HtmlView::class, 'display'))->invoke($view);
 echo isset($argv[2]) ? json_encode($view->page->options(), JSON_UNESCAPED_SLASHES) : '';
