@@ -928,7 +928,7 @@ fn what_is_probably_not_meant_is_warned_of() {
     let said = case.check(&["--config", text(&path)], &[]);
     let readable = |holds: &str, path: &Path| {
         let path = path.display();
-        format!("warning: {path} holds {holds} and can be read by every user of this machine; chmod o-r mends it")
+        format!("warning: {path} holds {holds} and can be read by every user of this machine; chmod o-r fixes it")
     };
     assert_eq!(
         (said.status, lines(&said.err)),

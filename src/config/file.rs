@@ -1,5 +1,5 @@
-//! Reads the configuration file: bytes, TOML, known keys, each with its place. What the values mean is decided by `value`.
-//! Never shows a line of the file: it may hold a secret.
+//! Reads the configuration file: bytes, TOML, known keys, each with its place. `value` decides what the values mean. No
+//! message shows a line of the file, which may hold a secret.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,19 +11,27 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, At, KEYS};
-use super::load::{Found, Place, Problem, Setting, Table};
+use super::draft::Draft;
+use super::key::{At, Key};
+use super::problem::{Place, Problem};
+use super::sections::KEYS;
 use super::value::Typed;
+use super::{keys, text};
 
 /// A larger file is a mistake (a device, a log): refused instead of read into memory.
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// Keys that there are no more: section, name and what to do, as the rest of a sentence that begins with the key.
+const FORMER: [(&str, &str, &str); 1] = [(
+    "database",
+    "gap_max",
+    "means nothing since version 0.2, because no row is waited for any more; remove it",
+)];
+
 /// The text of the file and its permission bits.
 pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {
-    let unreadable = |error: io::Error| Problem {
-        place: Place::File(path.into()),
-        what: format!("cannot read the configuration file: {error}"),
-    };
+    let refuse = |what: String| Problem::new(Place::File(path.into()), what);
+    let unreadable = |error: io::Error| refuse(format!("cannot read the configuration file: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     let mut bytes = Vec::new();
@@ -31,20 +39,15 @@ pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(Problem {
-            place: Place::File(path.into()),
-            what: "the configuration file is larger than 1 MiB".into(),
-        });
+        return Err(refuse("the configuration file is larger than 1 MiB".into()));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok((text, mode)),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(&error.as_bytes()[..good]).into_owned();
-            Err(Problem {
-                place: place(path, &text, good),
-                what: "the configuration file is not UTF-8 here".into(),
-            })
+            let place = place(path, &text, good);
+            Err(Problem::new(place, "the configuration file is not UTF-8 here"))
         }
     }
 }
@@ -60,22 +63,20 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
     }
 }
 
-/// Adds what the file says to `found`, and what it says wrongly to `problems`.
-pub(super) fn settings(path: &Path, text: &str, found: &mut Found, problems: &mut Vec<Problem>) {
+/// Puts the values of the file into `draft`, and its mistakes into `problems`.
+pub(super) fn parse(path: &Path, text: &str, draft: &mut Draft, problems: &mut Vec<Problem>) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
     if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
         // The first one: the others may be its consequences. Only the message: the error's own Display shows the line.
-        problems.push(Problem {
-            place: place(path, text, start(error)),
-            what: error.message().replace('\n', ", "),
-        });
+        let what = error.message().replace('\n', ", ");
+        problems.push(Problem::new(place(path, text, start(error)), what));
         return;
     }
     let mut reader = Reader {
         path,
         text,
-        found,
+        draft,
         problems,
     };
     reader.table("", At::FIRST, document.get_ref());
@@ -85,42 +86,41 @@ pub(super) fn settings(path: &Path, text: &str, found: &mut Found, problems: &mu
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
-    found: &'a mut Found,
+    draft: &'a mut Draft,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Reader<'_> {
-    fn at(&self, span: Range<usize>) -> Place {
+    fn place(&self, span: Range<usize>) -> Place {
         place(self.path, self.text, span.start)
     }
 
     fn problem(&mut self, span: Range<usize>, what: String) {
-        let place = self.at(span);
-        self.problems.push(Problem { place, what });
+        let place = self.place(span);
+        self.problems.push(Problem::new(place, what));
     }
 
     /// Reads the keys and sections of one table; the file itself is the one without a name.
     fn table(&mut self, section: &'static str, at: At, table: &DeTable<'_>) {
         for (name, value) in table {
             if let Some(key) = keys::find(section, name.get_ref()) {
-                let items = match value.get_ref() {
-                    DeValue::Array(items) => items.iter().map(|item| self.at(item.span())).collect(),
-                    _ => Vec::new(),
-                };
-                let place = self.at(value.span());
-                self.found.settings.push(Setting {
-                    key,
-                    at,
-                    typed: typed(value.get_ref()),
-                    place,
-                    items,
-                });
+                self.put(key, at, value);
             } else if let Some(inner) = keys::section_in(section, name.get_ref()) {
                 self.section(inner, at, name, value);
             } else {
                 self.problem(name.span(), unknown(section, name.get_ref(), value.get_ref()));
             }
         }
+    }
+
+    fn put(&mut self, key: &'static Key, at: At, value: &Spanned<DeValue<'_>>) {
+        let (path, text) = (self.path, self.text);
+        let put = self.draft.put((key, at), &typed(value.get_ref()), |item| {
+            let items = value.get_ref().as_array();
+            let item = item.and_then(|index| items?.get(index));
+            place(path, text, item.unwrap_or(value).span().start)
+        });
+        self.problems.extend(put.err());
     }
 
     /// Reads what should be a section, or all of those that may stand several times.
@@ -130,8 +130,8 @@ impl Reader<'_> {
             DeValue::Table(table) if !is_array => return self.table(section, at, table),
             DeValue::Array(items) if is_array && items.iter().all(|item| item.get_ref().is_table()) => {
                 for (n, item) in items.iter().enumerate() {
-                    let (at, place) = (at.inner(section, n), self.at(item.span()));
-                    self.found.tables.push(Table { section, at, place });
+                    let (at, place) = (at.inner(section, n), self.place(item.span()));
+                    self.draft.add_table(section, at, place);
                     if let DeValue::Table(table) = item.get_ref() {
                         self.table(section, at, table);
                     }
@@ -158,15 +158,14 @@ fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
         let inner = keys::sections()
             .into_iter()
             .find(|known| known.ends_with(&format!(".{name}")));
-        let near = inner.or_else(|| keys::nearest(name, keys::sections())).map(keys::title);
+        let near = inner.or_else(|| text::nearest(name, keys::sections())).map(keys::title);
         return format!("unknown section [{name}]{}", meant(near));
+    }
+    if let Some((.., what)) = FORMER.iter().find(|former| (former.0, former.1) == (section, name)) {
+        return format!("`{name}` in {} {what}", keys::title(section));
     }
     let elsewhere: Vec<_> = KEYS.iter().filter(|key| key.name == name).collect();
     match (section, elsewhere.as_slice()) {
-        ("database", []) if name == "gap_max" => {
-            "`gap_max` in [database] means nothing since version 0.2, because no row is waited for any more; remove it"
-                .into()
-        }
         ("", [key, ..]) => format!("`{name}` belongs in {}", keys::title(key.section)),
         ("", []) => format!("unknown key `{name}` outside of all sections"),
         (_, [key]) => format!(
@@ -175,7 +174,7 @@ fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
             keys::title(key.section)
         ),
         _ => {
-            let near = keys::nearest(name, keys::in_section(section).map(|key| key.name));
+            let near = text::nearest(name, keys::in_section(section).map(|key| key.name));
             let near = near.map(|near| format!("`{near}`"));
             format!("unknown key `{name}` in {}{}", keys::title(section), meant(near))
         }

@@ -1,9 +1,10 @@
-//! What may stand in texts: paths, names, secrets, patterns, what gets into SQL. A reader returns the text as it is kept, or the rest of a
-//! sentence that says what to write instead; it never repeats what may hold a password.
+//! Reads texts: paths, names, secrets, patterns, and what gets into SQL. A reader returns the text to keep, or the rest of a
+//! sentence that says what to write instead; the sentence never repeats a text that may hold a password.
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{HttpUrl, WEBHOOK_EVENTS, keys, origin};
+use super::origin;
+use super::url::HttpUrl;
 
 /// Reads the text of a key.
 pub(super) type Reader = fn(&str) -> Result<String, String>;
@@ -11,11 +12,11 @@ pub(super) type Reader = fn(&str) -> Result<String, String>;
 /// The longest id or key of an app.
 const LONGEST_NAME: usize = 64;
 
-/// The fewest characters of an app's secret and of an admin's token. Whoever hears one signature, or may try tokens, can try
-/// all shorter ones.
+/// The fewest characters of an app's secret and of `admin_token`. Shorter ones can be found by trying: against one signature,
+/// or by asking with each token.
 pub const SHORTEST_SECRET: usize = 12;
 
-/// Below so many characters they are warned of.
+/// A secret or token with fewer characters gets a warning.
 pub const SHORT_SECRET: usize = 16;
 
 /// The longest name of a table or column (MySQL manual, "Identifier Length Limits").
@@ -24,7 +25,18 @@ const LONGEST_IDENTIFIER: usize = 64;
 /// The longest channel name of the Pusher protocol.
 const LONGEST_CHANNEL: usize = 164;
 
-/// Headers of a webhook that the server writes itself: what it is, where it goes and how long it is.
+/// The events that a webhook can ask for (Pusher docs, "Webhooks").
+pub const WEBHOOK_EVENTS: [&str; 7] = [
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+];
+
+/// Headers that the server writes itself into each webhook.
 const OWN_HEADERS: [HeaderName; 13] = [
     header::CONNECTION,
     header::CONTENT_ENCODING,
@@ -41,31 +53,29 @@ const OWN_HEADERS: [HeaderName; 13] = [
     header::USER_AGENT,
 ];
 
-/// The id or key of an app: what goes into a path and a signature without being escaped.
-pub(super) fn name(text: &str) -> Result<String, String> {
-    let fits = (1..=LONGEST_NAME).contains(&text.len());
-    match fits
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    {
+/// The text, if it fits; otherwise what to write instead.
+fn keep_if(fits: bool, text: &str, wanted: impl Into<String>) -> Result<String, String> {
+    match fits {
         true => Ok(text.to_owned()),
-        false => Err(format!("must be 1 to {LONGEST_NAME} letters, digits, `_` and `-`")),
+        false => Err(wanted.into()),
     }
 }
 
-/// The prefix of all paths. Nothing in it may need escaping, for the HTTP API's signatures cover the path as it was sent.
+/// The id or key of an app: it gets into paths and signatures, where nothing may need escaping.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let fits = (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(plain);
+    let wanted = format!("must be 1 to {LONGEST_NAME} letters, digits, `_` and `-`");
+    keep_if(fits, text, wanted)
+}
+
+/// The prefix of all paths. Nothing in it may need escaping: the HTTP API's signatures cover the path as it was sent.
 pub(super) fn path(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'~');
     let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
-    match text.strip_prefix('/') {
-        None if text.is_empty() => Ok(String::new()),
-        Some(rest) if rest.split('/').all(segment) => Ok(text.to_owned()),
-        _ => Err(
-            "must be empty or like /prefix: of letters, digits, `_`, `-`, `.` and `~`, without a slash at the end"
-                .into(),
-        ),
-    }
+    let fits = text.is_empty() || text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment));
+    let wanted = "must be empty or like /prefix: of letters, digits, `_`, `-`, `.` and `~`, without a slash at the end";
+    keep_if(fits, text, wanted)
 }
 
 /// The target of a webhook. Kept as it was typed: its spelling may matter to the other side.
@@ -83,15 +93,13 @@ fn in_channel(byte: u8) -> bool {
 
 /// The beginning of a channel's name.
 pub(super) fn channel_prefix(text: &str) -> Result<String, String> {
-    match text.len() <= LONGEST_CHANNEL && text.bytes().all(in_channel) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be the beginning of channel names: up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`"
-        )),
-    }
+    let fits = text.len() <= LONGEST_CHANNEL && text.bytes().all(in_channel);
+    let wanted =
+        format!("must be the beginning of channel names: up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`");
+    keep_if(fits, text, wanted)
 }
 
-/// A pattern of channels to which access can be given.
+/// A pattern of channels for `[[channels]]`.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     if !text.starts_with("private-") && !text.starts_with("presence-") {
         return Err("must start with private- or presence-: other channels are open to everybody".into());
@@ -99,21 +107,20 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     if text.starts_with("private-encrypted-") {
         return Err("cannot start with private-encrypted-: such a channel always needs a signature".into());
     }
-    match text.len() <= LONGEST_CHANNEL && text.bytes().all(|b| in_channel(b) || b == b'*') {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "must be up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`, and `*` for any of them"
-        )),
-    }
+    let fits = text.len() <= LONGEST_CHANNEL && text.bytes().all(|b| in_channel(b) || b == b'*');
+    let wanted = format!("must be up to {LONGEST_CHANNEL} letters, digits and `_-=@,.;`, and `*` for any of them");
+    keep_if(fits, text, wanted)
 }
 
-/// An app's secret or an admin's token: what can be typed in a header without thinking. Whether there may be none is decided where
-/// all keys are known.
+/// An app's secret or `admin_token`: it must be easy to type into a header. `rules` decides whether it may be empty.
 pub(super) fn secret(text: &str) -> Result<String, String> {
     match text.len() {
         1..SHORTEST_SECRET => Err(short_secret()),
-        _ if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.to_owned()),
-        _ => Err("must be of visible ASCII characters, without spaces".into()),
+        _ => keep_if(
+            text.bytes().all(|b| b.is_ascii_graphic()),
+            text,
+            "must be of visible ASCII characters, without spaces",
+        ),
     }
 }
 
@@ -122,29 +129,22 @@ pub(super) fn short_secret() -> String {
     format!("must have {SHORTEST_SECRET} characters or more, like the output of `openssl rand -hex 20`")
 }
 
-/// A password of the database, which may be anything that configuration.php can hold.
+/// A password of the database: anything that configuration.php can hold.
 pub(super) fn password(text: &str) -> Result<String, String> {
-    match text.contains('\0') {
-        false => Ok(text.to_owned()),
-        true => Err("cannot hold the character U+0000".into()),
-    }
+    keep_if(!text.contains('\0'), text, "cannot hold the character U+0000")
 }
 
-/// A text that ends up in messages and in names of files: anything on one line.
+/// A text that gets into messages and names of files: anything on one line.
 pub(super) fn plain(text: &str) -> Result<String, String> {
-    match text.contains(char::is_control) {
-        false => Ok(text.to_owned()),
-        true => Err("must be a text without control characters".into()),
-    }
+    let fits = !text.contains(char::is_control);
+    keep_if(fits, text, "must be a text without control characters")
 }
 
-/// A session handler of Joomla: `database`, `filesystem`, `redis`, …; extensions may bring others.
+/// A session handler of Joomla: `database`, `filesystem`, `redis`, …; extensions may add others.
 pub(super) fn handler(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    match text.bytes().all(plain) {
-        true => Ok(text.to_owned()),
-        false => Err("must be the name of a session handler, like \"database\" or \"redis\"".into()),
-    }
+    let wanted = "must be the name of a session handler, like \"database\" or \"redis\"";
+    keep_if(text.bytes().all(plain), text, wanted)
 }
 
 /// The address of the site, with or without a path.
@@ -165,30 +165,29 @@ pub(super) fn live_site(text: &str) -> Result<String, String> {
 
 /// What `#__` stands for.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
-    match text.len() <= LONGEST_IDENTIFIER && text.bytes().all(in_identifier) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("must be up to {LONGEST_IDENTIFIER} letters, digits and `_`")),
-    }
+    let fits = text.len() <= LONGEST_IDENTIFIER && text.bytes().all(in_identifier);
+    keep_if(
+        fits,
+        text,
+        format!("must be up to {LONGEST_IDENTIFIER} letters, digits and `_`"),
+    )
 }
 
 /// How the connection to the database is encrypted.
 pub(super) fn tls(text: &str) -> Result<String, String> {
-    match text {
-        "" | "off" | "on" | "verify" => Ok(text.to_owned()),
-        _ => Err("must be \"off\", \"on\", \"verify\" or \"\"".into()),
-    }
+    let fits = matches!(text, "" | "off" | "on" | "verify");
+    keep_if(fits, text, "must be \"off\", \"on\", \"verify\" or \"\"")
 }
 
 fn in_identifier(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// A table or a column. It gets into SQL between backticks, so nothing else may be in it.
+/// A table or a column. It gets into SQL between backticks, where it must not need escaping.
 pub(super) fn identifier(text: &str) -> Result<String, String> {
-    match (1..=LONGEST_IDENTIFIER).contains(&text.len()) && text.bytes().all(in_identifier) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("must be 1 to {LONGEST_IDENTIFIER} letters, digits and `_`")),
-    }
+    let fits = (1..=LONGEST_IDENTIFIER).contains(&text.len()) && text.bytes().all(in_identifier);
+    let wanted = format!("must be 1 to {LONGEST_IDENTIFIER} letters, digits and `_`");
+    keep_if(fits, text, wanted)
 }
 
 /// A column that a table may lack.
@@ -214,7 +213,7 @@ pub(super) fn event(text: &str) -> Result<String, String> {
     if WEBHOOK_EVENTS.contains(&text) {
         return Ok(text.to_owned());
     }
-    Err(match keys::nearest(text, WEBHOOK_EVENTS) {
+    Err(match nearest(text, WEBHOOK_EVENTS) {
         Some(near) => format!("there is no such event; did you mean `{near}`?"),
         None => format!("there is no such event, but {}", WEBHOOK_EVENTS.join(", ")),
     })
@@ -238,6 +237,16 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
         ));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The known name that was probably meant: at most a third of its letters differ.
+pub(super) fn nearest<S: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = S>) -> Option<S> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name.as_ref()), name))
+        .filter(|(distance, name)| *distance <= name.as_ref().len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -427,5 +436,13 @@ mod tests {
             let why = header(bad).expect_err(bad);
             assert!(!why.contains("nter2"), "{why}");
         }
+    }
+
+    #[test]
+    fn a_name_is_suggested_only_when_it_is_near() {
+        let known = ["ping_interval", "ping_timeout", "enabled"];
+        assert_eq!(nearest("ping_interal", known), Some("ping_interval"));
+        assert_eq!(nearest("pingtimeout", known), Some("ping_timeout"));
+        assert_eq!(nearest("colour", known), None);
     }
 }

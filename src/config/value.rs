@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
-use super::{ListenAddr, Secrets, origin, text};
+use super::address::ListenAddr;
+use super::{origin, text};
 
 /// The place of a value, with what may be put there.
 pub(super) enum Field<'a> {
@@ -31,6 +32,15 @@ pub(super) enum Field<'a> {
     Headers(&'a mut Vec<(String, String)>),
     /// A list of whole numbers, each once and each in this range.
     Numbers(&'a mut Vec<u32>, RangeInclusive<u64>),
+}
+
+/// Whether secrets are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// As they are: only for a file that others cannot read.
+    Shown,
+    /// As `***`; an empty one as empty.
+    Masked,
 }
 
 /// A value as somebody typed it, before it means anything.
@@ -98,12 +108,8 @@ impl Field<'_> {
             Self::Count(place, range) => *place = narrowed(whole(typed, &range)?),
             Self::Mode(place) => *place = mode(typed)?,
             Self::Level(place) => *place = level(typed)?,
-            Self::Secret(place, read) => match typed {
-                Typed::Text(text) if text == MASK => return refuse(MASKED.into()),
-                Typed::Text(text) => *place = read(text).or_else(refuse)?,
-                other => return refuse(format!("must be a string, not {}", other.kind())),
-            },
-            Self::Text(place, read) => match typed {
+            Self::Secret(..) if matches!(typed, Typed::Text(text) if text == MASK) => return refuse(MASKED.into()),
+            Self::Secret(place, read) | Self::Text(place, read) => match typed {
                 Typed::Text(text) => *place = read(text).or_else(refuse)?,
                 other => return refuse(format!("must be a string, not {}", other.kind())),
             },
@@ -152,6 +158,15 @@ impl Field<'_> {
         Ok(())
     }
 
+    /// Whether a secret is set here.
+    pub(super) fn holds_secret(&self) -> bool {
+        match self {
+            Self::Secret(value, _) => !value.is_empty(),
+            Self::Headers(value) => !value.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The value as a TOML literal.
     pub(super) fn literal(&self, secrets: Secrets) -> String {
         match self {
@@ -179,15 +194,6 @@ impl Field<'_> {
 }
 
 impl Typed {
-    /// Whether it is an empty string or list.
-    pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_empty(),
-            Self::List(items) => items.is_empty(),
-            _ => false,
-        }
-    }
-
     /// The type in words, with its article; never the value, which may be a secret in the wrong place.
     fn kind(&self) -> &'static str {
         match self {

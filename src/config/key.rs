@@ -1,0 +1,66 @@
+//! What a key of the configuration is, and which one of several tables it stands in. The keys themselves are in `sections`.
+
+use super::Config;
+use super::value::Field;
+
+pub(super) const APPS: &str = "apps";
+pub(super) const WEBHOOKS: &str = "apps.webhooks";
+pub(super) const CHANNELS: &str = "channels";
+pub(super) const ITEMS: &str = "items";
+
+/// A key of the configuration.
+pub(super) struct Key {
+    /// The name of its table: `limits`, `apps.webhooks`.
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    /// Whether it has no default: its table must have it.
+    pub(super) needed: bool,
+    /// Its value in this table, to be read or written. The table must exist.
+    pub(super) field: for<'a> fn(&'a mut Config, At) -> Field<'a>,
+}
+
+/// Which one, among the tables that may stand several times. Meaningless for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    /// Of all with this header; of the apps for a webhook.
+    pub(super) nth: usize,
+    /// Of this app's webhooks.
+    pub(super) webhook: usize,
+}
+
+impl Key {
+    /// Its environment variable. `[server]` is what everybody sets, so its name is left out. Of the apps only the first one's
+    /// credentials have variables: those are what a container is given.
+    pub(super) fn variable(&self) -> Option<String> {
+        let name = match self.section {
+            "server" => format!("JSOCKETD_{}", self.name),
+            APPS if self.needed => format!("JSOCKETD_APP_{}", self.name),
+            APPS | WEBHOOKS | CHANNELS | ITEMS => return None,
+            section => format!("JSOCKETD_{section}_{}", self.name),
+        };
+        Some(name.to_uppercase())
+    }
+
+    /// Whether this is one of the three keys that make an app.
+    pub(super) fn is_credential(&self) -> bool {
+        self.section == APPS && self.needed
+    }
+}
+
+impl At {
+    /// The first table of any kind.
+    pub(super) const FIRST: Self = Self { nth: 0, webhook: 0 };
+
+    /// Number `n` of the apps, the channel rules or the item types.
+    pub(super) const fn nth(n: usize) -> Self {
+        Self { nth: n, webhook: 0 }
+    }
+
+    /// Number `n` of the tables `section` within this one.
+    pub(super) fn inner(self, section: &str, n: usize) -> Self {
+        match section {
+            WEBHOOKS => Self { webhook: n, ..self },
+            _ => Self::nth(n),
+        }
+    }
+}
