@@ -761,7 +761,7 @@ impl<I: Io> Server<I> {
             let flushed = connection.tell_when_flushed && connection.outbox.is_empty();
             connection.tell_when_flushed &= !flushed;
             if connection.is_over_full(limits) {
-                let over = connection.close_slow("outbox_bytes", limits, now);
+                let over = connection.close_slow("send_queue_bytes", limits, now);
                 connection.flush(limits, now);
                 self.note_end(id, &over);
             }

@@ -291,11 +291,11 @@ fn mistakes_are_told_with_line_column_and_key() {
         ),
         (
             "[limits]\nmax_message_size = 1048576",
-            "F:2:20: `outbox_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 1049600, not 1048576",
+            "F:2:20: `send_queue_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 1049600, not 1048576",
         ),
         (
-            "[limits]\noutbox_bytes = 66559\nmax_message_size = 65536",
-            "F:2:16: `outbox_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 66560, not 66559",
+            "[limits]\nsend_queue_bytes = 66559\nmax_message_size = 65536",
+            "F:2:20: `send_queue_bytes` in [limits] must be at least `max_message_size` and 1024 more, so 66560, not 66559",
         ),
         (
             "[echo]\nenabled = \"yes\"",
@@ -411,6 +411,11 @@ fn mistakes_are_told_with_line_column_and_key() {
             "F:2:1: `gap_max` in [database] means nothing since version 0.2, because no row is waited for any more; remove it",
         ),
         (
+            "[limits]\noutbox_bytes = 1\noutbox_seconds = 1",
+            "F:2:1: `outbox_bytes` in [limits] is called `send_queue_bytes` since version 0.2\n\
+             F:3:1: `outbox_seconds` in [limits] is called `send_queue_seconds` since version 0.2",
+        ),
+        (
             "[[channels]]\ngroups = [1]\n[[channels]]\npattern = \"staff-*\"",
             "F:1:1: [[channels]] lacks `pattern`\n\
              F:4:11: `pattern` in [[channels]] must start with private- or presence-: other channels are open to everybody",
@@ -481,11 +486,11 @@ fn mistakes_in_an_app_are_told_like_all_others() {
         ),
         (
             "max_event_size = 262145",
-            "F:5:18: `max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so 262144, not 262145",
+            "F:5:18: `max_event_size` in [[apps]] must be at most a quarter of `send_queue_bytes` in [limits], so 262144, not 262145",
         ),
         (
-            "[limits]\nmax_message_size = 1\noutbox_bytes = 40959",
-            "F:7:16: `max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so 10239, not 10240",
+            "[limits]\nmax_message_size = 1\nsend_queue_bytes = 40959",
+            "F:7:20: `max_event_size` in [[apps]] must be at most a quarter of `send_queue_bytes` in [limits], so 10239, not 10240",
         ),
     ] {
         assert_eq!(

@@ -447,7 +447,7 @@ fn group_7_close_codes() {
 }
 
 /// Limits for messages of 16 MiB: nothing of it may be taken for a slow consumer.
-const LARGE: &str = "[limits]\nconnects_per_second = 0\nmax_message_size = 16777216\noutbox_bytes = 67108864\n";
+const LARGE: &str = "[limits]\nconnects_per_second = 0\nmax_message_size = 16777216\nsend_queue_bytes = 67108864\n";
 const MIB: usize = 1 << 20;
 
 fn large(server: &Server) -> Peer {

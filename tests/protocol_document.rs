@@ -18,8 +18,8 @@ fn the_table_of_limits_has_the_defaults() {
     let app = App::new("", "", "");
     let keys = [
         ("max_message_size", limits.max_message_size as u64),
-        ("outbox_bytes", limits.outbox_bytes as u64),
-        ("outbox_seconds", limits.outbox_seconds),
+        ("send_queue_bytes", limits.send_queue_bytes as u64),
+        ("send_queue_seconds", limits.send_queue_seconds),
         ("max_connections", app.max_connections as u64),
         ("connections_per_address", limits.connections_per_address.into()),
         ("connections_per_session", limits.connections_per_session.into()),

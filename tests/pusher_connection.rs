@@ -577,7 +577,7 @@ fn rule_2_4_a_restart_closes_with_a_code_that_brings_clients_back_spread_out() {
 #[test]
 fn rule_2_4_a_slow_consumer_is_closed_and_delays_nobody() {
     let site = Site::with(Settings {
-        limits: "outbox_bytes = 131072",
+        limits: "send_queue_bytes = 131072",
         ..Settings::default()
     });
     let mut slow = site.connect();

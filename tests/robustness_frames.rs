@@ -175,7 +175,7 @@ fn the_configured_size_counts() {
 
 #[test]
 fn a_hundred_announcements_cost_next_to_nothing() {
-    let limits = "[limits]\nconnects_per_second = 0\nmax_message_size = 16777216\noutbox_bytes = 33554432\n";
+    let limits = "[limits]\nconnects_per_second = 0\nmax_message_size = 16777216\nsend_queue_bytes = 33554432\n";
     let server = Server::start(limits);
     let announce = |opcode| {
         let mut ws = Peer::upgrade(&server, "/echo");

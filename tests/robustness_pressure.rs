@@ -21,7 +21,7 @@ static QUIET: Mutex<()> = Mutex::new(());
 
 #[test]
 fn fifty_thousand_unread_pings_cost_no_memory() {
-    let server = Server::start("[limits]\noutbox_seconds = 600\n");
+    let server = Server::start("[limits]\nsend_queue_seconds = 600\n");
     let mut good = Peer::upgrade(&server, "/echo");
     good.text("before").expect_text("before");
     let before = server.rss();
@@ -39,7 +39,7 @@ fn fifty_thousand_unread_pings_cost_no_memory() {
 
 #[test]
 fn a_peer_that_never_reads_is_not_read_from() {
-    let server = Server::start("[limits]\noutbox_seconds = 600\n");
+    let server = Server::start("[limits]\nsend_queue_seconds = 600\n");
     let mut good = Peer::upgrade(&server, "/echo");
     let before = server.rss();
     let mut ws = Peer::upgrade(&server, "/echo");
@@ -59,7 +59,7 @@ fn a_peer_that_never_reads_is_not_read_from() {
 
 #[test]
 fn a_peer_that_never_reads_is_dropped_by_age() {
-    let server = Server::start("[limits]\noutbox_seconds = 1\nclose_timeout = 1\n");
+    let server = Server::start("[limits]\nsend_queue_seconds = 1\nclose_timeout = 1\n");
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
@@ -70,12 +70,12 @@ fn a_peer_that_never_reads_is_dropped_by_age() {
     good.text("others do not notice").expect_text("others do not notice");
 }
 
-/// `outbox_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because then it
+/// `send_queue_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because then it
 /// is not read from any more; so a large message is made to be the next one when the outbox is just below that.
 #[test]
 fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let server = Server::start(
-        "[limits]\nmax_message_size = 8388608\noutbox_bytes = 8389632\noutbox_seconds = 600\nclose_timeout = 1\n",
+        "[limits]\nmax_message_size = 8388608\nsend_queue_bytes = 8389632\nsend_queue_seconds = 600\nclose_timeout = 1\n",
     );
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
@@ -91,7 +91,7 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     while !server.log().contains("slow") {
         assert!(
             Instant::now() < deadline,
-            "more than outbox_bytes waits and nobody minds"
+            "more than send_queue_bytes waits and nobody minds"
         );
         let taken = ws.send_some(rest);
         rest = if taken == rest.len() { &bytes } else { &rest[taken..] };
@@ -108,7 +108,7 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
 /// The slow consumer that reads at last finds a close frame with the reason, if it could still be written.
 #[test]
 fn a_slow_consumer_is_told_1013() {
-    let server = Server::start("[limits]\noutbox_seconds = 1\nclose_timeout = 10\n");
+    let server = Server::start("[limits]\nsend_queue_seconds = 1\nclose_timeout = 10\n");
     let mut ws = Peer::upgrade(&server, "/echo");
     ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
     wait_until(
@@ -175,7 +175,7 @@ fn fairness_beside_a_flood_of_frames() {
 #[test]
 fn fairness_beside_messages_of_a_megabyte() {
     let _quiet = QUIET.lock();
-    let server = Server::start("[limits]\nmax_message_size = 1048576\noutbox_bytes = 8388608\n");
+    let server = Server::start("[limits]\nmax_message_size = 1048576\nsend_queue_bytes = 8388608\n");
     let message = vec![b'm'; 1 << 20];
     let frame = Frame::binary(&message).bytes();
     let p95 = p95_beside(&server, |begun, over| {

@@ -22,11 +22,23 @@ use super::{keys, text};
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// Keys that there are no more: section, name and what to do, as the rest of a sentence that begins with the key.
-const FORMER: [(&str, &str, &str); 1] = [(
-    "database",
-    "gap_max",
-    "means nothing since version 0.2, because no row is waited for any more; remove it",
-)];
+const FORMER: [(&str, &str, &str); 3] = [
+    (
+        "database",
+        "gap_max",
+        "means nothing since version 0.2, because no row is waited for any more; remove it",
+    ),
+    (
+        "limits",
+        "outbox_bytes",
+        "is called `send_queue_bytes` since version 0.2",
+    ),
+    (
+        "limits",
+        "outbox_seconds",
+        "is called `send_queue_seconds` since version 0.2",
+    ),
+];
 
 /// The text of the file and its permission bits.
 pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {

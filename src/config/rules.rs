@@ -19,7 +19,7 @@ const QUEUE_ROOM: usize = 1024;
 const EVENTS_IN_QUEUE: usize = 4;
 
 /// The key of several checks.
-const QUEUE: Name = ("limits", "outbox_bytes");
+const QUEUE: Name = ("limits", "send_queue_bytes");
 
 /// The key that a flag sets too.
 pub(super) const ROOT: Name = ("joomla", "root");
@@ -120,22 +120,22 @@ pub(super) fn finish(draft: Draft, mut problems: Vec<Problem>) -> Result<Config,
 fn check_queues(draft: &Draft, problems: &mut Vec<Problem>) {
     let limits = &draft.config.limits;
     let least = limits.max_message_size + QUEUE_ROOM;
-    if limits.outbox_bytes < least {
+    if limits.send_queue_bytes < least {
         problems.push(Problem::new(
             draft.place(&[(QUEUE, At::FIRST), (("limits", "max_message_size"), At::FIRST)]),
             format!(
-                "`outbox_bytes` in [limits] must be at least `max_message_size` and {QUEUE_ROOM} more, so {least}, not {}",
-                limits.outbox_bytes
+                "`send_queue_bytes` in [limits] must be at least `max_message_size` and {QUEUE_ROOM} more, so {least}, not {}",
+                limits.send_queue_bytes
             ),
         ));
     }
-    let most = limits.outbox_bytes / EVENTS_IN_QUEUE;
+    let most = limits.send_queue_bytes / EVENTS_IN_QUEUE;
     for (n, app) in draft.config.apps.iter().enumerate() {
         if app.max_event_size > most {
             problems.push(Problem::new(
                 draft.place(&[((APPS, "max_event_size"), At::nth(n)), (QUEUE, At::FIRST)]),
                 format!(
-                    "`max_event_size` in [[apps]] must be at most a quarter of `outbox_bytes` in [limits], so {most}, not {}",
+                    "`max_event_size` in [[apps]] must be at most a quarter of `send_queue_bytes` in [limits], so {most}, not {}",
                     app.max_event_size
                 ),
             ));

@@ -136,9 +136,9 @@ sections! {
         max_body_size: usize = 1_048_576, Size(0..=GIB);
         /// The send queue of one connection: the most bytes that may wait. A connection with more is a slow consumer and is
         /// dropped.
-        outbox_bytes: usize = 1_048_576, Size(4096..=GIB);
-        /// How long more than a quarter of `outbox_bytes` may wait.
-        outbox_seconds: u64 = 10, Time(1..=HOUR);
+        send_queue_bytes: usize = 1_048_576, Size(4096..=GIB);
+        /// How long more than a quarter of `send_queue_bytes` may wait.
+        send_queue_seconds: u64 = 10, Time(1..=HOUR);
         /// Messages a second from one connection, in bursts of twice as many; above it the connection is read more slowly.
         messages_per_second: u32 = 0, Count(0..=1_000_000);
         /// New connections a second from one address, in bursts of five times as many; above it they get 429.

@@ -23,7 +23,7 @@ use crate::room::give_back;
 use crate::site::Site;
 use crate::time::{Now, Time};
 
-/// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so that
+/// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `send_queue_bytes`, so that
 /// a recovery never makes a slow consumer of anybody.
 const REPLAY_AT_ONCE: usize = 64 * 1024;
 

@@ -676,14 +676,14 @@ impl<S: Socket> Connection<S> {
     /// Whether more bytes wait than may, after a flush.
     pub fn is_over_full(&self, limits: &Limits) -> bool {
         // An HTTP answer may be larger than any limit on what is pushed; the next one waits until it has left.
-        self.is_websocket() && self.outbox.len() > limits.outbox_bytes
+        self.is_websocket() && self.outbox.len() > limits.send_queue_bytes
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
 
     /// When somebody must look at it; it only says so, the wheel remembers.
     pub fn deadline(&self, limits: &Limits) -> Time {
-        let slow = self.over_since + seconds(limits.outbox_seconds);
+        let slow = self.over_since + seconds(limits.send_queue_seconds);
         let resumes = self.resumes(limits);
         let own = match &self.state {
             State::Http(http) => match http.turn {
@@ -714,8 +714,8 @@ impl<S: Socket> Connection<S> {
 
     /// Does what is due: a ping, the end of what took too long, the release of memory.
     pub fn look(&mut self, limits: &Limits, now: Time) -> Option<Event> {
-        if self.is_live() && self.over_since + seconds(limits.outbox_seconds) <= now {
-            return Some(Event::Over(self.close_slow("outbox_seconds", limits, now)));
+        if self.is_live() && self.over_since + seconds(limits.send_queue_seconds) <= now {
+            return Some(Event::Over(self.close_slow("send_queue_seconds", limits, now)));
         }
         let _ = self.throttled_by(limits, now);
         match &mut self.state {
@@ -775,7 +775,7 @@ impl<S: Socket> Connection<S> {
 
 /// What may wait in an outbox before reading from its peer pauses and its time is counted.
 fn high_water(limits: &Limits) -> usize {
-    limits.outbox_bytes / 4
+    limits.send_queue_bytes / 4
 }
 
 /// Seconds that the last words of a connection may take as long as they move: a megabyte at 20 KB/s.

@@ -32,7 +32,7 @@ const SEEDS: u64 = 3000;
 fn server(seed: u64) -> (Server<SimIo>, Shared) {
     let world = World::new(seed);
     let mut config = Config::default();
-    config.limits.outbox_bytes = 400_000;
+    config.limits.send_queue_bytes = 400_000;
     (Server::new(SimIo(world.clone()), config, 1000, [7; 32]), world)
 }
 
