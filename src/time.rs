@@ -1,4 +1,4 @@
-//! Time as plain numbers. Nobody but the loop reads a clock; `now` is an argument everywhere else, so that a test, the
+//! Time as plain numbers. Only the loop reads a clock; `now` is an argument everywhere else, so that a test, the
 //! simulator and a replayed trace decide what time it is.
 
 use std::ops::{Add, Sub};
@@ -43,53 +43,86 @@ impl Sub<Duration> for Time {
     }
 }
 
-/// A token bucket: so many a second, and in a burst so many seconds' worth. The rate is said at each call, since a reload may
-/// change it.
+/// A token bucket: `rate` tokens flow in each second, and it holds those of `seconds` seconds. Both are arguments of
+/// each call, since a reload may change them.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
-    /// Thousandths of a token.
-    left: u64,
+    /// In millionths of a token; below zero while tokens that were taken in advance are being paid for.
+    level: i64,
     filled: Time,
 }
+
+/// A token, in the unit of a level: each microsecond brings so many millionths as each second brings tokens.
+const TOKEN: i64 = 1_000_000;
 
 impl Bucket {
     /// A full one.
     pub fn full(rate: u32, seconds: u32, now: Time) -> Self {
         Self {
-            left: most(rate, seconds),
+            level: most(rate, seconds),
             filled: now,
         }
     }
 
     /// Whether there is a token.
     pub fn has(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        let millis = u64::try_from(now.since(self.filled).as_millis()).unwrap_or(u64::MAX);
-        if millis > 0 {
-            self.left = self.left.saturating_add(millis.saturating_mul(rate.into()));
-            self.filled = now;
-        }
-        self.left = self.left.min(most(rate, seconds));
-        self.left >= 1000
+        self.fill(rate, seconds, now);
+        self.level >= TOKEN
     }
 
     /// Takes a token, if there is one.
     pub fn take(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        let may = self.has(rate, seconds, now);
-        if may {
-            self.left -= 1000;
+        let has = self.has(rate, seconds, now);
+        if has {
+            self.level -= TOKEN;
         }
-        may
+        has
+    }
+
+    /// Takes many tokens and returns how many are left. More than the bucket holds can be taken once it is full; they
+    /// are paid for afterwards.
+    ///
+    /// # Errors
+    /// How long it takes until there are enough; then none is taken. `rate` is not 0.
+    pub fn take_many(&mut self, tokens: u64, rate: u32, seconds: u32, now: Time) -> Result<u64, Duration> {
+        self.fill(rate, seconds, now);
+        let cost = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_mul(TOKEN);
+        let missing = cost.min(most(rate, seconds)).saturating_sub(self.level);
+        if missing > 0 {
+            let micros = missing.unsigned_abs().div_ceil(rate.max(1).into());
+            return Err(Duration::from_micros(micros));
+        }
+        self.level = self.level.saturating_sub(cost);
+        Ok(self.left())
+    }
+
+    /// How many whole tokens there were at the last call.
+    pub fn left(&self) -> u64 {
+        (self.level.max(0) / TOKEN).unsigned_abs()
     }
 
     /// Whether nothing was taken for so long that it is full.
     pub fn is_full(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        self.has(rate, seconds, now);
-        self.left == most(rate, seconds)
+        self.fill(rate, seconds, now);
+        self.level == most(rate, seconds)
+    }
+
+    /// When there is a token again, if none is taken before. `rate` is not 0.
+    pub fn next(&self, rate: u32) -> Time {
+        let missing = TOKEN.saturating_sub(self.level).max(0).unsigned_abs();
+        self.filled + Duration::from_micros(missing.div_ceil(rate.max(1).into()))
+    }
+
+    fn fill(&mut self, rate: u32, seconds: u32, now: Time) {
+        let micros = now.0.saturating_sub(self.filled.0);
+        let fresh = i64::try_from(micros.saturating_mul(rate.into())).unwrap_or(i64::MAX);
+        self.level = self.level.saturating_add(fresh).min(most(rate, seconds));
+        self.filled = self.filled.max(now);
     }
 }
 
-fn most(rate: u32, seconds: u32) -> u64 {
-    u64::from(rate) * u64::from(seconds) * 1000
+fn most(rate: u32, seconds: u32) -> i64 {
+    i64::from(rate).saturating_mul(i64::from(seconds)).saturating_mul(TOKEN)
 }
 
 /// What the clocks say at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
@@ -105,5 +138,92 @@ impl Now {
     /// Whole seconds since 1970-01-01 UTC.
     pub fn unix(self) -> i64 {
         i64::try_from(self.unix_ms / 1000).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Time {
+        Time::default() + Duration::from_millis(milliseconds)
+    }
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_bucket_holds_its_seconds_and_fills_in_them() {
+        let mut bucket = Bucket::full(10, 1, at(0));
+        assert_eq!(bucket.take_many(4, 10, 1, at(0)), Ok(6));
+        assert_eq!(bucket.take_many(6, 10, 1, at(0)), Ok(0));
+        assert_eq!(bucket.take_many(1, 10, 1, at(99)), Err(ms(1)));
+        assert_eq!(bucket.take_many(1, 10, 1, at(100)), Ok(0));
+        assert_eq!(bucket.take_many(10, 10, 1, at(1099)), Err(ms(1)));
+        assert_eq!(bucket.left(), 9);
+        assert_eq!(bucket.take_many(10, 10, 1, at(1100)), Ok(0));
+        assert_eq!(
+            bucket.take_many(10, 10, 1, at(1_000_000_000)),
+            Ok(0),
+            "it does not run over"
+        );
+        assert_eq!(Bucket::full(10, 5, at(0)).take_many(1, 10, 5, at(0)), Ok(49));
+    }
+
+    #[test]
+    fn more_than_the_bucket_passes_when_it_is_full_and_is_paid_for() {
+        let mut bucket = Bucket::full(10, 1, at(0));
+        assert_eq!(bucket.take_many(100, 10, 1, at(0)), Ok(0));
+        assert_eq!(bucket.take_many(1, 10, 1, at(0)), Err(ms(9_100)));
+        assert_eq!(bucket.take_many(1, 10, 1, at(9_099)), Err(ms(1)));
+        assert_eq!(bucket.take_many(1, 10, 1, at(9_100)), Ok(0));
+        assert_eq!(bucket.take_many(100, 10, 1, at(10_000)), Err(ms(100)));
+        assert_eq!(bucket.take_many(100, 10, 1, at(10_100)), Ok(0));
+    }
+
+    #[test]
+    fn the_next_token_comes_when_it_is_said_to() {
+        let mut bucket = Bucket::full(10, 2, at(0));
+        assert_eq!(bucket.next(10), at(0));
+        while bucket.take(10, 2, at(30)) {}
+        assert!(!bucket.has(10, 2, at(129)) && !bucket.is_full(10, 2, at(2029)));
+        assert!(bucket.has(10, 2, bucket.next(10)) && bucket.is_full(10, 2, at(2030)));
+        let mut spent = Bucket::full(10, 2, at(0));
+        while spent.take(10, 2, at(0)) {}
+        assert_eq!(spent.next(10), at(100));
+    }
+
+    #[test]
+    fn a_changed_rate_counts_at_once() {
+        let mut bucket = Bucket::full(1000, 1, at(0));
+        assert_eq!(bucket.take_many(5, 10, 1, at(0)), Ok(5));
+        assert_eq!(
+            bucket.take_many(5, u32::MAX, 1, Time::NEVER),
+            Ok(u64::from(u32::MAX) - 5)
+        );
+    }
+
+    /// So many requests at random times never get more than the bucket and what flowed into it.
+    #[test]
+    fn no_more_passes_than_bucket_and_time_allow() {
+        use rand::{RngExt, SeedableRng};
+        for seed in 0..50 {
+            let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+            let rate: u32 = random.random_range(1..200);
+            let mut bucket = Bucket::full(rate, 1, at(0));
+            let (mut now, mut passed) = (0, 0);
+            for _ in 0..1000 {
+                now += random.random_range(0..20);
+                let tokens = random.random_range(1..=u64::from(rate));
+                if bucket.take_many(tokens, rate, 1, at(now)).is_ok() {
+                    passed += tokens;
+                }
+                assert!(
+                    passed * 1000 <= u64::from(rate) * (1000 + now),
+                    "seed {seed} at {now} ms"
+                );
+            }
+        }
     }
 }
