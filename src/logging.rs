@@ -1,9 +1,9 @@
-//! Log lines: one sentence each, to standard error, as people or as systemd's journal like to read them. Which lines are
-//! written follows `RUST_LOG`, else the configuration; [`Quiet`] keeps a line that peers can provoke to one a second.
-//! What is worth a line, and at which level, is decided where it is written.
+//! Log lines: one sentence each, to standard error, in the form that people or systemd's journal read well. `RUST_LOG`,
+//! else the configuration, decides which lines are written; [`RareLine`] and [`Quiet`] write a line that may come often
+//! only once in a while. The place that logs decides what is worth a line, and at which level.
 //!
-//! No line holds a payload, a cookie, a token or a secret. Our own lines are written so; those of libraries are not: at `trace`
-//! tungstenite writes whole handshakes and messages. So nothing of theirs below `warn` is written, whatever `RUST_LOG` says.
+//! No line holds a payload, a cookie, a token or a secret. Lines of libraries may: at `trace` tungstenite writes whole
+//! handshakes and messages. So libraries log only at `warn` and above, whatever `RUST_LOG` says.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,13 +14,14 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::time::Time;
 
-/// Starts logging, once per process. Until [`set_level`] says otherwise at `level`.
+/// Starts logging at `level`, once per process; [`set_level`] changes the level.
 pub fn init(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
     if environment_decides() {
         builder.parse_default_env();
     } else {
-        // Everything passes the filter, and `set_level` decides: `log` lets its level be changed, a built filter cannot be.
+        // Everything passes the filter, and `set_level` decides: the level of `log` can be changed, a built filter
+        // cannot.
         builder.filter_level(LevelFilter::Trace);
     }
     let in_journal = stderr_is_journal();
@@ -30,13 +31,13 @@ pub fn init(level: LevelFilter) {
     });
     let logger = builder.build();
     log::set_max_level(logger.filter());
-    // A second start is a bug, but nothing to end a server for: the first logger stays.
+    // A second start is a bug, but no reason to end a server: the first logger stays.
     let first = log::set_boxed_logger(Box::new(Discreet(logger)));
     debug_assert!(first.is_ok(), "logging is started once");
     set_level(level);
 }
 
-/// Leaves out what libraries write below `warn`.
+/// Leaves out the lines of libraries below `warn`.
 struct Discreet<L>(L);
 
 impl<L: Log> Log for Discreet<L> {
@@ -60,7 +61,7 @@ fn is_ours(target: &str) -> bool {
     target.split("::").next() == Some("jsocketd")
 }
 
-/// Changes how much our own code logs, now. Others stay at `warn` or below. Does nothing when `RUST_LOG` is set.
+/// Changes the level of our own code now. Libraries stay at `warn` or below. Does nothing when `RUST_LOG` is set.
 pub fn set_level(level: LevelFilter) {
     if !environment_decides() {
         log::set_max_level(level);
@@ -71,8 +72,8 @@ fn environment_decides() -> bool {
     std::env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty())
 }
 
-/// Whether standard error goes to the journal, as systemd.exec(5) says to find out: the variable alone is inherited also
-/// by processes whose output was redirected.
+/// Whether standard error goes to the journal, found out as systemd.exec(5) says: processes whose output was redirected
+/// inherit the variable too.
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -97,7 +98,7 @@ fn terminal_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     writeln!(out, "{time} {style}{level:<5}{style:#} {origin}{sentence}")
 }
 
-/// Where a record comes from, for those who read source code (debug, trace) and for lines that are not ours.
+/// The module of a record, for developers (debug, trace) and for lines that are not ours.
 struct Origin<'a>(&'a Record<'a>);
 
 impl fmt::Display for Origin<'_> {
@@ -110,7 +111,7 @@ impl fmt::Display for Origin<'_> {
     }
 }
 
-/// A message on one line, whatever it quotes: control characters are escaped, or a peer could forge lines.
+/// A message on one line. Control characters are escaped: a message may quote a peer, who could forge lines.
 struct Sentence<'a>(&'a fmt::Arguments<'a>);
 
 impl fmt::Display for Sentence<'_> {
@@ -136,70 +137,73 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// What a peer can provoke a log line with. Each kind has its own second.
+/// Why a peer can cause a log line. Each kind has its own second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A client was refused because `max_connections` are open.
     Full,
     /// Accepting failed, most likely for want of descriptors.
     Accept,
-    /// An address made too many connections, at once or a second.
+    /// An address made too many connections, at once or in a second.
     Address,
-    /// A connection sends or orders more than it may in a second.
+    /// A connection sent or ordered more than it may in a second.
     MessageRate,
     /// A message, head or body was larger than its limit.
     TooLarge,
     /// A slow consumer was dropped.
     SlowConsumer,
-    /// Wrong tokens were shown.
+    /// A peer showed wrong tokens.
     Token,
     /// A webhook's target failed, or answers again.
     Webhook,
     /// A webhook event was given up.
     WebhookDropped,
-    /// The database refused a statement, or a row was not what it should be.
+    /// The database refused a statement, or a row was malformed.
     Database,
-    /// A statement was slow.
-    SlowStatement,
     /// A row of the outbox table could not be published.
     BadRow,
 }
 
-/// The number of kinds.
-const KINDS: usize = 12;
-
-/// At most one line a second for each kind, with a count of those that were left out.
-#[derive(Clone, Debug, Default)]
-pub struct Quiet {
-    kinds: [Spoken; KINDS],
+/// A line that may come often: it is written once in a while, with a count of those that were left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RareLine {
+    last: Option<Time>,
+    left_out: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Spoken {
-    last: Option<Time>,
-    suppressed: u64,
+impl RareLine {
+    /// Whether the line may be written at `now`, when `pause` must be between two of them (`Duration::MAX`: it is
+    /// written once). Then how many were left out, to be added with [`More`]. Otherwise this one is counted as left
+    /// out.
+    pub fn allow(&mut self, pause: Duration, now: Time) -> Option<u64> {
+        if self.last.is_some_and(|last| now.since(last) < pause) {
+            self.left_out = self.left_out.saturating_add(1);
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// At most one line a second of each kind.
+#[derive(Clone, Debug, Default)]
+pub struct Quiet {
+    lines: [RareLine; Kind::BadRow as usize + 1],
 }
 
 impl Quiet {
-    /// Nobody has spoken yet.
+    /// Without any line yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether a line of this kind may be written at `now`: then how many were left out since the last one, to be added
-    /// with [`More`]. Otherwise this one is counted as left out.
+    /// Whether a line of this kind may be written at `now`: see [`RareLine::allow`].
     pub fn allow(&mut self, kind: Kind, now: Time) -> Option<u64> {
-        let spoken = &mut self.kinds[kind as usize];
-        if spoken.last.is_some_and(|last| now.since(last) < Duration::from_secs(1)) {
-            spoken.suppressed = spoken.suppressed.saturating_add(1);
-            return None;
-        }
-        spoken.last = Some(now);
-        Some(std::mem::take(&mut spoken.suppressed))
+        self.lines[kind as usize].allow(Duration::from_secs(1), now)
     }
 }
 
-/// The end of a line that stands for others: ` (and 412 more)`, or nothing.
+/// The end of a line, with the count of those that were left out: ` (and 412 more)`, or nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct More(pub u64);
 
@@ -295,6 +299,14 @@ mod tests {
             None,
             "an earlier time is no later second"
         );
+    }
+
+    #[test]
+    fn a_rare_line_can_be_written_once_for_ever() {
+        let mut line = RareLine::default();
+        assert_eq!(line.allow(Duration::MAX, Time(0)), Some(0));
+        assert_eq!(line.allow(Duration::MAX, Time::NEVER), None);
+        assert_eq!(line.allow(Duration::ZERO, Time::NEVER), Some(1));
     }
 
     #[test]

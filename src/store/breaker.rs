@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::logging::RareLine;
 use crate::time::Time;
 
 /// The wait after the first failure in a row; it doubles with each further one …
@@ -31,9 +32,8 @@ pub struct Breaker {
     /// In a row, as far as they are not forgotten.
     failures: u32,
     state: State,
-    /// When a line was last written, and how many failures went without one since.
-    spoke: Option<Time>,
-    unsaid: u64,
+    /// The log line about failures.
+    line: RareLine,
 }
 
 /// What a failure cost.
@@ -100,12 +100,7 @@ impl Breaker {
 
     /// Whether the last failure may have a log line; then how many went without one since the last line.
     pub fn may_speak(&mut self, now: Time) -> Option<u64> {
-        if self.spoke.is_some_and(|spoke| now.since(spoke) < QUIET) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.spoke = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        self.line.allow(QUIET, now)
     }
 
     fn was_steady(&self, now: Time) -> bool {
