@@ -1,5 +1,4 @@
-//! The command line as it is typed. What it means is decided elsewhere: `main` starts the command, `config` merges the
-//! flags with the other sources.
+//! The command line as it is typed. `main` starts the command, `config` merges the flags with the other sources.
 
 use std::path::PathBuf;
 
@@ -23,7 +22,7 @@ pub struct Cli {
     serve: Serve,
 }
 
-/// What is to be done.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server (what `jsocketd` alone does)
@@ -45,13 +44,13 @@ pub enum Command {
         /// The trace that `serve --record` wrote
         file: PathBuf,
     },
-    /// What the server starts for itself: ends the connection on standard input when the timer on standard output rings
+    /// The server starts this itself: it ends the connection on standard input when the timer on standard output fires
     #[command(name = jsocketd::store::mysql::deadline::COMMAND, hide = true)]
     Deadline {
         /// The id of the server's process
         server: u32,
     },
-    /// Print the addresses of a host: the server has it done by a child process, as it may take long
+    /// Print the addresses of a host; the server starts this as a child process, since it may take long
     #[command(hide = true)]
     Resolve {
         /// The id of the server's process
@@ -73,7 +72,7 @@ pub struct Serve {
     pub record: Option<PathBuf>,
 }
 
-/// What `publish` is told. It takes its address and credentials from the configuration of the server it speaks to.
+/// The flags of `publish`. It takes its address and credentials from the configuration of the server.
 #[derive(Args, Debug)]
 pub struct Publish {
     /// The channel
@@ -89,7 +88,7 @@ pub struct Publish {
     /// The app, if the configuration has several
     #[arg(long, value_name = "ID")]
     pub app: Option<String>,
-    /// The server, http://HOST:PORT, with what stands before /apps/ in its paths; without this flag the first TCP address
+    /// The server, http://HOST:PORT, with what precedes /apps/ in its paths; without this flag the first TCP address
     /// that the configuration listens on
     #[arg(long)]
     pub url: Option<HttpUrl>,
@@ -104,7 +103,7 @@ pub struct Publish {
     pub joomla: Option<PathBuf>,
 }
 
-/// The flags that decide on the configuration.
+/// The flags that are sources of the configuration.
 #[derive(Args, Debug)]
 pub struct Sources {
     /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
@@ -117,6 +116,12 @@ pub struct Sources {
     /// The folder of the Joomla site, where its configuration.php is
     #[arg(long, value_name = "DIR")]
     pub joomla: Option<PathBuf>,
+}
+
+impl From<Sources> for jsocketd::config::Sources {
+    fn from(flags: Sources) -> Self {
+        Self::of_process(flags.config, flags.listen, flags.joomla)
+    }
 }
 
 impl Cli {

@@ -55,9 +55,14 @@ fn published(server: &Server, flags: &[&str], input: &str) {
     assert_eq!((output.status.code(), &*out, &*err), (Some(0), "", ""));
 }
 
-/// Publishes, which must fail with this complaint on one line.
+/// Publishes, which must fail with one complaint on one line.
 fn complaint(flags: &[&str]) -> String {
-    let output = publish(flags, "");
+    complaint_about(flags, "")
+}
+
+/// The same with this standard input.
+fn complaint_about(flags: &[&str], input: &str) -> String {
+    let output = publish(flags, input);
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{err}");
     let line = err.strip_prefix("jsocketd: ").and_then(|rest| rest.strip_suffix('\n'));
@@ -226,6 +231,28 @@ fn a_server_that_is_not_there_or_is_another_is_told() {
         told = complaint(&flags);
     }
     assert!(told.starts_with(&refused), "{told}");
+}
+
+#[test]
+fn an_answer_counts_that_comes_before_the_whole_request_was_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("a.toml");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    std::fs::write(&config, format!("[server]\nlisten = [\"{addr}\"]\n{APP}")).expect("written");
+    let flags = ["news", "x", "-", "--config", config.to_str().expect("UTF-8")];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            stream.read_exact(&mut [0; 100]).expect("the beginning of a request");
+            // It is closed with the rest unread, so the sender gets a reset.
+            stream
+                .write_all(b"HTTP/1.1 413 X\r\nContent-Length: 21\r\n\r\n{\"error\":\"too large\"}")
+                .expect("an answer");
+        });
+        let told = complaint_about(&flags, &"x".repeat(1 << 20));
+        assert_eq!(told, format!("http://{addr} refused it with 413: too large"));
+    });
 }
 
 /// Takes one connection, reads a request with a JSON body, says this and closes.

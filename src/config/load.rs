@@ -1,4 +1,5 @@
-//! Finds the sources (file, environment, command line) and reads them in the order of precedence into one configuration.
+//! Finds the sources (file, environment, command line) and reads them in the order of precedence into one
+//! configuration.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,53 +12,54 @@ use super::problem::{LoadError, Place, Problem};
 use super::rules::{self, ROOT};
 use super::{App, Config, file, keys};
 
-/// Where the configuration is looked for when nobody names a file.
+/// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
 
-/// Everything that is asked for the configuration. Kept by the server, which loads it again on SIGHUP.
+/// All sources of the configuration. The server keeps them and loads them again on SIGHUP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sources {
-    /// `--config`; it beats `JSOCKETD_CONFIG`.
+    /// `--config`; it overrides `JSOCKETD_CONFIG`.
     pub config: Option<PathBuf>,
     /// `--listen`, which may be repeated; empty: not given.
     pub listen: Vec<ListenAddr>,
     /// `--joomla`, the site's folder.
     pub joomla: Option<PathBuf>,
-    /// The environment; names that do not start with `JSOCKETD_` are ignored.
+    /// The environment. Names that do not start with `JSOCKETD_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
-    /// Read if it exists and no file is named.
+    /// The file that is read if it exists and none is named.
     pub default_file: PathBuf,
 }
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it means.
+    /// Its meaning.
     pub config: Config,
-    /// The file that was read; `None`: there is none.
+    /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
-    /// Whether that file has no key and no table, as one that was cut off at its start.
+    /// Whether that file has no key and no table: it may have been cut off at its start.
     pub file_is_empty: bool,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Sources {
-    /// The command line's share, with this process's environment and the usual file.
-    pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenAddr>) -> Self {
+    /// These flags of the command line, with this process's environment and the usual file.
+    pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenAddr>, joomla: Option<PathBuf>) -> Self {
         Self {
             config,
             listen,
-            joomla: None,
+            joomla,
             environment: std::env::vars_os().collect(),
             default_file: DEFAULT_FILE.into(),
         }
     }
 
-    /// Reads and merges everything: a flag beats a variable beats the file beats the default.
+    /// Reads and merges all sources. A flag overrides a variable, which overrides the file, which overrides the
+    /// default.
     ///
     /// # Errors
-    /// All mistakes at once, except that the keys of a file that cannot be read or is no TOML are unknown.
+    /// All mistakes at once. Of a file that cannot be read or is no TOML, only that one is known.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         let (mut draft, mut problems) = (Draft::default(), Vec::new());
         let mut is_open_to_all = false;
@@ -111,8 +113,8 @@ impl Sources {
         })
     }
 
-    /// What a text alone means, without any other source; `name` is for its mistakes. The built-in secret is allowed: a
-    /// trace of a server under the embedded defaults has it.
+    /// Reads a text alone, without any other source; its mistakes are shown with `name`. The built-in secret is
+    /// allowed, since the trace of a server under the embedded defaults has it.
     ///
     /// # Errors
     /// All mistakes at once.
@@ -123,8 +125,8 @@ impl Sources {
         rules::finish(draft, problems)
     }
 
-    /// The same sources with the file named that `loaded` came from, for loading again: a file that has vanished since
-    /// is then a mistake, and not a silent return to the defaults.
+    /// The same sources for loading again, with the file of `loaded` named: when that file has vanished since, it is a
+    /// mistake and not a silent return to the defaults.
     pub fn pinned(mut self, loaded: &Loaded) -> Self {
         self.config = loaded.file.clone().or(self.config);
         self
@@ -146,7 +148,7 @@ impl Sources {
         }
         match self.default_file.symlink_metadata() {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            // Any other error is told by reading it: a file that exists but may not be read must not be passed over.
+            // Reading it reports any other error: a file that exists but cannot be read must not be passed over.
             _ => Ok(Some(self.default_file.clone())),
         }
     }

@@ -1,6 +1,6 @@
-//! `jsocketd check`: everything that decides whether the server can do its work, in plain words: the configuration in force,
-//! the site, its database, what is missing there and the line that mends it. All of standard output is TOML, so that it can
-//! be kept as a file; what is no setting is a comment. Nothing is changed anywhere.
+//! `jsocketd check`: says whether the server can do its work. It prints the configuration in force, the site, its
+//! database, what is missing there, and the line that fixes it. Standard output is TOML, so that it can be kept as a
+//! file: each line that is no setting is a comment. The command changes nothing.
 
 mod outbox;
 
@@ -20,10 +20,9 @@ use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, Store, T
 use jsocketd::time::{Now, Time};
 use rustix::process::{Resource, getrlimit};
 
-use crate::complain;
-use crate::publish::patient;
+use super::{complain, site_store};
 
-/// What was found, in the order in which it is told.
+/// What was found, in the order in which it is printed.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
@@ -52,7 +51,7 @@ impl Report {
 /// Prints what is in force and what is missing.
 ///
 /// # Errors
-/// When something that is needed is missing; it was named on standard error before.
+/// When something is missing that the server needs; standard error has named it then.
 pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     let loaded = sources.load()?;
     let limit = getrlimit(Resource::Nofile);
@@ -88,13 +87,13 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
         .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
         .collect();
     let text = format!("# {source}\n\n{}\n{comments}", loaded.config.to_toml(Secrets::Masked));
-    // Whoever closed the pipe (`| head`) has read enough.
+    // A reader that has closed the pipe (`| head`) has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     for warning in &report.warnings {
         complain(format_args!("warning: {warning}"));
     }
     for text in &report.missing {
-        // What follows the first line is to be copied from the report.
+        // The report has the other lines: they are to be copied from there.
         complain(format_args!("missing: {}", text.lines().next().unwrap_or_default()));
     }
     match report.missing.len() {
@@ -104,7 +103,7 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Looks at the site and its database.
+/// Reads the site and asks its database.
 fn inspect(config: &Config, report: &mut Report) {
     let read = match site::read(config, &mut resolve) {
         Ok(read) => read,
@@ -120,9 +119,8 @@ fn inspect(config: &Config, report: &mut Report) {
     origins(&read.site, config, report);
     credentials(config, report);
 
-    let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
     let database = read.database;
-    let mut store = MySql::new(database.clone(), patient(&config.database), config.item_types(), most);
+    let mut store = site_store(config, database.clone());
     report.say("");
     if let Err(why) = store.connect(now()) {
         return report.lack(format!("the database {} at {}: {why}", database.name, database.host));
@@ -157,7 +155,7 @@ fn origins(site: &Site, config: &Config, report: &mut Report) {
         false => format!(", and of {}", known.join(", ")),
     };
     report.say(format!(
-        "session cookies are believed on pages of the host that the socket's own URL names{rest}"
+        "session cookies count on pages of the host that the socket's own URL names{rest}"
     ));
     if config.joomla.require_form_token {
         report.say("a connection is a guest until it has shown its form token (require_form_token)");
@@ -200,13 +198,13 @@ fn describe_server(server: &Server, config: &Config, report: &mut Report) {
     }
 }
 
-/// Asks every question that the server will ask, and listens to what is refused.
+/// Asks every question that the server will ask, and notes each refusal.
 struct Inspection<'a> {
     config: &'a Config,
     database: &'a Database,
     store: MySql,
     refused: Vec<String>,
-    /// Questions that met somebody's lock.
+    /// Questions that met a lock.
     locked: BTreeSet<&'static str>,
 }
 
@@ -239,7 +237,7 @@ impl Inspection<'_> {
                 names.join(", ")
             ));
         }
-        // A refusal for another reason names that reason: privileges would not help.
+        // Where the reason is another one, privileges would not help.
         let helps = self.store.lacks_something() && !self.refused.is_empty();
         for refused in std::mem::take(&mut self.refused) {
             report.lack(refused);
@@ -261,7 +259,7 @@ impl Inspection<'_> {
         }
     }
 
-    /// The answer; a refusal is remembered.
+    /// The answer; a refusal is noted.
     fn ask(&mut self, question: &Question) -> Option<Answer> {
         match self.store.ask(question, now()) {
             Ok(answer) => Some(answer),
@@ -272,11 +270,11 @@ impl Inspection<'_> {
         }
     }
 
-    /// A lock is none of our business, and gone in a while; everything else has to be mended.
+    /// Notes a refusal. A lock passes by itself; every other reason must be fixed.
     fn note(&mut self, question: &Question, failure: &Failure) {
         match failure {
             Failure::Locked => drop(self.locked.insert(question.name())),
-            // The first one said why the connection was lost.
+            // The first refusal said why the connection was lost.
             Failure::Unavailable(_) if self.store.server().is_none() && !self.refused.is_empty() => {}
             failure => self
                 .refused
@@ -286,7 +284,7 @@ impl Inspection<'_> {
 
     fn visitors(&mut self, report: &mut Report) {
         let before = self.refused.len();
-        // An id that PHP does not make, so nobody's.
+        // PHP makes no such id, so it belongs to nobody.
         let ids = SessionId::parse("jsocketd-check").into_iter().collect();
         self.ask(&Question::Sessions {
             ids,
@@ -294,7 +292,7 @@ impl Inspection<'_> {
         });
         self.ask(&Question::Users(vec![1]));
         if self.refused.len() == before {
-            report.say("visitors can be known: sessions and users are readable");
+            report.say("visitors can be identified: sessions and users are readable");
         }
     }
 
@@ -334,7 +332,7 @@ impl Inspection<'_> {
             _ => "channels without a prefix",
         };
         report.say(format!(
-            "guests may hear {public}, and what is open to the groups {} and the view levels {}",
+            "guests may subscribe to {public}, and to what is open to the groups {} and the view levels {}",
             numbers(guest_groups),
             numbers(&guest_levels)
         ));

@@ -1,6 +1,8 @@
-//! `jsocketd publish`: one event through the HTTP API of a running server, as any client library would send it, with the
-//! address and the credentials of the configuration. It blocks, with deadlines, since nothing else happens in its process.
-//! What may be published is the server's to say; its words are shown.
+//! `jsocketd publish`: sends one event to the HTTP API of a running server, as any client library would, with the
+//! address and the credentials of the configuration. It blocks, with deadlines, since its process has nothing else to
+//! do. The server decides what may be published; its sentence is shown.
+//! Rejected: ureq 3.5 and minreq 3.0. A server may refuse early and close while the request is still being sent: both
+//! return the broken connection then, not the answer. minreq takes an answer that is no HTTP for a 503.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -8,17 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
-use jsocketd::config::{self, App, Config, HttpUrl, ListenAddr, Sources};
-use jsocketd::joomla::site;
+use jsocketd::config::{App, Config, HttpUrl, ListenAddr, Sources};
 use jsocketd::outbox;
 use jsocketd::protocol::signature;
-use jsocketd::serve::lookup::resolve;
-use jsocketd::store::mysql::MySql;
 use jsocketd::store::{Answer, NewRow, Question, Store};
 use jsocketd::time::Now;
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
+use super::open_site;
 use crate::cli::Publish;
 
 /// How long each address of the server may take to accept.
@@ -30,16 +30,17 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// No answer of the API is longer, and neither is data from standard input that a server could accept.
 const LARGEST: u64 = 1 << 20;
 
-/// How much is shown of an answer that is not the API's.
+/// How many characters are shown of an answer that is not the API's.
 const SHOWN: usize = 300;
 
-/// Publishes the event. Says nothing when that worked.
+/// Publishes the event; prints nothing on success.
+///
+/// # Errors
+/// A sentence that says why the event was not published.
 pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
-    let sources = Sources {
-        joomla: flags.joomla.clone(),
-        ..Sources::of_process(flags.config.clone(), Vec::new())
-    };
-    let config = sources.load()?.config;
+    let config = Sources::of_process(flags.config.clone(), Vec::new(), flags.joomla.clone())
+        .load()?
+        .config;
     if flags.outbox {
         return by_table(&config, flags);
     }
@@ -62,7 +63,7 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
     Ok(judge(&answer).map_err(|why| format!("http://{} {why}", server.authority()))?)
 }
 
-/// Writes a row into the outbox table. Nobody looks at it on its way, so it is looked at here as the server will.
+/// Writes a row into the outbox table. No server checks it on its way, so it is checked here, as the server will do.
 fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
     let data = match flags.data.as_str() {
         "-" => standard_input()?,
@@ -81,27 +82,6 @@ fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
     match store.ask(&Question::Publish(vec![row]), Now::default())? {
         Answer::Added(_) => Ok(()),
         _ => Err("the database gave another answer than that it has the row".into()),
-    }
-}
-
-/// Connects to the site's database, waiting as long as its timeouts allow.
-pub fn open_site(config: &Config) -> Result<MySql, Box<dyn Error>> {
-    if !config.has_site() {
-        return Err("there is no site: name its folder with --joomla, or its database in [database]".into());
-    }
-    let read = site::read(config, &mut resolve)?;
-    let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
-    let mut store = MySql::new(read.database, patient(&config.database), config.item_types(), most);
-    store.connect(Now::default())?;
-    Ok(store)
-}
-
-/// No loop waits for the database here: a statement may take its time, as on a machine that has just started.
-pub fn patient(settings: &config::Database) -> config::Database {
-    config::Database {
-        statement_ms: settings.statement_ms.max(5000),
-        read_timeout_ms: settings.read_timeout_ms.max(10_000),
-        ..settings.clone()
     }
 }
 
@@ -133,7 +113,7 @@ fn app<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a App, String> {
     }
 }
 
-/// What stands before `/apps/` according to `--url`.
+/// What precedes `/apps/` in the path of `--url`.
 fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
     match url.path.contains('?') {
         true => Err("--url must end before its ?"),
@@ -141,7 +121,7 @@ fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
     }
 }
 
-/// Where the server listens, as seen from this machine.
+/// The address where the server listens, as seen from this machine.
 fn listener(config: &Config) -> Result<HttpUrl, &'static str> {
     let tcp = |address: &ListenAddr| match address {
         ListenAddr::Tcp(address) if address.port() != 0 => Some(*address),
@@ -173,7 +153,7 @@ fn standard_input() -> Result<String, String> {
     }
 }
 
-/// The signed request (pusher.md 9.1). It speaks HTTP/1.0, so that nobody on the way answers in chunks.
+/// The signed request (pusher.md 9.1), in HTTP/1.0: no proxy answers it in chunks.
 fn request(server: &HttpUrl, path: &str, app: &App, body: &str) -> String {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -204,7 +184,7 @@ fn exchange(server: &HttpUrl, request: &str) -> io::Result<Vec<u8>> {
     let mut stream = connect(server)?;
     let deadline = Instant::now() + TIMEOUT;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    // A server that refuses early answers and closes while the rest is still being sent: its answer counts.
+    // A server may refuse early: it answers and closes while the rest is still being sent. Its answer counts.
     let sent = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let received = receive(&mut stream, &mut answer, deadline);
@@ -251,35 +231,49 @@ fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>, deadline: Instant) -> i
     Ok(())
 }
 
+/// Whether the announced body is complete. Without an announcement it ends with the stream.
 fn is_whole(answer: &[u8]) -> bool {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else {
-        return false;
-    };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|header| str::from_utf8(header.value).ok()?.parse::<usize>().ok());
-    length.is_some_and(|length| answer.len() - head >= length)
+    Head::parse(answer).is_some_and(|head| head.length.is_some_and(|length| answer.len() - head.end >= length))
+}
+
+/// The head of an answer, as far as it counts.
+struct Head {
+    status: u16,
+    /// `Content-Length`
+    length: Option<usize>,
+    /// Where the body begins.
+    end: usize,
+}
+
+impl Head {
+    fn parse(answer: &[u8]) -> Option<Self> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let Ok(httparse::Status::Complete(end)) = response.parse(answer) else {
+            return None;
+        };
+        let mut headers = response.headers.iter();
+        let length = headers.find(|header| header.name.eq_ignore_ascii_case("content-length"));
+        Some(Self {
+            status: response.code?,
+            length: length.and_then(|header| str::from_utf8(header.value).ok()?.parse().ok()),
+            end,
+        })
+    }
 }
 
 /// Whether an answer says that the event was accepted: only 200 with a JSON object does. The refusal continues the
 /// server's name.
 fn judge(answer: &[u8]) -> Result<(), String> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else {
+    let Some(head) = Head::parse(answer) else {
         return Err("does not answer in HTTP".into());
     };
-    let body = &answer[head..];
+    let body = &answer[head.end..];
     let object = serde_json::from_slice::<Map<String, Value>>(body);
-    let status = response.code.unwrap_or_default();
-    match (status, &object) {
+    match (head.status, &object) {
         (200, Ok(_)) => Ok(()),
         (200, Err(_)) => Err("answered 200, but not as the Pusher HTTP API does; is --url right?".into()),
-        _ => {
+        (status, _) => {
             let error = object.as_ref().ok().and_then(|object| object.get("error")?.as_str());
             let text = error.map_or_else(|| String::from_utf8_lossy(body), Into::into);
             Err(format!("refused it with {status}: {}", on_one_line(&text)))
@@ -287,7 +281,7 @@ fn judge(answer: &[u8]) -> Result<(), String> {
     }
 }
 
-/// A text from outside for a terminal: the beginning, without control characters.
+/// The beginning of a text from outside, for a terminal: without control characters.
 fn on_one_line(text: &str) -> String {
     let blank = |c: char| if c.is_control() { ' ' } else { c };
     let line: String = text.chars().map(blank).collect();

@@ -1,4 +1,5 @@
-//! The outbox's tables: every question that the server will ask of them is asked, so that nothing is changed.
+//! Checks the outbox's tables: asks every question that the server will ask, about rows that do not exist. So nothing
+//! changes.
 
 use jsocketd::protocol::position::Position;
 use jsocketd::store::mysql::package::try_package;
@@ -7,12 +8,12 @@ use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Ques
 
 use super::{Inspection, Report, now};
 
-/// Whether the tables are there, and everything that the server will do with them may be done.
+/// Reports whether the tables exist and the server may do with them what it will do.
 pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
     let rows = match inspection.store.ask(&Question::State, now()) {
         Ok(Answer::State(rows)) => rows,
         Ok(_) => return,
-        // The tables are there, or may be: what is missing is the right to look.
+        // The tables may exist: the privilege to read them is missing.
         Err(Failure::Denied(why)) => {
             return inspection.refused.push(format!("the question for state: {why}"));
         }
@@ -51,7 +52,7 @@ pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
     }
 }
 
-/// Everything that is read, beyond all rows that there are.
+/// Asks for all that the server reads, behind the last row.
 fn reads(inspection: &mut Inspection<'_>) -> Option<Checked> {
     const BEYOND: u64 = u64::MAX - 1;
     let window = Look::Window {
@@ -77,7 +78,7 @@ fn reads(inspection: &mut Inspection<'_>) -> Option<Checked> {
     }
 }
 
-/// Everything that is written, about rows that nobody has.
+/// Asks for all that the server writes, about rows that do not exist.
 fn writes(inspection: &mut Inspection<'_>) {
     const NOBODY: u64 = u64::MAX;
     let look = Look::Front(NOBODY);
@@ -103,7 +104,7 @@ fn writes(inspection: &mut Inspection<'_>) {
     }
 }
 
-/// A row that is longer than its column, so it is not written; whether it may be is asked before.
+/// Publishes a row that is longer than its column. The database checks the privilege first, so nothing is written.
 fn publish_nothing(inspection: &mut Inspection<'_>) {
     let row = NewRow {
         channel: "x".repeat(201),
@@ -116,7 +117,8 @@ fn publish_nothing(inspection: &mut Inspection<'_>) {
     expect_failure(inspection, &publish, is_right, "a row was written that is too long");
 }
 
-/// No row is changed, so the position would be NULL, and everything is rolled back. Any other refusal is one.
+/// Stamps a row that does not exist: the position would be NULL, so everything is rolled back. Any other refusal
+/// counts.
 fn stamp_nothing(inspection: &mut Inspection<'_>, nobody: u64) {
     let stamp = Question::Stamp {
         ids: vec![nobody],
@@ -128,7 +130,7 @@ fn stamp_nothing(inspection: &mut Inspection<'_>, nobody: u64) {
     expect_failure(inspection, &stamp, is_right, "a row was changed that is not there");
 }
 
-/// Asks what can only fail, in the way that `is_right`; `otherwise`: what happened if it did not fail.
+/// Asks a question that must fail, in the way that `is_right` accepts; `otherwise` says what happened if it did not.
 fn expect_failure(
     inspection: &mut Inspection<'_>,
     question: &Question,
