@@ -1,8 +1,9 @@
 //! The configuration file, the environment and the command line as one typed value, [`Config`].
 //!
-//! `sections` declares each key with its meaning, default and range; `keys` looks them up. [`Sources`] (`load`) finds what
-//! was typed; `file` and `environment` read it into a `draft`, which puts each value where it belongs and remembers its
-//! place; `rules` checks what no single key can get wrong. `value`, `text`, `url`, `address` and `origin` parse values.
+//! `sections` declares each key with its meaning, default and range; `keys` looks them up. [`Sources`] (`load`) finds
+//! what was typed; `file` and `environment` read it into a `draft`, which puts each value where it belongs and
+//! remembers its place; `rules` checks what no single key can get wrong. `value`, `text`, `url`, `address` and `origin`
+//! parse values.
 //! Rejected: serde's derive, since it stops at the first mistake and knows neither a range nor the nearest key.
 
 mod address;
@@ -22,6 +23,7 @@ mod value;
 
 pub use address::{BadAddress, HostName, ListenAddr};
 pub use load::{Loaded, Sources};
+pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};
 pub use sections::{App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Pusher, Server, Webhook};
 pub use text::{SHORT_SECRET, SHORTEST_SECRET, WEBHOOK_EVENTS};
@@ -53,10 +55,10 @@ pub struct Config {
     pub channels: Vec<ChannelRule>,
     /// `[[items]]`, besides [`ItemType::article`], which is always there.
     pub items: Vec<ItemType>,
-    /// Whether there is no configuration file, no site, no admin token or listener, no configured app, and all listeners are
-    /// loopback TCP. Only then are the state commands and the page open to all local callers, and only then does the app
-    /// with the built-in credentials exist, which the page shows. A `unix:` listener does not count as local: its usual
-    /// client is a proxy, which forwards requests from anywhere.
+    /// Whether there is no configuration file, no site, no admin token or listener, no configured app, and all
+    /// listeners are loopback TCP. Only then are the state commands and the page open to all local callers, and only
+    /// then does the app with the built-in credentials exist, which the page shows. A `unix:` listener does not count
+    /// as local: its usual client is a proxy, which forwards requests from anywhere.
     pub embedded_defaults: bool,
 }
 
@@ -102,9 +104,9 @@ impl Config {
         }
     }
 
-    /// The configuration in force after a reload, when this one was in force and `new` was just loaded: bound sockets stay
-    /// as they are. A reload can end `embedded_defaults` but not begin it, since the old listeners go on; the same holds
-    /// for the built-in app.
+    /// The configuration in force after a reload, when this one was in force and `new` was just loaded: bound sockets
+    /// stay as they are. A reload can end `embedded_defaults` but not begin it, since the old listeners go on; the same
+    /// holds for the built-in app.
     pub fn reloaded(&self, new: &Config) -> Reload {
         let mut config = new.clone();
         config.server.listen.clone_from(&self.server.listen);

@@ -1,43 +1,93 @@
-//! The origins that may connect besides the server's own host, in the one spelling that browsers send (RFC 6454, 6.2):
-//! lower case, without the scheme's default port. Comparing them with a request's header is the handshake's affair.
+//! The one reader of origins: of those in the configuration, of the site's address, and of a request's `Origin` header.
 
-/// Reads an origin and returns it as browsers spell it.
-///
-/// # Errors
-/// A sentence that says what is wrong. It never repeats the text, which may hold a password.
-pub(super) fn parse(text: &str) -> Result<String, &'static str> {
-    if text == "*" {
-        return Err("an origin cannot be `*`; list each one");
+use std::fmt;
+use std::str::FromStr;
+
+/// An origin in the one spelling that browsers send (RFC 6454, 6.2): lower case, without the default port of the scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `https`; any scheme but those of WebSockets.
+    pub scheme: String,
+    /// A name in ASCII or an IP address, an IPv6 address in its brackets.
+    pub host: String,
+    /// 1 to 65535; `None`: the default port of the scheme.
+    pub port: Option<u16>,
+}
+
+/// Why a text is no origin, as a sentence. It never repeats the text, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadOrigin(&'static str);
+
+impl Origin {
+    /// The origin of an address, with or without a path. Its port may be empty (RFC 3986, 3.2.3).
+    ///
+    /// # Errors
+    /// When what precedes the path is no origin.
+    pub fn of_address(text: &str) -> Result<Self, BadOrigin> {
+        let host = text.find("://").map_or(0, |at| at + 3);
+        let end = text[host..].find(['/', '?', '#', '\\']);
+        let origin = &text[..end.map_or(text.len(), |end| host + end)];
+        origin.strip_suffix(':').unwrap_or(origin).parse()
     }
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return Err("an origin starts with its scheme, like https://example.org");
-    };
-    let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
-    if matches!(scheme.as_str(), "ws" | "wss") {
-        return Err("an origin is that of the page: http or https, not ws or wss");
+
+    /// The port, also where it is the default one of http or https.
+    pub fn known_port(&self) -> Option<u16> {
+        self.port.or_else(|| default_port(&self.scheme))
     }
-    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    if !scheme_is_good {
-        return Err("an origin starts with its scheme, like https://example.org");
-    }
-    if authority.contains('@') {
-        return Err("an origin has no user name or password");
-    }
-    if authority.contains(['/', '?', '#']) {
-        return Err("an origin ends after its host or port, without a slash or a path");
-    }
-    let (host, port) = host_and_port(&authority).map_err(|bad| match bad {
-        BadAuthority::Host => {
-            "an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards"
+}
+
+impl FromStr for Origin {
+    type Err = BadOrigin;
+
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+        if text == "*" {
+            return Err(BadOrigin("an origin cannot be `*`; list each one"));
         }
-        BadAuthority::Port => "an origin's port must be a number from 1 to 65535",
-    })?;
-    match (scheme.as_str(), port) {
-        (_, None) | ("http", Some(80)) | ("https", Some(443)) => Ok(format!("{scheme}://{host}")),
-        (_, Some(port)) => Ok(format!("{scheme}://{host}:{port}")),
+        const NO_SCHEME: BadOrigin = BadOrigin("an origin starts with its scheme, like https://example.org");
+        let (scheme, authority) = text.split_once("://").ok_or(NO_SCHEME)?;
+        let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
+        if matches!(scheme.as_str(), "ws" | "wss") {
+            return Err(BadOrigin("an origin is that of the page: http or https, not ws or wss"));
+        }
+        let in_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+        if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.chars().all(in_scheme) {
+            return Err(NO_SCHEME);
+        }
+        if authority.contains('@') {
+            return Err(BadOrigin("an origin has no user name or password"));
+        }
+        if authority.contains(['/', '?', '#']) {
+            return Err(BadOrigin(
+                "an origin ends after its host or port, without a slash or a path",
+            ));
+        }
+        let (host, port) = host_and_port(&authority).map_err(|bad| match bad {
+            BadAuthority::Host => {
+                BadOrigin("an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards")
+            }
+            BadAuthority::Port => BadOrigin("an origin's port must be a number from 1 to 65535"),
+        })?;
+        Ok(Self {
+            host: host.to_owned(),
+            port: port.filter(|port| default_port(&scheme) != Some(*port)),
+            scheme,
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
     }
 }
 
@@ -79,7 +129,12 @@ fn host_is_good(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, String> {
+        let origin = text.parse::<Origin>();
+        origin.map(|origin| origin.to_string()).map_err(|why| why.to_string())
+    }
 
     #[test]
     fn origins_are_spelled_as_browsers_do() {
@@ -117,5 +172,29 @@ mod tests {
             let why = parse(text).expect_err(text);
             assert!(why.contains(sentence) && !why.contains("secret"), "{text:?}: {why}");
         }
+    }
+
+    #[test]
+    fn an_address_has_the_origin_before_its_path() {
+        for (address, origin) in [
+            ("https://Example.org:443/joomla/?a#b", "https://example.org"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://example.org?a/b", "http://example.org"),
+            ("http://example.org\\a", "http://example.org"),
+            ("http://example.org:/a", "http://example.org"),
+        ] {
+            let found = Origin::of_address(address).map(|origin| origin.to_string());
+            assert_eq!(found.as_deref(), Ok(origin), "{address}");
+        }
+        for bad in ["example.org/a", "", "https:", "https:///a", "https://me@example.org/"] {
+            assert!(Origin::of_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_known_without_being_written() {
+        let port = |text: &str| text.parse::<Origin>().expect(text).known_port();
+        assert_eq!((port("http://a"), port("https://a")), (Some(80), Some(443)));
+        assert_eq!((port("http://a:443"), port("capacitor://a")), (Some(443), None));
     }
 }

@@ -1,9 +1,9 @@
-//! Reads texts: paths, names, secrets, patterns, and what gets into SQL. A reader returns the text to keep, or the rest of a
-//! sentence that says what to write instead; the sentence never repeats a text that may hold a password.
+//! Reads texts: paths, names, secrets, patterns, and what gets into SQL. A reader returns the text to keep, or the rest
+//! of a sentence that says what to write instead; the sentence never repeats a text that may hold a password.
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::origin;
+use super::origin::Origin;
 use super::url::HttpUrl;
 
 /// Reads the text of a key.
@@ -12,8 +12,8 @@ pub(super) type Reader = fn(&str) -> Result<String, String>;
 /// The longest id or key of an app.
 const LONGEST_NAME: usize = 64;
 
-/// The fewest characters of an app's secret and of `admin_token`. Shorter ones can be found by trying: against one signature,
-/// or by asking with each token.
+/// The fewest characters of an app's secret and of `admin_token`. Shorter ones can be found by trying: against one
+/// signature, or by asking with each token.
 pub const SHORTEST_SECRET: usize = 12;
 
 /// A secret or token with fewer characters gets a warning.
@@ -153,11 +153,10 @@ pub(super) fn live_site(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let Some((scheme @ ("http" | "https"), rest)) = text.split_once("://") else {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err(wanted.into());
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or("");
-    match origin::parse(&format!("{scheme}://{host}")) {
+    }
+    match Origin::of_address(text) {
         Ok(_) => plain(text),
         Err(why) => Err(format!("{wanted}: {why}")),
     }

@@ -1,5 +1,5 @@
-//! What may be typed as a value and what it then means: one kind of [`Field`] for each kind of value. A refusal is the rest
-//! of a sentence; it never repeats a secret. Which key has which field is in `keys`.
+//! What may be typed as a value, and what it means: one kind of [`Field`] for each kind of value. A refusal is the rest
+//! of a sentence; it never repeats a secret. `sections` says which key has which field.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -7,22 +7,23 @@ use std::ops::RangeInclusive;
 use log::LevelFilter;
 
 use super::address::ListenAddr;
-use super::{origin, text};
+use super::origin::Origin;
+use super::text;
 
-/// The place of a value, with what may be put there.
+/// The field of a value, and what it accepts.
 pub(super) enum Field<'a> {
     Switch(&'a mut bool),
-    /// A switch that configuration.php sets where it is not set here: `""`.
+    /// A switch that the site decides as long as it is `""` here.
     Inherit(&'a mut Option<bool>),
-    /// A duration in the unit that the key's comment names.
+    /// A duration, in the unit that the comment of its key names.
     Time(&'a mut u64, RangeInclusive<u64>),
     Size(&'a mut usize, RangeInclusive<u64>),
     Count(&'a mut u32, RangeInclusive<u64>),
     Mode(&'a mut u32),
     Level(&'a mut LevelFilter),
-    /// A text that is never shown, and what reads it.
+    /// A text that is never shown, with its reader.
     Secret(&'a mut String, text::Reader),
-    /// A text, and what reads it.
+    /// A text, with its reader.
     Text(&'a mut String, text::Reader),
     Listeners(&'a mut Vec<ListenAddr>),
     Listener(&'a mut Option<ListenAddr>),
@@ -43,36 +44,37 @@ pub enum Secrets {
     Masked,
 }
 
-/// A value as somebody typed it, before it means anything.
+/// A value as it was typed, before it is understood.
 #[derive(Debug)]
 pub(super) enum Typed {
-    /// The digits with an optional minus, and the base they are written in.
+    /// The digits with an optional minus, and their base.
     Integer(String, u32),
     Switch(bool),
     Text(String),
     List(Vec<Typed>),
-    /// Something that no key takes (a float, a date, a table), by the name of its type.
+    /// The type of a value that no key accepts: a float, a date, a table.
     Other(&'static str),
 }
 
-/// Why a value was not taken: the rest of a sentence that begins with the key, and which item of a list it is about.
+/// Why a value was refused: the rest of a sentence that begins with the key, and the item of a list, if it is about
+/// one.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) item: Option<usize>,
     pub(super) why: String,
 }
 
-/// What a masked secret looks like. It is refused as a value, or `check > file` would turn a mask into the secret.
+/// A masked secret. It is refused as a value: otherwise `check > file` would turn the mask into the secret.
 const MASK: &str = "***";
 
-/// Why it is refused.
+/// Why the mask is refused.
 const MASKED: &str = "is ***, which stands for a secret that was masked";
 
-/// The levels of `log_level`. `off` is missing on purpose: our own bugs are always told.
+/// The levels of `log_level`. `off` is missing on purpose: our own bugs are always logged.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 impl Field<'_> {
-    /// What `text`, from the environment, stands for at this place: lists are separated by commas.
+    /// What `text`, from the environment, stands for in this field. Commas separate the items of a list.
     pub(super) fn typed(&self, text: &str) -> Typed {
         match self {
             Self::Time(..) | Self::Size(..) | Self::Count(..) => Typed::Integer(text.trim().to_owned(), 10),
@@ -91,7 +93,7 @@ impl Field<'_> {
         }
     }
 
-    /// Puts what was typed here, if it means something in this place.
+    /// Sets the field to what was typed, if the field accepts it.
     pub(super) fn set(self, typed: &Typed) -> Result<(), Refusal> {
         match self {
             Self::Switch(place) => match typed {
@@ -130,8 +132,9 @@ impl Field<'_> {
             },
             Self::Peers(place) => *place = items(typed, peer)?,
             Self::Origins(place) => {
-                *place = items(typed, |text| {
-                    origin::parse(text).map_err(|why| format!("a bad origin: {why}"))
+                *place = items(typed, |text| match text.parse::<Origin>() {
+                    Ok(origin) => Ok(origin.to_string()),
+                    Err(why) => Err(format!("a bad origin: {why}")),
                 })?
             }
             Self::Events(place) => {
@@ -183,7 +186,7 @@ impl Field<'_> {
             Self::Listener(value) => quoted(&value.as_ref().map_or_else(String::new, ListenAddr::to_string)),
             Self::Peers(value) => list(value.iter()),
             Self::Origins(value) | Self::Events(value) => list(value.iter()),
-            // Any value may be a token; which names stand for one is not for us to guess.
+            // Any value may be a token; the names of the headers do not say which.
             Self::Headers(value) if secrets == Secrets::Masked => {
                 list(value.iter().map(|(name, _)| format!("{name}: {MASK}")))
             }
@@ -210,7 +213,7 @@ fn refuse<T>(why: String) -> Result<T, Refusal> {
     Err(Refusal { item: None, why })
 }
 
-/// What a text is refused as: itself, shortened and with control characters escaped, and the reason.
+/// A text and why it was refused. The text is shortened, and its control characters are escaped.
 fn named(text: &str, why: &dyn std::fmt::Display) -> String {
     let shown: String = text.chars().take(80).collect();
     let more = if shown.len() < text.len() { "…" } else { "" };
@@ -222,7 +225,7 @@ fn whole(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
     within(typed, range).or_else(|it| refuse(format!("must be a whole number from {start} to {end}, not {it}")))
 }
 
-/// The number, if it is one of this range; else what it is.
+/// The number, if it is in this range; else what was typed.
 fn within(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let Typed::Integer(digits, radix) = typed else {
         return Err(typed.kind().into());
@@ -234,7 +237,7 @@ fn within(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, String> {
     }
 }
 
-/// A number that its range keeps within the type of its field.
+/// The number in the type of its field, which the range keeps it within.
 fn narrowed<T: TryFrom<u64>>(value: u64) -> T {
     match T::try_from(value) {
         Ok(narrow) => narrow,
@@ -322,7 +325,7 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// Refuses a list that names something twice; case is no difference.
+/// Refuses a list that names something twice, in whatever case.
 fn once_each<T>(list: &[T], name: impl Fn(&T) -> &String) -> Result<(), Refusal> {
     for (index, item) in list.iter().enumerate() {
         if list[..index]

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, Request, Uri, header};
+use http::{HeaderMap, Request, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::config::{Config, Server};
+use crate::config::{self, Config, Server};
 
 /// The other end of a connection, as the loop knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,9 +125,7 @@ pub fn origin(caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> Origin
 /// Whether an origin is of the host that the client named. Where a proxy says that it was named by https, the page must have come
 /// so too: whoever sits on the line can make a page of http.
 fn is_of_named_host(origin: &str, caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> bool {
-    // Without a scheme it is no origin, whatever it names.
-    let Ok(page) = origin.parse::<Uri>() else { return false };
-    let (Some(scheme), Some(host)) = (page.scheme_str(), page.host()) else {
+    let Ok(page) = origin.parse::<config::Origin>() else {
         return false;
     };
     let proxied = direct_address(caller, &own.server.trusted_proxies).is_none();
@@ -135,13 +133,13 @@ fn is_of_named_host(origin: &str, caller: &Caller, request: &Request<Bytes>, own
         return false;
     };
     let named_scheme = named_scheme(request, proxied);
-    if !host.eq_ignore_ascii_case(named.host()) {
+    if !page.host.eq_ignore_ascii_case(named.host()) {
         return false;
     }
-    let port = |given: Option<u16>, scheme| given.or(if scheme == "https" { Some(443) } else { Some(80) });
+    let default = if named_scheme == "https" { 443 } else { 80 };
     match own.exact {
-        true => scheme == named_scheme && port(page.port_u16(), scheme) == port(named.port_u16(), scheme),
-        false => scheme == "https" || named_scheme != "https",
+        true => page.scheme == named_scheme && page.known_port() == named.port_u16().or(Some(default)),
+        false => page.scheme == "https" || named_scheme != "https",
     }
 }
 
@@ -192,9 +190,11 @@ fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
     let bare = named.host().trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().is_ok()
         || bare.eq_ignore_ascii_case("localhost")
-        || allowed
-            .iter()
-            .any(|o| o.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(bare)))
+        || allowed.iter().any(|allowed| {
+            allowed
+                .parse::<config::Origin>()
+                .is_ok_and(|origin| origin.host == bare)
+        })
 }
 
 /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or with the

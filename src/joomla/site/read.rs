@@ -565,42 +565,10 @@ fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Clien
     cookies
 }
 
-/// `scheme://host[:port]` of an address, as browsers write it in `Origin`: in lower case and without the scheme's own
-/// port. The path is of no use here.
+/// `scheme://host[:port]` of an address, as browsers write it in `Origin`. The path is of no use here.
 fn origin(text: &str) -> Option<String> {
-    let (scheme, rest) = text.trim().split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let usual = match scheme.as_str() {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
-    };
-    let authority = rest
-        .split(['/', '?', '#', '\\'])
-        .next()
-        .unwrap_or(rest)
-        .to_ascii_lowercase();
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        _ => (authority.as_str(), None),
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let is_ipv6 = host
-        .strip_prefix('[')
-        .and_then(|inside| inside.strip_suffix(']'))
-        .is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
-    if host.is_empty() || !(is_ipv6 || host.bytes().all(is_plain)) {
-        return None;
-    }
-    match port {
-        None | Some("") => Some(format!("{scheme}://{host}")),
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => match port.parse::<u16>().ok()? {
-            0 => None,
-            port if port == usual => Some(format!("{scheme}://{host}")),
-            port => Some(format!("{scheme}://{host}:{port}")),
-        },
-        Some(_) => None,
-    }
+    let origin = config::Origin::of_address(text.trim()).ok()?;
+    matches!(origin.scheme.as_str(), "http" | "https").then(|| origin.to_string())
 }
 
 #[cfg(test)]
