@@ -1,12 +1,12 @@
-//! Ids: the name of a connection, which is all that `net` and `service` know of each other, and the one way in which a key of
-//! Joomla's tables is read from text.
+//! Ids: the id of a connection, by which the loop and the service name it, and the one reader of the keys of Joomla's
+//! tables.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Reads the key of a user, a group, a view level (`u32`) or an item (`u64`): decimal digits without a sign, a space or a
-/// leading zero, from 1 up to the type's largest number. Anything else is `None`: `+42` and `042` would be further names
-/// of user 42, and what one side compares as text the other would compare as a number.
+/// Reads the key of a user, a group, a view level (`u32`) or an item (`u64`): decimal digits without a sign, a space or
+/// a leading zero, from 1 up to the type's largest number. Anything else is `None`: `+42` and `042` would be further
+/// names of user 42, and one side compares names as text, the other as numbers.
 ///
 /// Identities in Joomla's rules are the exception: there a denial counts however it is spelt (`joomla::acl`).
 pub fn key<T: FromStr>(text: &str) -> Option<T> {
@@ -17,9 +17,9 @@ pub fn key<T: FromStr>(text: &str) -> Option<T> {
 
 /// One connection of this process's life: a slot of the table in the low 32 bits, its generation in the high 32.
 ///
-/// A slot is used again, an id is not: a late event, timer or action that holds an old id finds nobody instead of
-/// somebody else (nginx's instance bit, mio issues 172 and 808). Generation 0 is never given to a connection, so the
-/// ids below 2^32 are free for listeners and signals.
+/// A slot is used again, an id is not: a late event, timer or action with an old id finds no connection instead of
+/// another one (nginx's instance bit, mio issues 172 and 808). No connection has generation 0, so the ids below 2^32
+/// are free for listeners and signals.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
@@ -45,7 +45,7 @@ impl ConnectionId {
         (self.0 & 0xffff_ffff) as usize
     }
 
-    /// Which owner of the slot this is.
+    /// The generation: which connection of its slot this is.
     pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// Texts that are no key, each of them near to 42, for the tests of every reader. PHP's `(int)` makes 42 of most.
+/// Texts that are no key, for the tests of every reader. PHP's `(int)` makes 42 of most.
 #[cfg(test)]
 pub const MISSPELT: [&str; 14] = [
     "",

@@ -1,6 +1,6 @@
-//! The addresses that the server listens on, parsed from and shown in one notation. Binding them is `net`'s affair, and
-//! names are not resolved: a listener is a decision of the administrator, not of a name server. Names that the server connects
-//! to are kept as names: they are looked up outside of the loop, again and again.
+//! The addresses that the server listens on, parsed and shown in one notation. `net` binds them. A name is not
+//! resolved: the administrator decides where the server listens, not a name server. A name that the server connects to
+//! stays a name: it is resolved outside of the loop, again and again.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,8 +16,8 @@ pub enum ListenAddr {
     Unix(PathBuf),
 }
 
-/// A host's name that the server connects to, and at which port. Its addresses are found out while the server runs, since they
-/// may change.
+/// A host and port that the server connects to. The name is resolved while the server runs, since its addresses may
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName {
     /// The name, or an IPv6 address with a zone.
@@ -35,8 +35,8 @@ pub struct BadAddress(String);
 const LONGEST_PATH: usize = 107;
 
 impl ListenAddr {
-    /// Whether only this machine's own processes can connect over TCP. Never true of a Unix socket, whose usual client is
-    /// a proxy that speaks for others.
+    /// Whether only processes of this machine can connect, over TCP. Never true of a Unix socket: its usual client is a
+    /// proxy, which forwards requests from anywhere.
     pub fn is_loopback(&self) -> bool {
         matches!(self, Self::Tcp(address) if address.ip().to_canonical().is_loopback())
     }

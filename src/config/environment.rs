@@ -61,8 +61,8 @@ fn put((key, name, value): Setting<'_>, draft: &mut Draft, problems: &mut Vec<Pr
     problems.extend(put.err());
 }
 
-/// The credentials of the first app come together or not at all: a key from here and a secret from the file would belong to
-/// no app.
+/// The credentials of the first app come together or not at all: a key from here and a secret from the file would
+/// belong to no app.
 fn missing_credentials(given: &[Setting<'_>]) -> Option<Problem> {
     let (_, first, _) = given.first()?;
     let (mut all, mut missing) = (Vec::new(), Vec::new());

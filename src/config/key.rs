@@ -1,4 +1,4 @@
-//! What a key of the configuration is, and which one of several tables it stands in. The keys themselves are in `sections`.
+//! A key of the configuration, and the place of its table among several. `sections` has the keys themselves.
 
 use super::Config;
 use super::value::Field;
@@ -29,8 +29,8 @@ pub(super) struct At {
 }
 
 impl Key {
-    /// Its environment variable. `[server]` is what everybody sets, so its name is left out. Of the apps only the first one's
-    /// credentials have variables: those are what a container is given.
+    /// Its environment variable. The name of `[server]` is left out, since its keys are set most often. Of apps only
+    /// the credentials of the first one have variables: containers need those.
     pub(super) fn variable(&self) -> Option<String> {
         let name = match self.section {
             "server" => format!("JSOCKETD_{}", self.name),

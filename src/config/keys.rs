@@ -1,4 +1,4 @@
-//! What is asked of the table of keys: which keys and sections there are, which tables a configuration has, and in what two
+//! Questions about the keys: which keys and sections there are, which tables a configuration has, and where two
 //! configurations differ.
 
 use super::key::{APPS, At, CHANNELS, ITEMS, Key, WEBHOOKS};
@@ -82,8 +82,8 @@ pub(super) fn secrets(config: &Config) -> Vec<&'static str> {
     names
 }
 
-/// What tells the tables of an array apart: the value of the key that its header is followed by. Webhooks have none; they
-/// belong to their app.
+/// The names of the tables of a section, which tell them apart: the values of the first key. Webhooks have none, since
+/// they belong to their app.
 pub(super) fn names<'a>(config: &'a Config, section: &str) -> Vec<&'a str> {
     match section {
         APPS => config.apps.iter().map(|app| app.id.as_str()).collect(),
@@ -93,8 +93,9 @@ pub(super) fn names<'a>(config: &'a Config, section: &str) -> Vec<&'a str> {
     }
 }
 
-/// What differs: keys as `limits.ping_interval` and `apps.joomla.watchlist`, an app's webhooks as a whole, and tables that
-/// only one of the two has. Apps, channel rules and item types are told apart by their names; their order means nothing.
+/// The differences: keys as `limits.ping_interval` and `apps.joomla.watchlist`, an app's webhooks as a whole, and
+/// tables that only one of the two has. Apps, channel rules and item types are compared by their names; their order
+/// does not matter.
 pub(super) fn differences(one: &Config, other: &Config) -> Vec<String> {
     let (mut old, mut new) = (one.clone(), other.clone());
     let mut differ = |key: &Key, here: At, there: At| {
@@ -146,7 +147,8 @@ mod tests {
         SAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// The defaults, with the app, the webhook, the rule and the item type of the sample, so that every key has a value.
+    /// The defaults, with the app, the webhook, the rule and the item type of the sample, so that every key has a
+    /// value.
     fn specimen() -> Config {
         let mut app = App::new("joomla", "joomla-key", "");
         app.webhooks.push(Webhook {

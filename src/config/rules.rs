@@ -1,5 +1,5 @@
-//! What no single key can get wrong: values that contradict each other, tables that lack a key or share a name, and a site
-//! without a folder. What is allowed but probably not meant is a warning.
+//! What no single key can get wrong: values that contradict each other, tables that lack a key or share a name, and a
+//! site without a folder. What is allowed but probably not meant is a warning.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use super::{Config, keys};
 /// The send queue must hold the largest message and so many bytes: its frame's header, pongs and the close frame.
 const QUEUE_ROOM: usize = 1024;
 
-/// An event must fit so often into a send queue. Otherwise one event with many quotes, each escaped twice, could make all
-/// subscribers slow consumers.
+/// An event must fit so often into a send queue. Otherwise one event with many quotes, each escaped twice, could make
+/// all subscribers slow consumers.
 const EVENTS_IN_QUEUE: usize = 4;
 
 /// The key of several checks.
@@ -24,8 +24,8 @@ const QUEUE: Name = ("limits", "send_queue_bytes");
 /// The key that a flag sets too.
 pub(super) const ROOT: Name = ("joomla", "root");
 
-/// What can be wrong with the tables that may stand several times: they lack keys, or two have the same name. Other mistakes
-/// do not hide these.
+/// What can be wrong with the tables that may stand several times: they lack keys, or two have the same name. Other
+/// mistakes do not hide these.
 pub(super) fn check_tables(draft: &Draft, problems: &mut Vec<Problem>) {
     problems.extend(draft.incomplete_tables());
     let config = &draft.config;
@@ -66,8 +66,8 @@ pub(super) fn refuse_missing_folder(draft: &Draft, problems: &mut Vec<Problem>) 
     ));
 }
 
-/// Gives a site without an app of its own one. It has no secret, so nobody can sign anything for it: the site's rules alone
-/// open its channels.
+/// Gives a site without an app of its own one. It has no secret, so nobody can sign anything for it: the site's rules
+/// alone open its channels.
 pub(super) fn add_site_app(draft: &mut Draft, problems: &mut Vec<Problem>) {
     let config = &mut draft.config;
     let id = config.joomla.app.clone();
@@ -96,8 +96,8 @@ pub(super) fn refuse_the_built_in_secret(draft: &Draft, problems: &mut Vec<Probl
     }
 }
 
-/// The configuration, if nothing is wrong with it. Values that contradict each other are looked for only where every value
-/// was accepted.
+/// The configuration, if nothing is wrong with it. Values that contradict each other are looked for only where every
+/// value was accepted.
 ///
 /// # Errors
 /// The problems, in the order of their places.

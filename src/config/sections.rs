@@ -31,8 +31,8 @@ pub(super) const MOST_CONNECTIONS: u64 = 10_000_000;
 /// The secret of [`App::built_in`]. It is public, so it is refused in every source.
 pub(super) const BUILT_IN_SECRET: &str = "jsocketd-secret";
 
-/// Declares sections: `STRUCT, HEADER, |config, at| PLACE => { KEYS }`, where a key is `NAME: TYPE = DEFAULT, KIND;`. A key
-/// without a default is needed. `+` adds a field that is no key.
+/// Declares sections: `STRUCT, HEADER, |config, at| PLACE => { KEYS }`, where a key is `NAME: TYPE = DEFAULT, KIND;`. A
+/// key without a default is needed. `+` adds a field that is no key.
 macro_rules! sections {
     ($(
         $(#[$about:meta])*
@@ -115,8 +115,8 @@ sections! {
         handshake_timeout: u64 = 10, Time(1..=HOUR);
         /// How long an HTTP connection may be idle between two requests.
         keep_alive_timeout: u64 = 75, Time(1..=HOUR);
-        /// How long a WebSocket may be silent before it gets a ping. nginx drops a silent connection after 60 s: the default
-        /// is below that.
+        /// How long a WebSocket may be silent before it gets a ping. nginx drops a silent connection after 60 s: the
+        /// default is below that.
         ping_interval: u64 = 50, Time(1..=DAY);
         /// How long a WebSocket may stay silent after a ping; then it is dropped.
         ping_timeout: u64 = 30, Time(1..=HOUR);
@@ -134,12 +134,13 @@ sections! {
         max_headers: usize = 100, Size(8..=1000);
         /// The body of a request.
         max_body_size: usize = 1_048_576, Size(0..=GIB);
-        /// The send queue of one connection: the most bytes that may wait. A connection with more is a slow consumer and is
-        /// dropped.
+        /// The send queue of one connection: the most bytes that may wait. A connection with more is a slow consumer
+        /// and is dropped.
         send_queue_bytes: usize = 1_048_576, Size(4096..=GIB);
         /// How long more than a quarter of `send_queue_bytes` may wait.
         send_queue_seconds: u64 = 10, Time(1..=HOUR);
-        /// Messages a second from one connection, in bursts of twice as many; above it the connection is read more slowly.
+        /// Messages a second from one connection, in bursts of twice as many; above it the connection is read more
+        /// slowly.
         messages_per_second: u32 = 0, Count(0..=1_000_000);
         /// New connections a second from one address, in bursts of five times as many; above it they get 429.
         connects_per_second: u32 = 100, Count(0..=1_000_000);
@@ -149,8 +150,8 @@ sections! {
         connections_per_session: u32 = 100, Count(0..=MOST_CONNECTIONS);
         /// Subscriptions, unsubscribes, sign-ins and form tokens of one connection in a second, on average; 0: any.
         subscriptions_per_second: u32 = 100, Count(0..=1_000_000);
-        /// Requests of one connection in a second, on average; where a proxy forwards them, of one address. Signed requests to
-        /// the HTTP API do not count when they succeed. 0: any.
+        /// Requests of one connection in a second, on average; where a proxy forwards them, of one address. Signed
+        /// requests to the HTTP API do not count when they succeed. 0: any.
         requests_per_second: u32 = 100, Count(0..=1_000_000);
         /// How long a shutdown takes to close the open sockets.
         drain_seconds: u64 = 10, Time(0..=HOUR);
@@ -192,8 +193,8 @@ sections! {
         require_form_token: bool = false, Switch;
         /// Whether channels without a prefix are open to guests; `None`: as com_websockets says, else they are.
         guests: Option<bool> = None, Inherit;
-        /// Whether presence channels show real user ids and names instead of pseudonyms; `None`: as com_websockets says, else
-        /// pseudonyms.
+        /// Whether presence channels show real user ids and names instead of pseudonyms; `None`: as com_websockets
+        /// says, else pseudonyms.
         presence_names: Option<bool> = None, Inherit;
         /// Seconds to find out the identity of a connection; then it is a guest for the time being.
         identity_timeout: u64 = 5, Time(1..=60);
@@ -269,7 +270,8 @@ sections! {
         id: String, Text(text::name);
         /// Public, in clients.
         key: String, Text(text::name);
-        /// The key of all signatures; never shown. Only the site's app can have none: then nothing can be signed for it.
+        /// The key of all signatures; never shown. Only the site's app can have none: then nothing can be signed for
+        /// it.
         secret: String, Secret(text::secret);
         /// Whether the app may be used at all; 4003 and 403 otherwise.
         enabled: bool = true, Switch;
@@ -339,8 +341,8 @@ sections! {
         users: Vec<u32> = Vec::new(), Numbers(IDS);
     }
 
-    /// `[[items]]`: a table of items that have channels of their own, `private-NAME.ID`. An empty name of a column means
-    /// that the table has none.
+    /// `[[items]]`: a table of items that have channels of their own, `private-NAME.ID`. An empty name of a column
+    /// means that the table has none.
     ItemType, ITEMS, |config, at| config.items[at.nth] => {
         /// `com_example.item`
         name: String, Text(text::item);

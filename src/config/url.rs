@@ -1,5 +1,5 @@
-//! Plain `http://` URLs that this program calls, taken apart: webhook targets and the server that `publish` talks to. A URL may
-//! hold a password, so no refusal repeats it. Resolving the host and calling it are done elsewhere.
+//! Parses the plain `http://` URLs that this program requests: targets of webhooks, and the server of `publish`. A URL
+//! may hold a password, so no refusal repeats it. Other modules resolve the host and send the request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct HttpUrl {
     pub path: String,
 }
 
-/// Why a text is no URL that can be called, as a sentence about "it".
+/// Why a text is no URL that can be requested, as a sentence about "it".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUrl(&'static str);
