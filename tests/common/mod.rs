@@ -20,6 +20,7 @@ pub mod server;
 pub mod store;
 pub mod visits;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 // A test binary that needs only one of these is no reason to write longer paths in the others.
@@ -28,6 +29,13 @@ pub use {frame::Frame, peer::Peer, peer::Reply, server::Server};
 
 /// How long anything may take that should take milliseconds: an overloaded machine is no failure, a hang is one.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Held by a test that measures time: those of a binary take turns, since each measures a machine that the others would keep busy.
+/// Cargo runs binaries one after the other.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The processes that another one has started and not collected, each with its first argument; zombies have none.
 pub fn children(parent: u32) -> Vec<(u32, String)> {

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::bystander::{Flooder, MESSAGES, SOCKETS, Step, all, expect_unnoticed};
-use super::common::frame::TEXT;
-use super::common::peer::handshake;
-use super::common::pusher::{ID, KEY, SECRET, Session, Settings, Site};
-use super::common::{Frame, Peer, Server};
+use crate::common::frame::TEXT;
+use crate::common::peer::handshake;
+use crate::common::pusher::{ID, KEY, SECRET, Session, Settings, Site};
+use crate::common::{Frame, Peer, Server};
 use serde_json::{Value, json};
 
 fn expect(settings: Settings<'_>, prepare: impl Fn(&Site) -> Step) {

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::bystander::{Flooder, SOCKETS, STATEMENT, STATEMENTS, Step, all, expect_unnoticed};
-use super::common::joomla::Site as Joomla;
-use super::common::pusher::KEY;
-use super::common::visits::{Arrival, HOST, House, Terms};
-use super::common::{Frame, Noise, Peer};
+use crate::common::joomla::Site as Joomla;
+use crate::common::pusher::KEY;
+use crate::common::visits::{Arrival, HOST, House, Terms};
+use crate::common::{Frame, Noise, Peer};
 use jsocketd::joomla::site::Client;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ fn show_one_cookie(house: &House, channels: usize) -> Step {
             let mut peer = house.knock(&arrival);
             let (opcode, _) = peer.next_frame();
             // Others are closed: there are too many of the session.
-            (opcode == super::common::frame::TEXT).then_some(())?;
+            (opcode == crate::common::frame::TEXT).then_some(())?;
             peer.send(&frames);
             (0..channels).for_each(|_| drop(peer.next_frame()));
             Some(Flooder::listener(peer))

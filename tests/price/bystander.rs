@@ -10,14 +10,13 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::common::frame::TEXT;
-use super::common::pusher::{Session, Site};
-use super::common::server::schedule;
-use super::common::{Frame, PATIENCE, Peer, Server, wait_until};
+use crate::common::frame::TEXT;
+use crate::common::pusher::{Session, Site};
+use crate::common::server::schedule;
+use crate::common::{Frame, PATIENCE, Peer, Server, alone, wait_until};
 
 /// Pings of one measurement, and the time between two of them. Together they are longer than a second, so that limits by the
 /// second begin anew at least once.
@@ -117,12 +116,6 @@ impl Clocks {
             end.work.saturating_sub(self.work),
         )
     }
-}
-
-/// One after the other: each measures a machine that the others would keep busy.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bystander's p99 while somebody repeats `step`.

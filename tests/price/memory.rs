@@ -4,9 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::common::peer::KEY as NONCE;
-use super::common::pusher::{KEY, Session, Settings, Site};
-use super::common::{Frame, PATIENCE, Peer, Server};
+use crate::common::peer::KEY as NONCE;
+use crate::common::pusher::{KEY, Session, Settings, Site};
+use crate::common::{Frame, PATIENCE, Peer, Server};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -145,7 +145,7 @@ fn the_kernel_holds_little_for_who_never_reads() {
         most >> 10
     );
     // All of it is given back with the connection.
-    super::common::wait_until(
+    crate::common::wait_until(
         "the kernel holds nothing",
         || held(server, own).unwrap_or(0) == 0,
         || format!("it holds {:?}", held(server, own)),

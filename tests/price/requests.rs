@@ -4,8 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::common::pusher::{Api, Settings, Site};
-use super::common::{Peer, wait_until};
+use crate::common::pusher::{Api, Settings, Site};
+use crate::common::{Peer, wait_until};
 use rustix::process::Signal;
 
 /// Behind no proxy, everybody is who it is.

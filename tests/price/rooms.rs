@@ -1,8 +1,8 @@
 //! `[[apps]] subscription_bytes`: where it is full, that leaving makes room, and that the count is right after any number of
 //! joins and leaves.
 
-use super::common::pusher::{Session, Settings, Site};
-use super::common::wait_until;
+use crate::common::pusher::{Session, Settings, Site};
+use crate::common::wait_until;
 use serde_json::json;
 
 /// The least that there can be, so that a few hundred channels fill it.

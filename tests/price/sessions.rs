@@ -1,10 +1,10 @@
 //! `[limits] connections_per_session`, and what a session costs that is not logged in.
 
-use super::common::between::Between;
-use super::common::frame::TEXT;
-use super::common::joomla::{Session as Login, Site as Joomla};
-use super::common::visits::{Arrival, HOST, House, Terms, Visitor};
-use super::common::{Peer, Reply, wait_until};
+use crate::common::between::Between;
+use crate::common::frame::TEXT;
+use crate::common::joomla::{Session as Login, Site as Joomla};
+use crate::common::visits::{Arrival, HOST, House, Terms, Visitor};
+use crate::common::{Peer, Reply, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::json;
 

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::common::Frame;
-use super::common::pusher::{Session, Settings, Site};
+use crate::common::Frame;
+use crate::common::pusher::{Session, Settings, Site};
 use serde_json::{Value, json};
 
 fn site(limits: &str) -> Site {

@@ -6,12 +6,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../common/memory/mod.rs"]
-mod memory;
-
 mod channels;
 mod client;
+mod database_in_memory;
 mod hooks;
+mod memory;
+mod outbox_stories;
 mod rules;
 mod tables;
 mod visitors;

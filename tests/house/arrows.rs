@@ -1,0 +1,311 @@
+//! Rules that no compiler checks: which module may know which, and what has no place in a server of one thread. It reads
+//! the sources as text, tests and comments left out, so that a wrong arrow fails before somebody builds on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms of the source, each with those that it may know; `TODAY` has what must go.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("time", &[]),
+    ("room", &[]),
+    ("child", &[]),
+    ("config", &[]),
+    ("logging", &["time"]),
+    ("protocol", &["config", "id", "time"]),
+    ("net", &["protocol", "config", "id", "time", "logging", "room"]),
+    ("store", &["protocol", "config", "id", "time", "logging", "child"]),
+    ("joomla", &["store", "protocol", "config", "id", "time"]),
+    ("hub", &["protocol", "config", "id", "time", "logging", "room"]),
+    ("api", &["hub", "protocol", "config", "id", "time", "logging", "room"]),
+    (
+        "webhooks",
+        &["hub", "protocol", "config", "id", "time", "logging", "room"],
+    ),
+    (
+        "outbox",
+        &["hub", "store", "protocol", "config", "id", "time", "logging", "room"],
+    ),
+    (
+        "site",
+        &[
+            "outbox", "hub", "joomla", "store", "protocol", "config", "id", "time", "logging", "room",
+        ],
+    ),
+    (
+        "service",
+        &[
+            "site", "outbox", "api", "webhooks", "hub", "joomla", "store", "protocol", "config", "id", "time",
+            "logging", "room",
+        ],
+    ),
+    (
+        "trace",
+        &[
+            "service", "site", "outbox", "api", "webhooks", "hub", "joomla", "store", "protocol", "config", "id",
+            "time",
+        ],
+    ),
+    ("lag", &["service", "time"]),
+    (
+        "server",
+        &[
+            "room", "lag", "trace", "service", "joomla", "store", "net", "protocol", "config", "id", "time", "logging",
+            "webhooks",
+        ],
+    ),
+    (
+        "serve",
+        &[
+            "server", "service", "net", "store", "joomla", "config", "id", "time", "logging", "child", "protocol",
+        ],
+    ),
+    // The binary's own.
+    ("cli", &["config", "store"]),
+    (
+        "commands",
+        &[
+            "cli", "serve", "server", "trace", "site", "outbox", "joomla", "store", "protocol", "config", "time",
+        ],
+    ),
+    ("main", &["config", "logging", "serve", "store"]),
+    ("lib", &[]),
+    ("bin", &["net", "protocol", "time"]),
+];
+
+/// Arrows that are still there and must go.
+const TODAY: &[(&str, &[&str])] = &[
+    ("hub", &["outbox", "site", "webhooks"]),
+    ("site", &["api", "service"]),
+    ("store", &["joomla"]),
+];
+
+/// One thread, one owner: nothing shared, nothing waited for, nothing unsafe.
+const FORBIDDEN: &[&str] = &[
+    "Rc<",
+    "Rc::",
+    "RefCell",
+    "Arc<",
+    "Arc::",
+    "Mutex",
+    "RwLock",
+    "mpsc",
+    "std::thread",
+    "thread::spawn",
+    "thread_local!",
+    "static mut",
+    "async fn",
+    "async move",
+    ".await",
+    "unsafe ",
+];
+
+#[test]
+fn arrows_point_one_way() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, code)| wrong_arrows(path, code))
+        .collect();
+    assert!(wrong.is_empty(), "wrong arrows:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_shared_threaded_or_unsafe() {
+    let found: Vec<String> = sources()
+        .iter()
+        .filter(|(path, _)| !path.starts_with("bin/"))
+        .flat_map(|(path, code)| forbidden(path, code))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "no place for these in the server:\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn these_rules_can_fail() {
+    assert_eq!(wrong_arrows("net/wire.rs", "use crate::service::Input;").len(), 1);
+    assert_eq!(
+        wrong_arrows("net/wire.rs", "use crate::{id, hub::{Input, Action}, server};").len(),
+        2
+    );
+    assert_eq!(wrong_arrows("net/wire.rs", "use super::super::hub;").len(), 1);
+    assert_eq!(wrong_arrows("hub/mod.rs", "fn f() -> crate::net::Frame {}").len(), 1);
+    assert_eq!(wrong_arrows("elsewhere/mod.rs", "").len(), 1);
+    assert_eq!(
+        wrong_arrows("server.rs", "use crate::net::x; use crate::service::y;").len(),
+        0
+    );
+    assert_eq!(
+        wrong_arrows(
+            "hub/mod.rs",
+            "use crate::{id::ConnectionId, config}; use crate::hub::Channel;"
+        )
+        .len(),
+        0
+    );
+    assert_eq!(
+        forbidden(
+            "hub/mod.rs",
+            &code("/// Rc<T>\nlet a = 1; // RefCell\n\"// \"; unsafe { }")
+        )
+        .len(),
+        1
+    );
+    assert_eq!(code("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n").trim(), "a\n\nc");
+}
+
+/// One sentence for each module that `code` names and must not.
+fn wrong_arrows(path: &str, code: &str) -> Vec<String> {
+    let own = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
+    // A binary of several files calls these by `crate::`, and the library by its name.
+    let mut known = match own {
+        "bin" => Vec::new(),
+        _ => named_after(code, "crate::"),
+    };
+    known.extend(named_after(code, "jsocketd::"));
+    // From deeper down `super::super::` is still inside the file's own module.
+    if path.matches('/').count() == 1 {
+        known.extend(named_after(code, "super::super::"));
+    }
+    known.sort();
+    known.dedup();
+    let row = |table: &'static [(&str, &[&str])]| table.iter().find(|(room, _)| *room == own);
+    let Some((_, allowed)) = row(ALLOWED) else {
+        return vec![format!("{path}: {own} has no row in tests/house/arrows.rs")];
+    };
+    let today = row(TODAY).map_or(&[][..], |(_, today)| today);
+    known
+        .into_iter()
+        .filter(|name| name != own && !allowed.contains(&name.as_str()) && !today.contains(&name.as_str()))
+        .map(|name| format!("{path}: {own} must not know {name}"))
+        .collect()
+}
+
+/// The names that directly follow `prefix`, also those in braces.
+fn named_after(code: &str, prefix: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(prefix) {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || (c == ':' && prefix != "super::super::")) {
+            continue;
+        }
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => names.extend(top_level(list)),
+            None => names.extend(word(rest)),
+        }
+    }
+    names
+}
+
+/// The first word of each entry of a list in braces.
+fn top_level(list: &str) -> Vec<String> {
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.extend(word(&list[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.extend(word(&list[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn word(text: &str) -> Option<String> {
+    let text = text.trim_start();
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    (end > 0 && text.starts_with(char::is_lowercase)).then(|| text[..end].to_owned())
+}
+
+fn forbidden(path: &str, code: &str) -> Vec<String> {
+    let lines = code.lines().map(str::trim);
+    lines
+        .flat_map(|line| {
+            FORBIDDEN
+                .iter()
+                .filter(move |word| holds(line, word))
+                .map(move |word| (line, word))
+        })
+        .map(|(line, word)| format!("{path}: {word} in: {line}"))
+        .collect()
+}
+
+/// `Rc<` is in `Rc<T>`, not in `Arc<T>`.
+fn holds(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_') || word.starts_with('.')
+    })
+}
+
+/// The code alone: without comments, and without what is compiled for tests only.
+fn code(text: &str) -> String {
+    let mut out = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("#[cfg(test)]") {
+            skip_item(&mut lines);
+        } else if !line.trim_start().starts_with("//") {
+            // A space before the slashes: an address (`http://…`) is no comment.
+            out.push_str(line.split(" // ").next().unwrap_or(line));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Skips one top-level item: up to the line that closes it.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
+    for line in lines {
+        if line == "}"
+            || (line.ends_with(';') && !line.starts_with(' '))
+            || (line.ends_with('}') && !line.starts_with(' '))
+        {
+            return;
+        }
+    }
+}
+
+/// Every source file, by its path below `src`, except those that only tests include.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 5, "the sources were not found in {}", root.display());
+    files
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_string_lossy()
+                .into_owned();
+            let text = fs::read_to_string(&path).expect("a source file is text");
+            (name, code(&text))
+        })
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("tests/"))
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The built server without a database: its protocols, its commands, its process. A server or a client part under test is this
+//! crate's; the other end is played on raw sockets.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod api_signature;
+mod children;
+mod config;
+mod conformance;
+mod http;
+mod listeners;
+mod outgoing;
+mod publish;
+mod pusher_channels;
+mod pusher_connection;
+mod pusher_presence;
+mod pusher_recovery;
+mod reload;
+mod systemd;
+mod trace;
+mod webhooks;
