@@ -1,8 +1,7 @@
 //! Rules that no compiler checks: which module may know which, and what has no place in a server of one thread. It reads
 //! the sources as text, tests and comments left out, so that a wrong arrow fails before somebody builds on it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::files;
 
 /// The rooms of the source, each with those that it may know; `TODAY` has what must go.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -280,32 +279,11 @@ fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>) {
 
 /// Every source file, by its path below `src`, except those that only tests include.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    assert!(files.len() > 5, "the sources were not found in {}", root.display());
-    files
-        .into_iter()
-        .map(|path| {
-            let name = path
-                .strip_prefix(&root)
-                .expect("below src")
-                .to_string_lossy()
-                .into_owned();
-            let text = fs::read_to_string(&path).expect("a source file is text");
-            (name, code(&text))
-        })
-        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("tests/"))
-        .collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            files.push(path);
-        }
-    }
+    let is_source = |path: &str| path.ends_with(".rs") && !path.ends_with("tests.rs") && !path.contains("tests/");
+    let all = files(&["src"]).into_iter().filter(|(path, _)| is_source(path));
+    let sources: Vec<_> = all
+        .map(|(path, text)| (path["src/".len()..].to_owned(), code(&text)))
+        .collect();
+    assert!(sources.len() > 5, "the sources were not found");
+    sources
 }

@@ -5,27 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
 use jsocketd::config::ItemType;
 use jsocketd::protocol::control::Control;
 use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 
+use crate::{files, read, root};
+
 /// Whatever begins so in a document is a file or folder of this repository.
 const FOLDERS: [&str; 7] = ["src/", "conf/", "docs/", "scripts/", "tests/", "joomla/", ".ci/"];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// README, CHANGELOG and everything in `docs`, by path.
+/// The documents of the root and everything in `docs`, by path.
 fn documents() -> Vec<(String, String)> {
-    let mut paths = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    let mut paths = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+        .map(str::to_owned)
+        .to_vec();
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".md") {
@@ -47,7 +42,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 }
 
 /// What stands between backticks, code blocks left out.
-fn quoted(text: &str) -> BTreeSet<&str> {
+pub fn quoted(text: &str) -> BTreeSet<&str> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
 }
@@ -82,7 +77,8 @@ fn every_file_that_is_named_exists() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for (document, text) in documents() {
+    let index = ("tests/README.md".to_owned(), read("tests/README.md"));
+    for (document, text) in documents().into_iter().chain([index]) {
         let folder = root().join(&document).parent().unwrap().to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("https://") {
@@ -370,17 +366,8 @@ fn the_benchmarks_name_every_scenario_and_what_it_expects() {
 
 /// All Rust of the server, its tests (but for this one) and its dependencies' names as `Cargo.toml` spells them.
 fn sources() -> String {
-    let mut all = read("Cargo.toml");
-    let mut folders = vec![root().join("src"), root().join("tests")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("node_modules") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("docs.rs") {
-                all += &fs::read_to_string(path).unwrap();
-            }
-        }
-    }
-    all
+    let rust = files(&["src", "tests"])
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".rs") && path != "tests/house/docs.rs");
+    rust.fold(read("Cargo.toml"), |all, (_, text)| all + &text)
 }

@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
 use std::str::Chars;
+
+use crate::{files, read, root};
 
 /// What bash brings itself.
 const BUILTINS: &str = ". : [ [[ bg break cd command compgen continue coproc declare disown echo eval exec exit export false \
@@ -99,17 +99,13 @@ END
     );
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_ascii_whitespace()
 }
 
 /// The programs of the list with their users.
 fn list() -> BTreeMap<String, Vec<String>> {
-    let text = fs::read_to_string(root().join("scripts/programs")).unwrap();
+    let text = read("scripts/programs");
     let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     rows.flat_map(|row| {
         let cells: Vec<&str> = row.splitn(4, '|').collect();
@@ -122,21 +118,8 @@ fn list() -> BTreeMap<String, Vec<String>> {
 
 /// Everything that can run a program, by its path in the repository, but for this file and the list.
 fn sources() -> Vec<(String, String)> {
-    let mut folders: Vec<PathBuf> = [".ci", "scripts", "tests"].map(|folder| root().join(folder)).into();
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                if !path.ends_with("node_modules") {
-                    folders.push(path);
-                }
-            } else if name != "tests/house/programs.rs" && name != "scripts/programs" {
-                // What is no text runs nothing.
-                found.extend(fs::read_to_string(&path).map(|text| (name, text)));
-            }
-        }
-    }
+    let mut found = files(&[".ci", "scripts", "tests"]);
+    found.retain(|(path, _)| path != "tests/house/programs.rs" && path != "scripts/programs");
     found
 }
 

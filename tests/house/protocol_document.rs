@@ -6,7 +6,7 @@ use jsocketd::config::{App, Config};
 
 #[test]
 fn the_table_of_limits_has_the_defaults() {
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
+    let document = crate::read("docs/protocol.md");
     let table = document
         .split("\n## Limits\n")
         .nth(1)
