@@ -91,7 +91,7 @@ fn target<T: Send + 'static>(serve: impl FnOnce(TcpListener) -> T + Send + 'stat
 }
 
 /// Reads one request: its head's lines and its body.
-fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
+pub fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -17,6 +17,8 @@ use jsocketd::server::Server;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tungstenite::WebSocket;
+
+use super::outgoing::request;
 
 const ALL: [&str; 7] = [
     "channel_occupied",
@@ -89,25 +91,13 @@ fn target(mut refusals: usize) -> (Webhook, Receiver<Value>) {
 
 /// The one event of the next post.
 fn event(stream: &mut BufReader<TcpStream>) -> Option<Value> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).unwrap() == 0 {
-            return None;
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
+    let (lines, body) = request(stream)?;
     let header = |name: &str| {
         lines
             .iter()
             .find_map(|line| line.strip_prefix(&format!("{name}: ")))
             .unwrap()
     };
-    let mut body = vec![0; header("Content-Length").parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
     assert_eq!(header("Content-Type"), "application/json");
     assert_eq!(header("X-Pusher-Key"), "key");
     assert_eq!(header("X-Pusher-Signature"), sign(&body));

@@ -37,8 +37,7 @@ impl Dice {
     }
 }
 
-/// A file of the fixtures.
+/// The bytes of a file of the fixtures.
 fn fixture(name: &str) -> Vec<u8> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/joomla");
-    std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    crate::common::joomla::fixture(name).into_bytes()
 }
