@@ -22,8 +22,6 @@ pub use read::{Origin, SiteError, SiteRead, Source, is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
-use crate::config::{HostName, ListenAddr};
-
 /// What the service knows of the site. It has no credentials of the database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Site {
@@ -54,7 +52,7 @@ impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site")
             .field("cookies", &self.cookies)
-            .field("secret", &Masked)
+            .field("secret", &format_args!("***"))
             .field("handler", &self.handler)
             .field("metadata", &self.metadata)
             .field("lifetime", &self.lifetime)
@@ -63,15 +61,6 @@ impl fmt::Debug for Site {
             .field("offline", &self.offline)
             .field("root_user", &self.root_user)
             .finish()
-    }
-}
-
-/// In place of a secret.
-struct Masked;
-
-impl fmt::Debug for Masked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 
@@ -118,67 +107,4 @@ pub enum RootUser {
     Id(u32),
     /// By user name.
     Name(String),
-}
-
-/// How to reach the site's database.
-#[derive(Clone, PartialEq)]
-pub struct Database {
-    /// As it was written, for messages.
-    pub host: String,
-    /// Where to connect, in the order in which to try. None: the host is a name that is not known yet.
-    pub endpoints: Vec<ListenAddr>,
-    /// The host, if it is a name: the endpoints are its addresses.
-    pub host_name: Option<HostName>,
-    /// The user.
-    pub user: String,
-    /// The password. Never shown.
-    pub password: String,
-    /// The schema.
-    pub name: String,
-    /// `#__` in Joomla's SQL stands for it.
-    pub prefix: String,
-    /// Encryption.
-    pub tls: Tls,
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("host", &self.host)
-            .field("endpoints", &self.endpoints)
-            .field("host_name", &self.host_name)
-            .field("user", &self.user)
-            .field("password", &Masked)
-            .field("name", &self.name)
-            .field("prefix", &self.prefix)
-            .field("tls", &self.tls)
-            .finish()
-    }
-}
-
-/// Encryption of the connection to the database over TCP. A Unix socket needs none and has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// How.
-    pub mode: TlsMode,
-    /// The name that the server's certificate must have.
-    pub host: String,
-    /// Files in PEM: certificates that are trusted besides the usual ones, and our own certificate with its key.
-    pub ca: Option<std::path::PathBuf>,
-    /// See `ca`.
-    pub cert: Option<std::path::PathBuf>,
-    /// See `ca`.
-    pub key: Option<std::path::PathBuf>,
-}
-
-/// See [`Tls`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsMode {
-    /// In clear.
-    #[default]
-    Off,
-    /// Encrypted, whoever answers.
-    On,
-    /// Encrypted, and the server's certificate is checked.
-    Verify,
 }

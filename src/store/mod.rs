@@ -6,6 +6,7 @@
 //! answer to an older question must not pass for this one's.
 
 pub mod breaker;
+mod database;
 pub mod grants;
 pub mod mysql;
 mod outbox;
@@ -21,6 +22,7 @@ use crate::config::ListenAddr;
 use crate::protocol::position::{Place, Position};
 use crate::time::Now;
 
+pub use self::database::{Database, Tls, TlsMode};
 pub use self::outbox::{ChannelRange, Checked, Claimed, Look, Looked, NewRow, Old, Row};
 pub use self::site::{
     AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,

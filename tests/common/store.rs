@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use jsocketd::config::{self, ItemType, ListenAddr};
-use jsocketd::joomla::site::{Database, Tls};
 use jsocketd::outbox::{Reach, Seen};
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::MySql;
-use jsocketd::store::{Answer, Checked, Claimed, Failure, Look, Looked, Old, Question, Readiness, Row, Store as _};
+use jsocketd::store::{
+    Answer, Checked, Claimed, Database, Failure, Look, Looked, Old, Question, Readiness, Row, Store as _, Tls,
+};
 use jsocketd::time::{Now, Time};
 
 use super::joomla::Site;

@@ -19,15 +19,15 @@ use crate::common::store::{
 };
 use crate::common::wait_until;
 use jsocketd::config::{self, ItemType, ListenAddr};
-use jsocketd::joomla::site::{self, Client, Tls, TlsMode};
+use jsocketd::joomla::site::Client;
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::poll::MioIo;
 use jsocketd::net::probe::{self, Probe};
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::{Kind, MySql};
 use jsocketd::store::{
-    Answer, CategoryStep, ChannelRange, Failure, Look, Missed, NewRow, Question, Readiness, Row, SessionId, SessionRow,
-    Store, Text, UserRow,
+    Answer, CategoryStep, ChannelRange, Database, Failure, Look, Missed, NewRow, Question, Readiness, Row, SessionId,
+    SessionRow, Store, Text, Tls, TlsMode, UserRow,
 };
 use jsocketd::time::{Now, Time};
 use mysql::prelude::Queryable;
@@ -988,9 +988,9 @@ fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
 // --- what goes wrong ------------------------------------------------------------------------------------------------------
 
 /// Somebody between the store and the server.
-fn between(site: &Site) -> (Between, site::Database) {
+fn between(site: &Site) -> (Between, Database) {
     let proxy = Between::new(site.server.addr);
-    let database = site::Database {
+    let database = Database {
         endpoints: vec![ListenAddr::Tcp(proxy.addr)],
         ..by_tcp(site)
     };
@@ -1115,7 +1115,7 @@ fn the_driver_alone_would_mix_up_answers() {
 }
 
 /// What the loop gives to the store.
-fn watched(database: site::Database) -> MySql {
+fn watched(database: Database) -> MySql {
     let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
     store.connect(at(0)).expect("it is there");
     store
@@ -1449,7 +1449,7 @@ fn a_server_that_went_away_and_came_back_is_found_again() {
 }
 
 /// Why a connection cannot be made, and how long that took.
-fn refused(database: site::Database) -> (String, Duration) {
+fn refused(database: Database) -> (String, Duration) {
     let mut store = new(database);
     let started = Instant::now();
     let why = store.connect(at(0)).expect_err("there is no way in");
@@ -1463,20 +1463,20 @@ fn what_is_wrong_is_said() {
     let free = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port");
-    let endpoint = |endpoint| site::Database {
+    let endpoint = |endpoint| Database {
         endpoints: vec![endpoint],
         ..by_tcp(&site)
     };
     for (database, expected) in [
         (
-            site::Database {
+            Database {
                 password: "wrong".into(),
                 ..by_tcp(&site)
             },
             "Access denied for user",
         ),
         (
-            site::Database {
+            Database {
                 name: "nothing".into(),
                 ..by_tcp(&site)
             },
@@ -1488,7 +1488,7 @@ fn what_is_wrong_is_said() {
             "No such file",
         ),
         (
-            site::Database {
+            Database {
                 endpoints: Vec::new(),
                 ..by_tcp(&site)
             },
@@ -1500,7 +1500,7 @@ fn what_is_wrong_is_said() {
         assert!(!why.contains("wrong") && !why.contains(&site.password), "{why}");
         assert!(took < READ_TIMEOUT, "{why}: {took:?}");
     }
-    let (why, _) = refused(site::Database {
+    let (why, _) = refused(Database {
         user: "nobody".into(),
         ..by_socket(&site)
     });
@@ -1515,7 +1515,7 @@ fn what_is_wrong_is_said() {
 #[test]
 fn a_store_whose_host_moves_begins_anew() {
     let site = Site::joomla6();
-    let mut store = new(site::Database {
+    let mut store = new(Database {
         endpoints: Vec::new(),
         ..by_tcp(&site)
     });
@@ -1573,7 +1573,7 @@ fn an_endpoint_that_swallows_everything_ends_in_time() {
     let _guest = TcpStream::connect(hole).expect("the only place");
     let full = TcpStream::connect_timeout(&hole, Duration::from_millis(300));
     assert!(full.is_err(), "the queue is full");
-    let database = site::Database {
+    let database = Database {
         endpoints: vec![ListenAddr::Tcp(hole), ListenAddr::Tcp(site.server.addr)],
         ..by_tcp(&site)
     };
@@ -1585,7 +1585,7 @@ fn an_endpoint_that_swallows_everything_ends_in_time() {
         started.elapsed() >= Duration::from_millis(200) && worst < Duration::from_millis(100),
         "{worst:?}"
     );
-    let (why, took) = refused(site::Database {
+    let (why, took) = refused(Database {
         endpoints: vec![ListenAddr::Tcp(hole)],
         ..database
     });
@@ -1713,7 +1713,7 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
 fn a_server_that_says_no_is_asked_again_without_a_knock() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
-    let mut store = new(site::Database {
+    let mut store = new(Database {
         password: "later".into(),
         ..database
     });
@@ -1735,14 +1735,14 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
     assert!(store.ask(&Question::Groups, at(now)).is_ok());
     // From a server that says nothing any more nobody expects an answer.
     let (_second, database) = between(&site);
-    let mut store = new(site::Database {
+    let mut store = new(Database {
         password: "wrong".into(),
         ..database
     });
     store.reached(Ok(0), at(0));
     assert_eq!(store.readiness(at(2000)), Readiness::Ready);
     proxy.play(Trick::Stall(0));
-    let mut store = new(site::Database {
+    let mut store = new(Database {
         endpoints: vec![ListenAddr::Tcp(proxy.addr)],
         password: "wrong".into(),
         ..by_tcp(&site)
@@ -1766,8 +1766,8 @@ const LEAST: [&str; 7] = [
 
 const SECOND_FACTORS: &str = "SELECT (user_id, method) ON #__user_mfa";
 
-fn as_user(site: &Site, user: String) -> site::Database {
-    site::Database { user, ..by_tcp(site) }
+fn as_user(site: &Site, user: String) -> Database {
+    Database { user, ..by_tcp(site) }
 }
 
 #[test]
@@ -1962,7 +1962,7 @@ fn encryption_is_as_strict_as_it_is_configured() {
     };
     let good = Site::joomla6_on(certificates.server("server"));
     good.sql(&format!("ALTER USER {} REQUIRE SSL", good.user));
-    let tls = |site: &Site, tls: &Tls| site::Database {
+    let tls = |site: &Site, tls: &Tls| Database {
         tls: tls.clone(),
         ..by_tcp(site)
     };
@@ -2014,7 +2014,7 @@ fn encryption_that_a_server_does_not_have_is_a_reason_to_leave() {
         false => "--tls-version=",
     };
     let site = Site::joomla6_on(Arc::new(Mariadb::start(&[without])));
-    let database = site::Database {
+    let database = Database {
         tls: Tls {
             mode: TlsMode::On,
             ..Tls::default()

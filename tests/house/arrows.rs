@@ -76,7 +76,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const TODAY: &[(&str, &[&str])] = &[
     ("hub", &["outbox", "site", "webhooks"]),
     ("site", &["api", "service"]),
-    ("store", &["joomla"]),
 ];
 
 /// One thread, one owner: nothing shared, nothing waited for, nothing unsafe.

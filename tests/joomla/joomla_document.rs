@@ -10,10 +10,9 @@ use std::process::Command;
 use crate::common::Server;
 use crate::common::joomla::Site;
 use jsocketd::config::{self, ItemType, ListenAddr};
-use jsocketd::joomla::site::{Database, Tls};
 use jsocketd::protocol::position::Position;
 use jsocketd::store::mysql::MySql;
-use jsocketd::store::{Answer, ChannelRange, Failure, Look, NewRow, Question, SessionId, Store, Text};
+use jsocketd::store::{Answer, ChannelRange, Database, Failure, Look, NewRow, Question, SessionId, Store, Text, Tls};
 use jsocketd::time::Now;
 use mysql::prelude::Queryable;
 

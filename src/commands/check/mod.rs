@@ -11,12 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
-use jsocketd::joomla::site::{self, Database, Site};
+use jsocketd::joomla::site::{self, Site};
 use jsocketd::serve::lookup::resolve;
 use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
-use jsocketd::store::{Answer, Extensions, Failure, Question, SessionId, Store, Text};
+use jsocketd::store::{Answer, Database, Extensions, Failure, Question, SessionId, Store, Text};
 use jsocketd::time::{Now, Time};
 use rustix::process::{Resource, getrlimit};
 

@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::Host;
-use super::{Client, Database, Handler, RootUser, Site, Stamp, Tls, TlsMode, cookie, cookie_name};
+use super::{Client, Handler, RootUser, Site, Stamp, cookie, cookie_name};
 use crate::config::{self, Config};
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, LONGEST_FILE, Parsed, Unreadable};
+use crate::store::{Database, Tls, TlsMode};
 
 /// Seconds that a session lives where `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
 const LIFETIME: u64 = 900;

@@ -1,7 +1,8 @@
 //! What was found of a site, in plain sentences for `check`. Secrets are never among them.
 
-use super::{Handler, Origin, Site, SiteRead, TlsMode};
+use super::{Handler, Origin, Site, SiteRead};
 use crate::config::ListenAddr;
+use crate::store::TlsMode;
 
 /// Which file, where each value came from, how the database is reached, and what the site's sessions mean for the
 /// identities of visitors. The warnings are not among them.

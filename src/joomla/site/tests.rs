@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::Config;
+use crate::store::{Database, Tls, TlsMode};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/joomla");
 

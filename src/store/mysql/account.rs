@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use super::driver::{Conn, Fault, Statement, query};
+use super::driver::{Conn, Statement, query};
+use super::fault::Fault;
 use super::session::text;
 use crate::time::Time;
 

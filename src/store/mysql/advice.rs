@@ -6,7 +6,7 @@ use std::any::Any;
 
 use mysql::DriverError;
 
-use super::driver::Fault;
+use super::fault::Fault;
 
 /// Access is denied: by password, or because the user may not come from this host or not in this way.
 const DENIED: [u16; 2] = [1045, 1698];

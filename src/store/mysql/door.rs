@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::driver::Fault;
+use super::fault::Fault;
 use super::session;
 use crate::config;
 use crate::logging::More;

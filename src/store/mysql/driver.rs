@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::error::Error as _;
-use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +13,7 @@ use mysql::{DriverError, OptsBuilder, QueryResult, Value};
 
 use super::advice;
 use super::deadline::Deadline;
+use super::fault::Fault;
 
 /// A connection on which every answer has a deadline.
 pub(super) struct Conn {
@@ -100,17 +100,6 @@ impl Statement {
     }
 }
 
-/// Why a statement has no answer.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The server said so, and the connection is as good as before.
-    Server(u16, String),
-    /// The connection is not to be used again. `late`: because an answer did not come in time.
-    Lost { late: bool, why: String },
-    /// The server answers, but it is not one that we use.
-    Unfit(String),
-}
-
 /// What a statement came to: the rows of each part, or the id of the first row that it inserted.
 #[derive(Debug, Default)]
 pub(super) struct Output {
@@ -193,61 +182,29 @@ pub(super) fn query(conn: &mut Conn, sql: &str) -> Result<Vec<Vec<Value>>, Fault
 fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Fault::from(error)),
+        Ok(Err(error)) => Err(fault(&error)),
         Err(panic) => Err(advice::of_panic(panic.as_ref())),
     }
 }
 
-impl Fault {
-    pub(super) fn lost(why: &str) -> Self {
-        Fault::Lost {
-            late: false,
-            why: why.to_owned(),
-        }
-    }
-
-    fn late() -> Self {
-        Fault::Lost {
+/// What an error of the driver comes to.
+fn fault(error: &mysql::Error) -> Fault {
+    use mysql::Error;
+    match error {
+        Error::MySqlError(error) => Fault::Server(error.code, advice::advised(error.code, &error.message)),
+        Error::IoError(error) => Fault::io(error),
+        Error::DriverError(DriverError::ConnectTimeout) => Fault::Lost {
             late: true,
-            why: "it did not answer in time".to_owned(),
-        }
-    }
-
-    fn io(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::late(),
-            _ => Self::lost(&error.to_string()),
-        }
-    }
-}
-
-impl From<mysql::Error> for Fault {
-    fn from(error: mysql::Error) -> Self {
-        use mysql::Error;
-        match &error {
-            Error::MySqlError(error) => Fault::Server(error.code, advice::advised(error.code, &error.message)),
-            Error::IoError(error) => Fault::io(error),
-            Error::DriverError(DriverError::ConnectTimeout) => Fault::Lost {
-                late: true,
-                why: "it did not take the connection in time".to_owned(),
-            },
-            Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => Fault::lost(why),
-            Error::DriverError(error) => advice::of_driver(error),
-            Error::CodecError(error) => match error.source().and_then(|source| source.downcast_ref()) {
-                Some(error) => Fault::io(error),
-                None => Fault::lost(&error.to_string()),
-            },
-            Error::TlsError(error) => Fault::lost(&error.to_string()),
-            // Nothing here asks the driver to convert values, which these would show.
-            _ => Fault::lost("the driver failed"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Server(_, why) | Fault::Lost { why, .. } | Fault::Unfit(why) => f.write_str(why),
-        }
+            why: "it did not take the connection in time".to_owned(),
+        },
+        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => Fault::lost(why),
+        Error::DriverError(error) => advice::of_driver(error),
+        Error::CodecError(error) => match error.source().and_then(|source| source.downcast_ref()) {
+            Some(error) => Fault::io(error),
+            None => Fault::lost(&error.to_string()),
+        },
+        Error::TlsError(error) => Fault::lost(&error.to_string()),
+        // Nothing here asks the driver to convert values, which these would show.
+        _ => Fault::lost("the driver failed"),
     }
 }

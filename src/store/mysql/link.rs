@@ -14,12 +14,13 @@ use mysql::{ClientIdentity, LocalInfileHandler, OptsBuilder, SslOpts};
 
 use super::account::{self, Limits};
 use super::advice;
-use super::driver::{Conn, Fault};
+use super::driver::Conn;
+use super::fault::Fault;
 use super::session::{self, Server};
 use super::sql::Shape;
 use super::survey::{self, Survey};
 use crate::config::{self, ListenAddr};
-use crate::joomla::site::{Database, Tls, TlsMode};
+use crate::store::{Database, Tls, TlsMode};
 use crate::time::Time;
 
 /// Prepared statements that are kept, so all: three dozen shapes and two for each item type, in up to four lengths.

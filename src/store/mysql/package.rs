@@ -3,7 +3,8 @@
 //! rolled back. The package's INSERT is that of [`Question::Publish`](crate::store::Question::Publish).
 
 use super::MySql;
-use super::driver::{Fault, query};
+use super::driver::query;
+use super::fault::Fault;
 use super::outbox::{OUTBOX, STATE};
 use super::session::{self, Meaning};
 

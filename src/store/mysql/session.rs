@@ -5,7 +5,8 @@ use std::fmt;
 
 use mysql::Value;
 
-use super::driver::{Conn, Fault, Statement, run};
+use super::driver::{Conn, Statement, run};
+use super::fault::Fault;
 use crate::store::CLOCK_TOLERANCE;
 use crate::time::Now;
 

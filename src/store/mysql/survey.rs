@@ -2,7 +2,8 @@
 //! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
 //! the refusal says what is missing. And of which version the outbox's tables are.
 
-use super::driver::{Conn, Fault, query};
+use super::driver::{Conn, query};
+use super::fault::Fault;
 use super::outbox::STATE;
 use super::session::{is_fatal, text};
 use super::sql::Shape;

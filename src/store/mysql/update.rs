@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use super::MySql;
-use super::driver::{Conn, Fault, query};
+use super::driver::{Conn, query};
+use super::fault::Fault;
 use super::outbox::{self, OUTBOX, STATE, begin, newest};
 use super::rows::{number, text};
 use super::session::{self, Meaning};
