@@ -15,6 +15,7 @@
 
 mod account;
 mod advice;
+mod columns;
 pub mod deadline;
 mod door;
 mod driver;
@@ -25,6 +26,7 @@ mod outbox;
 pub mod package;
 mod rows;
 mod session;
+mod shape;
 mod sql;
 mod survey;
 pub mod update;
@@ -41,6 +43,7 @@ use self::driver::{query, run};
 use self::fault::Fault;
 use self::link::{Link, Made, Making};
 use self::measures::Measures;
+use self::shape::{Shape, quoted};
 use super::breaker::{Breaker, Cost};
 use super::{Answer, Database, Failure, Missed, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
@@ -50,7 +53,7 @@ pub use self::account::Limits;
 pub use self::advice::silence_driver_panics;
 pub use self::measures::Measure;
 pub use self::session::{Kind, Server};
-pub use self::survey::{Column, Survey};
+pub use self::shape::{Column, Survey};
 
 /// How long a survey is believed: tables appear when Joomla is updated, one of them says who has a second factor.
 const SURVEY: Duration = Duration::from_secs(60);
@@ -73,7 +76,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub struct MySql {
     database: Database,
     settings: config::Database,
-    shape: sql::Shape,
+    shape: Shape,
     /// The program that watches over deadlines.
     watcher: Option<PathBuf>,
     making: Option<Making>,
@@ -93,7 +96,7 @@ impl MySql {
     /// `max_event_size` bytes is not fetched.
     pub fn new(database: Database, settings: config::Database, items: Vec<ItemType>, max_event_size: usize) -> Self {
         Self {
-            shape: sql::Shape::new(&database.prefix, items, max_event_size),
+            shape: Shape::new(&database.prefix, items, max_event_size),
             door: Door::new(&database.host),
             database,
             settings,
@@ -229,7 +232,7 @@ impl MySql {
         link.conn.begin();
         if std::mem::take(&mut link.denied) {
             // Privileges of the database count for those who choose it anew.
-            query(&mut link.conn, &format!("USE {}", sql::quoted(&self.database.name)))?;
+            query(&mut link.conn, &format!("USE {}", quoted(&self.database.name)))?;
         }
         let patience = if link.stale { SURVEY_AGAIN } else { SURVEY };
         if now.at.since(link.surveyed) < patience {

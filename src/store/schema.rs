@@ -4,6 +4,10 @@
 /// The file.
 const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.mysql.utf8.sql");
 
+/// The two tables, without the prefix.
+pub(super) const OUTBOX: &str = "websockets_outbox";
+pub(super) const STATE: &str = "websockets_state";
+
 /// What the state table's row `schema` says of tables made by this SQL.
 pub const VERSION: &str = "2";
 

@@ -15,6 +15,9 @@ use super::advice;
 use super::deadline::Deadline;
 use super::fault::Fault;
 
+/// The most bytes of one packet in either direction: the longest session text, a large `params`, rows to be published.
+pub(super) const PACKET: usize = 16 << 20;
+
 /// A connection on which every answer has a deadline.
 pub(super) struct Conn {
     /// Goes before the connection.

@@ -14,20 +14,17 @@ use mysql::{ClientIdentity, LocalInfileHandler, OptsBuilder, SslOpts};
 
 use super::account::{self, Limits};
 use super::advice;
-use super::driver::Conn;
+use super::driver::{Conn, PACKET};
 use super::fault::Fault;
 use super::session::{self, Server};
-use super::sql::Shape;
-use super::survey::{self, Survey};
+use super::shape::{Shape, Survey};
+use super::survey;
 use crate::config::{self, ListenAddr};
 use crate::store::{Database, Tls, TlsMode};
 use crate::time::Time;
 
 /// Prepared statements that are kept, so all: three dozen shapes and two for each item type, in up to four lengths.
 const STATEMENTS: usize = 256;
-
-/// The most bytes of one packet in either direction: the longest session text, a large `params`, rows to be published.
-pub(super) const PACKET: usize = 16 << 20;
 
 /// A connection that is set up.
 pub(super) struct Link {

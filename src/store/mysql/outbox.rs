@@ -12,19 +12,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mysql::Value;
 
-use super::driver::Statement;
-use super::link::PACKET;
-use super::sql::{Shape, keys, marks, padded};
+use super::driver::{PACKET, Statement};
+use super::shape::{Shape, keys, marks, padded};
 use crate::protocol::control::{BEGIN, CHANNEL};
 use crate::protocol::position::{Place, Position};
-use crate::store::schema::HEARTBEAT;
+use crate::store::schema::{HEARTBEAT, OUTBOX, STATE};
 use crate::store::{Look, NewRow, Question};
 
 pub(super) use self::rows::{answer, place};
-
-/// The two tables.
-pub(super) const OUTBOX: &str = "websockets_outbox";
-pub(super) const STATE: &str = "websockets_state";
 
 /// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
 const MOST_ROWS: usize = 10_000;

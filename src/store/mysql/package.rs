@@ -5,8 +5,8 @@
 use super::MySql;
 use super::driver::query;
 use super::fault::Fault;
-use super::outbox::{OUTBOX, STATE};
 use super::session::{self, Meaning};
+use crate::store::schema::{OUTBOX, STATE};
 
 /// In the order in which they are asked: the part before START TRANSACTION reads alone.
 fn statements(outbox: &str, state: &str) -> Vec<String> {

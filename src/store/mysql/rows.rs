@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use mysql::Value;
 
+use super::columns::{Bad, all, bytes, manifest_version, number, optional, parsed, seconds, text};
 use super::driver::Output;
 use super::outbox;
 use super::sql::{USER_COLUMNS, is_cut};
@@ -13,9 +14,6 @@ use crate::store::{
     Answer, AssetRow, CategoryRow, CategoryStep, Extensions, Failure, GroupRow, ItemRow, LevelRow, Question, SessionId,
     SessionRow, UserRow,
 };
-
-/// The column that is not what it should be.
-type Bad = &'static str;
 
 /// The answer to `question`. Columns of rows that are left out go to `spoiled`.
 pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>) -> Result<Answer, Failure> {
@@ -53,11 +51,6 @@ pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>
         }
         _ => return outbox::answer(question, output),
     })
-}
-
-pub(super) fn all<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>) -> Result<Vec<T>, Failure> {
-    let rows: Result<Vec<T>, Bad> = rows.iter().map(|row| read(row)).collect();
-    rows.map_err(|bad| Failure::Malformed(format!("{bad} is not what it should be")))
 }
 
 fn good<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>, spoiled: &mut Vec<Bad>) -> Vec<T> {
@@ -170,12 +163,6 @@ fn extensions(rows: &[Vec<Value>]) -> Extensions {
     found
 }
 
-/// The version in a `manifest_cache`.
-pub(super) fn manifest_version(manifest: &str) -> Option<String> {
-    let manifest: serde_json::Value = serde_json::from_str(manifest).ok()?;
-    Some(manifest.get("version")?.as_str()?.to_owned())
-}
-
 fn item(row: &[Value]) -> Result<ItemRow, Bad> {
     let categories = match number::<i64>(row, 5) {
         Some(0) => None,
@@ -240,103 +227,9 @@ fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryS
     }
 }
 
-/// A number, whatever type it came as.
-pub(super) fn number<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<T> {
-    let number = match row.get(n)? {
-        Value::Int(number) => i128::from(*number),
-        Value::UInt(number) => i128::from(*number),
-        Value::Bytes(text) => return parsed(text),
-        _ => return None,
-    };
-    T::try_from(number).ok()
-}
-
-fn parsed<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
-    let number: i128 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
-    T::try_from(number).ok()
-}
-
-/// A number or NULL; `None`: neither.
-fn optional<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<Option<T>> {
-    match row.get(n)? {
-        Value::NULL => Some(None),
-        _ => number(row, n).map(Some),
-    }
-}
-
-fn bytes(row: &[Value], n: usize) -> Option<&[u8]> {
-    match row.get(n)? {
-        Value::Bytes(bytes) => Some(bytes),
-        _ => None,
-    }
-}
-
-/// A text; `None`: NULL, another type, or no UTF-8.
-pub(super) fn text(row: &[Value], n: usize) -> Option<String> {
-    String::from_utf8(bytes(row, n)?.to_vec()).ok()
-}
-
-/// Unix seconds of a time in UTC as the server writes it. `Some(None)`: NULL, or the zero date by which Joomla 3 says never;
-/// a year before 1000 is no date either. A plain number is Unix seconds already.
-fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
-    if matches!(row.get(n)?, Value::NULL) {
-        return Some(None);
-    }
-    if let Some(seconds) = number::<i64>(row, n) {
-        return Some((seconds != 0).then_some(seconds));
-    }
-    let text = text(row, n)?;
-    if text.starts_with("0000") || text.is_empty() {
-        return Some(None);
-    }
-    let time = match text.parse::<jiff::civil::DateTime>() {
-        Ok(time) => time,
-        Err(_) => text
-            .parse::<jiff::civil::Date>()
-            .ok()?
-            .to_datetime(jiff::civil::Time::midnight()),
-    };
-    if time.year() < 1000 {
-        return Some(None);
-    }
-    // The last day of the year 9999 is beyond what can be told, and some write it for "never".
-    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
-    let timestamp = zoned.map_or(jiff::Timestamp::MAX, |zoned| zoned.timestamp());
-    Some(Some(timestamp.as_second()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn time(value: Value) -> Option<Option<i64>> {
-        seconds(&[value], 0)
-    }
-
-    #[test]
-    fn times_are_read_as_all_majors_write_them() {
-        assert_eq!(time(Value::NULL), Some(None));
-        assert_eq!(time("0000-00-00 00:00:00".into()), Some(None));
-        assert_eq!(time("0000-00-00".into()), Some(None));
-        assert_eq!(time("".into()), Some(None));
-        assert_eq!(time("1970-01-01 00:00:01".into()), Some(Some(1)));
-        assert_eq!(time("2026-11-20 20:07:04".into()), Some(Some(1_795_205_224)));
-        assert_eq!(time("2026-11-20 20:07:04.500".into()), Some(Some(1_795_205_224)));
-        assert_eq!(time("2099-12-31 23:59:59".into()), Some(Some(4_102_444_799)));
-        assert_eq!(
-            time("9999-12-31 23:59:59".into()).map(|time| time.is_some()),
-            Some(true)
-        );
-        assert_eq!(time("2026-11-20".into()), Some(Some(1_795_132_800)));
-        assert_eq!(time("1795205224".into()), Some(Some(1_795_205_224)));
-        assert_eq!(time(Value::Int(0)), Some(None));
-        assert_eq!(
-            time("2026-00-00 00:00:00".into()),
-            None,
-            "a date that is none hides the item"
-        );
-        assert_eq!(time("tomorrow".into()), None);
-    }
 
     #[test]
     fn a_chain_that_is_not_clear_is_none() {

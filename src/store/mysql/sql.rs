@@ -1,94 +1,14 @@
 //! The statements, one for each kind of question. They read Joomla's tables by key and lock nothing of them; only the two
-//! tables of our own are written. Lists of keys are filled up to few lengths by repeating the last key, so that a handful of
-//! prepared statements serves them all.
+//! tables of our own are written.
 
 use mysql::Value;
 
 use super::driver::Statement;
-use super::outbox::{self, OUTBOX, STATE};
+use super::outbox;
 use super::session::GROUP_CONCAT;
-use super::survey::{Column, Survey};
+use super::shape::{Shape, keys, marks, padded, quoted};
 use crate::config::ItemType;
-use crate::store::{Answer, MOST_KEYS, Question, SessionId, SessionRow, Text};
-
-/// Lengths of lists of keys.
-const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
-
-/// The tables of Joomla's that are asked for, and the two of our own.
-const TABLES: [&str; 13] = [
-    "session",
-    "users",
-    "user_mfa",
-    "user_usergroup_map",
-    "usergroups",
-    "viewlevels",
-    "assets",
-    "extensions",
-    "categories",
-    "content",
-    "schemas",
-    OUTBOX,
-    STATE,
-];
-
-/// What the statements depend on.
-#[derive(Debug)]
-pub(super) struct Shape {
-    prefix: String,
-    items: Vec<ItemType>,
-    pub(super) max_event_size: usize,
-    /// Whether second factors have a table.
-    mfa: bool,
-    /// Whether users have a column `requireReset`.
-    require_reset: bool,
-    /// Character set and collation of the assets' names, if they are known.
-    names: Option<(String, String)>,
-}
-
-impl Shape {
-    pub(super) fn new(prefix: &str, items: Vec<ItemType>, max_event_size: usize) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            items,
-            max_event_size,
-            mfa: true,
-            require_reset: true,
-            names: None,
-        }
-    }
-
-    /// Takes note of what there is.
-    pub(super) fn learn(&mut self, survey: &Survey) {
-        self.mfa = survey.mfa;
-        self.require_reset = survey.require_reset;
-        let names = |column: &&Column| column.table == "assets" && column.name == "name";
-        let collation = survey.columns.iter().find(names).map(|column| &column.collation);
-        let plain = |text: &&String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        self.names = collation.filter(plain).and_then(|collation| {
-            let (charset, _) = collation.split_once('_')?;
-            Some((charset.to_owned(), collation.clone()))
-        });
-    }
-
-    /// The names of all tables, without the prefix.
-    pub(super) fn tables(&self) -> Vec<&str> {
-        let mut tables = TABLES.to_vec();
-        tables.extend(self.items.iter().map(|item| item.table.as_str()));
-        tables.sort_unstable();
-        tables.dedup();
-        tables
-    }
-
-    /// A table's name as the server knows it.
-    pub(super) fn full_name(&self, table: &str) -> String {
-        format!("{}{table}", self.prefix)
-    }
-
-    /// … quoted.
-    pub(super) fn table(&self, table: &str) -> String {
-        quoted(&self.full_name(table))
-    }
-}
+use crate::store::{Answer, Question, SessionId, SessionRow, Text};
 
 /// The answer to a question that asks for nothing.
 pub(super) fn trivial(question: &Question) -> Option<Answer> {
@@ -299,29 +219,6 @@ fn plain(sql: String, columns: usize) -> Statement {
     }
 }
 
-/// The length that a list of `count` is filled up to.
-pub(super) fn padded(count: usize) -> usize {
-    KEYS.iter().copied().find(|length| *length >= count).unwrap_or(count)
-}
-
-/// The keys, the last of them repeated.
-pub(super) fn keys<T>(ids: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
-    debug_assert!(ids.len() <= MOST_KEYS, "a question has at most {MOST_KEYS} keys");
-    let mut values: Vec<Value> = ids.iter().map(value).collect();
-    if let Some(last) = values.last().cloned() {
-        values.resize(padded(ids.len()), last);
-    }
-    values
-}
-
-pub(super) fn marks(count: usize) -> String {
-    vec!["?"; count].join(",")
-}
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
 /// Whether a GROUP_CONCAT may have been cut.
 pub(super) fn is_cut(concat: &[u8]) -> bool {
     concat.len() >= GROUP_CONCAT
@@ -330,20 +227,7 @@ pub(super) fn is_cut(concat: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_have_few_lengths_and_repeat_their_last_key() {
-        for (count, length) in [(1, 1), (2, 4), (4, 4), (5, 16), (16, 16), (17, 100), (100, 100)] {
-            let ids: Vec<u64> = (1..=count).collect();
-            let values = keys(&ids, |id| Value::from(*id));
-            assert_eq!(values.len(), length);
-            assert_eq!(
-                values[..ids.len()],
-                ids.iter().map(|id| Value::from(*id)).collect::<Vec<_>>()
-            );
-            assert!(values[ids.len()..].iter().all(|value| *value == Value::from(count)));
-        }
-    }
+    use crate::store::MOST_KEYS;
 
     #[test]
     fn all_questions_together_have_no_more_texts_than_are_kept_prepared() {
@@ -373,10 +257,5 @@ mod tests {
             }
         }
         assert_eq!(texts.len(), 4 * 4 + 3 * 4 + 4, "{texts:#?}");
-    }
-
-    #[test]
-    fn no_name_ends_its_quotes() {
-        assert_eq!(quoted("a`b"), "`a``b`");
     }
 }

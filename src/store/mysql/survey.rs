@@ -2,37 +2,13 @@
 //! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
 //! the refusal says what is missing. And of which version the outbox's tables are.
 
+use super::columns;
 use super::driver::{Conn, query};
 use super::fault::Fault;
-use super::outbox::STATE;
 use super::session::{is_fatal, text};
-use super::sql::Shape;
-use crate::store::schema::VERSION;
+use super::shape::{Column, Shape, Survey};
+use crate::store::schema::{STATE, VERSION};
 use crate::store::{Answer, Checked};
-
-/// What there is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
-    /// The columns that we may see of the tables that we ask for.
-    pub columns: Vec<Column>,
-    /// Whether second factors have a table: Joomla 4.2 and later.
-    pub mfa: bool,
-    /// Whether users have a column `requireReset`: Joomla 3.2 and later.
-    pub require_reset: bool,
-}
-
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Without the prefix, as it is called here.
-    pub table: String,
-    /// Its name.
-    pub name: String,
-    /// Its type: `varbinary(192)`.
-    pub kind: String,
-    /// How its texts are compared; empty where it has none.
-    pub collation: String,
-}
 
 /// Joomla's release that brought `#__user_mfa`.
 const MFA: (u32, u32) = (4, 2);
@@ -114,7 +90,7 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
         other => other?,
     };
     let manifest = rows.first().and_then(|row| row.first()).map(text).unwrap_or_default();
-    let version = super::rows::manifest_version(&manifest).unwrap_or_default();
+    let version = columns::manifest_version(&manifest).unwrap_or_default();
     let mut numbers = version.split('.').map(str::parse::<u32>);
     Ok(match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
@@ -125,7 +101,7 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
 /// What the state table says of the version.
 pub(super) fn version(conn: &mut Conn, state: &str) -> Result<Option<String>, Fault> {
     let sql = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema'");
-    Ok(query(conn, &sql)?.first().and_then(|row| super::rows::text(row, 0)))
+    Ok(query(conn, &sql)?.first().and_then(|row| columns::text(row, 0)))
 }
 
 /// The answer to a [`Question::Check`] that was refused because the tables are of another version, and so have other columns.

@@ -8,15 +8,15 @@
 use std::time::{Duration, Instant};
 
 use super::MySql;
+use super::columns::{number, text};
 use super::driver::{Conn, query};
 use super::fault::Fault;
-use super::outbox::{self, OUTBOX, STATE, begin, newest};
-use super::rows::{number, text};
+use super::outbox::{self, begin, newest};
 use super::session::{self, Meaning};
 use super::survey::version;
 use crate::protocol::position::{Place, Position};
 use crate::store::grants::update_grant;
-use crate::store::schema::{VERSION, objection};
+use crate::store::schema::{OUTBOX, STATE, VERSION, objection};
 
 /// How long locks are waited for, all waits together.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,8 +3,8 @@
 use mysql::Value;
 
 use crate::protocol::position::Place;
+use crate::store::mysql::columns::{all, number, text};
 use crate::store::mysql::driver::Output;
-use crate::store::mysql::rows::{all, number, text};
 use crate::store::schema::HEARTBEAT;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Old, Question, Row};
 

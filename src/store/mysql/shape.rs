@@ -1,0 +1,158 @@
+//! What statements depend on: the names of the tables, what a survey found of them, and lists of keys. Lists are filled up to
+//! few lengths by repeating the last key, so that a handful of prepared statements serves them all.
+
+use mysql::Value;
+
+use crate::config::ItemType;
+use crate::store::MOST_KEYS;
+use crate::store::schema::{OUTBOX, STATE};
+
+/// Lengths of lists of keys.
+const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
+
+/// What there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// The columns that we may see of the tables that we ask for.
+    pub columns: Vec<Column>,
+    /// Whether second factors have a table: Joomla 4.2 and later.
+    pub mfa: bool,
+    /// Whether users have a column `requireReset`: Joomla 3.2 and later.
+    pub require_reset: bool,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Without the prefix, as it is called here.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its type: `varbinary(192)`.
+    pub kind: String,
+    /// How its texts are compared; empty where it has none.
+    pub collation: String,
+}
+
+/// The tables of Joomla's that are asked for, and the two of our own.
+const TABLES: [&str; 13] = [
+    "session",
+    "users",
+    "user_mfa",
+    "user_usergroup_map",
+    "usergroups",
+    "viewlevels",
+    "assets",
+    "extensions",
+    "categories",
+    "content",
+    "schemas",
+    OUTBOX,
+    STATE,
+];
+
+/// What the statements depend on.
+#[derive(Debug)]
+pub(super) struct Shape {
+    prefix: String,
+    pub(super) items: Vec<ItemType>,
+    pub(super) max_event_size: usize,
+    /// Whether second factors have a table.
+    pub(super) mfa: bool,
+    /// Whether users have a column `requireReset`.
+    pub(super) require_reset: bool,
+    /// Character set and collation of the assets' names, if they are known.
+    pub(super) names: Option<(String, String)>,
+}
+
+impl Shape {
+    pub(super) fn new(prefix: &str, items: Vec<ItemType>, max_event_size: usize) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            items,
+            max_event_size,
+            mfa: true,
+            require_reset: true,
+            names: None,
+        }
+    }
+
+    /// Takes note of what there is.
+    pub(super) fn learn(&mut self, survey: &Survey) {
+        self.mfa = survey.mfa;
+        self.require_reset = survey.require_reset;
+        let names = |column: &&Column| column.table == "assets" && column.name == "name";
+        let collation = survey.columns.iter().find(names).map(|column| &column.collation);
+        let plain = |text: &&String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.names = collation.filter(plain).and_then(|collation| {
+            let (charset, _) = collation.split_once('_')?;
+            Some((charset.to_owned(), collation.clone()))
+        });
+    }
+
+    /// The names of all tables, without the prefix.
+    pub(super) fn tables(&self) -> Vec<&str> {
+        let mut tables = TABLES.to_vec();
+        tables.extend(self.items.iter().map(|item| item.table.as_str()));
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+
+    /// A table's name as the server knows it.
+    pub(super) fn full_name(&self, table: &str) -> String {
+        format!("{}{table}", self.prefix)
+    }
+
+    /// … quoted.
+    pub(super) fn table(&self, table: &str) -> String {
+        quoted(&self.full_name(table))
+    }
+}
+
+/// The length that a list of `count` is filled up to.
+pub(super) fn padded(count: usize) -> usize {
+    KEYS.iter().copied().find(|length| *length >= count).unwrap_or(count)
+}
+
+/// The keys, the last of them repeated.
+pub(super) fn keys<T>(ids: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
+    debug_assert!(ids.len() <= MOST_KEYS, "a question has at most {MOST_KEYS} keys");
+    let mut values: Vec<Value> = ids.iter().map(value).collect();
+    if let Some(last) = values.last().cloned() {
+        values.resize(padded(ids.len()), last);
+    }
+    values
+}
+
+pub(super) fn marks(count: usize) -> String {
+    vec!["?"; count].join(",")
+}
+
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_few_lengths_and_repeat_their_last_key() {
+        for (count, length) in [(1, 1), (2, 4), (4, 4), (5, 16), (16, 16), (17, 100), (100, 100)] {
+            let ids: Vec<u64> = (1..=count).collect();
+            let values = keys(&ids, |id| Value::from(*id));
+            assert_eq!(values.len(), length);
+            assert_eq!(
+                values[..ids.len()],
+                ids.iter().map(|id| Value::from(*id)).collect::<Vec<_>>()
+            );
+            assert!(values[ids.len()..].iter().all(|value| *value == Value::from(count)));
+        }
+    }
+
+    #[test]
+    fn no_name_ends_its_quotes() {
+        assert_eq!(quoted("a`b"), "`a``b`");
+    }
+}
