@@ -1,85 +1,61 @@
-//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values
-//! that can be known without running anything. The rest is passed over, bracket by bracket; nothing goes back further
-//! than to the start of the value at hand, so the time is linear.
+//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values that
+//! can be read. The rest is passed over, bracket by bracket; nothing goes back further than to the start of the value at
+//! hand, so the time is linear.
 
-use super::lexer::{Kind, Token};
-use super::{BadFile, Constants, Entry, Key, Parsed, Value};
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-/// Brackets, arrays and signs inside each other in one value.
-const DEEPEST: usize = 64;
+use super::lexer::{ASSIGNMENTS, Kind, Token};
+use super::{BadFile, Constants, Parsed, Value, Why};
+
+/// Calls of `dirname` inside each other; people stop at three.
+const DEEPEST: usize = 16;
 
 /// The most bytes that constants may add to a file: `B` that is `A . A`, `C` that is `B . B` and so on would double for
 /// ever.
 const MOST_COPIED: usize = 1 << 20;
 
-/// Operators that give their left side a new value.
-const ASSIGNMENTS: &[&[u8]] = &[
-    b"=", b".=", b"??=", b"+=", b"-=", b"*=", b"/=", b"%=", b"**=", b"&=", b"|=", b"^=", b"<<=", b">>=", b"++", b"--",
-];
+/// Reads the tokens of a file: its constants, and the class if it is there.
+///
+/// # Errors
+/// The class is there twice, or is not read to its end.
+pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants) -> Result<Option<Parsed>, BadFile> {
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        copied: 0,
+        file,
+        constants,
+    };
+    parser.file()
+}
 
-/// Why a value is not known, as a clause: `it calls getenv()`.
-type Why = String;
-
-/// Reads tokens of one file.
-pub(super) struct Parser<'t, 'a> {
+struct Parser<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
-    depth: usize,
-    steps: usize,
     /// Bytes of constants that were put into values.
     copied: usize,
-    /// `__DIR__` and `__FILE__`
-    folder: &'t [u8],
-    file: &'t [u8],
+    /// `__FILE__`
+    file: &'t Path,
     constants: &'t mut Constants,
 }
 
-/// `+`, `-` and `.` had one rank before PHP 8, so a mixture of them means different things to different versions.
-#[derive(Clone, Copy, PartialEq)]
-enum Rank {
-    None,
-    Sum,
-    Join,
-}
-
 impl<'t, 'a> Parser<'t, 'a> {
-    pub(super) fn new(tokens: &'t [Token<'a>], folder: &'t [u8], file: &'t [u8], constants: &'t mut Constants) -> Self {
-        Self {
-            tokens,
-            at: 0,
-            depth: 0,
-            steps: 0,
-            copied: 0,
-            folder,
-            file,
-            constants,
-        }
-    }
-
-    pub(super) fn steps(&self) -> usize {
-        self.steps
-    }
-
-    /// Everything: the constants that are defined, and the class if it is there.
-    pub(super) fn file(&mut self) -> Result<Option<Parsed>, BadFile> {
+    fn file(&mut self) -> Result<Option<Parsed>, BadFile> {
         let mut found = None;
         while let Some(token) = self.next() {
             match &token.kind {
                 // A method or `Name::class`: no declaration.
                 Kind::Name(_) if self.follows_member_access() => {}
-                Kind::Name(name) if is(name, "class") => {
-                    let Some(class) = self.class(token.line)? else {
-                        continue;
-                    };
-                    if found.is_some() {
-                        return Err(BadFile::new(
-                            token.line,
-                            "the class JConfig is declared a second time here",
-                        ));
+                Kind::Name(name) if is(name, "class") => match self.class(token.line)? {
+                    Some(_) if found.is_some() => {
+                        let why = "the class JConfig is declared a second time here";
+                        return Err(BadFile::new(token.line, why));
                     }
-                    found = Some(class);
-                }
-                Kind::Name(name) if is(name, "interface") || is(name, "trait") || is(name, "enum") => {
+                    class => found = found.or(class),
+                },
+                Kind::Name(name) if ["interface", "trait", "enum"].iter().any(|word| is(name, word)) => {
                     if matches!(self.peek(), Some(Kind::Name(_))) {
                         self.skip_body();
                     }
@@ -99,14 +75,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     fn next(&mut self) -> Option<&'t Token<'a>> {
         let token = self.tokens.get(self.at)?;
         self.at += 1;
-        self.steps += 1;
         Some(token)
-    }
-
-    /// The line of the next token.
-    fn line(&self) -> usize {
-        let last = self.tokens.last();
-        self.tokens.get(self.at).or(last).map_or(1, |token| token.line)
     }
 
     fn sees(&self, op: &str) -> bool {
@@ -116,13 +85,11 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// Passes this operator, if it is there.
     fn takes(&mut self, op: &str) -> bool {
         let is_there = self.sees(op);
-        if is_there {
-            self.next();
-        }
+        self.at += usize::from(is_there);
         is_there
     }
 
-    /// Whether the token that was just passed stands behind `->`, `::`, `new` or `function`.
+    /// Whether the token that was just passed stands behind `->`, `::` or `function`.
     fn follows_member_access(&self) -> bool {
         let before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
         match before.map(|token| &token.kind) {
@@ -132,8 +99,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Behind the bracket that closes the one that was just passed. False: the file ends before.
-    fn skip_closed(&mut self) -> bool {
+    /// Behind the bracket that closes the one that was just passed.
+    fn skip_closed(&mut self) {
         let mut open = 1_usize;
         while let Some(token) = self.next() {
             match token.kind {
@@ -142,13 +109,13 @@ impl<'t, 'a> Parser<'t, 'a> {
                 _ => {}
             }
             if open == 0 {
-                return true;
+                return;
             }
         }
-        false
     }
 
-    /// To the `,`, `;` or closing bracket that ends the value which starts here.
+    /// To the `,`, `;` or closing bracket that ends the value which starts here, or behind a body in braces that a name
+    /// follows: the next member of the class.
     fn skip_value(&mut self) {
         while let Some(kind) = self.peek() {
             match kind {
@@ -156,27 +123,25 @@ impl<'t, 'a> Parser<'t, 'a> {
                 Kind::Op(b"(" | b"[" | b"{" | b"#[") => {
                     self.next();
                     self.skip_closed();
+                    if *kind == Kind::Op(b"{") && matches!(self.peek(), Some(Kind::Name(_) | Kind::Op(b"#["))) {
+                        return;
+                    }
                 }
-                _ => {
-                    self.next();
-                }
+                _ => self.at += 1,
             }
         }
     }
 
     /// Behind the body in braces that comes next, or the `;` instead of it.
-    fn skip_body(&mut self) -> bool {
+    fn skip_body(&mut self) {
         while let Some(token) = self.next() {
             match token.kind {
                 Kind::Op(b"{") => return self.skip_closed(),
-                Kind::Op(b"(" | b"[" | b"#[") => {
-                    self.skip_closed();
-                }
-                Kind::Op(b";") => return true,
+                Kind::Op(b"(" | b"[" | b"#[") => self.skip_closed(),
+                Kind::Op(b";") => return,
                 _ => {}
             }
         }
-        false
     }
 
     /// `define('NAME', value)`, behind the name of the function.
@@ -185,24 +150,18 @@ impl<'t, 'a> Parser<'t, 'a> {
             return;
         }
         let start = self.at;
-        self.depth = 0;
-        let Ok(Value::Text(name)) = self.value() else {
-            self.at = start;
-            return;
-        };
-        if !self.takes(",") {
-            return;
+        match (self.value(0), self.takes(",")) {
+            (Ok(Value::Text(name)), true) => {
+                let value = self.whole_value(&[")", ","]);
+                self.constants.define(&name, value);
+            }
+            _ => self.at = start,
         }
-        let value = self.whole_value(&[")", ","]);
-        self.constants.define(&name, value);
     }
 
     /// `const NAME = value, …;`, behind `const`.
     fn constant(&mut self) {
-        loop {
-            let Some(Kind::Name(name)) = self.peek() else {
-                return;
-            };
+        while let Some(Kind::Name(name)) = self.peek() {
             self.next();
             if !self.takes("=") {
                 return;
@@ -217,196 +176,132 @@ impl<'t, 'a> Parser<'t, 'a> {
 
     /// A class, behind `class`. `None`: another one, which was passed over.
     fn class(&mut self, line: usize) -> Result<Option<Parsed>, BadFile> {
-        let is_ours = matches!(self.peek(), Some(Kind::Name(name)) if is(name, "JConfig"));
-        if !is_ours {
+        if !matches!(self.peek(), Some(Kind::Name(name)) if is(name, "JConfig")) {
             // An anonymous class has its arguments first; both have a body.
             self.skip_body();
             return Ok(None);
         }
-        while self.peek().is_some() && !self.sees("{") {
+        while self.peek().is_some() && !self.takes("{") {
             self.next();
         }
-        if !self.takes("{") {
-            return Err(BadFile::new(
-                line,
-                "the class JConfig starts here and the file ends within it",
-            ));
-        }
-        let mut parsed = Parsed::default();
+        let (mut parsed, mut assigned) = (Parsed::default(), BTreeMap::new());
         while !self.takes("}") {
             if self.peek().is_none() {
-                return Err(BadFile::new(
-                    line,
-                    "the class JConfig starts here and the file ends within it",
-                ));
+                let why = "the class JConfig starts here and the file ends within it";
+                return Err(BadFile::new(line, why));
             }
-            self.member(&mut parsed);
+            self.member(&mut parsed, &mut assigned)?;
         }
-        // A method that runs after all properties have got their values.
-        let methods = std::mem::take(&mut parsed.methods);
-        parsed.entries.extend(methods);
+        // Methods run after all properties have got their values, the constructor at once.
+        for (name, line) in assigned {
+            parsed.set(name, line, Err("a method of the class sets it".to_owned()));
+        }
         Ok(Some(parsed))
     }
 
-    /// One member of the class, with its modifiers and its type. Passes at least one token.
-    fn member(&mut self, parsed: &mut Parsed) {
-        let (mut is_public, mut is_property) = (true, false);
+    /// One member of the class, with its modifiers and its type. Passes at least one token. `assigned`: the properties that
+    /// methods set, with the lines.
+    fn member(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) -> Result<(), BadFile> {
+        let mut is_public = true;
         while let Some(token) = self.next() {
             match &token.kind {
-                Kind::Op(b";") => return,
-                Kind::Op(b"#[") => {
-                    self.skip_closed();
-                }
-                Kind::Name(name) if is(name, "const") || is(name, "case") => {
-                    self.skip_statement();
-                    return;
-                }
-                Kind::Name(name) if is(name, "use") => {
-                    self.skip_body();
-                    return;
-                }
-                Kind::Name(name) if is(name, "function") => {
-                    self.method(parsed);
-                    return;
-                }
-                Kind::Name(name) if is(name, "private") || is(name, "protected") || is(name, "static") => {
-                    // `private(set)` says who may write it (PHP 8.4), which is nobody's affair here.
-                    let is_for_writing = self.sees("(");
-                    is_public &= is_for_writing;
-                    if is_for_writing {
-                        self.next();
-                        self.skip_closed();
-                    }
-                }
-                Kind::Variable(name) => {
-                    is_property = true;
-                    self.property(name, token.line, is_public, parsed);
-                    break;
-                }
+                Kind::Op(b";") => return Ok(()),
                 Kind::Op(b"}") => {
                     // The class ends in the middle of a member.
                     self.at -= 1;
-                    return;
+                    return Ok(());
                 }
+                Kind::Op(b"#[") => self.skip_closed(),
+                Kind::Name(name) if is(name, "function") => {
+                    self.method(parsed, assigned);
+                    return Ok(());
+                }
+                Kind::Name(name) if ["const", "case", "use"].iter().any(|word| is(name, word)) => {
+                    self.skip_body();
+                    return Ok(());
+                }
+                // `private(set)` says who may write it (PHP 8.4), and nobody writes it here.
+                Kind::Name(name) if is(name, "private") || is(name, "protected") => is_public &= self.sees("("),
+                Kind::Name(name) if is(name, "static") => is_public = false,
+                Kind::Variable(name) => return self.properties(name, token.line, is_public, parsed),
                 // Other modifiers and the type.
                 _ => {}
             }
         }
-        while is_property && self.takes(",") {
-            let line = self.line();
-            let Some(Kind::Variable(name)) = self.peek() else {
-                break;
-            };
-            self.next();
-            self.property(name, line, is_public, parsed);
-        }
-        if is_property {
-            self.takes(";");
-        }
+        Ok(())
     }
 
-    /// A property, behind its name: up to the `,` or `;` after it.
-    fn property(&mut self, name: &[u8], line: usize, is_public: bool, parsed: &mut Parsed) {
-        let value = if self.takes("=") {
-            self.whole_value(&[";", ","])
-        } else {
-            Ok(Value::Null)
-        };
-        let value = if self.takes("{") {
-            // Hooks (PHP 8.4).
-            self.skip_closed();
-            Err("it has hooks".to_owned())
-        } else {
-            value
-        };
-        if is_public {
-            parsed.set(name, Entry { line, value });
-        }
-    }
-
-    /// A method, behind `function`. What it gives a new value cannot be known, as it may be the constructor.
-    fn method(&mut self, parsed: &mut Parsed) {
-        while let Some(token) = self.next() {
-            match token.kind {
-                Kind::Op(b";") => return,
-                Kind::Op(b"(") => {
-                    self.skip_closed();
-                }
-                Kind::Op(b"{") => break,
-                _ => {}
-            }
-        }
-        let mut open = 1_usize;
-        while let Some(token) = self.next() {
-            match token.kind {
-                Kind::Op(b"(" | b"[" | b"{" | b"#[") => open += 1,
-                Kind::Op(b")" | b"]" | b"}") => open -= 1,
-                Kind::Variable(b"this") if self.sees("->") => {
-                    self.next();
-                    self.assignment(token.line, parsed);
-                }
-                _ => {}
-            }
-            if open == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Behind `$this->` in a method.
-    fn assignment(&mut self, line: usize, parsed: &mut Parsed) {
-        match self.peek() {
-            Some(Kind::Name(name)) => {
-                self.next();
-                if matches!(self.peek(), Some(Kind::Op(op)) if ASSIGNMENTS.contains(op)) {
-                    let why = "a method of the class sets it".to_owned();
-                    parsed.assigned(name, Entry { line, value: Err(why) });
-                }
-            }
-            Some(Kind::Variable(_) | Kind::Op(b"{" | b"$")) => parsed.dynamic = parsed.dynamic.or(Some(line)),
-            _ => {}
-        }
-    }
-
-    /// To behind the `;` that ends this statement.
-    fn skip_statement(&mut self) {
+    /// Properties of one declaration, behind the name of the first one: to behind the `;`.
+    fn properties(
+        &mut self,
+        mut name: &'a [u8],
+        mut line: usize,
+        is_public: bool,
+        parsed: &mut Parsed,
+    ) -> Result<(), BadFile> {
         loop {
-            self.skip_value();
-            match self.peek() {
-                Some(Kind::Op(b",")) => {
-                    self.next();
+            let value = if self.takes("=") {
+                self.whole_value(&[";", ","])
+            } else {
+                Ok(Value::Null)
+            };
+            if is_public {
+                parsed.set(name, line, value);
+            }
+            let is_list = self.takes(",");
+            match self.next() {
+                None => return Ok(()),
+                Some(Token {
+                    kind: Kind::Op(b";"), ..
+                }) if !is_list => return Ok(()),
+                Some(Token {
+                    kind: Kind::Variable(next),
+                    line: there,
+                }) if is_list => (name, line) = (next, *there),
+                Some(token) => {
+                    let why = "the property before this has neither `;` nor `,` behind it; one with hooks is not read";
+                    return Err(BadFile::new(token.line, why));
                 }
-                Some(Kind::Op(b";")) => {
-                    self.next();
-                    return;
-                }
-                Some(Kind::Op(b")" | b"]")) => {
-                    self.next();
-                }
-                // `}` closes the class.
-                _ => return,
             }
         }
     }
 
-    /// A value that one of `ends` follows. If it cannot be known, passes it over and says why.
+    /// A method, behind `function`. A property that it sets cannot be known, as it may be the constructor.
+    fn method(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) {
+        let start = self.at;
+        self.skip_body();
+        for four in self.tokens[start..self.at].windows(4) {
+            let [this, arrow, name, next] = four else {
+                continue;
+            };
+            match (&this.kind, &arrow.kind, &name.kind, &next.kind) {
+                (Kind::Variable(b"this"), Kind::Op(b"->"), Kind::Name(name), Kind::Op(op))
+                    if ASSIGNMENTS.contains(op) =>
+                {
+                    assigned.insert(name, this.line);
+                }
+                (Kind::Variable(b"this"), Kind::Op(b"->"), Kind::Variable(_) | Kind::Op(b"{" | b"$"), _) => {
+                    parsed.dynamic = parsed.dynamic.or(Some(this.line));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A value that one of `ends` follows. If it cannot be read, passes it over and says why.
     fn whole_value(&mut self, ends: &[&str]) -> Result<Value, Why> {
         let start = self.at;
-        self.depth = 0;
-        let value = self.value();
-        if value.is_ok() && ends.iter().any(|end| self.sees(end)) {
-            return value;
-        }
-        let why = match value {
-            Err(why) => why,
+        let why = match self.value(0) {
+            Ok(value) if ends.iter().any(|end| self.sees(end)) => return Ok(value),
             Ok(_) => self.why_not(),
+            Err(why) => why,
         };
         self.at = start;
         self.skip_value();
         Err(why)
     }
 
-    /// Why the next token is no part of a value that can be known. Repeats no text, which may be a secret.
+    /// Why the next token is no part of a value that can be read. Repeats no text, which may be a secret.
     fn why_not(&self) -> Why {
         match self.peek() {
             None => "it never ends".to_owned(),
@@ -415,7 +310,7 @@ impl<'t, 'a> Parser<'t, 'a> {
             Some(Kind::Name(name)) => match self.tokens.get(self.at + 1).map(|token| &token.kind) {
                 Some(Kind::Op(b"(")) => format!("it calls {}()", shown(name)),
                 Some(Kind::Op(b"::")) => format!("it uses {}::", shown(name)),
-                _ if is(name, "new") || is(name, "fn") || is(name, "function") || is(name, "match") => {
+                _ if ["new", "fn", "function", "match"].iter().any(|word| is(name, word)) => {
                     format!("it uses `{}`", shown(name))
                 }
                 _ => format!("it uses the constant {}", shown(name)),
@@ -425,148 +320,85 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Sums and concatenations.
-    fn value(&mut self) -> Result<Value, Why> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err("it is nested too deeply".to_owned());
+    /// Operands, joined by dots.
+    fn value(&mut self, depth: usize) -> Result<Value, Why> {
+        let first = self.operand(depth)?;
+        if !self.sees(".") {
+            return Ok(first);
         }
-        let mut value = self.product()?;
-        let mut rank = Rank::None;
-        while let Some(Kind::Op(op @ (b"." | b"+" | b"-"))) = self.peek() {
-            let here = if *op == b"." { Rank::Join } else { Rank::Sum };
-            if rank != Rank::None && rank != here {
-                return Err(format!("there is `{}` in it without parentheses", shown(op)));
-            }
-            rank = here;
-            self.next();
-            let other = self.product()?;
-            value = match *op {
-                b"." => {
-                    let mut text = joinable(value)?;
-                    text.extend_from_slice(&joinable(other)?);
-                    Value::Text(text)
-                }
-                b"+" => integers(&value, &other, i64::checked_add)?,
-                _ => integers(&value, &other, i64::checked_sub)?,
-            };
+        let mut text = first.into_text()?;
+        while self.takes(".") {
+            text.extend(self.operand(depth)?.into_text()?);
         }
-        self.depth -= 1;
+        Ok(Value::Text(text))
+    }
+
+    fn operand(&mut self, depth: usize) -> Result<Value, Why> {
+        let minus = self.takes("-");
+        let is_signed = minus || self.takes("+");
+        let value = match self.peek() {
+            // A literal is never negative.
+            Some(Kind::Int(number)) => Value::Int(if minus { -number } else { *number }),
+            Some(Kind::Float(number)) => Value::Float(if minus { -number } else { *number }),
+            _ if is_signed => return Err("it has a sign before something that is no number".to_owned()),
+            Some(Kind::Text(text)) => Value::Text(text.to_vec()),
+            Some(Kind::Op(b"[")) => return Err("it is an array".to_owned()),
+            Some(Kind::Name(name)) => return self.named(name, depth),
+            _ => return Err(self.why_not()),
+        };
+        self.at += 1;
         Ok(value)
     }
 
-    fn product(&mut self) -> Result<Value, Why> {
-        let mut value = self.signed()?;
-        while self.takes("*") {
-            value = integers(&value, &self.signed()?, i64::checked_mul)?;
-        }
-        Ok(value)
-    }
-
-    fn signed(&mut self) -> Result<Value, Why> {
-        let (mut minus, mut signs) = (false, 0);
-        loop {
-            if self.takes("-") {
-                minus = !minus;
-            } else if !self.takes("+") {
-                break;
-            }
-            signs += 1;
-        }
-        match self.operand()? {
-            value if signs == 0 => Ok(value),
-            Value::Int(number) if minus => number.checked_neg().map(Value::Int).ok_or_else(out_of_range),
-            Value::Float(number) if minus => Ok(Value::Float(-number)),
-            value @ (Value::Int(_) | Value::Float(_)) => Ok(value),
-            _ => Err("it has a sign before something that is no number".to_owned()),
-        }
-    }
-
-    fn operand(&mut self) -> Result<Value, Why> {
-        let here = self.peek();
-        match here {
-            Some(Kind::Text(text)) => {
-                self.next();
-                Ok(Value::Text(text.to_vec()))
-            }
-            Some(Kind::Int(number)) => {
-                self.next();
-                Ok(Value::Int(*number))
-            }
-            Some(Kind::Float(number)) => {
-                self.next();
-                Ok(Value::Float(*number))
-            }
-            Some(Kind::Op(b"(")) => {
-                self.next();
-                let value = self.value()?;
-                if !self.takes(")") {
-                    return Err(self.why_not());
-                }
-                Ok(value)
-            }
-            Some(Kind::Op(b"[")) => {
-                self.next();
-                self.array("]")
-            }
-            Some(Kind::Name(name)) => self.named(name),
-            _ => Err(self.why_not()),
-        }
-    }
-
-    /// A constant, or one of the two calls that can be known.
-    fn named(&mut self, name: &'a [u8]) -> Result<Value, Why> {
-        let after = self.tokens.get(self.at + 1).map(|token| &token.kind);
-        if let Some(Kind::Op(b"(")) = after {
-            if is(name, "array") {
-                self.at += 2;
-                return self.array(")");
-            }
+    /// A constant, or the one call that is read.
+    fn named(&mut self, name: &'a [u8], depth: usize) -> Result<Value, Why> {
+        if let Some(Kind::Op(b"(")) = self.tokens.get(self.at + 1).map(|token| &token.kind) {
             if is(name, "dirname") {
                 self.at += 2;
-                return self.dirname();
+                return self.dirname(depth);
             }
-            return Err(self.why_not());
+            let is_array = is(name, "array");
+            return Err(if is_array {
+                "it is an array".to_owned()
+            } else {
+                self.why_not()
+            });
         }
+        let path = |path: &Path| Value::Text(path.as_os_str().as_bytes().to_vec());
         let value = match name.to_ascii_lowercase().as_slice() {
             b"true" => Value::Bool(true),
             b"false" => Value::Bool(false),
             b"null" => Value::Null,
-            b"__dir__" => Value::Text(self.folder.to_vec()),
-            b"__file__" => Value::Text(self.file.to_vec()),
-            _ => match name {
-                b"DIRECTORY_SEPARATOR" => Value::Text(b"/".to_vec()),
-                b"PATH_SEPARATOR" => Value::Text(b":".to_vec()),
-                b"PHP_EOL" => Value::Text(b"\n".to_vec()),
-                _ => match self.constants.get(name) {
-                    Some(Ok(Value::Array(_))) => return Err(format!("it uses the array {}", shown(name))),
-                    Some(Ok(value)) => value.clone(),
-                    Some(Err(why)) => return Err(format!("it uses the constant {}: {why}", shown(name))),
-                    None => return Err(self.why_not()),
-                },
+            b"__file__" => path(self.file),
+            b"__dir__" => path(self.file.parent().unwrap_or(Path::new("/"))),
+            _ if name == b"DIRECTORY_SEPARATOR" => Value::Text(b"/".to_vec()),
+            _ => match self.constants.get(name) {
+                Some(Ok(value)) => value.clone(),
+                Some(Err(why)) => return Err(format!("it uses the constant {}: {why}", shown(name))),
+                None => return Err(self.why_not()),
             },
         };
-        let length = match &value {
-            Value::Text(text) => text.len(),
-            _ => 1,
-        };
-        self.copied += length;
-        self.steps += length;
+        if let Value::Text(text) = &value {
+            self.copied += text.len();
+        }
         if self.copied > MOST_COPIED {
             return Err("constants make the file too long".to_owned());
         }
-        self.next();
+        self.at += 1;
         Ok(value)
     }
 
     /// `dirname(path)`, `dirname(path, levels)`, behind the parenthesis.
-    fn dirname(&mut self) -> Result<Value, Why> {
-        let Value::Text(mut path) = self.value()? else {
+    fn dirname(&mut self, depth: usize) -> Result<Value, Why> {
+        if depth == DEEPEST {
+            return Err("it is nested too deeply".to_owned());
+        }
+        let Value::Text(mut path) = self.value(depth + 1)? else {
             return Err("it calls dirname()".to_owned());
         };
         let mut levels = 1;
         if self.takes(",") {
-            let Value::Int(number @ 1..=64) = self.value()? else {
+            let Value::Int(number @ 1..=64) = self.operand(depth + 1)? else {
                 return Err("it calls dirname()".to_owned());
             };
             levels = number;
@@ -574,37 +406,21 @@ impl<'t, 'a> Parser<'t, 'a> {
         if !self.takes(")") {
             return Err(self.why_not());
         }
+        if !path.starts_with(b"/") {
+            return Err("it calls dirname() of a relative path".to_owned());
+        }
+        let is_slash = |byte: &u8| *byte == b'/';
+        let trim =
+            |path: &mut Vec<u8>| path.truncate(path.iter().rposition(|byte| !is_slash(byte)).map_or(0, |at| at + 1));
         for _ in 0..levels {
-            let parent = parent(&path).len();
-            path.truncate(parent);
-            if path.is_empty() {
-                return Err("it calls dirname() of a relative path".to_owned());
-            }
+            trim(&mut path);
+            path.truncate(path.iter().rposition(is_slash).unwrap_or(0));
+            trim(&mut path);
+        }
+        if path.is_empty() {
+            path.push(b'/');
         }
         Ok(Value::Text(path))
-    }
-
-    /// The elements of an array, behind its opening bracket.
-    fn array(&mut self, end: &str) -> Result<Value, Why> {
-        let (mut elements, mut next) = (Vec::new(), 0_i64);
-        while !self.takes(end) {
-            let mut value = self.value()?;
-            let key = if self.takes("=>") {
-                let key = key(value)?;
-                value = self.value()?;
-                key
-            } else {
-                Key::Int(next)
-            };
-            if let Key::Int(number) = key {
-                next = next.max(number.saturating_add(1));
-            }
-            elements.push((key, value));
-            if !self.takes(",") && !self.sees(end) {
-                return Err(self.why_not());
-            }
-        }
-        Ok(Value::Array(elements))
     }
 }
 
@@ -617,54 +433,4 @@ fn is(name: &[u8], word: &str) -> bool {
 fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(&name[..name.len().min(64)]);
     text.chars().filter(|char| !char.is_control()).collect()
-}
-
-fn out_of_range() -> Why {
-    "it is a number that is out of range".to_owned()
-}
-
-fn integers(one: &Value, other: &Value, operation: fn(i64, i64) -> Option<i64>) -> Result<Value, Why> {
-    match (one, other) {
-        (Value::Int(one), Value::Int(other)) => operation(*one, *other).map(Value::Int).ok_or_else(out_of_range),
-        _ => Err("it calculates with something that is no integer".to_owned()),
-    }
-}
-
-fn joinable(value: Value) -> Result<Vec<u8>, Why> {
-    value
-        .into_text()
-        .ok_or_else(|| "it puts an array into a string".to_owned())
-}
-
-/// What PHP makes of an array's key.
-fn key(value: Value) -> Result<Key, Why> {
-    Ok(match value {
-        Value::Int(number) => Key::Int(number),
-        Value::Bool(truth) => Key::Int(truth.into()),
-        Value::Float(number) => Key::Int(number as i64),
-        Value::Null => Key::Text(Vec::new()),
-        Value::Text(text) => {
-            let number = std::str::from_utf8(&text)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok());
-            match number {
-                Some(number) if number.to_string().as_bytes() == text.as_slice() => Key::Int(number),
-                _ => Key::Text(text),
-            }
-        }
-        Value::Array(_) => return Err("it has an array as a key".to_owned()),
-    })
-}
-
-/// PHP's `dirname` of an absolute path; empty for others.
-fn parent(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
-    let Some(slash) = path[..end].iter().rposition(|byte| *byte == b'/') else {
-        return if path.first() == Some(&b'/') { b"/" } else { b"" };
-    };
-    let kept = path[..slash]
-        .iter()
-        .rposition(|byte| *byte != b'/')
-        .map_or(1, |at| at + 1);
-    &path[..kept]
 }

@@ -101,7 +101,7 @@ pub fn read(
         let mut constants = Constants::default();
         let path = locate(Path::new(&config.joomla.root), &mut constants, &mut warnings);
         let (text, seen) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
-        reader.parsed = configuration::parse_after(&text, &real(&path), &mut constants)
+        reader.parsed = configuration::parse(&text, &real(&path), &mut constants)
             .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
         reader.file = Some(path);
         stamp = Some(seen);
@@ -444,9 +444,9 @@ impl Reader<'_> {
     /// Joomla 4 and later: any `$dbencryption` but 0 (Joomla's service provider of the database).
     fn tls_of_file(&mut self) -> TlsMode {
         let encryption = self.take("dbencryption", "[database] tls", None, |parsed| {
-            parsed.integer("dbencryption")
+            parsed.number("dbencryption")
         });
-        if encryption.unwrap_or(0) == 0 {
+        if encryption.unwrap_or(0.0) as i64 == 0 {
             return TlsMode::Off;
         }
         match self.truth("dbsslverifyservercert", "[database] tls", None) {

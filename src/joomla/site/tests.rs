@@ -528,7 +528,7 @@ fn sessions_are_what_joomla_makes_of_them() {
         ("public $lifetime = 0;", 900),
         ("public $lifetime = '0';", 900),
         ("public $lifetime = '45';", 2700),
-        ("public $lifetime = 60 * 24;", 86_400),
+        ("public $lifetime = 1440;", 86_400),
         ("public $lifetime = 0.5;", 30),
         ("public $lifetime = -1;", 0),
         ("public $lifetime = 1e300;", u64::MAX),
