@@ -6,6 +6,8 @@
 
 mod cookie;
 mod host;
+mod live_site;
+mod locate;
 mod read;
 mod report;
 #[cfg(test)]
@@ -13,12 +15,15 @@ mod tests;
 mod watch;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-pub use read::{Origin, SiteError, SiteRead, Source, is_wanted, read};
+use crate::store::Database;
+
+pub use read::{is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
@@ -107,4 +112,57 @@ pub enum RootUser {
     Id(u32),
     /// By user name.
     Name(String),
+}
+
+/// A site that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteRead {
+    /// What the service needs to know.
+    pub site: Site,
+    /// What the store needs to know.
+    pub database: Database,
+    /// The configuration.php, if one was read …
+    pub file: Option<PathBuf>,
+    /// … and its state just before, for [`Watch`].
+    pub stamp: Option<Stamp>,
+    /// What an administrator should know, as sentences.
+    pub warnings: Vec<String>,
+    /// Where each value came from, in the order in which they were needed.
+    pub sources: Vec<Source>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The property of `JConfig`.
+    pub key: &'static str,
+    /// Where it was.
+    pub origin: Origin,
+}
+
+/// See [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In configuration.php, in this line.
+    File(usize),
+    /// In our own configuration, as this key: `[database] host`.
+    Own(&'static str),
+    /// Nowhere.
+    Default,
+}
+
+/// Why there is no site: one sentence or several.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct SiteError {
+    /// Each names a file, a key, or both.
+    pub problems: Vec<String>,
+}
+
+impl From<String> for SiteError {
+    fn from(problem: String) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
 }

@@ -1,78 +1,25 @@
-//! Finds the site's configuration.php, and takes each value from our own configuration, else from that file, else what
-//! Joomla takes when there is none. Of everything it remembers where it came from, and all mistakes are told at once.
+//! Takes each value from our own configuration, else from the site's configuration.php, else Joomla's default. It notes where
+//! each value came from, and reports all mistakes at once. `locate` finds the file.
 //!
 //! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the
 //! session's name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our
 //! own configuration.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::host::Host;
-use super::{Client, Handler, RootUser, Site, Stamp, cookie, cookie_name};
+use super::live_site::origin;
+use super::locate::{cannot_read, locate, read_file, real};
+use super::{Client, Handler, Origin, RootUser, Site, SiteError, SiteRead, Source, cookie, cookie_name};
 use crate::config::{self, Config};
 use crate::id::key;
-use crate::joomla::configuration::{self, Constants, Found, LONGEST_FILE, Parsed, Unreadable};
+use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
 use crate::store::{Database, Tls, TlsMode};
 
 /// Seconds that a session lives where `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
 const LIFETIME: u64 = 900;
-
-/// A site that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SiteRead {
-    /// What the service needs to know.
-    pub site: Site,
-    /// What the store needs to know.
-    pub database: Database,
-    /// The configuration.php, if one was read …
-    pub file: Option<PathBuf>,
-    /// … and its state just before, for [`Watch`](super::Watch).
-    pub stamp: Option<Stamp>,
-    /// What an administrator should know, as sentences.
-    pub warnings: Vec<String>,
-    /// Where each value came from, in the order in which they were needed.
-    pub sources: Vec<Source>,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The property of `JConfig`.
-    pub key: &'static str,
-    /// Where it was.
-    pub origin: Origin,
-}
-
-/// See [`Source`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// In configuration.php, in this line.
-    File(usize),
-    /// In our own configuration, as this key: `[database] host`.
-    Own(&'static str),
-    /// Nowhere.
-    Default,
-}
-
-/// Why there is no site: one sentence or several.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .problems.join("\n"))]
-pub struct SiteError {
-    /// Each names a file, a key, or both.
-    pub problems: Vec<String>,
-}
-
-impl From<String> for SiteError {
-    fn from(problem: String) -> Self {
-        Self {
-            problems: vec![problem],
-        }
-    }
-}
 
 /// Whether the configuration speaks of a site at all.
 pub fn is_wanted(config: &Config) -> bool {
@@ -124,96 +71,6 @@ pub fn read(
             sources: reader.sources,
         }),
         _ => Err("the site's configuration is incomplete".to_owned().into()),
-    }
-}
-
-/// Where configuration.php is: in the root, unless a defines.php there or in includes/ moves it as Joomla's index.php
-/// has it read them. What cannot be known there is told, and the root is taken.
-fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<String>) -> PathBuf {
-    for name in ["JPATH_BASE", "JPATH_ROOT", "JPATH_SITE", "JPATH_PUBLIC"] {
-        constants.assume(name, &real(root));
-    }
-    include(&root.join("defines.php"), constants, warnings);
-    // A public folder (Joomla 5) has a defines.php that names the real root, and that one's own files are read next.
-    let mut base = root.to_owned();
-    if let Some(Ok(moved)) = constants.defined("JPATH_ROOT") {
-        let moved = PathBuf::from(std::ffi::OsStr::from_bytes(moved));
-        if moved.is_absolute() && real(&moved) != real(&base) {
-            include(&moved.join("defines.php"), constants, warnings);
-            base = moved;
-        }
-    }
-    include(&base.join("includes/defines.php"), constants, warnings);
-    match constants.defined("JPATH_CONFIGURATION") {
-        Some(Ok(folder)) => {
-            let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
-            // A relative path starts where PHP was started: usually the root.
-            let folder = root.join(folder);
-            // Where Joomla's own defines.php says just that, a root that is a symbolic link must stay one: it may be
-            // turned to the next release.
-            if real(&folder) != real(root) {
-                base = folder;
-            }
-        }
-        Some(Err(why)) => warnings.push(format!(
-            "defines.php in {} moves configuration.php to where only PHP knows ({why}); {} is read instead",
-            root.display(),
-            base.join("configuration.php").display()
-        )),
-        None => {}
-    }
-    base.join("configuration.php")
-}
-
-/// Takes the constants of a file that may be there.
-fn include(path: &Path, constants: &mut Constants, warnings: &mut Vec<String>) {
-    match read_file(path) {
-        Ok((text, _)) => {
-            if let Err(bad) = configuration::constants(&text, &real(path), constants) {
-                warnings.push(format!(
-                    "{}, line {}: {}; it is left out",
-                    path.display(),
-                    bad.line,
-                    bad.why
-                ));
-            }
-        }
-        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-        Err(why) => warnings.push(format!("{} cannot be read and is left out: {why}", path.display())),
-    }
-}
-
-/// As PHP names a file: absolute, without symbolic links.
-fn real(path: &Path) -> PathBuf {
-    let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.canonicalize().unwrap_or_else(|_| absolute())
-}
-
-/// A regular file of bounded length: opening a pipe would wait for its writer.
-fn read_file(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = Vec::new();
-    let limit = LONGEST_FILE as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut text)?;
-    Ok((text, Stamp::of(&metadata)))
-}
-
-fn cannot_read(path: &Path, why: &io::Error) -> String {
-    let path = path.display();
-    match why.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            format!("there is no {path}; `root` in [joomla] must be the folder that the site's configuration.php is in")
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "{path} cannot be read: permission denied. Let the user that runs jsocketd read it, for instance with \
-             `setfacl -m u:jsocketd:r {path}` or with `chgrp jsocketd {path}` and `chmod 0640 {path}` if the web \
-             server owns it; it must be able to enter the folders above, too (`setfacl -m u:jsocketd:x FOLDER`). Or \
-             leave `root` in [joomla] empty and write the values into [joomla] and [database]"
-        ),
-        _ => format!("{path} cannot be read: {why}"),
     }
 }
 
@@ -564,60 +421,4 @@ fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Clien
         cookies.truncate(1);
     }
     cookies
-}
-
-/// `scheme://host[:port]` of an address, as browsers write it in `Origin`. The path is of no use here.
-fn origin(text: &str) -> Option<String> {
-    let origin = config::Origin::of_address(text.trim()).ok()?;
-    matches!(origin.scheme.as_str(), "http" | "https").then(|| origin.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_cannot_be_read_says_what_to_do() {
-        let path = Path::new("/srv/site/configuration.php");
-        for (kind, words) in [
-            (
-                io::ErrorKind::NotFound,
-                ["there is no /srv/site/configuration.php", "`root` in [joomla]"],
-            ),
-            (
-                io::ErrorKind::PermissionDenied,
-                ["setfacl -m u:jsocketd:r /srv/site/configuration.php", "chmod 0640"],
-            ),
-            (
-                io::ErrorKind::TimedOut,
-                ["/srv/site/configuration.php cannot be read", "timed out"],
-            ),
-        ] {
-            let sentence = cannot_read(path, &kind.into());
-            assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
-        }
-    }
-
-    #[test]
-    fn an_origin_is_what_browsers_send() {
-        for (live_site, sent) in [
-            ("https://www.Example.org", Some("https://www.example.org")),
-            ("HTTPS://example.org:443/joomla/", Some("https://example.org")),
-            (" http://example.org:8080/a?b#c ", Some("http://example.org:8080")),
-            ("http://example.org:443", Some("http://example.org:443")),
-            ("http://[::1]:80/", Some("http://[::1]")),
-            ("http://[::1]", Some("http://[::1]")),
-            ("https://example.org:", Some("https://example.org")),
-            ("www.example.org", None),
-            ("ftp://example.org", None),
-            ("https://", None),
-            ("https://me@example.org", None),
-            ("https://bücher.example", None),
-            ("https://example.org:0", None),
-            ("https://example.org:x", None),
-            ("https://[::1", None),
-        ] {
-            assert_eq!(origin(live_site).as_deref(), sent, "{live_site}");
-        }
-    }
 }
