@@ -3,7 +3,7 @@
 //! were looked at before.
 
 use crate::joomla::session::{self, BadText, SessionText};
-use crate::joomla::site::{Client, Handler, RootUser, Site};
+use crate::joomla::site::{Client, Handler, Site};
 use crate::store::{SessionRow, UserRow};
 
 /// Seconds that a session of Joomla 3 is believed in whose row keeps the time of its start.
@@ -106,15 +106,6 @@ pub fn judge_user(asked: u32, client: Option<Client>, text: &SessionText, user: 
         _ => Err(Reason::NoUser),
     };
     judged.map_or_else(Judgement::Guest, |user| Judgement::User(user.clone(), client))
-}
-
-/// Whether a user is the one that configuration.php makes a super user.
-pub fn is_root(site: &Site, user: &UserRow) -> bool {
-    match &site.root_user {
-        Some(RootUser::Id(id)) => user.id > 0 && user.id == *id,
-        Some(RootUser::Name(name)) => !name.is_empty() && user.username == *name,
-        None => false,
-    }
 }
 
 fn judge_row(row: &SessionRow, asked_as: Client, site: &Site, joomla3: bool, now: i64) -> Result<Judgement, Reason> {

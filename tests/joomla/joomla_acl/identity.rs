@@ -2,9 +2,9 @@
 //! configuration of handler and metadata, and what somebody might forge.
 
 use jsocketd::joomla::identity::Reason::{self, *};
-use jsocketd::joomla::identity::{Judgement, is_root, judge, judge_user};
+use jsocketd::joomla::identity::{Judgement, judge, judge_user};
 use jsocketd::joomla::session::read;
-use jsocketd::joomla::site::{Client, Handler, RootUser, Site};
+use jsocketd::joomla::site::{Client, Handler, Site};
 use jsocketd::store::{SessionId, SessionRow, UserRow};
 
 use crate::joomla_acl::session::{com_users, registry, session, text, user};
@@ -445,28 +445,6 @@ fn real_texts_prove_a_second_factor() {
     assert!(!user(&row("session-data-j6-registered.txt", 290)));
     assert!(!user(&row("session-data-j6-guest.txt", 291)));
     assert!(!user(&row("session-data-j3-registered.txt", 297)));
-}
-
-#[test]
-fn the_root_user_is_named_by_id_or_by_name() {
-    let of = |root_user: Option<RootUser>| is_root(&Site { root_user, ..site() }, &anna());
-    assert!(of(Some(RootUser::Id(291))));
-    assert!(of(Some(RootUser::Name("anna".to_owned()))));
-    assert!(!of(Some(RootUser::Id(290))));
-    assert!(!of(Some(RootUser::Name("Anna".to_owned()))));
-    assert!(!of(None));
-    let nobody = UserRow::default();
-    let by = |root_user| {
-        is_root(
-            &Site {
-                root_user: Some(root_user),
-                ..site()
-            },
-            &nobody,
-        )
-    };
-    assert!(!by(RootUser::Id(0)));
-    assert!(!by(RootUser::Name(String::new())));
 }
 
 #[test]
