@@ -209,7 +209,7 @@ impl Writer {
         let opening = self
             .of(&["class", "final class", "class Other { public $k0 = 'no'; }\nclass"])
             .replace("Other", &format!("Other{class}"));
-        write!(text, "{opening} {class}{}{{\n", self.gap()).expect("a string");
+        writeln!(text, "{opening} {class}{}{{", self.gap()).expect("a string");
         for n in 0..self.random.below(12) {
             if self.one_in(6) {
                 text += &self.of(&[
@@ -245,7 +245,7 @@ fn files_are_read_as_php_reads_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().canonicalize().expect("its path");
     let mut writer = Writer {
-        random: Random(0x5eed_0f_9a75),
+        random: Random(0x5eed),
         constants: Vec::new(),
     };
     let mut paths = Vec::new();
