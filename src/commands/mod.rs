@@ -11,6 +11,7 @@ use std::fmt::Display;
 use jsocketd::config::{self, Config};
 use jsocketd::joomla::site;
 use jsocketd::serve::lookup::resolve;
+use jsocketd::store::Database;
 use jsocketd::store::mysql::MySql;
 use jsocketd::time::Now;
 
@@ -34,7 +35,7 @@ fn open_site(config: &Config) -> Result<MySql, Box<dyn Error>> {
 
 /// The site's database, not yet connected. No loop waits for its statements, so they may take their time, as on a
 /// machine that has just started.
-fn site_store(config: &Config, database: site::Database) -> MySql {
+fn site_store(config: &Config, database: Database) -> MySql {
     let settings = config::Database {
         statement_ms: config.database.statement_ms.max(5000),
         read_timeout_ms: config.database.read_timeout_ms.max(10_000),
