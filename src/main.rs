@@ -9,8 +9,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use jsocketd::logging;
+use jsocketd::server::process;
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
-use jsocketd::{logging, serve};
 
 use cli::{Cli, Command, Serve};
 use commands::{check, complain, publish, replay, schema};
@@ -44,11 +45,11 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
         log::warn!("{warning}");
     }
     let reload = sources.pinned(&loaded);
-    Ok(serve::serve(loaded, &reload, flags.record)?)
+    Ok(process::serve(loaded, &reload, flags.record)?)
 }
 
-/// The part of the child process in a look-up: see [`serve::lookup`].
+/// The part of the child process in a look-up: see [`process::lookup`].
 fn resolve(server: u32, host: &str, port: u16) -> Result<(), Box<dyn Error>> {
-    let answer = serve::lookup::answer(server, host, port)?;
+    let answer = process::lookup::answer(server, host, port)?;
     Ok(std::io::stdout().write_all(answer.as_bytes())?)
 }

@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use jsocketd::config::{self, Config};
 use jsocketd::joomla::site;
-use jsocketd::serve::lookup::resolve;
+use jsocketd::server::process::lookup::resolve;
 use jsocketd::store::Database;
 use jsocketd::store::mysql::MySql;
 use jsocketd::time::Now;

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
 use jsocketd::joomla::site::{self, Site};
-use jsocketd::serve::lookup::resolve;
+use jsocketd::server::process::lookup::resolve;
 use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};

@@ -2,6 +2,8 @@
 //! place that knows both the sockets (`net`) and the decisions (`service`): it carries events from one to the other and actions
 //! back. It is generic over the operating system, so that the simulator can stand in for it.
 
+mod lag;
+pub mod process;
 mod share;
 
 use std::collections::VecDeque;
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use crate::config::{Config, ListenAddr};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site;
-use crate::lag;
+
 use crate::logging::{Kind, More, Quiet};
 use crate::net::close::{self, CloseReason};
 use crate::net::connection::{Connection, Event, Over};

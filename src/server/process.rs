@@ -13,13 +13,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use self::names::Names;
+use super::{Flow, Server, Wish};
 use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
-use crate::server::{Flow, Server, Wish};
 use crate::store::mysql::MySql;
 
 /// How often configuration.php is looked at.
