@@ -1,6 +1,13 @@
-//! Why a WebSocket is closed: the code and the words of the close frame (RFC 6455 section 7.4).
+//! Why a WebSocket is closed: the code and the words of the close frame (RFC 6455 section 7.4). How long a connection
+//! that was closed has for its last words.
 
 use std::borrow::Cow;
+
+use super::connection::seconds;
+use crate::time::Time;
+
+/// Seconds that the last words of a connection may take as long as they move: a megabyte at 20 KB/s.
+const LAST_WORDS: u64 = 60;
 
 /// A close code and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +51,7 @@ pub struct Manners {
     pub ping: Option<&'static str>,
     /// No sign of life after a ping.
     pub no_pong: CloseReason,
-    /// The outbox went over its limit in bytes or time.
+    /// The send queue went over its limit in bytes or time.
     pub slow_consumer: CloseReason,
     /// The server stops.
     pub going_away: CloseReason,
@@ -61,7 +68,7 @@ pub static PLAIN: Manners = Manners {
     error_before_close: false,
 };
 
-/// The codes of the Pusher protocol: who is closed with 4201 comes back at once, with 4100 after a moment.
+/// The codes of the Pusher protocol: a client that is closed with 4201 comes back at once, with 4100 after a moment.
 pub static PUSHER: Manners = pusher(false);
 
 /// The Pusher protocol before version 6.
@@ -79,3 +86,33 @@ const fn pusher(error_before_close: bool) -> Manners {
 
 const TOO_SLOW: &str = "too slow: what was sent to you was not read";
 const GOING_AWAY: &str = "the server is shutting down";
+
+/// What is left of a connection that has said its last word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finishing {
+    /// When it is freed, whatever is left then.
+    pub(super) until: Time,
+    /// No progress moves `until` beyond it.
+    at_most: Time,
+    /// The write side is shut down.
+    pub(super) shut: bool,
+    /// The peer has ended its side.
+    pub(super) ended: bool,
+}
+
+impl Finishing {
+    /// `timeout`: seconds that the last word has to leave.
+    pub(super) fn new(ended: bool, timeout: u64, now: Time) -> Self {
+        Self {
+            until: now + seconds(timeout),
+            at_most: now + seconds(timeout.max(LAST_WORDS)),
+            shut: false,
+            ended,
+        }
+    }
+
+    /// A last word that is still leaving may take longer than its timeout, as long as it moves.
+    pub(super) fn prolong(&mut self, timeout: u64, now: Time) {
+        self.until = (now + seconds(timeout)).min(self.at_most);
+    }
+}

@@ -31,7 +31,7 @@ pub fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// A frame to be shared by many outboxes.
+/// A frame to be shared by many send queues.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = Vec::new();
     append(&mut out, opcode, payload);

@@ -1,7 +1,7 @@
 //! Decides whether a request is a WebSocket handshake (RFC 6455 section 4.2) and writes the answer that accepts it.
-//! Who may open what, by path, origin or identity, is decided elsewhere.
+//! Whether this client may open this path is decided elsewhere.
 //!
-//! tungstenite's own check lost: it reads only the first line of `Connection`, and tells one error from another no
+//! Rejected: tungstenite's own check. It reads only the first line of `Connection`, and tells one error from another no
 //! further than its type; its key derivation is used.
 
 use bytes::Bytes;

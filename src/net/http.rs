@@ -69,7 +69,7 @@ struct Pending {
     framing: Framing,
     /// Grows with what comes, never with what is announced.
     body: Vec<u8>,
-    /// The client waits for `100 Continue`, and nobody told it yet.
+    /// The client waits for `100 Continue`, which was not sent yet.
     waits: bool,
 }
 
@@ -81,7 +81,7 @@ enum Framing {
     Chunked(Chunked),
 }
 
-/// What [`Parser::read`] has to tell.
+/// What [`Parser::read`] found.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -105,7 +105,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 ///
 /// Its URI is in origin form or `*`. One that came in absolute form is brought into origin form, and its authority
 /// took the place of the `Host` header, as RFC 9112 section 3.2.2 wants: `Host` always tells the host that is meant.
-/// Header values share the memory of the head: who keeps one for long keeps a copy.
+/// Header values share the memory of the head: keep a copy of what is kept for long.
 #[derive(Debug)]
 pub struct Incoming {
     /// Head and body; trailers are dropped.
@@ -123,7 +123,7 @@ pub struct Incoming {
 pub struct Refusal {
     /// The status that fits.
     pub status: StatusCode,
-    /// One plain sentence for whoever wrote the client.
+    /// One plain sentence for the author of the client.
     pub sentence: Cow<'static, str>,
     /// What the status demands besides, for instance `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -158,7 +158,7 @@ impl Parser {
         }
     }
 
-    /// Takes bytes from the front of `input` until there is something to tell, and never a byte beyond the end of the
+    /// Takes bytes from the front of `input` until something is complete, and never a byte beyond the end of the
     /// current request: the rest is the next request, or the first WebSocket frames.
     ///
     /// After [`Progress::Refused`] it must not be called again.
@@ -191,7 +191,7 @@ impl Parser {
                 return Err(bad_request("The connection is to be closed."));
             }
         };
-        // A client that did not wait is not told to go on (RFC 9110 section 10.1.1).
+        // A client that did not wait gets no 100 (RFC 9110 section 10.1.1).
         if std::mem::take(&mut pending.waits) && input.is_empty() {
             self.state = State::Body(pending);
             return Ok(Progress::Continue);

@@ -1,5 +1,6 @@
-//! What the loop asks of the operating system, as two small traits. They have two implementations: mio over real sockets
-//! (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a kernel may be.
+//! What the loop asks of the operating system, as two small traits. They have two implementations: mio over real
+//! sockets (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a
+//! kernel may be.
 
 use std::io;
 use std::net::IpAddr;
@@ -32,7 +33,7 @@ pub trait Io {
     /// Takes the next waiting client of a listener.
     ///
     /// # Errors
-    /// `WouldBlock` when nobody waits; whatever `accept(2)` says otherwise.
+    /// `WouldBlock` when no client waits; whatever `accept(2)` says otherwise.
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Socket, Peer)>;
 
     /// Registers a connection for readable and writable edges, once and for its life.
@@ -41,11 +42,11 @@ pub trait Io {
     /// Whatever the poller says.
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
 
-    /// Begins a connection of ours, registered as outgoing number `n`, which is at most [`MOST_OUTGOING`]. An edge tells
-    /// when `Socket::is_connected` is worth asking.
+    /// Begins a connection of ours, registered as outgoing number `n`, which is at most [`MOST_OUTGOING`]. An edge
+    /// tells when `Socket::is_connected` is worth asking.
     ///
     /// # Errors
-    /// Whatever can be said at once.
+    /// What the system refuses at once.
     fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Self::Socket>;
 }
 
@@ -107,7 +108,7 @@ pub enum Ready {
     Signal(Signal),
 }
 
-/// The signals that the server obeys.
+/// The signals that the server handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM or SIGINT: drain, then exit; the second one exits at once.
@@ -116,7 +117,7 @@ pub enum Signal {
     Reload,
 }
 
-/// Who is at the other end of the TCP or Unix connection: a client or a proxy.
+/// The other end of a TCP or Unix connection: a client or a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The address; `None` on a Unix socket.

@@ -15,9 +15,9 @@ use crate::config::ListenAddr;
 /// The kernel caps it at `net.core.somaxconn`. A smaller one makes a burst of clients wait a second for a SYN retry.
 const BACKLOG: i32 = 65_535;
 
-/// Bytes that the kernel may hold for a client over TCP that does not read; it doubles them for its own bookkeeping. Left alone it
-/// grows to four megabytes for each. A client that is 100 ms away still gets more than a megabyte a second. Accepted sockets
-/// inherit it. (On Unix sockets the kernel's own bound is as low.)
+/// Bytes that the kernel may hold for a client over TCP that does not read; it doubles them for its own bookkeeping.
+/// Left alone it grows to four megabytes for each. A client that is 100 ms away still gets more than a megabyte a
+/// second. Accepted sockets inherit it. (On Unix sockets the kernel's own bound is as low.)
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// A socket that clients connect to.
@@ -30,7 +30,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `address` and listens. `mode` is for the file of a Unix socket: one that nobody listens to any more is
+    /// Binds `address` and listens. `mode` is for the file of a Unix socket: one without a listener is
     /// replaced, a live one is refused.
     ///
     /// # Errors
@@ -69,7 +69,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
         // `[::]` and `0.0.0.0` may be listed side by side.
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the old connections' TIME_WAIT. (On Linux this does not let two servers share a port.)
+    // A restart must not wait for the old connections' TIME_WAIT. (On Linux this does not let two servers share a
+    // port.)
     socket.set_reuse_address(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_nonblocking(true)?;
@@ -78,7 +79,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Whether somebody listens there. Without waiting: where the backlog is full, somebody is alive too.
+/// Whether a process listens there, without waiting. A full backlog means that one does.
 fn probe(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -104,7 +105,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
-    // Before `listen`, so that nobody connects with other permissions than these.
+    // Before `listen`, so that no client connects under other permissions.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     let listener: StdUnixListener = std::os::fd::OwnedFd::from(socket).into();

@@ -1,8 +1,8 @@
-//! The meter reads frame headers (RFC 6455 section 5.2) as they pass on their way into tungstenite, which unmasks, checks
-//! UTF-8, joins fragments and closes. It exists because a peer must be judged by the header alone, before the body comes:
-//! tungstenite compares only `max_frame_size` there, waits for the whole body of a frame that is already wrong, and counts
-//! neither the sum of fragments nor their number. Setting `max_frame_size` before each read to what the message may still
-//! grow would mend only the second of the four.
+//! The meter reads frame headers (RFC 6455 section 5.2) as they pass on their way into tungstenite, which unmasks,
+//! checks UTF-8, joins fragments and closes. It exists because a peer must be judged by the header alone, before the
+//! body comes: tungstenite compares only `max_frame_size` there, waits for the whole body of a frame that is already
+//! wrong, and counts neither the sum of fragments nor their number. Setting `max_frame_size` before each read to what
+//! the message may still grow would fix only the second of the four.
 
 use super::close::CloseReason;
 
@@ -65,8 +65,8 @@ impl Meter {
         Ok(taken + pass as usize)
     }
 
-    /// The code of the close frame that has passed, as the peer wrote it: tungstenite tells 1002 instead of those that it
-    /// thinks wrong, and it is wrong about 1014.
+    /// The code of the close frame that has passed, as the peer wrote it: tungstenite reports 1002 in the place of
+    /// codes that it rejects, and 1014 is valid.
     pub fn close_code(&self) -> Option<u16> {
         let ([a, b, _, _, x, y], 6) = self.close? else {
             return None;

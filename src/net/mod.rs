@@ -1,17 +1,22 @@
 //! Sockets and bytes: everything between the kernel and a decoded message. Knows nothing of what a message means.
 
+mod allowance;
 pub mod close;
 pub mod connection;
+mod dial;
+pub mod event;
+mod exchange;
 pub mod frame;
 pub mod handshake;
 pub mod http;
 pub mod io;
+mod keep_alive;
 pub mod listener;
 pub mod meter;
-pub mod outbox;
 pub mod outgoing;
 pub mod poll;
 pub mod probe;
+pub mod send_queue;
 pub mod table;
 pub mod wheel;
 pub mod wire;

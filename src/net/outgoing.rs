@@ -1,24 +1,27 @@
-//! Outgoing HTTP/1.1: posts for the loop, without ever waiting. Each target has one line: a connection that is kept for
-//! the next post, with one post on it at a time. The caller starts posts, tells of readiness, gives each line its turn,
-//! and takes the outcomes out.
+//! Outgoing HTTP/1.1: posts for the loop, without ever waiting. Each target has one client: a connection that is kept
+//! for the next post, with one post on it at a time. The caller starts posts, tells of readiness, gives each client its
+//! turn, and takes the outcomes out.
 //!
-//! Redirects are not followed and TLS is not spoken. Names are resolved by somebody else, since the resolver blocks: see
+//! Redirects are not followed and TLS is not spoken. Names are resolved elsewhere, since the resolver blocks: see
 //! `lost_hosts`.
-//! A client library was the loser: those that do not block bring a runtime of their own.
+//! Rejected: a client library. Those that do not block bring a runtime of their own.
 
 mod answer;
+mod flight;
+mod places;
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
 
-use self::answer::Answer;
+use self::flight::Flight;
+use self::places::{Place, Places};
+use super::dial::Line;
 use super::io::{Io, Socket};
-use crate::config::{HostName, HttpUrl, ListenAddr};
+use crate::config::{HostName, ListenAddr};
 use crate::time::Time;
 
 /// How long one address has to take the connection: a SYN that was lost is sent again after one second.
@@ -30,15 +33,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept. Most servers end it after 5 to 75 s themselves.
 const KEEP: Duration = Duration::from_secs(30);
 
-/// Addresses of one host that are tried: both families, and a spare of each.
-const ADDRESSES: usize = 4;
-
 /// A post to be made.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Names it in its outcome.
     pub ticket: u64,
-    /// Which line it takes. It must be free.
+    /// Which client it takes. It must be free.
     pub target: u32,
     /// One of the configured URLs.
     pub url: String,
@@ -57,51 +57,24 @@ pub struct Outcome {
     pub result: Result<u16, String>,
 }
 
-/// All lines.
+/// All clients.
 #[derive(Debug)]
 pub struct Outgoing<S> {
-    places: HashMap<String, Place>,
-    lines: Slab<Line<S>>,
-    /// Lines that are to have a turn.
+    places: Places,
+    clients: Slab<Client<S>>,
+    /// Clients that are to have a turn, and a second buffer for them.
     awake: Vec<usize>,
+    spare: Vec<usize>,
     outcomes: Vec<Outcome>,
 }
 
-/// What a URL stands for.
+/// The connection to a target.
 #[derive(Debug)]
-struct Place {
-    url: HttpUrl,
-    addresses: Vec<SocketAddr>,
-    /// The address that took the last connection: the next one begins there.
-    best: usize,
-    /// None took the last one.
-    is_lost: bool,
-}
-
-impl Place {
-    fn name(&self) -> HostName {
-        host_name(&self.url)
-    }
-}
-
-fn host_name(url: &HttpUrl) -> HostName {
-    HostName {
-        host: url.host.clone(),
-        port: url.port,
-    }
-}
-
-#[derive(Debug)]
-struct Line<S> {
+struct Client<S> {
     target: u32,
     url: String,
-    socket: S,
+    line: Line<S>,
     stage: Stage,
-    deadline: Time,
-    readable: bool,
-    writable: bool,
-    /// The peer closed its side or the connection failed: a short read is not the last word.
-    read_closed: bool,
     awake: bool,
 }
 
@@ -115,25 +88,11 @@ enum Stage {
     Kept,
 }
 
-/// A post under way.
-#[derive(Debug)]
-struct Flight {
-    ticket: u64,
-    head: Bytes,
-    body: Bytes,
-    sent: usize,
-    answer: Answer,
-    /// Addresses that were tried for it.
-    tried: usize,
-    /// It went over a connection that was kept, which may have been closed before the post arrived.
-    on_kept: bool,
-}
-
-/// What became of a line in its turn.
+/// What became of a client in its turn.
 enum Turn {
     /// Nothing to be done until it is ready again.
     Wait,
-    /// The answer is complete, and the line is kept or not.
+    /// The answer is complete, and the connection is kept or not.
     Answered(u16, bool),
     /// The connection failed, and why.
     Lost(String),
@@ -142,106 +101,64 @@ enum Turn {
 }
 
 impl<S: Socket> Outgoing<S> {
-    /// Knows no URL yet.
+    /// Without URLs; `configure` sets them.
     pub fn new() -> Self {
         Self {
-            places: HashMap::new(),
-            lines: Slab::new(),
+            places: Places::default(),
+            clients: Slab::new(),
             awake: Vec::new(),
+            spare: Vec::new(),
             outcomes: Vec::new(),
         }
     }
 
-    /// Knows these URLs from here on and no others. A host keeps the addresses it had; a new one gets them by
-    /// `set_addresses`. Lines to URLs that are gone are cut.
+    /// Sets the URLs. A host keeps the addresses it had; a new one gets them by
+    /// `set_addresses`. Connections to URLs that are gone are cut.
     pub fn configure<'a>(&mut self, urls: impl Iterator<Item = &'a str>) {
-        let mut places = HashMap::new();
-        for text in urls {
-            let url = match text.parse::<HttpUrl>() {
-                Ok(url) => url,
-                Err(why) => {
-                    log::error!("a webhook goes nowhere: {why}");
-                    continue;
-                }
-            };
-            let addresses = match url.host.parse::<IpAddr>() {
-                Ok(ip) => vec![(ip, url.port).into()],
-                Err(_) => {
-                    let known = self.places.values().find(|place| place.name() == host_name(&url));
-                    known.map(|place| place.addresses.clone()).unwrap_or_default()
-                }
-            };
-            let place = Place {
-                url,
-                addresses,
-                best: 0,
-                is_lost: false,
-            };
-            places.insert(text.to_owned(), place);
-        }
-        self.places = places;
-        let gone: Vec<usize> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| !self.places.contains_key(&line.url))
-            .map(|(n, _)| n)
-            .collect();
+        self.places.configure(urls);
+        let gone = |(n, client): (usize, &Client<S>)| self.places.find(&client.url).is_none().then_some(n);
+        let gone: Vec<usize> = self.clients.iter().filter_map(gone).collect();
         for n in gone {
-            if let Some(flight) = self.lines.remove(n).into_flight() {
+            if let Some(flight) = self.clients.remove(n).into_flight() {
                 self.fail(flight.ticket, "it is no longer configured");
             }
         }
     }
 
-    /// The hosts that are names, whose addresses somebody has to find out.
+    /// The hosts that are names, whose addresses must be looked up.
     pub fn host_names(&self) -> Vec<HostName> {
-        let mut names = Vec::new();
-        for place in self.places.values() {
-            let name = place.name();
-            if name.host.parse::<IpAddr>().is_err() && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        self.places.host_names()
     }
 
     /// A host has these addresses from here on. A post that is under way goes on.
     pub fn set_addresses(&mut self, name: &HostName, addresses: &[SocketAddr]) {
-        for place in self.places.values_mut().filter(|place| place.name() == *name) {
-            place.addresses = addresses.iter().copied().take(ADDRESSES).collect();
-            place.best = 0;
-        }
+        self.places.set_addresses(name, addresses);
     }
 
     /// The names of hosts where no address took a connection since this was asked last.
     pub fn lost_hosts(&mut self) -> Vec<HostName> {
-        let lost = |place: &mut Place| std::mem::take(&mut place.is_lost).then(|| place.name());
-        self.places.values_mut().filter_map(lost).collect()
+        self.places.lost_hosts()
     }
 
     /// Starts a post. Its outcome comes later, also when it could not even begin.
     pub fn start(&mut self, request: Request, io: &mut impl Io<Socket = S>, now: Time) {
-        let Some(place) = self.places.get(&request.url) else {
+        let Some(place) = self.places.find(&request.url) else {
             return self.fail(request.ticket, "it is not configured");
         };
         let flight = Flight::new(&request, &place.url);
-        let line = self
-            .lines
-            .iter()
-            .find(|(_, line)| line.target == request.target)
-            .map(|(n, _)| n);
-        match line {
-            Some(n) if self.lines[n].takes(&request.url) => {
-                let line = &mut self.lines[n];
-                line.stage = Stage::Exchanging(Flight {
+        let of_target = |(n, client): (usize, &Client<S>)| (client.target == request.target).then_some(n);
+        match self.clients.iter().find_map(of_target) {
+            Some(n) if self.clients[n].takes(&request.url) => {
+                let client = &mut self.clients[n];
+                client.stage = Stage::Exchanging(Flight {
                     on_kept: true,
                     ..flight
                 });
-                line.deadline = now + ANSWER_TIMEOUT;
+                client.line.deadline = now + ANSWER_TIMEOUT;
                 self.wake(n);
             }
             Some(n) => {
-                if let Some(old) = self.lines.remove(n).into_flight() {
+                if let Some(old) = self.clients.remove(n).into_flight() {
                     debug_assert!(false, "a target has one post at a time");
                     self.fail(old.ticket, "another post took its place");
                 }
@@ -251,33 +168,31 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
-    /// Takes note of a line's readiness. A number that nobody has any more is ignored, and one that somebody else has by
-    /// now does no harm: to look at a socket that is not ready finds nothing.
+    /// Takes note of a connection's readiness. A number that is free by now is ignored, and one that was given
+    /// again does no harm: to look at a socket that is not ready finds nothing.
     pub fn ready(&mut self, n: usize, readable: bool, writable: bool, read_closed: bool) {
-        if let Some(line) = self.lines.get_mut(n) {
-            line.readable |= readable;
-            line.writable |= writable;
-            line.read_closed |= read_closed;
+        if let Some(client) = self.clients.get_mut(n) {
+            client.line.ready(readable, writable, read_closed);
             self.wake(n);
         }
     }
 
-    /// Gives each line its turn that has something to do, then ends those whose deadline is over.
+    /// Gives each client its turn that has something to do, then ends those whose deadline is over.
     pub fn turn(&mut self, io: &mut impl Io<Socket = S>, buffer: &mut [u8], now: Time) {
-        for n in std::mem::take(&mut self.awake) {
-            let Some(line) = self.lines.get_mut(n) else { continue };
-            line.awake = false;
-            let turn = line.turn(buffer, now, self.places.get_mut(&line.url));
-            self.follow(n, turn, io, now);
+        let mut awake = std::mem::replace(&mut self.awake, std::mem::take(&mut self.spare));
+        for n in awake.drain(..) {
+            let Some(client) = self.clients.get_mut(n) else {
+                continue;
+            };
+            client.awake = false;
+            let turn = client.turn(buffer, now, self.places.find(&client.url));
+            self.conclude(n, turn, io, now);
         }
-        let late: Vec<usize> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| line.deadline <= now)
-            .map(|(n, _)| n)
-            .collect();
+        self.spare = awake;
+        let late = |(n, client): (usize, &Client<S>)| (client.line.deadline <= now).then_some(n);
+        let late: Vec<usize> = self.clients.iter().filter_map(late).collect();
         for n in late {
-            let turn = match &self.lines[n].stage {
+            let turn = match &self.clients[n].stage {
                 Stage::Connecting(..) => Turn::Lost(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
                 Stage::Exchanging(flight) => match flight.answer.status() {
                     Some(status) => Turn::Answered(status, false),
@@ -285,11 +200,11 @@ impl<S: Socket> Outgoing<S> {
                 },
                 Stage::Kept => Turn::Stale,
             };
-            self.follow(n, turn, io, now);
+            self.conclude(n, turn, io, now);
         }
     }
 
-    /// Takes the outcomes out that are known.
+    /// Takes out the outcomes so far.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
     }
@@ -299,32 +214,22 @@ impl<S: Socket> Outgoing<S> {
         if !self.awake.is_empty() || !self.outcomes.is_empty() {
             return Time(0);
         }
-        self.lines
-            .iter()
-            .map(|(_, line)| line.deadline)
-            .min()
-            .unwrap_or(Time::NEVER)
+        let deadlines = self.clients.iter().map(|(_, client)| client.line.deadline);
+        deadlines.min().unwrap_or(Time::NEVER)
     }
 
     fn connect(&mut self, target: u32, url: String, mut flight: Flight, io: &mut impl Io<Socket = S>, now: Time) {
-        let place = &self.places[&url];
         let mut why = "its host has no address".to_owned();
-        while flight.tried < place.addresses.len() {
-            let index = (place.best + flight.tried) % place.addresses.len();
-            let address = place.addresses[index];
+        while let Some((index, address)) = self.next_address(&url, flight.tried) {
             flight.tried += 1;
-            let slot = self.lines.vacant_entry();
-            match io.connect(&ListenAddr::Tcp(address), slot.key()) {
-                Ok(socket) => {
-                    slot.insert(Line {
+            let vacant = self.clients.vacant_entry();
+            match Line::dial(&ListenAddr::Tcp(address), vacant.key(), io, now + CONNECT_TIMEOUT) {
+                Ok(line) => {
+                    vacant.insert(Client {
                         target,
                         url,
-                        socket,
+                        line,
                         stage: Stage::Connecting(flight, index),
-                        deadline: now + CONNECT_TIMEOUT,
-                        readable: false,
-                        writable: false,
-                        read_closed: false,
                         awake: false,
                     });
                     return;
@@ -336,17 +241,27 @@ impl<S: Socket> Outgoing<S> {
         self.fail(flight.ticket, &why);
     }
 
+    /// The address to try after so many, with its number; `None`: all were tried.
+    fn next_address(&mut self, url: &str, tried: usize) -> Option<(usize, SocketAddr)> {
+        let place = self.places.find(url)?;
+        let count = place.addresses.len();
+        (tried < count).then(|| {
+            let index = (place.best + tried) % count;
+            (index, place.addresses[index])
+        })
+    }
+
     /// Does what a turn came to.
-    fn follow(&mut self, n: usize, turn: Turn, io: &mut impl Io<Socket = S>, now: Time) {
+    fn conclude(&mut self, n: usize, turn: Turn, io: &mut impl Io<Socket = S>, now: Time) {
         match turn {
             Turn::Wait => {}
-            Turn::Stale => drop(self.lines.remove(n)),
+            Turn::Stale => drop(self.clients.remove(n)),
             Turn::Answered(status, keep) => {
-                let line = &mut self.lines[n];
-                let flight = std::mem::replace(&mut line.stage, Stage::Kept).into_flight();
-                line.deadline = now + KEEP;
+                let client = &mut self.clients[n];
+                let flight = std::mem::replace(&mut client.stage, Stage::Kept).into_flight();
+                client.line.deadline = now + KEEP;
                 if !keep {
-                    self.lines.remove(n);
+                    self.clients.remove(n);
                 }
                 if let Some(flight) = flight {
                     self.outcomes.push(Outcome {
@@ -356,14 +271,14 @@ impl<S: Socket> Outgoing<S> {
                 }
             }
             Turn::Lost(why) => {
-                let Line { target, url, stage, .. } = self.lines.remove(n);
+                let Client { target, url, stage, .. } = self.clients.remove(n);
                 let connecting = matches!(stage, Stage::Connecting(..));
                 match stage.into_flight() {
-                    Some(flight) if connecting && flight.tried < self.places[&url].addresses.len() => {
+                    Some(flight) if connecting && self.next_address(&url, flight.tried).is_some() => {
                         log::debug!("webhook {target} tries another address: {why}");
                         self.connect(target, url, flight, io, now);
                     }
-                    // It was closed while nobody looked: that says nothing of the target, and a new connection will tell.
+                    // It was closed while it was idle. That says nothing of the target: try a new connection.
                     Some(flight) if flight.on_kept && !flight.answer.has_begun() => {
                         self.connect(target, url, flight.again(), io, now);
                     }
@@ -380,7 +295,7 @@ impl<S: Socket> Outgoing<S> {
     }
 
     fn lose(&mut self, url: &str) {
-        if let Some(place) = self.places.get_mut(url) {
+        if let Some(place) = self.places.find(url) {
             place.is_lost = true;
         }
     }
@@ -393,9 +308,9 @@ impl<S: Socket> Outgoing<S> {
     }
 
     fn wake(&mut self, n: usize) {
-        let line = &mut self.lines[n];
-        if !line.awake {
-            line.awake = true;
+        let client = &mut self.clients[n];
+        if !client.awake {
+            client.awake = true;
             self.awake.push(n);
         }
     }
@@ -407,24 +322,15 @@ impl<S: Socket> Default for Outgoing<S> {
     }
 }
 
-impl<S: Socket> Line<S> {
+impl<S: Socket> Client<S> {
     fn turn(&mut self, buffer: &mut [u8], now: Time, place: Option<&mut Place>) -> Turn {
         if let Stage::Connecting(_, address) = self.stage {
-            if !self.writable && !self.readable {
-                return Turn::Wait;
-            }
-            match self.socket.is_connected() {
+            match self.line.is_connected() {
                 Ok(true) => {}
-                Ok(false) => {
-                    self.writable = false;
-                    self.readable = false;
-                    return Turn::Wait;
-                }
+                Ok(false) => return Turn::Wait,
                 Err(error) => return Turn::Lost(error.to_string()),
             }
-            // What is writable is connected, but what is connected may have been seen by its readability first.
-            self.writable = true;
-            self.deadline = now + ANSWER_TIMEOUT;
+            self.line.deadline = now + ANSWER_TIMEOUT;
             if let Some(place) = place {
                 place.best = address;
             }
@@ -433,7 +339,7 @@ impl<S: Socket> Line<S> {
         }
         // An answer may come before all is sent, and with it the end: it is looked for also when writing fails.
         let broken = self.write().err();
-        self.readable |= broken.is_some();
+        self.line.readable |= broken.is_some();
         match (self.read(buffer), broken) {
             (Turn::Wait, Some(error)) => Turn::Lost(error.to_string()),
             (turn, _) => turn,
@@ -444,38 +350,30 @@ impl<S: Socket> Line<S> {
         let Stage::Exchanging(flight) = &mut self.stage else {
             return Ok(());
         };
-        while self.writable && !flight.is_sent() {
-            let written = match flight.head.get(flight.sent..) {
-                Some(head) if !head.is_empty() => self
-                    .socket
-                    .write_vectored(&[IoSlice::new(head), IoSlice::new(&flight.body)]),
-                _ => self
-                    .socket
-                    .write_vectored(&[IoSlice::new(&flight.body[flight.sent - flight.head.len()..])]),
+        while !flight.is_sent() {
+            let head = flight.head.get(flight.sent..).unwrap_or_default();
+            let body = &flight.body[flight.sent.saturating_sub(flight.head.len())..];
+            let written = match head.is_empty() {
+                true => self.line.write(&[IoSlice::new(body)])?,
+                false => self.line.write(&[IoSlice::new(head), IoSlice::new(body)])?,
             };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => flight.sent += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            let Some(n) = written else { break };
+            flight.sent += n;
         }
         Ok(())
     }
 
     /// Reads what is there. Not more than an answer may have: then it is complete or wrong.
     fn read(&mut self, buffer: &mut [u8]) -> Turn {
-        while self.readable {
-            let read = self.socket.read(buffer);
-            let flight = match (&mut self.stage, &read) {
-                (Stage::Exchanging(flight), _) => flight,
-                (_, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Turn::Wait;
-                }
-                // Whatever an idle peer says, it does not answer a post of ours.
-                _ => return Turn::Stale,
+        loop {
+            let read = match self.line.read(buffer) {
+                Ok(None) => return Turn::Wait,
+                Ok(Some(n)) => Ok(n),
+                Err(error) => Err(error),
+            };
+            // Whatever an idle peer says, it does not answer a post of ours.
+            let Stage::Exchanging(flight) = &mut self.stage else {
+                return Turn::Stale;
             };
             let complete = match read {
                 Ok(0) => {
@@ -486,23 +384,16 @@ impl<S: Socket> Line<S> {
                     };
                 }
                 Ok(n) => {
-                    self.readable = n == buffer.len() || self.read_closed;
+                    self.line.readable = n == buffer.len() || self.line.read_closed;
                     flight.answer.take(&buffer[..n])
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => Err(error.to_string()),
             };
             match (complete, flight.answer.status()) {
                 (Ok(false), _) => {}
                 (Ok(true), Some(status)) => {
-                    return Turn::Answered(
-                        status,
-                        flight.answer.keeps_alive() && flight.is_sent() && !self.read_closed,
-                    );
+                    let keeps = flight.answer.keeps_alive() && flight.is_sent() && !self.line.read_closed;
+                    return Turn::Answered(status, keeps);
                 }
                 // The head came, and it says how the post went; what failed is its body.
                 (Err(_), Some(status)) => return Turn::Answered(status, false),
@@ -510,12 +401,11 @@ impl<S: Socket> Line<S> {
                 (Ok(true), None) => return Turn::Lost("the answer has no status".to_owned()),
             }
         }
-        Turn::Wait
     }
 
     /// Whether it is free for a post to `url`.
     fn takes(&self, url: &str) -> bool {
-        matches!(self.stage, Stage::Kept) && !self.read_closed && self.url == url
+        matches!(self.stage, Stage::Kept) && !self.line.read_closed && self.url == url
     }
 
     fn into_flight(self) -> Option<Flight> {
@@ -529,49 +419,5 @@ impl Stage {
             Stage::Connecting(flight, _) | Stage::Exchanging(flight) => Some(flight),
             Stage::Kept => None,
         }
-    }
-}
-
-impl Flight {
-    fn new(request: &Request, url: &HttpUrl) -> Self {
-        let mut head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: jsocketd/{}\r\nContent-Length: {}\r\n",
-            url.path,
-            url.authority(),
-            env!("CARGO_PKG_VERSION"),
-            request.body.len()
-        );
-        for (name, value) in &request.headers {
-            debug_assert!(
-                !format!("{name}{value}").contains(['\r', '\n']),
-                "the configuration refuses such headers"
-            );
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += "\r\n";
-        Self {
-            ticket: request.ticket,
-            head: head.into(),
-            body: request.body.clone(),
-            sent: 0,
-            answer: Answer::new(),
-            tried: 0,
-            on_kept: false,
-        }
-    }
-
-    /// The same post before anything was done for it.
-    fn again(self) -> Self {
-        Self {
-            sent: 0,
-            answer: Answer::new(),
-            tried: 0,
-            on_kept: false,
-            ..self
-        }
-    }
-
-    fn is_sent(&self) -> bool {
-        self.sent == self.head.len() + self.body.len()
     }
 }

@@ -70,7 +70,7 @@ impl Socket for Stream {
     }
 
     fn shutdown_write(&mut self) {
-        // It fails only when the peer is gone, and then nobody is left to be told.
+        // It fails only when the peer is gone.
         let _ = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -187,7 +187,7 @@ impl Io for MioIo {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 // Frames are flushed whole, once a tick: Nagle's wait for more would only delay them.
-                // It fails only when the client is gone already, which the first read will tell.
+                // It fails only when the client is gone already; the first read will fail then.
                 let _ = stream.set_nodelay(true);
                 Ok((
                     Stream::Tcp(stream),

@@ -2,20 +2,19 @@
 
 use slab::Slab;
 
-use super::connection::Connection;
 use crate::id::ConnectionId;
 use crate::room::give_back;
 
-/// Every connection of the process.
+/// What is kept for each connection, by its id.
 #[derive(Debug)]
-pub struct Table<S> {
-    slots: Slab<Connection<S>>,
-    /// The generation of the newest connection. 4 billion connections later it starts again at 1; whoever still holds an
-    /// id from then has held it for days.
+pub struct Table<T> {
+    slots: Slab<(ConnectionId, T)>,
+    /// The generation of the newest connection. It starts again at 1 after 4 billion connections; an id from then would
+    /// have to be kept for days to name somebody else.
     generation: u32,
 }
 
-impl<S> Table<S> {
+impl<T> Table<T> {
     /// An empty table.
     pub fn new() -> Self {
         Self {
@@ -24,30 +23,31 @@ impl<S> Table<S> {
         }
     }
 
-    /// Puts in what `make` makes for the id it is given.
-    pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection<S>) -> ConnectionId {
+    /// Puts an entry in and returns its id.
+    pub fn insert(&mut self, entry: T) -> ConnectionId {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let entry = self.slots.vacant_entry();
-        let slot = u32::try_from(entry.key()).expect("descriptors are 32-bit numbers");
+        let vacant = self.slots.vacant_entry();
+        let slot = u32::try_from(vacant.key()).expect("descriptors are 32-bit numbers");
         let id = ConnectionId::new(slot, self.generation);
-        entry.insert(make(id));
+        vacant.insert((id, entry));
         id
     }
 
-    /// The connection with this id, if it is still there.
-    pub fn find(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
-        self.slots.get_mut(id.slot()).filter(|connection| connection.id == id)
+    /// The entry with this id, if it is still there.
+    pub fn find(&mut self, id: ConnectionId) -> Option<&mut T> {
+        let (owner, entry) = self.slots.get_mut(id.slot())?;
+        (*owner == id).then_some(entry)
     }
 
-    /// Takes out the connection with this id.
-    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection<S>> {
+    /// Takes out the entry with this id.
+    pub fn remove(&mut self, id: ConnectionId) -> Option<T> {
         self.find(id)?;
-        let removed = self.slots.remove(id.slot());
+        let (_, entry) = self.slots.remove(id.slot());
         give_back(&mut self.slots);
-        Some(removed)
+        Some(entry)
     }
 
-    /// How many there are.
+    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
@@ -57,13 +57,13 @@ impl<S> Table<S> {
         self.slots.is_empty()
     }
 
-    /// The ids of all, in no order that means anything.
+    /// The ids of all entries, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        self.slots.iter().map(|(_, connection)| connection.id)
+        self.slots.iter().map(|(_, (id, _))| *id)
     }
 }
 
-impl<S> Default for Table<S> {
+impl<T> Default for Table<T> {
     fn default() -> Self {
         Self::new()
     }

@@ -1,10 +1,10 @@
-//! The timer wheel: a ring of one-second slots (after mosquitto's `keepalive.c`). The deadlines live in the connections; the
-//! wheel only remembers when to look at whom.
+//! The timer wheel: a ring of one-second slots (after mosquitto's `keepalive.c`). The deadlines live in the
+//! connections; the wheel only remembers when to look at which connection.
 //!
-//! A connection stands in the slot of the earliest second at which it was asked to be looked at. When its deadline moves
-//! away (it spoke, it answered a ping) nothing is done here: the look comes early, finds nothing due, and the connection is
-//! put in again. So a message costs no timer work at all, a connection costs one look per deadline at most, and the loser,
-//! a heap of timers, would cost a push and a pop for each message.
+//! A connection stands in the slot of the earliest second at which it was asked to be looked at. When its deadline
+//! moves away (it spoke, it answered a ping) nothing is done here: the look comes early, finds nothing due, and the
+//! connection is put in again. So a message costs no timer work at all, a connection costs one look per deadline at
+//! most. Rejected: a heap of timers, which would cost a push and a pop for each message.
 
 use crate::id::ConnectionId;
 use crate::room::give_back;
@@ -13,7 +13,7 @@ use crate::time::Time;
 /// Slots of the ring. A deadline further away is looked at every `SLOTS` seconds, which is cheap.
 const SLOTS: usize = 128;
 
-/// Who is to be looked at, and in which second.
+/// Which connections are to be looked at, and in which second.
 #[derive(Debug)]
 pub struct Wheel {
     slots: Vec<Vec<ConnectionId>>,
@@ -33,8 +33,8 @@ impl Wheel {
         }
     }
 
-    /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look will
-    /// come.
+    /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look
+    /// will come.
     pub fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
         let second = self.second(deadline);
         self.slots[second as usize % SLOTS].push(id);
@@ -48,10 +48,10 @@ impl Wheel {
         after.clamp(self.next, self.next + SLOTS as u64 - 1)
     }
 
-    /// Moves everybody who is to be looked at by `now` into `due`.
+    /// Moves the connections that are to be looked at by `now` into `due`.
     pub fn expire(&mut self, now: Time, due: &mut Vec<ConnectionId>) {
         if self.entries == 0 {
-            // Nobody is in: skip the seconds that were slept through.
+            // It is empty: skip the seconds that were slept through.
             self.next = self.next.max(now.seconds() + 1);
             return;
         }
@@ -66,7 +66,7 @@ impl Wheel {
         self.next = self.next.max(now.seconds() + 1);
     }
 
-    /// When the next look is due; `None` when nobody is in.
+    /// When the next look is due; `None` when the wheel is empty.
     pub fn next_look(&self) -> Option<Time> {
         if self.entries == 0 {
             return None;

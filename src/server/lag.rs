@@ -1,4 +1,4 @@
-//! How long the loop was away from its poller, tick by tick: the beginnings of the flight recorder.
+//! How long the loop was away from its poller, tick by tick: the beginnings of the flight ticks.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ const SECONDS: usize = 60;
 
 /// The latest ticks.
 #[derive(Debug, Default)]
-pub struct Recorder {
+pub struct Ticks {
     ticks: u64,
     /// Microseconds each, as a ring.
     sample: Vec<u32>,
@@ -21,7 +21,7 @@ pub struct Recorder {
     worst: VecDeque<(u64, u32)>,
 }
 
-impl Recorder {
+impl Ticks {
     /// Takes note of a tick that lasted from `start` to `end`.
     pub fn tick(&mut self, start: Time, end: Time) {
         let took = u32::try_from(end.since(start).as_micros()).unwrap_or(u32::MAX);
@@ -64,18 +64,18 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_the_latest_ticks_only() {
-        let mut recorder = Recorder::default();
-        recorder.tick(Time(0), Time(5_000_000));
+        let mut ticks = Ticks::default();
+        ticks.tick(Time(0), Time(5_000_000));
         for n in 0..SAMPLE as u64 {
-            recorder.tick(Time(n), Time(n + 10 + n % 2));
+            ticks.tick(Time(n), Time(n + 10 + n % 2));
         }
-        let lag = recorder.lag();
+        let lag = ticks.lag();
         assert_eq!((lag.p50_us, lag.p99_us, lag.max_us, lag.sample), (11, 11, 11, SAMPLE));
         assert_eq!(lag.ticks, SAMPLE as u64 + 1);
     }
 
     #[test]
-    fn a_recorder_without_ticks_answers_zeros() {
-        assert_eq!(Recorder::default().lag(), Lag::default());
+    fn without_ticks_the_lag_is_zero() {
+        assert_eq!(Ticks::default().lag(), Lag::default());
     }
 }

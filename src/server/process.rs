@@ -1,5 +1,5 @@
-//! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, hosts' names, the
-//! end.
+//! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, hosts'
+//! names, the end.
 
 pub mod lookup;
 pub mod names;
@@ -195,7 +195,7 @@ impl Premises {
 
     /// Looks up all names that the server needs now, as an administrator may have changed what they mean.
     fn keep_names(&mut self, server: &mut Server<MioIo>) {
-        let mut names = server.outgoing().host_names();
+        let mut names = server.posts.outgoing.host_names();
         names.extend(self.database_name().filter(|name| !names.contains(name)));
         self.names.keep(&names, Instant::now());
     }
@@ -208,20 +208,20 @@ impl Premises {
     fn look_names_up(&mut self, server: &mut Server<MioIo>) {
         let now = Instant::now();
         let database = self.database_name();
-        if let Some(name) = database.as_ref().filter(|_| server.database_is_away()) {
+        if let Some(name) = database.as_ref().filter(|_| server.database.is_away()) {
             self.names.ask(name, now);
         }
-        for name in server.outgoing().lost_hosts() {
+        for name in server.posts.outgoing.lost_hosts() {
             self.names.ask(&name, now);
         }
         self.moved = false;
         while let Some((name, addresses)) = self.names.turn(now) {
             self.moved = true;
-            server.outgoing().set_addresses(&name, &addresses);
+            server.posts.outgoing.set_addresses(&name, &addresses);
             if let Some(read) = self.read.as_mut().filter(|_| database.as_ref() == Some(&name)) {
                 let endpoints: Vec<ListenAddr> = addresses.into_iter().map(ListenAddr::Tcp).collect();
                 read.database.endpoints.clone_from(&endpoints);
-                server.move_database(endpoints);
+                server.database.move_to(endpoints);
             }
         }
     }
@@ -250,7 +250,7 @@ impl Premises {
             .watched_by(OURSELVES.into());
             Box::new(store) as Box<dyn crate::store::Store>
         });
-        server.know(read.site.clone(), store);
+        server.set_site(read.site.clone(), store);
         self.watch = Watch::new(read.stamp);
         self.read = Some(read);
         Ok(())
@@ -327,8 +327,8 @@ fn reload(
     *config = new;
 }
 
-/// Why a configuration is not taken over although nothing is wrong with it: a file that somebody has emptied, or an app that
-/// somebody has deleted, would cut off everybody at once. `closed`: the apps that it does not have, with their connections.
+/// Why a valid configuration is refused: a file that was emptied, or an app that was deleted, would close many
+/// connections at once. `closed`: the apps that it does not have, with their connections.
 fn refusal(closed: &[(&str, usize)], file_is_empty: bool, connections: usize) -> Option<String> {
     let counted = |count: usize| match count {
         1 => "1 connection".to_owned(),
@@ -356,6 +356,15 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
     }
+}
+
+/// The resident memory of this process; 0 where /proc is not readable.
+pub(super) fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    pages * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! SQL's share of the loop's time. Statements block the loop, so they pay for it: after a statement that took longer than the
-//! budget of a tick SQL rests until it has had no more than its share. Whoever pushes meanwhile waits for one statement at the
-//! most, and most wait for none. A database that is far away, or slow, makes log-ins slow and nothing else.
+//! SQL's share of the loop's time. Statements block the loop, so they pay for it: after a statement that took longer
+//! than the budget of a tick SQL rests until it has had no more than its share. A push meanwhile waits for one
+//! statement at the most, and most wait for none. A database that is far away, or slow, makes log-ins slow and nothing
+//! else.
 //!
-//! Short statements are not made to wait one by one: a storm of log-ins, or of rows, on a database next door is over in an
-//! instant. But they are counted too, so that over some seconds they have no more than half of the time.
+//! Short statements are not made to wait one by one: a storm of log-ins, or of rows, on a database next door is over in
+//! an instant. But they are counted too, so that over some seconds they have no more than half of the time.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ impl Share {
         self.rest
     }
 
-    /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one `longest`.
+    /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one
+    /// `longest`.
     pub(super) fn spend(&mut self, took: Duration, longest: Duration, settings: &config::Database, now: Time) {
         let share = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 99);
         let half = share.max(SHORT);
@@ -63,8 +65,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Statements that take so long, each as soon as it may be asked and a poll later, for some seconds: the share that SQL had of
-    /// the second half, and the longest time without a rest.
+    /// Statements that take so long, each as soon as it may be asked and a poll later, for some seconds: the share that
+    /// SQL had of the second half, and the longest time without a rest.
     fn run(statement: Duration, poll: Duration) -> (f64, Duration) {
         let settings = config::Database::default();
         let mut share = Share::default();
@@ -130,7 +132,7 @@ mod tests {
         assert_eq!(share.rest(), Time(1_400_000), "four times as long, of a fifth");
         share.spend(ms(20), ms(20), &settings, Time(1_420_000));
         assert_eq!(share.rest(), Time(1_500_000));
-        // In a transaction nobody rests in between, so its statements are paid for together.
+        // In a transaction there is no rest in between, so its statements are paid for together.
         share.spend(ms(20), ms(20), &settings, Time(2_020_000));
         share.spend(ms(20), ms(20), &settings, Time(2_040_000));
         assert_eq!(share.rest(), Time(2_200_000));

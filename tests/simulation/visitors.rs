@@ -303,7 +303,7 @@ impl Stage {
             *byte = self.dice.roll() as u8;
         }
         let mut server = Server::new(SimIo(world.clone()), self.config.clone(), 1000, seed);
-        server.know(self.site.clone(), Some(Box::new(SimStore::new(&self.base, n))));
+        server.set_site(self.site.clone(), Some(Box::new(SimStore::new(&self.base, n))));
         let process = Process {
             server,
             world,
@@ -967,7 +967,7 @@ impl Stage {
             19 => {
                 // The site's configuration was read again and says the same.
                 let n = self.dice.below(self.processes.len());
-                self.processes[n].server.know(self.site.clone(), None);
+                self.processes[n].server.set_site(self.site.clone(), None);
             }
             _ => {}
         }
@@ -1574,7 +1574,7 @@ fn a_configuration_that_is_read_again_takes_nothing_away() {
     assert!(stage.enters("private-com_content.article.3"));
     let site = stage.site.clone();
     for process in &mut stage.processes {
-        process.server.know(site.clone(), None);
+        process.server.set_site(site.clone(), None);
     }
     stage.run(Duration::from_secs(1));
     assert!(stage.is_in("private-com_content.article.3"));

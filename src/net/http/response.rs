@@ -11,10 +11,10 @@ use super::has_token;
 
 /// Appends the encoded response.
 ///
-/// `version` is the request's; a response always says HTTP/1.1, the highest version spoken here (RFC 9110 section
-/// 2.5). With `head_only` the headers are those of the whole response and the body stays out; 1xx, 204 and 304 have
-/// none. The connection is told to close when `keep_alive` is false or the response itself says `Connection: close`.
-/// There is no `Date`: the time is no argument, and RFC 9110 section 6.6.1 wants it from servers with a clock only.
+/// `version` is the request's; a response always says HTTP/1.1, the highest version spoken here (RFC 9110 section 2.5).
+/// With `head_only` the headers are those of the whole response and the body stays out; 1xx, 204 and 304 have none. The
+/// response says `Connection: close` when `keep_alive` is false or the response itself says `Connection: close`. There
+/// is no `Date`: the time is no argument, and RFC 9110 section 6.6.1 wants it from servers with a clock only.
 ///
 /// A name or value cannot end its line early: `HeaderName` and `HeaderValue` hold no CR, LF or NUL, and the reason
 /// phrase comes from a fixed table.
@@ -41,7 +41,7 @@ pub fn write_response(
         }
     }
     let close = !keep_alive || has_token(headers, &header::CONNECTION, "close");
-    // Who sends Upgrade must name it in Connection (RFC 9110 section 7.8).
+    // A sender of Upgrade must name it in Connection (RFC 9110 section 7.8).
     let connection = match (
         close && !status.is_informational(),
         headers.contains_key(header::UPGRADE),

@@ -1,7 +1,7 @@
 //! Looks at every byte of a request's head exactly once, as it comes, and says where the head ends or what is wrong
 //! with it. Knows the grammar of lines and nothing of their meaning; slicing the finished head is left to `httparse`.
 //!
-//! The loser was to call `httparse` on what is there whenever bytes come: that reads the same bytes again and again
+//! Rejected: to call `httparse` on what is there whenever bytes come: that reads the same bytes again and again
 //! (tungstenite 376, CVE-2023-43669), answers differently when the bytes come in other pieces, and lets lines end with
 //! a lone LF.
 
@@ -161,7 +161,7 @@ impl Head {
         Ok(())
     }
 
-    /// `HTTP/1.1` or `HTTP/1.0`. Another major version is told at its first digit, so that the preface of HTTP/2
+    /// `HTTP/1.1` or `HTTP/1.0`. Another major version is refused at its first digit, so that the preface of HTTP/2
     /// (`PRI * HTTP/2.0`) is answered with 505 and not for its method.
     fn version(&mut self, byte: u8) -> Result<(), Flaw> {
         match (self.run, byte) {

@@ -1,5 +1,5 @@
-//! The answer to a post: its status is what counts. The body is read only to find its end, so that the connection can be
-//! used again, and thrown away.
+//! The answer to a post: its status is what counts. The body is read only to find its end, so that the connection can
+//! be used again, and thrown away.
 
 use crate::net::http::HttpLimits;
 use crate::net::http::chunked::Chunked;
@@ -128,7 +128,7 @@ impl Answer {
             }
             _ => (Body::Close, false),
         };
-        // HTTP/1.0 can be asked to keep a connection, but nobody is who matters.
+        // HTTP/1.0 can be asked to keep a connection; it is not worth it.
         self.keep_alive = framed && !closes && version == 1;
         self.known = Some((status, body));
         Ok(())
@@ -153,11 +153,11 @@ impl Answer {
                 Ok(complete) => complete,
                 Err(flaw) => return Err(format!("the body of its answer cannot be read: {flaw:?}")),
             },
-            // The status is known and the connection is of no more use: nobody waits for the end.
+            // The status is known and the connection is of no more use: its end need not be awaited.
             Body::Close => true,
         };
         if complete && !bytes.is_empty() {
-            // What comes unasked does not answer the next post.
+            // Bytes that were not asked for do not answer the next post.
             self.keep_alive = false;
         }
         Ok(complete)

@@ -1,6 +1,6 @@
-//! One look-up of a host's name. `getaddrinfo` blocks for as long as its name servers like, so the server never calls it: a
-//! child process of the same binary does (`jsocketd resolve SERVER HOST PORT`), prints the addresses and ends. SIGCHLD wakes the
-//! loop when it has. Nothing here waits.
+//! One look-up of a host's name. `getaddrinfo` blocks for as long as its name servers like, so the server never calls
+//! it: a child process of the same binary does (`jsocketd resolve SERVER HOST PORT`), prints the addresses and ends.
+//! SIGCHLD wakes the loop when it has. Nothing here waits.
 //!
 //! Rejected: a thread, since the server has one; a resolver of our own, since it would read neither /etc/hosts nor
 //! nsswitch.conf as the site's PHP does.
@@ -15,8 +15,8 @@ use rustix::io::ioctl_fionbio;
 use crate::child::{self, OURSELVES};
 use crate::config::HostName;
 
-/// How long one look-up may take. Two name servers that do not answer take ten seconds (resolv.conf(5): `timeout`), and the
-/// third one answers.
+/// How long one look-up may take. Two name servers that do not answer take ten seconds (resolv.conf(5): `timeout`), and
+/// the third one answers.
 const LONGEST: Duration = Duration::from_secs(12);
 
 /// Addresses of one name that are used; a pool with more has a proxy in front of it.
@@ -80,7 +80,7 @@ impl Lookup {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = command.spawn()?;
-        // What the child left in its pipes is there when it has ended. Whoever else may hold them is not waited for.
+        // The pipes hold the answer when the child has ended. Another process that holds them open is not waited for.
         let unblocked = match (&child.stdout, &child.stderr) {
             (Some(out), Some(err)) => ioctl_fionbio(out, true).and_then(|()| ioctl_fionbio(err, true)),
             _ => Ok(()),
@@ -108,8 +108,8 @@ impl Lookup {
         let _ = self.child.kill();
     }
 
-    /// How it ended, if it has: the addresses, at least one, or why there are none, as a clause. To be called until then, or
-    /// the child stays a zombie.
+    /// How it ended, if it has: the addresses, at least one, or why there are none, as a clause. To be called until
+    /// then, or the child stays a zombie.
     pub fn turn(&mut self, now: Instant) -> Option<Result<Vec<SocketAddr>, String>> {
         match self.child.try_wait() {
             Ok(Some(status)) if self.killed && !status.success() => {
@@ -133,7 +133,7 @@ impl Lookup {
     }
 }
 
-/// The server ends: so does the child, which is then nobody's or the system's to collect.
+/// When the server ends, the child ends too; the system collects it.
 impl Drop for Lookup {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -153,7 +153,8 @@ fn contents(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The first line that the child wrote about its failure, without the name of the program that each of them begins with.
+/// The first line that the child wrote about its failure, without the name of the program that each of them begins
+/// with.
 fn complaint(text: &str) -> Option<String> {
     let line = text.lines().next()?;
     let line = line.strip_prefix("jsocketd: ").unwrap_or(line).trim();

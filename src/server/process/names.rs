@@ -1,6 +1,6 @@
-//! The hosts' names that the server connects to, with the addresses they had when they were last looked up, and when to look
-//! each of them up again. One name is looked up at a time. Who needs a name, and what other addresses mean, is decided by
-//! whoever asks.
+//! The hosts' names that the server connects to, with the addresses they had when they were last looked up, and when to
+//! look each of them up again. One name is looked up at a time. The caller decides which names are needed, and what
+//! other addresses mean.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::lookup::Lookup;
 use crate::config::HostName;
 
-/// The pause after a look-up of a name, as long as its host cannot be reached. It does not grow: a host that comes back under
-/// another address is found within a second of its name saying so, and a look-up costs some milliseconds of another process.
+/// The pause after a look-up of a name, as long as its host cannot be reached. It does not grow: a host that comes back
+/// under another address is found within a second of its name saying so, and a look-up costs some milliseconds of
+/// another process.
 const PAUSE: Duration = Duration::from_millis(750);
 
 /// The least between two warnings about one name.
@@ -26,7 +27,7 @@ pub struct Names {
 #[derive(Debug)]
 struct Known {
     name: HostName,
-    /// As the last look-up that found any said; empty: there was none yet.
+    /// From the last look-up that found any; empty: none did yet.
     addresses: Vec<SocketAddr>,
     /// When it is to be looked up.
     due: Option<Instant>,
@@ -36,8 +37,8 @@ struct Known {
 }
 
 impl Names {
-    /// Keeps these names alone and looks up each of them anew: what is under way is given up, as it may have begun before a
-    /// change. Addresses that are known stay in use until then.
+    /// Keeps these names alone and looks up each of them anew: what is under way is given up, as it may have begun
+    /// before a change. Addresses that are known stay in use until then.
     pub fn keep(&mut self, names: &[HostName], now: Instant) {
         self.names.retain(|known| names.contains(&known.name));
         for name in names {
@@ -60,7 +61,8 @@ impl Names {
         known.map_or(&[], |known| &known.addresses)
     }
 
-    /// Connecting to a name failed: it is looked up again, not before its pause is over. May be said as often as one likes.
+    /// Connecting to a name failed: it is looked up again, not before its pause is over. May be called as often as one
+    /// likes.
     pub fn ask(&mut self, name: &HostName, now: Instant) {
         if self
             .lookup

@@ -1,5 +1,6 @@
-//! A connection's outbox: the frames that wait to be written, some its own, some shared with others. It is flushed by one
-//! `writev` a tick. It counts its bytes so that the loop can tell a slow consumer; what to do about one is not decided here.
+//! A connection's send queue: the frames that wait to be written, some its own, some shared with others. It is flushed
+//! by one `writev` a tick. It counts its bytes so that the loop can recognise a slow consumer; what to do about one is
+//! not decided here.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -8,17 +9,19 @@ use bytes::Bytes;
 
 use super::io::Socket;
 
-/// Own frames are gathered into segments of about this many bytes: one copy is cheaper than an allocation and an iovec each.
+/// Own frames are gathered into segments of about this many bytes: one copy is cheaper than an allocation and an iovec
+/// each.
 const GATHER: usize = 16 * 1024;
 
-/// Segments of one `writev`. The kernel takes 1024; 64 pages of small frames are more than a socket buffer takes anyway.
+/// Segments of one `writev`. The kernel takes 1024; 64 pages of small frames are more than a socket buffer takes
+/// anyway.
 const SLICES: usize = 64;
 
 /// Whole frames, in the order in which they will be written.
 #[derive(Debug, Default)]
-pub struct Outbox {
-    /// The first segment stands here and not in the deque: usually it is the only one, and a fan-out to ten thousand would
-    /// otherwise allocate, and fetch into the cache, a deque for each of them.
+pub struct SendQueue {
+    /// The first segment stands here and not in the deque: usually it is the only one, and a fan-out to ten thousand
+    /// would otherwise allocate, and fetch into the cache, a deque for each of them.
     first: Option<Segment>,
     /// Those behind it; empty when there is no first.
     rest: VecDeque<Segment>,
@@ -53,7 +56,7 @@ pub enum Flushed {
     Blocked,
 }
 
-impl Outbox {
+impl SendQueue {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes
@@ -156,13 +159,13 @@ impl Outbox {
             self.written -= len;
             self.first = self.rest.pop_front();
         }
-        // Idle connections hold no buffer: at ten thousand of them the deque's block would be most of an outbox's cost.
+        // Idle connections hold no buffer: at ten thousand of them the deque's block would be most of a queue's cost.
         self.rest = VecDeque::new();
     }
 }
 
 /// tungstenite writes its own frames (pongs, closes) through this; it flushes whole frames and never fails.
-impl Write for Outbox {
+impl Write for SendQueue {
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
         self.append_with(|out| out.extend_from_slice(frame));
         Ok(frame.len())
@@ -204,36 +207,36 @@ mod tests {
     #[test]
     fn order_holds_over_partial_writes_at_every_cut() {
         for cut in 1..12 {
-            let mut outbox = Outbox::default();
-            outbox.append_with(|out| out.extend_from_slice(b"one"));
-            outbox.push(Bytes::from_static(b"two"));
-            outbox.append_with(|out| out.extend_from_slice(b"three"));
+            let mut queue = SendQueue::default();
+            queue.append_with(|out| out.extend_from_slice(b"one"));
+            queue.push(Bytes::from_static(b"two"));
+            queue.append_with(|out| out.extend_from_slice(b"three"));
             let mut socket = Takes(vec![cut], Vec::new());
             assert_eq!(
-                outbox.flush(&mut socket).unwrap(),
+                queue.flush(&mut socket).unwrap(),
                 if cut < 11 { Flushed::Blocked } else { Flushed::All }
             );
-            assert_eq!(outbox.len(), 11usize.saturating_sub(cut));
+            assert_eq!(queue.len(), 11usize.saturating_sub(cut));
             socket.0 = vec![100];
-            assert_eq!(outbox.flush(&mut socket).unwrap(), Flushed::All);
+            assert_eq!(queue.flush(&mut socket).unwrap(), Flushed::All);
             assert_eq!(socket.1, b"onetwothree");
         }
     }
 
     #[test]
     fn only_the_begun_segment_stays_when_the_rest_is_dropped() {
-        let mut outbox = Outbox::default();
-        outbox.push(Bytes::from_static(b"begun"));
-        outbox.push(Bytes::from_static(b"never"));
+        let mut queue = SendQueue::default();
+        queue.push(Bytes::from_static(b"begun"));
+        queue.push(Bytes::from_static(b"never"));
         let mut socket = Takes(vec![2], Vec::new());
-        outbox.flush(&mut socket).unwrap();
-        outbox.drop_unwritten();
-        outbox.append_with(|out| out.extend_from_slice(b"!"));
+        queue.flush(&mut socket).unwrap();
+        queue.drop_unwritten();
+        queue.append_with(|out| out.extend_from_slice(b"!"));
         socket.0 = vec![100];
-        outbox.flush(&mut socket).unwrap();
+        queue.flush(&mut socket).unwrap();
         assert_eq!(socket.1, b"begun!");
-        outbox.push(Bytes::from_static(b"never"));
-        outbox.drop_unwritten();
-        assert!(outbox.is_empty());
+        queue.push(Bytes::from_static(b"never"));
+        queue.drop_unwritten();
+        assert!(queue.is_empty());
     }
 }

@@ -1,0 +1,70 @@
+//! What comes out of a connection: a request, a handshake, a message, or how it ended.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+
+use super::close::CloseReason;
+use crate::logging::Kind;
+use crate::protocol::actions::Message;
+
+/// Something decoded.
+#[derive(Debug)]
+pub enum Event {
+    /// A plain HTTP request; decoding goes on after `respond`.
+    Request(Request<Bytes>),
+    /// A valid WebSocket handshake; decoding goes on after `accept` or `respond`.
+    Handshake(Request<Bytes>),
+    /// A message.
+    Message(Message),
+    /// The connection has begun to finish by itself: the peer closed, or broke a rule.
+    Over(Over),
+}
+
+/// Why a connection began to finish by itself.
+#[derive(Debug, PartialEq)]
+pub enum Over {
+    /// The peer's close frame, with its code.
+    PeerClosed(Option<u16>),
+    /// The peer broke the WebSocket protocol.
+    Violated(CloseReason),
+    /// The peer broke HTTP.
+    Refused(StatusCode),
+    /// The peer ended the stream.
+    Ended,
+    /// A deadline passed.
+    TimedOut(&'static str),
+    /// The peer does not read what it is sent; which limit said so.
+    Slow(&'static str),
+}
+
+impl Over {
+    /// Which limit ended it, if it is one that is worth a warning.
+    pub fn limit(&self) -> Option<Kind> {
+        match self {
+            Over::Slow(_) => Some(Kind::SlowConsumer),
+            Over::Violated(reason) if *reason == CloseReason::TOO_BIG => Some(Kind::TooLarge),
+            Over::Violated(reason) if *reason == CloseReason::TOO_MANY_FRAGMENTS => Some(Kind::TooLarge),
+            Over::Refused(
+                StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG,
+            ) => Some(Kind::TooLarge),
+            _ => None,
+        }
+    }
+}
+
+/// A clause for the log, to follow the connection's id.
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Over::PeerClosed(Some(code)) => write!(f, "was closed by its peer with {code}"),
+            Over::PeerClosed(None) => write!(f, "was closed by its peer"),
+            Over::Violated(reason) => write!(f, "broke the protocol: {} {}", reason.code, reason.reason),
+            Over::Refused(status) => write!(f, "sent a bad request: {status}"),
+            Over::Ended => write!(f, "was ended by its peer"),
+            Over::TimedOut(limit) => write!(f, "ran into {limit}"),
+            Over::Slow(limit) => write!(f, "is a slow consumer ({limit}) and is dropped"),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The HTTP exchange of a connection: whose turn it is, how long a request may take, and what its answer depends on. It
+//! owns no socket: it reads slices and writes into the connection's send queue. What a request means is decided
+//! elsewhere.
+
+use bytes::Bytes;
+use http::{Request, Response, Version, header};
+
+use super::connection::seconds;
+use super::handshake::{self, Accept};
+use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
+use super::send_queue::SendQueue;
+use crate::config::Limits;
+use crate::time::Time;
+
+/// One HTTP connection's requests and answers, one after the other.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    parser: Parser,
+    /// When the current request must be complete; between two requests: when the connection ends.
+    deadline: Time,
+    /// No request has come yet.
+    is_first: bool,
+    turn: Turn,
+    /// The peer has ended its side; an answer is still owed.
+    pub(super) ended: bool,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+enum Turn {
+    /// The peer's: a request is awaited.
+    Peer,
+    /// Ours: this request is not answered yet.
+    Ours {
+        version: Version,
+        head_only: bool,
+        keep_alive: bool,
+        accept: Option<Accept>,
+    },
+}
+
+/// What a peer sent.
+pub(super) enum Asked {
+    Request(Request<Bytes>),
+    /// A valid WebSocket handshake.
+    Handshake(Request<Bytes>),
+    Refused(Refusal),
+}
+
+impl Exchange {
+    /// For a connection that was just accepted.
+    pub(super) fn new(limits: &Limits, now: Time) -> Self {
+        Self {
+            parser: Parser::new(),
+            deadline: now + seconds(limits.handshake_timeout),
+            is_first: true,
+            turn: Turn::Peer,
+            ended: false,
+        }
+    }
+
+    /// Whether an answer is owed.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.turn, Turn::Ours { .. })
+    }
+
+    /// Whether a request has begun and is not answered yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_ours() || self.parser.in_request()
+    }
+
+    /// Whether a request must come or be complete: the first one, or one that has begun.
+    pub(super) fn expects_request(&self) -> bool {
+        self.is_first || self.parser.in_request()
+    }
+
+    /// Bytes that are held of an unfinished request.
+    pub(super) fn held(&self) -> usize {
+        self.parser.held()
+    }
+
+    /// When the peer's time is over; `NEVER` while it is our turn.
+    pub(super) fn deadline(&self) -> Time {
+        match self.turn {
+            Turn::Peer => self.deadline,
+            Turn::Ours { .. } => Time::NEVER,
+        }
+    }
+
+    /// The peer has until `deadline` to ask.
+    pub(super) fn hurry(&mut self, deadline: Time) {
+        self.deadline = deadline;
+    }
+
+    /// Reads from the front of `input` up to the end of a request; `None`: more must come.
+    pub(super) fn read(
+        &mut self,
+        input: &mut &[u8],
+        queue: &mut SendQueue,
+        limits: &Limits,
+        now: Time,
+    ) -> Option<Asked> {
+        let bounds = HttpLimits {
+            head: limits.max_head_size,
+            headers: limits.max_headers,
+            body: limits.max_body_size,
+        };
+        let was_idle = !self.parser.in_request();
+        loop {
+            match self.parser.read(input, &bounds) {
+                Progress::More => {
+                    if was_idle && !self.is_first && self.parser.in_request() {
+                        self.deadline = now + seconds(limits.handshake_timeout);
+                    }
+                    return None;
+                }
+                Progress::Continue => queue.append_with(|out| out.extend_from_slice(CONTINUE)),
+                Progress::Request(incoming) => return Some(self.requested(incoming)),
+                Progress::Refused(refusal) => return Some(Asked::Refused(refusal)),
+            }
+        }
+    }
+
+    fn requested(&mut self, incoming: Incoming) -> Asked {
+        let Incoming {
+            request,
+            keep_alive,
+            head_only,
+            ..
+        } = incoming;
+        self.is_first = false;
+        let accept = match handshake::wants_websocket(&request).then(|| handshake::check(&request)) {
+            Some(Err(refusal)) => return Asked::Refused(refusal),
+            Some(Ok(accept)) => Some(accept),
+            None => None,
+        };
+        let is_handshake = accept.is_some();
+        self.turn = Turn::Ours {
+            version: request.version(),
+            head_only,
+            keep_alive,
+            accept,
+        };
+        match is_handshake {
+            true => Asked::Handshake(request),
+            false => Asked::Request(request),
+        }
+    }
+
+    /// Answers the request whose turn it is; `None`: no answer is owed. Returns whether a further request may come.
+    /// `last`: none is wanted.
+    pub(super) fn respond(
+        &mut self,
+        response: &Response<Bytes>,
+        last: bool,
+        queue: &mut SendQueue,
+        limits: &Limits,
+        now: Time,
+    ) -> Option<bool> {
+        let Turn::Ours {
+            version,
+            head_only,
+            keep_alive,
+            accept,
+        } = std::mem::replace(&mut self.turn, Turn::Peer)
+        else {
+            return None;
+        };
+        let last = last || has_token(response.headers(), &header::CONNECTION, "close");
+        let keep_alive = keep_alive && !last && accept.is_none() && !self.ended;
+        queue.append_with(|out| write_response(out, response, version, head_only, keep_alive));
+        self.deadline = now + seconds(limits.keep_alive_timeout);
+        Some(keep_alive)
+    }
+
+    /// Accepts the handshake whose turn it is with 101; false when it is none's.
+    pub(super) fn accept(&self, queue: &mut SendQueue) -> bool {
+        let Turn::Ours {
+            accept: Some(accept), ..
+        } = &self.turn
+        else {
+            return false;
+        };
+        queue.append_with(|out| accept.write(out));
+        true
+    }
+}

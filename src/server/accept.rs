@@ -1,0 +1,132 @@
+//! The listeners: how many clients are accepted in one tick, and the pause when descriptors are out.
+
+use std::io;
+use std::time::Duration;
+
+use crate::logging::Kind;
+use crate::net::connection::Connection;
+use crate::net::io::Io;
+use crate::time::Time;
+
+use super::act::Dispatcher;
+
+/// Clients accepted in one tick: enough for a burst, few enough that open connections do not wait for new ones.
+const ACCEPTS: usize = 256;
+
+/// How long a listener rests after the system had no descriptor left. No edge comes when one becomes free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections beyond `max_connections` that are accepted only to be answered that the server is full.
+const SURPLUS: usize = 64;
+
+/// The listeners and the limit of connections.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listeners: Vec<Waiting>,
+    pub(super) max_connections: usize,
+}
+
+/// Whether clients wait in a listener's backlog.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Nobody,
+    Somebody,
+    /// Clients may wait, but the system has no descriptors; try again at this time.
+    Paused(Time),
+}
+
+impl Acceptor {
+    pub(super) fn new(listeners: usize, max_connections: usize) -> Self {
+        Self {
+            // Clients may have come before the first wait: look once.
+            listeners: vec![Waiting::Somebody; listeners],
+            max_connections,
+        }
+    }
+
+    /// Clients wait at this listener.
+    pub(super) fn ready(&mut self, n: usize) {
+        if let Some(waiting @ Waiting::Nobody) = self.listeners.get_mut(n) {
+            *waiting = Waiting::Somebody;
+        }
+    }
+
+    /// When `accept` has something to do.
+    pub(super) fn next(&self) -> Time {
+        let next = |waiting: &Waiting| match waiting {
+            Waiting::Somebody => Time(0),
+            Waiting::Paused(until) => *until,
+            Waiting::Nobody => Time::NEVER,
+        };
+        self.listeners.iter().map(next).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Accepts the clients that wait at each listener, a bounded number.
+    pub(super) fn accept<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) {
+        let now = dispatcher.now.at;
+        for n in 0..self.listeners.len() {
+            match self.listeners[n] {
+                Waiting::Nobody => continue,
+                Waiting::Paused(until) if until > now => continue,
+                Waiting::Somebody | Waiting::Paused(_) => self.listeners[n] = Waiting::Somebody,
+            }
+            for _ in 0..ACCEPTS {
+                self.accept_one(n, dispatcher);
+                if !matches!(self.listeners[n], Waiting::Somebody) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn accept_one<I: Io>(&mut self, listener: usize, dispatcher: &mut Dispatcher<I>) {
+        let most = self.max_connections;
+        let (now, many) = (dispatcher.now.at, dispatcher.connections.len());
+        let paused = Waiting::Paused(now + ACCEPT_PAUSE);
+        if many >= most + SURPLUS {
+            dispatcher.warn(Kind::Full, format_args!("{many} connections: newcomers wait"));
+            self.listeners[listener] = paused;
+            return;
+        }
+        match dispatcher.io.accept(listener) {
+            Ok((socket, peer)) => {
+                if many >= most {
+                    dispatcher.warn(Kind::Full, format_args!("max_connections ({most}) reached"));
+                }
+                let connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
+                let id = dispatcher.connections.insert(connection, many >= most);
+                log::debug!("{id} came by listener {listener}");
+                dispatcher.opened(id);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[listener] = Waiting::Nobody,
+            // The client went away while it waited, or its network did: the next one may be fine.
+            Err(error) if is_the_clients(&error) => log::debug!("a client was lost while it waited: {error}"),
+            Err(error) => {
+                dispatcher.warn(Kind::Accept, format_args!("no new connections for a moment: {error}"));
+                self.listeners[listener] = paused;
+            }
+        }
+    }
+}
+
+/// Errors of `accept(2)` that are one client's, not the listener's; Linux hands pending network errors on here.
+/// Anything else, a want of descriptors above all, lasts for a moment at least.
+fn is_the_clients(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_the_network = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+    ];
+    error.kind() == io::ErrorKind::ConnectionAborted
+        || of_the_network
+            .iter()
+            .any(|known| error.raw_os_error() == Some(known.raw_os_error()))
+}

@@ -1,0 +1,336 @@
+//! Between the sockets and the decisions: decoded events go to the service as inputs, and the actions that it answers
+//! with are carried out on connections. All inputs and actions pass here, so this is also where they are recorded.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::id::ConnectionId;
+use crate::joomla::site::Site;
+use crate::logging::{Kind, More, Quiet};
+use crate::net::close::{self, CloseReason};
+use crate::net::event::{Event, Over};
+use crate::net::frame;
+use crate::net::io::Io;
+use crate::protocol::actions::{Action, Actions, Dialect, Message, Post};
+use crate::service::caller::Caller;
+use crate::service::{Facts, Input, Seed, Service};
+use crate::store::{Answer, Failure, Question};
+use crate::time::Now;
+use crate::trace::Recorder;
+use crate::webhooks;
+
+use super::connections::{Connections, List};
+
+/// Copies of events that one tick appends to send queues before each connection may send only one more message in it.
+/// Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller number costs
+/// more: the more frames a recipient gets in one `writev`, the cheaper each of them is: ten at once were measured at
+/// four times the cost of fifty.
+const FAN_OUT: usize = 500_000;
+
+/// Seconds that a connection has for its request if it will be refused in any case.
+const HURRY: Duration = Duration::from_secs(2);
+
+/// The service, and what its actions are carried out on.
+pub(super) struct Dispatcher<I: Io> {
+    pub(super) io: I,
+    pub(super) config: Config,
+    /// The clocks as the tick began.
+    pub(super) now: Now,
+    pub(super) service: Service,
+    /// What the service's randomness began with, for the trace.
+    seed: Seed,
+    recorder: Option<Recorder>,
+    /// Actions of the input that is being handled.
+    actions: Actions,
+    pub(super) connections: Connections<I::Socket>,
+    /// Connections whose service asked for facts about the process.
+    pub(super) wants_stats: List,
+    /// Posts for the `post` phase.
+    pub(super) posts: Vec<Post>,
+    /// Copies that this tick may still append: see [`FAN_OUT`].
+    fan_out_left: usize,
+    draining: bool,
+    quiet: Quiet,
+}
+
+impl<I: Io> Dispatcher<I> {
+    pub(super) fn new(mut io: I, config: Config, seed: Seed) -> Self {
+        Self {
+            now: io.now(),
+            io,
+            service: Service::new(config.clone(), seed),
+            config,
+            seed,
+            recorder: None,
+            actions: Actions::default(),
+            connections: Connections::new(),
+            wants_stats: List::default(),
+            posts: Vec::new(),
+            fan_out_left: FAN_OUT,
+            draining: false,
+            quiet: Quiet::new(),
+        }
+    }
+
+    // --- calls of the owner ----------------------------------------------------------------------------------------
+
+    pub(super) fn record(&mut self, path: &Path) -> io::Result<()> {
+        self.recorder = Some(Recorder::create(path, &self.config, self.seed)?);
+        Ok(())
+    }
+
+    pub(super) fn reconfigure(&mut self, config: Config) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.reconfigured(&config);
+        }
+        self.config = config.clone();
+        self.decide(|service, _, actions| service.reconfigure(config, actions));
+    }
+
+    pub(super) fn set_site(&mut self, site: Site) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.known(&site, self.now);
+        }
+        self.decide(|service, now, actions| service.know(site, now, actions));
+    }
+
+    /// From here on the server shuts down.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        self.service.drain();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.drained();
+        }
+    }
+
+    // --- from bytes to inputs --------------------------------------------------------------------------------------
+
+    /// A new tick's fan-out budget.
+    pub(super) fn refill_fan_out(&mut self) {
+        self.fan_out_left = FAN_OUT;
+    }
+
+    /// Decodes `bytes` of a connection and handles the events in them, at most `messages` of them. Returns how many
+    /// bytes at the end must wait.
+    pub(super) fn decode(&mut self, id: ConnectionId, bytes: &[u8], mut messages: usize) -> usize {
+        let mut rest = bytes;
+        loop {
+            let Some(entry) = self.connections.find(id) else {
+                return 0;
+            };
+            if entry.is_held() {
+                return rest.len();
+            }
+            let connection = &mut entry.connection;
+            let (limits, now) = (&self.config.limits, self.now.at);
+            // One connection's bytes end that connection at worst.
+            match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
+                Ok(Some(event)) => {
+                    self.handle(id, event);
+                    messages -= 1;
+                    if self.fan_out_left == 0 || messages == 0 {
+                        // The rest is decoded in the next tick, when the others have had their turn.
+                        return rest.len();
+                    }
+                }
+                Ok(None) => {
+                    if !rest.is_empty()
+                        && let Some(limit) = connection.throttled_by(limits, now)
+                    {
+                        self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
+                    }
+                    return rest.len();
+                }
+                Err(_) => {
+                    log::error!("{id} decoding panicked; the connection is closed");
+                    connection.close_broken(limits, now);
+                    return 0;
+                }
+            }
+        }
+    }
+
+    /// Carries an event to the service.
+    pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
+        let input = match event {
+            Event::Request(request) => Input::Request(self.caller(id), request),
+            Event::Handshake(request) => Input::Handshake(self.caller(id), request),
+            Event::Message(Message::Text(text)) => Input::Text(text),
+            Event::Message(Message::Binary(bytes)) => Input::Binary(bytes),
+            Event::Over(over) => return self.note_end(id, &over),
+        };
+        self.input(id, input);
+    }
+
+    /// Logs how a connection ended: limits as warnings, everything else for debugging.
+    pub(super) fn note_end(&mut self, id: ConnectionId, over: &Over) {
+        match over.limit() {
+            Some(kind) => self.warn(kind, format_args!("{id} {over}")),
+            None => log::debug!("{id} {over}"),
+        }
+    }
+
+    /// A warning of a kind of which there may be thousands a second: one line a second.
+    pub(super) fn warn(&mut self, kind: Kind, what: std::fmt::Arguments<'_>) {
+        if let Some(more) = self.quiet.allow(kind, self.now.at) {
+            log::warn!("{what}{}", More(more));
+        }
+    }
+
+    /// Puts a connection that something was done to into the lists where it now belongs.
+    pub(super) fn requeue(&mut self, id: ConnectionId) {
+        self.connections.requeue(id, &self.config.limits, self.now.at);
+    }
+
+    /// The same for one that bytes were only appended to or flushed from.
+    pub(super) fn requeue_written(&mut self, id: ConnectionId) {
+        self.connections.requeue_written(id, &self.config.limits, self.now.at);
+    }
+
+    /// What may not be decoded yet stays with its connection.
+    pub(super) fn keep(&mut self, id: ConnectionId, rest: Bytes) {
+        if let Some(entry) = self.connections.find(id) {
+            entry.connection.keep_unread(rest);
+        }
+    }
+
+    /// Has a connection that was just accepted polled, and tells the service of it.
+    pub(super) fn opened(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.find(id)
+            && let Err(error) = self.io.register(&mut entry.connection.socket, id)
+        {
+            entry.connection.doom();
+            self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
+        }
+        let caller = self.caller(id);
+        self.input(id, Input::Opened(caller));
+        self.requeue(id);
+    }
+
+    fn caller(&mut self, id: ConnectionId) -> Caller {
+        let entry = self.connections.find(id).expect("the event is this connection's");
+        Caller {
+            address: entry.connection.peer.address,
+            admin: entry.connection.peer.admin,
+            surplus: entry.surplus,
+        }
+    }
+
+    // --- inputs of the service -------------------------------------------------------------------------------------
+
+    /// Something happened on a connection.
+    pub(super) fn input(&mut self, id: ConnectionId, input: Input) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(id, &input, self.now);
+        }
+        self.decide(|service, now, actions| service.input(id, input, now, actions));
+    }
+
+    /// The database answered.
+    pub(super) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.answered(question, &answer, self.now);
+        }
+        self.decide(|service, now, actions| service.answer(question, answer, now, actions));
+    }
+
+    /// A post ended with this status, or why it has none.
+    pub(super) fn posted(&mut self, ticket: u64, result: Result<u16, &str>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.posted(ticket, result, self.now);
+        }
+        self.service.posted(ticket, webhooks::Outcome::of(result), self.now);
+    }
+
+    /// Time has passed: the service does what is due.
+    pub(super) fn due(&mut self) {
+        if self.service.deadline() <= self.now.at {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.due(self.now);
+            }
+            self.decide(|service, now, actions| service.due(now, actions));
+        }
+    }
+
+    /// Hands these facts to the connections in `wants_stats`.
+    pub(super) fn hand_out(&mut self, facts: &Facts) {
+        let list = self.wants_stats.take();
+        for id in &list {
+            self.input(*id, Input::Facts(Box::new(facts.clone())));
+        }
+        self.wants_stats.recycle(list);
+    }
+
+    /// Runs a decision of the service and carries out its actions.
+    fn decide(&mut self, decision: impl FnOnce(&mut Service, Now, &mut Actions)) {
+        let mut actions = std::mem::take(&mut self.actions);
+        decision(&mut self.service, self.now, &mut actions);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.actions(&actions);
+        }
+        let mut list = actions.take();
+        for action in list.drain(..) {
+            self.act(action, &actions);
+        }
+        actions.reuse(list);
+        self.actions = actions;
+    }
+
+    // --- its actions -----------------------------------------------------------------------------------------------
+
+    fn act(&mut self, action: Action, actions: &Actions) {
+        let to = match action {
+            Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
+            Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,
+            Action::Hold(to) | Action::Release(to) | Action::Charge(to) => to,
+            Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
+            Action::Post(post) => return self.posts.push(*post),
+        };
+        let (limits, now) = (&self.config.limits, self.now.at);
+        let Some(entry) = self.connections.find(to) else { return };
+        let connection = &mut entry.connection;
+        match action {
+            Action::Respond(_, response) => connection.respond(&response, self.draining, limits, now),
+            Action::Accept(_, dialect) => {
+                let manners = match dialect {
+                    Dialect::Plain => &close::PLAIN,
+                    Dialect::Pusher => &close::PUSHER,
+                    Dialect::OldPusher => &close::OLD_PUSHER,
+                };
+                connection.accept(manners, limits, now);
+                log::debug!("{to} became a WebSocket");
+            }
+            Action::Send(_, message) => connection.send(&message),
+            Action::Close(_, code, reason) => {
+                log::debug!("{to} is closed: {code} {reason}");
+                connection.close(&CloseReason { code, reason }, limits, now);
+            }
+            Action::Gather(_) => self.wants_stats.push(to),
+            Action::Hurry(_) => connection.hurry(now + HURRY),
+            Action::Charge(_) => connection.charge(),
+            Action::Hold(_) => entry.on_hold = true,
+            Action::Release(_) => entry.on_hold = false,
+            Action::WhenFlushed(_) => entry.tell_when_flushed = true,
+            Action::Fanout(..) | Action::Post(_) => {}
+        }
+        self.connections.requeue(to, limits, now);
+    }
+
+    /// Encodes once, sends to many.
+    fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
+        let frame = frame::encode(frame::Opcode::Text, text.as_bytes());
+        self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());
+        let (limits, now) = (&self.config.limits, self.now.at);
+        for id in recipients {
+            if let Some(entry) = self.connections.find(*id) {
+                entry.connection.send_shared(&frame);
+                self.connections.requeue_written(*id, limits, now);
+            }
+        }
+    }
+}

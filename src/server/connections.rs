@@ -1,0 +1,295 @@
+//! Every connection with the loop's own notes about it, and the lists of the connections for which a phase has work.
+//! [`Connections::requeue`] alone decides which lists a connection belongs to; the flags of an [`Entry`] keep it from
+//! standing in a list twice. What a phase does with its list is not decided here.
+
+use std::collections::VecDeque;
+
+use crate::config::Limits;
+use crate::id::ConnectionId;
+use crate::net::connection::Connection;
+use crate::net::io::Socket;
+use crate::net::table::Table;
+use crate::net::wheel::Wheel;
+use crate::room::give_back;
+use crate::time::Time;
+
+use super::READ_BUFFER;
+
+/// Bytes of unfinished request bodies, and of what may not be decoded yet, in all connections together. Above a quarter
+/// of it connections are read by [`SMALL_READ`]. Beyond it, those that hold more than [`READ_BUFFER`] wait for the
+/// others: a body may be a megabyte, and ten thousand of them would be all memory there is.
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes that are read at once from a connection when all of them together hold much that may not be decoded yet.
+const SMALL_READ: usize = 4096;
+
+/// Connections checked in one tick when their deadlines come: ten thousand that came in one second are pinged in a few
+/// ticks, with the others' messages in between.
+const CHECKS: usize = 2048;
+
+/// A list that a phase works off while it is filled for the next tick. Its two buffers are used again and again.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    filling: Vec<ConnectionId>,
+    spare: Vec<ConnectionId>,
+}
+
+impl List {
+    pub(super) fn push(&mut self, id: ConnectionId) {
+        self.filling.push(id);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.filling.is_empty()
+    }
+
+    /// Takes out all that stand in it. Further entries are for the next time.
+    pub(super) fn take(&mut self) -> Vec<ConnectionId> {
+        std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare))
+    }
+
+    /// Keeps the buffer that `take` gave, less the room that only a crowd needed.
+    pub(super) fn recycle(&mut self, mut worked_off: Vec<ConnectionId>) {
+        give_back(&mut worked_off);
+        worked_off.clear();
+        self.spare = worked_off;
+    }
+}
+
+/// A connection and what the loop notes about it.
+#[derive(Debug)]
+pub(super) struct Entry<S> {
+    pub(super) connection: Connection<S>,
+    /// It is over the limit of connections: its request gets 503.
+    pub(super) surplus: bool,
+    /// The service wants to get nothing more from it for a while.
+    pub(super) on_hold: bool,
+    /// The service wants an input when its send queue is empty.
+    pub(super) tell_when_flushed: bool,
+    memory: Memory,
+    /// What `Connections::request_bytes` counts of it.
+    counted: usize,
+    /// It stands in the list of this name.
+    dirty: bool,
+    queued: bool,
+    departed: bool,
+    /// In which second the wheel will name it; `u64::MAX`: never.
+    check_at: u64,
+}
+
+/// Whether a connection that holds much of a request may be read while all of them together hold too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    Free,
+    /// It stands in the line and is not read.
+    Waiting,
+    /// It is the first of the line: it is read, since it can finish and make room.
+    Admitted,
+}
+
+impl<S: Socket> Entry<S> {
+    /// Whether it is not read because of others: of the memory that they need, or of an answer that the service waits
+    /// for. A connection whose peer has gone is read to its end, which frees what it holds.
+    pub(super) fn is_held(&self) -> bool {
+        (self.on_hold || self.memory == Memory::Waiting) && self.connection.is_live() && !self.connection.read_closed
+    }
+}
+
+/// All connections, and the lists.
+#[derive(Debug)]
+pub(super) struct Connections<S> {
+    table: Table<Entry<S>>,
+    wheel: Wheel,
+    /// To be read in this tick, or again in the next.
+    pub(super) again: List,
+    /// With something to write.
+    pub(super) dirty: List,
+    /// That said their last word since the last reap.
+    pub(super) departed: List,
+    /// Ended.
+    doomed: List,
+    /// Whose deadline may have come.
+    due: Vec<ConnectionId>,
+    /// Bytes that all of them hold of unfinished requests and of what may not be decoded yet.
+    request_bytes: usize,
+    waiting_for_memory: VecDeque<ConnectionId>,
+}
+
+impl<S: Socket> Connections<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            table: Table::new(),
+            wheel: Wheel::new(),
+            again: List::default(),
+            dirty: List::default(),
+            departed: List::default(),
+            doomed: List::default(),
+            due: Vec::new(),
+            request_bytes: 0,
+            waiting_for_memory: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, connection: Connection<S>, surplus: bool) -> ConnectionId {
+        self.table.insert(Entry {
+            connection,
+            surplus,
+            on_hold: false,
+            tell_when_flushed: false,
+            memory: Memory::Free,
+            counted: 0,
+            dirty: false,
+            queued: false,
+            departed: false,
+            check_at: u64::MAX,
+        })
+    }
+
+    pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Entry<S>> {
+        self.table.find(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.table.ids()
+    }
+
+    /// How many bytes may be read at once from one of them.
+    pub(super) fn most_at_once(&self) -> usize {
+        match self.request_bytes > MAX_BODY_BYTES / 4 {
+            true => SMALL_READ,
+            false => READ_BUFFER,
+        }
+    }
+
+    /// Whether a phase has something to do without anything happening.
+    pub(super) fn has_work(&self) -> bool {
+        let lists = [&self.again, &self.dirty, &self.departed, &self.doomed];
+        !self.due.is_empty() || lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// When the wheel has a connection to be checked.
+    pub(super) fn next_check(&self) -> Time {
+        self.wheel.next_look().unwrap_or(Time::NEVER)
+    }
+
+    /// Takes the connections whose deadline may have come by `now` from the wheel. Returns how often `next_due` may be
+    /// called in this tick.
+    pub(super) fn expire(&mut self, now: Time) -> usize {
+        self.wheel.expire(now, &mut self.due);
+        self.due.len().min(CHECKS)
+    }
+
+    /// The next connection whose deadline may have come, if it is still there and was not checked since.
+    pub(super) fn next_due(&mut self, now: Time) -> Option<(ConnectionId, &mut Connection<S>)> {
+        let id = self.due.pop()?;
+        give_back(&mut self.due);
+        let entry = self.table.find(id).filter(|entry| entry.check_at <= now.seconds())?;
+        entry.check_at = u64::MAX;
+        Some((id, &mut entry.connection))
+    }
+
+    /// The entry, which was taken out of `again`.
+    pub(super) fn dequeue(&mut self, id: ConnectionId) -> Option<&mut Entry<S>> {
+        let entry = self.table.find(id)?;
+        entry.queued = false;
+        Some(entry)
+    }
+
+    /// The entry, which was taken out of `dirty`.
+    pub(super) fn clean(&mut self, id: ConnectionId) -> Option<&mut Entry<S>> {
+        let entry = self.table.find(id)?;
+        entry.dirty = false;
+        Some(entry)
+    }
+
+    /// Puts a connection that something was done to into the lists where it now belongs.
+    pub(super) fn requeue(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
+        let Some(entry) = self.table.find(id) else { return };
+        let connection = &mut entry.connection;
+        if !connection.is_live() && !entry.departed {
+            entry.departed = true;
+            self.departed.push(id);
+        }
+        if connection.is_doomed() {
+            self.doomed.push(id);
+            return;
+        }
+        let held = connection.request_bytes();
+        self.request_bytes = self.request_bytes - std::mem::replace(&mut entry.counted, held) + held;
+        if self.request_bytes > MAX_BODY_BYTES && held > READ_BUFFER && entry.memory == Memory::Free {
+            entry.memory = Memory::Waiting;
+            self.waiting_for_memory.push_back(id);
+        }
+        connection.note_backlog(limits, now);
+        if !entry.dirty && connection.wants_flush(limits) {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
+        let more = connection.readable || connection.has_unread();
+        if more && !entry.queued && !entry.is_held() && !entry.connection.is_paused(limits, now) {
+            entry.queued = true;
+            self.again.push(id);
+        }
+        let deadline = entry.connection.deadline(limits);
+        if deadline != Time::NEVER && self.wheel.second(deadline) < entry.check_at {
+            entry.check_at = self.wheel.insert(id, deadline);
+        }
+    }
+
+    /// Does what `requeue` does, for a connection that something was only appended to or flushed from. That moves its
+    /// deadline only when it crosses the high-water mark, so the wheel is left alone otherwise: to compute a deadline
+    /// is to fetch the decoder's memory, which costs a fan-out more than all else that it does for a recipient.
+    pub(super) fn requeue_written(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
+        let Some(entry) = self.table.find(id) else { return };
+        let connection = &mut entry.connection;
+        let usual = connection.is_websocket() && !connection.readable && !connection.has_unread();
+        if !usual || connection.note_backlog(limits, now) {
+            return self.requeue(id, limits, now);
+        }
+        if !entry.dirty && connection.wants_flush(limits) {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Frees the connections that ended.
+    pub(super) fn free_doomed(&mut self) {
+        let doomed = self.doomed.take();
+        for id in &doomed {
+            if let Some(entry) = self.table.remove(*id) {
+                self.request_bytes -= entry.counted;
+                log::debug!("{id} is gone");
+            }
+        }
+        self.doomed.recycle(doomed);
+    }
+
+    /// Request-memory backpressure: lets connections read on that waited for memory. All of them while there is room,
+    /// else the first one alone, which can finish its request and make room.
+    pub(super) fn admit_waiting(&mut self, limits: &Limits, now: Time) {
+        while let Some(id) = self.waiting_for_memory.front().copied() {
+            let room = self.request_bytes <= MAX_BODY_BYTES;
+            let first = self.table.find(id);
+            let holds = first.as_ref().is_some_and(|entry| entry.connection.request_bytes() > 0);
+            if let Some(entry) = first {
+                entry.memory = match holds && !room {
+                    true => Memory::Admitted,
+                    false => Memory::Free,
+                };
+                self.requeue(id, limits, now);
+            }
+            if holds && !room {
+                return;
+            }
+            self.waiting_for_memory.pop_front();
+        }
+    }
+}

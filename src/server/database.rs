@@ -1,0 +1,177 @@
+//! The database in the loop: it is asked in the `work` phase, one statement after the other, as long as the tick's
+//! budget lasts and SQL has not had its share of the loop's time. What to ask, and what an answer means, is the
+//! service's.
+
+use std::time::Duration;
+
+use crate::config::ListenAddr;
+use crate::net::io::{Io, Socket};
+use crate::net::probe::{self, Probe};
+use crate::service::Sql;
+use crate::store::{Answer, Failure, Missed, Question, Readiness, Store};
+use crate::time::Time;
+
+use super::act::Dispatcher;
+use super::share::Share;
+
+/// The site's database, if there is one, and the connection that finds out whether it is there.
+pub(super) struct Database<S> {
+    store: Option<Box<dyn Store>>,
+    probe: Probe<S>,
+    share: Share,
+    /// See `is_away`.
+    away: bool,
+    sql: Sql,
+}
+
+/// What one step came to.
+enum Step {
+    /// There is nothing to do now.
+    Nothing,
+    /// Something was done that comes before a statement.
+    Prepared,
+    /// A statement.
+    Answered(Question, Result<Answer, Failure>),
+}
+
+impl<S: Socket> Database<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            store: None,
+            probe: Probe::new(),
+            share: Share::default(),
+            away: false,
+            sql: Sql::default(),
+        }
+    }
+
+    /// Another database than before.
+    pub(super) fn replace(&mut self, store: Box<dyn Store>) {
+        self.store = Some(store);
+        self.probe = Probe::new();
+        self.away = false;
+    }
+
+    /// The database is at these endpoints from here on.
+    pub(super) fn move_to(&mut self, endpoints: Vec<ListenAddr>) {
+        if let Some(store) = &mut self.store {
+            store.move_to(endpoints);
+            self.probe = Probe::new();
+            self.away = false;
+        }
+    }
+
+    /// Whether connecting to the database failed and it has answered nothing since.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    pub(super) fn store(&mut self) -> Option<&mut (dyn Store + 'static)> {
+        self.store.as_deref_mut()
+    }
+
+    /// What it cost the loop so far.
+    pub(super) fn sql(&self) -> Sql {
+        self.sql
+    }
+
+    /// The same, if there is a database.
+    pub(super) fn stats(&self) -> Option<Sql> {
+        self.store.is_some().then_some(self.sql)
+    }
+
+    /// The readiness of the probe's connection changed.
+    pub(super) fn probe_ready(&mut self) {
+        self.probe.ready();
+    }
+
+    /// Asks the database, or makes a connection to it. Statements are bounded, so the budget is overrun by one at most.
+    pub(super) fn ask<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>) {
+        let Some(mut store) = self.store.take() else { return };
+        let budget = Duration::from_millis(dispatcher.config.database.budget_ms);
+        let began = dispatcher.io.now().at;
+        let (mut sql, mut longest) = (Duration::ZERO, Duration::ZERO);
+        while !self.rests(dispatcher) {
+            let before = dispatcher.io.now().at;
+            if before.since(began) >= budget {
+                break;
+            }
+            let step = self.step(store.as_mut(), dispatcher);
+            if let Step::Nothing = step {
+                break;
+            }
+            let took = dispatcher.io.now().at.since(before);
+            (sql, longest) = (sql + took, longest.max(took));
+            if let Step::Answered(question, answer) = step {
+                self.sql.statements += 1;
+                self.away &= answer.is_err();
+                dispatcher.answer(&question, answer);
+            }
+        }
+        if !sql.is_zero() {
+            let now = dispatcher.io.now().at;
+            match dispatcher.connections.is_empty() {
+                // There is no connection that could be held up.
+                true => self.share = Share::default(),
+                false => self.share.spend(sql, longest, &dispatcher.config.database, now),
+            }
+            self.sql.spend(sql, budget);
+        }
+        self.sql.available = store.readiness(dispatcher.now) == Readiness::Ready;
+        self.store = Some(store);
+    }
+
+    fn step<I: Io<Socket = S>>(&mut self, store: &mut dyn Store, dispatcher: &mut Dispatcher<I>) -> Step {
+        let now = dispatcher.now;
+        match store.readiness(now) {
+            Readiness::Knock if self.probe(store, dispatcher) => Step::Prepared,
+            Readiness::Knock | Readiness::Closed(_) => Step::Nothing,
+            Readiness::Preparing => {
+                store.prepare(now);
+                Step::Prepared
+            }
+            Readiness::Ready => match dispatcher.service.question(now) {
+                Some(question) => {
+                    let answer = store.ask(&question, now);
+                    Step::Answered(question, answer)
+                }
+                None => Step::Nothing,
+            },
+        }
+    }
+
+    /// Whether SQL has to wait. Not in the middle of a transaction, for whose end others wait, and not before rows that
+    /// were found are read, which is paid for afterwards.
+    fn rests<I: Io>(&self, dispatcher: &Dispatcher<I>) -> bool {
+        self.share.rest() > dispatcher.now.at && !dispatcher.service.goes_on()
+    }
+
+    /// Finds out whether the database is there, without waiting for it. Returns whether it is known now.
+    fn probe<I: Io<Socket = S>>(&mut self, store: &mut dyn Store, dispatcher: &mut Dispatcher<I>) -> bool {
+        let (io, now) = (&mut dispatcher.io, dispatcher.now);
+        if !self.probe.is_running() {
+            self.probe.start(store.endpoints(), store.patience(), io, now.at);
+        }
+        let Some(found) = self.probe.turn(io, now.at) else {
+            return false;
+        };
+        store.reached(found.map_err(|probe::Missed { why, taken }| Missed { why, taken }), now);
+        self.away = !matches!(store.readiness(now), Readiness::Ready | Readiness::Preparing);
+        true
+    }
+
+    /// When `ask` has something to do.
+    pub(super) fn due<I: Io<Socket = S>>(&self, dispatcher: &Dispatcher<I>) -> Time {
+        let Some(store) = &self.store else { return Time::NEVER };
+        let due = match store.readiness(dispatcher.now) {
+            Readiness::Ready => dispatcher.service.question_due(),
+            Readiness::Knock if self.probe.is_running() => self.probe.deadline(),
+            Readiness::Knock | Readiness::Preparing => Time(0),
+            Readiness::Closed(until) => until,
+        };
+        match self.rests(dispatcher) {
+            true => due.max(self.share.rest()),
+            false => due,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The webhooks' HTTP: posts that the service has asked for go out, and how each of them ended comes back to the
+//! service.
+
+use crate::config::Config;
+use crate::net::io::{Io, Socket};
+use crate::net::outgoing::{Outgoing, Request};
+use crate::protocol::actions::Post;
+use crate::time::Time;
+
+use super::act::Dispatcher;
+
+/// The connections to the targets of webhooks.
+#[derive(Debug)]
+pub(super) struct Posts<S> {
+    pub(super) outgoing: Outgoing<S>,
+}
+
+impl<S: Socket> Posts<S> {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut posts = Self {
+            outgoing: Outgoing::new(),
+        };
+        posts.configure(config);
+        posts
+    }
+
+    pub(super) fn configure(&mut self, config: &Config) {
+        let hooks = config.apps.iter().flat_map(|app| &app.webhooks);
+        self.outgoing.configure(hooks.map(|hook| hook.url.as_str()));
+    }
+
+    /// Carries posts: bytes to and from their targets, outcomes to the service, and what is due back.
+    pub(super) fn carry<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
+        self.turn(dispatcher, buffer);
+        for outcome in self.outgoing.outcomes() {
+            let result = outcome.result.as_ref().map(|status| *status).map_err(String::as_str);
+            dispatcher.posted(outcome.ticket, result);
+        }
+        dispatcher.due();
+        // A connection that was kept takes its next post at once.
+        self.turn(dispatcher, buffer);
+    }
+
+    fn turn<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
+        let now = dispatcher.now.at;
+        for post in dispatcher.posts.drain(..) {
+            self.outgoing.start(request(post), &mut dispatcher.io, now);
+        }
+        self.outgoing.turn(&mut dispatcher.io, buffer, now);
+    }
+
+    /// When `carry` must be called next if nothing becomes ready.
+    pub(super) fn deadline(&self) -> Time {
+        self.outgoing.deadline()
+    }
+}
+
+/// A post as it is sent: the number of its target stands in the upper half of its ticket.
+fn request(post: Post) -> Request {
+    Request {
+        target: (post.ticket >> 32) as u32,
+        ticket: post.ticket,
+        url: post.url,
+        headers: post.headers,
+        body: post.body,
+    }
+}
