@@ -14,7 +14,16 @@ use toml::{Table, Value};
 use crate::{files, read, root};
 
 /// Whatever begins so in a document is a file or folder of this repository.
-const FOLDERS: [&str; 7] = ["src/", "conf/", "docs/", "scripts/", "tests/", "joomla/", ".ci/"];
+const FOLDERS: [&str; 8] = [
+    "src/",
+    "conf/",
+    "docs/",
+    "scripts/",
+    "tests/",
+    "joomla/",
+    "examples/",
+    ".ci/",
+];
 
 /// The documents of the root and everything in `docs`, by path.
 fn documents() -> Vec<(String, String)> {

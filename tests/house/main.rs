@@ -7,6 +7,7 @@ mod docs;
 mod index;
 mod programs;
 mod protocol_document;
+mod tour;
 
 use std::fs;
 use std::path::Path;
