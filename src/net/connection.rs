@@ -4,6 +4,8 @@
 //! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`, each step optional, never back. `Finishing`
 //! has said its last word: the send queue is flushed, the write side shut down, and what the peer still sends is thrown
 //! away for a moment, because a close with unread input becomes a reset that would destroy the last word on its way.
+//!
+//! Reading, answering, writing and time stay together in one longer file, since all of them move the one `State`.
 
 use std::time::Duration;
 
@@ -312,7 +314,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// The event that tells of the end, with the connection already finishing.
-    pub fn over(&mut self, over: Over, limits: &Limits, now: Time) -> Event {
+    fn over(&mut self, over: Over, limits: &Limits, now: Time) -> Event {
         self.finish(limits, now);
         Event::Over(over)
     }

@@ -25,6 +25,10 @@ pub(super) struct Database<S> {
 }
 
 /// What one step came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is moved once, from one function to the other"
+)]
 enum Step {
     /// There is nothing to do now.
     Nothing,

@@ -22,8 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LARGE: usize = 60_000;
 const MUCH: usize = 40_000_000;
 
-/// Each case and what it says to the server at this address.
-const CASES: [(&str, fn(&str)); 8] = [
+/// A case's name, and the dialogue with the server at this address.
+type Case = (&'static str, fn(&str));
+
+const CASES: [Case; 8] = [
     ("text", text),
     ("binary", binary),
     ("fragments", fragments),
