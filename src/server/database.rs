@@ -128,8 +128,8 @@ impl<S: Socket> Database<S> {
     fn step<I: Io<Socket = S>>(&mut self, store: &mut dyn Store, dispatcher: &mut Dispatcher<I>) -> Step {
         let now = dispatcher.now;
         match store.readiness(now) {
-            Readiness::Knock if self.probe(store, dispatcher) => Step::Prepared,
-            Readiness::Knock | Readiness::Closed(_) => Step::Nothing,
+            Readiness::Probe if self.probe(store, dispatcher) => Step::Prepared,
+            Readiness::Probe | Readiness::Closed(_) => Step::Nothing,
             Readiness::Preparing => {
                 store.prepare(now);
                 Step::Prepared
@@ -159,7 +159,7 @@ impl<S: Socket> Database<S> {
         let Some(found) = self.probe.turn(io, now.at) else {
             return false;
         };
-        store.reached(found.map_err(|probe::Missed { why, taken }| Missed { why, taken }), now);
+        store.probed(found.map_err(|probe::Missed { why, taken }| Missed { why, taken }), now);
         self.away = !matches!(store.readiness(now), Readiness::Ready | Readiness::Preparing);
         true
     }
@@ -169,8 +169,8 @@ impl<S: Socket> Database<S> {
         let Some(store) = &self.store else { return Time::NEVER };
         let due = match store.readiness(dispatcher.now) {
             Readiness::Ready => dispatcher.service.question_due(),
-            Readiness::Knock if self.probe.is_running() => self.probe.deadline(),
-            Readiness::Knock | Readiness::Preparing => Time(0),
+            Readiness::Probe if self.probe.is_running() => self.probe.deadline(),
+            Readiness::Probe | Readiness::Preparing => Time(0),
             Readiness::Closed(until) => until,
         };
         match self.rests(dispatcher) {

@@ -1,9 +1,9 @@
-//! The database as the service sees it: questions, each of them one round trip, and their answers as plain rows. Nothing here
-//! decides anything; what rows mean is decided in `outbox`, `site` and `joomla`. `mysql` asks a real server behind the fence of
-//! `docs/architecture.md`; the tests and the simulator have one in memory.
+//! The database as the service sees it: questions, each of them one round trip, and their answers as plain rows.
+//! Nothing here decides anything; what rows mean is decided in `outbox`, `site` and `joomla`. `mysql` asks a real
+//! server behind the fence of `docs/architecture.md`; the tests and the simulator have one in memory.
 //!
-//! Rows carry the key that they were asked for and are matched by it, never by their order: after a mishap on the wire the
-//! answer to an older question must not pass for this one's.
+//! Rows carry the key that they were asked for and are matched by it, never by their order: after a mishap on the wire
+//! the answer to an older question must not pass for this one's.
 
 pub mod breaker;
 mod database;
@@ -28,8 +28,8 @@ pub use self::site::{
     AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,
 };
 
-/// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`], numbers of one
-/// [`Question::Check`].
+/// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`],
+/// numbers of one [`Question::Check`].
 pub const MOST_KEYS: usize = 100;
 
 /// The value of a session cookie: 1 to 192 bytes of `[0-9A-Za-z,-]`. It is a bearer secret, so it is never shown.
@@ -91,11 +91,12 @@ pub enum Question {
     Categories(Vec<u64>),
     /// Whether committed rows of the outbox table wait for their number. Answered with [`Answer::Looked`].
     Look(Look),
-    /// The state of the outbox's tables, and the places of at most [`MOST_KEYS`] numbers. Answered with [`Answer::Checked`].
+    /// The state of the outbox's tables, and the places of at most [`MOST_KEYS`] numbers. Answered with
+    /// [`Answer::Checked`].
     Check(Vec<u64>),
-    /// Begins a transaction that holds the lock of the stream's counter, and reads what waits for a number. Answered with
-    /// [`Answer::Claimed`]: the next question is [`Question::Stamp`], [`Question::Renew`] or [`Question::Release`].
-    /// [`Failure::Locked`]: another process has the lock.
+    /// Begins a transaction that holds the lock of the stream's counter, and reads what waits for a number. Answered
+    /// with [`Answer::Claimed`]: the next question is [`Question::Stamp`], [`Question::Renew`] or
+    /// [`Question::Release`]. [`Failure::Locked`]: another process has the lock.
     Claim {
         /// Where to look.
         look: Look,
@@ -134,12 +135,13 @@ pub enum Question {
         /// The most rows.
         limit: u32,
     },
-    /// Rows of one channel with numbers in `(after, to]`, from the last one down. Answered with [`Answer::Rows`], of which
-    /// some may be of other channels whose names are the same to the table's collation: they count for the limit too.
+    /// Rows of one channel with numbers in `(after, to]`, from the last one down. Answered with [`Answer::Rows`], of
+    /// which some may be of other channels whose names are the same to the table's collation: they count for the limit
+    /// too.
     Channel(ChannelRange),
-    /// Begins a transaction that holds the lock of the deleter, whose row is made if it is missing, and reads what it may
-    /// delete. Answered with [`Answer::Old`]: the next question is [`Question::Delete`]. [`Failure::Locked`]: another process
-    /// has the lock.
+    /// Begins a transaction that holds the lock of the deleter, whose row is made if it is missing, and reads what it
+    /// may delete. Answered with [`Answer::Old`]: the next question is [`Question::Delete`]. [`Failure::Locked`]:
+    /// another process has the lock.
     Old {
         /// Seconds that a row is kept after it was stamped.
         retention: u64,
@@ -248,8 +250,9 @@ pub enum Readiness {
     Ready,
     /// [`Store::prepare`]: a connection that was made is set up, a statement at a time.
     Preparing,
-    /// Somebody has to connect to one of [`Store::endpoints`], wait for the first byte and tell [`Store::reached`].
-    Knock,
+    /// The caller has to probe: to connect to one of [`Store::endpoints`], wait for its greeting and call
+    /// [`Store::probed`].
+    Probe,
     /// Nothing helps before this instant.
     Closed(crate::time::Time),
 }
@@ -277,9 +280,9 @@ pub trait Store: fmt::Debug {
     /// given up, and the new ones are tried at once.
     fn move_to(&mut self, endpoints: Vec<ListenAddr>);
 
-    /// A connection to this endpoint was greeted by the server: the store may make its own there, which takes no longer than
-    /// its timeouts. Or none could be made, and why.
-    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now);
+    /// A connection to this endpoint was greeted by the server: the store may make its own there, which takes no longer
+    /// than its timeouts. Or none could be made, and why.
+    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now);
 
     /// Takes the next step to make a connection ready; a step is as long as a statement.
     fn prepare(&mut self, _now: Now) {}

@@ -1,7 +1,7 @@
-//! The site's MySQL or MariaDB, asked by the loop itself: one connection, one statement at a time, and a fence around it,
-//! because the driver blocks. What the fence is made of:
+//! The site's MySQL or MariaDB, asked by the loop itself: one connection, one statement at a time, and a fence around
+//! it, because the driver blocks. What the fence is made of:
 //!
-//! - Nothing is connected before somebody else, who does not block, was greeted by the server ([`Readiness::Knock`]). Only a
+//! - Nothing is connected before somebody else, who does not block, was greeted by the server ([`Readiness::Probe`]). Only a
 //!   server that just answered, and said no, is asked again directly: it counts those who turn away at its greeting, and after
 //!   `max_connect_errors` of them (100) it blocks our host, Joomla included.
 //! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver would
@@ -11,7 +11,8 @@
 //! - A failure opens a [`Breaker`], and so does a run of statements that are too slow; a statement that hits the limit of its
 //!   time opens one of its own kind.
 //!
-//! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables there are.
+//! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables
+//! there are.
 
 mod account;
 mod advice;
@@ -61,15 +62,15 @@ const SURVEY: Duration = Duration::from_secs(60);
 /// … and the least between two surveys, whatever happens.
 const SURVEY_AGAIN: Duration = Duration::from_secs(5);
 
-/// A connection that is refused something is given up once it is so old: privileges may have been given since it was made, and
-/// some count for new connections only.
+/// A connection that is refused something is given up once it is so old: privileges may have been given since it was
+/// made, and some count for new connections only.
 const DENIED: Duration = Duration::from_secs(10);
 
 /// A connection that broke at this age was good for something.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A connection that was silent for so long may have been cut by somebody on the way: that it does not answer says nothing
-/// of the server yet.
+/// A connection that was silent for so long may have been cut by somebody on the way: that it does not answer says
+/// nothing of the server yet.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -117,7 +118,7 @@ impl MySql {
         self
     }
 
-    /// Connects without anybody having knocked: for the command line, where waiting is no harm. Each endpoint may take the
+    /// Connects without a probe: for the command line, where waiting is no harm. Each endpoint may take the
     /// connect timeout and some read timeouts; a Unix socket whose queue is full may take longer.
     ///
     /// # Errors
@@ -219,7 +220,8 @@ impl MySql {
         }
     }
 
-    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long. `way`: there and back.
+    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long. `way`: there and
+    /// back.
     fn keep(&mut self, link: Link, way: Duration, now: Now) {
         match self.door.is_too_slow(way, &self.settings) {
             Some(why) if !link.claimed => self.door.fail(why, Cost::Much, now.at),
@@ -307,7 +309,7 @@ impl Store for MySql {
         self.door.patience(&self.settings)
     }
 
-    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
         // The server answered a moment ago, so it would now or not at all.
         let patience = Duration::from_millis(self.settings.connect_timeout_ms).min(self.read_timeout());
         match endpoint {
@@ -329,7 +331,7 @@ impl Store for MySql {
             return Err(Failure::Unavailable(format!("{name} took too long a moment ago")));
         }
         if let (Readiness::Ready, Some(n)) = (self.readiness(now), self.door.refused_by) {
-            self.reached(Ok(n), now);
+            self.probed(Ok(n), now);
         }
         while self.making.is_some() {
             self.prepare(now);

@@ -193,7 +193,7 @@ fn an_account_of_another_plugin_is_told_which_and_what_helps() {
 fn a_log_in_that_is_delayed_after_a_wrong_password_is_no_dead_server() {
     let site = Site::joomla6();
     let mut store = new(at_server(&site, fake_server(vec![denies()])));
-    store.reached(Ok(0), at(0));
+    store.probed(Ok(0), at(0));
     let mut now = at(0);
     let mut waits = Vec::new();
     for _ in 0..4 {
@@ -353,7 +353,7 @@ fn every_database_without_room_for_prepared_statements_says_so() {
         };
         assert!(until.since(now.at) >= Duration::from_millis(least), "{until:?} {now:?}");
         now = at(until.0 / 1000 + 1);
-        store.reached(Ok(0), now);
+        store.probed(Ok(0), now);
     }
 }
 
@@ -431,7 +431,7 @@ fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
         panic!("{:?}", store.readiness(now))
     };
     let now = at(first.0 / 1000 + 1);
-    store.reached(Ok(0), now);
+    store.probed(Ok(0), now);
     set_up(&mut store, now);
     let Readiness::Closed(second) = store.readiness(now) else {
         panic!("{:?}", store.readiness(now))

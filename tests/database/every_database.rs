@@ -540,7 +540,7 @@ fn every_database_waits_for_no_lock() {
         }
         println!("{what}: {}", told.join(", "));
         assert!(
-            !matches!(store.readiness(at(0)), Readiness::Knock),
+            !matches!(store.readiness(at(0)), Readiness::Probe),
             "while somebody holds {what}"
         );
         for end in ["UNLOCK TABLES", "ROLLBACK"] {

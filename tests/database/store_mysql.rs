@@ -998,7 +998,7 @@ fn between(site: &Site) -> (Between, Database) {
 }
 
 /// What the loop does before the store may connect. Also says how much of the time was spent working rather than waiting.
-fn knock(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration) {
+fn probe(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration) {
     let mut io = MioIo::new(Vec::new(), None).expect("a poller");
     let mut probe = Probe::new();
     let (mut ready, mut worst) = (Vec::new(), Duration::ZERO);
@@ -1023,12 +1023,12 @@ fn knock(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration)
     }
 }
 
-/// Knocks, connects, and expects success.
+/// Probes, connects, and expects success.
 fn come_back(store: &mut MySql, now: Now) {
-    assert_eq!(store.readiness(now), Readiness::Knock);
-    let (outcome, _) = knock(store, Duration::from_secs(5));
+    assert_eq!(store.readiness(now), Readiness::Probe);
+    let (outcome, _) = probe(store, Duration::from_secs(5));
     assert!(outcome.is_ok(), "{outcome:?}");
-    store.reached(outcome, now);
+    store.probed(outcome, now);
     set_up(store, now);
     assert_eq!(store.readiness(now), Readiness::Ready, "{store:?}");
 }
@@ -1158,8 +1158,8 @@ fn a_session_that_is_set_up_by_drips_is_given_up_in_time() {
     for steps in [0, 1, 2] {
         let (proxy, database) = between(&site);
         let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
-        let (outcome, _) = knock(&store, Duration::from_secs(5));
-        store.reached(outcome, at(0));
+        let (outcome, _) = probe(&store, Duration::from_secs(5));
+        store.probed(outcome, at(0));
         for _ in 0..steps {
             store.prepare(at(0));
         }
@@ -1183,11 +1183,11 @@ fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
-    let (outcome, _) = knock(&store, Duration::from_secs(5));
+    let (outcome, _) = probe(&store, Duration::from_secs(5));
     let pause = Duration::from_millis(4);
     proxy.play(Trick::Drip(pause));
     let started = Instant::now();
-    store.reached(outcome, at(0));
+    store.probed(outcome, at(0));
     let bytes = started.elapsed().as_micros() / pause.as_micros();
     println!("at most {bytes} bytes");
     assert!((100..=1000).contains(&bytes), "{bytes} bytes: {store:?}");
@@ -1255,11 +1255,11 @@ fn statements_that_are_too_slow_in_a_row_count_as_a_failure_and_only_a_fast_gree
     proxy.play(Trick::Delay(Duration::from_millis(300)));
     for _ in 0..3 {
         now += 1300;
-        assert_eq!(store.readiness(at(now)), Readiness::Knock);
-        let (outcome, worst) = knock(&store, store.patience());
+        assert_eq!(store.readiness(at(now)), Readiness::Probe);
+        let (outcome, worst) = probe(&store, store.patience());
         assert!(outcome.is_err(), "a greeting after 300 ms is none");
         assert!(worst < Duration::from_millis(20), "nobody waited for it: {worst:?}");
-        store.reached(outcome, at(now));
+        store.probed(outcome, at(now));
     }
     proxy.play(Trick::Pass);
     come_back(&mut store, at(now + 700));
@@ -1278,7 +1278,7 @@ fn a_privilege_that_is_missing_ends_a_connection_that_is_not_young() {
     assert!(matches!(store.ask(&categories, at(10_000)), Err(Failure::Denied(_))));
     assert_eq!(
         store.readiness(at(10_000)),
-        Readiness::Knock,
+        Readiness::Probe,
         "the next one has the rights of now"
     );
     come_back(&mut store, at(10_000));
@@ -1406,14 +1406,14 @@ fn a_server_that_stands_still_costs_one_read_timeout() {
             unavailable(store.ask(&Question::Groups, at(now)));
             work += started.elapsed();
             now = until.0 / 1000 + 1;
-            assert_eq!(store.readiness(at(now)), Readiness::Knock);
-            let (outcome, worst) = knock(&store, Duration::from_millis(100));
+            assert_eq!(store.readiness(at(now)), Readiness::Probe);
+            let (outcome, worst) = probe(&store, Duration::from_millis(100));
             let missed = outcome.expect_err("it stands still");
             assert!(missed.why.contains("does not greet within 100 ms"), "{missed:?}");
             assert!(missed.taken, "it counts those who turn away");
             work += worst;
             let started = Instant::now();
-            store.reached(Err(missed), at(now));
+            store.probed(Err(missed), at(now));
             work += started.elapsed();
         }
         assert!(work < Duration::from_millis(100), "retries cost nothing: {work:?}");
@@ -1434,14 +1434,14 @@ fn a_server_that_went_away_and_came_back_is_found_again() {
     let mut store = connected(by_tcp(&site));
     server.kill();
     unavailable(store.ask(&Question::Groups, at(11_000)));
-    assert_eq!(store.readiness(at(11_000)), Readiness::Knock);
-    let (outcome, _) = knock(&store, READ_TIMEOUT);
+    assert_eq!(store.readiness(at(11_000)), Readiness::Probe);
+    let (outcome, _) = probe(&store, READ_TIMEOUT);
     let missed = outcome.expect_err("it is gone");
     assert!(
         missed.why.contains("refused") || missed.why.contains("reset"),
         "{missed:?}"
     );
-    store.reached(Err(missed), at(11_000));
+    store.probed(Err(missed), at(11_000));
     assert!(matches!(store.readiness(at(11_000)), Readiness::Closed(_)));
     server.restart();
     come_back(&mut store, at(13_000));
@@ -1534,29 +1534,29 @@ fn a_store_whose_host_moves_begins_anew() {
         .expect("its address");
     store.move_to(vec![ListenAddr::Tcp(free)]);
     for n in 0..3 {
-        assert_eq!(store.readiness(at(n * 60_000)), Readiness::Knock);
+        assert_eq!(store.readiness(at(n * 60_000)), Readiness::Probe);
         let refused = Missed {
             why: "refused".to_owned(),
             taken: false,
         };
-        store.reached(Err(refused), at(n * 60_000));
+        store.probed(Err(refused), at(n * 60_000));
         assert!(matches!(store.readiness(at(n * 60_000)), Readiness::Closed(_)));
     }
 
     store.move_to(vec![ListenAddr::Tcp(site.server.addr)]);
     assert_eq!(
         store.readiness(at(120_000)),
-        Readiness::Knock,
+        Readiness::Probe,
         "the wait was for another server"
     );
-    store.reached(Ok(0), at(120_000));
+    store.probed(Ok(0), at(120_000));
     set_up(&mut store, at(120_000));
     assert_eq!(store.readiness(at(120_000)), Readiness::Ready);
     assert!(store.ask(&Question::Levels, at(120_000)).is_ok());
     store.move_to(vec![ListenAddr::Tcp(free)]);
     assert_eq!(
         store.readiness(at(120_000)),
-        Readiness::Knock,
+        Readiness::Probe,
         "the old connection is given up"
     );
 }
@@ -1579,7 +1579,7 @@ fn an_endpoint_that_swallows_everything_ends_in_time() {
     };
     let store = new(database.clone());
     let started = Instant::now();
-    let (outcome, worst) = knock(&store, Duration::from_millis(200));
+    let (outcome, worst) = probe(&store, Duration::from_millis(200));
     assert_eq!(outcome, Ok(1), "the next one is tried");
     assert!(
         started.elapsed() >= Duration::from_millis(200) && worst < Duration::from_millis(100),
@@ -1694,10 +1694,10 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
     proxy.play(Trick::Hang);
     let mut now = 0;
     for least in [750, 1500, 3000] {
-        assert_eq!(store.readiness(at(now)), Readiness::Knock);
-        let (outcome, _) = knock(&store, Duration::from_secs(5));
+        assert_eq!(store.readiness(at(now)), Readiness::Probe);
+        let (outcome, _) = probe(&store, Duration::from_secs(5));
         assert_eq!(outcome, Ok(0), "it greets");
-        store.reached(outcome, at(now));
+        store.probed(outcome, at(now));
         let Readiness::Closed(until) = store.readiness(at(now)) else {
             panic!("it is not there")
         };
@@ -1710,15 +1710,15 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
 
 /// A server counts those who turn away at its greeting, and blocks their host in the end: see `max_connect_errors`.
 #[test]
-fn a_server_that_says_no_is_asked_again_without_a_knock() {
+fn a_server_that_says_no_is_asked_again_without_a_probe() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let mut store = new(Database {
         password: "later".into(),
         ..database
     });
-    assert_eq!(store.readiness(at(0)), Readiness::Knock);
-    store.reached(Ok(0), at(0));
+    assert_eq!(store.readiness(at(0)), Readiness::Probe);
+    store.probed(Ok(0), at(0));
     let mut now = 0;
     for connections in 1..4 {
         let Readiness::Closed(until) = store.readiness(at(now)) else {
@@ -1739,7 +1739,7 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
         password: "wrong".into(),
         ..database
     });
-    store.reached(Ok(0), at(0));
+    store.probed(Ok(0), at(0));
     assert_eq!(store.readiness(at(2000)), Readiness::Ready);
     proxy.play(Trick::Stall(0));
     let mut store = new(Database {
@@ -1747,8 +1747,8 @@ fn a_server_that_says_no_is_asked_again_without_a_knock() {
         password: "wrong".into(),
         ..by_tcp(&site)
     });
-    store.reached(Ok(0), at(0));
-    assert_eq!(store.readiness(at(2000)), Readiness::Knock);
+    store.probed(Ok(0), at(0));
+    assert_eq!(store.readiness(at(2000)), Readiness::Probe);
     proxy.play(Trick::Pass);
 }
 

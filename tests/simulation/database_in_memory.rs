@@ -254,7 +254,7 @@ fn one_client_stamps_at_a_time_until_its_transaction_ends() {
     assert_eq!(claims(&mut one, &mut tables), Ok(()));
     let gone = two.ask(&Question::Release, &mut tables, now(0));
     assert!(matches!(gone, Err(Failure::Unavailable(_))), "{gone:?}");
-    two.reached(Ok(0), &tables, now(2000));
+    two.probed(Ok(0), &tables, now(2000));
     assert_eq!(claims(&mut two, &mut tables), Err(Failure::Locked));
     one.fail_next(1, Failure::Unavailable("timeout".into()));
     assert!(one.ask(&Question::Release, &mut tables, now(0)).is_err());
@@ -263,7 +263,7 @@ fn one_client_stamps_at_a_time_until_its_transaction_ends() {
         Ok(()),
         "a transaction goes with its connection"
     );
-    one.reached(Ok(0), &tables, now(2000));
+    one.probed(Ok(0), &tables, now(2000));
     let gone = one.ask(&Question::Release, &mut tables, now(2000));
     assert!(matches!(gone, Err(Failure::Unavailable(_))), "{gone:?}");
     assert_eq!(one.readiness(now(2000)), Readiness::Ready, "nothing is wrong with it");
@@ -660,14 +660,14 @@ fn a_failure_is_given_as_often_as_it_was_ordered_and_only_a_broken_connection_st
         3,
         "the last one did not leave the process"
     );
-    assert_eq!(memory.readiness(now(1050)), Readiness::Knock);
+    assert_eq!(memory.readiness(now(1050)), Readiness::Probe);
     let refused = Missed {
         why: "refused".to_owned(),
         taken: false,
     };
-    memory.reached(Err(refused), now(1050));
+    memory.probed(Err(refused), now(1050));
     assert_eq!(memory.readiness(now(1051)), Readiness::Closed(now(2050).at));
-    memory.reached(Ok(0), now(2050));
+    memory.probed(Ok(0), now(2050));
     assert_eq!(memory.readiness(now(2050)), Readiness::Ready);
     assert!(memory.ask(&publish, now(2050)).is_ok());
     memory.link.count_anew();
@@ -708,7 +708,7 @@ fn the_end_of_a_transaction_can_come_after_its_connection() {
     ask(&mut memory, claim(Look::Behind));
     memory.link.delay_next(300);
     assert!(memory.ask(&stamp(&[2], 2, 5), now(0)).is_err());
-    memory.reached(Ok(0), now(1000));
+    memory.probed(Ok(0), now(1000));
     assert_eq!(tail(&mut memory, 1, 10), []);
     assert_eq!(memory.ask(&claim(Look::Behind), now(1000)), Err(Failure::Locked));
     memory.tables.now = 300;
@@ -725,21 +725,21 @@ fn a_server_that_is_down_is_noticed_by_asking() {
         memory.ask(&Question::Groups, now(0)),
         Err(Failure::Unavailable(_))
     ));
-    memory.reached(Ok(0), now(1000));
+    memory.probed(Ok(0), now(1000));
     assert_eq!(
         memory.readiness(now(1000)),
         Readiness::Closed(now(2000).at),
         "greeted, but then nothing"
     );
     memory.tables.down = false;
-    assert_eq!(memory.readiness(now(2000)), Readiness::Knock);
-    memory.reached(Ok(1), now(2000));
+    assert_eq!(memory.readiness(now(2000)), Readiness::Probe);
+    memory.probed(Ok(1), now(2000));
     assert_ne!(
         memory.readiness(now(2000)),
         Readiness::Ready,
         "there is no second endpoint"
     );
-    memory.reached(Ok(0), now(3000));
+    memory.probed(Ok(0), now(3000));
     assert!(memory.ask(&Question::Groups, now(3000)).is_ok());
     assert_eq!(memory.endpoints().len(), 1);
 }
@@ -761,7 +761,7 @@ fn a_crash_ends_connections_transactions_and_locks_and_may_forget_commits() {
             matches!(memory.ask(&Question::Release, now(0)), Err(Failure::Unavailable(_))),
             "the old connection is dead although the server is back"
         );
-        memory.reached(Ok(0), now(1000));
+        memory.probed(Ok(0), now(1000));
         assert!(memory.tables.outbox.is_unlocked());
         let left = waiting(&mut memory).0;
         match forgets {

@@ -45,7 +45,7 @@ fn a_full_read_goes_on_without_a_new_edge_and_a_short_one_does_not() {
 
 /// When descriptors become free again, no edge tells the listener.
 #[test]
-fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_knock() {
+fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_edge() {
     let (mut server, world) = server(1);
     world.borrow_mut().descriptors = 0;
     let n = world.borrow_mut().connect(10_000);

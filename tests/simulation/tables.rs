@@ -696,9 +696,9 @@ impl Store for SimStore {
         Duration::from_secs(1)
     }
 
-    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
         let base = &mut *self.base.borrow_mut();
-        base.lines[self.n].link.reached(endpoint, &base.tables, now);
+        base.lines[self.n].link.probed(endpoint, &base.tables, now);
     }
 
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure> {

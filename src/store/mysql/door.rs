@@ -1,5 +1,5 @@
-//! What is known of the way to the server while there is no connection: whether somebody has to knock, whom, how long a greeting
-//! is waited for, and when nothing helps. And why there is none, which is said once a minute.
+//! What is known of the way to the server while there is no connection: whether a probe is needed, of which endpoint,
+//! how long a greeting is waited for, and when nothing helps. And why there is none, which is said once a minute.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ use crate::store::breaker::{Breaker, Cost};
 use crate::store::{Missed, Readiness};
 use crate::time::Time;
 
-/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as failed.
+/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as
+/// failed.
 const LATE: u32 = 5;
 
-/// Knocks in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a hundred
-/// blocks our host.
+/// Probes in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a
+/// hundred blocks our host.
 const SILENT: u32 = 60;
 
 /// ER_ACCESS_DENIED_ERROR of servers.
@@ -34,7 +35,7 @@ pub(super) struct Door {
     late: u32,
     /// Such a run has ended the last connection: the server is believed to be better when it greets in time.
     is_sluggish: bool,
-    /// Knocks in a row that were taken and led to nothing.
+    /// Probes in a row that were taken and led to nothing.
     silent: u32,
     /// The endpoint whose server refused us in its own words.
     pub(super) refused_by: Option<usize>,
@@ -66,7 +67,7 @@ impl Door {
         match self.breaker.wait(now) {
             Some(until) => Readiness::Closed(until),
             None if self.refused_by.is_some() => Readiness::Ready,
-            None => Readiness::Knock,
+            None => Readiness::Probe,
         }
     }
 

@@ -122,7 +122,7 @@ impl Link {
         match self.line {
             Line::Connected(_) => Readiness::Ready,
             Line::Broken(retry_at) if now.at < retry_at => Readiness::Closed(retry_at),
-            Line::Broken(_) => Readiness::Knock,
+            Line::Broken(_) => Readiness::Probe,
         }
     }
 
@@ -131,8 +131,8 @@ impl Link {
         &self.endpoints
     }
 
-    /// See [`Store::reached`].
-    pub fn reached(&mut self, endpoint: Result<usize, Missed>, tables: &Tables, now: Now) {
+    /// See [`Store::probed`].
+    pub fn probed(&mut self, endpoint: Result<usize, Missed>, tables: &Tables, now: Now) {
         let known = endpoint.is_ok_and(|index| index < self.endpoints.len());
         self.line = match known && !tables.down {
             true => Line::Connected(tables.life(self.client)),
@@ -212,8 +212,8 @@ impl Store for Memory {
         Duration::from_secs(1)
     }
 
-    fn reached(&mut self, endpoint: Result<usize, Missed>, now: Now) {
-        self.link.reached(endpoint, &self.tables, now);
+    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+        self.link.probed(endpoint, &self.tables, now);
     }
 
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure> {

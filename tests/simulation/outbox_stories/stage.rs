@@ -69,8 +69,8 @@ impl Process {
 
     /// Whether it can ask; a connection is made if one may be.
     pub fn is_connected(&mut self, tables: &Tables, now: Now) -> bool {
-        if self.link.readiness(now) == Readiness::Knock {
-            self.link.reached(Ok(0), tables, now);
+        if self.link.readiness(now) == Readiness::Probe {
+            self.link.probed(Ok(0), tables, now);
         }
         self.link.readiness(now) == Readiness::Ready
     }
@@ -93,7 +93,7 @@ impl Process {
     pub fn due(&self, now: Now) -> Time {
         match self.link.readiness(now) {
             Readiness::Ready => self.outbox.deadline(),
-            Readiness::Knock | Readiness::Preparing => now.at,
+            Readiness::Probe | Readiness::Preparing => now.at,
             Readiness::Closed(until) => until,
         }
     }
@@ -139,7 +139,7 @@ impl Stage {
     pub fn restart(&mut self) {
         self.tables.end(self.process.client);
         self.process = Process::new(&self.settings, self.process.client + 1);
-        self.process.link.reached(Ok(0), &self.tables, self.now());
+        self.process.link.probed(Ok(0), &self.tables, self.now());
         self.seen.clear();
     }
 

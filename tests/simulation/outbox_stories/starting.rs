@@ -215,7 +215,7 @@ fn stamp_as_another(stage: &mut Stage, rows: u64) {
     other.process.client = 9;
     other.process.link = crate::memory::Link::new(9);
     other.us = stage.us;
-    other.process.link.reached(Ok(0), &other.tables, other.now());
+    other.process.link.probed(Ok(0), &other.tables, other.now());
     other.run(10);
     for _ in 0..rows {
         other.publish("news");

@@ -173,7 +173,7 @@ impl World {
     fn start(&mut self, n: usize) -> Runner {
         self.connected += 1;
         let mut process = Process::new(&self.plot.settings, self.connected);
-        process.link.reached(Ok(0), &self.tables, at(self.us));
+        process.link.probed(Ok(0), &self.tables, at(self.us));
         process.link.lag = if n == 0 { self.plot.lag } else { 0 };
         Runner {
             process,
@@ -754,8 +754,8 @@ impl World {
     /// PHP stamps and trims, as the server does.
     fn php(&mut self) {
         let now = at(self.us);
-        if self.php.readiness(now) == Readiness::Knock {
-            self.php.reached(Ok(0), &self.tables, now);
+        if self.php.readiness(now) == Readiness::Probe {
+            self.php.probed(Ok(0), &self.tables, now);
         }
         if self.php.readiness(now) != Readiness::Ready {
             return;
