@@ -128,8 +128,8 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Counts an order: something that costs more than its own answer.
-    pub fn charge(&mut self) {
-        self.allowances.charge();
+    pub fn charge(&mut self, limits: &Limits, now: Time) {
+        self.allowances.charge(limits, now);
     }
 
     /// Bytes that were read before a pause, to be decoded first.
@@ -178,7 +178,7 @@ impl<S: Socket> Connection<S> {
                     fragments: limits.max_fragments,
                 };
                 let received = wire.read(input, &mut self.queue, message, now)?;
-                self.allowances.note_message();
+                self.allowances.note_message(limits, now);
                 Some(match received {
                     Received::Message(message) => Event::Message(message),
                     Received::Closed(code) => self.over(Over::PeerClosed(code), limits, now),

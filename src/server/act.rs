@@ -312,7 +312,7 @@ impl<I: Io> Dispatcher<I> {
             }
             Action::Gather(_) => self.wants_stats.push(to),
             Action::Hurry(_) => connection.hurry(now + HURRY),
-            Action::Charge(_) => connection.charge(),
+            Action::Charge(_) => connection.charge(limits, now),
             Action::Hold(_) => entry.on_hold = true,
             Action::Release(_) => entry.on_hold = false,
             Action::WhenFlushed(_) => entry.tell_when_flushed = true,
