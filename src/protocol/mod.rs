@@ -1,4 +1,5 @@
-//! What all protocol rooms share and what knows none of them: names, positions, frames, and the checks of what is published.
+//! What all protocol rooms share and what knows none of them: names, positions, frames, the checks of what is published, and
+//! the small structures that several rooms use (`slots`, `turn`, `refresh`).
 
 pub mod actions;
 pub mod channel;
@@ -8,8 +9,11 @@ pub mod event;
 pub mod frames;
 pub mod keys;
 pub mod position;
+pub mod refresh;
 pub mod rows;
 pub mod signature;
+pub mod slots;
 mod socket_id;
+pub mod turn;
 
 pub use self::socket_id::SocketId;

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("child", &[]),
     ("config", &[]),
     ("logging", &["time"]),
-    ("protocol", &["config", "id", "time"]),
+    ("protocol", &["config", "id", "time", "room"]),
     ("net", &["protocol", "config", "id", "time", "logging", "room"]),
     ("store", &["protocol", "config", "id", "time", "logging", "child"]),
     ("joomla", &["store", "protocol", "config", "id", "time"]),

@@ -1,0 +1,448 @@
+//! Visits: which connection belongs to which session of the site, and whose session that is. Look-ups go out together, at
+//! most a hundred ids in a question. Every known session is looked at again within the sweep's interval, and at once when a
+//! control row says that its user changed. A connection whose identity cannot be determined is a guest.
+//!
+//! `visitors` keeps what is known of each connection, `sessions` what is known of each session. This file keeps the users and
+//! decides what follows for connections when an answer comes.
+
+mod sessions;
+mod visitors;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use self::sessions::{Key, Named, Sessions};
+pub use self::visitors::{Proved, Who};
+use self::visitors::{Visit, Visitors};
+use super::rights::Rights;
+use super::user::User;
+use crate::id::ConnectionId;
+use crate::joomla::identity::{self, Judgement, Reason};
+use crate::joomla::session;
+use crate::joomla::site::{Client, Site};
+use crate::protocol::effects::Effect;
+use crate::room::give_back;
+use crate::site::access::Visitor;
+use crate::store::{Failure, Question, SessionId, SessionRow, UserRow};
+use crate::time::{Now, Time};
+
+/// The close reason where the session is gone …
+const ENDED: &str = "the session has ended";
+
+/// … where the account is …
+const NO_ACCOUNT: &str = "the account is blocked or gone";
+
+/// … and where the user's rights are others than before.
+const RIGHTS_CHANGED: &str = "your rights have changed";
+
+/// All visits.
+#[derive(Debug)]
+pub struct Visits {
+    visitors: Visitors,
+    sessions: Sessions,
+    users: HashMap<u32, User>,
+}
+
+impl Visits {
+    /// Nobody is there.
+    pub fn new(interval: Duration, timeout: Duration, require_token: bool) -> Self {
+        Self {
+            visitors: Visitors::new(timeout, require_token),
+            sessions: Sessions::new(interval),
+            users: HashMap::new(),
+        }
+    }
+
+    /// Takes over other settings.
+    pub fn reconfigure(&mut self, interval: Duration, timeout: Duration, require_token: bool) {
+        self.visitors.reconfigure(timeout, require_token);
+        self.sessions.set_interval(interval);
+    }
+
+    // --- connections ---------------------------------------------------------------------------------------------
+
+    /// A connection came with this session, or is a guest for a reason. Returns whether it may come: no more than `most`
+    /// connections may show one session; 0: any number.
+    #[must_use]
+    pub fn enter(
+        &mut self,
+        id: ConnectionId,
+        session: Result<(SessionId, Client), Reason>,
+        most: u32,
+        now: Now,
+    ) -> bool {
+        let key = session.map(|(session, client)| Key::Cookie(session, client));
+        if let Ok(key) = &key
+            && most > 0
+            && self.sessions.crowd(key) >= most as usize
+        {
+            return false;
+        }
+        let wants_token = self.visitors.requires_token();
+        let session = key.map(|key| self.sessions.join(key, id, wants_token, now));
+        self.visitors.enter(id, session, now);
+        true
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, id: ConnectionId) {
+        let session = self.visitors.leave(id).and_then(|visit| visit.session);
+        session.into_iter().for_each(|session| self.part(session, id));
+    }
+
+    fn part(&mut self, session: usize, id: ConnectionId) {
+        let left = self.sessions.part(session, id);
+        self.forget_user(left);
+    }
+
+    fn detach(&mut self, session: usize) {
+        let left = self.sessions.detach(session);
+        self.forget_user(left);
+    }
+
+    /// Forgets a user who has no session left.
+    fn forget_user(&mut self, left: Option<u32>) {
+        if let Some(user) = left {
+            self.users.remove(&user);
+            give_back(&mut self.users);
+        }
+    }
+
+    /// A connection proved by a signature that it is this user's: that counts more than any cookie.
+    pub fn sign_in(&mut self, id: ConnectionId, user: u32, now: Now) {
+        let wants_token = self.visitors.requires_token();
+        let Some(visit) = self.visitors.of_mut(id) else { return };
+        let session = self.sessions.join(Key::Signed(user), id, wants_token, now);
+        visit.who = Who::Asking;
+        // Whoever can sign for the user needs no other proof.
+        visit.is_proved = true;
+        let before = visit.session.replace(session);
+        self.visitors.wait(id, now);
+        // Whether it may hear what it hears as this user is not known yet.
+        self.sessions.set_doubted(session, true);
+        if let Some(before) = before.filter(|before| *before != session) {
+            self.part(before, id);
+        }
+    }
+
+    // --- questions about visitors --------------------------------------------------------------------------------
+
+    /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
+    pub fn who(&self, id: ConnectionId) -> Who {
+        self.visitors.who(id)
+    }
+
+    /// The user of this id, if one of its connections is there.
+    pub fn user(&self, id: u32) -> Option<&User> {
+        self.users.get(&id)
+    }
+
+    /// A connection as the access rules see it; `None`: not known yet.
+    pub fn visitor<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
+        self.as_visitor(self.who(id), rights)
+    }
+
+    /// A connection as the access rules will see it once it has shown the form token that is asked for.
+    pub fn unproved<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
+        self.as_visitor(self.visitors.of(id)?.who, rights)
+    }
+
+    fn as_visitor<'a>(&'a self, who: Who, rights: &'a Rights) -> Option<Visitor<'a>> {
+        match who {
+            Who::Asking => None,
+            Who::Guest(_) | Who::Provisional => Some(rights.guest()),
+            Who::User(user) => self.user(user).map(User::visitor),
+        }
+    }
+
+    /// A connection was refused something; if it turns out to be a user's, it must come back.
+    pub fn was_refused(&mut self, id: ConnectionId) {
+        if let Some(visit) = self.visitors.of_mut(id) {
+            visit.was_refused = true;
+        }
+    }
+
+    /// The application whose cookie a connection shows, if it shows one.
+    pub fn client(&self, id: ConnectionId) -> Option<Client> {
+        match self.sessions.of(self.visitors.of(id)?.session?).key {
+            Key::Cookie(_, client) => Some(client),
+            Key::Signed(_) => None,
+        }
+    }
+
+    /// Whether a connection has shown its session's form token, or needs none.
+    pub fn is_proved(&self, id: ConnectionId) -> bool {
+        self.visitors.of(id).is_some_and(|visit| visit.is_proved)
+    }
+
+    /// The client shows the form token of its page, and is a guest from here on if it is wrong.
+    pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
+        let proved = self.show(id, given, now, effects);
+        if proved == Proved::Wrong
+            && let Some(visit) = self.visitors.of_mut(id)
+            && let Some(session) = visit.session.take()
+        {
+            if let Who::User(_) = visit.who {
+                visit.who = Who::Guest(Reason::WrongFormToken);
+                // It must not keep what it got as the user.
+                effects.push(Effect::Wake(id));
+            }
+            self.part(session, id);
+        }
+        proved
+    }
+
+    /// The client shows a form token. A wrong one has no consequences.
+    pub fn show(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
+        let visit = self.visitors.of_mut(id);
+        let Some((index, visit)) = visit.and_then(|visit| Some((visit.session?, visit))) else {
+            return Proved::Wrong;
+        };
+        let asked = visit.asks_for_token.take();
+        let session = self.sessions.of_mut(index);
+        if let Key::Signed(_) = session.key {
+            // Whoever can sign for the user needs no other proof.
+            return Proved::Right;
+        }
+        session.wants_token = true;
+        match (visit.who, &session.token) {
+            (Who::Guest(_), _) => Proved::Wrong,
+            (Who::Asking | Who::Provisional, _) => Proved::NotYet,
+            // The row is read once for each time that the client shows a token, or it could keep the database busy.
+            (Who::User(_), None) if asked.is_some_and(|asked| asked < session.seen) => Proved::OutOfReach,
+            (Who::User(_), None) => {
+                visit.asks_for_token = asked.or(Some(now.at));
+                self.sessions.ask_soon(index, now);
+                Proved::NotYet
+            }
+            (Who::User(_), Some(token)) if session::is_token(given, token) => {
+                visit.is_proved = true;
+                // What it got as a guest may be nothing for a user.
+                effects.push(Effect::Wake(id));
+                Proved::Right
+            }
+            (Who::User(_), Some(_)) => Proved::Wrong,
+        }
+    }
+
+    // --- doubts --------------------------------------------------------------------------------------------------
+
+    /// A control row says that a user changed: its sessions are looked at now, and again a little later.
+    pub fn suspect(&mut self, user: u32, now: Now) {
+        self.sessions.doubt_user(user, now);
+    }
+
+    /// Any user may have changed: all are looked at again, and their sessions are in doubt until then.
+    pub fn suspect_all(&mut self, now: Now) {
+        self.sessions.doubt_all(now);
+    }
+
+    /// Whether it is being asked again whose a connection is.
+    pub fn is_doubted(&self, id: ConnectionId) -> bool {
+        let session = self.visitors.of(id).and_then(|visit| visit.session);
+        session.is_some_and(|session| self.sessions.of(session).doubted)
+    }
+
+    /// Whether that is so of any connection.
+    pub fn has_doubts(&self) -> bool {
+        self.sessions.has_doubts()
+    }
+
+    /// All connections of a user are closed at once.
+    pub fn terminate(&mut self, user: u32, why: &'static str, effects: &mut Vec<Effect>) {
+        self.end_user(user, Reason::Blocked, 4009, why, effects);
+    }
+
+    /// The rights were read anew and differ: connections of users whose own rights changed are closed, and come back with
+    /// the new rights.
+    pub fn rights_changed(&mut self, rights: &Rights, effects: &mut Vec<Effect>) {
+        let changed = self
+            .users
+            .iter_mut()
+            .filter_map(|(id, user)| user.update_rights(rights).then_some(*id));
+        let mut changed: Vec<u32> = changed.collect();
+        changed.sort_unstable();
+        for user in changed {
+            self.end_user(user, Reason::RightsChanged, 4200, RIGHTS_CHANGED, effects);
+        }
+    }
+
+    fn end_user(&mut self, user: u32, reason: Reason, code: u16, why: &'static str, effects: &mut Vec<Effect>) {
+        let sessions: Vec<usize> = self.sessions.of_user(user).collect();
+        for session in sessions {
+            self.end(session, reason, code, why, effects);
+        }
+    }
+
+    /// A session is nobody's any more, and its connections are closed.
+    fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str, effects: &mut Vec<Effect>) {
+        self.detach(index);
+        self.sessions.set_doubted(index, false);
+        self.sessions.of_mut(index).token = None;
+        for id in self.sessions.connections(index) {
+            if let Some(visit) = self.visitors.of_mut(id) {
+                visit.who = Who::Guest(reason);
+                effects.push(Effect::Close(id, code, why));
+            }
+        }
+    }
+
+    // --- questions to the store ----------------------------------------------------------------------------------
+
+    /// The next question, if one is due. `metadata`: rows of sessions tell their users.
+    pub fn question(&mut self, metadata: bool, now: Now) -> Option<Question> {
+        self.sessions.question(metadata, now)
+    }
+
+    /// When to ask again.
+    pub fn question_due(&self) -> Time {
+        self.sessions.question_due()
+    }
+
+    /// What the store says of the sessions that were asked for.
+    pub fn sessions(
+        &mut self,
+        ids: &[SessionId],
+        rows: Result<&[SessionRow], &Failure>,
+        (site, rights, joomla3): (&Site, &Rights, bool),
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let asked = self.sessions.asked_by(ids);
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(failure) => {
+                asked.into_iter().for_each(|index| self.sessions.hurry(index));
+                return self.sessions.pause(failure, now);
+            }
+        };
+        let rows: HashMap<&SessionId, &SessionRow> = rows.iter().map(|row| (&row.id, row)).collect();
+        for index in asked {
+            self.sessions.seen(index, now);
+            let session = self.sessions.of_mut(index);
+            let Key::Cookie(id, client) = &session.key else {
+                continue;
+            };
+            let judgement = match rows.get(id) {
+                None => Judgement::Guest(Reason::NoRow),
+                Some(row) => {
+                    let judgement = identity::judge(row, *client, site, joomla3, now.unix());
+                    session.note_token(row, site);
+                    judgement
+                }
+            };
+            self.judged(index, judgement, rights, effects);
+        }
+    }
+
+    /// What the store says of users whom sessions name.
+    pub fn users(
+        &mut self,
+        asked: &[u32],
+        rows: Result<&[UserRow], &Failure>,
+        rights: &Rights,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        for ((user, index), named) in self.sessions.take_lookups(asked) {
+            let row = rows.as_ref().map(|rows| rows.iter().find(|row| row.id == user));
+            match (named, row) {
+                (named @ Named::By { .. }, Err(_)) => self.sessions.name(index, user, named),
+                (Named::By { text, client }, Ok(row)) => {
+                    if let Key::Signed(_) = self.sessions.of(index).key {
+                        self.sessions.seen(index, now);
+                    }
+                    self.judged(index, identity::judge_user(user, client, &text, row), rights, effects);
+                }
+                (Named::Gone(_), Ok(row)) if row.is_none_or(|row| row.blocked) => {
+                    self.end(index, Reason::Blocked, 4009, NO_ACCOUNT, effects);
+                }
+                // Without the user's row too it is known that the session is gone.
+                (Named::Gone(reason), _) => self.end(index, reason, 4200, ENDED, effects),
+            }
+        }
+        if let Err(failure) = rows {
+            self.sessions.pause(failure, now);
+        }
+    }
+
+    fn judged(&mut self, index: usize, judgement: Judgement, rights: &Rights, effects: &mut Vec<Effect>) {
+        match judgement {
+            Judgement::AskUser(user, client, text) => {
+                self.sessions.name(index, user, Named::By { text, client });
+            }
+            Judgement::User(row, _) => {
+                self.sessions.set_doubted(index, false);
+                self.is_user(index, row, rights, effects);
+            }
+            Judgement::Guest(reason) => self.is_guest(index, reason, effects),
+        }
+    }
+
+    fn is_user(&mut self, index: usize, row: UserRow, rights: &Rights, effects: &mut Vec<Effect>) {
+        let user = row.id;
+        let session = self.sessions.of(index);
+        if session.user != 0 && session.user != user {
+            // Nobody becomes another user on a live connection.
+            return self.end(index, Reason::NoRow, 4200, "the session is another user's now", effects);
+        }
+        if session.wants_token && session.token.is_none() && self.visitors.requires_token() {
+            log::debug!("the session text of user {user} has no token");
+        }
+        let changed = match self.users.get_mut(&user) {
+            Some(known) => known.update(row, rights),
+            None => {
+                self.users.insert(user, User::new(row, rights));
+                false
+            }
+        };
+        self.sessions.attach(index, user);
+        for id in self.sessions.connections(index) {
+            match self.visitors.of(id).is_some_and(Visit::is_refused_guest) {
+                true => effects.push(Effect::Close(id, 4200, "you are known now")),
+                false => self.visitors.becomes(id, Who::User(user), effects),
+            }
+        }
+        if changed {
+            self.end_user(user, Reason::RightsChanged, 4200, RIGHTS_CHANGED, effects);
+        }
+    }
+
+    fn is_guest(&mut self, index: usize, reason: Reason, effects: &mut Vec<Effect>) {
+        // A session like these never becomes a user's: a log-in makes another session. Others may at any time.
+        if let Reason::NoRow | Reason::Expired | Reason::GuestSession | Reason::OtherClient = reason {
+            self.sessions.is_final(index);
+        }
+        let user = self.sessions.of(index).user;
+        if user != 0 {
+            let (code, why) = match reason {
+                Reason::Blocked | Reason::NoUser => (4009, NO_ACCOUNT),
+                Reason::Expired => (4200, "the session has expired"),
+                Reason::NoRow | Reason::GuestSession => {
+                    return self.sessions.name(index, user, Named::Gone(reason));
+                }
+                _ => (4200, "the session is not logged in any more"),
+            };
+            return self.end(index, reason, code, why, effects);
+        }
+        self.sessions.set_doubted(index, false);
+        for id in self.sessions.connections(index) {
+            self.visitors.becomes(id, Who::Guest(reason), effects);
+        }
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.visitors.deadline()
+    }
+
+    /// A connection that has waited long enough for its identity is a guest for the time being.
+    pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.visitors.due(now, effects);
+    }
+
+    /// Sessions and users that are there, for the statistics.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sessions.len(), self.users.len())
+    }
+}

@@ -1,0 +1,440 @@
+//! The sessions of the site that at least one connection shows: which connections belong to a session, which user's session it
+//! is, when its row is read next, and which users have to be looked up for it. Whether somebody may do something is decided
+//! elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::id::ConnectionId;
+use crate::joomla::identity::Reason;
+use crate::joomla::session::{self, SessionText};
+use crate::joomla::site::{Client, Site};
+use crate::protocol::refresh::{Place, Refresh};
+use crate::room::give_back;
+use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text};
+use crate::time::{Now, Time};
+
+/// When a user is looked at again after a control row: Joomla destroys some sessions only after its events.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+
+/// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a look-up waits that got no answer. The database may be there and answer no question of this kind for a while; without
+/// the pause it would be asked in every tick.
+const LOST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The least time between two questions about a session, however many connections show it anew.
+const ASKED_ONCE_IN: Duration = Duration::from_secs(1);
+
+/// What a connection shows as a proof of its user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// The cookie of this session of that application.
+    Cookie(SessionId, Client),
+    /// A signature of the app's secret for this user.
+    Signed(u32),
+}
+
+/// A session, or what stands for one.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: Key,
+    /// 0: not known to be anybody's.
+    pub(super) user: u32,
+    /// The form token, once somebody asked for it.
+    pub(super) token: Option<Box<str>>,
+    pub(super) wants_token: bool,
+    /// When the last answer came.
+    pub(super) seen: Time,
+    /// A control row or a signature said that its user changed, and the session has not been looked at since.
+    pub(super) doubted: bool,
+    /// How many connections show it.
+    connections: usize,
+    place: Place,
+    /// The user under which it stands in the look-ups, or stood there last; 0: none.
+    named: u32,
+}
+
+impl Session {
+    /// Takes the form token out of a session row, if somebody wants it and the row's text is there.
+    pub(super) fn note_token(&mut self, row: &SessionRow, site: &Site) {
+        let Some(text) = row.text.as_ref().filter(|_| self.wants_token) else {
+            return;
+        };
+        let token = session::read(text).ok().and_then(|text| {
+            let user = text.user_id.unwrap_or(0);
+            text.token.map(|token| session::form_token(&site.secret, user, &token))
+        });
+        self.token = token.map(String::into_boxed_str);
+    }
+}
+
+/// Why a user is looked up.
+#[derive(Clone, Debug)]
+pub(super) enum Named {
+    /// A session's text names the user. A signature stands for such a text.
+    By { text: SessionText, client: Option<Client> },
+    /// The user's session is gone, for this reason. A block deletes the sessions too, so only the user's row tells a block
+    /// from a log-out.
+    Gone(Reason),
+}
+
+/// Sessions whose users are to be looked up, by the user and the session.
+type Lookups = BTreeMap<(u32, usize), Named>;
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    sessions: Slab<Session>,
+    keys: HashMap<Key, usize>,
+    /// The connections of each session.
+    connections: BTreeSet<(usize, ConnectionId)>,
+    /// The sessions of each user.
+    of_users: BTreeSet<(u32, usize)>,
+    refresh: Refresh<usize>,
+    waiting: Lookups,
+    asked: Lookups,
+    /// Users that are looked at again, because a control row said that they changed.
+    suspects: BTreeSet<(Time, u32)>,
+    /// How many sessions are in doubt.
+    doubts: usize,
+    /// After a question that got no answer the next one rests until then.
+    rest: Time,
+    interval: Duration,
+}
+
+impl Sessions {
+    /// No session. Each one is looked at again within `interval`.
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            sessions: Slab::new(),
+            keys: HashMap::new(),
+            connections: BTreeSet::new(),
+            of_users: BTreeSet::new(),
+            refresh: Refresh::default(),
+            waiting: Lookups::new(),
+            asked: Lookups::new(),
+            suspects: BTreeSet::new(),
+            doubts: 0,
+            rest: Time::default(),
+            interval,
+        }
+    }
+
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn of(&self, index: usize) -> &Session {
+        &self.sessions[index]
+    }
+
+    pub(super) fn of_mut(&mut self, index: usize) -> &mut Session {
+        &mut self.sessions[index]
+    }
+
+    // --- connections and users -----------------------------------------------------------------------------------
+
+    /// How many connections show a session.
+    pub(super) fn crowd(&self, key: &Key) -> usize {
+        self.keys.get(key).map_or(0, |index| self.sessions[*index].connections)
+    }
+
+    /// One more connection shows a session. The session is looked at anew: its id may belong to another user by now.
+    pub(super) fn join(&mut self, key: Key, id: ConnectionId, wants_token: bool, now: Now) -> usize {
+        let index = match self.keys.get(&key) {
+            Some(&index) => {
+                self.ask_soon(index, now);
+                index
+            }
+            None => {
+                let index = self.sessions.insert(Session {
+                    key: key.clone(),
+                    user: 0,
+                    token: None,
+                    wants_token,
+                    seen: Time::default(),
+                    doubted: false,
+                    connections: 0,
+                    place: Place::Idle,
+                    named: 0,
+                });
+                self.keys.insert(key, index);
+                self.hurry(index);
+                index
+            }
+        };
+        self.sessions[index].connections += usize::from(self.connections.insert((index, id)));
+        index
+    }
+
+    /// A connection does not show the session any more. If that was the session's last one, the session is forgotten; the
+    /// user who has no session left because of that is returned.
+    pub(super) fn part(&mut self, index: usize, id: ConnectionId) -> Option<u32> {
+        self.connections.remove(&(index, id));
+        self.sessions[index].connections -= 1;
+        if self.sessions[index].connections > 0 {
+            return None;
+        }
+        let left = self.detach(index);
+        self.set_doubted(index, false);
+        self.unname(index);
+        self.refresh.remove(index, &mut self.sessions[index].place);
+        let session = self.sessions.remove(index);
+        self.keys.remove(&session.key);
+        give_back(&mut self.sessions);
+        give_back(&mut self.keys);
+        left
+    }
+
+    pub(super) fn connections(&self, index: usize) -> impl Iterator<Item = ConnectionId> {
+        let first = (index, ConnectionId::new(0, 1));
+        let own = self.connections.range(first..);
+        own.map_while(move |(session, id)| (*session == index).then_some(*id))
+    }
+
+    /// The session is this user's.
+    pub(super) fn attach(&mut self, index: usize, user: u32) {
+        self.sessions[index].user = user;
+        self.of_users.insert((user, index));
+    }
+
+    /// The session is nobody's any more. The user who has no session left because of that is returned.
+    pub(super) fn detach(&mut self, index: usize) -> Option<u32> {
+        let user = std::mem::take(&mut self.sessions[index].user);
+        let had = self.of_users.remove(&(user, index));
+        (had && self.of_user(user).next().is_none()).then_some(user)
+    }
+
+    pub(super) fn of_user(&self, user: u32) -> impl Iterator<Item = usize> {
+        of(&self.of_users, user)
+    }
+
+    // --- doubts --------------------------------------------------------------------------------------------------
+
+    pub(super) fn has_doubts(&self) -> bool {
+        self.doubts > 0
+    }
+
+    pub(super) fn set_doubted(&mut self, index: usize, doubted: bool) {
+        let before = std::mem::replace(&mut self.sessions[index].doubted, doubted);
+        self.doubts = self.doubts - usize::from(before) + usize::from(doubted);
+    }
+
+    /// A user may have changed: all that was read of its sessions does not count any more. They are looked at now, and again
+    /// a little later.
+    pub(super) fn doubt_user(&mut self, user: u32, now: Now) {
+        self.suspects.extend(AGAIN.map(|wait| (now.at + wait, user)));
+        let named = self
+            .waiting
+            .range((user, 0)..=(user, usize::MAX))
+            .map(|((_, index), _)| *index);
+        let sessions: Vec<usize> = named.chain(self.of_user(user)).collect();
+        sessions.into_iter().for_each(|index| self.doubt(index));
+        self.hurry_user(user);
+    }
+
+    /// All users may have changed, and all sessions that are known are looked at now.
+    pub(super) fn doubt_all(&mut self, now: Now) {
+        let sessions = self.sessions.iter().filter(|(_, session)| session.user != 0);
+        let sessions: Vec<usize> = sessions.map(|(index, _)| index).collect();
+        sessions.into_iter().for_each(|index| self.doubt(index));
+        let due: Vec<usize> = self.refresh.due(Time::NEVER).collect();
+        for index in due {
+            self.refresh.due_at(index, &mut self.sessions[index].place, now.at);
+        }
+    }
+
+    /// What was read of a session's user before this does not count any more.
+    fn doubt(&mut self, index: usize) {
+        self.set_doubted(index, true);
+        if self.unname(index) {
+            self.refresh.hurry_first(index, &mut self.sessions[index].place);
+        }
+    }
+
+    // --- when a session is looked at -----------------------------------------------------------------------------
+
+    /// The session is looked at soon, but not twice in a second, however many connections show it.
+    pub(super) fn ask_soon(&mut self, index: usize, now: Now) {
+        let session = &mut self.sessions[index];
+        let soon = now.at.max(session.seen + ASKED_ONCE_IN);
+        let is_later = match session.place {
+            Place::Idle => true,
+            Place::Due(at) => soon < at,
+            Place::Urgent(_) | Place::Asked => false,
+        };
+        if is_later {
+            self.refresh.due_at(index, &mut session.place, soon);
+        }
+    }
+
+    /// The session is looked at as soon as it is its turn.
+    pub(super) fn hurry(&mut self, index: usize) {
+        self.refresh.hurry(index, &mut self.sessions[index].place);
+    }
+
+    /// The sessions of a user are looked at before all newcomers: the user may be hearing what is not for him any more.
+    fn hurry_user(&mut self, user: u32) {
+        for index in of(&self.of_users, user) {
+            let place = &mut self.sessions[index].place;
+            if let Place::Idle | Place::Due(_) = place {
+                self.refresh.hurry_first(index, place);
+            }
+        }
+    }
+
+    /// A session's row, or its user's, was looked for just now.
+    pub(super) fn seen(&mut self, index: usize, now: Now) {
+        let session = &mut self.sessions[index];
+        session.seen = now.at;
+        self.refresh.seen(index, &mut session.place, now.at, self.interval);
+    }
+
+    /// The session's answer is final: it is looked at again only if another connection shows it.
+    pub(super) fn is_final(&mut self, index: usize) {
+        let place = &mut self.sessions[index].place;
+        if let Place::Due(_) = place {
+            self.refresh.remove(index, place);
+        }
+    }
+
+    // --- questions -----------------------------------------------------------------------------------------------
+
+    /// The next question, if one is due. `metadata`: rows of sessions tell their users.
+    pub(super) fn question(&mut self, metadata: bool, now: Now) -> Option<Question> {
+        if self.rest > now.at {
+            return None;
+        }
+        if let Some(question) = self.users_question() {
+            return Some(question);
+        }
+        while let Some((at, user)) = self.suspects.first().copied().filter(|(at, _)| *at <= now.at) {
+            self.suspects.remove(&(at, user));
+            self.hurry_user(user);
+        }
+        let (ids, text) = self.next_ids(metadata, now);
+        match ids.is_empty() {
+            true => self.users_question(),
+            false => Some(Question::Sessions { ids, text }),
+        }
+    }
+
+    /// When there is one.
+    pub(super) fn question_due(&self) -> Time {
+        let due = match self.refresh.has_urgent() || !self.waiting.is_empty() {
+            true => Time::default(),
+            false => self.refresh.first_due(),
+        };
+        let suspect = self.suspects.first().map_or(Time::NEVER, |(at, _)| *at);
+        due.min(suspect).max(self.rest)
+    }
+
+    /// A question failed: the next one waits a while.
+    pub(super) fn pause(&mut self, failure: &Failure, now: Now) {
+        let pause = match failure {
+            Failure::Unavailable(_) => LOST_PAUSE,
+            _ => REFUSED_PAUSE,
+        };
+        self.rest = now.at + pause;
+    }
+
+    /// The ids that are asked for next, and how much of their texts.
+    fn next_ids(&mut self, metadata: bool, now: Now) -> (Vec<SessionId>, Text) {
+        let (mut ids, mut text) = (Vec::new(), Text::IfNeeded);
+        while ids.len() < MOST_KEYS {
+            let urgent = self.refresh.urgent().next();
+            let Some(index) = urgent.or_else(|| self.refresh.due(now.at).next()) else {
+                break;
+            };
+            let session = &mut self.sessions[index];
+            self.refresh.asked(index, &mut session.place);
+            let id = match &session.key {
+                Key::Cookie(id, _) => id,
+                Key::Signed(user) => {
+                    let user = *user;
+                    // The signature stands for the session and for both of its factors.
+                    let text = SessionText {
+                        user_id: Some(user),
+                        mfa_checked: true,
+                        ..SessionText::default()
+                    };
+                    self.name(index, user, Named::By { text, client: None });
+                    continue;
+                }
+            };
+            // Only the text says whether a second factor has yet to be set up. For a user who is known it was set up.
+            if session.wants_token || session.user == 0 {
+                text = if metadata { Text::OfUsers } else { Text::Always };
+            }
+            // A browser may show the same id as both applications' cookie.
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        (ids, text)
+    }
+
+    /// The sessions that have been asked for by these ids and have no answer yet.
+    pub(super) fn asked_by(&self, ids: &[SessionId]) -> Vec<usize> {
+        let keys = ids
+            .iter()
+            .flat_map(|id| [Client::Site, Client::Administrator].map(|client| Key::Cookie(id.clone(), client)));
+        keys.filter_map(|key| self.keys.get(&key).copied())
+            .filter(|index| self.sessions[*index].place == Place::Asked)
+            .collect()
+    }
+
+    // --- look-ups of users ---------------------------------------------------------------------------------------
+
+    /// The session's user is to be looked up.
+    pub(super) fn name(&mut self, index: usize, user: u32, named: Named) {
+        self.unname(index);
+        self.sessions[index].named = user;
+        self.waiting.insert((user, index), named);
+    }
+
+    /// The session's user is not looked up any more. Returns whether it was to be.
+    fn unname(&mut self, index: usize) -> bool {
+        let key = (std::mem::take(&mut self.sessions[index].named), index);
+        let was_asked = self.asked.remove(&key).is_some();
+        self.waiting.remove(&key).is_some() || was_asked
+    }
+
+    /// The question for users whom session texts or signatures name.
+    fn users_question(&mut self) -> Option<Question> {
+        let mut users: Vec<u32> = Vec::new();
+        while let Some(entry) = self.waiting.first_entry() {
+            let user = entry.key().0;
+            if users.last() != Some(&user) {
+                if users.len() == MOST_KEYS {
+                    break;
+                }
+                users.push(user);
+            }
+            let (key, named) = entry.remove_entry();
+            self.asked.insert(key, named);
+        }
+        (!users.is_empty()).then_some(Question::Users(users))
+    }
+
+    /// The sessions that wait for these users.
+    pub(super) fn take_lookups(&mut self, users: &[u32]) -> Lookups {
+        let asked = std::mem::take(&mut self.asked).into_iter();
+        let (found, others) = asked.partition(|((user, _), _)| users.contains(user));
+        self.asked = others;
+        found
+    }
+}
+
+/// The sessions of a user.
+fn of(of_users: &BTreeSet<(u32, usize)>, user: u32) -> impl Iterator<Item = usize> + use<'_> {
+    of_users.range((user, 0)..=(user, usize::MAX)).map(|(_, index)| *index)
+}
