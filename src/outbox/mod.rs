@@ -184,11 +184,6 @@ impl Outbox {
         }
     }
 
-    /// What became visible since the last call. To be called after each answer.
-    pub fn take_seen(&mut self) -> Vec<Seen> {
-        std::mem::take(&mut self.reader.seen)
-    }
-
     // --- questions -----------------------------------------------------------------------------------------------
 
     /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost. `alone`:
@@ -279,11 +274,15 @@ impl Outbox {
 
     // --- answers -------------------------------------------------------------------------------------------------
 
-    /// What came of a question. An answer to any but the last question is ignored.
-    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
-        let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) else {
-            return;
-        };
+    /// What came of a question. Returns what became visible by it, in order. An answer to any but the last question is ignored.
+    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) -> Vec<Seen> {
+        if let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) {
+            self.on_answer(question, answer, asked, now);
+        }
+        std::mem::take(&mut self.reader.seen)
+    }
+
+    fn on_answer(&mut self, question: Question, answer: Result<Answer, Failure>, asked: Time, now: Now) {
         let moves = answer.is_ok() && !matches!(question, Question::Tail { .. });
         match (question, answer) {
             (_, Err(Failure::Unavailable(_))) => self.disconnected(now.at),

@@ -3,11 +3,23 @@
 
 use std::time::Duration;
 
+use crate::config;
 use crate::joomla::acl::{Acl, guest_group};
 use crate::joomla::site::RootUser;
 use crate::site::access::Visitor;
 use crate::store::{Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Question, UserRow};
 use crate::time::{Now, Time};
+
+/// The component whose permissions are about this server.
+const COMPONENT: &str = "com_websockets";
+
+/// The permission to use the console.
+pub const CONSOLE: &str = "websockets.console";
+
+/// … to publish with it, and to see the server's state.
+pub const PUBLISH: &str = "websockets.publish";
+/// See [`PUBLISH`].
+pub const MONITOR: &str = "websockets.monitor";
 
 /// When the rights are read again after somebody said that they changed, as with users.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
@@ -61,15 +73,22 @@ pub struct Rights {
     often: bool,
     /// Since when somebody said that they changed, and no round has ended that began since.
     doubted: Option<Time>,
-    /// The rights are others than before.
-    changed: bool,
+    /// `$root_user` is another one than before, which the next answer says.
+    root_changed: bool,
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changed {
+    /// Somebody's rights may be others than before.
+    pub rights: bool,
     /// What the extensions say is something else than before.
-    extensions_changed: bool,
+    pub extensions: bool,
 }
 
 impl Rights {
     /// Nothing is known yet.
-    pub fn new(root: Option<RootUser>, interval: Duration) -> Self {
+    pub fn new(root: Option<RootUser>, settings: &config::Joomla) -> Self {
         let (acl, _) = Acl::new(&[], &[], &[], None);
         Self {
             groups: Vec::new(),
@@ -86,20 +105,19 @@ impl Rights {
             sweep: Time::NEVER,
             waits: false,
             retry: Time::default(),
-            interval,
+            interval: Duration::from_secs(settings.sweep_interval),
             often: false,
             doubted: None,
-            changed: false,
-            extensions_changed: false,
+            root_changed: false,
         }
     }
 
-    /// Obeys other settings from here on.
-    pub fn reconfigure(&mut self, root: Option<RootUser>, interval: Duration) {
-        self.interval = interval;
+    /// Takes over other settings.
+    pub fn reconfigure(&mut self, root: Option<RootUser>, settings: &config::Joomla) {
+        self.interval = Duration::from_secs(settings.sweep_interval);
         if self.root != root {
             self.root = root;
-            self.changed = self.known;
+            self.root_changed = self.known;
         }
     }
 
@@ -113,11 +131,6 @@ impl Rights {
         self.known
     }
 
-    /// The rules.
-    pub fn acl(&self) -> &Acl {
-        &self.acl
-    }
-
     /// What the extensions say.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
@@ -127,6 +140,29 @@ impl Rights {
     pub fn is_joomla3(&self) -> bool {
         let version = self.extensions.joomla_version.as_deref();
         version.is_some_and(|version| version.starts_with("3."))
+    }
+
+    /// The rules, once everything was read.
+    pub fn known_acl(&self) -> Option<&Acl> {
+        self.known.then_some(&self.acl)
+    }
+
+    /// Whether a visitor may do something that an asset's rules are about. Nobody may before everything was read.
+    pub fn authorises(&self, visitor: &Visitor<'_>, action: &str, asset: &str) -> bool {
+        let acl = self.known_acl();
+        acl.is_some_and(|acl| acl.authorise(visitor.user, visitor.groups, visitor.root, action, asset))
+    }
+
+    /// Whether a visitor may do something that the component's permissions are about. As long as the site does not say who
+    /// may, its managers may use the console and see the server's state; only those publish who were allowed just that.
+    pub fn allows(&self, visitor: &Visitor<'_>, action: &str) -> bool {
+        let is_unsaid = action != PUBLISH && !self.acl.speaks_of(action, COMPONENT);
+        self.authorises(visitor, action, COMPONENT) || is_unsaid && self.authorises(visitor, "core.manage", COMPONENT)
+    }
+
+    /// Whether the site says who may use the console: as soon as somebody was given `websockets.console`, or denied it.
+    pub fn rules_console(&self) -> bool {
+        self.acl.speaks_of(CONSOLE, COMPONENT)
     }
 
     /// A guest as the access rules see it.
@@ -210,44 +246,47 @@ impl Rights {
         }
     }
 
-    /// What the store says.
-    pub fn answer(&mut self, question: &Question, answer: Result<&Answer, &Failure>, now: Now) {
+    /// What the store says. Returns what that changed.
+    pub fn answer(&mut self, question: &Question, answer: Result<&Answer, &Failure>, now: Now) -> Changed {
         self.waits = false;
+        let mut changed = Changed {
+            rights: std::mem::take(&mut self.root_changed),
+            extensions: false,
+        };
         if PARTS.get(self.next) != Some(question) {
-            return;
+            return changed;
         }
         match answer {
             Ok(Answer::Extensions(new)) => {
-                self.extensions_changed |= self.extensions != *new;
+                changed.extensions = self.extensions != *new;
                 self.extensions = new.clone();
             }
             Ok(Answer::Groups(new)) => self.groups.clone_from(new),
             Ok(Answer::Levels(new)) => self.levels.clone_from(new),
             Ok(Answer::Assets(new)) => self.assets.clone_from(new),
             Ok(_) => debug_assert!(false, "the store answered another question"),
-            Err(Failure::Unavailable(_)) => {
-                self.retry = now.at + LOST;
-                return;
-            }
-            Err(_) => {
-                self.retry = now.at + RETRY;
-                return;
+            Err(failure) => {
+                let is_lost = matches!(failure, Failure::Unavailable(_));
+                self.retry = now.at + if is_lost { LOST } else { RETRY };
+                return changed;
             }
         }
         self.next += 1;
         if self.next == PARTS.len() {
-            self.complete(now);
+            changed.rights |= self.complete(now);
         }
+        changed
     }
 
-    fn complete(&mut self, now: Now) {
+    /// All four parts were read. Returns whether the rights are others than before.
+    fn complete(&mut self, now: Now) -> bool {
         self.doubted = None;
         let usual = self.interval * 8 / 10;
         self.sweep = now.at + if self.often { usual.min(OFTEN) } else { usual };
         let guest = self.extensions.com_users.as_deref().and_then(guest_group);
         let (acl, warnings) = Acl::new(&self.groups, &self.levels, &self.assets, guest);
         if self.known && acl == self.acl {
-            return;
+            return false;
         }
         for warning in warnings {
             log::warn!("the site's access rules: {warning}");
@@ -256,16 +295,6 @@ impl Rights {
         self.guest_levels = acl.levels(0, &self.guest_groups, false);
         self.acl = acl;
         self.known = true;
-        self.changed = true;
-    }
-
-    /// Whether the rights changed since the last call.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
-    }
-
-    /// Whether the extensions' words changed since the last call.
-    pub fn take_extensions_changed(&mut self) -> bool {
-        std::mem::take(&mut self.extensions_changed)
+        true
     }
 }

@@ -242,8 +242,7 @@ impl Process {
                 let now = at(self.seconds * 1000 + ms);
                 while let Some(question) = self.outbox.question(false, now) {
                     let answer = self.store.ask(&question, now);
-                    self.outbox.answer(&question, answer, now);
-                    seen.extend(self.outbox.take_seen());
+                    seen.extend(self.outbox.answer(&question, answer, now));
                 }
             }
             self.seconds += 1;

@@ -1,7 +1,7 @@
-//! Who may hear what: whether a visitor may subscribe to a channel, and when somebody who does must be asked about again.
-//! `subject` reads a channel's name, this file decides, `facts` knows the items and categories that the site's database told
-//! of, `visible` says what those mean, `pseudonym` names the members of presence channels. Who the visitor is, and what follows
-//! from a verdict, is the business of those who ask.
+//! The judge of who may hear what: whether a visitor may subscribe to a channel or stay subscribed, and which subscribers have
+//! to be judged anew. `subject` reads a channel's name, `facts` keeps what the site's database said of items and categories,
+//! `visible` says what that means, `pseudonym` names the members of presence channels. Who a visitor is, and what follows from
+//! a verdict, is decided elsewhere.
 //!
 //! Never more generous than Joomla: what is not known is not answered, and what cannot be known is refused. A visitor who may
 //! edit an item sees it in Joomla before it is published; here nobody does.
@@ -14,26 +14,32 @@ mod visible;
 #[cfg(test)]
 mod tests;
 
-pub use self::facts::Key;
-use self::facts::{Age, Facts, Known};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::facts::Age;
+use self::facts::{FRESH, Facts, Key, Known};
 pub use self::pseudonym::pseudonym;
-pub use self::subject::{Allowed, Subject, subject};
-use crate::config::Config;
+use self::subject::{Allowed, Subject, subject};
+pub use self::visible::Visitor;
+use crate::config::{ChannelRule, Config};
+use crate::id::ConnectionId;
 use crate::joomla::acl::Acl;
+use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::effects::Effect;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// Who asks, as far as the site's rules are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visitor<'a> {
-    /// 0: a guest.
-    pub user: u32,
-    /// All groups, those above included.
-    pub groups: &'a [u32],
-    /// All view levels: [`Acl::levels`] gives them, and everything that `root` has.
-    pub levels: &'a [u32],
-    /// Whether it is configuration.php's `$root_user`.
-    pub root: bool,
+/// A connection that asks, as far as it is known.
+#[derive(Debug)]
+pub struct Asker<'a> {
+    /// The connection.
+    pub id: ConnectionId,
+    /// `None`: its identity is not known yet.
+    pub visitor: Option<Visitor<'a>>,
+    /// `None`: the site's rules were not read yet.
+    pub acl: Option<&'a Acl>,
+    /// Whether its identity or the site's rules are being read again.
+    pub is_doubted: bool,
 }
 
 /// Whether a visitor may hear a channel.
@@ -43,67 +49,104 @@ pub enum Verdict {
     Yes,
     /// Not now, and why: a sentence for people. It does not tell an item that is hidden from one that does not exist.
     No(&'static str),
-    /// It depends on facts that were asked for: decide again after the next [`Access::answer`].
+    /// It depends on what is being read: judge again when the connection goes on.
     NotYet,
+    /// The site has no say: only a signature opens the channel.
+    NotOurs,
 }
 
 const GUEST: Verdict = Verdict::No("guests may not hear this channel");
+const NO_MEMBER: Verdict = Verdict::No("guests have no place in presence channels");
 const SIGNATURE: Verdict = Verdict::No("the channel needs an `auth` signature");
 const HIDDEN: Verdict = Verdict::No("you may not see what this channel is about");
 const UNKNOWABLE: Verdict = Verdict::No("what this channel is about cannot be checked");
 const FULL: Verdict = Verdict::No("too many items are being watched");
 
-/// The site's rules and what is known of its items.
-///
-/// What callers do: [`subject`] once for each channel; `decide` for whoever comes; after each `Yes`, in the same breath, `watch`
-/// for as long as somebody is subscribed by these rules (not by a signature), and `unwatch` as often. In each work phase
-/// `question`, the store, `answer`; then decide again for those who got [`Verdict::NotYet`], and `review` the subscribers of
-/// what `take_changed` names.
+/// The site's rules, what is known of its items, and the channels that are about items.
 #[derive(Debug)]
 pub struct Access {
     /// Whether channels without a prefix are open to guests.
     guests: bool,
+    rules: Vec<ChannelRule>,
     facts: Facts,
+    /// Channels with subscribers by what they are about; only those whose facts may change.
+    channels: BTreeMap<Subject, Vec<Box<str>>>,
+    /// Connections that wait for a fact to be let in.
+    askers: BTreeMap<Key, BTreeSet<ConnectionId>>,
+    /// Channels whose subscribers could not be judged anew, because something has to be read again first.
+    unsettled: BTreeSet<Box<str>>,
 }
 
 impl Access {
     /// How old a fact may be that lets somebody in, in seconds.
-    pub const FRESH: u64 = facts::FRESH.as_secs();
+    pub const FRESH: u64 = FRESH.as_secs();
 
     /// Nothing is known yet.
     pub fn new(config: &Config) -> Self {
         Self {
             guests: config.joomla.guests.unwrap_or(true),
+            rules: config.channels.clone(),
             facts: Facts::new(config.item_types(), config.joomla.sweep_interval),
+            channels: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
         }
     }
 
-    /// Takes over a changed configuration. Every [`Subject`] was made by the old one: the caller makes them anew. Returns
-    /// whether the watches are gone too, because the item types changed: then the caller watches again.
-    pub fn reload(&mut self, config: &Config) -> bool {
-        self.guests = config.joomla.guests.unwrap_or(true);
-        self.facts.reload(config.item_types(), config.joomla.sweep_interval)
+    /// Takes over a changed configuration. Where the item types are others, everything is watched anew.
+    pub fn reconfigure(&mut self, config: &Config) {
+        self.rules.clone_from(&config.channels);
+        if self.facts.reload(config.item_types(), config.joomla.sweep_interval) {
+            self.askers.clear();
+            let channels = std::mem::take(&mut self.channels);
+            channels.values().flatten().for_each(|name| self.occupied(name));
+        }
     }
 
-    /// Opens channels without a prefix to guests, or closes them. A configuration that is taken over later says it anew.
+    /// Opens channels without a prefix to guests, or closes them.
     pub fn open_to_guests(&mut self, open: bool) {
         self.guests = open;
     }
 
-    /// Whether a visitor may begin to hear a channel. Items and categories are judged by facts that are at most
-    /// [`FRESH`](Self::FRESH) old. Who belongs in a presence channel at all (no guests, unless signed) is not asked here.
-    pub fn decide(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, now: Now) -> Verdict {
-        self.judge(subject, visitor, acl, Age::Fresh, now)
+    // --- verdicts ------------------------------------------------------------------------------------------------
+
+    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]).
+    ///
+    /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last control
+    /// row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them, except while
+    /// the database is away, and nobody is thrown out for that. Where the verdict is [`Verdict::NotYet`] the
+    /// newcomer goes on when the fact comes, and the channel's subscribers are judged again with the next answer.
+    pub fn judge(&mut self, name: ChannelName<'_>, asker: &Asker<'_>, age: Age, now: Now) -> Verdict {
+        let subject = self.subject(name);
+        let verdict = self.judge_asker(&subject, name.kind(), asker, age, now);
+        if (verdict, age) == (Verdict::NotYet, Age::Any) {
+            self.unsettled.insert(name.as_str().into());
+        }
+        verdict
     }
 
-    /// Whether a visitor who hears a channel may go on: as [`Access::decide`], by the facts that are there. They are never older
-    /// than the sweep makes them, except while the database is away, and nobody is thrown out for that. After a recheck of
-    /// the item it is `NotYet` until the answer is there.
-    pub fn review(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, now: Now) -> Verdict {
-        self.judge(subject, visitor, acl, Age::Any, now)
+    fn subject(&self, name: ChannelName<'_>) -> Subject {
+        subject(name, self.facts.types(), &self.rules)
     }
 
-    fn judge(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, age: Age, now: Now) -> Verdict {
+    fn judge_asker(&mut self, subject: &Subject, kind: Kind, asker: &Asker<'_>, age: Age, now: Now) -> Verdict {
+        match (subject, &asker.visitor, asker.acl) {
+            (Subject::Signed, ..) => Verdict::NotOurs,
+            _ if asker.is_doubted && age == Age::Fresh => Verdict::NotYet,
+            (Subject::Open, ..) if self.guests => Verdict::Yes,
+            (_, None, _) | (_, _, None) => Verdict::NotYet,
+            (_, Some(visitor), _) if kind == Kind::Presence && visitor.user == 0 => NO_MEMBER,
+            (_, Some(visitor), Some(acl)) => {
+                let verdict = self.judge_visitor(subject, visitor, acl, age, now);
+                if let (Verdict::NotYet, Age::Fresh, Some(key)) = (verdict, age, self.facts.key(subject)) {
+                    self.askers.entry(key).or_default().insert(asker.id);
+                }
+                verdict
+            }
+        }
+    }
+
+    fn judge_visitor(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, age: Age, now: Now) -> Verdict {
         let allowed = match subject {
             Subject::Open if self.guests || visitor.user != 0 => return Verdict::Yes,
             Subject::Open => return GUEST,
@@ -127,61 +170,107 @@ impl Access {
             // A type that the configuration no longer has.
             return SIGNATURE;
         };
-        match (self.facts.know(key, age, now), subject) {
-            (Known::Asked, _) => Verdict::NotYet,
-            (Known::Full, _) => FULL,
-            (Known::Fact(fact), _) if fact.is_unknowable() => UNKNOWABLE,
-            (Known::Fact(fact), subject) => match visible::is_visible(fact, subject, visitor, now.unix()) {
-                true => Verdict::Yes,
-                false => HIDDEN,
-            },
+        match self.facts.know(key, age, now) {
+            Known::Asked => Verdict::NotYet,
+            Known::Full => FULL,
+            Known::Fact(fact) if fact.is_unknowable() => UNKNOWABLE,
+            Known::Fact(fact) if visible::is_visible(fact, subject, visitor, now.unix()) => Verdict::Yes,
+            Known::Fact(_) => HIDDEN,
         }
     }
 
-    /// Somebody is subscribed: what the channel is about is looked at again within each sweep interval, and
-    /// [`Access::take_changed`] says when it changed. Counted.
-    pub fn watch(&mut self, subject: &Subject) {
+    // --- channels ------------------------------------------------------------------------------------------------
+
+    /// The first subscriber of a channel came. What the channel is about is read again within each sweep interval, and its
+    /// subscribers are judged anew when that changed.
+    pub fn occupied(&mut self, name: &str) {
+        let Some(subject) = self.watchable(name) else { return };
+        self.watch(&subject);
+        self.channels.entry(subject).or_default().push(name.into());
+    }
+
+    /// The last subscriber left.
+    pub fn vacated(&mut self, name: &str) {
+        let Some(subject) = self.watchable(name) else { return };
+        self.unwatch(&subject);
+        if let Some(names) = self.channels.get_mut(&subject) {
+            names.retain(|known| **known != *name);
+            if names.is_empty() {
+                self.channels.remove(&subject);
+            }
+        }
+    }
+
+    /// What a channel is about, if that can change by itself.
+    fn watchable(&self, name: &str) -> Option<Subject> {
+        let subject = self.subject(ChannelName::parse(name).ok()?);
+        matches!(subject, Subject::Item { .. } | Subject::Category { .. }).then_some(subject)
+    }
+
+    fn watch(&mut self, subject: &Subject) {
         if let Some(key) = self.facts.key(subject) {
             self.facts.watch(key, subject);
         }
     }
 
-    /// Takes back one [`Access::watch`].
-    pub fn unwatch(&mut self, subject: &Subject) {
+    fn unwatch(&mut self, subject: &Subject) {
         if let Some(key) = self.facts.key(subject) {
             self.facts.unwatch(key, subject);
         }
     }
 
-    /// What has to be known next. Counts as asked: it is asked again only if it fails, or if no answer comes.
+    // --- questions to the store ----------------------------------------------------------------------------------
+
+    /// What has to be known next. It counts as asked: it is asked again only if it fails, or if no answer comes.
     pub fn question(&mut self, now: Now) -> Option<Question> {
         self.facts.question(now)
     }
 
-    /// What came of a question. Others' questions are nothing to this.
-    pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
-        self.facts.answer(question, answer, now);
-    }
-
-    /// By what a subject is known, if that is an item or a category.
-    pub fn key(&self, subject: &Subject) -> Option<Key> {
-        self.facts.key(subject)
-    }
-
-    /// What a question asks for. Others' questions ask for nothing here.
-    pub fn keys<'q>(&self, question: &'q Question) -> impl Iterator<Item = Key> + use<'q> {
-        facts::keys(question)
-    }
-
-    /// When [`Access::question`] has something to ask; in the past: now.
-    pub fn deadline(&self) -> Time {
+    /// When there is a question; in the past: now.
+    pub fn question_due(&self) -> Time {
         self.facts.deadline()
     }
 
-    /// When [`Access::take_changed`] has something to tell because a date of an item comes.
-    pub fn next_date(&self) -> Time {
+    /// What came of a question. An answer to another part's question changes nothing.
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        answer: Result<Answer, Failure>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.facts.answer(question, answer, now);
+        let askers = facts::keys(question)
+            .filter_map(|key| self.askers.remove(&key))
+            .flatten();
+        effects.extend(askers.map(Effect::GoOn));
+        self.review(now, effects);
+    }
+
+    /// When [`Access::due`] must be called next, because a date of an item comes.
+    pub fn deadline(&self) -> Time {
         self.facts.next_date()
     }
+
+    /// Has subscribers judged anew where a date of an item has come.
+    pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.deadline() <= now.at {
+            self.review(now, effects);
+        }
+    }
+
+    /// Has the subscribers judged anew of what changed, and of what could not be judged the last time.
+    fn review(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let changed = self.facts.take_changed(now);
+        let mut names = std::mem::take(&mut self.unsettled);
+        let changed = changed.iter().filter_map(|subject| self.channels.get(subject));
+        names.extend(changed.flatten().cloned());
+        if !names.is_empty() {
+            effects.push(Effect::Review(names.into_iter().collect()));
+        }
+    }
+
+    // --- control rows --------------------------------------------------------------------------------------------
 
     /// An item (`com_content.article`) or category (`com_content.category`) was changed: what is known of it, and with a
     /// category of everything below it, is not believed any more, and asked for at once where somebody watches it.
@@ -189,30 +278,29 @@ impl Access {
         self.facts.recheck(kind, id);
     }
 
-    /// Carries out the rechecks of categories that wait for it.
-    pub fn settle(&mut self) {
-        self.facts.settle();
-    }
-
-    /// Whether something is not believed any more that somebody watches.
-    pub fn has_doubts(&self) -> bool {
-        self.facts.has_doubts()
-    }
-
-    /// Whether that is so of what a channel is about.
-    pub fn is_doubted(&self, subject: &Subject) -> bool {
-        self.facts.key(subject).is_some_and(|key| self.facts.is_doubted(key))
-    }
-
     /// Anything may have changed.
     pub fn recheck_all(&mut self) {
         self.facts.recheck_all();
     }
 
-    /// The watched subjects whose facts changed, came, or passed one of their dates since the last time: their subscribers
-    /// are to be reviewed. To be called in each work phase, after the questions.
-    pub fn take_changed(&mut self, now: Now) -> Vec<Subject> {
-        self.facts.take_changed(now)
+    /// Carries out the rechecks of categories that wait for it.
+    pub fn settle(&mut self) {
+        self.facts.settle();
+    }
+
+    /// Whether something that somebody watches is being read again.
+    pub fn has_doubts(&self) -> bool {
+        self.facts.has_doubts()
+    }
+
+    /// Whether that is so of what a channel is about. `rules_doubted`: whether the site's rules are being read again, which is
+    /// a doubt about every channel in which the site has a say.
+    pub fn is_doubted(&self, name: ChannelName<'_>, rules_doubted: bool) -> bool {
+        match self.subject(name) {
+            Subject::Signed => false,
+            _ if rules_doubted => true,
+            subject => self.facts.key(&subject).is_some_and(|key| self.facts.is_doubted(key)),
+        }
     }
 }
 

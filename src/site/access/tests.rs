@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::facts::MOST;
+use super::subject::Subject;
 use super::*;
 use crate::config::{ChannelRule, ItemType};
 use crate::store::{AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, GroupRow, ItemRow, LevelRow, MOST_KEYS};
@@ -207,16 +208,16 @@ const ANNA: Visitor<'_> = Visitor {
 fn pump(access: &mut Access, world: &mut World, now: Now) {
     while let Some(question) = access.question(now) {
         let answer = world.ask(&question, now);
-        access.answer(&question, answer, now);
+        access.facts.answer(&question, answer, now);
     }
 }
 
 fn decide(access: &mut Access, subject: &Subject, now: Now) -> Verdict {
-    access.decide(subject, &ANNA, &Acl::default(), now)
+    access.judge_visitor(subject, &ANNA, &Acl::default(), Age::Fresh, now)
 }
 
 fn review(access: &mut Access, subject: &Subject, now: Now) -> Verdict {
-    access.review(subject, &ANNA, &Acl::default(), now)
+    access.judge_visitor(subject, &ANNA, &Acl::default(), Age::Any, now)
 }
 
 /// The verdict once all questions are answered.
@@ -339,23 +340,25 @@ fn what_the_name_alone_decides() {
         let subject = subject(name, &config().item_types(), &rules);
         let verdicts: String = all
             .iter()
-            .map(|visitor| match access.decide(&subject, visitor, &acl, at(0)) {
-                Verdict::Yes => '+',
-                Verdict::No(why) => {
-                    assert!(!why.is_empty());
-                    '-'
-                }
-                Verdict::NotYet => '?',
-            })
+            .map(
+                |visitor| match access.judge_visitor(&subject, visitor, &acl, Age::Fresh, at(0)) {
+                    Verdict::Yes => '+',
+                    Verdict::No(why) => {
+                        assert!(!why.is_empty());
+                        '-'
+                    }
+                    Verdict::NotYet => '?',
+                },
+            )
             .collect();
         assert_eq!(verdicts, expected, "{}", name.as_str());
         for visitor in &all {
-            let again = access.review(&subject, visitor, &acl, at(0));
-            assert_eq!(again, access.decide(&subject, visitor, &acl, at(0)));
+            let again = access.judge_visitor(&subject, visitor, &acl, Age::Any, at(0));
+            assert_eq!(again, access.judge_visitor(&subject, visitor, &acl, Age::Fresh, at(0)));
         }
     }
     assert_eq!(access.question(at(0)), None, "nothing had to be asked");
-    assert_eq!(access.deadline(), Time::NEVER);
+    assert_eq!(access.question_due(), Time::NEVER);
 }
 
 #[test]
@@ -364,12 +367,14 @@ fn guests_can_be_kept_out_of_everything_public() {
     config.joomla.guests = Some(false);
     let mut access = Access::new(&config);
     let guest = with(0, &[1], &[1]);
-    assert_eq!(access.decide(&Subject::Open, &guest, &Acl::default(), at(0)), GUEST);
-    assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes);
-    config.joomla.guests = None;
-    assert!(!access.reload(&config), "the facts stay");
     assert_eq!(
-        access.decide(&Subject::Open, &guest, &Acl::default(), at(0)),
+        access.judge_visitor(&Subject::Open, &guest, &Acl::default(), Age::Fresh, at(0)),
+        GUEST
+    );
+    assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes);
+    access.open_to_guests(true);
+    assert_eq!(
+        access.judge_visitor(&Subject::Open, &guest, &Acl::default(), Age::Fresh, at(0)),
         Verdict::Yes
     );
 }
@@ -513,10 +518,10 @@ fn verdicts_are_those_of_joomlas_sql() {
         let visitor = with(42, &[1], &levels);
         for _ in 0..20 {
             let subject = random_subject(&mut rng);
-            let mut verdict = access.decide(&subject, &visitor, &Acl::default(), now);
+            let mut verdict = access.judge_visitor(&subject, &visitor, &Acl::default(), Age::Fresh, now);
             if verdict == Verdict::NotYet {
                 pump(&mut access, &mut world, now);
-                verdict = access.decide(&subject, &visitor, &Acl::default(), now);
+                verdict = access.judge_visitor(&subject, &visitor, &Acl::default(), Age::Fresh, now);
             }
             let shown = world.shows(&subject, &levels, now.unix());
             assert_eq!(
@@ -540,7 +545,7 @@ fn many_are_asked_about_in_few_questions() {
         assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::NotYet);
         assert_eq!(decide(&mut access, &order(1), at(0)), Verdict::NotYet);
     }
-    assert!(access.deadline() <= at(0).at, "now");
+    assert!(access.question_due() <= at(0).at, "now");
     pump(&mut access, &mut world, at(0));
     assert_eq!(world.asked, 3 + 1 + 1);
     for id in 1..=250 {
@@ -549,7 +554,7 @@ fn many_are_asked_about_in_few_questions() {
     assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::Yes);
     assert_eq!(decide(&mut access, &order(1), at(0)), HIDDEN);
     assert_eq!(world.asked, 5);
-    assert_eq!(access.deadline(), Time::NEVER, "nobody watches");
+    assert_eq!(access.question_due(), Time::NEVER, "nobody watches");
 }
 
 #[test]
@@ -592,7 +597,7 @@ fn its_age_counts_from_the_question_not_from_the_answer() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     let question = access.question(at(0)).unwrap();
-    access.answer(&question, world.ask(&question, at(4000)), at(4000));
+    access.facts.answer(&question, world.ask(&question, at(4000)), at(4000));
     assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
     assert_eq!(decide(&mut access, &article(1), at(5001)), Verdict::NotYet);
 }
@@ -603,15 +608,15 @@ fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
     decide(&mut access, &article(1), at(0));
     for failure in [Failure::Unavailable("gone".into()), Failure::Locked] {
         for round in 0..3 {
-            let now = access.deadline().0.div_ceil(1000);
+            let now = access.question_due().0.div_ceil(1000);
             let question = access.question(at(now)).expect("it asks again by itself");
-            access.answer(&question, Err(failure.clone()), at(now));
+            access.facts.answer(&question, Err(failure.clone()), at(now));
             assert_eq!(decide(&mut access, &article(1), at(now)), Verdict::NotYet, "{round}");
             assert_eq!(access.question(at(now + 999)), None, "not at once");
-            assert_eq!(access.deadline(), at(now + 1000).at);
+            assert_eq!(access.question_due(), at(now + 1000).at);
         }
     }
-    let now = at(access.deadline().0 / 1000);
+    let now = at(access.question_due().0 / 1000);
     assert_eq!(decided(&mut access, &mut world, &article(1), now), Verdict::Yes);
 }
 
@@ -623,9 +628,11 @@ fn who_is_in_stays_in_while_the_database_is_away() {
     for second in 0..600 {
         let now = at(second * 1000);
         if let Some(question) = access.question(now) {
-            access.answer(&question, Err(Failure::Unavailable("gone".into())), now);
+            access
+                .facts
+                .answer(&question, Err(Failure::Unavailable("gone".into())), now);
         }
-        assert_eq!(access.take_changed(now), []);
+        assert_eq!(access.facts.take_changed(now), []);
         assert_eq!(review(&mut access, &article(1), now), Verdict::Yes);
     }
     assert_eq!(
@@ -646,7 +653,7 @@ fn what_the_database_refuses_is_refused() {
         let now = at(n as u64 * 10_000);
         decide(&mut access, &article(1), now);
         let question = access.question(now).unwrap();
-        access.answer(&question, Err(failure), now);
+        access.facts.answer(&question, Err(failure), now);
         assert_eq!(decide(&mut access, &article(1), now), UNKNOWABLE);
         assert_eq!(access.question(now), None, "that was an answer");
     }
@@ -692,12 +699,12 @@ fn a_question_that_was_lost_is_asked_again() {
     decide(&mut access, &article(1), at(0));
     let lost = access.question(at(0)).unwrap();
     assert_eq!(access.question(at(10_000)), None);
-    assert_eq!(access.deadline(), Time(10_000_001));
+    assert_eq!(access.question_due(), Time(10_000_001));
     let again = access.question(at(10_001)).unwrap();
     assert_eq!(again, lost);
-    access.answer(&again, world.ask(&again, at(10_001)), at(10_001));
+    access.facts.answer(&again, world.ask(&again, at(10_001)), at(10_001));
     // The first one's answer comes after all: it is not believed.
-    access.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
+    access.facts.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
     assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes);
 }
 
@@ -705,8 +712,10 @@ fn a_question_that_was_lost_is_asked_again() {
 fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
     let (mut world, mut access) = (site(2), access());
     decide(&mut access, &article(1), at(0));
-    access.answer(&Question::Groups, Ok(Answer::Groups(Vec::new())), at(0));
-    access.answer(
+    access
+        .facts
+        .answer(&Question::Groups, Ok(Answer::Groups(Vec::new())), at(0));
+    access.facts.answer(
         &Question::Categories(vec![1]),
         Ok(Answer::Categories(Vec::new())),
         at(0),
@@ -716,7 +725,7 @@ fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
         kind: 0,
         ids: vec![1, 2],
     };
-    access.answer(&question, world.ask(&both, at(0)), at(0));
+    access.facts.answer(&question, world.ask(&both, at(0)), at(0));
     assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::Yes);
     assert_eq!(decide(&mut access, &article(2), at(0)), Verdict::NotYet);
 }
@@ -734,7 +743,7 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
     access.recheck("com_content.article", 2);
     access.recheck("com_content.article", 3);
     access.recheck("com_unknown.thing", 1);
-    assert!(access.deadline() <= at(100).at, "now");
+    assert!(access.question_due() <= at(100).at, "now");
     assert_eq!(
         review(&mut access, &article(1), at(100)),
         Verdict::NotYet,
@@ -746,9 +755,9 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
         Question::Items { kind: 0, ids: vec![1] },
         "what nobody watches can wait"
     );
-    access.answer(&question, world.ask(&question, at(100)), at(100));
-    assert_eq!(access.take_changed(at(100)), [article(1)]);
-    assert_eq!(access.take_changed(at(100)), []);
+    access.facts.answer(&question, world.ask(&question, at(100)), at(100));
+    assert_eq!(access.facts.take_changed(at(100)), [article(1)]);
+    assert_eq!(access.facts.take_changed(at(100)), []);
     assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
     assert_eq!(decide(&mut access, &article(2), at(100)), Verdict::NotYet);
 }
@@ -765,7 +774,7 @@ fn a_recheck_between_question_and_answer_asks_again() {
         let question = access.question(at(0)).unwrap();
         let old = world.ask(&question, at(0));
         access.recheck("com_content.article", 1 + u64::from(watched));
-        access.answer(&question, old, at(0));
+        access.facts.answer(&question, old, at(0));
         assert_eq!(decide(&mut access, &subject, at(0)), Verdict::NotYet);
         assert_eq!(decided(&mut access, &mut world, &subject, at(0)), Verdict::Yes);
     }
@@ -800,7 +809,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     pump(&mut access, &mut world, at(100));
     assert_eq!(world.asked, 2, "one question about articles, one about categories");
     assert_eq!(
-        access.take_changed(at(100)),
+        access.facts.take_changed(at(100)),
         [category(8), category(9), article(1), article(2)]
     );
     for (subject, expected) in all
@@ -817,7 +826,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     world.asked = 0;
     pump(&mut access, &mut world, at(200));
     assert_eq!(world.asked, 2);
-    assert_eq!(access.take_changed(at(200)), [], "nothing is different");
+    assert_eq!(access.facts.take_changed(at(200)), [], "nothing is different");
 }
 
 #[test]
@@ -834,7 +843,7 @@ fn everything_can_be_rechecked() {
     access.recheck_all();
     pump(&mut access, &mut world, at(100));
     assert_eq!(world.asked, 1, "the watched ones");
-    assert_eq!(access.take_changed(at(100)).len(), 100);
+    assert_eq!(access.facts.take_changed(at(100)).len(), 100);
     assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
     assert_eq!(review(&mut access, &article(200), at(100)), Verdict::NotYet);
 }
@@ -849,10 +858,10 @@ fn watches_are_counted() {
     access.unwatch(&article(1));
     access.unwatch(&article(1));
     assert_eq!(access.facts.count(), (1, 1));
-    assert_ne!(access.deadline(), Time::NEVER);
+    assert_ne!(access.question_due(), Time::NEVER);
     access.unwatch(&article(1));
     assert_eq!(access.facts.count(), (1, 0));
-    assert_eq!(access.deadline(), Time::NEVER);
+    assert_eq!(access.question_due(), Time::NEVER);
     access.watch(&Subject::User(1));
     access.unwatch(&Subject::User(1));
     access.question(at(6000));
@@ -866,7 +875,7 @@ fn what_is_watched_without_being_known_is_asked_for_and_told() {
     access.watch(&article(1));
     access.facts.assert_consistent();
     pump(&mut access, &mut world, at(0));
-    assert_eq!(access.take_changed(at(0)), [article(1)]);
+    assert_eq!(access.facts.take_changed(at(0)), [article(1)]);
     assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes);
 }
 
@@ -937,9 +946,9 @@ fn dates_change_things_by_themselves() {
     let mut told = Vec::new();
     let mut now = at(500);
     while now.at < at(15_000).at {
-        now = at(access.next_date().0.div_ceil(1000).min(15_000));
+        now = at(access.deadline().0.div_ceil(1000).min(15_000));
         assert_eq!(access.question(now), None, "no database is needed for it");
-        if !access.take_changed(now).is_empty() {
+        if !access.facts.take_changed(now).is_empty() {
             told.push((now.at.0 / 1000, review(&mut access, &article(1), now)));
         }
     }
@@ -975,10 +984,10 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
             }
             *per_second.entry(now.at.seconds()).or_default() += 1;
             let answer = world.ask(&question, now);
-            access.answer(&question, answer, now);
+            access.facts.answer(&question, answer, now);
         }
-        access.take_changed(now);
-        now = at(access.deadline().0.div_ceil(1000).max(now.at.0 / 1000 + 1));
+        access.facts.take_changed(now);
+        now = at(access.question_due().0.div_ceil(1000).max(now.at.0 / 1000 + 1));
     }
     assert_eq!(last.len() as u64, COUNT);
     assert!(last.values().all(|seen| at(200_000).at.since(*seen) <= interval));
@@ -1046,13 +1055,28 @@ fn other_item_types_begin_anew() {
     decided(&mut access, &mut world, &article(1), at(0));
     access.watch(&article(1));
     let mut other = config();
-    assert!(!access.reload(&other), "nothing is different");
-    assert_eq!(access.facts.count(), (1, 1));
+    access.reconfigure(&other);
+    assert_eq!(access.facts.count(), (1, 1), "nothing is different");
     other.items.clear();
-    assert!(access.reload(&other));
+    access.reconfigure(&other);
     assert_eq!(access.facts.count(), (0, 0));
     assert_eq!(decide(&mut access, &order(1), at(0)), SIGNATURE, "nobody's any more");
     assert_eq!(access.question(at(0)), None);
+}
+
+#[test]
+fn channels_about_the_same_item_are_watched_each_under_other_types_too() {
+    let mut access = access();
+    let names = ["private-com_content.article.1", "presence-com_content.article.1"];
+    names.iter().for_each(|name| access.occupied(name));
+    let mut other = config();
+    other.items.clear();
+    access.reconfigure(&other);
+    assert_eq!(access.facts.count(), (1, 1));
+    access.vacated(names[0]);
+    assert_eq!(access.facts.count(), (1, 1), "the other channel has subscribers");
+    access.vacated(names[1]);
+    assert_eq!(access.facts.count(), (1, 0));
 }
 
 /// Somebody who is subscribed, and what is in force for them.
@@ -1084,16 +1108,18 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
                     match rng.random_range(0..3) {
                         // Nobody answers.
                         0 => {}
-                        1 => access.answer(&question, Err(Failure::Refused("no".into())), now),
-                        _ => access.answer(&question, Err(Failure::Unavailable("gone".into())), now),
+                        1 => access.facts.answer(&question, Err(Failure::Refused("no".into())), now),
+                        _ => access
+                            .facts
+                            .answer(&question, Err(Failure::Unavailable("gone".into())), now),
                     }
                 } else {
                     let answer = world.ask(&question, now);
-                    access.answer(&question, answer, now);
+                    access.facts.answer(&question, answer, now);
                 }
             }
             access.facts.assert_consistent();
-            pending.extend(access.take_changed(now));
+            pending.extend(access.facts.take_changed(now));
             let mut left = Vec::new();
             for subject in std::mem::take(&mut pending) {
                 for subscriber in subscribers
@@ -1101,7 +1127,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
                     .filter(|subscriber| subscriber.subject == subject)
                 {
                     let visitor = with(42, &[1], &subscriber.levels);
-                    match access.review(&subject, &visitor, &Acl::default(), now) {
+                    match access.judge_visitor(&subject, &visitor, &Acl::default(), Age::Any, now) {
                         Verdict::NotYet => left.push(subject.clone()),
                         verdict => subscriber.in_force = verdict,
                     }
@@ -1140,7 +1166,7 @@ fn live(
     let mut waiting = None;
     let subject = random_subject(rng);
     let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
-    let verdict = access.decide(&subject, &with(42, &[1], &levels), &Acl::default(), now);
+    let verdict = access.judge_visitor(&subject, &with(42, &[1], &levels), &Acl::default(), Age::Fresh, now);
     if verdict == Verdict::Yes || rng.random_bool(0.1) {
         // Some are watched already while they wait.
         access.watch(&subject);

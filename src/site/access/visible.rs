@@ -5,10 +5,39 @@
 //!
 //! Languages are not access: an article in another language is shown to whoever asks for it in that language.
 
-use super::facts::Fact;
-use super::{Subject, Visitor};
+use super::subject::Subject;
 use crate::store::{CLOCK_TOLERANCE, CategoryRow, CategoryStep, ItemRow};
 use crate::time::Now;
+
+/// A visitor, as far as the site's rules are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visitor<'a> {
+    /// 0: a guest.
+    pub user: u32,
+    /// All groups, those above included.
+    pub groups: &'a [u32],
+    /// All view levels: [`Acl::levels`](crate::joomla::acl::Acl::levels) gives them, and everything that `root` has.
+    pub levels: &'a [u32],
+    /// Whether it is configuration.php's `$root_user`.
+    pub root: bool,
+}
+
+/// What the database said.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fact {
+    /// `None`: there is no such item.
+    Item(Option<ItemRow>),
+    /// `None`: there is no such category.
+    Category(Option<CategoryRow>),
+    /// It refused the question, or its answer made no sense.
+    Unknowable,
+}
+
+impl Fact {
+    pub(super) fn is_unknowable(&self) -> bool {
+        *self == Fact::Unknowable
+    }
+}
 
 /// Published and archived: what has a page.
 const SHOWN: [i8; 2] = [1, 2];
@@ -66,7 +95,7 @@ fn category(row: &CategoryRow, extension: &str, visitor: &Visitor<'_>) -> bool {
 }
 
 /// The next second at which one of its dates changes what is shown.
-pub(super) fn turns(fact: &Fact, unix: i64) -> Option<i64> {
+pub(super) fn next_date(fact: &Fact, unix: i64) -> Option<i64> {
     let Fact::Item(Some(row)) = fact else {
         return None;
     };

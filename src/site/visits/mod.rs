@@ -9,13 +9,13 @@ mod sessions;
 mod visitors;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use self::sessions::{Key, Named, Sessions};
 pub use self::visitors::{Proved, Who};
 use self::visitors::{Visit, Visitors};
 use super::rights::Rights;
 use super::user::User;
+use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session;
@@ -45,18 +45,18 @@ pub struct Visits {
 
 impl Visits {
     /// Nobody is there.
-    pub fn new(interval: Duration, timeout: Duration, require_token: bool) -> Self {
+    pub fn new(settings: &config::Joomla) -> Self {
         Self {
-            visitors: Visitors::new(timeout, require_token),
-            sessions: Sessions::new(interval),
+            visitors: Visitors::new(settings),
+            sessions: Sessions::new(settings),
             users: HashMap::new(),
         }
     }
 
     /// Takes over other settings.
-    pub fn reconfigure(&mut self, interval: Duration, timeout: Duration, require_token: bool) {
-        self.visitors.reconfigure(timeout, require_token);
-        self.sessions.set_interval(interval);
+    pub fn reconfigure(&mut self, settings: &config::Joomla) {
+        self.visitors.reconfigure(settings);
+        self.sessions.reconfigure(settings);
     }
 
     // --- connections ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::joomla::session::{self, SessionText};
@@ -103,12 +104,13 @@ pub(super) struct Sessions {
     doubts: usize,
     /// After a question that got no answer the next one rests until then.
     rest: Time,
+    /// Each session is looked at again within it.
     interval: Duration,
 }
 
 impl Sessions {
-    /// No session. Each one is looked at again within `interval`.
-    pub(super) fn new(interval: Duration) -> Self {
+    /// No session.
+    pub(super) fn new(settings: &config::Joomla) -> Self {
         Self {
             sessions: Slab::new(),
             keys: HashMap::new(),
@@ -120,12 +122,12 @@ impl Sessions {
             suspects: BTreeSet::new(),
             doubts: 0,
             rest: Time::default(),
-            interval,
+            interval: Duration::from_secs(settings.sweep_interval),
         }
     }
 
-    pub(super) fn set_interval(&mut self, interval: Duration) {
-        self.interval = interval;
+    pub(super) fn reconfigure(&mut self, settings: &config::Joomla) {
+        self.interval = Duration::from_secs(settings.sweep_interval);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::protocol::effects::Effect;
@@ -64,24 +65,26 @@ pub(super) struct Visitors {
     visits: Slots<Visit>,
     /// Connections that wait for an identity, and until when, oldest first.
     patience: VecDeque<(Time, ConnectionId)>,
+    /// A connection that waits for its identity for longer is a guest.
     timeout: Duration,
+    /// A user who has not shown the session's form token is a guest.
     require_token: bool,
 }
 
 impl Visitors {
-    /// No connection. One that waits for its identity for longer than `timeout` is a guest; with `require_token` so is a user
-    /// who has not shown the session's form token.
-    pub(super) fn new(timeout: Duration, require_token: bool) -> Self {
+    /// No connection.
+    pub(super) fn new(settings: &config::Joomla) -> Self {
         Self {
             visits: Slots::default(),
             patience: VecDeque::new(),
-            timeout,
-            require_token,
+            timeout: Duration::from_secs(settings.identity_timeout),
+            require_token: settings.require_form_token,
         }
     }
 
-    pub(super) fn reconfigure(&mut self, timeout: Duration, require_token: bool) {
-        (self.timeout, self.require_token) = (timeout, require_token);
+    pub(super) fn reconfigure(&mut self, settings: &config::Joomla) {
+        self.timeout = Duration::from_secs(settings.identity_timeout);
+        self.require_token = settings.require_form_token;
     }
 
     pub(super) fn requires_token(&self) -> bool {

@@ -202,8 +202,7 @@ impl Stage {
 
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>) {
         let now = self.now();
-        self.process.outbox.answer(question, answer, now);
-        self.seen.extend(self.process.outbox.take_seen());
+        self.seen.extend(self.process.outbox.answer(question, answer, now));
     }
 
     /// Asks until a question of this kind is due; it is not answered yet.

@@ -418,8 +418,7 @@ impl World {
         let runner = &mut self.runners[who];
         let now = at(runner.tick);
         let outbox = &mut runner.process.outbox;
-        outbox.answer(&asked.question, asked.answer.expect("it has one"), now);
-        let seen = outbox.take_seen();
+        let seen = outbox.answer(&asked.question, asked.answer.expect("it has one"), now);
         runner.wake = us;
         self.check(who, &seen);
         let known = self.runners[who].process.outbox.position().is_some();

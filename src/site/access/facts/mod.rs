@@ -1,63 +1,38 @@
-//! What is known of items and categories: asked for in batches, believed for a while, looked at again while somebody watches.
-//! A bounded cache that decides nothing about visitors. `asking` makes the questions and learns from the answers,
-//! `watching` knows who is to be told of a change.
+//! What is known of items and categories: asked for in batches, believed for a while, asked for again while somebody watches,
+//! and doubted when a control row says that it changed. It decides nothing about visitors.
 //!
-//! An entry that nobody watches serves whoever asks within [`FRESH`] and is forgotten then. An entry that is watched stays,
-//! and its next look is due before the sweep interval is over, at a time that differs a little each round: what was asked for at
-//! once (ten thousand pages after a restart) spreads by itself. One pass over all entries per interval was the loser: its pace
-//! changes with their number, and an entry could wait for almost two intervals.
+//! `entries` keeps what is known and when it is asked for again, `questions` makes the questions. This file takes the answers
+//! in and says which subjects changed.
 
-mod asking;
-#[cfg(test)]
-mod tests;
-mod watching;
+mod entries;
+mod questions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::Subject;
+#[cfg(test)]
+pub(super) use self::entries::MOST;
+use self::entries::{CATEGORIES, Entries, Entry};
+pub use self::entries::{FRESH, Key};
+use self::questions::{Asked, Questions};
+use super::subject::{Subject, is_component};
+use super::visible::{self, Fact};
 use crate::config::ItemType;
-use crate::store::{CategoryRow, CategoryStep, ItemRow, Question};
+use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// How old a fact may be that lets somebody in.
-pub(super) const FRESH: Duration = Duration::from_secs(5);
+/// Rechecks of categories that wait until all entries are looked through; more of them are a recheck of everything.
+const MOST_SUSPECTS: usize = 1000;
 
-/// Entries; a hundred questions fill a fiftieth of them. Those that are watched are never forgotten: when they are as
-/// many, nobody else is let in.
-pub(super) const MOST: usize = 50_000;
-
-/// After this a question without an answer is taken for lost. The store answers within its read timeout.
-const LOST: Duration = Duration::from_secs(10);
-
-/// The kind that is categories; item types come behind it.
-const CATEGORIES: usize = 0;
-
-/// An item or a category.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Index of `Facts::kinds`.
-    kind: usize,
-    id: u64,
-}
-
-/// What the database said.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fact {
-    /// `None`: there is no such item.
-    Item(Option<ItemRow>),
-    /// `None`: there is no such category.
-    Category(Option<CategoryRow>),
-    /// It refused the question, or made no sense.
-    Unknowable,
-}
+/// The least time between two log lines about what cannot be checked, for each kind.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// How old a fact may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Age {
-    /// At most [`FRESH`].
+pub enum Age {
+    /// At most [`FRESH`]: for those who are to be let in.
     Fresh,
-    /// As old as it is, if it was not declared stale.
+    /// As old as it is, if it was not rechecked: for those who are in.
     Any,
 }
 
@@ -72,131 +47,70 @@ pub(super) enum Known<'a> {
     Full,
 }
 
-/// See the file's comment.
+/// See the file.
 #[derive(Debug)]
 pub(super) struct Facts {
     types: Vec<ItemType>,
-    sweep_interval: Duration,
-    kinds: Vec<Kind>,
-    /// In order, so that the same inputs ask the same questions in each run.
-    entries: BTreeMap<Key, Entry>,
-    /// The entries that nobody watches, by when they were last answered or wanted.
-    unwatched: BTreeMap<u64, Key>,
-    /// When dates of watched items come: Unix seconds.
-    turns: BTreeSet<(i64, Key)>,
+    entries: Entries,
+    questions: Questions,
     changed: BTreeSet<Key>,
-    /// Watched ones that are not believed any more, until they are asked for again.
+    /// Watched entries that were rechecked and have no answer since.
     doubted: BTreeSet<Key>,
     /// Categories that were rechecked, until all entries were looked through for them once.
     suspects: BTreeSet<u64>,
-    asked: Vec<Asked>,
     /// Counts rechecks.
     version: u64,
-    /// Nothing is asked before.
-    hold: Time,
-    /// Numbers for the queues.
-    serial: u64,
-    /// Whether the last question was the sweep's, and the kind that it was about: the turn is the others' then.
-    swept: bool,
-    turn: usize,
+    /// When each kind was last logged as one that cannot be checked.
+    complained: Vec<Option<Time>>,
     /// The last that was seen of the clocks.
     now: Now,
 }
 
-/// What is to be asked about one table.
-#[derive(Debug, Default)]
-struct Kind {
-    /// At once, in this order: serial number → id.
-    urgent: BTreeMap<u64, u64>,
-    /// Watched ones, by when they are due.
-    due: BTreeSet<(Time, u64)>,
-    /// When it was last said that these cannot be checked.
-    complained: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    fact: Option<Fact>,
-    /// When the fact was asked for; `None`: it is stale.
-    since: Option<Now>,
-    place: Place,
-    /// The recheck that it was doubted by last: an answer to a question from before it is not believed.
-    version: u64,
-    /// A batch with it made no sense: it is asked for by itself.
-    alone: bool,
-    /// Who is told of changes, and how often they were watched. Empty: it has a place in `unwatched` instead.
-    watchers: Vec<(Subject, usize)>,
-    /// Its key in `unwatched`.
-    serial: u64,
-    /// Its key in `turns`.
-    turn: Option<i64>,
-}
-
-/// Where an entry stands; the queues of its kind say the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In no queue: nobody watches it.
-    Idle,
-    /// In `urgent`, by this number.
-    Urgent(u64),
-    /// In a question that has no answer yet.
-    Asked,
-    /// In `due`: it is watched.
-    Due(Time),
-}
-
-/// A question that has no answer yet.
-#[derive(Debug)]
-struct Asked {
-    kind: usize,
-    ids: Vec<u64>,
-    now: Now,
-    version: u64,
-}
-
 /// What a question asks for.
 pub(super) fn keys(question: &Question) -> impl Iterator<Item = Key> + use<'_> {
-    let (kind, ids) = match question {
-        Question::Categories(ids) => (CATEGORIES, ids.as_slice()),
-        Question::Items { kind, ids } => (kind + 1, ids.as_slice()),
-        _ => (CATEGORIES, &[][..]),
-    };
+    let (kind, ids) = kind_and_ids(question).unwrap_or_default();
     ids.iter().map(move |&id| Key { kind, id })
 }
 
+fn kind_and_ids(question: &Question) -> Option<(usize, &[u64])> {
+    match question {
+        Question::Categories(ids) => Some((CATEGORIES, ids)),
+        Question::Items { kind, ids } => Some((kind + 1, ids)),
+        _ => None,
+    }
+}
+
 impl Facts {
+    /// Nothing is known. `sweep_interval`: seconds.
     pub(super) fn new(types: Vec<ItemType>, sweep_interval: u64) -> Self {
-        let mut kinds = Vec::new();
-        kinds.resize_with(types.len() + 1, Kind::default);
+        let kinds = types.len() + 1;
         Self {
             types,
-            sweep_interval: Duration::from_secs(sweep_interval.max(1)),
-            kinds,
-            entries: BTreeMap::new(),
-            unwatched: BTreeMap::new(),
-            turns: BTreeSet::new(),
+            entries: Entries::new(kinds, Duration::from_secs(sweep_interval.max(1))),
+            questions: Questions::default(),
             changed: BTreeSet::new(),
             doubted: BTreeSet::new(),
             suspects: BTreeSet::new(),
-            asked: Vec::new(),
             version: 0,
-            hold: Time::default(),
-            serial: 0,
-            swept: false,
-            turn: 0,
+            complained: vec![None; kinds],
             now: Now::default(),
         }
     }
 
-    /// Whether everything was forgotten, because it would belong to other types.
+    /// Takes over a configuration. Returns whether everything was forgotten, because it would belong to other types.
     pub(super) fn reload(&mut self, types: Vec<ItemType>, sweep_interval: u64) -> bool {
         let other = types != self.types;
         if other {
             *self = Self::new(types, sweep_interval);
         }
-        // What is due already stays so: it comes round once by the old interval.
-        self.sweep_interval = Duration::from_secs(sweep_interval.max(1));
+        // What is due already stays due: its next round follows the new interval.
+        self.entries.set_interval(Duration::from_secs(sweep_interval.max(1)));
         other
+    }
+
+    /// The types of items that are known.
+    pub(super) fn types(&self) -> &[ItemType] {
+        &self.types
     }
 
     /// The key of an item or a category of a type that is known.
@@ -216,6 +130,48 @@ impl Facts {
         Some(Key { kind: index + 1, id })
     }
 
+    /// What is known; if that is not enough for this age, it is asked for.
+    pub(super) fn know(&mut self, key: Key, age: Age, now: Now) -> Known<'_> {
+        self.now = now;
+        self.settle();
+        let is_known = |entry: &Entry| entry.is_known(age == Age::Fresh, now.at);
+        if !self.entries.get(key).is_some_and(is_known) {
+            if !self.entries.make_room(key) {
+                return Known::Full;
+            }
+            self.entries.want(key);
+            return Known::Asked;
+        }
+        let fact = self.entries.get(key).and_then(|entry| entry.fact.as_ref());
+        fact.map_or(Known::Asked, Known::Fact)
+    }
+
+    // --- subscribers ---------------------------------------------------------------------------------------------
+
+    pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
+        self.entries.watch(key, subject);
+    }
+
+    pub(super) fn unwatch(&mut self, key: Key, subject: &Subject) {
+        if self.entries.unwatch(key, subject) {
+            self.changed.remove(&key);
+            self.doubted.remove(&key);
+        }
+    }
+
+    /// The watched subjects that changed since the last call. A date that came is a change.
+    pub(super) fn take_changed(&mut self, now: Now) -> Vec<Subject> {
+        self.now = now;
+        while let Some(key) = self.entries.pass_date(now.unix()) {
+            self.changed.insert(key);
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let entries = changed.iter().filter_map(|key| self.entries.get(*key));
+        entries.flat_map(Entry::subjects).cloned().collect()
+    }
+
+    // --- rechecks ------------------------------------------------------------------------------------------------
+
     pub(super) fn has_doubts(&self) -> bool {
         !self.doubted.is_empty()
     }
@@ -224,164 +180,178 @@ impl Facts {
         self.doubted.contains(&key)
     }
 
-    /// What is known; if that is not enough, it is asked for.
-    pub(super) fn know(&mut self, key: Key, age: Age, now: Now) -> Known<'_> {
+    pub(super) fn recheck(&mut self, name: &str, id: u64) {
+        self.version += 1;
+        match name.strip_suffix(".category") {
+            Some(extension) if is_component(extension) => {
+                if self.suspects.len() < MOST_SUSPECTS {
+                    self.suspects.insert(id);
+                } else {
+                    self.recheck_all();
+                }
+            }
+            _ => match self.item_key(name, id) {
+                Some(key) => self.doubt(key),
+                None => log::debug!("nobody can subscribe to items of the type {name:?}"),
+            },
+        }
+    }
+
+    pub(super) fn recheck_all(&mut self) {
+        self.version += 1;
+        self.suspects.clear();
+        let keys: Vec<Key> = self.entries.iter().map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.doubt(key));
+    }
+
+    /// Doubts everything that is in a category that was rechecked: one pass over all entries, however many categories they are.
+    pub(super) fn settle(&mut self) {
+        if self.suspects.is_empty() {
+            return;
+        }
+        let suspects = std::mem::take(&mut self.suspects);
+        let is_hit = |(key, entry): &(&Key, &Entry)| {
+            key.kind == CATEGORIES && suspects.contains(&key.id)
+                || entry.chain().iter().any(|step| suspects.contains(&step.id))
+        };
+        let keys: Vec<Key> = self.entries.iter().filter(is_hit).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.doubt(key));
+    }
+
+    /// The fact is not believed any more. Those who watch it are judged anew when it is known again and differs.
+    fn doubt(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.since = None;
+        entry.version = self.version;
+        if entry.is_watched() {
+            self.doubted.insert(key);
+            self.entries.want(key);
+        }
+    }
+
+    // --- questions and answers -----------------------------------------------------------------------------------
+
+    pub(super) fn question(&mut self, now: Now) -> Option<Question> {
         self.now = now;
         self.settle();
-        let known = self.entries.get(&key).is_some_and(|entry| match (age, entry.since) {
-            (_, None) => false,
-            (Age::Any, Some(_)) => true,
-            (Age::Fresh, Some(since)) => now.at.since(since.at) <= FRESH,
-        });
-        if !known {
-            if !self.make_room(key) {
-                return Known::Full;
+        self.entries.forget_old(now.at);
+        self.questions
+            .next(self.types.len() + 1, &mut self.entries, self.version, now)
+    }
+
+    pub(super) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) {
+        self.now = now;
+        self.settle();
+        let asked = kind_and_ids(question).and_then(|(kind, ids)| self.questions.answered(kind, ids));
+        let Some(asked) = asked else { return };
+        match answer {
+            Ok(Answer::Items(rows)) if asked.kind != CATEGORIES => {
+                let rows = rows.into_iter().map(|row| (row.id, visible::by_our_clock(row, now)));
+                self.learn(&asked, rows.collect(), Fact::Item);
             }
-            self.want(key);
-            return Known::Asked;
-        }
-        match self.entries.get(&key).and_then(|entry| entry.fact.as_ref()) {
-            Some(fact) => Known::Fact(fact),
-            None => Known::Asked,
-        }
-    }
-
-    /// Makes sure of room for an entry; whether there is any. The oldest that nobody watches goes.
-    fn make_room(&mut self, key: Key) -> bool {
-        if self.entries.len() < MOST || self.entries.contains_key(&key) {
-            return true;
-        }
-        match self.unwatched.first_key_value() {
-            Some((_, oldest)) => {
-                self.forget(*oldest);
-                true
+            Ok(Answer::Categories(rows)) if asked.kind == CATEGORIES => {
+                let rows = rows.into_iter().map(|row| (row.id, row)).collect();
+                self.learn(&asked, rows, Fact::Category);
             }
-            None => false,
-        }
-    }
-
-    fn forget(&mut self, key: Key) {
-        self.put(key, Place::Idle);
-        self.doubted.remove(&key);
-        if let Some(entry) = self.entries.remove(&key) {
-            self.unwatched.remove(&entry.serial);
-        }
-    }
-
-    /// Asks for it soon, if it is not asked for already.
-    fn want(&mut self, key: Key) {
-        let serial = self.next_serial();
-        match self.entries.get(&key).map(|entry| entry.place) {
-            Some(Place::Urgent(_) | Place::Asked) => {}
-            Some(Place::Idle | Place::Due(_)) => self.put(key, Place::Urgent(serial)),
-            None => {
-                self.entries.insert(key, Entry::new(serial));
-                self.unwatched.insert(serial, key);
-                self.put(key, Place::Urgent(serial));
+            Ok(_) => {
+                debug_assert!(false, "the answer is not one to its question");
+                self.fail(&asked, "the answer is another question's");
             }
+            Err(Failure::Unavailable(_) | Failure::Locked) => {
+                self.questions.hold(now.at);
+                asked.keys().for_each(|key| self.entries.ask_again(key));
+            }
+            Err(Failure::Malformed(why)) if asked.ids.len() > 1 => {
+                log::debug!("asking one by one: {why}");
+                for key in asked.keys() {
+                    self.set_alone(key, true);
+                    self.entries.ask_again(key);
+                }
+            }
+            Err(failure) => self.fail(&asked, &failure.to_string()),
         }
     }
 
-    /// The only one that moves an entry: its own word and the queues of its kind agree.
-    fn put(&mut self, key: Key, place: Place) {
-        let (Some(entry), Some(kind)) = (self.entries.get_mut(&key), self.kinds.get_mut(key.kind)) else {
+    fn set_alone(&mut self, key: Key, alone: bool) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.alone = alone;
+        }
+    }
+
+    fn learn<Row>(&mut self, asked: &Asked, mut rows: HashMap<u64, Row>, fact: fn(Option<Row>) -> Fact) {
+        for key in asked.keys() {
+            self.note(key, fact(rows.remove(&key.id)), asked);
+            self.set_alone(key, false);
+        }
+    }
+
+    fn fail(&mut self, asked: &Asked, why: &str) {
+        asked.keys().for_each(|key| self.note(key, Fact::Unknowable, asked));
+        let complained = &mut self.complained[asked.kind];
+        if complained.is_none_or(|last| self.now.at.since(last) >= QUIET) {
+            *complained = Some(self.now.at);
+            let name = match asked.kind {
+                CATEGORIES => "categories",
+                item => &self.types[item - 1].name,
+            };
+            log::warn!("channels of {name} are closed, because access cannot be checked: {why}");
+        }
+    }
+
+    fn note(&mut self, key: Key, fact: Fact, asked: &Asked) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.is_asked_for()) else {
             return;
         };
-        match std::mem::replace(&mut entry.place, place) {
-            Place::Urgent(serial) => drop(kind.urgent.remove(&serial)),
-            Place::Due(at) => drop(kind.due.remove(&(at, key.id))),
-            Place::Idle | Place::Asked => {}
+        if entry.is_watched() && entry.fact.as_ref() != Some(&fact) {
+            self.changed.insert(key);
         }
-        match place {
-            Place::Urgent(serial) => drop(kind.urgent.insert(serial, key.id)),
-            Place::Due(at) => drop(kind.due.insert((at, key.id))),
-            Place::Idle | Place::Asked => {}
+        entry.fact = Some(fact);
+        // After a recheck since the question nobody knows whether the row was read before the change or after it.
+        let is_believed = asked.version >= entry.version;
+        entry.since = is_believed.then_some(asked.now);
+        if is_believed {
+            self.doubted.remove(&key);
         }
+        self.entries.rest(key);
+        self.entries.note_date(key, None);
     }
 
-    /// Puts an entry where it waits while nothing is asked: to the others that are due, or that are soon forgotten.
-    fn rest(&mut self, key: Key) {
-        let serial = self.next_serial();
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return;
-        };
-        if !entry.watchers.is_empty() {
-            let since = entry.since.map_or(self.now.at, |since| since.at);
-            let due = self.due_after(since, serial);
-            return self.put(key, Place::Due(due));
-        }
-        self.unwatched.remove(&entry.serial);
-        entry.serial = serial;
-        self.unwatched.insert(serial, key);
-        self.put(key, Place::Idle);
-    }
-
-    /// Between five and seven eighths of the interval later; a question takes in those that are due an eighth later.
-    fn due_after(&self, since: Time, serial: u64) -> Time {
-        let eighth = self.sweep_interval / 8;
-        // The fractional parts of the multiples of the golden ratio: close numbers lie far apart, and none lies dense.
-        let spread = (serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32;
-        since + eighth * 5 + eighth * 2 * spread / 0x1_0000
-    }
-
-    fn next_serial(&mut self) -> u64 {
-        self.serial += 1;
-        self.serial
-    }
+    // --- time ----------------------------------------------------------------------------------------------------
 
     pub(super) fn deadline(&self) -> Time {
-        if !self.suspects.is_empty() || !self.changed.is_empty() {
-            return self.now.at;
+        match self.suspects.is_empty() && self.changed.is_empty() {
+            true => self.questions.deadline(self.entries.due()),
+            false => self.now.at,
         }
-        let urgent = self.kinds.iter().any(|kind| !kind.urgent.is_empty());
-        let due = self.kinds.iter().filter_map(|kind| kind.due.first()).map(|(at, _)| *at);
-        let ask = due.chain(urgent.then_some(self.now.at)).min().unwrap_or(Time::NEVER);
-        let lost = self
-            .asked
-            .iter()
-            .map(|asked| asked.now.at + LOST + Duration::from_micros(1))
-            .min();
-        lost.into_iter().fold(ask.max(self.hold), Time::min)
     }
 
+    /// When the wall clock shows the first date that comes, if the clock goes on as it is.
     pub(super) fn next_date(&self) -> Time {
-        let first = self.turns.first();
-        first.map_or(Time::NEVER, |(turn, _)| self.instant(*turn))
+        self.entries.first_date().map_or(Time::NEVER, |unix| {
+            let ms = u64::try_from(unix).unwrap_or(0).saturating_mul(1000);
+            self.now.at + Duration::from_millis(ms.saturating_sub(self.now.unix_ms))
+        })
     }
 
-    /// When the wall clock shows this, if it goes on as it is.
-    fn instant(&self, unix: i64) -> Time {
-        let ms = u64::try_from(unix).unwrap_or(0).saturating_mul(1000);
-        self.now.at + Duration::from_millis(ms.saturating_sub(self.now.unix_ms))
-    }
-}
+    // --- for tests -----------------------------------------------------------------------------------------------
 
-impl Fact {
-    pub(super) fn is_unknowable(&self) -> bool {
-        *self == Fact::Unknowable
-    }
-}
-
-impl Entry {
-    fn new(serial: u64) -> Self {
-        Self {
-            fact: None,
-            since: None,
-            place: Place::Idle,
-            version: 0,
-            alone: false,
-            watchers: Vec::new(),
-            serial,
-            turn: None,
-        }
+    /// How many entries there are, and how many of them somebody watches.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> (usize, usize) {
+        self.entries.count()
     }
 
-    /// The categories that it hangs on, as far as is known.
-    fn chain(&self) -> &[CategoryStep] {
-        match &self.fact {
-            Some(Fact::Item(Some(row))) => row.categories.as_deref().unwrap_or_default(),
-            Some(Fact::Category(Some(row))) => &row.chain,
-            _ => &[],
-        }
+    /// Panics unless entries, queues and questions agree.
+    #[cfg(test)]
+    pub(super) fn assert_consistent(&self) {
+        self.entries.assert_consistent();
+        let mut asked = self.entries.iter().filter(|(_, entry)| entry.is_asked_for());
+        assert!(
+            asked.all(|(key, _)| self.questions.has(*key)),
+            "it would never be answered"
+        );
+        assert!(self.suspects.len() <= MOST_SUSPECTS);
     }
 }

@@ -1,0 +1,49 @@
+//! The session cookies of a request, read as PHP reads them.
+
+use bytes::Bytes;
+use http::{Request, header};
+
+use crate::api;
+use crate::joomla::identity::Reason;
+use crate::joomla::site::Client;
+use crate::store::SessionId;
+
+/// The session that a request shows, or why it shows none. `names`: the site's applications with their cookies' names.
+pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> Result<(SessionId, Client), Reason> {
+    let mut parameters = request.uri().query().unwrap_or("").split('&');
+    let wanted = match parameters.any(|parameter| parameter == "client=administrator") {
+        true => Client::Administrator,
+        false => Client::Site,
+    };
+    let mut found = None;
+    for (client, name) in names {
+        let Some(value) = value(request, name) else { continue };
+        let session = session_id(value).ok_or(Reason::BadCookie);
+        // A shared session without a name has two cookies, and each application reads its own.
+        if *client == wanted {
+            return session.map(|session| (session, *client));
+        }
+        found = found.or(Some((session, *client)));
+    }
+    let (session, client) = found.ok_or(Reason::NoCookie)?;
+    Ok((session?, client))
+}
+
+/// The value of a cookie. Browsers send the more specific of several with the same name first, and PHP takes that one. Joomla's
+/// names are 32 hexadecimal digits, so what PHP makes of dots, spaces and escapes in names does not matter.
+fn value<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    // Other cookies may hold any bytes; they must not hide ours.
+    let lines = request.headers().get_all(header::COOKIE).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        // PHP leaves out spaces in front of a name, and keeps those behind a value.
+        .filter_map(|pair| str::from_utf8(pair).ok()?.trim_ascii_start().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+/// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads. PHP leaves a wrong
+/// escape as it is, and a session id has no percent sign.
+pub fn session_id(value: &str) -> Option<SessionId> {
+    SessionId::parse(&api::parameters::decode(value)?)
+}

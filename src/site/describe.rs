@@ -1,0 +1,54 @@
+//! What the console and the statistics show of the site, as JSON.
+
+use serde_json::{Value, json};
+
+use super::rights::Rights;
+use super::visits::{Visits, Who};
+use crate::id::ConnectionId;
+use crate::joomla::identity::Reason;
+use crate::joomla::site::{Client, Site as Facts};
+use crate::outbox::Outbox;
+use crate::time::Now;
+
+/// Who a connection is. `reasons`: with the reason why it is a guest.
+pub(super) fn connection(id: ConnectionId, reasons: bool, facts: &Facts, visits: &Visits, rights: &Rights) -> Value {
+    let who = visits.who(id);
+    let Some(visitor) = visits.visitor(id, rights) else {
+        return json!({"identity": "unknown"});
+    };
+    let mut shown = match (who, visits.user(visitor.user)) {
+        (Who::User(user), Some(found)) => json!({
+            "identity": "user",
+            "user_id": user,
+            "username": found.row().username,
+            "client": match visits.client(id) {
+                _ if facts.shared && facts.cookies.len() == 1 => "site and administrator",
+                Some(Client::Administrator) => "administrator",
+                _ => "site",
+            },
+        }),
+        (Who::Provisional, _) => json!({"identity": "guest", "provisional": true}),
+        _ => json!({"identity": "guest"}),
+    };
+    shown["groups"] = json!(visitor.groups);
+    shown["levels"] = json!(visitor.levels);
+    if reasons {
+        shown["reason"] = match who {
+            Who::Guest(reason) => json!(reason.code()),
+            Who::Provisional => json!(Reason::StoreUnavailable.code()),
+            Who::User(_) | Who::Asking => Value::Null,
+        };
+    }
+    shown
+}
+
+/// Counts of sessions, users and rows.
+pub(super) fn counts(joomla: Option<&str>, visits: &Visits, outbox: Option<&Outbox>, now: Now) -> Value {
+    let (sessions, users) = visits.counts();
+    json!({
+        "joomla": joomla,
+        "sessions": sessions,
+        "users": users,
+        "outbox": outbox.map(|outbox| json!(outbox.counters(now))),
+    })
+}

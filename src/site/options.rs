@@ -1,0 +1,76 @@
+//! The options that are in force for the site: the server's own configuration goes before the component's parameters.
+
+use super::parameters::Parameters;
+use crate::config;
+use crate::time::Now;
+
+/// See the file.
+#[derive(Debug)]
+pub(super) struct Options {
+    guests: Option<bool>,
+    presence_names: Option<bool>,
+    parameters: Parameters,
+}
+
+/// What the component's parameters changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changed {
+    /// Whether the site wants this server.
+    pub(super) enabled: bool,
+    /// Whether guests may hear channels without a prefix.
+    pub(super) guests: bool,
+}
+
+impl Options {
+    /// The configuration's options; what the component says is not known yet.
+    pub(super) fn new(settings: &config::Joomla) -> Self {
+        Self {
+            guests: settings.guests,
+            presence_names: settings.presence_names,
+            parameters: Parameters::default(),
+        }
+    }
+
+    /// Takes over another configuration.
+    pub(super) fn reconfigure(&mut self, settings: &config::Joomla) {
+        (self.guests, self.presence_names) = (settings.guests, settings.presence_names);
+    }
+
+    /// Takes over the component's parameters as Joomla keeps them. Returns what that changed.
+    pub(super) fn read(&mut self, said: Option<&str>, now: Now) -> Changed {
+        let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
+        let new = Parameters::read(said, &self.parameters, now);
+        if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
+            log::warn!("{weakness}");
+        }
+        self.parameters = new;
+        match (was_enabled, self.is_enabled()) {
+            (true, false) => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
+            (false, true) => log::info!("the site has switched jsocketd on again"),
+            _ => {}
+        }
+        Changed {
+            enabled: self.is_enabled() != was_enabled,
+            guests: self.is_open_to_guests() != was_open,
+        }
+    }
+
+    pub(super) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Whether the site wants this server at all: the kill switch of the component.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.parameters.enabled.unwrap_or(true)
+    }
+
+    /// Whether guests may hear channels without a prefix.
+    pub(super) fn is_open_to_guests(&self) -> bool {
+        self.guests.or(self.parameters.guests).unwrap_or(true)
+    }
+
+    /// Whether members of presence channels have their ids and names.
+    pub(super) fn shows_names(&self) -> bool {
+        self.presence_names.or(self.parameters.presence_names).unwrap_or(false)
+    }
+}
