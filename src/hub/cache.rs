@@ -1,12 +1,11 @@
 //! The last event of each cache channel (pusher.md section 5): kept when nobody subscribes, until its time or the app's
 //! bytes run out; the one that was put first goes first.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::App;
 use crate::protocol::frames::{self, Extra};
-use crate::room::give_back;
+use crate::protocol::retained::Retained;
 use crate::time::{Now, Time};
 
 /// What an entry costs besides its text: an estimate.
@@ -15,17 +14,14 @@ const OVERHEAD: usize = 128;
 /// The cached events of one app.
 #[derive(Debug, Default)]
 pub struct Cache {
-    entries: HashMap<Box<str>, Cached>,
-    /// In the order in which they were put; an entry that was put again stands in it twice, and only the newer counts.
-    order: VecDeque<(u64, Box<str>)>,
+    /// One for each channel, numbered in the order in which they were put.
+    events: Retained<Cached>,
     puts: u64,
-    bytes: usize,
 }
 
 /// A cached event.
 #[derive(Debug)]
 pub struct Cached {
-    put: u64,
     until: Time,
     event: Box<str>,
     data: Box<str>,
@@ -55,11 +51,10 @@ impl Cached {
 impl Cache {
     /// Keeps an event in place of the one before. `age`: how long it has been one.
     pub fn put(&mut self, channel: &str, event: &str, data: &str, age: Duration, limits: &App, now: Now) {
-        self.remove(channel);
         self.puts += 1;
+        self.events.forget(channel, self.puts);
         let until = now.at + Duration::from_secs(limits.cache_ttl).saturating_sub(age);
         let cached = Cached {
-            put: self.puts,
             until,
             event: event.into(),
             data: data.into(),
@@ -68,56 +63,27 @@ impl Cache {
         if until <= now.at || cost > limits.cache_bytes {
             return;
         }
-        self.bytes += cost;
-        self.entries.insert(channel.into(), cached);
-        self.order.push_back((self.puts, channel.into()));
-        while self.bytes > limits.cache_bytes {
-            self.remove_oldest();
-        }
-        // A channel that is put again and again leaves its old places behind.
-        if self.order.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.order
-                .retain(|(put, channel)| entries.get(channel).is_some_and(|cached| cached.put == *put));
+        self.events.push(channel, self.puts, cost, cached);
+        while self.events.bytes() > limits.cache_bytes {
+            self.events.pop_oldest();
         }
     }
 
     /// The event of a channel, if it is still to be had.
     pub fn find(&self, channel: &str, now: Now) -> Option<&Cached> {
-        self.entries.get(channel).filter(|cached| cached.until > now.at)
+        self.events.newest(channel).filter(|cached| cached.until > now.at)
     }
 
     /// Forgets what is too old.
     pub fn expire(&mut self, now: Now) {
-        while let Some((put, channel)) = self.order.front() {
-            let current = self.entries.get(channel).filter(|cached| cached.put == *put);
-            if current.is_some_and(|cached| cached.until > now.at) {
-                return;
-            }
-            self.remove_oldest();
+        while self.events.oldest().is_some_and(|(_, cached)| cached.until <= now.at) {
+            self.events.pop_oldest();
         }
     }
 
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    fn remove_oldest(&mut self) {
-        let Some((put, channel)) = self.order.pop_front() else {
-            return;
-        };
-        give_back(&mut self.order);
-        if self.entries.get(&channel).is_some_and(|cached| cached.put == put) {
-            self.remove(&channel);
-        }
-    }
-
-    fn remove(&mut self, channel: &str) {
-        if let Some(cached) = self.entries.remove(channel) {
-            self.bytes -= cached.cost(channel);
-            give_back(&mut self.entries);
-        }
+        self.events.is_empty()
     }
 }
 
@@ -146,7 +112,7 @@ mod tests {
         assert!(cache.find("cache-x", at(15)).is_none());
         cache.expire(at(15));
         assert!(cache.is_empty());
-        assert_eq!(cache.bytes, 0);
+        assert_eq!(cache.events.bytes(), 0);
         let age = Duration::from_secs(4);
         cache.put("cache-x", "e", "3", age, &limits, at(20));
         assert_eq!(cache.find("cache-x", at(20)).map(|c| c.seconds_left(at(20))), Some(6));
@@ -164,8 +130,7 @@ mod tests {
         for n in 0..1000 {
             let channel = format!("cache-{}", n % 20);
             cache.put(&channel, "e", &"x".repeat(n % 300), Duration::ZERO, &limits, at(0));
-            assert!(cache.bytes <= 1000);
-            assert!(cache.order.len() < 200, "old places pile up");
+            assert!(cache.events.bytes() <= 1000);
         }
         assert!(cache.find("cache-19", at(0)).is_some());
         cache.put("cache-19", "e", &"x".repeat(2000), Duration::ZERO, &limits, at(0));
@@ -173,18 +138,5 @@ mod tests {
             cache.find("cache-19", at(0)).is_none(),
             "an event that does not fit replaces the one before all the same"
         );
-    }
-
-    #[test]
-    fn what_is_forgotten_gives_back_its_room() {
-        let limits = App::new("a", "b", "c");
-        let mut cache = Cache::default();
-        for n in 0..5000 {
-            cache.put(&format!("cache-{n}"), "e", "1", Duration::ZERO, &limits, at(0));
-        }
-        assert!(cache.entries.capacity() >= 5000 && cache.order.capacity() >= 5000);
-        cache.expire(at(limits.cache_ttl));
-        let room = [cache.entries.capacity(), cache.order.capacity()];
-        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
     }
 }

@@ -1,13 +1,12 @@
-//! What was published in the last minutes, so that somebody who was away can be told exactly what was missed, or honestly
-//! that it is not known any more. This is the stream `m…` of events that live in memory only; positions of the outbox table
-//! (`o…`) are answered by `outbox`.
+//! What was published in the last minutes, so that somebody who was away can be told exactly what was missed, or
+//! honestly that it is not known any more. This is the stream `m…` of events that live in memory only; positions of the
+//! outbox table (`o…`) are answered by `outbox`.
 //!
-//! Events are numbered through all channels of an app. A position is the number of the last event that was seen. Bounds are
-//! by count, bytes and age for each channel and by bytes for all; whatever is forgotten raises a mark, below which no
-//! position can be recovered from: the channel's own mark as long as the channel has a log, and one for all logs that are
-//! gone.
+//! Events are numbered through all channels of an app. A position is the number of the last event that was seen. Bounds
+//! are by count, bytes and age for each channel and by bytes for all; whatever is forgotten raises a mark, below which
+//! no position can be recovered from: the channel's own mark as long as the channel has a log, and one for all logs
+//! that are gone.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tungstenite::Utf8Bytes;
@@ -15,7 +14,7 @@ use tungstenite::Utf8Bytes;
 use crate::config::App;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
-use crate::room::give_back;
+use crate::protocol::retained::Retained;
 use crate::time::Time;
 
 /// The events in memory of one app.
@@ -23,27 +22,11 @@ use crate::time::Time;
 pub struct Memory {
     start: u32,
     newest: u64,
-    logs: HashMap<Box<str>, Log>,
-    /// Every event that may still be in a log, oldest first: for what is bounded over all channels.
-    order: VecDeque<(u64, Box<str>)>,
-    /// Events in all logs, and their bytes.
-    events: usize,
-    bytes: usize,
-    /// The newest event of a log that is gone.
-    gone: u64,
-}
-
-#[derive(Debug, Default)]
-struct Log {
-    events: VecDeque<Logged>,
-    bytes: usize,
-    /// The newest event that was forgotten.
-    forgotten: u64,
+    events: Retained<Logged>,
 }
 
 #[derive(Debug)]
 struct Logged {
-    n: u64,
     at: Time,
     frame: Utf8Bytes,
     except: Option<SocketId>,
@@ -63,11 +46,7 @@ impl Memory {
         Self {
             start,
             newest: 0,
-            logs: HashMap::new(),
-            order: VecDeque::new(),
-            events: 0,
-            bytes: 0,
-            gone: 0,
+            events: Retained::default(),
         }
     }
 
@@ -82,59 +61,37 @@ impl Memory {
         let cost = cost(channel, &frame);
         let n = self.newest;
         if cost > limits.history_channel_bytes.min(limits.history_bytes) || limits.history_events == 0 {
-            self.forget_all(channel, n);
+            // An event that is not kept makes everything before it unrecoverable too.
+            self.events.forget(channel, n);
             return;
         }
-        let log = match self.logs.get_mut(channel) {
-            Some(log) => log,
-            None => self.logs.entry(channel.into()).or_insert_with(|| Log {
-                forgotten: self.gone,
-                ..Log::default()
-            }),
-        };
-        log.events.push_back(Logged {
-            n,
-            at: now,
-            frame,
-            except,
-        });
-        log.bytes += cost;
-        self.bytes += cost;
-        self.events += 1;
-        while log.events.len() > limits.history_events || log.bytes > limits.history_channel_bytes {
-            self.bytes -= log.forget_oldest(channel);
-            self.events -= 1;
+        let logged = Logged { at: now, frame, except };
+        self.events.push(channel, n, cost, logged);
+        let is_over = |(events, bytes)| events > limits.history_events || bytes > limits.history_channel_bytes;
+        while is_over(self.events.size_of(channel)) {
+            self.events.pop_oldest_of(channel);
         }
-        self.order.push_back((n, channel.into()));
-        while self.bytes > limits.history_bytes {
-            self.forget_oldest();
+        while self.events.bytes() > limits.history_bytes {
+            self.events.pop_oldest();
         }
         self.expire(limits, now);
-        // A channel that is published to again and again leaves its old places behind.
-        if self.order.len() > 2 * self.events + 64 {
-            let logs = &self.logs;
-            let is_kept = |n: u64, log: &Log| log.events.front().is_some_and(|oldest| oldest.n <= n);
-            self.order
-                .retain(|(n, channel)| logs.get(channel).is_some_and(|log| is_kept(*n, log)));
-        }
     }
 
     /// Forgets what is too old.
     pub fn expire(&mut self, limits: &App, now: Time) {
         let age = Duration::from_secs(limits.history_seconds);
-        while let Some((n, channel)) = self.order.front() {
-            let log = self.logs.get(channel);
-            let oldest = log.and_then(|log| log.events.front()).filter(|oldest| oldest.n <= *n);
-            if oldest.is_some_and(|oldest| now.since(oldest.at) < age) {
-                return;
-            }
-            self.forget_oldest();
+        while self
+            .events
+            .oldest()
+            .is_some_and(|(_, oldest)| now.since(oldest.at) >= age)
+        {
+            self.events.pop_oldest();
         }
     }
 
     /// Whether nothing is kept, so that nothing can expire.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.events.is_empty()
     }
 
     /// The position of the newest event.
@@ -150,56 +107,13 @@ impl Memory {
         let Position::Memory { start, n } = since else {
             return false;
         };
-        let mark = self.logs.get(channel).map_or(self.gone, |log| log.forgotten);
-        start == self.start && n <= self.newest && n >= mark
+        start == self.start && n <= self.newest && n >= self.events.complete_above(channel)
     }
 
     /// The first event of `channel` after number `n`: its number, its frame, and the socket that must not get it.
     pub fn next(&self, channel: &str, n: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
-        let events = &self.logs.get(channel)?.events;
-        let next = events.get(events.partition_point(|logged| logged.n <= n))?;
-        Some((next.n, &next.frame, next.except))
-    }
-
-    /// Takes the oldest event of all out, if its channel has not forgotten it already.
-    fn forget_oldest(&mut self) {
-        let Some((n, channel)) = self.order.pop_front() else {
-            return;
-        };
-        give_back(&mut self.order);
-        let Some(log) = self.logs.get_mut(&channel) else { return };
-        if log.events.front().is_some_and(|oldest| oldest.n <= n) {
-            self.bytes -= log.forget_oldest(&channel);
-            self.events -= 1;
-        }
-        if log.events.is_empty() {
-            self.gone = self.gone.max(log.forgotten);
-            self.logs.remove(&channel);
-            give_back(&mut self.logs);
-        }
-    }
-
-    /// An event that is not kept makes everything before it unrecoverable too.
-    fn forget_all(&mut self, channel: &str, n: u64) {
-        if let Some(log) = self.logs.remove(channel) {
-            self.bytes -= log.bytes;
-            self.events -= log.events.len();
-        }
-        self.gone = self.gone.max(n);
-    }
-}
-
-impl Log {
-    /// Returns what was freed.
-    fn forget_oldest(&mut self, channel: &str) -> usize {
-        let Some(oldest) = self.events.pop_front() else {
-            return 0;
-        };
-        give_back(&mut self.events);
-        self.forgotten = oldest.n;
-        let cost = cost(channel, &oldest.frame);
-        self.bytes -= cost;
-        cost
+        let (n, next) = self.events.next(channel, n)?;
+        Some((n, &next.frame, next.except))
     }
 }
 
@@ -255,7 +169,7 @@ mod tests {
             let channel = format!("c{}", (dice >> 40) % 5);
             publish(&mut memory, &channel, &limits, round / 10);
             all.push((round + 1, channel));
-            assert!(memory.bytes <= 3000);
+            assert!(memory.events.bytes() <= 3000);
             for back in 0..12u64.min(round) {
                 let since = Position::Memory {
                     start: 7,
@@ -301,7 +215,7 @@ mod tests {
         assert!(!memory.is_empty());
         memory.expire(&by_count, Time(300 * 1_000_000));
         assert!(memory.is_empty());
-        assert_eq!(memory.bytes, 0);
+        assert_eq!(memory.events.bytes(), 0);
         assert!(missed(&memory, "c", first).is_none());
         let newest = memory.position();
         assert_eq!(missed(&memory, "c", newest), Some(Vec::new()));
@@ -310,45 +224,5 @@ mod tests {
         let tiny = limits(10, 130, 130);
         publish(&mut memory, "c", &tiny, 400);
         assert!(missed(&memory, "c", newest).is_none());
-    }
-
-    /// One event that stays keeps the order from its beginning on; what others forget meanwhile must not stay in it.
-    #[test]
-    fn places_of_what_was_forgotten_are_few() {
-        let limits = limits(4, 10_000, 10_000);
-        let mut memory = Memory::new(7);
-        publish(&mut memory, "slow", &limits, 0);
-        for _ in 0..1000 {
-            publish(&mut memory, "fast", &limits, 1);
-            assert!(memory.order.len() <= 2 * memory.events + 64);
-        }
-        assert_eq!(memory.events, 5);
-        for channel in ["slow", "fast"] {
-            let log = &memory.logs[channel];
-            let places = memory
-                .order
-                .iter()
-                .filter(|(n, of)| &**of == channel && *n >= log.events[0].n);
-            assert_eq!(places.count(), log.events.len(), "each that is kept has its place");
-        }
-        memory.expire(&limits, Time(301 * 1_000_000));
-        assert_eq!((memory.events, memory.bytes, memory.order.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn what_is_forgotten_gives_back_its_room() {
-        let limits = limits(10_000, 10_000_000, 10_000_000);
-        let mut memory = Memory::new(7);
-        for n in 0..5000 {
-            publish(&mut memory, &format!("c{n}"), &limits, 0);
-            publish(&mut memory, "crowded", &limits, 0);
-        }
-        publish(&mut memory, "crowded", &limits, 200);
-        assert!(memory.logs.capacity() >= 5000 && memory.order.capacity() >= 10_000);
-        memory.expire(&limits, Time(300 * 1_000_000));
-        let crowded = &memory.logs["crowded"].events;
-        assert_eq!(crowded.len(), 1);
-        let room = [memory.logs.capacity(), memory.order.capacity(), crowded.capacity()];
-        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
     }
 }

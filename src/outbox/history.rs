@@ -1,15 +1,16 @@
-//! Rows in memory for recovery. The *window* holds the newest rows of all channels, bounded by rows and bytes; what is evicted
-//! raises the floor, above which nothing is missing. Below the floor a channel can be *recalled*: read from the table again,
-//! once for all who ask, and kept for a while.
+//! Rows in memory for recovery. The *window* holds the newest rows of all channels, bounded by rows and bytes; what is
+//! evicted raises the floor, above which nothing is missing. Below the floor a channel can be *recalled*: read from the
+//! table again, once for all clients that ask, and kept for a while.
 //!
-//! A position is believed if its row is in the window, or if the table says that it stands there, asked after everything
-//! behind it was read, so that no deleter can slip between.
+//! A position is believed if its row is in the window, or if the table says that it stands there, asked after
+//! everything behind it was read, so that no deleter can slip between.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::Database;
 use crate::protocol::position::Place;
+use crate::protocol::retained::Retained;
 use crate::protocol::rows::{Event, Logged};
 use crate::room::give_back;
 use crate::store::{ChannelRange, MOST_KEYS, Question};
@@ -21,14 +22,14 @@ const OVERHEAD: usize = 160;
 /// Channels that are recalled at once: each costs statements, and some of the memory.
 const MOST_RECALLS: usize = 1000;
 
-/// Positions that wait for the table's word.
+/// Positions that the table is asked about at once.
 const MOST_POSITIONS: usize = 10_000;
 
-/// How long a channel is kept after it was wanted last: a client takes its part when its send queue has room.
+/// How long a channel is kept after a client wanted it last: a client takes its part when its send queue has room.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// A channel that was wanted no longer ago is not given up for another one: two that have no room together would be read in
-/// turn for ever.
+/// A channel that was wanted no longer ago is not given up for another one: two that have no room together would be
+/// read in turn for ever.
 const WANTED: Duration = Duration::from_secs(5);
 
 /// All recalls together may take this part of the memory for the window, and one of them half of that.
@@ -50,12 +51,12 @@ pub enum Reach {
 /// See the file.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Every row above the floor in order, with its channel if it is an event.
-    order: VecDeque<(Place, Option<Box<str>>)>,
-    /// The events of each channel in order; those of recalled channels also from below the floor.
-    logs: HashMap<Box<str>, VecDeque<Logged>>,
+    /// Every row above the floor in order.
+    rows: VecDeque<Place>,
+    /// Those of them that are events.
+    window: Retained<Logged>,
     recalls: BTreeMap<Box<str>, Recall>,
-    /// The channel that was read last: each has its turn.
+    /// The channel that was read last: they take turns.
     turn: Box<str>,
     /// Numbers of positions below the floor, and what the table says of them; `None`: it is to be asked.
     words: BTreeMap<u64, Option<Word>>,
@@ -64,8 +65,7 @@ pub(super) struct History {
     floor: u64,
     /// Of the row at the floor, if it was here.
     floor_mark: Option<u64>,
-    /// Bytes of the window, and of what is recalled.
-    bytes: usize,
+    /// Bytes of what is recalled.
     recalled: usize,
     most_rows: usize,
     most_bytes: usize,
@@ -77,8 +77,10 @@ type Word = (Option<u64>, u64);
 /// A channel that is read below the floor, from there down.
 #[derive(Debug, Default)]
 struct Recall {
-    /// Every event above it is here.
+    /// Every event above it is here, or in the window.
     from: u64,
+    /// The events below the floor, in order, and their bytes.
+    log: VecDeque<Logged>,
     bytes: usize,
     until: Time,
     /// The number down to which it is being read.
@@ -111,59 +113,42 @@ impl History {
 
     /// Rows and bytes in memory.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.order.len(), self.bytes + self.recalled)
+        (self.rows.len(), self.window.bytes() + self.recalled)
     }
 
     /// Keeps the next row, which may be an event.
     pub(super) fn push(&mut self, place: Place, event: Option<&Event>) {
-        if let Some(event) = event {
-            self.bytes += cost(&event.logged);
-            let log = self.logs.entry(event.channel.as_str().into()).or_default();
-            log.push_back(event.logged.clone());
+        self.rows.push_back(place);
+        if let Some(Event { channel, logged, .. }) = event {
+            self.window.push(channel, place.seq, cost(logged), logged.clone());
         }
-        self.order
-            .push_back((place, event.map(|event| event.channel.as_str().into())));
     }
 
     /// Takes rows that there is no room for, or that were stamped before `since_ms`, out of the window.
     pub(super) fn evict(&mut self, since_ms: u64) {
-        let full = |own: &Self| own.order.len() > own.most_rows || own.bytes > own.most_bytes;
-        while let Some((place, _)) = self.order.front()
+        let full = |own: &Self| own.rows.len() > own.most_rows || own.window.bytes() > own.most_bytes;
+        while let Some(place) = self.rows.front().copied()
             && (place.mark < since_ms || full(self))
         {
+            self.rows.pop_front();
             (self.floor, self.floor_mark) = (place.seq, Some(place.mark));
-            let Some((_, Some(channel))) = self.order.pop_front() else {
-                continue;
-            };
-            let Some(log) = self.logs.get_mut(&channel) else {
-                continue;
-            };
-            let at = log.partition_point(|logged| logged.seq < self.floor);
-            let cost = log.get(at).map_or(0, cost);
-            self.bytes -= cost;
-            match self.recalls.get_mut(&channel) {
-                Some(recall) => {
-                    recall.bytes += cost;
-                    self.recalled += cost;
-                    self.bound(&channel);
-                }
-                None => {
-                    log.pop_front();
-                    give_back(log);
-                    if log.is_empty() {
-                        self.logs.remove(&channel);
-                    }
-                }
+            if self.window.oldest().is_some_and(|(seq, _)| seq == place.seq)
+                && let Some((channel, logged)) = self.window.pop_oldest()
+                && let Some(recall) = self.recalls.get_mut(&channel)
+            {
+                recall.bytes += cost(&logged);
+                self.recalled += cost(&logged);
+                recall.log.push_back(logged);
+                self.bound(&channel);
             }
         }
-        give_back(&mut self.order);
-        give_back(&mut self.logs);
+        give_back(&mut self.rows);
     }
 
     /// Whether a client with this position can be told everything that the channel had since.
     pub(super) fn reaches(&mut self, channel: &str, place: Place, now: Time) -> Reach {
-        let own = self.order.binary_search_by_key(&place.seq, |(place, _)| place.seq);
-        let own = own.ok().and_then(|at| self.order.get(at)).map(|(place, _)| place.mark);
+        let own = self.rows.binary_search_by_key(&place.seq, |place| place.seq);
+        let own = own.ok().and_then(|at| self.rows.get(at)).map(|place| place.mark);
         let known = own.or(self.floor_mark.filter(|_| place.seq == self.floor));
         let mark = match (known, self.covers(channel, place.seq, now)) {
             (Some(mark), _) => Some(mark),
@@ -195,13 +180,16 @@ impl History {
 
     /// The first event of a channel above a number that it [covers](Self::covers).
     pub(super) fn next(&self, channel: &str, seq: u64) -> Option<&Logged> {
-        let log = self.logs.get(channel)?;
-        log.get(log.partition_point(|logged| logged.seq <= seq))
+        let recalled = self.recalls.get(channel).and_then(|recall| {
+            let next = recall.log.partition_point(|logged| logged.seq <= seq);
+            recall.log.get(next)
+        });
+        recalled.or_else(|| self.window.next(channel, seq).map(|(_, logged)| logged))
     }
 
     // --- recalls -------------------------------------------------------------------------------------------------
 
-    /// Sees to it that the table is asked for a position. Where too many wait the client comes again.
+    /// Has the table asked for a position. Where too many wait the client asks again.
     fn ask_for(&mut self, seq: u64) -> Reach {
         if self.words.len() < MOST_POSITIONS {
             self.words.insert(seq, None);
@@ -209,7 +197,7 @@ impl History {
         Reach::Read
     }
 
-    /// Sees to it that a channel is read down to a number. Where too many are being read the client comes again.
+    /// Has a channel read down to a number. Where too many are being read the client asks again.
     fn recall(&mut self, channel: &str, since: u64, now: Time) -> Reach {
         let has_room = self.recalls.contains_key(channel) || self.recalls.len() < MOST_RECALLS;
         if has_room || self.make_room(channel, now + KEPT) {
@@ -223,8 +211,8 @@ impl History {
         Reach::Read
     }
 
-    /// Gives up a channel without events, else the one that was wanted longest ago; never one that is being read, nor `but`,
-    /// which is kept until then.
+    /// Gives up a channel without events, else the one that was wanted longest ago; never one that is being read, nor
+    /// `but`, which is kept until then.
     fn make_room(&mut self, but: &str, until: Time) -> bool {
         let is_idle = |own: &Recall| own.wanted.is_none() && (own.bytes == 0 || own.until + WANTED <= until);
         let recalls = self.recalls.iter();
@@ -237,15 +225,8 @@ impl History {
 
     /// Gives up a channel. A client that waits for it asks for it again.
     pub(super) fn forget(&mut self, channel: &str) {
-        let Some(recall) = self.recalls.remove(channel) else {
-            return;
-        };
-        self.recalled -= recall.bytes;
-        if let Some(log) = self.logs.get_mut(channel) {
-            log.retain(|logged| logged.seq > self.floor);
-            if log.is_empty() {
-                self.logs.remove(channel);
-            }
+        if let Some(recall) = self.recalls.remove(channel) {
+            self.recalled -= recall.bytes;
         }
     }
 
@@ -282,11 +263,10 @@ impl History {
         let Some(recall) = self.recalls.get_mut(channel) else {
             return;
         };
-        let log = self.logs.entry(channel.into()).or_default();
         for event in events {
             recall.bytes += cost(&event);
             self.recalled += cost(&event);
-            log.push_front(event);
+            recall.log.push_front(event);
         }
         self.reads += 1;
         recall.read = self.reads;
@@ -302,7 +282,7 @@ impl History {
         }
     }
 
-    /// The table's word about positions: those that were asked for, and the rows that were found.
+    /// What the table says about positions: those that were asked for, and the rows that were found.
     pub(super) fn checked(&mut self, seqs: &[u64], found: &[Place]) {
         for seq in seqs {
             let row = found.iter().find(|place| place.seq == *seq);
@@ -311,7 +291,7 @@ impl History {
         }
     }
 
-    /// Forgets what nobody wants any more.
+    /// Forgets what no client wants any more.
     pub(super) fn expire(&mut self, now: Time) {
         self.words.retain(|_, word| word.is_none());
         let old = self.recalls.iter().filter(|(_, recall)| recall.until <= now);
@@ -324,9 +304,9 @@ impl History {
         let most = self.most_bytes / SHARE;
         let until = self.recalls.get(channel).map_or(Time::default(), |own| own.until);
         while self.recalled > most && self.make_room(channel, until) {}
-        while let (Some(recall), Some(log)) = (self.recalls.get_mut(channel), self.logs.get_mut(channel))
-            && (recall.bytes > most / 2 || recall.bytes > 0 && self.recalled > most)
-            && let Some(oldest) = log.pop_front()
+        while let Some(recall) = self.recalls.get_mut(channel)
+            && (recall.bytes > most / 2 || self.recalled > most)
+            && let Some(oldest) = recall.log.pop_front()
         {
             (recall.from, recall.wanted, recall.refused) = (oldest.seq, None, true);
             recall.bytes -= cost(&oldest);

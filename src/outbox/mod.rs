@@ -1,13 +1,14 @@
-//! The outbox table of a site: what is committed into it becomes events and control rows in one order for everybody, and
-//! clients that were away are told what they missed or honestly that it is not known any more.
+//! The outbox table of a site: rows that are committed into it become events and control rows in one order for
+//! everybody. Clients that were away get what they missed, or are told that it is not known any more.
 //!
-//! A committed row is *stamped* with the next number when it is first seen, and *tailed* in the order of the numbers. Order of
-//! the stream is order of visibility is order of delivery is order of recovery. What is not visible is simply not there yet.
+//! A committed row is *stamped* with the next number when it is first seen, and *tailed* in the order of the numbers.
+//! Order of the stream is order of visibility is order of delivery is order of recovery. What is not visible is simply
+//! not there yet.
 //!
-//! This file asks one question at a time ([`Outbox::question`]), gives each part its turn, and hands the answers on. What an
-//! event does, who may hear it and when a client's recovery is written are decided by others. The parts: `looks` (where rows
-//! wait), `stamp` (their numbers), `stream` (which row is next), `reader` (what becomes of it), `history` (rows for recovery),
-//! `cleaner`.
+//! This file asks one question at a time ([`Outbox::question`]), gives each part its turn, and hands the answers on.
+//! What an event does, who may hear it and when a client's recovery is written is decided elsewhere. The parts: `looks`
+//! (where rows wait), `stamp` (their numbers), `stream` (which row is next), `reader` (what becomes of it), `history`
+//! (rows for recovery), `cleaner`.
 
 mod cleaner;
 mod clock;
@@ -38,15 +39,19 @@ use crate::config::Database;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
 pub use crate::protocol::rows::{Event, Logged, Seen};
+use crate::protocol::turn::Turn;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
 use crate::time::{Now, Time};
 
 /// After a failure of the database; the store has its own breaker, so that asking costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// After something was refused: a table is missing, or a privilege, and somebody has to change that.
+/// After something was refused: a table or a privilege is missing, and the administrator has to change that.
 const REFUSED: Duration = Duration::from_secs(10);
 const DENIED: Duration = Duration::from_millis(750);
+
+/// Duties that take turns; see [`Outbox::choose_duty`].
+const DUTIES: usize = 7;
 
 /// See the file.
 #[derive(Debug, Default)]
@@ -60,21 +65,22 @@ pub struct Outbox {
     ending: Option<Question>,
     /// Rows were found, claimed or stamped, and the next step is to be taken at once.
     on_its_way: bool,
-    /// Why nothing is read, as it was said.
+    /// Why nothing is read, as it was logged.
     refused: Option<String>,
     clock: Clock,
-    /// Which duty has its turn.
-    turn: usize,
+    /// Which duty is next.
+    turn: Turn,
     looks: Looks,
     stamper: Stamper,
     reader: Reader,
     cleaner: Cleaner,
-    /// Changes when somebody who waits may be answered.
+    /// Changes when a client that waits may be answered.
     generation: u64,
 }
 
 impl Outbox {
-    /// Nothing is known yet. `process` is random: it names this process to others. `max_event_size`: bytes of an event's data.
+    /// Nothing is known yet. `process` is random: it names this process to others. `max_event_size`: bytes of an
+    /// event's data.
     pub fn new(settings: &Database, process: u32, max_event_size: usize) -> Self {
         let mut outbox = Self {
             process,
@@ -92,12 +98,10 @@ impl Outbox {
         self.reader.set_bounds(settings, max_event_size);
     }
 
-    /// Somebody says that there are new rows.
+    /// Rows may have been committed: the table is looked at now.
     pub fn nudge(&mut self, now: Now) {
         self.clock.poll = self.clock.poll.min(now.at);
     }
-
-    // --- what others ask -----------------------------------------------------------------------------------------
 
     /// Whether rows are delivered.
     pub fn is_ready(&self) -> bool {
@@ -109,7 +113,8 @@ impl Outbox {
         self.position().is_none() && self.refused.is_none()
     }
 
-    /// Whether rows are on their way, or a transaction is open: the next question of all must be this one's, and at once.
+    /// Whether rows are on their way, or a transaction is open: the next question of all must be this one's, and at
+    /// once.
     pub fn is_on_its_way(&self) -> bool {
         self.on_its_way || self.ending.is_some()
     }
@@ -134,8 +139,8 @@ impl Outbox {
         self.generation
     }
 
-    /// Whether everything that `channel` had after `since` can be told to a client that shows this position. `waited`: how
-    /// long it has been waiting for the answer.
+    /// Whether everything that `channel` had after `since` can be told to a client that shows this position. `waited`:
+    /// how long it has been waiting for the answer.
     pub fn reaches(&mut self, channel: &str, since: Position, waited: Duration, now: Now) -> Reach {
         let Position::Table { epoch, place } = since else {
             return Reach::No;
@@ -145,7 +150,7 @@ impl Outbox {
         match self.position() {
             _ if of_another || self.refused.is_some() => Reach::No,
             None => Reach::Ask,
-            // Nobody is told of a gap only because another process was faster.
+            // A client must not be told of a gap only because another process was faster.
             Some(_) if place.seq > stream.last().seq && waited >= stream::PATIENCE => Reach::No,
             Some(_) if place.seq > stream.last().seq => {
                 let (seq, until) = self.clock.above;
@@ -157,8 +162,8 @@ impl Outbox {
         }
     }
 
-    /// Whether the rest of a recovery can be told to a client that was told everything up to a row. Memory is bounded, so
-    /// what was there may be gone.
+    /// Whether the rest of a recovery can be told to a client that was told everything up to a row. Memory is bounded,
+    /// so what was there may be gone.
     pub fn goes_on(&mut self, channel: &str, seq: u64, now: Now) -> bool {
         self.reader.history.covers(channel, seq, now.at) == Some(true)
     }
@@ -169,7 +174,7 @@ impl Outbox {
         Some((logged.seq, &logged.frame, logged.except))
     }
 
-    /// How it goes.
+    /// The counters.
     pub fn counters(&self, now: Now) -> Counters {
         let (history_rows, history_bytes) = self.reader.history.size();
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -184,10 +189,8 @@ impl Outbox {
         }
     }
 
-    // --- questions -----------------------------------------------------------------------------------------------
-
-    /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost. `alone`:
-    /// nobody is connected, so the table is polled seldom.
+    /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost.
+    /// `alone`: nobody is connected, so the table is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
         self.cleaner.set_alone(alone, now.at);
         if std::mem::replace(&mut self.clock.alone, alone) && !alone {
@@ -233,31 +236,30 @@ impl Outbox {
                 {
                     return Some(next);
                 }
-                const DUTIES: usize = 7;
-                (0..DUTIES).find_map(|_| {
-                    self.turn = (self.turn + 1) % DUTIES;
-                    self.choose_duty(now)
-                })
+                let mut duties = self.turn.round(DUTIES);
+                let (duty, question) = duties.find_map(|duty| Some((duty, self.choose_duty(duty, now)?)))?;
+                self.turn.served(duty);
+                Some(question)
             }
         }
     }
 
-    /// The duty whose turn it is, if it is due: each in its turn, so that a storm of one starves no other.
-    fn choose_duty(&mut self, now: Time) -> Option<Question> {
+    /// The question of a duty, if it is due. The duties take turns, so that a storm of one starves no other.
+    fn choose_duty(&mut self, duty: usize, now: Time) -> Option<Question> {
         let is_behind = self.reader.stream.is_behind();
         let polls = self.clock.poll_or_look(is_behind) <= now;
         let looks_behind = self.looks.behind_at(self.clock.poll).max(self.clock.held) <= now;
-        match self.turn {
-            0 if polls => self.reader.tail_behind(),
-            1 => self.stamper.question(now),
-            2 if polls && !is_behind && !looks_behind => Some(Question::Look(self.looks.front())),
-            3 if looks_behind => Some(Question::Look(self.looks.behind(self.clock.pause(now), now))),
-            4 => self.reader.history.channel_question(self.reader.limit),
-            5 => self.reader.history.words_question(),
-            6 => {
+        match duty {
+            0 => self.stamper.question(now),
+            1 if polls && !is_behind && !looks_behind => Some(Question::Look(self.looks.front())),
+            2 if looks_behind => Some(Question::Look(self.looks.behind(self.clock.pause(now), now))),
+            3 => self.reader.history.channel_question(self.reader.limit),
+            4 => self.reader.history.words_question(),
+            5 => {
                 let (position, retention) = (self.told_position(), self.settings.retention);
                 self.cleaner.question(self.process, position, retention, now)
             }
+            6 if polls => self.reader.tail_behind(),
             _ => None,
         }
     }
@@ -272,9 +274,8 @@ impl Outbox {
         }
     }
 
-    // --- answers -------------------------------------------------------------------------------------------------
-
-    /// What came of a question. Returns what became visible by it, in order. An answer to any but the last question is ignored.
+    /// What came of a question. Returns what became visible by it, in order. An answer to any but the last question is
+    /// ignored.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) -> Vec<Seen> {
         if let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) {
             self.on_answer(question, answer, asked, now);
@@ -365,8 +366,8 @@ impl Outbox {
             // What was committed while the database answered may not be in it.
             Fit::Same if is_whole => self.clock.caught_up = asked,
             Fit::Same => {}
-            // Everything is read as of one instant before anything is decided. Of a position that went back it is also what
-            // counts when the position has come as far again: by then there may be other rows.
+            // Everything is read as of one instant before anything is decided. Of a position that went back it is also
+            // what counts when the position has come as far again: by then there may be other rows.
             Fit::Other(..) | Fit::Lower | Fit::Broken(_) => self.phase = Phase::Unknown,
         }
         if looked.found {
@@ -422,13 +423,13 @@ impl Outbox {
         }
     }
 
-    /// Whatever comes back may be another database.
+    /// The connection was lost. The next one may lead to another database.
     fn disconnected(&mut self, now: Time) {
         self.reader.stream.disconnected();
         self.stop(now + RETRY);
     }
 
-    /// Something that is needed is missing: it is said once, and looked at again now and then.
+    /// Something that is needed is missing: that is logged once, and the tables are read again now and then.
     fn refuse(&mut self, why: String, until: Time) {
         if self.refused.as_ref() != Some(&why) {
             log::warn!("the outbox is not read: {why}");

@@ -1,5 +1,5 @@
-//! What all protocol rooms share and what knows none of them: names, positions, frames, the checks of what is published, and
-//! the small structures that several rooms use (`slots`, `turn`, `refresh`).
+//! What all protocol rooms share and what knows none of them: names, positions, frames, the checks of what is
+//! published, and the small structures that several rooms use (`slots`, `turn`, `refresh`, `retained`).
 
 pub mod actions;
 pub mod channel;
@@ -10,6 +10,7 @@ pub mod frames;
 pub mod keys;
 pub mod position;
 pub mod refresh;
+pub mod retained;
 pub mod rows;
 pub mod signature;
 pub mod slots;

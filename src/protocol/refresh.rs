@@ -1,9 +1,9 @@
-//! A refresh schedule: which facts are asked for next. What somebody waits for is *urgent* and is asked for at once, in order.
-//! What is known is *due* again before its interval is over, at a time that differs a little each round: facts that were asked
-//! for at once (ten thousand pages after a restart) spread by themselves.
+//! A refresh schedule: which facts are asked for next. What somebody waits for is *urgent* and is asked for at once, in
+//! order. What is known is *due* again before its interval is over, at a time that differs a little each round: facts
+//! that were asked for at once (ten thousand pages after a restart) spread by themselves.
 //!
-//! Rejected: one pass over all facts in each interval. Its pace changes with their number, and a fact could wait for almost
-//! two intervals.
+//! Rejected: one pass over all facts in each interval. Its pace changes with their number, and a fact could wait for
+//! almost two intervals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The site: who its visitors are, what they may hear, and what its database publishes. Each of the four parts has questions
-//! for the store: visits, rights, access (facts of items) and outbox. This file gives each part its turn, hands the answers on,
-//! and collects what follows for the service.
+//! The site: who its visitors are, what they may hear, and what its database publishes. Each of the four parts has
+//! questions for the store: visits, rights, access (facts of items) and outbox. This file gives each part its turn,
+//! hands the answers on, and collects what follows for the service.
 
 pub mod access;
 mod cookie;
@@ -108,8 +108,8 @@ impl Site {
         }
     }
 
-    /// A connection comes with this handshake. Returns whether it may come: the number of connections that show one session
-    /// is limited.
+    /// A connection comes with this handshake. Returns whether it may come: the number of connections that show one
+    /// session is limited.
     #[must_use]
     pub fn enter(
         &mut self,
@@ -128,8 +128,8 @@ impl Site {
         self.visits.enter(id, session, most, now)
     }
 
-    /// A request for the console's page comes. Returns whether it shows a session. A browser that goes to an address sends no
-    /// Origin, and only its user sees the answer.
+    /// A request for the console's page comes. Returns whether it shows a session. A browser that goes to an address
+    /// sends no Origin, and only its user sees the answer.
     pub fn enter_for_page(
         &mut self,
         id: ConnectionId,
@@ -185,8 +185,8 @@ impl Site {
         self.visits.show(id, token, now, effects)
     }
 
-    /// Whether a connection may act as its session's user. A cookie alone goes with any request, also with one that another
-    /// site's page makes, so it takes the form token of the session.
+    /// Whether a connection may act as its session's user. A cookie alone goes with any request, also with one that
+    /// another site's page makes, so it takes the form token of the session.
     pub fn is_proved(&self, id: ConnectionId) -> bool {
         self.visits.is_proved(id)
     }
@@ -310,7 +310,8 @@ impl Site {
         self.outbox().is_some_and(Outbox::is_coming)
     }
 
-    /// Whether what a control row is about is still being read: then rows behind it wait for those whom the row may concern.
+    /// Whether what a control row is about is still being read: then rows behind it wait for those whom the row may
+    /// concern.
     pub fn has_doubts(&self) -> bool {
         self.rights.is_doubted() || self.visits.has_doubts() || self.access.has_doubts()
     }
@@ -358,14 +359,10 @@ impl Site {
         {
             return Some(question);
         }
-        for turn in self.turn.round(PARTS.len()) {
-            let question = self.question_of(PARTS[turn], alone, now);
-            if question.is_some() {
-                self.turn.served(turn);
-                return question;
-            }
-        }
-        None
+        let mut parts = self.turn.round(PARTS.len());
+        let (part, question) = parts.find_map(|part| Some((part, self.question_of(PARTS[part], alone, now)?)))?;
+        self.turn.served(part);
+        Some(question)
     }
 
     fn question_of(&mut self, part: Part, alone: bool, now: Now) -> Option<Question> {
@@ -439,8 +436,8 @@ impl Site {
         }
     }
 
-    /// The component's options may be others: connections that are there are judged by them like those that come. Members of
-    /// presence channels keep the names under which the others know them.
+    /// The component's options may be others: connections that are there are judged by them like those that come.
+    /// Members of presence channels keep the names under which the others know them.
     fn read_parameters(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self
             .options

@@ -1,5 +1,5 @@
-//! The verdicts as tables and against a slow way to the same; the facts behind them against a database that lives in a map,
-//! fails, forgets and changes.
+//! The verdicts as tables and against a slow way to the same; the facts behind them against a database that lives in a
+//! map, fails, forgets and changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -347,7 +347,7 @@ fn what_the_name_alone_decides() {
                         assert!(!why.is_empty());
                         '-'
                     }
-                    Verdict::NotYet => '?',
+                    Verdict::NotYet | Verdict::NotOurs => '?',
                 },
             )
             .collect();
@@ -879,8 +879,8 @@ fn what_is_watched_without_being_known_is_asked_for_and_told() {
     assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes);
 }
 
-/// The seconds of our clock in which an article appears and is gone again whose dates are 30 and 70 s from the start, while
-/// the database's clock is so far ahead.
+/// The seconds of our clock in which an article appears and is gone again whose dates are 30 and 70 s from the start,
+/// while the database's clock is so far ahead.
 fn shown(ahead: i64) -> (i64, i64) {
     let (mut world, mut access) = (site(1), access());
     world.ahead = ahead;
@@ -991,7 +991,8 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
     }
     assert_eq!(last.len() as u64, COUNT);
     assert!(last.values().all(|seen| at(200_000).at.since(*seen) <= interval));
-    // Fifty full questions an interval are the least; half as many again may come for the spread and as many for batches.
+    // Fifty full questions an interval are the least; half as many again may come for the spread and as many for
+    // batches.
     let later: usize = per_second.range(50..200).map(|(_, count)| count).sum();
     assert!(later <= 2 * 150 / 30 * 50, "{later} questions");
     let worst = per_second.range(50..).map(|(_, count)| *count).max();
@@ -1086,7 +1087,8 @@ struct Subscriber {
     in_force: Verdict,
 }
 
-/// A site that changes and a database that fails, with rechecks or without; and whoever is subscribed is right in the end.
+/// A site that changes and a database that fails, with rechecks or without; and whoever is subscribed is right in the
+/// end.
 #[test]
 fn in_the_end_everybody_hears_what_joomla_would_show() {
     let interval = config().joomla.sweep_interval * 1000;

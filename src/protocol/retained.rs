@@ -1,0 +1,239 @@
+//! A log of the newest entries of many channels, for those who come later. Entries have numbers that grow through all
+//! channels. Of a channel the newest entries are kept, without a hole. The owner sets the limits and takes the oldest
+//! entries out; the log counts entries and bytes, and remembers from which number on a channel is complete.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::room::give_back;
+
+/// Places of entries that are gone, which may stay in the order beside as many as there are entries.
+const STALE: usize = 64;
+
+/// See the file.
+#[derive(Debug)]
+pub struct Retained<T> {
+    channels: HashMap<Box<str>, Channel<T>>,
+    /// Where the entries stand, oldest first. An entry that was taken out of its channel leaves its place behind.
+    order: VecDeque<(u64, Box<str>)>,
+    entries: usize,
+    bytes: usize,
+    /// The highest number up to which a channel that is not kept may have lost entries.
+    gone: u64,
+}
+
+/// The entries of one channel; there is at least one.
+#[derive(Debug)]
+struct Channel<T> {
+    entries: VecDeque<Entry<T>>,
+    bytes: usize,
+    /// The number up to which it may have lost entries.
+    gone: u64,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    number: u64,
+    bytes: usize,
+    value: T,
+}
+
+impl<T> Default for Retained<T> {
+    fn default() -> Self {
+        Self {
+            channels: HashMap::new(),
+            order: VecDeque::new(),
+            entries: 0,
+            bytes: 0,
+            gone: 0,
+        }
+    }
+}
+
+impl<T> Retained<T> {
+    /// Keeps an entry, whose number is higher than all before, and what it costs in bytes.
+    pub fn push(&mut self, channel: &str, number: u64, bytes: usize, value: T) {
+        let entry = Entry { number, bytes, value };
+        match self.channels.get_mut(channel) {
+            Some(own) => {
+                own.entries.push_back(entry);
+                own.bytes += bytes;
+            }
+            None => {
+                let own = Channel {
+                    entries: VecDeque::from([entry]),
+                    bytes,
+                    gone: self.gone,
+                };
+                self.channels.insert(channel.into(), own);
+            }
+        }
+        self.order.push_back((number, channel.into()));
+        self.entries += 1;
+        self.bytes += bytes;
+        // A channel whose entries are taken out again and again leaves their places behind.
+        if self.order.len() > 2 * self.entries + STALE {
+            let channels = &self.channels;
+            self.order
+                .retain(|(number, channel)| is_kept(channels, channel, *number));
+        }
+    }
+
+    /// Entries of all channels.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Bytes of all entries.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Entries of a channel, and their bytes.
+    pub fn size_of(&self, channel: &str) -> (usize, usize) {
+        let own = self.channels.get(channel);
+        own.map_or((0, 0), |own| (own.entries.len(), own.bytes))
+    }
+
+    /// The number above which every entry of a channel is kept.
+    pub fn complete_above(&self, channel: &str) -> u64 {
+        self.channels.get(channel).map_or(self.gone, |own| own.gone)
+    }
+
+    /// The first entry of a channel above a number.
+    pub fn next(&self, channel: &str, number: u64) -> Option<(u64, &T)> {
+        let entries = &self.channels.get(channel)?.entries;
+        let next = entries.get(entries.partition_point(|entry| entry.number <= number))?;
+        Some((next.number, &next.value))
+    }
+
+    /// The newest entry of a channel.
+    pub fn newest(&self, channel: &str) -> Option<&T> {
+        let newest = self.channels.get(channel)?.entries.back()?;
+        Some(&newest.value)
+    }
+
+    /// The oldest entry of all, and its number.
+    pub fn oldest(&mut self) -> Option<(u64, &T)> {
+        while let Some((number, channel)) = self.order.front()
+            && !is_kept(&self.channels, channel, *number)
+        {
+            self.order.pop_front();
+        }
+        let (_, channel) = self.order.front()?;
+        let oldest = self.channels.get(channel)?.entries.front()?;
+        Some((oldest.number, &oldest.value))
+    }
+
+    /// Takes out the oldest entry of all, with its channel.
+    pub fn pop_oldest(&mut self) -> Option<(Box<str>, T)> {
+        self.oldest()?;
+        let (_, channel) = self.order.pop_front()?;
+        give_back(&mut self.order);
+        let value = self.pop_oldest_of(&channel)?;
+        Some((channel, value))
+    }
+
+    /// Takes out the oldest entry of a channel.
+    pub fn pop_oldest_of(&mut self, channel: &str) -> Option<T> {
+        let own = self.channels.get_mut(channel)?;
+        let oldest = own.entries.pop_front()?;
+        give_back(&mut own.entries);
+        own.gone = oldest.number;
+        own.bytes -= oldest.bytes;
+        self.entries -= 1;
+        self.bytes -= oldest.bytes;
+        if own.entries.is_empty() {
+            self.forget(channel, oldest.number);
+        }
+        Some(oldest.value)
+    }
+
+    /// Takes out all entries of a channel, which had others up to this number.
+    pub fn forget(&mut self, channel: &str, number: u64) {
+        if let Some(own) = self.channels.remove(channel) {
+            self.entries -= own.entries.len();
+            self.bytes -= own.bytes;
+            give_back(&mut self.channels);
+        }
+        self.gone = self.gone.max(number);
+    }
+}
+
+/// Whether the entry with this number is still in its channel.
+fn is_kept<T>(channels: &HashMap<Box<str>, Channel<T>>, channel: &str, number: u64) -> bool {
+    let oldest = channels.get(channel).and_then(|own| own.entries.front());
+    oldest.is_some_and(|oldest| oldest.number <= number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_entries_of_a_channel_are_kept_and_the_rest_is_known_to_be_gone() {
+        let mut log = Retained::default();
+        for number in 1..=6 {
+            log.push(if number % 2 == 0 { "even" } else { "odd" }, number, 10, number);
+        }
+        assert_eq!((log.len(), log.bytes(), log.size_of("odd")), (6, 60, (3, 30)));
+        assert_eq!(log.oldest(), Some((1, &1)));
+        assert_eq!(log.newest("odd"), Some(&5));
+        assert_eq!(log.pop_oldest_of("odd"), Some(1));
+        assert_eq!(log.pop_oldest(), Some(("even".into(), 2)));
+        assert_eq!((log.complete_above("odd"), log.complete_above("even")), (1, 2));
+        assert_eq!((log.next("odd", 1), log.next("odd", 5)), (Some((3, &3)), None));
+        assert_eq!(log.complete_above("other"), 0);
+        log.forget("odd", 7);
+        assert_eq!((log.len(), log.bytes()), (2, 20));
+        assert_eq!(log.oldest(), Some((4, &4)));
+        assert_eq!((log.complete_above("odd"), log.complete_above("even")), (7, 2));
+        log.push("odd", 8, 10, 8);
+        assert_eq!(log.complete_above("odd"), 7);
+    }
+
+    /// One entry that stays keeps the order from its beginning on; what others lose meanwhile must not stay in it.
+    #[test]
+    fn places_of_what_was_taken_out_are_few() {
+        let mut log = Retained::default();
+        log.push("slow", 1, 1, ());
+        for number in 2..1000 {
+            log.push("fast", number, 1, ());
+            if log.size_of("fast").0 > 4 {
+                log.pop_oldest_of("fast");
+            }
+            assert!(log.order.len() <= 2 * (log.len() + 1) + STALE);
+        }
+        assert_eq!(log.len(), 5);
+        for channel in ["slow", "fast"] {
+            let entries = &log.channels[channel].entries;
+            let oldest = entries[0].number;
+            let places = log.order.iter().filter(|(n, of)| &**of == channel && *n >= oldest);
+            assert_eq!(places.count(), entries.len(), "each that is kept has its place");
+        }
+        while log.pop_oldest().is_some() {}
+        assert_eq!((log.len(), log.bytes(), log.order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_taken_out_gives_back_its_room() {
+        let mut log = Retained::default();
+        for number in 0..5000 {
+            log.push(&format!("c{number}"), 2 * number, 1, ());
+            log.push("crowded", 2 * number + 1, 1, ());
+        }
+        log.push("crowded", 10_000, 1, ());
+        assert!(log.channels.capacity() >= 5000 && log.order.capacity() >= 10_000);
+        while log.len() > 1 {
+            log.pop_oldest();
+        }
+        let crowded = &log.channels["crowded"].entries;
+        assert_eq!(crowded.len(), 1);
+        let room = [log.channels.capacity(), log.order.capacity(), crowded.capacity()];
+        assert!(room.iter().all(|room| *room <= 64), "{room:?}");
+    }
+}
