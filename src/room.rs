@@ -1,9 +1,9 @@
-//! Room that collections keep for more entries than they hold. A crowd makes them grow; when it has gone, `give_back` makes
-//! them small again.
+//! Room that collections keep for more entries than they hold. A crowd makes them grow; when it has gone, `give_back`
+//! makes them small again.
 //!
-//! It is called where entries are taken out, so that no timer is needed: a collection shrinks when less than an eighth of its
-//! room is in use, to twice what is. That moves each entry that is left once for many that went. The loser, to shrink all
-//! collections every few seconds, would wake an idle server and make one tick pay for everything.
+//! It is called where entries are taken out, so that no timer is needed: a collection shrinks when less than an eighth
+//! of its room is in use, to twice what is. That moves each entry that is left once for many that went. The loser, to
+//! shrink all collections every few seconds, would wake an idle server and make one tick pay for everything.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -74,8 +74,9 @@ impl<K: Eq + Hash, V, S: BuildHasher> Room for HashMap<K, V, S> {
     }
 }
 
-/// A slab cannot move its entries, so it keeps the room up to its last one. To give back is to walk through all of its room, so that
-/// is done only at lengths that are powers of two: a dozen times however large it was and in whichever order its entries go.
+/// A slab cannot move its entries, so it keeps the room up to its last one. To give back is to walk through all of its
+/// room, so that is done only at lengths that are powers of two: a dozen times however large it was and in whichever
+/// order its entries go.
 impl<T> Room for Slab<T> {
     fn used(&self) -> usize {
         self.len()

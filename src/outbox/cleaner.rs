@@ -1,6 +1,6 @@
-//! Retention: rows that were stamped long enough ago are deleted, a few at a time, by one process at a time, and so are the
-//! heartbeats of processes that are gone. Each deletion is two questions, as a stamp is. What would have to wait for a lock is
-//! left for later. The heartbeat of this process tells PHP that somebody does all this.
+//! Retention: rows that were stamped long enough ago are deleted, a few at a time, by one process at a time, and so are
+//! the heartbeats of processes that are gone. Each deletion is two questions, as a stamp is. A deletion that would have
+//! to wait for a lock is left for later. The heartbeat of this process tells PHP that a server does all this.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ const AT_ONCE: u32 = 50;
 /// Between two transactions: some 900 rows a second are deleted, and the loop hardly notices.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often is looked whether there is something to delete, and how often the heartbeat is written. PHP takes a process that
-/// wrote none for a minute for dead.
+/// How often the process looks for rows to delete, and how often it writes its heartbeat. PHP treats a process as dead
+/// that wrote none for a minute.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// … while nobody is connected: seldom, and often enough for PHP.
@@ -36,7 +36,7 @@ pub(super) struct Cleaner {
 }
 
 impl Cleaner {
-    /// Whether nobody is connected. Once somebody is, nothing is put off for longer than usual.
+    /// Sets whether nobody is connected. Once somebody is, nothing is put off for longer than usual.
     pub(super) fn set_alone(&mut self, alone: bool, now: Time) {
         if self.alone && !alone {
             self.clean_at = self.clean_at.min(now + EVERY);
@@ -50,8 +50,8 @@ impl Cleaner {
         self.clean_at.min(self.beat_at)
     }
 
-    /// Writes the heartbeat of this process, and asks for what is older than `retention`. Should an answer be lost it is due
-    /// again after a while.
+    /// Writes the heartbeat of this process, and asks for what is older than `retention`. Should an answer be lost it
+    /// is due again after a while.
     pub(super) fn question(&mut self, process: u32, position: Position, retention: u64, now: Time) -> Option<Question> {
         let every = if self.alone { EVERY_ALONE } else { EVERY };
         if self.beat_at <= now {
@@ -66,7 +66,8 @@ impl Cleaner {
         None
     }
 
-    /// What came of a question; and what ends the transaction that is open after it. What failed is due again by itself.
+    /// What came of a question. Returns the question that ends the transaction, if one is open. A question that failed
+    /// is due again by itself.
     pub(super) fn answer(
         &mut self,
         question: &Question,

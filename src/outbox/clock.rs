@@ -1,4 +1,4 @@
-//! When what is due.
+//! When the outbox table is polled, and when clients that wait for an answer are woken.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::time::Time;
 /// After the last row it is polled fast for so long.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// Without a row for so long, the next one may come half a poll later: nobody is in a conversation.
+/// After so long without a row nobody is in a conversation, and the pause between two polls doubles.
 const STILL: Duration = Duration::from_secs(60);
 
-/// Between two polls while nobody is connected; the database closes a connection that says nothing for 10 s.
+/// Between two polls while nobody is connected. The database closes a connection that is silent for 10 s.
 const ALONE: Duration = Duration::from_secs(2);
 
 /// The least between two times at which clients that wait are woken.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
-/// How often what nobody wants any more is forgotten.
+/// How often rows are forgotten that no client wants any more.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 /// See the file.
@@ -60,7 +60,8 @@ impl Clock {
         }
     }
 
-    /// When the rows behind the last one are to be read, if there are any (`is_behind`), or the table is to be looked at.
+    /// When the rows behind the last one are to be read, if there are any (`is_behind`), or the table is to be looked
+    /// at.
     pub(super) fn poll_or_look(&self, is_behind: bool) -> Time {
         match is_behind {
             true => self.poll,
@@ -83,8 +84,8 @@ impl Clock {
         self.poll = self.poll.min(now + self.fast);
     }
 
-    /// Whether clients that wait are woken now. Each of them is looked at then, so it is done once for many answers, as long
-    /// as others are `expected`.
+    /// Whether clients that wait are woken now. Waking looks at each of them, so it is done once for many answers, as
+    /// long as others are `expected`.
     pub(super) fn wakes(&mut self, expected: bool, now: Time) -> bool {
         let due = self.wake && (!expected || now >= self.woke + WAKE_EVERY);
         if due {

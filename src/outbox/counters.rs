@@ -1,6 +1,6 @@
-//! Numbers for those who look after the server.
+//! The outbox's counters for the administrator.
 
-/// What happened so far, and how it is now.
+/// Totals since the start, and the present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Rows that were handed on, control rows and bad ones included.
@@ -17,9 +17,9 @@ pub struct Counters {
     pub history_rows: usize,
     /// Their bytes, and those of channels that were read again.
     pub history_bytes: usize,
-    /// How late everything that could be seen in the table is read, in milliseconds: beyond the pause between two looks.
+    /// How late the table's visible rows are read, in milliseconds beyond the pause between two looks.
     pub late_ms: u64,
-    /// Rows have a number and were not handed on yet.
+    /// Whether rows have a number and were not handed on yet.
     pub waiting: bool,
     /// Milliseconds for which another process has held the lock of the counter.
     pub locked_ms: u64,

@@ -1,24 +1,24 @@
-//! Where committed rows without a number are looked for, and when. In front at every poll: rows with ids above a `top`, which
-//! were written a moment ago. Behind once a second, in the place of a look in front: all rows, for some stood uncommitted when
-//! their ids were in front. While no rows come each of them is one statement, since the highest id is as it was. Where
-//! that takes too long, because tens of thousands of rows are in flight or could not be purged yet, the looks behind go
-//! through the table in windows of ids.
+//! Where and when committed rows without a number are looked for. A look in front, at every poll, finds rows with ids
+//! above a `top`, which were written a moment ago. A look behind, once a second in the place of a look in front, finds
+//! all rows: some stood uncommitted when their ids were in front. While no rows come each of them is one statement,
+//! since the highest id is as it was. Where that takes too long, because tens of thousands of rows are in flight or
+//! could not be purged yet, the looks behind go through the table in windows of ids.
 //!
-//! Rejected: only the look behind, which took 300 ms beside 200,000 rows in flight. Rejected: only the look in front, which
-//! would never find a row that was committed behind its top.
+//! Rejected: only the look behind, which took 300 ms beside 200,000 rows in flight. Rejected: only the look in front,
+//! which would never find a row that was committed behind its top.
 
 use std::time::Duration;
 
 use crate::store::{Look, Looked};
 use crate::time::Time;
 
-/// How often is looked behind.
+/// Between two looks behind.
 const BEHIND_EVERY: Duration = Duration::from_secs(1);
 
 /// Ids of one window: a few milliseconds where all of them are rows in flight.
 const WINDOW: u64 = 20_000;
 
-/// A look in front that takes so much longer than the way to the database passes many rows: the top is too low.
+/// A look in front that takes so much longer than the way to the database has passed many rows: the top is too low.
 const LOW: Duration = Duration::from_millis(3);
 
 /// So many looks behind read the highest id after rows came: what the first one reads is the top at the second one.
@@ -32,8 +32,8 @@ const WINDOWS_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Looks {
     /// Ids above it are looked at in front.
     top: u64,
-    /// The highest id at the last look behind. It becomes the top at the next one, so that a row that stood uncommitted for up
-    /// to a second is still found in front.
+    /// The highest id at the last look behind. It becomes the top at the next one, so that a row that stood uncommitted
+    /// for up to a second is still found in front.
     highest: u64,
     behind_at: Time,
     /// Looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
@@ -42,7 +42,8 @@ pub(super) struct Looks {
     windows: Option<(u64, Time)>,
     /// What a look may take, besides the way to the database and back.
     budget: Duration,
-    /// That way in microseconds: the least that a look took. It grows by and by, in case that the way has become longer.
+    /// That way in microseconds: the least that a look took. It grows by and by, in case that the way has become
+    /// longer.
     way: Option<u64>,
     /// What the last look took.
     last: Option<u64>,
@@ -88,8 +89,8 @@ impl Looks {
         }
     }
 
-    /// Where a stamp reads what a look has found. Behind: rows of one transaction get their numbers in the order in which they
-    /// were written, also when it was open for so long that some of its ids are in front and some are not.
+    /// Where a stamp reads what a look has found. Behind: rows of one transaction get their numbers in the order in
+    /// which they were written, also when it was open for so long that some of its ids are in front and some are not.
     pub(super) fn claim(&self, found: Look) -> Look {
         match self.windows {
             None => Look::Behind,

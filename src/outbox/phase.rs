@@ -2,13 +2,13 @@
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// What is in the tables has to be read: at the start, and after a lost connection.
+    /// The tables have to be read: at the start, and after a lost connection.
     #[default]
     Unknown,
     /// A new epoch has to begin, for this reason.
     Renewing(&'static str),
     /// The window is being read: the number that was reached, and what the database's clock said.
     Loading { seq: u64, now_ms: u64 },
-    /// As it should be.
+    /// Rows are delivered.
     Ready,
 }

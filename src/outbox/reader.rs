@@ -1,4 +1,5 @@
-//! What becomes of rows: the next ones in turn are handed on and remembered, older ones are read for those that were away.
+//! Rows become events and control rows: the next ones in turn are handed on and remembered, older ones are read for
+//! clients that were away.
 
 use super::counters::Counters;
 use super::history::History;
@@ -20,7 +21,7 @@ const LEAST_ROWS: u32 = 16;
 pub(super) struct Reader {
     pub(super) stream: Stream,
     pub(super) history: History,
-    /// What became visible since it was taken last.
+    /// What became visible by the answer that is being read.
     pub(super) seen: Vec<Seen>,
     pub(super) counters: Counters,
     max_event_size: usize,
@@ -36,13 +37,14 @@ impl Reader {
         self.read_more();
     }
 
-    /// Rows of one question, so that an answer is no larger than [`ANSWER_BYTES`] except for sites with very large events.
+    /// Rows of one question, so that an answer is no larger than [`ANSWER_BYTES`] except for sites with very large
+    /// events.
     fn read_more(&mut self) {
         let most = (ANSWER_BYTES / self.max_event_size.max(1)).clamp(LEAST_ROWS as usize, 500) as u32;
         self.limit = self.limit.saturating_mul(2).clamp(LEAST_ROWS, most);
     }
 
-    /// An answer took too long: it may have been too much.
+    /// An answer took too long: it may have had too many rows.
     pub(super) fn read_less(&mut self) {
         self.limit = (self.limit / 2).max(LEAST_ROWS);
     }
@@ -59,8 +61,8 @@ impl Reader {
         self.stream.is_behind().then(|| self.tail(last))
     }
 
-    /// Goes on behind a row of an epoch that was not known. What is remembered is of another one. The number that the window
-    /// begins behind.
+    /// Goes on behind a row of an epoch that was not known, and forgets the rows of the one before. Returns the number
+    /// that the window begins behind.
     pub(super) fn adopt(&mut self, epoch: u32, place: Place, window: usize) -> u64 {
         if self.stream.epoch().is_some() {
             log::info!("the outbox table has a new epoch: every recovery from before is a gap");
@@ -73,7 +75,7 @@ impl Reader {
         floor
     }
 
-    /// Rows behind the last one. Whether any was the next in turn.
+    /// Takes rows behind the last one. Returns whether any was the next in turn.
     pub(super) fn news(&mut self, rows: Vec<Row>, now: Time) -> bool {
         self.read_more();
         let (rows, gap) = self.stream.take(rows, now);
@@ -89,8 +91,8 @@ impl Reader {
         any
     }
 
-    /// Rows of before the start, or of before a new epoch: for recovery and cache channels, never as news. The number that was
-    /// reached; `None`: there are no more.
+    /// Takes rows from before the start, or from before a new epoch: for recovery and cache channels, never as news.
+    /// Returns the number that was reached; `None`: there are no more.
     pub(super) fn past(&mut self, mut rows: Vec<Row>, limit: u32, now_ms: u64, now: Time) -> Option<u64> {
         let full = rows.len() >= limit as usize;
         rows.sort_by_key(|row| row.place.seq);
@@ -103,7 +105,7 @@ impl Reader {
         reached.filter(|reached| full && *reached < last)
     }
 
-    /// A row's turn has come. `past`: it is none of today's news, and what the database's clock says.
+    /// A row's turn has come. `past`: the row is no news, and this is what the database's clock says.
     fn accept(&mut self, row: Row, past: Option<u64>, now: Time) {
         let (id, place) = (row.id, row.place);
         let meaning = rows::read(row, self.max_event_size, self.stream.epoch().unwrap_or(0));

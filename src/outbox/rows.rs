@@ -1,5 +1,5 @@
-//! What a row of the table says. The table is written by whoever may write it, so a row is checked by the rules of the HTTP
-//! API: what could not be published there is not published here.
+//! Reads and checks a row of the table. Every program with the privilege may write rows, so a row is checked by the
+//! rules of the HTTP API: what could not be published there is not published here.
 
 use crate::protocol::channel::ChannelName;
 use crate::protocol::control::{self, Control};
@@ -18,7 +18,7 @@ pub(super) enum Meaning {
     Control(Option<Control>),
 }
 
-/// Whether a row may be published, or obeyed if it is a control row, before it is written.
+/// Checks before a row is written whether it may be published, or carried out if it is a control row.
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.

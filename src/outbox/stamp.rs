@@ -1,7 +1,9 @@
-//! Giving rows their numbers: the lock of the counter is claimed, what waits is put in order, and the numbers are written and
-//! committed with the position. Control rows come first, so nothing that was committed behind one is numbered before it.
+//! Giving rows their numbers: the lock of the counter is claimed, what waits is put in order, and the numbers are
+//! written and committed with the position. Control rows come first, so nothing that was committed behind one is
+//! numbered before it.
 //!
-//! Each transaction is two questions, and the loop may turn once between them. While the lock is held nothing else is asked.
+//! Each transaction is two questions, and the loop may turn once between them. While the lock is held nothing else is
+//! asked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use crate::time::Time;
 /// Rows of one stamp: 5 ms of the database's time.
 const MOST: u32 = 200;
 
-/// How long a row, or the whole table, is left alone that somebody has locked.
+/// How long a row, or the whole table, is left alone after it was found locked.
 const LOCKED: Duration = Duration::from_millis(250);
 
 /// Between two tries after one that met a lock: should the whole table be locked, each of its rows is tried.
@@ -22,10 +24,10 @@ const TRY_EVERY: Duration = Duration::from_millis(10);
 /// Locked rows that are remembered.
 const MOST_LOCKED: usize = 1000;
 
-/// How long another process may have the counter's lock without a word.
+/// How long another process may hold the counter's lock before that is logged.
 const LOCK_MAX: Duration = Duration::from_secs(1);
 
-/// The least between two lines about it.
+/// The least time between two log lines about it.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// See the file.
@@ -35,7 +37,8 @@ pub(super) struct Stamper {
     wanted: Option<Look>,
     /// Nothing is claimed before it.
     at: Time,
-    /// Rows that somebody has locked, or may have: then rows are stamped one by one, and those are left out until then.
+    /// Rows that another transaction has locked, or may have. Rows are then stamped one by one, and these are left out
+    /// until then.
     careful: Option<(BTreeSet<u64>, Time)>,
     /// Since when the counter's lock could not be had, and when a line was written about it.
     locked_since: Option<Time>,
@@ -43,14 +46,15 @@ pub(super) struct Stamper {
 }
 
 impl Stamper {
-    /// Rows wait there. What waits in front is found again at the next poll, but what is behind only a second later.
+    /// Rows wait where this look found them. A row in front is found again at the next poll, a row behind only a second
+    /// later.
     pub(super) fn want(&mut self, look: Look) {
         if let None | Some(Look::Front(_)) = self.wanted {
             self.wanted = Some(look);
         }
     }
 
-    /// When [`Self::claim`] has a question.
+    /// When [`Self::question`] has one.
     pub(super) fn due(&self) -> Time {
         match self.wanted {
             Some(_) => self.at,
@@ -79,7 +83,7 @@ impl Stamper {
         }
     }
 
-    /// Since when the counter's lock could not be had.
+    /// For how long the counter's lock could not be had.
     pub(super) fn locked_for(&self, now: Time) -> Duration {
         self.locked_since.map_or(Duration::ZERO, |since| now.since(since))
     }
@@ -122,7 +126,7 @@ impl Stamper {
         }
     }
 
-    /// Nothing is left that could be stamped: locked rows are tried again a little later.
+    /// No row is left that could be stamped: locked rows are tried again a little later.
     fn settle(&mut self, now: Time) {
         match &self.careful {
             Some((locked, _)) if !locked.is_empty() => self.at = now + LOCKED,
@@ -130,7 +134,7 @@ impl Stamper {
         }
     }
 
-    /// Somebody has locked one of these rows, or the table, or has changed one meanwhile.
+    /// Another transaction has locked one of these rows, or the table, or has changed a row meanwhile.
     pub(super) fn met_lock(&mut self, ids: &[u64], look: Look, now: Time) {
         self.want(look);
         let (locked, until) = self.careful.get_or_insert_default();

@@ -1,8 +1,8 @@
-//! Where the stream is: its epoch, the newest row that was handed on, and whether what is read fits that. It decides nothing
-//! about rows; a hole between two of them is waited for and then reported as a gap.
+//! Where the stream is: its epoch, the newest row that was handed on, and whether what is read fits that. It decides
+//! nothing about rows; a hole between two of them is waited for and then reported as a gap.
 //!
-//! Rejected: to follow ids, as the first version did. Ids are handed out before the commit, so it had to remember missing
-//! ones, probe them for locks, let some grow old, and guess at a restart; in five ways a row was lost without a word.
+//! Rejected: to follow ids, as the first version did. Ids are handed out before the commit, so it had to remember
+//! missing ones, probe them for locks, let some grow old, and guess at a restart; in five ways a row was lost silently.
 
 use std::time::Duration;
 
@@ -110,7 +110,8 @@ impl Stream {
         Fit::Same
     }
 
-    /// The same, after everything was read as of one instant: also by the newest row, and by the row that was the last one.
+    /// The same, after everything was read as of one instant: also by the newest row, and by the row that was the last
+    /// one.
     pub(super) fn fit_all(&mut self, checked: &Checked, now: Time) -> Fit {
         let written = checked.position.as_deref().and_then(parse);
         if let (Some((epoch, place)), Some(newest)) = (written, checked.newest) {

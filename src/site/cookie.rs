@@ -29,8 +29,8 @@ pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> R
     Ok((session?, client))
 }
 
-/// The value of a cookie. Browsers send the more specific of several with the same name first, and PHP takes that one. Joomla's
-/// names are 32 hexadecimal digits, so what PHP makes of dots, spaces and escapes in names does not matter.
+/// The value of a cookie. Browsers send the more specific of several with the same name first, and PHP takes that one.
+/// Joomla's names are 32 hexadecimal digits, so what PHP makes of dots, spaces and escapes in names does not matter.
 fn value<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
     // Other cookies may hold any bytes; they must not hide ours.
     let lines = request.headers().get_all(header::COOKIE).iter();
@@ -42,8 +42,8 @@ fn value<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads. PHP leaves a wrong
-/// escape as it is, and a session id has no percent sign.
+/// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads. PHP leaves a
+/// wrong escape as it is, and a session id has no percent sign.
 pub fn session_id(value: &str) -> Option<SessionId> {
     SessionId::parse(&api::parameters::decode(value)?)
 }

@@ -1,4 +1,5 @@
-//! What the site says to a connection that wants to subscribe, and what the members of its presence channels are called.
+//! What the site says to a connection that wants to subscribe, and what the members of its presence channels are
+//! called.
 
 use serde_json::json;
 

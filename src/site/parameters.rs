@@ -1,8 +1,9 @@
-//! What the options of com_websockets say to the server: whether the site wants it at all, what guests may hear, whether
-//! members have names, and the credentials of the site's app with the secret that was valid before. They come as the JSON that
-//! Joomla keeps, in which a switch may be a number, a text or a boolean, and anything may be missing or nonsense.
+//! The options of com_websockets that the server reads: whether the site wants it at all, what guests may hear, whether
+//! members have names, and the credentials of the site's app with the secret that was valid before. They come as the
+//! JSON that Joomla keeps, in which a switch may be a number, a text or a boolean, and anything may be missing or
+//! nonsense.
 //!
-//! What is not said is left to the defaults of who asks; the server's own configuration goes before all of it.
+//! An option that is missing has the server's default. The server's own configuration goes before all options.
 
 use std::fmt;
 
@@ -14,10 +15,10 @@ use crate::time::Now;
 /// Seconds for which a secret may be valid beside the one that replaced it.
 pub const GRACE: u64 = 600;
 
-/// What the options say.
+/// The options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
-    /// The kill switch; nothing said is on.
+    /// The kill switch; missing: on.
     pub enabled: Option<bool>,
     /// Whether guests may hear channels without a prefix.
     pub guests: Option<bool>,
@@ -25,7 +26,7 @@ pub struct Parameters {
     pub presence_names: Option<bool>,
     /// Of the site's app: all three or none.
     pub credentials: Option<Credentials>,
-    /// What is to be said of its secret.
+    /// Whether its secret is too weak.
     pub weakness: Option<Weakness>,
 }
 
@@ -65,7 +66,7 @@ impl Weakness {
     }
 }
 
-/// What the site's app is known by.
+/// The credentials of the site's app.
 #[derive(Clone, PartialEq)]
 pub struct Credentials {
     /// In paths of the HTTP API.
@@ -107,8 +108,8 @@ impl fmt::Debug for Former {
 }
 
 impl Parameters {
-    /// Reads the options; `None`: the component is not installed, or disabled. What is no JSON object was not written by
-    /// Joomla, so what was known `before` stays.
+    /// Reads the options; `None`: the component is not installed, or disabled. What is no JSON object was not written
+    /// by Joomla, so what was known `before` stays.
     pub fn read(text: Option<&str>, before: &Self, now: Now) -> Self {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
             return Self::default();

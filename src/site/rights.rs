@@ -1,5 +1,5 @@
-//! The site's groups, view levels and rules as they were read last, and when to read them again. They are small, so they are
-//! read whole; a difference is a new version, and then everybody's rights are worked out anew.
+//! The site's groups, view levels and rules as they were read last, and when to read them again. They are small, so
+//! they are read whole; a difference is a new version, and then everybody's rights are worked out anew.
 
 use std::time::Duration;
 
@@ -21,23 +21,24 @@ pub const PUBLISH: &str = "websockets.publish";
 /// See [`PUBLISH`].
 pub const MONITOR: &str = "websockets.monitor";
 
-/// When the rights are read again after somebody said that they changed, as with users.
+/// When the rights are read again after a control row said that they changed, as with users.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// How often they are read while the site wants nobody: then nobody is told by a control row that it wants them again.
+/// How often they are read while the site is switched off: no control row says that it is switched on again.
 const OFTEN: Duration = Duration::from_secs(2);
 
 /// How soon a part that could not be read is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// … and one that got no answer, so that a database that leaves these questions alone is not asked in every tick.
+/// … and one that got no answer, so that a database that answers none of these questions is not asked in every tick.
 const LOST: Duration = Duration::from_millis(100);
 
-/// For so long the outbox waits for the rights, or rows that say that they changed would keep a slow database from ever telling
-/// them; longer than a few round trips, and short beside what a database takes that does not answer at all.
+/// How long the outbox waits for rights that changed: without it, control rows would keep a slow database from ever
+/// answering. It is longer than a few round trips, and short beside the wait for a database that does not answer at
+/// all.
 const PRESSING: Duration = Duration::from_secs(1);
 
-/// Rounds that are planned at the most.
+/// The most rounds that are planned.
 const MOST_ROUNDS: usize = 16;
 
 /// The four questions that the rights are read with.
@@ -63,15 +64,15 @@ pub struct Rights {
     known: bool,
     /// The next of [`PARTS`] in this round; none: the round is over.
     next: usize,
-    /// When the next rounds begin that somebody's word asks for.
+    /// When the next rounds begin that control rows ask for.
     rounds: Vec<Time>,
-    /// When the next one begins whatever anybody says.
+    /// When the next round begins in any case.
     sweep: Time,
     waits: bool,
     retry: Time,
     interval: Duration,
     often: bool,
-    /// Since when somebody said that they changed, and no round has ended that began since.
+    /// When a control row said that they changed, if no round has ended that began since.
     doubted: Option<Time>,
     /// `$root_user` is another one than before, which the next answer says.
     root_changed: bool,
@@ -153,8 +154,9 @@ impl Rights {
         acl.is_some_and(|acl| acl.authorise(visitor.user, visitor.groups, visitor.root, action, asset))
     }
 
-    /// Whether a visitor may do something that the component's permissions are about. As long as the site does not say who
-    /// may, its managers may use the console and see the server's state; only those publish who were allowed just that.
+    /// Whether a visitor may do something that the component's permissions are about. As long as the site does not say
+    /// who may, its managers may use the console and see the server's state; only those publish who were allowed just
+    /// that.
     pub fn allows(&self, visitor: &Visitor<'_>, action: &str) -> bool {
         let is_unsaid = action != PUBLISH && !self.acl.speaks_of(action, COMPONENT);
         self.authorises(visitor, action, COMPONENT) || is_unsaid && self.authorises(visitor, "core.manage", COMPONENT)
@@ -190,18 +192,18 @@ impl Rights {
         (groups, levels, root)
     }
 
-    /// Whether somebody said that they changed, and they were not read since.
+    /// Whether a control row said that they changed, and they were not read since.
     pub fn is_doubted(&self) -> bool {
         self.doubted.is_some()
     }
 
-    /// Whether that is only just so, and the next question is due: then they are read before the outbox is.
+    /// Whether that is so for a short time only, and the next question is due: then they are read before the outbox is.
     pub fn is_pressing(&self, now: Now) -> bool {
         let is_due = !self.waits && self.retry <= now.at;
         is_due && self.doubted.is_some_and(|since| now.at.since(since) < PRESSING)
     }
 
-    /// Somebody says that they changed.
+    /// A control row says that they changed.
     pub fn suspect(&mut self, now: Now) {
         self.doubted.get_or_insert(now.at);
         if self.next < PARTS.len() {
@@ -211,7 +213,7 @@ impl Rights {
         self.rounds.push(now.at);
         self.rounds.extend(AGAIN.map(|wait| now.at + wait));
         self.rounds.sort_unstable();
-        // Who says so a hundred times is heard as if it were once: the last rounds are the ones that count.
+        // A hundred control rows ask for no more rounds than a few: the last rounds are the ones that count.
         let surplus = self.rounds.len().saturating_sub(MOST_ROUNDS);
         self.rounds.drain(1..=surplus);
     }

@@ -10,8 +10,8 @@ use crate::time::{Now, Time};
 #[derive(Debug)]
 pub(super) struct Table {
     outbox: Option<Outbox>,
-    /// What the outbox was when waiting clients were last woken: its generation, and whether its position was known, or known
-    /// not to come.
+    /// What the outbox was when waiting clients were last woken: its generation, and whether its position was known, or
+    /// known not to come.
     woken: (u64, bool),
 }
 

@@ -1,4 +1,4 @@
-//! A user who is there: what its row says, and what follows from the site's groups and view levels.
+//! A user who has a connection: the user's row, and what follows from the site's groups and view levels.
 
 use super::rights::Rights;
 use crate::site::access::Visitor;
@@ -26,13 +26,13 @@ impl User {
         user
     }
 
-    /// Takes note of a newer row; whether its rights changed.
+    /// Takes over a newer row. Returns whether the user's rights changed.
     pub fn update(&mut self, row: UserRow, rights: &Rights) -> bool {
         self.row = row;
         self.update_rights(rights)
     }
 
-    /// Works its rights out anew; whether they changed.
+    /// Works the user's rights out anew. Returns whether they changed.
     pub fn update_rights(&mut self, rights: &Rights) -> bool {
         let (groups, levels, root) = rights.of(&self.row);
         let changed = (&self.groups, &self.levels, self.root) != (&groups, &levels, root);
@@ -40,7 +40,7 @@ impl User {
         changed
     }
 
-    /// As the access rules see it.
+    /// The user as the access rules see it.
     pub fn visitor(&self) -> Visitor<'_> {
         Visitor {
             user: self.row.id,
@@ -50,7 +50,7 @@ impl User {
         }
     }
 
-    /// What its row says.
+    /// The user's row.
     pub fn row(&self) -> &UserRow {
         &self.row
     }

@@ -1,10 +1,10 @@
-//! The judge of who may hear what: whether a visitor may subscribe to a channel or stay subscribed, and which subscribers have
-//! to be judged anew. `subject` reads a channel's name, `facts` keeps what the site's database said of items and categories,
-//! `visible` says what that means, `pseudonym` names the members of presence channels. Who a visitor is, and what follows from
-//! a verdict, is decided elsewhere.
+//! The judge of who may hear what: whether a visitor may subscribe to a channel or stay subscribed, and which
+//! subscribers have to be judged anew. `subject` reads a channel's name, `facts` keeps what the site's database said of
+//! items and categories, `visible` says what that means, `pseudonym` names the members of presence channels. Who a
+//! visitor is, and what follows from a verdict, is decided elsewhere.
 //!
-//! Never more generous than Joomla: what is not known is not answered, and what cannot be known is refused. A visitor who may
-//! edit an item sees it in Joomla before it is published; here nobody does.
+//! Never more generous than Joomla: what is not known is not answered, and what cannot be known is refused. A visitor
+//! who may edit an item sees it in Joomla before it is published; here nobody does.
 
 mod facts;
 mod pseudonym;
@@ -112,10 +112,10 @@ impl Access {
 
     /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]).
     ///
-    /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last control
-    /// row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them, except while
-    /// the database is away, and nobody is thrown out for that. Where the verdict is [`Verdict::NotYet`] the
-    /// newcomer goes on when the fact comes, and the channel's subscribers are judged again with the next answer.
+    /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last
+    /// control row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them,
+    /// except while the database is away, and nobody is thrown out for that. Where the verdict is [`Verdict::NotYet`]
+    /// the newcomer goes on when the fact comes, and the channel's subscribers are judged again with the next answer.
     pub fn judge(&mut self, name: ChannelName<'_>, asker: &Asker<'_>, age: Age, now: Now) -> Verdict {
         let subject = self.subject(name);
         let verdict = self.judge_asker(&subject, name.kind(), asker, age, now);
@@ -181,8 +181,8 @@ impl Access {
 
     // --- channels ------------------------------------------------------------------------------------------------
 
-    /// The first subscriber of a channel came. What the channel is about is read again within each sweep interval, and its
-    /// subscribers are judged anew when that changed.
+    /// The first subscriber of a channel came. What the channel is about is read again within each sweep interval, and
+    /// its subscribers are judged anew when that changed.
     pub fn occupied(&mut self, name: &str) {
         let Some(subject) = self.watchable(name) else { return };
         self.watch(&subject);
@@ -272,8 +272,8 @@ impl Access {
 
     // --- control rows --------------------------------------------------------------------------------------------
 
-    /// An item (`com_content.article`) or category (`com_content.category`) was changed: what is known of it, and with a
-    /// category of everything below it, is not believed any more, and asked for at once where somebody watches it.
+    /// An item (`com_content.article`) or category (`com_content.category`) was changed: what is known of it, and with
+    /// a category of everything below it, is not believed any more, and asked for at once where somebody watches it.
     pub fn recheck(&mut self, kind: &str, id: u64) {
         self.facts.recheck(kind, id);
     }
@@ -293,8 +293,8 @@ impl Access {
         self.facts.has_doubts()
     }
 
-    /// Whether that is so of what a channel is about. `rules_doubted`: whether the site's rules are being read again, which is
-    /// a doubt about every channel in which the site has a say.
+    /// Whether that is so of what a channel is about. `rules_doubted`: whether the site's rules are being read again,
+    /// which is a doubt about every channel in which the site has a say.
     pub fn is_doubted(&self, name: ChannelName<'_>, rules_doubted: bool) -> bool {
         match self.subject(name) {
             Subject::Signed => false,

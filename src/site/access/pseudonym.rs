@@ -1,17 +1,18 @@
-//! What the members of a presence channel are called where their real ids are not shown. A pseudonym is the same for all
-//! connections of a user in a channel, another one in every other channel, and says nothing about the user to whoever does
-//! not have the key: user ids are small numbers, so a plain hash would be undone by trying them all.
+//! The ids of presence channels' members where their real ids are not shown. A pseudonym is the same for all
+//! connections of a user in a channel, and another one in every other channel. It says nothing about the user without
+//! the key: user ids are small numbers, so a plain hash would be undone by trying them all.
 
 use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Bytes of the hash that are kept: 2^60 members before two of a channel are likely to get the same; a multiple of five, which
-/// base32 writes without a rest.
+/// Bytes of the hash that are kept: 2^60 members before two of a channel are likely to get the same; a multiple of
+/// five, which base32 writes without a rest.
 const KEPT: usize = 15;
 
-/// What a user is called in a channel: 24 lower-case letters and digits. It lasts as long as the key, which must be secret and
-/// is best made anew at each start. Forms of a channel (`presence-x`, `presence-cache-x`) are channels of their own.
+/// What a user is called in a channel: 24 lower-case letters and digits. It lasts as long as the key, which must be
+/// secret and is best made anew at each start. Forms of a channel (`presence-x`, `presence-cache-x`) are channels of
+/// their own.
 pub fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
     debug_assert!(key.len() >= 16, "a short key can be found by trial");
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
@@ -47,7 +48,8 @@ mod tests {
 
     #[test]
     fn it_is_what_anybody_with_the_key_gets() {
-        // printf 'jsocketd presence\0\0\0\0\052presence-a' | openssl dgst -sha256 -hmac KEY -binary | head -c15 | base32
+        // printf 'jsocketd presence\0\0\0\0\052presence-a' | openssl dgst -sha256 -hmac KEY -binary | head -c15 |
+        // base32
         assert_eq!(pseudonym(KEY, "presence-a", 42), "pdoxp2uqjtjlxmp7erg37pkb");
     }
 

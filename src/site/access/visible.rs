@@ -1,7 +1,8 @@
-//! What Joomla would show of an item or a category to a visitor with these view levels: com_content's `ArticleModel::getItem`,
-//! and `Categories::_load` with `CategoryView` (4.4 to 6.1). Where the two are less strict than Joomla 3 or than each other, the
-//! stricter one holds: for an article Joomla asks the category, and Joomla 3 also whether those above are published; for a
-//! category it asks whether all above are published, and a menu or a module also whether they may be seen.
+//! What Joomla would show of an item or a category to a visitor with these view levels: com_content's
+//! `ArticleModel::getItem`, and `Categories::_load` with `CategoryView` (4.4 to 6.1). Where the two are less strict
+//! than Joomla 3 or than each other, the stricter one holds: for an article Joomla asks the category, and Joomla 3 also
+//! whether those above are published; for a category it asks whether all above are published, and a menu or a module
+//! also whether they may be seen.
 //!
 //! Languages are not access: an article in another language is shown to whoever asks for it in that language.
 
@@ -42,8 +43,9 @@ impl Fact {
 /// Published and archived: what has a page.
 const SHOWN: [i8; 2] = [1, 2];
 
-/// A row whose dates are as our own clock will see them, if that and the database's differ: it begins when both say so, and ends
-/// when one of them does. Whole multiples of what is tolerated, or a row would be another one each time that it is read.
+/// A row with its dates moved to our own clock, if that and the database's clock differ: the item begins when both
+/// clocks say so, and ends when one of them does. Dates move by whole multiples of the tolerance, or the row would
+/// differ at each reading.
 pub(super) fn by_our_clock(row: ItemRow, now: Now) -> ItemRow {
     let shift = |seconds: i64| match seconds > CLOCK_TOLERANCE {
         true => (seconds / CLOCK_TOLERANCE)

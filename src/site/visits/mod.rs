@@ -1,9 +1,9 @@
-//! Visits: which connection belongs to which session of the site, and whose session that is. Look-ups go out together, at
-//! most a hundred ids in a question. Every known session is looked at again within the sweep's interval, and at once when a
-//! control row says that its user changed. A connection whose identity cannot be determined is a guest.
+//! Visits: which connection belongs to which session of the site, and whose session that is. Look-ups go out together,
+//! at most a hundred ids in a question. Every known session is looked at again within the sweep's interval, and at once
+//! when a control row says that its user changed. A connection whose identity cannot be determined is a guest.
 //!
-//! `visitors` keeps what is known of each connection, `sessions` what is known of each session. This file keeps the users and
-//! decides what follows for connections when an answer comes.
+//! `visitors` keeps what is known of each connection, `sessions` what is known of each session. This file keeps the
+//! users and decides what follows for connections when an answer comes.
 
 mod sessions;
 mod visitors;
@@ -61,8 +61,8 @@ impl Visits {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    /// A connection came with this session, or is a guest for a reason. Returns whether it may come: no more than `most`
-    /// connections may show one session; 0: any number.
+    /// A connection came with this session, or is a guest for a reason. Returns whether it may come: no more than
+    /// `most` connections may show one session; 0: any number.
     #[must_use]
     pub fn enter(
         &mut self,
@@ -253,8 +253,8 @@ impl Visits {
         self.end_user(user, Reason::Blocked, 4009, why, effects);
     }
 
-    /// The rights were read anew and differ: connections of users whose own rights changed are closed, and come back with
-    /// the new rights.
+    /// The rights were read anew and differ: connections of users whose own rights changed are closed, and come back
+    /// with the new rights.
     pub fn rights_changed(&mut self, rights: &Rights, effects: &mut Vec<Effect>) {
         let changed = self
             .users

@@ -1,6 +1,6 @@
-//! The sessions of the site that at least one connection shows: which connections belong to a session, which user's session it
-//! is, when its row is read next, and which users have to be looked up for it. Whether somebody may do something is decided
-//! elsewhere.
+//! The sessions of the site that at least one connection shows: which connections belong to a session, which user's
+//! session it is, when its row is read next, and which users have to be looked up for it. Whether somebody may do
+//! something is decided elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -23,8 +23,8 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a look-up waits that got no answer. The database may be there and answer no question of this kind for a while; without
-/// the pause it would be asked in every tick.
+/// How long a look-up waits that got no answer. The database may be there and answer no question of this kind for a
+/// while; without the pause it would be asked in every tick.
 const LOST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The least time between two questions about a session, however many connections show it anew.
@@ -78,8 +78,8 @@ impl Session {
 pub(super) enum Named {
     /// A session's text names the user. A signature stands for such a text.
     By { text: SessionText, client: Option<Client> },
-    /// The user's session is gone, for this reason. A block deletes the sessions too, so only the user's row tells a block
-    /// from a log-out.
+    /// The user's session is gone, for this reason. A block deletes the sessions too, so only the user's row tells a
+    /// block from a log-out.
     Gone(Reason),
 }
 
@@ -177,8 +177,8 @@ impl Sessions {
         index
     }
 
-    /// A connection does not show the session any more. If that was the session's last one, the session is forgotten; the
-    /// user who has no session left because of that is returned.
+    /// A connection does not show the session any more. If that was the session's last one, the session is forgotten;
+    /// the user who has no session left because of that is returned.
     pub(super) fn part(&mut self, index: usize, id: ConnectionId) -> Option<u32> {
         self.connections.remove(&(index, id));
         self.sessions[index].connections -= 1;
@@ -230,8 +230,8 @@ impl Sessions {
         self.doubts = self.doubts - usize::from(before) + usize::from(doubted);
     }
 
-    /// A user may have changed: all that was read of its sessions does not count any more. They are looked at now, and again
-    /// a little later.
+    /// A user may have changed: all that was read of its sessions does not count any more. They are looked at now, and
+    /// again a little later.
     pub(super) fn doubt_user(&mut self, user: u32, now: Now) {
         self.suspects.extend(AGAIN.map(|wait| (now.at + wait, user)));
         let named = self

@@ -1,5 +1,5 @@
-//! What is known of each connection of the site: the session that it shows, who it is, and what it has proved. A connection
-//! whose session has no answer for too long is a guest for the time being.
+//! What is known of each connection of the site: the session that it shows, who it is, and what it has proved. A
+//! connection whose session has no answer for too long is a guest for the time being.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What is kept of each item and category, and in which order entries are asked for again and forgotten.
 //!
-//! An entry that nobody watches lets visitors in for as long as its fact is [`FRESH`], and is forgotten then. An entry that is
-//! watched stays, and is asked for again before the sweep interval is over.
+//! An entry that nobody watches lets visitors in for as long as its fact is [`FRESH`], and is forgotten then. An entry
+//! that is watched stays, and is asked for again before the sweep interval is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::time::{Now, Time};
 /// How old a fact may be that lets a visitor in.
 pub const FRESH: Duration = Duration::from_secs(5);
 
-/// Entries; a hundred questions fill a fiftieth of them. Those that are watched are never forgotten: when all of them are
-/// watched, nobody else is let in.
+/// Entries; a hundred questions fill a fiftieth of them. Those that are watched are never forgotten: when all of them
+/// are watched, nobody else is let in.
 pub(in crate::site::access) const MOST: usize = 50_000;
 
 /// The kind that is categories; item types come behind it.
@@ -40,7 +40,8 @@ pub(super) struct Entry {
     pub(super) version: u64,
     /// A question with it and others made no sense: it is asked for by itself.
     pub(super) alone: bool,
-    /// Subjects that somebody is subscribed to, and how often they were watched. Empty: the entry stands in `unwatched`.
+    /// Subjects that somebody is subscribed to, and how often they were watched. Empty: the entry stands in
+    /// `unwatched`.
     watchers: Vec<(Subject, usize)>,
     place: Place,
     /// Its key in `unwatched`.
@@ -162,7 +163,8 @@ impl Entries {
     /// Somebody is subscribed to a subject.
     pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
         if !self.entries.contains_key(&key) {
-            // The subscriber was let in by facts that are gone meanwhile. The bound is for newcomers, not for subscribers.
+            // The subscriber was let in by facts that are gone meanwhile. The bound is for newcomers, not for
+            // subscribers.
             self.make_room(key);
             self.want(key);
         }

@@ -1,8 +1,8 @@
-//! What is known of items and categories: asked for in batches, believed for a while, asked for again while somebody watches,
-//! and doubted when a control row says that it changed. It decides nothing about visitors.
+//! What is known of items and categories: asked for in batches, believed for a while, asked for again while somebody
+//! watches, and doubted when a control row says that it changed. It decides nothing about visitors.
 //!
-//! `entries` keeps what is known and when it is asked for again, `questions` makes the questions. This file takes the answers
-//! in and says which subjects changed.
+//! `entries` keeps what is known and when it is asked for again, `questions` makes the questions. This file takes the
+//! answers in and says which subjects changed.
 
 mod entries;
 mod questions;
@@ -204,7 +204,8 @@ impl Facts {
         keys.into_iter().for_each(|key| self.doubt(key));
     }
 
-    /// Doubts everything that is in a category that was rechecked: one pass over all entries, however many categories they are.
+    /// Doubts everything that is in a category that was rechecked: one pass over all entries, however many categories
+    /// they are.
     pub(super) fn settle(&mut self) {
         if self.suspects.is_empty() {
             return;

@@ -1,5 +1,5 @@
-//! The questions about items and categories: one kind and at most [`MOST_KEYS`](crate::store::MOST_KEYS) keys at a time. A
-//! question that failed, or whose answer never came, is asked again by itself.
+//! The questions about items and categories: one kind and at most [`MOST_KEYS`](crate::store::MOST_KEYS) keys at a
+//! time. A question that failed, or whose answer never came, is asked again by itself.
 
 use std::time::Duration;
 
