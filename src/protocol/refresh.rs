@@ -143,8 +143,8 @@ mod tests {
     #[test]
     fn urgent_facts_are_asked_for_in_order_and_each_stands_in_one_queue() {
         let (mut refresh, mut places) = (Refresh::default(), [Place::Idle; 4]);
-        for key in 0..3 {
-            refresh.hurry(key, &mut places[key]);
+        for (key, place) in places[..3].iter_mut().enumerate() {
+            refresh.hurry(key, place);
         }
         refresh.hurry_first(3, &mut places[3]);
         assert_eq!(refresh.urgent().collect::<Vec<_>>(), [3, 0, 1, 2]);

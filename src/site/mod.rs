@@ -3,6 +3,7 @@
 //! hands the answers on, and collects what follows for the service.
 
 pub mod access;
+mod control;
 mod cookie;
 mod describe;
 mod may;
@@ -17,7 +18,8 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 
-use self::access::{Access, Age, Asker, Verdict, Visitor};
+use self::access::{Access, Age, Asker, Verdict};
+use self::control::{KICKED, Parts};
 pub use self::cookie::session_id;
 pub use self::may::May;
 use self::options::Options;
@@ -32,7 +34,6 @@ use crate::joomla::identity::Reason;
 use crate::joomla::site::Site as Facts;
 use crate::outbox::Outbox;
 use crate::protocol::channel::{ChannelName, Kind};
-use crate::protocol::control::Control;
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 use crate::protocol::rows::Seen;
@@ -43,9 +44,6 @@ use crate::time::{Now, Time};
 
 /// The close of all connections of a site that has switched the server off.
 pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
-
-/// The close reason of a user who is kicked out, in the words of hosted Pusher.
-const KICKED: &str = "You got disconnected by the app.";
 
 /// The parts that take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +74,12 @@ pub struct Site {
 impl Site {
     /// A site of which nothing is known but its configuration. `most_bytes`: of an event's data.
     pub fn new(facts: Facts, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
-        let outbox = config.database.outbox;
-        let outbox = outbox.then(|| Outbox::new(&config.database, keys.process, most_bytes));
         Self {
             options: Options::new(&config.joomla),
             rights: Rights::new(facts.root_user.clone(), &config.joomla),
             visits: Visits::new(&config.joomla),
             access: Access::new(config),
-            table: Table::new(outbox),
+            table: Table::new(&config.database, keys.process, most_bytes),
             facts,
             turn: Turn::default(),
             pseudonyms: keys.pseudonyms,
@@ -97,9 +93,7 @@ impl Site {
         let went_offline = facts.offline && !self.facts.offline;
         self.facts = facts;
         self.options.reconfigure(&config.joomla);
-        if let Some(outbox) = self.table.outbox_mut() {
-            outbox.reconfigure(&config.database, most_bytes);
-        }
+        self.table.reconfigure(&config.database, most_bytes);
         self.access.reconfigure(config);
         self.access.open_to_guests(self.options.is_open_to_guests());
         effects.extend([Effect::ReviewAll, Effect::Release]);
@@ -205,14 +199,10 @@ impl Site {
         }
     }
 
-    fn visitor(&self, id: ConnectionId) -> Option<Visitor<'_>> {
-        self.visits.visitor(id, &self.rights)
-    }
-
     /// Whether a connection may do something that the component's permissions are about. See [`Rights::allows`].
     pub fn may(&self, id: ConnectionId, action: &str) -> bool {
-        self.visitor(id)
-            .is_some_and(|visitor| self.rights.allows(&visitor, action))
+        let visitor = self.visits.visitor(id, &self.rights);
+        visitor.is_some_and(|visitor| self.rights.allows(&visitor, action))
     }
 
     /// See [`Rights::rules_console`].
@@ -327,23 +317,6 @@ impl Site {
         ChannelName::parse(name).is_ok_and(|name| self.access.is_doubted(name, rules_doubted))
     }
 
-    fn carry_out(&mut self, control: &Control, now: Now, effects: &mut Vec<Effect>) {
-        match control {
-            Control::RecheckUser(user) => self.visits.suspect(*user, now),
-            Control::TerminateUser(user) => {
-                self.visits.terminate(*user, KICKED, effects);
-                effects.push(Effect::Terminate(user.to_string()));
-                // What the row says is true by now, or will be in a moment: a user who comes back is looked up again.
-                self.visits.suspect(*user, now);
-            }
-            Control::RecheckItem { kind, id } => self.access.recheck(kind, *id),
-            Control::RecheckAccess => {
-                self.rights.suspect(now);
-                self.access.recheck_all();
-            }
-        }
-    }
-
     /// The next question, if one is due. The parts take turns, so that a storm of one kind starves no other.
     ///
     /// `alone`: nobody is connected, so the outbox is polled seldom.
@@ -379,11 +352,9 @@ impl Site {
 
     /// When there will be a question.
     pub fn question_due(&self) -> Time {
-        let visits = match self.rights.is_known() {
-            true => self.visits.question_due(),
-            false => Time::NEVER,
-        };
+        let visits = self.rights.is_known().then(|| self.visits.question_due());
         visits
+            .unwrap_or(Time::NEVER)
             .min(self.table.question_due())
             .min(self.access.question_due())
             .min(self.rights.question_due())
@@ -439,9 +410,7 @@ impl Site {
     /// The component's options may be others: connections that are there are judged by them like those that come.
     /// Members of presence channels keep the names under which the others know them.
     fn read_parameters(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let changed = self
-            .options
-            .read(self.rights.extensions().com_websockets.as_deref(), now);
+        let changed = self.options.read(self.rights.extensions(), now);
         if changed.enabled {
             effects.push(Effect::TurnAway);
             self.rights.read_often(!self.options.is_enabled());
@@ -454,16 +423,18 @@ impl Site {
 
     /// Passes on what became visible in the outbox table.
     fn pass_on(&mut self, seen: Vec<Seen>, now: Now, effects: &mut Vec<Effect>) {
+        let mut parts = Parts {
+            visits: &mut self.visits,
+            rights: &mut self.rights,
+            access: &mut self.access,
+        };
         for seen in seen {
             match seen {
                 // A user who is put out by a row does not get the rows after it.
-                Seen::Control(control) => self.carry_out(&control, now, effects),
+                Seen::Control(control) => parts.carry_out(&control, now, effects),
                 Seen::Gap => {
                     effects.push(Effect::Row(Box::new(seen)));
-                    // Control rows may have been among those that were lost.
-                    self.rights.suspect(now);
-                    self.access.recheck_all();
-                    self.visits.suspect_all(now);
+                    parts.doubt_all(now);
                 }
                 Seen::Event(_) | Seen::Past(..) => effects.push(Effect::Row(Box::new(seen))),
             }

@@ -2,6 +2,7 @@
 
 use super::parameters::Parameters;
 use crate::config;
+use crate::store::Extensions;
 use crate::time::Now;
 
 /// See the file.
@@ -37,9 +38,9 @@ impl Options {
     }
 
     /// Takes over the component's parameters as Joomla keeps them. Returns what that changed.
-    pub(super) fn read(&mut self, said: Option<&str>, now: Now) -> Changed {
+    pub(super) fn read(&mut self, said: &Extensions, now: Now) -> Changed {
         let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
-        let new = Parameters::read(said, &self.parameters, now);
+        let new = Parameters::read(said.com_websockets.as_deref(), &self.parameters, now);
         if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
             log::warn!("{weakness}");
         }

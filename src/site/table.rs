@@ -1,5 +1,6 @@
 //! The outbox table of the site, if it is read, and the clients that wait for it.
 
+use crate::config::Database;
 use crate::outbox::Outbox;
 use crate::protocol::effects::Effect;
 use crate::protocol::rows::Seen;
@@ -16,10 +17,19 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(outbox: Option<Outbox>) -> Self {
+    /// Nothing is known yet. `process`: names this process to others. `most_bytes`: of an event's data.
+    pub(super) fn new(settings: &Database, process: u32, most_bytes: usize) -> Self {
+        let outbox = || Outbox::new(settings, process, most_bytes);
         Self {
-            outbox,
+            outbox: settings.outbox.then(outbox),
             woken: (0, false),
+        }
+    }
+
+    /// Goes on with other settings.
+    pub(super) fn reconfigure(&mut self, settings: &Database, most_bytes: usize) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.reconfigure(settings, most_bytes);
         }
     }
 

@@ -1,0 +1,47 @@
+//! What control rows do to the parts of the site: they say whose rights, users or items changed, and all that was read before
+//! them is doubted.
+
+use super::access::Access;
+use super::rights::Rights;
+use super::visits::Visits;
+use crate::protocol::control::Control;
+use crate::protocol::effects::Effect;
+use crate::time::Now;
+
+/// The close reason of a user who is kicked out, in the words of hosted Pusher.
+pub(super) const KICKED: &str = "You got disconnected by the app.";
+
+/// The parts that control rows are about.
+pub(super) struct Parts<'a> {
+    pub(super) visits: &'a mut Visits,
+    pub(super) rights: &'a mut Rights,
+    pub(super) access: &'a mut Access,
+}
+
+impl Parts<'_> {
+    /// Carries out a control row.
+    pub(super) fn carry_out(&mut self, control: &Control, now: Now, effects: &mut Vec<Effect>) {
+        match control {
+            Control::RecheckUser(user) => self.visits.suspect(*user, now),
+            Control::TerminateUser(user) => {
+                self.visits.terminate(*user, KICKED, effects);
+                effects.push(Effect::Terminate(user.to_string()));
+                // What the row says is true by now, or will be in a moment: a user who comes back is looked up again.
+                self.visits.suspect(*user, now);
+            }
+            Control::RecheckItem { kind, id } => self.access.recheck(kind, *id),
+            Control::RecheckAccess => self.recheck_access(now),
+        }
+    }
+
+    /// Rows were lost, and control rows may have been among them.
+    pub(super) fn doubt_all(&mut self, now: Now) {
+        self.recheck_access(now);
+        self.visits.suspect_all(now);
+    }
+
+    fn recheck_access(&mut self, now: Now) {
+        self.rights.suspect(now);
+        self.access.recheck_all();
+    }
+}
