@@ -13,7 +13,6 @@ pub mod logging;
 pub mod net;
 pub mod outbox;
 pub mod protocol;
-pub mod room;
 pub mod server;
 pub mod service;
 pub mod site;

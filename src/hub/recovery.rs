@@ -19,7 +19,7 @@ use crate::protocol::actions::{Action, Actions};
 use crate::protocol::channel::{ChannelName, SERVER_TO_USER};
 use crate::protocol::frames;
 use crate::protocol::position::{Position, Stream};
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::site::Site;
 use crate::time::{Now, Time};
 

@@ -17,7 +17,7 @@ use crate::protocol::actions::{Action, Actions};
 use crate::protocol::event;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Stream;
-use crate::room::{give_back, give_back_slots};
+use crate::protocol::room::{give_back, give_back_slots};
 use crate::site::Site;
 use crate::site::visits::Proved;
 use crate::time::{Bucket, Now};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::app::{Hears, Subscriber};
 use crate::id::ConnectionId;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 
 /// Everybody who is signed in.
 #[derive(Debug, Default)]

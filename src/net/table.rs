@@ -3,7 +3,7 @@
 use slab::Slab;
 
 use crate::id::ConnectionId;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 
 /// What is kept for each connection, by its id.
 #[derive(Debug)]

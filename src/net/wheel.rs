@@ -7,7 +7,7 @@
 //! most. Rejected: a heap of timers, which would cost a push and a pop for each message.
 
 use crate::id::ConnectionId;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::time::Time;
 
 /// Slots of the ring. A deadline further away is looked at every `SLOTS` seconds, which is cheap.

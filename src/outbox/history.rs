@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::config::Database;
 use crate::protocol::position::Place;
 use crate::protocol::retained::Retained;
+use crate::protocol::room::give_back;
 use crate::protocol::rows::{Event, Logged};
-use crate::room::give_back;
 use crate::store::{ChannelRange, MOST_KEYS, Question};
 use crate::time::Time;
 

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod position;
 pub mod refresh;
 pub mod retained;
+pub mod room;
 pub mod rows;
 pub mod signature;
 pub mod slots;

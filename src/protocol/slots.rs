@@ -4,7 +4,7 @@
 //! Rejected: a map by id. It hashes at every look-up and takes more memory, and the slots are dense anyway.
 
 use crate::id::ConnectionId;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 
 /// One value for each of some connections.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::net::connection::Connection;
 use crate::net::io::Socket;
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::time::Time;
 
 use super::READ_BUFFER;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Limits;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::time::{Bucket, Time};
 
 /// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if none is

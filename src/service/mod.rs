@@ -40,7 +40,7 @@ use crate::protocol::channel::ChannelName;
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 pub use crate::protocol::keys::Seed;
-use crate::room::give_back_slots;
+use crate::protocol::room::give_back_slots;
 use crate::site::{CONSOLE, SWITCHED_OFF, Site};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};

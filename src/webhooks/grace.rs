@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::target::Waiting;
 use super::{GRACE, QUEUE_BYTES, QUEUE_EVENTS};
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::time::Time;
 
 /// What left or returned.

@@ -11,8 +11,8 @@ use super::{Counts, HookEvent, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUE
 use crate::config;
 use crate::logging::{self, More, Quiet};
 use crate::protocol::actions::{Action, Actions, Post};
+use crate::protocol::room::give_back;
 use crate::protocol::signature::hmac_hex;
-use crate::room::give_back;
 use crate::time::Time;
 
 /// An event that is to be told.

@@ -7,35 +7,32 @@ use crate::files;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
-    ("room", &[]),
+    (&[]),
     ("child", &[]),
     ("config", &[]),
     ("logging", &["time"]),
-    ("protocol", &["config", "id", "time", "room"]),
-    ("net", &["protocol", "config", "id", "time", "logging", "room"]),
+    ("protocol", &["config", "id", "time"]),
+    ("net", &["protocol", "config", "id", "time", "logging"]),
     ("store", &["protocol", "config", "id", "time", "logging", "child"]),
     ("joomla", &["store", "protocol", "config", "id", "time"]),
-    ("hub", &["protocol", "config", "id", "time", "logging", "room"]),
-    ("api", &["hub", "protocol", "config", "id", "time", "logging", "room"]),
-    (
-        "webhooks",
-        &["hub", "protocol", "config", "id", "time", "logging", "room"],
-    ),
+    ("hub", &["protocol", "config", "id", "time", "logging"]),
+    ("api", &["hub", "protocol", "config", "id", "time", "logging"]),
+    ("webhooks", &["hub", "protocol", "config", "id", "time", "logging"]),
     (
         "outbox",
-        &["hub", "store", "protocol", "config", "id", "time", "logging", "room"],
+        &["hub", "store", "protocol", "config", "id", "time", "logging"],
     ),
     (
         "site",
         &[
-            "outbox", "hub", "joomla", "store", "protocol", "config", "id", "time", "logging", "room",
+            "outbox", "hub", "joomla", "store", "protocol", "config", "id", "time", "logging",
         ],
     ),
     (
         "service",
         &[
             "site", "outbox", "api", "webhooks", "hub", "joomla", "store", "protocol", "config", "id", "time",
-            "logging", "room",
+            "logging",
         ],
     ),
     (
@@ -49,7 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "server",
         &[
             "trace", "service", "webhooks", "joomla", "store", "net", "protocol", "config", "id", "time", "logging",
-            "room", "child",
+            "child",
         ],
     ),
     // The binary's own.
@@ -66,10 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows that are still there and must go.
-const TODAY: &[(&str, &[&str])] = &[
-    ("hub", &["outbox", "site", "webhooks"]),
-    ("site", &["api", "service"]),
-];
+const TODAY: &[(&str, &[&str])] = &[("hub", &["outbox", "site", "webhooks"]), ("site", &["api", "service"])];
 
 /// One thread, one owner: nothing shared, nothing waited for, nothing unsafe.
 const FORBIDDEN: &[&str] = &[

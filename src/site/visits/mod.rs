@@ -21,7 +21,7 @@ use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session;
 use crate::joomla::site::{Client, Site};
 use crate::protocol::effects::Effect;
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::site::access::Visitor;
 use crate::store::{Failure, Question, SessionId, SessionRow, UserRow};
 use crate::time::{Now, Time};

@@ -13,7 +13,7 @@ use crate::joomla::identity::Reason;
 use crate::joomla::session::{self, SessionText};
 use crate::joomla::site::{Client, Site};
 use crate::protocol::refresh::{Place, Refresh};
-use crate::room::give_back;
+use crate::protocol::room::give_back;
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text};
 use crate::time::{Now, Time};
 

@@ -8,8 +8,8 @@ use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::protocol::effects::Effect;
+use crate::protocol::room::give_back;
 use crate::protocol::slots::Slots;
-use crate::room::give_back;
 use crate::time::{Now, Time};
 
 /// Who a connection is.
