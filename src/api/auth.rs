@@ -1,5 +1,5 @@
-//! Who may ask: the signature of a request (pusher.md 9.1). The texts are those of hosted Pusher where it has one, because
-//! people search for them; none tells what the signature ought to have been, only what had to be signed.
+//! Who may ask: the signature of a request (pusher.md 9.1). The texts are those of hosted Pusher where it has one,
+//! because people search for them; none tells what the signature ought to have been, only what had to be signed.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;

@@ -1,5 +1,6 @@
-//! A request's body as the fields of a JSON object. Values stay as they were written until they are asked for: data that
-//! is not text has to reach the subscribers byte for byte. Nesting is bounded before anything is parsed (pusher.md 2.6).
+//! A request's body as the fields of a JSON object. Values stay as they were written until they are asked for: data
+//! that is not text has to reach the subscribers byte for byte. Nesting is bounded before anything is parsed (pusher.md
+//! 2.6).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +15,8 @@ use super::reply::Refusal;
 /// How many arrays and objects may stand in each other.
 pub const MAX_DEPTH: usize = 64;
 
-/// What is known of a body; everything else in it is ignored. Of a field that comes twice the last counts, as in PHP and
-/// JavaScript.
+/// What is known of a body; everything else in it is ignored. Of a field that comes twice the last counts, as in PHP
+/// and JavaScript.
 #[derive(Debug, Default)]
 pub struct Body<'a> {
     pub name: Option<&'a RawValue>,
@@ -168,8 +169,8 @@ impl<'de> Deserialize<'de> for Body<'de> {
     }
 }
 
-/// How deep arrays and objects stand in each other, in one pass without a stack. Of text that is no JSON it says something,
-/// which does no harm: the parser says no.
+/// How deep arrays and objects stand in each other, in one pass without a stack. Of text that is no JSON it says
+/// something, which does no harm: the parser says no.
 fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = text.iter();

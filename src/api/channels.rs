@@ -6,7 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::parameters::Parameters;
 use super::reply::{Refusal, json};
-use crate::hub::app::{App, Occupancy};
+use crate::hub::app::App;
+use crate::hub::channel::Occupancy;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::time::Now;
 
@@ -44,7 +45,8 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// What is wanted and what there is: only presence channels have users, and a signed-in user's own channel is not shown.
+    /// What is wanted and what there is: only presence channels have users, and a signed-in user's own channel is not
+    /// shown.
     pub fn of(channel: ChannelName<'_>, occupancy: Option<Occupancy>, wanted: Wanted) -> Self {
         if channel.kind() == Kind::ServerToUser {
             return Self::default();

@@ -1,5 +1,5 @@
-//! The HTTP API of the Pusher protocol (pusher.md sections 9 and 7.6): which requests are its, what a request asks for and
-//! who may ask. What follows is decided by the file that is named after it; what an event does, by the hub.
+//! The HTTP API of the Pusher protocol (pusher.md sections 9 and 7.6): which requests are its, what a request asks for
+//! and who may ask. What follows is decided by the file that is named after it; what an event does, by the hub.
 //!
 //! A request is refused by the first of: its app is not known (404), there is nothing at its path (404), its method is
 //! another (405), its query cannot be read (400), it is not signed (401), its app is disabled (403).
@@ -22,7 +22,8 @@ use self::parameters::Parameters;
 use self::rate::Rates;
 use self::reply::{Refusal, json};
 use crate::config;
-use crate::hub::app::{App, Apps};
+use crate::hub::app::App;
+use crate::hub::apps::Apps;
 use crate::protocol::actions::Actions;
 use crate::protocol::effects::Effect;
 use crate::time::Now;
@@ -193,8 +194,8 @@ pub enum Resource {
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
 
-/// Every resource by its path behind `/apps/{id}/`, with the methods that it answers. `{}` stands for the name of a channel,
-/// which has no slash, or for the id of a user, which may have any character.
+/// Every resource by its path behind `/apps/{id}/`, with the methods that it answers. `{}` stands for the name of a
+/// channel, which has no slash, or for the id of a user, which may have any character.
 pub const RESOURCES: [(&str, &str, Resource); 9] = [
     ("events", POST, Resource::Events),
     ("batch_events", POST, Resource::BatchEvents),

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::reply::Refusal;
+pub use crate::protocol::percent::decode;
 
 /// Names are in lower case, as they are signed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,56 +71,9 @@ fn decode_form(text: &str) -> Result<Cow<'_, str>, Refusal> {
     decoded.ok_or_else(|| Refusal::bad("The query holds a percent sign or bytes that mean nothing"))
 }
 
-/// Decodes `%41`; `None` when a percent sign is not followed by two hexadecimal digits or the outcome is not UTF-8.
-pub fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        if *first != b'%' {
-            decoded.push(*first);
-            continue;
-        }
-        let [high, low, behind @ ..] = rest else { return None };
-        decoded.push(digit(*high)? << 4 | digit(*low)?);
-        rest = behind;
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    // 16 at most, so it fits.
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percent_signs_are_decoded_once_and_strictly() {
-        for (text, decoded) in [
-            ("", Some("")),
-            ("a+b", Some("a+b")),
-            ("%41%2f%2F", Some("A//")),
-            ("%2541", Some("%41")),
-            ("%C3%A4", Some("ä")),
-            ("ä", Some("ä")),
-            ("%00", Some("\0")),
-            ("%", None),
-            ("%4", None),
-            ("%4g", None),
-            ("%+1", None),
-            ("%C3", None),
-            ("%ff", None),
-            ("%ED%A0%80", None),
-        ] {
-            assert_eq!(decode(text).as_deref(), decoded, "{text}");
-        }
-    }
 
     #[test]
     fn a_query_is_sorted_stably_by_lower_case_name() {

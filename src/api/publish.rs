@@ -1,5 +1,5 @@
-//! Publishing (pusher.md 9.2, 9.3): one event to many channels, or a batch of up to ten. A request is checked as a whole
-//! before the hub hears of any of it, so it is done or not done, never half.
+//! Publishing (pusher.md 9.2, 9.3): one event to many channels, or a batch of up to ten. A request is checked as a
+//! whole before the hub hears of any of it, so it is done or not done, never half.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

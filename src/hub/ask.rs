@@ -5,16 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use super::json::is_too_deep;
 use super::subscribe::Subscribe;
-
-/// How deep the JSON of a frame may be nested.
-const MAX_DEPTH: usize = 64;
 
 /// The frame in which a client shows the form token of its page, and the answer to a right one.
 pub(super) const FORM_TOKEN: &str = "jsocketd:form_token";
 
 /// See [`FORM_TOKEN`].
-pub(super) const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
+pub const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
 
 /// What a client may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +27,9 @@ pub enum Ask {
     Unsubscribe,
     /// To be a user.
     SignIn,
-    /// To be believed.
+    /// A check of its form token.
     FormToken,
-    /// That the others in a channel hear something.
+    /// An event for the others in a channel.
     ClientEvent,
 }
 
@@ -65,24 +63,19 @@ impl Ask {
     }
 }
 
-/// What may have to wait until something is known: read once, however often it is tried.
-#[derive(Debug)]
-pub struct Wish(pub(super) Wished);
-
-#[derive(Debug)]
-pub(super) enum Wished {
-    Subscribe(Box<Subscribe>),
-    Prove(Box<str>),
-}
-
-/// Whether a frame was dealt with.
+/// What a frame asks of others than the hub: read once, however often it is tried.
 #[derive(Debug)]
 #[must_use]
-pub enum Progress {
-    /// It was.
+pub enum Asked {
+    /// Nothing: it has been answered.
     Done,
-    /// Something must be known first; nothing was done, and this is to be granted then.
-    Later(Wish),
+    /// To be let into a channel: [`App::admit`](super::app::App::admit), [`absence`](super::app::App::absence) and
+    /// [`join`](super::app::App::join).
+    Subscribe(Box<Subscribe>),
+    /// A check of this form token.
+    FormToken(Box<str>),
+    /// Nothing, but by a signature it is the user with this id.
+    SignedIn(Box<str>),
 }
 
 /// A frame of a client. Whatever else it has is ignored.
@@ -105,25 +98,4 @@ pub(super) fn unwrapped(data: &RawValue) -> Cow<'_, str> {
         Ok(inner) => inner.into_owned().into(),
         Err(_) => data.get().into(),
     }
-}
-
-/// Whether JSON is nested deeper than 64 levels: one pass, before anything recursive sees it.
-pub fn is_too_deep(json: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return true;
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }

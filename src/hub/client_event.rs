@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::ask::{Incoming, unwrapped};
+use super::channel::Recipients;
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
@@ -43,9 +44,9 @@ impl App {
             Ok(Kind::Private | Kind::Encrypted | Kind::Presence) => {}
             _ => return no("client events are for private and presence channels only"),
         }
-        let channel = self.channel_index(name);
+        let channel = self.roster.channel_index(name);
         let rate = self.settings.client_events_per_second;
-        let Some(session) = self.session(id) else {
+        let Some(session) = self.roster.session(id) else {
             return no("the connection is gone");
         };
         let own = channel.and_then(|channel| session.find(channel).map(|index| (channel, index)));
@@ -69,11 +70,16 @@ impl App {
         now: Now,
         actions: &mut Actions,
     ) {
-        let Some(socket) = self.session(id).map(|session| session.socket) else {
+        let Some(socket) = self.roster.session(id).map(|session| session.socket) else {
             return;
         };
-        let name = self.channels[channel].name.to_string();
-        self.deliver(&name, None, Some(socket), now, actions, |extra| {
+        let name = self.roster.channels[channel].name.to_string();
+        let to = Recipients {
+            channel: &name,
+            user: None,
+            except: Some(socket),
+        };
+        self.deliver(to, now, actions, |extra| {
             frames::client_event(&frame.event, &name, frame.data, user_id, extra)
         });
         self.hook(actions, || HookEvent::ClientEvent {

@@ -1,8 +1,8 @@
-//! The door of the Pusher protocol: what a handshake on `/app/{key}` asks for, and which of the documented close codes it
-//! gets when it may not have it (pusher.md 1.1–1.3). The refusals come after the upgrade, because clients understand close
-//! codes and not HTTP statuses.
+//! The door of the Pusher protocol: what a handshake on `/app/{key}` asks for, and which of the documented close codes
+//! it gets when it may not have it (pusher.md 1.1–1.3). The refusals come after the upgrade, because clients understand
+//! close codes and not HTTP statuses.
 
-use super::app::Apps;
+use super::apps::Apps;
 use super::session::Terms;
 use crate::config;
 

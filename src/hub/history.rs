@@ -15,6 +15,7 @@ use crate::config::App;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
 use crate::protocol::retained::Retained;
+use crate::protocol::rows::{Logged, Missed};
 use crate::time::Time;
 
 /// The events in memory of one app.
@@ -22,14 +23,13 @@ use crate::time::Time;
 pub struct Memory {
     start: u32,
     newest: u64,
-    events: Retained<Logged>,
+    events: Retained<Kept>,
 }
 
 #[derive(Debug)]
-struct Logged {
+struct Kept {
     at: Time,
-    frame: Utf8Bytes,
-    except: Option<SocketId>,
+    event: Logged,
 }
 
 /// What an event costs besides its text and its channel's name: an estimate of what the structures around it take.
@@ -65,8 +65,8 @@ impl Memory {
             self.events.forget(channel, n);
             return;
         }
-        let logged = Logged { at: now, frame, except };
-        self.events.push(channel, n, cost, logged);
+        let event = Logged { seq: n, frame, except };
+        self.events.push(channel, n, cost, Kept { at: now, event });
         let is_over = |(events, bytes)| events > limits.history_events || bytes > limits.history_channel_bytes;
         while is_over(self.events.size_of(channel)) {
             self.events.pop_oldest_of(channel);
@@ -110,10 +110,14 @@ impl Memory {
         start == self.start && n <= self.newest && n >= self.events.complete_above(channel)
     }
 
-    /// The first event of `channel` after number `n`: its number, its frame, and the socket that must not get it.
-    pub fn next(&self, channel: &str, n: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
-        let (n, next) = self.events.next(channel, n)?;
-        Some((n, &next.frame, next.except))
+    /// The first event of `channel` after number `n`, if everything after it is still known.
+    pub fn missed(&self, channel: &str, n: u64) -> Missed {
+        let start = self.start;
+        if !self.reaches(channel, Position::Memory { start, n }) {
+            return Missed::Gone;
+        }
+        let next = self.events.next(channel, n);
+        next.map_or(Missed::Nothing, |(_, kept)| Missed::Event(kept.event.clone()))
     }
 }
 
@@ -150,9 +154,9 @@ mod tests {
             return None;
         };
         let mut all = Vec::new();
-        while let Some((next, frame, _)) = memory.next(channel, n) {
-            all.push(frame.to_string());
-            n = next;
+        while let Missed::Event(event) = memory.missed(channel, n) {
+            all.push(event.frame.to_string());
+            n = event.seq;
         }
         Some(all)
     }

@@ -1,19 +1,12 @@
-//! The members of a presence channel (pusher.md section 4): distinct users, each with as many connections as it likes. A
-//! user is a member from its first connection to its last, with the `user_info` of the first.
+//! The members of a presence channel (pusher.md section 4): distinct users, each with as many connections as it likes.
+//! A user is a member from its first connection to its last, with the `user_info` of the first.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A user's own description in `channel_data` or `user_data`.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// As a string, also when it was signed as a number.
-    pub user_id: Box<str>,
-    /// Any JSON; `None`: there was none.
-    pub user_info: Option<Box<RawValue>>,
-}
+use crate::protocol::Member;
 
 /// Everybody who is there.
 #[derive(Debug, Default)]

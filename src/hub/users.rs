@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::app::{Hears, Subscriber};
+use super::channel::{Hears, Subscriber};
 use crate::id::ConnectionId;
 use crate::protocol::room::give_back;
 

@@ -12,7 +12,7 @@ use crate::config::Database;
 use crate::protocol::position::Place;
 use crate::protocol::retained::Retained;
 use crate::protocol::room::give_back;
-use crate::protocol::rows::{Event, Logged};
+use crate::protocol::rows::{Event, Logged, Reach};
 use crate::store::{ChannelRange, MOST_KEYS, Question};
 use crate::time::Time;
 
@@ -34,19 +34,6 @@ const WANTED: Duration = Duration::from_secs(5);
 
 /// All recalls together may take this part of the memory for the window, and one of them half of that.
 const SHARE: usize = 4;
-
-/// Whether everything after a position can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// By [`Outbox::next`](super::Outbox::next); before each further part [`goes_on`](super::Outbox::goes_on) is asked.
-    Yes,
-    /// Never: the client is told of a gap.
-    No,
-    /// It is being found out; it may be another answer when [`generation`](super::Outbox::generation) has changed.
-    Ask,
-    /// The same, and the table is read for it.
-    Read,
-}
 
 /// See the file.
 #[derive(Debug, Default)]

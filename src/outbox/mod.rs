@@ -28,7 +28,6 @@ use tungstenite::Utf8Bytes;
 use self::cleaner::Cleaner;
 use self::clock::Clock;
 pub use self::counters::Counters;
-pub use self::history::Reach;
 use self::looks::Looks;
 use self::phase::Phase;
 use self::reader::Reader;
@@ -38,7 +37,8 @@ use self::stream::Fit;
 use crate::config::Database;
 use crate::protocol::SocketId;
 use crate::protocol::position::Position;
-pub use crate::protocol::rows::{Event, Logged, Seen};
+use crate::protocol::rows::Missed;
+pub use crate::protocol::rows::{Event, Logged, Reach, Seen};
 use crate::protocol::turn::Turn;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
 use crate::time::{Now, Time};
@@ -166,6 +166,19 @@ impl Outbox {
     /// so what was there may be gone.
     pub fn goes_on(&mut self, channel: &str, seq: u64, now: Now) -> bool {
         self.reader.history.covers(channel, seq, now.at) == Some(true)
+    }
+
+    /// The first event of a channel after a row, if it is still known.
+    pub fn missed(&mut self, channel: &str, seq: u64, now: Now) -> Missed {
+        match self.goes_on(channel, seq, now) {
+            true => self
+                .reader
+                .history
+                .next(channel, seq)
+                .cloned()
+                .map_or(Missed::Nothing, Missed::Event),
+            false => Missed::Gone,
+        }
     }
 
     /// The first event of a channel after a row: its number, its frame and the socket that must not get it.

@@ -1,5 +1,5 @@
-//! What the service wants done, as data, in buffers that are used again: a fan-out to ten thousand costs no allocation per
-//! recipient, and none at all once the buffers have grown.
+//! What the service wants done, as data, in buffers that are used again: a fan-out to ten thousand costs no allocation
+//! per recipient, and none at all once the buffers have grown.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -30,7 +30,8 @@ pub enum Action {
     Gather(ConnectionId),
     /// Hand in `Input::Flushed` once less than the outbox's high water waits.
     WhenFlushed(ConnectionId),
-    /// It ordered something that costs more than its own answer: counts as one of its requests or subscriptions a second.
+    /// It ordered something that costs more than its own answer: counts as one of its requests or subscriptions a
+    /// second.
     Charge(ConnectionId),
     /// Read nothing more from it until `Release`: what it said already waits for something.
     Hold(ConnectionId),

@@ -1,5 +1,5 @@
-//! What one room wants of another, as data: the room that decides knows none of those that act. The service carries it out at
-//! the end of each of its entry points, in the order in which it was said.
+//! What one room wants of another, as data: the room that decides knows none of those that act. The service carries it
+//! out at the end of each of its entry points, in the order in which it was said.
 
 use serde::Serialize;
 

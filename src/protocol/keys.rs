@@ -1,5 +1,5 @@
-//! What the randomness of a start is used for: one key for each use. Some of the values are shown to everybody, and none of
-//! them says anything of the seed or of another one, because each is an HMAC of its own label.
+//! What the randomness of a start is used for: one key for each use. Some of the values are shown to everybody, and
+//! none of them says anything of the seed or of another one, because each is an HMAC of its own label.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,8 @@ impl Keys {
         }
     }
 
-    /// The keys that may stand in a trace of that server: with what is shown anyway, and clients send back, and with other
-    /// socket ids and pseudonyms, because those of a running server are nobody else's business.
+    /// The keys that may stand in a trace of that server: with what is shown anyway, and clients send back, and with
+    /// other socket ids and pseudonyms, because those of a running server are nobody else's business.
     pub fn for_trace(seed: &Seed) -> Self {
         let Self { start, process, .. } = Self::of(seed);
         Self {

@@ -8,6 +8,7 @@ pub mod effects;
 pub mod event;
 pub mod frames;
 pub mod keys;
+pub mod percent;
 pub mod position;
 pub mod refresh;
 pub mod retained;
@@ -17,5 +18,7 @@ pub mod signature;
 pub mod slots;
 mod socket_id;
 pub mod turn;
+mod verdict;
 
 pub use self::socket_id::SocketId;
+pub use self::verdict::{Attempt, Member, Ruling, Verdict};

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::protocol::room::give_back;
+use super::room::give_back;
 
 /// Places of entries that are gone, which may stay in the order beside as many as there are entries.
 const STALE: usize = 64;

@@ -4,6 +4,7 @@ use tungstenite::Utf8Bytes;
 
 use super::SocketId;
 use super::control::Control;
+use crate::id::ConnectionId;
 
 /// What became visible, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,4 +41,43 @@ pub struct Logged {
     pub frame: Utf8Bytes,
     /// The socket that gets no copy.
     pub except: Option<SocketId>,
+}
+
+/// Whether everything after a position of the table can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It can.
+    Yes,
+    /// Never: the client is told of a gap.
+    No,
+    /// It is being found out.
+    Ask,
+    /// The same, and the table is read for it.
+    Read,
+}
+
+/// What a connection is to get next: the first row of a channel behind a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Who.
+    pub id: ConnectionId,
+    /// The channel, or the user's own one.
+    pub channel: &'a str,
+    /// The site's rules let the connection into the channel, not a signature.
+    pub by_rule: bool,
+    /// The number of the row that it had last.
+    pub after: u64,
+}
+
+/// What comes next of a channel's past.
+#[derive(Clone, Debug)]
+pub enum Missed {
+    /// This event.
+    Event(Logged),
+    /// Nothing: everything was told.
+    Nothing,
+    /// The rest was forgotten.
+    Gone,
+    /// Nothing yet: the site asks again whether the connection may hear the channel.
+    Doubted,
 }

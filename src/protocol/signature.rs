@@ -1,10 +1,14 @@
-//! Signatures of the Pusher protocol: HMAC-SHA256 with the app's secret, in lower-case hexadecimal. What exactly is signed
-//! is the business of those who ask; a message comes in parts so that nobody has to join them first.
+//! Signatures of the Pusher protocol: HMAC-SHA256 with the app's secret, in lower-case hexadecimal. What exactly is
+//! signed is the business of those who ask; a message comes in parts so that nobody has to join them first.
+
+use std::fmt;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+
+use crate::time::Now;
 
 /// The signature of a message, which is the parts one behind the other.
 pub fn hmac_hex(secret: &str, message: &[&[u8]]) -> String {
@@ -15,8 +19,8 @@ pub fn hmac_hex(secret: &str, message: &[&[u8]]) -> String {
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
-/// Whether `given` is the signature of the message. Takes the same time for every wrong one of the right length. An empty
-/// secret signs nothing: everybody knows it.
+/// Whether `given` is the signature of the message. Takes the same time for every wrong one of the right length. An
+/// empty secret signs nothing: everybody knows it.
 pub fn matches(secret: &str, message: &[&[u8]], given: &str) -> bool {
     !secret.is_empty() && bool::from(hmac_hex(secret, message).as_bytes().ct_eq(given.as_bytes()))
 }
@@ -25,6 +29,30 @@ pub fn matches(secret: &str, message: &[&[u8]], given: &str) -> bool {
 pub fn matches_either(secret: &str, former: Option<&str>, message: &[&[u8]], given: &str) -> bool {
     let by_former = former.is_some_and(|former| matches(former, message, given));
     matches(secret, message, given) | by_former
+}
+
+/// A secret that was replaced. It is never shown.
+#[derive(Clone, PartialEq)]
+pub struct FormerSecret {
+    /// The secret.
+    pub secret: String,
+    /// The first Unix second in which it is not valid any more.
+    pub until: u64,
+}
+
+impl FormerSecret {
+    /// The secret, while it is valid.
+    pub fn at(&self, now: Now) -> Option<&str> {
+        (now.unix_ms / 1000 < self.until).then_some(&self.secret)
+    }
+}
+
+impl fmt::Debug for FormerSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FormerSecret")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

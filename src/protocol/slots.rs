@@ -3,8 +3,8 @@
 //!
 //! Rejected: a map by id. It hashes at every look-up and takes more memory, and the slots are dense anyway.
 
+use super::room::give_back;
 use crate::id::ConnectionId;
-use crate::protocol::room::give_back;
 
 /// One value for each of some connections.
 #[derive(Debug)]

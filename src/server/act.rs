@@ -18,7 +18,7 @@ use crate::net::frame;
 use crate::net::io::Io;
 use crate::protocol::actions::{Action, Actions, Dialect, Message, Post};
 use crate::service::caller::Caller;
-use crate::service::{Facts, Input, Seed, Service};
+use crate::service::{Input, ProcessStats, Seed, Service};
 use crate::store::{Answer, Failure, Question};
 use crate::time::Now;
 use crate::trace::Recorder;
@@ -96,7 +96,7 @@ impl<I: Io> Dispatcher<I> {
         if let Some(recorder) = &mut self.recorder {
             recorder.known(&site, self.now);
         }
-        self.decide(|service, now, actions| service.know(site, now, actions));
+        self.decide(|service, now, actions| service.set_site(site, now, actions));
     }
 
     /// From here on the server shuts down.
@@ -258,7 +258,7 @@ impl<I: Io> Dispatcher<I> {
     }
 
     /// Hands these facts to the connections in `wants_stats`.
-    pub(super) fn hand_out(&mut self, facts: &Facts) {
+    pub(super) fn hand_out(&mut self, facts: &ProcessStats) {
         let list = self.wants_stats.take();
         for id in &list {
             self.input(*id, Input::Facts(Box::new(facts.clone())));

@@ -27,7 +27,7 @@ use crate::id::ConnectionId;
 use crate::joomla::site::Site;
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::probe::NUMBER as PROBE;
-use crate::service::{Facts, Input, Seed, Service, Sql};
+use crate::service::{Input, ProcessStats, Seed, Service, Sql};
 use crate::store::Store;
 use crate::time::Time;
 
@@ -357,7 +357,7 @@ impl<I: Io> Server<I> {
     /// Does what takes time; it stands behind a flush for that reason.
     fn work(&mut self) {
         if !self.dispatcher.wants_stats.is_empty() {
-            self.dispatcher.hand_out(&Facts {
+            self.dispatcher.hand_out(&ProcessStats {
                 connections: self.dispatcher.connections.len(),
                 max_connections: self.acceptor.max_connections,
                 resident_bytes: process::resident_bytes(),

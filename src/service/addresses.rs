@@ -1,5 +1,6 @@
-//! Limits by client address: how many connections at once, how many new ones a second, and how many requests a second by the
-//! connections of a proxy, which carry everybody's. A network of addresses that one household holds (IPv6 /64) counts as one.
+//! Limits by client address: how many connections at once, how many new ones a second, and how many requests a second
+//! by the connections of a proxy, which carry everybody's. A network of addresses that one household holds (IPv6 /64)
+//! counts as one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,8 +10,8 @@ use crate::config::Limits;
 use crate::protocol::room::give_back;
 use crate::time::{Bucket, Time};
 
-/// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if none is
-/// left to forget, newcomers are let in uncounted: a limit must not become a way to lock everybody out.
+/// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if
+/// none is left to forget, newcomers are let in uncounted: a limit must not become a way to lock everybody out.
 const REMEMBERED: usize = 65_536;
 
 /// New connections that may come at once, in seconds' worth of the rate.
@@ -18,15 +19,6 @@ const BURST_SECONDS: u32 = 5;
 
 /// Requests by a proxy's connections that may come at once, in seconds' worth of the rate.
 const REQUEST_BURST_SECONDS: u32 = 2;
-
-/// What the limits say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It may come in; if it was counted, what to `release` when it has gone.
-    Granted(Option<IpAddr>),
-    /// Not now; the sentence is for the client.
-    Refused(&'static str),
-}
 
 /// Everybody who is connected or was a moment ago.
 #[derive(Debug, Default)]
@@ -44,25 +36,33 @@ struct Usage {
 }
 
 impl Addresses {
-    /// Counts a new connection of `address`, if it may come in. An unknown address has no limits, and without limits nobody
-    /// is counted.
-    pub fn admit(&mut self, address: Option<IpAddr>, limits: &Limits, now: Time) -> Admission {
+    /// Counts a new connection of `address`, if it may come in. An unknown address has no limits, and without limits
+    /// nobody is counted. What was counted is to be given to `release` when the connection has gone.
+    ///
+    /// # Errors
+    /// It may not come now; the sentence is for the client.
+    pub fn admit(
+        &mut self,
+        address: Option<IpAddr>,
+        limits: &Limits,
+        now: Time,
+    ) -> Result<Option<IpAddr>, &'static str> {
         let limited = limits.connects_per_second > 0 || limits.connections_per_address > 0;
         let Some(address) = address.map(network).filter(|_| limited) else {
-            return Admission::Granted(None);
+            return Ok(None);
         };
         let Some(usage) = self.usage(address, limits, now) else {
-            return Admission::Granted(None);
+            return Ok(None);
         };
         if limits.connections_per_address > 0 && usage.connections >= limits.connections_per_address {
-            return Admission::Refused("too many connections from your address");
+            return Err("too many connections from your address");
         }
         let rate = limits.connects_per_second;
         if !usage.connects.take(rate, BURST_SECONDS, now) && rate > 0 {
-            return Admission::Refused("too many new connections from your address, try again in a moment");
+            return Err("too many new connections from your address, try again in a moment");
         }
         usage.connections += 1;
-        Admission::Granted(Some(address))
+        Ok(Some(address))
     }
 
     /// Whether a proxy's connection may bring another request of this address.
@@ -102,7 +102,7 @@ impl Addresses {
         }
     }
 
-    /// Says once that a trusted proxy does not tell whom it forwards.
+    /// Logs once that a trusted proxy does not name its clients.
     pub fn warn_of_silent_proxy(&mut self) {
         if !self.warned {
             self.warned = true;

@@ -1,6 +1,6 @@
-//! Who calls: the client's address behind proxies, whether the request names this server (DNS rebinding), whether a page of
-//! another site made it, and whether the caller may see the server's state (design section 6). Loopback is not trust:
-//! behind a proxy every peer is 127.0.0.1.
+//! Who calls: the client's address behind proxies, whether the request names this server (DNS rebinding), whether a
+//! page of another site made it, and whether the caller may see the server's state (design section 6). Loopback is not
+//! trust: behind a proxy every peer is 127.0.0.1.
 
 use std::net::IpAddr;
 
@@ -23,24 +23,165 @@ pub struct Caller {
     pub surplus: bool,
 }
 
-/// The client's own address: the peer's, or what a trusted proxy says: the right-most entry of `X-Forwarded-For` that is
-/// not itself a trusted proxy. Entries further left can be anything that the client wrote. `None`: not known.
-pub fn address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
-    direct_address(caller, trusted).or_else(|| forwarded_address(caller, request, trusted))
+/// The client's address when the peer is the client itself and no proxy.
+pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
+    caller.address.filter(|peer| !trusted.contains(peer))
 }
 
-/// What a trusted proxy says of the client's address; `None`: nothing, or the peer is the client itself.
-pub fn forwarded_address(caller: &Caller, request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
-    if direct_address(caller, trusted).is_some() {
-        return None;
+/// A request or handshake with its caller. What proxies say of the client is read once.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Who brought it.
+    pub caller: &'a Caller,
+    /// What came.
+    pub request: &'a Request<Bytes>,
+    /// The peer is a trusted proxy.
+    is_proxied: bool,
+    /// The client's address as the proxy says it; `None`: the proxy says nothing, or there is none.
+    pub forwarded: Option<IpAddr>,
+}
+
+impl<'a> Call<'a> {
+    /// Reads what a trusted proxy says of the client.
+    pub fn new(caller: &'a Caller, request: &'a Request<Bytes>, server: &Server) -> Self {
+        let is_proxied = direct_address(caller, &server.trusted_proxies).is_none();
+        let forwarded = is_proxied.then(|| forwarded_address(request, &server.trusted_proxies));
+        Self {
+            caller,
+            request,
+            is_proxied,
+            forwarded: forwarded.flatten(),
+        }
     }
-    let lines: Vec<&str> = request
-        .headers()
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+
+    /// The client's own address: the peer's, or what a trusted proxy says. `None`: not known.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.is_proxied {
+            true => self.forwarded,
+            false => self.caller.address,
+        }
+    }
+
+    /// The path.
+    pub fn path(&self) -> &'a str {
+        self.request.uri().path()
+    }
+
+    /// What stands behind the question mark.
+    pub fn query(&self) -> &'a str {
+        self.request.uri().query().unwrap_or_default()
+    }
+
+    /// Compares the Origin header with those that are the site's own.
+    pub fn origin(&self, own: Own<'_>) -> Origin {
+        let mut values = self.request.headers().get_all(header::ORIGIN).iter();
+        let Some(value) = values.next() else {
+            return Origin::None;
+        };
+        let (Ok(text), None) = (value.to_str(), values.next()) else {
+            return Origin::Foreign;
+        };
+        let configured = own.server.allowed_origins.iter().map(String::as_str);
+        let is_own = configured
+            .chain(own.live_site)
+            .any(|origin| origin.eq_ignore_ascii_case(text))
+            || own.live_site.is_none() && self.is_of_named_host(text, own.exact);
+        match is_own {
+            true => Origin::Own,
+            false => Origin::Foreign,
+        }
+    }
+
+    /// Whether a page of another site made it, as far as the server's own pages are concerned.
+    pub fn is_foreign(&self, config: &Config) -> bool {
+        self.origin(Own::host(config)) == Origin::Foreign
+    }
+
+    /// Whether an origin is of the host that the client named. Where a proxy says that it was named by https, the page
+    /// must have come so too: an attacker on the line can make a page of http.
+    fn is_of_named_host(&self, origin: &str, exact: bool) -> bool {
+        let Ok(page) = origin.parse::<config::Origin>() else {
+            return false;
+        };
+        let Some(named) = self.named_host() else {
+            return false;
+        };
+        let named_scheme = self.named_scheme();
+        if !page.host.eq_ignore_ascii_case(named.host()) {
+            return false;
+        }
+        let default = if named_scheme == "https" { 443 } else { 80 };
+        match exact {
+            true => page.scheme == named_scheme && page.known_port() == named.port_u16().or(Some(default)),
+            false => page.scheme == "https" || named_scheme != "https",
+        }
+    }
+
+    /// The host that the client named: what a trusted proxy says of it, or the request's own. Of several proxies the
+    /// last one is the one that is trusted.
+    fn named_host(&self) -> Option<Authority> {
+        match self.said_by_proxy("x-forwarded-host") {
+            Some(named) => named.parse().ok(),
+            None => host(self.request),
+        }
+    }
+
+    /// By which scheme it was named: what a trusted proxy says of it, else http, which is all that is spoken here.
+    fn named_scheme(&self) -> &'static str {
+        match self.said_by_proxy("x-forwarded-proto") {
+            Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
+            _ => "http",
+        }
+    }
+
+    /// The last entry of a header that each proxy appends to.
+    fn said_by_proxy(&self, name: &str) -> Option<&'a str> {
+        let mut lines = self.request.headers().get_all(name).iter();
+        let line = lines.next_back().filter(|_| self.is_proxied)?;
+        // What cannot be read names nothing.
+        let entries = line.to_str().unwrap_or_default();
+        entries.rsplit(',').next().map(str::trim)
+    }
+
+    /// Whether the request names this machine by a loopback name. A page whose own name was made to resolve to
+    /// 127.0.0.1 cannot do that.
+    pub fn names_loopback(&self) -> bool {
+        let Some(named) = host(self.request) else { return false };
+        let bare = bare(&named);
+        bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// Whether the request names the server by an address, or by a name that no other site can have.
+    fn names_address(&self, allowed: &[String]) -> bool {
+        let Some(named) = host(self.request) else { return false };
+        let bare = bare(&named);
+        bare.parse::<IpAddr>().is_ok()
+            || bare.eq_ignore_ascii_case("localhost")
+            || allowed.iter().any(|allowed| {
+                allowed
+                    .parse::<config::Origin>()
+                    .is_ok_and(|origin| origin.host == bare)
+            })
+    }
+
+    /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or
+    /// with the admin token. A browser sends remembered credentials for any page, so a page of another site never may.
+    pub fn may_see_state(&self, config: &Config) -> bool {
+        if self.is_foreign(config) {
+            return false;
+        }
+        config.embedded_defaults && self.names_loopback()
+            || self.caller.admin && self.names_address(&config.server.allowed_origins)
+            || has_token(self.request.headers(), &config.server.admin_token)
+    }
+}
+
+/// The right-most entry of `X-Forwarded-For` that is not itself a trusted proxy. Entries further left can be anything
+/// that the client wrote.
+fn forwarded_address(request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
+    let lines = request.headers().get_all("x-forwarded-for").iter();
+    let lines = lines.rev().filter_map(|value| value.to_str().ok());
+    for entry in lines.flat_map(|line| line.rsplit(',')) {
         // An entry that is no address was not written by a proxy that can be trusted with the ones before it.
         let address = entry_address(entry.trim())?;
         if !trusted.contains(&address) {
@@ -48,11 +189,6 @@ pub fn forwarded_address(caller: &Caller, request: &Request<Bytes>, trusted: &[I
         }
     }
     None
-}
-
-/// The client's address when the peer is the client itself and no proxy.
-pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
-    caller.address.filter(|peer| !trusted.contains(peer))
 }
 
 /// `203.0.113.9`, `203.0.113.9:1234`, `2001:db8::1`, `[2001:db8::1]:1234`.
@@ -85,8 +221,9 @@ pub struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    /// `live_site`, if there is one: any page can make its own name resolve to this server, and then it is the host that its
-    /// requests name. Else the host that the request names: ports aside, since cookies ignore them too, or exactly with
+    /// `live_site`, if there is one: any page can make its own name resolve to this server, and then it is the host
+    /// that its requests name. Else the host that the request names: ports aside, since cookies ignore them too, or
+    /// exactly with
     /// `strict_origin`.
     pub fn site(config: &'a Config, live_site: Option<&'a str>) -> Self {
         Self {
@@ -102,72 +239,6 @@ impl<'a> Own<'a> {
     }
 }
 
-/// Compares the Origin header with those that are the site's own.
-pub fn origin(caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> Origin {
-    let mut values = request.headers().get_all(header::ORIGIN).iter();
-    let Some(value) = values.next() else {
-        return Origin::None;
-    };
-    let (Ok(text), None) = (value.to_str(), values.next()) else {
-        return Origin::Foreign;
-    };
-    let configured = own.server.allowed_origins.iter().map(String::as_str);
-    let is_own = configured
-        .chain(own.live_site)
-        .any(|origin| origin.eq_ignore_ascii_case(text))
-        || own.live_site.is_none() && is_of_named_host(text, caller, request, own);
-    match is_own {
-        true => Origin::Own,
-        false => Origin::Foreign,
-    }
-}
-
-/// Whether an origin is of the host that the client named. Where a proxy says that it was named by https, the page must have come
-/// so too: whoever sits on the line can make a page of http.
-fn is_of_named_host(origin: &str, caller: &Caller, request: &Request<Bytes>, own: Own<'_>) -> bool {
-    let Ok(page) = origin.parse::<config::Origin>() else {
-        return false;
-    };
-    let proxied = direct_address(caller, &own.server.trusted_proxies).is_none();
-    let Some(named) = named_host(request, proxied) else {
-        return false;
-    };
-    let named_scheme = named_scheme(request, proxied);
-    if !page.host.eq_ignore_ascii_case(named.host()) {
-        return false;
-    }
-    let default = if named_scheme == "https" { 443 } else { 80 };
-    match own.exact {
-        true => page.scheme == named_scheme && page.known_port() == named.port_u16().or(Some(default)),
-        false => page.scheme == "https" || named_scheme != "https",
-    }
-}
-
-/// The host that the client named: what a trusted proxy says of it, or the request's own. Of several proxies the last one is
-/// the one that is trusted.
-fn named_host(request: &Request<Bytes>, proxied: bool) -> Option<Authority> {
-    match last(request, "x-forwarded-host").filter(|_| proxied) {
-        Some(named) => named.parse().ok(),
-        None => host(request),
-    }
-}
-
-/// By which scheme it was named: what a trusted proxy says of it, else http, which is all that is spoken here.
-fn named_scheme(request: &Request<Bytes>, proxied: bool) -> &'static str {
-    match last(request, "x-forwarded-proto").filter(|_| proxied) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
-        _ => "http",
-    }
-}
-
-/// The last entry of a header that each proxy appends to.
-fn last<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
-    let line = request.headers().get_all(name).iter().next_back()?;
-    // What cannot be read names nothing.
-    let entries = line.to_str().unwrap_or_default();
-    entries.rsplit(',').next().map(str::trim)
-}
-
 /// The host that the request names.
 fn host(request: &Request<Bytes>) -> Option<Authority> {
     if let Some(authority) = request.uri().authority() {
@@ -176,39 +247,13 @@ fn host(request: &Request<Bytes>) -> Option<Authority> {
     request.headers().get(header::HOST)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the request names this machine by a loopback name. A page whose own name was made to resolve to 127.0.0.1
-/// cannot do that.
-pub fn names_loopback(request: &Request<Bytes>) -> bool {
-    let Some(named) = host(request) else { return false };
-    let bare = named.host().trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &Authority) -> &str {
+    host.host().trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether the request names the server by an address, or by a name that no other site can have.
-fn names_address(request: &Request<Bytes>, allowed: &[String]) -> bool {
-    let Some(named) = host(request) else { return false };
-    let bare = named.host().trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().is_ok()
-        || bare.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|allowed| {
-            allowed
-                .parse::<config::Origin>()
-                .is_ok_and(|origin| origin.host == bare)
-        })
-}
-
-/// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or with the
-/// admin token. A browser sends remembered credentials for any page, so a page of another site never may.
-pub fn may_see_state(caller: &Caller, request: &Request<Bytes>, config: &Config) -> bool {
-    if origin(caller, request, Own::host(config)) == Origin::Foreign {
-        return false;
-    }
-    config.embedded_defaults && names_loopback(request)
-        || caller.admin && names_address(request, &config.server.allowed_origins)
-        || has_token(request.headers(), &config.server.admin_token)
-}
-
-/// Whether `given` is the admin token. An empty one opens nothing. Takes the same time for every wrong one of its length.
+/// Whether `given` is the admin token. An empty one opens nothing. Takes the same time for every wrong one of its
+/// length.
 pub fn is_token(given: &str, token: &str) -> bool {
     !token.is_empty() && bool::from(given.as_bytes().ct_eq(token.as_bytes()))
 }
@@ -262,7 +307,7 @@ mod tests {
             live_site,
             exact,
         };
-        origin(&caller, &request.body(Bytes::new()).unwrap(), own)
+        Call::new(&caller, &request.body(Bytes::new()).unwrap(), server).origin(own)
     }
 
     #[test]

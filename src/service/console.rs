@@ -1,7 +1,7 @@
 //! The console protocol: a text frame is a command, the reply is a text frame. `test`, `version` and the answer to an
-//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state or publishes is for
-//! those who may, and says so to the others. For that a session's cookie is not enough: it takes its form token too, or the
-//! admin token.
+//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state or publishes
+//! is for those who may, and says so to the others. For that a session's cookie is not enough: it takes its form token
+//! too, or the admin token.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,10 +10,12 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::caller;
+use super::stats::{Counts, ProcessStats};
 use crate::config::Config;
 use crate::id::ConnectionId;
+use crate::protocol::Attempt;
 use crate::protocol::actions::{Action, Actions, Message};
-use crate::service::{Counts, Facts};
+
 use crate::site::visits::Proved;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::time::{Now, Time};
@@ -32,17 +34,17 @@ const WRONG_TOKENS: u8 = 3;
 enum For {
     /// Everybody, in any case: without these nobody could become somebody who may more.
     All,
-    /// Whoever may use the console: everybody, unless the site says who.
+    /// Users of the console: everybody, unless the site says who may use it.
     Users,
-    /// Whoever may see the server's state.
+    /// Users who may see the server's state.
     Monitors,
-    /// Whoever may publish.
+    /// Users who may publish.
     Publishers,
 }
 
 impl For {
-    /// What a user of the site needs on com_websockets. `ruled`: the site says who may use the console, and then whoever may
-    /// not can do nothing more there than become somebody else.
+    /// What a user of the site needs on com_websockets. `ruled`: the site says who may use the console, and then
+    /// whoever may not can do nothing more there than become somebody else.
     fn permissions(self, ruled: bool) -> impl Iterator<Item = &'static str> {
         let console = (ruled && self != For::All).then_some(CONSOLE);
         let own = match self {
@@ -138,16 +140,14 @@ impl Console {
     }
 
     /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
-    /// What takes to know who is there waits until that is known, unless this is the last call.
-    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
+    /// A command that depends on the user waits until the user is known, unless this is the last try.
     pub fn message(
         &mut self,
         id: ConnectionId,
         message: &Message,
         site: Option<&mut Site>,
-        last_call: bool,
+        attempt: &Attempt,
         config: &Config,
-        now: Now,
         actions: &mut Actions,
     ) -> Heard {
         let command = match message {
@@ -164,18 +164,18 @@ impl Console {
         let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let (name, argument) = match name {
             "token" | "publish" => (name, argument.trim()),
-            // The others are told nothing more.
+            // The other commands take no argument.
             _ => (command, ""),
         };
         if name == "token" {
-            return self.token(id, argument, site, last_call, config, now, actions);
+            return self.token(id, argument, site, attempt, config, actions);
         }
         let site = site.as_deref();
         let known = COMMANDS.iter().find(|(known, ..)| *known == name);
         let group = known.map_or(For::Users, |(_, group, _)| *group);
         let ruled = site.is_some_and(Site::rules_console);
         let personal = name == "whoami" || group.permissions(ruled).next().is_some();
-        if personal && !last_call && site.is_some_and(|site| !site.is_known(id)) {
+        if personal && !attempt.is_last && site.is_some_and(|site| !site.is_known(id)) {
             return Heard::Later;
         }
         let may = |action| self.is_admin || site.is_some_and(|site| site.may(id, action));
@@ -197,7 +197,7 @@ impl Console {
             }
             return Heard::Done;
         }
-        self.obey(id, name, site, now, actions);
+        self.run(id, name, site, attempt.now, actions);
         Heard::Done
     }
 
@@ -206,7 +206,7 @@ impl Console {
         self.is_admin || site.is_some_and(|site| site.is_proved(id))
     }
 
-    fn obey(&mut self, id: ConnectionId, command: &str, site: Option<&Site>, now: Now, actions: &mut Actions) {
+    fn run(&mut self, id: ConnectionId, command: &str, site: Option<&Site>, now: Now, actions: &mut Actions) {
         let reply = match command {
             "" => "Empty command. Try help.\n".to_owned(),
             "test" => "This is a test!".to_owned(),
@@ -227,7 +227,7 @@ impl Console {
     }
 
     /// Answers the oldest question with facts that have been gathered for it.
-    pub fn answer(&mut self, facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
+    pub fn answer(&mut self, facts: &ProcessStats, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
         Some(match self.asked.pop_front()? {
             Question::Stats => stats(facts, counts, site, now),
             Question::Lag => json!(facts.lag).to_string(),
@@ -240,22 +240,20 @@ impl Console {
     }
 
     /// Somebody shows the admin token, or the form token of its session.
-    #[allow(clippy::too_many_arguments, reason = "everything that a command may ask about")]
     fn token(
         &mut self,
         id: ConnectionId,
         given: &str,
         site: Option<&mut Site>,
-        last_call: bool,
+        attempt: &Attempt,
         config: &Config,
-        now: Now,
         actions: &mut Actions,
     ) -> Heard {
         let has_site = site.is_some();
         let is_admin = caller::is_token(given, &config.server.admin_token);
         let proved = site
             .filter(|_| !is_admin)
-            .map(|site| site.show(id, given, now, actions.effects()));
+            .map(|site| site.show(id, given, attempt.now, actions.effects()));
         let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
         if is_admin {
             self.is_admin = true;
@@ -267,7 +265,7 @@ impl Console {
                 answer("Allowed: what your account may do answers from here on.");
                 return Heard::Done;
             }
-            Some(Proved::NotYet) if !last_call => return Heard::Later,
+            Some(Proved::NotYet) if !attempt.is_last => return Heard::Later,
             Some(Proved::NotYet | Proved::OutOfReach) => {
                 answer("Not allowed: the form token of this session cannot be read; the admin_token would do.\n");
             }
@@ -367,12 +365,12 @@ fn time(now: Now) -> String {
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(
-            || "The clock is out of its mind.\n".to_owned(),
+            || "The clock shows no date that can be written.\n".to_owned(),
             |time| format!("{time:.3}"),
         )
 }
 
-fn stats(facts: &Facts, counts: &Counts, site: Option<&Site>, now: Now) -> String {
+fn stats(facts: &ProcessStats, counts: &Counts, site: Option<&Site>, now: Now) -> String {
     let mut shown = json!({
         "connections": facts.connections,
         "max_connections": facts.max_connections,

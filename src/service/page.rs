@@ -66,8 +66,8 @@ pub struct Page {
 
 impl Page {
     /// Joins the embedded files and computes the hashes of the inline blocks. `path` is what stands before `/app/` and
-    /// `/apps/`. `development` is the app of the embedded defaults: its secret becomes part of the document, so no other
-    /// app may ever be given.
+    /// `/apps/`. `development` is the app of the embedded defaults: its secret becomes part of the document, so no
+    /// other app may ever be given.
     pub fn new(development: Option<&config::App>, path: &str) -> Self {
         let style = unix_lines(STYLE.1);
         let mut document = DOCUMENT.replacen(STYLE.0, &format!("<style>{style}</style>"), 1);

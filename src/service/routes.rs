@@ -1,9 +1,9 @@
 //! The map of paths: which one is what, and the plain sentences for those that are nothing.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::caller::{self, Caller, Origin, Own};
+use super::caller::Call;
 use super::page::Page;
 use crate::config::Config;
 
@@ -33,8 +33,8 @@ pub const PATHS: [(&str, Place); 4] = [
 
 impl Place {
     /// What there is at the path of a request; `None`: nothing, or it is switched off.
-    fn of(request: &Request<Bytes>, config: &Config) -> Option<Self> {
-        let (_, place) = PATHS.iter().find(|(path, _)| *path == request.uri().path())?;
+    fn of(call: &Call<'_>, config: &Config) -> Option<Self> {
+        let (_, place) = PATHS.iter().find(|(path, _)| *path == call.path())?;
         let is_on = match place {
             Place::Console => config.console.enabled,
             Place::Echo => config.echo.enabled,
@@ -54,26 +54,22 @@ pub enum Route {
 }
 
 /// Whether a request asks for the console's page.
-pub fn is_page(request: &Request<Bytes>, config: &Config) -> bool {
-    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    asks && Place::of(request, config) == Some(Place::Console)
+pub fn is_page(call: &Call<'_>, config: &Config) -> bool {
+    reads(call) && Place::of(call, config) == Some(Place::Console)
+}
+
+fn reads(call: &Call<'_>) -> bool {
+    matches!(*call.request.method(), Method::GET | Method::HEAD)
 }
 
 /// Answers a plain request. `manages`: by its session of the site it is somebody who may see the page.
-pub fn answer(
-    request: &Request<Bytes>,
-    caller: &Caller,
-    manages: bool,
-    config: &Config,
-    page: &Page,
-    draining: bool,
-) -> Response<Bytes> {
-    if let Err(refusal) = named_right(request, config) {
+pub fn answer(call: &Call<'_>, manages: bool, config: &Config, page: &Page, draining: bool) -> Response<Bytes> {
+    if let Err(refusal) = named_right(call, config) {
         return *refusal;
     }
-    let response = match Place::of(request, config) {
-        Some(Place::Console) if manages => page.response(request.headers()),
-        Some(Place::Console) => show_page(request, caller, config, page),
+    let response = match Place::of(call, config) {
+        Some(Place::Console) if manages => page.response(call.request.headers()),
+        Some(Place::Console) => show_page(call, config, page),
         Some(Place::Echo) => upgrade_required("/echo speaks WebSocket only"),
         Some(Place::Health) => sentence(StatusCode::OK, "alive"),
         Some(Place::Ready) if draining => sentence(
@@ -83,7 +79,7 @@ pub fn answer(
         Some(Place::Ready) => sentence(StatusCode::OK, "ready"),
         None => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    if reads(call) {
         return response;
     }
     let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
@@ -97,9 +93,9 @@ pub fn answer(
 ///
 /// # Errors
 /// The refusal: nothing at this path, another site's page, a foreign host name.
-pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Result<Route, Refusal> {
-    named_right(request, config)?;
-    let route = match Place::of(request, config) {
+pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
+    named_right(call, config)?;
+    let route = match Place::of(call, config) {
         Some(Place::Console) => Route::Console,
         Some(Place::Echo) => Route::Echo,
         Some(Place::Health | Place::Ready) | None => {
@@ -109,8 +105,7 @@ pub fn upgrade(request: &Request<Bytes>, caller: &Caller, config: &Config) -> Re
             )));
         }
     };
-    let foreign = caller::origin(caller, request, Own::host(config)) == Origin::Foreign;
-    if foreign && (config.embedded_defaults || caller.admin) {
+    if (config.embedded_defaults || call.caller.admin) && call.is_foreign(config) {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
             "pages of other sites may not connect here",
@@ -153,9 +148,9 @@ fn closing(mut refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &Page) -> Response<Bytes> {
-    if caller::may_see_state(caller, request, config) {
-        return page.response(request.headers());
+fn show_page(call: &Call<'_>, config: &Config, page: &Page) -> Response<Bytes> {
+    if call.may_see_state(config) {
+        return page.response(call.request.headers());
     }
     if config.server.admin_token.is_empty() {
         return sentence(
@@ -169,7 +164,7 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
     );
     let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-    if request.headers().contains_key(header::AUTHORIZATION) {
+    if call.request.headers().contains_key(header::AUTHORIZATION) {
         // A guess costs a connection, and those are counted.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
@@ -178,20 +173,20 @@ fn show_page(request: &Request<Bytes>, caller: &Caller, config: &Config, page: &
     response
 }
 
-/// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a page
-/// on the internet whose name resolves to 127.0.0.1 does not.
-pub fn named_right(request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
-    if config.embedded_defaults && !caller::names_loopback(request) {
+/// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a
+/// page on the internet whose name resolves to 127.0.0.1 does not.
+pub fn named_right(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
+    if config.embedded_defaults && !call.names_loopback() {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
         return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     Ok(())
 }
 
-/// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a simple
-/// request needs nobody's leave to be sent.
-pub fn from_own_page(caller: &Caller, request: &Request<Bytes>, config: &Config) -> Result<(), Refusal> {
-    if config.embedded_defaults && caller::origin(caller, request, Own::host(config)) == Origin::Foreign {
+/// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a
+/// simple request needs nobody's leave to be sent.
+pub fn from_own_page(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
+    if config.embedded_defaults && call.is_foreign(config) {
         return Err(Box::new(sentence(
             StatusCode::FORBIDDEN,
             "pages of other sites may not publish here",

@@ -1,19 +1,20 @@
-//! The status of the server as the site's own PHP asks for it with a signed request (`GET /apps/{id}/status`): the numbers that
-//! a status page needs to name what is wrong, and no secret, name or address. The console's `stats` tells administrators more.
+//! The status of the server as the site's own PHP asks for it with a signed request (`GET /apps/{id}/status`): the
+//! numbers that a status page needs to name what is wrong, and no secret, name or address. The console's `stats` tells
+//! administrators more.
 
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
+use super::stats::{ProcessStats, Sql};
 use crate::api::reply;
 use crate::hub::app::App;
 use crate::outbox::Outbox;
-use crate::service::{Facts, Sql};
 use crate::site::Site;
 use crate::time::Now;
 
 /// The answer for one app. `site`: if the app is the site's.
-pub fn answer(facts: &Facts, app: &App, site: Option<&Site>, draining: bool, now: Now) -> Response<Bytes> {
+pub fn answer(facts: &ProcessStats, app: &App, site: Option<&Site>, draining: bool, now: Now) -> Response<Bytes> {
     // Without a site there is nothing to say of a database, though another app's site may have one.
     let sql = facts.sql.filter(|_| site.is_some());
     let ms = |us: u32| f64::from(us) / 1000.0;

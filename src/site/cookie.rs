@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{Request, header};
 
-use crate::api;
 use crate::joomla::identity::Reason;
 use crate::joomla::site::Client;
+use crate::protocol::percent;
 use crate::store::SessionId;
 
 /// The session that a request shows, or why it shows none. `names`: the site's applications with their cookies' names.
@@ -45,5 +45,5 @@ fn value<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
 /// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads. PHP leaves a
 /// wrong escape as it is, and a session id has no percent sign.
 pub fn session_id(value: &str) -> Option<SessionId> {
-    SessionId::parse(&api::parameters::decode(value)?)
+    SessionId::parse(&percent::decode(value)?)
 }

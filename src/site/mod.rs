@@ -6,7 +6,6 @@ pub mod access;
 mod control;
 mod cookie;
 mod describe;
-mod may;
 mod options;
 pub mod parameters;
 pub mod rights;
@@ -18,10 +17,9 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 
-use self::access::{Access, Age, Asker, Verdict};
+use self::access::{Access, Age, Asker};
 use self::control::{KICKED, Parts};
 pub use self::cookie::session_id;
-pub use self::may::May;
 use self::options::Options;
 use self::parameters::Parameters;
 use self::rights::Rights;
@@ -36,9 +34,9 @@ use crate::outbox::Outbox;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
-use crate::protocol::rows::Seen;
+use crate::protocol::rows::{Missed, Seen, Wanted};
 use crate::protocol::turn::Turn;
-use crate::service::caller::{self, Caller, Origin, Own};
+use crate::protocol::{Attempt, Ruling, Verdict};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
@@ -102,47 +100,26 @@ impl Site {
         }
     }
 
-    /// A connection comes with this handshake. Returns whether it may come: the number of connections that show one
-    /// session is limited.
+    /// A connection comes. Returns whether it may come: no more than `most` connections may show one session. `request`: its
+    /// handshake, if the page is the site's own. The cookie is read only for these: browsers send it with requests of other
+    /// sites' pages too.
     #[must_use]
-    pub fn enter(
-        &mut self,
-        id: ConnectionId,
-        caller: &Caller,
-        request: &Request<Bytes>,
-        config: &Config,
-        now: Now,
-    ) -> bool {
-        // The cookie is read only for the site's own pages: browsers send it with requests of other sites' pages too.
-        let session = match self.origin(caller, request, config) {
-            Origin::Own => cookie::session(request, &self.facts.cookies),
-            _ => Err(Reason::ForeignOrigin),
-        };
-        let most = config.limits.connections_per_session;
+    pub fn enter(&mut self, id: ConnectionId, request: Option<&Request<Bytes>>, most: u32, now: Now) -> bool {
+        let session = request.ok_or(Reason::ForeignOrigin);
+        let session = session.and_then(|request| cookie::session(request, &self.facts.cookies));
         self.visits.enter(id, session, most, now)
     }
 
-    /// A request for the console's page comes. Returns whether it shows a session. A browser that goes to an address
-    /// sends no Origin, and only its user sees the answer.
-    pub fn enter_for_page(
-        &mut self,
-        id: ConnectionId,
-        caller: &Caller,
-        request: &Request<Bytes>,
-        config: &Config,
-        now: Now,
-    ) -> bool {
-        if self.origin(caller, request, config) == Origin::Foreign {
-            return false;
-        }
+    /// A request for the console's page comes, and not from a page of another site. Returns whether it shows a session. A
+    /// browser that goes to an address sends no Origin, and only its user sees the answer.
+    pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, most: u32, now: Now) -> bool {
         let session = cookie::session(request, &self.facts.cookies);
-        let most = config.limits.connections_per_session;
         session.is_ok() && self.visits.enter(id, session, most, now)
     }
 
-    /// Where the page of a request comes from.
-    pub fn origin(&self, caller: &Caller, request: &Request<Bytes>, config: &Config) -> Origin {
-        caller::origin(caller, request, Own::site(config, self.facts.live_site.as_deref()))
+    /// The one origin that is the site's own (`$live_site`); `None`: the host that a request names is.
+    pub fn live_site(&self) -> Option<&str> {
+        self.facts.live_site.as_deref()
     }
 
     /// A connection is gone.
@@ -241,24 +218,24 @@ impl Site {
         self.options.is_enabled()
     }
 
-    /// Whether a connection may subscribe. `last_call`: it has waited long enough, so what is not known is a no.
-    pub fn may_subscribe(&mut self, id: ConnectionId, name: ChannelName<'_>, last_call: bool, now: Now) -> May {
-        let may = match self.judge(id, name, Age::Fresh, now) {
-            May::NotYet if last_call => May::No("the site's rules cannot be checked at the moment"),
-            may => may,
-        };
-        if let May::No(_) = may {
+    /// Whether a connection may subscribe.
+    pub fn may_subscribe(&mut self, id: ConnectionId, name: ChannelName<'_>, attempt: &Attempt) -> Ruling {
+        let mut ruling = self.judge(id, name, Age::Fresh, attempt.now)?;
+        if attempt.is_last && matches!(ruling, Verdict::NotYet) {
+            ruling = Verdict::No("the site's rules cannot be checked at the moment");
+        }
+        if let Verdict::No(_) = ruling {
             self.visits.was_refused(id);
         }
-        may
+        Some(ruling)
     }
 
     /// Whether a connection that is subscribed may stay so.
-    pub fn review(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> May {
+    pub fn review(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> Ruling {
         self.judge(id, name, Age::Any, now)
     }
 
-    fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, age: Age, now: Now) -> May {
+    fn judge(&mut self, id: ConnectionId, name: ChannelName<'_>, age: Age, now: Now) -> Ruling {
         let asker = Asker {
             id,
             visitor: self.visits.visitor(id, &self.rights),
@@ -266,13 +243,15 @@ impl Site {
             is_doubted: self.rights.is_doubted() || self.visits.is_doubted(id),
         };
         let user = asker.visitor.and_then(|visitor| self.visits.user(visitor.user));
-        match self.access.judge(name, &asker, age, now) {
-            Verdict::Yes if name.kind() == Kind::Presence => user.map_or(May::NotYet, |user| {
+        Some(match self.access.judge(name, &asker, age, now)? {
+            Verdict::Yes(()) if name.kind() == Kind::Presence => user.map_or(Verdict::NotYet, |user| {
                 let names = self.options.shows_names();
-                May::As(may::member(&self.pseudonyms, name.as_str(), user.row(), names))
+                Verdict::Yes(Some(access::member(&self.pseudonyms, name.as_str(), user.row(), names)))
             }),
-            verdict => verdict.into(),
-        }
+            Verdict::Yes(()) => Verdict::Yes(None),
+            Verdict::No(why) => Verdict::No(why),
+            Verdict::NotYet => Verdict::NotYet,
+        })
     }
 
     /// The first subscriber of a channel came.
@@ -315,6 +294,17 @@ impl Site {
     pub fn doubts_channel(&self, name: &str) -> bool {
         let rules_doubted = self.rights.is_doubted();
         ChannelName::parse(name).is_ok_and(|name| self.access.is_doubted(name, rules_doubted))
+    }
+
+    /// What comes next of a channel's past, for a connection that is being told of it.
+    pub fn missed(&mut self, wanted: &Wanted<'_>, now: Now) -> Missed {
+        let is_doubted = self.has_doubts()
+            && (wanted.by_rule && self.doubts_channel(wanted.channel) || self.doubts_visitor(wanted.id));
+        match self.table.outbox_mut() {
+            _ if is_doubted => Missed::Doubted,
+            Some(outbox) => outbox.missed(wanted.channel, wanted.after, now),
+            None => Missed::Gone,
+        }
     }
 
     /// The next question, if one is due. The parts take turns, so that a storm of one kind starves no other.

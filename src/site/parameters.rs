@@ -10,6 +10,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::config::{SHORT_SECRET, SHORTEST_SECRET};
+use crate::protocol::signature::FormerSecret;
 use crate::time::Now;
 
 /// Seconds for which a secret may be valid beside the one that replaced it.
@@ -80,14 +81,12 @@ pub struct Credentials {
 }
 
 /// A secret that was replaced.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Former {
-    /// Never shown.
-    secret: String,
+    /// With its end: that which is stated, but no later than [`GRACE`] after it was read first.
+    pub secret: FormerSecret,
     /// As the options have it: a Unix second.
     stated: u64,
-    /// That, but no later than [`GRACE`] after it was read first.
-    until: u64,
 }
 
 impl fmt::Debug for Credentials {
@@ -95,14 +94,6 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("id", &self.id)
             .field("former", &self.former)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Former {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Former")
-            .field("until", &self.until)
             .finish_non_exhaustive()
     }
 }
@@ -143,18 +134,14 @@ impl Credentials {
 impl Former {
     fn read(fields: &Map<String, Value>, known: Option<&Former>, now: Now) -> Option<Self> {
         let (secret, stated) = (text(fields, "app_secret_old")?, number(fields, "app_secret_old_until")?);
-        let again = known.filter(|known| known.secret == secret && known.stated == stated);
+        let again = known.filter(|known| known.secret.secret == secret && known.stated == stated);
         // Reading it again, because something else changed, must not make its time longer.
         let until = match again {
-            Some(known) => known.until,
+            Some(known) => known.secret.until,
             None => stated.min(now.unix_ms / 1000 + GRACE),
         };
-        Some(Self { secret, stated, until })
-    }
-
-    /// The secret, while it is valid.
-    pub fn secret(&self, now: Now) -> Option<&str> {
-        (now.unix_ms / 1000 < self.until).then_some(&self.secret)
+        let secret = FormerSecret { secret, until };
+        Some(Self { secret, stated })
     }
 }
 
@@ -283,7 +270,7 @@ mod tests {
 
     fn valid(parameters: &Parameters, second: u64) -> bool {
         let former = parameters.credentials.as_ref().and_then(|all| all.former.as_ref());
-        former.and_then(|former| former.secret(at(second))) == Some("old")
+        former.and_then(|former| former.secret.at(at(second))) == Some("old")
     }
 
     #[test]

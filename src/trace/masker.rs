@@ -16,7 +16,7 @@ use super::tokens::{Tokens, mask};
 use super::{Content, Head};
 use crate::api::parameters::{self, Parameters};
 use crate::config::{self, Config};
-use crate::hub::app::Apps;
+use crate::hub::apps::Apps;
 use crate::hub::ask::is_too_deep;
 use crate::hub::gate;
 use crate::protocol::SocketId;

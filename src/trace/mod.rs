@@ -34,7 +34,7 @@ use crate::joomla::site::Site;
 use crate::protocol::actions::Actions;
 use crate::protocol::keys::Keys;
 use crate::service::caller::Caller;
-use crate::service::{Facts, Input, Seed, Service};
+use crate::service::{Input, ProcessStats, Seed, Service};
 use crate::store::{Answer, Failure, Question};
 use crate::time::Now;
 use crate::webhooks::Outcome;
@@ -76,7 +76,7 @@ enum Masked {
     Text(String),
     Binary(usize),
     Flushed,
-    Facts(Box<Facts>),
+    Facts(Box<ProcessStats>),
     Closed,
 }
 
@@ -327,7 +327,7 @@ impl Stage {
                 let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
                 configured(service)?.posted(ticket, outcome, now);
             }
-            Line::Site(now, site) => configured(service)?.know(*site, now, actions),
+            Line::Site(now, site) => configured(service)?.set_site(*site, now, actions),
             Line::Answered(now, question, answer) => {
                 let service = configured(service)?;
                 // The service asks of itself. Where masking made it ask something else, the recorded question stands in.

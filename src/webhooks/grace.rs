@@ -1,26 +1,16 @@
 //! The grace of departures, for one target: a page that is loaded again leaves and returns within a second, and no site
 //! wants to hear of it. Also keeps what happens to a channel behind such a departure in its order.
 //!
-//! A lane holds what waits in one channel, and only channels where somebody is in grace have one. The first in a lane is
-//! always a departure in its grace; everything behind it waits, so nothing waits longer than the youngest departure ahead
-//! of it. A departure that the target does not want to hear of (it wants the opposite only) stands in no line: it cancels
-//! a return, and nobody waits for it.
+//! A lane holds what waits in one channel, and only channels where somebody is in grace have one. The first in a lane
+//! is always a departure in its grace; everything behind it waits, so nothing waits longer than the youngest departure
+//! ahead of it. A departure that the target does not want to hear of (it wants the opposite only) stands in no line: it
+//! cancels a return, and nobody waits for it.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::target::Waiting;
-use super::{GRACE, QUEUE_BYTES, QUEUE_EVENTS};
+use super::event::{GRACE, QUEUE_BYTES, QUEUE_EVENTS, Subject, Waiting};
 use crate::protocol::room::give_back;
 use crate::time::Time;
-
-/// What left or returned.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
-    /// The channel as a whole.
-    Channel,
-    /// A member of it.
-    Member(String),
-}
 
 /// Everything of one target that waits because of a departure.
 #[derive(Debug, Default)]
@@ -143,8 +133,8 @@ impl Grace {
         self.ends.front().map_or(Time::NEVER, |end| end.at)
     }
 
-    /// Everything that waits is as much as a queue may hold; beyond that the oldest departures are believed at once. What
-    /// that is too much for the queue is counted there, so there is one place that drops.
+    /// Everything that waits is as much as a queue may hold; beyond that the oldest departures are believed at once.
+    /// What that is too much for the queue is counted there, so there is one place that drops.
     fn shorten(&mut self, out: &mut Vec<Waiting>) {
         while self.ends.len() > QUEUE_EVENTS || self.events > QUEUE_EVENTS || self.bytes > QUEUE_BYTES {
             let Some(end) = self.ends.pop_front() else {

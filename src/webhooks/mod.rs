@@ -2,19 +2,18 @@
 //! knows no socket: `due` says what is to be posted, `posted` is told how it went. One event a post, one post at a time
 //! for each target, so the order in a target's queue is the order in which it hears.
 //!
-//! Every `[[apps.webhooks]]` is a target with its own grace, queue and retries: nothing that one target does or fails to
-//! do reaches another. Several events in a post were the loser: the Pusher protocol knows it as an option of the hosted
-//! service ("batching") and receivers that were written for the default look at the first event only.
+//! Every `[[apps.webhooks]]` is a target with its own grace, queue and retries: nothing that one target does or fails
+//! to do reaches another. Several events in a post were the loser: the Pusher protocol knows it as an option of the
+//! hosted service ("batching") and receivers that were written for the default look at the first event only.
 //!
 //! What each target hears of one channel keeps the order in which it happened. So an event behind a departure that is
 //! still in its grace waits with it, at most as long as that. An event of another channel does not.
 
+mod event;
 mod grace;
 mod target;
 #[cfg(test)]
 mod tests;
-
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -25,86 +24,8 @@ use crate::protocol::actions::Actions;
 pub use crate::protocol::effects::HookEvent;
 use crate::time::{Now, Time};
 
-use grace::Subject;
-use target::Target;
-
-/// How long `channel_vacated` and `member_removed` wait for a return (hosted Pusher: up to 3 s).
-pub const GRACE: Duration = Duration::from_secs(3);
-
-/// How long after an event it is still tried to tell it: receivers refuse an older `time_ms`.
-pub const LIFE: Duration = Duration::from_secs(300);
-
-/// The longest pause between two tries. A target that returns after minutes hears what is left of its queue within one,
-/// while most of it is young enough to count.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(64);
-
-/// Events that wait for one target: at 30 a second, all that happens in five minutes, after which they are too old.
-pub const QUEUE_EVENTS: usize = 10_000;
-
-/// Bytes of the bodies that wait for one target: client events of 10 KB are the large ones, and 800 of them are plenty.
-pub const QUEUE_BYTES: usize = 8 << 20;
-
-/// A cache channel's misses that are one: a room full of newcomers, and the time that the site takes to fill the cache.
-/// Its end is no fault: who misses later asks again, for the site may have failed to answer the first time.
-pub const ONE_MISS: Duration = Duration::from_secs(5);
-
-/// The kinds of events, in the order of [`KINDS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Occupied,
-    Vacated,
-    MemberAdded,
-    MemberRemoved,
-    ClientEvent,
-    CacheMiss,
-    SubscriptionCount,
-}
-
-/// The names of the kinds: in a post, and in `events` of a target.
-pub const KINDS: [&str; 7] = [
-    "channel_occupied",
-    "channel_vacated",
-    "member_added",
-    "member_removed",
-    "client_event",
-    "cache_miss",
-    "subscription_count",
-];
-
-/// How a post went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
-    /// A status of 200 to 299.
-    Done,
-    /// Another status.
-    Refused(u16),
-    /// No answer, and why.
-    Failed(&'a str),
-}
-
-impl<'a> Outcome<'a> {
-    /// The outcome of a post that got this status as its answer, or none and why.
-    pub fn of(result: Result<u16, &'a str>) -> Self {
-        match result {
-            Ok(200..300) => Self::Done,
-            Ok(status) => Self::Refused(status),
-            Err(why) => Self::Failed(why),
-        }
-    }
-}
-
-/// Counts of all targets together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Events that wait, also those in their grace.
-    pub waiting: usize,
-    /// Posts that were taken, since the start.
-    pub delivered: u64,
-    /// Posts that were not, since the start.
-    pub failed: u64,
-    /// Events that no target will hear of: too old or too many, since the start.
-    pub dropped: u64,
-}
+pub use self::event::{Counts, GRACE, KINDS, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS};
+use self::target::Target;
 
 /// All targets of all apps.
 #[derive(Debug)]
@@ -132,8 +53,8 @@ impl Webhooks {
         webhooks
     }
 
-    /// Obeys another configuration. A target with the same app id and URL keeps what waits for it; filters, headers and
-    /// the secret are the new ones also for that. What waits for a target that is gone is dropped.
+    /// Goes on with another configuration. A target with the same app id and URL keeps what waits for it; filters,
+    /// headers and the secret are the new ones also for that. What waits for a target that is gone is dropped.
     pub fn reconfigure(&mut self, apps: &[config::App]) {
         let mut old = std::mem::take(&mut self.targets);
         for app in apps {
@@ -190,8 +111,8 @@ impl Webhooks {
         }
     }
 
-    /// How the post with this ticket went; `due` has the next one at once. An unknown ticket is that of a target that is
-    /// no longer configured.
+    /// How the post with this ticket went; `due` has the next one at once. An unknown ticket is that of a target that
+    /// is no longer configured.
     pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
         if let Some(target) = self.targets.iter_mut().find(|target| target.waits_for(ticket)) {
             target.posted(outcome, now.at, &mut self.quiet);
@@ -223,59 +144,6 @@ impl Webhooks {
             all.add(&target.counts());
         }
         all
-    }
-}
-
-impl Counts {
-    fn add(&mut self, other: &Counts) {
-        self.waiting += other.waiting;
-        self.delivered += other.delivered;
-        self.failed += other.failed;
-        self.dropped += other.dropped;
-    }
-}
-
-impl Kind {
-    fn of(event: &HookEvent) -> Self {
-        match event {
-            HookEvent::Occupied { .. } => Kind::Occupied,
-            HookEvent::Vacated { .. } => Kind::Vacated,
-            HookEvent::MemberAdded { .. } => Kind::MemberAdded,
-            HookEvent::MemberRemoved { .. } => Kind::MemberRemoved,
-            HookEvent::ClientEvent { .. } => Kind::ClientEvent,
-            HookEvent::CacheMiss { .. } => Kind::CacheMiss,
-            HookEvent::SubscriptionCount { .. } => Kind::SubscriptionCount,
-        }
-    }
-
-    fn named(name: &str) -> Option<usize> {
-        KINDS.iter().position(|kind| *kind == name)
-    }
-
-    /// The one that undoes it, if there is one.
-    fn opposite(self) -> Option<Kind> {
-        match self {
-            Self::Occupied => Some(Self::Vacated),
-            Self::Vacated => Some(Self::Occupied),
-            Self::MemberAdded => Some(Self::MemberRemoved),
-            Self::MemberRemoved => Some(Self::MemberAdded),
-            Self::ClientEvent | Self::CacheMiss | Self::SubscriptionCount => None,
-        }
-    }
-
-    fn is_departure(self) -> bool {
-        matches!(self, Self::Vacated | Self::MemberRemoved)
-    }
-}
-
-/// Who came or went, when that is what happened.
-fn subject(event: &HookEvent) -> Option<Subject> {
-    match event {
-        HookEvent::Occupied { .. } | HookEvent::Vacated { .. } => Some(Subject::Channel),
-        HookEvent::MemberAdded { user_id, .. } | HookEvent::MemberRemoved { user_id, .. } => {
-            Some(Subject::Member(user_id.clone()))
-        }
-        HookEvent::ClientEvent { .. } | HookEvent::CacheMiss { .. } | HookEvent::SubscriptionCount { .. } => None,
     }
 }
 

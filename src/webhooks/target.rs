@@ -6,22 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::event::{
+    Counts, KINDS, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS, Waiting, subject,
+};
 use super::grace::Grace;
-use super::{Counts, HookEvent, Kind, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS, subject};
 use crate::config;
 use crate::logging::{self, More, Quiet};
 use crate::protocol::actions::{Action, Actions, Post};
+use crate::protocol::effects::HookEvent;
 use crate::protocol::room::give_back;
 use crate::protocol::signature::hmac_hex;
 use crate::time::Time;
-
-/// An event that is to be told.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub(super) body: Bytes,
-    /// When it happened.
-    pub(super) since: Time,
-}
 
 #[derive(Debug)]
 pub(super) struct Target {
@@ -31,7 +26,7 @@ pub(super) struct Target {
     secret: String,
     hook: config::Webhook,
     /// By kind.
-    wants: [bool; super::KINDS.len()],
+    wants: [bool; KINDS.len()],
     grace: Grace,
     /// Departures have no grace any more.
     hurried: bool,

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::event::Kind;
 use super::*;
 use crate::config::{App, Webhook};
 use crate::protocol::actions::{Action, Post};

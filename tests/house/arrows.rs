@@ -3,11 +3,10 @@
 
 use crate::files;
 
-/// The rooms of the source, each with those that it may know; `TODAY` has what must go.
+/// The rooms of the source, each with those that it may know.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
-    (&[]),
     ("child", &[]),
     ("config", &[]),
     ("logging", &["time"]),
@@ -61,9 +60,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("bin", &["net", "protocol", "time"]),
 ];
-
-/// Arrows that are still there and must go.
-const TODAY: &[(&str, &[&str])] = &[("hub", &["outbox", "site", "webhooks"]), ("site", &["api", "service"])];
 
 /// One thread, one owner: nothing shared, nothing waited for, nothing unsafe.
 const FORBIDDEN: &[&str] = &[
@@ -156,14 +152,12 @@ fn wrong_arrows(path: &str, code: &str) -> Vec<String> {
     }
     known.sort();
     known.dedup();
-    let row = |table: &'static [(&str, &[&str])]| table.iter().find(|(room, _)| *room == own);
-    let Some((_, allowed)) = row(ALLOWED) else {
+    let Some((_, allowed)) = ALLOWED.iter().find(|(room, _)| *room == own) else {
         return vec![format!("{path}: {own} has no row in tests/house/arrows.rs")];
     };
-    let today = row(TODAY).map_or(&[][..], |(_, today)| today);
     known
         .into_iter()
-        .filter(|name| name != own && !allowed.contains(&name.as_str()) && !today.contains(&name.as_str()))
+        .filter(|name| name != own && !allowed.contains(&name.as_str()))
         .map(|name| format!("{path}: {own} must not know {name}"))
         .collect()
 }

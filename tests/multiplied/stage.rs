@@ -122,7 +122,7 @@ impl Stage {
         };
         stage.fill();
         let now = stage.now;
-        stage.service.know(site(), now, &mut stage.actions);
+        stage.service.set_site(site(), now, &mut stage.actions);
         stage.pass(Duration::from_secs(2));
         stage
     }

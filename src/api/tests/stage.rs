@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use crate::api::reply;
 use crate::api::{Answered, Api};
 use crate::config;
-use crate::hub::app::Apps;
-use crate::hub::ask::Progress;
-use crate::hub::session::{Door, Terms, Timing};
+use crate::hub::apps::Apps;
+use crate::hub::ask::Asked;
+use crate::hub::session::{Terms, Timing};
 use crate::id::ConnectionId;
-use crate::protocol::SocketId;
 use crate::protocol::actions::{Action, Actions};
+use crate::protocol::rows::Missed;
 use crate::protocol::signature::hmac_hex;
+use crate::protocol::{Attempt, SocketId, Verdict};
 use crate::time::{Now, Time};
 
 /// The server's time in seconds, at first.
@@ -125,12 +126,15 @@ impl Stage {
     /// A frame of a client, which must not lead to an error.
     fn say(&mut self, slot: u32, frame: Value) {
         let mut actions = Actions::default();
-        let (id, door) = (ConnectionId::new(slot, 1), &mut Door::default());
-        let progress = self
-            .apps
-            .app_mut(0)
-            .text(id, &frame.to_string(), door, self.now, &mut actions);
-        assert!(matches!(progress, Progress::Done));
+        let (id, now) = (ConnectionId::new(slot, 1), self.now);
+        let app = self.apps.app_mut(0);
+        if let Asked::Subscribe(subscribe) = app.text(id, &frame.to_string(), now, &mut actions)
+            && let Verdict::Yes(ticket) = app.admit(id, &subscribe, |_| None, now, &mut actions)
+        {
+            let absence = app.absence(id, &ticket, &Attempt::default(), |_| panic!("it shows no position"));
+            let absence = absence.expect("nothing has to be known first");
+            app.join(id, ticket, &absence, |_| Missed::Gone, now, &mut actions);
+        }
         let told = format!("{actions:?}");
         assert!(!told.contains("error"), "{frame} led to {told}");
     }

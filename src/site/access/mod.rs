@@ -18,12 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::facts::Age;
 use self::facts::{FRESH, Facts, Key, Known};
-pub use self::pseudonym::pseudonym;
+pub use self::pseudonym::member;
 use self::subject::{Allowed, Subject, subject};
 pub use self::visible::Visitor;
 use crate::config::{ChannelRule, Config};
 use crate::id::ConnectionId;
 use crate::joomla::acl::Acl;
+use crate::protocol::Verdict;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::effects::Effect;
 use crate::store::{Answer, Failure, Question};
@@ -40,19 +41,6 @@ pub struct Asker<'a> {
     pub acl: Option<&'a Acl>,
     /// Whether its identity or the site's rules are being read again.
     pub is_doubted: bool,
-}
-
-/// Whether a visitor may hear a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Now.
-    Yes,
-    /// Not now, and why: a sentence for people. It does not tell an item that is hidden from one that does not exist.
-    No(&'static str),
-    /// It depends on what is being read: judge again when the connection goes on.
-    NotYet,
-    /// The site has no say: only a signature opens the channel.
-    NotOurs,
 }
 
 const GUEST: Verdict = Verdict::No("guests may not hear this channel");
@@ -110,19 +98,23 @@ impl Access {
 
     // --- verdicts ------------------------------------------------------------------------------------------------
 
-    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]).
+    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]). `None`: the site has no
+    /// say, and only a signature opens the channel.
     ///
     /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last
     /// control row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them,
     /// except while the database is away, and nobody is thrown out for that. Where the verdict is [`Verdict::NotYet`]
     /// the newcomer goes on when the fact comes, and the channel's subscribers are judged again with the next answer.
-    pub fn judge(&mut self, name: ChannelName<'_>, asker: &Asker<'_>, age: Age, now: Now) -> Verdict {
+    pub fn judge(&mut self, name: ChannelName<'_>, asker: &Asker<'_>, age: Age, now: Now) -> Option<Verdict> {
         let subject = self.subject(name);
+        if subject == Subject::Signed {
+            return None;
+        }
         let verdict = self.judge_asker(&subject, name.kind(), asker, age, now);
         if (verdict, age) == (Verdict::NotYet, Age::Any) {
             self.unsettled.insert(name.as_str().into());
         }
-        verdict
+        Some(verdict)
     }
 
     fn subject(&self, name: ChannelName<'_>) -> Subject {
@@ -131,9 +123,8 @@ impl Access {
 
     fn judge_asker(&mut self, subject: &Subject, kind: Kind, asker: &Asker<'_>, age: Age, now: Now) -> Verdict {
         match (subject, &asker.visitor, asker.acl) {
-            (Subject::Signed, ..) => Verdict::NotOurs,
             _ if asker.is_doubted && age == Age::Fresh => Verdict::NotYet,
-            (Subject::Open, ..) if self.guests => Verdict::Yes,
+            (Subject::Open, ..) if self.guests => Verdict::Yes(()),
             (_, None, _) | (_, _, None) => Verdict::NotYet,
             (_, Some(visitor), _) if kind == Kind::Presence && visitor.user == 0 => NO_MEMBER,
             (_, Some(visitor), Some(acl)) => {
@@ -148,7 +139,7 @@ impl Access {
 
     fn judge_visitor(&mut self, subject: &Subject, visitor: &Visitor<'_>, acl: &Acl, age: Age, now: Now) -> Verdict {
         let allowed = match subject {
-            Subject::Open if self.guests || visitor.user != 0 => return Verdict::Yes,
+            Subject::Open if self.guests || visitor.user != 0 => return Verdict::Yes(()),
             Subject::Open => return GUEST,
             Subject::Signed => return SIGNATURE,
             Subject::User(user) => visitor.user != 0 && visitor.user == *user,
@@ -162,7 +153,7 @@ impl Access {
             Subject::Ruled(allowed) => is_among(allowed, visitor),
             Subject::Item { .. } | Subject::Category { .. } => return self.judge_fact(subject, visitor, age, now),
         };
-        if allowed { Verdict::Yes } else { HIDDEN }
+        if allowed { Verdict::Yes(()) } else { HIDDEN }
     }
 
     fn judge_fact(&mut self, subject: &Subject, visitor: &Visitor<'_>, age: Age, now: Now) -> Verdict {
@@ -174,7 +165,7 @@ impl Access {
             Known::Asked => Verdict::NotYet,
             Known::Full => FULL,
             Known::Fact(fact) if fact.is_unknowable() => UNKNOWABLE,
-            Known::Fact(fact) if visible::is_visible(fact, subject, visitor, now.unix()) => Verdict::Yes,
+            Known::Fact(fact) if visible::is_visible(fact, subject, visitor, now.unix()) => Verdict::Yes(()),
             Known::Fact(_) => HIDDEN,
         }
     }

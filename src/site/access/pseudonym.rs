@@ -4,16 +4,35 @@
 
 use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
+use serde_json::json;
 use sha2::Sha256;
+
+use crate::protocol::Member;
+use crate::store::UserRow;
 
 /// Bytes of the hash that are kept: 2^60 members before two of a channel are likely to get the same; a multiple of
 /// five, which base32 writes without a rest.
 const KEPT: usize = 15;
 
+/// A user as a member of a presence channel: by real id and names, or by a pseudonym.
+pub fn member(key: &[u8], channel: &str, user: &UserRow, names: bool) -> Member {
+    if names {
+        let info = json!({"name": user.name, "username": user.username});
+        return Member {
+            user_id: user.id.to_string().into(),
+            user_info: serde_json::value::to_raw_value(&info).ok(),
+        };
+    }
+    Member {
+        user_id: pseudonym(key, channel, user.id).into(),
+        user_info: None,
+    }
+}
+
 /// What a user is called in a channel: 24 lower-case letters and digits. It lasts as long as the key, which must be
 /// secret and is best made anew at each start. Forms of a channel (`presence-x`, `presence-cache-x`) are channels of
 /// their own.
-pub fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
+fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
     debug_assert!(key.len() >= 16, "a short key can be found by trial");
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
     // The number has a fixed length, so nobody else's channel and number run together to the same bytes.

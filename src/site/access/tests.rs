@@ -342,12 +342,12 @@ fn what_the_name_alone_decides() {
             .iter()
             .map(
                 |visitor| match access.judge_visitor(&subject, visitor, &acl, Age::Fresh, at(0)) {
-                    Verdict::Yes => '+',
+                    Verdict::Yes(()) => '+',
                     Verdict::No(why) => {
                         assert!(!why.is_empty());
                         '-'
                     }
-                    Verdict::NotYet | Verdict::NotOurs => '?',
+                    Verdict::NotYet => '?',
                 },
             )
             .collect();
@@ -371,11 +371,11 @@ fn guests_can_be_kept_out_of_everything_public() {
         access.judge_visitor(&Subject::Open, &guest, &Acl::default(), Age::Fresh, at(0)),
         GUEST
     );
-    assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &Subject::Open, at(0)), Verdict::Yes(()));
     access.open_to_guests(true);
     assert_eq!(
         access.judge_visitor(&Subject::Open, &guest, &Acl::default(), Age::Fresh, at(0)),
-        Verdict::Yes
+        Verdict::Yes(())
     );
 }
 
@@ -422,7 +422,7 @@ fn an_article_is_heard_by_whoever_may_see_it() {
     for (what, seen, change) in cases {
         let mut world = site(20);
         change(&mut world);
-        let expected = if *seen { Verdict::Yes } else { HIDDEN };
+        let expected = if *seen { Verdict::Yes(()) } else { HIDDEN };
         assert_eq!(
             decided(&mut access(), &mut world, &article(17), at(0)),
             expected,
@@ -456,7 +456,7 @@ fn a_category_is_heard_by_whoever_may_see_it_and_all_above() {
     for (what, seen, change) in cases {
         let mut world = site(0);
         change(&mut world);
-        let expected = if *seen { Verdict::Yes } else { HIDDEN };
+        let expected = if *seen { Verdict::Yes(()) } else { HIDDEN };
         assert_eq!(
             decided(&mut access(), &mut world, &category(9), at(0)),
             expected,
@@ -526,7 +526,7 @@ fn verdicts_are_those_of_joomlas_sql() {
             let shown = world.shows(&subject, &levels, now.unix());
             assert_eq!(
                 verdict,
-                if shown { Verdict::Yes } else { HIDDEN },
+                if shown { Verdict::Yes(()) } else { HIDDEN },
                 "{subject:?} {levels:?} {world:?}"
             );
             seen[usize::from(shown)] += 1;
@@ -549,9 +549,9 @@ fn many_are_asked_about_in_few_questions() {
     pump(&mut access, &mut world, at(0));
     assert_eq!(world.asked, 3 + 1 + 1);
     for id in 1..=250 {
-        assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::Yes);
+        assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::Yes(()));
     }
-    assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::Yes(()));
     assert_eq!(decide(&mut access, &order(1), at(0)), HIDDEN);
     assert_eq!(world.asked, 5);
     assert_eq!(access.question_due(), Time::NEVER, "nobody watches");
@@ -574,13 +574,13 @@ fn a_kind_that_many_ask_about_does_not_starve_the_others() {
 fn a_fact_lets_somebody_in_for_five_seconds() {
     let (mut world, mut access) = (site(2), access());
     assert_eq!(Access::FRESH, 5);
-    assert_eq!(decided(&mut access, &mut world, &article(1), at(0)), Verdict::Yes);
+    assert_eq!(decided(&mut access, &mut world, &article(1), at(0)), Verdict::Yes(()));
     world.items.get_mut(&(0, 1)).unwrap().state = 0;
-    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes(()));
     let late = at(5001);
     assert_eq!(
         review(&mut access, &article(1), late),
-        Verdict::Yes,
+        Verdict::Yes(()),
         "who is in may go on by it"
     );
     assert_eq!(decide(&mut access, &article(1), late), Verdict::NotYet);
@@ -598,7 +598,7 @@ fn its_age_counts_from_the_question_not_from_the_answer() {
     decide(&mut access, &article(1), at(0));
     let question = access.question(at(0)).unwrap();
     access.facts.answer(&question, world.ask(&question, at(4000)), at(4000));
-    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(1), at(5000)), Verdict::Yes(()));
     assert_eq!(decide(&mut access, &article(1), at(5001)), Verdict::NotYet);
 }
 
@@ -617,7 +617,7 @@ fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
         }
     }
     let now = at(access.question_due().0 / 1000);
-    assert_eq!(decided(&mut access, &mut world, &article(1), now), Verdict::Yes);
+    assert_eq!(decided(&mut access, &mut world, &article(1), now), Verdict::Yes(()));
 }
 
 #[test]
@@ -633,7 +633,7 @@ fn who_is_in_stays_in_while_the_database_is_away() {
                 .answer(&question, Err(Failure::Unavailable("gone".into())), now);
         }
         assert_eq!(access.facts.take_changed(now), []);
-        assert_eq!(review(&mut access, &article(1), now), Verdict::Yes);
+        assert_eq!(review(&mut access, &article(1), now), Verdict::Yes(()));
     }
     assert_eq!(
         decide(&mut access, &article(1), at(600_000)),
@@ -659,7 +659,7 @@ fn what_the_database_refuses_is_refused() {
     }
     assert_eq!(
         decided(&mut access, &mut world, &article(1), at(20_000)),
-        Verdict::Yes,
+        Verdict::Yes(()),
         "somebody mended it"
     );
 }
@@ -674,7 +674,7 @@ fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
     }
     pump(&mut access, &mut world, at(0));
     for id in 1..=100 {
-        let expected = if id == 50 { UNKNOWABLE } else { Verdict::Yes };
+        let expected = if id == 50 { UNKNOWABLE } else { Verdict::Yes(()) };
         assert_eq!(decide(&mut access, &article(id), at(0)), expected, "{id}");
     }
     assert_eq!(world.asked, 101);
@@ -686,7 +686,7 @@ fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
     world.poison.clear();
     access.recheck_all();
     pump(&mut access, &mut world, at(2000));
-    assert_eq!(decide(&mut access, &article(50), at(2000)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(50), at(2000)), Verdict::Yes(()));
     world.asked = 0;
     access.recheck_all();
     pump(&mut access, &mut world, at(3000));
@@ -705,7 +705,7 @@ fn a_question_that_was_lost_is_asked_again() {
     access.facts.answer(&again, world.ask(&again, at(10_001)), at(10_001));
     // The first one's answer comes after all: it is not believed.
     access.facts.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
-    assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes(()));
 }
 
 #[test]
@@ -726,7 +726,7 @@ fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
         ids: vec![1, 2],
     };
     access.facts.answer(&question, world.ask(&both, at(0)), at(0));
-    assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::Yes);
+    assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::Yes(()));
     assert_eq!(decide(&mut access, &article(2), at(0)), Verdict::NotYet);
 }
 
@@ -776,7 +776,7 @@ fn a_recheck_between_question_and_answer_asks_again() {
         access.recheck("com_content.article", 1 + u64::from(watched));
         access.facts.answer(&question, old, at(0));
         assert_eq!(decide(&mut access, &subject, at(0)), Verdict::NotYet);
-        assert_eq!(decided(&mut access, &mut world, &subject, at(0)), Verdict::Yes);
+        assert_eq!(decided(&mut access, &mut world, &subject, at(0)), Verdict::Yes(()));
     }
 }
 
@@ -798,7 +798,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
         category(9),
     ];
     for subject in &all {
-        assert_eq!(decided(&mut access, &mut world, subject, at(0)), Verdict::Yes);
+        assert_eq!(decided(&mut access, &mut world, subject, at(0)), Verdict::Yes(()));
         access.watch(subject);
     }
     world.categories.get_mut(&8).unwrap().published = 0;
@@ -814,7 +814,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     );
     for (subject, expected) in all
         .iter()
-        .zip([HIDDEN, HIDDEN, Verdict::Yes, Verdict::Yes, HIDDEN, HIDDEN])
+        .zip([HIDDEN, HIDDEN, Verdict::Yes(()), Verdict::Yes(()), HIDDEN, HIDDEN])
     {
         assert_eq!(review(&mut access, subject, at(100)), expected, "{subject:?}");
     }
@@ -876,7 +876,7 @@ fn what_is_watched_without_being_known_is_asked_for_and_told() {
     access.facts.assert_consistent();
     pump(&mut access, &mut world, at(0));
     assert_eq!(access.facts.take_changed(at(0)), [article(1)]);
-    assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes);
+    assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes(()));
 }
 
 /// The seconds of our clock in which an article appears and is gone again whose dates are 30 and 70 s from the start,
@@ -888,7 +888,7 @@ fn shown(ahead: i64) -> (i64, i64) {
     (item.up, item.down) = (Some(EPOCH + 30), Some(EPOCH + 70));
     let visible = |second: &i64| {
         let verdict = decided(&mut access, &mut world, &article(1), at(*second as u64 * 1000));
-        verdict == Verdict::Yes
+        verdict == Verdict::Yes(())
     };
     let seconds: Vec<i64> = (0..120).filter(visible).collect();
     (seconds[0], seconds[seconds.len() - 1] + 1)
@@ -952,7 +952,7 @@ fn dates_change_things_by_themselves() {
             told.push((now.at.0 / 1000, review(&mut access, &article(1), now)));
         }
     }
-    assert_eq!(told, [(3000, Verdict::Yes), (8000, HIDDEN)]);
+    assert_eq!(told, [(3000, Verdict::Yes(())), (8000, HIDDEN)]);
     access.unwatch(&article(1));
     access.facts.assert_consistent();
 }
@@ -1144,7 +1144,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
         assert!(pending.is_empty());
         for subscriber in &subscribers {
             let shown = world.shows(&subscriber.subject, &subscriber.levels, unix);
-            let expected = if shown { Verdict::Yes } else { HIDDEN };
+            let expected = if shown { Verdict::Yes(()) } else { HIDDEN };
             assert_eq!(subscriber.in_force, expected, "seed {seed}: {:?}", subscriber.subject);
         }
         // And when they go, nothing is left.
@@ -1169,7 +1169,7 @@ fn live(
     let subject = random_subject(rng);
     let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
     let verdict = access.judge_visitor(&subject, &with(42, &[1], &levels), &Acl::default(), Age::Fresh, now);
-    if verdict == Verdict::Yes || rng.random_bool(0.1) {
+    if verdict == Verdict::Yes(()) || rng.random_bool(0.1) {
         // Some are watched already while they wait.
         access.watch(&subject);
         waiting = (verdict == Verdict::NotYet).then(|| subject.clone());

@@ -1,0 +1,84 @@
+//! All apps by number, id and key, and what another configuration makes of them.
+
+use super::app::App;
+use crate::config;
+use crate::protocol::actions::Actions;
+use crate::time::Time;
+
+/// All apps.
+#[derive(Debug, Default)]
+pub struct Apps {
+    apps: Vec<App>,
+}
+
+impl Apps {
+    /// The apps of a configuration, without connections. `start` tells this run of the server from others.
+    pub fn new(settings: &[config::App], start: u32) -> Self {
+        Self {
+            apps: settings
+                .iter()
+                .enumerate()
+                .map(|(number, settings)| App::new(number, settings.clone(), start))
+                .collect(),
+        }
+    }
+
+    /// Goes on with another configuration: apps that are still in it keep their connections and change their settings;
+    /// new ones are added; one that is gone is disabled, and its connections are closed. `start` is for the new ones.
+    pub fn reconfigure(&mut self, settings: &[config::App], start: u32, actions: &mut Actions) {
+        for app in &mut self.apps {
+            match settings.iter().find(|new| new.id == app.settings.id) {
+                Some(new) => app.settings = new.clone(),
+                None => app.settings.enabled = false,
+            }
+            if !app.settings.enabled {
+                app.close_all(4003, "application is disabled", actions);
+            }
+        }
+        for new in settings {
+            if self.find_id(&new.id).is_none() {
+                self.apps.push(App::new(self.apps.len(), new.clone(), start));
+            }
+        }
+    }
+
+    /// The app with this id.
+    pub fn find_id(&self, id: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.settings.id == id)
+    }
+
+    /// The app with this key.
+    pub fn find_key(&self, key: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.settings.key == key)
+    }
+
+    /// The app, if there is but one.
+    pub fn only(&self) -> Option<usize> {
+        (self.apps.len() == 1).then_some(0)
+    }
+
+    /// An app by its number.
+    pub fn app(&self, n: usize) -> &App {
+        &self.apps[n]
+    }
+
+    /// An app by its number.
+    pub fn app_mut(&mut self, n: usize) -> &mut App {
+        &mut self.apps[n]
+    }
+
+    /// All of them, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter()
+    }
+
+    /// All of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
+        self.apps.iter_mut()
+    }
+
+    /// When `due` must be called next.
+    pub fn deadline(&self) -> Time {
+        self.apps.iter().map(App::deadline).min().unwrap_or(Time::NEVER)
+    }
+}

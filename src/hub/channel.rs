@@ -1,0 +1,82 @@
+//! A channel that somebody is in, and how its subscribers get events.
+
+use super::presence::Members;
+use crate::id::ConnectionId;
+use crate::protocol::SocketId;
+use crate::protocol::channel::{ChannelName, Kind};
+use crate::time::Time;
+
+/// A channel with at least one subscriber.
+#[derive(Debug)]
+pub struct Channel {
+    pub(super) name: Box<str>,
+    pub(super) kind: Kind,
+    pub(super) subscribers: Vec<Subscriber>,
+    /// On presence channels.
+    pub(super) members: Members,
+    /// When `subscription_count` was sent last.
+    pub(super) counted: Option<Time>,
+}
+
+/// One connection's place in a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscriber {
+    pub(super) id: ConnectionId,
+    /// The index of the subscription in the connection's own list.
+    pub(super) back: u32,
+    pub(super) hears: Hears,
+    /// The site's rules let it in, not a signature: when they change, it may have to leave.
+    pub(super) by_rule: bool,
+}
+
+/// How a subscriber gets events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// As a stock client: Pusher's frames and nothing else.
+    Stock,
+    /// With positions.
+    Positions,
+    /// Not yet in one of the streams: a replay of that stream is not finished, or is held. New events wait in the
+    /// history.
+    Later,
+}
+
+/// The recipients of an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recipients<'a> {
+    /// The channel's name.
+    pub(super) channel: &'a str,
+    /// The user, if it is a user's own channel.
+    pub(super) user: Option<&'a str>,
+    /// The connection that gets no copy.
+    pub(super) except: Option<SocketId>,
+}
+
+/// How full a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Connections.
+    pub subscriptions: usize,
+    /// Distinct users, on presence channels.
+    pub users: Option<usize>,
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName<'_>) -> Self {
+        Self {
+            name: name.as_str().into(),
+            kind: name.kind(),
+            subscribers: Vec::new(),
+            members: Members::default(),
+            counted: None,
+        }
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        let users = (self.kind == Kind::Presence).then(|| self.members.len());
+        Occupancy {
+            subscriptions: self.subscribers.len(),
+            users,
+        }
+    }
+}

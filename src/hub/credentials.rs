@@ -1,0 +1,67 @@
+//! What clients prove with signatures: an app's key and secrets, and the member that was signed.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::json::is_too_deep;
+use crate::protocol::{Member, signature};
+
+/// Characters of a user id.
+const MAX_USER_ID: usize = 128;
+
+/// The credentials of an app as they are valid now.
+pub(super) struct Credentials<'a> {
+    pub(super) key: &'a str,
+    pub(super) secret: &'a str,
+    /// The secret before, while it is valid.
+    pub(super) former: Option<&'a str>,
+    /// Bytes of a signed member's `user_info`.
+    pub(super) max_user_info_size: usize,
+}
+
+impl Credentials<'_> {
+    /// Whether `given` is the signature of a message, which comes in parts.
+    pub(super) fn matches(&self, message: &[&[u8]], given: &str) -> bool {
+        signature::matches_either(self.secret, self.former, message, given)
+    }
+}
+
+/// What a user id may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// A sign-in (pusher.md 7.2).
+    Strings,
+    /// `channel_data`, where the documentation's own example has a number (4.1).
+    StringsAndNumbers,
+}
+
+/// A member from its JSON; `key` is what its id is called there.
+pub(super) fn read_member(json: &str, key: &str, ids: Ids) -> Result<Member, &'static str> {
+    if is_too_deep(json) {
+        return Err("user data is nested too deeply");
+    }
+    let data: std::collections::BTreeMap<Cow<'_, str>, Box<RawValue>> =
+        serde_json::from_str(json).map_err(|_| "user data is not a JSON object")?;
+    let id: Option<serde_json::Value> = data.get(key).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    if ids == Ids::Strings && id.as_ref().is_some_and(serde_json::Value::is_number) {
+        return Err("the user's id is a string that is not empty");
+    }
+    let Some(user_id) = id.as_ref().and_then(read_id) else {
+        return Err("the user's id is a string that is not empty, or a number");
+    };
+    if user_id.chars().count() > MAX_USER_ID {
+        return Err("the user's id has at most 128 characters");
+    }
+    let user_info = data.get("user_info").filter(|info| info.get() != "null").cloned();
+    Ok(Member { user_id, user_info })
+}
+
+/// A user id as a string: 10 and "10" are one user.
+pub(super) fn read_id(value: &serde_json::Value) -> Option<Box<str>> {
+    match value {
+        serde_json::Value::String(id) if !id.is_empty() => Some(id.as_str().into()),
+        serde_json::Value::Number(id) => Some(id.to_string().into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,224 @@
+//! Telling a connection what it missed, a part at a time (design section 4): what happens meanwhile waits in the
+//! history behind it.
+//!
+//! A subscription that must not get rows yet, because the site asks again whether it may, waits in the same way: it is
+//! *held* at the last row before, and goes on from there when the answer is there.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::channel::{Hears, Subscriber};
+use super::history::Memory;
+use super::roster::Roster;
+use super::session::Replay;
+use crate::id::ConnectionId;
+use crate::protocol::actions::{Action, Actions};
+use crate::protocol::channel::ChannelName;
+use crate::protocol::frames;
+use crate::protocol::position::Stream;
+use crate::protocol::room::give_back;
+use crate::protocol::rows::{Missed, Wanted};
+use crate::time::{Now, Time};
+
+/// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so
+/// that a recovery never makes a slow consumer of anybody.
+const REPLAY_AT_ONCE: usize = 64 * 1024;
+
+/// How long a subscription is held. Then its connection is closed with 4200: it comes back and is judged anew.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
+/// The replays of an app's connections; each stands in its session.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    /// Connections with a subscription that is held, and until when.
+    held: VecDeque<(Time, ConnectionId)>,
+}
+
+impl Replays {
+    /// When `give_up` must be called next.
+    pub(super) fn deadline(&self) -> Time {
+        self.held.front().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
+    /// Sends the next part of the replays that are not held.
+    pub(super) fn go_on(
+        &mut self,
+        id: ConnectionId,
+        roster: &mut Roster,
+        history: &Memory,
+        mut table: impl FnMut(&Wanted<'_>) -> Missed,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let mut room = REPLAY_AT_ONCE;
+        while let Some(session) = roster.session(id)
+            && let Some(at) = session.replays.iter().position(|replay| !replay.held)
+        {
+            if room == 0 {
+                return actions.push(Action::WhenFlushed(id));
+            }
+            let replay = session.replays[at];
+            let (end, n) = send_missed(id, replay, &mut room, roster, history, &mut table, actions);
+            let Some(session) = roster.session(id) else { return };
+            session.replays[at].n = n;
+            match end {
+                Missed::Event(_) => {}
+                Missed::Doubted => self.hold_replay(id, at, roster, now.at),
+                Missed::Gone => {
+                    // The client was told "recovered", and the rest was dropped meanwhile: it must come back and ask
+                    // again.
+                    let why = "the history ran out during a recovery";
+                    return actions.push(Action::Close(id, 4200, why.into()));
+                }
+                Missed::Nothing => {
+                    session.replays.remove(at);
+                    if session.replays.iter().all(|other| other.channel != replay.channel) {
+                        let hears = session.hears_events();
+                        roster.hear(id, replay.channel, hears);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Holds those who would get this row of the table although the site asks again whether they may. `is_doubted`:
+    /// whether it does that of a connection, which the site's rules let in or a signature.
+    pub(super) fn hold(
+        &mut self,
+        channel: ChannelName<'_>,
+        seq: u64,
+        is_doubted: impl Fn(ConnectionId, bool) -> bool,
+        roster: &mut Roster,
+        now: Now,
+    ) {
+        let (channel, subscribers) = roster.hearers(channel.as_str(), channel.user());
+        let is_doubted = |subscriber: &&Subscriber| {
+            is_doubted(subscriber.id, subscriber.by_rule) && !roster.has_replay(subscriber.id, channel, Stream::Table)
+        };
+        let doubted: Vec<ConnectionId> = subscribers.iter().filter(is_doubted).map(|own| own.id).collect();
+        for id in doubted {
+            let Some(session) = roster.session(id) else {
+                continue;
+            };
+            session.replays.push(Replay {
+                channel,
+                stream: Stream::Table,
+                n: seq - 1,
+                held: false,
+            });
+            let at = session.replays.len() - 1;
+            roster.hear(id, channel, Hears::Later);
+            self.hold_replay(id, at, roster, now.at);
+        }
+    }
+
+    fn hold_replay(&mut self, id: ConnectionId, at: usize, roster: &mut Roster, now: Time) {
+        let Some(session) = roster.session(id) else { return };
+        let first = session.replays.iter().all(|replay| !replay.held);
+        session.replays[at].held = true;
+        if first {
+            self.held.push_back((now + LONGEST_HOLD, id));
+        }
+    }
+
+    /// The site has new answers: subscriptions that it does not doubt any more go on.
+    pub(super) fn release(
+        &mut self,
+        roster: &mut Roster,
+        history: &Memory,
+        mut table: impl FnMut(&Wanted<'_>) -> Missed,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        for (deadline, id) in std::mem::take(&mut self.held) {
+            let Some(session) = roster.session(id) else {
+                continue;
+            };
+            let waits = session.replays.iter().any(|replay| !replay.held);
+            for at in 0..session.replays.len() {
+                let replay = roster.session(id).map(|session| session.replays[at]);
+                let Some(replay) = replay.filter(|replay| replay.held) else {
+                    continue;
+                };
+                let wanted = Wanted {
+                    id,
+                    channel: &roster.name_of(id, replay.channel),
+                    by_rule: roster.is_by_rule(id, replay.channel),
+                    after: replay.n,
+                };
+                let held = matches!(table(&wanted), Missed::Doubted);
+                if let Some(session) = roster.session(id) {
+                    session.replays[at].held = held;
+                }
+            }
+            if is_held(id, roster) {
+                self.held.push_back((deadline, id));
+            }
+            if !waits {
+                self.go_on(id, roster, history, &mut table, now, actions);
+            }
+        }
+    }
+
+    /// Closes those who were held for too long.
+    pub(super) fn give_up(&mut self, roster: &mut Roster, now: Time, actions: &mut Actions) {
+        while let Some((_, id)) = self.held.front().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.held.pop_front();
+            give_back(&mut self.held);
+            if is_held(id, roster) {
+                let why = "it could not be checked in time what you may hear; come back";
+                actions.push(Action::Close(id, 4200, why.into()));
+            }
+        }
+    }
+}
+
+/// Sends events of one replay until no room is left or no event follows: what followed last, and the number of the last
+/// event.
+fn send_missed(
+    id: ConnectionId,
+    replay: Replay,
+    room: &mut usize,
+    roster: &mut Roster,
+    history: &Memory,
+    mut table: impl FnMut(&Wanted<'_>) -> Missed,
+    actions: &mut Actions,
+) -> (Missed, u64) {
+    let name = roster.name_of(id, replay.channel);
+    let mut wanted = Wanted {
+        id,
+        channel: &name,
+        by_rule: roster.is_by_rule(id, replay.channel),
+        after: replay.n,
+    };
+    let Some(session) = roster.session(id) else {
+        return (Missed::Nothing, replay.n);
+    };
+    let (socket, recovery) = (session.socket, session.recovery);
+    loop {
+        let missed = match replay.stream {
+            Stream::Memory => history.missed(&name, wanted.after),
+            Stream::Table => table(&wanted),
+        };
+        let Missed::Event(event) = &missed else {
+            return (missed, wanted.after);
+        };
+        wanted.after = event.seq;
+        if event.except != Some(socket) {
+            *room = room.saturating_sub(event.frame.len());
+            match recovery {
+                true => actions.send(id, event.frame.clone()),
+                // A stock client gets exactly Pusher's frames.
+                false => actions.send(id, frames::without_id(&event.frame)),
+            }
+        }
+        if *room == 0 {
+            return (missed, wanted.after);
+        }
+    }
+}
+
+fn is_held(id: ConnectionId, roster: &mut Roster) -> bool {
+    let session = roster.session(id);
+    session.is_some_and(|session| session.replays.iter().any(|replay| replay.held))
+}

@@ -1,0 +1,68 @@
+//! An app as a whole, without connections of the network.
+
+use super::app::App;
+use crate::config;
+use crate::hub::ask::Asked;
+use crate::hub::session::{Terms, Timing};
+use crate::id::ConnectionId;
+use crate::protocol::SocketId;
+use crate::protocol::actions::Actions;
+use crate::protocol::rows::Missed;
+use crate::protocol::{Attempt, Verdict};
+use crate::time::{Now, Time};
+
+#[test]
+fn a_crowd_that_left_gives_back_its_room() {
+    let mut app = App::new(0, config::App::new("7", "key", "secret"), 1);
+    let now = Now {
+        at: Time(0),
+        unix_ms: 0,
+    };
+    let terms = Terms {
+        protocol: 7,
+        recovery: false,
+    };
+    let timing = Timing {
+        activity_timeout: 120,
+        authorization_timeout: 1,
+    };
+    let id = |slot| ConnectionId::new(slot, 1);
+    let actions = &mut Actions::default();
+    for slot in 0..5000 {
+        app.connect(id(slot), SocketId(1, slot), terms, timing, now, actions);
+        for channel in [format!("own-{slot}"), "crowd".to_owned()] {
+            let frame = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
+            let Asked::Subscribe(subscribe) = app.text(id(slot), &frame, now, actions) else {
+                panic!("it asks for a channel");
+            };
+            let Verdict::Yes(ticket) = app.admit(id(slot), &subscribe, |_| None, now, actions) else {
+                panic!("the channel is open");
+            };
+            let absence = app.absence(id(slot), &ticket, &Attempt::default(), |_| {
+                panic!("it shows no position")
+            });
+            let absence = absence.expect("nothing is to be asked");
+            app.join(id(slot), ticket, &absence, |_| Missed::Nothing, now, actions);
+        }
+    }
+    assert_eq!((app.roster.names.len(), app.roster.channels.len()), (5001, 5001));
+    app.due(
+        Now {
+            at: Time(1_000_000),
+            ..now
+        },
+        actions,
+    );
+    (1..5000).for_each(|slot| app.disconnect(id(slot), now, actions));
+    let crowd = &app.roster.channels[app.roster.names["crowd"]].subscribers;
+    assert_eq!((app.roster.connections, app.roster.names.len(), crowd.len()), (1, 2, 1));
+    let room = [
+        app.roster.names.capacity(),
+        app.roster.channels.capacity(),
+        app.roster.sessions.capacity(),
+        app.roster.sockets.capacity(),
+        app.unauthorized.capacity(),
+        crowd.capacity(),
+    ];
+    assert!(room.iter().all(|room| *room <= 64), "{room:?}");
+}

@@ -1,0 +1,332 @@
+//! A request or a handshake, from its arrival to its answer: whether its address may ask, which room it is for, and
+//! what the connection speaks from here on.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::Response;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::addresses::Addresses;
+use super::caller::{Call, Origin, Own};
+use super::console::Console;
+use super::home::Home;
+use super::members::{Member, Members, Speaks};
+use super::page::Page;
+use super::routes::{self, Refusal, Route};
+use crate::api::{self, Answered, Api};
+use crate::config::{self, Config};
+use crate::hub::apps::Apps;
+use crate::hub::gate;
+use crate::hub::session::{Terms, Timing};
+use crate::id::ConnectionId;
+use crate::logging::{Kind, More, Quiet};
+use crate::protocol::SocketId;
+use crate::protocol::actions::{Action, Actions, Dialect};
+use crate::site::{SWITCHED_OFF, Site};
+use crate::time::Now;
+
+/// The close reason beyond `connections_per_session`.
+const OVER_SESSION: &str = "too many connections of this session";
+
+/// What decides about new connections and requests.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) addresses: Addresses,
+    pub(super) page: Page,
+    /// Socket ids must not be guessed, so they come from a cryptographic generator; the seed behind its key is an input
+    /// like any other.
+    random: StdRng,
+    /// New WebSockets are turned away.
+    pub(super) draining: bool,
+    quiet: Quiet,
+}
+
+/// A request or a handshake, and all that it may take to answer it.
+pub(super) struct Arrival<'a> {
+    pub(super) id: ConnectionId,
+    pub(super) call: Call<'a>,
+    pub(super) config: &'a Config,
+    pub(super) entrance: &'a mut Entrance,
+    pub(super) members: &'a mut Members,
+    pub(super) apps: &'a mut Apps,
+    pub(super) api: &'a mut Api,
+    pub(super) home: &'a mut Home,
+    pub(super) now: Now,
+    pub(super) actions: &'a mut Actions,
+}
+
+/// The app of the embedded defaults: everybody knows its secret, so the page may contain it.
+fn development(config: &Config) -> Option<&config::App> {
+    config.apps.first().filter(|_| config.embedded_defaults)
+}
+
+impl Entrance {
+    /// Nobody came yet. `key` is that of the generator of socket ids.
+    pub(super) fn new(config: &Config, key: [u8; 32]) -> Self {
+        Self {
+            addresses: Addresses::default(),
+            page: Page::new(development(config), &config.pusher.path),
+            random: StdRng::from_seed(key),
+            draining: false,
+            quiet: Quiet::new(),
+        }
+    }
+
+    /// Goes on with another configuration.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.page = Page::new(development(config), &config.pusher.path);
+    }
+
+    /// The member for a new connection, counted by its address if that may have another one.
+    pub(super) fn count(
+        &mut self,
+        id: ConnectionId,
+        address: Option<IpAddr>,
+        limits: &config::Limits,
+        now: Now,
+    ) -> Member {
+        let (counted, refused) = match self.addresses.admit(address, limits, now.at) {
+            Ok(counted) => (counted, None),
+            Err(why) => (None, Some(why)),
+        };
+        if let Some(why) = refused
+            && let Some(more) = self.quiet.allow(Kind::Address, now.at)
+        {
+            log::warn!("{id} is refused: {why}{}", More(more));
+        }
+        Member::new(id, counted, refused)
+    }
+}
+
+impl Arrival<'_> {
+    /// A plain request. Without an answer here it gets one once something is known.
+    pub(super) fn request(mut self) {
+        let mut is_free = false;
+        let response = match self.admit() {
+            Err(refusal) => Some(refusal),
+            Ok(()) if api::is_for(self.call.path(), &self.config.pusher) => {
+                let response = self.api_request();
+                // Signed requests have limits of their own.
+                is_free = response.as_ref().is_none_or(|response| response.status().is_success());
+                response
+            }
+            Ok(()) if self.asks_as_visitor() => None,
+            Ok(()) => {
+                let Entrance { page, draining, .. } = &*self.entrance;
+                Some(Box::new(routes::answer(
+                    &self.call,
+                    false,
+                    self.config,
+                    page,
+                    *draining,
+                )))
+            }
+        };
+        if !is_free {
+            self.charge();
+        }
+        if let Some(response) = response {
+            self.actions.push(Action::Respond(self.id, response));
+        }
+    }
+
+    /// A WebSocket handshake.
+    pub(super) fn handshake(mut self) {
+        if let Some(key) = gate::key(self.call.path(), &self.config.pusher) {
+            return self.handshake_of_app(key);
+        }
+        let route = self.admit().and_then(|()| routes::upgrade(&self.call, self.config));
+        let speaks = match route {
+            Err(refusal) => {
+                self.charge();
+                return self.actions.push(Action::Respond(self.id, refusal));
+            }
+            Ok(Route::Console) => {
+                let is_admin = self.call.may_see_state(self.config);
+                Speaks::Console(Box::new(Console::new(is_admin, self.call.address(), self.now)))
+            }
+            Ok(Route::Echo) => Speaks::Echo,
+        };
+        self.actions.push(Action::Accept(self.id, Dialect::Plain));
+        if matches!(speaks, Speaks::Console(_)) && !self.enter_site(None) {
+            return self.close(1008, OVER_SESSION);
+        }
+        self.members.upgrade(self.id, speaks);
+        if self.entrance.draining {
+            self.close(1001, "the server is shutting down");
+        }
+    }
+
+    /// A handshake of the Pusher protocol. What is wrong with it is said by a close code behind the upgrade: clients
+    /// understand those.
+    fn handshake_of_app(mut self, key: &str) {
+        if let Err(refusal) = routes::named_right(&self.call, self.config) {
+            return self.actions.push(Action::Respond(self.id, refusal));
+        }
+        let dialect = match gate::is_old(self.call.query()) {
+            true => Dialect::OldPusher,
+            false => Dialect::Pusher,
+        };
+        self.actions.push(Action::Accept(self.id, dialect));
+        let entered = self.enter_app(key);
+        let (app, terms) = match entered {
+            Ok(entered) => entered,
+            Err((code, why)) => return self.close(code, why),
+        };
+        let speaks = Speaks::Pusher(app);
+        let away = |home: &Home| home.turned_away(self.id, &speaks);
+        let timing = Timing {
+            activity_timeout: self.config.pusher.activity_timeout,
+            authorization_timeout: self.config.pusher.authorization_timeout,
+        };
+        let app = self.apps.app_mut(app);
+        let random = &mut self.entrance.random;
+        let mut socket = SocketId(random.random(), random.random());
+        while !app.is_free(socket) {
+            socket = SocketId(random.random(), random.random());
+        }
+        app.connect(self.id, socket, terms, timing, self.now, self.actions);
+        let away = away(self.home);
+        self.members.upgrade(self.id, speaks);
+        if let Some((code, why)) = away {
+            self.close(code, why);
+        }
+    }
+
+    /// The app of a handshake, or the close code.
+    fn enter_app(&mut self, key: &str) -> Result<(usize, Terms), gate::Refusal> {
+        let admitted = self.admit();
+        if self.entrance.draining {
+            return Err((4100, "the server is shutting down"));
+        }
+        if !self.admits_origin() {
+            return Err((4009, "Origin not allowed"));
+        }
+        admitted.map_err(|_| (4100, "Over capacity"))?;
+        let (app, terms) = gate::enter(key, self.call.query(), self.apps, &self.config.pusher)?;
+        if self.home.of(app).is_some_and(|site| !site.is_enabled()) {
+            return Err(SWITCHED_OFF);
+        }
+        match self.enter_site(Some(app)) {
+            true => Ok((app, terms)),
+            false => Err((4100, OVER_SESSION)),
+        }
+    }
+
+    /// Tells the site of a new visitor of the console, or of the app with this number if that is the site's; whether
+    /// the connection may stay.
+    fn enter_site(&mut self, app: Option<usize>) -> bool {
+        let is_own = self.origin() == Origin::Own;
+        let site = match app {
+            Some(app) => self.home.of_mut(app),
+            None => self.home.site_mut(),
+        };
+        let most = self.config.limits.connections_per_session;
+        let request = is_own.then_some(self.call.request);
+        site.is_none_or(|site| site.enter(self.id, request, most, self.now))
+    }
+
+    /// Where the page of the request comes from, as the site sees it.
+    fn origin(&self) -> Origin {
+        let live_site = self.home.site().and_then(Site::live_site);
+        self.call.origin(Own::site(self.config, live_site))
+    }
+
+    /// Whether a page of this origin may have a connection of an app. Under the embedded defaults everybody knows the
+    /// key.
+    fn admits_origin(&self) -> bool {
+        match self.origin() {
+            Origin::Own => true,
+            Origin::None => !self.config.pusher.strict_origin,
+            Origin::Foreign => !self.config.pusher.strict_origin && !self.config.embedded_defaults,
+        }
+    }
+
+    /// Whether the request is looked at: there is room, and its address did not ask too often.
+    fn admit(&mut self) -> Result<(), Refusal> {
+        if self.call.caller.surplus {
+            return Err(routes::full());
+        }
+        let limits = &self.config.limits;
+        let addresses = &mut self.entrance.addresses;
+        let refused = match self.members.get_mut(self.id) {
+            Some(member) => member.rare.as_ref().and_then(|rare| rare.refused),
+            None => {
+                let address = self.call.address();
+                if address.is_none() && !self.config.embedded_defaults {
+                    addresses.warn_of_silent_proxy();
+                }
+                let member = self.entrance.count(self.id, address, limits, self.now);
+                let refused = member.rare.as_ref().and_then(|rare| rare.refused);
+                self.members.insert(member);
+                refused
+            }
+        };
+        // A proxy's connections carry everybody's requests, so each address that the proxy names has its own count.
+        let addresses = &mut self.entrance.addresses;
+        let may_ask = |address| addresses.may_ask(address, limits, self.now.at);
+        match refused {
+            Some(why) => Err(routes::too_many(why)),
+            None if !self.call.forwarded.is_none_or(may_ask) => Err(routes::too_often()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the request.
+    fn charge(&mut self) {
+        let addresses = &mut self.entrance.addresses;
+        match self.call.forwarded {
+            Some(address) => addresses.count_request(address, &self.config.limits, self.now.at),
+            None => self.actions.push(Action::Charge(self.id)),
+        }
+    }
+
+    /// A request of the HTTP API. Without an answer it gets one once the numbers of the process are there.
+    fn api_request(&mut self) -> Option<Box<Response<Bytes>>> {
+        let (call, config) = (&self.call, self.config);
+        let ours = routes::named_right(call, config).and_then(|()| routes::from_own_page(call, config));
+        if let Err(refusal) = ours {
+            return Some(refusal);
+        }
+        let answered = self
+            .api
+            .answer(call.request, self.apps, &config.pusher, self.now, self.actions);
+        match answered {
+            Answered::Now(response) => Some(Box::new(response)),
+            Answered::Status(app) => {
+                if let Some(member) = self.members.get_mut(self.id) {
+                    member.rare.get_or_insert_default().status = Some(app);
+                }
+                self.actions.push(Action::Gather(self.id));
+                None
+            }
+        }
+    }
+
+    /// Whether somebody asks for the page with a session of the site: then the answer waits until it is known whose
+    /// that is.
+    fn asks_as_visitor(&mut self) -> bool {
+        if !routes::is_page(&self.call, self.config)
+            || self.call.may_see_state(self.config)
+            || self.origin() == Origin::Foreign
+        {
+            return false;
+        }
+        let most = self.config.limits.connections_per_session;
+        let Some(site) = self.home.site_mut() else { return false };
+        if !site.enter_for_page(self.id, self.call.request, most, self.now) {
+            return false;
+        }
+        if let Some(member) = self.members.get_mut(self.id) {
+            let page = (*self.call.caller, self.call.request.clone());
+            member.rare.get_or_insert_default().page = Some(page);
+        }
+        true
+    }
+
+    fn close(&mut self, code: u16, why: &'static str) {
+        self.actions.push(Action::Close(self.id, code, why.into()));
+    }
+}

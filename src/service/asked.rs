@@ -1,0 +1,101 @@
+//! Answers to clients that the hub cannot give alone: the site says who may subscribe, and what its outbox table still
+//! has; the hub does the rest.
+
+use crate::hub::app::App;
+use crate::hub::ask::{Asked, FORM_TOKEN_RIGHT};
+use crate::hub::subscribe::Subscribe;
+use crate::id::ConnectionId;
+use crate::protocol::actions::Actions;
+use crate::protocol::channel::ChannelName;
+use crate::protocol::frames::{self, Extra};
+use crate::protocol::rows::{Missed, Reach, Wanted};
+use crate::protocol::{Attempt, Verdict};
+use crate::site::Site;
+use crate::site::visits::Proved;
+use crate::time::Now;
+
+/// Answers what a client asked for, if all is known that this takes; whether it is done. `site`: if the app is the
+/// site's.
+pub(super) fn answer(
+    asked: &Asked,
+    id: ConnectionId,
+    app: &mut App,
+    site: Option<&mut Site>,
+    attempt: &Attempt,
+    actions: &mut Actions,
+) -> bool {
+    match asked {
+        Asked::Done => true,
+        Asked::Subscribe(subscribe) => self::subscribe(subscribe, id, app, site, attempt, actions),
+        Asked::FormToken(token) => prove(token, id, site, attempt, actions),
+        Asked::SignedIn(user) => {
+            if let Some(site) = site {
+                site.signed_in(id, user, attempt.now);
+            }
+            true
+        }
+    }
+}
+
+fn subscribe(
+    subscribe: &Subscribe,
+    id: ConnectionId,
+    app: &mut App,
+    mut site: Option<&mut Site>,
+    attempt: &Attempt,
+    actions: &mut Actions,
+) -> bool {
+    let now = attempt.now;
+    let rule = |name: ChannelName<'_>| {
+        site.as_deref_mut()
+            .and_then(|site| site.may_subscribe(id, name, attempt))
+    };
+    let ticket = match app.admit(id, subscribe, rule, now, actions) {
+        Verdict::Yes(ticket) => ticket,
+        Verdict::No(()) => return true,
+        Verdict::NotYet => return false,
+    };
+    // A connection that subscribes before the table's position is known could miss rows and never learn of it.
+    let is_coming = !attempt.is_last && site.as_deref().is_some_and(Site::outbox_is_coming);
+    if is_coming && app.wants_recovery(id) {
+        return false;
+    }
+    let mut outbox = site.as_deref_mut().and_then(Site::outbox_mut);
+    let absence = app.absence(id, &ticket, attempt, |position| {
+        let waited = attempt.waited.unwrap_or_default();
+        match &mut outbox {
+            Some(outbox) => outbox.reaches(ticket.channel(), position, waited, now),
+            None => Reach::No,
+        }
+    });
+    let Some(absence) = absence else {
+        return false;
+    };
+    app.join(id, ticket, &absence, missed(site, now), now, actions);
+    true
+}
+
+/// The client shows the form token of its page: a second proof, besides the origin, that the page is the site's own.
+fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attempt, actions: &mut Actions) -> bool {
+    let proved = site.map(|site| site.prove(id, token, attempt.now, actions.effects()));
+    let error = match proved {
+        Some(Proved::Right) => {
+            actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default()));
+            return true;
+        }
+        Some(Proved::NotYet) if !attempt.is_last => return false,
+        Some(Proved::NotYet | Proved::OutOfReach) => "the form token cannot be checked at the moment",
+        Some(Proved::Wrong) => "the form token is not this session's",
+        None => "there is no site whose form tokens could be checked",
+    };
+    actions.send(id, frames::error(error, None));
+    true
+}
+
+/// What comes next of a channel's rows: nothing of them is known where there is no site.
+pub(super) fn missed(mut site: Option<&mut Site>, now: Now) -> impl FnMut(&Wanted<'_>) -> Missed {
+    move |wanted| {
+        site.as_deref_mut()
+            .map_or(Missed::Gone, |site| site.missed(wanted, now))
+    }
+}

@@ -1,0 +1,179 @@
+//! The site and the app whose connections are its visitors: what the site says of the app's channels, rows and
+//! credentials is carried out here.
+
+use std::time::Duration;
+
+use super::asked::missed;
+use super::members::Speaks;
+use crate::config::Config;
+use crate::hub::app::{App, Publication};
+use crate::hub::apps::Apps;
+use crate::id::ConnectionId;
+use crate::joomla::site::Site as SiteFacts;
+use crate::outbox::{Outbox, Seen};
+use crate::protocol::actions::Actions;
+use crate::protocol::channel::ChannelName;
+use crate::protocol::keys::Keys;
+use crate::protocol::rows::Event;
+use crate::site::Site;
+use crate::time::Now;
+
+/// See the file.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    /// `None`: nothing is known of a site.
+    site: Option<Box<Site>>,
+    /// The number of its app; `None` also when the configuration has no such app.
+    app: Option<usize>,
+}
+
+impl Home {
+    /// The site is known from here on, or something new of it.
+    pub(super) fn set_site(
+        &mut self,
+        facts: SiteFacts,
+        config: &Config,
+        keys: &Keys,
+        apps: &mut Apps,
+        actions: &mut Actions,
+    ) {
+        let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
+        match &mut self.site {
+            Some(site) => site.reconfigure(facts, config, most, actions.effects()),
+            None => self.site = Some(Box::new(Site::new(facts, config, keys, most))),
+        }
+        // The component may have given the app another id since it was found.
+        if self.app.is_none() {
+            self.find_app(config, apps);
+        }
+    }
+
+    /// Finds the app by the id that the configuration gives it.
+    pub(super) fn find_app(&mut self, config: &Config, apps: &mut Apps) {
+        self.app = self.site.as_ref().and_then(|_| apps.find_id(&config.joomla.app));
+        if let Some(app) = self.app {
+            let retention = Duration::from_secs(config.database.retention);
+            apps.app_mut(app).belong_to_site(retention);
+        }
+    }
+
+    /// The number of the site's app.
+    pub(super) fn app(&self) -> Option<usize> {
+        self.app
+    }
+
+    /// The site.
+    pub(super) fn site(&self) -> Option<&Site> {
+        self.site.as_deref()
+    }
+
+    /// The site.
+    pub(super) fn site_mut(&mut self) -> Option<&mut Site> {
+        self.site.as_deref_mut()
+    }
+
+    /// The site, if the app with this number is its app.
+    pub(super) fn of(&self, app: usize) -> Option<&Site> {
+        self.site.as_deref().filter(|_| self.app == Some(app))
+    }
+
+    /// The site, if the app with this number is its app.
+    pub(super) fn of_mut(&mut self, app: usize) -> Option<&mut Site> {
+        self.site.as_deref_mut().filter(|_| self.app == Some(app))
+    }
+
+    fn both<'a>(&'a mut self, apps: &'a mut Apps) -> Option<(&'a mut App, &'a mut Site)> {
+        Some((apps.app_mut(self.app?), self.site.as_deref_mut()?))
+    }
+
+    /// Why a visitor's connection must not stay, if it must not. The console is no part of the site.
+    pub(super) fn turned_away(&self, id: ConnectionId, speaks: &Speaks) -> Option<(u16, &'static str)> {
+        match speaks {
+            Speaks::Pusher(app) => self.of(*app)?.turned_away(id),
+            Speaks::Http | Speaks::Console(_) | Speaks::Echo => None,
+        }
+    }
+
+    /// Hands the position of the outbox table on to the app.
+    pub(super) fn set_table(&mut self, apps: &mut Apps, actions: &mut Actions) {
+        if let Some((app, site)) = self.both(apps) {
+            app.set_table(site.outbox().map(Outbox::told_position), actions);
+        }
+    }
+
+    /// Judges the subscribers of a channel anew; `None`: of all channels.
+    pub(super) fn review(&mut self, channel: Option<&str>, apps: &mut Apps, now: Now, actions: &mut Actions) {
+        if let Some((app, site)) = self.both(apps) {
+            app.review(channel, |id, name| site.review(id, name, now), now, actions);
+        }
+    }
+
+    /// The user of a connection may be another one than before: its subscriptions are judged anew.
+    pub(super) fn review_one(&mut self, id: ConnectionId, apps: &mut Apps, now: Now, actions: &mut Actions) {
+        if let Some((app, site)) = self.both(apps) {
+            app.review_one(id, |name| site.review(id, name, now), now, actions);
+        }
+    }
+
+    /// Subscriptions that were held go on, if they are not in doubt any more.
+    pub(super) fn release(&mut self, apps: &mut Apps, now: Now, actions: &mut Actions) {
+        if let Some((app, site)) = self.both(apps) {
+            app.release(missed(Some(site), now), now, actions);
+        }
+    }
+
+    /// Delivers what became visible in the outbox table.
+    pub(super) fn publish_row(&mut self, seen: &Seen, apps: &mut Apps, now: Now, actions: &mut Actions) {
+        let Some((app, site)) = self.both(apps) else {
+            return;
+        };
+        match seen {
+            Seen::Event(event) => {
+                let Some(publication) = publication(event) else { return };
+                if site.has_doubts() {
+                    let doubts_channel = site.doubts_channel(&event.channel);
+                    let is_doubted = |id, by_rule| by_rule && doubts_channel || site.doubts_visitor(id);
+                    app.hold(publication.channel, event.logged.seq, is_doubted, now);
+                }
+                app.publish_row(&publication, &event.logged, now, actions);
+            }
+            Seen::Past(event, age) => {
+                if let Some(publication) = publication(event) {
+                    app.keep_row(&publication, Duration::from_millis(*age), now);
+                }
+            }
+            Seen::Gap => app.tell_gap(actions),
+            Seen::Control(_) => {}
+        }
+    }
+
+    /// The component's parameters hold the credentials of the site's app, unless the configuration has some.
+    pub(super) fn take_credentials(&mut self, config: &Config, apps: &mut Apps) {
+        let Some((app, site)) = self.both(apps) else { return };
+        let own = config.apps.iter().find(|own| own.id == config.joomla.app);
+        if own.is_some_and(|own| !own.secret.is_empty()) {
+            app.former = None;
+            return;
+        }
+        let Some(credentials) = &site.parameters().credentials else {
+            return;
+        };
+        app.former = credentials.former.as_ref().map(|former| former.secret.clone());
+        let settings = &mut app.settings;
+        if (&settings.id, &settings.key, &settings.secret) != (&credentials.id, &credentials.key, &credentials.secret) {
+            log::info!("the app {} has its key and secret from the component", credentials.id);
+            settings.id.clone_from(&credentials.id);
+            settings.key.clone_from(&credentials.key);
+            settings.secret.clone_from(&credentials.secret);
+        }
+    }
+}
+
+fn publication(event: &Event) -> Option<Publication<'_>> {
+    Some(Publication {
+        channel: ChannelName::parse(&event.channel).ok()?,
+        event: &event.event,
+        data: &event.data,
+        socket_id: event.logged.except,
+    })
+}

@@ -1,0 +1,130 @@
+//! The service's own side of the connections: what each speaks, and what it waits for.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::Request;
+
+use super::caller::Caller;
+use super::console::Console;
+use super::waiting::Waiting;
+use crate::id::ConnectionId;
+use crate::protocol::room::give_back_slots;
+
+/// What the service keeps of one connection.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: ConnectionId,
+    /// What the limits by address counted.
+    pub(super) counted: Option<IpAddr>,
+    pub(super) speaks: Speaks,
+    /// Parts that few connections have, and only for a short time.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// Parts that few connections have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Why every request gets 429, if it does.
+    pub(super) refused: Option<&'static str>,
+    /// Messages that came while something had to be known first.
+    pub(super) waiting: Option<Waiting>,
+    /// A request for the page, which waits until it is known who asks.
+    pub(super) page: Option<(Caller, Request<Bytes>)>,
+    /// The number of the app whose status it asked for; the answer waits for the numbers of the process.
+    pub(super) status: Option<usize>,
+}
+
+/// The protocol of a connection.
+#[derive(Debug)]
+pub(super) enum Speaks {
+    Http,
+    Console(Box<Console>),
+    Echo,
+    /// The number of the app.
+    Pusher(usize),
+}
+
+/// The members by slot; an entry whose id is another is nobody's.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    slots: Vec<Option<Member>>,
+    websockets: usize,
+}
+
+impl Member {
+    pub(super) fn new(id: ConnectionId, counted: Option<IpAddr>, refused: Option<&'static str>) -> Self {
+        let rare = refused.map(|why| Rare {
+            refused: Some(why),
+            ..Rare::default()
+        });
+        Self {
+            id,
+            counted,
+            speaks: Speaks::Http,
+            rare: rare.map(Box::new),
+        }
+    }
+
+    pub(super) fn waiting(&mut self) -> Option<&mut Waiting> {
+        self.rare.as_mut()?.waiting.as_mut()
+    }
+
+    /// Takes one of the rare parts out, and gives back their memory if none is left.
+    pub(super) fn take<T>(&mut self, part: impl FnOnce(&mut Rare) -> &mut Option<T>) -> Option<T> {
+        let rare = self.rare.as_mut()?;
+        let taken = part(rare).take();
+        let waits = rare.waiting.is_some() || rare.page.is_some() || rare.status.is_some();
+        if rare.refused.is_none() && !waits {
+            self.rare = None;
+        }
+        taken
+    }
+}
+
+impl Members {
+    /// Adds a connection.
+    pub(super) fn insert(&mut self, member: Member) {
+        let slot = member.id.slot();
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        debug_assert!(
+            self.slots[slot].is_none(),
+            "the last owner of the slot was not said to be closed"
+        );
+        self.slots[slot] = Some(member);
+    }
+
+    /// The member of a connection.
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Member> {
+        let member = self.slots.get_mut(id.slot())?.as_mut();
+        member.filter(|member| member.id == id)
+    }
+
+    /// The connection became a WebSocket.
+    pub(super) fn upgrade(&mut self, id: ConnectionId, speaks: Speaks) {
+        self.websockets += 1;
+        if let Some(member) = self.get_mut(id) {
+            member.speaks = speaks;
+        }
+    }
+
+    /// Takes a connection out.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Member> {
+        let member = self.slots.get_mut(id.slot())?.take_if(|member| member.id == id)?;
+        self.websockets -= usize::from(!matches!(member.speaks, Speaks::Http));
+        give_back_slots(&mut self.slots);
+        Some(member)
+    }
+
+    /// All members.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.slots.iter().flatten()
+    }
+
+    /// WebSockets that are open.
+    pub(super) fn websockets(&self) -> usize {
+        self.websockets
+    }
+}
