@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jsocketd::logging;
-use jsocketd::server::process;
+use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
 
 use cli::{Cli, Command, Serve};
@@ -45,7 +45,9 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
         log::warn!("{warning}");
     }
     let reload = sources.pinned(&loaded);
-    Ok(process::serve(loaded, &reload, flags.record)?)
+    let payloads = Payloads::Masked;
+    let recording = flags.record.map(|path| Recording { path, payloads });
+    Ok(process::serve(loaded, &reload, recording)?)
 }
 
 /// The part of the child process in a look-up: see [`process::lookup`].

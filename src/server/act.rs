@@ -3,7 +3,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::service::caller::Caller;
 use crate::service::{Input, ProcessStats, Seed, Service};
 use crate::store::{Answer, Failure, Question};
 use crate::time::Now;
-use crate::trace::Recorder;
+use crate::trace::{Recorder, Recording};
 use crate::webhooks;
 
 use super::connections::{Connections, List};
@@ -79,8 +78,8 @@ impl<I: Io> Dispatcher<I> {
 
     // --- calls of the owner ----------------------------------------------------------------------------------------
 
-    pub(super) fn record(&mut self, path: &Path) -> io::Result<()> {
-        self.recorder = Some(Recorder::create(path, &self.config, self.seed)?);
+    pub(super) fn record(&mut self, recording: &Recording) -> io::Result<()> {
+        self.recorder = Some(Recorder::create(recording, &self.config, self.seed)?);
         Ok(())
     }
 

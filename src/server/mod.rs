@@ -17,7 +17,6 @@ pub mod process;
 mod share;
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +29,7 @@ use crate::net::probe::NUMBER as PROBE;
 use crate::service::{Input, ProcessStats, Seed, Service, Sql};
 use crate::store::Store;
 use crate::time::Time;
+pub use crate::trace::{Payloads, Recording};
 
 use self::accept::Acceptor;
 use self::act::Dispatcher;
@@ -105,12 +105,12 @@ impl<I: Io> Server<I> {
         self.heartbeat = heartbeat;
     }
 
-    /// Writes every input and action to `path` from here on.
+    /// Writes every input and action to a trace from here on.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn record(&mut self, path: &Path) -> io::Result<()> {
-        self.dispatcher.record(path)
+    pub fn record(&mut self, recording: &Recording) -> io::Result<()> {
+        self.dispatcher.record(recording)
     }
 
     /// Follows another configuration from here on. Listeners stay as they are.

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use self::names::Names;
-use super::{Flow, Server, Wish};
+use super::{Flow, Recording, Server, Wish};
 use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
@@ -59,7 +59,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When it cannot start, when the poller fails, or when a second signal cut the drain short.
-pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Result<(), ServeError> {
+pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Result<(), ServeError> {
     let mut config = loaded.config;
     let descriptors = raise_descriptors();
     let room = config.connections_for(descriptors);
@@ -68,10 +68,11 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<PathBuf>) -> Resu
     let io = listen(&config)?;
     let urls = io.urls();
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
-    if let Some(path) = record {
-        server
-            .record(&path)
-            .map_err(|source| ServeError::Record { path, source })?;
+    if let Some(recording) = record {
+        server.record(&recording).map_err(|source| {
+            let path = recording.path;
+            ServeError::Record { path, source }
+        })?;
     }
     let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();

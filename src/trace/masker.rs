@@ -1,316 +1,274 @@
-//! What of an input may stand in a trace. Names of channels and events, positions and the protocol's own words
-//! stay; what people said, who they are and what proves it does not. What was signed rightly is signed again with the
-//! masked secret, what was signed wrongly stays wrong: the service decides of the masked input as it did of the real one.
+//! What may stand in a trace of an input. The names of channels and events, positions and the protocol's own words
+//! stay. Payloads become `x` of the same length, unless the trace is to have them. Ids of users become tokens. Secrets
+//! are always replaced.
+//!
+//! The shadow cannot check the signature of what was masked. So the masker checks the real signature, and signs the
+//! masked message with the masked secret if the real one was right.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::{HeaderName, Request, header};
+use http::{Request, header};
 use md5::{Digest, Md5};
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::json::{Fate, is_json, is_nest, quoted, rewrite};
-use super::tokens::{Tokens, mask};
-use super::{Content, Head};
+use super::shape::greeting;
+use super::visitors;
+use super::words::{Field, Words, encode, join, mask, parse};
+use super::{Head, Masked};
 use crate::api::parameters::{self, Parameters};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secrets};
 use crate::hub::apps::Apps;
-use crate::hub::ask::is_too_deep;
 use crate::hub::gate;
-use crate::protocol::SocketId;
-use crate::protocol::channel::{ChannelName, SERVER_TO_USER};
+use crate::id::ConnectionId;
+use crate::protocol::actions::Actions;
 use crate::protocol::signature;
-use crate::service::{caller, console};
+use crate::service::{Input, caller, console};
 
-/// Headers that are shown as they are: what decides how a request is served. All others may hold anything, a cookie, a token,
-/// the address of a page, and are masked.
-const SHOWN: [HeaderName; 13] = [
-    header::HOST,
-    header::ORIGIN,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_VERSION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::TRANSFER_ENCODING,
-    header::EXPECT,
-    header::IF_NONE_MATCH,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-];
+/// Headers that stay, because they decide how a request is served. All others may hold anything, a cookie, a token, the
+/// address of a page, and are masked.
+const SHOWN: &str = "host origin connection upgrade sec-websocket-key sec-websocket-version content-length content-type \
+                     transfer-encoding expect if-none-match x-forwarded-for x-forwarded-host";
 
-/// What stands in a trace where the admin token was.
-const MASKED_TOKEN: &str = "a-masked-admin-token";
-
-/// What stands there for the secret of every app.
+/// What stands in a trace in place of every secret.
 const MASKED_SECRET: &str = "a-masked-secret";
 
-/// Masks what it is shown.
+fn client_event(key: &str) -> Field {
+    match key {
+        "event" => Field::Keep,
+        "channel" => Field::Channel,
+        _ => Field::Other,
+    }
+}
+
+/// Any other frame of a client.
+fn frame(key: &str) -> Field {
+    match key {
+        "data" => Field::Object(asked),
+        _ => client_event(key),
+    }
+}
+
+/// The data of a frame that asks for something.
+fn asked(key: &str) -> Field {
+    match key {
+        "channel" => Field::Channel,
+        "since" => Field::Position,
+        "auth" | "form_token" => Field::Secret,
+        "channel_data" | "user_data" => Field::Object(member),
+        _ => Field::Other,
+    }
+}
+
+fn member(key: &str) -> Field {
+    match key {
+        "user_id" | "id" | "watchlist" => Field::User,
+        _ => Field::Other,
+    }
+}
+
+/// The body of a publish or a batch, and the query of every request of the HTTP API.
+fn publish(key: &str) -> Field {
+    match key {
+        "name" | "info" | "filter_by_prefix" => Field::Keep,
+        "channel" | "channels" | "channels[]" => Field::Channel,
+        "socket_id" => Field::Socket,
+        "data" => Field::Payload,
+        "batch" => Field::Object(publish),
+        "auth_timestamp" | "auth_version" => Field::Digits,
+        "auth_key" | "auth_signature" | "body_md5" => Field::Secret,
+        _ => Field::Other,
+    }
+}
+
+/// The query of a Pusher handshake.
+fn handshake(key: &str) -> Field {
+    match key {
+        "protocol" | "recovery" | "version" | "flash" => Field::Digits,
+        _ => Field::Other,
+    }
+}
+
+/// Masks inputs. It needs [`Masker::configure`] before the first one.
 #[derive(Debug, Default)]
 pub struct Masker {
-    pub(super) tokens: Tokens,
+    /// What words become.
+    pub words: Words,
+    /// The open Pusher connections.
+    pub talks: HashMap<ConnectionId, Talk>,
     /// The names of the site's session cookies.
-    pub(super) cookies: Vec<String>,
+    pub cookies: Vec<String>,
+    /// The connection of the latest handshake and its app. The actions tell whether it was accepted.
+    entering: Option<(ConnectionId, usize)>,
     admin_token: String,
-    /// The apps' real secrets, by id. As in the hub, an app that is no longer configured keeps what it had.
+    /// The apps' real secrets, by id. As in the hub, an app that is no longer configured keeps its secret.
     secrets: HashMap<String, String>,
     pusher: config::Pusher,
-    /// The socket ids of the connections that are there, and the shadow's for them.
-    sockets: HashMap<String, String>,
 }
 
-/// Who speaks on a Pusher connection, and with whom.
-#[derive(Clone, Copy)]
-pub struct Speaker<'a> {
-    /// The app, with the masked secret.
-    pub app: &'a config::App,
-    /// The socket id that the client was told.
-    pub real: &'a str,
-    /// The socket id that the shadow told; another one, for its seed is another.
-    pub shadow: &'a str,
-}
-
-/// A frame of a client, as the session reads it.
-#[derive(Deserialize)]
-struct Named<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
-/// What a signature in a frame may cover, and it.
-#[derive(Deserialize)]
-struct Signed<'a> {
-    #[serde(borrow)]
-    auth: Cow<'a, str>,
-    #[serde(borrow, default)]
-    channel: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    channel_data: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    user_data: Option<Cow<'a, str>>,
+/// A Pusher connection.
+#[derive(Debug)]
+pub struct Talk {
+    /// The number of the shadow's app.
+    app: usize,
+    /// The socket id that the server gave.
+    socket: String,
 }
 
 impl Masker {
-    /// A configuration without its secrets, which are known to the masker from here on.
-    pub fn configure(&mut self, config: &Config) -> Config {
+    /// A configuration without its secrets, as TOML. The masker remembers the real ones.
+    pub fn configure(&mut self, config: &Config) -> String {
         self.admin_token.clone_from(&config.server.admin_token);
         self.pusher.clone_from(&config.pusher);
+        let secrets = config.apps.iter().map(|app| (app.id.clone(), app.secret.clone()));
+        self.secrets.extend(secrets);
         let mut masked = config.clone();
-        if !self.admin_token.is_empty() {
-            MASKED_TOKEN.clone_into(&mut masked.server.admin_token);
+        let Config {
+            server,
+            joomla,
+            database,
+            apps,
+            ..
+        } = &mut masked;
+        let apps_secrets = apps.iter_mut().map(|app| &mut app.secret);
+        let all = [&mut server.admin_token, &mut joomla.secret, &mut database.password];
+        // What has no secret must stay without one: it opens nothing.
+        for secret in all.into_iter().chain(apps_secrets).filter(|secret| !secret.is_empty()) {
+            MASKED_SECRET.clone_into(secret);
         }
-        // The service knows neither of them from here, so nothing depends on what they are.
-        masked.joomla.secret.clear();
-        masked.database.password.clear();
-        for app in &mut masked.apps {
-            // An app without a secret is one that nothing can be signed for: it stays that.
-            if !app.secret.is_empty() {
-                let secret = std::mem::replace(&mut app.secret, MASKED_SECRET.to_owned());
-                self.secrets.insert(app.id.clone(), secret);
-            }
-            for hook in &mut app.webhooks {
-                hook.url = self.hook_url(&hook.url);
-                for (_, value) in &mut hook.headers {
-                    *value = mask(value);
-                }
+        for hook in apps.iter_mut().flat_map(|app| &mut app.webhooks) {
+            hook.url = self.hook_url(&hook.url);
+            for (_, value) in &mut hook.headers {
+                *value = mask(&value);
             }
         }
-        masked
+        masked.to_toml(Secrets::Shown)
     }
 
-    /// `[pusher]` as it is in force.
-    pub fn pusher(&self) -> &config::Pusher {
-        &self.pusher
-    }
-
-    /// A connection has this socket id, and that in the shadow.
-    pub fn greeted(&mut self, real: &str, shadow: &str) {
-        self.sockets.insert(real.to_owned(), shadow.to_owned());
-    }
-
-    /// The connection with this socket id is gone.
-    pub fn left(&mut self, real: &str) {
-        self.sockets.remove(real);
-    }
-
-    /// The shadow's socket id for a real one. What is well formed but nobody's becomes an id that nobody can have.
-    fn socket(&self, id: &str) -> String {
-        match id.parse::<SocketId>() {
-            Ok(socket) => {
-                let known = self.sockets.get(&socket.to_string());
-                known.cloned().unwrap_or_else(|| SocketId(0, 0).to_string())
-            }
-            Err(()) => mask(id),
-        }
-    }
-
-    /// The host stays; a path may be all that a receiver's secret consists of.
+    /// The host stays. The path may be the receiver's only secret.
     fn hook_url(&mut self, url: &str) -> String {
         let host = url.find("://").map_or(0, |at| at + 3);
         let end = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
-        format!("{}{}", &url[..end], self.tokens.text(&url[end..]))
+        match &url[end..] {
+            "" => url.to_owned(),
+            path => format!("{}/{}", &url[..end], self.words.token(path)),
+        }
     }
 
-    /// A text of a connection that speaks no Pusher: a command of the console stays.
-    pub fn plain(&mut self, text: &str) -> String {
+    /// An input. `apps` are those of the shadow.
+    pub fn input(&mut self, id: ConnectionId, input: &Input, apps: &Apps) -> Masked {
+        match input {
+            Input::Opened(caller) => Masked::Opened(*caller),
+            Input::Request(caller, request) => Masked::Request(*caller, self.head(request, apps)),
+            Input::Handshake(caller, request) => {
+                let app = gate::key(request.uri().path(), &self.pusher).and_then(|key| apps.find_key(key));
+                self.entering = app.map(|app| (id, app));
+                Masked::Handshake(*caller, self.head(request, apps))
+            }
+            Input::Text(text) => Masked::Text(match self.talks.get(&id) {
+                None => self.plain(text),
+                Some(talk) => {
+                    let (app, socket) = (&apps.app(talk.app).settings, talk.socket.clone());
+                    self.frame(text, app, &socket)
+                }
+            }),
+            Input::Binary(bytes) => Masked::Binary(bytes.len()),
+            Input::Facts(facts) => Masked::Facts(facts.clone()),
+            Input::Flushed => Masked::Flushed,
+            Input::Closed => {
+                if let Some(talk) = self.talks.remove(&id) {
+                    self.words.sockets.remove(&talk.socket);
+                }
+                Masked::Closed
+            }
+        }
+    }
+
+    /// The actions of the server and of the shadow that followed an input: they give a new connection its socket ids.
+    pub fn followed(&mut self, actions: &Actions, shadow: &Actions) {
+        if let Some((id, app)) = self.entering.take()
+            && let Some(socket) = greeting(actions, id)
+        {
+            let other = greeting(shadow, id).unwrap_or_default();
+            self.words.sockets.insert(socket.clone(), other);
+            self.talks.insert(id, Talk { app, socket });
+        }
+    }
+
+    // --- messages ----------------------------------------------------------------------------------------------------
+
+    /// A text of a connection that does not speak Pusher. A command of the console stays.
+    fn plain(&mut self, text: &str) -> String {
         match text.trim().split_once(char::is_whitespace) {
             Some(("token", given)) if caller::is_token(given.trim(), &self.admin_token) => {
-                format!("token {MASKED_TOKEN}")
+                format!("token {MASKED_SECRET}")
             }
             Some(("token", _)) => "token x".to_owned(),
             Some(("publish", rest)) => match console::Wanted::read(rest.trim()) {
-                Some(event) => format!(
-                    "publish {} {} {}",
-                    self.channel(&event.channel),
-                    event.name,
-                    mask(&event.data)
-                ),
+                Some(event) => {
+                    let channel = self.words.channel(&event.channel);
+                    format!("publish {channel} {} {}", event.name, self.words.payload(&event.data))
+                }
                 None => "publish".to_owned(),
             },
             _ if console::is_command(text.trim()) => text.to_owned(),
-            _ => mask(text),
+            _ => self.words.payload(text),
         }
     }
 
-    // --- frames of the Pusher protocol -----------------------------------------------------------------------------
-
-    /// A text of a Pusher connection.
-    pub fn frame(&mut self, text: &str, speaker: Speaker<'_>) -> String {
-        if is_too_deep(text) || !is_json(text) {
+    /// A text of a Pusher connection with this socket id. `app` has the masked secret.
+    fn frame(&mut self, text: &str, app: &config::App, socket: &str) -> String {
+        let Some(mut value) = parse(text) else {
+            // A part of a frame may hold a signature.
             return mask(text);
-        }
-        let event = serde_json::from_str::<Named<'_>>(text).map(|frame| frame.event);
-        let event = event.as_deref().unwrap_or_default();
-        let is_asked = matches!(event, "pusher:subscribe" | "pusher:unsubscribe" | "pusher:signin");
-        rewrite(text, |keys, raw| match keys {
-            [] if is_nest(raw) => Fate::Descend,
-            [key] => match &**key {
-                "event" if raw.starts_with('"') => Fate::Keep,
-                "channel" => self.channel_value(raw),
-                "data" if is_asked => Fate::Become(self.asked(event, raw, speaker)),
-                _ => Fate::Become(self.tokens.payload(raw)),
-            },
-            _ => Fate::Become(self.tokens.value(raw)),
-        })
-    }
-
-    /// The data of a frame that asks for something: an object, or an object in a string.
-    fn asked(&mut self, event: &str, raw: &str, speaker: Speaker<'_>) -> String {
-        match serde_json::from_str::<Cow<'_, str>>(raw) {
-            Ok(inner) if is_json(&inner) => quoted(&self.asked_object(event, &inner, speaker)),
-            Ok(inner) => quoted(&mask(&inner)),
-            Err(_) => self.asked_object(event, raw, speaker),
-        }
-    }
-
-    fn asked_object(&mut self, event: &str, data: &str, speaker: Speaker<'_>) -> String {
-        let signed = self.sign_again(event, data, speaker);
-        rewrite(data, |keys, raw| match keys {
-            [] if is_nest(raw) => Fate::Descend,
-            [key] => match (&**key, &signed) {
-                ("channel", _) => self.channel_value(raw),
-                ("auth", Some(signed)) => Fate::Become(quoted(signed)),
-                ("auth", None) => Fate::Become(wrong_auth(raw, speaker.app)),
-                ("since", _) if is_nest(raw) => Fate::Descend,
-                ("since", _) if is_position(raw) => Fate::Keep,
-                ("channel_data" | "user_data", _) => Fate::Become(self.member_value(raw)),
-                _ => Fate::Become(self.tokens.value(raw)),
-            },
-            _ => Fate::Become(self.tokens.value(raw)),
-        })
-    }
-
-    /// The signature of the masked data, if that of the real data was right.
-    fn sign_again(&mut self, event: &str, data: &str, speaker: Speaker<'_>) -> Option<String> {
-        let signed: Signed<'_> = serde_json::from_str(data).ok()?;
-        let (key, given) = signed.auth.split_once(':').filter(|(key, _)| *key == speaker.app.key)?;
-        let secret = self.secrets.get(&speaker.app.id)?.clone();
-        let again = |parts: &[&str]| {
-            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-            format!("{key}:{}", signature::hmac_hex(&speaker.app.secret, &parts))
         };
-        let is_right = |parts: &[&str]| {
-            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-            signature::matches(&secret, &parts, given)
-        };
-        if event == "pusher:signin" {
-            let user_data = signed.user_data?;
-            let right = is_right(&[speaker.real, "::user::", &user_data]);
-            return right.then(|| again(&[speaker.shadow, "::user::", &self.member(&user_data)]));
+        let event = value["event"].as_str();
+        let is_client_event = event.is_some_and(|event| event.starts_with("client-"));
+        if !is_client_event && let Some(data) = value["data"].as_str().and_then(parse) {
+            // The service reads an object in a string as the object.
+            value["data"] = data;
         }
-        let channel = signed.channel?;
-        let masked = self.channel(&channel).into_owned();
-        if let Some(channel_data) = &signed.channel_data
-            && is_right(&[speaker.real, ":", &channel, ":", channel_data])
+        let signed = self.signed(&value["data"], app, socket);
+        let fields = if is_client_event { client_event } else { frame };
+        self.words.value(&mut value, Field::Object(fields));
+        if let Some(signed) = signed
+            && let Some(message) = &messages(&self.words.socket(socket), &value["data"])[signed]
         {
-            return Some(again(&[speaker.shadow, ":", &masked, ":", &self.member(channel_data)]));
+            let signature = signature::hmac_hex(&app.secret, &[message.as_bytes()]);
+            value["data"]["auth"] = format!("{}:{signature}", app.key).into();
         }
-        is_right(&[speaker.real, ":", &channel]).then(|| again(&[speaker.shadow, ":", &masked]))
+        value.to_string()
     }
 
-    fn member_value(&mut self, raw: &str) -> String {
-        match serde_json::from_str::<Cow<'_, str>>(raw) {
-            Ok(member) => quoted(&self.member(&member)),
-            Err(_) => self.tokens.value(raw),
-        }
+    /// Which of the messages that the data of a frame may sign it signs rightly.
+    fn signed(&self, data: &Value, app: &config::App, socket: &str) -> Option<usize> {
+        let (key, given) = data["auth"].as_str()?.split_once(':')?;
+        let secret = self.secrets.get(&app.id).filter(|_| key == app.key)?;
+        let is_right = |message: &String| signature::matches(secret, &[message.as_bytes()], given);
+        let messages = messages(socket, data);
+        messages
+            .iter()
+            .position(|message| message.as_ref().is_some_and(is_right))
     }
 
-    /// `channel_data` or `user_data`: JSON that says who somebody is.
-    fn member(&mut self, text: &str) -> String {
-        if !is_json(text) {
-            return mask(text);
-        }
-        rewrite(text, |keys, raw| match keys {
-            [] if is_nest(raw) => Fate::Descend,
-            [key] if key == "user_info" => Fate::Become(self.tokens.payload(raw)),
-            _ => Fate::Become(self.tokens.value(raw)),
-        })
-    }
+    // --- requests ----------------------------------------------------------------------------------------------------
 
-    fn channel_value(&mut self, raw: &str) -> Fate {
-        match serde_json::from_str::<Cow<'_, str>>(raw) {
-            Ok(name) => match self.channel(&name) {
-                Cow::Borrowed(_) => Fate::Keep,
-                Cow::Owned(masked) => Fate::Become(quoted(&masked)),
-            },
-            Err(_) => Fate::Become(self.tokens.value(raw)),
-        }
-    }
-
-    /// A channel's name stays, but for the user that it may name; what is no name could be anything.
-    fn channel<'a>(&mut self, name: &'a str) -> Cow<'a, str> {
-        match ChannelName::parse(name).map(ChannelName::user) {
-            Ok(None) => name.into(),
-            Ok(Some(user)) => format!("{SERVER_TO_USER}{}", self.tokens.text(user)).into(),
-            Err(_) => self.tokens.text(name).into(),
-        }
-    }
-
-    // --- requests --------------------------------------------------------------------------------------------------
-
-    /// A request or handshake; `apps` are those of the shadow.
-    pub fn head(&mut self, request: &Request<Bytes>, apps: &Apps) -> Head {
-        let uri = request.uri();
-        let query = uri.query();
-        let is_api = crate::api::is_for(uri.path(), &self.pusher);
-        let (path, query, body) = if is_api {
+    fn head(&mut self, request: &Request<Bytes>, apps: &Apps) -> Head {
+        let (path, query) = (request.uri().path(), request.uri().query());
+        let (path, query, body) = if crate::api::is_for(path, &self.pusher) {
             self.api_request(request, apps)
-        } else if let Some(key) = gate::key(uri.path(), &self.pusher) {
-            let path = match apps.find_key(key) {
-                Some(_) => uri.path().to_owned(),
-                None => format!("{}/app/{}", self.pusher.path, self.tokens.text(key)),
-            };
-            (path, query.map(terms), Content::masked(request.body()))
+        } else if let Some(key) = gate::key(path, &self.pusher) {
+            let key = apps.find_key(key).map_or_else(|| mask(key), |_| key.to_owned());
+            let query = query.map(|query| join(&self.words.query(query, handshake)));
+            (format!("{}/app/{key}", self.pusher.path), query, mask(request.body()))
         } else {
-            (uri.path().to_owned(), query.map(mask), Content::masked(request.body()))
+            (path.to_owned(), query.map(mask), mask(request.body()))
         };
         let query = query.map_or_else(String::new, |query| format!("?{query}"));
         Head {
             method: request.method().to_string(),
-            target: format!("{}{path}{query}", origin(uri)),
+            target: format!("{}{path}{query}", origin(request.uri())),
             headers: self.headers(request),
             body,
         }
@@ -319,12 +277,12 @@ impl Masker {
     fn headers(&mut self, request: &Request<Bytes>) -> Vec<(String, String)> {
         let opens = caller::has_token(request.headers(), &self.admin_token);
         let headers = request.headers().iter().map(|(name, value)| {
-            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let text = || String::from_utf8_lossy(value.as_bytes());
             let text = match *name {
-                header::AUTHORIZATION if opens => format!("Bearer {MASKED_TOKEN}"),
-                _ if SHOWN.contains(name) => text,
-                header::COOKIE => self.cookie(&text),
-                _ => mask(&text),
+                header::AUTHORIZATION if opens => format!("Bearer {MASKED_SECRET}"),
+                header::COOKIE => visitors::cookie(&text(), &self.cookies, &mut self.words),
+                _ if SHOWN.split(' ').any(|shown| name == shown) => text().into_owned(),
+                _ => mask(value),
             };
             (name.to_string(), text)
         });
@@ -332,225 +290,98 @@ impl Masker {
     }
 
     /// A request of the HTTP API: its path, query and body.
-    fn api_request(&mut self, request: &Request<Bytes>, apps: &Apps) -> (String, Option<String>, Content) {
-        let uri = request.uri();
-        let query = uri.query().unwrap_or_default();
-        let given = Parameters::parse(query).ok();
-        let one = |name: &str| given.as_ref().and_then(|given| given.one(name).ok().flatten());
-        let app = self.app_of(uri.path(), one("auth_key"), apps);
-        let secret = app.and_then(|app| self.secrets.get(&app.id)).cloned();
-        let is_right = secret.is_some_and(|secret| {
-            given.as_ref().is_some_and(|given| {
-                let message = canonical(request.method().as_str(), uri.path(), given);
-                signature::matches(
-                    &secret,
-                    &[message.as_bytes()],
-                    one("auth_signature").unwrap_or_default(),
-                )
-            })
-        });
-
-        let path = self.api_path(uri.path());
-        let body = self.api_body(request.body());
-        let md5 = HEXLOWER.encode(&Md5::digest(request.body()));
-        let is_whole = one("body_md5").is_some_and(|given| given.eq_ignore_ascii_case(&md5));
-        let mut pairs: Vec<String> = match &given {
-            None => vec![mask(query)],
-            Some(_) => {
-                let key = app.map(|app| app.key.as_str());
-                let pairs = query.split('&').filter(|pair| !pair.is_empty());
-                pairs
-                    .filter_map(|pair| self.api_parameter(pair, key, is_right, is_whole))
-                    .collect()
-            }
+    fn api_request(&mut self, request: &Request<Bytes>, apps: &Apps) -> (String, Option<String>, String) {
+        let path = self.api_path(request.uri().path());
+        let body = str::from_utf8(request.body()).ok().and_then(parse);
+        let body = body.map_or_else(
+            || mask(request.body()),
+            |mut body| {
+                self.words.value(&mut body, Field::Object(publish));
+                body.to_string()
+            },
+        );
+        let Some(query) = request.uri().query() else {
+            return (path, None, body);
         };
-        if given.is_some() && is_whole {
-            pairs.push(format!("body_md5={}", HEXLOWER.encode(&Md5::digest(body.bytes()))));
-        }
-        if let (true, Some(app), Ok(signed)) = (is_right, app, Parameters::parse(&pairs.join("&"))) {
-            let message = canonical(request.method().as_str(), &path, &signed);
-            let again = signature::hmac_hex(&app.secret, &[message.as_bytes()]);
-            pairs.push(format!("auth_signature={again}"));
-        }
-        (path, uri.query().map(|_| pairs.join("&")), body)
-    }
-
-    fn app_of<'a>(&self, path: &str, auth_key: Option<&str>, apps: &'a Apps) -> Option<&'a config::App> {
-        let rest = path.strip_prefix(self.pusher.path.as_str()).unwrap_or(path);
-        let n = match rest.strip_prefix("/apps/") {
-            Some(rest) => {
-                let id = rest.split_once('/').map_or(rest, |(id, _)| id);
-                apps.find_id(&parameters::decode(id)?)
-            }
-            None => apps.find_key(auth_key?),
+        let Ok(given) = Parameters::parse(query) else {
+            return (path, Some(mask(query)), body);
         };
-        n.map(|n| &apps.app(n).settings)
+        let one = |name: &str| given.one(name).ok().flatten().unwrap_or_default();
+        let message = |path: &str, given: &Parameters<'_>| {
+            format!("{}\n{path}\n{}", request.method(), given.sorted("auth_signature")).into_bytes()
+        };
+        let mut pairs = self.words.query(query, publish);
+        if one("body_md5").eq_ignore_ascii_case(&md5(request.body())) {
+            set(&mut pairs, "body_md5", &md5(body.as_bytes()));
+        }
+        if let Some(app) = apps.find_key(one("auth_key")) {
+            let app = &apps.app(app).settings;
+            set(&mut pairs, "auth_key", &app.key);
+            let secret = self.secrets.get(&app.id).map_or("", String::as_str);
+            let signed = message(request.uri().path(), &given);
+            let masked = join(&pairs);
+            if signature::matches(secret, &[&signed], one("auth_signature"))
+                && let Ok(masked) = Parameters::parse(&masked)
+            {
+                let signature = signature::hmac_hex(&app.secret, &[&message(&path, &masked)]);
+                set(&mut pairs, "auth_signature", &signature);
+            }
+        }
+        (path, Some(join(&pairs)), body)
     }
 
     /// The user of `/users/{id}/terminate_connections` and the channel of `/channels/{name}` are masked as elsewhere.
     fn api_path(&mut self, path: &str) -> String {
-        let start = self.pusher.path.len();
-        let mut start = start + path.get(start..).map_or(0, |rest| usize::from(rest.starts_with('/')));
-        if path[start..].starts_with("apps/") {
-            let id = start + "apps/".len();
-            start = path[id..].find('/').map_or(path.len(), |at| id + at + 1);
+        let user = path.strip_suffix("/terminate_connections");
+        if let Some((before, user)) = user.and_then(|path| path.split_once("/users/")) {
+            let user = parameters::decode(user).unwrap_or(user.into());
+            return format!(
+                "{before}/users/{}/terminate_connections",
+                encode(&self.words.token(&user))
+            );
         }
-        let (before, resource) = path.split_at(start);
-        if let Some(user) = resource
-            .strip_prefix("users/")
-            .and_then(|rest| rest.strip_suffix("/terminate_connections"))
-        {
-            let user = parameters::decode(user).unwrap_or(Cow::Borrowed(user));
-            let masked = self.tokens.text(&user);
-            return format!("{before}users/{}/terminate_connections", encode(&masked));
-        }
-        if let Some(rest) = resource.strip_prefix("channels/") {
-            let (name, end) = rest.strip_suffix("/users").map_or((rest, ""), |name| (name, "/users"));
-            if let Some(name) = parameters::decode(name)
-                && let Cow::Owned(masked) = self.channel(&name)
-            {
-                return format!("{before}channels/{}{end}", encode(&masked));
-            }
-        }
-        path.to_owned()
-    }
-
-    /// One parameter, or nothing when it is what is written anew behind the others.
-    fn api_parameter(&mut self, pair: &str, key: Option<&str>, is_right: bool, is_whole: bool) -> Option<String> {
-        let (raw_name, raw) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = |text: &str| {
-            let text = text.replace('+', " ");
-            parameters::decode(&text).map_or_else(|| text.clone(), Cow::into_owned)
+        let Some((before, name)) = path.split_once("/channels/") else {
+            return path.to_owned();
         };
-        let value = decoded(raw);
-        let masked = match decoded(raw_name).to_ascii_lowercase().as_str() {
-            "auth_signature" if is_right => return None,
-            "body_md5" if is_whole => return None,
-            "auth_key" if Some(value.as_str()) == key => value,
-            "auth_timestamp" | "auth_version" if value.len() < 20 && !value.contains(char::is_alphabetic) => value,
-            "info" | "filter_by_prefix" | "name" => value,
-            "socket_id" => self.socket(&value),
-            "channel" | "channels" | "channels[]" => self.channel(&value).into_owned(),
-            "data" => self.tokens.text(&value),
-            "auth_signature" | "body_md5" | "auth_key" | "auth_timestamp" | "auth_version" => mask(&value),
-            _ => {
-                return Some(format!(
-                    "{}={}",
-                    encode(&mask(&decoded(raw_name))),
-                    encode(&mask(&value))
-                ));
-            }
-        };
-        Some(format!("{raw_name}={}", encode(&masked)))
-    }
-
-    /// The body of a publish or a batch of them.
-    fn api_body(&mut self, body: &Bytes) -> Content {
-        let Ok(text) = str::from_utf8(body) else {
-            return Content::Opaque(body.len());
-        };
-        if is_too_deep(text) || !is_json(text) {
-            return Content::masked(body);
+        let (name, end) = name.strip_suffix("/users").map_or((name, ""), |name| (name, "/users"));
+        match parameters::decode(name) {
+            Some(name) => format!("{before}/channels/{}{end}", encode(&self.words.channel(&name))),
+            None => format!("{before}/channels/{}{end}", mask(name)),
         }
-        Content::Text(rewrite(text, |keys, raw| {
-            match keys.strip_prefix(&["batch".into()]).unwrap_or(keys) {
-                [] if is_nest(raw) => Fate::Descend,
-                [key] => match &**key {
-                    "channels" if is_nest(raw) => Fate::Descend,
-                    "channel" | "channels" => self.channel_value(raw),
-                    "name" | "info" if raw.starts_with('"') => Fate::Keep,
-                    "socket_id" => Fate::Become(match serde_json::from_str::<Cow<'_, str>>(raw) {
-                        Ok(id) => quoted(&self.socket(&id)),
-                        Err(_) => self.tokens.value(raw),
-                    }),
-                    _ => Fate::Become(self.tokens.payload(raw)),
-                },
-                _ => Fate::Become(self.tokens.value(raw)),
-            }
-        }))
     }
 }
 
-/// An `auth` that was wrong, or none: of the same form and wrong again, for `x` is no hexadecimal digit.
-fn wrong_auth(raw: &str, app: &config::App) -> String {
-    let Ok(auth) = serde_json::from_str::<Cow<'_, str>>(raw) else {
-        return mask_value(raw);
-    };
-    match auth.split_once(':') {
-        Some((key, given)) if key == app.key => quoted(&format!("{key}:{}", wrong(given))),
-        _ => quoted(&wrong(&auth)),
-    }
+/// Everything that the signature of a frame may cover: a sign-in, a channel with a member, a channel alone.
+fn messages(socket: &str, data: &Value) -> [Option<String>; 3] {
+    let text = |key: &str| data[key].as_str();
+    let channel = text("channel").map(|channel| format!("{socket}:{channel}"));
+    [
+        text("user_data").map(|user| format!("{socket}::user::{user}")),
+        channel
+            .clone()
+            .zip(text("channel_data"))
+            .map(|(channel, member)| format!("{channel}:{member}")),
+        channel,
+    ]
 }
 
-fn wrong(signature: &str) -> String {
-    mask(signature).replace('0', "x")
+fn set(pairs: &mut [(String, String)], name: &str, value: &str) {
+    let own = pairs.iter_mut().filter(|(own, _)| own == name);
+    own.for_each(|(_, own)| value.clone_into(own));
 }
 
-/// A value that is no string where a string should be: only its kind counts.
-fn mask_value(raw: &str) -> String {
-    match raw.as_bytes().first() {
-        Some(b'"') => "\"\\ud800\"".to_owned(),
-        Some(b'{') => "{}".to_owned(),
-        Some(b'[') => "[]".to_owned(),
-        Some(b'-' | b'0'..=b'9') => "0".to_owned(),
-        _ => raw.to_owned(),
-    }
+fn md5(body: &[u8]) -> String {
+    HEXLOWER.encode(&Md5::digest(body))
 }
 
-/// Whether a JSON string is a position, which tells nothing of anybody: `"m0123abcd:17"`.
-fn is_position(raw: &str) -> bool {
-    let position = raw.trim_matches('"').split_once(':');
-    position.is_some_and(|(start, n)| {
-        start.len() <= 20
-            && start
-                .get(1..)
-                .is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-            && n.len() <= 20
-            && n.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
-/// The query of a Pusher handshake: what counts there stays.
-fn terms(query: &str) -> String {
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some(("protocol", version)) if version.parse::<u32>().is_ok() => pair.to_owned(),
-        Some(("protocol", _)) => "protocol=x".to_owned(),
-        Some(("recovery", "1") | ("client", "administrator")) => pair.to_owned(),
-        Some((name @ ("recovery" | "client" | "version" | "flash"), value)) => format!("{name}={}", mask(value)),
-        _ => mask(pair),
-    });
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-/// What an absolute target has before its path. A name and password in it are nobody's business.
+/// What an absolute target has before its path, without a name and password.
 fn origin(uri: &http::Uri) -> String {
     match (uri.scheme_str(), uri.authority()) {
         (Some(scheme), Some(authority)) => {
             let authority = authority.as_str();
-            format!(
-                "{scheme}://{}",
-                authority.rsplit_once('@').map_or(authority, |(_, host)| host)
-            )
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}")
         }
         _ => String::new(),
     }
-}
-
-/// What is signed of a request of the HTTP API.
-fn canonical(method: &str, path: &str, parameters: &Parameters<'_>) -> String {
-    format!("{method}\n{path}\n{}", parameters.sorted("auth_signature"))
-}
-
-fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => {
-                out.push('%');
-                out.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
-            }
-        }
-    }
-    out
 }

@@ -1,34 +1,36 @@
-//! Traces: every input of the service and the shape of the actions that followed, a JSON object a line, and their replay
-//! through the same code. A trace is made to be shown to others, so an input is masked before it reaches the file.
+//! Traces: every input of the service and the shape of the actions that followed, one JSON object a line, and their
+//! replay through the same code. A trace is made to be shown to others, so an input is masked before it reaches the
+//! file.
 //!
-//! Masking changes what the service says. So a recorder has a service of its own, the shadow: it hears the masked inputs, and
-//! its actions are the recorded ones. A replay of the file is then exact by construction, and differs only when the code
-//! does. Where the shadow does something else than the server did, a line says so. Recording the real actions was the loser:
-//! a replay of masked frames and signatures can only be of another story.
+//! Masking changes what the service says. So a recorder has a service of its own, the shadow. The shadow gets the
+//! masked inputs, and its actions are the recorded ones. A replay of the file is exact by construction: it differs only
+//! when the code differs. A line says where the shadow did something else than the server.
+//!
+//! Rejected: recording the server's own actions in a form that masking does not change. Then every decision that
+//! depends on a secret must be recorded and forced on replay: signatures by either of two secrets, form tokens, second
+//! factors in session texts, the admin token. That takes a way into each room that decides, and one forgotten case
+//! makes the replay of an unchanged server fail.
 
-mod json;
 mod masker;
 mod shape;
-mod tokens;
 mod visitors;
+mod words;
 
-use std::collections::HashMap;
-use std::fmt::Display;
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use log::LevelFilter;
 use serde::{Deserialize, Serialize};
 
-use self::masker::{Masker, Speaker};
-use self::shape::{greeting, kinds, shapes};
-use self::tokens::mask;
-use crate::config::{Config, Secrets, Sources};
-use crate::hub::gate;
+use self::masker::Masker;
+use self::shape::{kinds, shapes};
+use self::words::mask;
+use crate::config::{Config, Sources};
 use crate::id::ConnectionId;
 use crate::joomla::site::Site;
 use crate::protocol::actions::Actions;
@@ -39,34 +41,34 @@ use crate::store::{Answer, Failure, Question};
 use crate::time::Now;
 use crate::webhooks::Outcome;
 
-/// A line of a trace. Each that tells the service something has its arm in [`Stage::play`], and that is all that an input of
-/// a new kind needs besides the recorder's method.
+/// A line of a trace. Each input of the service has its arm in [`Stage::play`]. A new kind of input needs that arm and
+/// a method of the recorder.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Line {
     /// The configuration in force from here on, as TOML, and whether it is the embedded defaults.
     Config(String, bool),
-    /// What the shadow's randomness begins with: the first line.
+    /// The keys of the shadow's random numbers: the first line.
     Keys(Keys),
     /// Draining began.
     Drain,
-    /// What was due was done.
+    /// The service did what was due.
     Due(Now),
-    /// An input: when, whose, what.
+    /// An input: its time, its connection, what it is.
     In(Now, u64, Masked),
-    /// What is known of the site from here on.
+    /// The site as it is from here on.
     Site(Now, Box<Site>),
-    /// The question that the service asked of the database, and what it said.
+    /// A question of the service to the database, and the answer.
     Answered(Now, Question, Result<Answer, Failure>),
-    /// How a post went: its status or why there is none.
+    /// The outcome of a post: its status, or why there is none.
     Posted(Now, u64, Result<u16, String>),
-    /// The shadow's actions that followed.
+    /// The actions of the shadow that followed.
     Out(Vec<String>),
-    /// What the server did in that place was something else than what the shadow did: this.
+    /// The actions of the server in this place, where they are others than the shadow's.
     Diverged(Vec<String>),
 }
 
-/// An input without what is nobody else's business.
+/// A masked input.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 enum Masked {
@@ -85,43 +87,26 @@ struct Head {
     method: String,
     target: String,
     headers: Vec<(String, String)>,
-    body: Content,
+    body: String,
 }
 
-/// A body.
-#[derive(Debug, Serialize, Deserialize, PartialEq)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    /// So many bytes that are no UTF-8.
-    Opaque(usize),
+/// Whether a trace has what people wrote, or only how long it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payloads {
+    /// Every payload becomes `x` of the same length.
+    #[default]
+    Masked,
+    /// Messages, the data of events and of rows stay.
+    Plain,
 }
 
-impl Content {
-    fn masked(body: &Bytes) -> Self {
-        match str::from_utf8(body) {
-            Ok(text) => Content::Text(mask(text)),
-            Err(_) => Content::Opaque(body.len()),
-        }
-    }
-
-    fn bytes(&self) -> Bytes {
-        match self {
-            Content::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
-            // No byte of UTF-8 is this one.
-            Content::Opaque(len) => vec![0xff; *len].into(),
-        }
-    }
-}
-
-/// A Pusher connection as the recorder knows it.
-#[derive(Debug)]
-struct Talk {
-    /// The number of the shadow's app.
-    app: usize,
-    /// The socket ids that the server and the shadow gave.
-    real: String,
-    shadow: String,
+/// A trace to be written.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The file. It is overwritten.
+    pub path: PathBuf,
+    /// What of payloads it has.
+    pub payloads: Payloads,
 }
 
 /// Writes a trace.
@@ -130,34 +115,30 @@ pub struct Recorder {
     file: BufWriter<File>,
     masker: Masker,
     shadow: Stage,
-    talks: HashMap<ConnectionId, Talk>,
-    /// Who is at the door of which app: the actions will tell whether it was let in.
-    entering: Option<(ConnectionId, usize)>,
     failed: bool,
 }
 
 impl Recorder {
-    /// A new trace of a service that obeys `config`.
+    /// A new trace of a service with this configuration. The file is readable by its owner only.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn create(path: &Path, config: &Config, seed: Seed) -> io::Result<Self> {
-        // What is masked is little, but what is left says who came when: it is for the eyes of who asked for it.
+    pub fn create(recording: &Recording, config: &Config, seed: Seed) -> io::Result<Self> {
+        // What is not masked still tells which address came when.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(path)?;
+            .open(&recording.path)?;
         let mut recorder = Self {
             file: BufWriter::new(file),
             masker: Masker::default(),
             shadow: Stage::default(),
-            talks: HashMap::new(),
-            entering: None,
             failed: false,
         };
-        recorder.tell(Line::Keys(Keys::for_trace(&seed)));
+        recorder.masker.words.payloads = recording.payloads;
+        recorder.record(Line::Keys(Keys::for_trace(&seed)));
         recorder.reconfigured(config);
         Ok(recorder)
     }
@@ -165,105 +146,75 @@ impl Recorder {
     /// Another configuration is in force.
     pub fn reconfigured(&mut self, config: &Config) {
         let masked = self.masker.configure(config);
-        self.tell(Line::Config(masked.to_toml(Secrets::Shown), config.embedded_defaults));
+        self.record(Line::Config(masked, config.embedded_defaults));
     }
 
     /// Draining began.
     pub fn drained(&mut self) {
-        self.tell(Line::Drain);
+        self.record(Line::Drain);
     }
 
-    /// What is due is about to be done.
+    /// The service is about to do what is due.
     pub fn due(&mut self, now: Now) {
-        self.tell(Line::Due(now));
+        self.record(Line::Due(now));
     }
 
     /// An input, before the service sees it.
     pub fn input(&mut self, id: ConnectionId, input: &Input, now: Now) {
         let Some(service) = &self.shadow.service else { return };
-        let apps = service.apps();
-        let masked = match input {
-            Input::Opened(caller) => Masked::Opened(*caller),
-            Input::Request(caller, request) => Masked::Request(*caller, self.masker.head(request, apps)),
-            Input::Handshake(caller, request) => {
-                let key = gate::key(request.uri().path(), self.masker.pusher());
-                self.entering = key.and_then(|key| apps.find_key(key)).map(|app| (id, app));
-                Masked::Handshake(*caller, self.masker.head(request, apps))
-            }
-            Input::Text(text) => Masked::Text(match self.talks.get(&id) {
-                None => self.masker.plain(text),
-                Some(talk) => {
-                    let app = &apps.app(talk.app).settings;
-                    let (real, shadow) = (&talk.real, &talk.shadow);
-                    self.masker.frame(text, Speaker { app, real, shadow })
-                }
-            }),
-            Input::Binary(bytes) => Masked::Binary(bytes.len()),
-            Input::Facts(facts) => Masked::Facts(facts.clone()),
-            Input::Flushed => Masked::Flushed,
-            Input::Closed => {
-                if let Some(talk) = self.talks.remove(&id) {
-                    self.masker.left(&talk.real);
-                }
-                Masked::Closed
-            }
-        };
-        self.tell(Line::In(now, id.raw(), masked));
+        let masked = self.masker.input(id, input, service.apps());
+        self.record(Line::In(now, id.raw(), masked));
     }
 
-    /// How a post went, before the service is told.
+    /// The outcome of a post, before the service gets it.
     pub fn posted(&mut self, ticket: u64, result: Result<u16, &str>, now: Now) {
-        self.tell(Line::Posted(now, ticket, result.map_err(mask)));
+        self.record(Line::Posted(now, ticket, result.map_err(mask)));
     }
 
-    /// Something new is known of the site.
+    /// The site is known, or has changed.
     pub fn known(&mut self, site: &Site, now: Now) {
-        let masked = self.masker.site(site);
-        self.tell(Line::Site(now, Box::new(masked)));
+        self.masker.cookies = site.cookies.iter().map(|(_, name)| name.clone()).collect();
+        self.record(Line::Site(now, Box::new(visitors::site(site))));
     }
 
-    /// What the database said, before the service hears it.
+    /// The answer of the database, before the service gets it.
     pub fn answered(&mut self, question: &Question, answer: &Result<Answer, Failure>, now: Now) {
-        let (question, answer) = (self.masker.question(question), self.masker.answer(answer));
-        self.tell(Line::Answered(now, question, answer));
+        let words = &mut self.masker.words;
+        let (question, answer) = (visitors::question(question, words), visitors::answer(answer, words));
+        self.record(Line::Answered(now, question, answer));
     }
 
-    /// What followed.
+    /// The actions that followed.
     pub fn actions(&mut self, actions: &Actions) {
         if self.failed {
             return;
         }
-        if let Some((id, app)) = self.entering.take()
-            && let Some(real) = greeting(actions, id)
-        {
-            let shadow = greeting(&self.shadow.actions, id).unwrap_or_default();
-            self.masker.greeted(&real, &shadow);
-            self.talks.insert(id, Talk { app, real, shadow });
-        }
+        self.masker.followed(actions, &self.shadow.actions);
         self.write(&Line::Out(shapes(&self.shadow.actions)));
-        let real = kinds(actions, &self.talks);
-        if real != kinds(&self.shadow.actions, &self.talks) {
+        let real = kinds(actions, &self.masker.talks);
+        if real != kinds(&self.shadow.actions, &self.masker.talks) {
             self.write(&Line::Diverged(real));
         }
     }
 
-    /// Writes a line and lets the shadow hear it.
-    fn tell(&mut self, line: Line) {
+    /// Writes a line and gives it to the shadow.
+    fn record(&mut self, line: Line) {
         self.write(&line);
         if self.failed {
             return;
         }
-        let told = {
-            let _hush = Hush::new();
-            self.shadow.play(line)
-        };
-        if let Err(error) = told {
+        // The server has logged already what the shadow would log.
+        let level = log::max_level();
+        log::set_max_level(LevelFilter::Off);
+        let played = self.shadow.play(line);
+        log::set_max_level(level);
+        if let Err(error) = played {
             log::error!("the recording stops here: {error}");
             self.failed = true;
         }
     }
 
-    /// A trace is a help, not a duty: when the disk is full, the server goes on without it.
+    /// When the disk is full, the recording ends and the server goes on.
     fn write(&mut self, line: &Line) {
         if self.failed {
             return;
@@ -276,41 +227,24 @@ impl Recorder {
     }
 }
 
-/// No log lines as long as it lives: what the shadow warns of, the server has warned of.
-struct Hush(LevelFilter);
-
-impl Hush {
-    fn new() -> Self {
-        let level = log::max_level();
-        log::set_max_level(LevelFilter::Off);
-        Self(level)
-    }
-}
-
-impl Drop for Hush {
-    fn drop(&mut self) {
-        log::set_max_level(self.0);
-    }
-}
-
-/// A service that hears the lines of a trace: the recorder's shadow, and a replay.
+/// A service that gets its inputs from the lines of a trace: the recorder's shadow, and a replay.
 #[derive(Debug, Default)]
 struct Stage {
     keys: Keys,
     service: Option<Service>,
-    /// What the service did last.
+    /// The actions that followed the latest line.
     actions: Actions,
 }
 
 impl Stage {
-    fn play(&mut self, line: Line) -> Result<(), Box<dyn Display>> {
+    fn play(&mut self, line: Line) -> Result<(), Box<dyn Error>> {
         let done = self.actions.take();
         self.actions.reuse(done);
         let Self { keys, service, actions } = self;
         match line {
             Line::Keys(recorded) => *keys = recorded,
             Line::Config(toml, embedded_defaults) => {
-                let mut config = Sources::parse(Path::new("trace"), &toml).map_err(fault)?;
+                let mut config = Sources::parse(Path::new("trace"), &toml)?;
                 config.embedded_defaults = embedded_defaults;
                 match service {
                     Some(service) => service.reconfigure(config, actions),
@@ -320,8 +254,8 @@ impl Stage {
             Line::Due(now) => configured(service)?.due(now, actions),
             Line::Drain => configured(service)?.drain(),
             Line::In(now, id, masked) => {
-                let id = ConnectionId::from_raw(id).ok_or_else(|| fault("no connection has this id"))?;
-                configured(service)?.input(id, masked.into_input().map_err(fault)?, now, actions);
+                let id = ConnectionId::from_raw(id).ok_or("no connection has this id")?;
+                configured(service)?.input(id, masked.into_input()?, now, actions);
             }
             Line::Posted(now, ticket, result) => {
                 let outcome = Outcome::of(result.as_ref().map(|status| *status).map_err(String::as_str));
@@ -330,7 +264,7 @@ impl Stage {
             Line::Site(now, site) => configured(service)?.set_site(*site, now, actions),
             Line::Answered(now, question, answer) => {
                 let service = configured(service)?;
-                // The service asks of itself. Where masking made it ask something else, the recorded question stands in.
+                // Where masking made the service ask something else, the recorded question stands in.
                 let own = service.question(now);
                 let question = own.filter(|own| *own == question).unwrap_or(question);
                 service.answer(&question, answer, now, actions);
@@ -341,31 +275,27 @@ impl Stage {
     }
 }
 
-fn configured(service: &mut Option<Service>) -> Result<&mut Service, Box<dyn Display>> {
-    service.as_mut().ok_or_else(|| fault("no configuration before it"))
+fn configured(service: &mut Option<Service>) -> Result<&mut Service, Box<dyn Error>> {
+    service.as_mut().ok_or_else(|| "no configuration before it".into())
 }
 
-fn fault(why: impl Display + 'static) -> Box<dyn Display> {
-    Box::new(why)
-}
-
-/// What a replay found.
+/// The outcome of a replay.
 #[derive(Debug, PartialEq)]
 pub enum Replayed {
     /// Every input led to the recorded actions.
     Same {
-        /// How many there were.
+        /// The number of inputs.
         inputs: usize,
-        /// How often the server had done something else, because masking changed what it was told.
+        /// How often masking had made the shadow do something else than the server.
         diverged: usize,
     },
-    /// This line of the file did not.
+    /// An input led to other actions than this line of the file says.
     Different {
         /// From 1.
         line: usize,
-        /// What the file says.
+        /// The actions in the file.
         recorded: Vec<String>,
-        /// What came out now.
+        /// The actions of the replay.
         now: Vec<String>,
     },
 }
@@ -373,9 +303,9 @@ pub enum Replayed {
 /// Runs a trace through the service and compares the actions.
 ///
 /// # Errors
-/// When the file cannot be read or is no trace; the line is named.
+/// When the file cannot be read or is no trace. The message names the line.
 pub fn replay(path: &Path) -> io::Result<Replayed> {
-    let bad = |line: usize, why: &dyn Display| {
+    let bad = |line: usize, why: &dyn Error| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}:{line}: {why}", path.display()))
     };
     let mut stage = Stage::default();
@@ -424,7 +354,7 @@ impl Head {
         let mut request = Request::builder()
             .method(self.method.as_str())
             .uri(self.target)
-            .body(self.body.bytes())?;
+            .body(self.body.into())?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
             headers.append(

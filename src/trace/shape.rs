@@ -1,65 +1,52 @@
-//! Actions in a few words each: `shapes` for a replay to compare, enough to see a change and too little to read a message;
-//! `kinds` for comparing what the server did with what its shadow did, whose words are other ones.
+//! Actions in a few words each. [`shapes`] are enough to see a change and too little to read a message: a replay
+//! compares them. [`kinds`] are what masking must not change: they compare the server's actions with its shadow's.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use http::HeaderName;
-use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Talk;
+use super::masker::Talk;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
 
-/// A word, whom it is for, a length and a fingerprint.
+/// Each action's kind, with headers, reasons, lengths and fingerprints of what is masked.
 pub fn shapes(actions: &Actions) -> Vec<String> {
-    actions.list().iter().map(|action| shape(action, actions)).collect()
-}
-
-fn shape(action: &Action, actions: &Actions) -> String {
-    match action {
-        Action::Respond(to, response) => {
+    let detail = |action: &Action| match action {
+        Action::Respond(_, response) => {
             let headers: Vec<&str> = response.headers().keys().map(HeaderName::as_str).collect();
-            format!(
-                "{to} respond {} {} {}",
-                response.status().as_u16(),
-                headers.join(","),
-                print(response.body())
-            )
+            format!(" {} {}", headers.join(","), print(response.body()))
         }
-        Action::Accept(to, dialect) => format!("{to} accept {dialect:?}"),
-        Action::Fanout(to, text) => {
-            format!("{:?} fanout {}", actions.recipients(to.clone()), print(text.as_bytes()))
-        }
-        Action::WhenFlushed(to) => format!("{to} when flushed"),
-        Action::Post(post) => format!("post {} {}", post.ticket, print(&post.body)),
-        Action::Send(to, Message::Text(text)) => format!("{to} text {}", print(text.as_bytes())),
-        Action::Send(to, Message::Binary(bytes)) => format!("{to} binary {}", bytes.len()),
-        Action::Close(to, code, reason) => format!("{to} close {code} {reason}"),
-        Action::Hurry(to) => format!("{to} hurry"),
-        Action::Gather(to) => format!("{to} gather"),
-        Action::Charge(to) => format!("{to} charge"),
-        Action::Hold(to) => format!("{to} hold"),
-        Action::Release(to) => format!("{to} release"),
-    }
+        Action::Fanout(_, text) | Action::Send(_, Message::Text(text)) => format!(" {}", print(text.as_bytes())),
+        Action::Send(_, Message::Binary(bytes)) => format!(" {}", bytes.len()),
+        Action::Post(post) => format!(" {}", print(&post.body)),
+        Action::Close(_, _, reason) => format!(" {reason}"),
+        _ => String::new(),
+    };
+    let shape = |action| kind(action, actions) + &detail(action);
+    actions.list().iter().map(shape).collect()
 }
 
-/// The text is masked already, so all of it counts.
-fn print(text: &[u8]) -> String {
-    let digest = Sha256::digest(text);
-    format!("{} {}", text.len(), data_encoding::HEXLOWER.encode(&digest[..8]))
-}
-
-/// What masking must not change: a word, whom it is for, statuses, codes and the names of events.
+/// Each action's kind, with the name of the event that is sent.
 pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<String> {
-    let kind = |action: &Action| match action {
+    let event = |action: &Action| match action {
+        Action::Fanout(_, text) => format!(" {}", event(text)),
+        Action::Send(to, Message::Text(text)) if talks.contains_key(to) => format!(" {}", event(text)),
+        _ => String::new(),
+    };
+    let kind = |action| kind(action, actions) + &event(action);
+    actions.list().iter().map(kind).collect()
+}
+
+/// A word, the connection, and the status or close code.
+fn kind(action: &Action, actions: &Actions) -> String {
+    match action {
         Action::Respond(to, response) => format!("{to} respond {}", response.status().as_u16()),
         Action::Accept(to, dialect) => format!("{to} accept {dialect:?}"),
-        Action::Fanout(to, text) => format!("{:?} fanout {}", actions.recipients(to.clone()), event(text)),
+        Action::Fanout(to, _) => format!("{:?} fanout", actions.recipients(to.clone())),
         Action::WhenFlushed(to) => format!("{to} when flushed"),
         Action::Post(post) => format!("post {}", post.ticket),
-        Action::Send(to, Message::Text(text)) if talks.contains_key(to) => format!("{to} text {}", event(text)),
         Action::Send(to, Message::Text(_)) => format!("{to} text"),
         Action::Send(to, Message::Binary(_)) => format!("{to} binary"),
         Action::Close(to, code, _) => format!("{to} close {code}"),
@@ -68,39 +55,30 @@ pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<Stri
         Action::Charge(to) => format!("{to} charge"),
         Action::Hold(to) => format!("{to} hold"),
         Action::Release(to) => format!("{to} release"),
-    };
-    actions.list().iter().map(kind).collect()
-}
-
-#[derive(Deserialize)]
-struct Frame<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(borrow, default)]
-    data: Option<Cow<'a, str>>,
-}
-
-fn event(frame: &str) -> Cow<'_, str> {
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        event: Cow<'a, str>,
     }
-    serde_json::from_str::<Named<'_>>(frame).map_or(Cow::Borrowed("?"), |frame| frame.event)
+}
+
+fn print(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    format!("{} {}", text.len(), data_encoding::HEXLOWER.encode(&digest[..8]))
+}
+
+fn parse(frame: &str) -> Value {
+    serde_json::from_str(frame).unwrap_or_default()
+}
+
+fn event(frame: &str) -> String {
+    parse(frame)["event"].as_str().unwrap_or("?").to_owned()
 }
 
 /// The socket id with which a connection is greeted in these actions, if it is.
 pub fn greeting(actions: &Actions, id: ConnectionId) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Established {
-        socket_id: String,
-    }
     actions.list().iter().find_map(|action| match action {
         Action::Send(to, Message::Text(text)) if *to == id => {
-            let frame: Frame<'_> = serde_json::from_str(text).ok()?;
-            let data = frame.data.filter(|_| frame.event == "pusher:connection_established")?;
-            let established: Established = serde_json::from_str(&data).ok()?;
-            Some(established.socket_id)
+            let frame = parse(text);
+            let is_greeting = frame["event"] == "pusher:connection_established";
+            let data = frame["data"].as_str().filter(|_| is_greeting)?;
+            Some(parse(data)["socket_id"].as_str()?.to_owned())
         }
         _ => None,
     })

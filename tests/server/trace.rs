@@ -20,7 +20,7 @@ use jsocketd::protocol::signature::hmac_hex;
 use jsocketd::service::caller::Caller;
 use jsocketd::service::{Input, Service};
 use jsocketd::time::{Now, Time};
-use jsocketd::trace::{Recorder, Replayed, replay};
+use jsocketd::trace::{Payloads, Recorder, Recording, Replayed, replay};
 use jsocketd::webhooks::{KINDS, Outcome};
 use md5::{Digest, Md5};
 use rustix::process::Signal;
@@ -110,14 +110,14 @@ fn post(server: &Server, path: &str, body: &str) -> u16 {
     peer.reply().status
 }
 
-/// A server that was recorded while all kinds of people spoke to it, and the words that were theirs alone.
-fn recorded(path: &Path) -> Vec<&'static str> {
+/// Records a server while clients of all kinds speak to it. Returns words of the clients and secrets of the server.
+fn recorded(path: &Path, flags: &[&str]) -> Vec<&'static str> {
     let config = format!(
         "[server]\nadmin_token = \"{TOKEN}\"\n[limits]\ndrain_seconds = 0\n[[apps]]\nid = \"shop\"\nkey = \"shop-key\"\n\
          secret = \"{SECRET}\"\nclient_events = true\n"
     );
     let mut server = Server::start_with(&config, |command, _| {
-        command.arg("--record").arg(path);
+        command.arg("--record").arg(path).args(flags);
     });
 
     let mut console = Peer::upgrade(&server, "/?login=quokka");
@@ -195,7 +195,7 @@ fn recorded(path: &Path) -> Vec<&'static str> {
 fn a_recorded_server_is_replayed_and_nothing_of_anybody_is_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
-    let words = recorded(&path);
+    let words = recorded(&path, &[]);
     let text = fs::read_to_string(&path).unwrap();
     assert!(
         text.contains("presence-room") && text.contains("client-say"),
@@ -287,11 +287,13 @@ fn config() -> Config {
 }
 
 impl World {
-    fn new(seed: u64, path: &Path) -> Self {
+    fn new(seed: u64, path: &Path, payloads: Payloads) -> Self {
+        let path = path.to_owned();
+        let recording = Recording { path, payloads };
         let config = config();
         let start = [seed as u8; 32];
         Self {
-            recorder: Recorder::create(path, &config, start).unwrap(),
+            recorder: Recorder::create(&recording, &config, start).unwrap(),
             service: Service::new(config, start),
             actions: Actions::default(),
             noise: Noise(seed * 2 + 1),
@@ -622,9 +624,9 @@ impl World {
 }
 
 /// Tells a story and returns what its replay found, and the file.
-fn story(seed: u64, folder: &Path, well_formed: bool) -> (Replayed, String) {
+fn story(seed: u64, folder: &Path, well_formed: bool, payloads: Payloads) -> (Replayed, String) {
     let path = folder.join("trace");
-    let mut world = World::new(seed, &path);
+    let mut world = World::new(seed, &path, payloads);
     for _ in 0..120 {
         let step = world.below(2_000_000) as u64;
         world.pass(step);
@@ -658,6 +660,10 @@ fn story(seed: u64, folder: &Path, well_formed: bool) -> (Replayed, String) {
         sockets.iter().all(|socket| !text.contains(socket)),
         "seed {seed}: a socket id is in the trace"
     );
+    let signatures = sockets.iter().map(|socket| signed(&[socket, ":private-desk"]));
+    for signature in signatures {
+        assert!(!text.contains(&signature), "seed {seed}: a signature is in the trace");
+    }
     (replay(&path).unwrap(), text)
 }
 
@@ -678,7 +684,7 @@ fn masking_never_changes_the_story_of_those_who_speak_the_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let mut events: HashMap<String, usize> = HashMap::new();
     for seed in 1..=SEEDS {
-        let (replayed, text) = story(seed, folder.path(), true);
+        let (replayed, text) = story(seed, folder.path(), true, Payloads::Masked);
         let diverged = text.lines().find(|line| line.starts_with("{\"diverged"));
         assert!(
             matches!(replayed, Replayed::Same { diverged: 0, .. }),
@@ -701,7 +707,7 @@ fn masking_never_changes_the_story_of_those_who_speak_the_protocol() {
 fn every_story_is_replayed_as_it_was_recorded() {
     let folder = tempfile::tempdir().unwrap();
     for seed in 1..=SEEDS {
-        let (replayed, text) = story(seed, folder.path(), false);
+        let (replayed, text) = story(seed, folder.path(), false, Payloads::Masked);
         assert!(
             matches!(replayed, Replayed::Same { inputs: 1.., .. }),
             "seed {seed}: {replayed:?}"
@@ -714,7 +720,7 @@ fn every_story_is_replayed_as_it_was_recorded() {
 fn a_trace_says_where_the_server_did_something_else_than_its_shadow() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
-    let mut world = World::new(1, &path);
+    let mut world = World::new(1, &path, Payloads::Masked);
     // As if masking had changed what the server was told: it refuses whom the shadow greets.
     let mut other = config();
     other.apps[0].enabled = false;
