@@ -70,6 +70,9 @@ pub struct Serve {
     /// Write a trace of all inputs, to be studied with `jsocketd replay`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Keep messages and the data of events in the trace; secrets stay masked
+    #[arg(long, requires = "record")]
+    pub record_plain: bool,
 }
 
 /// The flags of `publish`. It takes its address and credentials from the configuration of the server.

@@ -45,7 +45,10 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
         log::warn!("{warning}");
     }
     let reload = sources.pinned(&loaded);
-    let payloads = Payloads::Masked;
+    let payloads = match flags.record_plain {
+        true => Payloads::Plain,
+        false => Payloads::Masked,
+    };
     let recording = flags.record.map(|path| Recording { path, payloads });
     Ok(process::serve(loaded, &reload, recording)?)
 }

@@ -1001,6 +1001,7 @@ fn the_command_line_explains_itself() {
         "--listen",
         "--joomla",
         "--record",
+        "--record-plain",
         "JSOCKETD_LISTEN",
     ] {
         assert!(help.out.contains(word), "{word} is missing in:\n{}", help.out);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -231,6 +232,41 @@ fn a_recorded_server_is_replayed_and_nothing_of_anybody_is_in_the_file() {
     let output = run_replay(&path);
     assert_eq!(output.status.code(), Some(1));
     assert!(printed(&output).contains("trace:2: "), "{}", printed(&output));
+}
+
+#[test]
+fn a_plain_trace_has_the_payloads_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace");
+    recorded(&path, &["--record-plain"]);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&path).unwrap();
+    for payload in [
+        "please let the quokka in",
+        "quokkas are 47110815 here",
+        "the quokka is 47110815 here",
+        "Quokka Ada",
+        "the quokka sleeps",
+        "a quokka",
+    ] {
+        assert!(text.contains(payload), "{payload} is not in the trace");
+    }
+    for secret in [
+        SECRET,
+        TOKEN,
+        "session=numbat",
+        "shop-key:numbat",
+        "ada-lovelace",
+        "login=quokka",
+    ] {
+        assert!(!text.contains(secret), "{secret} is in the trace");
+    }
+    let output = run_replay(&path);
+    assert!(
+        printed(&output).ends_with(" inputs, the same actions\n"),
+        "{}",
+        printed(&output)
+    );
 }
 
 // --- the service alone -----------------------------------------------------------------------------------------------
@@ -713,6 +749,24 @@ fn every_story_is_replayed_as_it_was_recorded() {
             "seed {seed}: {replayed:?}"
         );
         assert!(!text.contains("Real-"), "seed {seed}: a secret is in the trace");
+    }
+}
+
+#[test]
+fn a_plain_trace_tells_the_same_story_with_its_payloads() {
+    let folder = tempfile::tempdir().unwrap();
+    for seed in 1..=SEEDS / 10 {
+        let (replayed, text) = story(seed, folder.path(), true, Payloads::Plain);
+        assert!(
+            matches!(replayed, Replayed::Same { diverged: 0, .. }),
+            "seed {seed}: {replayed:?}"
+        );
+        assert!(text.contains("quokka"), "seed {seed}: no payload");
+        let (replayed, broken) = story(seed, folder.path(), false, Payloads::Plain);
+        assert!(matches!(replayed, Replayed::Same { .. }), "seed {seed}: {replayed:?}");
+        for text in [text, broken] {
+            assert!(!text.contains("Real-"), "seed {seed}: a secret is in the trace");
+        }
     }
 }
 
