@@ -44,85 +44,74 @@ impl Sub<Duration> for Time {
 }
 
 /// A token bucket: `rate` tokens flow in each second, and it holds those of `seconds` seconds. Both are arguments of
-/// each call, since a reload may change them.
-#[derive(Clone, Copy, Debug)]
+/// each call, since a reload may change them; neither is 0. All that it keeps is when it will be full again (the
+/// "generic cell rate algorithm").
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
-    /// In millionths of a token; below zero while tokens that were taken in advance are being paid for.
-    level: i64,
-    filled: Time,
+    /// Nanoseconds since the server started.
+    full_at: u64,
 }
 
-/// A token, in the unit of a level: each microsecond brings so many millionths as each second brings tokens.
-const TOKEN: i64 = 1_000_000;
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 impl Bucket {
-    /// A full one.
-    pub fn full(rate: u32, seconds: u32, now: Time) -> Self {
-        Self {
-            level: most(rate, seconds),
-            filled: now,
-        }
-    }
-
     /// Whether there is a token.
-    pub fn has(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        self.fill(rate, seconds, now);
-        self.level >= TOKEN
+    pub fn has(&self, rate: u32, seconds: u32, now: Time) -> bool {
+        self.missing(now) + span(1, rate) <= u64::from(seconds) * SECOND
     }
 
     /// Takes a token, if there is one.
     pub fn take(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        let has = self.has(rate, seconds, now);
-        if has {
-            self.level -= TOKEN;
-        }
-        has
+        self.take_many(1, rate, seconds, now).is_ok()
     }
 
-    /// Takes many tokens and returns how many are left. More than the bucket holds can be taken once it is full; they
-    /// are paid for afterwards.
+    /// Takes many tokens. More than the bucket holds can be taken once it is full; they are paid for afterwards.
     ///
     /// # Errors
-    /// How long it takes until there are enough; then none is taken. `rate` is not 0.
-    pub fn take_many(&mut self, tokens: u64, rate: u32, seconds: u32, now: Time) -> Result<u64, Duration> {
-        self.fill(rate, seconds, now);
-        let cost = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_mul(TOKEN);
-        let missing = cost.min(most(rate, seconds)).saturating_sub(self.level);
-        if missing > 0 {
-            let micros = missing.unsigned_abs().div_ceil(rate.max(1).into());
-            return Err(Duration::from_micros(micros));
+    /// How long it takes until there are enough; then none is taken.
+    pub fn take_many(&mut self, tokens: u64, rate: u32, seconds: u32, now: Time) -> Result<(), Duration> {
+        let (cost, most) = (span(tokens, rate), u64::from(seconds) * SECOND);
+        let missing = self.missing(now);
+        match missing.saturating_add(cost.min(most)).saturating_sub(most) {
+            0 => {
+                self.full_at = nanoseconds(now).saturating_add(missing).saturating_add(cost);
+                Ok(())
+            }
+            wait => Err(Duration::from_nanos(wait)),
         }
-        self.level = self.level.saturating_sub(cost);
-        Ok(self.left())
     }
 
-    /// How many whole tokens there were at the last call.
-    pub fn left(&self) -> u64 {
-        (self.level.max(0) / TOKEN).unsigned_abs()
+    /// How many whole tokens there are.
+    pub fn left(&self, rate: u32, seconds: u32, now: Time) -> u64 {
+        let there = (u64::from(seconds) * SECOND).saturating_sub(self.missing(now));
+        u64::try_from(u128::from(there) * u128::from(rate) / u128::from(SECOND)).unwrap_or(u64::MAX)
     }
 
     /// Whether nothing was taken for so long that it is full.
-    pub fn is_full(&mut self, rate: u32, seconds: u32, now: Time) -> bool {
-        self.fill(rate, seconds, now);
-        self.level == most(rate, seconds)
+    pub fn is_full(&self, now: Time) -> bool {
+        self.missing(now) == 0
     }
 
-    /// When there is a token again, if none is taken before. `rate` is not 0.
-    pub fn next(&self, rate: u32) -> Time {
-        let missing = TOKEN.saturating_sub(self.level).max(0).unsigned_abs();
-        self.filled + Duration::from_micros(missing.div_ceil(rate.max(1).into()))
+    /// When there is a token again, if none is taken before.
+    pub fn next(&self, rate: u32, seconds: u32) -> Time {
+        let at = self.full_at.saturating_add(span(1, rate));
+        Time(at.saturating_sub(u64::from(seconds) * SECOND).div_ceil(1000))
     }
 
-    fn fill(&mut self, rate: u32, seconds: u32, now: Time) {
-        let micros = now.0.saturating_sub(self.filled.0);
-        let fresh = i64::try_from(micros.saturating_mul(rate.into())).unwrap_or(i64::MAX);
-        self.level = self.level.saturating_add(fresh).min(most(rate, seconds));
-        self.filled = self.filled.max(now);
+    /// The time that it takes to fill it, in nanoseconds.
+    fn missing(&self, now: Time) -> u64 {
+        self.full_at.saturating_sub(nanoseconds(now))
     }
 }
 
-fn most(rate: u32, seconds: u32) -> i64 {
-    i64::from(rate).saturating_mul(i64::from(seconds)).saturating_mul(TOKEN)
+fn nanoseconds(time: Time) -> u64 {
+    time.0.saturating_mul(1000)
+}
+
+/// How long it takes until so many tokens have flowed, in nanoseconds.
+fn span(tokens: u64, rate: u32) -> u64 {
+    tokens.saturating_mul(SECOND) / u64::from(rate.max(1))
 }
 
 /// What the clocks say at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
@@ -155,53 +144,56 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_seconds_and_fills_in_them() {
-        let mut bucket = Bucket::full(10, 1, at(0));
-        assert_eq!(bucket.take_many(4, 10, 1, at(0)), Ok(6));
-        assert_eq!(bucket.take_many(6, 10, 1, at(0)), Ok(0));
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_many(4, 10, 1, at(0)), Ok(()));
+        assert_eq!(bucket.left(10, 1, at(0)), 6);
+        assert_eq!(bucket.take_many(6, 10, 1, at(0)), Ok(()));
+        assert_eq!(bucket.left(10, 1, at(0)), 0);
         assert_eq!(bucket.take_many(1, 10, 1, at(99)), Err(ms(1)));
-        assert_eq!(bucket.take_many(1, 10, 1, at(100)), Ok(0));
+        assert_eq!(bucket.take_many(1, 10, 1, at(100)), Ok(()));
         assert_eq!(bucket.take_many(10, 10, 1, at(1099)), Err(ms(1)));
-        assert_eq!(bucket.left(), 9);
-        assert_eq!(bucket.take_many(10, 10, 1, at(1100)), Ok(0));
+        assert_eq!(bucket.left(10, 1, at(1099)), 9);
+        assert_eq!(bucket.take_many(10, 10, 1, at(1100)), Ok(()));
         assert_eq!(
             bucket.take_many(10, 10, 1, at(1_000_000_000)),
-            Ok(0),
+            Ok(()),
             "it does not run over"
         );
-        assert_eq!(Bucket::full(10, 5, at(0)).take_many(1, 10, 5, at(0)), Ok(49));
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_many(1, 10, 5, at(0)), Ok(()));
+        assert_eq!(bucket.left(10, 5, at(0)), 49);
     }
 
     #[test]
     fn more_than_the_bucket_passes_when_it_is_full_and_is_paid_for() {
-        let mut bucket = Bucket::full(10, 1, at(0));
-        assert_eq!(bucket.take_many(100, 10, 1, at(0)), Ok(0));
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_many(100, 10, 1, at(0)), Ok(()));
         assert_eq!(bucket.take_many(1, 10, 1, at(0)), Err(ms(9_100)));
         assert_eq!(bucket.take_many(1, 10, 1, at(9_099)), Err(ms(1)));
-        assert_eq!(bucket.take_many(1, 10, 1, at(9_100)), Ok(0));
+        assert_eq!(bucket.take_many(1, 10, 1, at(9_100)), Ok(()));
         assert_eq!(bucket.take_many(100, 10, 1, at(10_000)), Err(ms(100)));
-        assert_eq!(bucket.take_many(100, 10, 1, at(10_100)), Ok(0));
+        assert_eq!(bucket.take_many(100, 10, 1, at(10_100)), Ok(()));
     }
 
     #[test]
     fn the_next_token_comes_when_it_is_said_to() {
-        let mut bucket = Bucket::full(10, 2, at(0));
-        assert_eq!(bucket.next(10), at(0));
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.next(10, 2), at(0));
         while bucket.take(10, 2, at(30)) {}
-        assert!(!bucket.has(10, 2, at(129)) && !bucket.is_full(10, 2, at(2029)));
-        assert!(bucket.has(10, 2, bucket.next(10)) && bucket.is_full(10, 2, at(2030)));
-        let mut spent = Bucket::full(10, 2, at(0));
+        assert!(!bucket.has(10, 2, at(129)) && !bucket.is_full(at(2029)));
+        assert!(bucket.has(10, 2, bucket.next(10, 2)) && bucket.is_full(at(2030)));
+        let mut spent = Bucket::default();
         while spent.take(10, 2, at(0)) {}
-        assert_eq!(spent.next(10), at(100));
+        assert_eq!(spent.next(10, 2), at(100));
     }
 
     #[test]
     fn a_changed_rate_counts_at_once() {
-        let mut bucket = Bucket::full(1000, 1, at(0));
-        assert_eq!(bucket.take_many(5, 10, 1, at(0)), Ok(5));
-        assert_eq!(
-            bucket.take_many(5, u32::MAX, 1, Time::NEVER),
-            Ok(u64::from(u32::MAX) - 5)
-        );
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_many(5, 10, 1, at(0)), Ok(()));
+        assert_eq!(bucket.left(10, 1, at(0)), 5);
+        assert_eq!(bucket.take_many(5, u32::MAX, 1, Time::NEVER), Ok(()));
+        assert_eq!(bucket.left(u32::MAX, 1, Time::NEVER), u64::from(u32::MAX));
     }
 
     /// So many requests at random times never get more than the bucket and what flowed into it.
@@ -211,7 +203,7 @@ mod tests {
         for seed in 0..50 {
             let mut random = rand::rngs::StdRng::seed_from_u64(seed);
             let rate: u32 = random.random_range(1..200);
-            let mut bucket = Bucket::full(rate, 1, at(0));
+            let mut bucket = Bucket::default();
             let (mut now, mut passed) = (0, 0);
             for _ in 0..1000 {
                 now += random.random_range(0..20);

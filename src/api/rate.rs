@@ -46,12 +46,15 @@ impl Rates {
         }
         let bucket = match self.0.get_mut(&app.id) {
             Some(bucket) => bucket,
-            None => self.0.entry(app.id.clone()).or_insert(Bucket::full(rate, SECONDS, now)),
+            None => self.0.entry(app.id.clone()).or_default(),
         };
         match bucket.take_many(publishes as u64, rate, SECONDS, now) {
-            Ok(left) => Ok(Allowance(Some((rate, left)))),
+            Ok(()) => Ok(Allowance(Some((rate, bucket.left(rate, SECONDS, now))))),
             Err(wait) => {
-                let (seconds, left) = (wait.as_micros().div_ceil(1_000_000) as u64, bucket.left());
+                let (seconds, left) = (
+                    wait.as_micros().div_ceil(1_000_000) as u64,
+                    bucket.left(rate, SECONDS, now),
+                );
                 let text = format!("Too many publishes: {rate} a second are allowed, try again in {seconds} s");
                 Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
                     .with(header::RETRY_AFTER, HeaderValue::from(seconds))

@@ -40,7 +40,7 @@ impl App {
             replays: Vec::new(),
             recalls: 0,
             user: None,
-            client_events: Bucket::full(self.settings.client_events_per_second, 1, now.at),
+            client_events: Bucket::default(),
         };
         self.roster.connect(session);
         if timing.authorization_timeout > 0 {

@@ -1,4 +1,5 @@
-//! How much a connection may order: messages, requests and subscriptions a second. A rate of 0 is no limit.
+//! How much a connection may order: messages, and what costs more than its own answer (requests while it speaks HTTP,
+//! subscriptions once it is a WebSocket).
 
 use crate::config::Limits;
 use crate::time::{Bucket, Time};
@@ -6,82 +7,71 @@ use crate::time::{Bucket, Time};
 /// Seconds' worth that may come at once.
 const BURST: u32 = 2;
 
-/// What a connection may still order in this second.
+/// What may be ordered in a second, and the key that says so; 0 is no limit.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Allowances {
+pub(super) struct Rates {
+    messages: u32,
+    orders: (u32, &'static str),
+}
+
+impl Rates {
     /// While it speaks HTTP.
-    Http { requests: Bucket },
+    pub(super) fn http(limits: &Limits) -> Self {
+        Self {
+            messages: 0,
+            orders: (limits.requests_per_second, "requests_per_second"),
+        }
+    }
+
     /// Once it is a WebSocket.
-    WebSocket { messages: Bucket, subscriptions: Bucket },
+    pub(super) fn websocket(limits: &Limits) -> Self {
+        Self {
+            messages: limits.messages_per_second,
+            orders: (limits.subscriptions_per_second, "subscriptions_per_second"),
+        }
+    }
+}
+
+/// What a connection may still order in this second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Allowances {
+    messages: Bucket,
+    orders: Bucket,
 }
 
 impl Allowances {
-    pub(super) fn http(limits: &Limits, now: Time) -> Self {
-        Self::Http {
-            requests: Bucket::full(limits.requests_per_second, BURST, now),
-        }
-    }
-
-    pub(super) fn websocket(limits: &Limits, now: Time) -> Self {
-        Self::WebSocket {
-            messages: Bucket::full(limits.messages_per_second, BURST, now),
-            subscriptions: Bucket::full(limits.subscriptions_per_second, BURST, now),
-        }
-    }
-
     /// The limit by which more was ordered than may be for now; `resumes` says when there is something again.
-    pub(super) fn throttled_by(&mut self, limits: &Limits, now: Time) -> Option<&'static str> {
-        match self {
-            Self::Http { requests } => {
-                is_spent(requests, limits.requests_per_second, now).then_some("requests_per_second")
-            }
-            Self::WebSocket {
-                messages,
-                subscriptions,
-            } => {
-                if is_spent(messages, limits.messages_per_second, now) {
-                    return Some("messages_per_second");
-                }
-                is_spent(subscriptions, limits.subscriptions_per_second, now).then_some("subscriptions_per_second")
-            }
+    pub(super) fn throttled_by(&self, rates: Rates, now: Time) -> Option<&'static str> {
+        let (orders, name) = rates.orders;
+        match is_spent(self.messages, rates.messages, now) {
+            true => Some("messages_per_second"),
+            false => is_spent(self.orders, orders, now).then_some(name),
         }
     }
 
     /// When a limit that is spent lets the connection go on; `NEVER`: none is.
-    pub(super) fn resumes(&self, limits: &Limits) -> Time {
-        match self {
-            Self::Http { requests } => next(requests, limits.requests_per_second),
-            Self::WebSocket {
-                messages,
-                subscriptions,
-            } => next(messages, limits.messages_per_second).min(next(subscriptions, limits.subscriptions_per_second)),
-        }
+    pub(super) fn resumes(&self, rates: Rates, now: Time) -> Time {
+        next(self.messages, rates.messages, now).min(next(self.orders, rates.orders.0, now))
     }
 
     /// A message came.
-    pub(super) fn note_message(&mut self, limits: &Limits, now: Time) {
-        if let Self::WebSocket { messages, .. } = self {
-            spend(messages, limits.messages_per_second, now);
-        }
+    pub(super) fn note_message(&mut self, rates: Rates, now: Time) {
+        spend(&mut self.messages, rates.messages, now);
     }
 
     /// It ordered something that costs more than its own answer.
-    pub(super) fn charge(&mut self, limits: &Limits, now: Time) {
-        match self {
-            Self::Http { requests } => spend(requests, limits.requests_per_second, now),
-            Self::WebSocket { subscriptions, .. } => spend(subscriptions, limits.subscriptions_per_second, now),
-        }
+    pub(super) fn charge(&mut self, rates: Rates, now: Time) {
+        spend(&mut self.orders, rates.orders.0, now);
     }
 }
 
-fn is_spent(bucket: &mut Bucket, rate: u32, now: Time) -> bool {
-    // Nearly always there are tokens left since the last time, and the bucket need not be filled.
-    rate > 0 && bucket.left() == 0 && !bucket.has(rate, BURST, now)
+fn is_spent(bucket: Bucket, rate: u32, now: Time) -> bool {
+    rate > 0 && !bucket.has(rate, BURST, now)
 }
 
-fn next(bucket: &Bucket, rate: u32) -> Time {
-    match rate > 0 && bucket.left() == 0 {
-        true => bucket.next(rate),
+fn next(bucket: Bucket, rate: u32, now: Time) -> Time {
+    match is_spent(bucket, rate, now) {
+        true => bucket.next(rate, BURST),
         false => Time::NEVER,
     }
 }

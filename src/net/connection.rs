@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, Version};
 
-use super::allowance::Allowances;
+use super::allowance::{Allowances, Rates};
 use super::close::{self, CloseReason, Finishing, Manners};
 use super::event::{Event, Over};
 use super::exchange::{Asked, Exchange};
@@ -76,7 +76,7 @@ impl<S: Socket> Connection<S> {
             manners: &close::PLAIN,
             keep_alive: KeepAlive::new(now),
             over_since: Time::NEVER,
-            allowances: Allowances::http(limits, now),
+            allowances: Allowances::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl<S: Socket> Connection<S> {
 
     /// Whether nothing may be decoded now: the peer does not read its answers, an answer is owed, or a rate is
     /// exceeded.
-    pub fn is_paused(&mut self, limits: &Limits, now: Time) -> bool {
+    pub fn is_paused(&self, limits: &Limits, now: Time) -> bool {
         if self.queue.len() > high_water(limits) {
             return true;
         }
@@ -123,13 +123,21 @@ impl<S: Socket> Connection<S> {
     }
 
     /// The limit by which it sent more than it may for now; `deadline` says when it may go on.
-    pub fn throttled_by(&mut self, limits: &Limits, now: Time) -> Option<&'static str> {
-        self.allowances.throttled_by(limits, now)
+    pub fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
+        self.allowances.throttled_by(self.rates(limits), now)
+    }
+
+    fn rates(&self, limits: &Limits) -> Rates {
+        match &self.state {
+            State::WebSocket(_) => Rates::websocket(limits),
+            State::Http(_) | State::Finishing(_) | State::Doomed => Rates::http(limits),
+        }
     }
 
     /// Counts an order: something that costs more than its own answer.
     pub fn charge(&mut self, limits: &Limits, now: Time) {
-        self.allowances.charge(limits, now);
+        let rates = self.rates(limits);
+        self.allowances.charge(rates, now);
     }
 
     /// Bytes that were read before a pause, to be decoded first.
@@ -178,7 +186,7 @@ impl<S: Socket> Connection<S> {
                     fragments: limits.max_fragments,
                 };
                 let received = wire.read(input, &mut self.queue, message, now)?;
-                self.allowances.note_message(limits, now);
+                self.allowances.note_message(Rates::websocket(limits), now);
                 Some(match received {
                     Received::Message(message) => Event::Message(message),
                     Received::Closed(code) => self.over(Over::PeerClosed(code), limits, now),
@@ -231,12 +239,12 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Accepts the handshake that is owed an answer: 101, and from here on WebSocket frames.
-    pub fn accept(&mut self, manners: &'static Manners, limits: &Limits, now: Time) {
+    pub fn accept(&mut self, manners: &'static Manners) {
         if let State::Http(http) = &self.state
             && http.accept(&mut self.queue)
         {
             self.state = State::WebSocket(Box::default());
-            self.allowances = Allowances::websocket(limits, now);
+            self.allowances = Allowances::default();
             self.manners = manners;
         }
     }
@@ -391,9 +399,9 @@ impl<S: Socket> Connection<S> {
     // --- time ----------------------------------------------------------------------------------------------------
 
     /// When `check_deadlines` has something to do.
-    pub fn deadline(&self, limits: &Limits) -> Time {
+    pub fn deadline(&self, limits: &Limits, now: Time) -> Time {
         let slow = self.over_since + seconds(limits.send_queue_seconds);
-        let resumes = self.allowances.resumes(limits);
+        let resumes = self.allowances.resumes(self.rates(limits), now);
         let own = match &self.state {
             State::Http(http) if http.is_ours() => Time::NEVER,
             State::Http(http) => http.deadline().min(resumes),
@@ -417,7 +425,6 @@ impl<S: Socket> Connection<S> {
         if self.is_live() && self.over_since + seconds(limits.send_queue_seconds) <= now {
             return Some(Event::Over(self.close_slow("send_queue_seconds", limits, now)));
         }
-        let _ = self.throttled_by(limits, now);
         match &mut self.state {
             State::Http(http) if http.deadline() <= now => {
                 if http.expects_request() {

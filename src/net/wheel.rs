@@ -21,6 +21,8 @@ pub struct Wheel {
     next: u64,
     /// Entries in all slots.
     entries: usize,
+    /// The first second with an entry; `u64::MAX`: there is none.
+    first: u64,
 }
 
 impl Wheel {
@@ -30,6 +32,7 @@ impl Wheel {
             slots: vec![Vec::new(); SLOTS],
             next: 0,
             entries: 0,
+            first: u64::MAX,
         }
     }
 
@@ -39,6 +42,7 @@ impl Wheel {
         let second = self.second(deadline);
         self.slots[second as usize % SLOTS].push(id);
         self.entries += 1;
+        self.first = self.first.min(second);
         second
     }
 
@@ -64,16 +68,16 @@ impl Wheel {
             self.next += 1;
         }
         self.next = self.next.max(now.seconds() + 1);
+        if self.first < self.next {
+            let mut seconds = self.next..self.next + SLOTS as u64;
+            let first = seconds.find(|second| !self.slots[*second as usize % SLOTS].is_empty());
+            self.first = first.unwrap_or(u64::MAX);
+        }
     }
 
     /// When the next look is due; `None` when the wheel is empty.
     pub fn next_look(&self) -> Option<Time> {
-        if self.entries == 0 {
-            return None;
-        }
-        (self.next..self.next + SLOTS as u64)
-            .find(|second| !self.slots[*second as usize % SLOTS].is_empty())
-            .map(|second| Time(second * 1_000_000))
+        (self.first != u64::MAX).then(|| Time(self.first * 1_000_000))
     }
 }
 

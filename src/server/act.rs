@@ -301,7 +301,7 @@ impl<I: Io> Dispatcher<I> {
                     Dialect::Pusher => &close::PUSHER,
                     Dialect::OldPusher => &close::OLD_PUSHER,
                 };
-                connection.accept(manners, limits, now);
+                connection.accept(manners);
                 log::debug!("{to} became a WebSocket");
             }
             Action::Send(_, message) => connection.send(&message),
@@ -325,11 +325,6 @@ impl<I: Io> Dispatcher<I> {
         let frame = frame::encode(frame::Opcode::Text, text.as_bytes());
         self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());
         let (limits, now) = (&self.config.limits, self.now.at);
-        for id in recipients {
-            if let Some(entry) = self.connections.find(*id) {
-                entry.connection.send_shared(&frame);
-                self.connections.requeue_written(*id, limits, now);
-            }
-        }
+        self.connections.fan_out(recipients, &frame, limits, now);
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::config::Limits;
 use crate::id::ConnectionId;
 use crate::net::connection::Connection;
@@ -238,7 +240,7 @@ impl<S: Socket> Connections<S> {
             entry.queued = true;
             self.again.push(id);
         }
-        let deadline = entry.connection.deadline(limits);
+        let deadline = entry.connection.deadline(limits, now);
         if deadline != Time::NEVER && self.wheel.second(deadline) < entry.check_at {
             entry.check_at = self.wheel.insert(id, deadline);
         }
@@ -248,8 +250,20 @@ impl<S: Socket> Connections<S> {
     /// deadline only when it crosses the high-water mark, so the wheel is left alone otherwise: to compute a deadline
     /// is to fetch the decoder's memory, which costs a fan-out more than all else that it does for a recipient.
     pub(super) fn requeue_written(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
+        self.write(id, limits, now, |_| {});
+    }
+
+    /// Appends the same frame to the send queue of each of these connections.
+    pub(super) fn fan_out(&mut self, recipients: &[ConnectionId], frame: &Bytes, limits: &Limits, now: Time) {
+        for id in recipients {
+            self.write(*id, limits, now, |connection| connection.send_shared(frame));
+        }
+    }
+
+    fn write(&mut self, id: ConnectionId, limits: &Limits, now: Time, append: impl FnOnce(&mut Connection<S>)) {
         let Some(entry) = self.table.find(id) else { return };
         let connection = &mut entry.connection;
+        append(connection);
         let usual = connection.is_websocket() && !connection.readable && !connection.has_unread();
         if !usual || connection.note_backlog(limits, now) {
             return self.requeue(id, limits, now);

@@ -51,14 +51,14 @@ impl Addresses {
         let Some(address) = address.map(network).filter(|_| limited) else {
             return Ok(None);
         };
-        let Some(usage) = self.usage(address, limits, now) else {
+        let Some(usage) = self.usage(address, now) else {
             return Ok(None);
         };
         if limits.connections_per_address > 0 && usage.connections >= limits.connections_per_address {
             return Err("too many connections from your address");
         }
         let rate = limits.connects_per_second;
-        if !usage.connects.take(rate, BURST_SECONDS, now) && rate > 0 {
+        if rate > 0 && !usage.connects.take(rate, BURST_SECONDS, now) {
             return Err("too many new connections from your address, try again in a moment");
         }
         usage.connections += 1;
@@ -76,22 +76,22 @@ impl Addresses {
     pub fn count_request(&mut self, address: IpAddr, limits: &Limits, now: Time) {
         let rate = limits.requests_per_second;
         if rate > 0
-            && let Some(usage) = self.usage(network(address), limits, now)
+            && let Some(usage) = self.usage(network(address), now)
         {
             usage.requests.take(rate, REQUEST_BURST_SECONDS, now);
         }
     }
 
     /// What is known of an address; `None`: there is no room to remember it.
-    fn usage(&mut self, address: IpAddr, limits: &Limits, now: Time) -> Option<&mut Usage> {
-        self.sweep(limits, now);
+    fn usage(&mut self, address: IpAddr, now: Time) -> Option<&mut Usage> {
+        self.sweep(now);
         if self.known.len() >= REMEMBERED && !self.known.contains_key(&address) {
             return None;
         }
         Some(self.known.entry(address).or_insert_with(|| Usage {
             connections: 0,
-            connects: Bucket::full(limits.connects_per_second, BURST_SECONDS, now),
-            requests: Bucket::full(limits.requests_per_second, REQUEST_BURST_SECONDS, now),
+            connects: Bucket::default(),
+            requests: Bucket::default(),
         }))
     }
 
@@ -114,17 +114,13 @@ impl Addresses {
     }
 
     /// Forgets, every few seconds, who has no connection and would be given a full bucket anyway.
-    fn sweep(&mut self, limits: &Limits, now: Time) {
+    fn sweep(&mut self, now: Time) {
         if now.since(self.swept) < Duration::from_secs(10) {
             return;
         }
         self.swept = now;
-        let (connects, requests) = (limits.connects_per_second, limits.requests_per_second);
-        self.known.retain(|_, usage| {
-            usage.connections > 0
-                || !usage.connects.is_full(connects, BURST_SECONDS, now)
-                || !usage.requests.is_full(requests, REQUEST_BURST_SECONDS, now)
-        });
+        self.known
+            .retain(|_, usage| usage.connections > 0 || !usage.connects.is_full(now) || !usage.requests.is_full(now));
         give_back(&mut self.known);
     }
 }
