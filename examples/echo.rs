@@ -130,7 +130,7 @@ impl Echo {
         }
         while let Some(event) = connection.decode(&mut input, limits, now) {
             match event {
-                Event::Handshake(_) => connection.accept(&close::PLAIN, limits, now),
+                Event::Handshake(_) => connection.accept(&close::PLAIN),
                 Event::Request(_) => {
                     let body = Bytes::from_static(b"This is an echo server for WebSockets.\n");
                     connection.respond(&Response::new(body), false, limits, now);
@@ -158,7 +158,7 @@ impl Echo {
         if has_more && !connection.is_paused(limits, now) && !self.again.contains(&id) {
             self.again.push(id);
         }
-        let deadline = connection.deadline(limits);
+        let deadline = connection.deadline(limits, now);
         if deadline != Time::NEVER && self.wheel.second(deadline) < *check_at {
             *check_at = self.wheel.insert(id, deadline);
         }

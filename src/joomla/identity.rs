@@ -3,7 +3,7 @@
 //! were looked at before.
 
 use crate::joomla::session::{self, BadText, SessionText};
-use crate::joomla::site::{Client, Handler, Site};
+use crate::joomla::site::{Client, Handler, SiteConfig};
 use crate::store::{SessionRow, UserRow};
 
 /// Seconds that a session of Joomla 3 is believed in whose row keeps the time of its start.
@@ -95,7 +95,7 @@ impl Reason {
 
 /// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds by our clock. Where the database's
 /// clock is ahead of that, it counts: nobody is believed longer than Joomla believes him because our machine is behind.
-pub fn judge(row: &SessionRow, asked_as: Client, site: &Site, joomla3: bool, now_unix: i64) -> Judgement {
+pub fn judge(row: &SessionRow, asked_as: Client, site: &SiteConfig, joomla3: bool, now_unix: i64) -> Judgement {
     judge_row(row, asked_as, site, joomla3, now_unix).unwrap_or_else(Judgement::Guest)
 }
 
@@ -108,7 +108,13 @@ pub fn judge_user(asked: u32, client: Option<Client>, text: &SessionText, user: 
     judged.map_or_else(Judgement::Guest, |user| Judgement::User(user.clone(), client))
 }
 
-fn judge_row(row: &SessionRow, asked_as: Client, site: &Site, joomla3: bool, now: i64) -> Result<Judgement, Reason> {
+fn judge_row(
+    row: &SessionRow,
+    asked_as: Client,
+    site: &SiteConfig,
+    joomla3: bool,
+    now: i64,
+) -> Result<Judgement, Reason> {
     let client = client(row, asked_as, site)?;
     if now.max(row.clock) > ends(row, site, joomla3) {
         return Err(Reason::Expired);
@@ -133,7 +139,7 @@ fn user_in_text(text: Option<Result<SessionText, BadText>>) -> Result<(u32, Sess
 }
 
 /// Which application the session is of.
-fn client(row: &SessionRow, asked_as: Client, site: &Site) -> Result<Option<Client>, Reason> {
+fn client(row: &SessionRow, asked_as: Client, site: &SiteConfig) -> Result<Option<Client>, Reason> {
     let is_cookie_of = |client| {
         let name = |of| site.cookies.iter().find(|(c, _)| *c == of).map(|(_, name)| name);
         client == asked_as || name(client).is_some_and(|own| name(asked_as) == Some(own))
@@ -157,7 +163,7 @@ fn client(row: &SessionRow, asked_as: Client, site: &Site) -> Result<Option<Clie
 }
 
 /// The last second of a session's life. With Joomla 3 only the handler `database` keeps the time of the last request.
-fn ends(row: &SessionRow, site: &Site, joomla3: bool) -> i64 {
+fn ends(row: &SessionRow, site: &SiteConfig, joomla3: bool) -> i64 {
     let keeps_time = !joomla3 || site.handler == Handler::Database;
     let lifetime = match site.lifetime {
         0 => DEFAULT_LIFETIME,
@@ -173,7 +179,7 @@ fn ends(row: &SessionRow, site: &Site, joomla3: bool) -> i64 {
 
 /// What the session's text says, if it is within reach. With another handler the column may still have what was written
 /// before the handler was changed. An empty one was not written yet.
-fn text(row: &SessionRow, site: &Site) -> Option<Result<SessionText, BadText>> {
+fn text(row: &SessionRow, site: &SiteConfig) -> Option<Result<SessionText, BadText>> {
     let text = row.text.as_ref().filter(|text| !text.is_empty());
     text.filter(|_| site.handler == Handler::Database)
         .map(|text| session::read(text))

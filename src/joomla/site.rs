@@ -29,7 +29,7 @@ pub use watch::{Stamp, Watch};
 
 /// What the service knows of the site. It has no credentials of the database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct Site {
+pub struct SiteConfig {
     /// The session cookies' names with the application that each belongs to: site first. With a shared session (and a
     /// session name) there is one, and it is both. With a session name that somebody has written without sharing, both
     /// have the same.
@@ -53,9 +53,9 @@ pub struct Site {
     pub root_user: Option<RootUser>,
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for SiteConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site")
+        f.debug_struct("SiteConfig")
             .field("cookies", &self.cookies)
             .field("secret", &format_args!("***"))
             .field("handler", &self.handler)
@@ -118,7 +118,7 @@ pub enum RootUser {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SiteRead {
     /// What the service needs to know.
-    pub site: Site,
+    pub site: SiteConfig,
     /// What the store needs to know.
     pub database: Database,
     /// The configuration.php, if one was read …

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::id::ConnectionId;
-use crate::joomla::site::Site;
+use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
 use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
@@ -91,7 +91,7 @@ impl<I: Io> Dispatcher<I> {
         self.decide(|service, _, actions| service.reconfigure(config, actions));
     }
 
-    pub(super) fn set_site(&mut self, site: Site) {
+    pub(super) fn set_site(&mut self, site: SiteConfig) {
         if let Some(recorder) = &mut self.recorder {
             recorder.known(&site, self.now);
         }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::id::ConnectionId;
-use crate::joomla::site::Site;
+use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal, Socket};
 use crate::net::probe::NUMBER as PROBE;
 use crate::service::{Input, ProcessStats, Seed, Service, Sql};
@@ -121,7 +121,7 @@ impl<I: Io> Server<I> {
     }
 
     /// Sets the site, or what is new of it; `store`: another database than before.
-    pub fn set_site(&mut self, site: Site, store: Option<Box<dyn Store>>) {
+    pub fn set_site(&mut self, site: SiteConfig, store: Option<Box<dyn Store>>) {
         if let Some(store) = store {
             self.database.replace(store);
         }

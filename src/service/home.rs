@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::hub::app::{App, Publication};
 use crate::hub::apps::Apps;
 use crate::id::ConnectionId;
-use crate::joomla::site::Site as SiteFacts;
+use crate::joomla::site::SiteConfig;
 use crate::outbox::{Outbox, Seen};
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::ChannelName;
@@ -31,7 +31,7 @@ impl Home {
     /// The site is known from here on, or something new of it.
     pub(super) fn set_site(
         &mut self,
-        facts: SiteFacts,
+        facts: SiteConfig,
         config: &Config,
         keys: &Keys,
         apps: &mut Apps,

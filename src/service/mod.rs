@@ -31,7 +31,7 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::hub::apps::Apps;
 use crate::id::ConnectionId;
-use crate::joomla::site::Site as SiteFacts;
+use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::effects::Effect;
@@ -82,7 +82,7 @@ impl Service {
     }
 
     /// The site is known from here on, or something new of it.
-    pub fn set_site(&mut self, facts: SiteFacts, now: Now, actions: &mut Actions) {
+    pub fn set_site(&mut self, facts: SiteConfig, now: Now, actions: &mut Actions) {
         self.home
             .set_site(facts, &self.config, &self.keys, &mut self.apps, actions);
         self.site_changed(now, actions);

@@ -6,12 +6,18 @@ use super::rights::Rights;
 use super::visits::{Visits, Who};
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
-use crate::joomla::site::{Client, Site as Facts};
+use crate::joomla::site::{Client, SiteConfig};
 use crate::outbox::Outbox;
 use crate::time::Now;
 
 /// Who a connection is. `reasons`: with the reason why it is a guest.
-pub(super) fn connection(id: ConnectionId, reasons: bool, facts: &Facts, visits: &Visits, rights: &Rights) -> Value {
+pub(super) fn connection(
+    id: ConnectionId,
+    reasons: bool,
+    facts: &SiteConfig,
+    visits: &Visits,
+    rights: &Rights,
+) -> Value {
     let who = visits.who(id);
     let Some(visitor) = visits.visitor(id, rights) else {
         return json!({"identity": "unknown"});

@@ -29,7 +29,7 @@ use self::visits::{Proved, Visits, Who};
 use crate::config::Config;
 use crate::id::{self, ConnectionId};
 use crate::joomla::identity::Reason;
-use crate::joomla::site::Site as Facts;
+use crate::joomla::site::SiteConfig;
 use crate::outbox::Outbox;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::effects::Effect;
@@ -57,7 +57,7 @@ const PARTS: [Part; 4] = [Part::Visits, Part::Outbox, Part::Access, Part::Rights
 /// The site.
 #[derive(Debug)]
 pub struct Site {
-    facts: Facts,
+    facts: SiteConfig,
     options: Options,
     rights: Rights,
     visits: Visits,
@@ -71,7 +71,7 @@ pub struct Site {
 
 impl Site {
     /// A site of which nothing is known but its configuration. `most_bytes`: of an event's data.
-    pub fn new(facts: Facts, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
+    pub fn new(facts: SiteConfig, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
         Self {
             options: Options::new(&config.joomla),
             rights: Rights::new(facts.root_user.clone(), &config.joomla),
@@ -85,7 +85,7 @@ impl Site {
     }
 
     /// Takes over other settings, or what is new in the site's configuration.
-    pub fn reconfigure(&mut self, facts: Facts, config: &Config, most_bytes: usize, effects: &mut Vec<Effect>) {
+    pub fn reconfigure(&mut self, facts: SiteConfig, config: &Config, most_bytes: usize, effects: &mut Vec<Effect>) {
         self.rights.reconfigure(facts.root_user.clone(), &config.joomla);
         self.visits.reconfigure(&config.joomla);
         let went_offline = facts.offline && !self.facts.offline;

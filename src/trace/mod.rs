@@ -32,7 +32,7 @@ use self::shape::{kinds, shapes};
 use self::words::mask;
 use crate::config::{Config, Sources};
 use crate::id::ConnectionId;
-use crate::joomla::site::Site;
+use crate::joomla::site::SiteConfig;
 use crate::protocol::actions::Actions;
 use crate::protocol::keys::Keys;
 use crate::service::caller::Caller;
@@ -57,7 +57,7 @@ enum Line {
     /// An input: its time, its connection, what it is.
     In(Now, u64, Masked),
     /// The site as it is from here on.
-    Site(Now, Box<Site>),
+    Site(Now, Box<SiteConfig>),
     /// A question of the service to the database, and the answer.
     Answered(Now, Question, Result<Answer, Failure>),
     /// The outcome of a post: its status, or why there is none.
@@ -172,7 +172,7 @@ impl Recorder {
     }
 
     /// The site is known, or has changed.
-    pub fn known(&mut self, site: &Site, now: Now) {
+    pub fn known(&mut self, site: &SiteConfig, now: Now) {
         self.masker.cookies = site.cookies.iter().map(|(_, name)| name.clone()).collect();
         self.record(Line::Site(now, Box::new(visitors::site(site))));
     }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::words::{Words, mask};
-use crate::joomla::site::Site;
+use crate::joomla::site::SiteConfig;
 use crate::protocol::control::CHANNEL;
 use crate::site::parameters;
 use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, SessionRow, UserRow};
@@ -13,8 +13,8 @@ use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, Sessio
 const MASKED_SITE_SECRET: &str = "a-masked-secret1";
 
 /// A site without its secret.
-pub fn site(site: &Site) -> Site {
-    Site {
+pub fn site(site: &SiteConfig) -> SiteConfig {
+    SiteConfig {
         secret: MASKED_SITE_SECRET.to_owned(),
         ..site.clone()
     }

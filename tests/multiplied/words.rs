@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use http::Request;
 use jsocketd::id::ConnectionId;
 use jsocketd::joomla::session::form_token;
-use jsocketd::joomla::site::{Client, Handler, Site};
+use jsocketd::joomla::site::{Client, Handler, SiteConfig};
 use jsocketd::service::Input;
 use jsocketd::service::caller::Caller;
 use serde_json::{Value, json};
@@ -76,8 +76,8 @@ pub fn session_text(user: u32) -> Vec<u8> {
     format!("joomla|s:{}:\"{encoded}\";", encoded.len()).into_bytes()
 }
 
-pub fn site() -> Site {
-    Site {
+pub fn site() -> SiteConfig {
+    SiteConfig {
         cookies: vec![(Client::Site, COOKIE.into())],
         secret: SITE_SECRET.into(),
         handler: Handler::Database,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jsocketd::config::{App, ChannelRule, Config};
-use jsocketd::joomla::site::{Client, Handler, Site};
+use jsocketd::joomla::site::{Client, Handler, SiteConfig};
 use jsocketd::protocol::position::Position;
 use jsocketd::protocol::signature::hmac_hex;
 use jsocketd::server::{Flow, Server};
@@ -206,7 +206,7 @@ struct Stage {
     owners: BTreeMap<(SessionId, u32), Duration>,
     clients: u32,
     config: Config,
-    site: Site,
+    site: SiteConfig,
     /// Bytes that a row has besides.
     padding: usize,
     observed: Time,
@@ -1420,8 +1420,8 @@ fn config(seed: u64) -> Config {
     config
 }
 
-fn site(metadata: bool) -> Site {
-    Site {
+fn site(metadata: bool) -> SiteConfig {
+    SiteConfig {
         cookies: vec![
             (Client::Site, COOKIE.into()),
             (Client::Administrator, "5386e5f722696aa90f2935566d512572".into()),

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsocketd::config::{Config, Secrets, Sources};
 use jsocketd::joomla::acl::Acl;
-use jsocketd::joomla::site::{self, Site};
+use jsocketd::joomla::site::{self, SiteConfig};
 use jsocketd::server::process::lookup::resolve;
 use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
@@ -147,7 +147,7 @@ fn inspect(config: &Config, report: &mut Report) {
     inspection.run(report);
 }
 
-fn origins(site: &Site, config: &Config, report: &mut Report) {
+fn origins(site: &SiteConfig, config: &Config, report: &mut Report) {
     let mut known: Vec<&str> = config.server.allowed_origins.iter().map(String::as_str).collect();
     known.extend(site.live_site.as_deref());
     let rest = match known.is_empty() {

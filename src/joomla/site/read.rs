@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::host::Host;
 use super::live_site::origin;
 use super::locate::{cannot_read, locate, read_file, real};
-use super::{Client, Handler, Origin, RootUser, Site, SiteError, SiteRead, Source, cookie, cookie_name};
+use super::{Client, Handler, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, cookie, cookie_name};
 use crate::config::{self, Config};
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
@@ -325,7 +325,7 @@ impl Reader<'_> {
         })
     }
 
-    fn site(&mut self, warnings: &mut Vec<String>) -> Option<Site> {
+    fn site(&mut self, warnings: &mut Vec<String>) -> Option<SiteConfig> {
         let own = &self.config.joomla;
         let secret = self.needed("secret", "[joomla] secret", &own.secret);
         let shared = self.truth("shared_session", "[joomla] shared_session", own.shared_session);
@@ -366,7 +366,7 @@ impl Reader<'_> {
         let offline = self.truth("offline", "[joomla] offline", own.offline);
         let root_user = self.text("root_user", "[joomla] root_user", &own.root_user);
         let secret = secret?;
-        Some(Site {
+        Some(SiteConfig {
             cookies: cookies(&secret, name.as_deref(), shared),
             secret,
             handler,

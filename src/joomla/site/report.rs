@@ -1,6 +1,6 @@
 //! What was found of a site, in plain sentences for `check`. Secrets are never among them.
 
-use super::{Handler, Origin, Site, SiteRead};
+use super::{Handler, Origin, SiteConfig, SiteRead};
 use crate::config::ListenAddr;
 use crate::store::TlsMode;
 
@@ -90,7 +90,7 @@ fn database(read: &SiteRead) -> String {
     )
 }
 
-fn cookies(site: &Site) -> String {
+fn cookies(site: &SiteConfig) -> String {
     match site.cookies.as_slice() {
         [(_, name)] => format!("One session cookie, shared by site and administrator: {name}."),
         cookies => {
@@ -104,7 +104,7 @@ fn cookies(site: &Site) -> String {
 }
 
 /// What a site's way to keep sessions means for identities.
-fn sessions(site: &Site) -> String {
+fn sessions(site: &SiteConfig) -> String {
     match (&site.handler, site.metadata) {
         (Handler::Database, true) => {
             "Sessions are in the database with metadata: visitors are known by their row, second factors and \

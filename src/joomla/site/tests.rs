@@ -275,7 +275,7 @@ fn no_file_is_needed() {
     let read = read(&config, &mut no_names).expect("a site");
     assert_eq!(
         read.site,
-        Site {
+        SiteConfig {
             cookies: vec![(Client::Site, "b012cda0daa1fc0177f69db47aab238b".into())],
             secret: "0Joyhpv7XRo55TVH".into(),
             handler: Handler::Database,

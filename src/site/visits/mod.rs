@@ -19,7 +19,7 @@ use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session;
-use crate::joomla::site::{Client, Site};
+use crate::joomla::site::{Client, SiteConfig};
 use crate::protocol::effects::Effect;
 use crate::protocol::room::give_back;
 use crate::site::access::Visitor;
@@ -304,7 +304,7 @@ impl Visits {
         &mut self,
         ids: &[SessionId],
         rows: Result<&[SessionRow], &Failure>,
-        (site, rights, joomla3): (&Site, &Rights, bool),
+        (site, rights, joomla3): (&SiteConfig, &Rights, bool),
         now: Now,
         effects: &mut Vec<Effect>,
     ) {

@@ -11,7 +11,7 @@ use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::joomla::session::{self, SessionText};
-use crate::joomla::site::{Client, Site};
+use crate::joomla::site::{Client, SiteConfig};
 use crate::protocol::refresh::{Place, Refresh};
 use crate::protocol::room::give_back;
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text};
@@ -61,7 +61,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes the form token out of a session row, if somebody wants it and the row's text is there.
-    pub(super) fn note_token(&mut self, row: &SessionRow, site: &Site) {
+    pub(super) fn note_token(&mut self, row: &SessionRow, site: &SiteConfig) {
         let Some(text) = row.text.as_ref().filter(|_| self.wants_token) else {
             return;
         };

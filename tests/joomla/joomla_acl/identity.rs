@@ -4,7 +4,7 @@
 use jsocketd::joomla::identity::Reason::{self, *};
 use jsocketd::joomla::identity::{Judgement, judge, judge_user};
 use jsocketd::joomla::session::read;
-use jsocketd::joomla::site::{Client, Handler, Site};
+use jsocketd::joomla::site::{Client, Handler, SiteConfig};
 use jsocketd::store::{SessionId, SessionRow, UserRow};
 
 use crate::joomla_acl::session::{com_users, registry, session, text, user};
@@ -14,8 +14,8 @@ const NOW: i64 = 1_800_000_000;
 const CHECKED: &str = "s:11:\"mfa_checked\";i:1;";
 
 /// A site as the installer leaves it.
-fn site() -> Site {
-    Site {
+fn site() -> SiteConfig {
+    SiteConfig {
         cookies: vec![
             (Client::Site, "0ad504c8cb42b9a2c9379cf1921924da".to_owned()),
             (Client::Administrator, "5386e5f722696aa90f2935566d512572".to_owned()),
@@ -31,23 +31,23 @@ fn site() -> Site {
     }
 }
 
-fn shared() -> Site {
-    Site {
+fn shared() -> SiteConfig {
+    SiteConfig {
         shared: true,
         cookies: vec![(Client::Site, "b012cda0daa1fc0177f69db47aab238b".to_owned())],
         ..site()
     }
 }
 
-fn filesystem() -> Site {
-    Site {
+fn filesystem() -> SiteConfig {
+    SiteConfig {
         handler: Handler::Other("filesystem".to_owned()),
         ..site()
     }
 }
 
-fn without_metadata() -> Site {
-    Site {
+fn without_metadata() -> SiteConfig {
+    SiteConfig {
         metadata: false,
         ..site()
     }
@@ -113,7 +113,7 @@ fn bare(text: Option<Vec<u8>>) -> SessionRow {
     }
 }
 
-fn judged(row: &SessionRow, site: &Site) -> Judgement {
+fn judged(row: &SessionRow, site: &SiteConfig) -> Judgement {
     judge(row, Client::Site, site, false, NOW)
 }
 
@@ -176,7 +176,7 @@ fn rows_that_were_seen_are_judged() {
 
 #[test]
 fn configurations_of_handler_and_metadata_are_judged() {
-    let stale = Site {
+    let stale = SiteConfig {
         metadata: false,
         ..filesystem()
     };
@@ -186,7 +186,7 @@ fn configurations_of_handler_and_metadata_are_judged() {
         Judgement::AskUser(291, ..)
     ));
     for handler in ["filesystem", "none", "redis", "memcached", "apcu"] {
-        let site = Site {
+        let site = SiteConfig {
             handler: Handler::Other(handler.to_owned()),
             ..site()
         };
@@ -201,7 +201,7 @@ fn configurations_of_handler_and_metadata_are_judged() {
 
 #[test]
 fn a_session_ends_after_its_lifetime() {
-    let at = |time: i64, site: &Site, joomla3: bool| {
+    let at = |time: i64, site: &SiteConfig, joomla3: bool| {
         let row = SessionRow { time, ..row() };
         matches!(judge(&row, Client::Site, site, joomla3, NOW), Judgement::User(..))
     };
@@ -213,14 +213,14 @@ fn a_session_ends_after_its_lifetime() {
     // Joomla 3 never writes the time again with another handler than the database.
     assert!(at(NOW - 86_400, &filesystem(), true));
     assert!(!at(NOW - 86_401, &filesystem(), true));
-    let hour = Site {
+    let hour = SiteConfig {
         lifetime: 3_600,
         ..site()
     };
     assert!(at(NOW - 3_600, &hour, false) && !at(NOW - 3_601, &hour, false));
-    let unset = Site { lifetime: 0, ..site() };
+    let unset = SiteConfig { lifetime: 0, ..site() };
     assert!(at(NOW - 900, &unset, false) && !at(NOW - 901, &unset, false));
-    let endless = Site {
+    let endless = SiteConfig {
         lifetime: u64::MAX,
         ..site()
     };
@@ -254,7 +254,7 @@ fn a_session_ends_after_its_lifetime() {
 
 #[test]
 fn a_session_is_of_one_application() {
-    let of = |client_id, asked_as, site: &Site| {
+    let of = |client_id, asked_as, site: &SiteConfig| {
         let row = SessionRow { client_id, ..row() };
         match judge(&row, asked_as, site, false, NOW) {
             Judgement::User(_, client) => Ok(client),
@@ -274,16 +274,16 @@ fn a_session_is_of_one_application() {
     // The row may be from before sessions were shared.
     assert_eq!(of(Some(1), front, &shared()), Ok(None));
     // Shared by hand, without a name for the session: there are two cookies and two sessions.
-    let two = Site { shared: true, ..site() };
+    let two = SiteConfig { shared: true, ..site() };
     assert_eq!(of(None, front, &two), Ok(Some(front)));
     assert_eq!(of(None, back, &two), Ok(Some(back)));
     // A name for the session, but not shared: one cookie, and the row says who wrote last.
-    let named = Site {
+    let named = SiteConfig {
         cookies: vec![(front, "same".to_owned()), (back, "same".to_owned())],
         ..site()
     };
     assert_eq!(of(Some(1), front, &named), Ok(Some(back)));
-    let shared_twice = Site { shared: true, ..named };
+    let shared_twice = SiteConfig { shared: true, ..named };
     assert_eq!(of(None, front, &shared_twice), Ok(None));
 }
 
@@ -376,7 +376,7 @@ fn without_metadata_the_text_names_the_user() {
         judged(&stale, &without_metadata()),
         Judgement::AskUser(291, Some(Client::Site), _)
     ));
-    let both = Site {
+    let both = SiteConfig {
         metadata: false,
         ..shared()
     };
