@@ -1,7 +1,7 @@
 //! jsocketd: the real-time server for Joomla sites, as a library for its two binaries and its tests.
 //!
-//! `server` is the loop and the only module that knows both `net` (sockets and bytes) and `service` (decisions). The arrows
-//! between modules point one way; `tests/house/arrows.rs` fails on a wrong one.
+//! `server` is the loop and the only module that knows both `net` (sockets and bytes) and `service` (decisions). The
+//! arrows between modules point one way; `tests/house/arrows.rs` fails on a wrong one.
 
 pub mod api;
 pub mod child;

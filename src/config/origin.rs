@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An origin in the one spelling that browsers send (RFC 6454, 6.2): lower case, without the default port of the scheme.
+/// An origin in the one spelling that browsers send (RFC 6454, 6.2): lower case, without the default port of the
+/// scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// `https`; any scheme but those of WebSockets.

@@ -1,10 +1,10 @@
 //! Joomla's access control over rows that are already in memory: the groups of a user, the view levels they open, and
-//! whether an action is allowed on an asset. It follows `Joomla\CMS\Access\Access` and `User::authorise` (the same in Joomla
-//! 3 to 6); what those rights are good for is decided by its callers.
+//! whether an action is allowed on an asset. It follows `Joomla\CMS\Access\Access` and `User::authorise` (the same in
+//! Joomla 3 to 6); what those rights are good for is decided by its callers.
 //!
-//! It must never be more generous than Joomla. Where a row cannot be read as Joomla reads it, Joomla would ignore it, and
-//! with it a denial that may have stood there; here the asset, or the action, denies everybody instead, a view level opens
-//! for nobody, and a warning says so.
+//! It must never be more generous than Joomla. Where a row cannot be read as Joomla reads it, Joomla would ignore it,
+//! and with it a denial that may have stood there; here the asset, or the action, denies everybody instead, a view
+//! level opens for nobody, and a warning says so.
 
 mod rules;
 
@@ -70,8 +70,8 @@ impl Span {
 }
 
 impl Acl {
-    /// The rows as they are in the tables, and sentences about those that are not as they should be. `guest_group` is the
-    /// parameter `guest_usergroup` of com_users.
+    /// The rows as they are in the tables, and sentences about those that are not as they should be. `guest_group` is
+    /// the parameter `guest_usergroup` of com_users.
     pub fn new(
         groups: &[GroupRow],
         levels: &[LevelRow],
@@ -118,8 +118,8 @@ impl Acl {
     }
 
     /// The view levels of a user (0: a guest) who is in these groups, ancestors included; sorted. `root` is
-    /// configuration.php's `$root_user`, who has every level that super users have; super users themselves have only those
-    /// that name them.
+    /// configuration.php's `$root_user`, who has every level that super users have; super users themselves have only
+    /// those that name them.
     pub fn levels(&self, user: u32, groups: &[u32], root: bool) -> Box<[u32]> {
         let opens = |&member: &i64| match u32::try_from(member) {
             Ok(group) if root => self.is_super_group(group),
@@ -134,8 +134,8 @@ impl Acl {
     }
 
     /// Whether a user (0: a guest) who is in these groups, ancestors included, may do this on an asset: `com_content`,
-    /// `com_content.article.17`; empty: the root. An asset that is not known is its component, and a component that is not
-    /// known is the root. `root` is configuration.php's `$root_user`, who may do everything.
+    /// `com_content.article.17`; empty: the root. An asset that is not known is its component, and a component that is
+    /// not known is the root. `root` is configuration.php's `$root_user`, who may do everything.
     pub fn authorise(&self, user: u32, groups: &[u32], root: bool, action: &str, asset: &str) -> bool {
         root || self.is_super_user(user, groups) || self.allows(user, groups, &clean(action), &clean(asset))
     }
@@ -172,9 +172,9 @@ impl Acl {
         allowed
     }
 
-    /// The rules of an asset and of all that it inherits from: the root, its component, and what is between. Joomla looks
-    /// for ancestors among the component's own assets and the root, so a neighbour whose place in the nested set is wrong
-    /// has no say.
+    /// The rules of an asset and of all that it inherits from: the root, its component, and what is between. Joomla
+    /// looks for ancestors among the component's own assets and the root, so a neighbour whose place in the nested set
+    /// is wrong has no say.
     fn chain<'a>(&'a self, asset: &'a str) -> impl Iterator<Item = &'a Rules> {
         let component = asset.split('.').next().unwrap_or(asset);
         let found = self.assets.get(asset).or_else(|| self.assets.get(component));

@@ -1,11 +1,11 @@
 //! Reads a site's configuration.php without running PHP: the public properties of the class `JConfig` as plain values,
-//! each with its line. The values that are read are strings in both quotings, decimal numbers, booleans, `null`, constants
-//! of `define`, and strings joined by dots. Everything else is passed over with the reason why it cannot be read, and that
-//! is a mistake only where the value is needed; `site` says which values those are and what they mean.
+//! each with its line. The values that are read are strings in both quotings, decimal numbers, booleans, `null`,
+//! constants of `define`, and strings joined by dots. Everything else is passed over with the reason why it cannot be
+//! read, and that is a mistake only where the value is needed; `site` says which values those are and what they mean.
 //!
-//! Values are bytes, because neither the file nor a password in it has to be UTF-8; [`Parsed::text`] refuses a value that
-//! is not UTF-8, as a replaced character would make a wrong password. Rejected: PHP in a child process, which would
-//! execute whatever somebody has put into the file, and need not be installed.
+//! Values are bytes, because neither the file nor a password in it has to be UTF-8; [`Parsed::text`] refuses a value
+//! that is not UTF-8, as a replaced character would make a wrong password. Rejected: PHP in a child process, which
+//! would execute whatever somebody has put into the file, and need not be installed.
 //!
 //! A file that ends within a string, a comment or the class is refused as a whole: PHP could not run it, and it is most
 //! likely being written at this moment. So is a file with text in which nothing can be passed over safely.
@@ -178,7 +178,8 @@ impl Parsed {
         self.found(key, |value| Ok(value.to_number()))
     }
 
-    /// What `convert` makes of a value. `None` for `null` and the empty string, for which Joomla's registry gives the default.
+    /// What `convert` makes of a value. `None` for `null` and the empty string, for which Joomla's registry gives the
+    /// default.
     fn found<T>(
         &self,
         key: &str,
@@ -266,11 +267,12 @@ impl Constants {
     }
 }
 
-/// Reads a configuration.php, with the constants of the files that PHP reads before. `file` is where it was found; `__DIR__`
-/// is its folder.
+/// Reads a configuration.php, with the constants of the files that PHP reads before. `file` is where it was found;
+/// `__DIR__` is its folder.
 ///
 /// # Errors
-/// PHP could not run it, it has no class `JConfig` or two, it cannot be read safely, or it is longer than [`LONGEST_FILE`].
+/// PHP could not run it, it has no class `JConfig` or two, it cannot be read safely, or it is longer than
+/// [`LONGEST_FILE`].
 pub fn parse(text: &[u8], file: &Path, constants: &mut Constants) -> Result<Parsed, BadFile> {
     read(text, file, constants)?.ok_or_else(|| BadFile::new(1, "there is no class JConfig in it"))
 }

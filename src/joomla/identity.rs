@@ -1,6 +1,6 @@
-//! Who a session says that its visitor is: from a row of the session table, with its user and maybe its text, to a user or a
-//! guest with a reason. What cannot be known is a guest, never somebody. Groups and rights are `acl`'s; cookies and origins
-//! were looked at before.
+//! Who a session says that its visitor is: from a row of the session table, with its user and maybe its text, to a user
+//! or a guest with a reason. What cannot be known is a guest, never somebody. Groups and rights are `acl`'s; cookies
+//! and origins were looked at before.
 
 use crate::joomla::session::{self, BadText, SessionText};
 use crate::joomla::site::{Client, Handler, SiteConfig};
@@ -93,8 +93,9 @@ impl Reason {
     }
 }
 
-/// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds by our clock. Where the database's
-/// clock is ahead of that, it counts: nobody is believed longer than Joomla believes him because our machine is behind.
+/// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds by our clock. Where the
+/// database's clock is ahead of that, it counts: nobody is believed longer than Joomla believes him because our machine
+/// is behind.
 pub fn judge(row: &SessionRow, asked_as: Client, site: &SiteConfig, joomla3: bool, now_unix: i64) -> Judgement {
     judge_row(row, asked_as, site, joomla3, now_unix).unwrap_or_else(Judgement::Guest)
 }

@@ -1,13 +1,14 @@
 //! PHP's serialize format, read into a flat tree whose texts are borrowed from the input. It knows the format and its
 //! limits; what the values mean is decided in `session`.
 //!
-//! The input comes from a table that visitors help to fill, so nothing in it is believed: memory grows with the bytes that
-//! were read and never with a length or a count that was only claimed, nesting costs no stack, and the work is linear.
-//! Classes are names here: no object is ever made. Enums and objects with a format of their own (`C`) are skipped.
+//! The input comes from a table that visitors help to fill, so nothing in it is believed: memory grows with the bytes
+//! that were read and never with a length or a count that was only claimed, nesting costs no stack, and the work is
+//! linear. Classes are names here: no object is ever made. Enums and objects with a format of their own (`C`) are
+//! skipped.
 //!
-//! The format is parsed here because no crate took more off us than it brought: `phpserz` 0.3 is a bounded tokenizer, but it
-//! fails on enums and leaves nesting, counts and references to its user, which is most of this file; `serde_php` has no
-//! objects.
+//! The format is parsed here because no crate took more off us than it brought: `phpserz` 0.3 is a bounded tokenizer,
+//! but it fails on enums and leaves nesting, counts and references to its user, which is most of this file; `serde_php`
+//! has no objects.
 
 mod reader;
 
@@ -21,8 +22,8 @@ pub const LONGEST: usize = 512 * 1024;
 /// Arrays and objects within each other. Joomla's own sessions stay below 10; PHP itself stops at 4096.
 pub const DEEPEST: usize = 128;
 
-/// Values of one input. The shortest one in an array takes six bytes, so that an input as long as a session's decoded text
-/// can be (three quarters of [`LONGEST`]) has no more.
+/// Values of one input. The shortest one in an array takes six bytes, so that an input as long as a session's decoded
+/// text can be (three quarters of [`LONGEST`]) has no more.
 pub const MOST_VALUES: usize = 65_536;
 
 /// Why a text is not PHP's serialize format. Positions are bytes from the start.
@@ -242,7 +243,8 @@ impl<'t, 'a> Place<'t, 'a> {
         }
     }
 
-    /// The element of an array or object with this name, as PHP would find it: of several the last. A reference is followed.
+    /// The element of an array or object with this name, as PHP would find it: of several the last. A reference is
+    /// followed.
     pub fn get(self, name: &str) -> Option<Place<'t, 'a>> {
         let nodes = &self.tree.nodes;
         let end = nodes[self.node].after as usize;

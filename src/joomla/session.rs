@@ -1,9 +1,9 @@
-//! The text of a Joomla session: whose it is, its token, and how far its second factor is. It takes the text apart and says
-//! what stands in it; whether that makes a visitor a user is decided in `identity`.
+//! The text of a Joomla session: whose it is, its token, and how far its second factor is. It takes the text apart and
+//! says what stands in it; whether that makes a visitor a user is decided in `identity`.
 //!
-//! PHP writes the session's variables, and Joomla keeps all that is its own in one of them: `joomla`, which is base64 of a
-//! serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). Visitors' words are in there too, so nothing is ever
-//! searched for in the text: every step follows the format.
+//! PHP writes the session's variables, and Joomla keeps all that is its own in one of them: `joomla`, which is base64
+//! of a serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). Visitors' words are in there too, so nothing
+//! is ever searched for in the text: every step follows the format.
 
 use std::fmt;
 
@@ -108,7 +108,8 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     })
 }
 
-/// The token that a form of the site carries for this user (0: a guest) and session: `Session::getFormToken()`. A secret.
+/// The token that a form of the site carries for this user (0: a guest) and session: `Session::getFormToken()`. A
+/// secret.
 pub fn form_token(secret: &str, user_id: u32, session_token: &str) -> String {
     let digest = Md5::new()
         .chain_update(secret)

@@ -1,5 +1,5 @@
-//! Channel names of the Pusher protocol: which are valid, and what their prefixes mean. The type prefix is anchored at the
-//! start and `cache-` directly behind it (pusher.md 3.1); elsewhere in a name they mean nothing.
+//! Channel names of the Pusher protocol: which are valid, and what their prefixes mean. The type prefix is anchored at
+//! the start and `cache-` directly behind it (pusher.md 3.1); elsewhere in a name they mean nothing.
 
 /// The longest name, prefix included.
 pub const MAX_NAME: usize = 164;

@@ -1,12 +1,14 @@
-//! Rows on the channel `#control`: what PHP tells the server, not the visitors. Their data is read strictly: a row that says
-//! something else than it should is a bug of its writer, and guessing what was meant would close the wrong sockets.
+//! Rows on the channel `#control`: what PHP tells the server, not the visitors. Their data is read strictly: a row that
+//! says something else than it should is a bug of its writer, and guessing what was meant would close the wrong
+//! sockets.
 
 use serde::Deserialize;
 
 /// The channel of control rows; nobody can subscribe to it, for its name is no channel's.
 pub const CHANNEL: &str = "#control";
 
-/// The event of a table's first row, which asks for nothing: there is always a row that a position can be compared with.
+/// The event of a table's first row, which asks for nothing: there is always a row that a position can be compared
+/// with.
 pub const BEGIN: &str = "begin";
 
 /// Characters of an item type's name.

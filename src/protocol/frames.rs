@@ -1,5 +1,5 @@
-//! The server's frames (pusher.md section 2): built as text, data doubly encoded where the protocol says so. What a publisher
-//! gave is escaped once and otherwise passed on byte for byte.
+//! The server's frames (pusher.md section 2): built as text, data doubly encoded where the protocol says so. What a
+//! publisher gave is escaped once and otherwise passed on byte for byte.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -138,7 +138,8 @@ pub fn plain(event: &str, channel: Option<&str>, data: &impl Serialize) -> Strin
     })
 }
 
-/// `pusher:error`. `code` is `None` or 43xx on a connection that stays open: smaller codes tell clients that it does not.
+/// `pusher:error`. `code` is `None` or 43xx on a connection that stays open: smaller codes tell clients that it does
+/// not.
 pub fn error(message: &str, code: Option<u16>) -> String {
     #[derive(Serialize)]
     struct Data<'a> {

@@ -1,4 +1,5 @@
-//! Places in the streams of events. To clients a position is an opaque string; only its first character, the stream, counts.
+//! Places in the streams of events. To clients a position is an opaque string; only its first character, the stream,
+//! counts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,8 +20,8 @@ pub enum Stream {
 pub struct Place {
     /// The number that the row was stamped with, from 1 and without holes.
     pub seq: u64,
-    /// When it was stamped, in milliseconds since 1970 UTC by the database's clock. It tells the row from another one that
-    /// has the number in a table that was restored, copied, or lost its last commits.
+    /// When it was stamped, in milliseconds since 1970 UTC by the database's clock. It tells the row from another one
+    /// that has the number in a table that was restored, copied, or lost its last commits.
     pub mark: u64,
 }
 
@@ -44,8 +45,8 @@ pub enum Position {
 }
 
 impl Position {
-    /// What clients are told while the table's position is not known. It never means anything, so a client that shows it
-    /// later is told of a gap.
+    /// What clients are told while the table's position is not known. It never means anything, so a client that shows
+    /// it later is told of a gap.
     pub const NOWHERE: Position = Position::Table {
         epoch: 0,
         place: Place { seq: 0, mark: 0 },

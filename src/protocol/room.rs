@@ -1,9 +1,10 @@
 //! Room that collections keep for more entries than they hold. A crowd makes them grow; when it has gone, `give_back`
 //! makes them small again.
 //!
-//! `give_back` is called where entries are taken out, so that no timer is needed: a collection shrinks when less than an
-//! eighth of its room is in use, to twice what is. That moves each entry that is left once for many that went. Rejected: to
-//! shrink all collections every few seconds. That would wake an idle server and make one tick pay for everything.
+//! `give_back` is called where entries are taken out, so that no timer is needed: a collection shrinks when less than
+//! an eighth of its room is in use, to twice what is. That moves each entry that is left once for many that went.
+//! Rejected: to shrink all collections every few seconds. That would wake an idle server and make one tick pay for
+//! everything.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};

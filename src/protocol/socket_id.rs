@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Names a connection to clients and to those who sign for it: two random 32-bit numbers, written `123.456`. It cannot be
-/// guessed and is not used again, because it is part of every signature.
+/// Names a connection to clients and to those who sign for it: two random 32-bit numbers, written `123.456`. It cannot
+/// be guessed and is not used again, because it is part of every signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u32, pub u32);
 

@@ -1,5 +1,5 @@
-//! What control rows do to the parts of the site: they say whose rights, users or items changed, and all that was read before
-//! them is doubted.
+//! What control rows do to the parts of the site: they say whose rights, users or items changed, and all that was read
+//! before them is doubted.
 
 use super::access::Access;
 use super::rights::Rights;

@@ -100,9 +100,9 @@ impl Site {
         }
     }
 
-    /// A connection comes. Returns whether it may come: no more than `most` connections may show one session. `request`: its
-    /// handshake, if the page is the site's own. The cookie is read only for these: browsers send it with requests of other
-    /// sites' pages too.
+    /// A connection comes. Returns whether it may come: no more than `most` connections may show one session.
+    /// `request`: its handshake, if the page is the site's own. The cookie is read only for these: browsers send it
+    /// with requests of other sites' pages too.
     #[must_use]
     pub fn enter(&mut self, id: ConnectionId, request: Option<&Request<Bytes>>, most: u32, now: Now) -> bool {
         let session = request.ok_or(Reason::ForeignOrigin);
@@ -110,8 +110,8 @@ impl Site {
         self.visits.enter(id, session, most, now)
     }
 
-    /// A request for the console's page comes, and not from a page of another site. Returns whether it shows a session. A
-    /// browser that goes to an address sends no Origin, and only its user sees the answer.
+    /// A request for the console's page comes, and not from a page of another site. Returns whether it shows a session.
+    /// A browser that goes to an address sends no Origin, and only its user sees the answer.
     pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, most: u32, now: Now) -> bool {
         let session = cookie::session(request, &self.facts.cookies);
         session.is_ok() && self.visits.enter(id, session, most, now)

@@ -2,9 +2,9 @@
 //! failure. Pure: the time and the jitter are arguments, and nothing is connected here.
 //!
 //! What had been good for a while and fails gets its next try at once, since that says nothing of the server yet: a
-//! connection dies of an idle night, a restart or a fail-over. What only just came back and fails again has to wait, or a
-//! database that accepts connections and then hangs would stall the loop over and over. A try that costs nobody anything is
-//! made again and again after the same short pause, so that a database that comes back is found at once.
+//! connection dies of an idle night, a restart or a fail-over. What only just came back and fails again has to wait, or
+//! a database that accepts connections and then hangs would stall the loop over and over. A try that costs nobody
+//! anything is made again and again after the same short pause, so that a database that comes back is found at once.
 
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ impl Breaker {
         }
     }
 
-    /// Takes note of a failure. `jitter` is any number from 0 to 1 and makes the wait a quarter shorter to a quarter longer,
-    /// so that many servers do not come back to one database at the same moment.
+    /// Takes note of a failure. `jitter` is any number from 0 to 1 and makes the wait a quarter shorter to a quarter
+    /// longer, so that many servers do not come back to one database at the same moment.
     pub fn fail(&mut self, cost: Cost, now: Time, jitter: f64) {
         let was_steady = self.was_steady(now);
         if was_steady {

@@ -1,6 +1,6 @@
-//! The least that a database user of our own must be granted: to read what decides on visitors and their rights, and to use
-//! the two tables that are ours. Of users only what names them and keeps them out, of second factors only whether there is
-//! one: neither password hashes nor secrets of factors.
+//! The least that a database user of our own must be granted: to read what decides on visitors and their rights, and to
+//! use the two tables that are ours. Of users only what names them and keeps them out, of second factors only whether
+//! there is one: neither password hashes nor secrets of factors.
 
 use crate::config::ItemType;
 

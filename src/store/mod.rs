@@ -290,8 +290,8 @@ pub trait Store: fmt::Debug {
     /// Runs one statement. Takes no longer than the statement limit, or the read timeout when the connection is dead.
     ///
     /// # Errors
-    /// See [`Failure`]. After `Unavailable` the store is not ready, or it is and only questions of this kind have to wait:
-    /// whoever asks goes on by [`Store::readiness`].
+    /// See [`Failure`]. After `Unavailable` the store is not ready, or it is and only questions of this kind have to
+    /// wait: whoever asks goes on by [`Store::readiness`].
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure>;
 }
 

@@ -1,15 +1,16 @@
 //! The site's MySQL or MariaDB, asked by the loop itself: one connection, one statement at a time, and a fence around
 //! it, because the driver blocks. What the fence is made of:
 //!
-//! - Nothing is connected before somebody else, who does not block, was greeted by the server ([`Readiness::Probe`]). Only a
-//!   server that just answered, and said no, is asked again directly: it counts those who turn away at its greeting, and after
-//!   `max_connect_errors` of them (100) it blocks our host, Joomla included.
-//! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver would
-//!   take the late answer for that of the next statement. The answers' rows are matched by their keys on top of that.
+//! - Nothing is connected before the server has greeted a probe that does not block ([`Readiness::Probe`]). Only a
+//!   server that just answered, and said no, is asked again directly: it counts those who turn away at its greeting,
+//!   and after `max_connect_errors` of them (100) it blocks our host, Joomla included.
+//! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver
+//!   would take the late answer for that of the next statement. The answers' rows are matched by their keys on top of
+//!   that.
 //! - Each session is set up for short statements (`session`), and the settings are read back.
 //! - A whole answer has a deadline (`deadline`), and so has each step of making a connection (`link`).
-//! - A failure opens a [`Breaker`], and so does a run of statements that are too slow; a statement that hits the limit of its
-//!   time opens one of its own kind.
+//! - A failure opens a [`Breaker`], and so does a run of statements that are too slow; a statement that hits the limit
+//!   of its time opens one of its own kind.
 //!
 //! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables
 //! there are.

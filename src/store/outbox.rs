@@ -26,8 +26,8 @@ pub struct ChannelRange {
 pub enum Look {
     /// Among ids above this one, along the primary key: rows that were written a moment ago.
     Front(u64),
-    /// Among all, along the index of the numbers: also rows that stood uncommitted for long. Slow where tens of thousands of
-    /// rows are in flight, or were stamped and could not be purged yet.
+    /// Among all, along the index of the numbers: also rows that stood uncommitted for long. Slow where tens of
+    /// thousands of rows are in flight, or were stamped and could not be purged yet.
     Behind,
     /// The same, without the highest id: one statement, for a table that is as it was a moment ago.
     Anywhere,

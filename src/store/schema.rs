@@ -1,5 +1,5 @@
-//! The SQL that makes the outbox's tables: one file, which belongs to the Joomla package, is installed by it as it is, and can
-//! be had by people with their site's prefix. Nothing here runs it.
+//! The SQL that makes the outbox's tables: one file, which belongs to the Joomla package, is installed by it as it is,
+//! and can be had by people with their site's prefix. Nothing here runs it.
 
 /// The file.
 const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.mysql.utf8.sql");
@@ -29,7 +29,8 @@ pub fn objection(version: Option<&str>) -> Option<String> {
     }
 }
 
-/// The statements for a site whose tables begin with `prefix` (`jos_`): each ends with a semicolon at the end of a line.
+/// The statements for a site whose tables begin with `prefix` (`jos_`): each ends with a semicolon at the end of a
+/// line.
 pub fn schema(prefix: &str) -> String {
     SQL.replace("#__", prefix)
 }
@@ -60,9 +61,9 @@ mod tests {
         assert_eq!(schema("x_").matches(';').count(), 5);
     }
 
-    /// `Installer::splitSql` of Joomla 4.4, 5 and 6, which are the same, without its marker for statements that may fail and
-    /// without the semicolon that it puts behind a last statement that has none.
-    /// Backquotes mean nothing to it, and a # only begins a comment if it is not the prefix.
+    /// `Installer::splitSql` of Joomla 4.4, 5 and 6, which are the same, without its marker for statements that may
+    /// fail and without the semicolon that it puts behind a last statement that has none. Backquotes mean nothing to
+    /// it, and a # only begins a comment if it is not the prefix.
     fn split_as_joomla(sql: &str) -> Vec<String> {
         let at = |i: usize, text: &str| sql[i..].starts_with(text);
         let (mut queries, mut query, mut start) = (Vec::new(), String::new(), 0);

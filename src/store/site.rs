@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 
-/// Seconds by which the database's clock and ours may differ before it matters: a statement takes its time, and Joomla itself
-/// ends sessions a second or two early or late.
+/// Seconds by which the database's clock and ours may differ before it matters: a statement takes its time, and Joomla
+/// itself ends sessions a second or two early or late.
 pub const CLOCK_TOLERANCE: i64 = 5;
 
 /// A row of `#__session` with its user.

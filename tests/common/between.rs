@@ -1,5 +1,5 @@
-//! A proxy between a server and its database. What it does to the bytes is switched while connections are open: it is the only
-//! place where tests make a network slow, lossy or hostile. Everything stays on 127.0.0.1.
+//! A proxy between a server and its database. What it does to the bytes is switched while connections are open: it is
+//! the only place where tests make a network slow, lossy or hostile. Everything stays on 127.0.0.1.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

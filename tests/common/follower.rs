@@ -1,6 +1,6 @@
-//! A client that does what `docs/protocol.md` asks of those who want to miss nothing, to the letter: it keeps one position for
-//! each channel and stream, and nothing else. It remembers no ids and drops no doubles, so an event that comes twice, or
-//! behind a later one, fails the test. [`Follower`] is the rules alone; [`Client`] adds a connection.
+//! A client that does what `docs/protocol.md` asks of those who want to miss nothing, to the letter: it keeps one
+//! position for each channel and stream, and nothing else. It remembers no ids and drops no doubles, so an event that
+//! comes twice, or behind a later one, fails the test. [`Follower`] is the rules alone; [`Client`] adds a connection.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ pub struct Followed {
     joined: bool,
     /// Position and data of each event, in the order in which they were handled.
     pub handled: Vec<(String, String)>,
-    /// How often it was told that what it missed of the table is not known, and that it is. (Memory goes with the process.)
+    /// How often it was told that what it missed of the table is not known, and that it is. (Memory goes with the
+    /// process.)
     pub gaps: usize,
     /// See `gaps`.
     pub recoveries: usize,
@@ -140,7 +141,8 @@ impl Followed {
         }
     }
 
-    /// An event stands behind the position that the client has. To the client positions are opaque; a test looks into them.
+    /// An event stands behind the position that the client has. To the client positions are opaque; a test looks into
+    /// them.
     fn expect_next(&self, id: &str, message: &Value) {
         let stream = id.chars().next().expect("a position");
         let Some(Ok(before)) = self.positions.get(&stream).map(|position| position.parse::<Position>()) else {

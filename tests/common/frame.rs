@@ -1,5 +1,5 @@
-//! Builds frames as a client sends them (RFC 6455 section 5.2), right ones and wrong ones: every field can be set to what
-//! it must not be.
+//! Builds frames as a client sends them (RFC 6455 section 5.2), right ones and wrong ones: every field can be set to
+//! what it must not be.
 
 /// A continuation.
 pub const CONTINUATION: u8 = 0;

@@ -1,6 +1,7 @@
-//! A Joomla site of a test's own: a database with the tables and rows of a real one, a folder with its configuration.php, and
-//! what Joomla does to them when people log in and out, when administrators block them, move them between groups, publish and
-//! unpublish. Rows are written as the site's own configuration.php has Joomla write them.
+//! A Joomla site of a test's own: a database with the tables and rows of a real one, a folder with its
+//! configuration.php, and what Joomla does to them when people log in and out, when administrators block them, move
+//! them between groups, publish and unpublish. Rows are written as the site's own configuration.php has Joomla write
+//! them.
 //!
 //! The fixtures come from sites of Joomla 6.1.0 and 3.10.20 and have the same people: `admin` (super user), `anna`
 //! (registered), `bob` (author, Press), `carol` (editor, VIP Gold), `dave` (registered, blocked).
@@ -81,7 +82,8 @@ pub fn now() -> i64 {
     since.as_secs().try_into().expect("it is earlier than the end of days")
 }
 
-/// A table with a column `seq`, for `FROM`: the numbers from 1 to this one. (Only MariaDB has tables of its own for that.)
+/// A table with a column `seq`, for `FROM`: the numbers from 1 to this one. (Only MariaDB has tables of its own for
+/// that.)
 pub fn sequence(to: usize) -> String {
     let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 \
                   UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
@@ -180,7 +182,7 @@ impl Site {
         if self.joomla3 { "3.10.20" } else { "6.1.0" }
     }
 
-    // --- its files ----------------------------------------------------------------------------------------------------
+    // --- its files ---------------------------------------------------------------------------------------------------
 
     /// Its folder, for `[joomla] root` and `--joomla`.
     pub fn root(&self) -> &Path {
@@ -227,7 +229,7 @@ impl Site {
         }
     }
 
-    // --- its database, as root ----------------------------------------------------------------------------------------
+    // --- its database, as root ---------------------------------------------------------------------------------------
 
     /// Statements, with `#__` for the prefix.
     pub fn sql(&self, statements: &str) {
@@ -267,8 +269,8 @@ impl Site {
         sql.replace("#__", self.prefix)
     }
 
-    /// A database user that may do only this, like `SELECT (id, name) ON #__users`. Returns its name; its password is the
-    /// site's.
+    /// A database user that may do only this, like `SELECT (id, name) ON #__users`. Returns its name; its password is
+    /// the site's.
     pub fn restricted_user(&self, grants: &[&str]) -> String {
         let user = format!("{}_least", self.database);
         let password = mysql::Value::from(&self.password).as_sql(false);
@@ -279,7 +281,7 @@ impl Site {
         user
     }
 
-    // --- sessions -----------------------------------------------------------------------------------------------------
+    // --- sessions ----------------------------------------------------------------------------------------------------
 
     /// A guest's first page.
     pub fn guest(&self, client: Client) -> Session {
@@ -314,8 +316,8 @@ impl Site {
         session
     }
 
-    /// A log-out: all sessions of the user on that application are gone. From Joomla 4 on a guest's session is there for the
-    /// browser that did it, and it is returned.
+    /// A log-out: all sessions of the user on that application are gone. From Joomla 4 on a guest's session is there
+    /// for the browser that did it, and it is returned.
     pub fn log_out(&self, session: &Session) -> Option<Session> {
         self.destroy(session);
         self.destroy_sessions(session.user, Some(session.client));
@@ -332,8 +334,8 @@ impl Site {
         self.age(session, 0);
     }
 
-    /// The last request in this session was so many seconds ago. Joomla 3 with another handler than the database leaves the
-    /// time at the session's start.
+    /// The last request in this session was so many seconds ago. Joomla 3 with another handler than the database leaves
+    /// the time at the session's start.
     pub fn age(&self, session: &Session, seconds: i64) {
         if self.joomla3 && !self.keeps_texts() {
             return;
@@ -436,7 +438,7 @@ impl Site {
         );
     }
 
-    // --- people, groups, levels ---------------------------------------------------------------------------------------
+    // --- people, groups, levels --------------------------------------------------------------------------------------
 
     /// The id of the user of this name.
     pub fn id_of(&self, username: &str) -> u32 {
@@ -507,7 +509,7 @@ impl Site {
         );
     }
 
-    // --- items --------------------------------------------------------------------------------------------------------
+    // --- items -------------------------------------------------------------------------------------------------------
 
     /// Changes an article: `state = 0`, `access = 3, publish_down = UTC_TIMESTAMP()`.
     pub fn set_article(&self, id: u64, change: &str) {
@@ -542,7 +544,7 @@ impl Site {
         self.add_extension("component", "com_websockets", r#"{"version":"1.0.0"}"#, params);
     }
 
-    // --- the outbox ---------------------------------------------------------------------------------------------------
+    // --- the outbox --------------------------------------------------------------------------------------------------
 
     /// Makes the tables of the outbox.
     pub fn create_outbox(&self) {

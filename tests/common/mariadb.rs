@@ -1,8 +1,8 @@
-//! A private MariaDB, started by `scripts/mariadb`: one for all tests of a process, or one of its own for a test that stops
-//! or kills it. It ends with the process that started it, however that ends: the script that holds it waits for the end of a
-//! pipe. What stands in it is the business of [`joomla`](super::joomla). Where `DATABASE_SERVER` names another server than the
-//! system's, the script starts that one. A test whose name begins with `every_database` is run beside each of
-//! them by `scripts/test --all`.
+//! A private MariaDB, started by `scripts/mariadb`: one for all tests of a process, or one of its own for a test that
+//! stops or kills it. It ends with the process that started it, however that ends: the script that holds it waits for
+//! the end of a pipe. What stands in it is the business of [`joomla`](super::joomla). Where `DATABASE_SERVER` names
+//! another server than the system's, the script starts that one. A test whose name begins with `every_database` is run
+//! beside each of them by `scripts/test --all`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,8 +32,8 @@ fn script() -> Command {
     Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mariadb"))
 }
 
-/// Runs statements, and says so when any of them fails. (The driver's `query_drop` drops the answers of all but the first, and
-/// their errors too.)
+/// Runs statements, and says so when any of them fails. (The driver's `query_drop` drops the answers of all but the
+/// first, and their errors too.)
 pub fn run(connection: &mut Conn, statements: &str) -> mysql::Result<()> {
     let mut answers = connection.query_iter(statements)?;
     while let Some(rows) = answers.iter() {

@@ -1,8 +1,8 @@
 //! The harness of the end-to-end tests: a server of its own for each test, and clients on raw sockets that speak in
 //! dialogues: send this, expect that. It knows bytes and deadlines; what is right or wrong stands in the tests.
 //!
-//! Nothing here waits for time to pass. What is awaited is a fact (bytes, the end of a stream, a number in `/proc`), and
-//! what does not come within [`PATIENCE`] is a failure that says what was there instead.
+//! Nothing here waits for time to pass. What is awaited is a fact (bytes, the end of a stream, a number in `/proc`),
+//! and what does not come within [`PATIENCE`] is a failure that says what was there instead.
 
 // Every test binary compiles its own copy and uses a part of it.
 #![allow(dead_code)]
@@ -30,8 +30,8 @@ pub use {frame::Frame, peer::Peer, peer::Reply, server::Server};
 /// How long anything may take that should take milliseconds: an overloaded machine is no failure, a hang is one.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Held by a test that measures time: those of a binary take turns, since each measures a machine that the others would keep busy.
-/// Cargo runs binaries one after the other.
+/// Held by a test that measures time: those of a binary take turns, since each measures a machine that the others would
+/// keep busy. Cargo runs binaries one after the other.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,5 @@
-//! Names of hosts that exist for one server alone, and whose addresses a test changes while it runs. The server is started with
-//! a small library in front of the system's resolver; see `tests/fixtures/getaddrinfo.c`.
+//! Names of hosts that exist for one server alone, and whose addresses a test changes while it runs. The server is
+//! started with a small library in front of the system's resolver; see `tests/fixtures/getaddrinfo.c`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -137,8 +137,8 @@ impl Peer {
         self.write_within(MOMENT, bytes).unwrap_or(0)
     }
 
-    /// Sends the same bytes again and again, reading nothing, until the other side takes no more for half a second, or `most`
-    /// times; returns how often they were sent whole.
+    /// Sends the same bytes again and again, reading nothing, until the other side takes no more for half a second, or
+    /// `most` times; returns how often they were sent whole.
     pub fn stuff(&mut self, bytes: &[u8], most: usize) -> usize {
         for sent in 0..most {
             let mut rest = bytes;
@@ -352,8 +352,8 @@ impl Peer {
         self.expect_frame(PONG, payload)
     }
 
-    /// A close frame with this code comes next, and then the end of the stream: the server closes first (RFC 6455 section
-    /// 7.1.1). Returns the reason.
+    /// A close frame with this code comes next, and then the end of the stream: the server closes first (RFC 6455
+    /// section 7.1.1). Returns the reason.
     pub fn expect_close(&mut self, code: u16) -> String {
         let (opcode, payload) = self.next_frame();
         let got = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));

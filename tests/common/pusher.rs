@@ -1,5 +1,5 @@
-//! A client of the Pusher protocol and of its HTTP API, for tests that read as dialogues. It signs with an implementation of
-//! its own, compares whole frames, and hides nothing: a frame that is not expected fails the test.
+//! A client of the Pusher protocol and of its HTTP API, for tests that read as dialogues. It signs with an
+//! implementation of its own, compares whole frames, and hides nothing: a frame that is not expected fails the test.
 
 use std::fmt::Write as _;
 
@@ -339,8 +339,8 @@ impl Session {
         Refused { kind, error, status }
     }
 
-    /// Nothing has come since, and what was sent so far was read: a `pusher:ping` is answered next. What others did before is
-    /// awaited too when they have seen it answered, since there is one loop.
+    /// Nothing has come since, and what was sent so far was read: a `pusher:ping` is answered next. What others did
+    /// before is awaited too when they have seen it answered, since there is one loop.
     pub fn expect_nothing(&mut self) -> &mut Self {
         self.say(json!({"event": "pusher:ping", "data": {}}));
         self.expect(json!({"event": "pusher:pong", "data": "{}"}))

@@ -192,8 +192,8 @@ impl Server {
         before.current.expect("a finite limit")
     }
 
-    /// Three seconds in which nobody asks for anything must cost nothing: a level- or edge-trigger that is never answered
-    /// makes a loop spin, and this is where it shows.
+    /// Three seconds in which nobody asks for anything must cost nothing: a level- or edge-trigger that is never
+    /// answered makes a loop spin, and this is where it shows.
     pub fn expect_idle(&self) {
         let before = self.cpu();
         std::thread::sleep(Duration::from_secs(3));
@@ -213,8 +213,8 @@ impl Server {
     }
 }
 
-/// What the scheduler says of a thread, by its name in `/proc`: the CPU time that it used, and the time in which it waited for a
-/// processor.
+/// What the scheduler says of a thread, by its name in `/proc`: the CPU time that it used, and the time in which it
+/// waited for a processor.
 pub fn schedule(thread: &str) -> (Duration, Duration) {
     let stat = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("the thread is alive");
     let mut nanoseconds = stat.split_whitespace().map_while(|n| n.parse().ok());

@@ -1,5 +1,5 @@
-//! The store as a test uses it: connections to a site's database with the test's own clock, and questions with their answers
-//! taken apart.
+//! The store as a test uses it: connections to a site's database with the test's own clock, and questions with their
+//! answers taken apart.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A server of a Joomla site, and the people who come to it: with which cookies, from a page of which origin, and who the
-//! server takes them for. What Joomla does meanwhile is the business of [`joomla`](super::joomla).
+//! A server of a Joomla site, and the people who come to it: with which cookies, from a page of which origin, and who
+//! the server takes them for. What Joomla does meanwhile is the business of [`joomla`](super::joomla).
 
 use std::time::{Duration, Instant};
 

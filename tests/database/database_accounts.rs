@@ -1,5 +1,6 @@
-//! The database's accounts, on every server: how they log in, what they lack, what they may ask in an hour, and how much of it an
-//! idle server asks. What cannot log in gets a sentence that names the reason and the remedy, and `check` asks every statement.
+//! The database's accounts, on every server: how they log in, what they lack, what they may ask in an hour, and how
+//! much of it an idle server asks. What cannot log in gets a sentence that names the reason and the remedy, and `check`
+//! asks every statement.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -81,7 +82,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-// --- log-ins -------------------------------------------------------------------------------------------------------------
+// --- log-ins ---------------------------------------------------------------------------------------------------------
 
 fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("it is short").to_le_bytes();
@@ -187,8 +188,8 @@ fn an_account_of_another_plugin_is_told_which_and_what_helps() {
     }
 }
 
-/// A server that keeps everybody waiting after a wrong password: each try costs one read timeout and no more, tries become
-/// rare, no probe turns away at its greeting, and the reason is said.
+/// A server that keeps everybody waiting after a wrong password: each try costs one read timeout and no more, tries
+/// become rare, no probe turns away at its greeting, and the reason is said.
 #[test]
 fn a_log_in_that_is_delayed_after_a_wrong_password_is_no_dead_server() {
     let site = Site::joomla6();
@@ -286,10 +287,10 @@ fn every_database_takes_a_long_password_or_says_what_helps() {
     });
 }
 
-// --- check ---------------------------------------------------------------------------------------------------------------
+// --- check -----------------------------------------------------------------------------------------------------------
 
-/// Every statement of the server and of the package is one that this server has, and the privileges that `check` prints are
-/// enough for all of them.
+/// Every statement of the server and of the package is one that this server has, and the privileges that `check` prints
+/// are enough for all of them.
 #[test]
 fn every_database_is_asked_everything_by_check() {
     let site = site_on(&Mariadb::shared());
@@ -357,7 +358,7 @@ fn every_database_without_room_for_prepared_statements_says_so() {
     }
 }
 
-// --- limits --------------------------------------------------------------------------------------------------------------
+// --- limits ----------------------------------------------------------------------------------------------------------
 
 #[test]
 fn every_database_tells_the_limits_of_its_account() {
@@ -565,9 +566,10 @@ fn every_database_s_limit_is_kept_while_rows_come() {
     assert_eq!(waiting, 0, "all rows have come");
 }
 
-// --- upkeep of tables ----------------------------------------------------------------------------------------------------
+// --- upkeep of tables ------------------------------------------------------------------------------------------------
 
-/// OPTIMIZE and ALTER make the table anew while the server reads it: neither is a new epoch, and nobody misses anything.
+/// OPTIMIZE and ALTER make the table anew while the server reads it: neither is a new epoch, and nobody misses
+/// anything.
 #[test]
 fn every_database_s_tables_may_be_optimized_beside_a_server() {
     let server = Arc::new(Mariadb::start(&[]));

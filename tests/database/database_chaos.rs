@@ -1,6 +1,6 @@
-//! What becomes of the sockets while the site's database stands still, is slow, gone, full, takes nothing, or does not let us
-//! in: they live on, whoever comes meanwhile is a guest for the time being, nobody is ever somebody else, and all is as it was
-//! once the database is.
+//! What becomes of the sockets while the site's database stands still, is slow, gone, full, takes nothing, or does not
+//! let us in: they live on, whoever comes meanwhile is a guest for the time being, nobody is ever somebody else, and
+//! all is as it was once the database is.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +19,8 @@ use mysql::prelude::Queryable;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// How long a connection to the database may be silent. Times of these tests differ so much that a busy machine blurs none.
+/// How long a connection to the database may be silent. Times of these tests differ so much that a busy machine blurs
+/// none.
 const READ_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// What lasts longer is a stall; a statement at its limit is none.
@@ -171,7 +172,7 @@ impl Drop for Chat {
     }
 }
 
-// --- it does not answer ---------------------------------------------------------------------------------------------------
+// --- it does not answer ----------------------------------------------------------------------------------------------
 
 #[test]
 fn a_database_that_stands_still_costs_one_read_timeout_and_no_retry_costs_anything() {
@@ -304,7 +305,7 @@ fn a_database_that_is_gone_and_comes_back_is_found_again() {
     expect_calm(&house.site.server);
 }
 
-// --- it answers, but not as it should -------------------------------------------------------------------------------------
+// --- it answers, but not as it should --------------------------------------------------------------------------------
 
 /// A question with many ids, in bytes.
 const LONG: usize = 600;
@@ -360,7 +361,8 @@ impl Crowd {
     }
 }
 
-/// Obeys this configuration from here on. Each time a key of `[database]` is another, so the database is connected anew.
+/// Obeys this configuration from here on. Each time a key of `[database]` is another, so the database is connected
+/// anew.
 fn reload(house: &House, terms: Terms<'_>) {
     let before = lines_with(&house.site.server, "the configuration was read again");
     fs::write(house.site.server.config_path(), terms.toml()).expect("written");
@@ -431,7 +433,7 @@ fn crowd(joomla: &Joomla, user: u32) -> Login {
     joomla.log_in(user, Client::Site)
 }
 
-// --- it takes nothing -----------------------------------------------------------------------------------------------------
+// --- it takes nothing ------------------------------------------------------------------------------------------------
 
 /// Without a number no row is delivered. It is said once, everybody else is served, and no row is lost.
 #[test]
@@ -495,7 +497,7 @@ fn where_nothing_can_be_written_people_are_known_and_rows_wait() {
     expect_calm(&other.site.server);
 }
 
-// --- it does not let us in ------------------------------------------------------------------------------------------------
+// --- it does not let us in -------------------------------------------------------------------------------------------
 
 #[test]
 fn a_wrong_password_makes_guests_of_newcomers_until_it_is_right() {

@@ -1,5 +1,5 @@
-//! Hosts' names whose addresses change while the server runs, or that do not exist yet: those of the site's database and of
-//! webhooks' targets. The server's own process never asks the resolver, however long that takes.
+//! Hosts' names whose addresses change while the server runs, or that do not exist yet: those of the site's database
+//! and of webhooks' targets. The server's own process never asks the resolver, however long that takes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -139,7 +139,8 @@ fn expect_all_well(house: &House, login: &Login) {
     session.expect_event("wellbeing", "well", "1");
 }
 
-/// The processes that the server has started and not collected, but for that which belongs to its connection to the database.
+/// The processes that the server has started and not collected, but for that which belongs to its connection to the
+/// database.
 fn children(server: &Server) -> Vec<u32> {
     let all = crate::common::children(server.pid).into_iter();
     all.filter(|(_, command)| command != "deadline")
@@ -279,7 +280,8 @@ fn a_resolver_that_hangs_delays_nobody() {
     expect_all_well(&house, &login);
     expect_clean(&names, server);
 
-    // While it is connected the name is looked up once for each reload, and an answer that does not come changes nothing.
+    // While it is connected the name is looked up once for each reload, and an answer that does not come changes
+    // nothing.
     names.set(&[("db.test", "hang")]);
     server.signal(Signal::HUP);
     wait_until("it hangs", || children(server).len() == 1, || server.log());

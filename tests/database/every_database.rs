@@ -1,6 +1,6 @@
-//! What the statements about the outbox's tables promise, asked of a real server: whose rows they touch, that none of them
-//! waits for a lock, and that a transaction is all or nothing. `scripts/test --all` runs this file on every server that
-//! `scripts/servers` knows, since each of them answers in its own way.
+//! What the statements about the outbox's tables promise, asked of a real server: whose rows they touch, that none of
+//! them waits for a lock, and that a transaction is all or nothing. `scripts/test --all` runs this file on every server
+//! that `scripts/servers` knows, since each of them answers in its own way.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use mysql::prelude::Queryable;
 
 const LEVELS: [&str; 4] = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
-/// What a busy machine may take for a statement that waits for nobody: shorter than the shortest wait for a lock that MySQL
-/// has (1 s).
+/// What a busy machine may take for a statement that waits for nobody: shorter than the shortest wait for a lock that
+/// MySQL has (1 s).
 const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// A server that writes its binary log by statement, where InnoDB refuses to write at READ COMMITTED.
@@ -83,10 +83,10 @@ fn at_once<T>(what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-// --- whose rows ----------------------------------------------------------------------------------------------------------
+// --- whose rows ------------------------------------------------------------------------------------------------------
 
-/// Rows that others have in flight, before, between and behind those that are there: around 0, 3, 60 and 300 old ones, since
-/// servers choose other ways through small tables than through large ones.
+/// Rows that others have in flight, before, between and behind those that are there: around 0, 3, 60 and 300 old ones,
+/// since servers choose other ways through small tables than through large ones.
 #[test]
 fn every_database_touches_no_row_that_others_have_in_flight() {
     for (options, levels) in [(&[][..], &LEVELS[..]), (&BY_STATEMENT[..], &LEVELS[2..])] {
@@ -212,8 +212,8 @@ fn locked(site: &Site, level: &str, ids: impl IntoIterator<Item = u64>) -> Vec<u
     ids.into_iter().filter(|id| is_locked(id)).collect()
 }
 
-/// The very statements of a stamp and of a deletion, taken from the server's log, run again without their COMMIT: while that
-/// transaction stands open, every row but its own can be locked by others, and rows can be added everywhere.
+/// The very statements of a stamp and of a deletion, taken from the server's log, run again without their COMMIT: while
+/// that transaction stands open, every row but its own can be locked by others, and rows can be added everywhere.
 #[test]
 fn every_database_locks_the_rows_of_a_stamp_and_of_a_deletion_and_no_others() {
     for (options, level) in [(&[][..], LEVELS[1]), (&BY_STATEMENT[..], LEVELS[2])] {
@@ -304,7 +304,7 @@ fn again(site: &Site, level: &str, act: impl Fn(), undo: &str) -> Vec<u64> {
     own
 }
 
-// --- all or nothing ------------------------------------------------------------------------------------------------------
+// --- all or nothing --------------------------------------------------------------------------------------------------
 
 #[test]
 fn every_database_rolls_a_stamp_back_whose_rows_are_not_all_there() {
@@ -432,7 +432,7 @@ fn every_database_reads_dirty_for_one_statement_only() {
     }
 }
 
-// --- locks ---------------------------------------------------------------------------------------------------------------
+// --- locks -----------------------------------------------------------------------------------------------------------
 
 /// What somebody else holds: SQL of a transaction or of a session.
 const HELD: [(&str, &str); 12] = [
@@ -475,8 +475,8 @@ const HELD: [(&str, &str); 12] = [
     ("everything, as a backup has it", "FLUSH TABLES WITH READ LOCK"),
 ];
 
-/// Whatever somebody holds: no question waits for longer than a statement may take, none opens the breaker, and all of them
-/// are answered when it is over.
+/// Whatever somebody holds: no question waits for longer than a statement may take, none opens the breaker, and all of
+/// them are answered when it is over.
 #[test]
 fn every_database_waits_for_no_lock() {
     let server = Arc::new(Mariadb::start(&[]));
@@ -593,8 +593,8 @@ fn short(answer: &Result<Answer, Failure>) -> &'static str {
     }
 }
 
-/// A process that was stopped between the two halves of a stamp: the server ends its transaction, and another one goes on. What
-/// the stopped one does afterwards has no effect.
+/// A process that was stopped between the two halves of a stamp: the server ends its transaction, and another one goes
+/// on. What the stopped one does afterwards has no effect.
 #[test]
 fn every_database_takes_the_counter_from_a_process_that_stopped() {
     let site = site_on(&Mariadb::shared());
@@ -632,10 +632,10 @@ fn every_database_takes_the_counter_from_a_process_that_stopped() {
     assert_eq!(other.stamp_all(Look::Behind), ids);
 }
 
-// --- a server beside all that --------------------------------------------------------------------------------------------
+// --- a server beside all that ----------------------------------------------------------------------------------------
 
-/// Tables that somebody locks for a while, as dumps, backups and changes of a table do: rows come soon after the lock is gone,
-/// the database counts as available all the time, and everybody else is served.
+/// Tables that somebody locks for a while, as dumps, backups and changes of a table do: rows come soon after the lock
+/// is gone, the database counts as available all the time, and everybody else is served.
 #[test]
 fn every_database_s_rows_come_soon_after_a_lock() {
     let server = Arc::new(Mariadb::start(&[]));

@@ -1,5 +1,6 @@
-//! The database behind the server: its accounts, its statements, its failures, an update of its tables. In one binary, so that
-//! all of it shares one database server; a test that changes a global setting or stops the server starts one of its own.
+//! The database behind the server: its accounts, its statements, its failures, an update of its tables. In one binary,
+//! so that all of it shares one database server; a test that changes a global setting or stops the server starts one of
+//! its own.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,7 +1,8 @@
-//! The store against a real MariaDB: what it reads is what stands in the tables of real sites, and whatever happens to the
-//! server, the connection or the rows, nobody gets somebody else's answer and nothing takes longer than its limit.
+//! The store against a real MariaDB: what it reads is what stands in the tables of real sites, and whatever happens to
+//! the server, the connection or the rows, nobody gets somebody else's answer and nothing takes longer than its limit.
 //!
-//! The statements about the outbox's tables beside writers and locks are tried in `every_database.rs`, on other servers too.
+//! The statements about the outbox's tables beside writers and locks are tried in `every_database.rs`, on other servers
+//! too.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -51,7 +52,7 @@ fn session(store: &mut MySql, id: &str, text: Text) -> SessionRow {
     rows.remove(0)
 }
 
-// --- sessions and users ---------------------------------------------------------------------------------------------------
+// --- sessions and users ----------------------------------------------------------------------------------------------
 
 #[test]
 fn a_session_comes_with_its_user_and_the_mapped_groups() {
@@ -255,7 +256,7 @@ fn users_are_as_they_are_now() {
     }
 }
 
-// --- rules, extensions, items ---------------------------------------------------------------------------------------------
+// --- rules, extensions, items ----------------------------------------------------------------------------------------
 
 #[test]
 fn rules_are_those_of_the_tables() {
@@ -291,7 +292,8 @@ fn rules_are_those_of_the_tables() {
     }
 }
 
-/// Joomla finds a component's rules by name, also when the tree is in disorder, and so do we; and on a site of any size.
+/// Joomla finds a component's rules by name, also when the tree is in disorder, and so do we; and on a site of any
+/// size.
 #[test]
 fn rules_and_chains_are_found_in_disorder_and_among_many() {
     let site = Site::joomla6();
@@ -476,7 +478,7 @@ fn other_items_have_the_columns_that_are_configured() {
     assert!(matches!(items(3), Err(Failure::Refused(_))));
 }
 
-// --- the two tables -------------------------------------------------------------------------------------------------------
+// --- the two tables --------------------------------------------------------------------------------------------------
 
 /// A site with the outbox's tables, and a store. The first row has the id 1 and the number 1.
 fn with_tables() -> (Site, MySql) {
@@ -809,8 +811,9 @@ fn a_channel_is_only_itself() {
     assert_eq!(read("news", 0, 2, 10), rows("news", &[2]));
     assert_eq!(read("news", 0, 100, 1), rows("news", &[3]));
     assert!(read("näws", 0, 100, 10).is_empty());
-    // Rows that only a collation takes for the channel's count: else an answer that is full would look like the last one. To
-    // the server blanks at the end are none, and in a table that somebody made in another way there are more such names.
+    // Rows that only a collation takes for the channel's count: else an answer that is full would look like the last
+    // one. To the server blanks at the end are none, and in a table that somebody made in another way there are more
+    // such names.
     site.publish("news ", "e", "1");
     site.sql("UPDATE #__websockets_outbox SET seq = 50, stamped = created WHERE channel = 'news ' AND data = '1' AND seq IS NULL");
     assert_eq!(read("news", 0, 100, 1), rows("news ", &[50]));
@@ -985,7 +988,7 @@ fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
     ));
 }
 
-// --- what goes wrong ------------------------------------------------------------------------------------------------------
+// --- what goes wrong -------------------------------------------------------------------------------------------------
 
 /// Somebody between the store and the server.
 fn between(site: &Site) -> (Between, Database) {
@@ -997,7 +1000,8 @@ fn between(site: &Site) -> (Between, Database) {
     (proxy, database)
 }
 
-/// What the loop does before the store may connect. Also says how much of the time was spent working rather than waiting.
+/// What the loop does before the store may connect. Also says how much of the time was spent working rather than
+/// waiting.
 fn probe(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration) {
     let mut io = MioIo::new(Vec::new(), None).expect("a poller");
     let mut probe = Probe::new();
@@ -1176,8 +1180,8 @@ fn a_session_that_is_set_up_by_drips_is_given_up_in_time() {
     }
 }
 
-/// The hole that is left: before the driver has logged in there is no socket to share. What is documented is how much a server says
-/// until then.
+/// The hole that is left: before the driver has logged in there is no socket to share. What is documented is how much a
+/// server says until then.
 #[test]
 fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
     let site = Site::joomla6();
@@ -1504,7 +1508,8 @@ fn what_is_wrong_is_said() {
         user: "nobody".into(),
         ..by_socket(&site)
     });
-    // MySQL hides that there is no such user: it picks a way to log in by the name, also one that the driver does not know.
+    // MySQL hides that there is no such user: it picks a way to log in by the name, also one that the driver does not
+    // know.
     let hidden = !site.server.is_mariadb() && why.contains("sha256_password");
     assert!(hidden || why.contains("Access denied for user 'nobody'"), "{why}");
     let mut database = by_socket(&site);
@@ -1752,7 +1757,7 @@ fn a_server_that_says_no_is_asked_again_without_a_probe() {
     proxy.play(Trick::Pass);
 }
 
-// --- privileges -----------------------------------------------------------------------------------------------------------
+// --- privileges ------------------------------------------------------------------------------------------------------
 
 const LEAST: [&str; 7] = [
     "SELECT ON #__session",
@@ -1886,7 +1891,7 @@ fn a_server_for_reading_only_says_so() {
     assert!(store.ask(&Question::Groups, at(0)).is_ok());
 }
 
-// --- encryption -----------------------------------------------------------------------------------------------------------
+// --- encryption ------------------------------------------------------------------------------------------------------
 
 /// Certificates of a server on 127.0.0.1: signed by `ca`, and with another name.
 struct Certificates(tempfile::TempDir);

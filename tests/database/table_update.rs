@@ -1,6 +1,6 @@
-//! From version 1 of the outbox's tables to version 2: `jsocketd schema --update` beside a site that goes on, wherever it is
-//! stopped; a server that finds tables of version 1; PHP of version 0.1 on tables of version 2. On every server that
-//! `scripts/servers` knows.
+//! From version 1 of the outbox's tables to version 2: `jsocketd schema --update` beside a site that goes on, wherever
+//! it is stopped; a server that finds tables of version 1; PHP of version 0.1 on tables of version 2. On every server
+//! that `scripts/servers` knows.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -179,8 +179,8 @@ fn every_database_without_tables_is_left_alone() {
     );
 }
 
-/// A server of version 0.2 says one sentence about tables of version 1 and serves everything else. They are updated while it
-/// runs and while a transaction is open, and whatever is committed then is delivered once.
+/// A server of version 0.2 says one sentence about tables of version 1 and serves everything else. They are updated
+/// while it runs and while a transaction is open, and whatever is committed then is delivered once.
 #[test]
 fn every_database_is_updated_beside_a_server_and_open_transactions() {
     let joomla = version_1(30);
@@ -321,8 +321,8 @@ fn every_database_s_missing_privileges_are_named() {
     expect_version_2(&joomla, 5);
 }
 
-/// A package of version 0.1 goes on writing: its INSERT has neither of the new columns, its trimmer deletes by ids and notes that
-/// under a name that means nothing now.
+/// A package of version 0.1 goes on writing: its INSERT has neither of the new columns, its trimmer deletes by ids and
+/// notes that under a name that means nothing now.
 #[test]
 fn every_database_takes_the_statements_of_php_of_version_0_1() {
     let joomla = version_1(3);
@@ -342,7 +342,8 @@ fn every_database_takes_the_statements_of_php_of_version_0_1() {
     insert(&joomla, 1);
     client.come_back(&site).until_count("news", 3);
     client.expect("news", &["old 0", "old 1", "old 0"]);
-    // It may delete the newest row too, which nobody else does. Then nobody knows whether the position was of this table.
+    // It may delete the newest row too, which nobody else does. Then nobody knows whether the position was of this
+    // table.
     client.leave();
     joomla.sql("DELETE FROM #__websockets_outbox WHERE seq IS NOT NULL");
     insert(&joomla, 1);

@@ -1,5 +1,5 @@
-//! Rules that no compiler checks: which module may know which, and what has no place in a server of one thread. It reads
-//! the sources as text, tests and comments left out, so that a wrong arrow fails before somebody builds on it.
+//! Rules that no compiler checks: which module may know which, and what has no place in a server of one thread. It
+//! reads the sources as text, tests and comments left out, so that a wrong arrow fails before somebody builds on it.
 
 use crate::files;
 

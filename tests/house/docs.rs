@@ -1,5 +1,5 @@
-//! The documentation against the repository: every file that it names exists, every default and constant that it states is the
-//! source's, every name of the tour is still a name. It does not judge prose.
+//! The documentation against the repository: every file that it names exists, every default and constant that it states
+//! is the source's, every name of the tour is still a name. It does not judge prose.
 
 #![allow(clippy::unwrap_used)]
 
@@ -177,8 +177,8 @@ fn the_periods_of_the_privacy_page_are_the_defaults() {
     assert!(stated >= 3, "only {stated} periods were found");
 }
 
-/// The defaults that the tables of a document state for keys (`[section] name`), which must be those of the sample: each key
-/// with what its row says last.
+/// The defaults that the tables of a document state for keys (`[section] name`), which must be those of the sample:
+/// each key with what its row says last.
 fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), String> {
     let text = read(document);
     let mut stated = BTreeMap::new();
@@ -254,7 +254,8 @@ fn constants(document: &str, least: usize) {
     assert!(compared >= least, "only {compared} constants were found in {document}");
 }
 
-/// The code blocks of a language within a section of a document: from its heading to the next of the same depth or less.
+/// The code blocks of a language within a section of a document: from its heading to the next of the same depth or
+/// less.
 fn blocks<'a>(text: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap();
     let depth = heading.bytes().take_while(|byte| *byte == b'#').count();

@@ -1,5 +1,5 @@
-//! The index `tests/README.md` against the folder: every test stands in it, every file that it names exists, and so does every
-//! group of the Rust tests.
+//! The index `tests/README.md` against the folder: every test stands in it, every file that it names exists, and so
+//! does every group of the Rust tests.
 
 use std::collections::BTreeSet;
 

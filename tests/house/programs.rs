@@ -1,6 +1,6 @@
-//! The list `scripts/programs` against the sources: whatever a test or script runs is in it, with steps that exist, and nothing
-//! else is. It reads shell, Rust, JavaScript, Python and PHP as text. A program whose name is made at run time it cannot see:
-//! `scripts/fresh` finds that one, where nothing is installed that nobody asked for.
+//! The list `scripts/programs` against the sources: whatever a test or script runs is in it, with steps that exist, and
+//! nothing else is. It reads shell, Rust, JavaScript, Python and PHP as text. A program whose name is made at run time
+//! it cannot see: `scripts/fresh` finds that one, where nothing is installed that nobody asked for.
 
 #![allow(clippy::unwrap_used)]
 

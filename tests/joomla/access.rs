@@ -1,5 +1,5 @@
-//! What people may hear on a site: every answer is Joomla's own, and what Joomla no longer shows is taken away from those who
-//! were listening. Against a real database, whose rows are changed as Joomla changes them.
+//! What people may hear on a site: every answer is Joomla's own, and what Joomla no longer shows is taken away from
+//! those who were listening. Against a real database, whose rows are changed as Joomla changes them.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ fn list(ids: &[u32]) -> String {
     ids.join(", ")
 }
 
-/// Articles that Joomla shows to whoever has these view levels; all for nobody's own, so without what editors see before.
+/// Articles that Joomla shows to whoever has these view levels; all for nobody's own, so without what editors see
+/// before.
 fn shown_articles(joomla: &Joomla, levels: &[u32]) -> Vec<u64> {
     let levels = list(levels);
     joomla.rows(&format!(
@@ -173,7 +174,7 @@ fn every_answer_is_joomlas_own() {
     }
 }
 
-// --- what changes --------------------------------------------------------------------------------------------------------
+// --- what changes ----------------------------------------------------------------------------------------------------
 
 /// What hides article 2 from `anna`, and what shows it again.
 const HIDING: [(&str, &str); 8] = [
@@ -579,7 +580,7 @@ fn the_root_user_of_the_configuration_may_everything_but_be_another() {
     }
 }
 
-// --- what the configuration adds -----------------------------------------------------------------------------------------
+// --- what the configuration adds -------------------------------------------------------------------------------------
 
 #[test]
 fn rules_of_the_configuration_open_other_channels() {
@@ -711,7 +712,7 @@ fn guests_can_be_kept_out_of_everything() {
     anna.enter(&format!("private-user-{}", house.joomla.id_of("anna")));
 }
 
-// --- presence ------------------------------------------------------------------------------------------------------------
+// --- presence --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn members_have_pseudonyms_that_differ_from_channel_to_channel() {
@@ -781,7 +782,7 @@ fn members_have_their_names_where_the_configuration_says_so() {
     );
 }
 
-// --- what is not as it should be -----------------------------------------------------------------------------------------
+// --- what is not as it should be -------------------------------------------------------------------------------------
 
 #[test]
 fn corrupt_rules_open_nothing() {

@@ -1,5 +1,5 @@
-//! `jsocketd check`, `schema` and `publish --outbox` on a real site: what is said of a good one, what is named when something
-//! is missing, and that the line that is printed to mend it does.
+//! `jsocketd check`, `schema` and `publish --outbox` on a real site: what is said of a good one, what is named when
+//! something is missing, and that the line that is printed to mend it does.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
-//! What com_websockets says to the server and asks of it: the signed status, and what its options change while connections are
-//! open. The options are written as Joomla writes them, and a control row tells of it as the plugin does.
+//! What com_websockets says to the server and asks of it: the signed status, and what its options change while
+//! connections are open. The options are written as Joomla writes them, and a control row tells of it as the plugin
+//! does.
 
 use std::time::{Duration, Instant};
 
@@ -394,7 +395,7 @@ fn what_our_own_configuration_says_beats_the_options() {
     assert_ne!(ids, json!([anna.to_string()]));
 }
 
-// --- the console ---------------------------------------------------------------------------------------------------------
+// --- the console -----------------------------------------------------------------------------------------------------
 
 /// Permissions of the component, as Joomla keeps them.
 fn permit(joomla: &Joomla, rules: &Value) {
@@ -413,7 +414,8 @@ fn proved(house: &House, name: &str) -> Arrival {
     house.page(&login).proved(joomla.form_token(&login))
 }
 
-/// A cookie goes with any request that somebody's browser makes, so it takes more than that to publish or to see the state.
+/// A cookie goes with any request that somebody's browser makes, so it takes more than that to publish or to see the
+/// state.
 #[test]
 fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
     for joomla in [Joomla::joomla6(), Joomla::joomla3()] {

@@ -1,6 +1,6 @@
 //! What docs/joomla.md tells people to run is run here: the privileges of a database user of its own suffice for every
-//! question, and nothing more is granted; the recipes for PHP write what they say. Joomla's own database classes are played
-//! by `tests/fixtures/php/joomla.php`, over the same driver.
+//! question, and nothing more is granted; the recipes for PHP write what they say. Joomla's own database classes are
+//! played by `tests/fixtures/php/joomla.php`, over the same driver.
 
 #![allow(clippy::unwrap_used)]
 

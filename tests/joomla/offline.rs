@@ -1,5 +1,5 @@
-//! A site whose configuration.php changes while the server runs: it goes offline and comes back, its sessions and cookies
-//! become others, its database moves; and a file that cannot be read changes nothing.
+//! A site whose configuration.php changes while the server runs: it goes offline and comes back, its sessions and
+//! cookies become others, its database moves; and a file that cannot be read changes nothing.
 
 use std::fs;
 use std::time::{Duration, Instant};

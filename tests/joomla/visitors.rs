@@ -1,5 +1,5 @@
-//! Who the server takes people for: by real rows of a real database, over real sockets. Whoever cannot be known is a guest
-//! and hears what guests hear, never more; whoever was known and is it no longer loses the socket.
+//! Who the server takes people for: by real rows of a real database, over real sockets. Whoever cannot be known is a
+//! guest and hears what guests hear, never more; whoever was known and is it no longer loses the socket.
 
 use crate::common::joomla::{Session as Login, Site as Joomla, fixture, md5, now};
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, auth};
@@ -14,7 +14,7 @@ fn both() -> [Joomla; 2] {
     [Joomla::joomla6(), Joomla::joomla3()]
 }
 
-// --- who comes -----------------------------------------------------------------------------------------------------------
+// --- who comes -------------------------------------------------------------------------------------------------------
 
 #[test]
 fn people_are_known_by_their_sessions_on_site_and_administrator() {
@@ -211,7 +211,7 @@ fn whoever_must_set_up_a_second_factor_first_is_a_guest() {
     house.expect_user(&house.page(&joomla.log_in(bob, Client::Site)), bob);
 }
 
-// --- how sessions are kept -----------------------------------------------------------------------------------------------
+// --- how sessions are kept -------------------------------------------------------------------------------------------
 
 #[test]
 fn a_shared_session_is_one_for_both_applications() {
@@ -326,7 +326,7 @@ fn with_another_handler_the_row_tells_whose_a_session_is_but_not_its_second_fact
     house.expect_guest(&house.page(&login), "no-row");
 }
 
-// --- cookies and origins -------------------------------------------------------------------------------------------------
+// --- cookies and origins ---------------------------------------------------------------------------------------------
 
 #[test]
 fn made_up_cookies_are_nobodys() {
@@ -544,7 +544,7 @@ fn with_strict_origin_others_pages_get_no_socket_at_all() {
     }
 }
 
-// --- form tokens ---------------------------------------------------------------------------------------------------------
+// --- form tokens -----------------------------------------------------------------------------------------------------
 
 fn show(session: &mut Session, token: &str) {
     session.say(json!({"event": "jsocketd:form_token", "data": {"form_token": token}}));
@@ -635,7 +635,7 @@ fn with_mandatory_form_tokens_everybody_is_a_guest_before() {
     session.expect_closed(4200);
 }
 
-// --- signatures and credentials ------------------------------------------------------------------------------------------
+// --- signatures and credentials --------------------------------------------------------------------------------------
 
 #[test]
 fn a_signature_makes_a_connection_that_user() {
@@ -858,7 +858,7 @@ fn the_app_has_its_credentials_from_the_component() {
     arrive("k4").enter(&own);
 }
 
-// --- who goes ------------------------------------------------------------------------------------------------------------
+// --- who goes --------------------------------------------------------------------------------------------------------
 
 /// What ends the visits of a user, and the code with which it does.
 const ENDS: [(&str, u16); 6] = [
@@ -1063,7 +1063,7 @@ fn a_signed_in_user_is_terminated_by_a_row_and_by_the_api() {
     session.expect_event("news", "last", "2").expect_nothing();
 }
 
-// --- many at once --------------------------------------------------------------------------------------------------------
+// --- many at once ----------------------------------------------------------------------------------------------------
 
 #[test]
 fn five_hundred_at_once_are_looked_up_a_hundred_at_a_time() {
@@ -1111,7 +1111,7 @@ fn five_hundred_at_once_are_looked_up_a_hundred_at_a_time() {
     assert!((5..=10).contains(&asked), "{asked} statements for 500 sessions");
 }
 
-// --- what is not as it should be -----------------------------------------------------------------------------------------
+// --- what is not as it should be -------------------------------------------------------------------------------------
 
 #[test]
 fn corrupt_session_texts_make_guests() {

@@ -1,18 +1,19 @@
 //! Everything that a client can ask for, multiplied by the number of those whom it may wake. What a client can order
 //! cheaply must be cheap for the server, or a few clients keep everybody else waiting.
 //!
-//! Each action has a row (`asks`, `requests`, `crowds`): the crowd that is there, what is done, and whom it concerns. An
-//! action that concerns [`Tells::Nobody`] else takes the same time in any crowd. One that is told to [`Tells::Each`] takes
-//! time in proportion to the crowd at most. Eight times as many actions take eight times as long, whatever they are. The time
-//! is the processor time of the service alone, the least of several rounds, so that a busy machine is no failure.
+//! Each action has a row (`asks`, `requests`, `crowds`): the crowd that is there, what is done, and whom it concerns.
+//! An action that concerns [`Tells::Nobody`] else takes the same time in any crowd. One that is told to [`Tells::Each`]
+//! takes time in proportion to the crowd at most. Eight times as many actions take eight times as long, whatever they
+//! are. The time is the processor time of the service alone, the least of several rounds, so that a busy machine is no
+//! failure.
 //!
 //! The actions are those of the source's own lists, so an action without a row fails. `MULTIPLIED=1 cargo test --test
 //! multiplied -- --nocapture` shows the figures of every row.
 
 #![allow(clippy::unwrap_used)]
 
-// The simulation's; not all of it is of use here. Rejected: one binary for both, because the allocator that the simulation's
-// threads have used makes some actions dear.
+// The simulation's; not all of it is of use here. Rejected: one binary for both, because the allocator that the
+// simulation's threads have used makes some actions dear.
 #[allow(dead_code, unused_imports)]
 #[path = "../simulation/memory/mod.rs"]
 mod memory;
@@ -62,9 +63,9 @@ impl Tells {
         }
     }
 
-    /// How many times as long the actions may take in the large crowd as in the small one. For `Each` a walk through the crowd
-    /// takes 8 times as long and a square 64 times. For `Nobody` a walk takes up to 16 times as long. Without one they take up to
-    /// 3 times as long on a machine that is busy: a large crowd is not in the processor's cache.
+    /// How many times as long the actions may take in the large crowd as in the small one. For `Each` a walk through
+    /// the crowd takes 8 times as long and a square 64 times. For `Nobody` a walk takes up to 16 times as long. Without
+    /// one they take up to 3 times as long on a machine that is busy: a large crowd is not in the processor's cache.
     fn most(self) -> f64 {
         match self {
             Tells::Nobody => 4.0,
@@ -72,8 +73,8 @@ impl Tells {
         }
     }
 
-    /// Whether it is too much what was spent on the actions in a small crowd, on more of them there, and on as many in a large
-    /// crowd; each with how much was told.
+    /// Whether it is too much what was spent on the actions in a small crowd, on more of them there, and on as many in
+    /// a large crowd; each with how much was told.
     fn is_too_much(self, once: (Duration, usize), often: (Duration, usize), large: (Duration, usize)) -> bool {
         let [few, many] = self.crowds();
         let told = match self {

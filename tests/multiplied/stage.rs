@@ -1,6 +1,6 @@
-//! The service over a database in memory, with everybody whom an action may wake. The stage plays the loop: it hands inputs
-//! in, carries questions to the database and answers back, and adds up the processor time that the service takes for it.
-//! There are no sockets, and limits by time are off: what counts here is what one action costs.
+//! The service over a database in memory, with everybody whom an action may wake. The stage plays the loop: it hands
+//! inputs in, carries questions to the database and answers back, and adds up the processor time that the service takes
+//! for it. There are no sockets, and limits by time are off: what counts here is what one action costs.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

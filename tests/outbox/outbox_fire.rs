@@ -1,11 +1,12 @@
-//! The outbox table under fire, by chance: two servers on one table; writers at all isolation levels, with rows that take
-//! seconds, transactions that stay open, savepoints, rollbacks, ids of their own and bulk inserts; servers and the database are
-//! killed, servers are stopped for a while, a backup holds an old snapshot, old rows are deleted. Against that stand clients
-//! that follow `docs/protocol.md` to the letter (see `common/follower.rs`) and stock clients, which move between the servers.
+//! The outbox table under fire, by chance: two servers on one table; writers at all isolation levels, with rows that
+//! take seconds, transactions that stay open, savepoints, rollbacks, ids of their own and bulk inserts; servers and the
+//! database are killed, servers are stopped for a while, a backup holds an old snapshot, old rows are deleted. Against
+//! that stand clients that follow `docs/protocol.md` to the letter (see `common/follower.rs`) and stock clients, which
+//! move between the servers.
 //!
-//! The oracle: each committed row is handled exactly once or a gap was told where it should have been; everybody has the same
-//! order; what was rolled back is never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED` sets it. It takes
-//! some 40 s, and 4 minutes with `TEST_ALL=1`.
+//! The oracle: each committed row is handled exactly once or a gap was told where it should have been; everybody has
+//! the same order; what was rolled back is never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED`
+//! sets it. It takes some 40 s, and 4 minutes with `TEST_ALL=1`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -82,7 +83,7 @@ impl Field {
     }
 }
 
-// --- writers -------------------------------------------------------------------------------------------------------------
+// --- writers ---------------------------------------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -314,7 +315,7 @@ impl Writer<'_> {
     }
 }
 
-// --- clients -------------------------------------------------------------------------------------------------------------
+// --- clients ---------------------------------------------------------------------------------------------------------
 
 /// Rows of the table that a client may have missed: it was told so.
 #[derive(Clone, Debug)]
@@ -535,7 +536,7 @@ fn say(socket: &mut Socket, message: Value) -> Option<()> {
     socket.send(Message::text(message.to_string())).ok()
 }
 
-// --- misfortunes ---------------------------------------------------------------------------------------------------------
+// --- misfortunes -----------------------------------------------------------------------------------------------------
 
 /// The two servers, and what befalls them and the database.
 struct Fate<'a> {
@@ -634,7 +635,8 @@ impl Fate<'_> {
 /// A row of the table: its number, its channel and its token.
 type Row = (u64, String, u64);
 
-/// Deletes what is older than [`RETENTION`], as a server does; what it deleted, and perhaps a few rows that are still there.
+/// Deletes what is older than [`RETENTION`], as a server does; what it deleted, and perhaps a few rows that are still
+/// there.
 fn delete(field: &Field) -> Vec<Row> {
     let mut deleted = Vec::new();
     let mut store = new(by_socket(&field.joomla));
@@ -680,7 +682,7 @@ fn read_rows(field: &Field, condition: &str) -> Option<Vec<Row>> {
     Conn::new(options).ok()?.query(field.joomla.text(&sql)).ok()
 }
 
-// --- the battle ----------------------------------------------------------------------------------------------------------
+// --- the battle ------------------------------------------------------------------------------------------------------
 
 fn fight(plan: Plan) {
     println!("FIRE_SEED={} {:?}", plan.seed, plan.options);
@@ -860,8 +862,9 @@ fn check_seen(clients: &[Client], order: &BTreeMap<u64, (String, u64)>, log: &st
     );
 }
 
-/// Every row of its channels in order and once, but for those that it was told it may have missed. A gap is for a position that
-/// is too old, or that another server gave while the database was away from this one: then the client goes back with it.
+/// Every row of its channels in order and once, but for those that it was told it may have missed. A gap is for a
+/// position that is too old, or that another server gave while the database was away from this one: then the client
+/// goes back with it.
 fn check_exactly_once(n: usize, client: &Client, order: &BTreeMap<u64, (String, u64)>, log: &str) {
     for gap in &client.gaps {
         let is_needed = gap.age >= RETENTION && !client.steady || gap.after > gap.up_to;

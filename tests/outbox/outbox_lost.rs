@@ -1,7 +1,7 @@
-//! The ways in which version 0.1 lost a row, gave it twice, or gave it to somebody who may not have it, each as a test; what it
-//! did stands beside each. It followed ids, which are handed out before the commit, so it remembered what was missing, took it
-//! for dead after a while, and guessed at a restart. Clients here keep one position for each channel and stream: see
-//! `common/follower.rs`.
+//! The ways in which version 0.1 lost a row, gave it twice, or gave it to somebody who may not have it, each as a test;
+//! what it did stands beside each. It followed ids, which are handed out before the commit, so it remembered what was
+//! missing, took it for dead after a while, and guessed at a restart. Clients here keep one position for each channel
+//! and stream: see `common/follower.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,10 +71,10 @@ fn named(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{name} {n}")).collect()
 }
 
-// --- writers that take their time ----------------------------------------------------------------------------------------
+// --- writers that take their time ------------------------------------------------------------------------------------
 
-/// Version 0.1 looked for rows in flight among the newest 10,000 ids when it started; what was missing below them was not
-/// waited for. A statement that inserts 120,000 rows is open across a restart; other rows are committed behind it.
+/// Version 0.1 looked for rows in flight among the newest 10,000 ids when it started; what was missing below them was
+/// not waited for. A statement that inserts 120,000 rows is open across a restart; other rows are committed behind it.
 #[test]
 fn a_bulk_insert_that_is_open_across_a_restart_is_delivered_by_the_next_server() {
     const ROWS: usize = 120_000;
@@ -112,8 +112,8 @@ fn a_bulk_insert_that_is_open_across_a_restart_is_delivered_by_the_next_server()
     other.until("news", "last").expect("news", &last);
 }
 
-/// Version 0.1 told a client positions up to the oldest row in flight, and a process that started afterwards went on at what
-/// the one before had told: a row that was committed while none ran could be below it.
+/// Version 0.1 told a client positions up to the oldest row in flight, and a process that started afterwards went on at
+/// what the one before had told: a row that was committed while none ran could be below it.
 #[test]
 fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() {
     let joomla = joomla();
@@ -135,8 +135,8 @@ fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() 
     client.until("news", "last").expect("news", &all);
 }
 
-/// Version 0.1 took a row that was in flight for longer than `gap_max` for dead. When it was committed after all, everybody who
-/// was there got it, and whoever was not depended on a list in memory, which went with the process.
+/// Version 0.1 took a row that was in flight for longer than `gap_max` for dead. When it was committed after all,
+/// everybody who was there got it, and whoever was not depended on a list in memory, which went with the process.
 #[test]
 fn a_late_row_is_told_once_although_the_server_is_killed_right_after_it() {
     let joomla = joomla();
@@ -171,8 +171,8 @@ fn a_late_row_is_told_once_although_the_server_is_killed_right_after_it() {
     away.until("news", "last").expect("news", &all);
 }
 
-/// Of version 0.1 each process had its own opinion on what was in flight and what was dead, so a client that moved could have a
-/// position above a row that the other one was still to tell, or had told.
+/// Of version 0.1 each process had its own opinion on what was in flight and what was dead, so a client that moved
+/// could have a position above a row that the other one was still to tell, or had told.
 #[test]
 fn a_client_that_moves_between_two_servers_misses_nothing_and_gets_nothing_twice() {
     let joomla = joomla();
@@ -199,8 +199,8 @@ fn a_client_that_moves_between_two_servers_misses_nothing_and_gets_nothing_twice
     assert_eq!(client.follower.channels["news"].recoveries, 20);
 }
 
-/// Version 0.1 remembered 5,000 missing ids one by one, and gave the oldest up when there were more: with every second id in
-/// flight, which is what `auto_increment_increment = 2` makes too, rows were lost.
+/// Version 0.1 remembered 5,000 missing ids one by one, and gave the oldest up when there were more: with every second
+/// id in flight, which is what `auto_increment_increment = 2` makes too, rows were lost.
 #[test]
 fn every_second_id_may_be_missing() {
     const ROWS: usize = 14_000;
@@ -229,8 +229,8 @@ fn every_second_id_may_be_missing() {
     client.until_count("news", all.len()).expect("news", &all);
 }
 
-/// Of version 0.1 a client had to remember the ids behind the oldest row in flight, so that it knew doubles: beyond 1,000 of
-/// them it handled rows twice.
+/// Of version 0.1 a client had to remember the ids behind the oldest row in flight, so that it knew doubles: beyond
+/// 1,000 of them it handled rows twice.
 #[test]
 fn a_client_keeps_one_position_beside_a_transaction_that_is_open_all_the_time() {
     let joomla = joomla();
@@ -250,8 +250,8 @@ fn a_client_keeps_one_position_beside_a_transaction_that_is_open_all_the_time() 
     client.until("news", "last").expect("news", &all);
 }
 
-/// Version 0.1 asked for each missing id whether somebody has it locked: beside hundreds of thousands of them rows came late,
-/// or were given up. Here a look that takes too long is taken in windows.
+/// Version 0.1 asked for each missing id whether somebody has it locked: beside hundreds of thousands of them rows came
+/// late, or were given up. Here a look that takes too long is taken in windows.
 #[test]
 fn half_a_million_rows_in_flight_hold_nothing_up() {
     let server = Arc::new(Mariadb::start(&["--innodb-buffer-pool-size=128M"]));
@@ -297,8 +297,8 @@ fn half_a_million_rows_in_flight_hold_nothing_up() {
     server.kill();
 }
 
-/// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute, whoever asked and
-/// whatever stood there: everybody else was told of a gap.
+/// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute,
+/// whoever asked and whatever stood there: everybody else was told of a gap.
 #[test]
 fn guests_who_ask_for_a_thousand_recoveries_take_nobody_s_place() {
     const GUESTS: usize = 80;
@@ -335,10 +335,10 @@ fn guests_who_ask_for_a_thousand_recoveries_take_nobody_s_place() {
     }
 }
 
-// --- tables that lose what they had --------------------------------------------------------------------------------------
+// --- tables that lose what they had ----------------------------------------------------------------------------------
 
-/// Version 0.1 began a new epoch when ids went back, and took the rows of its first answer for history: a control row among
-/// them was never obeyed.
+/// Version 0.1 began a new epoch when ids went back, and took the rows of its first answer for history: a control row
+/// among them was never obeyed.
 #[test]
 fn a_control_row_behind_a_truncate_is_obeyed() {
     let joomla = Joomla::joomla6();
@@ -405,8 +405,9 @@ fn lose_commits(server: &Mariadb, joomla: &Joomla, client: &mut Client) {
     panic!("a database that does not write its log loses nothing: this proves nothing");
 }
 
-/// Version 0.1 compared ids: rows that got the ids of lost ones were taken for those, and a client that had the lost ones was
-/// told `recovered: true` without them. Here the row's mark tells them apart, with the server killed along and without.
+/// Version 0.1 compared ids: rows that got the ids of lost ones were taken for those, and a client that had the lost
+/// ones was told `recovered: true` without them. Here the row's mark tells them apart, with the server killed along and
+/// without.
 #[test]
 fn commits_that_a_crash_of_the_database_takes_along_are_a_gap() {
     thread::scope(|scope| {
@@ -441,8 +442,8 @@ fn commits_that_a_crash_of_the_database_takes_along_are_a_gap() {
     });
 }
 
-/// The same while the server is stopped: when it goes on, another process has stamped more rows than were lost, so the numbers
-/// are higher than before and only the last row's mark shows that it is another one.
+/// The same while the server is stopped: when it goes on, another process has stamped more rows than were lost, so the
+/// numbers are higher than before and only the last row's mark shows that it is another one.
 #[test]
 fn commits_that_were_lost_and_made_up_for_while_the_server_was_stopped_are_a_gap() {
     let (server, joomla) = forgetful();
@@ -479,10 +480,10 @@ fn commits_that_were_lost_and_made_up_for_while_the_server_was_stopped_are_a_gap
     panic!("nothing was lost: this proves nothing");
 }
 
-// --- processes that stop -------------------------------------------------------------------------------------------------
+// --- processes that stop ---------------------------------------------------------------------------------------------
 
-/// A process that is stopped between the two halves of a stamp has the lock of the counter. The database ends its transaction,
-/// the other process goes on, and the stopped one has lost nothing when it wakes up.
+/// A process that is stopped between the two halves of a stamp has the lock of the counter. The database ends its
+/// transaction, the other process goes on, and the stopped one has lost nothing when it wakes up.
 #[test]
 fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     let joomla = joomla();
@@ -521,8 +522,8 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     clients[1].until("news", "meanwhile").expect("news", &all);
     let took = began.elapsed();
     println!("a stopped process held the counter for {took:?}");
-    // Who was stopped in a statement loses its connection once the deadline of the answer is over, half a second later. Else
-    // MariaDB ends a transaction that stands still after 2 s, MySQL a connection that says nothing after 10 s.
+    // Who was stopped in a statement loses its connection once the deadline of the answer is over, half a second later.
+    // Else MariaDB ends a transaction that stands still after 2 s, MySQL a connection that says nothing after 10 s.
     let longest = match joomla.server.is_mariadb() {
         true => Duration::from_secs(4),
         false => Duration::from_secs(12),
@@ -568,8 +569,8 @@ fn a_stamp_that_comes_too_late_changes_nothing() {
     );
 }
 
-/// Version 0.1 deleted what it had told itself; a process that had been away for longer went on at the lowest row that was left,
-/// and said nothing. Here the missing number shows it.
+/// Version 0.1 deleted what it had told itself; a process that had been away for longer went on at the lowest row that
+/// was left, and said nothing. Here the missing number shows it.
 #[test]
 fn a_process_that_was_stopped_for_longer_than_the_retention_tells_of_a_gap() {
     let joomla = joomla();
@@ -598,10 +599,10 @@ fn a_process_that_was_stopped_for_longer_than_the_retention_tells_of_a_gap() {
     assert_eq!([stopped.live(3).len(), other.live(3).len()], [1, 1]);
 }
 
-// --- the barrier ---------------------------------------------------------------------------------------------------------
+// --- the barrier -----------------------------------------------------------------------------------------------------
 
-/// A client has one position of the table for all of its connection in version 0.1: a row that waited for one channel was below
-/// what another channel had told.
+/// A client has one position of the table for all of its connection in version 0.1: a row that waited for one channel
+/// was below what another channel had told.
 #[test]
 fn of_two_channels_of_a_client_one_may_wait_at_a_barrier() {
     let house = House::by_rows_only(Joomla::joomla6());
@@ -746,8 +747,8 @@ fn a_secret_behind_a_control_row_never_reaches_who_lost_the_right() {
     }
 }
 
-/// The answer cannot come, because the table is locked and then the database is gone: the secret waits, and is not let through
-/// when it is back.
+/// The answer cannot come, because the table is locked and then the database is gone: the secret waits, and is not let
+/// through when it is back.
 #[test]
 fn a_barrier_holds_across_an_outage() {
     for stopped in [false, true] {
@@ -804,8 +805,9 @@ fn nothing_overtakes_control_rows_however_many_there_are() {
     farewell.expect("behind 901 control rows");
 }
 
-/// Each control row makes the server read the rights again, and what stands behind it waits for that. Where the database is far
-/// away, the next control row came before the rights were read, and nobody was told anything until there were no more of them.
+/// Each control row makes the server read the rights again, and what stands behind it waits for that. Where the
+/// database is far away, the next control row came before the rights were read, and nobody was told anything until
+/// there were no more of them.
 #[test]
 fn a_storm_of_control_rows_lets_everything_behind_them_through() {
     let joomla = joomla();
@@ -840,7 +842,7 @@ fn a_storm_of_control_rows_lets_everything_behind_them_through() {
     });
 }
 
-// --- the counts that prove it --------------------------------------------------------------------------------------------
+// --- the counts that prove it ----------------------------------------------------------------------------------------
 
 /// Numbers have no holes, whatever happened: that is what everything else hangs on.
 #[test]

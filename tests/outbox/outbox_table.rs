@@ -1,6 +1,7 @@
-//! The outbox table as its writers, readers and administrators use it, each by itself: order, bad rows, control rows, positions,
-//! several servers on one table, tables that are restored, emptied or deleted from, users with few privileges. The ways in
-//! which version 0.1 lost a row stand in `outbox_lost.rs`, all of it at once and under fire in `outbox_fire.rs`.
+//! The outbox table as its writers, readers and administrators use it, each by itself: order, bad rows, control rows,
+//! positions, several servers on one table, tables that are restored, emptied or deleted from, users with few
+//! privileges. The ways in which version 0.1 lost a row stand in `outbox_lost.rs`, all of it at once and under fire in
+//! `outbox_fire.rs`.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ fn publish(joomla: &Joomla, what: std::ops::Range<usize>) -> Vec<String> {
     all
 }
 
-// --- order ---------------------------------------------------------------------------------------------------------------
+// --- order -----------------------------------------------------------------------------------------------------------
 
 #[test]
 fn one_order_for_everybody_and_it_is_the_order_of_visibility() {
@@ -238,7 +239,7 @@ fn ids_do_not_matter() {
     assert_eq!(come_back(&site, "news", &start).expect("no gap"), all);
 }
 
-// --- writers -------------------------------------------------------------------------------------------------------------
+// --- writers ---------------------------------------------------------------------------------------------------------
 
 #[test]
 fn stamps_block_no_writer_at_any_isolation_level() {
@@ -304,7 +305,7 @@ fn stamps_block_no_writer_at_any_isolation_level() {
     finish(open, "COMMIT");
 }
 
-// --- the start -----------------------------------------------------------------------------------------------------------
+// --- the start -------------------------------------------------------------------------------------------------------
 
 #[test]
 fn what_was_stamped_before_the_start_is_history_and_nothing_else() {
@@ -375,7 +376,7 @@ fn who_came_before_the_table_was_read_misses_nothing_silently() {
     assert_eq!(got["recovered"], json!([true, true]));
 }
 
-// --- rows ----------------------------------------------------------------------------------------------------------------
+// --- rows ------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_bad_row_is_skipped_and_counted_and_stops_nothing() {
@@ -470,7 +471,7 @@ fn a_row_fills_a_cache_channel_and_reaches_a_signed_in_user() {
     late.expect_event("cache-news", "e", "{\"n\":1e400}").expect_nothing();
 }
 
-// --- positions -----------------------------------------------------------------------------------------------------------
+// --- positions -------------------------------------------------------------------------------------------------------
 
 #[test]
 fn the_state_table_has_the_position_and_the_heartbeat() {
@@ -554,8 +555,8 @@ fn what_a_position_cannot_know_is_a_gap() {
     });
 }
 
-/// Rows of a channel whose name ends with a blank are this channel's to the table's collation, and not to anybody else: they
-/// must neither be told nor make a part of the history look like all of it.
+/// Rows of a channel whose name ends with a blank are this channel's to the table's collation, and not to anybody else:
+/// they must neither be told nor make a part of the history look like all of it.
 #[test]
 fn a_history_that_memory_does_not_hold_is_read_from_the_table() {
     // Where there is no memory for it either, it is a gap.
@@ -601,7 +602,7 @@ fn a_history_that_memory_does_not_hold_is_read_from_the_table() {
     }
 }
 
-// --- several processes -----------------------------------------------------------------------------------------------------
+// --- several processes -----------------------------------------------------------------------------------------------
 
 #[test]
 fn two_servers_on_one_table_deliver_the_same_and_share_positions() {
@@ -707,7 +708,7 @@ fn a_delete_that_would_wait_gives_up() {
     assert_eq!(ids(&joomla), all[5..]);
 }
 
-// --- tables that are not what they were ----------------------------------------------------------------------------------
+// --- tables that are not what they were ------------------------------------------------------------------------------
 
 fn dump(joomla: &Joomla) -> Vec<u8> {
     let output = joomla
@@ -773,8 +774,8 @@ const HARMS: [Harm; 6] = [
     }),
 ];
 
-/// Rows that a client has, rows that stand in a backup, rows that a client missed, and a harm: whoever comes back with its
-/// position is told of a gap, or gets exactly the rows that were committed afterwards, in order and once.
+/// Rows that a client has, rows that stand in a backup, rows that a client missed, and a harm: whoever comes back with
+/// its position is told of a gap, or gets exactly the rows that were committed afterwards, in order and once.
 fn inflict(harm: Harm, refill: usize, running: bool) {
     let (what, inflict) = harm;
     let what = format!("{what}, then {refill} rows, while the server runs: {running}");
@@ -973,7 +974,7 @@ fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
     assert!(!site.server.log().contains("is not available"));
 }
 
-// --- privileges, and being told ------------------------------------------------------------------------------------------
+// --- privileges, and being told --------------------------------------------------------------------------------------
 
 /// `[database]` for a user of our own.
 fn own_user(joomla: &Joomla, name: &str) -> String {

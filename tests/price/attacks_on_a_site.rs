@@ -1,4 +1,5 @@
-//! A bystander beside attacks on a server that has a Joomla site: what they order there costs statements and judgements too.
+//! A bystander beside attacks on a server that has a Joomla site: what they order there costs statements and judgements
+//! too.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -30,8 +31,8 @@ fn cookie(house: &House, id: u64) -> String {
     format!("{}={id:v>26}", house.joomla.cookie_name(Client::Site))
 }
 
-/// One invented cookie is shown by 450 sockets, as far as they are let in, with as many channels each as come at once. Then
-/// requests for the page show the same cookie.
+/// One invented cookie is shown by 450 sockets, as far as they are let in, with as many channels each as come at once.
+/// Then requests for the page show the same cookie.
 fn show_one_cookie(house: &House, channels: usize) -> Step {
     let cookie = cookie(house, 1);
     let arrival = Arrival::own().cookie(&cookie);
@@ -66,8 +67,8 @@ fn one_cookie_that_any_number_may_show() {
     expect(STATEMENT, limits, |house| show_one_cookie(house, 300));
 }
 
-/// Three hundred come in a second, each with a session of its own and 32 frames that ask for items: they wait for an identity,
-/// and then for facts, while the answers to others come.
+/// Three hundred come in a second, each with a session of its own and 32 frames that ask for items: they wait for an
+/// identity, and then for facts, while the answers to others come.
 #[test]
 fn frames_that_wait_while_answers_come() {
     expect(STATEMENTS, "", |house| {

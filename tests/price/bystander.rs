@@ -1,10 +1,10 @@
-//! A bystander: a connection that pings at a steady pace beside an attack. There are two servers of the same kind. First the
-//! attack goes to the one while the bystander pings the other, which shows what the attackers' own share of the machine costs.
-//! Then the same attack goes to the bystander's server. Rejected: a quiet machine for the first figure, because attackers and
-//! a server at work take processors from everybody on a small one.
+//! A bystander: a connection that pings at a steady pace beside an attack. There are two servers of the same kind.
+//! First the attack goes to the one while the bystander pings the other, which shows what the attackers' own share of
+//! the machine costs. Then the same attack goes to the bystander's server. Rejected: a quiet machine for the first
+//! figure, because attackers and a server at work take processors from everybody on a small one.
 //!
-//! What the server or the bystander waits for a processor is the machine's doing and is taken off: the kernel counts it. Where
-//! one waits while the other works that is too much, so the server's work is bounded besides.
+//! What the server or the bystander waits for a processor is the machine's doing and is taken off: the kernel counts
+//! it. Where one waits while the other works that is too much, so the server's work is bounded besides.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -18,26 +18,28 @@ use crate::common::pusher::{Session, Site};
 use crate::common::server::schedule;
 use crate::common::{Frame, PATIENCE, Peer, Server, alone, wait_until};
 
-/// Pings of one measurement, and the time between two of them. Together they are longer than a second, so that limits by the
-/// second begin anew at least once.
+/// Pings of one measurement, and the time between two of them. Together they are longer than a second, so that limits
+/// by the second begin anew at least once.
 const PINGS: usize = 400;
 const PACE: Duration = Duration::from_millis(3);
 
-/// How often a machine may be too busy for a comparison. The bursts that limits let through at once belong to the first.
+/// How often a machine may be too busy for a comparison. The bursts that limits let through at once belong to the
+/// first.
 const TRIES: usize = 3;
 
-/// What a server at work may add: it looks at its attackers' sockets in the same tick as at the bystander's, and each of them
-/// costs some microseconds in an unoptimised build, however little it may order.
+/// What a server at work may add: it looks at its attackers' sockets in the same tick as at the bystander's, and each
+/// of them costs some microseconds in an unoptimised build, however little it may order.
 pub const SOCKETS: Duration = Duration::from_micros(500);
 
-/// What a flood of messages may add: a tick handles 128 of them, and in an unoptimised build each costs ten microseconds or more.
+/// What a flood of messages may add: a tick handles 128 of them, and in an unoptimised build each costs ten
+/// microseconds or more.
 pub const MESSAGES: Duration = Duration::from_micros(if cfg!(debug_assertions) { 3000 } else { 750 });
 
 /// What the database may add where the attack makes the server ask it now and then.
 pub const STATEMENT: Duration = Duration::from_millis(2);
 
-/// What it may add where there is always something to ask: `[database] budget_ms`, as it is by default, and the statement that
-/// began within it.
+/// What it may add where there is always something to ask: `[database] budget_ms`, as it is by default, and the
+/// statement that began within it.
 pub const STATEMENTS: Duration = Duration::from_millis(15);
 
 /// The server's work while 99 of 100 pings wait, in processor time: what bursts of all attackers cost at once in an
@@ -51,8 +53,8 @@ pub type Step = Box<dyn FnMut() -> bool + Send>;
 /// `stand` starts a server, `prepare` brings the attackers to it and returns the step that they repeat.
 ///
 /// # Panics
-/// When 99 of 100 pings beside the attack take more than twice as long as undisturbed ones and `floor`, or more work than
-/// [`WORK`], in each of [`TRIES`].
+/// When 99 of 100 pings beside the attack take more than twice as long as undisturbed ones and `floor`, or more work
+/// than [`WORK`], in each of [`TRIES`].
 pub fn expect_unnoticed<T: Sync>(
     floor: Duration,
     stand: impl Fn() -> T,
@@ -137,7 +139,8 @@ fn beside(server: &Server, bystander: &mut Session, step: &mut Step) -> P99 {
     })
 }
 
-/// Pings when it is time to, whether or not those before have answers: a server that stands still delays all of that time.
+/// Pings when it is time to, whether or not those before have answers: a server that stands still delays all of that
+/// time.
 fn p99(server: &Server, bystander: &mut Session) -> P99 {
     let ping = Frame::text(r#"{"event":"pusher:ping","data":{}}"#).bytes();
     let (mut sent, mut took) = (VecDeque::new(), Vec::new());

@@ -1,4 +1,5 @@
-//! What a peer can have the machine hold: the server's memory for subscriptions, and the kernel's for those who never read.
+//! What a peer can have the machine hold: the server's memory for subscriptions, and the kernel's for those who never
+//! read.
 
 use std::fs;
 use std::net::SocketAddr;

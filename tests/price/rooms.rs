@@ -1,5 +1,5 @@
-//! `[[apps]] subscription_bytes`: where it is full, that leaving makes room, and that the count is right after any number of
-//! joins and leaves.
+//! `[[apps]] subscription_bytes`: where it is full, that leaving makes room, and that the count is right after any
+//! number of joins and leaves.
 
 use crate::common::pusher::{Session, Settings, Site};
 use crate::common::wait_until;

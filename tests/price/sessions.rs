@@ -133,8 +133,8 @@ fn zero_lets_any_number_in() {
     });
 }
 
-/// A guest's row says that it is a guest. Its text may have any length, and whoever shows the cookie decides how often the
-/// session is asked for.
+/// A guest's row says that it is a guest. Its text may have any length, and whoever shows the cookie decides how often
+/// the session is asked for.
 #[test]
 fn the_text_of_a_guests_session_is_not_fetched() {
     const LENGTH: usize = 400_000;

@@ -1,5 +1,5 @@
-//! Hostile, greedy and many peers: what the server refuses, what they cost, and what others notice of them. A test that measures
-//! time holds `common::alone`.
+//! Hostile, greedy and many peers: what the server refuses, what they cost, and what others notice of them. A test that
+//! measures time holds `common::alone`.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -383,8 +383,8 @@ fn heads_that_are_too_large() {
     assert!(grown < 3 << 20, "memory grew by {} KiB", grown / 1024);
 }
 
-/// Parsing from the start again with every piece would read the first bytes of this head sixteen thousand times, 8 GB in
-/// all; even when the kernel joins ten pieces to one, that is more than the second that is allowed.
+/// Parsing from the start again with every piece would read the first bytes of this head sixteen thousand times, 8 GB
+/// in all; even when the kernel joins ten pieces to one, that is more than the second that is allowed.
 #[test]
 fn a_head_in_tiny_pieces_costs_linear_time() {
     let server = Server::start("[limits]\nmax_head_size = 1048576\n");

@@ -1,6 +1,6 @@
-//! What a storm leaves behind. The C library's allocator keeps most of the peak, so that is not looked at; but what it keeps
-//! must be used again: a crowd that came, subscribed to long names, was published to and left costs no more memory when it
-//! comes another time, whether everybody left or one stayed.
+//! What a storm leaves behind. The C library's allocator keeps most of the peak, so that is not looked at; but what it
+//! keeps must be used again: a crowd that came, subscribed to long names, was published to and left costs no more
+//! memory when it comes another time, whether everybody left or one stayed.
 
 use rustix::process::{Resource, Rlimit};
 use serde_json::json;
@@ -12,16 +12,16 @@ use crate::common::pusher::{Session, Settings, Site};
 const CROWD: usize = 3000;
 const WAVE: usize = 250;
 
-/// Bytes by which the peak of a later storm may be above that of the first: pages that the allocator could not use again. A
-/// storm takes more than three times as much.
+/// Bytes by which the peak of a later storm may be above that of the first: pages that the allocator could not use
+/// again. A storm takes more than three times as much.
 const GROWN: usize = 4 << 20;
 
 fn name(kind: &str, storm: usize, n: usize) -> String {
     format!("{kind}-{storm}-{n}-{}", "x".repeat(130))
 }
 
-/// A crowd comes, and is published to. Each has a channel of its own, one that caches, and shares one with 49 others who see
-/// each other.
+/// A crowd comes, and is published to. Each has a channel of its own, one that caches, and shares one with 49 others
+/// who see each other.
 fn storm(site: &Site, storm: usize) -> Vec<Session> {
     let mut crowd: Vec<Session> = Vec::new();
     while crowd.len() < CROWD {

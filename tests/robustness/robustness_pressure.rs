@@ -1,9 +1,9 @@
-//! What many or greedy peers do to the others: bounded memory for those that never read, fair turns beside floods, clean
-//! books after storms of resets, and a loop that survives running out of descriptors. Each ends with a good client being
-//! served, and most with three seconds in which the server must not do anything at all.
+//! What many or greedy peers do to the others: bounded memory for those that never read, fair turns beside floods,
+//! clean books after storms of resets, and a loop that survives running out of descriptors. Each ends with a good
+//! client being served, and most with three seconds in which the server must not do anything at all.
 //!
-//! The numbers are generous where they are times, because tests run unoptimised and beside each other, and exact where they
-//! are counts.
+//! The numbers are generous where they are times, because tests run unoptimised and beside each other, and exact where
+//! they are counts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -64,8 +64,8 @@ fn a_peer_that_never_reads_is_dropped_by_age() {
     good.text("others do not notice").expect_text("others do not notice");
 }
 
-/// `send_queue_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because then it
-/// is not read from any more; so a large message is made to be the next one when the outbox is just below that.
+/// `send_queue_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because
+/// then it is not read from any more; so a large message is made to be the next one when the outbox is just below that.
 #[test]
 fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let server = Server::start(
@@ -74,9 +74,9 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
-    // Just below a quarter, then a large one: wherever the kernel stops taking the echoes, one of them is left that is small
-    // enough for the next to be read, and that one is too much. They are megabytes because the kernel tells of room in its
-    // buffer only when a third of it is free.
+    // Just below a quarter, then a large one: wherever the kernel stops taking the echoes, one of them is left that is
+    // small enough for the next to be read, and that one is too much. They are megabytes because the kernel tells of
+    // room in its buffer only when a third of it is free.
     let small = Frame::binary(vec![0; 2 << 20]).bytes();
     let large = Frame::binary(vec![0; 8 << 20]).bytes();
     let bytes = [small, large].concat();

@@ -1,5 +1,5 @@
-//! The configuration end to end: `jsocketd check` as an administrator runs it, with files, variables and flags. What single
-//! values mean is tested beside their parsers.
+//! The configuration end to end: `jsocketd check` as an administrator runs it, with files, variables and flags. What
+//! single values mean is tested beside their parsers.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -2,8 +2,8 @@
 //! fragmentation, UTF-8, closing, sizes. They run everywhere; the suite itself (`tests/autobahn`) needs CPython 2.7.
 //! Groups 12 and 13 test an extension that is not offered.
 //!
-//! Where the suite accepts several outcomes, this accepts the one that robustness demands: a violation is answered with a
-//! close frame that carries the right code, after whatever was right before it.
+//! Where the suite accepts several outcomes, this accepts the one that robustness demands: a violation is answered with
+//! a close frame that carries the right code, after whatever was right before it.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ enum Expect<'a> {
 }
 use Expect::{Binary, Close, Pong, Text};
 
-/// A case: its number in the suite, what is sent, what is expected. All is sent at once, then, with a new connection, in
-/// single bytes, so that every case also meets the decoder at every torn edge.
+/// A case: its number in the suite, what is sent, what is expected. All is sent at once, then, with a new connection,
+/// in single bytes, so that every case also meets the decoder at every torn edge.
 fn dialogue(server: &Server, case: &str, frames: &[Frame], expected: &[Expect]) {
     let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
     let pieces: &[usize] = if bytes.len() < 1000 {
@@ -228,8 +228,8 @@ fn group_5_fragmentation() {
     dialogue(&server, "a pong between fragments", &pongs, &[Text(whole)]);
 }
 
-/// Sends `payload` as a text, whole, in two halves and in single-byte fragments: it comes back when it is UTF-8, else the
-/// close code is 1007.
+/// Sends `payload` as a text, whole, in two halves and in single-byte fragments: it comes back when it is UTF-8, else
+/// the close code is 1007.
 fn utf8(server: &Server, what: &str, payload: &[u8]) {
     let half = payload.len().div_ceil(2).max(1);
     for size in [usize::MAX, half, 1] {
@@ -344,8 +344,8 @@ fn group_6_utf8_sequences() {
     }
 }
 
-/// Every class of sequence of up to four bytes: bytes at the borders of RFC 3629's grammar in all combinations. Rust's own
-/// decoder is the oracle. What is valid goes over one connection, what is not needs one each.
+/// Every class of sequence of up to four bytes: bytes at the borders of RFC 3629's grammar in all combinations. Rust's
+/// own decoder is the oracle. What is valid goes over one connection, what is not needs one each.
 #[test]
 fn group_6_utf8_all_classes_of_sequences() {
     let server = Server::start(OPEN);

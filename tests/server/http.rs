@@ -1,5 +1,5 @@
-//! HTTP/1.1 on the WebSocket port: framing, keep-alive, pipelining, and every status that a refusal can have, each with a
-//! sentence (RFC 9110, RFC 9112). What the paths answer is the business of other tests.
+//! HTTP/1.1 on the WebSocket port: framing, keep-alive, pipelining, and every status that a refusal can have, each with
+//! a sentence (RFC 9110, RFC 9112). What the paths answer is the business of other tests.
 
 use std::time::{Duration, Instant};
 

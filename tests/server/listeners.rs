@@ -1,4 +1,5 @@
-//! Listeners: several at once, IPv6, Unix sockets with their permissions, and what is done about files that are there already.
+//! Listeners: several at once, IPv6, Unix sockets with their permissions, and what is done about files that are there
+//! already.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

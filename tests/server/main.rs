@@ -1,5 +1,5 @@
-//! The built server without a database: its protocols, its commands, its process. A server or a client part under test is this
-//! crate's; the other end is played on raw sockets.
+//! The built server without a database: its protocols, its commands, its process. A server or a client part under test
+//! is this crate's; the other end is played on raw sockets.
 
 #[path = "../common/mod.rs"]
 mod common;

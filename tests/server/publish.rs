@@ -1,4 +1,5 @@
-//! `jsocketd publish` end to end: what a subscriber gets, and what the person at the terminal is told when nobody gets it.
+//! `jsocketd publish` end to end: what a subscriber gets, and what the person at the terminal is told when nobody gets
+//! it.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! Rules 3, 5, 6 and 8 of the Pusher protocol: which channels there are, who gets into them, what they remember, what they say
-//! of themselves, and what clients may send into them. Each test is named after its rule.
+//! Rules 3, 5, 6 and 8 of the Pusher protocol: which channels there are, who gets into them, what they remember, what
+//! they say of themselves, and what clients may send into them. Each test is named after its rule.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::common::pusher::{KEY, SECRET, Session, Settings, Site, below, pick, s
 use crate::common::{Noise, wait_until};
 use serde_json::{Value, json};
 
-// --- 3 Channels and subscriptions --------------------------------------------------------------------------------------
+// --- 3 Channels and subscriptions ------------------------------------------------------------------------------------
 
 #[test]
 fn rule_3_1_names_have_1_to_164_of_the_allowed_characters() {
@@ -380,7 +380,7 @@ fn rule_3_5_a_connection_holds_many_channels_up_to_the_limit() {
     }
 }
 
-// --- 5 Cache channels --------------------------------------------------------------------------------------------------
+// --- 5 Cache channels ------------------------------------------------------------------------------------------------
 
 #[test]
 fn rule_5_the_last_event_comes_right_behind_the_confirmation() {
@@ -499,7 +499,7 @@ fn rule_5_the_cache_is_bounded_in_bytes() {
     assert_eq!(kept.last(), Some(&39), "the newest is kept: {kept:?}");
 }
 
-// --- 6 subscription_count ----------------------------------------------------------------------------------------------
+// --- 6 subscription_count --------------------------------------------------------------------------------------------
 
 /// The next message is a count.
 fn count(session: &mut Session, channel: &str, count: usize) {
@@ -580,7 +580,7 @@ fn rule_6_above_100_the_counts_come_every_5_seconds() {
     );
 }
 
-// --- 8 Client events ---------------------------------------------------------------------------------------------------
+// --- 8 Client events -------------------------------------------------------------------------------------------------
 
 #[test]
 fn rule_8_client_events_reach_the_others_with_data_as_it_was_sent() {

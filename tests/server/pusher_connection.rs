@@ -1,5 +1,6 @@
-//! Rules 1 and 2 of the Pusher protocol, and what clients do at the edges of a connection (11, 12): how it begins, how it is
-//! kept alive, how it ends, and what malformed frames do to it, which is nothing. Each test is named after its rule.
+//! Rules 1 and 2 of the Pusher protocol, and what clients do at the edges of a connection (11, 12): how it begins, how
+//! it is kept alive, how it ends, and what malformed frames do to it, which is nothing. Each test is named after its
+//! rule.
 
 use std::collections::HashSet;
 
@@ -40,7 +41,7 @@ fn app(query: &str) -> String {
     format!("/app/{KEY}?{query}")
 }
 
-// --- 1 Connection ------------------------------------------------------------------------------------------------------
+// --- 1 Connection ----------------------------------------------------------------------------------------------------
 
 #[test]
 fn rule_1_1_unknown_parameters_are_ignored() {
@@ -363,7 +364,7 @@ fn rule_1_7_who_neither_signs_in_nor_joins_in_time_closes_4009() {
     }
 }
 
-// --- 2 Frames, liveness, errors ----------------------------------------------------------------------------------------
+// --- 2 Frames, liveness, errors --------------------------------------------------------------------------------------
 
 #[test]
 fn rule_2_1_binary_messages_are_no_messages() {
@@ -840,7 +841,7 @@ fn rule_2_6_mutated_messages_never_end_a_connection() {
     }
 }
 
-// --- 11 Fallbacks, 12 Quirks --------------------------------------------------------------------------------------------
+// --- 11 Fallbacks, 12 Quirks -----------------------------------------------------------------------------------------
 
 #[test]
 fn rule_11_1_the_fallback_transports_are_not_found() {

@@ -1,5 +1,5 @@
-//! Rules 4 and 7 of the Pusher protocol: who is in a presence channel, who is signed in, who watches whom, and whose signature
-//! says so. Each test is named after its rule.
+//! Rules 4 and 7 of the Pusher protocol: who is in a presence channel, who is signed in, who watches whom, and whose
+//! signature says so. Each test is named after its rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Barrier;
@@ -54,7 +54,7 @@ fn ids(presence: &Value) -> Vec<String> {
     sorted.into_iter().map(str::to_owned).collect()
 }
 
-// --- 4 Presence --------------------------------------------------------------------------------------------------------
+// --- 4 Presence ------------------------------------------------------------------------------------------------------
 
 #[test]
 fn rule_4_1_numbers_and_strings_are_the_same_user() {
@@ -445,7 +445,7 @@ fn expect_tabs(site: &Site, sessions: &[(Session, BTreeMap<&str, String>)], room
     }
 }
 
-// --- 7 Signatures, sign-in, users, watchlist ---------------------------------------------------------------------------
+// --- 7 Signatures, sign-in, users, watchlist -------------------------------------------------------------------------
 
 #[test]
 fn rule_7_1_the_documentations_own_signatures() {

@@ -1,8 +1,8 @@
-//! Recovery, which no other server of the Pusher protocol has: a client that asks for it gets positions, and after an absence
-//! exactly what it missed, or an honest no. A stock client gets not one byte more than without it.
+//! Recovery, which no other server of the Pusher protocol has: a client that asks for it gets positions, and after an
+//! absence exactly what it missed, or an honest no. A stock client gets not one byte more than without it.
 //!
-//! The promise is put to the test with a client that does what the documentation tells it to: it remembers one position for
-//! each channel and no ids, and starts anew when it is told of a gap. Against it stands the list of everything that
+//! The promise is put to the test with a client that does what the documentation tells it to: it remembers one position
+//! for each channel and no ids, and starts anew when it is told of a gap. Against it stands the list of everything that
 //! was published.
 
 use std::collections::BTreeMap;
@@ -147,7 +147,8 @@ fn a_stock_client_sees_none_of_it() {
     }
 }
 
-/// The answer for each position that was given, in the form in which they were; of more than there are streams only the first.
+/// The answer for each position that was given, in the form in which they were; of more than there are streams only the
+/// first.
 fn mirrored(since: &Value, recovered: bool) -> Value {
     match since.as_array() {
         Some(list) => vec![recovered; list.len().min(2)].into(),
@@ -410,7 +411,7 @@ fn only_who_may_subscribe_may_recover() {
     assert_eq!(rest(&mut session), ["secret"]);
 }
 
-// --- the promise -------------------------------------------------------------------------------------------------------
+// --- the promise -----------------------------------------------------------------------------------------------------
 
 /// A client as the documentation describes it, which handles numbers.
 struct Client {
@@ -508,8 +509,8 @@ impl Client {
     }
 
     fn leave(&mut self, channel: &str) {
-        // What comes until the answer was sent before the server read the unsubscribe: it still counts. The answer's position
-        // does not: something may have happened in between.
+        // What comes until the answer was sent before the server read the unsubscribe: it still counts. The answer's
+        // position does not: something may have happened in between.
         self.channels.entry(channel.to_owned()).or_default().leaving = true;
         self.session.unsubscribe(channel);
         self.read(None);

@@ -1,5 +1,5 @@
-//! Reload (SIGHUP) and the log, as an administrator sees them: the built server with a configuration file, signals, and what
-//! it wrote to standard error. Which keys a reload may change is tested with the configuration.
+//! Reload (SIGHUP) and the log, as an administrator sees them: the built server with a configuration file, signals, and
+//! what it wrote to standard error. Which keys a reload may change is tested with the configuration.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

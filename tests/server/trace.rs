@@ -1,6 +1,6 @@
-//! Recording and replay: by the built server with real connections, and by thousands of stories told to the service alone.
-//! What must hold: a replay is the same, a changed line is found, nothing of anybody is in the file, and masking does not
-//! change the story of people who speak the protocol as it is written.
+//! Recording and replay: by the built server with real connections, and by thousands of stories told to the service
+//! alone. What must hold: a replay is the same, a changed line is found, nothing of anybody is in the file, and masking
+//! does not change the story of people who speak the protocol as it is written.
 
 #![allow(clippy::unwrap_used)]
 

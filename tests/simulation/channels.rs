@@ -1,5 +1,5 @@
-//! Stories of channels and presence: people come to a few channels and leave them, talk, close, vanish and are reset, at any
-//! point and in any order, over the same unkind network. What each of them is told is checked on its own:
+//! Stories of channels and presence: people come to a few channels and leave them, talk, close, vanish and are reset,
+//! at any point and in any order, over the same unkind network. What each of them is told is checked on its own:
 //!
 //! - a channel's events come only between `subscription_succeeded` and the end of the subscription;
 //! - who is added was not there and who is removed was, so every `member_added` has one `member_removed`;

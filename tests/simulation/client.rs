@@ -1,5 +1,5 @@
-//! A client of the simulated network: it sends its bytes in pieces, reads when it likes, and checks what it is told against
-//! the plainest possible idea of what the server must answer.
+//! A client of the simulated network: it sends its bytes in pieces, reads when it likes, and checks what it is told
+//! against the plainest possible idea of what the server must answer.
 
 use crate::world::{Dice, World};
 

@@ -1,5 +1,5 @@
-//! What the answers and the faults of the in-memory database promise: the double is tested like the thing itself, or a test
-//! that passes over it says nothing.
+//! What the answers and the faults of the in-memory database promise: the double is tested like the thing itself, or a
+//! test that passes over it says nothing.
 
 use crate::memory::{Category, Item, Link, Memory, RETRY, Session, Tables};
 use jsocketd::protocol::position::{Place, Position};
@@ -93,7 +93,7 @@ fn number(memory: &mut Memory, ids: &[u64], mark: u64) {
     ask(memory, stamp(ids, first, mark));
 }
 
-// --- the outbox's tables -----------------------------------------------------------------------------------------------
+// --- the outbox's tables ---------------------------------------------------------------------------------------------
 
 #[test]
 fn a_table_begins_with_a_row_and_its_position() {
@@ -448,7 +448,7 @@ fn a_node_that_lags_reads_what_was_there_and_stamps_what_is() {
     assert_eq!(claimed.tables.newest, Some(place(4, 3000)));
 }
 
-// --- Joomla's tables ---------------------------------------------------------------------------------------------------
+// --- Joomla's tables -------------------------------------------------------------------------------------------------
 
 fn id(text: &str) -> SessionId {
     SessionId::parse(text).expect(text)
@@ -635,7 +635,7 @@ fn facts_are_told_as_they_are() {
     assert_eq!(ask(&mut memory, Question::Extensions), Answer::Extensions(extensions));
 }
 
-// --- faults ------------------------------------------------------------------------------------------------------------
+// --- faults ----------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_failure_is_given_as_often_as_it_was_ordered_and_only_a_broken_connection_stays_broken() {

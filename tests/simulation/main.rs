@@ -1,8 +1,8 @@
-//! The deterministic simulator: the whole server over a network in memory, under seeded schedules of short and split reads,
-//! partial writes, stalls, resets, late and stale events, want of descriptors and clock jumps.
+//! The deterministic simulator: the whole server over a network in memory, under seeded schedules of short and split
+//! reads, partial writes, stalls, resets, late and stale events, want of descriptors and clock jumps.
 //!
-//! A failure prints its seed; `SIM_SEED=N cargo test --test simulation` runs that one alone. `SIM_SEEDS=N` runs the first N
-//! instead of the usual number.
+//! A failure prints its seed; `SIM_SEED=N cargo test --test simulation` runs that one alone. `SIM_SEEDS=N` runs the
+//! first N instead of the usual number.
 
 #![allow(clippy::unwrap_used)]
 

@@ -101,8 +101,8 @@ fn the_last_words_are_flushed_before_the_connection_is_freed() {
     }
 }
 
-/// A close with unread input is a reset, and a reset takes the close frame with it: the peer's bytes are read and thrown
-/// away until it ends too.
+/// A close with unread input is a reset, and a reset takes the close frame with it: the peer's bytes are read and
+/// thrown away until it ends too.
 #[test]
 fn a_close_of_ours_survives_what_the_peer_still_sends() {
     let (mut server, world) = server(1);

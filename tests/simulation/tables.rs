@@ -1,6 +1,6 @@
-//! The site's database in the simulated world: several server processes ask it, PHP changes it, and it fails in every way in
-//! which databases fail. Beside it stands the oracle, which says from the tables alone, slowly and plainly, who somebody is
-//! and what he may hear; it shares no code with the server.
+//! The site's database in the simulated world: several server processes ask it, PHP changes it, and it fails in every
+//! way in which databases fail. Beside it stands the oracle, which says from the tables alone, slowly and plainly, who
+//! somebody is and what he may hear; it shares no code with the server.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,8 +134,8 @@ impl Database {
         self.lines[n].spent = Duration::ZERO;
     }
 
-    /// It does not answer any more; `killed`: and will have forgotten everybody when it is there again; `forgets`: and the last
-    /// commits too.
+    /// It does not answer any more; `killed`: and will have forgotten everybody when it is there again; `forgets`: and
+    /// the last commits too.
     pub fn go_down(&mut self, killed: bool, forgets: bool) {
         if killed {
             self.tables.crash(forgets);
@@ -433,8 +433,8 @@ impl Database {
         self.tell("recheck-item", &json!({"type": "com_content.article", "id": id}))
     }
 
-    /// The outbox's tables are copied, or something happens to them: what was copied comes back, with or without the server's
-    /// other files, or the table is emptied, or the position is lost. Whether rows may be lost.
+    /// The outbox's tables are copied, or something happens to them: what was copied comes back, with or without the
+    /// server's other files, or the table is emptied, or the position is lost. Whether rows may be lost.
     pub fn back_up_or_restore(&mut self) -> bool {
         let outbox = &mut self.tables.outbox;
         let Some(backup) = self.backup.take() else {

@@ -1,14 +1,15 @@
-//! Stories of a site: people with session cookies come to one or two server processes over one database, subscribe to what
-//! Joomla's rules may or may not let them hear, and are told what transactions publish; meanwhile they log in and out, are
-//! blocked and deleted, groups, levels, items and categories change, the database is slow, stopped or killed, answers are
-//! lost, and processes are restarted. Against the oracle of `tables`:
+//! Stories of a site: people with session cookies come to one or two server processes over one database, subscribe to
+//! what Joomla's rules may or may not let them hear, and are told what transactions publish; meanwhile they log in and
+//! out, are blocked and deleted, groups, levels, items and categories change, the database is slow, stopped or killed,
+//! answers are lost, and processes are restarted. Against the oracle of `tables`:
 //!
-//! 1. nobody hears an event of a channel that he may not hear, longer than the sweep takes; with a control row, than 300 ms; and
-//!    nobody who lost a right ever hears a row that was committed with the control row or after it, live or by recovery;
+//! 1. nobody hears an event of a channel that he may not hear, longer than the sweep takes; with a control row, than
+//!    300 ms; and nobody who lost a right ever hears a row that was committed with the control row or after it, live or
+//!    by recovery;
 //! 2. nobody is ever somebody else;
 //! 3. when all is quiet everybody has an answer, and the right one;
-//! 4. every committed row comes exactly once to who recovers, or he is told of a gap, and that with a reason; once to who stays;
-//!    and no other row ever;
+//! 4. every committed row comes exactly once to who recovers, or he is told of a gap, and that with a reason; once to
+//!    who stays; and no other row ever;
 //! 5. statements stay within their budget, and an outage costs one of them (see `tables`);
 //! 6. answers come in the order of the questions, although frames wait;
 //! 7. the loop sleeps when there is nothing to do.
@@ -43,8 +44,8 @@ const SWEEP: u64 = 10;
 /// What a question may wait for its turn, besides.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What somebody has told of by a control row must be done by then: the longest poll, and a few statements. Where statements
-/// are slow they are waited for.
+/// What somebody has told of by a control row must be done by then: the longest poll, and a few statements. Where
+/// statements are slow they are waited for.
 const TOLD: Duration = Duration::from_millis(300);
 const TOLD_SLOWLY: Duration = Duration::from_secs(2);
 
@@ -329,7 +330,8 @@ impl Stage {
 
     // --- time ------------------------------------------------------------------------------------------------------
 
-    /// Lets the loops run for a while, as the system would: each sleeps until something is due or somebody says something.
+    /// Lets the loops run for a while, as the system would: each sleeps until something is due or somebody says
+    /// something.
     fn run(&mut self, span: Duration) {
         let end = self.now() + span;
         loop {
@@ -834,7 +836,8 @@ impl Stage {
         assert!(watch.handled.insert(k), "{who} heard row {k} twice");
     }
 
-    /// Whoever lost the right to hear a channel never hears what was committed with the control row that tells so, or after it.
+    /// Whoever lost the right to hear a channel never hears what was committed with the control row that tells so, or
+    /// after it.
     fn must_not_be_barred(&self, who: usize, channel: &'static str, commit: Option<u64>, text: &str) {
         let person = &self.people[who];
         let Some(from) = person.barred.get(channel).filter(|from| commit >= Some(**from)) else {
@@ -1037,8 +1040,8 @@ impl Stage {
         self.people.iter().map(of).collect()
     }
 
-    /// Commits the control rows about a change, with rows behind them in the same transaction. Whoever had a right before and has
-    /// it no more must not hear of these, nor of any that are committed later.
+    /// Commits the control rows about a change, with rows behind them in the same transaction. Whoever had a right
+    /// before and has it no more must not hear of these, nor of any that are committed later.
     fn commit_telling(&mut self, before: &[[bool; CHANNELS.len()]]) {
         let telling = self.base.borrow_mut().take_telling();
         let first = self.commits;

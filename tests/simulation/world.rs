@@ -1,6 +1,6 @@
-//! A network that exists only in memory and is as unkind as a kernel may be: readiness comes as edges only, in any order,
-//! late, or for somebody long gone; a write takes as little as it likes; accepting fails for want of descriptors; the wall
-//! clock jumps. Every choice comes from one seed.
+//! A network that exists only in memory and is as unkind as a kernel may be: readiness comes as edges only, in any
+//! order, late, or for somebody long gone; a write takes as little as it likes; accepting fails for want of
+//! descriptors; the wall clock jumps. Every choice comes from one seed.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -461,8 +461,8 @@ impl Drop for SimSocket {
         world.descriptors = world.descriptors.saturating_add(1);
         let pipe = &mut world.pipes[self.n];
         pipe.freed = true;
-        // What a kernel does: unread input, or lingering for no time, makes the close a reset, which takes with it what the
-        // client has not read yet.
+        // What a kernel does: unread input, or lingering for no time, makes the close a reset, which takes with it what
+        // the client has not read yet.
         if pipe.linger_zero || !pipe.to_server.is_empty() {
             pipe.server_reset = true;
             pipe.to_client.clear();

@@ -1,12 +1,14 @@
-//! What a slow database costs those who do not need it: nothing that they notice. A proxy between server and database delays,
-//! drips, cuts, resets, swallows and refuses; somebody else holds locks, takes privileges away, ends the connection. For each of
-//! these a new server is measured undisturbed and then disturbed: an echo, a fan-out, SQL's share of the loop's time. Rows that
-//! were written meanwhile come within a second of the end. `scripts/test --all` runs this file on every server that
-//! `scripts/servers` knows. With `TEST_ALL=1` there are more disturbances, and locks are held for 20 s.
+//! What a slow database costs those who do not need it: nothing that they notice. A proxy between server and database
+//! delays, drips, cuts, resets, swallows and refuses; somebody else holds locks, takes privileges away, ends the
+//! connection. For each of these a new server is measured undisturbed and then disturbed: an echo, a fan-out, SQL's
+//! share of the loop's time. Rows that were written meanwhile come within a second of the end. `scripts/test --all`
+//! runs this file on every server that `scripts/servers` knows. With `TEST_ALL=1` there are more disturbances, and
+//! locks are held for 20 s.
 //!
-//! An echo or a publish is sent when it is due, whether or not the one before came back, and its time counts from then: a loop
-//! that stands still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is the share of the
-//! time too. A second server, which has no database, is measured at the same time: what its echoes wait for is the machine.
+//! An echo or a publish is sent when it is due, whether or not the one before came back, and its time counts from then:
+//! a loop that stands still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is
+//! the share of the time too. A second server, which has no database, is measured at the same time: what its echoes
+//! wait for is the machine.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
@@ -83,7 +85,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// --- what is measured ----------------------------------------------------------------------------------------------------
+// --- what is measured ------------------------------------------------------------------------------------------------
 
 /// When something was due, and how long it took from then.
 type Samples = Arc<Mutex<Vec<(Instant, Duration)>>>;
@@ -284,8 +286,8 @@ impl Stand {
         (Instant::now(), statements, total)
     }
 
-    /// How much later than the end of a disturbance, or than its own commit, each row came: those from before the end, and
-    /// those from after it.
+    /// How much later than the end of a disturbance, or than its own commit, each row came: those from before the end,
+    /// and those from after it.
     fn lateness(&self, from: Instant, end: Instant) -> (Vec<Duration>, Vec<Duration>) {
         let all = lock(&self.written).len();
         wait_long("all rows have come", || lock(&self.arrived).len() >= all);
@@ -306,8 +308,8 @@ impl Stand {
         (during, after)
     }
 
-    /// How long the echo stood still each time that this was longer than `least`. Echoes that wait for the same statement
-    /// stand side by side.
+    /// How long the echo stood still each time that this was longer than `least`. Echoes that wait for the same
+    /// statement stand side by side.
     fn stalls(&self, from: Instant, end: Instant, least: Duration) -> Vec<Duration> {
         let echoes = lock(&self.echoes);
         let mut stalls: Vec<(Instant, Instant)> = Vec::new();
@@ -432,7 +434,7 @@ impl Measured {
     }
 }
 
-// --- what is promised ----------------------------------------------------------------------------------------------------
+// --- what is promised ------------------------------------------------------------------------------------------------
 
 /// What a disturbance may cost.
 #[derive(Clone, Copy)]
@@ -568,7 +570,7 @@ impl Broken {
     }
 }
 
-// --- the network ---------------------------------------------------------------------------------------------------------
+// --- the network -----------------------------------------------------------------------------------------------------
 
 /// A statement takes as long as its answer. Beyond the statement limit, and often, it opens the breaker.
 #[test]
@@ -630,7 +632,7 @@ fn every_database_that_breaks_off_is_found_again() {
     broken.none();
 }
 
-// --- locks ---------------------------------------------------------------------------------------------------------------
+// --- locks -----------------------------------------------------------------------------------------------------------
 
 /// A dump that stands still because nobody reads it. The tables are locked meanwhile.
 struct Dump(Child);
@@ -712,7 +714,7 @@ fn every_database_whose_tables_are_locked_delays_no_push() {
     broken.none();
 }
 
-// --- privileges and connections ------------------------------------------------------------------------------------------
+// --- privileges and connections --------------------------------------------------------------------------------------
 
 /// Ends every connection of the site's user, as an administrator does.
 fn kill_all(joomla: &Joomla) {
@@ -731,7 +733,8 @@ fn connections(root: &mut Conn, joomla: &Joomla) -> Vec<u64> {
     root.query(who).expect("root may")
 }
 
-/// A connection learns what it may do in its database when it comes. Privileges that are given back count for the next one.
+/// A connection learns what it may do in its database when it comes. Privileges that are given back count for the next
+/// one.
 #[test]
 fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
     let _alone = alone();
@@ -766,7 +769,8 @@ fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
     broken.none();
 }
 
-/// Nobody publishes anything for a while, somebody ends the connection, and the next row comes as if nothing had happened.
+/// Nobody publishes anything for a while, somebody ends the connection, and the next row comes as if nothing had
+/// happened.
 #[test]
 fn every_database_that_ends_a_quiet_connection_brings_the_next_row_soon() {
     let joomla = Joomla::joomla6();

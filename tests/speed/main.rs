@@ -1,5 +1,5 @@
-//! Tests that measure time on the whole machine. Each holds `common::alone`, so this binary runs one test after the other; cargo
-//! runs binaries one after the other anyway.
+//! Tests that measure time on the whole machine. Each holds `common::alone`, so this binary runs one test after the
+//! other; cargo runs binaries one after the other anyway.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,7 +1,7 @@
-//! How long a committed row takes to its readers, what looking at the table costs, and what each statement does. The figures are
-//! printed; with `cargo test --release --test speed outbox_speed -- --nocapture` they must be what is promised, else only of that
-//! order. On a machine that does something else in between one round of five must be: what others take is no property of ours.
-//! `DATABASE_SERVER` names another server than the system's.
+//! How long a committed row takes to its readers, what looking at the table costs, and what each statement does. The
+//! figures are printed; with `cargo test --release --test speed outbox_speed -- --nocapture` they must be what is
+//! promised, else only of that order. On a machine that does something else in between one round of five must be: what
+//! others take is no property of ours. `DATABASE_SERVER` names another server than the system's.
 
 use std::sync::Arc;
 use std::thread;
@@ -152,7 +152,8 @@ fn looking_every_twenty_milliseconds_costs_next_to_nothing() {
     });
 }
 
-/// A COMMIT that takes 20 ms, as on a slow disk: the writer's own is over when the time begins, the stamp's is part of it.
+/// A COMMIT that takes 20 ms, as on a slow disk: the writer's own is over when the time begins, the stamp's is part of
+/// it.
 #[test]
 fn a_slow_commit_is_paid_once() {
     let _alone = alone();
@@ -200,7 +201,8 @@ fn a_database_that_is_far_away_costs_four_round_trips() {
         let settings = format!("host = {}\npoll_ms = 20\nidle_poll_ms = 20", json!(address));
         let site = serve(&joomla, &settings);
         ready(&site);
-        // The poll that is under way may just have missed the row; and SQL, which has a fifth of the time, rests for each way.
+        // The poll that is under way may just have missed the row; and SQL, which has a fifth of the time, rests for
+        // each way.
         expect_below(Duration::from_millis(25) * SLACK + away * 60, || {
             let (p50, p99) = deliver(&joomla, &site, 12, || thread::sleep(away * 4));
             println!("commit to delivery with a database {away:?} away: p50 {p50:?}, p99 {p99:?}");
@@ -209,7 +211,7 @@ fn a_database_that_is_far_away_costs_four_round_trips() {
     }
 }
 
-// --- statements ----------------------------------------------------------------------------------------------------------
+// --- statements ------------------------------------------------------------------------------------------------------
 
 /// How long something takes: the median of a few rounds.
 fn median(rounds: usize, mut act: impl FnMut() -> Duration) -> Duration {
@@ -302,8 +304,8 @@ fn costs(joomla: &Joomla, store: &mut MySql, what: &str) -> Vec<(String, u128)> 
     costs
 }
 
-/// A stamp is two packets, and an idle poll one statement. Rows of others that are in flight, and rows that a backup's old
-/// snapshot keeps, make looks behind dear, and nothing else.
+/// A stamp is two packets, and an idle poll one statement. Rows of others that are in flight, and rows that a backup's
+/// old snapshot keeps, make looks behind dear, and nothing else.
 #[test]
 fn every_database_stamps_in_milliseconds_beside_hundred_thousand_rows() {
     let _alone = alone();

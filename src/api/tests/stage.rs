@@ -1,6 +1,6 @@
-//! What the tests of the API play on: two apps, connections that are subscribed, and requests that are signed as a client
-//! signs them, in another way than `auth` checks it. Only this file knows how the hub is set up; what the hub did is
-//! read off the actions.
+//! What the tests of the API play on: two apps, connections that are subscribed, and requests that are signed as a
+//! client signs them, in another way than `auth` checks it. Only this file knows how the hub is set up; what the hub
+//! did is read off the actions.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! One connection of the load generator: from a socket that connects to frames that were decoded. It knows the protocol but
-//! not what the messages are for; that is the script's part. The fleet tells it when its socket is ready.
+//! One connection of the load generator: from a socket that connects to frames that were decoded. It knows the protocol
+//! but not what the messages are for; that is the script's part. The fleet tells it when its socket is ready.
 
 use std::io::{self, Read, Write};
 
@@ -8,8 +8,8 @@ use mio::net::TcpStream;
 
 use crate::wire::{self, Decoded, Frame, Reply};
 
-/// What a scenario does with its connections. `id` counts them from 0 in the order of opening; `out` takes the bytes to be
-/// sent on the connection that the call is about.
+/// What a scenario does with its connections. `id` counts them from 0 in the order of opening; `out` takes the bytes to
+/// be sent on the connection that the call is about.
 pub trait Script {
     /// The server accepted the upgrade.
     fn upgraded(&mut self, _id: usize, _out: &mut Vec<u8>) {}

@@ -1,5 +1,5 @@
-//! The compare scenario: two servers echo the same traffic in turns (A B A B …), and the medians of their rounds are set in
-//! proportion. Only figures of one and the same run are compared: machines differ, and so do their hours.
+//! The compare scenario: two servers echo the same traffic in turns (A B A B …), and the medians of their rounds are
+//! set in proportion. Only figures of one and the same run are compared: machines differ, and so do their hours.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The console scenario: a crowd that arrives at the same moment, each of whom sends one command and waits for its reply.
-//! Nobody may be refused, forgotten or told something else.
+//! The console scenario: a crowd that arrives at the same moment, each of whom sends one command and waits for its
+//! reply. Nobody may be refused, forgotten or told something else.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The echo scenario: every connection keeps a number of messages in flight and compares each reply with what it sent. The
-//! half-open and compare scenarios use its parts.
+//! The echo scenario: every connection keeps a number of messages in flight and compares each reply with what it sent.
+//! The half-open and compare scenarios use its parts.
 
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ pub struct Echo {
     pub lost: u64,
 }
 
-/// One connection's conversation: a ring of ready-made frames that is sent over and over. All the payloads in it differ, from
-/// each other and from other connections', so a reply out of order or to the wrong connection is noticed.
+/// One connection's conversation: a ring of ready-made frames that is sent over and over. All the payloads in it
+/// differ, from each other and from other connections', so a reply out of order or to the wrong connection is noticed.
 struct Lane {
     frames: Vec<u8>,
     payloads: Vec<u8>,
@@ -170,8 +170,8 @@ impl Echo {
         )
     }
 
-    /// Sends for `span`, waits for the last replies, and says what it measured. What is lost is counted, not an error, as
-    /// long as the server goes on.
+    /// Sends for `span`, waits for the last replies, and says what it measured. What is lost is counted, not an error,
+    /// as long as the server goes on.
     pub fn measure(&mut self, fleet: &mut Fleet, span: Span, process: Option<&Process>) -> Result<Window, Failure> {
         if fleet.live() == 0 {
             return Err(fleet.stalled("no connection is open"));

@@ -1,5 +1,5 @@
-//! Why a run ended badly, and with which exit code. What the server did wrong during a run is a figure of the report, not a
-//! failure, as long as the run itself can go on.
+//! Why a run ended badly, and with which exit code. What the server did wrong during a run is a figure of the report,
+//! not a failure, as long as the run itself can go on.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! The fanout scenario: many subscribe to one channel, one publishes, and everybody must hear every event once and in order.
-//! Others may play in turns with the server: another server of the Pusher protocol, or a bare one that sends what is posted
-//! to it to everybody who is connected.
+//! The fanout scenario: many subscribe to one channel, one publishes, and everybody must hear every event once and in
+//! order. Others may play in turns with the server: another server of the Pusher protocol, or a bare one that sends
+//! what is posted to it to everybody who is connected.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -158,7 +158,8 @@ impl Fanout {
         }
     }
 
-    /// A frame that is not, byte for byte, the one that must come next: the first of its kind, or one too early or too late.
+    /// A frame that is not, byte for byte, the one that must come next: the first of its kind, or one too early or too
+    /// late.
     fn examine(&mut self, id: usize, bytes: &[u8], now: Time) {
         let Some(frame) = Frame::read(bytes) else {
             return self.note_wrong(id, "this is no frame", bytes);

@@ -1,6 +1,6 @@
-//! The loop: all connections of a run in one edge-triggered mio poll, opened in bursts, served turn by turn. It counts who
-//! was upgraded and who was refused, and how long that took; what the messages mean is left to the script. Every wait here
-//! has a deadline, so a server that is dead or stalled ends the run with a sentence.
+//! The loop: all connections of a run in one edge-triggered mio poll, opened in bursts, served turn by turn. It counts
+//! who was upgraded and who was refused, and how long that took; what the messages mean is left to the script. Every
+//! wait here has a deadline, so a server that is dead or stalled ends the run with a sentence.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -20,8 +20,8 @@ use crate::failure::Failure;
 use crate::target::Target;
 use crate::wire;
 
-/// Opening connections may take so long in all, however many there are: a server that lets one in every few seconds would
-/// otherwise keep a run of thousands for hours.
+/// Opening connections may take so long in all, however many there are: a server that lets one in every few seconds
+/// would otherwise keep a run of thousands for hours.
 const OPENING_LIMIT: Duration = Duration::from_secs(120);
 /// Descriptors that are not connections: the standard ones, the poller, `/proc`.
 const RESERVED_DESCRIPTORS: u64 = 16;

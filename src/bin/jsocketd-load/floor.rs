@@ -1,6 +1,6 @@
-//! The floor: the least that an echo over a WebSocket port can cost. It answers the upgrade properly and from then on writes
-//! back whatever bytes it reads, one read and one write per readiness, without looking at them. It is not a WebSocket server
-//! (frames come back masked), only the thing that one is measured against.
+//! The floor: the least that an echo over a WebSocket port can cost. It answers the upgrade properly and from then on
+//! writes back whatever bytes it reads, one read and one write per readiness, without looking at them. It is not a
+//! WebSocket server (frames come back masked), only the thing that one is measured against.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! The floor of a fan-out: the least that it can cost to send the same bytes to everybody. It answers upgrades, and whatever is
-//! posted to it goes out as one frame, encoded once, with one write for each connection: no channels, no subscriptions, no
-//! history. It is not a server of anything, only the thing that one is measured against.
+//! The floor of a fan-out: the least that it can cost to send the same bytes to everybody. It answers upgrades, and
+//! whatever is posted to it goes out as one frame, encoded once, with one write for each connection: no channels, no
+//! subscriptions, no history. It is not a server of anything, only the thing that one is measured against.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

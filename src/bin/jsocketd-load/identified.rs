@@ -1,6 +1,6 @@
-//! The identified scenario: people who are logged in to the Joomla site come with their cookies, and each subscribes to the
-//! channel that is open to this user and to nobody else. So whoever gets in was known, and as the right one; whoever was
-//! taken for a guest or for somebody else is refused, which counts as wrong.
+//! The identified scenario: people who are logged in to the Joomla site come with their cookies, and each subscribes to
+//! the channel that is open to this user and to nobody else. So whoever gets in was known, and as the right one;
+//! whoever was taken for a guest or for somebody else is refused, which counts as wrong.
 
 use std::time::Duration;
 

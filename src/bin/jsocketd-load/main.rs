@@ -1,6 +1,6 @@
 //! jsocketd-load: a scripted load generator for WebSocket servers on this machine, itself one thread and one mio loop.
-//! Each scenario has its file; `fleet` is the loop they share; `settings` says what can be asked for and `report` what is
-//! answered. It knows nothing of the server's inside, so that any server can be measured with it.
+//! Each scenario has its file; `fleet` is the loop they share; `settings` says what can be asked for and `report` what
+//! is answered. It knows nothing of the server's inside, so that any server can be measured with it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -51,8 +51,8 @@ use crate::watch::Watch;
 
 /// Puts a WebSocket server on this machine under load and says what that cost.
 ///
-/// Exit codes: 0 when everything expected was met (unless told otherwise: nothing refused, lost or wrong), 1 when not or
-/// when the server died or stalled, 2 when the run could not be made.
+/// Exit codes: 0 when everything expected was met (unless told otherwise: nothing refused, lost or wrong), 1 when not
+/// or when the server died or stalled, 2 when the run could not be made.
 #[derive(Parser)]
 #[command(name = "jsocketd-load", version)]
 struct Cli {
@@ -70,8 +70,8 @@ struct Common {
     /// The server's process, for its CPU and memory
     #[arg(long, global = true)]
     pid: Option<u32>,
-    /// Widen the bounds of times, rates and ratios by this factor, for a machine that others use too. Counts and bytes are
-    /// held as they are
+    /// Widen the bounds of times, rates and ratios by this factor, for a machine that others use too. Counts and bytes
+    /// are held as they are
     #[arg(long, global = true, value_name = "FACTOR", default_value_t = 1.0)]
     slack: f64,
     /// The other server of `compare`, or one of those of `fanout`, in their order
@@ -88,7 +88,8 @@ struct Common {
         default_value = "load:load-key:load-secret-0123456789"
     )]
     app: App,
-    /// Who comes in `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the Joomla user
+    /// Who comes in `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the
+    /// Joomla user
     #[arg(long, global = true, value_name = "FILE")]
     visitors: Option<PathBuf>,
     /// The server's admin_token: `identified` and `polling` ask its console what the database cost it

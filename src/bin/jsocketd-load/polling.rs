@@ -1,7 +1,8 @@
-//! The polling scenario: one connection is there and nothing is published, but the server looks for rows of the outbox table
-//! all the time. (While nobody is there it looks only every two seconds.) What does that cost? All of the server's CPU is
-//! counted, whatever else it may do. A process that sleeps runs on cold caches when it wakes, which costs more than what it
-//! does then; so a bare loop that sleeps, asks and gets an answer as often is measured in the same run.
+//! The polling scenario: one connection is there and nothing is published, but the server looks for rows of the outbox
+//! table all the time. (While nobody is there it looks only every two seconds.) What does that cost? All of the
+//! server's CPU is counted, whatever else it may do. A process that sleeps runs on cold caches when it wakes, which
+//! costs more than what it does then; so a bare loop that sleeps, asks and gets an answer as often is measured in the
+//! same run.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -59,7 +60,8 @@ pub fn run(span: Duration, fleet: &mut Fleet, watch: &mut Watch, process: &Proce
     Ok(report)
 }
 
-/// Nanoseconds of CPU that one of `turns` costs a loop that sleeps for `pause`, asks over loopback and reads the answer.
+/// Nanoseconds of CPU that one of `turns` costs a loop that sleeps for `pause`, asks over loopback and reads the
+/// answer.
 fn floor(pause: Duration, turns: u64) -> Result<f64, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut asking = TcpStream::connect(listener.local_addr()?)?;

@@ -1,6 +1,6 @@
-//! The presence scenario: channels full of members of whom some come and go all the time. Everybody in a channel keeps the
-//! member list as a client would, and it must be right: nobody is added twice or removed without having been there, those
-//! who watch hear of every coming and going, and in the end every list is the truth.
+//! The presence scenario: channels full of members of whom some come and go all the time. Everybody in a channel keeps
+//! the member list as a client would, and it must be right: nobody is added twice or removed without having been there,
+//! those who watch hear of every coming and going, and in the end every list is the truth.
 
 use std::time::Duration;
 

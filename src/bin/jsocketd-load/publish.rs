@@ -1,5 +1,5 @@
-//! The publish scenario: events posted to the HTTP API over keep-alive connections, each with some requests in flight, and
-//! every one must be answered `200 {}`. Nobody subscribes: this is about the API, `fanout` about what it leads to.
+//! The publish scenario: events posted to the HTTP API over keep-alive connections, each with some requests in flight,
+//! and every one must be answered `200 {}`. Nobody subscribes: this is about the API, `fanout` about what it leads to.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -41,7 +41,8 @@ impl App {
         format!("/app/{}?protocol=7&client=jsocketd-load&version=1.0", self.key)
     }
 
-    /// A signed `POST /apps/{id}/events` of one event on one channel. It is valid for ten minutes, however often it is sent.
+    /// A signed `POST /apps/{id}/events` of one event on one channel. It is valid for ten minutes, however often it is
+    /// sent.
     pub fn publish(&self, host: &str, channel: &str, data: &str, unix_seconds: u64) -> Vec<u8> {
         let body = json!({ "name": EVENT, "channel": channel, "data": data }).to_string();
         let path = format!("/apps/{}/events", self.id);

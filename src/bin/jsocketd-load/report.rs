@@ -184,8 +184,8 @@ impl Report {
             .to_string()
     }
 
-    /// Whether every expectation is met; else a sentence for each that is not. `slack` (1 or more) widens the bounds of what
-    /// depends on how busy the machine is.
+    /// Whether every expectation is met; else a sentence for each that is not. `slack` (1 or more) widens the bounds of
+    /// what depends on how busy the machine is.
     pub fn judge(&self, expectations: &Expectations, slack: f64) -> Result<(), Failure> {
         let mut missed = Vec::new();
         for (expectation, limit) in expectations {

@@ -1,5 +1,5 @@
-//! What is to be run: the scenarios with their settings, as flags and as a TOML file alike. A setting is declared once, with
-//! one default, for both. Everything is checked here, before the first socket is opened.
+//! What is to be run: the scenarios with their settings, as flags and as a TOML file alike. A setting is declared once,
+//! with one default, for both. Everything is checked here, before the first socket is opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -130,8 +130,8 @@ pub struct Compare {
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fanout {
-    /// Other servers that play in turns: `floor-fanout` and `node-ws` send what is posted to them to everybody, any other
-    /// name speaks the Pusher protocol; can be repeated, with an --against-url and --against-pid each
+    /// Other servers that play in turns: `floor-fanout` and `node-ws` send what is posted to them to everybody, any
+    /// other name speaks the Pusher protocol; can be repeated, with an --against-url and --against-pid each
     #[arg(long)]
     pub against: Vec<String>,
     /// Subscribers
@@ -402,8 +402,8 @@ pub fn parse_expectation(text: &str) -> Result<(String, f64), String> {
     Ok((name.to_owned(), limit))
 }
 
-/// Checks everything that can be checked before a run, and adds what is expected of every run that does not say otherwise:
-/// nothing refused, lost or wrong.
+/// Checks everything that can be checked before a run, and adds what is expected of every run that does not say
+/// otherwise: nothing refused, lost or wrong.
 pub fn check(scenario: &Scenario, expectations: &mut Expectations) -> Result<(), Failure> {
     check_names(expectations)?;
     for name in ["max_refused", "max_lost", "max_wrong"] {

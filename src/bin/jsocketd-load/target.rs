@@ -1,5 +1,5 @@
-//! Where the load goes: a WebSocket URL that must name a loopback address, so that a slip of the keyboard never becomes an
-//! attack on somebody's server. There is no flag that lifts this.
+//! Where the load goes: a WebSocket URL that must name a loopback address, so that a slip of the keyboard never becomes
+//! an attack on somebody's server. There is no flag that lifts this.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,5 +1,5 @@
-//! The visitors of a Joomla site: a file says which cookies they have and who they are, and here is what follows for their
-//! handshakes. Where the file comes from is none of this program's business.
+//! The visitors of a Joomla site: a file says which cookies they have and who they are, and here is what follows for
+//! their handshakes. Where the file comes from is none of this program's business.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What the server says of itself, by its console: what its database costs it. The connection for that is one of its own, so
-//! that it does not count among those that are measured.
+//! What the server says of itself, by its console: what its database costs it. The connection for that is one of its
+//! own, so that it does not count among those that are measured.
 
 use std::time::Duration;
 

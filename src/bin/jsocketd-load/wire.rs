@@ -1,5 +1,6 @@
-//! Bytes as a WebSocket client sees them (RFC 6455): the handshake request, the server's reply to it, masked frames out and
-//! unmasked frames in. Own code, and small, because it must neither share a bug with the server nor cost more than it.
+//! Bytes as a WebSocket client sees them (RFC 6455): the handshake request, the server's reply to it, masked frames out
+//! and unmasked frames in. Own code, and small, because it must neither share a bug with the server nor cost more than
+//! it.
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -67,8 +68,8 @@ pub struct Answer<'a> {
     pub length: usize,
 }
 
-/// Reads the first answer in some bytes; `None`: it is not complete. Only answers that say how long they are (or have no
-/// body) are understood.
+/// Reads the first answer in some bytes; `None`: it is not complete. Only answers that say how long they are (or have
+/// no body) are understood.
 pub fn read_answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);

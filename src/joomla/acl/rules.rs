@@ -1,5 +1,5 @@
-//! The JSON in the columns `rules`: of an asset, who may or may not do what (`Joomla\CMS\Access\Rules`), and of a view level,
-//! whom it opens for. It reads as PHP does; what PHP would guess at or pass over is odd, and odd never grants.
+//! The JSON in the columns `rules`: of an asset, who may or may not do what (`Joomla\CMS\Access\Rules`), and of a view
+//! level, whom it opens for. It reads as PHP does; what PHP would guess at or pass over is odd, and odd never grants.
 
 use std::collections::BTreeMap;
 
@@ -189,8 +189,8 @@ fn number(value: &Value) -> Option<i64> {
     }
 }
 
-/// The same where it is a key. Joomla casts each one to an integer (`Rule::mergeIdentities`), so `"04"` is group 4 to it, and
-/// a denial under that name must count: the one spelling that `id::key` allows is too few here.
+/// The same where it is a key. Joomla casts each one to an integer (`Rule::mergeIdentities`), so `"04"` is group 4 to
+/// it, and a denial under that name must count: the one spelling that `id::key` allows is too few here.
 fn identity(key: &str) -> Option<i64> {
     let digits = key.strip_prefix('-').unwrap_or(key);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! PHP's tokens, as far as configuration files hold them: text in, tokens with their lines out. Strings are decoded here; a
-//! string that PHP would have to evaluate becomes [`Kind::Opaque`]. `parser` decides what tokens mean together.
+//! PHP's tokens, as far as configuration files hold them: text in, tokens with their lines out. Strings are decoded
+//! here; a string that PHP would have to evaluate becomes [`Kind::Opaque`]. `parser` decides what tokens mean together.
 //!
 //! Every byte is passed once and looked at a bounded number of times, so the time is linear in the length of the text.
 
@@ -239,8 +239,8 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// What stands between two quotes. In single ones only the quote and the backslash can be escaped; a backslash that escapes
-/// nothing stands for itself.
+/// What stands between two quotes. In single ones only the quote and the backslash can be escaped; a backslash that
+/// escapes nothing stands for itself.
 fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
     if !text.contains(&b'\\') {
         return Kind::Text(text.into());

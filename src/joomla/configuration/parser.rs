@@ -1,6 +1,6 @@
-//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values that
-//! can be read. The rest is passed over, bracket by bracket; nothing goes back further than to the start of the value at
-//! hand, so the time is linear.
+//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values
+//! that can be read. The rest is passed over, bracket by bracket; nothing goes back further than to the start of the
+//! value at hand, so the time is linear.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -199,8 +199,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Some(parsed))
     }
 
-    /// One member of the class, with its modifiers and its type. Passes at least one token. `assigned`: the properties that
-    /// methods set, with the lines.
+    /// One member of the class, with its modifiers and its type. Passes at least one token. `assigned`: the properties
+    /// that methods set, with the lines.
     fn member(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) -> Result<(), BadFile> {
         let mut is_public = true;
         while let Some(token) = self.next() {

@@ -1,6 +1,7 @@
-//! Whether `$cookie_path` and `$cookie_domain` keep the session cookie away from the socket. Joomla hands both to PHP as they
-//! are (`JoomlaStorage::setCookieParams`; an empty one leaves PHP's own, `/` and the page's host), and browsers follow RFC 6265.
-//! Under which address a proxy serves the socket is not known here, so the sentences say what must be so.
+//! Whether `$cookie_path` and `$cookie_domain` keep the session cookie away from the socket. Joomla hands both to PHP
+//! as they are (`JoomlaStorage::setCookieParams`; an empty one leaves PHP's own, `/` and the page's host), and browsers
+//! follow RFC 6265. Under which address a proxy serves the socket is not known here, so the sentences say what must be
+//! so.
 
 /// What an administrator should know, as sentences. `live_site` is the site's origin; `prefix` is `[pusher] path`.
 pub(super) fn obstacles(path: &str, domain: &str, live_site: Option<&str>, prefix: &str) -> Vec<String> {

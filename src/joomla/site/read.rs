@@ -1,5 +1,5 @@
-//! Takes each value from our own configuration, else from the site's configuration.php, else Joomla's default. It notes where
-//! each value came from, and reports all mistakes at once. `locate` finds the file.
+//! Takes each value from our own configuration, else from the site's configuration.php, else Joomla's default. It notes
+//! where each value came from, and reports all mistakes at once. `locate` finds the file.
 //!
 //! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the
 //! session's name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our
@@ -26,8 +26,8 @@ pub fn is_wanted(config: &Config) -> bool {
     !config.joomla.root.is_empty() || !config.database.host.is_empty()
 }
 
-/// Reads the site that the configuration speaks of. `resolve` gives the addresses of a host's name; it is called for the
-/// database's host, if that is a name. None: they are not known yet, which is no mistake.
+/// Reads the site that the configuration speaks of. `resolve` gives the addresses of a host's name; it is called for
+/// the database's host, if that is a name. None: they are not known yet, which is no mistake.
 ///
 /// # Errors
 /// The file cannot be read, a value that is needed is missing or cannot be known, or one cannot be used.
@@ -383,8 +383,8 @@ impl Reader<'_> {
         })
     }
 
-    /// What keeps the session cookie from the socket. Nothing else depends on these two values, so one that only PHP knows is
-    /// no mistake.
+    /// What keeps the session cookie from the socket. Nothing else depends on these two values, so one that only PHP
+    /// knows is no mistake.
     fn obstacles(&self, live_site: Option<&str>) -> Vec<String> {
         let text = |key| match self.parsed.text(key) {
             Ok(Some(found)) => found.value,

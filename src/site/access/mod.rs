@@ -98,8 +98,8 @@ impl Access {
 
     // --- verdicts ------------------------------------------------------------------------------------------------
 
-    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]). `None`: the site has no
-    /// say, and only a signature opens the channel.
+    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]). `None`: the
+    /// site has no say, and only a signature opens the channel.
     ///
     /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last
     /// control row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them,

@@ -1,10 +1,10 @@
-//! What the server lets our account do in an hour, and how much of that we use. Hosters set `MAX_QUERIES_PER_HOUR` for the
-//! site's own user, and what we take of it the site does not have. So at most half of it is ours: a debt grows with each
-//! statement and is paid off with time, and while it is too large the outbox's table is looked at more seldom. Statements are
-//! never held back, since each of them is somebody's answer.
+//! What the server lets our account do in an hour, and how much of that we use. Hosters set `MAX_QUERIES_PER_HOUR` for
+//! the site's own user, and what we take of it the site does not have. So at most half of it is ours: a debt grows with
+//! each statement and is paid off with time, and while it is too large the outbox's table is looked at more seldom.
+//! Statements are never held back, since each of them is somebody's answer.
 //!
-//! Servers count statements that come as text, each one of a packet, and none that was prepared (measured on MariaDB 10.11 and
-//! 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp nine statements.
+//! Servers count statements that come as text, each one of a packet, and none that was prepared (measured on MariaDB
+//! 10.11 and 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp nine statements.
 //!
 //! Rejected: one longer pause for all looks. It would be right for a storm of rows and far too long for a quiet site.
 
@@ -39,7 +39,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Finds them in the text of `SHOW CREATE USER` or of `SHOW GRANTS`. What stands in quotes is somebody's name or password.
+    /// Finds them in the text of `SHOW CREATE USER` or of `SHOW GRANTS`. What stands in quotes is somebody's name or
+    /// password.
     fn parse(sql: &str) -> Self {
         let mut words = Vec::new();
         let mut quote = None;
@@ -97,8 +98,8 @@ impl Limits {
     }
 }
 
-/// Reads the limits. An ordinary user may read its own: in MariaDB's grants, and in the statement that would make the user.
-/// Where neither can be read nothing is known of limits, and [`Limits::default`] says so.
+/// Reads the limits. An ordinary user may read its own: in MariaDB's grants, and in the statement that would make the
+/// user. Where neither can be read nothing is known of limits, and [`Limits::default`] says so.
 ///
 /// # Errors
 /// Only when the connection is lost.

@@ -1,6 +1,6 @@
-//! What an administrator can do about a server's refusal: sentences for the errors whose own words do not say it, and for
-//! accounts that the driver cannot sign in as. The driver panics for some of those; its message says which, and nothing else of
-//! the panic is shown.
+//! What an administrator can do about a server's refusal: sentences for the errors whose own words do not say it, and
+//! for accounts that the driver cannot sign in as. The driver panics for some of those; its message says which, and
+//! nothing else of the panic is shown.
 
 use std::any::Any;
 
@@ -104,8 +104,8 @@ pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
     Fault::lost("the driver could not make sense of the server's answer")
 }
 
-/// Of an account that signs in by a plugin that the driver does not have. Servers name a plugin for users that do not exist too,
-/// so that nobody learns which users there are.
+/// Of an account that signs in by a plugin that the driver does not have. Servers name a plugin for users that do not
+/// exist too, so that nobody learns which users there are.
 fn plugin(name: &str) -> String {
     let mysql = "ALTER USER … IDENTIFIED WITH caching_sha2_password BY '…'";
     let mariadb = "ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')";
@@ -122,8 +122,8 @@ fn plugin(name: &str) -> String {
     )
 }
 
-/// Keeps quiet about panics of the driver, which is fenced: what there is to say of them is in the reason why there is no
-/// connection. To be called once, at the start of a program.
+/// Keeps quiet about panics of the driver, which is fenced: what there is to say of them is in the reason why there is
+/// no connection. To be called once, at the start of a program.
 pub fn silence_driver_panics() {
     let write = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -49,8 +49,8 @@ pub(super) fn text(row: &[Value], n: usize) -> Option<String> {
     String::from_utf8(bytes(row, n)?.to_vec()).ok()
 }
 
-/// Unix seconds of a time in UTC as the server writes it. `Some(None)`: NULL, or the zero date by which Joomla 3 says never;
-/// a year before 1000 is no date either. A plain number is Unix seconds already.
+/// Unix seconds of a time in UTC as the server writes it. `Some(None)`: NULL, or the zero date by which Joomla 3 says
+/// never; a year before 1000 is no date either. A plain number is Unix seconds already.
 pub(super) fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
     if matches!(row.get(n)?, Value::NULL) {
         return Some(None);

@@ -1,11 +1,12 @@
-//! A deadline for a whole answer. The driver blocks until an answer is there, and its timeouts are for one read each: an answer
-//! that drips, a byte now and then, would hold the loop for minutes. So a child process shares the connection's socket and a
-//! timer with this process. The timer is set before each statement and stopped after it. If it ever rings, the child shuts the
-//! socket down, the driver's read ends, and the connection is lost like any other that did not answer.
+//! A deadline for a whole answer. The driver blocks until an answer is there, and its timeouts are for one read each:
+//! an answer that drips, a byte now and then, would hold the loop for minutes. So a child process shares the
+//! connection's socket and a timer with this process. The timer is set before each statement and stopped after it. If
+//! it ever rings, the child shuts the socket down, the driver's read ends, and the connection is lost like any other
+//! that did not answer.
 //!
-//! Rejected: a signal, since the driver goes on reading after one; a thread, since the server has one; a relay between driver
-//! and database, since it would have to be fast too. What is not covered is the log-in, before which the driver has no socket to
-//! share: there each read has its timeout, and the server has just greeted in time.
+//! Rejected: a signal, since the driver goes on reading after one; a thread, since the server has one; a relay between
+//! driver and database, since it would have to be fast too. What is not covered is the log-in, before which the driver
+//! has no socket to share: there each read has its timeout, and the server has just greeted in time.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -85,7 +86,8 @@ impl Drop for Deadline {
     }
 }
 
-/// The child of `server`: waits for the timer on its standard output and shuts the connection on its standard input down.
+/// The child of `server`: waits for the timer on its standard output and shuts the connection on its standard input
+/// down.
 ///
 /// # Errors
 /// When it was not started with a connection and a timer in their places, or the server has ended.

@@ -180,8 +180,8 @@ pub(super) fn query(conn: &mut Conn, sql: &str) -> Result<Vec<Vec<Value>>, Fault
     Ok(sets.into_iter().next().unwrap_or_default())
 }
 
-/// Calls the driver. It panics on some packets that no server should send (an empty one, an unknown way to sign in); that
-/// ends the connection, not the server.
+/// Calls the driver. It panics on some packets that no server should send (an empty one, an unknown way to sign in);
+/// that ends the connection, not the server.
 fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),

@@ -1,8 +1,9 @@
-//! How a connection is made: the log-in, then the session is set up, a step at a time, so that the loop may turn in between.
+//! How a connection is made: the log-in, then the session is set up, a step at a time, so that the loop may turn in
+//! between.
 //!
-//! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's certificate for
-//! the name that it connects to. Version 28 takes no address beside the name, so it resolves the name itself: the only
-//! `getaddrinfo` of the loop. Rejected: not to check the name.
+//! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's
+//! certificate for the name that it connects to. Version 28 takes no address beside the name, so it resolves the name
+//! itself: the only `getaddrinfo` of the loop. Rejected: not to check the name.
 
 use std::collections::HashMap;
 use std::io;

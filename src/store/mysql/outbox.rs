@@ -1,10 +1,11 @@
-//! The statements about the outbox's two tables; what their answers mean is in `rows`. Their forms were chosen by measurement,
-//! on MariaDB 10.11 and 11.8 and MySQL 9.7, beside writers at all isolation levels; the forms that lost stand beside them.
-//! The rule for all of them: no statement touches a row that another transaction has in flight, and none waits for a lock.
+//! The statements about the outbox's two tables; what their answers mean is in `rows`. Their forms were chosen by
+//! measurement, on MariaDB 10.11 and 11.8 and MySQL 9.7, beside writers at all isolation levels; the forms that lost
+//! stand beside them. The rule for all of them: no statement touches a row that another transaction has in flight, and
+//! none waits for a lock.
 //!
-//! A transaction travels in two packets of several statements each, so it costs two round trips. Packets hold integers and
-//! nothing else that is not ours: no text of anybody can become SQL. When a statement of a packet fails the server leaves out
-//! the rest, and the caller rolls back.
+//! A transaction travels in two packets of several statements each, so it costs two round trips. Packets hold integers
+//! and nothing else that is not ours: no text of anybody can become SQL. When a statement of a packet fails the server
+//! leaves out the rest, and the caller rolls back.
 
 mod rows;
 
@@ -24,8 +25,8 @@ pub(super) use self::rows::{answer, place};
 /// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
 const MOST_ROWS: usize = 10_000;
 
-/// Milliseconds since 1970 of a time in UTC, whatever the session's time zone is. Rejected: `UNIX_TIMESTAMP`, which reads its
-/// argument in that time zone and on some servers ends in 2038.
+/// Milliseconds since 1970 of a time in UTC, whatever the session's time zone is. Rejected: `UNIX_TIMESTAMP`, which
+/// reads its argument in that time zone and on some servers ends in 2038.
 fn milliseconds(time: &str) -> String {
     format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {time}) DIV 1000")
 }
@@ -49,8 +50,8 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         } => stamp(ids, *epoch, *first, *mark, &outbox, &state)?,
         Question::Renew { epoch, newest, mark } => renew(*epoch, *newest, *mark, &outbox, &state)?,
         Question::Release => Statement::packet(vec![("ROLLBACK".to_owned(), 0)]),
-        // By the index alone. Rejected: one statement with the look, which needs a temporary table for its texts and took
-        // twice as long for 500 rows.
+        // By the index alone. Rejected: one statement with the look, which needs a temporary table for its texts and
+        // took twice as long for 500 rows.
         Question::Tail { after, limit } => prepared(
             format!(
                 "SELECT {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -105,9 +106,9 @@ pub(super) fn begin(outbox: &str, stamped: &str) -> String {
 
 // --- looking ---------------------------------------------------------------------------------------------------------
 
-/// Rows that wait, as the rest of a SELECT. The primary key alone for what is new (0.05–0.3 ms); the index of the numbers for
-/// everything (0.03–3 ms, but a second and more where 200,000 rows are in flight or could not be purged yet). Rejected:
-/// leaving the choice to the server, which takes either, and on small tables a scan.
+/// Rows that wait, as the rest of a SELECT. The primary key alone for what is new (0.05–0.3 ms); the index of the
+/// numbers for everything (0.03–3 ms, but a second and more where 200,000 rows are in flight or could not be purged
+/// yet). Rejected: leaving the choice to the server, which takes either, and on small tables a scan.
 fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
     let (index, condition) = match look {
         Look::Front(above) => ("PRIMARY", format!("id > {} AND", number(above))),
@@ -122,7 +123,8 @@ fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
 
 /// The position and whether a row waits: rows of `(kind, text, number)`.
 ///
-/// The highest id is read dirty: a clean read steps back over every row in flight at the end of the table (9 ms for 50,000).
+/// The highest id is read dirty: a clean read steps back over every row in flight at the end of the table (9 ms for
+/// 50,000).
 fn look(look: Look, outbox: &str, state: &str) -> Statement {
     let seen = |waiting: String| {
         format!(
@@ -174,8 +176,8 @@ fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
 
 // --- stamping --------------------------------------------------------------------------------------------------------
 
-/// Makes a row of the state table that is missing. One that is there is not touched, so nobody waits. Rejected: INSERT IGNORE,
-/// which waits for the lock of a row that is there.
+/// Makes a row of the state table that is missing. One that is there is not touched, so nobody waits. Rejected: INSERT
+/// IGNORE, which waits for the lock of a row that is there.
 fn ensure(name: &str, state: &str) -> String {
     format!(
         "INSERT INTO {state} (name, value, updated) SELECT '{name}', '', UTC_TIMESTAMP(3) FROM (SELECT 1) one \
@@ -183,9 +185,9 @@ fn ensure(name: &str, state: &str) -> String {
     )
 }
 
-/// The first half of a stamp. The counter's lock is taken before anything is read, so that no other process stamps the same
-/// rows; it is not waited for. The control rows are read after the others: a row that was committed behind one of them is
-/// never stamped before it.
+/// The first half of a stamp. The counter's lock is taken before anything is read, so that no other process stamps the
+/// same rows; it is not waited for. The control rows are read after the others: a row that was committed behind one of
+/// them is never stamped before it.
 fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Statement {
     let waiting = waiting(look, outbox, |number| number.to_string());
     let lock = |columns: &str| format!("SELECT {columns} FROM {state} WHERE name = 'position' FOR UPDATE NOWAIT");
@@ -212,14 +214,14 @@ fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Sta
     Statement::packet(packet)
 }
 
-/// The second half. With the hint the UPDATE touches exactly these rows; without it all servers meet others' rows in flight
-/// and wait. The rows are locked before it, one look-up by the primary key each, which meets the lock of a row or of the whole
-/// table at once: an UPDATE would wait for it, on MySQL for longer than our connection lives. It costs 0.05 ms for one row and
-/// 0.5 ms for 200. Rejected: locking the rows by a list, for which the hint does not hold; by a statement for each row, which
-/// takes as long as the UPDATE.
+/// The second half. With the hint the UPDATE touches exactly these rows; without it all servers meet others' rows in
+/// flight and wait. The rows are locked before it, one look-up by the primary key each, which meets the lock of a row
+/// or of the whole table at once: an UPDATE would wait for it, on MySQL for longer than our connection lives. It costs
+/// 0.05 ms for one row and 0.5 ms for 200. Rejected: locking the rows by a list, for which the hint does not hold; by a
+/// statement for each row, which takes as long as the UPDATE.
 ///
-/// The position moves by as many numbers as rows were changed, or not at all: NULL has no place in its column, so a count
-/// that differs is an error, and the transaction is rolled back.
+/// The position moves by as many numbers as rows were changed, or not at all: NULL has no place in its column, so a
+/// count that differs is an error, and the transaction is rolled back.
 fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
     let count = ids.len() as u64;
     if count == 0 {
@@ -300,8 +302,8 @@ fn datetime(mark: u64) -> Result<String, String> {
 
 // --- deleting --------------------------------------------------------------------------------------------------------
 
-/// The first half of a deletion: the oldest rows, read plainly, and never the newest, whose number and mark tell a table from
-/// its copies.
+/// The first half of a deletion: the oldest rows, read plainly, and never the newest, whose number and mark tell a
+/// table from its copies.
 fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Statement {
     Statement::packet(vec![
         ("START TRANSACTION".to_owned(), 0),
@@ -327,8 +329,8 @@ fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Stat
     ])
 }
 
-/// The second half, row by row behind one lock of all (1.8 ms for 50 rows; MySQL 7 ms). Rejected: a list or a range, which
-/// become scans on small tables and wait for rows in flight; a range at REPEATABLE READ even blocks every writer.
+/// The second half, row by row behind one lock of all (1.8 ms for 50 rows; MySQL 7 ms). Rejected: a list or a range,
+/// which become scans on small tables and wait for rows in flight; a range at REPEATABLE READ even blocks every writer.
 fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statement {
     let mut packet = vec![lock(ids, outbox)];
     packet.extend(

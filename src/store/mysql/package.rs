@@ -1,6 +1,7 @@
-//! The statements of the Joomla package about the outbox's tables, in its own forms (`Outbox.php` and `Upkeep.php`), so that
-//! `check` can ask them too: they run where nobody sees a refusal. They are about rows that nobody has, in a transaction that is
-//! rolled back. The package's INSERT is that of [`Question::Publish`](crate::store::Question::Publish).
+//! The statements of the Joomla package about the outbox's tables, in its own forms (`Outbox.php` and `Upkeep.php`), so
+//! that `check` can ask them too: they run where nobody sees a refusal. They are about rows that nobody has, in a
+//! transaction that is rolled back. The package's INSERT is that of
+//! [`Question::Publish`](crate::store::Question::Publish).
 
 use super::MySql;
 use super::driver::query;

@@ -1,6 +1,7 @@
-//! What the rows of an answer mean. A row of a session, a user, an item or a category that is not what it should be is left
-//! out, and with it whoever it would have been: nobody else suffers, and nobody becomes somebody. A row of the rules
-//! (groups, levels, assets) makes the whole answer useless, for a rule that is missing may be the one that forbids.
+//! What the rows of an answer mean. A row of a session, a user, an item or a category that is not what it should be is
+//! left out, and with it whoever it would have been: nobody else suffers, and nobody becomes somebody. A row of the
+//! rules (groups, levels, assets) makes the whole answer useless, for a rule that is missing may be the one that
+//! forbids.
 
 use std::collections::BTreeMap;
 
@@ -191,8 +192,9 @@ fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
     })
 }
 
-/// `id/access/published/lft/rgt/level,…` from the root down to the category itself. Empty if there is no such category, or if
-/// its place in the tree is not clear: by their parents and by the nested set, by which Joomla goes, they must say the same.
+/// `id/access/published/lft/rgt/level,…` from the root down to the category itself. Empty if there is no such category,
+/// or if its place in the tree is not clear: by their parents and by the nested set, by which Joomla goes, they must
+/// say the same.
 fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
     const BAD: Bad = "a row of categories";
     let Some(list) = bytes(row, n) else {

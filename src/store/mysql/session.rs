@@ -98,7 +98,8 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 
 /// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
-    // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks at both.
+    // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks
+    // at both.
     server.learn(&read(&last(conn, vec![variables(FACTS.iter().copied())])?));
     let isolation = match server.binlog_format.as_deref() {
         Some("STATEMENT") => "REPEATABLE READ",
@@ -160,7 +161,8 @@ pub(super) fn is_lack(code: u16) -> bool {
 /// See [`Meaning`]. The numbers are those of mysqld_error.h of both.
 pub(super) fn meaning(code: u16) -> Meaning {
     match code {
-        // Lock wait timeout, deadlock, and MySQL's NOWAIT. NULL where it has no place: a stamp's rows were changed meanwhile.
+        // Lock wait timeout, deadlock, and MySQL's NOWAIT. NULL where it has no place: a stamp's rows were changed
+        // meanwhile.
         1205 | 1213 | 3572 | 1048 => Meaning::Locked,
         // max_statement_time of MariaDB, max_execution_time of MySQL.
         1969 | 3024 => Meaning::TooLong,
@@ -169,11 +171,11 @@ pub(super) fn meaning(code: u16) -> Meaning {
         1049 | 1054 | 1146 => Meaning::Missing,
         // Of the database, of everything, of a table, of a column, of the server.
         1044 | 1045 | 1142 | 1143 | 1227 => Meaning::Denied,
-        // What the account may ask in an hour, and statements that all clients may have prepared: each further question would be
-        // refused too.
+        // What the account may ask in an hour, and statements that all clients may have prepared: each further question
+        // would be refused too.
         1226 | 1461 => Meaning::Exhausted,
-        // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements that
-        // the server has forgotten.
+        // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements
+        // that the server has forgotten.
         1047 | 1053 | 1152..=1161 | 1243 | 1615 | 1927 | 2006 | 2013 | 3168 | 3169 | 4031 => Meaning::Fatal,
         _ => Meaning::Refused,
     }

@@ -1,5 +1,5 @@
-//! What statements depend on: the names of the tables, what a survey found of them, and lists of keys. Lists are filled up to
-//! few lengths by repeating the last key, so that a handful of prepared statements serves them all.
+//! What statements depend on: the names of the tables, what a survey found of them, and lists of keys. Lists are filled
+//! up to few lengths by repeating the last key, so that a handful of prepared statements serves them all.
 
 use mysql::Value;
 

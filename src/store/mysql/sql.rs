@@ -1,5 +1,5 @@
-//! The statements, one for each kind of question. They read Joomla's tables by key and lock nothing of them; only the two
-//! tables of our own are written.
+//! The statements, one for each kind of question. They read Joomla's tables by key and lock nothing of them; only the
+//! two tables of our own are written.
 
 use mysql::Value;
 
@@ -48,8 +48,8 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
     })
 }
 
-/// Joomla's rules of a visitor in one statement: the session, its user, the user's groups and second factor. The text only
-/// where it is wanted, and only if it is no longer than what is read of it.
+/// Joomla's rules of a visitor in one statement: the session, its user, the user's groups and second factor. The text
+/// only where it is wanted, and only if it is no longer than what is read of it.
 fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
     let mfa = mfa(shape);
     let needed = match wanted {
@@ -111,8 +111,8 @@ fn mfa(shape: &Shape) -> String {
     }
 }
 
-/// The root, whatever is right below it, and whatever is named after a component: that is where Joomla looks, and it is there
-/// also when the tree is in disorder. Names and elements may have different collations, which do not compare.
+/// The root, whatever is right below it, and whatever is named after a component: that is where Joomla looks, and it is
+/// there also when the tree is in disorder. Names and elements may have different collations, which do not compare.
 ///
 /// Where the collation is not known, every name is looked at, of which large sites have a hundred thousand.
 fn assets(shape: &Shape) -> Statement {
@@ -141,12 +141,13 @@ fn extensions(shape: &Shape) -> Statement {
     plain(sql, 5)
 }
 
-/// The steps of a chain of categories at the most; a longer one, or one that bites its own tail, does not reach the root.
+/// The steps of a chain of categories at the most; a longer one, or one that bites its own tail, does not reach the
+/// root.
 const DEEPEST: u32 = 64;
 
-/// Common tables for chains of categories: `chain` has, for each of the categories that `starts` selects, itself and all above
-/// it down from the root as `id/access/published/lft/rgt/level,…`. The steps go by parent, which is an index away; by the
-/// nested set alone each item would cost a look at half of all categories.
+/// Common tables for chains of categories: `chain` has, for each of the categories that `starts` selects, itself and
+/// all above it down from the root as `id/access/published/lft/rgt/level,…`. The steps go by parent, which is an index
+/// away; by the nested set alone each item would cost a look at half of all categories.
 fn chains(starts: &str, shape: &Shape) -> String {
     let categories = shape.table("categories");
     format!(

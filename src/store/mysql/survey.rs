@@ -1,6 +1,6 @@
-//! Which of the tables and columns there are that not every site has. What is left out of the statements must be absent for
-//! sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for, so that
-//! the refusal says what is missing. And of which version the outbox's tables are.
+//! Which of the tables and columns there are that not every site has. What is left out of the statements must be absent
+//! for sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for,
+//! so that the refusal says what is missing. And of which version the outbox's tables are.
 
 use super::columns;
 use super::driver::{Conn, query};
@@ -104,7 +104,8 @@ pub(super) fn version(conn: &mut Conn, state: &str) -> Result<Option<String>, Fa
     Ok(query(conn, &sql)?.first().and_then(|row| columns::text(row, 0)))
 }
 
-/// The answer to a [`Question::Check`] that was refused because the tables are of another version, and so have other columns.
+/// The answer to a [`Question::Check`] that was refused because the tables are of another version, and so have other
+/// columns.
 pub(super) fn other_version(conn: &mut Conn, shape: &Shape) -> Result<Option<Answer>, Fault> {
     let schema = match version(conn, &shape.table(STATE)) {
         Err(Fault::Server(..)) => None,

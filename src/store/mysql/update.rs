@@ -1,9 +1,9 @@
-//! Makes version 2 of the outbox's tables of version 1 while the site goes on: columns and keys, then the numbers of the rows in
-//! small steps, then what the state table says. It may be stopped anywhere, and the next run goes on from there. The Joomla
-//! package does the same in PHP when it is updated (`TableUpdate.php`).
+//! Makes version 2 of the outbox's tables of version 1 while the site goes on: columns and keys, then the numbers of
+//! the rows in small steps, then what the state table says. It may be stopped anywhere, and the next run goes on from
+//! there. The Joomla package does the same in PHP when it is updated (`TableUpdate.php`).
 //!
-//! It runs on the command line, so a wait is no harm. But nobody else must wait for it: a statement that waits for a table
-//! holds up everybody behind it, so each try is short.
+//! It runs on the command line, so a wait is no harm. But nobody else must wait for it: a statement that waits for a
+//! table holds up everybody behind it, so each try is short.
 
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,12 @@ const OLD_KEY: &str = "idx_channel";
 /// Names in the state table that mean nothing in version 2.
 const OLD_NAMES: &str = "name IN ('epoch', 'made', 'deleted_to', 'mark') OR name LIKE 'position.%'";
 
-/// Updates the tables of a store that is connected, whose statements should have no limit. `patience`: how long locks are waited
-/// for, all waits together. `say`: what was done, in sentences.
+/// Updates the tables of a store that is connected, whose statements should have no limit. `patience`: how long locks
+/// are waited for, all waits together. `say`: what was done, in sentences.
 ///
 /// # Errors
-/// A sentence: why it could not be done, and what helps. What was done before stays, and the next call goes on from there.
+/// A sentence: why it could not be done, and what helps. What was done before stays, and the next call goes on from
+/// there.
 pub fn update(store: &mut MySql, patience: Duration, say: &mut dyn FnMut(String)) -> Result<(), String> {
     let (outbox, state) = (store.shape.table(OUTBOX), store.shape.table(STATE));
     let (database, prefix) = (store.database.name.clone(), store.database.prefix.clone());
@@ -137,8 +138,8 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// The second step: rows that are there have their id for a number, and when they were written for when they were seen.
-    /// Rows of transactions that are still open get their numbers later, like new ones.
+    /// The second step: rows that are there have their id for a number, and when they were written for when they were
+    /// seen. Rows of transactions that are still open get their numbers later, like new ones.
     fn numbers(&mut self) -> Result<(), Fault> {
         let top: u64 = self.one(&format!("SELECT MAX(id) FROM {}", self.outbox))?.unwrap_or(0);
         let (mut last, mut count) = (0, 0);

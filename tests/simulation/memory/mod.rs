@@ -1,8 +1,9 @@
-//! A database in memory, for tests and the simulator, with every fault that a real one has, when somebody asks for it. What
-//! it holds and answers is in `tables` and `outbox`; this is the connection to it.
+//! A database in memory, for tests and the simulator, with every fault that a real one has, when somebody asks for it.
+//! What it holds and answers is in `tables` and `outbox`; this is the connection to it.
 //!
-//! [`Tables`] is the server, [`Link`] one process's connection to it, and [`Memory`] both in one, which is a [`Store`]. Whoever
-//! plays several processes on one database owns the parts and makes a store of them himself; sharing is no affair of ours.
+//! [`Tables`] is the server, [`Link`] one process's connection to it, and [`Memory`] both in one, which is a [`Store`].
+//! Whoever plays several processes on one database owns the parts and makes a store of them himself; sharing is no
+//! affair of ours.
 
 mod outbox;
 mod tables;
@@ -17,8 +18,8 @@ use jsocketd::time::{Now, Time};
 pub use self::outbox::{Durable, OutboxTables, Transaction};
 pub use self::tables::{Category, Item, Session, Tables};
 
-/// How long a link leaves the server alone after each failure. Always the same, so that a test knows when it is over; how it
-/// grows is the breaker's affair.
+/// How long a link leaves the server alone after each failure. Always the same, so that a test knows when it is over;
+/// how it grows is the breaker's affair.
 pub const RETRY: Duration = Duration::from_secs(1);
 
 /// One process's connection.
@@ -32,8 +33,8 @@ pub struct Link {
     claimed: bool,
     /// How old what it reads is, in milliseconds: it is connected to a node that lags.
     pub lag: i64,
-    /// Questions that are left alone for a while, by name, because they took too long: they have no answer, and nothing is
-    /// wrong with the connection.
+    /// Questions that are left alone for a while, by name, because they took too long: they have no answer, and nothing
+    /// is wrong with the connection.
     pub resting: BTreeSet<&'static str>,
     faults: VecDeque<Fault>,
     asked: BTreeMap<&'static str, u64>,
@@ -53,7 +54,8 @@ enum Fault {
     Failure(Failure),
     /// The question is carried out, but the connection breaks before the answer.
     LostAnswer,
-    /// The connection breaks. The end of a transaction is carried out all the same, so many milliseconds later; nothing else is.
+    /// The connection breaks. The end of a transaction is carried out all the same, so many milliseconds later; nothing
+    /// else is.
     Late(i64),
 }
 

@@ -1,8 +1,10 @@
-//! The outbox's two tables: rows that exist before anybody sees them, transactions of those who write and of those who stamp,
-//! and locks. It is the behaviour of a server as far as the outbox's statements meet it, as plainly as it can be told.
+//! The outbox's two tables: rows that exist before anybody sees them, transactions of those who write and of those who
+//! stamp, and locks. It is the behaviour of a server as far as the outbox's statements meet it, as plainly as it can be
+//! told.
 //!
-//! What must never happen is asserted here, so that every test that uses the tables also tests for it: two rows with a number,
-//! a row with two, a number that is left out, a statement within somebody's open transaction, a row that is deleted unseen.
+//! What must never happen is asserted here, so that every test that uses the tables also tests for it: two rows with a
+//! number, a row with two, a number that is left out, a statement within somebody's open transaction, a row that is
+//! deleted unseen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Bound, RangeInclusive};
@@ -31,8 +33,8 @@ pub struct OutboxTables {
     pub next: u64,
     /// The server's `auto_increment_increment`.
     pub step: u64,
-    /// Ranges of ids that somebody has locked. (Nothing that the server asks meets the locks of rows that are being written;
-    /// the tests of the real servers say so.)
+    /// Ranges of ids that somebody has locked. (Nothing that the server asks meets the locks of rows that are being
+    /// written; the tests of the real servers say so.)
     pub locked: Vec<RangeInclusive<u64>>,
     /// Bytes of an event's data; longer ones are not fetched.
     pub longest_data: usize,
@@ -49,8 +51,8 @@ pub struct OutboxTables {
     ghosts: u32,
     /// What a crash leaves of the two tables, if it forgets the last commits. See [`OutboxTables::flush`].
     durable: Option<Durable>,
-    /// Former states, each with the time from which it was so: for nodes that lag. And how often something that others see
-    /// changed, altogether and up to the last of these states.
+    /// Former states, each with the time from which it was so: for nodes that lag. And how often something that others
+    /// see changed, altogether and up to the last of these states.
     past: VecDeque<(i64, OutboxTables)>,
     changes: u64,
     remembered: u64,
@@ -200,8 +202,8 @@ impl OutboxTables {
         old.iter().for_each(|id| self.delete(*id));
     }
 
-    /// `TRUNCATE` of the outbox table: the ids start again. It waits for everybody's transactions: none of the outbox's own
-    /// clients may have one, and whoever was writing has given up.
+    /// `TRUNCATE` of the outbox table: the ids start again. It waits for everybody's transactions: none of the outbox's
+    /// own clients may have one, and whoever was writing has given up.
     pub fn truncate(&mut self) {
         assert!(self.is_unlocked(), "TRUNCATE waits");
         self.fill(Durable {
@@ -237,8 +239,8 @@ impl OutboxTables {
         self.durable = Some(self.copy());
     }
 
-    /// The server dies and is there again: what was not committed is gone, and so are all transactions and locks. `forgets`:
-    /// and what was committed since it was last [flushed](Self::flush).
+    /// The server dies and is there again: what was not committed is gone, and so are all transactions and locks.
+    /// `forgets`: and what was committed since it was last [flushed](Self::flush).
     pub fn crash(&mut self, forgets: bool) {
         self.open.clear();
         self.late.clear();
@@ -278,8 +280,8 @@ impl OutboxTables {
         self.open.remove(&client);
     }
 
-    /// A client's connection breaks, but the server goes on with the end of its transaction and is done `after` milliseconds:
-    /// until then the locks are held. Whether there is such an end.
+    /// A client's connection breaks, but the server goes on with the end of its transaction and is done `after`
+    /// milliseconds: until then the locks are held. Whether there is such an end.
     pub(super) fn end_late(&mut self, client: u32, question: &Question, after: i64, now: i64) -> bool {
         let Some(open) = self.open.remove(&client).filter(|_| question.ends_transaction()) else {
             return false;
@@ -316,7 +318,8 @@ impl OutboxTables {
         }
     }
 
-    /// What a question that only reads is told of the state of so many milliseconds ago, or of the first one that is remembered.
+    /// What a question that only reads is told of the state of so many milliseconds ago, or of the first one that is
+    /// remembered.
     pub(super) fn read_before(&self, question: &Question, lag: i64, now: i64) -> Option<Result<Answer, Failure>> {
         let mut states = self.past.iter().rev();
         let (_, then) = states.find(|(at, _)| *at <= now - lag).or(self.past.front())?;
@@ -500,8 +503,8 @@ impl OutboxTables {
         }))
     }
 
-    /// The first committed rows without a number in a place, in order of their ids, and how long that took: every row in
-    /// flight before the last of them is passed.
+    /// The first committed rows without a number in a place, in order of their ids, and how long that took: every row
+    /// in flight before the last of them is passed.
     fn find(&self, look: Look, limit: usize) -> Result<(Vec<u64>, u64), Failure> {
         let (after, to) = match look {
             Look::Front(above) => (above, u64::MAX),

@@ -1,5 +1,5 @@
-//! The tables that the service asks about, as a server would keep them: each [`Question`] is answered as its documentation
-//! says. Nothing here knows SQL or fails by itself. The outbox's two tables are in `outbox`.
+//! The tables that the service asks about, as a server would keep them: each [`Question`] is answered as its
+//! documentation says. Nothing here knows SQL or fails by itself. The outbox's two tables are in `outbox`.
 
 use std::collections::BTreeMap;
 
@@ -116,8 +116,8 @@ impl Tables {
         }
     }
 
-    /// The server dies and is there again: what was not committed is gone, and so are all locks and connections. `forgets`:
-    /// and what was committed into the outbox's tables since they were last flushed.
+    /// The server dies and is there again: what was not committed is gone, and so are all locks and connections.
+    /// `forgets`: and what was committed into the outbox's tables since they were last flushed.
     pub fn crash(&mut self, forgets: bool) {
         self.outbox.crash(forgets);
         self.lives += 1;

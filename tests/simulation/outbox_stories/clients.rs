@@ -1,5 +1,6 @@
-//! Clients that ask for recovery and follow the rules to the letter: one position for each channel, which is the `id` of its
-//! newest event, or one that a pong told while the channel was subscribed to. No ids are remembered, and nothing is dropped.
+//! Clients that ask for recovery and follow the rules to the letter: one position for each channel, which is the `id`
+//! of its newest event, or one that a pong told while the channel was subscribed to. No ids are remembered, and nothing
+//! is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +112,8 @@ impl Client {
 const LAST_CALL: u64 = 5_000_000;
 
 impl Channel {
-    /// What the service does about somebody who waits for an answer, or for the next part of it. `most`: events of a part.
+    /// What the service does about somebody who waits for an answer, or for the next part of it. `most`: events of a
+    /// part.
     pub fn recover(
         &mut self,
         (name, channel): (usize, &str),

@@ -124,7 +124,8 @@ fn a_table_without_rows_gets_a_first_one() {
     assert_eq!(stage.ids(), [id]);
 }
 
-/// Something happens to the tables; within some seconds positions from before are gaps, everybody is told, and it goes on.
+/// Something happens to the tables; within some seconds positions from before are gaps, everybody is told, and it goes
+/// on.
 fn renews(what: impl FnOnce(&mut Stage)) -> Stage {
     let mut stage = Stage::ready();
     for _ in 0..5 {
@@ -402,7 +403,8 @@ fn where_reads_lag_behind_a_new_epoch_it_is_asked_again_with_pauses() {
     let mut stage = Stage::ready();
     stage.publish("news");
     stage.run(500);
-    // Commits are forgotten, and another process has begun a new epoch already, but the node that is read does not show it.
+    // Commits are forgotten, and another process has begun a new epoch already, but the node that is read does not show
+    // it.
     stage.tables.crash(false);
     let lower = Position::Table {
         epoch: 1,

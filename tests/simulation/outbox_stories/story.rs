@@ -1,13 +1,16 @@
-//! The stories: a few processes over one database, writers of every kind, clients that come, go and move, and everything that
-//! can go wrong. The oracle is in `truth`; what a client may expect is in `clients`.
+//! The stories: a few processes over one database, writers of every kind, clients that come, go and move, and
+//! everything that can go wrong. The oracle is in `truth`; what a client may expect is in `clients`.
 //!
-//! 1. Every process hands on every row in the order of the numbers, once, and nothing else; a gap is told only with a reason.
-//! 2. Every client handles every committed row of its channels exactly once, wherever it moves, or is told of a gap, and that
-//!    only when the row of its position is not in the table any more, or the epoch is another one.
-//! 3. What is committed is delivered within a poll, or within a second and a poll if it stood uncommitted, when nothing is broken.
+//! 1. Every process hands on every row in the order of the numbers, once, and nothing else; a gap is told only with a
+//!    reason.
+//! 2. Every client handles every committed row of its channels exactly once, wherever it moves, or is told of a gap,
+//!    and that only when the row of its position is not in the table any more, or the epoch is another one.
+//! 3. What is committed is delivered within a poll, or within a second and a poll if it stood uncommitted, when nothing
+//!    is broken.
 //! 4. A deadline that has come has a question, and a question has a deadline that has come. Statements are bounded.
 //!
-//! That numbers have no holes and no twins, and that nothing is asked within an open transaction, is asserted by the tables.
+//! That numbers have no holes and no twins, and that nothing is asked within an open transaction, is asserted by the
+//! tables.
 //!
 //! The file is long because a story has one owner of its dice: whoever moves anything is here.
 
@@ -44,8 +47,8 @@ const REFUSED: u64 = 10 * SECOND;
 /// Statements are started for so long after a tick began.
 const TICK: u64 = 10_000;
 
-/// Statements of a process in a second of a storm, in one in which rows are stamped one by one because some are locked, and in
-/// one without any rows.
+/// Statements of a process in a second of a storm, in one in which rows are stamped one by one because some are locked,
+/// and in one without any rows.
 const MOST: u64 = 700;
 const MOST_CAREFUL: u64 = 3500;
 const MOST_IDLE: u64 = 14;
@@ -612,7 +615,7 @@ impl World {
         );
     }
 
-    // --- what goes wrong -----------------------------------------------------------------------------------------------
+    // --- what goes wrong ---------------------------------------------------------------------------------------------
 
     fn stir(&mut self) {
         let us = self.us;

@@ -1,8 +1,10 @@
-//! The oracle: every row that was ever written and every number that was ever given, and with them what each process has to
-//! hand on and each client has to get. It is dumb on purpose: it walks back from a number to another one, row by row.
+//! The oracle: every row that was ever written and every number that was ever given, and with them what each process
+//! has to hand on and each client has to get. It is dumb on purpose: it walks back from a number to another one, row by
+//! row.
 //!
-//! Numbers have no holes, so a number and its mark have one past. Where commits were forgotten, or a backup was restored, the
-//! same numbers are given again to other rows: then there are branches, and nobody may get from one to another without a gap.
+//! Numbers have no holes, so a number and its mark have one past. Where commits were forgotten, or a backup was
+//! restored, the same numbers are given again to other rows: then there are branches, and nobody may get from one to
+//! another without a gap.
 
 use std::collections::HashMap;
 
@@ -129,7 +131,8 @@ impl Truth {
         };
     }
 
-    /// What stands between two places, the second one included, in order. `None`: there is no way from the one to the other.
+    /// What stands between two places, the second one included, in order. `None`: there is no way from the one to the
+    /// other.
     pub fn between(&self, from: Place, to: Place) -> Option<Vec<(Place, Option<usize>)>> {
         let mut found = Vec::new();
         let mut at = to;

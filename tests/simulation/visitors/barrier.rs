@@ -1,5 +1,5 @@
-//! A control row is a barrier: what was committed with it or after it waits for those of whom it may be, until the site has
-//! answered; and nothing else waits.
+//! A control row is a barrier: what was committed with it or after it waits for those of whom it may be, until the site
+//! has answered; and nothing else waits.
 
 use std::time::Duration;
 

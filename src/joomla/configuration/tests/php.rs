@@ -1,5 +1,5 @@
-//! PHP itself as the judge: hundreds of files of the grammar that is read, from a seed, each of whose values must be the one
-//! that PHP has.
+//! PHP itself as the judge: hundreds of files of the grammar that is read, from a seed, each of whose values must be
+//! the one that PHP has.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use super::*;
 
 const FILES: usize = 400;
 
-/// Includes each file and prints `class key value` for every public property: a value's type and its text in hexadecimal.
+/// Includes each file and prints `class key value` for every public property: a value's type and its text in
+/// hexadecimal.
 const JUDGE: &str = r#"
     error_reporting(E_ALL);
     set_error_handler(fn ($level, $words, $file, $line) => throw new ErrorException("$words in $file, line $line"));
