@@ -122,8 +122,23 @@ impl Home {
         }
     }
 
-    /// Delivers what became visible in the outbox table.
+    /// Finishes what the control rows among the effects began.
+    pub(super) fn settle(&mut self) {
+        if let Some(site) = &mut self.site {
+            site.settle();
+        }
+    }
+
+    /// Does what became visible in the outbox table. A row is judged by the control rows before it and by no later one:
+    /// one that ends a session would end the doubts that hold the rows before it.
     pub(super) fn publish_row(&mut self, seen: &Seen, apps: &mut Apps, now: Now, actions: &mut Actions) {
+        if let Some(site) = &mut self.site {
+            match seen {
+                Seen::Control(control) => site.carry_out(control, now, actions.effects()),
+                Seen::Gap => site.doubt_all(now),
+                Seen::Event(_) | Seen::Past(..) => site.settle(),
+            }
+        }
         let Some((app, site)) = self.both(apps) else {
             return;
         };

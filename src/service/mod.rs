@@ -241,6 +241,7 @@ impl Service {
         // Clients that subscribe while the effects are carried out come after the rows among them.
         self.home.set_table(&mut self.apps, actions);
         self.run_effects(now, actions);
+        self.home.settle();
     }
 
     // --- effects -------------------------------------------------------------------------------------------------

@@ -32,9 +32,10 @@ use crate::joomla::identity::Reason;
 use crate::joomla::site::SiteConfig;
 use crate::outbox::Outbox;
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::control::Control;
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
-use crate::protocol::rows::{Missed, Seen, Wanted};
+use crate::protocol::rows::{Missed, Wanted};
 use crate::protocol::turn::Turn;
 use crate::protocol::{Attempt, Ruling, Verdict};
 use crate::store::{Answer, Failure, Question};
@@ -389,7 +390,7 @@ impl Site {
             Question::Items { .. } | Question::Categories(_) => self.access.answer(question, answer, now, effects),
             _ => {
                 let seen = self.table.answer(question, answer, now, effects);
-                self.pass_on(seen, now, effects);
+                effects.extend(seen.into_iter().map(|seen| Effect::Row(Box::new(seen))));
             }
         }
         if may_settle {
@@ -411,25 +412,28 @@ impl Site {
         }
     }
 
-    /// Passes on what became visible in the outbox table.
-    fn pass_on(&mut self, seen: Vec<Seen>, now: Now, effects: &mut Vec<Effect>) {
-        let mut parts = Parts {
+    /// Carries out a control row, when the rows before it have been delivered. A user who is put out by it does not get
+    /// the rows after it.
+    pub fn carry_out(&mut self, control: &Control, now: Now, effects: &mut Vec<Effect>) {
+        self.parts().carry_out(control, now, effects);
+    }
+
+    /// Doubts everything: rows were lost, and control rows may have been among them.
+    pub fn doubt_all(&mut self, now: Now) {
+        self.parts().doubt_all(now);
+    }
+
+    /// Finishes what control rows began: to be called before the next row is delivered, and behind the last one.
+    pub fn settle(&mut self) {
+        self.access.settle();
+    }
+
+    fn parts(&mut self) -> Parts<'_> {
+        Parts {
             visits: &mut self.visits,
             rights: &mut self.rights,
             access: &mut self.access,
-        };
-        for seen in seen {
-            match seen {
-                // A user who is put out by a row does not get the rows after it.
-                Seen::Control(control) => parts.carry_out(&control, now, effects),
-                Seen::Gap => {
-                    effects.push(Effect::Row(Box::new(seen)));
-                    parts.doubt_all(now);
-                }
-                Seen::Event(_) | Seen::Past(..) => effects.push(Effect::Row(Box::new(seen))),
-            }
         }
-        self.access.settle();
     }
 
     /// When `due` must be called next.

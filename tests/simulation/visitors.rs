@@ -33,7 +33,7 @@ use crate::memory::Transaction;
 use crate::tables::{Answers, Base, Database, Line, SimStore, USERS, control, form_token_of, row};
 use crate::world::{Dice, Shared, SimIo, World};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 const SECRET: &str = "a secret of the simulator";
 const MASK: [u8; 4] = [2, 7, 1, 8];
 const COOKIE: &str = "0ad504c8cb42b9a2c9379cf1921924da";
