@@ -9,9 +9,6 @@ use crate::store::{SessionRow, UserRow};
 /// Seconds that a session of Joomla 3 is believed in whose row keeps the time of its start.
 const LONGEST_WITHOUT_TIME: i64 = 24 * 60 * 60;
 
-/// Seconds that a session lives where nothing is said: Joomla's own default.
-const DEFAULT_LIFETIME: u64 = 900;
-
 /// What a session's row is good for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
@@ -166,14 +163,11 @@ fn client(row: &SessionRow, asked_as: Client, site: &SiteConfig) -> Result<Optio
 /// The last second of a session's life. With Joomla 3 only the handler `database` keeps the time of the last request.
 fn ends(row: &SessionRow, site: &SiteConfig, joomla3: bool) -> i64 {
     let keeps_time = !joomla3 || site.handler == Handler::Database;
-    let lifetime = match site.lifetime {
-        0 => DEFAULT_LIFETIME,
-        seconds => seconds,
-    };
-    let life = if keeps_time {
-        i64::try_from(lifetime).unwrap_or(i64::MAX)
-    } else {
-        LONGEST_WITHOUT_TIME
+    let life = match site.lifetime {
+        // Joomla takes the seconds of a negative lifetime away, so a session has expired as soon as it is there.
+        0 => return i64::MIN,
+        lifetime if keeps_time => i64::try_from(lifetime).unwrap_or(i64::MAX),
+        _ => LONGEST_WITHOUT_TIME,
     };
     row.time.saturating_add(life)
 }

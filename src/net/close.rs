@@ -1,9 +1,10 @@
 //! Why a WebSocket is closed: the code and the words of the close frame (RFC 6455 section 7.4). How long a connection
 //! that was closed has for its last words.
 
+use std::time::Duration;
+
 use std::borrow::Cow;
 
-use super::connection::seconds;
 use crate::time::Time;
 
 /// Seconds that the last words of a connection may take as long as they move: a megabyte at 20 KB/s.
@@ -104,8 +105,8 @@ impl Finishing {
     /// `timeout`: seconds that the last word has to leave.
     pub(super) fn new(ended: bool, timeout: u64, now: Time) -> Self {
         Self {
-            until: now + seconds(timeout),
-            at_most: now + seconds(timeout.max(LAST_WORDS)),
+            until: now + Duration::from_secs(timeout),
+            at_most: now + Duration::from_secs(timeout.max(LAST_WORDS)),
             shut: false,
             ended,
         }
@@ -113,6 +114,6 @@ impl Finishing {
 
     /// A last word that is still leaving may take longer than its timeout, as long as it moves.
     pub(super) fn prolong(&mut self, timeout: u64, now: Time) {
-        self.until = (now + seconds(timeout)).min(self.at_most);
+        self.until = (now + Duration::from_secs(timeout)).min(self.at_most);
     }
 }

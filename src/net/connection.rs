@@ -400,7 +400,7 @@ impl<S: Socket> Connection<S> {
 
     /// When `check_deadlines` has something to do.
     pub fn deadline(&self, limits: &Limits, now: Time) -> Time {
-        let slow = self.over_since + seconds(limits.send_queue_seconds);
+        let slow = self.over_since + Duration::from_secs(limits.send_queue_seconds);
         let resumes = self.allowances.resumes(self.rates(limits), now);
         let own = match &self.state {
             State::Http(http) if http.is_ours() => Time::NEVER,
@@ -408,10 +408,10 @@ impl<S: Socket> Connection<S> {
             State::WebSocket(_) if resumes != Time::NEVER => resumes,
             State::WebSocket(wire) => {
                 let shrink = match wire.grown() {
-                    true => self.keep_alive.last_read() + seconds(SHRINK_AFTER),
+                    true => self.keep_alive.last_read() + Duration::from_secs(SHRINK_AFTER),
                     false => Time::NEVER,
                 };
-                let unfinished = wire.unfinished_since + seconds(limits.message_timeout);
+                let unfinished = wire.unfinished_since + Duration::from_secs(limits.message_timeout);
                 self.keep_alive.deadline(limits).min(shrink).min(unfinished)
             }
             State::Finishing(finishing) => return finishing.until,
@@ -422,7 +422,7 @@ impl<S: Socket> Connection<S> {
 
     /// Does what is due: a ping, the end of what took too long, the release of memory.
     pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Event> {
-        if self.is_live() && self.over_since + seconds(limits.send_queue_seconds) <= now {
+        if self.is_live() && self.over_since + Duration::from_secs(limits.send_queue_seconds) <= now {
             return Some(Event::Over(self.close_slow("send_queue_seconds", limits, now)));
         }
         match &mut self.state {
@@ -434,11 +434,11 @@ impl<S: Socket> Connection<S> {
                 Some(self.over(Over::TimedOut("keep_alive_timeout"), limits, now))
             }
             State::WebSocket(wire) => {
-                if wire.unfinished_since + seconds(limits.message_timeout) <= now {
+                if wire.unfinished_since + Duration::from_secs(limits.message_timeout) <= now {
                     self.close(&CloseReason::UNFINISHED, limits, now);
                     return Some(Event::Over(Over::TimedOut("message_timeout")));
                 }
-                if self.keep_alive.last_read() + seconds(SHRINK_AFTER) <= now {
+                if self.keep_alive.last_read() + Duration::from_secs(SHRINK_AFTER) <= now {
                     wire.shrink();
                 }
                 self.check_silence(limits, now)
@@ -486,7 +486,3 @@ fn high_water(limits: &Limits) -> usize {
 /// Seconds of silence after which a decoder that large messages made grow is replaced. Long enough not to undo it
 /// between two large messages of one conversation.
 const SHRINK_AFTER: u64 = 10;
-
-pub(super) fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}

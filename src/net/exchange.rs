@@ -2,10 +2,11 @@
 //! owns no socket: it reads slices and writes into the connection's send queue. What a request means is decided
 //! elsewhere.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 
-use super::connection::seconds;
 use super::handshake::{self, Accept};
 use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
 use super::send_queue::SendQueue;
@@ -52,7 +53,7 @@ impl Exchange {
     pub(super) fn new(limits: &Limits, now: Time) -> Self {
         Self {
             parser: Parser::new(),
-            deadline: now + seconds(limits.handshake_timeout),
+            deadline: now + Duration::from_secs(limits.handshake_timeout),
             is_first: true,
             turn: Turn::Peer,
             ended: false,
@@ -110,7 +111,7 @@ impl Exchange {
             match self.parser.read(input, &bounds) {
                 Progress::More => {
                     if was_idle && !self.is_first && self.parser.in_request() {
-                        self.deadline = now + seconds(limits.handshake_timeout);
+                        self.deadline = now + Duration::from_secs(limits.handshake_timeout);
                     }
                     return None;
                 }
@@ -169,7 +170,7 @@ impl Exchange {
         let last = last || has_token(response.headers(), &header::CONNECTION, "close");
         let keep_alive = keep_alive && !last && accept.is_none() && !self.ended;
         queue.append_with(|out| write_response(out, response, version, head_only, keep_alive));
-        self.deadline = now + seconds(limits.keep_alive_timeout);
+        self.deadline = now + Duration::from_secs(limits.keep_alive_timeout);
         Some(keep_alive)
     }
 

@@ -1,7 +1,8 @@
 //! How a WebSocket is kept alive: a peer that is silent for `ping_interval` gets a ping, and one that is silent for
 //! `ping_timeout` after it is taken for dead.
 
-use super::connection::seconds;
+use std::time::Duration;
+
 use crate::config::Limits;
 use crate::time::Time;
 
@@ -44,8 +45,8 @@ impl KeepAlive {
     /// When `check` has something to do.
     pub(super) fn deadline(&self, limits: &Limits) -> Time {
         match self.pinged {
-            true => self.last_read + seconds(limits.ping_interval + limits.ping_timeout),
-            false => self.last_read + seconds(limits.ping_interval),
+            true => self.last_read + Duration::from_secs(limits.ping_interval + limits.ping_timeout),
+            false => self.last_read + Duration::from_secs(limits.ping_interval),
         }
     }
 

@@ -23,8 +23,6 @@ mod stream;
 
 use std::time::Duration;
 
-use tungstenite::Utf8Bytes;
-
 use self::cleaner::Cleaner;
 use self::clock::Clock;
 pub use self::counters::Counters;
@@ -35,7 +33,6 @@ pub use self::rows::check;
 use self::stamp::Stamper;
 use self::stream::Fit;
 use crate::config::Database;
-use crate::protocol::SocketId;
 use crate::protocol::position::Position;
 use crate::protocol::rows::Missed;
 pub use crate::protocol::rows::{Event, Logged, Reach, Seen};
@@ -162,29 +159,16 @@ impl Outbox {
         }
     }
 
-    /// Whether the rest of a recovery can be told to a client that was told everything up to a row. Memory is bounded,
-    /// so what was there may be gone.
-    pub fn goes_on(&mut self, channel: &str, seq: u64, now: Now) -> bool {
-        self.reader.history.covers(channel, seq, now.at) == Some(true)
-    }
-
-    /// The first event of a channel after a row, if it is still known.
+    /// The first event of a channel after a row, if it is still known. Memory is bounded, so what was there may be gone.
     pub fn missed(&mut self, channel: &str, seq: u64, now: Now) -> Missed {
-        match self.goes_on(channel, seq, now) {
-            true => self
-                .reader
-                .history
+        let history = &mut self.reader.history;
+        match history.covers(channel, seq, now.at) {
+            Some(true) => history
                 .next(channel, seq)
                 .cloned()
                 .map_or(Missed::Nothing, Missed::Event),
-            false => Missed::Gone,
+            _ => Missed::Gone,
         }
-    }
-
-    /// The first event of a channel after a row: its number, its frame and the socket that must not get it.
-    pub fn next(&self, channel: &str, seq: u64) -> Option<(u64, &Utf8Bytes, Option<SocketId>)> {
-        let logged = self.reader.history.next(channel, seq)?;
-        Some((logged.seq, &logged.frame, logged.except))
     }
 
     /// The counters.

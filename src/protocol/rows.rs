@@ -70,7 +70,7 @@ pub struct Wanted<'a> {
 }
 
 /// What comes next of a channel's past.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// This event.
     Event(Logged),

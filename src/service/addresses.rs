@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Limits;
+use crate::logging::RareLine;
 use crate::protocol::room::give_back;
 use crate::time::{Bucket, Time};
 
@@ -25,7 +26,7 @@ const REQUEST_BURST_SECONDS: u32 = 2;
 pub struct Addresses {
     known: HashMap<IpAddr, Usage>,
     swept: Time,
-    warned: bool,
+    warned: RareLine,
 }
 
 #[derive(Debug)]
@@ -103,9 +104,8 @@ impl Addresses {
     }
 
     /// Logs once that a trusted proxy does not name its clients.
-    pub fn warn_of_silent_proxy(&mut self) {
-        if !self.warned {
-            self.warned = true;
+    pub fn warn_of_silent_proxy(&mut self, now: Time) {
+        if self.warned.allow(Duration::MAX, now).is_some() {
             log::warn!(
                 "a trusted proxy, or a client on this machine, sent no X-Forwarded-For: limits per address are off for it \
                  (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)"

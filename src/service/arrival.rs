@@ -256,7 +256,7 @@ impl Arrival<'_> {
             None => {
                 let address = self.call.address();
                 if address.is_none() && !self.config.embedded_defaults {
-                    addresses.warn_of_silent_proxy();
+                    addresses.warn_of_silent_proxy(self.now.at);
                 }
                 let member = self.entrance.count(self.id, address, limits, self.now);
                 let refused = member.rare.as_ref().and_then(|rare| rare.refused);

@@ -7,7 +7,6 @@ use http::HeaderName;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::masker::Talk;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
 
@@ -29,7 +28,7 @@ pub fn shapes(actions: &Actions) -> Vec<String> {
 }
 
 /// Each action's kind, with the name of the event that is sent.
-pub fn kinds(actions: &Actions, talks: &HashMap<ConnectionId, Talk>) -> Vec<String> {
+pub fn kinds<T>(actions: &Actions, talks: &HashMap<ConnectionId, T>) -> Vec<String> {
     let event = |action: &Action| match action {
         Action::Fanout(_, text) => format!(" {}", event(text)),
         Action::Send(to, Message::Text(text)) if talks.contains_key(to) => format!(" {}", event(text)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::logging::{More, RareLine};
 use crate::time::Time;
 
 /// A statement that takes longer has a warning.
@@ -25,16 +26,16 @@ pub struct Measure {
     pub total: Duration,
     /// The longest of all.
     pub worst: Duration,
-    /// When the last warning was written.
-    warned: Option<Time>,
+    /// The warning about one that takes long.
+    slow: RareLine,
 }
 
 /// Of all kinds.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
     kinds: BTreeMap<&'static str, Measure>,
-    /// When a warning about rows that could not be read was written.
-    warned: Option<Time>,
+    /// The warning about rows that cannot be read.
+    spoiled: RareLine,
     /// Whether it was told that the clocks differ.
     told_clock: bool,
 }
@@ -51,9 +52,11 @@ impl Measures {
         measure.failures += u64::from(!good);
         measure.total += took;
         measure.worst = measure.worst.max(took);
-        if took > SLOW && measure.warned.is_none_or(|warned| now.since(warned) >= QUIET) {
-            measure.warned = Some(now);
-            log::warn!("the database took {} ms for {name}", took.as_millis());
+        if took > SLOW
+            && let Some(more) = measure.slow.allow(QUIET, now)
+        {
+            let more = More(more);
+            log::warn!("the database took {} ms for {name}{more}", took.as_millis());
         }
     }
 
@@ -68,11 +71,11 @@ impl Measures {
     /// These values could not be read.
     pub(super) fn note_spoiled(&mut self, spoiled: &[&'static str], now: Time) {
         let Some(first) = spoiled.first() else { return };
-        if self.warned.is_none_or(|warned| now.since(warned) >= QUIET_ROWS) {
-            self.warned = Some(now);
+        if let Some(more) = self.spoiled.allow(QUIET_ROWS, now) {
             log::warn!(
-                "{} rows of the database cannot be read and are left out: {first} is not what it should be",
-                spoiled.len()
+                "{} rows of the database cannot be read and are left out: {first} is not what it should be{}",
+                spoiled.len(),
+                More(more)
             );
         }
     }

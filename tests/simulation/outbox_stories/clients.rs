@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jsocketd::outbox::{Event, Outbox, Reach};
 use jsocketd::protocol::position::{Place, Position};
+use jsocketd::protocol::rows::Missed;
 
 use crate::outbox_stories::truth::{Kind, Truth, key};
 
@@ -151,17 +152,18 @@ impl Channel {
                 }
             }
             State::Replaying(mut seq, at) if at <= us => {
-                if !outbox.goes_on(channel, seq, now) {
-                    return Told::Cut;
-                }
                 for _ in 0..most {
-                    let Some((next, frame, _)) = outbox.next(channel, seq) else {
-                        self.state = State::Live;
-                        return Told::Recovered;
-                    };
-                    seq = next;
-                    let frame = frame.clone();
-                    self.take(name, channel, &frame, truth);
+                    match outbox.missed(channel, seq, now) {
+                        Missed::Gone => return Told::Cut,
+                        Missed::Event(logged) => {
+                            seq = logged.seq;
+                            self.take(name, channel, &logged.frame, truth);
+                        }
+                        Missed::Nothing | Missed::Doubted => {
+                            self.state = State::Live;
+                            return Told::Recovered;
+                        }
+                    }
                 }
                 self.state = State::Replaying(seq, us + 1000 * most);
                 Told::Nothing

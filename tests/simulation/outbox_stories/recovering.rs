@@ -3,6 +3,7 @@
 use jsocketd::config::Database;
 use jsocketd::outbox::{Outbox, Reach};
 use jsocketd::protocol::position::{Place, Position};
+use jsocketd::protocol::rows::Missed;
 use jsocketd::store::{Failure, Question};
 
 use crate::outbox_stories::stage::{Stage, row};
@@ -133,12 +134,16 @@ fn what_memory_does_not_hold_is_read_once_for_all_who_ask() {
     for _ in 0..3 {
         stage.run(59_000);
         let now = stage.now();
-        assert!(stage.outbox().goes_on("a", 20, now), "whoever is being told keeps it");
+        assert_ne!(
+            stage.outbox().missed("a", 20, now),
+            Missed::Gone,
+            "a recovery that goes on keeps it"
+        );
     }
     stage.run(62_000);
     let now = stage.now();
-    assert!(!stage.outbox().goes_on("a", 20, now), "it is forgotten");
-    assert!(stage.outbox().goes_on("a", 115, now));
+    assert_eq!(stage.outbox().missed("a", 20, now), Missed::Gone, "it is forgotten");
+    assert_ne!(stage.outbox().missed("a", 115, now), Missed::Gone);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jsocketd::config::Database;
 use jsocketd::outbox::{Counters, Event, Outbox, Reach, Seen};
 use jsocketd::protocol::position::{Place, Position};
+use jsocketd::protocol::rows::Missed;
 use jsocketd::store::{Answer, Failure, NewRow, Question, Readiness};
 use jsocketd::time::{Now, Time};
 
@@ -301,9 +302,10 @@ impl Stage {
             match self.reach_from(channel, since, (self.us - began) / 1000) {
                 Reach::Yes => {
                     let (mut n, mut all) = (since.number(), Vec::new());
-                    while let Some((seq, ..)) = self.process.outbox.next(channel, n) {
-                        n = seq;
-                        all.push(seq);
+                    let at = self.now();
+                    while let Missed::Event(logged) = self.process.outbox.missed(channel, n, at) {
+                        n = logged.seq;
+                        all.push(n);
                     }
                     return Some(all);
                 }

@@ -18,6 +18,7 @@ use self::questions::{Asked, Questions};
 use super::subject::{Subject, is_component};
 use super::visible::{self, Fact};
 use crate::config::ItemType;
+use crate::logging::{More, RareLine};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
@@ -61,7 +62,7 @@ pub(super) struct Facts {
     /// Counts rechecks.
     version: u64,
     /// When each kind was last logged as one that cannot be checked.
-    complained: Vec<Option<Time>>,
+    complained: Vec<RareLine>,
     /// The last that was seen of the clocks.
     now: Now,
 }
@@ -92,7 +93,7 @@ impl Facts {
             doubted: BTreeSet::new(),
             suspects: BTreeSet::new(),
             version: 0,
-            complained: vec![None; kinds],
+            complained: vec![RareLine::default(); kinds],
             now: Now::default(),
         }
     }
@@ -290,14 +291,15 @@ impl Facts {
 
     fn fail(&mut self, asked: &Asked, why: &str) {
         asked.keys().for_each(|key| self.note(key, Fact::Unknowable, asked));
-        let complained = &mut self.complained[asked.kind];
-        if complained.is_none_or(|last| self.now.at.since(last) >= QUIET) {
-            *complained = Some(self.now.at);
+        if let Some(more) = self.complained[asked.kind].allow(QUIET, self.now.at) {
             let name = match asked.kind {
                 CATEGORIES => "categories",
                 item => &self.types[item - 1].name,
             };
-            log::warn!("channels of {name} are closed, because access cannot be checked: {why}");
+            log::warn!(
+                "channels of {name} are closed, because access cannot be checked: {why}{}",
+                More(more)
+            );
         }
     }
 
