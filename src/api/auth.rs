@@ -1,5 +1,5 @@
-//! Who may ask: the signature of a request (pusher.md 9.1). The texts are those of hosted Pusher where it has one,
-//! because people search for them; none tells what the signature ought to have been, only what had to be signed.
+//! Checks the signature of a request (pusher.md 9.1). The messages are those of hosted Pusher where it has one, because
+//! people search for them. No message contains the right signature; it contains only the text that must be signed.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -15,10 +15,11 @@ use crate::time::Now;
 /// How far the clocks of server and site may be apart, in seconds.
 pub const TIMESTAMP_GRACE: u64 = 600;
 
-/// Checks that a request was signed with the app's secret, or the `former` one, lately, and with this body.
+/// Checks that a request was signed recently with the app's secret or the `former` one, and with this body.
 ///
 /// # Errors
-/// 401 with what is wrong: the first of key, version, timestamp, signature, body. 400 when one of them is given twice.
+/// 401 that names the first error in this order: key, version, timestamp, signature, body. 400 when one of them is
+/// given twice.
 pub fn check(
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
@@ -46,7 +47,7 @@ pub fn check(
     check_body(request.body(), parameters.one("body_md5")?)
 }
 
-/// There is no `auth_key`.
+/// The refusal for a missing `auth_key`.
 pub fn no_key() -> Refusal {
     denied("Missing parameter: auth_key")
 }
@@ -60,7 +61,7 @@ fn check_timestamp(text: &str, now: Now) -> Result<(), Refusal> {
         return Err(denied("Timestamp required: auth_timestamp is not a number of seconds"));
     }
     let server = now.unix_ms / 1000;
-    // Digits that do not fit are a time still, and one that is far away.
+    // A number that is too large counts as a time in the far future.
     let given: u64 = text.parse().unwrap_or(u64::MAX);
     if given.abs_diff(server) <= TIMESTAMP_GRACE {
         return Ok(());
@@ -72,7 +73,7 @@ fn check_timestamp(text: &str, now: Now) -> Result<(), Refusal> {
     )))
 }
 
-/// `2012-11-16T17:42:59Z`; `None` for years that nobody writes.
+/// A time as `2012-11-16T17:42:59Z`; `None` for years that cannot be written this way.
 fn instant(unix: u64) -> Option<String> {
     let unix = i64::try_from(unix).ok()?;
     Some(jiff::Timestamp::from_second(unix).ok()?.to_string())
@@ -106,7 +107,8 @@ fn check_body(body: &[u8], given: Option<&str>) -> Result<(), Refusal> {
         }
         return Err(denied("Missing parameter: body_md5, for a body that is not empty"));
     };
-    // No secret is in it, and the signature has vouched for it: no need of constant time.
+    // The comparison needs no constant time: the hash holds no secret, and the signature has already confirmed
+    // `body_md5`.
     if HEXLOWER.encode(&Md5::digest(body)).eq_ignore_ascii_case(given) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
-//! A request's body as the fields of a JSON object. Values stay as they were written until they are asked for: data
-//! that is not text has to reach the subscribers byte for byte. Nesting is bounded before anything is parsed (pusher.md
-//! 2.6).
+//! A request's body as the fields of a JSON object. Values are kept as they were written until they are needed, because
+//! data that is not text must reach the subscribers byte for byte. Nesting is limited before anything is parsed
+//! (pusher.md 2.6).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 
 use super::reply::Refusal;
 
-/// How many arrays and objects may stand in each other.
+/// How many arrays and objects may be nested.
 pub const MAX_DEPTH: usize = 64;
 
-/// What is known of a body; everything else in it is ignored. Of a field that comes twice the last counts, as in PHP
+/// The known fields of a body; every other field is ignored. If a field occurs twice, the last one counts, as in PHP
 /// and JavaScript.
 #[derive(Debug, Default)]
 pub struct Body<'a> {
@@ -32,7 +32,7 @@ impl<'a> Body<'a> {
     /// Reads a body; an empty one has no fields.
     ///
     /// # Errors
-    /// 400 when it is not UTF-8, nested too deep, no JSON or no object.
+    /// 400 when the body is not UTF-8, is nested too deep, is not JSON or is not an object.
     pub fn read(body: &'a [u8]) -> Result<Self, Refusal> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -46,13 +46,13 @@ impl<'a> Body<'a> {
         Self::parse(text).map_err(|refusal| refusal.of("Invalid body"))
     }
 
-    /// Reads an object whose depth was checked.
+    /// Reads an object whose depth was checked before.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         serde_json::from_str(text).map_err(|error| Refusal::bad(error.to_string()))
     }
 }
 
-/// The text of a field; `None` when it is left out or null.
+/// The text of a field; `None` when the field is missing or null.
 pub fn text<'a>(field: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
     let Some(raw) = field.filter(|raw| raw.get() != "null") else {
         return Ok(None);
@@ -63,7 +63,7 @@ pub fn text<'a>(field: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a
     }
 }
 
-/// The items of a field, `N` at most, and how many more there are; `None` when it is left out or null.
+/// The items of a field, `N` at most, and the number of further items; `None` when the field is missing or null.
 pub fn list<'a, T: Deserialize<'a>, const N: usize>(
     field: Option<&'a RawValue>,
     name: &str,
@@ -76,11 +76,11 @@ pub fn list<'a, T: Deserialize<'a>, const N: usize>(
         .map_err(|error| Refusal::bad(format!("{name}: {error}")))
 }
 
-/// A string, borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 #[derive(Debug, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// The first items of a list: a list of a million costs no more memory than one of `N`.
+/// The first items of a list. A list of a million items needs no more memory than one of `N`.
 #[derive(Debug)]
 pub struct AtMost<T, const N: usize> {
     pub items: Vec<T>,
@@ -169,8 +169,8 @@ impl<'de> Deserialize<'de> for Body<'de> {
     }
 }
 
-/// How deep arrays and objects stand in each other, in one pass without a stack. Of text that is no JSON it says
-/// something, which does no harm: the parser says no.
+/// How deep arrays and objects are nested, found in one pass without a stack. For text that is not JSON the result is
+/// meaningless, which does no harm: the parser refuses that text.
 fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = text.iter();

@@ -1,4 +1,5 @@
-//! Questions about channels (pusher.md 9.2): which are occupied, by how many, and by whom.
+//! Answers requests about channels (pusher.md 9.2): which ones are occupied, how many subscriptions and users they
+//! have, and who the users are.
 
 use bytes::Bytes;
 use http::Response;
@@ -11,7 +12,7 @@ use crate::hub::channel::Occupancy;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::time::Now;
 
-/// The attributes that a request's `info` asks for. Names that are not known are passed over.
+/// The attributes that a request's `info` asks for. Unknown names are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     user_count: bool,
@@ -20,7 +21,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads a list with commas.
+    /// Reads a list that is separated by commas.
     pub fn read(list: &str) -> Self {
         let has = |name| list.split(',').any(|item| item.trim() == name);
         Self {
@@ -35,7 +36,7 @@ impl Wanted {
     }
 }
 
-/// What is said of a channel.
+/// The attributes of a channel in an answer.
 #[derive(Debug, Default, Serialize)]
 pub struct Attributes {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,8 +46,8 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// What is wanted and what there is: only presence channels have users, and a signed-in user's own channel is not
-    /// shown.
+    /// The attributes that are both wanted and available. Only presence channels have users, and the channel of a
+    /// signed-in user shows nothing.
     pub fn of(channel: ChannelName<'_>, occupancy: Option<Occupancy>, wanted: Wanted) -> Self {
         if channel.kind() == Kind::ServerToUser {
             return Self::default();
@@ -60,7 +61,7 @@ impl Attributes {
     }
 }
 
-/// `{"channels":{"name":{…},…}}`; an object also when there is none.
+/// `{"channels":{"name":{…},…}}`. Without channels, the value is an empty object.
 #[derive(Debug, Serialize)]
 pub struct ByChannel<'a> {
     #[serde(serialize_with = "as_object")]
@@ -76,7 +77,7 @@ pub fn list(app: &App, parameters: &Parameters<'_>) -> Result<Response<Bytes>, R
     let wanted = Wanted::of(parameters)?;
     let prefix = parameters.one("filter_by_prefix")?.unwrap_or_default();
     if wanted.user_count && !prefix.starts_with("presence-") {
-        // The spelling is that of hosted Pusher, for those who search for it.
+        // The misspelling is hosted Pusher's, because people search for this message.
         return Err(Refusal::bad(
             "user_count may only be requested for presence channels - please supply filter_by_prefix begining with \
              presence-",
@@ -143,12 +144,12 @@ pub fn users(app: &App, name: &str) -> Result<Response<Bytes>, Refusal> {
     Ok(json(&Users { users }))
 }
 
-/// `GET /connections`, which Reverb has.
+/// `GET /connections`, an endpoint of Reverb.
 pub fn connections(app: &App) -> Response<Bytes> {
     json(&serde_json::json!({"connections": app.connections()}))
 }
 
-/// The channels that reach a signed-in user have no state to be asked for.
+/// Parses a channel's name. The channels of signed-in users are refused, because their state is not shown.
 fn visible(name: &str) -> Result<ChannelName<'_>, Refusal> {
     let channel = ChannelName::parse(name).map_err(|why| Refusal::bad(invalid_channel(name, why)))?;
     if channel.kind() == Kind::ServerToUser {
@@ -157,7 +158,7 @@ fn visible(name: &str) -> Result<ChannelName<'_>, Refusal> {
     Ok(channel)
 }
 
-/// A sentence that names the channel, as much of it as a name may have.
+/// A message that names the channel, shortened to the longest length of a name.
 pub fn invalid_channel(name: &str, why: &str) -> String {
     match name.char_indices().nth(200) {
         None => format!("Invalid channel name {name:?}: {why}"),

@@ -1,8 +1,9 @@
-//! The HTTP API of the Pusher protocol (pusher.md sections 9 and 7.6): which requests are its, what a request asks for
-//! and who may ask. What follows is decided by the file that is named after it; what an event does, by the hub.
+//! The HTTP API of the Pusher protocol (pusher.md sections 9 and 7.6). This file decides which requests belong to the
+//! API, which resource a request is for, and which app it belongs to. Each submodule handles the part that it is named
+//! after; the hub carries out an event.
 //!
-//! A request is refused by the first of: its app is not known (404), there is nothing at its path (404), its method is
-//! another (405), its query cannot be read (400), it is not signed (401), its app is disabled (403).
+//! A request is refused for the first of these reasons: its app is unknown (404), nothing is at its path (404), its
+//! method is not allowed (405), its query cannot be read (400), it is not signed (401), its app is disabled (403).
 
 pub mod auth;
 mod body;
@@ -28,34 +29,34 @@ use crate::protocol::actions::Actions;
 use crate::protocol::effects::Effect;
 use crate::time::Now;
 
-/// What is said of an app that must not be used.
+/// The message for an app that is disabled.
 const DISABLED: &str = "This app is disabled";
 
-/// Whether a plain request for this path is one for the API, rightly or wrongly.
+/// Whether the API answers plain requests for this path, also wrong ones.
 pub fn is_for(path: &str, config: &config::Pusher) -> bool {
     Target::read(path, config).is_some()
 }
 
-/// What a request comes to.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Answered {
-    /// The answer.
+    /// The response is ready.
     Now(Response<Bytes>),
-    /// The status of the app with this number, for which facts have to be gathered.
+    /// The request asks for the status of the app with this number; the service must gather it.
     Status(usize),
 }
 
-/// The API: what it remembers between two requests is how much was published lately.
+/// The API. Between two requests it keeps only how much was published recently.
 #[derive(Debug, Default)]
 pub struct Api {
     rates: Rates,
 }
 
 impl Api {
-    /// Publishes an event to one channel as a request for it does, with the same limits, but without a signature.
+    /// Publishes an event to one channel with the limits of a request, but without a signature.
     ///
     /// # Errors
-    /// Why it may not be published, for people.
+    /// Why the event may not be published, as a sentence for people.
     pub fn publish(
         &mut self,
         app: &mut App,
@@ -135,9 +136,10 @@ impl Api {
             Resource::Users => channels::users(app, &segment(named)?),
             Resource::Connections => Ok(channels::connections(app)),
             Resource::Terminate => {
-                // Nothing is asked for in the body; but who sends one means it to be read.
+                // The request needs no body. But a body that was sent must be readable.
                 Body::read(request.body())?;
-                // Some libraries put the id into the path as it is, so what cannot be decoded was not encoded.
+                // Some libraries put the id into the path without encoding it. An id that cannot be decoded was
+                // therefore not encoded.
                 let user = parameters::decode(named).unwrap_or(Cow::Borrowed(named));
                 app.terminate(&user, actions);
                 actions.effect(Effect::TerminateVisitor(number, user.into_owned()));
@@ -148,11 +150,12 @@ impl Api {
     }
 }
 
-/// Whose resource a path is: all of it but what one app has.
+/// The app that a path names, and the rest of the path.
 enum Target<'a> {
     /// `/apps/{id}/…`
     App { id: &'a str, rest: &'a str },
-    /// `/users/{id}/terminate_connections`: pusher-http-python leaves the app out, so its key says which one.
+    /// `/users/{id}/terminate_connections`: pusher-http-python leaves the app out of the path, so `auth_key` names the
+    /// app.
     User(&'a str),
 }
 
@@ -168,26 +171,26 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What an app has.
+/// The resources of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// To publish one event.
+    /// Publish one event.
     Events,
-    /// To publish several.
+    /// Publish several events.
     BatchEvents,
-    /// The channels that are occupied.
+    /// List the occupied channels.
     Channels,
-    /// The members of a presence channel.
+    /// List the members of a presence channel.
     Users,
-    /// One channel.
+    /// Show one channel.
     Channel,
-    /// How many connections there are.
+    /// Count the connections.
     Connections,
-    /// How the app is.
+    /// Show the status of the app.
     Status,
-    /// To look at the outbox table now.
+    /// Look at the outbox table now.
     Nudge,
-    /// To close a user's connections.
+    /// Close a user's connections.
     Terminate,
 }
 
@@ -209,7 +212,8 @@ pub const RESOURCES: [(&str, &str, Resource); 9] = [
 ];
 
 impl Resource {
-    /// By the path behind `/apps/{id}/`, as it was sent (a `%2F` is no slash), with what stands in it for `{}`.
+    /// Finds the resource by the path behind `/apps/{id}/`, undecoded (a `%2F` is no slash). Also returns the part of
+    /// the path that stands in place of `{}`.
     fn read(path: &str) -> Option<(Self, &str)> {
         RESOURCES.iter().find_map(|(form, _, resource)| {
             let Some((before, behind)) = form.split_once("{}") else {
@@ -217,7 +221,7 @@ impl Resource {
             };
             let part = path.strip_prefix(before)?.strip_suffix(behind)?;
             let fits = match resource {
-                // pusher-http-node escapes nothing: what stands between is the id.
+                // pusher-http-node escapes nothing, so the whole part in between is the id.
                 Resource::Terminate => !part.is_empty(),
                 _ => !part.contains('/'),
             };
@@ -252,7 +256,7 @@ fn find_key(parameters: &Parameters<'_>, apps: &Apps) -> Result<usize, Refusal> 
         .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, format!("Unknown auth_key {key:?}")))
 }
 
-/// A channel's name in the path.
+/// Decodes a channel's name from the path.
 fn segment(text: &str) -> Result<Cow<'_, str>, Refusal> {
     parameters::decode(text).ok_or_else(|| Refusal::bad("The path holds a percent sign or bytes that mean nothing"))
 }

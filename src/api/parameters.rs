@@ -1,17 +1,17 @@
-//! The parameters of a query string, decoded, in the order in which they came. They are what is signed, so nothing is
-//! guessed: what cannot be decoded is refused.
+//! The decoded parameters of a query string, in the order in which they came. The signature covers them, so nothing is
+//! guessed: a query that cannot be decoded is refused.
 
 use std::borrow::Cow;
 
 use super::reply::Refusal;
 pub use crate::protocol::percent::decode;
 
-/// Names are in lower case, as they are signed.
+/// Names and values. Names are in lower case, as they are signed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Parameters<'a> {
-    /// Reads what stands behind the question mark: `+` is a space, a name without `=` has the empty value.
+    /// Reads the text behind the question mark. `+` is a space; a name without `=` has an empty value.
     ///
     /// # Errors
     /// 400 when a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
@@ -28,10 +28,10 @@ impl<'a> Parameters<'a> {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter that comes once at most.
+    /// The value of a parameter that may occur once at most.
     ///
     /// # Errors
-    /// 400 when it comes twice: two readers could believe different ones.
+    /// 400 when the parameter occurs twice: two readers could use different values.
     pub fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
@@ -45,7 +45,8 @@ impl<'a> Parameters<'a> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| &**value)
     }
 
-    /// `a=1&b=2`, sorted by name, equal names in the order in which they came, all but `without`: what is signed.
+    /// The text to sign: all parameters but `without`, as `a=1&b=2`, sorted by name. Equal names keep the order in
+    /// which they came.
     pub fn sorted(&self, without: &str) -> String {
         let mut pairs: Vec<_> = self.0.iter().filter(|(name, _)| name != without).collect();
         pairs.sort_by_key(|(name, _)| name);

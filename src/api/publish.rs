@@ -1,5 +1,5 @@
-//! Publishing (pusher.md 9.2, 9.3): one event to many channels, or a batch of up to ten. A request is checked as a
-//! whole before the hub hears of any of it, so it is done or not done, never half.
+//! Publishing (pusher.md 9.2, 9.3): one event to many channels, or a batch of up to ten. The whole request is checked
+//! before anything is passed to the hub, so either all of it is published or nothing.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,13 +22,13 @@ use crate::protocol::channel::ChannelName;
 use crate::protocol::event::{check_data, check_name, read_socket_id};
 use crate::time::Now;
 
-/// Channels of one event.
+/// The most channels of one event.
 pub const MAX_CHANNELS: usize = 100;
 
-/// Events of a batch.
+/// The most events of a batch.
 pub const MAX_BATCH: usize = 10;
 
-/// What is to be published.
+/// A request to publish, not yet checked.
 #[derive(Debug)]
 pub struct Request<'a> {
     drafts: Vec<Draft<'a>>,
@@ -41,23 +41,23 @@ enum Form {
     Batch,
 }
 
-/// An event as it was asked for.
+/// An event as the request describes it, not yet checked.
 #[derive(Debug, Default)]
 struct Draft<'a> {
     name: Option<Cow<'a, str>>,
     channels: Vec<Cow<'a, str>>,
-    /// Channels above the limit.
+    /// The number of channels above the limit.
     surplus: usize,
     data: Option<Cow<'a, str>>,
     socket_id: Option<Cow<'a, str>>,
     info: Option<Cow<'a, str>>,
 }
 
-/// An event as it may be published.
+/// An event that was checked and may be published.
 #[derive(Debug)]
 struct Event<'a> {
     name: &'a str,
-    /// Distinct, at least one.
+    /// The channels: at least one, none twice.
     channels: Vec<ChannelName<'a>>,
     data: &'a str,
     socket_id: Option<SocketId>,
@@ -68,7 +68,7 @@ impl<'a> Request<'a> {
     /// Reads the body of `POST /events`, or the query when the body is empty.
     ///
     /// # Errors
-    /// 400 when it cannot be read.
+    /// 400 when the request cannot be read.
     pub fn single(body: &'a [u8], query: &'a Parameters<'_>) -> Result<Self, Refusal> {
         let draft = if body.is_empty() {
             Draft::from_query(query)?
@@ -86,7 +86,7 @@ impl<'a> Request<'a> {
     /// Reads the body of `POST /batch_events`.
     ///
     /// # Errors
-    /// 400 when it cannot be read or has too many events.
+    /// 400 when the request cannot be read or has too many events.
     pub fn batch(body: &'a [u8]) -> Result<Self, Refusal> {
         let batch = Body::read(body)?.batch;
         let batch = body::list::<&'a RawValue, MAX_BATCH>(batch, "batch")?
@@ -108,7 +108,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// One event for one channel.
+    /// A request for one event to one channel.
     pub fn of(channel: &'a str, name: &'a str, data: &'a str) -> Self {
         let draft = Draft {
             name: Some(name.into()),
@@ -122,10 +122,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Publishes all of it.
+    /// Publishes all events of the request.
     ///
     /// # Errors
-    /// 400 or 413 for an event that may not be published, 429 when it is too much for now; then nothing is published.
+    /// 400 or 413 for an event that may not be published, 429 when the rate limit is exceeded. Then nothing is
+    /// published.
     pub fn publish(
         &self,
         app: &mut App,
@@ -164,7 +165,7 @@ impl<'a> Draft<'a> {
         channels.extend(body::text(body.channel, "channel")?.map(Text));
         let data = match body.data {
             Some(raw) if raw.get().starts_with('"') => body::text(Some(raw), "data")?,
-            // What is not text is published as the JSON that was written: numbers keep all their digits.
+            // Data that is not text is published as the JSON that was written, so numbers keep all their digits.
             raw => raw.map(|raw| Cow::Borrowed(raw.get())),
         };
         Ok(Self {
@@ -230,7 +231,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Only the server itself speaks of the protocol. Else a name has any characters: Laravel's are PHP classes.
+/// Only the server itself sends events of the protocol, so their names are refused. Other names may have any
+/// characters: Laravel's are names of PHP classes.
 impl Event<'_> {
     fn publish(&self, app: &mut App, now: Now, actions: &mut Actions) {
         for &channel in &self.channels {

@@ -1,5 +1,5 @@
-//! How much may be published through the API: one token bucket for each app with a limit. A request that is larger than
-//! the bucket passes when the bucket is full and is paid for afterwards.
+//! Limits how much is published through the API: one token bucket for each app with a limit. A request that is larger
+//! than the bucket passes when the bucket is full, and the missing tokens are paid for afterwards.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,19 @@ use crate::time::{Bucket, Time};
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
-/// A bucket holds what may be published in so many seconds.
+/// A bucket holds the publishes of this many seconds.
 const SECONDS: u32 = 1;
 
-/// The buckets, by the app's id: a reload that moves apps about or changes a limit keeps what was counted.
+/// The buckets by the app's id. A reload that reorders the apps or changes a limit keeps the counts.
 #[derive(Debug, Default)]
 pub struct Rates(HashMap<String, Bucket>);
 
-/// What is left for the caller to say of a limit; nothing without one.
+/// The limit and how much of it is left, for the caller; `None` without a limit.
 #[derive(Debug)]
 pub struct Allowance(Option<(u32, u64)>);
 
 impl Allowance {
-    /// Says it in the headers of an answer.
+    /// Writes the limit and the rest to the headers of an answer.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some((limit, left)) = self.0 {
             headers.insert(LIMIT, HeaderValue::from(limit));
@@ -34,10 +34,10 @@ impl Allowance {
 }
 
 impl Rates {
-    /// Counts so many publishes of an app.
+    /// Counts this many publishes of an app.
     ///
     /// # Errors
-    /// 429 when they are too many for now; then none is counted.
+    /// 429 when the limit is exceeded; then no publish is counted.
     pub fn take(&mut self, app: &config::App, publishes: usize, now: Time) -> Result<Allowance, Refusal> {
         let rate = app.publishes_per_second;
         if rate == 0 {

@@ -1,4 +1,4 @@
-//! Answers of the API: JSON with status 200, or a refusal, which is a status with `{"error":"…"}`.
+//! Answers of the API: JSON with status 200, or a refusal, which is another status with `{"error":"…"}`.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::protocol::event::Fault;
 
-/// Why a request is not done.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status, 400 to 499.
@@ -28,7 +28,7 @@ impl From<Fault> for Refusal {
 }
 
 impl Refusal {
-    /// With a status of its own.
+    /// A refusal with this status.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -37,26 +37,26 @@ impl Refusal {
         }
     }
 
-    /// 400: the request is wrong in itself.
+    /// A refusal with status 400: the request itself is wrong.
     pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
-    /// The same, said of a part of the request.
+    /// The same refusal for a part of the request.
     #[must_use]
     pub fn of(mut self, part: &str) -> Self {
         self.text = format!("{part}: {}", self.text).into();
         self
     }
 
-    /// With a header.
+    /// The same refusal with one more header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// As it is sent.
+    /// The response to send.
     pub fn into_response(self) -> Response<Bytes> {
         #[derive(Serialize)]
         struct Said<'a> {
@@ -69,7 +69,7 @@ impl Refusal {
     }
 }
 
-/// 200 with a JSON value.
+/// A response with status 200 and a JSON value.
 pub fn json(value: &impl Serialize) -> Response<Bytes> {
     let body = serde_json::to_vec(value).expect("an answer has only text keys, text and whole numbers");
     let mut response = Response::new(Bytes::from(body));

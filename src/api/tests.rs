@@ -1,5 +1,5 @@
-//! A test for each rule of pusher.md's sections 9 and 7.6 and for those of 12 and 16 that are about the API, each named
-//! after its rule, and one table of hostile requests.
+//! A test for each rule of pusher.md's sections 9 and 7.6, and for the rules of sections 12 and 16 that concern the
+//! API. Each test is named after its rule. One table has hostile requests.
 
 mod stage;
 
@@ -13,7 +13,7 @@ const EVENTS: &str = "/apps/7/events";
 const BATCH: &str = "/apps/7/batch_events";
 const EVENT: &str = r#"{"name":"greeting","channel":"news","data":"hello"}"#;
 
-/// A stage on which connection 1 has subscribed to `news`.
+/// A stage with connection 1, subscribed to `news`.
 fn stage() -> Stage {
     let mut stage = Stage::new();
     stage.subscribe(1, "news", None);
@@ -29,7 +29,7 @@ fn sent(to: &[u32], channel: &str, event: &str, data: &str) -> Sent {
     }
 }
 
-/// An event for `news` with some fields replaced; null takes a field out.
+/// An event for `news` with some fields replaced; null removes a field.
 fn event(changes: Value) -> String {
     let mut event = json!({"name": "greeting", "channel": "news", "data": "hello"});
     for (name, value) in changes.as_object().unwrap() {
@@ -187,7 +187,7 @@ fn rule_9_1_the_timestamp_is_within_600_s() {
     stage
         .send(&Call::post(EVENTS, EVENT).without("auth_timestamp"))
         .refuses(401, "Timestamp required");
-    // A request that was recorded is worth nothing later.
+    // A recorded request is not accepted later.
     let recorded = Call::post(EVENTS, EVENT);
     stage.pass(600_999);
     stage.send(&recorded).is(200, "{}");
@@ -895,7 +895,7 @@ fn rule_9_3_only_the_server_speaks_of_the_protocol() {
         let batch = format!(r#"{{"batch":[{EVENT},{}]}}"#, event(json!({"name": name})));
         stage.post(BATCH, batch).refuses(400, "batch[1]: Only the server");
     }
-    // An escape does not hide it.
+    // An escape does not hide the prefix.
     let hidden = r#"{"name":"pusher\u003aerror","channel":"news","data":"x"}"#;
     stage.post(EVENTS, hidden).refuses(400, "reserved");
     for name in ["pusher", "pusherx:a", "x-pusher:a", "Pusher:a", "pusher_internal"] {
@@ -962,7 +962,7 @@ fn rule_9_3_a_batch_is_all_or_nothing() {
             let mut events = vec![EVENT.to_owned(); 2];
             events.insert(place, bad.clone());
             let outcome = stage.post(BATCH, format!(r#"{{"batch":[{}]}}"#, events.join(",")));
-            // That nothing was sent is checked for every refusal.
+            // The stage checks for every refusal that nothing was sent.
             outcome.refuses(status, &format!("batch[{place}]: "));
         }
     }
@@ -1033,7 +1033,7 @@ fn rule_9_3_publishes_above_the_limit_are_429() {
     let outcome = stage.post(EVENTS, &three);
     outcome.refuses(429, "5 a second are allowed, try again in 1 s");
     assert_eq!(limits(&outcome), (Some(1), Some(5), Some(2)));
-    // What is wrong or asks is not counted.
+    // Wrong requests and requests that only read are not counted.
     stage.post(EVENTS, "{}").refuses(400, "");
     stage
         .get("/apps/7/channels", &[])
@@ -1041,7 +1041,7 @@ fn rule_9_3_publishes_above_the_limit_are_429() {
     let batch = format!(r#"{{"batch":[{EVENT},{EVENT}]}}"#);
     stage.post(BATCH, &batch).is(200, "{}");
     stage.post(BATCH, &batch).refuses(429, "try again in 1 s");
-    // Another app has its own.
+    // Another app has its own limit.
     let other = Call::post("/apps/8/events", EVENT)
         .set("auth_key", "other-key")
         .secret("other-secret");
@@ -1070,7 +1070,7 @@ fn limits(outcome: &Outcome) -> (Option<u64>, Option<u64>, Option<u64>) {
 
 #[test]
 fn rule_9_3_the_content_type_does_not_matter() {
-    // No header is read at all: `raw` sends none.
+    // The API reads no headers: `raw` sends none.
     stage().post(EVENTS, EVENT).is(200, "{}");
 }
 
@@ -1169,7 +1169,7 @@ fn rule_12_user_ids_stand_in_the_path_escaped_or_not() {
     }
 }
 
-// 1.1, 14: which requests are the API's, and whose
+// 1.1, 14: which requests belong to the API, and to which app
 
 #[test]
 fn rule_1_1_paths_have_the_prefix() {
@@ -1236,7 +1236,7 @@ fn rule_2_6_nesting_is_bounded() {
     stage
         .post(EVENTS, "{\"a\":".repeat(100_000))
         .refuses(400, "nested deeper than 64 levels");
-    // Brackets inside of text are text.
+    // Brackets inside strings do not count.
     stage.post(EVENTS, event(json!({"data": nested(1000)}))).is(200, "{}");
 }
 
@@ -1277,7 +1277,7 @@ fn rule_2_6_hostile_queries_are_refused_in_words() {
         .refuses(401, "Missing parameter: auth_key");
 }
 
-/// No cut, no changed byte and no doubled piece of a request makes anything but a refusal or the same event.
+/// A cut, a changed byte or a doubled piece in a request leads to a refusal or to the same event.
 #[test]
 fn rule_2_6_mutilated_requests_do_no_harm() {
     use rand::{RngExt, SeedableRng};

@@ -1,10 +1,10 @@
 //! Joomla's access control over rows that are already in memory: the groups of a user, the view levels they open, and
 //! whether an action is allowed on an asset. It follows `Joomla\CMS\Access\Access` and `User::authorise` (the same in
-//! Joomla 3 to 6); what those rights are good for is decided by its callers.
+//! Joomla 3 to 6). The callers decide what the rights are used for.
 //!
-//! It must never be more generous than Joomla. Where a row cannot be read as Joomla reads it, Joomla would ignore it,
-//! and with it a denial that may have stood there; here the asset, or the action, denies everybody instead, a view
-//! level opens for nobody, and a warning says so.
+//! It must never be more generous than Joomla. Joomla ignores a row that it cannot read, and so also ignores a denial
+//! in that row. Where a row cannot be read as Joomla reads it, the asset or the action denies everybody instead, a view
+//! level opens for nobody, and a warning reports the row.
 
 mod rules;
 
@@ -19,10 +19,10 @@ use crate::store::{AssetRow, GroupRow, LevelRow};
 /// The asset above all others.
 const ROOT: &str = "root.1";
 
-/// The action whose owner may do everything, if it is allowed at the root.
+/// The action that makes a super user: a user to whom it is allowed at the root may do everything.
 const SUPER: &str = "core.admin";
 
-/// The view level that everybody has, whatever its rules say; and the group of whoever has none.
+/// The view level that everybody has, whatever its rules say. It is also the id of the group for users without a group.
 const PUBLIC: u32 = 1;
 
 /// Groups, view levels and assets of a site.
@@ -32,7 +32,7 @@ pub struct Acl {
     levels: Vec<Level>,
     /// By name, in lower case.
     assets: BTreeMap<String, Asset>,
-    /// What guests are in.
+    /// The groups of a guest.
     guest_groups: Box<[u32]>,
 }
 
@@ -63,15 +63,15 @@ struct Span {
 }
 
 impl Span {
-    /// Whether this is the other's ancestor, or the other itself.
+    /// Whether this place is the other's ancestor or the same place.
     fn holds(self, other: Span) -> bool {
         self.lft <= other.lft && self.rgt >= other.rgt
     }
 }
 
 impl Acl {
-    /// The rows as they are in the tables, and sentences about those that are not as they should be. `guest_group` is
-    /// the parameter `guest_usergroup` of com_users.
+    /// Builds the access control from the tables' rows, and returns warnings about rows that are not as they should be.
+    /// `guest_group` is the parameter `guest_usergroup` of com_users.
     pub fn new(
         groups: &[GroupRow],
         levels: &[LevelRow],
@@ -87,7 +87,8 @@ impl Acl {
         };
         for row in assets {
             let asset = Asset::new(row, &mut warnings);
-            // The table's names are unique but for their case; of two, neither is known to be the one that is meant.
+            // Names are unique in the table, but they may differ in case only. Of two such rows, it is unclear which
+            // one is meant.
             if let Some(twin) = acl.assets.insert(row.name.to_ascii_lowercase(), asset) {
                 warnings.push(format!("the asset {:?} is there twice: it denies everything", row.name));
                 let rules = Rules::denying();
@@ -103,8 +104,8 @@ impl Acl {
         (acl, warnings)
     }
 
-    /// All groups of a user who is mapped to these: they and their ancestors, sorted. Whoever is mapped to none is in
-    /// group 1; whoever is mapped to groups that do not exist is in none.
+    /// All groups of a user who is mapped to the groups `mapped`: these and their ancestors, sorted. A user without
+    /// mapped groups is in group 1. A user whose mapped groups do not exist is in no group.
     pub fn groups(&self, mapped: &[u32]) -> Box<[u32]> {
         if mapped.is_empty() {
             return [PUBLIC].into();
@@ -117,9 +118,9 @@ impl Acl {
         &self.guest_groups
     }
 
-    /// The view levels of a user (0: a guest) who is in these groups, ancestors included; sorted. `root` is
-    /// configuration.php's `$root_user`, who has every level that super users have; super users themselves have only
-    /// those that name them.
+    /// The view levels of a user (0: a guest) who is in these groups, ancestors included; sorted. `root` marks the user
+    /// whom configuration.php names in `$root_user`. That user has every level that a group of super users has; other
+    /// super users have only the levels that name them.
     pub fn levels(&self, user: u32, groups: &[u32], root: bool) -> Box<[u32]> {
         let opens = |&member: &i64| match u32::try_from(member) {
             Ok(group) if root => self.is_super_group(group),
@@ -133,14 +134,15 @@ impl Acl {
         ids.into()
     }
 
-    /// Whether a user (0: a guest) who is in these groups, ancestors included, may do this on an asset: `com_content`,
-    /// `com_content.article.17`; empty: the root. An asset that is not known is its component, and a component that is
-    /// not known is the root. `root` is configuration.php's `$root_user`, who may do everything.
+    /// Whether a user (0: a guest) who is in these groups, ancestors included, may do this action on an asset:
+    /// `com_content`, `com_content.article.17`; empty: the root. For an unknown asset, the rules of its component
+    /// apply; for an unknown component, those of the root. `root` marks the user of configuration.php's `$root_user`,
+    /// who may do everything.
     pub fn authorise(&self, user: u32, groups: &[u32], root: bool, action: &str, asset: &str) -> bool {
         root || self.is_super_user(user, groups) || self.allows(user, groups, &clean(action), &clean(asset))
     }
 
-    /// Whether the rules of an asset, or those that it inherits, say anything of an action.
+    /// Whether the rules of an asset, or those that it inherits, have an entry for an action.
     pub fn speaks_of(&self, action: &str, asset: &str) -> bool {
         let (action, asset) = (clean(action), clean(asset));
         self.chain(&asset).any(|rules| rules.speak_of(&action))
@@ -151,9 +153,9 @@ impl Acl {
         user > 0 && self.allows(user, groups, SUPER, ROOT)
     }
 
-    /// `Access::check`: what the assets from the root down to this one say, where each denial wins.
+    /// `Access::check`: merges the rules of the assets from the root down to this one. One denial is enough to deny.
     fn allows(&self, user: u32, groups: &[u32], action: &str, asset: &str) -> bool {
-        // Joomla takes a number for the asset's id, which is not known here; and without the root nothing is certain.
+        // Joomla takes a number for the asset's id, and ids are not known here. Without the root, no rule is certain.
         if asset.parse::<f64>().is_ok() || !self.assets.contains_key(ROOT) {
             return false;
         }
@@ -172,9 +174,9 @@ impl Acl {
         allowed
     }
 
-    /// The rules of an asset and of all that it inherits from: the root, its component, and what is between. Joomla
-    /// looks for ancestors among the component's own assets and the root, so a neighbour whose place in the nested set
-    /// is wrong has no say.
+    /// The rules of an asset and of all that it inherits from: the root, its component, and the assets in between.
+    /// Joomla looks for ancestors only among the component's own assets and the root. So another component's asset with
+    /// a wrong place in the nested set has no effect.
     fn chain<'a>(&'a self, asset: &'a str) -> impl Iterator<Item = &'a Rules> {
         let component = asset.split('.').next().unwrap_or(asset);
         let found = self.assets.get(asset).or_else(|| self.assets.get(component));
@@ -191,7 +193,7 @@ impl Acl {
         top.chain(between).map(|asset| &asset.rules)
     }
 
-    /// The groups and all that hold them in the nested set, sorted.
+    /// The groups and all their ancestors in the nested set, sorted.
     fn ancestors(&self, groups: &[u32]) -> Box<[u32]> {
         let spans: Vec<Span> = groups.iter().filter_map(|id| Some(self.groups.get(id)?.span)).collect();
         let holds_one = |group: &Group| spans.iter().any(|&span| group.span.holds(span));
@@ -199,12 +201,12 @@ impl Acl {
         found.map(|(&id, _)| id).collect()
     }
 
-    /// `Access::checkGroup`: whether a group's path from the top, by its parents, makes super users.
+    /// `Access::checkGroup`: whether the rules of a group and its parents, up to the top, make its members super users.
     fn is_super_group(&self, group: u32) -> bool {
         let mut path = Vec::new();
         let mut at = group;
         while at != 0 {
-            // A path that is broken or leads in a circle leads nowhere.
+            // A broken or circular path grants nothing.
             match self.groups.get(&at) {
                 Some(group) if path.len() < self.groups.len() => {
                     path.push(at);
@@ -250,7 +252,8 @@ impl Asset {
     }
 }
 
-/// An action or an asset as Joomla looks it up: lower case, and a dot for each run of spaces and hyphens.
+/// The name of an action or an asset in the form in which Joomla looks it up: lower case, with a dot for each run of
+/// spaces and hyphens.
 fn clean(key: &str) -> Cow<'_, str> {
     let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c');
     let key = key.trim_matches(|c| c != '\x0c' && (space(c) || c == '\0'));
@@ -273,7 +276,7 @@ fn clean(key: &str) -> Cow<'_, str> {
 }
 
 /// The group of guests: `guest_usergroup` in the parameters of com_users, a number or its digits. Joomla's form writes
-/// nothing else; where somebody else did, guests are in the public group alone.
+/// nothing else. With any other value, guests are only in the public group.
 pub fn guest_group(params: &str) -> Option<u32> {
     let params: serde_json::Value = serde_json::from_str(params).ok()?;
     match params.get("guest_usergroup")? {

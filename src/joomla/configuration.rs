@@ -1,14 +1,14 @@
 //! Reads a site's configuration.php without running PHP: the public properties of the class `JConfig` as plain values,
-//! each with its line. The values that are read are strings in both quotings, decimal numbers, booleans, `null`,
-//! constants of `define`, and strings joined by dots. Everything else is passed over with the reason why it cannot be
-//! read, and that is a mistake only where the value is needed; `site` says which values those are and what they mean.
+//! each with its line. It reads strings in both quotings, decimal numbers, booleans, `null`, constants of `define`, and
+//! strings joined by dots. Every other value is skipped, with the reason why it cannot be read. That is an error only
+//! if the value is needed; `site` decides which values are needed and what they mean.
 //!
-//! Values are bytes, because neither the file nor a password in it has to be UTF-8; [`Parsed::text`] refuses a value
-//! that is not UTF-8, as a replaced character would make a wrong password. Rejected: PHP in a child process, which
-//! would execute whatever somebody has put into the file, and need not be installed.
+//! Values are bytes, because neither the file nor a password in it has to be UTF-8. [`Parsed::text`] refuses a value
+//! that is not UTF-8, because a replaced character would make a wrong password. Rejected: PHP in a child process,
+//! because it would execute any code in the file, and PHP may not be installed.
 //!
 //! A file that ends within a string, a comment or the class is refused as a whole: PHP could not run it, and it is most
-//! likely being written at this moment. So is a file with text in which nothing can be passed over safely.
+//! likely being written at this moment. A file is also refused if it contains text that cannot be skipped safely.
 
 mod lexer;
 mod parser;
@@ -25,14 +25,14 @@ pub const LONGEST_FILE: usize = 1 << 20;
 /// The most characters of a string that are read as a number.
 const LONGEST_NUMBER: usize = 64;
 
-/// The reason of [`Parsed::text`] for a value in another encoding.
+/// The reason that [`Parsed::text`] gives for a value in another encoding.
 pub const NOT_UTF8: &str = "it has characters that are not in UTF-8";
 
 /// Why a file is not read at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
 pub struct BadFile {
-    /// Where, counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
     /// What is wrong, as a sentence without its full stop. It never repeats a value.
     pub why: &'static str,
@@ -44,7 +44,7 @@ impl BadFile {
     }
 }
 
-/// A value that PHP would have.
+/// A value as PHP would have it.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Null,
@@ -55,7 +55,8 @@ enum Value {
 }
 
 impl Value {
-    /// As PHP converts it to a string. How it writes a floating-point number depends on its settings.
+    /// The value as PHP converts it to a string. A number with a fraction is refused, because PHP's settings decide how
+    /// it is written.
     fn into_text(self) -> Result<Vec<u8>, Why> {
         Ok(match self {
             Value::Null | Value::Bool(false) => Vec::new(),
@@ -66,7 +67,7 @@ impl Value {
         })
     }
 
-    /// As PHP does: everything but `null`, `false`, `0`, `0.0`, `''` and `'0'` is true.
+    /// Whether the value is true to PHP: everything but `null`, `false`, `0`, `0.0`, `''` and `'0'` is.
     fn is_true(&self) -> bool {
         match self {
             Value::Null => false,
@@ -77,7 +78,7 @@ impl Value {
         }
     }
 
-    /// As PHP converts it to a number: of a string the number that it starts with.
+    /// The value as PHP converts it to a number. A string becomes the number that it starts with.
     fn to_number(&self) -> f64 {
         match self {
             Value::Null => 0.0,
@@ -110,22 +111,22 @@ struct Entry {
     value: Result<Value, Why>,
 }
 
-/// What a getter found.
+/// A value that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T> {
-    /// The value, coerced by meaning.
+    /// The value, converted to the type of the getter.
     pub value: T,
     /// The line of the property's name.
     pub line: usize,
 }
 
-/// A value that is there but cannot be read.
+/// A property that exists but cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: ${key} cannot be read: {why}")]
 pub struct Unreadable {
     /// The property.
     pub key: String,
-    /// The line that makes it so.
+    /// The line that makes the property unreadable.
     pub line: usize,
     /// Why, as a clause. It never repeats a value.
     pub why: String,
@@ -135,11 +136,11 @@ pub struct Unreadable {
 #[derive(Clone, Default, PartialEq)]
 pub struct Parsed {
     entries: BTreeMap<String, Entry>,
-    /// The line of the first method that sets a property whose name is not written there.
+    /// The line of the first method that sets a property through a computed name.
     dynamic: Option<usize>,
 }
 
-/// Names alone: values are secrets, some of them.
+/// Shows only the names, because some values are secrets.
 impl std::fmt::Debug for Parsed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.entries.keys()).finish_non_exhaustive()
@@ -147,39 +148,39 @@ impl std::fmt::Debug for Parsed {
 }
 
 impl Parsed {
-    /// The line at which a method sets properties whose names cannot be known, if one does.
+    /// The line at which a method sets properties through computed names, if a method does that.
     pub fn dynamic(&self) -> Option<usize> {
         self.dynamic
     }
 
-    /// A string, or the string that PHP would make of another value. `None` also where that is empty.
+    /// The property as a string; PHP's rules convert other values. `None` also if the string is empty.
     ///
     /// # Errors
-    /// It cannot be read, is a number with a fraction, or is not UTF-8.
+    /// The property cannot be read, is a number with a fraction, or is not UTF-8.
     pub fn text(&self, key: &str) -> Result<Option<Found<String>>, Unreadable> {
         let utf8 = |bytes| String::from_utf8(bytes).map_err(|_| NOT_UTF8.to_owned());
         let found = self.found(key, |value| value.clone().into_text().and_then(utf8))?;
         Ok(found.filter(|found| !found.value.is_empty()))
     }
 
-    /// Whether it is true to PHP.
+    /// Whether the property is true to PHP.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The property cannot be read.
     pub fn truth(&self, key: &str) -> Result<Option<Found<bool>>, Unreadable> {
         self.found(key, |value| Ok(value.is_true()))
     }
 
-    /// A number, also the one that a string starts with.
+    /// The property as a number; a string becomes the number that it starts with.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The property cannot be read.
     pub fn number(&self, key: &str) -> Result<Option<Found<f64>>, Unreadable> {
         self.found(key, |value| Ok(value.to_number()))
     }
 
-    /// What `convert` makes of a value. `None` for `null` and the empty string, for which Joomla's registry gives the
-    /// default.
+    /// The property's value, converted by `convert`. `None` for `null` and the empty string, for which Joomla's
+    /// registry uses the default.
     fn found<T>(
         &self,
         key: &str,
@@ -210,7 +211,8 @@ impl Parsed {
     }
 }
 
-/// Constants that PHP files define, carried from one file to the next as PHP includes them.
+/// The constants that PHP files define. They are kept from one file to the next, in the order in which PHP includes the
+/// files.
 #[derive(Clone, Default)]
 pub struct Constants {
     known: BTreeMap<Vec<u8>, Constant>,
@@ -220,21 +222,21 @@ pub struct Constants {
 #[derive(Clone)]
 struct Constant {
     value: Result<Value, Why>,
-    /// In which file it was defined, counted from 1; 0: assumed.
+    /// The number of the file that defines the constant, counted from 1; 0 if the value is only assumed.
     file: usize,
 }
 
 impl Constants {
-    /// Takes this for the value as long as no file defines another.
+    /// Assumes `path` as the constant's value until a file defines another value.
     pub fn assume(&mut self, name: &str, path: &Path) {
         let value = Ok(Value::Text(path.as_os_str().as_bytes().to_vec()));
         self.known.insert(name.into(), Constant { value, file: 0 });
     }
 
-    /// The value of a constant that is a string, if a file defines it; `Err`: why it cannot be known.
+    /// The value of a constant that a file defines as a string; `None` if no file defines the constant.
     ///
     /// # Errors
-    /// As a clause: `it calls getenv()`.
+    /// Why the value cannot be determined, as a clause: `it calls getenv()`.
     pub fn defined(&self, name: &str) -> Option<Result<&[u8], &str>> {
         let constant = self.known.get(name.as_bytes()).filter(|constant| constant.file > 0)?;
         Some(match &constant.value {
@@ -249,9 +251,9 @@ impl Constants {
         Some(constant.value.as_ref().map_err(String::as_str))
     }
 
-    /// PHP keeps the first definition, and code in front of it decides which one that is: two different ones in one
-    /// file cannot be told apart. Joomla's own way from the file to the root, `implode()` in includes/defines.php, is
-    /// what is assumed.
+    /// PHP keeps the first definition that it runs. If one file has two different definitions, the code around them
+    /// decides which one runs, and that cannot be determined here. Joomla's own includes/defines.php computes the root
+    /// with `implode()`; then the assumed value is right and stays.
     fn define(&mut self, name: &[u8], value: Result<Value, Why>) {
         let file = self.file;
         match self.known.get_mut(name) {
@@ -267,20 +269,20 @@ impl Constants {
     }
 }
 
-/// Reads a configuration.php, with the constants of the files that PHP reads before. `file` is where it was found;
-/// `__DIR__` is its folder.
+/// Reads a configuration.php. `constants` holds the constants of the files that PHP reads before this one. `file` is
+/// the path of the file; `__DIR__` is its folder.
 ///
 /// # Errors
-/// PHP could not run it, it has no class `JConfig` or two, it cannot be read safely, or it is longer than
+/// PHP could not run the file, it has no class `JConfig` or two of them, it cannot be read safely, or it is longer than
 /// [`LONGEST_FILE`].
 pub fn parse(text: &[u8], file: &Path, constants: &mut Constants) -> Result<Parsed, BadFile> {
     read(text, file, constants)?.ok_or_else(|| BadFile::new(1, "there is no class JConfig in it"))
 }
 
-/// Reads a defines.php: only its constants.
+/// Reads only the constants of a defines.php.
 ///
 /// # Errors
-/// PHP could not run it, it cannot be read safely, or it is longer than [`LONGEST_FILE`].
+/// PHP could not run the file, it cannot be read safely, or it is longer than [`LONGEST_FILE`].
 pub fn constants(text: &[u8], file: &Path, constants: &mut Constants) -> Result<(), BadFile> {
     read(text, file, constants).map(|_| ())
 }

@@ -1,22 +1,22 @@
-//! Who a session says that its visitor is: from a row of the session table, with its user and maybe its text, to a user
-//! or a guest with a reason. What cannot be known is a guest, never somebody. Groups and rights are `acl`'s; cookies
-//! and origins were looked at before.
+//! Decides from a row of the session table, its user row and its text (if there is one) whether a visitor is a user, or
+//! a guest with a reason. When the identity cannot be determined, the visitor is a guest. Groups and rights are
+//! determined in `acl`; cookies and origins were checked before.
 
 use crate::joomla::session::{self, BadText, SessionText};
 use crate::joomla::site::{Client, Handler, SiteConfig};
 use crate::store::{SessionRow, UserRow};
 
-/// Seconds that a session of Joomla 3 is believed in whose row keeps the time of its start.
+/// Seconds for which a session of Joomla 3 is valid if its row keeps only the time of its start.
 const LONGEST_WITHOUT_TIME: i64 = 24 * 60 * 60;
 
 /// What a session's row is good for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
-    /// This user, logged in to this application; `None`: to both.
+    /// This user, logged in to this application; `None`: to both applications.
     User(UserRow, Option<Client>),
-    /// The row does not tell its user, but the text does: look up this one and ask [`judge_user`].
+    /// The row does not name its user, but the text does: look up the user with this id and call [`judge_user`].
     AskUser(u32, Option<Client>, SessionText),
-    /// Nobody in particular.
+    /// A guest.
     Guest(Reason),
 }
 
@@ -25,13 +25,13 @@ pub enum Judgement {
 pub enum Reason {
     /// There was no session cookie.
     NoCookie,
-    /// The page is of another site, or does not say of which, so its cookie was not read.
+    /// The page belongs to another site or sends no origin, so its cookie was not read.
     ForeignOrigin,
-    /// There is no such session: it ended, or the cookie was made up.
+    /// The session does not exist: it has ended, or the cookie was invented.
     NoRow,
-    /// The session is over, although its row is still there.
+    /// The session has expired, although its row still exists.
     Expired,
-    /// The session is a guest's.
+    /// The session belongs to a guest.
     GuestSession,
     /// The session's user does not exist.
     NoUser,
@@ -39,32 +39,32 @@ pub enum Reason {
     UserUnknown,
     /// The user is blocked.
     Blocked,
-    /// The user has to set a new password first.
+    /// The user must set a new password first.
     MustReset,
-    /// The second factor was not given yet, or has to be set up first.
+    /// The user has not given the second factor yet, or must set it up first.
     SecondFactorPending,
-    /// Whether the second factor was given stands in the session's text, which is out of reach.
+    /// Only the session's text records whether the second factor was given, and the text cannot be read.
     SecondFactorUnknown,
     /// The session's text cannot be read.
     BadText,
     /// The session's text names another user than its row.
     TextDisagrees,
-    /// The session is of another application than its cookie.
+    /// The session belongs to another application than its cookie.
     OtherClient,
     /// The cookie's value cannot be a session id.
     BadCookie,
-    /// The form token is missing where it is demanded.
+    /// The form token is missing, but the configuration demands one.
     NoFormToken,
-    /// A form token was shown that is not the session's.
+    /// The form token that was sent does not belong to the session.
     WrongFormToken,
-    /// The user's rights changed, and the connection is being closed for that.
+    /// The user's rights changed, so the connection is being closed.
     RightsChanged,
     /// The database did not answer in time.
     StoreUnavailable,
 }
 
 impl Reason {
-    /// Its name for programs, which does not change.
+    /// The reason's stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Reason::NoCookie => "no-cookie",
@@ -90,14 +90,14 @@ impl Reason {
     }
 }
 
-/// Judges the row of a session whose id came in the cookie of `asked_as`, at `now_unix` seconds by our clock. Where the
-/// database's clock is ahead of that, it counts: nobody is believed longer than Joomla believes him because our machine
-/// is behind.
+/// Judges the row of a session whose id came in the cookie of `asked_as`. `now_unix` is the time in seconds by our
+/// clock. If the database's clock is ahead of ours, its time is used instead: a session must not be valid longer than
+/// in Joomla because our clock is slow.
 pub fn judge(row: &SessionRow, asked_as: Client, site: &SiteConfig, joomla3: bool, now_unix: i64) -> Judgement {
     judge_row(row, asked_as, site, joomla3, now_unix).unwrap_or_else(Judgement::Guest)
 }
 
-/// Judges once more what was [`Judgement::AskUser`]: `user` is who was asked for, if there is one.
+/// Completes a [`Judgement::AskUser`]: `user` is the row of the user who was looked up, if it exists.
 pub fn judge_user(asked: u32, client: Option<Client>, text: &SessionText, user: Option<&UserRow>) -> Judgement {
     let judged = match user {
         Some(user) if user.id == asked && asked > 0 => may_be(user, Some(Ok(text))),
@@ -129,14 +129,14 @@ fn judge_row(
     Ok(Judgement::User(user.clone(), client))
 }
 
-/// Whose a session is whose row does not tell it.
+/// The user whom only the session's text names.
 fn user_in_text(text: Option<Result<SessionText, BadText>>) -> Result<(u32, SessionText), Reason> {
     let text = text.ok_or(Reason::UserUnknown)?.map_err(|_| Reason::BadText)?;
     let user = text.user_id.ok_or(Reason::GuestSession)?;
     Ok((user, text))
 }
 
-/// Which application the session is of.
+/// Which application the session belongs to.
 fn client(row: &SessionRow, asked_as: Client, site: &SiteConfig) -> Result<Option<Client>, Reason> {
     let is_cookie_of = |client| {
         let name = |of| site.cookies.iter().find(|(c, _)| *c == of).map(|(_, name)| name);
@@ -160,7 +160,8 @@ fn client(row: &SessionRow, asked_as: Client, site: &SiteConfig) -> Result<Optio
     }
 }
 
-/// The last second of a session's life. With Joomla 3 only the handler `database` keeps the time of the last request.
+/// The last second of a session's life, in Unix seconds. In Joomla 3, only the handler `database` keeps the time of the
+/// last request.
 fn ends(row: &SessionRow, site: &SiteConfig, joomla3: bool) -> i64 {
     let keeps_time = !joomla3 || site.handler == Handler::Database;
     let life = match site.lifetime {
@@ -172,15 +173,15 @@ fn ends(row: &SessionRow, site: &SiteConfig, joomla3: bool) -> i64 {
     row.time.saturating_add(life)
 }
 
-/// What the session's text says, if it is within reach. With another handler the column may still have what was written
-/// before the handler was changed. An empty one was not written yet.
+/// The session's text, read, if the database has it. With another handler, the column may still hold a text from before
+/// the handler was changed, so it is ignored. An empty text means that none was written yet.
 fn text(row: &SessionRow, site: &SiteConfig) -> Option<Result<SessionText, BadText>> {
     let text = row.text.as_ref().filter(|text| !text.is_empty());
     text.filter(|_| site.handler == Handler::Database)
         .map(|text| session::read(text))
 }
 
-/// The user, if it may be somebody by its own row and by what is known of the session's text.
+/// The user, unless the user's own row or the session's text says that the visitor must be a guest.
 fn may_be<'u>(user: &'u UserRow, text: Option<Result<&SessionText, &BadText>>) -> Result<&'u UserRow, Reason> {
     if user.blocked {
         return Err(Reason::Blocked);

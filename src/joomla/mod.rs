@@ -1,5 +1,5 @@
-//! What a Joomla site is: its configuration.php, its session cookies and session texts, its groups, view levels and
-//! rules, as far as jsocketd must know them. Facts in, facts out: nothing here runs SQL, keeps state or knows of
+//! Reads what jsocketd needs from a Joomla site: its configuration.php, its session cookies and session texts, its
+//! groups, view levels and rules. These are pure functions and values: nothing here runs SQL, keeps state or handles
 //! connections.
 
 pub mod acl;

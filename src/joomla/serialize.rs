@@ -1,14 +1,13 @@
-//! PHP's serialize format, read into a flat tree whose texts are borrowed from the input. It knows the format and its
-//! limits; what the values mean is decided in `session`.
+//! Reads PHP's serialize format into a flat tree whose texts are borrowed from the input. This module handles the
+//! format and its limits; `session` decides what the values mean.
 //!
-//! The input comes from a table that visitors help to fill, so nothing in it is believed: memory grows with the bytes
-//! that were read and never with a length or a count that was only claimed, nesting costs no stack, and the work is
-//! linear. Classes are names here: no object is ever made. Enums and objects with a format of their own (`C`) are
-//! skipped.
+//! The input comes from a table that visitors help to fill, so no length or count in it is trusted. Memory grows only
+//! with the bytes that were read, nesting costs no stack, and the work is linear. Classes are only names here: no
+//! object is ever created. Enums and objects with a format of their own (`C`) are skipped.
 //!
-//! The format is parsed here because no crate took more off us than it brought: `phpserz` 0.3 is a bounded tokenizer,
-//! but it fails on enums and leaves nesting, counts and references to its user, which is most of this file; `serde_php`
-//! has no objects.
+//! Rejected: a crate, because none saved more work than it added. `phpserz` 0.3 is a bounded tokenizer, but it fails on
+//! enums and leaves nesting, counts and references to its user, and these are most of this file. `serde_php` has no
+//! objects.
 
 mod reader;
 
@@ -16,14 +15,14 @@ use std::fmt;
 
 use reader::Reader;
 
-/// Bytes of an input; a longer one is refused.
+/// The most bytes of an input; a longer one is refused.
 pub const LONGEST: usize = 512 * 1024;
 
-/// Arrays and objects within each other. Joomla's own sessions stay below 10; PHP itself stops at 4096.
+/// How deep arrays and objects may be nested. Joomla's own sessions stay below 10; PHP itself stops at 4096.
 pub const DEEPEST: usize = 128;
 
-/// Values of one input. The shortest one in an array takes six bytes, so that an input as long as a session's decoded
-/// text can be (three quarters of [`LONGEST`]) has no more.
+/// The most values of one input. The shortest value in an array takes six bytes. So a session's decoded text, which is
+/// at most three quarters of [`LONGEST`] long, cannot have more.
 pub const MOST_VALUES: usize = 65_536;
 
 /// Why a text is not PHP's serialize format. Positions are bytes from the start.
@@ -38,21 +37,21 @@ pub enum Error {
     /// Over [`MOST_VALUES`].
     #[error("it has more than {MOST_VALUES} values")]
     TooMany,
-    /// It ends in the middle of something, or claims more than is there.
+    /// The text ends in the middle of something, or states a length or count that is larger than the rest of the text.
     #[error("it ends too early for what begins at byte {0}")]
     Truncated(usize),
-    /// Something that PHP does not write.
+    /// The text contains something that PHP does not write.
     #[error("byte {0} is not what the format has there")]
     Malformed(usize),
-    /// A reference is to nothing that came before it.
+    /// A reference does not point to an earlier value.
     #[error("a reference in it is to nothing")]
     Dangling,
-    /// There is something behind the value.
+    /// Something follows the value.
     #[error("something follows the value at byte {0}")]
     Trailing(usize),
 }
 
-/// What a value is. Elements of arrays and objects are reached through [`Place`].
+/// A value. The elements of arrays and objects are reached through [`Place`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// `null`
@@ -69,40 +68,42 @@ pub enum Value<'a> {
     Array,
     /// An object of this class.
     Object(&'a [u8]),
-    /// An enum's case, or an object of a class that writes a format of its own.
+    /// An enum's case, or an object of a class that writes its own format.
     Opaque,
-    /// A reference to a value that cannot be told.
+    /// A reference whose target is unknown.
     Lost,
 }
 
 /// A value that was read, with everything in it.
 pub struct Tree<'a> {
-    /// In the order of the text: a container comes before its elements.
+    /// In the order of the text: an array or object comes before its elements.
     nodes: Vec<Node<'a>>,
-    /// PHP's numbers for references: the node of each numbered value, the first having number 1.
+    /// The node of each value that PHP numbers for references; the first value has number 1.
     numbered: Vec<u32>,
-    /// From which number on the numbering is unknown, because an opaque object may have numbered its own.
+    /// The last number that is certain: an opaque object may have numbered values of its own, so the numbers after it
+    /// are unknown.
     known_below: usize,
 }
 
 struct Node<'a> {
-    /// In an array or object that calls it so; nobody asks for numbers.
+    /// The key under which the value stands in its array or object. Integer keys are not kept, because nothing looks
+    /// them up.
     name: Option<&'a [u8]>,
     content: Content<'a>,
-    /// The node behind this one and all that is in it.
+    /// The index of the first node after this one and all nodes in it.
     after: u32,
 }
 
 enum Content<'a> {
     Value(Value<'a>),
-    /// The object with this number once more; it has a number itself.
+    /// The object with this number again; this occurrence has a number of its own.
     Same(usize),
-    /// Another name of the value with this number; it has none itself.
+    /// Another name of the value with this number; it has no number of its own.
     Alias(usize),
 }
 
 impl Content<'_> {
-    /// Of a reference.
+    /// The number that a reference points to.
     fn number(&self) -> Option<usize> {
         match self {
             Content::Value(_) => None,
@@ -118,7 +119,7 @@ pub struct Place<'t, 'a> {
     node: usize,
 }
 
-/// Reads a text that is one value.
+/// Reads a text that consists of one value.
 ///
 /// # Errors
 /// See [`Error`].
@@ -133,8 +134,8 @@ pub fn parse(input: &[u8]) -> Result<Tree<'_>, Error> {
     Ok(tree)
 }
 
-/// Reads the value that a text begins with, and where it ends. Its references may be to values of an earlier text: PHP
-/// numbers all variables of a session together.
+/// Reads the value at the start of a text, and returns where the value ends. Its references may point to values of an
+/// earlier text, because PHP numbers all variables of a session together.
 ///
 /// # Errors
 /// See [`Error`].
@@ -199,7 +200,7 @@ impl<'a> Tree<'a> {
         Place { tree: self, node: 0 }.resolved()
     }
 
-    /// Whether a reference is known to be to nothing.
+    /// Whether a reference certainly points to nothing.
     fn is_dangling(&self) -> bool {
         let known = self.known_below == usize::MAX;
         known
@@ -207,7 +208,7 @@ impl<'a> Tree<'a> {
                 .any(|node| self.nodes[node].content.number().is_some() && self.target(node).is_none())
     }
 
-    /// What a reference is to: always something that came before it.
+    /// The target of a reference: always a node before the reference.
     fn target(&self, node: usize) -> Option<usize> {
         let number = self.nodes[node].content.number()?;
         let target = *self.numbered.get(number.checked_sub(1)?)? as usize;
@@ -235,7 +236,7 @@ impl<'a> Tree<'a> {
 }
 
 impl<'t, 'a> Place<'t, 'a> {
-    /// What is here.
+    /// The value at this place.
     pub fn value(self) -> Value<'a> {
         match self.tree.nodes[self.node].content {
             Content::Value(value) => value,
@@ -243,8 +244,8 @@ impl<'t, 'a> Place<'t, 'a> {
         }
     }
 
-    /// The element of an array or object with this name, as PHP would find it: of several the last. A reference is
-    /// followed.
+    /// The element of an array or object with this name. If there are several, the last one counts, as in PHP. A
+    /// reference is followed.
     pub fn get(self, name: &str) -> Option<Place<'t, 'a>> {
         let nodes = &self.tree.nodes;
         let end = nodes[self.node].after as usize;
@@ -259,7 +260,7 @@ impl<'t, 'a> Place<'t, 'a> {
         Some(Place { tree, node }.resolved())
     }
 
-    /// The value that a reference stands for. One that stands for nothing stays what it is.
+    /// The place that a reference points to. A reference to nothing stays as it is.
     fn resolved(self) -> Self {
         let (tree, mut node) = (self.tree, self.node);
         // References point backwards, so this ends.
@@ -271,7 +272,7 @@ impl<'t, 'a> Place<'t, 'a> {
 }
 
 impl fmt::Debug for Tree<'_> {
-    /// Without the values: they are a visitor's.
+    /// Does not show the values, because they belong to a visitor.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tree({} values)", self.nodes.len())
     }

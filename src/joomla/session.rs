@@ -1,9 +1,9 @@
-//! The text of a Joomla session: whose it is, its token, and how far its second factor is. It takes the text apart and
-//! says what stands in it; whether that makes a visitor a user is decided in `identity`.
+//! Reads the text of a Joomla session: its user, its token, and the state of its second factor. `identity` decides
+//! whether that makes the visitor a user.
 //!
-//! PHP writes the session's variables, and Joomla keeps all that is its own in one of them: `joomla`, which is base64
-//! of a serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). Visitors' words are in there too, so nothing
-//! is ever searched for in the text: every step follows the format.
+//! PHP writes the session's variables, and Joomla keeps all of its own data in one of them: `joomla`, which is base64
+//! of a serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). The text also contains words that visitors
+//! wrote, so nothing is ever searched for in it: every step follows the format.
 
 use std::fmt;
 
@@ -15,13 +15,13 @@ use crate::id::key;
 use crate::joomla::serialize::{self, Place, Value};
 use crate::store::SessionRow;
 
-/// The variable that is Joomla's.
+/// The variable that holds Joomla's data.
 const VARIABLE: &str = "joomla";
 
-/// What Joomla keeps its sessions in, now and in the beginnings of Joomla 3.
+/// The class in which Joomla keeps its sessions, now and in the first versions of Joomla 3.
 const REGISTRY: &[&str] = &["Joomla\\Registry\\Registry", "JRegistry"];
 
-/// What a user is in there; only its id was written.
+/// The class of the user in a session; only the user's id was written.
 const USER: &[&str] = &["Joomla\\CMS\\User\\User", "JUser"];
 
 /// Characters of a session's token.
@@ -30,19 +30,19 @@ const TOKEN: usize = 32;
 /// What a session's text says.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionText {
-    /// Who is logged in; `None`: a guest.
+    /// The user who is logged in; `None`: a guest.
     pub user_id: Option<u32>,
     /// 32 letters and digits: an ingredient of the form token. Never shown.
     pub token: Option<String>,
     /// Whether the second factor was given, or the user was found to have none.
     pub mfa_checked: bool,
-    /// Whether the user is being made to set up a second factor and has not done so.
+    /// Whether the user is required to set up a second factor and has not done so.
     pub mfa_setup_pending: bool,
-    /// When its requests were.
+    /// The times of the session's requests.
     pub timer: Option<Timer>,
 }
 
-/// When a session's requests were, in Unix seconds.
+/// The times of a session's requests, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
     /// The first one.
@@ -53,28 +53,28 @@ pub struct Timer {
     pub now: i64,
 }
 
-/// Why a text is not a Joomla session's. Nothing of the text is in it.
+/// Why a text is not a Joomla session's. The error contains nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
     /// Over [`SessionRow::LONGEST_TEXT`].
     #[error("the session text is longer than {} bytes", SessionRow::LONGEST_TEXT)]
     TooLong,
-    /// Its variables cannot be told apart: neither PHP's handler `php` nor `php_serialize` wrote it.
+    /// The variables cannot be told apart: neither PHP's handler `php` nor `php_serialize` wrote the text.
     #[error("the session text is in no format that is known: {0}")]
     Variables(serialize::Error),
-    /// It has no variable `joomla`, or it is no string.
+    /// The text has no variable `joomla`, or the variable is not a string.
     #[error("the session text has no Joomla session in it")]
     NoJoomla,
     /// The variable is not base64.
     #[error("the Joomla session is not base64")]
     NotBase64,
-    /// What was in base64 is not PHP's serialize format.
+    /// The decoded variable is not in PHP's serialize format.
     #[error("the Joomla session cannot be read: {0}")]
     NotSerialized(serialize::Error),
-    /// It is something else than a Registry.
+    /// The value is not a Registry.
     #[error("the Joomla session is no Registry")]
     NotRegistry,
-    /// There is a user, but its id is none.
+    /// The session has a user, but the user's id is not valid.
     #[error("the user of the Joomla session has no valid id")]
     BadUser,
 }
@@ -91,10 +91,10 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     let decoded = BASE64.decode(encoded).map_err(|_| BadText::NotBase64)?;
     let tree = serialize::parse(&decoded).map_err(BadText::NotSerialized)?;
     let root = tree.root();
-    // A protected property, as PHP writes its name.
+    // PHP writes the name of a protected property like this.
     let data = root.get("\0*\0data").filter(|data| is_open(*data));
     let data = data.filter(|_| is_a(root, REGISTRY)).ok_or(BadText::NotRegistry)?;
-    // Joomla 3 has everything one step deeper, in the namespace that is the default one.
+    // Joomla 3 keeps everything one level deeper, in its default namespace.
     let base = match (at(data, &["session"]), at(data, &["__default"])) {
         (None, Some(namespace)) => namespace,
         _ => data,
@@ -108,8 +108,8 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     })
 }
 
-/// The token that a form of the site carries for this user (0: a guest) and session: `Session::getFormToken()`. A
-/// secret.
+/// The token that a form of the site carries for this user (0: a guest) and session: `Session::getFormToken()`. The
+/// token is a secret.
 pub fn form_token(secret: &str, user_id: u32, session_token: &str) -> String {
     let digest = Md5::new()
         .chain_update(secret)
@@ -118,14 +118,15 @@ pub fn form_token(secret: &str, user_id: u32, session_token: &str) -> String {
     HEXLOWER.encode(&digest.finalize())
 }
 
-/// Whether `given` is this form token. Takes the same time for every wrong one of its length.
+/// Whether `given` is this form token. The comparison takes the same time for every wrong token of the right length.
 pub fn is_token(given: &str, token: &str) -> bool {
     bool::from(given.as_bytes().ct_eq(token.as_bytes()))
 }
 
-/// Joomla's variable, still in base64.
+/// The value of Joomla's variable, still in base64.
 fn variable(text: &[u8]) -> Result<&[u8], BadText> {
-    // `php_serialize` writes one array. `php` begins with a name instead, so it is not taken for one.
+    // `php_serialize` writes one array. A text of `php` begins with a variable's name, so it does not parse as an
+    // array.
     if text.starts_with(b"a:")
         && let Ok(tree) = serialize::parse(text)
     {
@@ -153,7 +154,7 @@ fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
     let id = match id.value() {
         Value::Null => 0,
         Value::Int(id) => u32::try_from(id).map_err(|_| BadText::BadUser)?,
-        // Joomla 3 has it as the database's driver gave it, and 0 for a guest.
+        // Joomla 3 writes the id as the database's driver returned it, and 0 for a guest.
         Value::Text(b"0") => 0,
         Value::Text(id) => std::str::from_utf8(id).ok().and_then(key).ok_or(BadText::BadUser)?,
         _ => return Err(BadText::BadUser),
@@ -161,19 +162,19 @@ fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
     Ok((id > 0).then_some(id))
 }
 
-/// What stands at the end of a path.
+/// The value at the end of a path.
 fn at<'t, 'a>(base: Place<'t, 'a>, path: &[&str]) -> Option<Place<'t, 'a>> {
     path.iter().try_fold(base, |place, name| {
         Some(place).filter(|place| is_open(*place))?.get(name)
     })
 }
 
-/// Whether a Registry looks into it: an array, or an object without a class of its own.
+/// Whether a Registry reads elements of this value: an array, or an object without a class of its own.
 fn is_open(place: Place<'_, '_>) -> bool {
     place.value() == Value::Array || is_a(place, &["stdClass"])
 }
 
-/// Whether it is an object of one of these classes.
+/// Whether the value is an object of one of these classes.
 fn is_a(place: Place<'_, '_>, classes: &[&str]) -> bool {
     let Value::Object(class) = place.value() else {
         return false;
@@ -206,12 +207,12 @@ fn timer(place: Place<'_, '_>) -> Option<Timer> {
     })
 }
 
-/// `(int) … === 1`, and nothing that PHP would have to guess about: it opens a door.
+/// `(int) … === 1`. A value that PHP would have to guess about is not 1, because a 1 grants access.
 fn is_one(place: Place<'_, '_>) -> bool {
     matches!(place.value(), Value::Int(1) | Value::Text(b"1"))
 }
 
-/// `… != 0`, and everything that PHP would have to guess about: it keeps a door shut.
+/// `… != 0`. A value that PHP would have to guess about is true, because true denies access.
 fn is_true(place: Place<'_, '_>) -> bool {
     !matches!(
         place.value(),
@@ -220,7 +221,7 @@ fn is_true(place: Place<'_, '_>) -> bool {
 }
 
 impl fmt::Debug for SessionText {
-    /// Without the token.
+    /// Does not show the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionText")
             .field("user_id", &self.user_id)

@@ -1,8 +1,8 @@
-//! A site as the rest of the server needs it: what configuration.php says, overridden by our own configuration, with
-//! every value that is needed made sure of.
+//! A site as the rest of the server needs it: the values of configuration.php, overridden by our own configuration,
+//! with every needed value checked.
 //!
-//! This file says what a site is. `read` finds and merges the values, `host` knows what Joomla makes of `$host`,
-//! `watch` tells whether the file changed, `report` puts into words what was found.
+//! This file defines the types. `read` finds and merges the values, `host` interprets `$host` as Joomla does, `watch`
+//! detects changes of the file, `report` describes the result in sentences.
 
 mod cookie;
 mod host;
@@ -27,21 +27,21 @@ pub use read::{is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
-/// What the service knows of the site. It has no credentials of the database.
+/// The settings of the site that the service needs. They contain no credentials of the database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct SiteConfig {
-    /// The session cookies' names with the application that each belongs to: site first. With a shared session (and a
-    /// session name) there is one, and it is both. With a session name that somebody has written without sharing, both
-    /// have the same.
+    /// The names of the session cookies, each with its application: site first. With a shared session and a session
+    /// name, there is one cookie for both applications. With a session name but without sharing, both applications have
+    /// the same cookie name.
     pub cookies: Vec<(Client, String)>,
-    /// Joomla's `$secret`; salt of the form token. Never shown.
+    /// Joomla's `$secret`, the salt of the form token. Never shown.
     pub secret: String,
-    /// Where the session text is.
+    /// Where the session texts are kept.
     pub handler: Handler,
-    /// Whether rows of the session table tell their user.
+    /// Whether rows of the session table name their user.
     pub metadata: bool,
-    /// Seconds that a session lives without a request. As in Joomla, nobody's session lives with 0, which only a
-    /// negative `$lifetime` makes.
+    /// Seconds that a session lives without a request. 0 comes only from a negative `$lifetime`: then no session is
+    /// valid, as in Joomla.
     pub lifetime: u64,
     /// Whether site and administrator share one session.
     pub shared: bool,
@@ -49,7 +49,7 @@ pub struct SiteConfig {
     pub live_site: Option<String>,
     /// Whether the site is offline.
     pub offline: bool,
-    /// Who is a super user whatever the database says.
+    /// The user who is a super user whatever the database says.
     pub root_user: Option<RootUser>,
 }
 
@@ -87,7 +87,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// What Joomla calls it; enters the cookie's name.
+    /// Joomla's name of the application, which is part of the cookie's name.
     pub fn name(self) -> &'static str {
         match self {
             Client::Site => "site",
@@ -101,7 +101,7 @@ impl Client {
 pub enum Handler {
     /// In the column `data` of the session table.
     Database,
-    /// Somewhere else: `filesystem`, `redis`, … Out of reach here.
+    /// In another place that jsocketd cannot read: `filesystem`, `redis`, …
     Other(String),
 }
 
@@ -114,44 +114,44 @@ pub enum RootUser {
     Name(String),
 }
 
-/// A site that was read.
+/// The result of reading a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SiteRead {
-    /// What the service needs to know.
+    /// The settings for the service.
     pub site: SiteConfig,
-    /// What the store needs to know.
+    /// The settings for the store.
     pub database: Database,
-    /// The configuration.php, if one was read …
+    /// The path of configuration.php, if one was read.
     pub file: Option<PathBuf>,
-    /// … and its state just before, for [`Watch`].
+    /// The state of that file just before it was read, for [`Watch`].
     pub stamp: Option<Stamp>,
-    /// What an administrator should know, as sentences.
+    /// Warnings for the administrator, as sentences.
     pub warnings: Vec<String>,
-    /// Where each value came from, in the order in which they were needed.
+    /// The origin of each value, in the order in which the values were needed.
     pub sources: Vec<Source>,
 }
 
-/// Where a value came from.
+/// A value's origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The property of `JConfig`.
     pub key: &'static str,
-    /// Where it was.
+    /// The place where the value was found.
     pub origin: Origin,
 }
 
 /// See [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// In configuration.php, in this line.
+    /// In this line of configuration.php.
     File(usize),
-    /// In our own configuration, as this key: `[database] host`.
+    /// In our own configuration, under this key: `[database] host`.
     Own(&'static str),
-    /// Nowhere.
+    /// In neither place: Joomla's default is used.
     Default,
 }
 
-/// Why there is no site: one sentence or several.
+/// Why the site cannot be read: one sentence or several.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .problems.join("\n"))]
 pub struct SiteError {

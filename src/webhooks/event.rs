@@ -1,5 +1,5 @@
-//! What webhooks tell: the kinds of events, an event that waits, how a post went, and the limits that hold for each
-//! target.
+//! The values that webhooks work with: the kinds of events, a waiting event, the outcome of a post, and the limits of
+//! each target.
 
 use std::time::Duration;
 
@@ -8,24 +8,26 @@ use bytes::Bytes;
 use crate::protocol::effects::HookEvent;
 use crate::time::Time;
 
-/// How long `channel_vacated` and `member_removed` wait for a return (hosted Pusher: up to 3 s).
+/// How long `channel_vacated` and `member_removed` are held back in case of a return (hosted Pusher: up to 3 s).
 pub const GRACE: Duration = Duration::from_secs(3);
 
-/// How long after an event it is still tried to tell it: receivers refuse an older `time_ms`.
+/// How long after an event it may still be sent: receivers refuse an older `time_ms`.
 pub const LIFE: Duration = Duration::from_secs(300);
 
-/// The longest pause between two tries. A target that returns after minutes hears what is left of its queue within one,
-/// while most of it is young enough to count.
+/// The longest pause between two tries. When a target works again after minutes, the rest of its queue reaches it
+/// within one such pause, while most of the events are young enough.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
-/// Events that wait for one target: at 30 a second, all that happens in five minutes, after which they are too old.
+/// The most events that wait for one target: with 30 a second, all events of five minutes, after which they are too
+/// old.
 pub const QUEUE_EVENTS: usize = 10_000;
 
-/// Bytes of the bodies that wait for one target: client events of 10 KB are the large ones, and 800 of them are plenty.
+/// The most bytes of bodies that wait for one target. Client events of 10 KB are the large ones, and 800 of them are
+/// plenty.
 pub const QUEUE_BYTES: usize = 8 << 20;
 
-/// A cache channel's misses that are one: a room full of newcomers, and the time that the site takes to fill the cache.
-/// Its end is no fault: who misses later asks again, for the site may have failed to answer the first time.
+/// Misses of one cache channel within this time count as one: many clients may subscribe at once, and the site needs
+/// time to fill the cache. A later miss is sent again, because the site may have failed to answer the first time.
 pub const ONE_MISS: Duration = Duration::from_secs(5);
 
 /// The kinds of events, in the order of [`KINDS`].
@@ -51,19 +53,19 @@ pub const KINDS: [&str; 7] = [
     "subscription_count",
 ];
 
-/// How a post went.
+/// The outcome of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
     /// A status of 200 to 299.
     Done,
     /// Another status.
     Refused(u16),
-    /// No answer, and why.
+    /// No answer, and the reason.
     Failed(&'a str),
 }
 
 impl<'a> Outcome<'a> {
-    /// The outcome of a post that got this status as its answer, or none and why.
+    /// The outcome of a post. `result` is the status of the answer, or the reason why there is none.
     pub fn of(result: Result<u16, &'a str>) -> Self {
         match result {
             Ok(200..300) => Self::Done,
@@ -76,17 +78,17 @@ impl<'a> Outcome<'a> {
 /// Counts of all targets together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events that wait, also those in their grace.
+    /// Events that wait, including departures in their grace.
     pub waiting: usize,
-    /// Posts that were taken, since the start.
+    /// Posts that were accepted, since the start.
     pub delivered: u64,
-    /// Posts that were not, since the start.
+    /// Posts that failed, since the start.
     pub failed: u64,
-    /// Events that no target will hear of: too old or too many, since the start.
+    /// Events that are never sent, because they were too old or too many, since the start.
     pub dropped: u64,
 }
 
-/// An event that is to be told.
+/// An event that waits to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) body: Bytes,
@@ -94,7 +96,7 @@ pub(super) struct Waiting {
     pub(super) since: Time,
 }
 
-/// What left or returned.
+/// Who or what left or returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     /// The channel as a whole.
@@ -129,7 +131,7 @@ impl Kind {
         KINDS.iter().position(|kind| *kind == name)
     }
 
-    /// The one that undoes it, if there is one.
+    /// The kind that undoes this one, if there is one.
     pub(super) fn opposite(self) -> Option<Kind> {
         match self {
             Self::Occupied => Some(Self::Vacated),
@@ -145,7 +147,7 @@ impl Kind {
     }
 }
 
-/// Who came or went, when that is what happened.
+/// The channel or member that came or left, if the event is about that.
 pub(super) fn subject(event: &HookEvent) -> Option<Subject> {
     match event {
         HookEvent::Occupied { .. } | HookEvent::Vacated { .. } => Some(Subject::Channel),

@@ -1,10 +1,10 @@
-//! The grace of departures, for one target: a page that is loaded again leaves and returns within a second, and no site
-//! wants to hear of it. Also keeps what happens to a channel behind such a departure in its order.
+//! The grace of departures, for one target. A page that is loaded again leaves and returns within a second, and no site
+//! needs an event for that. Later events of the same channel wait behind such a departure, so that their order is kept.
 //!
-//! A lane holds what waits in one channel, and only channels where somebody is in grace have one. The first in a lane
-//! is always a departure in its grace; everything behind it waits, so nothing waits longer than the youngest departure
-//! ahead of it. A departure that the target does not want to hear of (it wants the opposite only) stands in no line: it
-//! cancels a return, and nobody waits for it.
+//! A lane holds the waiting events of one channel. Only channels with a departure in its grace have a lane. The first
+//! event in a lane is always a departure in its grace, and everything behind it waits. So nothing waits longer than the
+//! youngest departure ahead of it. If a target wants arrivals but not departures, its departures are not put into the
+//! lane's line: they only cancel a return, and no event waits for them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,19 +12,19 @@ use super::event::{GRACE, QUEUE_BYTES, QUEUE_EVENTS, Subject, Waiting};
 use crate::protocol::room::give_back;
 use crate::time::Time;
 
-/// Everything of one target that waits because of a departure.
+/// All events of one target that wait because of a departure.
 #[derive(Debug, Default)]
 pub(super) struct Grace {
     lanes: HashMap<String, Lane>,
-    /// The departures in the order of their ends; some have been undone since.
+    /// The departures in the order in which their graces end; some were undone since.
     ends: VecDeque<End>,
     next_departure: u64,
-    /// Events in all lines, and the bytes of their bodies.
+    /// Events in all lanes, and the bytes of their bodies.
     events: usize,
     bytes: usize,
 }
 
-/// What waits in one channel.
+/// The waiting events of one channel.
 #[derive(Debug, Default)]
 struct Lane {
     line: VecDeque<Place>,
@@ -35,7 +35,7 @@ struct Lane {
 
 #[derive(Debug)]
 struct Place {
-    /// `None`: undone.
+    /// `None`: the departure was undone.
     event: Option<Waiting>,
     in_grace: bool,
 }
@@ -44,7 +44,7 @@ struct Place {
 #[derive(Debug)]
 struct Gone {
     departure: u64,
-    /// The number of its place; `None` when the target does not want to hear of it.
+    /// The number of the departure's place; `None` if the target does not want the event.
     place: Option<u64>,
 }
 
@@ -57,7 +57,7 @@ struct End {
 }
 
 impl Grace {
-    /// A departure. Without an event it is only remembered, to be undone by a return.
+    /// Records a departure. Without an event, the departure is only remembered, so that a return can undo it.
     pub(super) fn depart(
         &mut self,
         channel: &str,
@@ -74,7 +74,8 @@ impl Grace {
             self.bytes += event.body.len();
             lane.push(event, true)
         });
-        // Somebody may leave twice without having returned, when a reload changed what the target hears of in between.
+        // The same subject may leave twice without a return in between, if a reload changed the target's events
+        // meanwhile.
         let before = lane.gone.insert(subject.clone(), Gone { departure, place });
         if let Some(place) = before.and_then(|gone| gone.place).and_then(|number| lane.place(number)) {
             place.in_grace = false;
@@ -89,7 +90,8 @@ impl Grace {
         self.shorten(out);
     }
 
-    /// A return. True when it undid a departure, and neither is to be told; what waited behind that may go.
+    /// Records a return. Returns true if it undid a departure; then neither of the two is sent, and the events behind
+    /// the departure may leave the lane.
     pub(super) fn undo(&mut self, channel: &str, subject: &Subject, out: &mut Vec<Waiting>) -> bool {
         let Some(lane) = self.lanes.get_mut(channel) else {
             return false;
@@ -105,7 +107,7 @@ impl Grace {
         true
     }
 
-    /// An event that has no grace of its own.
+    /// Takes an event that has no grace of its own.
     pub(super) fn pass(&mut self, channel: &str, event: Waiting, out: &mut Vec<Waiting>) {
         match self.lanes.get_mut(channel) {
             Some(lane) if !lane.line.is_empty() => {
@@ -128,13 +130,13 @@ impl Grace {
         }
     }
 
-    /// When the next grace may be over.
+    /// The earliest time at which a grace may end.
     pub(super) fn deadline(&self) -> Time {
         self.ends.front().map_or(Time::NEVER, |end| end.at)
     }
 
-    /// Everything that waits is as much as a queue may hold; beyond that the oldest departures are believed at once.
-    /// What that is too much for the queue is counted there, so there is one place that drops.
+    /// Keeps the waiting events within the limits of a queue: beyond them, the graces of the oldest departures end at
+    /// once. The queue drops and counts what is too much for it, so events are dropped in one place only.
     fn shorten(&mut self, out: &mut Vec<Waiting>) {
         while self.ends.len() > QUEUE_EVENTS || self.events > QUEUE_EVENTS || self.bytes > QUEUE_BYTES {
             let Some(end) = self.ends.pop_front() else {
@@ -154,7 +156,7 @@ impl Grace {
             .get(&end.subject)
             .is_none_or(|gone| gone.departure != end.departure)
         {
-            // It was undone, and what left since has an end of its own.
+            // The departure was undone. A later departure of the same subject has an end of its own.
             return;
         }
         let gone = lane.gone.remove(&end.subject);
@@ -164,7 +166,7 @@ impl Grace {
         self.advance(&end.channel, out);
     }
 
-    /// Lets go what does not wait for a grace any more, and forgets an empty lane.
+    /// Releases the events that no longer wait for a grace, and removes an empty lane.
     fn advance(&mut self, channel: &str, out: &mut Vec<Waiting>) {
         let Some(lane) = self.lanes.get_mut(channel) else {
             return;
@@ -188,19 +190,19 @@ impl Grace {
         }
     }
 
-    /// Whether it holds nothing of the past.
+    /// Whether nothing is held or remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty() && self.ends.is_empty() && self.events == 0 && self.bytes == 0
     }
 
-    /// Events that wait.
+    /// The number of waiting events.
     pub(super) fn len(&self) -> usize {
         self.events
     }
 }
 
 impl Lane {
-    /// Puts an event at the end and returns the number of its place.
+    /// Appends an event and returns the number of its place.
     fn push(&mut self, event: Waiting, in_grace: bool) -> u64 {
         self.line.push_back(Place {
             event: Some(event),

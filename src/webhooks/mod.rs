@@ -1,13 +1,14 @@
-//! Webhooks: which event is told to which target, when, and for how long it is tried again (pusher.md section 10). It
-//! knows no socket: `due` says what is to be posted, `posted` is told how it went. One event a post, one post at a time
-//! for each target, so the order in a target's queue is the order in which it hears.
+//! Webhooks: which event is sent to which target, when, and for how long it is retried (pusher.md section 10). This
+//! module uses no sockets: `due` returns what to post now, and `posted` takes the outcome of a post. A post has one
+//! event, and each target has at most one post under way. So a target receives events in the order of its queue.
 //!
-//! Every `[[apps.webhooks]]` is a target with its own grace, queue and retries: nothing that one target does or fails
-//! to do reaches another. Several events in a post were the loser: the Pusher protocol knows it as an option of the
-//! hosted service ("batching") and receivers that were written for the default look at the first event only.
+//! Every `[[apps.webhooks]]` is a target with its own grace, queue and retries, so a target that fails does not affect
+//! another one. Rejected: several events in one post. In the Pusher protocol this is an option of the hosted service
+//! ("batching"), and receivers that were written for the default read only the first event.
 //!
-//! What each target hears of one channel keeps the order in which it happened. So an event behind a departure that is
-//! still in its grace waits with it, at most as long as that. An event of another channel does not.
+//! Each target receives the events of one channel in the order in which they happened. So an event that follows a
+//! departure in its grace waits behind the departure, at most until that grace ends. An event of another channel does
+//! not wait.
 
 mod event;
 mod grace;
@@ -31,16 +32,17 @@ use self::target::Target;
 #[derive(Debug)]
 pub struct Webhooks {
     targets: Vec<Target>,
-    /// The number of the next new target. It is never used again, so an outcome never reaches a successor.
+    /// The number of the next new target. Numbers are never reused, so an outcome never reaches a later target by
+    /// mistake.
     next: u32,
-    /// What targets that were taken out of the configuration have counted.
+    /// The counts of targets that were removed from the configuration.
     past: Counts,
     draining: bool,
     quiet: Quiet,
 }
 
 impl Webhooks {
-    /// Nothing waits.
+    /// Creates the targets of these apps, with empty queues.
     pub fn new(apps: &[config::App]) -> Self {
         let mut webhooks = Self {
             targets: Vec::new(),
@@ -53,8 +55,8 @@ impl Webhooks {
         webhooks
     }
 
-    /// Goes on with another configuration. A target with the same app id and URL keeps what waits for it; filters,
-    /// headers and the secret are the new ones also for that. What waits for a target that is gone is dropped.
+    /// Applies a new configuration. A target with the same app id and URL keeps its waiting events; the new filters,
+    /// headers and secret also apply to them. The waiting events of a removed target are dropped.
     pub fn reconfigure(&mut self, apps: &[config::App]) {
         let mut old = std::mem::take(&mut self.targets);
         for app in apps {
@@ -88,9 +90,9 @@ impl Webhooks {
         }
     }
 
-    /// Takes note of what happened in the app with this id.
+    /// Records an event of the app with this id.
     pub fn note(&mut self, app: &str, event: HookEvent, now: Now) {
-        // Channels of the protocol itself are nobody's business (pusher.md 7.3).
+        // The protocol's own channels cause no webhooks (pusher.md 7.3).
         if event.channel().starts_with('#') {
             return;
         }
@@ -104,15 +106,16 @@ impl Webhooks {
         }
     }
 
-    /// Appends what is to be posted now: at most one post for each target, until its outcome is known.
+    /// Appends the posts to send now: at most one for each target, and none for a target whose last post has no outcome
+    /// yet.
     pub fn due(&mut self, now: Now, actions: &mut Actions) {
         for target in &mut self.targets {
             target.due(now.at, actions, &mut self.quiet);
         }
     }
 
-    /// How the post with this ticket went; `due` has the next one at once. An unknown ticket is that of a target that
-    /// is no longer configured.
+    /// Records the outcome of the post with this ticket; then `due` returns the next post at once. An unknown ticket
+    /// belongs to a target that is no longer configured.
     pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
         if let Some(target) = self.targets.iter_mut().find(|target| target.waits_for(ticket)) {
             target.posted(outcome, now.at, &mut self.quiet);
@@ -124,7 +127,7 @@ impl Webhooks {
         self.targets.iter().map(Target::deadline).min().unwrap_or(Time::NEVER)
     }
 
-    /// The server is going: nobody will return, so departures wait no longer.
+    /// The server is shutting down. Nobody can return, so departures wait no longer.
     pub fn drain(&mut self) {
         self.draining = true;
         for target in &mut self.targets {
@@ -132,12 +135,12 @@ impl Webhooks {
         }
     }
 
-    /// Whether a target that does not fail is still to be told something: worth a moment before the process ends.
+    /// Whether a working target still has events to receive. Then the process should wait a moment before it ends.
     pub fn is_busy(&self) -> bool {
         self.targets.iter().any(Target::is_busy)
     }
 
-    /// Counts of all targets together.
+    /// The counts of all targets together.
     pub fn counts(&self) -> Counts {
         let mut all = self.past;
         for target in &self.targets {
@@ -147,7 +150,7 @@ impl Webhooks {
     }
 }
 
-/// The body of a post. The time in it is that of the event, however late it is told.
+/// The body of a post. Its time is that of the event, however late it is sent.
 fn body(event: &HookEvent, now: Now) -> Bytes {
     #[derive(Serialize)]
     struct Body<'a> {

@@ -1,5 +1,5 @@
-//! One target: what it wants to hear, the queue of what it is to be told, and the retries. It is the only place that
-//! drops an event, and it counts each.
+//! One target: the events that it wants, the queue of its waiting events, and the retries. Only this file drops events,
+//! and it counts each one.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -25,31 +25,32 @@ pub(super) struct Target {
     key: String,
     secret: String,
     hook: config::Webhook,
-    /// By kind.
+    /// Whether the target wants an event, by kind.
     wants: [bool; KINDS.len()],
     grace: Grace,
-    /// Departures have no grace any more.
+    /// Set when departures no longer have a grace.
     hurried: bool,
     misses: Misses,
-    /// The oldest first; while a post is under way, the first is the one in it.
+    /// The waiting events, oldest first. While a post is under way, it sends the first one.
     queue: VecDeque<Waiting>,
     bytes: usize,
     under_way: Option<u64>,
     attempts: u32,
-    /// Since the last success. It is the target's and not the event's: a queue in front of a dead target does not begin
-    /// to knock every second again with each event that is given up.
+    /// Failures since the last success. The target has this count, not the event: when an event is given up, the pauses
+    /// before the next event's tries must not start again at one second.
     failures: u32,
     retry_at: Time,
-    /// The first of the queue was posted and refused with a status: the target lives, and may dislike only this one.
+    /// The first event of the queue was posted and refused with a status. So the target works, and may refuse only this
+    /// event.
     refused: bool,
     counts: Counts,
 }
 
-/// The cache channels that were missed a moment ago.
+/// The cache channels with a miss in the last [`ONE_MISS`].
 #[derive(Debug, Default)]
 struct Misses {
     channels: HashSet<String>,
-    /// The same, in the order in which they are forgotten.
+    /// The same channels, in the order in which they are forgotten.
     ends: VecDeque<(Time, String)>,
 }
 
@@ -92,7 +93,7 @@ impl Target {
         }
     }
 
-    /// Whether it is this one.
+    /// Whether this is the target with this app id and URL.
     pub(super) fn is(&self, app_id: &str, url: &str) -> bool {
         self.app_id == app_id && self.hook.url == url
     }
@@ -101,12 +102,13 @@ impl Target {
         &self.app_id
     }
 
-    /// Where it is, for the log: without a query, which may hold a secret.
+    /// The target's address for the log, without the query, which may hold a secret.
     pub(super) fn place(&self) -> &str {
         self.hook.url.split('?').next().unwrap_or_default()
     }
 
-    /// Whether an event is to be told (true), or only to be known because it may undo one that is (false).
+    /// Whether the target wants an event: true if the event is sent to it, false if the event is needed only because it
+    /// may undo one that is sent.
     pub(super) fn interest(&self, event: &HookEvent) -> Option<bool> {
         if !event.channel().starts_with(&self.hook.channel_prefix) {
             return None;
@@ -117,7 +119,7 @@ impl Target {
         (wanted || undoes).then_some(wanted)
     }
 
-    /// Takes an event in; `body` only if it is to be told. When `hurried`, departures have no grace.
+    /// Records an event; `body` is given only if the event is to be sent. When `hurried`, departures have no grace.
     pub(super) fn note(&mut self, event: &HookEvent, body: Option<Bytes>, now: Time, quiet: &mut Quiet) {
         let waiting = body.map(|body| Waiting { body, since: now });
         let mut out = self.end_grace(now);
@@ -137,12 +139,12 @@ impl Target {
         self.enqueue(out, now, quiet);
     }
 
-    /// From here on departures are believed at once.
+    /// From now on, departures have no grace.
     pub(super) fn hurry(&mut self) {
         self.hurried = true;
     }
 
-    /// What no longer waits for a return.
+    /// Ends the graces that are over and returns the released events.
     fn end_grace(&mut self, now: Time) -> Vec<Waiting> {
         let mut out = Vec::new();
         self.grace
@@ -163,7 +165,7 @@ impl Target {
         }
     }
 
-    /// Drops the oldest event that is not under way; false when there is none.
+    /// Drops the oldest event that is not in a post; returns false if there is none.
     fn drop_oldest(&mut self) -> bool {
         let first = usize::from(self.under_way.is_some());
         let Some(event) = self.queue.remove(first) else {
@@ -194,7 +196,7 @@ impl Target {
         }
         while self.queue.front().is_some_and(|event| event.since + LIFE <= now) {
             if self.refused {
-                // The next one may be liked better. It waits a second, as after any first failure.
+                // The target may accept the next event. It waits a second, as after any first failure.
                 self.failures = 0;
                 self.retry_at = self.retry_at.min(now + Duration::from_secs(1));
             }
@@ -292,7 +294,7 @@ impl Target {
         self.failures == 0 && (!self.queue.is_empty() || !self.grace.is_empty())
     }
 
-    /// Whether it holds nothing of the past.
+    /// Whether nothing waits and no post is under way.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.bytes == 0 && self.under_way.is_none() && self.grace.is_empty()
@@ -312,9 +314,10 @@ impl Target {
 }
 
 impl Misses {
-    /// Whether the channel was not missed a moment ago; from now on it was.
+    /// Whether the channel had no miss in the last [`ONE_MISS`]. Records the miss.
     fn is_new(&mut self, channel: &str, now: Time) -> bool {
-        // Anybody may miss any channel: beyond as many as a queue would hold, the oldest are forgotten early.
+        // Any client may cause a miss of any channel. So beyond the number of events in a full queue, the oldest
+        // channels are forgotten early.
         while self
             .ends
             .front()

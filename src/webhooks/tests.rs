@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{App, Webhook};
 use crate::protocol::actions::{Action, Post};
 
-/// Webhooks, a clock and what was posted.
+/// Webhooks and a clock.
 struct Table {
     webhooks: Webhooks,
     now: Now,
@@ -70,7 +70,7 @@ impl Table {
         self.webhooks.posted(post.ticket, Outcome::Done, self.now);
     }
 
-    /// Delivers all that can be delivered now and says what it was, short.
+    /// Delivers all posts that are due now and returns their short forms.
     fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         loop {
@@ -85,7 +85,7 @@ impl Table {
         }
     }
 
-    /// Says when the next post goes out, in milliseconds from now, and lets it fail then.
+    /// Waits for the next post and returns how many milliseconds that took. Gives the post this outcome.
     fn fails_in(&mut self, outcome: Outcome<'_>) -> u64 {
         let from = self.now.at;
         for _ in 0..1000 {
@@ -103,7 +103,7 @@ impl Table {
     }
 }
 
-/// `channel_occupied x`, `member_added x u`.
+/// The short form of a post: `channel_occupied x`, `member_added x u`.
 fn short(post: &Post) -> String {
     let body: serde_json::Value = serde_json::from_slice(&post.body).unwrap();
     let event = &body["events"][0];
@@ -287,7 +287,7 @@ fn a_return_is_not_told_either_to_those_who_hear_of_returns_only() {
     table.note(on("c"));
     assert_eq!(table.told(), ["channel_occupied c"]);
     table.note(off("c"));
-    // It hears of no departure, so it waits for none.
+    // The target does not receive departures, so the event does not wait for one.
     table.note(says("c", "x"));
     assert_eq!(table.told(), ["client_event c"]);
     table.pass(1000);
@@ -531,7 +531,8 @@ fn a_drain_believes_departures_at_once() {
     assert!(!table.webhooks.is_busy(), "a target that fails is not waited for");
 }
 
-/// Random comings and goings, targets that fail and return: what each target heard must be possible.
+/// Random arrivals and departures, and targets that fail and work again: the events that each target received must be
+/// possible.
 #[test]
 fn hundreds_of_random_stories_keep_the_promises() {
     for seed in 0..500 {

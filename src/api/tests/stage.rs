@@ -1,6 +1,6 @@
-//! What the tests of the API play on: two apps, connections that are subscribed, and requests that are signed as a
-//! client signs them, in another way than `auth` checks it. Only this file knows how the hub is set up; what the hub
-//! did is read off the actions.
+//! The stage for the tests of the API: two apps, connections that are subscribed, and requests that are signed as a
+//! client signs them, by other code than `auth`. Only this file sets up the hub. The tests read the hub's effects from
+//! the actions.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::protocol::signature::hmac_hex;
 use crate::protocol::{Attempt, SocketId, Verdict};
 use crate::time::{Now, Time};
 
-/// The server's time in seconds, at first.
+/// The server's time at the start, in seconds.
 pub const START: u64 = 1_800_000_000;
 
 pub struct Stage {
@@ -34,14 +34,14 @@ pub struct Stage {
     api: Api,
 }
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
     pub sent: Vec<Sent>,
-    /// Connections that were closed, and the code.
+    /// The connections that were closed, each with its close code.
     pub closed: Vec<(u32, u16)>,
 }
 
@@ -74,7 +74,7 @@ impl Stage {
         }
     }
 
-    /// The settings of app 7, to be changed.
+    /// The settings of app 7, for a test to change.
     pub fn settings(&mut self) -> &mut config::App {
         &mut self.apps.app_mut(0).settings
     }
@@ -84,7 +84,7 @@ impl Stage {
         self.now.unix_ms += milliseconds;
     }
 
-    /// A connection to app 7 with the socket id `1.{slot}`.
+    /// Opens a connection to app 7 with the socket id `1.{slot}`.
     pub fn connect(&mut self, slot: u32, user: Option<&str>) {
         let terms = Terms {
             protocol: 7,
@@ -109,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// A connection that joined a channel, as a member when it is a presence channel.
+    /// Subscribes a connection to a channel, as a member if it is a presence channel.
     pub fn subscribe(&mut self, slot: u32, channel: &str, member: Option<&str>) {
         self.connect(slot, None);
         let mut data = json!({ "channel": channel });
@@ -123,7 +123,7 @@ impl Stage {
         self.say(slot, json!({"event": "pusher:subscribe", "data": data}));
     }
 
-    /// A frame of a client, which must not lead to an error.
+    /// Sends a frame of a client, which must not lead to an error.
     fn say(&mut self, slot: u32, frame: Value) {
         let mut actions = Actions::default();
         let (id, now) = (ConnectionId::new(slot, 1), self.now);
@@ -167,7 +167,7 @@ impl Stage {
             .answer(&request, &mut self.apps, &self.config, self.now, &mut actions);
         match answered {
             Answered::Now(response) => Outcome::read(response, &actions),
-            // The service gathers facts for it.
+            // In the server, the service gathers the status.
             Answered::Status(app) => Outcome::read(reply::json(&json!({"status of app": app})), &actions),
         }
     }
@@ -227,7 +227,7 @@ impl Outcome {
         assert_eq!((self.status, self.text.as_str()), (status, text));
     }
 
-    /// A refusal with a text that has `part`.
+    /// Asserts a refusal whose text contains `part`.
     #[track_caller]
     pub fn refuses(&self, status: u16, part: &str) {
         assert_eq!(self.status, status, "{}", self.text);
@@ -235,7 +235,7 @@ impl Outcome {
     }
 }
 
-/// A request of a client library for app 7.
+/// A request of a client library to app 7.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: String,
@@ -244,7 +244,7 @@ pub struct Call {
     /// In the order of the URL.
     pub parameters: Vec<(String, String)>,
     pub secret: String,
-    /// The signature, where it is not the right one.
+    /// The signature, if it is not the right one.
     pub signature: Option<String>,
 }
 
@@ -276,13 +276,13 @@ impl Call {
         call.with("body_md5", &HEXLOWER.encode(&Md5::digest(body)))
     }
 
-    /// With one more parameter.
+    /// Adds a parameter.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With another value of a parameter.
+    /// Replaces the value of a parameter.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         for parameter in self.parameters.iter_mut().filter(|(n, _)| n == name) {
             parameter.1 = value.to_owned();
@@ -305,9 +305,9 @@ impl Call {
         self
     }
 
-    /// What is right to send as `auth_signature`.
+    /// The right value of `auth_signature`.
     pub fn right_signature(&self) -> String {
-        // A map instead of a sort: equal names are kept in their order by hand.
+        // Unlike `auth`, this uses a map instead of a sort, so equal names are kept in their order explicitly.
         let mut sorted = BTreeMap::<String, Vec<&str>>::new();
         for (name, value) in &self.parameters {
             sorted.entry(name.to_lowercase()).or_default().push(value);
@@ -336,7 +336,7 @@ impl Call {
     }
 }
 
-/// As forms are encoded.
+/// Encodes text as in a form.
 pub fn encode(text: &str) -> String {
     let encoded = text.bytes().map(|byte| match byte {
         b' ' => "+".to_owned(),

@@ -1,38 +1,39 @@
-//! The JSON in the columns `rules`: of an asset, who may or may not do what (`Joomla\CMS\Access\Rules`), and of a view
-//! level, whom it opens for. It reads as PHP does; what PHP would guess at or pass over is odd, and odd never grants.
+//! The JSON in the columns `rules`: an asset's rules say who may or may not do what (`Joomla\CMS\Access\Rules`), and a
+//! view level's rules list the groups and users that it opens for. The JSON is read as PHP reads it. Where PHP would
+//! guess or ignore something, the result is [`Odd`], and that part never grants anything.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What one asset says.
+/// The rules of one asset.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rules {
-    /// What it says cannot be known, so it says no.
+    /// The rules cannot be read, so they deny everything.
     denies: bool,
     actions: BTreeMap<String, Rule>,
 }
 
-/// What one asset says of one action.
+/// The rule of one asset for one action.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rule {
-    /// What it says cannot be known, so it says no.
+    /// The rule cannot be read, so it denies everybody.
     denies: bool,
     /// Groups, and users as negative numbers; 0 is a guest.
     identities: BTreeMap<i64, bool>,
 }
 
-/// Something was not as it should be.
+/// Rules that are not as they should be.
 #[derive(Debug)]
 pub(super) struct Odd<T> {
     /// The end of a sentence that begins "the rules of …".
     pub(super) why: &'static str,
-    /// What can be made of it without granting too much.
+    /// The part that could be read, without granting too much.
     pub(super) rest: T,
 }
 
 impl Rules {
-    /// Those that deny everything to everybody.
+    /// Rules that deny everything to everybody.
     pub(super) fn denying() -> Self {
         Self {
             denies: true,
@@ -70,7 +71,7 @@ impl Rules {
         })
     }
 
-    /// `Rule::allow`: no if one of the identities is denied the action, else yes if one of them is allowed it.
+    /// `Rule::allow`: `false` if one of the identities is denied the action, else `true` if one of them is allowed it.
     pub(super) fn verdict(&self, action: &str, identities: impl Iterator<Item = i64>) -> Option<bool> {
         if self.denies {
             return Some(false);
@@ -83,7 +84,7 @@ impl Rules {
         said.reduce(|all, one| all && one)
     }
 
-    /// Whether anybody's being allowed an action, or not, is said here.
+    /// Whether these rules allow or deny the action to anybody.
     pub(super) fn speak_of(&self, action: &str) -> bool {
         let rule = self.actions.get(action);
         self.denies || rule.is_some_and(|rule| rule.denies || !rule.identities.is_empty())
@@ -91,7 +92,7 @@ impl Rules {
 }
 
 impl Rule {
-    /// What an action's value says, and whether all of it was understood.
+    /// Reads the value of an action. The flag says whether all of it was understood.
     fn read(value: &Value) -> (Self, bool) {
         let entries: Vec<(Option<i64>, &Value)> = match value {
             value if is_nothing(value) => return (Self::default(), true),
@@ -104,13 +105,13 @@ impl Rule {
         for (identity, value) in entries {
             match (identity, truth(value)) {
                 (Some(identity), Some(allowed)) => {
-                    // The same identity may be there twice, as "4" and "04": a denial wins.
+                    // The same identity may occur twice, as "4" and "04": a denial wins.
                     let merged = rule.identities.entry(identity).or_insert(allowed);
                     *merged &= allowed;
                 }
-                // Whom it would be allowed to is not known.
+                // An unknown identity would be allowed the action, so the entry is ignored.
                 (None, Some(true)) => plain = false,
-                // Who is meant, or what, is not known, and it may be a denial.
+                // Either the identity or the value is unknown, and the entry may be a denial.
                 (_, _) => return (Self::denying(), false),
             }
         }
@@ -134,7 +135,8 @@ pub(super) fn members(text: &str) -> Result<Vec<i64>, Odd<Vec<i64>>> {
     let values: Vec<Value> = match decode(text).ok_or_else(nobody)? {
         value if is_nothing(&value) => Vec::new(),
         Value::Array(list) => list,
-        // A list with gaps, as PHP writes it. PHP has no property whose name begins with a zero byte, and gives up.
+        // PHP writes a list with gaps as an object. PHP's decoder fails at a property whose name begins with a zero
+        // byte.
         Value::Object(list) if !list.keys().any(|key| key.starts_with('\0')) => {
             list.into_iter().map(|(_, value)| value).collect()
         }
@@ -150,7 +152,7 @@ pub(super) fn members(text: &str) -> Result<Vec<i64>, Odd<Vec<i64>>> {
     })
 }
 
-/// An old or an empty column is as good as no rules.
+/// Decodes a column. An empty column means the same as no rules.
 fn decode(text: &str) -> Option<Value> {
     if text.trim().is_empty() {
         return Some(Value::Null);
@@ -158,7 +160,7 @@ fn decode(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// What PHP has for "no rules".
+/// Whether the value is one of those that PHP writes for "no rules".
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -169,7 +171,7 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// `(bool)` of a plain value.
+/// PHP's `(bool)` of a plain value.
 fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Null => Some(false),
@@ -180,7 +182,7 @@ fn truth(value: &Value) -> Option<bool> {
     }
 }
 
-/// A group or, as a negative number, a user, where it stands as a number; old sites have it in quotation marks.
+/// A group, or a user as a negative number, in a list. Old sites write the number in quotation marks.
 fn number(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
@@ -189,8 +191,9 @@ fn number(value: &Value) -> Option<i64> {
     }
 }
 
-/// The same where it is a key. Joomla casts each one to an integer (`Rule::mergeIdentities`), so `"04"` is group 4 to
-/// it, and a denial under that name must count: the one spelling that `id::key` allows is too few here.
+/// A group, or a user as a negative number, as an object's key. Joomla casts each key to an integer
+/// (`Rule::mergeIdentities`), so `"04"` is group 4 to Joomla, and a denial under that name must count. That is why
+/// `id::key`, which allows one spelling only, is not used here.
 fn identity(key: &str) -> Option<i64> {
     let digits = key.strip_prefix('-').unwrap_or(key);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_misspelt_identity_is_allowed_nothing_that_joomla_does_not_allow_it() {
         for bad in crate::id::MISSPELT {
-            // PHP's `(int)`, which Joomla puts on every identity; it makes 0 of what does not begin with digits.
+            // Joomla applies PHP's `(int)` to every identity. The result is 0 if the text does not begin with digits.
             let of_php = match bad.trim() {
                 "+42" | "042" | "0042" | "42" | "42.0" => 42,
                 "-42" => -42,

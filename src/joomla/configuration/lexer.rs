@@ -1,7 +1,8 @@
-//! PHP's tokens, as far as configuration files hold them: text in, tokens with their lines out. Strings are decoded
-//! here; a string that PHP would have to evaluate becomes [`Kind::Opaque`]. `parser` decides what tokens mean together.
+//! Splits a configuration file into PHP's tokens, each with its line. It handles the tokens that configuration files
+//! contain. Strings are decoded here; a string that PHP would have to evaluate becomes [`Kind::Opaque`]. `parser`
+//! decides what the tokens mean together.
 //!
-//! Every byte is passed once and looked at a bounded number of times, so the time is linear in the length of the text.
+//! Every byte is consumed once and examined a bounded number of times, so the time is linear in the length of the text.
 
 use std::borrow::Cow;
 
@@ -21,17 +22,17 @@ pub(super) struct Token<'a> {
 pub(super) enum Kind<'a> {
     /// `$name`, without the dollar sign.
     Variable(&'a [u8]),
-    /// A keyword, a constant, a class or a function: without a leading backslash.
+    /// A keyword, or the name of a constant, class or function, without a leading backslash.
     Name(&'a [u8]),
-    /// A string with nothing in it that must be evaluated.
+    /// A string that needs no evaluation.
     Text(Cow<'a, [u8]>),
     /// An integer.
     Int(i64),
     /// A floating-point number.
     Float(f64),
-    /// A value that is not read, and why: `it …`.
+    /// A value that is not read, with the reason as a clause: `it …`.
     Opaque(&'static str),
-    /// An operator or a bracket. `#[` is one, and `?>` is a `;` as in PHP.
+    /// An operator or a bracket. `#[` counts as a bracket, and `?>` counts as `;`, as in PHP.
     Op(&'a [u8]),
 }
 
@@ -40,10 +41,10 @@ pub(super) const ASSIGNMENTS: &[&[u8]] = &[
     b"??=", b"**=", b"<<=", b">>=", b".=", b"+=", b"-=", b"*=", b"/=", b"%=", b"&=", b"|=", b"^=", b"++", b"--", b"=",
 ];
 
-/// Operators of several characters that begin with or hold another one, longest first.
+/// Operators of several characters that contain another operator, longest first.
 const OPERATORS: &[&[u8]] = &[b"===", b"==", b"=>", b"?->", b"->", b"::"];
 
-/// All tokens.
+/// Splits a text into tokens.
 pub(super) fn tokens(text: &[u8]) -> Result<Vec<Token<'_>>, BadFile> {
     let mut lexer = Lexer { text, at: 0, line: 1 };
     let mut tokens = Vec::new();
@@ -57,7 +58,7 @@ pub(super) fn tokens(text: &[u8]) -> Result<Vec<Token<'_>>, BadFile> {
     Ok(tokens)
 }
 
-/// Whether a name may start with it; PHP takes every byte above ASCII for a letter.
+/// Whether a name may start with this byte. PHP takes every byte above ASCII for a letter.
 fn starts_name(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
@@ -81,7 +82,7 @@ impl<'a> Lexer<'a> {
         BadFile::new(self.line, why)
     }
 
-    /// Passes `count` bytes, counting lines as PHP does: `\n`, `\r\n` and the lone `\r` of old Macs.
+    /// Consumes `count` bytes and counts lines as PHP does: `\n`, `\r\n` and the lone `\r` of old Macs end a line.
     fn pass(&mut self, count: usize) -> &'a [u8] {
         let end = (self.at + count).min(self.text.len());
         let passed = &self.text[self.at..end];
@@ -95,14 +96,14 @@ impl<'a> Lexer<'a> {
         passed
     }
 
-    /// The bytes from here as long as they are such.
+    /// Consumes the bytes from here as long as `such` holds for them.
     fn pass_while(&mut self, such: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
         let count = rest.iter().position(|byte| !such(*byte)).unwrap_or(rest.len());
         self.pass(count)
     }
 
-    /// To behind the next opening tag, or to the end.
+    /// Skips the text up to and including the next opening tag, or up to the end.
     fn skip_html(&mut self) {
         let rest = self.rest();
         let opens = |(at, five): (usize, &[u8])| {
@@ -146,7 +147,7 @@ impl<'a> Lexer<'a> {
         Ok(Some(Token { kind, line }))
     }
 
-    /// White space and comments. A line comment ends at `?>` too; `#[` starts an attribute and no comment.
+    /// Skips white space and comments. A line comment ends at `?>` too; `#[` starts an attribute, not a comment.
     fn skip_blanks(&mut self) -> Result<(), BadFile> {
         loop {
             let rest = self.rest();
@@ -167,8 +168,9 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A string in single quotes, double quotes or backticks. A variable in it makes it opaque. Code in braces may hold
-    /// quotes of its own, so that nobody but PHP can tell where such a string ends.
+    /// Reads a string in single quotes, double quotes or backticks. A string with a variable in it is opaque. A string
+    /// with code in braces is refused: the code may contain quotes of its own, so only PHP can tell where the string
+    /// ends.
     fn quoted(&mut self) -> Result<Kind<'a>, BadFile> {
         let rest = self.rest();
         let quote = rest[0];
@@ -194,7 +196,7 @@ impl<'a> Lexer<'a> {
         Ok(opaque.map_or_else(|| unescaped(inside, quote), Kind::Opaque))
     }
 
-    /// `<<<A`, `<<<"A"` or `<<<'A'` up to the line that starts with `A`. It is passed over, not read.
+    /// Skips a heredoc: `<<<A`, `<<<"A"` or `<<<'A'` up to the line that starts with `A`. Its text is not read.
     fn heredoc(&mut self) -> Result<Kind<'a>, BadFile> {
         let mut lines = self.rest().split_inclusive(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
@@ -216,7 +218,8 @@ impl<'a> Lexer<'a> {
         Err(self.bad("a heredoc starts here and never ends"))
     }
 
-    /// A decimal number. What follows directly is a part of it, so that `0x1F` is no `0`.
+    /// Reads a decimal number. Letters and digits that follow directly are part of it, so that `0x1F` is not read as
+    /// `0`.
     fn number(&mut self) -> Kind<'a> {
         let rest = self.rest();
         let mut end = 1;
@@ -239,8 +242,8 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// What stands between two quotes. In single ones only the quote and the backslash can be escaped; a backslash that
-/// escapes nothing stands for itself.
+/// Decodes the text between two quotes. In single quotes, only the quote and the backslash can be escaped. A backslash
+/// that escapes nothing stands for itself.
 fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
     if !text.contains(&b'\\') {
         return Kind::Text(text.into());
@@ -248,7 +251,7 @@ fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
-        // The byte that it stands for, and how many bytes behind the backslash belong to it.
+        // The byte that the digits stand for, and how many bytes after the backslash belong to them.
         let number = |from: usize, most: usize, radix: u32| -> (u8, usize) {
             let digits = after[from..].iter().take(most);
             let digits = digits.map_while(|byte| char::from(*byte).to_digit(radix));
@@ -285,7 +288,7 @@ fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
     Kind::Text(out.into())
 }
 
-/// Of `\u{1F600}` what stands behind the brace: the character, and the length with the closing brace.
+/// Reads the rest of `\u{1F600}` after the opening brace: the character, and the length with the closing brace.
 fn code_point(text: &[u8]) -> Option<(char, usize)> {
     let end = text.iter().take(LONGEST_CODE_POINT).position(|byte| *byte == b'}')?;
     let digits = text[..end].iter().all(u8::is_ascii_hexdigit).then_some(&text[..end])?;

@@ -1,6 +1,6 @@
-//! What PHP's tokens mean together: the class `JConfig` with its public properties, calls of `define`, and the values
-//! that can be read. The rest is passed over, bracket by bracket; nothing goes back further than to the start of the
-//! value at hand, so the time is linear.
+//! Finds in PHP's tokens the class `JConfig` with its public properties, calls of `define`, and the values that can be
+//! read. All other code is skipped, bracket by bracket. The parser goes back at most to the start of the current value,
+//! so the time is linear.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -9,17 +9,17 @@ use std::path::Path;
 use super::lexer::{ASSIGNMENTS, Kind, Token};
 use super::{BadFile, Constants, Parsed, Value, Why};
 
-/// Calls of `dirname` inside each other; people stop at three.
+/// How many calls of `dirname` may be nested; real files have at most three.
 const DEEPEST: usize = 16;
 
-/// The most bytes that constants may add to a file: `B` that is `A . A`, `C` that is `B . B` and so on would double for
-/// ever.
+/// The most bytes that constants may add to a file. Without a limit, `B` that is `A . A`, `C` that is `B . B` and so on
+/// would double the text each time.
 const MOST_COPIED: usize = 1 << 20;
 
-/// Reads the tokens of a file: its constants, and the class if it is there.
+/// Reads the tokens of a file: its constants, and the class `JConfig` if the file declares it.
 ///
 /// # Errors
-/// The class is there twice, or is not read to its end.
+/// The class is declared twice, or the file ends within it.
 pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants) -> Result<Option<Parsed>, BadFile> {
     let mut parser = Parser {
         tokens,
@@ -34,7 +34,7 @@ pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants)
 struct Parser<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
-    /// Bytes of constants that were put into values.
+    /// Bytes of constants that were copied into values.
     copied: usize,
     /// `__FILE__`
     file: &'t Path,
@@ -46,7 +46,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         let mut found = None;
         while let Some(token) = self.next() {
             match &token.kind {
-                // A method or `Name::class`: no declaration.
+                // The name of a member, or `Name::class`: no declaration.
                 Kind::Name(_) if self.follows_member_access() => {}
                 Kind::Name(name) if is(name, "class") => match self.class(token.line)? {
                     Some(_) if found.is_some() => {
@@ -82,14 +82,14 @@ impl<'t, 'a> Parser<'t, 'a> {
         matches!(self.peek(), Some(Kind::Op(here)) if *here == op.as_bytes())
     }
 
-    /// Passes this operator, if it is there.
+    /// Consumes this operator if it comes next, and returns whether it did.
     fn takes(&mut self, op: &str) -> bool {
         let is_there = self.sees(op);
         self.at += usize::from(is_there);
         is_there
     }
 
-    /// Whether the token that was just passed stands behind `->`, `::` or `function`.
+    /// Whether the token that was just consumed follows `->`, `::` or `function`.
     fn follows_member_access(&self) -> bool {
         let before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
         match before.map(|token| &token.kind) {
@@ -99,7 +99,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Behind the bracket that closes the one that was just passed.
+    /// Skips to behind the bracket that closes the one that was just consumed.
     fn skip_closed(&mut self) {
         let mut open = 1_usize;
         while let Some(token) = self.next() {
@@ -114,8 +114,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// To the `,`, `;` or closing bracket that ends the value which starts here, or behind a body in braces that a name
-    /// follows: the next member of the class.
+    /// Skips the value that starts here. Stops at the `,`, `;` or closing bracket that ends it. Also stops behind a
+    /// body in braces if a name or an attribute follows, because that is the next member of the class.
     fn skip_value(&mut self) {
         while let Some(kind) = self.peek() {
             match kind {
@@ -132,7 +132,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Behind the body in braces that comes next, or the `;` instead of it.
+    /// Skips to behind the next body in braces, or behind the `;` that stands in its place.
     fn skip_body(&mut self) {
         while let Some(token) = self.next() {
             match token.kind {
@@ -144,7 +144,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// `define('NAME', value)`, behind the name of the function.
+    /// Reads `define('NAME', value)`. The name of the function was consumed before.
     fn define(&mut self) {
         if !self.takes("(") {
             return;
@@ -159,7 +159,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// `const NAME = value, …;`, behind `const`.
+    /// Reads `const NAME = value, …;`. The keyword `const` was consumed before.
     fn constant(&mut self) {
         while let Some(Kind::Name(name)) = self.peek() {
             self.next();
@@ -174,10 +174,10 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// A class, behind `class`. `None`: another one, which was passed over.
+    /// Reads a class. The keyword `class` was consumed before. `None`: the class is not `JConfig` and was skipped.
     fn class(&mut self, line: usize) -> Result<Option<Parsed>, BadFile> {
         if !matches!(self.peek(), Some(Kind::Name(name)) if is(name, "JConfig")) {
-            // An anonymous class has its arguments first; both have a body.
+            // The arguments of an anonymous class come before its body; both kinds of class have a body.
             self.skip_body();
             return Ok(None);
         }
@@ -192,15 +192,15 @@ impl<'t, 'a> Parser<'t, 'a> {
             }
             self.member(&mut parsed, &mut assigned)?;
         }
-        // Methods run after all properties have got their values, the constructor at once.
+        // Methods run after all properties have their values; the constructor runs at once.
         for (name, line) in assigned {
             parsed.set(name, line, Err("a method of the class sets it".to_owned()));
         }
         Ok(Some(parsed))
     }
 
-    /// One member of the class, with its modifiers and its type. Passes at least one token. `assigned`: the properties
-    /// that methods set, with the lines.
+    /// Reads one member of the class, with its modifiers and its type. Consumes at least one token. `assigned` collects
+    /// the properties that methods set, with the lines.
     fn member(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) -> Result<(), BadFile> {
         let mut is_public = true;
         while let Some(token) = self.next() {
@@ -220,7 +220,8 @@ impl<'t, 'a> Parser<'t, 'a> {
                     self.skip_body();
                     return Ok(());
                 }
-                // `private(set)` says who may write it (PHP 8.4), and nobody writes it here.
+                // `private(set)` restricts only who may write the property (PHP 8.4), so the property stays public for
+                // reading.
                 Kind::Name(name) if is(name, "private") || is(name, "protected") => is_public &= self.sees("("),
                 Kind::Name(name) if is(name, "static") => is_public = false,
                 Kind::Variable(name) => return self.properties(name, token.line, is_public, parsed),
@@ -231,7 +232,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(())
     }
 
-    /// Properties of one declaration, behind the name of the first one: to behind the `;`.
+    /// Reads the properties of one declaration up to and including the `;`. The name of the first property was consumed
+    /// before.
     fn properties(
         &mut self,
         mut name: &'a [u8],
@@ -266,7 +268,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// A method, behind `function`. A property that it sets cannot be known, as it may be the constructor.
+    /// Reads a method. The keyword `function` was consumed before. The value of a property that the method sets cannot
+    /// be determined, because the method may be the constructor.
     fn method(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) {
         let start = self.at;
         self.skip_body();
@@ -288,7 +291,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// A value that one of `ends` follows. If it cannot be read, passes it over and says why.
+    /// Reads a value that must be followed by one of `ends`. If the value cannot be read, it is skipped and the reason
+    /// is returned.
     fn whole_value(&mut self, ends: &[&str]) -> Result<Value, Why> {
         let start = self.at;
         let why = match self.value(0) {
@@ -301,7 +305,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Err(why)
     }
 
-    /// Why the next token is no part of a value that can be read. Repeats no text, which may be a secret.
+    /// Why the next token cannot be part of a value that can be read. The reason repeats no string, because a string
+    /// may be a secret.
     fn why_not(&self) -> Why {
         match self.peek() {
             None => "it never ends".to_owned(),
@@ -320,7 +325,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Operands, joined by dots.
+    /// Reads a value: one operand, or several joined by dots.
     fn value(&mut self, depth: usize) -> Result<Value, Why> {
         let first = self.operand(depth)?;
         if !self.sees(".") {
@@ -350,7 +355,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(value)
     }
 
-    /// A constant, or the one call that is read.
+    /// Reads a constant, or a call of `dirname`, the only function that is read.
     fn named(&mut self, name: &'a [u8], depth: usize) -> Result<Value, Why> {
         if let Some(Kind::Op(b"(")) = self.tokens.get(self.at + 1).map(|token| &token.kind) {
             if is(name, "dirname") {
@@ -388,7 +393,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(value)
     }
 
-    /// `dirname(path)`, `dirname(path, levels)`, behind the parenthesis.
+    /// Reads `dirname(path)` or `dirname(path, levels)`. The opening parenthesis was consumed before.
     fn dirname(&mut self, depth: usize) -> Result<Value, Why> {
         if depth == DEEPEST {
             return Err("it is nested too deeply".to_owned());
@@ -424,7 +429,8 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 }
 
-/// PHP's keywords, classes and functions know no case; a leading backslash is gone already.
+/// Compares names without regard to case, as PHP does for keywords, classes and functions. A leading backslash was
+/// removed before.
 fn is(name: &[u8], word: &str) -> bool {
     name.eq_ignore_ascii_case(word.as_bytes())
 }

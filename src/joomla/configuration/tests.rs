@@ -1,4 +1,4 @@
-//! Real files field by field, PHP's own rules one by one, and thousands of files that nobody would write.
+//! Tests with real files field by field, with PHP's own rules one by one, and with thousands of random files.
 
 mod php;
 
@@ -42,7 +42,7 @@ fn parsed(text: &str) -> Parsed {
     parse(text.as_bytes(), Path::new("/srv/site/configuration.php")).expect(text)
 }
 
-/// The value of `$x` in a class that has nothing else.
+/// The value of `$x` in a class that has no other member.
 fn value_of(expression: &str) -> Result<Value, String> {
     let parsed = parsed(&format!(
         "<?php\nclass JConfig {{\n\tpublic $x = {expression};\n\tpublic $after = 'after';\n}}"
@@ -59,8 +59,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// What Joomla's own writer could have meant by a line `\tpublic $key = literal;`: an oracle that knows nothing of
-/// tokens.
+/// The value that Joomla's own writer meant by a line `\tpublic $key = literal;`. This oracle uses no tokens.
 fn written_by_joomla(literal: &str) -> Result<Value, Why> {
     let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     Ok(match (literal, inside) {
@@ -386,7 +385,7 @@ fn half_a_file_is_no_file() {
     }
     let long = vec![b' '; LONGEST_FILE + 1];
     assert!(parse(&long, Path::new("/c.php")).is_err());
-    // Of every real file, no beginning passes for the whole.
+    // No real file is accepted if its end is missing.
     for (name, text) in FIXTURES {
         let whole = text.trim_ascii_end().len();
         for end in (0..whole).step_by(7).chain([whole - 1]) {
@@ -455,7 +454,7 @@ fn constants_cannot_blow_up() {
     assert!(longest.sum::<usize>() < 3 << 20);
 }
 
-/// Marsaglia's xorshift64: the same files on every machine.
+/// Marsaglia's xorshift64, so that the files are the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -475,7 +474,7 @@ fn read_anything(text: &[u8]) {
     drop(parse(text, Path::new("/srv/site/configuration.php")));
 }
 
-/// Seconds of this thread's own time.
+/// The CPU time of this thread, in seconds.
 fn seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -624,7 +623,7 @@ fn soups_of_tokens_neither_panic_nor_hang() {
             }
         }
         read_anything(text.as_bytes());
-        // And bytes without any sense.
+        // Now random bytes.
         if round % 4 == 0 {
             let noise: Vec<u8> = (0..random.below(80))
                 .map(|_| b" '\"\\{}$<?A\n#[*/=()"[random.below(18)])
@@ -691,7 +690,8 @@ fn long_files_of_one_kind_are_linear() {
             let text = format!("{head}{}", bit.repeat(LONGEST_FILE / 8 / bit.len()));
             let started = seconds();
             read_anything(text.as_bytes());
-            // A few milliseconds; what looks at half of the text for every byte takes many seconds.
+            // Reading takes a few milliseconds. Code that examined half of the text for every byte would take many
+            // seconds.
             assert!(seconds() - started < 1.0, "{head}{bit}");
         }
     }

@@ -1,21 +1,21 @@
-//! The bytes of PHP's serialize format, one value at a time. `serialize` puts the values together.
+//! Reads the bytes of PHP's serialize format, one value at a time. `serialize` puts the values together.
 
 use super::{Content, Error, Value};
 
 /// The shortest element of an array: `i:0;N;`.
 const SHORTEST_ELEMENT: usize = 6;
 
-/// Characters of a number with a fraction; PHP's widest `serialize_precision` writes about a hundred.
+/// The most characters of a number with a fraction; PHP's widest `serialize_precision` writes about a hundred.
 const LONGEST_FLOAT: usize = 512;
 
-/// The bytes that are still to be read.
+/// An input, and the position of the next byte to read.
 pub(super) struct Reader<'a> {
     pub(super) input: &'a [u8],
     pub(super) at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// A value, and of an array or object how many elements follow.
+    /// Reads a value. For an array or object, also returns how many elements follow.
     pub(super) fn content(&mut self) -> Result<(Content<'a>, Option<usize>), Error> {
         let tag = self.next()?;
         let value = match tag {
@@ -59,14 +59,14 @@ impl<'a> Reader<'a> {
             }
             _ => return Err(Error::Malformed(self.at - 1)),
         };
-        // The integer's and the float's own end is the semicolon.
+        // `integer` and `float` consume the semicolon themselves.
         if !matches!(tag, b'i' | b'd') {
             self.expect(b';')?;
         }
         Ok((Content::Value(value), None))
     }
 
-    /// An element's key: an integer, or a string, which is its name.
+    /// Reads an element's key: an integer, or a string, which is the element's name.
     pub(super) fn key(&mut self) -> Result<Option<&'a [u8]>, Error> {
         match self.next()? {
             b'i' => self.integer().map(|_| None),
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `:`, digits and what ends them: a length, a count or a reference's number.
+    /// Reads `:`, digits and the byte `end`: a length, a count or a reference's number.
     fn count(&mut self, end: u8) -> Result<usize, Error> {
         self.expect(b':')?;
         let started = self.at;
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// A quoted name of a class.
+    /// Reads the quoted name of a class.
     fn class(&mut self) -> Result<&'a [u8], Error> {
         let started = self.at;
         let class = self.quoted()?;

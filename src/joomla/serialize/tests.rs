@@ -1,8 +1,8 @@
-//! Texts as PHP writes them, and as nobody should.
+//! Tests with texts as PHP writes them, and with malformed ones.
 
 use super::*;
 
-/// The value of a text that is one.
+/// The value of a text that is one value.
 fn value(text: &str) -> Result<Value<'_>, Error> {
     parse(text.as_bytes()).map(|tree| tree.root().value())
 }
@@ -44,7 +44,8 @@ fn elements_are_found_by_name_and_the_last_one_counts() {
 
 #[test]
 fn references_are_followed_by_phps_numbers() {
-    // Numbers: 1 the array, 2 the object, 3 its property, 4 the object again; the alias has none; 5 the integer.
+    // The numbers: 1 is the array, 2 the object, 3 its property, 4 the object again, and 5 the integer. The alias has
+    // no number.
     let text = br#"a:5:{s:1:"a";O:1:"X":1:{s:1:"p";i:7;}s:1:"b";r:2;s:1:"c";R:3;s:1:"d";i:8;s:1:"e";R:5;}"#;
     let tree = parse(text).unwrap();
     let root = tree.root();

@@ -1,14 +1,14 @@
-//! Whether `$cookie_path` and `$cookie_domain` keep the session cookie away from the socket. Joomla hands both to PHP
-//! as they are (`JoomlaStorage::setCookieParams`; an empty one leaves PHP's own, `/` and the page's host), and browsers
-//! follow RFC 6265. Under which address a proxy serves the socket is not known here, so the sentences say what must be
-//! so.
+//! Finds out whether `$cookie_path` and `$cookie_domain` keep the session cookie away from the socket. Joomla passes
+//! both to PHP unchanged (`JoomlaStorage::setCookieParams`). If one is empty, PHP's own value is used: `/`, or the
+//! page's host. Browsers follow RFC 6265. The address under which a proxy serves the socket is not known here, so the
+//! sentences name the condition that must hold.
 
-/// What an administrator should know, as sentences. `live_site` is the site's origin; `prefix` is `[pusher] path`.
+/// Warnings for the administrator, as sentences. `live_site` is the site's origin; `prefix` is `[pusher] path`.
 pub(super) fn obstacles(path: &str, domain: &str, live_site: Option<&str>, prefix: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     let (path, domain) = (path.trim(), domain.trim());
     let socket = format!("{prefix}/app/");
-    // Of a path without a slash in front browsers make the folder of the page.
+    // If the path does not begin with a slash, browsers use the folder of the page instead.
     if path.starts_with('/') && !is_below(&socket, path) {
         let wanted = path.trim_end_matches('/');
         sentences.push(format!(
@@ -38,13 +38,13 @@ pub(super) fn obstacles(path: &str, domain: &str, live_site: Option<&str>, prefi
     sentences
 }
 
-/// RFC 6265, 5.1.4.
+/// Whether a path matches a cookie's path (RFC 6265, 5.1.4).
 fn is_below(path: &str, cookie_path: &str) -> bool {
     path.strip_prefix(cookie_path)
         .is_some_and(|rest| rest.is_empty() || cookie_path.ends_with('/') || rest.starts_with('/'))
 }
 
-/// RFC 6265, 5.1.3; a dot in front is left out (5.2.3).
+/// Whether a host matches a cookie's domain (RFC 6265, 5.1.3). A leading dot is ignored (5.2.3).
 fn is_within(host: &str, domain: &str) -> bool {
     let domain = domain.strip_prefix('.').unwrap_or(domain).to_ascii_lowercase();
     let is_name = host.parse::<std::net::IpAddr>().is_err();

@@ -1,6 +1,6 @@
-//! What Joomla makes of `$host`: `DatabaseDriver::extractHostPortSocket` of joomla/database, form by form, and PHP's
-//! own rule that `localhost` is a Unix socket whatever the port. Names are resolved by a function of the caller's, as
-//! that may take long.
+//! Interprets `$host` as Joomla does: each form of `DatabaseDriver::extractHostPortSocket` of joomla/database, and
+//! PHP's own rule that `localhost` means a Unix socket whatever the port. The caller passes a function that resolves
+//! names, because resolving may take long.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,10 +11,10 @@ use crate::config::{HostName, ListenAddr};
 /// MySQL's port.
 const PORT: u16 = 3306;
 
-/// Addresses of one name that are tried; a pool with more has a proxy in front of it.
+/// The most addresses of one name that are tried; a pool with more addresses has a proxy in front of it.
 const MOST_ADDRESSES: usize = 8;
 
-/// Where `localhost` may be, as distributions compile it into PHP (`mysqli.default_socket`).
+/// Sockets that `localhost` may mean, as distributions compile them into PHP (`mysqli.default_socket`).
 pub(super) const SOCKETS: [&str; 4] = [
     "/run/mysqld/mysqld.sock",
     "/var/run/mysqld/mysqld.sock",
@@ -22,14 +22,14 @@ pub(super) const SOCKETS: [&str; 4] = [
     "/tmp/mysql.sock",
 ];
 
-/// A value of `$host`, understood.
+/// The meaning of a value of `$host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
-    /// `localhost`: PHP's default socket. The port is for those who have none.
+    /// `localhost`: PHP's default socket. The port is used if no socket works.
     Local(u16),
     /// An IP address.
     Address(SocketAddr),
-    /// A name to be resolved, also an IPv6 address with a zone.
+    /// A name to be resolved. An IPv6 address with a zone is one too.
     Name(String, u16),
     /// The path of a socket.
     Socket(PathBuf),
@@ -39,7 +39,7 @@ impl Host {
     /// Reads a value.
     ///
     /// # Errors
-    /// A clause about it: `it …`.
+    /// The reason, as a clause about the value: `it …`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket(path);
@@ -71,8 +71,8 @@ impl Host {
         }
         match text.split_once(':') {
             None => address(text, PORT),
-            // More than one colon: an IPv6 address without brackets, which has no port, unless a socket's path holds
-            // them.
+            // With more than one colon it is an IPv6 address without brackets, which has no port. The exception is an
+            // IPv4 address with a socket whose path contains colons.
             Some((host, rest))
                 if rest.contains(':') && !(rest.starts_with('/') && host.parse::<Ipv4Addr>().is_ok()) =>
             {
@@ -83,11 +83,12 @@ impl Host {
         }
     }
 
-    /// Where to connect, in the order in which to try. `is_there` tells whether a socket exists: of those that
-    /// `localhost` may mean, the ones that do are tried, or all if none does yet. None: `resolve` has none to give yet.
+    /// The addresses to connect to, in the order in which to try them. `is_there` says whether a socket exists. For
+    /// `localhost`, the existing ones of [`SOCKETS`] are tried, or all if none exists yet. The list is empty if
+    /// `resolve` has no addresses yet.
     ///
     /// # Errors
-    /// A clause about it: `it …`.
+    /// The reason, as a clause about the value: `it …`.
     pub(super) fn endpoints(
         &self,
         resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -116,7 +117,7 @@ impl Host {
         }
     }
 
-    /// What has to be resolved, if anything.
+    /// The name that must be resolved, if there is one.
     pub(super) fn host_name(&self) -> Option<HostName> {
         match self {
             Host::Name(host, port) => Some(HostName {
@@ -127,7 +128,7 @@ impl Host {
         }
     }
 
-    /// The name that the server's certificate must have.
+    /// The name that the database server's certificate must have.
     pub(super) fn name(&self) -> String {
         match self {
             Host::Local(_) | Host::Socket(_) => "localhost".into(),
@@ -137,7 +138,7 @@ impl Host {
     }
 }
 
-/// A host with what stands behind its colon: a port, or else a socket, and then the host means nothing.
+/// A host with the text behind its colon: a port, or the path of a socket. With a socket, the host is ignored.
 fn with(host: &str, rest: &str) -> Result<Host, String> {
     if rest.starts_with('/') {
         return socket(rest);
@@ -185,7 +186,7 @@ mod tests {
         Host::Address(text.parse().expect(text))
     }
 
-    /// Every row of the table in joomla.md 2.3, whose answers PHP gave.
+    /// Every row of the table in joomla.md 2.3, whose results come from PHP.
     #[test]
     fn every_form_means_what_it_means_to_joomla() {
         let name = |name: &str, port| Host::Name(name.into(), port);

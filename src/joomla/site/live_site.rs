@@ -2,7 +2,7 @@
 
 use crate::config::Origin;
 
-/// `scheme://host[:port]` of an address, as browsers write it in `Origin`. The path is of no use here.
+/// `scheme://host[:port]` of an address, as browsers write it in `Origin`. The path is ignored.
 pub(super) fn origin(text: &str) -> Option<String> {
     let origin = Origin::of_address(text.trim()).ok()?;
     matches!(origin.scheme.as_str(), "http" | "https").then(|| origin.to_string())

@@ -1,4 +1,4 @@
-//! Where a site's configuration.php is, by its files `defines.php`, and what a file holds.
+//! Finds a site's configuration.php through its files `defines.php`, and reads files of bounded length.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use super::Stamp;
 use crate::joomla::configuration::{self, Constants, LONGEST_FILE};
 
-/// Where configuration.php is: in the root, unless a defines.php there or in includes/ moves it as Joomla's index.php
-/// has it read them. What cannot be known there is told, and the root is taken.
+/// Finds configuration.php. It is in the root, unless a defines.php in the root or in includes/ moves it. The files are
+/// read in the order of Joomla's index.php. If the place cannot be determined, a warning says so, and the root is used.
 pub(super) fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<String>) -> PathBuf {
     for name in ["JPATH_BASE", "JPATH_ROOT", "JPATH_SITE", "JPATH_PUBLIC"] {
         constants.assume(name, &real(root));
     }
     include(&root.join("defines.php"), constants, warnings);
-    // A public folder (Joomla 5) has a defines.php that names the real root, and that one's own files are read next.
+    // The defines.php of a public folder (Joomla 5) names the real root. The files of the real root are read next.
     let mut base = root.to_owned();
     if let Some(Ok(moved)) = constants.defined("JPATH_ROOT") {
         let moved = PathBuf::from(std::ffi::OsStr::from_bytes(moved));
@@ -28,10 +28,10 @@ pub(super) fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<
     match constants.defined("JPATH_CONFIGURATION") {
         Some(Ok(folder)) => {
             let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
-            // A relative path starts where PHP was started: usually the root.
+            // A relative path starts in PHP's working directory, which is usually the root.
             let folder = root.join(folder);
-            // Where Joomla's own defines.php says just that, a root that is a symbolic link must stay one: it may be
-            // turned to the next release.
+            // Joomla's own defines.php names the root itself. Then the path of the root stays as it is configured: if
+            // it is a symbolic link, the link may be moved to the next release.
             if real(&folder) != real(root) {
                 base = folder;
             }
@@ -46,7 +46,7 @@ pub(super) fn locate(root: &Path, constants: &mut Constants, warnings: &mut Vec<
     base.join("configuration.php")
 }
 
-/// Takes the constants of a file that may be there.
+/// Reads the constants of a file, if the file exists.
 fn include(path: &Path, constants: &mut Constants, warnings: &mut Vec<String>) {
     match read_file(path) {
         Ok((text, _)) => {
@@ -64,13 +64,13 @@ fn include(path: &Path, constants: &mut Constants, warnings: &mut Vec<String>) {
     }
 }
 
-/// As PHP names a file: absolute, without symbolic links.
+/// The path as PHP writes it: absolute, without symbolic links.
 pub(super) fn real(path: &Path) -> PathBuf {
     let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.canonicalize().unwrap_or_else(|_| absolute())
 }
 
-/// A regular file of bounded length: opening a pipe would wait for its writer.
+/// Reads a regular file of bounded length. Other files are refused: opening a pipe would wait for its writer.
 pub(super) fn read_file(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {
@@ -82,7 +82,7 @@ pub(super) fn read_file(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
     Ok((text, Stamp::of(&metadata)))
 }
 
-/// Why a file was not read, and what to do about it.
+/// A sentence that says why a file was not read and how to fix that.
 pub(super) fn cannot_read(path: &Path, why: &io::Error) -> String {
     let path = path.display();
     match why.kind() {

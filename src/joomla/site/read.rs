@@ -1,9 +1,9 @@
-//! Takes each value from our own configuration, else from the site's configuration.php, else Joomla's default. It notes
-//! where each value came from, and reports all mistakes at once. `locate` finds the file.
+//! Takes each value from our own configuration, else from the site's configuration.php, else Joomla's default. It
+//! records where each value came from, and reports all errors at once. `locate` finds the file.
 //!
-//! A value that cannot be read without running PHP is a mistake even where a missing one is not: a guess about the
-//! session's name, the lifetime or the encryption would be a wrong answer that nobody sees. Each can be given in our
-//! own configuration.
+//! A value that cannot be read without running PHP is an error, even if the same value may be missing. A guess about
+//! the session's name, the lifetime or the encryption could be wrong without anybody noticing. Each such value can be
+//! set in our own configuration.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,19 +18,19 @@ use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
 use crate::store::{Database, Tls, TlsMode};
 
-/// Seconds that a session lives where `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
+/// Seconds that a session lives if `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
 const LIFETIME: u64 = 900;
 
-/// Whether the configuration speaks of a site at all.
+/// Whether the configuration names a site or a database host.
 pub fn is_wanted(config: &Config) -> bool {
     !config.joomla.root.is_empty() || !config.database.host.is_empty()
 }
 
-/// Reads the site that the configuration speaks of. `resolve` gives the addresses of a host's name; it is called for
-/// the database's host, if that is a name. None: they are not known yet, which is no mistake.
+/// Reads the site that the configuration names. `resolve` returns the addresses of a host's name; it is called for the
+/// database's host if that host is a name. An empty list means that they are not known yet, which is no error.
 ///
 /// # Errors
-/// The file cannot be read, a value that is needed is missing or cannot be known, or one cannot be used.
+/// The file cannot be read; a value that is needed is missing, cannot be determined or cannot be used.
 pub fn read(
     config: &Config,
     resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -74,11 +74,11 @@ pub fn read(
     }
 }
 
-/// Takes values and remembers where from.
+/// Takes values and records their origins.
 struct Reader<'a> {
     config: &'a Config,
     file: Option<PathBuf>,
-    /// Of an empty file, if none is read.
+    /// Has no properties if no file is read.
     parsed: Parsed,
     sources: Vec<Source>,
     problems: Vec<String>,
@@ -95,8 +95,8 @@ impl Reader<'_> {
         }
     }
 
-    /// What the file says about a key, unless our own configuration says it. `ours` is where it would: `[database]
-    /// host`.
+    /// Takes the value `own` of our own configuration if it is set, else the file's value. `ours` is the key in our own
+    /// configuration: `[database] host`.
     fn take<T>(
         &mut self,
         key: &'static str,
@@ -138,7 +138,7 @@ impl Reader<'_> {
         self.take(key, ours, own, |parsed| parsed.text(key))
     }
 
-    /// A string that may not.
+    /// A string that must not be missing.
     fn needed(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<String> {
         let problems = self.problems.len();
         let value = self.text(key, ours, own);
@@ -212,7 +212,7 @@ impl Reader<'_> {
         }
     }
 
-    /// As it is written, and what that means. Of an empty one in the file Joomla makes `localhost`.
+    /// The host as it is written, and its meaning. If the file's `$host` is missing or empty, Joomla uses `localhost`.
     fn host(&mut self, own: &config::Database) -> Option<(String, Host)> {
         let is_empty = self.file.is_some() && own.host.is_empty() && matches!(self.parsed.text("host"), Ok(None));
         let text = if is_empty {
@@ -239,8 +239,9 @@ impl Reader<'_> {
         )
     }
 
-    /// The password belongs to its user: with a user of our own, the file's password is only taken if the file names
-    /// the same user or none that can be known. It may be empty, as that of a user who is known by the Unix socket.
+    /// The user and the password. The password belongs to its user. So if our own configuration names a user, the
+    /// file's password is used only if the file names the same user, or if the file's user is missing or unreadable.
+    /// The password may be empty, as for a user who is authenticated by the Unix socket.
     fn credentials(&mut self, own: &config::Database) -> (Option<String>, Option<String>) {
         let user = self.needed("user", "[database] user", &own.user);
         let is_other =
@@ -298,7 +299,8 @@ impl Reader<'_> {
         tls
     }
 
-    /// Joomla 4 and later: any `$dbencryption` but 0 (Joomla's service provider of the database).
+    /// The TLS mode of the file. In Joomla 4 and later, any `$dbencryption` but 0 turns encryption on (Joomla's service
+    /// provider of the database).
     fn tls_of_file(&mut self) -> TlsMode {
         let encryption = self.take("dbencryption", "[database] tls", None, |parsed| {
             parsed.number("dbencryption")
@@ -312,7 +314,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A file; one with a relative path is looked for where PHP does for the site: from its root.
+    /// The path of a PEM file. A relative path in the site's file starts at the site's root, as in PHP.
     fn pem(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<PathBuf> {
         let path = self.text(key, ours, own)?;
         let path = path.trim();
@@ -339,7 +341,7 @@ impl Reader<'_> {
         let handler = self.text("session_handler", "[joomla] session_handler", &own.session_handler);
         let handler = match handler.as_deref() {
             Some("database") => Handler::Database,
-            // `none` is what Joomla 3 calls PHP's own files.
+            // `none` is Joomla 3's name for PHP's own files.
             None | Some("none") => Handler::Other("filesystem".into()),
             Some(other) => Handler::Other(other.to_owned()),
         };
@@ -383,8 +385,8 @@ impl Reader<'_> {
         })
     }
 
-    /// What keeps the session cookie from the socket. Nothing else depends on these two values, so one that only PHP
-    /// knows is no mistake.
+    /// Warnings about values that keep the session cookie from the socket. Nothing else depends on `$cookie_path` and
+    /// `$cookie_domain`, so it is no error if they cannot be read.
     fn obstacles(&self, live_site: Option<&str>) -> Vec<String> {
         let text = |key| match self.parsed.text(key) {
             Ok(Some(found)) => found.value,
@@ -394,7 +396,7 @@ impl Reader<'_> {
         cookie::obstacles(&path, &domain, live_site, &self.config.pusher.path)
     }
 
-    /// Minutes in the file, with fractions if somebody likes them; seconds here.
+    /// The lifetime in seconds. The file has minutes, which may have a fraction.
     fn lifetime(&mut self, own: u64, warnings: &mut Vec<String>) -> u64 {
         let own = (own > 0).then_some(own as f64);
         let minutes = self.take("lifetime", "[joomla] lifetime", own, |parsed| parsed.number("lifetime"));
@@ -404,14 +406,14 @@ impl Reader<'_> {
                 warnings.push("$lifetime is negative, so every session has expired and everybody is a guest".into());
                 0
             }
-            // Casts of floats stop at the largest number.
+            // A cast of a float that is too large gives the largest integer.
             minutes => (minutes * 60.0) as u64,
         }
     }
 }
 
-/// Joomla names the cookie after `$session_name` if there is one, whether it is shared or not; only the latter tells
-/// whether rows of the session table name an application.
+/// The names of the session cookies. Joomla names the cookie after `$session_name` if that is set, whether the session
+/// is shared or not. Only `$shared_session` decides whether rows of the session table name an application.
 fn cookies(secret: &str, session_name: Option<&str>, shared: bool) -> Vec<(Client, String)> {
     let both = [Client::Site, Client::Administrator];
     let mut cookies: Vec<_> = both

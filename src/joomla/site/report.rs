@@ -1,11 +1,11 @@
-//! What was found of a site, in plain sentences for `check`. Secrets are never among them.
+//! Describes a site in plain sentences for `check`. The sentences contain no secrets.
 
 use super::{Handler, Origin, SiteConfig, SiteRead};
 use crate::config::ListenAddr;
 use crate::store::TlsMode;
 
-/// Which file, where each value came from, how the database is reached, and what the site's sessions mean for the
-/// identities of visitors. The warnings are not among them.
+/// Describes which file was read, where each value came from, how the database is reached, and what the site's sessions
+/// mean for the identities of visitors. The warnings are not included.
 pub fn describe(read: &SiteRead) -> Vec<String> {
     let mut sentences = vec![match &read.file {
         Some(file) => format!("The site's configuration is {}.", file.display()),
@@ -31,7 +31,7 @@ pub fn describe(read: &SiteRead) -> Vec<String> {
     sentences
 }
 
-/// One sentence for each place that values came from.
+/// One sentence for each origin of values.
 fn sources(read: &SiteRead) -> Vec<String> {
     let list = |name: fn(Origin) -> Option<String>| {
         let found = read.sources.iter().filter_map(|source| {
@@ -103,7 +103,7 @@ fn cookies(site: &SiteConfig) -> String {
     }
 }
 
-/// What a site's way to keep sessions means for identities.
+/// What the site's session settings mean for identities.
 fn sessions(site: &SiteConfig) -> String {
     match (&site.handler, site.metadata) {
         (Handler::Database, true) => {

@@ -1,5 +1,5 @@
-//! Sites as they lie on disks: files that Joomla wrote, files that people edited, none at all, and our own
-//! configuration on top.
+//! Tests with sites on disk: files that Joomla wrote, files that people edited, no file at all, and our own
+//! configuration together with each.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::store::{Database, Tls, TlsMode};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/joomla");
 
-/// The least that a site needs.
+/// The smallest configuration.php that is accepted.
 const SITE: &str = "<?php
 class JConfig {
 \tpublic $dbtype = 'mysqli';
@@ -44,7 +44,7 @@ impl Folder {
         site
     }
 
-    /// [`SITE`] with more lines, or with other ones for properties that it has.
+    /// [`SITE`] with more lines; a line for a property that [`SITE`] has replaces that one.
     fn with(lines: &str) -> Self {
         let replaced = |line: &&str| {
             let key = line.split(" = ").next().unwrap_or(line);
@@ -81,7 +81,7 @@ impl Folder {
         self.try_read().expect("a site")
     }
 
-    /// The sentences of a site that cannot be read.
+    /// The error sentences of a site that cannot be read.
     fn problems(&self) -> Vec<String> {
         self.try_read().expect_err("no site").problems
     }
@@ -220,7 +220,7 @@ fn a_hand_edited_file_makes_a_site() {
         (origin_of(&read, "host"), origin_of(&read, "offline")),
         (Origin::File(8), Origin::Default)
     );
-    // A name that nobody knows is a mistake that names the host and both keys.
+    // A name that cannot be resolved is an error that names the host and both keys.
     let problems = folder.problems();
     let words = ["db.internal:3307", "$host", "[database] host", "nobody asked"];
     assert!(
@@ -388,7 +388,7 @@ fn each_value_that_is_missing_or_computed_is_named() {
         );
         assert_eq!(problems, [wanted]);
     }
-    // What nobody needs may be anything.
+    // A value that is not needed may be anything.
     Folder::with("public $smtppass = getenv('SMTP'); public $sitename = \"$x\";").read();
 }
 
@@ -580,7 +580,7 @@ fn the_other_values_are_what_joomla_makes_of_them() {
         assert_eq!(site(lines).root_user, user, "{lines}");
     }
     for bad in crate::id::MISSPELT {
-        // Spaces around the value are left out, as PHP leaves them out.
+        // Spaces around the value are ignored, as in PHP.
         let (line, is_42) = (format!("public $root_user = '{bad}';"), bad.trim() == "42");
         assert_eq!(site(&line).root_user == Some(RootUser::Id(42)), is_42, "{line}");
     }
@@ -618,7 +618,7 @@ fn joomlas_own_defines_move_nothing() {
             "{defines}"
         );
     }
-    // A root that is a link stays one.
+    // A root that is a symbolic link stays one.
     let folder = Folder::new(SITE);
     folder.write("includes/defines.php", NEW_DEFINES);
     let links = tempfile::tempdir().expect("a folder");
@@ -664,7 +664,7 @@ fn a_defines_file_moves_the_configuration() {
             );
         }
     }
-    // Joomla's own file for a public folder, whose real root has its own defines.
+    // Joomla's own defines.php for a public folder. The real root has a defines.php of its own.
     other.write("includes/defines.php", NEW_DEFINES);
     let folder = Folder::empty();
     let public = format!(

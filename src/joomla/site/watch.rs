@@ -1,21 +1,21 @@
-//! Whether configuration.php is still the file that was read. Looking at it, and how often, is the loop's affair.
+//! Detects that configuration.php has changed since it was read. The loop looks at the file and decides how often.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-/// What tells one state of a file from another without reading it.
+/// Identifies a state of a file without reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// When it was last written: Unix seconds and nanoseconds.
     pub mtime: (i64, i64),
-    /// Bytes.
+    /// The file's length in bytes.
     pub len: u64,
-    /// A file that was put in the place of another has another number.
+    /// The inode number, which changes when another file replaces this one.
     pub inode: u64,
 }
 
 impl Stamp {
-    /// Of a file that was looked at.
+    /// The stamp of a file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             mtime: (metadata.mtime(), metadata.mtime_nsec()),
@@ -32,14 +32,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `seen`: the state that was read, as [`SiteRead`](super::SiteRead) has it. Its stamp is taken before the file is
-    /// read, so that a change in between is seen at the next look.
+    /// `seen` is the state of the file that was read, from [`SiteRead`](super::SiteRead). That stamp is taken before
+    /// the file is read, so a change during the reading is detected at the next look.
     pub fn new(seen: Option<Stamp>) -> Self {
         Self { seen }
     }
 
-    /// Whether the file is another than at the last look. `None`: it cannot be seen, for instance because somebody is
-    /// replacing it; that is no change, and what comes after is compared with what was there before.
+    /// Whether the file has changed since the last look. `now` is `None` if the file cannot be seen, for instance
+    /// because it is being replaced. That is no change: the next state is compared with the last one that was seen.
     pub fn changed(&mut self, now: Option<Stamp>) -> bool {
         let changed = now.is_some() && now != self.seen;
         self.seen = now.or(self.seen);

@@ -1,5 +1,5 @@
-//! PHP itself as the judge: hundreds of files of the grammar that is read, from a seed, each of whose values must be
-//! the one that PHP has.
+//! Compares the parser with PHP itself: hundreds of files are generated from a seed, with the grammar that is read.
+//! Each of their values must be the one that PHP has.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ const JUDGE: &str = r#"
     }
 "#;
 
-/// As [`JUDGE`] prints what PHP has.
+/// A value as [`JUDGE`] prints PHP's value.
 fn shown(value: &Result<Value, Why>) -> String {
     let (kind, text) = match value {
         Ok(Value::Null) => ("NULL", Vec::new()),
@@ -39,7 +39,7 @@ fn shown(value: &Result<Value, Why>) -> String {
     format!("{kind}:{}", data_encoding::HEXLOWER.encode(&text))
 }
 
-/// Writes files of what is read.
+/// Writes random files with the grammar that is read.
 struct Writer {
     random: Random,
     /// The constants of this file.
@@ -55,7 +55,7 @@ impl Writer {
         self.random.below(count) == 0
     }
 
-    /// White space, and now and then a comment.
+    /// White space, and sometimes a comment.
     fn gap(&mut self) -> String {
         self.of(&[
             " ",
@@ -121,7 +121,7 @@ impl Writer {
         format!("\"{inside}\"")
     }
 
-    /// What can be joined.
+    /// A value that can be joined with another one.
     fn operand(&mut self) -> String {
         match self.random.below(10) {
             0..=2 => self.single_quoted(),
@@ -198,7 +198,7 @@ impl Writer {
         let mut text = self.of(&["<?php\n", "<?PHP ", "<?php\r\n"]);
         for n in 0..self.random.below(4) {
             let (name, value) = (format!("C{class}_{n}"), self.operand());
-            // Calls stand in `define` alone.
+            // Calls are generated only in `define`.
             text += &match self.random.below(4) {
                 3 => format!("define('{name}', {value} . dirname(__DIR__, 2) . \\dirname('//a//b//'));\n"),
                 0 => format!("define('{name}',{}{value});\n", self.gap()),
@@ -252,7 +252,7 @@ fn files_are_read_as_php_reads_them() {
     let mut paths = Vec::new();
     let mut ours = BTreeMap::new();
     for n in 0..FILES {
-        // As long as JConfig, so that nothing but the name differs.
+        // The name is as long as JConfig, so that the files differ only in the name.
         let class = format!("J{n:06}");
         let path = folder.join(format!("{class}.php"));
         let text = writer.file(&class);
