@@ -9,7 +9,7 @@ use crate::store::{SessionRow, UserRow};
 /// Seconds for which a session of Joomla 3 is valid if its row keeps only the time of its start.
 const LONGEST_WITHOUT_TIME: i64 = 24 * 60 * 60;
 
-/// What a session's row is good for.
+/// What a session's row says about its visitor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
     /// This user, logged in to this application; `None`: to both applications.

@@ -1,26 +1,28 @@
-//! When to leave a database alone: after a failure nothing is tried until an instant that moves away with every further
-//! failure. Pure: the time and the jitter are arguments, and nothing is connected here.
+//! Decides when a database may be tried again. After a failure nothing is tried until an instant; each further failure
+//! moves this instant further away. The breaker is pure: the time and the jitter are arguments, and it connects to
+//! nothing.
 //!
-//! What had been good for a while and fails gets its next try at once, since that says nothing of the server yet: a
-//! connection dies of an idle night, a restart or a fail-over. What only just came back and fails again has to wait, or
-//! a database that accepts connections and then hangs would stall the loop over and over. A try that costs nobody
-//! anything is made again and again after the same short pause, so that a database that comes back is found at once.
+//! A connection that worked for a while and then fails may be tried again at once. Its failure does not yet mean that
+//! the server is in trouble: a connection ends after an idle night, at a restart or at a fail-over. A connection that
+//! fails soon after a success has to wait. Otherwise a database that accepts connections and then hangs would stall the
+//! loop over and over. A try that costs nobody anything is repeated after the same short pause, so that a database that
+//! comes back is found at once.
 
 use std::time::Duration;
 
 use crate::logging::RareLine;
 use crate::time::Time;
 
-/// The wait after the first failure in a row; it doubles with each further one …
+/// The wait after the first failure in a row. Each further failure doubles it, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(1);
 
-/// … up to here. A database that comes back is noticed within half a minute.
+/// The longest wait. A database that comes back is noticed within half a minute.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The wait after a failure that cost nothing.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long something has to be good until its past failures are forgotten.
+/// How long a success has to last until earlier failures are forgotten.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// The least between two log lines.
@@ -29,7 +31,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Breaker {
-    /// In a row, as far as they are not forgotten.
+    /// Failures in a row that are not forgotten yet.
     failures: u32,
     state: State,
     /// The log line about failures.
@@ -39,7 +41,7 @@ pub struct Breaker {
 /// What a failure cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// Nobody waited for it, and the server takes no note of it.
+    /// Nobody waited for it, and the server does not count it.
     Nothing,
     /// Nobody waited for long.
     Little,
@@ -49,17 +51,17 @@ pub enum Cost {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Nothing is known: there was no try yet.
+    /// There was no try yet.
     #[default]
     Fresh,
-    /// It is good, since then.
+    /// The tries have succeeded since this instant.
     Closed(Time),
-    /// It failed, and is left alone until then.
+    /// The last try failed, and there is no new one before this instant.
     Open(Time),
 }
 
 impl Breaker {
-    /// Whether a try may be made, else when.
+    /// `None`: a try may be made now. Otherwise the instant from which it may be made.
     pub fn wait(&self, now: Time) -> Option<Time> {
         match self.state {
             State::Open(until) if now < until => Some(until),
@@ -67,8 +69,8 @@ impl Breaker {
         }
     }
 
-    /// Takes note of a failure. `jitter` is any number from 0 to 1 and makes the wait a quarter shorter to a quarter
-    /// longer, so that many servers do not come back to one database at the same moment.
+    /// Notes a failure. `jitter` is a number from 0 to 1; it changes the wait by up to a quarter, shorter or longer, so
+    /// that many servers do not return to one database at the same moment.
     pub fn fail(&mut self, cost: Cost, now: Time, jitter: f64) {
         let was_steady = self.was_steady(now);
         if was_steady {
@@ -85,20 +87,20 @@ impl Breaker {
         self.state = State::Open(now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0));
     }
 
-    /// Takes note of a success. Failures are forgotten only once it lasts.
+    /// Notes a success. Earlier failures are forgotten only when the success lasts.
     pub fn succeed(&mut self, now: Time) {
         if !matches!(self.state, State::Closed(_)) {
             self.state = State::Closed(now);
         }
     }
 
-    /// Forgets all failures: they were another server's.
+    /// Forgets all failures, because they were those of another server.
     pub fn forget(&mut self) {
         self.failures = 0;
         self.state = State::Fresh;
     }
 
-    /// Whether the last failure may have a log line; then how many went without one since the last line.
+    /// Whether the last failure may be logged. If so: the number of failures since the last line that were not logged.
     pub fn may_speak(&mut self, now: Time) -> Option<u64> {
         self.line.allow(QUIET, now)
     }

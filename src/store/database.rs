@@ -1,4 +1,4 @@
-//! How the site's database is reached: filled by whoever has read the site's configuration, used by `mysql`.
+//! How to reach the site's database. The reader of the site's configuration fills these types, and `mysql` uses them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use crate::config::{HostName, ListenAddr};
 /// How to reach the site's database.
 #[derive(Clone, PartialEq)]
 pub struct Database {
-    /// As it was written, for messages.
+    /// The host as the configuration writes it, for messages.
     pub host: String,
-    /// Where to connect, in the order in which to try. None: the host is a name that is not known yet.
+    /// Where to connect, in the order in which to try. Empty: the host is a name that was not resolved yet.
     pub endpoints: Vec<ListenAddr>,
-    /// The host, if it is a name: the endpoints are its addresses.
+    /// The host, if it is a name; then the endpoints are its addresses.
     pub host_name: Option<HostName>,
     /// The user.
     pub user: String,
@@ -20,7 +20,7 @@ pub struct Database {
     pub password: String,
     /// The schema.
     pub name: String,
-    /// `#__` in Joomla's SQL stands for it.
+    /// The prefix of the tables' names, for which `#__` stands in Joomla's SQL.
     pub prefix: String,
     /// Encryption.
     pub tls: Tls,
@@ -44,11 +44,12 @@ impl fmt::Debug for Database {
 /// Encryption of the connection to the database over TCP. A Unix socket needs none and has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// How.
+    /// Whether to encrypt, and what to check.
     pub mode: TlsMode,
     /// The name that the server's certificate must have.
     pub host: String,
-    /// Files in PEM: certificates that are trusted besides the usual ones, and our own certificate with its key.
+    /// Files in PEM: `ca` has certificates that are trusted besides the usual ones, `cert` and `key` are our own
+    /// certificate and its key.
     pub ca: Option<PathBuf>,
     /// See `ca`.
     pub cert: Option<PathBuf>,
@@ -59,10 +60,10 @@ pub struct Tls {
 /// See [`Tls`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
-    /// In clear.
+    /// Not encrypted.
     #[default]
     Off,
-    /// Encrypted, whoever answers.
+    /// Encrypted, but the server's certificate is not checked.
     On,
     /// Encrypted, and the server's certificate is checked.
     Verify,

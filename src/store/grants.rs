@@ -1,6 +1,6 @@
-//! The least that a database user of our own must be granted: to read what decides on visitors and their rights, and to
-//! use the two tables that are ours. Of users only what names them and keeps them out, of second factors only whether
-//! there is one: neither password hashes nor secrets of factors.
+//! The smallest set of privileges for a database user of our own: to read the tables that decide about visitors and
+//! their rights, and to use our own two tables. Of users it may read only the columns that name them and that keep them
+//! out; of second factors only whether there is one. It may read neither password hashes nor the secrets of factors.
 
 use crate::config::ItemType;
 
@@ -16,16 +16,16 @@ const READ: [&str; 8] = [
     "categories",
 ];
 
-/// Tables of which columns are read. Joomla 3 and 4.0 have no `user_mfa`.
+/// Tables of which only some columns are read. Joomla 3 and 4.0 have no `user_mfa`.
 const COLUMNS: [(&str, &str); 2] = [
     ("users", "`id`, `name`, `username`, `block`, `requireReset`"),
     ("user_mfa", "`user_id`, `method`"),
 ];
 
-/// Tables that are ours.
+/// Our own tables.
 const OWN: [&str; 2] = ["websockets_outbox", "websockets_state"];
 
-/// What changing the outbox's table takes besides, for as long as that lasts.
+/// The statement for the privileges that an update of the outbox's table needs in addition, while it lasts.
 pub fn update_grant(database: &str, prefix: &str, account: &str) -> String {
     format!(
         "GRANT ALTER, CREATE, INSERT ON `{database}`.`{prefix}{}` TO {account};",

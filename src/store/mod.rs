@@ -1,9 +1,10 @@
-//! The database as the service sees it: questions, each of them one round trip, and their answers as plain rows.
-//! Nothing here decides anything; what rows mean is decided in `outbox`, `site` and `joomla`. `mysql` asks a real
-//! server behind the fence of `docs/architecture.md`; the tests and the simulator have one in memory.
+//! The database as the service sees it: questions and answers. A question is one round trip; an answer holds plain
+//! rows. Nothing here decides anything: `outbox`, `site` and `joomla` decide what rows mean. `mysql` asks a real
+//! server, behind the fence that `docs/architecture.md` describes; the tests and the simulator have a database in
+//! memory.
 //!
-//! Rows carry the key that they were asked for and are matched by it, never by their order: after a mishap on the wire
-//! the answer to an older question must not pass for this one's.
+//! Rows carry the key that they were asked for, and the caller matches them by this key, never by their order. After a
+//! fault on the wire the answer to an older question may arrive; it must not pass for the answer to this one.
 
 pub mod breaker;
 mod database;
@@ -28,8 +29,8 @@ pub use self::site::{
     AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,
 };
 
-/// Session ids of one [`Question::Sessions`], users of one [`Question::Users`], items of one [`Question::Items`],
-/// numbers of one [`Question::Check`].
+/// The most keys of one question: session ids of [`Question::Sessions`], users of [`Question::Users`], items of
+/// [`Question::Items`], numbers of [`Question::Check`].
 pub const MOST_KEYS: usize = 100;
 
 /// The value of a session cookie: 1 to 192 bytes of `[0-9A-Za-z,-]`. It is a bearer secret, so it is never shown.
@@ -37,17 +38,17 @@ pub const MOST_KEYS: usize = 100;
 pub struct SessionId(Box<str>);
 
 impl SessionId {
-    /// The longest one that the column takes.
+    /// The longest value that the column takes, in bytes.
     pub const LONGEST: usize = 192;
 
-    /// A value that can be one; PHP makes nothing else, so nothing else is worth a question.
+    /// The session id, if `value` can be one. PHP makes no other values, so the database is not asked about them.
     pub fn parse(value: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b',' || byte == b'-';
         let fits = !value.is_empty() && value.len() <= Self::LONGEST && value.bytes().all(plain);
         fits.then(|| Self(value.into()))
     }
 
-    /// The value itself, for the question alone.
+    /// The value itself, for use in a question only.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -59,17 +60,18 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// What the service wants of the database in one round trip.
+/// What the service asks of the database in one round trip.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
-    /// Who these sessions are: at most [`MOST_KEYS`] ids, each once. Answered with [`Answer::Sessions`].
+    /// The rows of these sessions: at most [`MOST_KEYS`] ids, each once. Answered with [`Answer::Sessions`].
     Sessions {
-        /// Which.
+        /// The session ids.
         ids: Vec<SessionId>,
         /// Whether the session text is wanted.
         text: Text,
     },
-    /// These users as they are now, for sessions that name them in their text only. Answered with [`Answer::Users`].
+    /// The current rows of these users, for sessions that name their user only in the session text. Answered with
+    /// [`Answer::Users`].
     Users(Vec<u32>),
     /// All user groups. Answered with [`Answer::Groups`].
     Groups,
@@ -77,12 +79,12 @@ pub enum Question {
     Levels,
     /// The rules of the root and of every component. Answered with [`Answer::Assets`].
     Assets,
-    /// The parameters of com_users and com_websockets, and the versions of the latter and of Joomla. Answered with
+    /// The parameters of com_users and com_websockets, and the versions of com_websockets and Joomla. Answered with
     /// [`Answer::Extensions`].
     Extensions,
     /// Items with their categories' chains: at most [`MOST_KEYS`]. Answered with [`Answer::Items`].
     Items {
-        /// Which type: the index in the configuration's list of item types.
+        /// The item type, as an index in the configuration's list of item types.
         kind: usize,
         /// Their ids.
         ids: Vec<u64>,
@@ -94,34 +96,34 @@ pub enum Question {
     /// The state of the outbox's tables, and the places of at most [`MOST_KEYS`] numbers. Answered with
     /// [`Answer::Checked`].
     Check(Vec<u64>),
-    /// Begins a transaction that holds the lock of the stream's counter, and reads what waits for a number. Answered
-    /// with [`Answer::Claimed`]: the next question is [`Question::Stamp`], [`Question::Renew`] or
+    /// Begins a transaction that holds the lock of the stream's counter, and reads the rows that wait for a number.
+    /// Answered with [`Answer::Claimed`]: the next question is [`Question::Stamp`], [`Question::Renew`] or
     /// [`Question::Release`]. [`Failure::Locked`]: another process has the lock.
     Claim {
         /// Where to look.
         look: Look,
         /// The most rows.
         limit: u32,
-        /// Whether the position's row is made first if it is missing.
+        /// Whether to make the position's row first if it is missing.
         ensure: bool,
     },
     /// Gives rows their numbers, moves the position, and commits. Answered with [`Answer::Done`]. On any failure the
-    /// transaction is rolled back, or it is not known whether it was committed ([`Failure::Unavailable`]).
+    /// transaction is rolled back; only after [`Failure::Unavailable`] it may be unknown whether it was committed.
     Stamp {
         /// The rows' ids in the order of their numbers, each once; at least one.
         ids: Vec<u64>,
-        /// Of the position.
+        /// The epoch of the position.
         epoch: u32,
-        /// The number of the first one.
+        /// The number of the first row.
         first: u64,
-        /// Their mark.
+        /// The mark of these rows.
         mark: u64,
     },
     /// Writes a new epoch as the position, and commits. Answered with [`Answer::Done`].
     Renew {
-        /// The new one.
+        /// The new epoch.
         epoch: u32,
-        /// The newest row that has a number. `None`: there is none, so one is added.
+        /// The newest row that has a number. `None`: no row has a number, so one is added.
         newest: Option<Place>,
         /// The mark of the row that is added.
         mark: u64,
@@ -135,13 +137,13 @@ pub enum Question {
         /// The most rows.
         limit: u32,
     },
-    /// Rows of one channel with numbers in `(after, to]`, from the last one down. Answered with [`Answer::Rows`], of
-    /// which some may be of other channels whose names are the same to the table's collation: they count for the limit
-    /// too.
+    /// Rows of one channel with numbers in `(after, to]`, in descending order. Answered with [`Answer::Rows`]. Some of
+    /// these rows may be of other channels, whose names are equal in the table's collation; they count towards the
+    /// limit too.
     Channel(ChannelRange),
-    /// Begins a transaction that holds the lock of the deleter, whose row is made if it is missing, and reads what it
-    /// may delete. Answered with [`Answer::Old`]: the next question is [`Question::Delete`]. [`Failure::Locked`]:
-    /// another process has the lock.
+    /// Begins a transaction that holds the lock of the deleter, and reads what the deleter may delete. The lock's row
+    /// is made if it is missing. Answered with [`Answer::Old`]: the next question is [`Question::Delete`].
+    /// [`Failure::Locked`]: another process has the lock.
     Old {
         /// Seconds that a row is kept after it was stamped.
         retention: u64,
@@ -152,16 +154,16 @@ pub enum Question {
     },
     /// Deletes rows by their ids and heartbeats by their processes, and commits. Answered with [`Answer::Done`].
     Delete {
-        /// Rows.
+        /// The ids of the rows.
         ids: Vec<u64>,
-        /// Processes.
+        /// The processes whose heartbeats are deleted.
         processes: Vec<u32>,
     },
     /// Writes the heartbeat of a process. Answered with [`Answer::Done`].
     Beat {
         /// The process.
         process: u32,
-        /// How far it is.
+        /// The position that the process has reached.
         position: Position,
     },
     /// All rows of the state table; for the command line. Answered with [`Answer::State`].
@@ -173,22 +175,22 @@ pub enum Question {
 /// Whether a [`Question::Sessions`] wants the session text, which may be long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Text {
-    /// Never: a sweep.
+    /// Never; for a sweep.
     Never,
-    /// Only of users with multi-factor authentication, and of rows that do not tell their user.
+    /// Only of users with multi-factor authentication, and of rows that do not name their user.
     IfNeeded,
-    /// Of rows that tell a user: a guest's is nothing to anybody.
+    /// Only of rows that name a user: nobody needs the text of a guest.
     OfUsers,
-    /// Always: without metadata the user stands in it alone.
+    /// Always: without metadata only the text names the user.
     Always,
 }
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// The sessions that have a row, in any order.
     Sessions(Vec<SessionRow>),
-    /// The users that there are, in any order.
+    /// The users that exist, in any order.
     Users(Vec<UserRow>),
     /// All groups.
     Groups(Vec<GroupRow>),
@@ -196,19 +198,19 @@ pub enum Answer {
     Levels(Vec<LevelRow>),
     /// The assets that were asked for.
     Assets(Vec<AssetRow>),
-    /// What is known of the extensions.
+    /// The parameters and versions of the extensions.
     Extensions(Extensions),
-    /// The items that there are.
+    /// The items that exist.
     Items(Vec<ItemRow>),
-    /// The categories that there are.
+    /// The categories that exist.
     Categories(Vec<CategoryRow>),
-    /// Whether rows wait, and where the stream is.
+    /// Whether rows wait for a number, and the position of the stream.
     Looked(Looked),
     /// The state of the outbox's tables.
     Checked(Checked),
-    /// What waits for a number.
+    /// The rows that wait for a number.
     Claimed(Claimed),
-    /// What may be deleted.
+    /// The rows and heartbeats that may be deleted.
     Old(Old),
     /// Rows of the outbox table.
     Rows(Vec<Row>),
@@ -216,7 +218,7 @@ pub enum Answer {
     Added(u64),
     /// The state table: name, value, and how many milliseconds ago it was written by the database's clock.
     State(Vec<(String, String, i64)>),
-    /// It was done.
+    /// The question was carried out, and there is nothing to return.
     Done,
 }
 
@@ -226,19 +228,20 @@ pub enum Failure {
     /// There is no connection, or it broke in the middle. The same question may be asked again later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// Somebody holds a lock on what was asked for, or has changed it meanwhile.
+    /// Another transaction holds a lock on the rows, or has changed them meanwhile.
     #[error("the rows are locked")]
     Locked,
-    /// A statement about the outbox reached the limit of its time; it had no effect. Others are `Unavailable` then.
+    /// A statement about the outbox reached its time limit; it had no effect. Other statements fail with `Unavailable`
+    /// in this case.
     #[error("the statement took too long")]
     TooLong,
     /// The server refused the statement: a privilege is missing.
     #[error("the database refused it: {0}")]
     Denied(String),
-    /// The server refused the statement for another reason: a table is missing.
+    /// The server refused the statement for another reason, such as a missing table.
     #[error("the database refused it: {0}")]
     Refused(String),
-    /// A row is not what its table promises.
+    /// A row has a value that its table does not allow.
     #[error("{0}")]
     Malformed(String),
 }
@@ -246,57 +249,59 @@ pub enum Failure {
 /// What the store needs before the next question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Nothing: ask.
+    /// Nothing: the next question may be asked.
     Ready,
-    /// [`Store::prepare`]: a connection that was made is set up, a statement at a time.
+    /// A call of [`Store::prepare`]: a new connection is being set up, one statement at a time.
     Preparing,
     /// The caller has to probe: to connect to one of [`Store::endpoints`], wait for its greeting and call
     /// [`Store::probed`].
     Probe,
-    /// Nothing helps before this instant.
+    /// Nothing can be done before this instant.
     Closed(crate::time::Time),
 }
 
-/// Why no connection to the database's server was greeted.
+/// Why the database's server greeted no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// As a sentence.
+    /// The reason, as a sentence.
     pub why: String,
-    /// Somebody took the connection. Servers count those who turn away from them.
+    /// Whether the connection was accepted. Servers count the clients that disconnect before they log in.
     pub taken: bool,
 }
 
 /// A database.
 pub trait Store: fmt::Debug {
-    /// What it needs.
+    /// What the store needs now.
     fn readiness(&self, now: Now) -> Readiness;
 
-    /// Where its server is, in the order in which to try.
+    /// The addresses of the database's server, in the order in which to try them.
     fn endpoints(&self) -> &[ListenAddr];
 
     /// How long a server may take to greet.
     fn patience(&self) -> Duration;
-    /// Other endpoints from here on: the name of its host has other addresses. What there is of a connection is
-    /// given up, and the new ones are tried at once.
+    /// Replaces the endpoints, because the server's host name has other addresses now. The store drops its connection,
+    /// or the one that is being made, and tries the new endpoints at once.
     fn move_to(&mut self, endpoints: Vec<ListenAddr>);
 
-    /// A connection to this endpoint was greeted by the server: the store may make its own there, which takes no longer
-    /// than its timeouts. Or none could be made, and why.
+    /// Takes the result of a probe. `Ok`: the server greeted a connection to this endpoint, so the store may make its
+    /// own there, which takes no longer than its timeouts. `Err`: why no server greeted a connection.
     fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now);
 
-    /// Takes the next step to make a connection ready; a step is as long as a statement.
+    /// Takes the next step to set up a connection; a step takes as long as a statement.
     fn prepare(&mut self, _now: Now) {}
 
-    /// Runs one statement. Takes no longer than the statement limit, or the read timeout when the connection is dead.
+    /// Runs one statement. Takes no longer than the statement limit, or than the read timeout if the connection is
+    /// dead.
     ///
     /// # Errors
-    /// See [`Failure`]. After `Unavailable` the store is not ready, or it is and only questions of this kind have to
-    /// wait: whoever asks goes on by [`Store::readiness`].
+    /// See [`Failure`]. After `Unavailable` either the store is not ready, or it is ready and only questions of this
+    /// kind have to wait. The caller asks [`Store::readiness`] which of the two is true.
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure>;
 }
 
 impl Question {
-    /// Whether it is about the outbox's tables, whose reader knows what to do about a statement that takes too long.
+    /// Whether the question is about the outbox's tables. The reader of the outbox handles a statement that takes too
+    /// long.
     pub fn is_about_outbox(&self) -> bool {
         !matches!(
             self,
@@ -311,12 +316,13 @@ impl Question {
         )
     }
 
-    /// Whether a transaction is open after it, which the next question must end.
+    /// Whether the question opens a transaction, which the next question must end.
     pub fn begins_transaction(&self) -> bool {
         matches!(self, Question::Claim { .. } | Question::Old { .. })
     }
 
-    /// Whether it ends the transaction that the question before it began. It is never asked on another connection.
+    /// Whether the question ends the transaction that the question before it began. Such a question is never asked on
+    /// another connection.
     pub fn ends_transaction(&self) -> bool {
         matches!(
             self,
@@ -324,7 +330,7 @@ impl Question {
         )
     }
 
-    /// Its name in logs and measurements.
+    /// The question's name in logs and measurements.
     pub fn name(&self) -> &'static str {
         match self {
             Question::Sessions { .. } => "sessions",

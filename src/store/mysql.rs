@@ -1,19 +1,19 @@
-//! The site's MySQL or MariaDB, asked by the loop itself: one connection, one statement at a time, and a fence around
-//! it, because the driver blocks. What the fence is made of:
+//! The site's MySQL or MariaDB. The loop itself asks it: one connection, one statement at a time. The driver blocks, so
+//! there is a fence around it. The fence consists of:
 //!
-//! - Nothing is connected before the server has greeted a probe that does not block ([`Readiness::Probe`]). Only a
-//!   server that just answered, and said no, is asked again directly: it counts those who turn away at its greeting,
-//!   and after `max_connect_errors` of them (100) it blocks our host, Joomla included.
+//! - The store connects only after the server has greeted a probe that does not block ([`Readiness::Probe`]). The one
+//!   exception is a server that has just answered with a refusal: the store connects to it again without a probe.
+//!   Servers count clients that disconnect at the greeting. After `max_connect_errors` of them (100) the server blocks
+//!   our host, and so Joomla on this host too.
 //! - A connection is dropped on every error that is not an error packet of the server: after a read timeout the driver
-//!   would take the late answer for that of the next statement. The answers' rows are matched by their keys on top of
-//!   that.
+//!   would take the late answer for that of the next statement. In addition the rows of an answer are matched by their
+//!   keys.
 //! - Each session is set up for short statements (`session`), and the settings are read back.
 //! - A whole answer has a deadline (`deadline`), and so has each step of making a connection (`link`).
-//! - A failure opens a [`Breaker`], and so does a run of statements that are too slow; a statement that hits the limit
-//!   of its time opens one of its own kind.
+//! - A failure opens a [`Breaker`], and so does a run of statements that are too slow. A statement that reaches its
+//!   time limit opens a breaker for its kind only.
 //!
-//! The statements are written in `sql`, run in `driver`, their rows read in `rows`; `survey` finds out which tables
-//! there are.
+//! `sql` writes the statements, `driver` runs them, `rows` reads their rows; `survey` finds out which tables exist.
 
 mod account;
 mod advice;
@@ -57,21 +57,22 @@ pub use self::measures::Measure;
 pub use self::session::{Kind, Server};
 pub use self::shape::{Column, Survey};
 
-/// How long a survey is believed: tables appear when Joomla is updated, one of them says who has a second factor.
+/// How long a survey is used: tables appear when Joomla is updated, and one of them says which users have a second
+/// factor.
 const SURVEY: Duration = Duration::from_secs(60);
 
-/// … and the least between two surveys, whatever happens.
+/// The least time between two surveys, whatever happens.
 const SURVEY_AGAIN: Duration = Duration::from_secs(5);
 
-/// A connection that is refused something is given up once it is so old: privileges may have been given since it was
-/// made, and some count for new connections only.
+/// A connection that is refused something is dropped once it is this old: privileges may have been granted since it was
+/// made, and some of them count for new connections only.
 const DENIED: Duration = Duration::from_secs(10);
 
-/// A connection that broke at this age was good for something.
+/// A connection that breaks at this age or later had worked, so its failure does not delay the next try.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A connection that was silent for so long may have been cut by somebody on the way: that it does not answer says
-/// nothing of the server yet.
+/// A connection that was silent for this long may have been cut on the way to the server. That it does not answer says
+/// nothing about the server yet.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -79,7 +80,7 @@ pub struct MySql {
     database: Database,
     settings: config::Database,
     shape: Shape,
-    /// The program that watches over deadlines.
+    /// The program of the child that watches over deadlines.
     watcher: Option<PathBuf>,
     making: Option<Making>,
     link: Option<Link>,
@@ -94,8 +95,8 @@ pub struct MySql {
 }
 
 impl MySql {
-    /// Not connected yet. `items` are the types that [`Question::Items`] counts; data of events that is longer than
-    /// `max_event_size` bytes is not fetched.
+    /// Not connected yet. `items`: the item types, which [`Question::Items`] names by their index. Event data that is
+    /// longer than `max_event_size` bytes is not fetched.
     pub fn new(database: Database, settings: config::Database, items: Vec<ItemType>, max_event_size: usize) -> Self {
         Self {
             shape: Shape::new(&database.prefix, items, max_event_size),
@@ -113,17 +114,17 @@ impl MySql {
         }
     }
 
-    /// Lets a child of this process, which runs `program` (this very program), end answers that drip.
+    /// Lets a child process, which runs `program` (this very program), end answers that drip.
     pub fn watched_by(mut self, program: PathBuf) -> Self {
         self.watcher = Some(program);
         self
     }
 
-    /// Connects without a probe: for the command line, where waiting is no harm. Each endpoint may take the
-    /// connect timeout and some read timeouts; a Unix socket whose queue is full may take longer.
+    /// Connects without a probe: for the command line, where waiting does no harm. Each endpoint may take the connect
+    /// timeout and some read timeouts; a Unix socket whose queue is full may take longer.
     ///
     /// # Errors
-    /// Why none of the endpoints would do, as a sentence.
+    /// Why the store could connect to none of the endpoints, as a sentence.
     pub fn connect(&mut self, now: Now) -> Result<(), String> {
         let mut reasons = Vec::new();
         for n in 0..self.database.endpoints.len() {
@@ -136,7 +137,8 @@ impl MySql {
                 Err(why) => reasons.push(format!("{}: {why}", self.database.endpoints[n])),
             }
         }
-        // Whoever waits for it asks for it; the loop finds out for itself.
+        // The refusal is not kept: the command line calls `connect` again if it wants to, and the loop probes the
+        // server.
         self.door.refused_by = None;
         self.door.why = match reasons.is_empty() {
             true => format!("{} has no address", self.database.host),
@@ -145,12 +147,12 @@ impl MySql {
         Err(self.door.why.clone())
     }
 
-    /// What the server is, while there is a connection.
+    /// The kind and the version of the server, while there is a connection.
     pub fn server(&self) -> Option<&Server> {
         self.link.as_ref().map(|link| &link.server)
     }
 
-    /// Which tables there are, while there is a connection.
+    /// Which tables exist, while there is a connection.
     pub fn survey(&self) -> Option<&Survey> {
         self.link.as_ref().map(|link| &link.survey)
     }
@@ -160,12 +162,12 @@ impl MySql {
         self.lacks
     }
 
-    /// What the server lets this user do in an hour, while there is a connection.
+    /// The hourly limits of the database user, while there is a connection.
     pub fn limits(&self) -> Limits {
         self.account.limits()
     }
 
-    /// What the statements took so far, by name. `survey` and `connect` are the store's own doing.
+    /// The times of all statements so far, by name. `survey`, `connect` and `set-up` are the store's own.
     pub fn measures(&self) -> impl Iterator<Item = (&'static str, Measure)> {
         self.measures.iter()
     }
@@ -213,7 +215,7 @@ impl MySql {
         Ok(())
     }
 
-    /// Does what the loop waits for.
+    /// Runs a step of making a connection, for which the loop waits, and notes its failure.
     fn attempt(&mut self, now: Now, act: impl FnOnce(&mut Self) -> Result<(), String>) {
         let started = Instant::now();
         if let Err(why) = act(self) {
@@ -221,8 +223,8 @@ impl MySql {
         }
     }
 
-    /// Keeps a connection whose last statement was good, unless it is one of a run that took too long. `way`: there and
-    /// back.
+    /// Keeps a connection whose last statement succeeded, unless that statement is the last of a run that took too
+    /// long. `way`: the time of one round trip.
     fn keep(&mut self, link: Link, way: Duration, now: Now) {
         match self.door.is_too_slow(way, &self.settings) {
             Some(why) if !link.claimed => self.door.fail(why, Cost::Much, now.at),
@@ -230,11 +232,11 @@ impl MySql {
         }
     }
 
-    /// Looks again what we may, and which tables there are, if it is time.
+    /// Refreshes our privileges and the survey of the tables, if it is time.
     fn resurvey(&mut self, link: &mut Link, now: Now) -> Result<(), Fault> {
         link.conn.begin();
         if std::mem::take(&mut link.denied) {
-            // Privileges of the database count for those who choose it anew.
+            // New privileges of a database count only for sessions that select the database again.
             query(&mut link.conn, &format!("USE {}", quoted(&self.database.name)))?;
         }
         let patience = if link.stale { SURVEY_AGAIN } else { SURVEY };
@@ -252,7 +254,7 @@ impl MySql {
                 link.stale = false;
                 Ok(())
             }
-            // What was known before is still the best that is known.
+            // The earlier survey is still the best one.
             Err(Fault::Server(code, why)) if !session::is_fatal(code) => {
                 log::debug!("the tables cannot be surveyed: {why}");
                 Ok(())
@@ -261,7 +263,7 @@ impl MySql {
         }
     }
 
-    /// What an error of the server comes to while the connection stays.
+    /// The failure that an error of the server means for the question, while the connection stays.
     fn refusal(&mut self, link: &mut Link, question: &Question, code: u16, why: String, now: Now) -> Failure {
         match session::meaning(code) {
             session::Meaning::Locked => Failure::Locked,
@@ -311,7 +313,7 @@ impl Store for MySql {
     }
 
     fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
-        // The server answered a moment ago, so it would now or not at all.
+        // The server answered a moment ago, so it answers the log-in soon or not at all.
         let patience = Duration::from_millis(self.settings.connect_timeout_ms).min(self.read_timeout());
         match endpoint {
             Ok(n) => self.attempt(now, |store| store.log_in(n, patience, now)),
@@ -337,7 +339,7 @@ impl Store for MySql {
         while self.making.is_some() {
             self.prepare(now);
         }
-        // Whoever returns from here without putting it back has dropped the connection.
+        // From here on a return that does not put the link back drops the connection.
         let Some(mut link) = self.link.take() else {
             return Err(Failure::Unavailable(self.door.why.clone()));
         };
@@ -377,7 +379,7 @@ impl Store for MySql {
                 let mut answer = rows::answer(question, output, &mut spoiled);
                 self.measures.note_spoiled(&spoiled, now.at);
                 link.claimed = question.begins_transaction() && answer.is_ok();
-                // Without an answer nobody ends the transaction that began.
+                // A caller without an answer does not end the transaction that began.
                 if question.begins_transaction() && answer.is_err() && query(&mut link.conn, "ROLLBACK").is_err() {
                     return answer;
                 }
@@ -422,7 +424,7 @@ impl Store for MySql {
     }
 }
 
-/// Without the credentials, which stand in `database` and in the driver's connection.
+/// Leaves out the credentials, which `database` and the driver's connection hold.
 impl fmt::Debug for MySql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MySql")

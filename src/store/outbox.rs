@@ -1,4 +1,4 @@
-//! What is asked of the outbox's tables, and what they answer.
+//! The parts of questions about the outbox's tables, and their answers.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::protocol::position::Place;
 /// Rows of one channel by their numbers: [`Question::Channel`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelRange {
-    /// Whose.
+    /// The name of the channel.
     pub channel: String,
-    /// Not this one.
+    /// Numbers above this one.
     pub after: u64,
     /// The last one.
     pub to: u64,
@@ -21,19 +21,20 @@ pub struct ChannelRange {
     pub limit: u32,
 }
 
-/// Where rows without a number are looked for. No place finds all of them at every price, so there are three.
+/// Where to look for rows without a number. No single look finds all of them at a low cost, so there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Look {
-    /// Among ids above this one, along the primary key: rows that were written a moment ago.
+    /// Among ids above this one, along the primary key. Finds rows that were written a moment ago.
     Front(u64),
-    /// Among all, along the index of the numbers: also rows that stood uncommitted for long. Slow where tens of
-    /// thousands of rows are in flight, or were stamped and could not be purged yet.
+    /// Among all rows, along the index of the numbers. Also finds rows that stood uncommitted for long. Slow where tens
+    /// of thousands of rows are in flight, or were stamped and could not be purged yet.
     Behind,
-    /// The same, without the highest id: one statement, for a table that is as it was a moment ago.
+    /// Like [`Look::Behind`], but without the highest id: one statement, for a table that has not changed since a
+    /// moment ago.
     Anywhere,
     /// Among ids in `(after, to]`, along the primary key.
     Window {
-        /// Not this one.
+        /// Ids above this one.
         after: u64,
         /// The last one.
         to: u64,
@@ -43,16 +44,16 @@ pub enum Look {
 /// The answer to a [`Question::Look`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Looked {
-    /// The position as it is written. `None`: its row is missing.
+    /// The position as the state table has it. `None`: its row is missing.
     pub position: Option<String>,
     /// The database's clock: milliseconds since 1970 UTC. 0 where the position is missing.
     pub now_ms: u64,
-    /// Whether a row waits there.
+    /// Whether a row waits for a number where the look was made.
     pub found: bool,
-    /// The highest id of all, rows in flight included; as of before the look. Not told by [`Look::Front`] and
-    /// [`Look::Anywhere`].
+    /// The highest id of all rows, including rows in flight, as of before the look. [`Look::Front`] and
+    /// [`Look::Anywhere`] do not read it.
     pub highest: u64,
-    /// The lowest id above the window, rows in flight included.
+    /// The lowest id above the window, including rows in flight.
     pub next: Option<u64>,
     /// How long the statement took, in microseconds.
     pub micros: u64,
@@ -68,31 +69,31 @@ pub struct Checked {
     pub schema: Option<String>,
     /// See [`Looked::position`].
     pub position: Option<String>,
-    /// See [`Looked::now_ms`]; always told.
+    /// See [`Looked::now_ms`]; read even where the position is missing.
     pub now_ms: u64,
     /// The row with the highest number.
     pub newest: Option<Place>,
-    /// Those of the numbers that was asked for that have a row.
+    /// The places of the numbers in the question that have a row.
     pub found: Vec<Place>,
 }
 
 /// The answer to a [`Question::Claim`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Claimed {
-    /// The tables as they are while the lock is held, but for the version. Without a position there is no lock.
+    /// The tables as they are while the lock is held; their version is not read. Without a position there is no lock.
     pub tables: Checked,
-    /// Ids that wait where was looked, in order.
+    /// Ids of the rows that wait where the question looks, in order.
     pub ids: Vec<u64>,
-    /// Ids of control rows that wait anywhere, in order; read after the others.
+    /// Ids of the control rows that wait anywhere in the table, in order. They are read after the other ids.
     pub control: Vec<u64>,
 }
 
 /// The answer to a [`Question::Old`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Old {
-    /// Ids of rows.
+    /// Ids of the rows that may be deleted.
     pub ids: Vec<u64>,
-    /// Processes.
+    /// Processes whose heartbeats may be deleted.
     pub processes: Vec<u32>,
 }
 
@@ -107,7 +108,7 @@ pub struct Row {
     pub channel: String,
     /// Not checked.
     pub event: String,
-    /// Not checked. `None`: longer than what an event may have, so it was not fetched.
+    /// Not checked. `None`: the data is longer than an event may have, so it was not fetched.
     pub data: Option<String>,
     /// Not checked.
     pub socket_id: Option<String>,
@@ -127,7 +128,7 @@ pub struct NewRow {
 }
 
 impl From<NewRow> for Row {
-    /// As it is read, but for its key and its place.
+    /// The row as it would be read, except for its key and its place.
     fn from(row: NewRow) -> Self {
         Self {
             id: 0,

@@ -1,7 +1,7 @@
-//! The SQL that makes the outbox's tables: one file, which belongs to the Joomla package, is installed by it as it is,
-//! and can be had by people with their site's prefix. Nothing here runs it.
+//! The SQL that makes the outbox's tables. It is one file of the Joomla package, which installs it unchanged.
+//! Administrators can print it with their site's prefix. Nothing here runs it.
 
-/// The file.
+/// The text of the file.
 const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.mysql.utf8.sql");
 
 /// The two tables, without the prefix.
@@ -11,10 +11,10 @@ pub(super) const STATE: &str = "websockets_state";
 /// What the state table's row `schema` says of tables made by this SQL.
 pub const VERSION: &str = "2";
 
-/// How the names of heartbeats in the state table begin; the process follows in eight hexadecimal digits.
+/// The beginning of a heartbeat's name in the state table; the process follows in eight hexadecimal digits.
 pub const HEARTBEAT: &str = "process.";
 
-/// Why tables of this version cannot be used, if they cannot: a sentence.
+/// Why tables of this version cannot be used, as a sentence. `None`: they can be used.
 pub fn objection(version: Option<&str>) -> Option<String> {
     match version {
         Some(VERSION) => None,
@@ -61,13 +61,13 @@ mod tests {
         assert_eq!(schema("x_").matches(';').count(), 5);
     }
 
-    /// `Installer::splitSql` of Joomla 4.4, 5 and 6, which are the same, without its marker for statements that may
-    /// fail and without the semicolon that it puts behind a last statement that has none. Backquotes mean nothing to
-    /// it, and a # only begins a comment if it is not the prefix.
+    /// `Installer::splitSql` of Joomla 4.4, 5 and 6, where it is the same. Left out are its marker for statements that
+    /// may fail, and the semicolon that it adds to a last statement without one. It gives backquotes no meaning, and a
+    /// `#` begins a comment only if it does not begin the prefix.
     fn split_as_joomla(sql: &str) -> Vec<String> {
         let at = |i: usize, text: &str| sql[i..].starts_with(text);
         let (mut queries, mut query, mut start) = (Vec::new(), String::new(), 0);
-        // What ends a string or a comment, and whether it is a comment.
+        // The end of the open string or comment, and whether it is a comment.
         let mut open: Option<(&str, bool)> = None;
         let mut i = 0;
         while i < sql.len() {
@@ -128,7 +128,7 @@ mod tests {
         ] {
             assert_eq!(split_as_joomla(update), [""; 0]);
         }
-        // What the files do not have.
+        // Cases that the files do not have.
         let other = "# a; 'b\nSELECT ';', \"'\", `#__x`; /* c; */ SELECT 2 -- d;";
         assert_eq!(split_as_joomla(other), ["SELECT ';', \"'\", `#__x`;", "SELECT 2"]);
     }

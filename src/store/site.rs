@@ -1,11 +1,11 @@
-//! Rows of the site's own tables, as answers carry them: visitors, their rights, and what they may view.
+//! Rows of the site's own tables, as answers carry them: visitors, their rights, and the items that they may view.
 
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 
-/// Seconds by which the database's clock and ours may differ before it matters: a statement takes its time, and Joomla
-/// itself ends sessions a second or two early or late.
+/// The most seconds by which the database's clock and ours may differ without harm: a statement takes some time, and
+/// Joomla itself ends sessions a second or two early or late.
 pub const CLOCK_TOLERANCE: i64 = 5;
 
 /// A row of `#__session` with its user.
@@ -23,18 +23,18 @@ pub struct SessionRow {
     pub user_id: u32,
     /// That user, if there is one.
     pub user: Option<UserRow>,
-    /// The session text, if it was asked for and is no longer than [`SessionRow::LONGEST_TEXT`].
+    /// The session text, if the question asked for it and the text is no longer than [`SessionRow::LONGEST_TEXT`].
     pub text: Option<Vec<u8>>,
     /// The database's clock when the row was read, in Unix seconds.
     pub clock: i64,
 }
 
 impl SessionRow {
-    /// Bytes of a session text; a longer one is not fetched.
+    /// The most bytes of a session text; a longer text is not fetched.
     pub const LONGEST_TEXT: usize = 512 * 1024;
 }
 
-/// A row of `#__users` with what hangs on it.
+/// A row of `#__users` with the user's second factor and groups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UserRow {
     /// The key.
@@ -47,9 +47,9 @@ pub struct UserRow {
     pub blocked: bool,
     /// Must set a new password first.
     pub require_reset: bool,
-    /// Has a second factor (backup codes do not count). False where Joomla has no such table.
+    /// Has a second factor; backup codes do not count. False where Joomla has no such table.
     pub mfa: bool,
-    /// The groups it is mapped to, without their parents.
+    /// The groups that the user is mapped to, without their parents.
     pub groups: Vec<u32>,
 }
 
@@ -88,7 +88,7 @@ pub struct AssetRow {
     pub rgt: i64,
 }
 
-/// Of `#__extensions`.
+/// What `#__extensions` says of the extensions that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extensions {
     /// The parameters of com_users as JSON; `None`: there is no such row.
@@ -125,8 +125,8 @@ pub struct ItemRow {
     pub publish_up: Option<i64>,
     /// Unix seconds; `None`: for ever.
     pub publish_down: Option<i64>,
-    /// The category and all above it, without the root, outermost first. `None`: the type has no categories. Empty: it
-    /// names a category that does not exist.
+    /// The category and all categories above it, from the outermost inwards, without the root. `None`: the type has no
+    /// categories. Empty: the item names a category that does not exist.
     pub categories: Option<Vec<CategoryStep>>,
     /// The database's clock when the row was read, in Unix seconds.
     pub clock: i64,
@@ -137,8 +137,8 @@ pub struct ItemRow {
 pub struct CategoryRow {
     /// The key.
     pub id: u64,
-    /// Whose it is: `com_content`.
+    /// The extension that the category belongs to: `com_content`.
     pub extension: String,
-    /// It and all above it, without the root, outermost first.
+    /// The category and all categories above it, from the outermost inwards, without the root.
     pub chain: Vec<CategoryStep>,
 }

@@ -1,10 +1,10 @@
 //! What the server lets our account do in an hour, and how much of that we use. Hosters set `MAX_QUERIES_PER_HOUR` for
-//! the site's own user, and what we take of it the site does not have. So at most half of it is ours: a debt grows with
-//! each statement and is paid off with time, and while it is too large the outbox's table is looked at more seldom.
-//! Statements are never held back, since each of them is somebody's answer.
+//! the site's own user, and each query of ours is one less for the site. So we use at most half of the limit. Each
+//! statement adds to a debt, and time pays the debt off. While the debt is too large, the outbox's table is looked at
+//! less often. A statement itself is never delayed, since somebody waits for its answer.
 //!
-//! Servers count statements that come as text, each one of a packet, and none that was prepared (measured on MariaDB
-//! 10.11 and 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp nine statements.
+//! Servers count each statement that comes as text, also each one of a packet, but no prepared statement (measured on
+//! MariaDB 10.11 and 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp costs nine statements.
 //!
 //! Rejected: one longer pause for all looks. It would be right for a storm of rows and far too long for a quiet site.
 
@@ -15,19 +15,20 @@ use super::fault::Fault;
 use super::session::text;
 use crate::time::Time;
 
-/// An hour's share of the limit that is paid off in the hour: 40 %. With [`AHEAD`] it is half.
+/// The share of the hourly limit that is paid off within an hour: 40 %. Together with [`AHEAD`] our use is half of the
+/// limit.
 const SHARE: f64 = 0.4;
 
-/// A debt up to here is no reason to wait: a tenth of the limit at once.
+/// A debt up to here causes no wait: it is a tenth of the limit, which may be used at once.
 const AHEAD: Duration = Duration::from_secs(900);
 
 /// The longest pause. The server closes a session that is silent for 10 s.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Statements that make a session ready, about.
+/// The number of statements that set up a session, about.
 const SESSION: u64 = 12;
 
-/// What the account may do in an hour, as far as it can be known; 0: whatever it likes.
+/// What the account may do in an hour, as far as the server says it. 0: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `MAX_QUERIES_PER_HOUR`: statements of any kind.
@@ -39,8 +40,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Finds them in the text of `SHOW CREATE USER` or of `SHOW GRANTS`. What stands in quotes is somebody's name or
-    /// password.
+    /// Finds the limits in the text of `SHOW CREATE USER` or of `SHOW GRANTS`. Text in quotes is skipped: it is a name
+    /// or a password.
     fn parse(sql: &str) -> Self {
         let mut words = Vec::new();
         let mut quote = None;
@@ -67,7 +68,7 @@ impl Limits {
         }
     }
 
-    /// What they mean, a sentence each.
+    /// The meaning of the limits, a sentence each.
     pub fn describe(&self) -> Vec<String> {
         let limits = [
             (self.queries, "ask", "queries", "MAX_QUERIES_PER_HOUR"),
@@ -91,15 +92,15 @@ impl Limits {
         sentences
     }
 
-    /// Whether half of them is not enough for the server even while nothing happens.
+    /// Whether half of the limits is too little for this server even while nothing happens.
     pub fn are_scarce(&self) -> bool {
         let too_few = |limit: u64, least: u64| limit > 0 && limit < least;
         too_few(self.queries, 12_000) || too_few(self.updates, 3_000)
     }
 }
 
-/// Reads the limits. An ordinary user may read its own: in MariaDB's grants, and in the statement that would make the
-/// user. Where neither can be read nothing is known of limits, and [`Limits::default`] says so.
+/// Reads the limits. An ordinary user may read its own limits: in MariaDB's grants, and in the statement that would
+/// make the user. If neither can be read, no limits are known, and the result is [`Limits::default`].
 ///
 /// # Errors
 /// Only when the connection is lost.
@@ -118,7 +119,7 @@ pub(super) fn limits(conn: &mut Conn) -> Result<Limits, Fault> {
     Ok(Limits::default())
 }
 
-/// What was used of the limits. It outlives a connection, as the server's own count does.
+/// How much of the limits was used. This outlives a connection, as the server's own count does.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Account {
     limits: Limits,
@@ -127,7 +128,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// A connection was made, and these are its user's limits.
+    /// Notes a new connection and the limits of its user.
     pub(super) fn connected(&mut self, limits: Limits, now: Time) {
         if self.limits != limits {
             self.limits = limits;
@@ -143,7 +144,7 @@ impl Account {
         self.limits
     }
 
-    /// A statement is sent.
+    /// Notes a statement that is sent.
     pub(super) fn asks(&mut self, statement: &Statement, now: Time) {
         let writes = |sql: &str| {
             ["UPDATE ", "INSERT ", "DELETE "]
@@ -163,10 +164,10 @@ impl Account {
     }
 }
 
-/// Time that has to pass until our statements are within our share of a limit.
+/// The time that has to pass until our statements are within our share of a limit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Debt {
-    /// Of each statement; zero without a limit.
+    /// The time that each statement adds; zero without a limit.
     each: Duration,
     all: Duration,
     at: Time,
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Somebody who asks whenever there is no pause stays below half of the limit in each hour, also in the first one.
+    /// A client that asks whenever there is no pause stays below half of the limit in each hour, also in the first one.
     #[test]
     fn half_of_an_hour_s_queries_is_never_exceeded() {
         for limit in [10_000, 50_000, 100_000, 1_000_000] {

@@ -1,6 +1,6 @@
-//! What an administrator can do about a server's refusal: sentences for the errors whose own words do not say it, and
-//! for accounts that the driver cannot sign in as. The driver panics for some of those; its message says which, and
-//! nothing else of the panic is shown.
+//! What an administrator can do about a server's refusal. It has sentences for errors whose own words do not say so,
+//! and for accounts that the driver cannot log in to. The driver panics for some of these accounts. The panic's message
+//! says which problem it is; nothing else of the panic is shown.
 
 use std::any::Any;
 
@@ -8,30 +8,31 @@ use mysql::DriverError;
 
 use super::fault::Fault;
 
-/// Access is denied: by password, or because the user may not come from this host or not in this way.
+/// Access is denied: the password is wrong, or the user may not log in from this host or in this way.
 const DENIED: [u16; 2] = [1045, 1698];
 
-/// Somebody who tries a user's name or its password too often has to wait, and so has everybody after them.
+/// After too many log-ins with a wrong user name or password the server delays further log-ins, whoever makes them.
 const DELAYED: &str = "servers that delay log-ins after wrong passwords (plugin connection_control) do so until a log-in with \
                        the right password has waited for its turn: correct the user and the password, and run `jsocketd \
                        check`, which waits longer than the server may; or, as root, SET GLOBAL \
                        connection_control_failed_connections_threshold = 3 (of the component: \
                        component_connection_control.failed_connections_threshold), which forgets all wrong passwords";
 
-/// How the log-ins went.
+/// The outcome of the log-ins so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LogIns {
-    /// The last one that had an answer was refused.
+    /// The last log-in that had an answer was refused.
     denied: bool,
 }
 
 impl LogIns {
-    /// Takes note of a log-in, and says more of one that failed.
+    /// Notes the outcome of a log-in, and adds advice to a failure.
     pub(super) fn note<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         match &outcome {
             Ok(_) | Err(Fault::Unfit(_)) => self.denied = false,
             Err(Fault::Server(code, _)) => self.denied = DENIED.contains(code),
-            // The server is there and heard us. A probe that only waits for its greeting would be counted against us.
+            // The server is there and took the log-in. A probe would only wait for its greeting, and the server would
+            // count it against us.
             Err(Fault::Lost { late: true, .. }) if self.denied => {
                 return Err(Fault::Unfit(format!(
                     "it refused the user or the password, and now it does not answer a log-in in time: {DELAYED}"
@@ -43,7 +44,7 @@ impl LogIns {
     }
 }
 
-/// Of a log-in that was not answered in time, although the server had greeted.
+/// Adds advice to the fault of a log-in that was not answered in time, although the server had greeted.
 pub(super) fn unanswered(fault: Fault) -> Fault {
     match fault {
         Fault::Lost { late: true, why } => Fault::Lost {
@@ -54,7 +55,7 @@ pub(super) fn unanswered(fault: Fault) -> Fault {
     }
 }
 
-/// The server's words about an error, and what can be done about it where they do not say it.
+/// The server's words about an error, with advice where the words do not contain it.
 pub(super) fn advised(code: u16, words: &str) -> String {
     let advice = match code {
         1461 => {
@@ -72,7 +73,7 @@ pub(super) fn advised(code: u16, words: &str) -> String {
     format!("{words} ({advice})")
 }
 
-/// What an error of the driver itself says of the account.
+/// What an error of the driver itself says about the account.
 pub(super) fn of_driver(error: &DriverError) -> Fault {
     match error {
         DriverError::UnknownAuthPlugin(name) => Fault::Unfit(plugin(name)),
@@ -82,7 +83,7 @@ pub(super) fn of_driver(error: &DriverError) -> Fault {
     }
 }
 
-/// What a panic of the driver says.
+/// The fault that a panic of the driver means.
 pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -104,8 +105,8 @@ pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
     Fault::lost("the driver could not make sense of the server's answer")
 }
 
-/// Of an account that signs in by a plugin that the driver does not have. Servers name a plugin for users that do not
-/// exist too, so that nobody learns which users there are.
+/// The sentence for an account whose authentication plugin the driver does not have. Servers name a plugin also for
+/// users that do not exist, so that nobody can find out which users exist.
 fn plugin(name: &str) -> String {
     let mysql = "ALTER USER … IDENTIFIED WITH caching_sha2_password BY '…'";
     let mariadb = "ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')";
@@ -122,8 +123,8 @@ fn plugin(name: &str) -> String {
     )
 }
 
-/// Keeps quiet about panics of the driver, which is fenced: what there is to say of them is in the reason why there is
-/// no connection. To be called once, at the start of a program.
+/// Suppresses the messages of panics of the driver, which is fenced: the reason for the missing connection already
+/// contains what they say. To be called once, at the start of a program.
 pub fn silence_driver_panics() {
     let write = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,19 +1,19 @@
-//! What the columns of a row mean, whatever type a server sends them as.
+//! Reads the columns of a row, whatever type a server sends them as.
 
 use mysql::Value;
 
 use crate::store::Failure;
 
-/// The column that is not what it should be.
+/// The name of a column with a bad value.
 pub(super) type Bad = &'static str;
 
-/// Reads every row, or fails with the first one that is not what it should be.
+/// Reads every row, or fails at the first row with a bad value.
 pub(super) fn all<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>) -> Result<Vec<T>, Failure> {
     let rows: Result<Vec<T>, Bad> = rows.iter().map(|row| read(row)).collect();
     rows.map_err(|bad| Failure::Malformed(format!("{bad} is not what it should be")))
 }
 
-/// A number, whatever type it came as.
+/// A number, whatever type the server sends.
 pub(super) fn number<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<T> {
     let number = match row.get(n)? {
         Value::Int(number) => i128::from(*number),
@@ -29,7 +29,7 @@ pub(super) fn parsed<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
     T::try_from(number).ok()
 }
 
-/// A number or NULL; `None`: neither.
+/// A number or NULL. `None`: the value is neither.
 pub(super) fn optional<T: TryFrom<i128>>(row: &[Value], n: usize) -> Option<Option<T>> {
     match row.get(n)? {
         Value::NULL => Some(None),
@@ -44,13 +44,13 @@ pub(super) fn bytes(row: &[Value], n: usize) -> Option<&[u8]> {
     }
 }
 
-/// A text; `None`: NULL, another type, or no UTF-8.
+/// A text. `None`: the value is NULL, of another type, or not UTF-8.
 pub(super) fn text(row: &[Value], n: usize) -> Option<String> {
     String::from_utf8(bytes(row, n)?.to_vec()).ok()
 }
 
-/// Unix seconds of a time in UTC as the server writes it. `Some(None)`: NULL, or the zero date by which Joomla 3 says
-/// never; a year before 1000 is no date either. A plain number is Unix seconds already.
+/// Unix seconds of a time in UTC as the server writes it. A plain number is Unix seconds already. `Some(None)`: NULL,
+/// or the zero date that means "never" in Joomla 3. A year before 1000 is not a date either.
 pub(super) fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
     if matches!(row.get(n)?, Value::NULL) {
         return Some(None);
@@ -72,7 +72,7 @@ pub(super) fn seconds(row: &[Value], n: usize) -> Option<Option<i64>> {
     if time.year() < 1000 {
         return Some(None);
     }
-    // The last day of the year 9999 is beyond what can be told, and some write it for "never".
+    // The last day of the year 9999 is beyond the range of a timestamp, and some extensions write it for "never".
     let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
     let timestamp = zoned.map_or(jiff::Timestamp::MAX, |zoned| zoned.timestamp());
     Some(Some(timestamp.as_second()))

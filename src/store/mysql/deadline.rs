@@ -1,12 +1,12 @@
-//! A deadline for a whole answer. The driver blocks until an answer is there, and its timeouts are for one read each:
-//! an answer that drips, a byte now and then, would hold the loop for minutes. So a child process shares the
+//! A deadline for a whole answer. The driver blocks until the answer is there, and each of its timeouts is for one read
+//! only. An answer that drips, a byte now and then, would hold up the loop for minutes. So a child process shares the
 //! connection's socket and a timer with this process. The timer is set before each statement and stopped after it. If
-//! it ever rings, the child shuts the socket down, the driver's read ends, and the connection is lost like any other
-//! that did not answer.
+//! the timer expires, the child shuts the socket down. Then the driver's read ends, and the connection is lost like any
+//! other connection that did not answer.
 //!
-//! Rejected: a signal, since the driver goes on reading after one; a thread, since the server has one; a relay between
-//! driver and database, since it would have to be fast too. What is not covered is the log-in, before which the driver
-//! has no socket to share: there each read has its timeout, and the server has just greeted in time.
+//! Rejected: a signal, since the driver goes on reading after it; a thread, since this server has only one; a relay
+//! between driver and database, since it would have to be fast too. The log-in is not covered, since before it the
+//! driver has no socket to share. During the log-in each read has its timeout, and the server has just greeted in time.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -38,9 +38,11 @@ impl Deadline {
     /// Starts the child, which is this program: `program`.
     ///
     /// # Errors
-    /// Where processes may not share descriptors (`pidfd_getfd`, Linux 5.6; some sandboxes forbid it), or not start.
+    /// If processes may not share descriptors (`pidfd_getfd`, Linux 5.6; some sandboxes forbid it), or the child does
+    /// not start.
     pub(super) fn start(connection: &impl AsRawFd, program: &Path) -> io::Result<Self> {
-        // Of this very process, since a number alone cannot be made into a descriptor safely.
+        // The descriptor is fetched from this very process: the connection gives only a number, and a number cannot be
+        // made into a descriptor safely.
         let own = pidfd_open(getpid(), PidfdFlags::empty())?;
         let socket = pidfd_getfd(own, connection.as_raw_fd(), PidfdGetfdFlags::empty())?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
@@ -54,7 +56,7 @@ impl Deadline {
         Ok(Self { socket, timer, child })
     }
 
-    /// Runs `act`, which has so long.
+    /// Runs `act`, which may take as long as `limit`.
     pub(super) fn within<T>(&self, limit: Duration, act: impl FnOnce() -> T) -> T {
         self.set(limit);
         let done = act();
@@ -62,7 +64,7 @@ impl Deadline {
         done
     }
 
-    /// Zero stops it.
+    /// Sets the timer; zero stops it.
     fn set(&self, limit: Duration) {
         let once = Itimerspec {
             it_interval: Timespec::default(),
@@ -71,30 +73,30 @@ impl Deadline {
                 tv_nsec: i64::from(limit.subsec_nanos()),
             },
         };
-        // It fails for times that are none, and this is one.
+        // The call fails only for an invalid time, and this one is valid.
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
     }
 }
 
 impl Drop for Deadline {
-    /// To be dropped before the connection: what the driver says for a farewell must not wait for anybody.
+    /// The deadline is dropped before the connection: the driver's last packet must not wait for anybody.
     fn drop(&mut self) {
-        // Neither fails but when it is gone already.
+        // These calls fail only if the socket or the child is gone already.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The child of `server`: waits for the timer on its standard output and shuts the connection on its standard input
-/// down.
+/// The work of the child of `server`: waits for the timer on its standard output, and then shuts down the connection on
+/// its standard input.
 ///
 /// # Errors
-/// When it was not started with a connection and a timer in their places, or the server has ended.
+/// If the child was not started with a connection and a timer in their places, or if the server has ended.
 pub fn wait(server: u32) -> io::Result<()> {
     child::end_with(server)?;
     let (timer, socket) = (io::stdout(), io::stdin());
-    // It is no file: nothing is flushed into it at the end.
+    // The timer is not a file: nothing is flushed into it at the end.
     let timer = ManuallyDrop::new(timer.as_fd().try_clone_to_owned()?);
     let mut rings = [0; 8];
     rustix::io::read(&*timer, &mut rings)?;

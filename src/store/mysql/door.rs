@@ -1,5 +1,6 @@
-//! What is known of the way to the server while there is no connection: whether a probe is needed, of which endpoint,
-//! how long a greeting is waited for, and when nothing helps. And why there is none, which is said once a minute.
+//! The state of the way to the server while there is no connection: whether a probe is needed, of which endpoint, how
+//! long to wait for a greeting, and until when nothing can be done. Also the reason why there is no connection, which
+//! is logged at most once a minute.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +12,18 @@ use crate::store::breaker::{Breaker, Cost};
 use crate::store::{Missed, Readiness};
 use crate::time::Time;
 
-/// Statements in a row that may take longer than `statement_ms`, as they are measured here, until the server counts as
-/// failed.
+/// The server counts as failed after this number of statements in a row that take longer than `statement_ms`, as
+/// measured here.
 const LATE: u32 = 5;
 
-/// Probes in a row that are taken and lead to nothing, until the pauses between them grow: a server that counts a
-/// hundred blocks our host.
+/// After this number of probes in a row that are accepted and lead to nothing, the pauses between them grow. A server
+/// that counts a hundred of them blocks our host.
 const SILENT: u32 = 60;
 
-/// ER_ACCESS_DENIED_ERROR of servers.
+/// The server's ER_ACCESS_DENIED_ERROR.
 const WRONG_PASSWORD: u16 = 1045;
 
-/// What takes longer holds up the loop.
+/// A try that takes longer holds up the loop.
 const DEAR: Duration = Duration::from_millis(50);
 
 /// See the file.
@@ -33,17 +34,17 @@ pub(super) struct Door {
     breaker: Breaker,
     /// Statements in a row that took longer than they may.
     late: u32,
-    /// Such a run has ended the last connection: the server is believed to be better when it greets in time.
+    /// A run of such statements ended the last connection. The server then has to greet within a shorter time.
     is_sluggish: bool,
-    /// Probes in a row that were taken and led to nothing.
+    /// Probes in a row that were accepted and led to nothing.
     silent: u32,
-    /// The endpoint whose server refused us in its own words.
+    /// The endpoint whose server answered and refused us.
     pub(super) refused_by: Option<usize>,
-    /// It let us in, and then the database or a privilege was missing.
+    /// The server accepted the log-in, but the database or a privilege was missing.
     lacks: bool,
     /// Why there is no connection.
     pub(super) why: String,
-    /// Whether it was told that there is none, or nothing was told yet.
+    /// Whether it was logged that there is no connection, or nothing was logged yet.
     told: bool,
 }
 
@@ -71,17 +72,17 @@ impl Door {
         }
     }
 
-    /// How long a greeting is waited for.
+    /// How long to wait for a greeting.
     pub(super) fn patience(&self, settings: &config::Database) -> Duration {
         let patience = Duration::from_millis(settings.connect_timeout_ms);
         match self.is_sluggish {
-            // There and back for the connection, and once more for the greeting.
+            // One round trip for the connection, and one more for the greeting.
             true => patience.min(Duration::from_millis(2 * settings.statement_ms)),
             false => patience,
         }
     }
 
-    /// Nobody greeted.
+    /// Notes that no server greeted a probe.
     pub(super) fn missed(&mut self, missed: Missed, now: Time) {
         self.silent += u32::from(missed.taken);
         let cost = match missed.taken && self.silent > SILENT {
@@ -91,17 +92,17 @@ impl Door {
         self.fail(missed.why, cost, now);
     }
 
-    /// A log-in at an endpoint, or a step after it, came to this.
+    /// Notes the outcome of a log-in at an endpoint, or of a step after it.
     pub(super) fn tried<T>(&mut self, endpoint: usize, outcome: Result<T, Fault>) -> Result<T, String> {
         let answered = matches!(outcome, Err(Fault::Server(..) | Fault::Unfit(_)));
         self.refused_by = answered.then_some(endpoint);
-        // Not so a wrong password: servers take note of those, and make us wait.
+        // A wrong password is not counted here: servers count wrong passwords, and delay log-ins after them.
         self.lacks =
             matches!(&outcome, Err(Fault::Server(code, _)) if session::is_lack(*code) && *code != WRONG_PASSWORD);
         outcome.map_err(|fault| fault.to_string())
     }
 
-    /// It came to nothing, and was begun at `started`.
+    /// Notes that a try failed, which began at `started`.
     pub(super) fn failed(&mut self, why: String, started: Instant, now: Time) {
         let cost = match started.elapsed() > DEAR {
             true => Cost::Much,
@@ -111,7 +112,7 @@ impl Door {
         self.fail(why, cost, now);
     }
 
-    /// The server is to be found elsewhere.
+    /// Forgets the server, because its addresses have changed.
     pub(super) fn forget(&mut self) {
         let host = std::mem::take(&mut self.host);
         let mut breaker = self.breaker;
@@ -122,14 +123,15 @@ impl Door {
         };
     }
 
-    /// There is a connection. Whether that is news.
+    /// Notes that there is a connection. Returns whether that is news for the log.
     pub(super) fn opened(&mut self, now: Time) -> bool {
         (self.late, self.silent) = (0, 0);
         self.breaker.succeed(now);
         std::mem::take(&mut self.told)
     }
 
-    /// A statement has its answer, after so long. When it is one too many that took too long: why that is a failure.
+    /// Notes how long a statement took. If it is the last of a run of statements that took too long: the reason, as a
+    /// sentence.
     pub(super) fn is_too_slow(&mut self, took: Duration, settings: &config::Database) -> Option<String> {
         let limit = settings.statement_ms;
         self.late = match took > Duration::from_millis(limit) {
@@ -145,7 +147,7 @@ impl Door {
         })
     }
 
-    /// Takes note that there is no connection, and why.
+    /// Notes that there is no connection, and why.
     pub(super) fn fail(&mut self, why: String, cost: Cost, now: Time) {
         self.breaker.fail(cost, now, rand::random());
         let wait = self.breaker.wait(now).map(|until| until.since(now));

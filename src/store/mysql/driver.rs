@@ -1,4 +1,4 @@
-//! One statement on one connection, and everything that can come of it. What calls the driver is fenced here.
+//! Runs one statement on one connection, and turns every outcome into a value. All calls of the driver are fenced here.
 
 use std::collections::HashSet;
 use std::error::Error as _;
@@ -15,23 +15,24 @@ use super::advice;
 use super::deadline::Deadline;
 use super::fault::Fault;
 
-/// The most bytes of one packet in either direction: the longest session text, a large `params`, rows to be published.
+/// The most bytes of one packet in either direction. It has room for the longest session text, for large `params` and
+/// for rows to be published.
 pub(super) const PACKET: usize = 16 << 20;
 
 /// A connection on which every answer has a deadline.
 pub(super) struct Conn {
-    /// Goes before the connection.
+    /// The first field, since it must be dropped before the connection.
     deadline: Option<Deadline>,
     conn: mysql::Conn,
-    /// What a piece of work may take, and until when the one that was begun last may.
+    /// The time limit of a piece of work, and the deadline of the piece that was begun last.
     limit: Duration,
     until: Instant,
-    /// Texts that are prepared.
+    /// The SQL texts that are prepared.
     prepared: HashSet<String>,
 }
 
 impl Conn {
-    /// Logs in; each read has the driver's timeouts. Afterwards a piece of work may take `limit`.
+    /// Logs in; each read has the driver's timeouts. Afterwards a piece of work may take as long as `limit`.
     pub(super) fn log_in(opts: OptsBuilder, limit: Duration) -> Result<Self, Fault> {
         Ok(Self {
             deadline: None,
@@ -42,12 +43,12 @@ impl Conn {
         })
     }
 
-    /// Begins a piece of work: all statements from here on together have the limit.
+    /// Begins a piece of work: the limit is for all statements from here on together.
     pub(super) fn begin(&mut self) {
         self.until = Instant::now() + self.limit;
     }
 
-    /// Lets `program` watch over the deadline. Without it answers that drip may take longer.
+    /// Lets `program` watch over the deadline. Without a watcher an answer that drips may take longer.
     ///
     /// # Errors
     /// See [`Deadline::start`].
@@ -56,12 +57,12 @@ impl Conn {
         Ok(())
     }
 
-    /// Rows that the last statement changed.
+    /// The number of rows that the last statement changed.
     pub(super) fn affected_rows(&self) -> u64 {
         self.conn.affected_rows()
     }
 
-    /// Calls the driver, which has to be done in time.
+    /// Calls the driver, which has to finish before the deadline.
     fn in_time<T>(&mut self, call: impl FnOnce(&mut mysql::Conn, Instant) -> mysql::Result<T>) -> Result<T, Fault> {
         let (conn, until) = (&mut self.conn, self.until);
         let left = until.saturating_duration_since(Instant::now());
@@ -79,14 +80,14 @@ impl Conn {
     }
 }
 
-/// What is sent in one go.
+/// The statements that are sent together.
 #[derive(Debug)]
 pub(super) enum Statement {
     /// A text with its parameters, prepared once.
     Prepared {
         sql: String,
         params: Vec<Value>,
-        /// How many columns its rows have.
+        /// The number of columns of its rows.
         columns: usize,
     },
     /// Several texts without parameters in one packet, each with the number of columns of its rows.
@@ -103,16 +104,16 @@ impl Statement {
     }
 }
 
-/// What a statement came to: the rows of each part, or the id of the first row that it inserted.
+/// The result of a statement: the rows of each part, or the id of the first row that it inserted.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     pub(super) sets: Vec<Vec<Vec<Value>>>,
     pub(super) inserted: u64,
-    /// How often something went there and back: twice where the statement had to be prepared.
+    /// The number of round trips: two if the statement had to be prepared first.
     pub(super) ways: u32,
 }
 
-/// Runs a statement and takes all its rows. A packet that the server refuses is rolled back.
+/// Runs a statement and reads all its rows. If the server refuses a packet, its transaction is rolled back.
 pub(super) fn run(conn: &mut Conn, statement: &Statement) -> Result<Output, Fault> {
     match statement {
         Statement::Prepared { sql, params, columns } => {
@@ -145,13 +146,14 @@ pub(super) fn run(conn: &mut Conn, statement: &Statement) -> Result<Output, Faul
     }
 }
 
-/// The rows of all parts. `columns`: how many columns each part's rows have, if that is known.
+/// The rows of all parts. `columns`: the number of columns of each part's rows, if it is known.
 fn take<T: Protocol>(
     result: QueryResult<'_, '_, '_, T>,
     columns: Option<&[usize]>,
     until: Instant,
 ) -> mysql::Result<Vec<Vec<Vec<Value>>>> {
-    // Dropping it would read what is left. After a fault of this side the connection goes right after it.
+    // Dropping the result would read the remaining rows. After a fault found here the result is not dropped, and the
+    // caller drops the connection.
     let mut result = ManuallyDrop::new(result);
     let mut sets = Vec::new();
     while let Some(set) = result.iter() {
@@ -174,14 +176,14 @@ fn take<T: Protocol>(
     Ok(sets)
 }
 
-/// Rows of a plain query, for the store's own few.
+/// The rows of a plain query, for the few statements that are the store's own.
 pub(super) fn query(conn: &mut Conn, sql: &str) -> Result<Vec<Vec<Value>>, Fault> {
     let sets = conn.in_time(|conn, until| take(conn.query_iter(sql)?, None, until))?;
     Ok(sets.into_iter().next().unwrap_or_default())
 }
 
-/// Calls the driver. It panics on some packets that no server should send (an empty one, an unknown way to sign in);
-/// that ends the connection, not the server.
+/// Calls the driver. The driver panics on some packets that no server should send (an empty one, an unknown way to sign
+/// in). Such a panic ends the connection, not this program.
 fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
@@ -190,7 +192,7 @@ fn fenced<T>(call: impl FnOnce() -> mysql::Result<T>) -> Result<T, Fault> {
     }
 }
 
-/// What an error of the driver comes to.
+/// The fault that an error of the driver means.
 fn fault(error: &mysql::Error) -> Fault {
     use mysql::Error;
     match error {
@@ -207,7 +209,8 @@ fn fault(error: &mysql::Error) -> Fault {
             None => Fault::lost(&error.to_string()),
         },
         Error::TlsError(error) => Fault::lost(&error.to_string()),
-        // Nothing here asks the driver to convert values, which these would show.
+        // The other errors would show values that could not be converted; nothing here asks the driver to convert
+        // values.
         _ => Fault::lost("the driver failed"),
     }
 }

@@ -6,11 +6,11 @@ use std::io;
 /// Why a statement has no answer.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The server said so, and the connection is as good as before.
+    /// The server answered with this error number and text; the connection itself is in order.
     Server(u16, String),
-    /// The connection is not to be used again. `late`: because an answer did not come in time.
+    /// The connection must not be used again. `late`: an answer did not come in time.
     Lost { late: bool, why: String },
-    /// The server answers, but it is not one that we use.
+    /// The server answers, but we cannot use it.
     Unfit(String),
 }
 

@@ -1,9 +1,9 @@
-//! How a connection is made: the log-in, then the session is set up, a step at a time, so that the loop may turn in
-//! between.
+//! How a connection is made: the log-in first, then the set-up of the session in steps, so that the loop can run
+//! between them.
 //!
-//! The one thing that the driver cannot do without blocking: with [`TlsMode::Verify`] it checks the server's
+//! There is one thing that the driver cannot do without blocking. With [`TlsMode::Verify`] it checks the server's
 //! certificate for the name that it connects to. Version 28 takes no address beside the name, so it resolves the name
-//! itself: the only `getaddrinfo` of the loop. Rejected: not to check the name.
+//! itself. This is the only `getaddrinfo` of the loop. Rejected: not to check the name.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,8 @@ use crate::config::{self, ListenAddr};
 use crate::store::{Database, Tls, TlsMode};
 use crate::time::Time;
 
-/// Prepared statements that are kept, so all: three dozen shapes and two for each item type, in up to four lengths.
+/// The number of prepared statements that are kept. It is enough for all of them: three dozen shapes and two for each
+/// item type, in up to four lengths.
 const STATEMENTS: usize = 256;
 
 /// A connection that is set up.
@@ -33,11 +34,11 @@ pub(super) struct Link {
     pub(super) server: Server,
     pub(super) survey: Survey,
     pub(super) limits: Limits,
-    /// When it was made, when it was surveyed last, and when it last answered.
+    /// When the connection was made, when it was surveyed last, and when it last answered.
     pub(super) made: Time,
     pub(super) surveyed: Time,
     pub(super) answered: Time,
-    /// Something was missing that the survey had seen, or the other way round.
+    /// A statement met a missing table, column or privilege, so the survey may be out of date.
     pub(super) stale: bool,
     /// A privilege was missing.
     pub(super) denied: bool,
@@ -54,14 +55,14 @@ pub(super) struct Making {
     is_set_up: bool,
 }
 
-/// How far it is.
+/// How far the set-up of a connection is.
 pub(super) enum Made {
     Partly(Making),
     Whole(Link),
 }
 
 impl Making {
-    /// Logs in. `patience`: of the TCP connection.
+    /// Logs in. `patience`: how long the TCP connection may take.
     pub(super) fn begin(
         database: &Database,
         settings: &config::Database,
@@ -89,7 +90,7 @@ impl Making {
         })
     }
 
-    /// Takes the next step. All its statements together have the time of one.
+    /// Takes the next step. All statements of a step together have the time limit of one.
     pub(super) fn step(mut self, shape: &Shape, settings: &config::Database, now: Time) -> Result<Made, Fault> {
         let Self {
             conn,
@@ -103,7 +104,7 @@ impl Making {
             *server = Some(session::identify(conn)?);
             return Ok(Made::Partly(self));
         };
-        // Before the statement limit is set: on a cold server this may take longer.
+        // This comes before the statement limit is set, since it may take longer on a cold server.
         let Some(survey) = survey else {
             *survey = Some(survey::survey(conn, shape)?);
             return Ok(Made::Partly(self));

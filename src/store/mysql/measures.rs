@@ -1,4 +1,5 @@
-//! How often each kind of statement was run, how long it took, and what is worth a warning.
+//! How often each kind of statement was run and how long it took, and warnings about slow statements, bad rows and
+//! clocks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,13 +7,13 @@ use std::time::Duration;
 use crate::logging::{More, RareLine};
 use crate::time::Time;
 
-/// A statement that takes longer has a warning.
+/// A statement that takes longer is logged as a warning.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// The least between two warnings of one kind.
+/// The least time between two warnings about one kind of statement.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The least between two warnings about rows that cannot be read.
+/// The least time between two warnings about rows that cannot be read.
 const QUIET_ROWS: Duration = Duration::from_secs(60);
 
 /// How often a statement of one kind was run, and how long it took.
@@ -20,17 +21,17 @@ const QUIET_ROWS: Duration = Duration::from_secs(60);
 pub struct Measure {
     /// Statements that were started.
     pub count: u64,
-    /// Those of them that gave no answer.
+    /// Started statements that gave no answer.
     pub failures: u64,
-    /// The time of all.
+    /// The time of all statements together.
     pub total: Duration,
-    /// The longest of all.
+    /// The time of the longest statement.
     pub worst: Duration,
     /// The warning about one that takes long.
     slow: RareLine,
 }
 
-/// Of all kinds.
+/// The measures of all kinds of statements.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
     kinds: BTreeMap<&'static str, Measure>,
@@ -45,7 +46,7 @@ impl Measures {
         self.kinds.iter().map(|(name, measure)| (*name, *measure))
     }
 
-    /// A statement took so long. `good`: it gave an answer.
+    /// Notes a statement and its time. `good`: it gave an answer.
     pub(super) fn note(&mut self, name: &'static str, took: Duration, good: bool, now: Time) {
         let measure = self.kinds.entry(name).or_default();
         measure.count += 1;
@@ -60,7 +61,7 @@ impl Measures {
         }
     }
 
-    /// The clocks differ, or do not. It is told once.
+    /// Logs once that the clocks differ. `None`: they do not.
     pub(super) fn note_clock(&mut self, odd: Option<String>) {
         if let Some(why) = odd.filter(|_| !self.told_clock) {
             self.told_clock = true;
@@ -68,7 +69,7 @@ impl Measures {
         }
     }
 
-    /// These values could not be read.
+    /// Logs that these columns had values that could not be read.
     pub(super) fn note_spoiled(&mut self, spoiled: &[&'static str], now: Time) {
         let Some(first) = spoiled.first() else { return };
         if let Some(more) = self.spoiled.allow(QUIET_ROWS, now) {

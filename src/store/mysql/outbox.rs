@@ -1,11 +1,11 @@
-//! The statements about the outbox's two tables; what their answers mean is in `rows`. Their forms were chosen by
-//! measurement, on MariaDB 10.11 and 11.8 and MySQL 9.7, beside writers at all isolation levels; the forms that lost
-//! stand beside them. The rule for all of them: no statement touches a row that another transaction has in flight, and
-//! none waits for a lock.
+//! The statements about the outbox's two tables; `rows` reads their answers. Their forms were chosen by measurement, on
+//! MariaDB 10.11 and 11.8 and MySQL 9.7, with concurrent writers at all isolation levels. Each rejected form is named
+//! beside the chosen one. One rule holds for all statements: they touch no row that another transaction has in flight,
+//! and they wait for no lock.
 //!
-//! A transaction travels in two packets of several statements each, so it costs two round trips. Packets hold integers
-//! and nothing else that is not ours: no text of anybody can become SQL. When a statement of a packet fails the server
-//! leaves out the rest, and the caller rolls back.
+//! A transaction is sent in two packets of several statements each, so it costs two round trips. Packets hold integers
+//! and texts of our own, so no text from outside can become SQL. When a statement of a packet fails the server skips
+//! the rest of the packet, and the caller rolls back.
 
 mod rows;
 
@@ -22,11 +22,11 @@ use crate::store::{Look, NewRow, Question};
 
 pub(super) use self::rows::{answer, place};
 
-/// The most rows that one statement may add: each has four parameters, of which there are 65,535 at the most.
+/// The most rows that one statement may add. Each row has four parameters, and a statement has at most 65,535.
 const MOST_ROWS: usize = 10_000;
 
 /// Milliseconds since 1970 of a time in UTC, whatever the session's time zone is. Rejected: `UNIX_TIMESTAMP`, which
-/// reads its argument in that time zone and on some servers ends in 2038.
+/// reads its argument in the session's time zone and on some servers ends in 2038.
 fn milliseconds(time: &str) -> String {
     format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {time}) DIV 1000")
 }
@@ -34,7 +34,7 @@ fn milliseconds(time: &str) -> String {
 /// The statement of a question about these tables.
 ///
 /// # Errors
-/// A sentence, when it cannot be asked.
+/// A sentence, if the question cannot be asked.
 pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement, String> {
     let (outbox, state) = (shape.table(OUTBOX), shape.table(STATE));
     let prepared = |sql: String, params: Vec<Value>, columns: usize| Statement::Prepared { sql, params, columns };
@@ -50,8 +50,8 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         } => stamp(ids, *epoch, *first, *mark, &outbox, &state)?,
         Question::Renew { epoch, newest, mark } => renew(*epoch, *newest, *mark, &outbox, &state)?,
         Question::Release => Statement::packet(vec![("ROLLBACK".to_owned(), 0)]),
-        // By the index alone. Rejected: one statement with the look, which needs a temporary table for its texts and
-        // took twice as long for 500 rows.
+        // This uses the index alone. Rejected: one statement together with the look, which needs a temporary table for
+        // its texts and took twice as long for 500 rows.
         Question::Tail { after, limit } => prepared(
             format!(
                 "SELECT {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -90,13 +90,13 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
     })
 }
 
-/// The newest row that has a number: that and its mark.
+/// Reads the number and the mark of the newest row that has a number.
 pub(super) fn newest(outbox: &str) -> String {
     let mark = milliseconds("stamped");
     format!("SELECT seq, {mark} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1")
 }
 
-/// Adds the first row of a table that has none. `stamped`: when, in SQL.
+/// Adds the first numbered row of a table that has none. `stamped`: its time, in SQL.
 pub(super) fn begin(outbox: &str, stamped: &str) -> String {
     format!(
         "INSERT INTO {outbox} (seq, stamped, channel, event, data, created) \
@@ -106,9 +106,10 @@ pub(super) fn begin(outbox: &str, stamped: &str) -> String {
 
 // --- looking ---------------------------------------------------------------------------------------------------------
 
-/// Rows that wait, as the rest of a SELECT. The primary key alone for what is new (0.05–0.3 ms); the index of the
-/// numbers for everything (0.03–3 ms, but a second and more where 200,000 rows are in flight or could not be purged
-/// yet). Rejected: leaving the choice to the server, which takes either, and on small tables a scan.
+/// The rows that wait for a number, as the rest of a SELECT. New rows are read by the primary key alone (0.05–0.3 ms).
+/// All rows are read by the index of the numbers (0.03–3 ms, but a second and more where 200,000 rows are in flight or
+/// could not be purged yet). Rejected: to leave the choice to the server, which takes either index, and on small tables
+/// a scan.
 fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
     let (index, condition) = match look {
         Look::Front(above) => ("PRIMARY", format!("id > {} AND", number(above))),
@@ -121,10 +122,10 @@ fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
     format!("FROM {outbox} FORCE INDEX ({index}) WHERE {condition} seq IS NULL ORDER BY id")
 }
 
-/// The position and whether a row waits: rows of `(kind, text, number)`.
+/// Reads the position, and whether a row waits: rows of `(kind, text, number)`.
 ///
-/// The highest id is read dirty: a clean read steps back over every row in flight at the end of the table (9 ms for
-/// 50,000).
+/// The highest id is read at READ UNCOMMITTED: a consistent read steps back over every row in flight at the end of the
+/// table (9 ms for 50,000).
 fn look(look: Look, outbox: &str, state: &str) -> Statement {
     let seen = |waiting: String| {
         format!(
@@ -151,7 +152,7 @@ fn look(look: Look, outbox: &str, state: &str) -> Statement {
     ])
 }
 
-/// All of it as of one instant: rows of `(kind, text, seq, mark)`.
+/// Reads everything as of one instant: rows of `(kind, text, seq, mark)`.
 fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
     let mark = milliseconds("stamped");
     let mut sql = format!(
@@ -176,8 +177,8 @@ fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
 
 // --- stamping --------------------------------------------------------------------------------------------------------
 
-/// Makes a row of the state table that is missing. One that is there is not touched, so nobody waits. Rejected: INSERT
-/// IGNORE, which waits for the lock of a row that is there.
+/// Makes a row of the state table if it is missing. A row that exists is not touched, so nobody waits. Rejected: INSERT
+/// IGNORE, which waits for the lock of a row that exists.
 fn ensure(name: &str, state: &str) -> String {
     format!(
         "INSERT INTO {state} (name, value, updated) SELECT '{name}', '', UTC_TIMESTAMP(3) FROM (SELECT 1) one \
@@ -185,15 +186,15 @@ fn ensure(name: &str, state: &str) -> String {
     )
 }
 
-/// The first half of a stamp. The counter's lock is taken before anything is read, so that no other process stamps the
-/// same rows; it is not waited for. The control rows are read after the others: a row that was committed behind one of
-/// them is never stamped before it.
+/// The first half of a stamp. It takes the counter's lock before it reads anything, so that no other process stamps the
+/// same rows; it does not wait for the lock. It reads the control rows after the other rows, so that a row which was
+/// committed after a control row is never stamped before that control row.
 fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Statement {
     let waiting = waiting(look, outbox, |number| number.to_string());
     let lock = |columns: &str| format!("SELECT {columns} FROM {state} WHERE name = 'position' FOR UPDATE NOWAIT");
     let mut packet = vec![("START TRANSACTION".to_owned(), 0)];
     if ensure {
-        // Behind a lock, since an INSERT waits where somebody has locked the table.
+        // The lock comes first, since an INSERT waits where somebody has locked the table.
         packet.extend([(lock("1"), 1), (self::ensure("position", state), 0)]);
     }
     packet.extend([
@@ -214,14 +215,15 @@ fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Sta
     Statement::packet(packet)
 }
 
-/// The second half. With the hint the UPDATE touches exactly these rows; without it all servers meet others' rows in
-/// flight and wait. The rows are locked before it, one look-up by the primary key each, which meets the lock of a row
-/// or of the whole table at once: an UPDATE would wait for it, on MySQL for longer than our connection lives. It costs
-/// 0.05 ms for one row and 0.5 ms for 200. Rejected: locking the rows by a list, for which the hint does not hold; by a
-/// statement for each row, which takes as long as the UPDATE.
+/// The second half of a stamp. With the hint the UPDATE touches exactly these rows. Without the hint all servers reach
+/// rows that others have in flight, and wait. One statement locks the rows before the UPDATE, with a look-up by the
+/// primary key for each row. It fails at once where a row or the whole table is locked. The UPDATE alone would wait for
+/// such a lock, on MySQL for longer than our connection lives. The look-ups cost 0.05 ms for one row and 0.5 ms for
+/// 200. Rejected: to lock the rows by a list, where the hint has no effect; to lock them by a statement for each row,
+/// which takes as long as the UPDATE.
 ///
-/// The position moves by as many numbers as rows were changed, or not at all: NULL has no place in its column, so a
-/// count that differs is an error, and the transaction is rolled back.
+/// The position moves by the number of rows that were changed, or not at all. If the count differs, the value is NULL.
+/// The column does not take NULL, so this is an error, and the transaction is rolled back.
 fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
     let count = ids.len() as u64;
     if count == 0 {
@@ -259,7 +261,7 @@ fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &s
     ]))
 }
 
-/// Locks these rows, or fails at once where somebody has locked one of them or the table.
+/// Locks these rows, or fails at once if somebody has locked one of them or the table.
 fn lock(ids: &[u64], outbox: &str) -> (String, usize) {
     let ids: String = ids.iter().map(|id| format!(" UNION ALL SELECT {id}")).collect();
     let sql = format!(
@@ -269,7 +271,7 @@ fn lock(ids: &[u64], outbox: &str) -> (String, usize) {
     (sql, 1)
 }
 
-/// A new epoch goes on behind the newest row.
+/// A new epoch continues after the newest row.
 fn renew(epoch: u32, newest: Option<Place>, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
     let mut packet = Vec::new();
     let place = match newest {
@@ -302,8 +304,8 @@ fn datetime(mark: u64) -> Result<String, String> {
 
 // --- deleting --------------------------------------------------------------------------------------------------------
 
-/// The first half of a deletion: the oldest rows, read plainly, and never the newest, whose number and mark tell a
-/// table from its copies.
+/// The first half of a deletion: the oldest rows, read without locks. The newest row is never among them, since its
+/// number and mark tell a table from its copies.
 fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Statement {
     Statement::packet(vec![
         ("START TRANSACTION".to_owned(), 0),
@@ -329,8 +331,9 @@ fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Stat
     ])
 }
 
-/// The second half, row by row behind one lock of all (1.8 ms for 50 rows; MySQL 7 ms). Rejected: a list or a range,
-/// which become scans on small tables and wait for rows in flight; a range at REPEATABLE READ even blocks every writer.
+/// The second half of a deletion: one statement locks all rows, then each row is deleted by its own statement (1.8 ms
+/// for 50 rows; MySQL 7 ms). Rejected: a list or a range, which become scans on small tables and wait for rows in
+/// flight; a range at REPEATABLE READ even blocks every writer.
 fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statement {
     let mut packet = vec![lock(ids, outbox)];
     packet.extend(
@@ -346,7 +349,7 @@ fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statemen
     Statement::packet(packet)
 }
 
-/// Rejected: the INSERT alone, which waits where somebody has locked the table.
+/// Writes a heartbeat. Rejected: the INSERT alone, which waits where somebody has locked the table.
 fn beat(process: u32, position: Position, state: &str) -> Statement {
     let name = format!("{HEARTBEAT}{process:08x}");
     Statement::packet(vec![
@@ -368,10 +371,10 @@ fn beat(process: u32, position: Position, state: &str) -> Statement {
 
 // --- rows ------------------------------------------------------------------------------------------------------------
 
-/// What [`columns`] are.
+/// The number of columns in [`columns`].
 const COLUMNS: usize = 7;
 
-/// The columns of a row; data that is too long stays where it is.
+/// The columns of a row. Data that is too long is not fetched.
 fn columns(shape: &Shape) -> String {
     format!(
         "id, seq, {}, channel, event, CASE WHEN OCTET_LENGTH(data) <= {} THEN data END, socket_id",

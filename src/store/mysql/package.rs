@@ -1,6 +1,6 @@
-//! The statements of the Joomla package about the outbox's tables, in its own forms (`Outbox.php` and `Upkeep.php`), so
-//! that `check` can ask them too: they run where nobody sees a refusal. They are about rows that nobody has, in a
-//! transaction that is rolled back. The package's INSERT is that of
+//! The statements with which the Joomla package uses the outbox's tables, in its own forms (`Outbox.php` and
+//! `Upkeep.php`). `check` runs them too, since nobody sees a refusal where the package runs them. Here they change no
+//! row, and their transaction is rolled back. The package's INSERT is that of
 //! [`Question::Publish`](crate::store::Question::Publish).
 
 use super::MySql;
@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::session::{self, Meaning};
 use crate::store::schema::{OUTBOX, STATE};
 
-/// In the order in which they are asked: the part before START TRANSACTION reads alone.
+/// The statements in the order in which they run. Those before START TRANSACTION only read.
 fn statements(outbox: &str, state: &str) -> Vec<String> {
     let at_once = "SELECT /*+ MAX_EXECUTION_TIME(100) */";
     let milliseconds = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000";
@@ -55,10 +55,11 @@ fn statements(outbox: &str, state: &str) -> Vec<String> {
     ]
 }
 
-/// Asks them all. Whether all of them could be tried: the first one that meets a lock is the last one.
+/// Runs all statements. Returns whether all of them were tried: the first statement that meets a lock or its time limit
+/// is the last one that is run.
 ///
 /// # Errors
-/// The statement that the server refused, and its words.
+/// The statement that the server refused, and the server's words.
 pub fn try_package(store: &mut MySql) -> Result<bool, String> {
     let (outbox, state) = (store.shape.table(OUTBOX), store.shape.table(STATE));
     let Some(link) = store.link.as_mut() else {

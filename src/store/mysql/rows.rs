@@ -1,7 +1,6 @@
-//! What the rows of an answer mean. A row of a session, a user, an item or a category that is not what it should be is
-//! left out, and with it whoever it would have been: nobody else suffers, and nobody becomes somebody. A row of the
-//! rules (groups, levels, assets) makes the whole answer useless, for a rule that is missing may be the one that
-//! forbids.
+//! Reads the rows of an answer. A bad row of a session, a user, an item or a category is left out, and what it
+//! describes counts as missing. So a bad row affects nobody else, and gives nobody another identity. A bad row of the
+//! rules (groups, levels, assets) makes the whole answer useless, because the missing rule may be one that forbids.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +15,7 @@ use crate::store::{
     SessionRow, UserRow,
 };
 
-/// The answer to `question`. Columns of rows that are left out go to `spoiled`.
+/// The answer to `question`. The bad columns of rows that are left out are added to `spoiled`.
 pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>) -> Result<Answer, Failure> {
     let rows = || output.sets.first().map_or(&[][..], Vec::as_slice);
     Ok(match question {
@@ -34,7 +33,7 @@ pub(super) fn answer(question: &Question, output: Output, spoiled: &mut Vec<Bad>
         Question::Levels => Answer::Levels(all(rows(), level)?),
         Question::Assets => {
             let mut rows = all(rows(), asset)?;
-            // It is found in more than one way.
+            // The statement may find an asset in more than one way.
             rows.sort_by(|a, b| a.name.cmp(&b.name));
             rows.dedup_by(|a, b| a.name == b.name);
             Answer::Assets(rows)
@@ -60,7 +59,7 @@ fn good<T>(rows: &[Vec<Value>], read: impl Fn(&[Value]) -> Result<T, Bad>, spoil
         .collect()
 }
 
-/// Leaves out what comes twice: a key that is none says nothing about either of them.
+/// Leaves out all rows whose key occurs more than once: such a key identifies none of them.
 fn unique<T, K: Ord>(rows: Vec<T>, key: impl Fn(&T) -> K, bad: Bad, spoiled: &mut Vec<Bad>) -> Vec<T> {
     let mut by_key: BTreeMap<K, Vec<T>> = BTreeMap::new();
     for row in rows {
@@ -86,7 +85,7 @@ fn session(row: &[Value]) -> Result<SessionRow, Bad> {
     Ok(SessionRow {
         id: id.ok_or("session.session_id")?,
         client_id: optional(row, 1).ok_or("session.client_id")?,
-        // As the column's default.
+        // NULL means a guest, like the column's default.
         guest: optional::<i64>(row, 2).ok_or("session.guest")? != Some(0),
         time: number(row, 3).ok_or("session.time")?,
         user_id,
@@ -96,7 +95,7 @@ fn session(row: &[Value]) -> Result<SessionRow, Bad> {
     })
 }
 
-/// `None`: the join found nobody.
+/// `None`: the join found no user.
 fn user(row: &[Value]) -> Result<Option<UserRow>, Bad> {
     if matches!(row.first(), Some(Value::NULL)) {
         return Ok(None);
@@ -113,7 +112,7 @@ fn user(row: &[Value]) -> Result<Option<UserRow>, Bad> {
         id: number(row, 0).ok_or("users.id")?,
         name: text(row, 1).unwrap_or_default(),
         username: text(row, 2).unwrap_or_default(),
-        // Nobody gets in by an answer that is not clear.
+        // An unclear value counts as blocked or as a second factor, so it lets nobody in.
         blocked: number::<i64>(row, 3) != Some(0),
         require_reset: optional::<i64>(row, 4).ok_or("users.requireReset")?.unwrap_or(0) != 0,
         mfa: number::<i64>(row, 5) != Some(0),
@@ -192,9 +191,9 @@ fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
     })
 }
 
-/// `id/access/published/lft/rgt/level,…` from the root down to the category itself. Empty if there is no such category,
-/// or if its place in the tree is not clear: by their parents and by the nested set, by which Joomla goes, they must
-/// say the same.
+/// Reads `id/access/published/lft/rgt/level,…`, from the root down to the category itself. Empty if there is no such
+/// category, or if its place in the tree is not clear. The place is clear if the parents and the nested set, which
+/// Joomla uses, say the same.
 fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
     const BAD: Bad = "a row of categories";
     let Some(list) = bytes(row, n) else {
@@ -218,7 +217,7 @@ fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryS
             return Ok(Vec::new());
         }
         outer = (lft, rgt);
-        // The root is nobody's category.
+        // The root is not a category of any item.
         if level > 0 {
             steps.push(step);
         }

@@ -1,5 +1,6 @@
 //! A session on the server: which server it is, the settings under which our statements run, and what its errors mean.
-//! Settings that a server (or a proxy in between) does not keep are a reason not to use it: each of them is a promise.
+//! A server (or a proxy in between) that does not keep a setting is not used, since our statements rely on every
+//! setting.
 
 use std::fmt;
 
@@ -10,58 +11,58 @@ use super::fault::Fault;
 use crate::store::CLOCK_TOLERANCE;
 use crate::time::Now;
 
-/// Which of the two.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// 10.4 or later.
     MariaDb,
-    /// 8.0.13 or later, and what calls itself so.
+    /// 8.0.13 or later, and any other server that calls itself so.
     MySql,
 }
 
-/// The server, and what `check` has to say of it.
+/// The server, and the facts about it that `check` reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Which.
+    /// Its kind.
     pub kind: Kind,
     /// Its version.
     pub version: (u32, u32, u32),
-    /// As it says it itself.
+    /// The version as the server writes it.
     pub text: String,
-    /// Whether nobody without special rights may write.
+    /// Whether only users with special rights may write.
     pub read_only: bool,
-    /// `ROW`, `MIXED`, `STATEMENT`; `None`: it writes no binary log.
+    /// `ROW`, `MIXED`, `STATEMENT`; `None`: the server writes no binary log.
     pub binlog_format: Option<String>,
-    /// What its clock said when the session was set up, in Unix seconds, if it told.
+    /// The server's clock when the session was set up, in Unix seconds, if the server reported it.
     pub clock: Option<i64>,
 }
 
-/// What an error of the server means to a question.
+/// What an error of the server means for a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Somebody holds a lock.
+    /// Another transaction holds a lock.
     Locked,
     /// The statement limit was reached.
     TooLong,
     /// Somebody ended this one statement.
     Interrupted,
-    /// A table or a column is not there.
+    /// A table or a column is missing.
     Missing,
-    /// A privilege is not there.
+    /// A privilege is missing.
     Denied,
-    /// Something is used up that others need too.
+    /// A limit is used up that others need too.
     Exhausted,
-    /// It says no, for another reason.
+    /// The server refuses the statement for another reason.
     Refused,
-    /// The connection is of no more use.
+    /// The connection cannot be used any more.
     Fatal,
 }
 
-/// The oldest of each: what our statements and their settings need.
+/// The oldest version of each kind that has what our statements and their settings need.
 const OLDEST_MARIADB: (u32, u32, u32) = (10, 4, 0);
 const OLDEST_MYSQL: (u32, u32, u32) = (8, 0, 13);
 
-/// Servers that speak MySQL's protocol and promise less about locks and settings.
+/// Servers that use MySQL's protocol but guarantee less about locks and settings.
 const OTHERS: [&str; 7] = [
     "tidb",
     "vitess",
@@ -72,17 +73,18 @@ const OTHERS: [&str; 7] = [
     "starrocks",
 ];
 
-/// The modes that decide how values are written and compared. Those that a site's own server may have besides
+/// The modes that decide how values are written and compared. Other modes that a site's own server may have
 /// (`ONLY_FULL_GROUP_BY`, `ANSI_QUOTES`, …) would change what our statements mean.
 const SQL_MODE: &str = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION";
 
-/// Bytes of a GROUP_CONCAT. What is as long was cut, and is not believed.
+/// The most bytes of a GROUP_CONCAT. A result of this length may have been cut, so it is rejected.
 pub(super) const GROUP_CONCAT: usize = 1 << 20;
 
-/// More rows than any table has: a server may be told to cut answers short, which would take rules out of them.
+/// More rows than any table has. A server may be configured to cut answers short, and then rules would be missing from
+/// them.
 const ALL_ROWS: &str = "18446744073709551615";
 
-/// Asks what the server is.
+/// Asks for the kind and the version of the server.
 pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
     // A low max_join_size refuses even statements that read no table.
     let rows = last(
@@ -96,10 +98,11 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
     Server::parse(&text(0), &text(1)).map_err(Fault::Unfit)
 }
 
-/// Makes the session ours and reads back whether it is. `statement_ms`: what a statement may take, 0 for ever.
+/// Sets the session up, and reads the settings back to check them. `statement_ms`: how long a statement may take; 0: no
+/// limit.
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
-    // With a binary log by statement InnoDB refuses writes at READ COMMITTED (1665). Our statements take the same locks
-    // at both.
+    // If the binary log is written by statement, InnoDB refuses writes at READ COMMITTED (1665). Our statements take
+    // the same locks at both levels.
     server.learn(&read(&last(conn, vec![variables(FACTS.iter().copied())])?));
     let isolation = match server.binlog_format.as_deref() {
         Some("STATEMENT") => "REPEATABLE READ",
@@ -129,26 +132,26 @@ pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) ->
     Ok(())
 }
 
-/// The rows of the last of some statements, which go to the server together: each way there and back counts.
+/// Sends statements together, since each round trip takes time, and returns the rows of the last one.
 fn last(conn: &mut Conn, statements: Vec<(String, usize)>) -> Result<Vec<Vec<Value>>, Fault> {
     let mut output = run(conn, &Statement::packet(statements))?;
     Ok(output.sets.pop().unwrap_or_default())
 }
 
-/// The statement that reads variables of the session, and its columns.
+/// The statement that reads variables of the session, and its number of columns.
 fn variables<'a>(names: impl Iterator<Item = &'a str>) -> (String, usize) {
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let list = names.join(",");
     (format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({list})"), 2)
 }
 
-/// Variables as the server says them, with their names in lower case.
+/// The variables and their values in the server's answer; the names are in lower case.
 fn read(rows: &[Vec<Value>]) -> Vec<(String, String)> {
     let read = |row: &Vec<Value>| Some((text(row.first()?).to_lowercase(), text(row.get(1)?)));
     rows.iter().filter_map(read).collect()
 }
 
-/// Whether the connection is of no more use after this error, although the server sent it in good order.
+/// Whether the connection cannot be used after this error, although the server sent a proper error packet.
 pub(super) fn is_fatal(code: u16) -> bool {
     matches!(meaning(code), Meaning::Fatal | Meaning::Exhausted)
 }
@@ -158,21 +161,21 @@ pub(super) fn is_lack(code: u16) -> bool {
     matches!(meaning(code), Meaning::Missing | Meaning::Denied)
 }
 
-/// See [`Meaning`]. The numbers are those of mysqld_error.h of both.
+/// See [`Meaning`]. The numbers are those of mysqld_error.h of both kinds of servers.
 pub(super) fn meaning(code: u16) -> Meaning {
     match code {
-        // Lock wait timeout, deadlock, and MySQL's NOWAIT. NULL where it has no place: a stamp's rows were changed
-        // meanwhile.
+        // Lock wait timeout, deadlock, and MySQL's NOWAIT. 1048 is NULL in a column that does not take it: the rows of
+        // a stamp were changed meanwhile.
         1205 | 1213 | 3572 | 1048 => Meaning::Locked,
         // max_statement_time of MariaDB, max_execution_time of MySQL.
         1969 | 3024 => Meaning::TooLong,
         1317 => Meaning::Interrupted,
         // Unknown database, column and table.
         1049 | 1054 | 1146 => Meaning::Missing,
-        // Of the database, of everything, of a table, of a column, of the server.
+        // A privilege of the database, of everything, of a table, of a column, of the server.
         1044 | 1045 | 1142 | 1143 | 1227 => Meaning::Denied,
-        // What the account may ask in an hour, and statements that all clients may have prepared: each further question
-        // would be refused too.
+        // The hourly limit of the account, and the limit of statements that all clients may have prepared. The server
+        // would refuse each further question too.
         1226 | 1461 => Meaning::Exhausted,
         // A shutdown, an ended session, network errors, a cluster's node that is not ready (1047), prepared statements
         // that the server has forgotten.
@@ -181,7 +184,8 @@ pub(super) fn meaning(code: u16) -> Meaning {
     }
 }
 
-/// A setting: what its variable is called (the first that there is counts), how it is set, and what it must say then.
+/// A setting: the names of its variable (the first one that exists counts), the SQL that sets it, and the value that it
+/// must have afterwards.
 struct Setting {
     names: &'static [&'static str],
     set: Option<String>,
@@ -212,9 +216,10 @@ fn settings(kind: Kind, isolation: &str, statement_ms: u64) -> Vec<Setting> {
         plain(&["sql_select_limit"], ALL_ROWS),
         plain(&["sql_big_selects"], "1"),
         plain(&["sql_safe_updates"], "0"),
-        // For tables that are being altered. MariaDB's statement limit ends this wait too.
+        // The wait for tables that are being altered. MariaDB's statement limit ends this wait too.
         plain(&["lock_wait_timeout"], "1"),
-        // A process that stops in the middle of a stamp holds the counter's lock no longer than this, in seconds.
+        // The server ends a session that is silent for so many seconds. So a process that stops in the middle of a
+        // stamp holds the counter's lock no longer than this.
         plain(&["wait_timeout"], "10"),
     ];
     match kind {
@@ -225,7 +230,7 @@ fn settings(kind: Kind, isolation: &str, statement_ms: u64) -> Vec<Setting> {
             settings.push(plain(&["max_statement_time"], &format!("{seconds:.3}")));
         }
         Kind::MySql => {
-            // It knows no shorter wait, and its limit is for SELECT alone.
+            // MySQL has no shorter wait, and its statement limit applies to SELECT only.
             settings.push(plain(&["innodb_lock_wait_timeout"], "1"));
             settings.push(plain(&["max_execution_time"], &statement_ms.to_string()));
         }
@@ -267,14 +272,14 @@ fn same(a: &str, b: &str) -> bool {
     }
 }
 
-/// Variables that are only read.
+/// Variables that are only read, not set.
 const FACTS: [&str; 5] = ["read_only", "innodb_read_only", "log_bin", "binlog_format", "timestamp"];
 
 impl Server {
-    /// Understands `VERSION()` and `@@version_comment`.
+    /// Parses `VERSION()` and `@@version_comment`.
     pub(super) fn parse(version: &str, comment: &str) -> Result<Self, String> {
         let all = format!("{version} {comment}").to_lowercase();
-        // MariaDB may pretend to be an older MySQL in front: 5.5.5-10.11.6-MariaDB.
+        // MariaDB may put the version of an older MySQL in front: 5.5.5-10.11.6-MariaDB.
         let plain = version.strip_prefix("5.5.5-").unwrap_or(version);
         let mut numbers = plain
             .split(|c: char| !c.is_ascii_digit())
@@ -314,14 +319,14 @@ impl Server {
         let on = |name: &str| same(value(name), "1");
         self.read_only = on("read_only") || on("innodb_read_only");
         self.binlog_format = on("log_bin").then(|| value("binlog_format").to_owned());
-        // With a fraction.
+        // The value has a fraction.
         self.clock = value("timestamp")
             .split('.')
             .next()
             .and_then(|seconds| seconds.parse().ok());
     }
 
-    /// What is to be said of its clock, if that differs from ours, right after the session was set up.
+    /// A sentence about the server's clock, if it differs from ours. To be called right after the session was set up.
     pub fn odd_clock(&self, now: Now) -> Option<String> {
         let ahead = self.clock?.saturating_sub(now.unix());
         let (seconds, way) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });

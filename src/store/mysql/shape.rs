@@ -1,5 +1,6 @@
-//! What statements depend on: the names of the tables, what a survey found of them, and lists of keys. Lists are filled
-//! up to few lengths by repeating the last key, so that a handful of prepared statements serves them all.
+//! What the statements depend on: the names of the tables, the result of a survey, and lists of keys. A list is filled
+//! up to one of a few lengths by repeating its last key, so that a small number of prepared statements is enough for
+//! all lists.
 
 use mysql::Value;
 
@@ -7,34 +8,34 @@ use crate::config::ItemType;
 use crate::store::MOST_KEYS;
 use crate::store::schema::{OUTBOX, STATE};
 
-/// Lengths of lists of keys.
+/// The lengths that lists of keys are filled up to.
 const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
 
-/// What there is.
+/// The tables and columns that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// The columns that we may see of the tables that we ask for.
+    /// The columns that we may see of the tables in our statements.
     pub columns: Vec<Column>,
-    /// Whether second factors have a table: Joomla 4.2 and later.
+    /// Whether there is a table of second factors: Joomla 4.2 and later.
     pub mfa: bool,
-    /// Whether users have a column `requireReset`: Joomla 3.2 and later.
+    /// Whether the table of users has a column `requireReset`: Joomla 3.2 and later.
     pub require_reset: bool,
 }
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Without the prefix, as it is called here.
+    /// The table's name without the prefix, as it is called here.
     pub table: String,
     /// Its name.
     pub name: String,
-    /// Its type: `varbinary(192)`.
+    /// Its type, such as `varbinary(192)`.
     pub kind: String,
-    /// How its texts are compared; empty where it has none.
+    /// Its collation; empty for a column without one.
     pub collation: String,
 }
 
-/// The tables of Joomla's that are asked for, and the two of our own.
+/// The tables of Joomla that are read, and our own two tables.
 const TABLES: [&str; 13] = [
     "session",
     "users",
@@ -57,11 +58,11 @@ pub(super) struct Shape {
     prefix: String,
     pub(super) items: Vec<ItemType>,
     pub(super) max_event_size: usize,
-    /// Whether second factors have a table.
+    /// Whether there is a table of second factors.
     pub(super) mfa: bool,
-    /// Whether users have a column `requireReset`.
+    /// Whether the table of users has a column `requireReset`.
     pub(super) require_reset: bool,
-    /// Character set and collation of the assets' names, if they are known.
+    /// The character set and collation of the assets' names, if they are known.
     pub(super) names: Option<(String, String)>,
 }
 
@@ -77,7 +78,7 @@ impl Shape {
         }
     }
 
-    /// Takes note of what there is.
+    /// Notes the result of a survey.
     pub(super) fn learn(&mut self, survey: &Survey) {
         self.mfa = survey.mfa;
         self.require_reset = survey.require_reset;
@@ -99,12 +100,12 @@ impl Shape {
         tables
     }
 
-    /// A table's name as the server knows it.
+    /// A table's name with the prefix.
     pub(super) fn full_name(&self, table: &str) -> String {
         format!("{}{table}", self.prefix)
     }
 
-    /// … quoted.
+    /// A table's name with the prefix, quoted.
     pub(super) fn table(&self, table: &str) -> String {
         quoted(&self.full_name(table))
     }
@@ -115,7 +116,7 @@ pub(super) fn padded(count: usize) -> usize {
     KEYS.iter().copied().find(|length| *length >= count).unwrap_or(count)
 }
 
-/// The keys, the last of them repeated.
+/// The keys, filled up by repeating the last one.
 pub(super) fn keys<T>(ids: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
     debug_assert!(ids.len() <= MOST_KEYS, "a question has at most {MOST_KEYS} keys");
     let mut values: Vec<Value> = ids.iter().map(value).collect();

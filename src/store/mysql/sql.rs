@@ -1,5 +1,5 @@
-//! The statements, one for each kind of question. They read Joomla's tables by key and lock nothing of them; only the
-//! two tables of our own are written.
+//! The statements, one for each kind of question. They read Joomla's tables by key and without locks. Only our own two
+//! tables are written.
 
 use mysql::Value;
 
@@ -18,16 +18,16 @@ pub(super) fn trivial(question: &Question) -> Option<Answer> {
         Question::Items { ids, .. } if ids.is_empty() => Some(Answer::Items(Vec::new())),
         Question::Categories(ids) if ids.is_empty() => Some(Answer::Categories(Vec::new())),
         Question::Publish(rows) if rows.is_empty() => Some(Answer::Added(0)),
-        // Names have no other characters, and the server refuses to compare such a text with the column's.
+        // A channel's name is ASCII, and the server refuses to compare another text with the column.
         Question::Channel(range) if !range.channel.is_ascii() => Some(Answer::Rows(Vec::new())),
         _ => None,
     }
 }
 
-/// The statement of a question, which is not a trivial one.
+/// The statement of a question. The question must not be trivial.
 ///
 /// # Errors
-/// A sentence, when it cannot be asked.
+/// A sentence, if the question cannot be asked.
 pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement, String> {
     Ok(match question {
         Question::Sessions { ids, text } => sessions(ids, *text, shape),
@@ -48,13 +48,14 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
     })
 }
 
-/// Joomla's rules of a visitor in one statement: the session, its user, the user's groups and second factor. The text
-/// only where it is wanted, and only if it is no longer than what is read of it.
+/// All that Joomla's rules about a visitor need, in one statement: the session, its user, the user's groups and second
+/// factor. The session text is fetched only where it is wanted, and only if it is no longer than
+/// [`SessionRow::LONGEST_TEXT`].
 fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
     let mfa = mfa(shape);
     let needed = match wanted {
         Text::Never => "FALSE".to_owned(),
-        // Without metadata a row names no client, and the user stands in the text alone.
+        // Without metadata a row names no client, and only the text names the user.
         Text::IfNeeded => format!("(s.client_id IS NULL AND COALESCE(s.userid, 0) = 0) OR {mfa}"),
         Text::OfUsers => "s.userid > 0".to_owned(),
         Text::Always => "TRUE".to_owned(),
@@ -88,7 +89,7 @@ fn users(ids: &[u32], shape: &Shape) -> Statement {
     }
 }
 
-/// What [`user_columns`] are.
+/// The number of columns in [`user_columns`].
 pub(super) const USER_COLUMNS: usize = 7;
 
 fn user_columns(shape: &Shape, mfa: &str) -> String {
@@ -100,7 +101,8 @@ fn user_columns(shape: &Shape, mfa: &str) -> String {
     )
 }
 
-/// Whether the user has a second factor. Backup codes are made along with one and stay when it goes.
+/// Whether the user has a second factor. Backup codes do not count: they are made together with a second factor, and
+/// remain when it is removed.
 fn mfa(shape: &Shape) -> String {
     match shape.mfa {
         true => format!(
@@ -111,10 +113,11 @@ fn mfa(shape: &Shape) -> String {
     }
 }
 
-/// The root, whatever is right below it, and whatever is named after a component: that is where Joomla looks, and it is
-/// there also when the tree is in disorder. Names and elements may have different collations, which do not compare.
+/// The assets that Joomla looks up: the root, those right below it, and those named after a component. The last ones
+/// are found also when the tree is in disorder. An asset's name and a component's element may have different
+/// collations, which the server does not compare, so the element is converted.
 ///
-/// Where the collation is not known, every name is looked at, of which large sites have a hundred thousand.
+/// If the collation is not known, the statement reads every name; large sites have a hundred thousand of them.
 fn assets(shape: &Shape) -> Statement {
     let assets = shape.table("assets");
     let columns = "a.name, a.rules, a.lft, a.rgt";
@@ -141,13 +144,13 @@ fn extensions(shape: &Shape) -> Statement {
     plain(sql, 5)
 }
 
-/// The steps of a chain of categories at the most; a longer one, or one that bites its own tail, does not reach the
-/// root.
+/// The most steps of a chain of categories. A chain that is longer, or that runs in a circle, does not reach the root.
 const DEEPEST: u32 = 64;
 
-/// Common tables for chains of categories: `chain` has, for each of the categories that `starts` selects, itself and
-/// all above it down from the root as `id/access/published/lft/rgt/level,…`. The steps go by parent, which is an index
-/// away; by the nested set alone each item would cost a look at half of all categories.
+/// Common table expressions for chains of categories. For each category that `starts` selects, `chain` has a row with
+/// the category and all categories above it, from the root down, as `id/access/published/lft/rgt/level,…`. Each step
+/// goes to the parent, which an index finds. Rejected: the nested set alone, which would read half of all categories
+/// for each item.
 fn chains(starts: &str, shape: &Shape) -> String {
     let categories = shape.table("categories");
     format!(
@@ -166,7 +169,7 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
         true => otherwise.to_owned(),
         false => format!("i.{}", quoted(name)),
     };
-    // As text: a zero date has no place in a driver's types, and another type may be somebody's idea of a time.
+    // Times are read as text: the driver's types have no zero date, and a table may store times in another type.
     let time = |name: &str| match name.is_empty() {
         true => "NULL".to_owned(),
         false => format!("CAST(i.{} AS CHAR)", quoted(name)),

@@ -1,6 +1,6 @@
-//! Which of the tables and columns there are that not every site has. What is left out of the statements must be absent
-//! for sure: a table that we merely may not read could be the one that says who has a second factor, and is asked for,
-//! so that the refusal says what is missing. And of which version the outbox's tables are.
+//! Finds out which of the tables and columns exist that not every site has, and which version the outbox's tables have.
+//! A statement leaves out only what is absent for sure. A table that we merely may not read could be the one that says
+//! which users have a second factor. So the statements still read it, and the server's refusal says what is missing.
 
 use super::columns;
 use super::driver::{Conn, query};
@@ -17,7 +17,7 @@ const MFA: (u32, u32) = (4, 2);
 const NO_COLUMN: u16 = 1054;
 const NO_TABLE: u16 = 1146;
 
-/// Surveys the tables with one statement, and few more if something is not there.
+/// Surveys the tables with one statement, and a few more if something is missing.
 pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
     let tables = shape.tables();
     let list: Vec<String> = tables.iter().map(|table| literal(&shape.full_name(table))).collect();
@@ -59,7 +59,8 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
         match refusal(conn, &sql)? {
             None => true,
             Some(NO_TABLE) => false,
-            // To whom nothing of a table is granted, servers do not say whether it exists.
+            // If nothing of a table is granted to a user, the server does not say to this user whether the table
+            // exists.
             Some(_) => joomla_version(conn, shape)?.is_none_or(|version| version >= MFA),
         }
     };
@@ -70,7 +71,7 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
     })
 }
 
-/// The number of the error with which the server refuses a query; `None`: it does not.
+/// The number of the error with which the server refuses a query. `None`: the server accepts it.
 fn refusal(conn: &mut Conn, sql: &str) -> Result<Option<u16>, Fault> {
     match query(conn, sql) {
         Ok(_) => Ok(None),
@@ -79,7 +80,7 @@ fn refusal(conn: &mut Conn, sql: &str) -> Result<Option<u16>, Fault> {
     }
 }
 
-/// Major and minor, if we may know.
+/// The major and minor version of Joomla, if we may read it.
 fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, Fault> {
     let sql = format!(
         "SELECT manifest_cache FROM {} WHERE element = 'joomla' AND type = 'file'",
@@ -98,14 +99,13 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
     })
 }
 
-/// What the state table says of the version.
+/// The version of the outbox's tables, as the state table says it.
 pub(super) fn version(conn: &mut Conn, state: &str) -> Result<Option<String>, Fault> {
     let sql = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema'");
     Ok(query(conn, &sql)?.first().and_then(|row| columns::text(row, 0)))
 }
 
-/// The answer to a [`Question::Check`] that was refused because the tables are of another version, and so have other
-/// columns.
+/// The answer to a [`Question::Check`] that was refused because the tables have another version, and so other columns.
 pub(super) fn other_version(conn: &mut Conn, shape: &Shape) -> Result<Option<Answer>, Fault> {
     let schema = match version(conn, &shape.table(STATE)) {
         Err(Fault::Server(..)) => None,

@@ -1,9 +1,9 @@
-//! Makes version 2 of the outbox's tables of version 1 while the site goes on: columns and keys, then the numbers of
-//! the rows in small steps, then what the state table says. It may be stopped anywhere, and the next run goes on from
-//! there. The Joomla package does the same in PHP when it is updated (`TableUpdate.php`).
+//! Updates the outbox's tables from version 1 to version 2 while the site keeps running. It first changes the columns
+//! and keys, then numbers the rows in small steps, then writes the state table. It may be stopped anywhere, and the
+//! next run continues from there. The Joomla package does the same in PHP when it is updated (`TableUpdate.php`).
 //!
-//! It runs on the command line, so a wait is no harm. But nobody else must wait for it: a statement that waits for a
-//! table holds up everybody behind it, so each try is short.
+//! The update runs on the command line, so it may wait. But nobody else must wait for it. A statement that waits for a
+//! table holds up every later statement on this table, so each try is short.
 
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,16 @@ use crate::protocol::position::{Place, Position};
 use crate::store::grants::update_grant;
 use crate::store::schema::{OUTBOX, STATE, VERSION, objection};
 
-/// How long locks are waited for, all waits together.
+/// How long to wait for locks, all waits together.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two tries: those who waited behind the last one go on.
+/// The pause between two tries, in which the statements that waited behind the last try can run.
 const PAUSE: &str = "DO SLEEP(1)";
 
-/// Rows that get their numbers in one transaction: some 20 ms.
+/// The number of rows that get their numbers in one transaction: some 20 ms.
 const STEP: usize = 500;
 
-/// The columns and keys of version 2, each with what adds it.
+/// The columns and keys of version 2, each with the SQL that adds it.
 const COLUMNS: [(&str, &str); 2] = [
     ("seq", "ADD COLUMN `seq` bigint unsigned DEFAULT NULL AFTER `id`"),
     ("stamped", "ADD COLUMN `stamped` datetime(3) DEFAULT NULL AFTER `seq`"),
@@ -37,17 +37,17 @@ const KEYS: [(&str, &str); 2] = [
     ("idx_channel_seq", "ADD KEY `idx_channel_seq` (`channel`, `seq`)"),
 ];
 
-/// The key of version 1 that another one replaces.
+/// The key of version 1 that a new one replaces.
 const OLD_KEY: &str = "idx_channel";
 
-/// Names in the state table that mean nothing in version 2.
+/// Names in the state table that have no meaning in version 2.
 const OLD_NAMES: &str = "name IN ('epoch', 'made', 'deleted_to', 'mark') OR name LIKE 'position.%'";
 
-/// Updates the tables of a store that is connected, whose statements should have no limit. `patience`: how long locks
-/// are waited for, all waits together. `say`: what was done, in sentences.
+/// Updates the tables of a connected store, whose statements should have no time limit. `patience`: how long to wait
+/// for locks, all waits together. `say`: called with a sentence for each thing that was done.
 ///
 /// # Errors
-/// A sentence: why it could not be done, and what helps. What was done before stays, and the next call goes on from
+/// A sentence: why the update failed, and what helps. The steps that were done stay, and the next call continues from
 /// there.
 pub fn update(store: &mut MySql, patience: Duration, say: &mut dyn FnMut(String)) -> Result<(), String> {
     let (outbox, state) = (store.shape.table(OUTBOX), store.shape.table(STATE));
@@ -91,19 +91,19 @@ pub fn update(store: &mut MySql, patience: Duration, say: &mut dyn FnMut(String)
 
 struct Update<'a> {
     conn: &'a mut Conn,
-    /// The tables' names, quoted, and the first one's without quotes.
+    /// The quoted names of the two tables, and the first one's name without quotes.
     outbox: String,
     state: String,
     table: String,
     say: &'a mut dyn FnMut(String),
-    /// How long locks may still be waited for.
+    /// How long the update may still wait for locks.
     patience: Duration,
-    /// It was said that a lock is in the way.
+    /// Whether `say` was told that a lock is in the way.
     told: bool,
 }
 
 impl Update<'_> {
-    /// The first step: what is missing of the columns and keys, in one statement.
+    /// The first step: adds the missing columns and keys in one statement.
     fn columns(&mut self) -> Result<(), Fault> {
         let names = |conn: &mut Conn, what: &str, from: &str, table: &str| -> Result<Vec<String>, Fault> {
             let sql = format!(
@@ -138,8 +138,8 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// The second step: rows that are there have their id for a number, and when they were written for when they were
-    /// seen. Rows of transactions that are still open get their numbers later, like new ones.
+    /// The second step: numbers the rows that exist. A row's number is its id, and the time of its stamp is the time
+    /// when it was written. Rows of transactions that are still open get their numbers later, like new rows.
     fn numbers(&mut self) -> Result<(), Fault> {
         let top: u64 = self.one(&format!("SELECT MAX(id) FROM {}", self.outbox))?.unwrap_or(0);
         let (mut last, mut count) = (0, 0);
@@ -169,7 +169,7 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// The third step, in one transaction: where the stream is. The version is written last.
+    /// The third step, in one transaction: writes the position of the stream. The version is written last.
     fn finish(&mut self) -> Result<(), Fault> {
         let (outbox, state) = (self.outbox.clone(), self.state.clone());
         let position = self.patiently(|conn| {
@@ -207,13 +207,13 @@ impl Update<'_> {
         }
     }
 
-    /// The only number that a query gives.
+    /// The single number that a query returns.
     fn one(&mut self, sql: &str) -> Result<Option<u64>, Fault> {
         Ok(query(self.conn, sql)?.first().and_then(|row| number(row, 0)))
     }
 }
 
-/// See [`Update::finish`]; the position. `None`: somebody else was faster.
+/// See [`Update::finish`]. Returns the position. `None`: somebody else has updated the tables meanwhile.
 fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>, Fault> {
     query(conn, "START TRANSACTION")?;
     let schema = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema' FOR UPDATE");
@@ -249,7 +249,7 @@ fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>
     Ok(Some(position))
 }
 
-/// Whose privileges count, as it is written in a GRANT.
+/// The account whose privileges count, in the form that a GRANT takes.
 fn account(conn: &mut Conn) -> Option<String> {
     let account = text(query(conn, "SELECT CURRENT_USER()").ok()?.first()?, 0)?;
     let (user, host) = account.rsplit_once('@')?;

@@ -1,4 +1,4 @@
-//! What the answers to the statements about the outbox's tables mean.
+//! Reads the answers to the statements about the outbox's tables.
 
 use mysql::Value;
 
@@ -8,7 +8,7 @@ use crate::store::mysql::driver::Output;
 use crate::store::schema::HEARTBEAT;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Old, Question, Row};
 
-/// What came of a question.
+/// The answer to a question.
 ///
 /// # Errors
 /// See [`Failure::Malformed`].
@@ -51,7 +51,7 @@ pub(in crate::store::mysql) fn answer(question: &Question, output: Output) -> Re
     })
 }
 
-/// `ids`: the highest one and the one behind the window.
+/// `ids`: one row with the highest id and the lowest id above the window.
 fn looked(ids: &[Vec<Value>], seen: &[Vec<Value>]) -> Result<Looked, Failure> {
     let id = |n: usize| ids.first().and_then(|row| number(row, n));
     let mut looked = Looked {
@@ -98,7 +98,7 @@ fn id(row: &[Value]) -> Result<u64, &'static str> {
     number(row, 0).ok_or("websockets_outbox.id")
 }
 
-/// A number and its mark. Somebody may have written a number without a time by hand; such a row has the mark 0.
+/// A number and its mark. A row whose number was written by hand without a time has the mark 0.
 pub(in crate::store::mysql) fn place(row: &[Value], n: usize) -> Result<Place, &'static str> {
     Ok(Place {
         seq: number(row, n).ok_or("websockets_outbox.seq")?,
@@ -117,7 +117,7 @@ fn row(row: &[Value]) -> Result<Row, &'static str> {
     })
 }
 
-/// The number in a heartbeat's name. A name that is not exactly as it is written is nobody's.
+/// The number of the process in a heartbeat's name. A name in any other form is not a heartbeat.
 fn process(name: &str) -> Option<u32> {
     let process = u32::from_str_radix(name.strip_prefix(HEARTBEAT)?, 16).ok()?;
     (name == format!("{HEARTBEAT}{process:08x}")).then_some(process)
