@@ -1,4 +1,5 @@
-//! One app: its settings, its roster, and the events that it keeps. This file publishes, counts, and does what is due.
+//! One app: its settings, its roster and the events that it keeps. This file publishes events, counts subscribers and
+//! runs what is due.
 //!
 //! The frames of a client are handled in `frame.rs`, `join.rs`, `recovery.rs`, `sign_in.rs` and `client_event.rs`.
 
@@ -35,38 +36,39 @@ const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// One app.
 #[derive(Debug)]
 pub struct App {
-    /// Its place in the list of all apps.
+    /// The app's index in the list of all apps.
     number: usize,
-    /// What the configuration says.
+    /// The app's section of the configuration.
     pub settings: config::App,
-    /// The secret before that of the settings, with its end.
+    /// The secret that was valid before the one in the settings, with the time at which it ends.
     pub former: Option<FormerSecret>,
     pub(super) roster: Roster,
     pub(super) cache: Cache,
     pub(super) history: Memory,
-    /// The position in the outbox table, where the app has one.
+    /// The newest position in the outbox table; `None`: the app has no outbox table.
     pub(super) table: Option<Position>,
     /// How long the outbox table of the app's site keeps rows; `None`: the app has no site.
     pub(super) rows_kept: Option<Duration>,
     pub(super) replays: Replays,
-    /// Channels whose count is to be sent later, and the earliest time for each.
+    /// Channels whose subscriber count is sent later, with the earliest time for each.
     pub(super) uncounted: BTreeSet<(Time, Box<str>)>,
     /// Connections that must authorize themselves, oldest first.
     pub(super) unauthorized: VecDeque<(Time, ConnectionId)>,
-    /// When positions are sent next to connections that asked for recovery, and old events are dropped.
+    /// The time of the next round. A round sends positions to connections that asked for recovery, and drops old
+    /// events.
     next_round: Time,
-    /// Events that went to a subscriber.
+    /// Copies of events that were sent to subscribers.
     pub delivered: u64,
 }
 
-/// What is published.
+/// An event to publish.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
-    /// Where.
+    /// The channel.
     pub channel: ChannelName<'a>,
     /// The event's name.
     pub event: &'a str,
-    /// Its data, as the string that it is inside the frame.
+    /// The data, as the string that stands inside the frame.
     pub data: &'a str,
     /// The connection that gets no copy.
     pub socket_id: Option<SocketId>,
@@ -83,12 +85,12 @@ impl<'a> Publication<'a> {
 }
 
 impl App {
-    /// The secret before that of the settings, while signatures of it are accepted.
+    /// The former secret, while signatures made with it are accepted.
     pub fn former_secret(&self, now: Now) -> Option<&str> {
         self.former.as_ref().and_then(|former| former.at(now))
     }
 
-    /// What signatures are checked with.
+    /// The credentials against which signatures are checked.
     pub(super) fn credentials(&self, now: Now) -> Credentials<'_> {
         Credentials {
             key: &self.settings.key,
@@ -98,8 +100,8 @@ impl App {
         }
     }
 
-    /// An app without connections. `number`: its place in the list of all apps; `start` tells this run of the server
-    /// from others.
+    /// An app without connections. `number` is its index in the list of all apps. `start` distinguishes this run of the
+    /// server from other runs.
     pub fn new(number: usize, settings: config::App, start: u32) -> Self {
         Self {
             number,
@@ -118,14 +120,15 @@ impl App {
         }
     }
 
-    /// The app's connections are a site's visitors. `retention`: how long the site's outbox table keeps rows.
+    /// From here on the app's connections are visitors of a site. `retention`: how long the site's outbox table keeps
+    /// rows.
     pub fn belong_to_site(&mut self, retention: Duration) {
         self.rows_kept = Some(retention);
     }
 
     // --- publishing ----------------------------------------------------------------------------------------------
 
-    /// Delivers an event, keeps it for newcomers of a cache channel and for those who were away.
+    /// Delivers an event. Keeps it for new subscribers of a cache channel and for clients that are away.
     pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) {
         let Publication {
             channel, event, data, ..
@@ -139,8 +142,9 @@ impl App {
         });
     }
 
-    /// Delivers an event that stands in a row of the outbox table, which keeps it. `logged`: as clients that asked for
-    /// recovery get it. [`App::hold`] comes first where some must not get it yet.
+    /// Delivers the event of a row of the outbox table. The table keeps the event for recovery. `logged` is the event
+    /// in the form for clients that asked for recovery. If some connections must not get the event yet, call
+    /// [`App::hold`] first.
     pub fn publish_row(&mut self, publication: &Publication<'_>, logged: &Logged, now: Now, actions: &mut Actions) {
         let Publication {
             channel, event, data, ..
@@ -151,7 +155,7 @@ impl App {
         self.hand_out(publication.recipients(), Stream::Table, frame, actions, encode);
     }
 
-    /// Keeps the event of a row for newcomers of a cache channel. `age`: since it was stamped.
+    /// Keeps the event of a row for new subscribers of a cache channel. `age`: the time since the row was stamped.
     pub fn keep_row(&mut self, publication: &Publication<'_>, age: Duration, now: Now) {
         let Publication {
             channel, event, data, ..
@@ -162,7 +166,8 @@ impl App {
         }
     }
 
-    /// Rows of the table may have been lost: connections that asked for recovery are closed, so that they ask anew.
+    /// Rows of the table may have been lost. Connections that asked for recovery are closed, so that the clients
+    /// reconnect and ask for the missed events.
     pub fn tell_gap(&self, actions: &mut Actions) {
         let all = self.roster.sessions.iter().flatten();
         for session in all.filter(|session| session.recovery && session.hears()) {
@@ -171,7 +176,7 @@ impl App {
         }
     }
 
-    /// Delivers one event to everybody who is to have it, in the two forms it has, and keeps it for recovery.
+    /// Delivers one event to all recipients, with or without its position, and keeps it for recovery.
     pub(super) fn deliver(
         &mut self,
         to: Recipients<'_>,
@@ -229,7 +234,8 @@ impl App {
         self.delivered += delivered as u64;
     }
 
-    /// Sends a frame of the protocol to every subscriber of a channel but one; it is no event and has no position.
+    /// Sends a protocol frame to every subscriber of a channel except one. The frame is not an event and has no
+    /// position.
     pub(super) fn announce(&self, channel: usize, except: Option<ConnectionId>, frame: String, actions: &mut Actions) {
         let all = self.roster.channels[channel]
             .subscribers
@@ -240,14 +246,14 @@ impl App {
 
     // --- questions -----------------------------------------------------------------------------------------------
 
-    /// The channels that have subscribers, by name, and how many.
+    /// The channels that have subscribers, sorted by name, each with its occupancy.
     pub fn occupied(&self) -> impl Iterator<Item = (&str, Occupancy)> {
         let mut all: Vec<&Channel> = self.roster.channels.iter().map(|(_, channel)| channel).collect();
         all.sort_unstable_by_key(|channel| &channel.name);
         all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
     }
 
-    /// How many subscribe to a channel; `None`: nobody.
+    /// The occupancy of a channel; `None`: nobody subscribes to it.
     pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
         self.roster.channel(channel).map(Channel::occupancy)
     }
@@ -260,14 +266,14 @@ impl App {
             .unwrap_or_default()
     }
 
-    /// The cached data of a channel and the seconds that it will be kept.
+    /// The cached data of a channel, and for how many seconds it is still kept.
     pub fn cached(&self, channel: &str, now: Now) -> Option<(&str, u64)> {
         self.cache
             .find(channel, now)
             .map(|cached| (cached.data(), cached.seconds_left(now)))
     }
 
-    /// Connections at this moment.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.roster.connections
     }
@@ -291,7 +297,7 @@ impl App {
         }
     }
 
-    /// Tells the number of subscribers, now or, in a crowd, a little later.
+    /// Sends the number of subscribers: at once, or a little later if the channel has many subscribers.
     pub(super) fn count(&mut self, channel: usize, now: Time, actions: &mut Actions) {
         if !self.settings.subscription_count {
             return;
@@ -373,8 +379,7 @@ impl App {
         }
     }
 
-    /// Plans the next round for a quarter of the retention from now: then old events are dropped and positions are
-    /// sent.
+    /// Plans the next round for a quarter of the retention from now. The round drops old events and sends positions.
     pub(super) fn arm_round(&mut self, now: Time) {
         if self.next_round == Time::NEVER {
             let retention = Duration::from_secs(self.settings.history_seconds.min(self.settings.cache_ttl));
@@ -383,7 +388,7 @@ impl App {
         }
     }
 
-    /// Sends the positions, so that a page without events does not fall behind what is kept. Returns the number of
+    /// Sends the positions, so that the position of a page without events stays recoverable. Returns the number of
     /// recipients.
     fn tell_positions(&mut self, actions: &mut Actions) -> usize {
         let frame = self.position_frame("pusher_internal:position");
@@ -394,8 +399,8 @@ impl App {
         actions.fan_out(told, frame.into())
     }
 
-    /// A frame with empty data and the positions, one for each stream. While the table's is not known the client keeps
-    /// what it has.
+    /// A frame with empty data and the positions, one for each stream. While the table's position is unknown, the frame
+    /// leaves it out and the client keeps the one it has.
     pub(super) fn position_frame(&self, event: &str) -> String {
         let table = self.table.filter(|table| *table != Position::NOWHERE);
         let positions: Vec<String> = [Some(self.history.position()), table]
@@ -413,8 +418,9 @@ impl App {
         )
     }
 
-    /// The position in the outbox table; `None`: the app's site has none. A connection that asked for recovery before
-    /// there was one is told. But one that came while the table could not be read may have missed rows, and comes back.
+    /// Sets the position in the outbox table; `None`: the app's site has no table. The first position is sent to the
+    /// connections that asked for recovery before. A connection that subscribed while the table could not be read may
+    /// have missed rows, so it is closed and reconnects.
     pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.table, position);
         if position.is_none_or(|position| position == Position::NOWHERE) {
@@ -427,7 +433,7 @@ impl App {
         }
     }
 
-    /// Hands an event to the app's webhooks.
+    /// Passes an event to the app's webhooks.
     pub(super) fn hook(&self, actions: &mut Actions, event: impl FnOnce() -> HookEvent) {
         if !self.settings.webhooks.is_empty() {
             actions.effect(Effect::Hook(self.number, event()));

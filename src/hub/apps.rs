@@ -1,4 +1,4 @@
-//! All apps by number, id and key, and what another configuration makes of them.
+//! All apps by number, id and key, and how a new configuration changes them.
 
 use super::app::App;
 use crate::config;
@@ -12,7 +12,7 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// The apps of a configuration, without connections. `start` tells this run of the server from others.
+    /// The apps of a configuration, without connections. `start` distinguishes this run of the server from other runs.
     pub fn new(settings: &[config::App], start: u32) -> Self {
         Self {
             apps: settings
@@ -23,8 +23,8 @@ impl Apps {
         }
     }
 
-    /// Goes on with another configuration: apps that are still in it keep their connections and change their settings;
-    /// new ones are added; one that is gone is disabled, and its connections are closed. `start` is for the new ones.
+    /// Applies a new configuration. Apps that are still in it keep their connections and get the new settings. New apps
+    /// are added; `start` is for them. An app that is missing is disabled, and its connections are closed.
     pub fn reconfigure(&mut self, settings: &[config::App], start: u32, actions: &mut Actions) {
         for app in &mut self.apps {
             match settings.iter().find(|new| new.id == app.settings.id) {
@@ -52,7 +52,7 @@ impl Apps {
         self.apps.iter().position(|app| app.settings.key == key)
     }
 
-    /// The app, if there is but one.
+    /// The app, if there is exactly one.
     pub fn only(&self) -> Option<usize> {
         (self.apps.len() == 1).then_some(0)
     }
@@ -67,12 +67,12 @@ impl Apps {
         &mut self.apps[n]
     }
 
-    /// All of them, by number.
+    /// All apps, by number.
     pub fn iter(&self) -> impl Iterator<Item = &App> {
         self.apps.iter()
     }
 
-    /// All of them.
+    /// All apps.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
         self.apps.iter_mut()
     }

@@ -1,4 +1,4 @@
-//! What a client may ask for, and how its frames are read (pusher.md section 2).
+//! The requests that a client may send, and how its frames are read (pusher.md section 2).
 
 use std::borrow::Cow;
 
@@ -8,32 +8,32 @@ use serde_json::value::RawValue;
 pub use super::json::is_too_deep;
 use super::subscribe::Subscribe;
 
-/// The frame in which a client shows the form token of its page, and the answer to a right one.
+/// The event with which a client sends the form token of its page.
 pub(super) const FORM_TOKEN: &str = "jsocketd:form_token";
 
-/// See [`FORM_TOKEN`].
+/// The event that accepts the form token of [`FORM_TOKEN`].
 pub const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
 
-/// What a client may ask for.
+/// A request that a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// An answer.
+    /// `pusher:ping`: it gets an answer.
     Ping,
-    /// Nothing: it answers our ping.
+    /// `pusher:pong`: the answer to our ping.
     Pong,
-    /// A channel.
+    /// To subscribe to a channel.
     Subscribe,
-    /// To leave one.
+    /// To unsubscribe from a channel.
     Unsubscribe,
-    /// To be a user.
+    /// To sign in as a user.
     SignIn,
-    /// A check of its form token.
+    /// To check the client's form token.
     FormToken,
-    /// An event for the others in a channel.
+    /// To send an event to the other subscribers of a channel.
     ClientEvent,
 }
 
-/// Everything that a client may ask for, by the name of the event, or by how it begins.
+/// All requests that a client may send, by the name of the event or by its prefix.
 pub const ASKS: [(&str, Ask); 7] = [
     ("pusher:ping", Ask::Ping),
     ("pusher:pong", Ask::Pong),
@@ -53,32 +53,33 @@ impl Ask {
         ASKS.iter().find(names).map(|(_, ask)| *ask)
     }
 
-    /// Whether it costs others, or the database, more than the connection's own answer.
+    /// Whether the request costs other connections or the database something, and not only the connection's own answer.
     pub(super) fn is_order(self) -> bool {
         match self {
             Ask::Subscribe | Ask::Unsubscribe | Ask::SignIn | Ask::FormToken => true,
-            // The last one has a limit of its own.
+            // Client events have a limit of their own.
             Ask::Ping | Ask::Pong | Ask::ClientEvent => false,
         }
     }
 }
 
-/// What a frame asks of others than the hub: read once, however often it is tried.
+/// The part of a frame that the hub cannot answer alone. The frame is parsed once, also if the answer takes several
+/// attempts.
 #[derive(Debug)]
 #[must_use]
 pub enum Asked {
-    /// Nothing: it has been answered.
+    /// The frame has been answered.
     Done,
-    /// To be let into a channel: [`App::admit`](super::app::App::admit), [`absence`](super::app::App::absence) and
-    /// [`join`](super::app::App::join).
+    /// The client wants to subscribe: call [`App::admit`](super::app::App::admit),
+    /// [`absence`](super::app::App::absence) and [`join`](super::app::App::join).
     Subscribe(Box<Subscribe>),
-    /// A check of this form token.
+    /// Check this form token.
     FormToken(Box<str>),
-    /// Nothing, but by a signature it is the user with this id.
+    /// The frame has been answered; the connection signed in as the user with this id.
     SignedIn(Box<str>),
 }
 
-/// A frame of a client. Whatever else it has is ignored.
+/// A frame of a client. Other fields are ignored.
 #[derive(Deserialize)]
 pub(super) struct Incoming<'a> {
     #[serde(borrow)]
@@ -89,7 +90,7 @@ pub(super) struct Incoming<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-/// `data` may be JSON, or a string that holds JSON (as some clients send it).
+/// `data` may be JSON, or a string that contains JSON (some clients send that).
 pub(super) fn unwrapped(data: &RawValue) -> Cow<'_, str> {
     if !data.get().starts_with('"') {
         return data.get().into();

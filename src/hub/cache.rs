@@ -1,5 +1,5 @@
-//! The last event of each cache channel (pusher.md section 5): kept when nobody subscribes, until its time or the app's
-//! bytes run out; the one that was put first goes first.
+//! The last event of each cache channel (pusher.md section 5). It is kept also without subscribers, until it expires or
+//! the app's cache is full. Then the oldest event is dropped first.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::protocol::frames::{self, Extra};
 use crate::protocol::retained::Retained;
 use crate::time::{Now, Time};
 
-/// What an entry costs besides its text: an estimate.
+/// The estimated bytes of an entry besides its text.
 const OVERHEAD: usize = 128;
 
 /// The cached events of one app.
 #[derive(Debug, Default)]
 pub struct Cache {
-    /// One for each channel, numbered in the order in which they were put.
+    /// One event for each channel, numbered in the order in which they were cached.
     events: Retained<Cached>,
     puts: u64,
 }
@@ -33,12 +33,12 @@ impl Cached {
         &self.data
     }
 
-    /// Seconds that it will be kept.
+    /// For how many seconds the event is still kept.
     pub fn seconds_left(&self, now: Now) -> u64 {
         self.until.since(now.at).as_secs()
     }
 
-    /// Its frame, as it was when it was live.
+    /// The frame, as it was when the event was published.
     pub fn frame(&self, channel: &str) -> String {
         frames::event(&self.event, channel, &self.data, None, Extra::default())
     }
@@ -49,7 +49,7 @@ impl Cached {
 }
 
 impl Cache {
-    /// Keeps an event in place of the one before. `age`: how long it has been one.
+    /// Caches an event and replaces the channel's event before it. `age`: the time since the event was published.
     pub fn put(&mut self, channel: &str, event: &str, data: &str, age: Duration, limits: &App, now: Now) {
         self.puts += 1;
         self.events.forget(channel, self.puts);
@@ -69,19 +69,19 @@ impl Cache {
         }
     }
 
-    /// The event of a channel, if it is still to be had.
+    /// The cached event of a channel, if it has not expired.
     pub fn find(&self, channel: &str, now: Now) -> Option<&Cached> {
         self.events.newest(channel).filter(|cached| cached.until > now.at)
     }
 
-    /// Forgets what is too old.
+    /// Drops expired events.
     pub fn expire(&mut self, now: Now) {
         while self.events.oldest().is_some_and(|(_, cached)| cached.until <= now.at) {
             self.events.pop_oldest();
         }
     }
 
-    /// Whether nothing is kept.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A channel that somebody is in, and how its subscribers get events.
+//! A channel with subscribers, and how the subscribers get events.
 
 use super::presence::Members;
 use crate::id::ConnectionId;
@@ -12,7 +12,7 @@ pub struct Channel {
     pub(super) name: Box<str>,
     pub(super) kind: Kind,
     pub(super) subscribers: Vec<Subscriber>,
-    /// On presence channels.
+    /// The members, if this is a presence channel.
     pub(super) members: Members,
     /// When `subscription_count` was sent last.
     pub(super) counted: Option<Time>,
@@ -25,19 +25,18 @@ pub struct Subscriber {
     /// The index of the subscription in the connection's own list.
     pub(super) back: u32,
     pub(super) hears: Hears,
-    /// The site's rules let it in, not a signature: when they change, it may have to leave.
+    /// The site's rules admitted this subscriber, not a signature. When the rules change, it may have to leave.
     pub(super) by_rule: bool,
 }
 
 /// How a subscriber gets events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hears {
-    /// As a stock client: Pusher's frames and nothing else.
+    /// As a stock client: only Pusher's frames.
     Stock,
     /// With positions.
     Positions,
-    /// Not yet in one of the streams: a replay of that stream is not finished, or is held. New events wait in the
-    /// history.
+    /// Not yet, in at least one stream: a replay of that stream is unfinished or held. New events wait in the history.
     Later,
 }
 
@@ -46,7 +45,7 @@ pub enum Hears {
 pub(super) struct Recipients<'a> {
     /// The channel's name.
     pub(super) channel: &'a str,
-    /// The user, if it is a user's own channel.
+    /// The user, if the channel is a user's own.
     pub(super) user: Option<&'a str>,
     /// The connection that gets no copy.
     pub(super) except: Option<SocketId>,
@@ -55,9 +54,9 @@ pub(super) struct Recipients<'a> {
 /// How full a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupancy {
-    /// Connections.
+    /// The number of subscribed connections.
     pub subscriptions: usize,
-    /// Distinct users, on presence channels.
+    /// The number of distinct users, if this is a presence channel.
     pub users: Option<usize>,
 }
 

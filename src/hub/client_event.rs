@@ -1,4 +1,4 @@
-//! Client events (pusher.md section 8): who may send one, and what is passed on of it.
+//! Client events (pusher.md section 8): which connections may send one, and what the subscribers get.
 
 use super::app::App;
 use super::ask::{Incoming, unwrapped};
@@ -18,7 +18,7 @@ impl App {
         }
     }
 
-    /// The channel's index and, on a presence channel, as whom the sender is in it.
+    /// Checks a client event. Returns the channel's index and, on a presence channel, the sender's user id.
     #[allow(clippy::type_complexity)]
     fn check_client_event(
         &mut self,

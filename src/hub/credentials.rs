@@ -1,4 +1,4 @@
-//! What clients prove with signatures: an app's key and secrets, and the member that was signed.
+//! The credentials that signatures are checked against, and how a signed member is read.
 
 use std::borrow::Cow;
 
@@ -7,36 +7,36 @@ use serde_json::value::RawValue;
 use super::json::is_too_deep;
 use crate::protocol::{Member, signature};
 
-/// Characters of a user id.
+/// The most characters of a user id.
 const MAX_USER_ID: usize = 128;
 
 /// The credentials of an app as they are valid now.
 pub(super) struct Credentials<'a> {
     pub(super) key: &'a str,
     pub(super) secret: &'a str,
-    /// The secret before, while it is valid.
+    /// The former secret, while it is valid.
     pub(super) former: Option<&'a str>,
-    /// Bytes of a signed member's `user_info`.
+    /// The most bytes of a signed member's `user_info`.
     pub(super) max_user_info_size: usize,
 }
 
 impl Credentials<'_> {
-    /// Whether `given` is the signature of a message, which comes in parts.
+    /// Whether `given` is the signature of a message. The message comes in parts.
     pub(super) fn matches(&self, message: &[&[u8]], given: &str) -> bool {
         signature::matches_either(self.secret, self.former, message, given)
     }
 }
 
-/// What a user id may be.
+/// Which JSON types a user id may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ids {
-    /// A sign-in (pusher.md 7.2).
+    /// Strings only, for a sign-in (pusher.md 7.2).
     Strings,
-    /// `channel_data`, where the documentation's own example has a number (4.1).
+    /// Strings and numbers, for `channel_data`: the example in the documentation has a number (4.1).
     StringsAndNumbers,
 }
 
-/// A member from its JSON; `key` is what its id is called there.
+/// Reads a member from JSON. `key` is the name of the field with the user id.
 pub(super) fn read_member(json: &str, key: &str, ids: Ids) -> Result<Member, &'static str> {
     if is_too_deep(json) {
         return Err("user data is nested too deeply");
@@ -57,7 +57,7 @@ pub(super) fn read_member(json: &str, key: &str, ids: Ids) -> Result<Member, &'s
     Ok(Member { user_id, user_info })
 }
 
-/// A user id as a string: 10 and "10" are one user.
+/// A user id as a string: 10 and "10" are the same user.
 pub(super) fn read_id(value: &serde_json::Value) -> Option<Box<str>> {
     match value {
         serde_json::Value::String(id) if !id.is_empty() => Some(id.as_str().into()),

@@ -1,6 +1,6 @@
 //! One Pusher connection: its greeting, its end, and every frame that a client may send (pusher.md sections 1 and 2).
-//! What the frames ask for is decided in the files that are named after it. Nothing that a client sends as JSON ends
-//! its connection; it gets an error frame with code null, or 43xx, and goes on.
+//! The files with the names of the requests decide the requests. No JSON that a client sends closes its connection: a
+//! bad frame gets an error frame with code null or 43xx, and the connection stays open.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -65,12 +65,12 @@ impl App {
         );
     }
 
-    /// Whether a socket id is free.
+    /// Whether no connection has this socket id.
     pub fn is_free(&self, socket: SocketId) -> bool {
         socket != SocketId(0, 0) && !self.roster.sockets.contains_key(&socket)
     }
 
-    /// Takes a connection out of everything.
+    /// Removes a connection from the app: its subscriptions, its user and its session.
     pub fn disconnect(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {
         if self.roster.session(id).is_none() {
             return;
@@ -89,7 +89,7 @@ impl App {
         }
     }
 
-    /// A text frame came. What it asks of others is returned.
+    /// Handles a text frame. Returns what the hub cannot answer alone.
     pub fn text(&mut self, id: ConnectionId, text: &str, now: Now, actions: &mut Actions) -> Asked {
         let asked = match is_too_deep(text) {
             true => Err("JSON is nested too deeply".into()),
@@ -103,7 +103,7 @@ impl App {
         })
     }
 
-    /// The error, if there is one, is for the client.
+    /// Handles a parsed frame. An error is sent to the client.
     fn frame(
         &mut self,
         id: ConnectionId,
@@ -151,13 +151,13 @@ impl App {
         Ok(Asked::Done)
     }
 
-    /// Whether a frame is a ping, which is answered while others wait.
+    /// Whether a frame is a ping. A ping is answered even while other frames wait.
     pub fn is_ping(text: &str) -> bool {
         text.len() < 100
             && serde_json::from_str(text).is_ok_and(|frame: Incoming<'_>| Ask::of(&frame.event) == Some(Ask::Ping))
     }
 
-    /// A binary frame came.
+    /// Handles a binary frame.
     pub fn binary(&mut self, id: ConnectionId, actions: &mut Actions) -> Asked {
         actions.send(id, frames::error("binary frames are not supported", None));
         Asked::Done
@@ -173,7 +173,7 @@ impl App {
     }
 }
 
-/// What shows a form token.
+/// The data of a frame with a form token.
 #[derive(Deserialize)]
 struct Shown {
     form_token: Box<str>,

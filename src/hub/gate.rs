@@ -1,12 +1,12 @@
-//! The door of the Pusher protocol: what a handshake on `/app/{key}` asks for, and which of the documented close codes
-//! it gets when it may not have it (pusher.md 1.1–1.3). The refusals come after the upgrade, because clients understand
-//! close codes and not HTTP statuses.
+//! The handshake of the Pusher protocol on `/app/{key}`: what the client asks for, and which documented close code
+//! rejects it (pusher.md 1.1–1.3). A handshake is rejected after the upgrade, because Pusher clients understand close
+//! codes and not HTTP statuses.
 
 use super::apps::Apps;
 use super::session::Terms;
 use crate::config;
 
-/// A close code and its words.
+/// A close code and its reason.
 pub type Refusal = (u16, &'static str);
 
 /// The key in a path `{prefix}/app/{key}`; `None`: the path is not for Pusher clients.
@@ -15,10 +15,10 @@ pub fn key<'a>(path: &'a str, config: &config::Pusher) -> Option<&'a str> {
     (!key.is_empty() && !key.contains('/')).then_some(key)
 }
 
-/// Finds the app and what the connection asked for.
+/// Finds the app and reads the terms of the connection.
 ///
 /// # Errors
-/// The close code that tells the client why not.
+/// The close code and the reason of the rejection.
 pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Result<(usize, Terms), Refusal> {
     let n = apps.find_key(key).ok_or((4001, "Application does not exist"))?;
     let app = apps.app(n);
@@ -41,14 +41,14 @@ pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Re
     Ok((n, Terms { protocol, recovery }))
 }
 
-/// Whether a client of this query speaks a protocol in which an error frame comes before every close (before 6).
+/// Whether the client's protocol version is below 6. Such a client gets an error frame before every close.
 pub fn is_old(query: &str) -> bool {
     parameter(query, "protocol")
         .and_then(|text| text.parse::<u32>().ok())
         .is_some_and(|version| version < 6)
 }
 
-/// The first value of a parameter. The few that are defined need no decoding; unknown ones are ignored.
+/// The first value of a parameter. The defined parameters need no decoding; unknown parameters are ignored.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query
         .split('&')

@@ -1,11 +1,11 @@
-//! What was published in the last minutes, so that somebody who was away can be told exactly what was missed, or
-//! honestly that it is not known any more. This is the stream `m…` of events that live in memory only; positions of the
-//! outbox table (`o…`) are answered by `outbox`.
+//! The events of the last minutes. A client that was away gets exactly the events that it missed, or an answer that
+//! they are no longer known. This is the stream `m…` of events that are in memory only; the module `outbox` answers for
+//! positions of the outbox table (`o…`).
 //!
-//! Events are numbered through all channels of an app. A position is the number of the last event that was seen. Bounds
-//! are by count, bytes and age for each channel and by bytes for all; whatever is forgotten raises a mark, below which
-//! no position can be recovered from: the channel's own mark as long as the channel has a log, and one for all logs
-//! that are gone.
+//! Events are numbered across all channels of an app. A position is the number of the last event that a client got.
+//! Each channel is limited by count, bytes and age, and all channels together by bytes. Dropping an event raises a
+//! mark; positions below the mark cannot be recovered. A channel that has a log has its own mark. One common mark
+//! covers all logs that were removed.
 
 use std::time::Duration;
 
@@ -32,16 +32,16 @@ struct Kept {
     event: Logged,
 }
 
-/// What an event costs besides its text and its channel's name: an estimate of what the structures around it take.
+/// The estimated bytes of an event besides its text and the channel's name: the structures around it.
 const OVERHEAD: usize = 128;
 
-/// What an event costs. The name stands in the order, and in the index of the logs.
+/// The bytes of an event. The channel's name counts twice: in the order, and in the index of the logs.
 fn cost(channel: &str, frame: &str) -> usize {
     2 * channel.len() + frame.len() + OVERHEAD
 }
 
 impl Memory {
-    /// An empty one; `start` tells this run of the server from others.
+    /// An empty history. `start` distinguishes this run of the server from other runs.
     pub fn new(start: u32) -> Self {
         Self {
             start,
@@ -50,18 +50,18 @@ impl Memory {
         }
     }
 
-    /// Gives the next event its position. `append` must follow, or the event can never be recovered.
+    /// Gives the next event its position. Call `append` afterwards, or the event can never be recovered.
     pub fn advance(&mut self) -> Position {
         self.newest += 1;
         self.position()
     }
 
-    /// Keeps the event that was given the newest position.
+    /// Keeps the event that has the newest position.
     pub fn append(&mut self, channel: &str, frame: Utf8Bytes, except: Option<SocketId>, limits: &App, now: Time) {
         let cost = cost(channel, &frame);
         let n = self.newest;
         if cost > limits.history_channel_bytes.min(limits.history_bytes) || limits.history_events == 0 {
-            // An event that is not kept makes everything before it unrecoverable too.
+            // If an event is not kept, the events before it cannot be recovered either.
             self.events.forget(channel, n);
             return;
         }
@@ -77,7 +77,7 @@ impl Memory {
         self.expire(limits, now);
     }
 
-    /// Forgets what is too old.
+    /// Drops expired events.
     pub fn expire(&mut self, limits: &App, now: Time) {
         let age = Duration::from_secs(limits.history_seconds);
         while self
@@ -89,7 +89,7 @@ impl Memory {
         }
     }
 
-    /// Whether nothing is kept, so that nothing can expire.
+    /// Whether the history is empty, so that nothing can expire.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -102,7 +102,7 @@ impl Memory {
         }
     }
 
-    /// Whether everything that `channel` had after `since` is still known.
+    /// Whether all events of `channel` after `since` are still kept.
     pub fn reaches(&self, channel: &str, since: Position) -> bool {
         let Position::Memory { start, n } = since else {
             return false;
@@ -110,7 +110,7 @@ impl Memory {
         start == self.start && n <= self.newest && n >= self.events.complete_above(channel)
     }
 
-    /// The first event of `channel` after number `n`, if everything after it is still known.
+    /// The first event of `channel` after number `n`, if all events after `n` are still kept.
     pub fn missed(&self, channel: &str, n: u64) -> Missed {
         let start = self.start;
         if !self.reaches(channel, Position::Memory { start, n }) {
@@ -161,7 +161,7 @@ mod tests {
         Some(all)
     }
 
-    /// Against the plainest idea of a history: everything, and a rule of what may be forgotten.
+    /// Compares the history with the simplest model: all events, and a rule for which ones may be dropped.
     #[test]
     fn what_is_recovered_is_exactly_what_was_missed_or_nothing() {
         let limits = limits(4, 2000, 3000);
@@ -224,7 +224,7 @@ mod tests {
         let newest = memory.position();
         assert_eq!(missed(&memory, "c", newest), Some(Vec::new()));
 
-        // An event that is larger than all memory is a gap, not a loss in silence.
+        // An event that is larger than the whole memory causes a gap; it is not lost silently.
         let tiny = limits(10, 130, 130);
         publish(&mut memory, "c", &tiny, 400);
         assert!(missed(&memory, "c", newest).is_none());

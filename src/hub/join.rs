@@ -1,5 +1,5 @@
-//! Coming into channels and leaving them (pusher.md sections 3 and 4): what a newcomer is told and in which order, and
-//! what the others are told of it.
+//! Joining channels and leaving them (pusher.md sections 3 and 4): which frames a new subscriber gets and in which
+//! order, and which frames the other subscribers get.
 
 use serde_json::value::RawValue;
 
@@ -16,12 +16,12 @@ use crate::protocol::rows::{Missed, Wanted};
 use crate::protocol::{Member, Ruling, Verdict};
 use crate::time::Now;
 
-/// The confirmation.
+/// The event that confirms a subscription.
 const SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 
 impl App {
-    /// Whether a connection may subscribe. If not, it is told why. A signature is always enough; without one, `rule` is
-    /// asked for what the site's rules say.
+    /// Whether a connection may subscribe. If not, the connection gets the reason. A valid signature is always enough.
+    /// Without a signature, `rule` gives the verdict of the site's rules.
     pub fn admit<'a>(
         &mut self,
         id: ConnectionId,
@@ -64,7 +64,7 @@ impl App {
         }
     }
 
-    /// What lets a connection in; `None`: it is not known yet.
+    /// The ticket with which a connection may join; `None`: the verdict is not known yet.
     fn find_ticket<'a>(
         &self,
         id: ConnectionId,
@@ -117,8 +117,8 @@ impl App {
         Ok(())
     }
 
-    /// Puts a connection into a channel and tells it everything in order: that it is in, the cached event or what it
-    /// missed; then the others that it came. `table`: what comes next of a channel's rows.
+    /// Adds a connection to a channel. The connection gets the confirmation first, then the cached event or the events
+    /// that it missed. After that the other subscribers get `member_added`. `table` returns the next rows of a channel.
     pub fn join(
         &mut self,
         id: ConnectionId,
@@ -201,7 +201,8 @@ impl App {
         });
     }
 
-    /// A signed-in user's own channel: it is told in any case, the subscription is only answered.
+    /// Subscribes to the signed-in user's own channel. Its events are sent with or without this subscription, so the
+    /// subscription only gets an answer.
     fn join_own(
         &mut self,
         id: ConnectionId,
@@ -229,14 +230,14 @@ impl App {
         {
             user.subscribed = false;
         }
-        // An unknown one is answered with silence (pusher.md 3.3).
+        // An unknown channel gets no answer (pusher.md 3.3).
         if let Some(index) = channel.and_then(|channel| session.find(channel)) {
             self.drop_subscription(id, index, now, actions);
         }
     }
 
-    /// Judges anew everybody whom the site's rules let into a channel (`None`: into any), and withdraws the
-    /// subscriptions of those who may not hear it any more.
+    /// Checks again the subscribers of a channel that the site's rules admitted (`None`: of all channels). Withdraws
+    /// the subscriptions that the rules no longer allow.
     pub fn review(
         &mut self,
         channel: Option<&str>,
@@ -268,7 +269,7 @@ impl App {
         }
     }
 
-    /// Does the same for all channels of one connection.
+    /// Does the same as `review` for all channels of one connection.
     pub fn review_one(
         &mut self,
         id: ConnectionId,
@@ -299,7 +300,7 @@ impl App {
         }
     }
 
-    /// Ends a subscription, and tells the client in the one form that names the channel.
+    /// Ends a subscription and informs the client in the only form that names the channel.
     fn withdraw(&mut self, id: ConnectionId, name: &str, why: &'static str, now: Now, actions: &mut Actions) {
         let channel = self.roster.channel_index(name);
         let index = self
@@ -312,7 +313,7 @@ impl App {
         }
     }
 
-    /// Ends the subscription at `index` of a connection's list, whose last one takes its place.
+    /// Ends the subscription at `index` of a connection's list. The last subscription of the list moves to `index`.
     pub(super) fn drop_subscription(&mut self, id: ConnectionId, index: usize, now: Now, actions: &mut Actions) {
         let Some((channel, gone)) = self.roster.take_member(id, index) else {
             return;
@@ -353,7 +354,7 @@ impl App {
     }
 }
 
-/// Why a subscription that the site's rules allowed must end, if it must.
+/// The reason why a subscription must end that the site's rules allowed before; `None`: it may stay.
 fn objection(own: &Subscription, ruling: Ruling) -> Option<&'static str> {
     match ruling {
         Some(Verdict::No(why)) => Some(why),
@@ -365,12 +366,12 @@ fn objection(own: &Subscription, ruling: Ruling) -> Option<&'static str> {
     }
 }
 
-/// What a confirmation says besides that it is one.
+/// The additional fields of a confirmation.
 fn extra(recovery: bool, absence: &Absence) -> Extra<'_> {
     Extra {
         id: None,
         pos: recovery.then(|| OneOrMore::of(&absence.positions)),
-        // A list is answered by a list, also when it holds one.
+        // A list of positions is answered with a list, even if it has one entry.
         recovered: absence.list.map(|list| match list {
             true => OneOrMore::More(&absence.recovered),
             false => OneOrMore::of(&absence.recovered),

@@ -1,9 +1,9 @@
-//! How deep the JSON of clients may be.
+//! A limit on the nesting of JSON from clients.
 
 /// How deep the JSON of a frame may be nested.
 const MAX_DEPTH: usize = 64;
 
-/// Whether JSON is nested deeper than 64 levels: one pass, before anything recursive sees it.
+/// Whether JSON is nested deeper than 64 levels. This is one pass; it runs before a recursive parser reads the JSON.
 pub fn is_too_deep(json: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in json.bytes() {

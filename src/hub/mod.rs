@@ -1,4 +1,4 @@
-//! The Pusher Channels protocol 7. What is spoken where the documentation is silent is in `docs/protocol.md`.
+//! The Pusher Channels protocol 7. `docs/protocol.md` describes the behaviour where Pusher's documentation is silent.
 
 pub mod app;
 pub mod apps;

@@ -1,5 +1,5 @@
-//! The members of a presence channel (pusher.md section 4): distinct users, each with as many connections as it likes.
-//! A user is a member from its first connection to its last, with the `user_info` of the first.
+//! The members of a presence channel (pusher.md section 4): distinct users, each with any number of connections. A user
+//! is a member from its first connection to its last. The `user_info` of the first connection counts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::protocol::Member;
 
-/// Everybody who is there.
+/// All members of a channel.
 #[derive(Debug, Default)]
 pub struct Members {
     users: BTreeMap<Box<str>, Present>,
@@ -28,27 +28,27 @@ impl Present {
 }
 
 impl Members {
-    /// Distinct users.
+    /// The number of distinct users.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether nobody is there.
+    /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// Their ids.
+    /// The ids of the users.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.users.keys().map(|id| &**id)
     }
 
-    /// Whether a user is there.
+    /// Whether a user is a member.
     pub fn has(&self, user_id: &str) -> bool {
         self.users.contains_key(user_id)
     }
 
-    /// Adds a connection of a user; if it is the first, the bytes that it takes, about.
+    /// Adds a connection of a user. For the user's first connection, returns the estimated bytes that the member takes.
     pub fn add(&mut self, member: &Member) -> Option<usize> {
         match self.users.get_mut(&member.user_id) {
             Some(present) => {
@@ -67,7 +67,8 @@ impl Members {
         }
     }
 
-    /// Takes a connection of a user away; if it was the last, the bytes that it took.
+    /// Removes a connection of a user. For the user's last connection, returns the estimated bytes that the member
+    /// took.
     pub fn remove(&mut self, user_id: &str) -> Option<usize> {
         let present = self.users.get_mut(user_id)?;
         present.connections -= 1;

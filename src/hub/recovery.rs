@@ -1,5 +1,6 @@
-//! What a client that was away can be told: exactly what it missed of a channel, or honestly that this is not known any
-//! more. There are two histories, that of events in memory and that of the outbox table; each answers for itself.
+//! What a client that was away gets: exactly the events that it missed of a channel, or an answer that they are no
+//! longer known. There are two histories: the events in memory and the outbox table. Each answers for its own
+//! positions.
 
 use super::app::App;
 use super::channel::Hears;
@@ -13,15 +14,16 @@ use crate::protocol::position::Position;
 use crate::protocol::rows::{Missed, Reach, Wanted};
 use crate::time::Now;
 
-/// Recoveries of one connection for which the table is read: a page has a few channels, and each costs statements.
+/// The most recoveries of one connection for which the table is read: a page has a few channels, and each recovery
+/// costs statements.
 const MOST_RECALLS: u8 = 16;
 
-/// What can be told of a client's absence.
+/// The answer to a client that was away.
 #[derive(Debug, Default)]
 pub struct Absence {
-    /// Whether the client gave a list of positions; `None`: it gave none.
+    /// Whether the client sent a list of positions or one position; `None`: it sent no position.
     pub(super) list: Option<bool>,
-    /// For each position that it gave, whether what followed is still known.
+    /// For each position of the client: whether everything after it is still known.
     pub(super) recovered: Vec<bool>,
     /// Where the replay of each stream begins.
     pub(super) replays: Vec<Position>,
@@ -36,8 +38,8 @@ impl App {
         session.is_some_and(|session| session.id == id && session.recovery)
     }
 
-    /// What can be told of an absence from a channel; `None`: the table must be asked first. `reach`: whether the table
-    /// still knows everything behind one of its positions.
+    /// The answer to a client that was away from a channel; `None`: the table must be asked first. `reach`: whether the
+    /// table still has everything after one of its positions.
     pub fn absence(
         &mut self,
         id: ConnectionId,
@@ -66,7 +68,7 @@ impl App {
             absence.recovered.push(reached.is_some());
             absence.replays.extend(reached);
         }
-        // A client that is cut off during the replay must be able to ask again from where it was.
+        // If the connection ends during the replay, the client must be able to recover again from the same position.
         let told = |now: Position| {
             let from = absence.replays.iter().find(|from| from.stream() == now.stream());
             from.unwrap_or(&now).to_string()
@@ -76,7 +78,8 @@ impl App {
         Some(absence)
     }
 
-    /// A connection waits for the table only until its last try, and only for a few recoveries that read it.
+    /// Limits the wait for the table: it ends with the last attempt, and only a few recoveries of a connection read the
+    /// table.
     fn afford(&mut self, id: ConnectionId, reach: Reach, attempt: &Attempt) -> Reach {
         match reach {
             Reach::Ask | Reach::Read if attempt.is_last => Reach::No,
@@ -92,7 +95,7 @@ impl App {
         }
     }
 
-    /// Tells a connection what it missed of a channel (`None`: of its user's own), from these positions on.
+    /// Sends a connection the events of a channel after these positions (`None`: of its user's own channel).
     pub(super) fn replay(
         &mut self,
         id: ConnectionId,
@@ -119,7 +122,7 @@ impl App {
         }
     }
 
-    /// The send queue is nearly empty: the next part of the replays follows.
+    /// The send queue is nearly empty: sends the next part of the replays.
     pub fn flushed(
         &mut self,
         id: ConnectionId,
@@ -137,8 +140,9 @@ impl App {
         }
     }
 
-    /// Holds those who would get this row of the table although the site asks again whether they may. `is_doubted`:
-    /// whether it does that of a connection, which the site's rules let in or a signature.
+    /// Holds the subscriptions that would get this row of the table while the site checks again whether they are
+    /// allowed. `is_doubted`: whether the site checks a connection again. Its second argument is true if the site's
+    /// rules admitted the connection, and false if a signature did.
     pub fn hold(
         &mut self,
         channel: ChannelName<'_>,
@@ -149,7 +153,7 @@ impl App {
         self.replays.hold(channel, seq, is_doubted, &mut self.roster, now);
     }
 
-    /// The site has new answers: subscriptions that it does not doubt any more go on.
+    /// The site has new answers: subscriptions that are no longer in doubt go on.
     pub fn release(&mut self, table: impl FnMut(&Wanted<'_>) -> Missed, now: Now, actions: &mut Actions) {
         self.replays
             .release(&mut self.roster, &self.history, table, now, actions);

@@ -1,8 +1,8 @@
-//! Telling a connection what it missed, a part at a time (design section 4): what happens meanwhile waits in the
-//! history behind it.
+//! Sends a connection the events that it missed, one part at a time (design section 4). New events meanwhile wait in
+//! the history.
 //!
-//! A subscription that must not get rows yet, because the site asks again whether it may, waits in the same way: it is
-//! *held* at the last row before, and goes on from there when the answer is there.
+//! A subscription must not get rows while the site checks again whether it is allowed. Such a subscription is *held* at
+//! the last row that it got, and goes on from there when the answer arrives.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,17 +20,18 @@ use crate::protocol::room::give_back;
 use crate::protocol::rows::{Missed, Wanted};
 use crate::time::{Now, Time};
 
-/// Bytes of missed events that are sent at once; the rest follows when they have left. Small beside `outbox_bytes`, so
-/// that a recovery never makes a slow consumer of anybody.
+/// The most bytes of missed events that are sent at once; the rest follows when they have been written. This is small
+/// compared with `outbox_bytes`, so that a recovery never makes a connection a slow consumer.
 const REPLAY_AT_ONCE: usize = 64 * 1024;
 
-/// How long a subscription is held. Then its connection is closed with 4200: it comes back and is judged anew.
+/// The longest time for which a subscription is held. Then its connection is closed with 4200; the client reconnects
+/// and is checked again.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
-/// The replays of an app's connections; each stands in its session.
+/// The replays of an app's connections. Each replay stands in its connection's session.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
-    /// Connections with a subscription that is held, and until when.
+    /// Connections with a held subscription, and the end of each hold.
     held: VecDeque<(Time, ConnectionId)>,
 }
 
@@ -65,8 +66,8 @@ impl Replays {
                 Missed::Event(_) => {}
                 Missed::Doubted => self.hold_replay(id, at, roster, now.at),
                 Missed::Gone => {
-                    // The client was told "recovered", and the rest was dropped meanwhile: it must come back and ask
-                    // again.
+                    // The client got the answer "recovered", and the rest was dropped meanwhile. It must reconnect and
+                    // ask again.
                     let why = "the history ran out during a recovery";
                     return actions.push(Action::Close(id, 4200, why.into()));
                 }
@@ -81,8 +82,9 @@ impl Replays {
         }
     }
 
-    /// Holds those who would get this row of the table although the site asks again whether they may. `is_doubted`:
-    /// whether it does that of a connection, which the site's rules let in or a signature.
+    /// Holds the subscriptions that would get this row of the table while the site checks again whether they are
+    /// allowed. `is_doubted`: whether the site checks a connection again. Its second argument is true if the site's
+    /// rules admitted the connection, and false if a signature did.
     pub(super) fn hold(
         &mut self,
         channel: ChannelName<'_>,
@@ -121,7 +123,7 @@ impl Replays {
         }
     }
 
-    /// The site has new answers: subscriptions that it does not doubt any more go on.
+    /// The site has new answers: subscriptions that are no longer in doubt go on.
     pub(super) fn release(
         &mut self,
         roster: &mut Roster,
@@ -160,7 +162,7 @@ impl Replays {
         }
     }
 
-    /// Closes those who were held for too long.
+    /// Closes connections whose subscriptions were held for too long.
     pub(super) fn give_up(&mut self, roster: &mut Roster, now: Time, actions: &mut Actions) {
         while let Some((_, id)) = self.held.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.held.pop_front();
@@ -173,8 +175,8 @@ impl Replays {
     }
 }
 
-/// Sends events of one replay until no room is left or no event follows: what followed last, and the number of the last
-/// event.
+/// Sends events of one replay until no room is left or no event follows. Returns the last answer of the history and the
+/// number of the last event.
 fn send_missed(
     id: ConnectionId,
     replay: Replay,

@@ -1,7 +1,7 @@
-//! Who is in what: the connections, the channels and the signed-in users of an app, linked by index in both directions
-//! (a subscription has its place in the channel's list, the list's entry its place in the connection's). So leaving
-//! costs as much as the connection has channels, whatever else there is, and a fan-out is one walk over a list. Nothing
-//! here sends a frame.
+//! The connections, channels and signed-in users of an app. They are linked by index in both directions: a subscription
+//! stores its index in the channel's list, and the list's entry stores its index in the connection's list. So the cost
+//! of a disconnect depends only on the number of the connection's channels, and a fan-out is one walk over a list.
+//! Nothing here sends a frame.
 
 use std::collections::HashMap;
 
@@ -16,14 +16,14 @@ use crate::protocol::position::Stream;
 use crate::protocol::room::{give_back, give_back_slots};
 use crate::protocol::{Member, SocketId};
 
-/// What a subscription takes at both of its ends, in bytes.
+/// The bytes of a subscription in both lists.
 const SUBSCRIPTION: usize = size_of::<Subscription>() + size_of::<Subscriber>();
 
-/// What a channel takes besides its name, which stands in two places: its entry in the index, and what an allocator
-/// adds to the pieces.
+/// The bytes of a channel besides its name: its entry in the index, and the overhead of the allocator. The name is
+/// stored twice.
 const CHANNEL: usize = size_of::<Channel>() + 128;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub struct Roster {
     /// By name; the values are indices of `channels`.
@@ -32,16 +32,17 @@ pub struct Roster {
     /// By slot of the connection.
     pub(super) sessions: Vec<Option<Box<Session>>>,
     pub(super) connections: usize,
-    /// By socket id: a publisher may want no copy of its own event.
+    /// By socket id: a publisher may exclude its own connection from an event.
     pub(super) sockets: HashMap<SocketId, ConnectionId>,
     pub(super) users: Users,
-    /// Bytes that the subscriptions take, with their channels and members: an estimate that counts everything which a
-    /// client can make longer or more.
+    /// The estimated bytes of all subscriptions, with their channels and members. Everything that a client can enlarge
+    /// or multiply counts.
     pub(super) bytes: usize,
 }
 
 impl Roster {
-    /// Puts a connection into a channel, which is made if it is not there: its index, and whether it was made.
+    /// Adds a connection to a channel and creates the channel if needed. Returns the channel's index, and whether it is
+    /// new.
     pub(super) fn enter(
         &mut self,
         id: ConnectionId,
@@ -60,7 +61,7 @@ impl Roster {
         self.bytes += SUBSCRIPTION;
         let subscribers = &mut self.channels[channel].subscribers;
         if subscribers.is_empty() {
-            // Most channels that one connection makes have one subscriber; the usual growth would begin with room for
+            // Most channels that a connection creates have one subscriber. The usual growth would reserve room for
             // four.
             subscribers.reserve_exact(1);
         }
@@ -82,8 +83,8 @@ impl Roster {
         (channel, found.is_none())
     }
 
-    /// The subscription at `index` of a connection's list is about to end: its channel, and the user whose last
-    /// connection leaves a presence channel with it.
+    /// The subscription at `index` of a connection's list is about to end. Returns its channel. If this was the user's
+    /// last connection in a presence channel, returns the user too.
     pub(super) fn take_member(&mut self, id: ConnectionId, index: usize) -> Option<(usize, Option<Box<str>>)> {
         let own = self.session(id)?.subscriptions.get_mut(index)?;
         let (channel, member) = (own.channel as usize, own.member.take());
@@ -93,8 +94,8 @@ impl Roster {
         Some((channel, gone.map(|(_, user_id)| user_id)))
     }
 
-    /// Takes the subscription at `index` out of a connection's list and out of its channel. In both lists the last one
-    /// takes its place. The name of the channel, if it is gone too.
+    /// Removes the subscription at `index` from the connection's list and from the channel. In both lists the last
+    /// entry moves to the free index. Returns the channel's name if the channel is gone too.
     pub(super) fn leave(&mut self, id: ConnectionId, index: usize) -> Option<Box<str>> {
         let session = self.session(id)?;
         let Subscription { channel, place, .. } = session.subscriptions.swap_remove(index);
@@ -128,7 +129,7 @@ impl Roster {
         name
     }
 
-    /// Counts a connection of a user in a presence channel; whether it is the user's first one there.
+    /// Counts a connection of a user in a presence channel. Returns whether it is the user's first one there.
     pub(super) fn add_member(&mut self, channel: usize, member: &Member) -> bool {
         let bytes = self.channels[channel].members.add(member);
         self.bytes += bytes.unwrap_or_default();
@@ -150,7 +151,7 @@ impl Roster {
         self.connections += 1;
     }
 
-    /// Takes a connection out that is in no channel any more.
+    /// Removes a connection that has no subscription any more.
     pub(super) fn disconnect(&mut self, id: ConnectionId) -> Option<Box<Session>> {
         let session = self.sessions.get_mut(id.slot())?.take_if(|session| session.id == id)?;
         give_back_slots(&mut self.sessions);
@@ -168,8 +169,8 @@ impl Roster {
         self.channel_index(name).map(|channel| &self.channels[channel])
     }
 
-    /// The recipients of an event: the channel (`None`: a user's own one, or nobody subscribes to it) and its
-    /// subscribers.
+    /// The recipients of an event: the channel and its subscribers. The channel is `None` if it is a user's own channel
+    /// or has no subscribers.
     pub(super) fn hearers(&self, name: &str, user: Option<&str>) -> (Option<u32>, &[Subscriber]) {
         let channel = self.channel_index(name).filter(|_| user.is_none());
         let subscribers = match (user, channel) {
@@ -180,7 +181,7 @@ impl Roster {
         (channel.map(|channel| channel as u32), subscribers)
     }
 
-    /// The name of a channel, or of a connection's own one.
+    /// The name of a channel, or of the own channel of the connection's user.
     pub(super) fn name_of(&mut self, id: ConnectionId, channel: Option<u32>) -> Box<str> {
         match channel {
             Some(channel) => self.channels[channel as usize].name.clone(),
@@ -201,7 +202,7 @@ impl Roster {
             .any(|replay| replay.channel == channel && replay.stream == stream)
     }
 
-    /// Sets how a connection gets the events of a channel, or of its user.
+    /// Sets how a connection gets the events of a channel, or those of its user.
     pub(super) fn hear(&mut self, id: ConnectionId, channel: Option<u32>, hears: Hears) {
         let Some(session) = self.sessions.get(id.slot()).and_then(Option::as_deref) else {
             return;

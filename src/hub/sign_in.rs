@@ -1,5 +1,4 @@
-//! Sign-in and watchlists (pusher.md section 7), and how a user is read from signed JSON, here and for presence
-//! channels.
+//! Sign-in and watchlists (pusher.md section 7).
 
 use std::borrow::Cow;
 
@@ -16,7 +15,7 @@ use crate::protocol::frames::{self, Extra};
 use crate::protocol::{Member, SocketId};
 use crate::time::Now;
 
-/// Users of a watchlist; the rest is left out (error 4302).
+/// The most users of a watchlist; the rest is left out (error 4302).
 const MAX_WATCHLIST: usize = 100;
 
 #[derive(Deserialize)]
@@ -28,7 +27,7 @@ pub(super) struct SignIn<'a> {
 }
 
 impl SignIn<'_> {
-    /// Checks the signature: who it is, and whom it watches.
+    /// Checks the signature. Returns the user and its watchlist.
     fn check(
         &self,
         socket: SocketId,
@@ -63,7 +62,7 @@ impl SignIn<'_> {
                 Some(_) => {}
                 None => return Err("`watchlist` in user_data is a list of user ids".into()),
             }
-            // One more than is taken is enough to know that there were too many.
+            // One user more than the limit is enough to detect that the list is too long.
             if watchlist.len() > MAX_WATCHLIST {
                 break;
             }

@@ -1,5 +1,5 @@
-//! What a client says to be let into a channel (pusher.md sections 3 and 4), how it is checked, and what it is told if
-//! it is refused.
+//! The data of `pusher:subscribe` (pusher.md sections 3 and 4), how it is checked, and what the client gets if it is
+//! rejected.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::{Member, SocketId, event, frames};
 
-/// What a client says to be let into a channel.
+/// The data of `pusher:subscribe`.
 #[derive(Debug, Deserialize)]
 pub struct Subscribe {
     pub(super) channel: Box<str>,
@@ -31,7 +31,7 @@ pub(super) struct Unsubscribe<'a> {
     pub(super) channel: Cow<'a, str>,
 }
 
-/// Why a subscription is refused, in the words of soketi's `subscription_error` (the only form that names the channel)
+/// Why a subscription is rejected, in the form of soketi's `subscription_error` (the only form that names the channel)
 /// and of the `pusher:error` that follows it.
 pub(super) struct Refusal {
     kind: &'static str,
@@ -40,7 +40,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Tells a client: in soketi's form, which names the channel, and in Pusher's.
+    /// Informs the client: in soketi's form, which names the channel, and in Pusher's form.
     pub(super) fn tell(&self, id: ConnectionId, channel: &str, actions: &mut Actions) {
         #[derive(serde::Serialize)]
         struct Data<'a> {
@@ -48,7 +48,7 @@ impl Refusal {
             error: &'a str,
             status: u16,
         }
-        // A name that is far too long is not worth repeating whole.
+        // A name that is too long is not repeated in full.
         let shown: String = channel.chars().take(event::MAX_NAME).collect();
         let data = Data {
             r#type: self.kind,
@@ -75,7 +75,7 @@ impl Refusal {
         }
     }
 
-    /// The site's rules say no.
+    /// The site's rules deny access.
     pub(super) fn access(error: &'static str) -> Self {
         Self {
             kind: "AccessDenied",
@@ -84,7 +84,7 @@ impl Refusal {
         }
     }
 
-    /// The site's rules said yes, and now say no.
+    /// The site's rules allowed access before and deny it now.
     pub(super) fn withdrawn(error: &'static str) -> Self {
         Self {
             kind: "AccessWithdrawn",
@@ -101,7 +101,7 @@ impl Refusal {
     }
 }
 
-/// What lets a connection into a channel.
+/// The permission for a connection to join a channel.
 #[derive(Debug)]
 pub struct Ticket<'a> {
     pub(super) subscribe: &'a Subscribe,
@@ -111,13 +111,13 @@ pub struct Ticket<'a> {
 }
 
 impl Subscribe {
-    /// Whether it carries no signature at all. A wrong one is refused, whatever the site's rules say.
+    /// Whether the request has no signature at all. A wrong signature is rejected, whatever the site's rules allow.
     pub(super) fn is_unsigned(&self) -> bool {
         let auth = self.auth.as_ref();
         auth.is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))
     }
 
-    /// Checks what the kind of the channel asks for: nothing, a signature, or a signed member.
+    /// Checks what this kind of channel requires: nothing, a signature, or a signed member.
     pub(super) fn check(
         &self,
         name: ChannelName<'_>,
@@ -134,7 +134,7 @@ impl Subscribe {
         }
     }
 
-    /// Checks `auth`. On presence channels `channel_data` is part of what was signed; on private ones it may be.
+    /// Checks `auth`. On presence channels the signature covers `channel_data`; on private channels it may cover it.
     fn check_signature(
         &self,
         name: ChannelName<'_>,
@@ -227,18 +227,18 @@ impl<'a> Ticket<'a> {
     }
 }
 
-/// One position, or one for each stream.
+/// One position, or one position for each stream.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Since {
-    /// A string.
+    /// One position.
     One(String),
-    /// A list.
+    /// A list of positions.
     Many(Vec<String>),
 }
 
 impl Since {
-    /// The positions; more than there are streams are not looked at.
+    /// The positions; at most one for each stream is read.
     pub(super) fn given(&self) -> &[String] {
         match self {
             Since::One(position) => std::slice::from_ref(position),

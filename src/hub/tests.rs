@@ -1,4 +1,4 @@
-//! An app as a whole, without connections of the network.
+//! Tests of a whole app, without network connections.
 
 use super::app::App;
 use crate::config;

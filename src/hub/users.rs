@@ -1,4 +1,4 @@
-//! Signed-in users of an app: their connections, and who watches whom (pusher.md section 7).
+//! The signed-in users of an app: their connections and their watchers (pusher.md section 7).
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use super::channel::{Hears, Subscriber};
 use crate::id::ConnectionId;
 use crate::protocol::room::give_back;
 
-/// Everybody who is signed in.
+/// All signed-in users.
 #[derive(Debug, Default)]
 pub struct Users {
     online: HashMap<Box<str>, Vec<Subscriber>>,
@@ -21,7 +21,7 @@ impl Users {
         self.online.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// Signs a connection in; its index among those of the user. 0: the user was not there before.
+    /// Signs a connection in. Returns its index in the user's list; 0: this is the user's first connection.
     pub fn sign_in(&mut self, user: &str, id: ConnectionId, hears: Hears) -> u32 {
         let connections = self.online.entry(user.into()).or_default();
         connections.push(Subscriber {
@@ -33,7 +33,8 @@ impl Users {
         connections.len() as u32 - 1
     }
 
-    /// Signs the connection at `place` out. The user's last one takes its place, and is returned if it is another.
+    /// Signs out the connection at `place`. The user's last connection moves to `place`; it is returned if it is
+    /// another one.
     pub fn sign_out(&mut self, user: &str, place: u32) -> Option<ConnectionId> {
         let connections = self.online.get_mut(user)?;
         connections.swap_remove(place as usize);
@@ -57,7 +58,7 @@ impl Users {
         self.watchers.entry(user.into()).or_default().insert(id);
     }
 
-    /// Ends it.
+    /// Stops watching.
     pub fn unwatch(&mut self, user: &str, id: ConnectionId) {
         if let Some(watchers) = self.watchers.get_mut(user) {
             watchers.remove(&id);
@@ -68,12 +69,12 @@ impl Users {
         }
     }
 
-    /// Who watches a user.
+    /// The connections that watch a user.
     pub fn watchers(&self, user: &str) -> impl Iterator<Item = ConnectionId> {
         self.watchers.get(user).into_iter().flatten().copied()
     }
 
-    /// The watched ones of a list, by whether they are online: the data of a first `watchlist_events`.
+    /// The users of a watchlist, sorted into online and offline: the data of the first `watchlist_events`.
     pub fn status<'a>(&self, watched: &'a [Box<str>]) -> WatchlistEvents<'a> {
         let (online, offline): (Vec<&str>, Vec<&str>) = watched
             .iter()
@@ -112,7 +113,7 @@ impl<'a> WatchlistEvents<'a> {
         }
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
