@@ -1,6 +1,6 @@
-//! Limits by client address: how many connections at once, how many new ones a second, and how many requests a second
-//! by the connections of a proxy, which carry everybody's. A network of addresses that one household holds (IPv6 /64)
-//! counts as one.
+//! Limits by client address: the connections at once, the new connections a second, and the requests a second. The last
+//! limit is for the connections of a proxy, which carry the requests of many clients. An IPv6 /64 network counts as one
+//! address, because one household holds it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,17 +11,18 @@ use crate::logging::RareLine;
 use crate::protocol::room::give_back;
 use crate::time::{Bucket, Time};
 
-/// Addresses remembered at once. Beyond it, those that have no connection and a full bucket are forgotten first; if
-/// none is left to forget, newcomers are let in uncounted: a limit must not become a way to lock everybody out.
+/// The most addresses that are remembered at once. When there are more, addresses without a connection and with a full
+/// bucket are removed first. If no address can be removed, new connections are accepted without counting: a limit must
+/// not become a way to lock everybody out.
 const REMEMBERED: usize = 65_536;
 
-/// New connections that may come at once, in seconds' worth of the rate.
+/// The burst of new connections, in seconds of the rate.
 const BURST_SECONDS: u32 = 5;
 
-/// Requests by a proxy's connections that may come at once, in seconds' worth of the rate.
+/// The burst of requests on a proxy's connections, in seconds of the rate.
 const REQUEST_BURST_SECONDS: u32 = 2;
 
-/// Everybody who is connected or was a moment ago.
+/// The addresses that are connected or were connected a moment ago.
 #[derive(Debug, Default)]
 pub struct Addresses {
     known: HashMap<IpAddr, Usage>,
@@ -37,11 +38,11 @@ struct Usage {
 }
 
 impl Addresses {
-    /// Counts a new connection of `address`, if it may come in. An unknown address has no limits, and without limits
-    /// nobody is counted. What was counted is to be given to `release` when the connection has gone.
+    /// Counts a new connection of `address`, if the limits allow the connection. An unknown address has no limits.
+    /// Without limits no address is counted. Give the returned address to `release` when the connection is closed.
     ///
     /// # Errors
-    /// It may not come now; the sentence is for the client.
+    /// The limits do not allow the connection now; the sentence is for the client.
     pub fn admit(
         &mut self,
         address: Option<IpAddr>,
@@ -66,14 +67,14 @@ impl Addresses {
         Ok(Some(address))
     }
 
-    /// Whether a proxy's connection may bring another request of this address.
+    /// Whether the limits allow another request of this address on a proxy's connection.
     pub fn may_ask(&mut self, address: IpAddr, limits: &Limits, now: Time) -> bool {
         let rate = limits.requests_per_second;
         let usage = self.known.get_mut(&network(address)).filter(|_| rate > 0);
         usage.is_none_or(|usage| usage.requests.has(rate, REQUEST_BURST_SECONDS, now))
     }
 
-    /// Counts a request that a proxy's connection brought.
+    /// Counts a request that came on a proxy's connection.
     pub fn count_request(&mut self, address: IpAddr, limits: &Limits, now: Time) {
         let rate = limits.requests_per_second;
         if rate > 0
@@ -83,7 +84,7 @@ impl Addresses {
         }
     }
 
-    /// What is known of an address; `None`: there is no room to remember it.
+    /// The counts of an address; `None`: there is no room to remember it.
     fn usage(&mut self, address: IpAddr, now: Time) -> Option<&mut Usage> {
         self.sweep(now);
         if self.known.len() >= REMEMBERED && !self.known.contains_key(&address) {
@@ -96,7 +97,7 @@ impl Addresses {
         }))
     }
 
-    /// Takes note that a connection that was counted is gone.
+    /// A counted connection is closed.
     pub fn release(&mut self, counted: Option<IpAddr>) {
         if let Some(usage) = counted.and_then(|address| self.known.get_mut(&address)) {
             usage.connections = usage.connections.saturating_sub(1);
@@ -113,7 +114,8 @@ impl Addresses {
         }
     }
 
-    /// Forgets, every few seconds, who has no connection and would be given a full bucket anyway.
+    /// Every few seconds removes the addresses without a connection whose buckets are full: a new entry would be the
+    /// same.
     fn sweep(&mut self, now: Time) {
         if now.since(self.swept) < Duration::from_secs(10) {
             return;

@@ -1,5 +1,5 @@
-//! A request or a handshake, from its arrival to its answer: whether its address may ask, which room it is for, and
-//! what the connection speaks from here on.
+//! The way of a request or handshake from its arrival to its answer: whether the limits allow it, which room decides
+//! it, and which protocol the connection uses afterwards.
 
 use std::net::IpAddr;
 
@@ -27,23 +27,23 @@ use crate::protocol::actions::{Action, Actions, Dialect};
 use crate::site::{SWITCHED_OFF, Site};
 use crate::time::Now;
 
-/// The close reason beyond `connections_per_session`.
+/// The close reason when a session has more than `connections_per_session` connections.
 const OVER_SESSION: &str = "too many connections of this session";
 
-/// What decides about new connections and requests.
+/// The state that decides about new connections and requests.
 #[derive(Debug)]
 pub(super) struct Entrance {
     pub(super) addresses: Addresses,
     pub(super) page: Page,
-    /// Socket ids must not be guessed, so they come from a cryptographic generator; the seed behind its key is an input
+    /// Socket ids must not be guessable, so they come from a cryptographic generator. The seed of its key is an input
     /// like any other.
     random: StdRng,
-    /// New WebSockets are turned away.
+    /// New WebSockets are rejected.
     pub(super) draining: bool,
     quiet: Quiet,
 }
 
-/// A request or a handshake, and all that it may take to answer it.
+/// A request or handshake, with everything that its answer may need.
 pub(super) struct Arrival<'a> {
     pub(super) id: ConnectionId,
     pub(super) call: Call<'a>,
@@ -57,13 +57,13 @@ pub(super) struct Arrival<'a> {
     pub(super) actions: &'a mut Actions,
 }
 
-/// The app of the embedded defaults: everybody knows its secret, so the page may contain it.
+/// The app of the embedded defaults. Its secret is public, so the page may contain it.
 fn development(config: &Config) -> Option<&config::App> {
     config.apps.first().filter(|_| config.embedded_defaults)
 }
 
 impl Entrance {
-    /// Nobody came yet. `key` is that of the generator of socket ids.
+    /// The state without connections. `key` is for the generator of socket ids.
     pub(super) fn new(config: &Config, key: [u8; 32]) -> Self {
         Self {
             addresses: Addresses::default(),
@@ -74,12 +74,12 @@ impl Entrance {
         }
     }
 
-    /// Goes on with another configuration.
+    /// Applies a new configuration.
     pub(super) fn reconfigure(&mut self, config: &Config) {
         self.page = Page::new(development(config), &config.pusher.path);
     }
 
-    /// The member for a new connection, counted by its address if that may have another one.
+    /// Creates the member for a new connection and counts its address, if the limits allow another connection.
     pub(super) fn count(
         &mut self,
         id: ConnectionId,
@@ -101,14 +101,14 @@ impl Entrance {
 }
 
 impl Arrival<'_> {
-    /// A plain request. Without an answer here it gets one once something is known.
+    /// Handles a plain request. If there is no answer yet, it follows when the missing facts arrive.
     pub(super) fn request(mut self) {
         let mut is_free = false;
         let response = match self.admit() {
             Err(refusal) => Some(refusal),
             Ok(()) if api::is_for(self.call.path(), &self.config.pusher) => {
                 let response = self.api_request();
-                // Signed requests have limits of their own.
+                // Signed requests have their own limits.
                 is_free = response.as_ref().is_none_or(|response| response.status().is_success());
                 response
             }
@@ -132,7 +132,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// A WebSocket handshake.
+    /// Handles a WebSocket handshake.
     pub(super) fn handshake(mut self) {
         if let Some(key) = gate::key(self.call.path(), &self.config.pusher) {
             return self.handshake_of_app(key);
@@ -159,8 +159,8 @@ impl Arrival<'_> {
         }
     }
 
-    /// A handshake of the Pusher protocol. What is wrong with it is said by a close code behind the upgrade: clients
-    /// understand those.
+    /// Handles a handshake of the Pusher protocol. An invalid handshake is accepted and then closed with a close code,
+    /// because Pusher clients understand close codes.
     fn handshake_of_app(mut self, key: &str) {
         if let Err(refusal) = routes::named_right(&self.call, self.config) {
             return self.actions.push(Action::Respond(self.id, refusal));
@@ -195,7 +195,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// The app of a handshake, or the close code.
+    /// The app of a handshake, or the close code that rejects it.
     fn enter_app(&mut self, key: &str) -> Result<(usize, Terms), gate::Refusal> {
         let admitted = self.admit();
         if self.entrance.draining {
@@ -215,8 +215,8 @@ impl Arrival<'_> {
         }
     }
 
-    /// Tells the site of a new visitor of the console, or of the app with this number if that is the site's; whether
-    /// the connection may stay.
+    /// Informs the site of a new connection: one of the console (`app` is `None`), or one of the app with this number
+    /// if that is the site's app. Returns whether the connection may stay.
     fn enter_site(&mut self, app: Option<usize>) -> bool {
         let is_own = self.origin() == Origin::Own;
         let site = match app {
@@ -228,14 +228,13 @@ impl Arrival<'_> {
         site.is_none_or(|site| site.enter(self.id, request, most, self.now))
     }
 
-    /// Where the page of the request comes from, as the site sees it.
+    /// The origin of the page that made the request, compared with the site's own origins.
     fn origin(&self) -> Origin {
         let live_site = self.home.site().and_then(Site::live_site);
         self.call.origin(Own::site(self.config, live_site))
     }
 
-    /// Whether a page of this origin may have a connection of an app. Under the embedded defaults everybody knows the
-    /// key.
+    /// Whether a page of this origin may connect to an app. Under the embedded defaults the key is public.
     fn admits_origin(&self) -> bool {
         match self.origin() {
             Origin::Own => true,
@@ -244,7 +243,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// Whether the request is looked at: there is room, and its address did not ask too often.
+    /// Whether the request is handled: there is room, and its address stayed within the limits.
     fn admit(&mut self) -> Result<(), Refusal> {
         if self.call.caller.surplus {
             return Err(routes::full());
@@ -264,7 +263,8 @@ impl Arrival<'_> {
                 refused
             }
         };
-        // A proxy's connections carry everybody's requests, so each address that the proxy names has its own count.
+        // A proxy's connections carry the requests of many clients, so each address that the proxy names has its own
+        // count.
         let addresses = &mut self.entrance.addresses;
         let may_ask = |address| addresses.may_ask(address, limits, self.now.at);
         match refused {
@@ -283,7 +283,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// A request of the HTTP API. Without an answer it gets one once the numbers of the process are there.
+    /// Handles a request of the HTTP API. If there is no answer yet, it follows when the process's numbers arrive.
     fn api_request(&mut self) -> Option<Box<Response<Bytes>>> {
         let (call, config) = (&self.call, self.config);
         let ours = routes::named_right(call, config).and_then(|()| routes::from_own_page(call, config));
@@ -305,8 +305,8 @@ impl Arrival<'_> {
         }
     }
 
-    /// Whether somebody asks for the page with a session of the site: then the answer waits until it is known whose
-    /// that is.
+    /// Whether a visitor requests the page with a session of the site. Then the answer waits until the session's user
+    /// is known.
     fn asks_as_visitor(&mut self) -> bool {
         if !routes::is_page(&self.call, self.config)
             || self.call.may_see_state(self.config)

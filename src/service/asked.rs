@@ -1,5 +1,5 @@
-//! Answers to clients that the hub cannot give alone: the site says who may subscribe, and what its outbox table still
-//! has; the hub does the rest.
+//! Answers to clients that the hub cannot give alone. The site decides who may subscribe and which rows its outbox
+//! table still has; the hub does the rest.
 
 use crate::hub::app::App;
 use crate::hub::ask::{Asked, FORM_TOKEN_RIGHT};
@@ -14,8 +14,8 @@ use crate::site::Site;
 use crate::site::visits::Proved;
 use crate::time::Now;
 
-/// Answers what a client asked for, if all is known that this takes; whether it is done. `site`: if the app is the
-/// site's.
+/// Answers a client's request if all needed facts are known. Returns whether the request is answered. `site`: given
+/// only if the app is the site's.
 pub(super) fn answer(
     asked: &Asked,
     id: ConnectionId,
@@ -55,7 +55,7 @@ fn subscribe(
         Verdict::No(()) => return true,
         Verdict::NotYet => return false,
     };
-    // A connection that subscribes before the table's position is known could miss rows and never learn of it.
+    // If a connection subscribed before the table's position is known, it could miss rows without a notice.
     let is_coming = !attempt.is_last && site.as_deref().is_some_and(Site::outbox_is_coming);
     if is_coming && app.wants_recovery(id) {
         return false;
@@ -75,7 +75,8 @@ fn subscribe(
     true
 }
 
-/// The client shows the form token of its page: a second proof, besides the origin, that the page is the site's own.
+/// The client sends the form token of its page. This is a second proof, besides the origin, that the page is the site's
+/// own.
 fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attempt, actions: &mut Actions) -> bool {
     let proved = site.map(|site| site.prove(id, token, attempt.now, actions.effects()));
     let error = match proved {
@@ -92,7 +93,7 @@ fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attem
     true
 }
 
-/// What comes next of a channel's rows: nothing of them is known where there is no site.
+/// Returns the next row of a channel. Without a site no rows are known.
 pub(super) fn missed(mut site: Option<&mut Site>, now: Now) -> impl FnMut(&Wanted<'_>) -> Missed {
     move |wanted| {
         site.as_deref_mut()

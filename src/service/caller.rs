@@ -1,6 +1,6 @@
-//! Who calls: the client's address behind proxies, whether the request names this server (DNS rebinding), whether a
-//! page of another site made it, and whether the caller may see the server's state (design section 6). Loopback is not
-//! trust: behind a proxy every peer is 127.0.0.1.
+//! The source of a request: the client's address behind proxies, whether the request names this server (DNS rebinding),
+//! whether a page of another site made it, and whether the caller may see the server's state (design section 6). A
+//! loopback address proves nothing: behind a proxy every peer is 127.0.0.1.
 
 use std::net::IpAddr;
 
@@ -12,37 +12,37 @@ use subtle::ConstantTimeEq;
 
 use crate::config::{self, Config, Server};
 
-/// The other end of a connection, as the loop knows it.
+/// The peer of a connection, as the loop sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Of the TCP peer; `None` on a Unix socket, where the peer is a proxy on this machine.
+    /// The address of the TCP peer; `None`: a Unix socket, where the peer is a proxy on this machine.
     pub address: Option<IpAddr>,
-    /// It came by `admin_listen`.
+    /// The connection came by `admin_listen`.
     pub admin: bool,
-    /// It is over the limit of connections.
+    /// The connection is over the limit of connections.
     pub surplus: bool,
 }
 
-/// The client's address when the peer is the client itself and no proxy.
+/// The client's address if the peer is the client and not a proxy.
 pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
     caller.address.filter(|peer| !trusted.contains(peer))
 }
 
-/// A request or handshake with its caller. What proxies say of the client is read once.
+/// A request or handshake with its caller. The proxy's headers are read once.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Who brought it.
+    /// The connection's peer.
     pub caller: &'a Caller,
-    /// What came.
+    /// The request or handshake.
     pub request: &'a Request<Bytes>,
     /// The peer is a trusted proxy.
     is_proxied: bool,
-    /// The client's address as the proxy says it; `None`: the proxy says nothing, or there is none.
+    /// The client's address according to the proxy; `None`: there is no proxy, or it names no address.
     pub forwarded: Option<IpAddr>,
 }
 
 impl<'a> Call<'a> {
-    /// Reads what a trusted proxy says of the client.
+    /// Reads the headers of a trusted proxy.
     pub fn new(caller: &'a Caller, request: &'a Request<Bytes>, server: &Server) -> Self {
         let is_proxied = direct_address(caller, &server.trusted_proxies).is_none();
         let forwarded = is_proxied.then(|| forwarded_address(request, &server.trusted_proxies));
@@ -54,7 +54,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The client's own address: the peer's, or what a trusted proxy says. `None`: not known.
+    /// The client's own address: the peer's, or the one that a trusted proxy gives; `None`: unknown.
     pub fn address(&self) -> Option<IpAddr> {
         match self.is_proxied {
             true => self.forwarded,
@@ -67,12 +67,12 @@ impl<'a> Call<'a> {
         self.request.uri().path()
     }
 
-    /// What stands behind the question mark.
+    /// The part behind the question mark.
     pub fn query(&self) -> &'a str {
         self.request.uri().query().unwrap_or_default()
     }
 
-    /// Compares the Origin header with those that are the site's own.
+    /// Compares the Origin header with the site's own origins.
     pub fn origin(&self, own: Own<'_>) -> Origin {
         let mut values = self.request.headers().get_all(header::ORIGIN).iter();
         let Some(value) = values.next() else {
@@ -92,13 +92,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether a page of another site made it, as far as the server's own pages are concerned.
+    /// Whether a page of another site made the request. This is for the server's own pages.
     pub fn is_foreign(&self, config: &Config) -> bool {
         self.origin(Own::host(config)) == Origin::Foreign
     }
 
-    /// Whether an origin is of the host that the client named. Where a proxy says that it was named by https, the page
-    /// must have come so too: an attacker on the line can make a page of http.
+    /// Whether an origin has the host that the client named. If a proxy reports https, the origin must be https too: an
+    /// attacker on the network can create a page on http.
     fn is_of_named_host(&self, origin: &str, exact: bool) -> bool {
         let Ok(page) = origin.parse::<config::Origin>() else {
             return false;
@@ -117,8 +117,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The host that the client named: what a trusted proxy says of it, or the request's own. Of several proxies the
-    /// last one is the one that is trusted.
+    /// The host that the client named: the one that a trusted proxy reports, or the request's own. If there are several
+    /// proxies, the last one is the trusted one.
     fn named_host(&self) -> Option<Authority> {
         match self.said_by_proxy("x-forwarded-host") {
             Some(named) => named.parse().ok(),
@@ -126,7 +126,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// By which scheme it was named: what a trusted proxy says of it, else http, which is all that is spoken here.
+    /// The scheme that the client used: the one that a trusted proxy reports, else http, because this server speaks
+    /// only http.
     fn named_scheme(&self) -> &'static str {
         match self.said_by_proxy("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
@@ -134,17 +135,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The last entry of a header that each proxy appends to.
+    /// The last entry of a header to which each proxy appends.
     fn said_by_proxy(&self, name: &str) -> Option<&'a str> {
         let mut lines = self.request.headers().get_all(name).iter();
         let line = lines.next_back().filter(|_| self.is_proxied)?;
-        // What cannot be read names nothing.
+        // A line that cannot be read names nothing.
         let entries = line.to_str().unwrap_or_default();
         entries.rsplit(',').next().map(str::trim)
     }
 
-    /// Whether the request names this machine by a loopback name. A page whose own name was made to resolve to
-    /// 127.0.0.1 cannot do that.
+    /// Whether the request names this machine by a loopback name. This excludes DNS rebinding: a page whose own name
+    /// resolves to 127.0.0.1 names the server by its own name.
     pub fn names_loopback(&self) -> bool {
         let Some(named) = host(self.request) else { return false };
         let bare = bare(&named);
@@ -165,7 +166,8 @@ impl<'a> Call<'a> {
     }
 
     /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or
-    /// with the admin token. A browser sends remembered credentials for any page, so a page of another site never may.
+    /// with the admin token. A browser sends stored credentials with requests of any page, so a page of another site is
+    /// never allowed.
     pub fn may_see_state(&self, config: &Config) -> bool {
         if self.is_foreign(config) {
             return false;
@@ -176,13 +178,13 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The right-most entry of `X-Forwarded-For` that is not itself a trusted proxy. Entries further left can be anything
-/// that the client wrote.
+/// The right-most entry of `X-Forwarded-For` that is not a trusted proxy. The client can write anything into the
+/// entries further left.
 fn forwarded_address(request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
     let lines = request.headers().get_all("x-forwarded-for").iter();
     let lines = lines.rev().filter_map(|value| value.to_str().ok());
     for entry in lines.flat_map(|line| line.rsplit(',')) {
-        // An entry that is no address was not written by a proxy that can be trusted with the ones before it.
+        // Trusted proxies write addresses only, so an invalid entry means that the entries before it cannot be trusted.
         let address = entry_address(entry.trim())?;
         if !trusted.contains(&address) {
             return Some(address);
@@ -201,18 +203,18 @@ fn entry_address(entry: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-/// Where the page that made the request comes from.
+/// The origin of the page that made the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// No Origin header: not a page (or a same-origin GET).
+    /// No Origin header: the request is not from a page (or a same-origin GET).
     None,
-    /// The site's own, or a configured one.
+    /// The site's own origin, or a configured one.
     Own,
-    /// Another site, or `null`.
+    /// The origin of another site, or `null`.
     Foreign,
 }
 
-/// Which origins are the site's own besides the configured ones.
+/// The origins that belong to the site, besides the configured ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Own<'a> {
     server: &'a Server,
@@ -221,10 +223,9 @@ pub struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    /// `live_site`, if there is one: any page can make its own name resolve to this server, and then it is the host
-    /// that its requests name. Else the host that the request names: ports aside, since cookies ignore them too, or
-    /// exactly with
-    /// `strict_origin`.
+    /// The origin of `live_site` if there is one: any page can make its own name resolve to this server, and then its
+    /// requests name that host. Without `live_site`: the host that the request names. Ports are ignored because cookies
+    /// ignore them, except with `strict_origin`.
     pub fn site(config: &'a Config, live_site: Option<&'a str>) -> Self {
         Self {
             server: &config.server,
@@ -233,7 +234,7 @@ impl<'a> Own<'a> {
         }
     }
 
-    /// The host that the request names, for what no cookie of the site opens.
+    /// The host that the request names. This is for requests that need no cookie of the site.
     pub fn host(config: &'a Config) -> Self {
         Self::site(config, None)
     }
@@ -247,13 +248,13 @@ fn host(request: &Request<Bytes>) -> Option<Authority> {
     request.headers().get(header::HOST)?.to_str().ok()?.parse().ok()
 }
 
-/// A host without the brackets of an IPv6 address.
+/// The host without the brackets of an IPv6 address.
 fn bare(host: &Authority) -> &str {
     host.host().trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether `given` is the admin token. An empty one opens nothing. Takes the same time for every wrong one of its
-/// length.
+/// Whether `given` is the admin token. An empty token is never right. The comparison takes the same time for all wrong
+/// tokens of the right length.
 pub fn is_token(given: &str, token: &str) -> bool {
     !token.is_empty() && bool::from(given.as_bytes().ct_eq(token.as_bytes()))
 }
@@ -315,12 +316,12 @@ mod tests {
         let page = ("origin", "https://www.example.org:8443");
         assert_eq!(judged("127.0.0.1", &[page, NAMED]), Origin::Own);
         assert_eq!(judged("127.0.0.1", &[page]), Origin::Foreign);
-        // Only a trusted proxy can say what the client named, and then it is the only one.
+        // Only a trusted proxy can report the host, and then no other host counts.
         assert_eq!(judged("203.0.113.9", &[page, NAMED]), Origin::Foreign);
         let evil = ("origin", "http://10.0.0.5");
         assert_eq!(judged("127.0.0.1", &[evil, NAMED]), Origin::Foreign);
         assert_eq!(judged("203.0.113.9", &[evil]), Origin::Own);
-        // What the client wrote itself stands further left.
+        // Entries further left come from the client.
         let both = ("x-forwarded-host", "www.example.org, site.example");
         assert_eq!(judged("127.0.0.1", &[page, both]), Origin::Foreign);
         let twice = [page, NAMED, ("x-forwarded-host", "site.example")];
@@ -360,7 +361,7 @@ mod tests {
             );
             assert_eq!(judged("127.0.0.1", &[PAGE, NAMED, said]), Origin::Own, "{https}");
         }
-        // Nobody else can say it, and the last proxy is believed.
+        // Only a trusted proxy can report the scheme, and the last proxy counts.
         let own = [("origin", "http://10.0.0.5"), HTTPS];
         assert_eq!(judged("203.0.113.9", &own), Origin::Own);
         let last = [insecure, NAMED, ("x-forwarded-proto", "https, http")];
@@ -407,7 +408,7 @@ mod tests {
             ] {
                 assert_eq!(judged(&[("origin", foreign), NAMED]), Origin::Foreign, "{foreign}");
             }
-            // A page whose own name leads here.
+            // A page whose own name resolves to this server.
             let evil = ("origin", "https://evil.example");
             assert_eq!(judged(&[evil, ("x-forwarded-host", "evil.example")]), Origin::Foreign);
         }

@@ -1,7 +1,7 @@
 //! The console protocol: a text frame is a command, the reply is a text frame. `test`, `version` and the answer to an
-//! unknown command are the original's of 2012, to the letter. Everything that tells of the server's state or publishes
-//! is for those who may, and says so to the others. For that a session's cookie is not enough: it takes its form token
-//! too, or the admin token.
+//! unknown command are letter for letter those of the original of 2012. Commands that show the server's state or
+//! publish need a permission; others get a refusal. A session's cookie is not enough for these commands: they also need
+//! the session's form token, or the admin token.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,21 +20,21 @@ use crate::site::visits::Proved;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::time::{Now, Time};
 
-/// What `version` answers.
+/// The answer of `version`.
 pub const VERSION: &str = concat!("jsocketd ", env!("CARGO_PKG_VERSION"));
 
-/// What `publish` answers without enough words.
+/// The answer of `publish` when words are missing.
 const USAGE: &str = "Not published: say \"publish CHANNEL EVENT DATA\".\n";
 
-/// Wrong tokens after which the connection is closed.
+/// After this many wrong tokens the connection is closed.
 const WRONG_TOKENS: u8 = 3;
 
-/// Who may give a command.
+/// The users who may give a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
-    /// Everybody, in any case: without these nobody could become somebody who may more.
+    /// Everybody, always: with these commands a user gains more permissions.
     All,
-    /// Users of the console: everybody, unless the site says who may use it.
+    /// Users of the console: everybody, unless the site's permissions restrict it.
     Users,
     /// Users who may see the server's state.
     Monitors,
@@ -43,8 +43,8 @@ enum For {
 }
 
 impl For {
-    /// What a user of the site needs on com_websockets. `ruled`: the site says who may use the console, and then
-    /// whoever may not can do nothing more there than become somebody else.
+    /// The permissions on com_websockets that a user of the site needs. `ruled`: the site's permissions restrict the
+    /// console. Then users without the permission have only the commands of `For::All`.
     fn permissions(self, ruled: bool) -> impl Iterator<Item = &'static str> {
         let console = (ruled && self != For::All).then_some(CONSOLE);
         let own = match self {
@@ -55,13 +55,13 @@ impl For {
         console.into_iter().chain(own)
     }
 
-    /// Whether a cookie is not enough.
+    /// Whether the command needs more than a cookie.
     fn takes_proof(self) -> bool {
         matches!(self, For::Monitors | For::Publishers)
     }
 }
 
-/// Every command: its name, who may give it, and what `help` says of it.
+/// Every command: its name, the users who may give it, and its text in `help`.
 const COMMANDS: [(&str, For, &str); 10] = [
     ("test", For::Users, "prints a text message"),
     ("version", For::Users, "shows the version of the server"),
@@ -87,37 +87,37 @@ const COMMANDS: [(&str, For, &str); 10] = [
     ),
 ];
 
-/// What is to be done about a message besides what was appended to the actions.
+/// What the caller must do about a message, besides the appended actions.
 #[derive(Debug)]
 pub enum Heard {
     /// Nothing.
     Done,
-    /// It comes again once it is known who is there.
+    /// Try the message again when the user is known.
     Later,
-    /// This is to be published, and [`published`] is the reply.
+    /// Publish this; [`published`] is the reply.
     Publish(Wanted),
 }
 
-/// An event that is to be published. Nothing about it has been checked.
+/// An event to publish. Nothing in it has been checked.
 #[derive(Debug)]
 pub struct Wanted {
     /// The channel.
     pub channel: String,
     /// The event's name.
     pub name: String,
-    /// Its data, as the string that it is.
+    /// The data, as a string.
     pub data: String,
 }
 
 /// One console connection.
 #[derive(Debug)]
 pub struct Console {
-    /// It showed the token, came by `admin_listen`, or there are no secrets at all.
+    /// The connection sent the admin token, came by `admin_listen`, or there are no secrets at all.
     is_admin: bool,
     address: Option<IpAddr>,
     since: Time,
     wrong_tokens: u8,
-    /// What was asked for and waits for facts, in order.
+    /// Commands that wait for facts, in order.
     asked: VecDeque<Question>,
 }
 
@@ -128,7 +128,7 @@ enum Question {
 }
 
 impl Console {
-    /// A console for somebody who may see the server's state without asking the site, or not.
+    /// A console. `is_admin`: it may see the server's state without asking the site.
     pub fn new(is_admin: bool, address: Option<IpAddr>, now: Now) -> Self {
         Self {
             is_admin,
@@ -139,8 +139,8 @@ impl Console {
         }
     }
 
-    /// Answers a message: one reply each, at once or, for what only the loop knows, after `Gather`.
-    /// A command that depends on the user waits until the user is known, unless this is the last try.
+    /// Answers a message with one reply: at once, or after `Gather` if only the loop has the facts. A command that
+    /// depends on the user waits until the user is known, except in the last attempt.
     pub fn message(
         &mut self,
         id: ConnectionId,
@@ -201,7 +201,7 @@ impl Console {
         Heard::Done
     }
 
-    /// Whether it is somebody who may act as who it is.
+    /// Whether the connection has proved that it may act as its user.
     fn is_proved(&self, id: ConnectionId, site: Option<&Site>) -> bool {
         self.is_admin || site.is_some_and(|site| site.is_proved(id))
     }
@@ -239,7 +239,7 @@ impl Console {
         actions.push(Action::Gather(id));
     }
 
-    /// Somebody shows the admin token, or the form token of its session.
+    /// Handles the admin token, or the form token of the session.
     fn token(
         &mut self,
         id: ConnectionId,
@@ -298,7 +298,7 @@ impl Console {
 }
 
 impl Wanted {
-    /// Reads `CHANNEL EVENT DATA`; the data is the rest of the line, and may have spaces.
+    /// Reads `CHANNEL EVENT DATA`. The data is the rest of the line and may contain spaces.
     pub fn read(argument: &str) -> Option<Self> {
         let (channel, rest) = argument.split_once(char::is_whitespace)?;
         let (name, data) = rest.trim_start().split_once(char::is_whitespace)?;
@@ -310,7 +310,7 @@ impl Wanted {
     }
 }
 
-/// The reply to who published.
+/// The reply to `publish`.
 pub fn published(outcome: Result<(), Cow<'static, str>>) -> String {
     match outcome {
         Ok(()) => "Published.".to_owned(),
@@ -318,7 +318,7 @@ pub fn published(outcome: Result<(), Cow<'static, str>>) -> String {
     }
 }
 
-/// The product, and the site's Joomla once its version is known.
+/// The product, and the version of the site's Joomla if it is known.
 fn version(site: Option<&Site>) -> String {
     match site.and_then(Site::joomla_version) {
         Some(joomla) => format!("{VERSION} (Joomla {joomla})"),
@@ -341,7 +341,7 @@ pub fn text(text: String) -> Message {
     Message::Text(text.into())
 }
 
-/// `missing`: the permission with which a user of the site would be allowed it.
+/// The refusal of a command. `missing`: the permission that would allow it to a user of the site.
 fn not_allowed(config: &Config, missing: Option<&str>) -> String {
     let how = if config.server.admin_token.is_empty() {
         "the server has no admin_token; set one, or connect by admin_listen"

@@ -1,5 +1,5 @@
-//! The site and the app whose connections are its visitors: what the site says of the app's channels, rows and
-//! credentials is carried out here.
+//! The site, and the app whose connections are its visitors. This file applies the site's answers to the app: to its
+//! channels, rows and credentials.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::protocol::rows::Event;
 use crate::site::Site;
 use crate::time::Now;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Home {
-    /// `None`: nothing is known of a site.
+    /// `None`: there is no site.
     site: Option<Box<Site>>,
-    /// The number of its app; `None` also when the configuration has no such app.
+    /// The number of the site's app; `None`: there is no site, or the configuration has no such app.
     app: Option<usize>,
 }
 
 impl Home {
-    /// The site is known from here on, or something new of it.
+    /// The site was found, or its configuration changed.
     pub(super) fn set_site(
         &mut self,
         facts: SiteConfig,
@@ -42,7 +42,7 @@ impl Home {
             Some(site) => site.reconfigure(facts, config, most, actions.effects()),
             None => self.site = Some(Box::new(Site::new(facts, config, keys, most))),
         }
-        // The component may have given the app another id since it was found.
+        // After it was found, the app may have got another id from the component.
         if self.app.is_none() {
             self.find_app(config, apps);
         }
@@ -86,7 +86,7 @@ impl Home {
         Some((apps.app_mut(self.app?), self.site.as_deref_mut()?))
     }
 
-    /// Why a visitor's connection must not stay, if it must not. The console is no part of the site.
+    /// Why a visitor's connection must be closed; `None`: it may stay. Console connections always stay.
     pub(super) fn turned_away(&self, id: ConnectionId, speaks: &Speaks) -> Option<(u16, &'static str)> {
         match speaks {
             Speaks::Pusher(app) => self.of(*app)?.turned_away(id),
@@ -94,43 +94,43 @@ impl Home {
         }
     }
 
-    /// Hands the position of the outbox table on to the app.
+    /// Passes the position of the outbox table to the app.
     pub(super) fn set_table(&mut self, apps: &mut Apps, actions: &mut Actions) {
         if let Some((app, site)) = self.both(apps) {
             app.set_table(site.outbox().map(Outbox::told_position), actions);
         }
     }
 
-    /// Judges the subscribers of a channel anew; `None`: of all channels.
+    /// Checks the subscribers of a channel again; `None`: of all channels.
     pub(super) fn review(&mut self, channel: Option<&str>, apps: &mut Apps, now: Now, actions: &mut Actions) {
         if let Some((app, site)) = self.both(apps) {
             app.review(channel, |id, name| site.review(id, name, now), now, actions);
         }
     }
 
-    /// The user of a connection may be another one than before: its subscriptions are judged anew.
+    /// The user of a connection may have changed: checks its subscriptions again.
     pub(super) fn review_one(&mut self, id: ConnectionId, apps: &mut Apps, now: Now, actions: &mut Actions) {
         if let Some((app, site)) = self.both(apps) {
             app.review_one(id, |name| site.review(id, name, now), now, actions);
         }
     }
 
-    /// Subscriptions that were held go on, if they are not in doubt any more.
+    /// Held subscriptions go on, if they are no longer in doubt.
     pub(super) fn release(&mut self, apps: &mut Apps, now: Now, actions: &mut Actions) {
         if let Some((app, site)) = self.both(apps) {
             app.release(missed(Some(site), now), now, actions);
         }
     }
 
-    /// Finishes what the control rows among the effects began.
+    /// Finishes the work of the control rows among the effects.
     pub(super) fn settle(&mut self) {
         if let Some(site) = &mut self.site {
             site.settle();
         }
     }
 
-    /// Does what became visible in the outbox table. A row is judged by the control rows before it and by no later one:
-    /// one that ends a session would end the doubts that hold the rows before it.
+    /// Carries out a row that became visible in the outbox table. A row is judged by the control rows before it and not
+    /// by later ones: a later control row that ends a session would also end the doubts that hold this row.
     pub(super) fn publish_row(&mut self, seen: &Seen, apps: &mut Apps, now: Now, actions: &mut Actions) {
         if let Some(site) = &mut self.site {
             match seen {
@@ -162,7 +162,8 @@ impl Home {
         }
     }
 
-    /// The component's parameters hold the credentials of the site's app, unless the configuration has some.
+    /// The component's parameters contain the credentials of the site's app. Credentials in the configuration take
+    /// precedence.
     pub(super) fn take_credentials(&mut self, config: &Config, apps: &mut Apps) {
         let Some((app, site)) = self.both(apps) else { return };
         let own = config.apps.iter().find(|own| own.id == config.joomla.app);

@@ -1,4 +1,4 @@
-//! What the service is told of a connection.
+//! The events of a connection, as input for the service.
 
 use bytes::Bytes;
 use http::Request;
@@ -7,23 +7,23 @@ use tungstenite::Utf8Bytes;
 use super::caller::Caller;
 use super::stats::ProcessStats;
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// It was accepted.
+    /// The connection was accepted.
     Opened(Caller),
-    /// A plain HTTP request came; exactly one `Respond` is owed.
+    /// A plain HTTP request arrived. It needs exactly one `Respond`.
     Request(Caller, Request<Bytes>),
-    /// A valid WebSocket handshake came; exactly one `Accept` or `Respond` is owed.
+    /// A valid WebSocket handshake arrived. It needs exactly one `Accept` or `Respond`.
     Handshake(Caller, Request<Bytes>),
-    /// A text message came.
+    /// A text message arrived.
     Text(Utf8Bytes),
-    /// A binary message came.
+    /// A binary message arrived.
     Binary(Bytes),
-    /// What was to be written has been written, all but a little; a `WhenFlushed` asked for this.
+    /// The send queue is empty, or nearly empty. A `WhenFlushed` requested this.
     Flushed,
-    /// What a `Gather` asked for.
+    /// The facts that a `Gather` requested.
     Facts(Box<ProcessStats>),
-    /// The connection is gone. Nothing is owed any more.
+    /// The connection is closed. It needs no answer any more.
     Closed,
 }

@@ -1,4 +1,4 @@
-//! The service's own side of the connections: what each speaks, and what it waits for.
+//! The service's record of each connection: its protocol, and the work that waits.
 
 use std::net::IpAddr;
 
@@ -11,27 +11,27 @@ use super::waiting::Waiting;
 use crate::id::ConnectionId;
 use crate::protocol::room::give_back_slots;
 
-/// What the service keeps of one connection.
+/// The service's record of one connection.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: ConnectionId,
-    /// What the limits by address counted.
+    /// The address that the limits counted.
     pub(super) counted: Option<IpAddr>,
     pub(super) speaks: Speaks,
-    /// Parts that few connections have, and only for a short time.
+    /// Fields that few connections have, and only for a short time.
     pub(super) rare: Option<Box<Rare>>,
 }
 
-/// Parts that few connections have.
+/// Fields that few connections have.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
-    /// Why every request gets 429, if it does.
+    /// Why every request of the connection gets 429; `None`: requests are handled.
     pub(super) refused: Option<&'static str>,
-    /// Messages that came while something had to be known first.
+    /// Messages that wait until a fact is known.
     pub(super) waiting: Option<Waiting>,
-    /// A request for the page, which waits until it is known who asks.
+    /// A request for the page. It waits until its user is known.
     pub(super) page: Option<(Caller, Request<Bytes>)>,
-    /// The number of the app whose status it asked for; the answer waits for the numbers of the process.
+    /// The number of the app whose status was requested. The answer waits for the numbers of the process.
     pub(super) status: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum Speaks {
     Pusher(usize),
 }
 
-/// The members by slot; an entry whose id is another is nobody's.
+/// The members by slot. If an entry has another id, the connection is not a member.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     slots: Vec<Option<Member>>,
@@ -70,7 +70,7 @@ impl Member {
         self.rare.as_mut()?.waiting.as_mut()
     }
 
-    /// Takes one of the rare parts out, and gives back their memory if none is left.
+    /// Removes one of the rare fields, and frees their memory if none is left.
     pub(super) fn take<T>(&mut self, part: impl FnOnce(&mut Rare) -> &mut Option<T>) -> Option<T> {
         let rare = self.rare.as_mut()?;
         let taken = part(rare).take();
@@ -110,7 +110,7 @@ impl Members {
         }
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Member> {
         let member = self.slots.get_mut(id.slot())?.take_if(|member| member.id == id)?;
         self.websockets -= usize::from(!matches!(member.speaks, Speaks::Http));
@@ -123,7 +123,7 @@ impl Members {
         self.slots.iter().flatten()
     }
 
-    /// WebSockets that are open.
+    /// The number of open WebSockets.
     pub(super) fn websockets(&self) -> usize {
         self.websockets
     }

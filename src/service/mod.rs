@@ -1,5 +1,5 @@
-//! The service: what it is told of connections, and what it wants done. It routes each input to the room that decides,
-//! and carries out what the rooms want of each other. It knows no socket and asks no clock.
+//! The service: inputs of connections come in, actions go out. It routes each input to the room that decides, and
+//! carries out the effects that the rooms request of each other. It uses no socket and reads no clock.
 
 pub mod addresses;
 mod arrival;
@@ -64,7 +64,7 @@ impl Service {
         Self::with(config, Keys::of(&seed))
     }
 
-    /// The same with keys that come from elsewhere.
+    /// The same, with given keys.
     pub(super) fn with(config: Config, keys: Keys) -> Self {
         Self {
             entrance: Entrance::new(&config, keys.sockets),
@@ -81,20 +81,20 @@ impl Service {
         }
     }
 
-    /// The site is known from here on, or something new of it.
+    /// The site was found, or its configuration changed.
     pub fn set_site(&mut self, facts: SiteConfig, now: Now, actions: &mut Actions) {
         self.home
             .set_site(facts, &self.config, &self.keys, &mut self.apps, actions);
         self.site_changed(now, actions);
     }
 
-    /// The apps with open connections that another configuration does not have, with how many connections they are: all
-    /// of these would be closed. An app that stands in it with `enabled = false` is not among them: that is said on
-    /// purpose.
+    /// The apps with open connections that are missing in another configuration, each with its number of connections.
+    /// All of these connections would be closed. An app there with `enabled = false` is not in the list: that is
+    /// intentional.
     pub fn closed_by(&self, config: &Config) -> Vec<(&str, usize)> {
         let mut closed = Vec::new();
         for (n, app) in self.apps.iter().enumerate() {
-            // The component may have given it another id; the configuration knows it by its own.
+            // The component may have given the app another id; the configuration has the original id.
             let id = match self.home.app() == Some(n) {
                 true => &self.config.joomla.app,
                 false => &app.settings.id,
@@ -107,10 +107,10 @@ impl Service {
         closed
     }
 
-    /// Goes on with another configuration; what was decided stays decided.
+    /// Applies a new configuration. Decisions of the past stay as they are.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         if let Some(app) = self.home.app() {
-            // The component may have given it another id; the configuration knows it by its own.
+            // The component may have given the app another id; the configuration has the original id.
             self.apps.app_mut(app).settings.id.clone_from(&self.config.joomla.app);
         }
         self.webhooks.reconfigure(&config.apps);
@@ -144,28 +144,28 @@ impl Service {
         self.webhooks.due(now, actions);
     }
 
-    /// From here on new WebSockets are turned away and `/ready` says no.
+    /// From here on new WebSockets are rejected and `/ready` fails.
     pub fn drain(&mut self) {
         self.entrance.draining = true;
         self.webhooks.drain();
     }
 
-    /// How the post with this ticket went. What follows from it is due.
+    /// The outcome of the post with this ticket. The next steps are due at once.
     pub fn posted(&mut self, ticket: u64, outcome: Outcome<'_>, now: Now) {
         self.webhooks.posted(ticket, outcome, now);
     }
 
-    /// The webhooks, for those who count.
+    /// The webhooks, for statistics.
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
     }
 
-    /// The apps, for those who look into them.
+    /// The apps, for inspection.
     pub fn apps(&self) -> &Apps {
         &self.apps
     }
 
-    /// The site, for those who count.
+    /// The site, for statistics.
     pub fn site(&self) -> Option<&Site> {
         self.home.site()
     }
@@ -178,7 +178,7 @@ impl Service {
         }
     }
 
-    /// Takes note of what happened to `id` and appends what shall be done.
+    /// Handles an input of the connection `id` and appends the resulting actions.
     pub fn input(&mut self, id: ConnectionId, input: Input, now: Now, actions: &mut Actions) {
         match input {
             Input::Opened(caller) => self.opened(id, &caller, now, actions),
@@ -198,14 +198,14 @@ impl Service {
 
     // --- the site ------------------------------------------------------------------------------------------------
 
-    /// The next question for the database, if one is due. Its answer, or why there is none, goes to `answer`.
+    /// The next question for the database, if one is due. Pass the answer or the failure to `answer`.
     pub fn question(&mut self, now: Now) -> Option<Question> {
         let app = self.home.app();
         let alone = app.is_none_or(|app| self.apps.app(app).connections() == 0);
         self.home.site_mut()?.question(alone, now)
     }
 
-    /// When there will be a question.
+    /// When the next question is due.
     pub fn question_due(&self) -> Time {
         self.home.site().map_or(Time::NEVER, Site::question_due)
     }
@@ -216,7 +216,7 @@ impl Service {
         outbox.is_some_and(|outbox| outbox.is_on_its_way())
     }
 
-    /// What the database says.
+    /// Handles an answer of the database.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now, actions: &mut Actions) {
         // The outbox and the access rules log the failures of their own questions.
         let is_of_access = matches!(question, Question::Items { .. } | Question::Categories(_));
@@ -236,9 +236,9 @@ impl Service {
         self.site_changed(now, actions);
     }
 
-    /// The site may know more than before: its table's position, and what follows from it all.
+    /// The site's facts may have changed: updates the position of its table and carries out the effects.
     fn site_changed(&mut self, now: Now, actions: &mut Actions) {
-        // Clients that subscribe while the effects are carried out come after the rows among them.
+        // A client that subscribes while the effects are carried out gets the position after the rows among them.
         self.home.set_table(&mut self.apps, actions);
         self.run_effects(now, actions);
         self.home.settle();
@@ -246,8 +246,8 @@ impl Service {
 
     // --- effects -------------------------------------------------------------------------------------------------
 
-    /// Carries out what the rooms want of each other. What follows from an effect is carried out before the next
-    /// effect; what concerns everybody is carried out once, at the end.
+    /// Carries out the effects that the rooms request of each other. The consequences of an effect are carried out
+    /// before the next effect. Effects that concern all connections are carried out once, at the end.
     fn run_effects(&mut self, now: Now, actions: &mut Actions) {
         if actions.effects().is_empty() {
             return;
@@ -257,7 +257,7 @@ impl Service {
             match effect {
                 Effect::WakeAll => wake_all = true,
                 Effect::ReviewAll => review_all = true,
-                // Those who waited for the same answers go on too.
+                // Messages that waited for the same answers go on too.
                 Effect::Release => (release, wake_all) = (true, true),
                 effect => {
                     self.run_effect(effect, now, actions);
@@ -334,8 +334,8 @@ impl Service {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    /// A connection was accepted. One that comes without a proxy has a known address and counts from here on, or one
-    /// address that sends nothing could hold every place there is.
+    /// A connection was accepted. A connection without a proxy has a known address and is counted at once. Otherwise
+    /// one address that sends nothing could occupy all connections.
     fn opened(&mut self, id: ConnectionId, caller: &Caller, now: Now, actions: &mut Actions) {
         let direct = caller::direct_address(caller, &self.config.server.trusted_proxies);
         let member = direct.map(|_| self.entrance.count(id, direct, &self.config.limits, now));
@@ -386,7 +386,7 @@ impl Service {
         }
     }
 
-    /// Lets what waits for something of a connection go on, as far as it can. `is_last`: it gets an answer in any case.
+    /// Continues the waiting work of a connection as far as possible. `is_last`: the first message gets an answer now.
     fn go_on(&mut self, id: ConnectionId, is_last: bool, now: Now, actions: &mut Actions) {
         let member = self.members.get_mut(id);
         match member.and_then(|member| member.take(|rare| &mut rare.page)) {
@@ -395,7 +395,7 @@ impl Service {
         }
     }
 
-    /// It is known who asks for the page.
+    /// Answers the request for the page: its user is known.
     fn answer_page(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, actions: &mut Actions) {
         let mut manages = false;
         if let Some(site) = self.home.site_mut() {
@@ -408,7 +408,7 @@ impl Service {
         actions.push(Action::Respond(id, Box::new(response)));
     }
 
-    /// The numbers of the process came: for a status, or for the console.
+    /// The numbers of the process arrived, for a status request or for the console.
     fn facts(&mut self, id: ConnectionId, facts: &ProcessStats, now: Now, actions: &mut Actions) {
         let counts = self.counts();
         let Some(member) = self.members.get_mut(id) else { return };

@@ -1,6 +1,6 @@
-//! The page as one HTTP answer. The files of the tree under `src/page/` are embedded in the binary and joined into one
-//! self-contained document when the server starts, together with the Content-Security-Policy that allows exactly its
-//! inline blocks and nothing else. Who may see the page, and on which path, is decided elsewhere.
+//! The page as one HTTP answer. The files under `src/page/` are embedded in the binary. At the server's start they are
+//! joined into one self-contained document. Its Content-Security-Policy allows exactly the document's inline blocks.
+//! Other files decide who may see the page, and on which path.
 
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
@@ -13,13 +13,14 @@ use crate::config;
 
 const DOCUMENT: &str = include_str!("../page/index.html");
 
-/// The style, and where the document refers to it. The references also let the page be edited without a build.
+/// The style, and the place in the document that refers to it. The reference also lets the page be edited without a
+/// build.
 const STYLE: (&str, &str) = (
     r#"<link rel="stylesheet" href="page.css">"#,
     include_str!("../page/page.css"),
 );
 
-/// The scripts in the order in which they run, and where the document refers to them.
+/// The scripts in the order in which they run, and the places in the document that refer to them.
 const SCRIPTS: [(&str, &str); 4] = [
     (
         r#"<script src="shared.js"></script>"#,
@@ -36,15 +37,15 @@ const SCRIPTS: [(&str, &str); 4] = [
     (r#"<script src="tabs.js"></script>"#, include_str!("../page/tabs.js")),
 ];
 
-/// Where the document holds what the scripts must know of the server.
+/// The place in the document for the facts that the scripts need.
 const KNOWN: &str = r#"<meta name="jsocketd" content="{&quot;path&quot;:&quot;&quot;}">"#;
 
-/// What the scripts must know of the server.
+/// The facts about the server that the scripts need.
 #[derive(Serialize)]
 struct Known<'a> {
-    /// What stands before `/app/` and `/apps/`.
+    /// The path before `/app/` and `/apps/`.
     path: &'a str,
-    /// Only one whose secret everybody knows.
+    /// The app of the embedded defaults. Its secret is public; no other app may stand here.
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<Development<'a>>,
 }
@@ -65,9 +66,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// Joins the embedded files and computes the hashes of the inline blocks. `path` is what stands before `/app/` and
-    /// `/apps/`. `development` is the app of the embedded defaults: its secret becomes part of the document, so no
-    /// other app may ever be given.
+    /// Joins the embedded files and computes the hashes of the inline blocks. `path` stands before `/app/` and
+    /// `/apps/`. `development` is the app of the embedded defaults. Its secret becomes part of the document, so never
+    /// pass another app.
     pub fn new(development: Option<&config::App>, path: &str) -> Self {
         let style = unix_lines(STYLE.1);
         let mut document = DOCUMENT.replacen(STYLE.0, &format!("<style>{style}</style>"), 1);
@@ -127,10 +128,10 @@ impl Page {
     }
 }
 
-/// The value that [`KNOWN`] has in the tree.
+/// The value of [`KNOWN`] in the source file.
 const EMPTY: &str = "{&quot;path&quot;:&quot;&quot;}";
 
-/// Browsers hash a block after turning CRLF into LF, and a checkout may have put CRLF there.
+/// Browsers hash a block with LF line ends, and a checkout may have CRLF.
 fn unix_lines(text: &str) -> String {
     text.replace("\r\n", "\n")
 }
@@ -140,15 +141,15 @@ fn attribute(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
-/// Whether a list of entity tags holds `etag`, by weak comparison: a proxy that compresses turns `"x"` into `W/"x"`.
-/// Our tags are hexadecimal, so splitting at commas cannot cut one in two.
+/// Whether a list of entity tags contains `etag`, by weak comparison: a proxy that compresses changes `"x"` into
+/// `W/"x"`. Our tags are hexadecimal, so a comma never stands inside a tag.
 fn names(list: &[u8], etag: &[u8]) -> bool {
     list.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
         .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
 }
 
-/// An inline block's source expression (CSP Level 3, section 2.3.1).
+/// The source expression of an inline block (CSP Level 3, section 2.3.1).
 fn source_hash(block: &str) -> String {
     format!("sha256-{}", BASE64.encode(&Sha256::digest(block.as_bytes())))
 }
@@ -166,7 +167,7 @@ mod tests {
         String::from_utf8(response.body().to_vec()).unwrap()
     }
 
-    /// What stands between the only `<tag …>` that begins so and the next `</tag>`, as a browser would find it.
+    /// The text between the only start tag with this beginning and the next end tag, as a browser would find it.
     fn block<'a>(document: &'a str, open: &str, close: &str) -> &'a str {
         assert_eq!(document.matches(open).count(), 1, "{open}");
         let start = document.find(open).unwrap() + open.len();

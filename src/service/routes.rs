@@ -1,4 +1,4 @@
-//! The map of paths: which one is what, and the plain sentences for those that are nothing.
+//! The paths of the server, and the sentences for requests that are rejected.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -7,23 +7,23 @@ use super::caller::Call;
 use super::page::Page;
 use crate::config::Config;
 
-/// An answer that says no, with the status and a plain sentence.
+/// An answer that rejects a request, with a status and a sentence.
 pub type Refusal = Box<Response<Bytes>>;
 
-/// What answers plain requests.
+/// The targets of plain requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The console: its page, and its WebSocket.
+    /// The console: its page and its WebSocket.
     Console,
-    /// A WebSocket that sends back what it gets.
+    /// A WebSocket that echoes every message.
     Echo,
     /// Whether the server is alive.
     Health,
-    /// Whether it takes new connections.
+    /// Whether the server accepts new connections.
     Ready,
 }
 
-/// Every path that has an answer, besides those of the Pusher protocol.
+/// Every path that has an answer, except those of the Pusher protocol.
 pub const PATHS: [(&str, Place); 4] = [
     ("/", Place::Console),
     ("/echo", Place::Echo),
@@ -32,7 +32,7 @@ pub const PATHS: [(&str, Place); 4] = [
 ];
 
 impl Place {
-    /// What there is at the path of a request; `None`: nothing, or it is switched off.
+    /// The target at the path of a request; `None`: there is none, or it is switched off.
     fn of(call: &Call<'_>, config: &Config) -> Option<Self> {
         let (_, place) = PATHS.iter().find(|(path, _)| *path == call.path())?;
         let is_on = match place {
@@ -62,7 +62,7 @@ fn reads(call: &Call<'_>) -> bool {
     matches!(*call.request.method(), Method::GET | Method::HEAD)
 }
 
-/// Answers a plain request. `manages`: by its session of the site it is somebody who may see the page.
+/// Answers a plain request. `manages`: the request's session belongs to a user who may see the page.
 pub fn answer(call: &Call<'_>, manages: bool, config: &Config, page: &Page, draining: bool) -> Response<Bytes> {
     if let Err(refusal) = named_right(call, config) {
         return *refusal;
@@ -89,10 +89,10 @@ pub fn answer(call: &Call<'_>, manages: bool, config: &Config, page: &Page, drai
     refusal
 }
 
-/// Says which protocol a handshake is for.
+/// Finds the protocol of a handshake.
 ///
 /// # Errors
-/// The refusal: nothing at this path, another site's page, a foreign host name.
+/// The rejection: nothing at this path, another site's page, or a foreign host name.
 pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
     named_right(call, config)?;
     let route = match Place::of(call, config) {
@@ -122,12 +122,12 @@ pub fn full() -> Refusal {
     ))
 }
 
-/// 429: this address has or makes too many connections, so this one ends.
+/// 429: this address has too many connections or opens them too fast, so this connection is closed.
 pub fn too_many(why: &'static str) -> Refusal {
     closing(try_later(StatusCode::TOO_MANY_REQUESTS, why))
 }
 
-/// 429: this address asks too often. The connection is a proxy's and goes on for others.
+/// 429: this address sends too many requests. The connection is a proxy's and stays open for other clients.
 pub fn too_often() -> Refusal {
     try_later(
         StatusCode::TOO_MANY_REQUESTS,
@@ -165,7 +165,7 @@ fn show_page(call: &Call<'_>, config: &Config, page: &Page) -> Response<Bytes> {
     let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
     if call.request.headers().contains_key(header::AUTHORIZATION) {
-        // A guess costs a connection, and those are counted.
+        // Each guess costs a connection, and connections are counted and limited.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         log::debug!("a wrong admin token was shown");
@@ -173,8 +173,8 @@ fn show_page(call: &Call<'_>, config: &Config, page: &Page) -> Response<Bytes> {
     response
 }
 
-/// Under the embedded defaults the built-in credentials are known to everybody, so a request must name this machine: a
-/// page on the internet whose name resolves to 127.0.0.1 does not.
+/// Under the embedded defaults the credentials are public, so a request must name this machine. A page on the internet
+/// whose name resolves to 127.0.0.1 names another host.
 pub fn named_right(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
     if config.embedded_defaults && !call.names_loopback() {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
@@ -183,8 +183,8 @@ pub fn named_right(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The built-in secret is known to everybody, so under the embedded defaults a page of another site could publish: a
-/// simple request needs nobody's leave to be sent.
+/// Under the embedded defaults the secret is public, so a page of another site could publish: browsers send simple
+/// requests without a preflight.
 pub fn from_own_page(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
     if config.embedded_defaults && call.is_foreign(config) {
         return Err(Box::new(sentence(

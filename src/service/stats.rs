@@ -1,25 +1,25 @@
-//! Numbers for those who look after the server: what the loop measured, and what the service counted.
+//! Numbers for administrators: measurements of the loop, and counts of the service.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What only the loop and the operating system know.
+/// Numbers that only the loop and the operating system have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStats {
-    /// Connections of any kind.
+    /// Open connections of any kind.
     pub connections: usize,
-    /// How many there may be.
+    /// The limit of connections.
     pub max_connections: usize,
-    /// Resident memory of the process in bytes; 0 where the system does not tell.
+    /// Resident memory of the process in bytes; 0: the system does not report it.
     pub resident_bytes: u64,
     /// The loop's recent delays.
     pub lag: Lag,
-    /// What the site's database cost the loop; `None`: there is none.
+    /// The time that the site's database took from the loop; `None`: there is no database.
     pub sql: Option<Sql>,
 }
 
-/// What the database cost the loop since the start.
+/// The time that the database took from the loop since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sql {
     /// Whether questions can be asked.
@@ -28,14 +28,14 @@ pub struct Sql {
     pub statements: u64,
     /// Ticks whose statements took longer than the budget.
     pub overruns: u64,
-    /// The longest time that the statements of one tick took, in microseconds.
+    /// The longest time of one tick's statements, in microseconds.
     pub worst_us: u64,
-    /// The time that all of them took, in microseconds.
+    /// The total time of all statements, in microseconds.
     pub total_us: u64,
 }
 
 impl Sql {
-    /// Takes note of what the statements of a tick took.
+    /// Adds the time of a tick's statements.
     pub fn spend(&mut self, took: Duration, budget: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.overruns += u64::from(took > budget);
@@ -44,31 +44,31 @@ impl Sql {
     }
 }
 
-/// How long the loop was away from its poller: what a client that speaks at the worst moment waits.
+/// How long the loop was away from its poller: the longest that a client's message waits for the loop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lag {
     /// Ticks since the start.
     pub ticks: u64,
-    /// How many of the latest ticks the percentiles are of.
+    /// The number of latest ticks in the percentiles.
     pub sample: usize,
-    /// Microseconds.
+    /// Microseconds, the median of the sample.
     pub p50_us: u32,
-    /// Microseconds.
+    /// Microseconds, the 99th percentile of the sample.
     pub p99_us: u32,
-    /// Microseconds, the longest of the sample.
+    /// Microseconds, the longest tick of the sample.
     pub max_us: u32,
-    /// Microseconds, the longest tick in each of the last seconds that had one, newest first; 60 at most.
+    /// Microseconds: the longest tick of each of the last seconds that had a tick, newest first; 60 at most.
     pub worst_by_second_us: Vec<u32>,
 }
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// WebSockets that are open.
+    /// Open WebSockets.
     pub websockets: usize,
-    /// Messages that came.
+    /// Messages received.
     pub messages_in: u64,
-    /// Messages that were sent.
+    /// Messages sent.
     pub messages_out: u64,
     /// HTTP requests answered, handshakes not counted.
     pub requests: u64,

@@ -1,5 +1,5 @@
-//! The status of the server as the site's own PHP asks for it with a signed request (`GET /apps/{id}/status`): the
-//! numbers that a status page needs to name what is wrong, and no secret, name or address. The console's `stats` tells
+//! The status of the server, which the site's PHP requests with a signed request (`GET /apps/{id}/status`). It has the
+//! numbers that a status page needs to name a fault, and no secret, name or address. The console's `stats` shows
 //! administrators more.
 
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use crate::outbox::Outbox;
 use crate::site::Site;
 use crate::time::Now;
 
-/// The answer for one app. `site`: if the app is the site's.
+/// The answer for one app. `site`: given only if the app is the site's.
 pub fn answer(facts: &ProcessStats, app: &App, site: Option<&Site>, draining: bool, now: Now) -> Response<Bytes> {
-    // Without a site there is nothing to say of a database, though another app's site may have one.
+    // Without a site the status has no database, although another app's site may have one.
     let sql = facts.sql.filter(|_| site.is_some());
     let ms = |us: u32| f64::from(us) / 1000.0;
     reply::json(&json!({

@@ -1,5 +1,5 @@
-//! What a WebSocket says: each message goes to the protocol that the connection speaks, and waits where something must
-//! be known first.
+//! The messages of a WebSocket. Each message goes to the protocol of its connection, or waits until the needed facts
+//! are known.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::protocol::Attempt;
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::time::Now;
 
-/// One connection while its messages are handled, and all that this may take.
+/// One connection while its messages are handled, with everything that this may need.
 pub(super) struct Talk<'a> {
     pub(super) id: ConnectionId,
     pub(super) config: &'a Config,
@@ -35,7 +35,7 @@ pub(super) struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    /// A message came.
+    /// Handles a message.
     pub(super) fn message(mut self, message: Message) {
         self.counts.messages_in += 1;
         let waits = self
@@ -56,7 +56,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Does what a message asks for, if all is known that this takes; else what is left to be done later.
+    /// Handles a message as far as the facts are known. Returns the part that must wait; `None`: it is done.
     fn process(&mut self, said: Said, attempt: &Attempt) -> Option<Said> {
         let (id, now, len) = (self.id, self.now, said.len());
         let member = self.members.get_mut(id)?;
@@ -99,7 +99,8 @@ impl Talk<'_> {
         rest
     }
 
-    /// An event of a console whose user may publish, into the app of the site, or the only one: as by the HTTP API.
+    /// Publishes an event of a console whose user may publish. It goes to the site's app, or to the only app, with the
+    /// checks of the HTTP API.
     fn publish(&mut self, event: &Wanted) {
         let outcome = match self.home.app().or_else(|| self.apps.only()) {
             Some(app) => {
@@ -113,7 +114,7 @@ impl Talk<'_> {
         self.actions.push(Action::Send(self.id, reply));
     }
 
-    /// Keeps a message for later, in its order.
+    /// Keeps a message for later, behind those that wait already.
     fn keep(&mut self, said: Said) {
         let until = self.now.at + Duration::from_secs(self.config.joomla.identity_timeout);
         let Some(member) = self.members.get_mut(self.id) else {
@@ -129,7 +130,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Lets a connection's waiting messages go on, as far as they can. `is_last`: the first one gets an answer in any
+    /// Continues a connection's waiting messages as far as possible. `is_last`: the first message gets an answer in any
     /// case.
     pub(super) fn go_on(mut self, mut is_last: bool) {
         let Some(member) = self.members.get_mut(self.id) else {

@@ -1,5 +1,5 @@
-//! Messages that wait until something is known: who the connection is, an item, or the past of the outbox table. The
-//! first of a connection's messages is the one that has to wait; the others keep their order behind it.
+//! Messages that wait until a fact is known: the connection's user, an item, or older rows of the outbox table. Only
+//! the first message of a connection waits for a fact; the others keep their order behind it.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,15 +9,15 @@ use crate::protocol::Attempt;
 use crate::protocol::actions::Message;
 use crate::time::{Now, Time};
 
-/// Messages of one connection that may wait; then it is not read any more.
+/// The most messages of one connection that wait. At this number the connection is not read any more.
 const MOST_WAITING: usize = 32;
 
-/// What waits for an answer.
+/// A waiting message.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// A message.
+    /// A message that was not parsed.
     Message(Message),
-    /// What a message of so many bytes asked for: it has been read, and is tried again.
+    /// The request in a message, and the message's size in bytes. It was parsed, and is tried again.
     Asked(Asked, usize),
 }
 
@@ -26,20 +26,20 @@ pub(super) enum Said {
 pub(super) struct Waiting {
     messages: VecDeque<Said>,
     bytes: usize,
-    /// Since when the first one waits; `None`: it has not been tried.
+    /// Since when the first message waits; `None`: it was not tried.
     since: Option<Time>,
-    /// When the first one gets an answer whatever is known by then.
+    /// When the first message gets an answer in any case.
     pub(super) until: Time,
-    /// The connection is not read until some have gone.
+    /// The connection is not read until some messages are answered.
     pub(super) held: bool,
 }
 
-/// The connections with waiting messages, and until when each waits.
+/// The connections with waiting messages, with the end of each wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(BTreeSet<(Time, ConnectionId)>);
 
 impl Said {
-    /// Bytes of the message.
+    /// The size of the message in bytes.
     pub(super) fn len(&self) -> usize {
         match self {
             Said::Message(message) => message.len(),
@@ -49,7 +49,7 @@ impl Said {
 }
 
 impl Waiting {
-    /// Nothing waits yet; what comes first has been tried now.
+    /// An empty list. The first message to be added has just been tried.
     pub(super) fn new(now: Time, until: Time) -> Self {
         Self {
             messages: VecDeque::new(),
@@ -60,7 +60,7 @@ impl Waiting {
         }
     }
 
-    /// Appends a message. True when the connection is to be held from here on.
+    /// Appends a message. Returns true if the connection must be held from here on.
     pub(super) fn push(&mut self, said: Said, most_bytes: usize) -> bool {
         self.bytes += said.len();
         self.messages.push_back(said);
@@ -70,21 +70,21 @@ impl Waiting {
         begins
     }
 
-    /// Takes the first message out for another try.
+    /// Removes the first message for another attempt.
     pub(super) fn pop(&mut self, is_last: bool, now: Now) -> Option<(Said, Attempt)> {
         let said = self.messages.pop_front()?;
         let waited = self.since.map(|since| now.at.since(since));
         Some((said, Attempt { waited, is_last, now }))
     }
 
-    /// The first message was answered: so many bytes fewer wait.
+    /// The first message was answered: subtracts its bytes.
     pub(super) fn answered(&mut self, bytes: usize) {
         self.bytes -= bytes;
         self.since = None;
     }
 
-    /// The first message waits on. If its time is over, that was another message's: it has its own time, until `until`.
-    /// True when it begins.
+    /// The first message waits on. If the wait is over, that wait was for an earlier message: a new wait begins, until
+    /// `until`. Returns true if it begins.
     pub(super) fn wait_on(&mut self, said: Said, until: Time, now: Time) -> bool {
         self.messages.push_front(said);
         self.since.get_or_insert(now);
@@ -97,17 +97,17 @@ impl Waiting {
 }
 
 impl Waiters {
-    /// A connection waits from here on.
+    /// A connection begins to wait.
     pub(super) fn insert(&mut self, until: Time, id: ConnectionId) {
         self.0.insert((until, id));
     }
 
-    /// It does not wait any more.
+    /// A connection does not wait any more.
     pub(super) fn remove(&mut self, until: Time, id: ConnectionId) {
         self.0.remove(&(until, id));
     }
 
-    /// Takes out one that has waited long enough.
+    /// Removes a connection whose wait is over.
     pub(super) fn pop_due(&mut self, now: Time) -> Option<ConnectionId> {
         self.0.first().filter(|(until, _)| *until <= now)?;
         self.0.pop_first().map(|(_, id)| id)
@@ -118,7 +118,7 @@ impl Waiters {
         self.0.iter().map(|(_, id)| *id).collect()
     }
 
-    /// When the next one has waited long enough.
+    /// When the next wait is over.
     pub(super) fn deadline(&self) -> Time {
         self.0.first().map_or(Time::NEVER, |(until, _)| *until)
     }
