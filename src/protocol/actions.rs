@@ -1,5 +1,5 @@
-//! What the service wants done, as data, in buffers that are used again: a fan-out to ten thousand costs no allocation
-//! per recipient, and none at all once the buffers have grown.
+//! What the loop must do for the service, as data. The buffers are reused: a fan-out to ten thousand connections costs
+//! no allocation per recipient, and no allocation at all once the buffers have grown.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use tungstenite::Utf8Bytes;
 use super::effects::Effect;
 use crate::id::ConnectionId;
 
-/// What shall happen.
+/// One thing that the loop must do.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Answer the request or handshake.
@@ -20,24 +20,24 @@ pub enum Action {
     Accept(ConnectionId, Dialect),
     /// Send a message.
     Send(ConnectionId, Message),
-    /// Send one text to many: `Actions::recipients` tells whom.
+    /// Send one text to many connections; `Actions::recipients` has their ids.
     Fanout(Range<usize>, Utf8Bytes),
     /// Close a WebSocket.
     Close(ConnectionId, u16, Cow<'static, str>),
-    /// Give it little time for its request: it will be refused.
+    /// Shorten the time that the connection has for its request, because the request will be rejected.
     Hurry(ConnectionId),
-    /// Find out the facts about the process and hand them in as `Input::Facts` for the same connection.
+    /// Collect the facts about the process and pass them as `Input::Facts` for the same connection.
     Gather(ConnectionId),
-    /// Hand in `Input::Flushed` once less than the outbox's high water waits.
+    /// Pass `Input::Flushed` once less than the send queue's high-water mark waits.
     WhenFlushed(ConnectionId),
-    /// It ordered something that costs more than its own answer: counts as one of its requests or subscriptions a
-    /// second.
+    /// The connection's request costs more than its own answer: count it in the connection's limit of requests or
+    /// subscriptions a second.
     Charge(ConnectionId),
-    /// Read nothing more from it until `Release`: what it said already waits for something.
+    /// Read nothing more from the connection until `Release`: its messages already wait for something.
     Hold(ConnectionId),
-    /// Read on.
+    /// Read from the connection again.
     Release(ConnectionId),
-    /// Post a webhook and hand in the outcome with `Service::posted`.
+    /// Post a webhook and pass the outcome to `Service::posted`.
     Post(Box<Post>),
 }
 
@@ -48,21 +48,21 @@ pub enum Dialect {
     Plain,
     /// `pusher:ping` too, and the close codes of the Pusher protocol.
     Pusher,
-    /// The same for protocol versions before 6, in which an error frame comes before every close.
+    /// The same for protocol versions before 6: an error frame comes before every close.
     OldPusher,
 }
 
 /// A WebSocket message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// UTF-8.
+    /// UTF-8 text.
     Text(Utf8Bytes),
     /// Any bytes.
     Binary(Bytes),
 }
 
 impl Message {
-    /// Bytes of its payload.
+    /// The size of the payload in bytes.
     #[allow(clippy::len_without_is_empty, reason = "nobody asks whether a message is empty")]
     pub fn len(&self) -> usize {
         match self {
@@ -75,17 +75,17 @@ impl Message {
 /// An outgoing HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// Names the target (upper half) and the attempt; comes back with the outcome.
+    /// The target (upper half) and the attempt. The ticket comes back with the outcome.
     pub ticket: u64,
     /// `http://host:port/path`
     pub url: String,
-    /// Besides Host and Content-Length.
+    /// The headers besides Host and Content-Length.
     pub headers: Vec<(String, String)>,
     /// The bytes that were signed.
     pub body: Bytes,
 }
 
-/// Actions in the order in which they shall happen.
+/// Actions in the order in which the loop must carry them out.
 #[derive(Debug, Default)]
 pub struct Actions {
     list: Vec<Action>,
@@ -99,12 +99,12 @@ impl Actions {
         self.list.push(action);
     }
 
-    /// Appends something that another room does before the service's entry point ends.
+    /// Appends an effect. Another room carries it out before the service's entry point ends.
     pub fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 
-    /// What other rooms have to do, in order: the list that rooms without actions append to.
+    /// The effects for other rooms, in order. Rooms that have no `Actions` append to this list.
     pub fn effects(&mut self) -> &mut Vec<Effect> {
         &mut self.effects
     }
@@ -114,7 +114,7 @@ impl Actions {
         self.list.push(Action::Send(to, Message::Text(text.into())));
     }
 
-    /// Appends one text for many; nothing when nobody is to get it. Returns how many that are.
+    /// Appends one text for many connections, or nothing if there is no recipient. Returns the number of recipients.
     pub fn fan_out(&mut self, to: impl Iterator<Item = ConnectionId>, text: Utf8Bytes) -> usize {
         let start = self.recipients.len();
         self.recipients.extend(to);
@@ -130,17 +130,17 @@ impl Actions {
         &self.list
     }
 
-    /// Whom a fan-out is for.
+    /// The recipients of a fan-out.
     pub fn recipients(&self, range: Range<usize>) -> &[ConnectionId] {
         &self.recipients[range]
     }
 
-    /// Takes the actions out, leaving the recipients to be looked up.
+    /// Removes the actions from the buffers. The recipients stay for `recipients`.
     pub fn take(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.list)
     }
 
-    /// Makes the buffers empty, to be used again; `list` is what `take` gave.
+    /// Empties the buffers for reuse. `list` is the list that `take` returned.
     pub fn reuse(&mut self, mut list: Vec<Action>) {
         list.clear();
         self.recipients.clear();

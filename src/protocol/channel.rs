@@ -1,13 +1,13 @@
-//! Channel names of the Pusher protocol: which are valid, and what their prefixes mean. The type prefix is anchored at
-//! the start and `cache-` directly behind it (pusher.md 3.1); elsewhere in a name they mean nothing.
+//! Channel names of the Pusher protocol: which names are valid, and what their prefixes mean. The type prefix stands at
+//! the start and `cache-` directly behind it (pusher.md 3.1). Elsewhere in a name they have no meaning.
 
-/// The longest name, prefix included.
+/// The longest name in bytes, prefix included.
 pub const MAX_NAME: usize = 164;
 
-/// The prefix of the channels that reach a signed-in user.
+/// The prefix of the channels of signed-in users.
 pub const SERVER_TO_USER: &str = "#server-to-user-";
 
-/// What a channel is.
+/// The kind of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Everybody may subscribe.
@@ -30,12 +30,12 @@ impl<'a> ChannelName<'a> {
     /// Checks a name.
     ///
     /// # Errors
-    /// A sentence when it is empty, too long or has a character that is not allowed.
+    /// A sentence if the name is empty, too long or has a character that is not allowed.
     pub fn parse(name: &'a str) -> Result<Self, &'static str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-=@,.;".contains(&byte);
         let rest = match name.strip_prefix(SERVER_TO_USER) {
             Some("") => return Err("a server-to-user channel names its user"),
-            // User ids have any characters; they are compared, never interpreted.
+            // A user id may have any characters, because it is only compared.
             Some(_) => "",
             None => name,
         };
@@ -56,7 +56,7 @@ impl<'a> ChannelName<'a> {
         self.0
     }
 
-    /// What its prefix says.
+    /// The kind, according to the prefix.
     pub fn kind(self) -> Kind {
         match self.0 {
             name if name.starts_with("private-encrypted-") => Kind::Encrypted,
@@ -67,7 +67,7 @@ impl<'a> ChannelName<'a> {
         }
     }
 
-    /// Whether the last event is kept for newcomers.
+    /// Whether the last event is cached for new subscribers.
     pub fn is_cache(self) -> bool {
         let behind = match self.kind() {
             Kind::Encrypted => &self.0["private-encrypted-".len()..],
@@ -79,7 +79,7 @@ impl<'a> ChannelName<'a> {
         behind.starts_with("cache-")
     }
 
-    /// The user that a server-to-user channel reaches.
+    /// The user of a server-to-user channel.
     pub fn user(self) -> Option<&'a str> {
         self.0.strip_prefix(SERVER_TO_USER)
     }

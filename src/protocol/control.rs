@@ -1,31 +1,30 @@
-//! Rows on the channel `#control`: what PHP tells the server, not the visitors. Their data is read strictly: a row that
-//! says something else than it should is a bug of its writer, and guessing what was meant would close the wrong
-//! sockets.
+//! Rows on the channel `#control`: messages of PHP for the server, not for visitors. Their data is parsed strictly.
+//! Wrong data is a bug of the writer; a guess at the meaning could close the wrong connections.
 
 use serde::Deserialize;
 
-/// The channel of control rows; nobody can subscribe to it, for its name is no channel's.
+/// The channel of control rows. Nobody can subscribe to it, because its name is not a valid channel name.
 pub const CHANNEL: &str = "#control";
 
-/// The event of a table's first row, which asks for nothing: there is always a row that a position can be compared
-/// with.
+/// The event of a table's first row. The row requests nothing; it exists so that a position can always be compared with
+/// a row.
 pub const BEGIN: &str = "begin";
 
-/// Characters of an item type's name.
+/// The most characters of an item type's name.
 const LONGEST_TYPE: usize = 100;
 
-/// What a control row asks for.
+/// The request in a control row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// A user logged out, got another password or other groups: look at the user's sessions again.
+    /// A user logged out, or has a new password or other groups: check the user's sessions again.
     RecheckUser(u32),
-    /// A user was blocked, deleted or kicked out.
+    /// A user was blocked, deleted or kicked out: close the user's connections.
     TerminateUser(u32),
-    /// An item or a category changed what its access hangs on.
+    /// A value on which the access to an item or a category depends has changed.
     RecheckItem {
         /// `com_content.article`, `com_content.category`, …
         kind: String,
-        /// Its id.
+        /// The id of the item or category.
         id: u64,
     },
     /// Groups, view levels or permissions changed.
@@ -51,10 +50,10 @@ struct Item {
 struct Nothing {}
 
 impl Control {
-    /// Reads a row's event and data. `None`: there is nothing to do.
+    /// Parses the event and data of a row. `None`: there is nothing to do.
     ///
     /// # Errors
-    /// A sentence without any of the data.
+    /// A sentence that contains none of the data.
     pub fn read(verb: &str, data: &str) -> Result<Option<Self>, String> {
         Ok(Some(match verb {
             BEGIN => return Ok(None),
@@ -68,12 +67,12 @@ impl Control {
 }
 
 fn parse<'a, T: Deserialize<'a>>(verb: &str, data: &'a str) -> Result<T, String> {
-    // Lists would do for objects too.
+    // Serde would accept a list in place of an object.
     if !data.trim_start().starts_with('{') {
         return Err(format!("the data of {verb} is no object"));
     }
     serde_json::from_str(data).map_err(|error| {
-        // The message of a data error quotes the value.
+        // Serde's message of a data error would quote the value.
         let place = (error.line(), error.column());
         format!("the data of {verb} is wrong at line {} column {}", place.0, place.1)
     })

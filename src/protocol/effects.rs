@@ -1,114 +1,114 @@
-//! What one room wants of another, as data: the room that decides knows none of those that act. The service carries it
-//! out at the end of each of its entry points, in the order in which it was said.
+//! What one room requests of another, as data: the room that decides does not depend on the rooms that act. The service
+//! carries out the effects at the end of each of its entry points, in the order in which they were appended.
 
 use serde::Serialize;
 
 use super::rows::Seen;
 use crate::id::ConnectionId;
 
-/// Something that another room does.
+/// Something that another room must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The webhooks of the app with this number are told of an event.
+    /// Pass an event to the webhooks of the app with this number.
     Hook(usize, HookEvent),
     /// A channel of the site's app has its first subscriber.
     Occupied(Box<str>),
-    /// Its last subscriber has gone.
+    /// A channel of the site's app lost its last subscriber.
     Vacated(Box<str>),
-    /// Who the connection is has changed: its subscriptions are judged anew, and its waiting frames may go on.
+    /// The identity of the connection has changed: check its subscriptions again; its waiting messages may go on.
     Wake(ConnectionId),
-    /// Its waiting frames may go on: what they waited for has come.
+    /// The connection's waiting messages may go on: the missing fact has arrived.
     GoOn(ConnectionId),
-    /// All waiting frames may go on: what they wait for may have come.
+    /// All waiting messages may go on: the missing facts may have arrived.
     WakeAll,
-    /// A connection of the site is closed, with this code and reason.
+    /// Close a connection of the site, with this code and reason.
     Close(ConnectionId, u16, &'static str),
-    /// Connections that must not stay on an offline site are closed.
+    /// Close the connections that must not stay on an offline site.
     TurnAway,
-    /// Subscribers of these channels are judged anew.
+    /// Check the subscribers of these channels again.
     Review(Vec<Box<str>>),
-    /// All subscribers are.
+    /// Check all subscribers again.
     ReviewAll,
-    /// A row of the outbox table is delivered.
+    /// Deliver a row of the outbox table.
     Row(Box<Seen>),
-    /// All connections that are signed in as this user are closed.
+    /// Close all connections that are signed in as this user.
     Terminate(String),
-    /// All connections of the site that are this user's are closed, if the app with this number is the site's.
+    /// Close all connections of this user of the site, if the app with this number is the site's.
     TerminateVisitor(usize, String),
-    /// The table of the site of the app with this number is worth a look: rows were committed.
+    /// Poll the outbox table of the app with this number now: rows were committed.
     Nudge(usize),
-    /// What the extensions say has changed: the app's credentials may have.
+    /// The facts of the extensions have changed, and with them perhaps the app's credentials.
     Extensions,
-    /// Subscriptions that were held may go on, if they are not in doubt any more.
+    /// Held subscriptions may go on, if they are no longer in doubt.
     Release,
 }
 
-/// Something that happened to a channel and may interest a site.
+/// An event of a channel for the webhooks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "name")]
 pub enum HookEvent {
-    /// The first subscription.
+    /// The channel has its first subscription.
     #[serde(rename = "channel_occupied")]
     Occupied {
-        /// Where.
+        /// The channel.
         channel: String,
     },
-    /// The last subscription ended.
+    /// The last subscription of the channel ended.
     #[serde(rename = "channel_vacated")]
     Vacated {
-        /// Where.
+        /// The channel.
         channel: String,
     },
-    /// A user's first subscription.
+    /// A user has the first subscription to a presence channel.
     #[serde(rename = "member_added")]
     MemberAdded {
-        /// Where.
+        /// The channel.
         channel: String,
-        /// Who.
+        /// The user.
         user_id: String,
     },
-    /// A user's last subscription ended.
+    /// A user's last subscription to a presence channel ended.
     #[serde(rename = "member_removed")]
     MemberRemoved {
-        /// Where.
+        /// The channel.
         channel: String,
-        /// Who.
+        /// The user.
         user_id: String,
     },
-    /// A client sent an event to the others.
+    /// A client sent an event to the other subscribers.
     #[serde(rename = "client_event")]
     ClientEvent {
-        /// Where.
+        /// The channel.
         channel: String,
-        /// `client-…`
+        /// The event's name: `client-…`
         event: String,
-        /// As it was relayed.
+        /// The data, as it was relayed.
         data: String,
-        /// The sender.
+        /// The sender's socket id.
         socket_id: String,
-        /// The sender as a member; only on presence channels.
+        /// The sender's user id; only on presence channels.
         #[serde(skip_serializing_if = "Option::is_none")]
         user_id: Option<String>,
     },
-    /// Somebody subscribed to a cache channel and there was nothing to be told.
+    /// A client subscribed to a cache channel that has no cached event.
     #[serde(rename = "cache_miss")]
     CacheMiss {
-        /// Where.
+        /// The channel.
         channel: String,
     },
     /// The number of subscriptions changed.
     #[serde(rename = "subscription_count")]
     SubscriptionCount {
-        /// Where.
+        /// The channel.
         channel: String,
-        /// How many.
+        /// The number of subscriptions.
         #[serde(rename = "subscription_count")]
         count: usize,
     },
 }
 
 impl HookEvent {
-    /// Where it happened.
+    /// The channel of the event.
     pub fn channel(&self) -> &str {
         match self {
             Self::Occupied { channel }

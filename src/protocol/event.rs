@@ -1,19 +1,19 @@
-//! What may be published (pusher.md 9.2): the same checks for the HTTP API, the console and rows of the outbox table.
+//! Checks of published events (pusher.md 9.2): the same for the HTTP API, the console and rows of the outbox table.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::SocketId;
 
-/// Characters of an event's name.
+/// The most characters of an event's name.
 pub const MAX_NAME: usize = 200;
 
 /// Why an event may not be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A part of it is missing or wrong: the sentence for its author.
+    /// A part of the event is missing or wrong; the sentence is for its author.
     Bad(Cow<'static, str>),
-    /// Its data is too long: the sentence for its author.
+    /// The data is too long; the sentence is for its author.
     TooLarge(String),
 }
 
@@ -36,7 +36,7 @@ fn bad(why: impl Into<Cow<'static, str>>) -> Fault {
     Fault::Bad(why.into())
 }
 
-/// Checks an event's name: 1 to [`MAX_NAME`] characters, and none of the protocol's own.
+/// Checks an event's name: it has 1 to [`MAX_NAME`] characters and is not a name of the protocol.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -58,7 +58,7 @@ pub fn check_name(name: Option<&str>) -> Result<&str, Fault> {
     Ok(name)
 }
 
-/// Checks an event's data: at most `limit` bytes.
+/// Checks an event's data: it has at most `limit` bytes.
 ///
 /// # Errors
 /// See [`Fault`].
@@ -73,7 +73,7 @@ pub fn check_data(data: Option<&str>, limit: usize) -> Result<&str, Fault> {
     )))
 }
 
-/// Reads the socket that gets no copy. A well-formed id that nobody has is allowed.
+/// Parses the id of the socket that gets no copy. A well-formed id without a connection is allowed.
 ///
 /// # Errors
 /// See [`Fault`].

@@ -1,5 +1,5 @@
-//! The server's frames (pusher.md section 2): built as text, data doubly encoded where the protocol says so. What a
-//! publisher gave is escaped once and otherwise passed on byte for byte.
+//! The server's frames (pusher.md section 2), built as text. Data is encoded twice where the protocol requires it. The
+//! data of a publisher is escaped once and otherwise passed on byte for byte.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 /// `pusher:pong` for a stock client.
 pub const PONG: &str = r#"{"event":"pusher:pong","data":"{}"}"#;
 
-/// Fields in the order in which hosted Pusher has them; absent ones are left out.
+/// Fields in the order of hosted Pusher; absent fields are left out.
 #[derive(Serialize)]
 struct Frame<'a, D: Serialize> {
     event: &'a str,
@@ -20,27 +20,27 @@ struct Frame<'a, D: Serialize> {
     extra: Extra<'a>,
 }
 
-/// What only a connection that asked for recovery gets.
+/// Fields only for connections that asked for recovery.
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Extra<'a> {
     /// The event's own position.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    /// Everything up to here has been sent.
+    /// The positions up to which all events have been sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos: Option<OneOrMore<'a, String>>,
-    /// Whether what was missed since the positions that were given follows.
+    /// Whether the events after the client's positions follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<OneOrMore<'a, bool>>,
 }
 
-/// One value stands for itself, several are a list.
+/// One value is written as itself, several values as a list.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum OneOrMore<'a, T> {
-    /// There is one.
+    /// One value.
     One(&'a T),
-    /// There may be several.
+    /// A list.
     More(&'a [T]),
 }
 
@@ -53,7 +53,7 @@ impl<T> Clone for OneOrMore<'_, T> {
 impl<T> Copy for OneOrMore<'_, T> {}
 
 impl<'a, T> OneOrMore<'a, T> {
-    /// A list, unless it holds exactly one.
+    /// One value if the list has exactly one entry, else a list.
     pub fn of(values: &'a [T]) -> Self {
         match values {
             [one] => OneOrMore::One(one),
@@ -83,7 +83,7 @@ pub fn event(event: &str, channel: &str, data: &str, user_id: Option<&str>, extr
     })
 }
 
-/// The frame of an event without its position, the last member of the object.
+/// The frame of an event without its position. The position is the last field of the object.
 pub fn without_id(frame: &str) -> String {
     match frame.rsplit_once(",\"id\":\"") {
         Some((rest, _)) => format!("{rest}}}"),
@@ -108,7 +108,7 @@ pub fn client_event(
     })
 }
 
-/// A frame of the protocol itself whose data is a JSON object in a string.
+/// A protocol frame whose data is a JSON object in a string.
 pub fn protocol(event: &str, channel: Option<&str>, data: &impl Serialize, extra: Extra<'_>) -> String {
     text(&Frame {
         event,
@@ -119,14 +119,14 @@ pub fn protocol(event: &str, channel: Option<&str>, data: &impl Serialize, extra
     })
 }
 
-/// A frame of the protocol itself that has nothing to say but its name: data is `"{}"`.
+/// A protocol frame without data: its data is `"{}"`.
 pub fn bare(event: &str, channel: Option<&str>, extra: Extra<'_>) -> String {
     #[derive(Serialize)]
     struct Nothing {}
     protocol(event, channel, &Nothing {}, extra)
 }
 
-/// A frame of the protocol itself whose data is an object as it is: `pusher:error`, `pusher:signin_success`,
+/// A protocol frame whose data is a JSON object, not a string: `pusher:error`, `pusher:signin_success`,
 /// `pusher:subscription_error`.
 pub fn plain(event: &str, channel: Option<&str>, data: &impl Serialize) -> String {
     text(&Frame {
@@ -138,8 +138,8 @@ pub fn plain(event: &str, channel: Option<&str>, data: &impl Serialize) -> Strin
     })
 }
 
-/// `pusher:error`. `code` is `None` or 43xx on a connection that stays open: smaller codes tell clients that it does
-/// not.
+/// `pusher:error`. On a connection that stays open `code` is `None` or 43xx: a smaller code means to clients that the
+/// connection closes.
 pub fn error(message: &str, code: Option<u16>) -> String {
     #[derive(Serialize)]
     struct Data<'a> {

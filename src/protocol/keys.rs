@@ -1,28 +1,28 @@
-//! What the randomness of a start is used for: one key for each use. Some of the values are shown to everybody, and
-//! none of them says anything of the seed or of another one, because each is an HMAC of its own label.
+//! The keys that are derived from the random seed of a start, one key for each use. Clients can see some of the keys. A
+//! key reveals nothing about the seed or about another key, because each key is an HMAC of its own label.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// What the operating system's randomness gave at start. Secret, and used for nothing but [`Keys`].
+/// The random bytes from the operating system at the start. The seed is secret; it is used only for [`Keys`].
 pub type Seed = [u8; 32];
 
-/// See the file.
+/// See the top of this file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Keys {
-    /// What tells the positions of this run of the server from those of others. Shown.
+    /// Distinguishes the positions of this run of the server from those of other runs. Public.
     pub start: u32,
-    /// What tells this process's heartbeat in the state table from those of others. Shown.
+    /// Distinguishes this process's heartbeat in the state table from those of other processes. Public.
     pub process: u32,
-    /// What the generator of socket ids begins with. Secret.
+    /// The seed of the generator of socket ids. Secret.
     pub sockets: [u8; 32],
-    /// What keys the pseudonyms of presence channels. Secret.
+    /// The key of the pseudonyms on presence channels. Secret.
     pub pseudonyms: [u8; 32],
 }
 
 impl Keys {
-    /// The keys of a server that began with this seed.
+    /// The keys of a server with this seed.
     pub fn of(seed: &Seed) -> Self {
         Self {
             start: number(derived(seed, "positions")),
@@ -32,8 +32,8 @@ impl Keys {
         }
     }
 
-    /// The keys that may stand in a trace of that server: with what is shown anyway, and clients send back, and with
-    /// other socket ids and pseudonyms, because those of a running server are nobody else's business.
+    /// The keys for a trace of that server. The public keys are the same, because clients send them back. The keys of
+    /// socket ids and pseudonyms are different, because those of a running server are secret.
     pub fn for_trace(seed: &Seed) -> Self {
         let Self { start, process, .. } = Self::of(seed);
         Self {
@@ -59,7 +59,7 @@ fn number(key: [u8; 32]) -> u32 {
 mod tests {
     use super::*;
 
-    /// All bytes of a seed that has each byte once.
+    /// A seed in which no byte occurs twice.
     fn seed() -> Seed {
         std::array::from_fn(|n| 0x40 + n as u8)
     }

@@ -1,5 +1,5 @@
-//! What all protocol rooms share and what knows none of them: names, positions, frames, the checks of what is
-//! published, and the small structures that several rooms use (`slots`, `turn`, `refresh`, `retained`).
+//! What several rooms share: names, positions, frames, the checks of published events, and small structures (`slots`,
+//! `turn`, `refresh`, `retained`). This room depends on none of the rooms that use it.
 
 pub mod actions;
 pub mod channel;

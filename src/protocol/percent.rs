@@ -1,8 +1,8 @@
-//! Percent-encoding, as it stands in paths, queries and cookies.
+//! Percent-encoding in paths, queries and cookies.
 
 use std::borrow::Cow;
 
-/// Decodes `%41`; `None` when a percent sign is not followed by two hexadecimal digits or the outcome is not UTF-8.
+/// Decodes `%41`. `None`: a percent sign is not followed by two hexadecimal digits, or the result is not UTF-8.
 pub fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
@@ -23,7 +23,7 @@ pub fn decode(text: &str) -> Option<Cow<'_, str>> {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    // 16 at most, so it fits.
+    // A digit is less than 16, so it fits.
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 

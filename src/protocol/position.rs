@@ -1,43 +1,43 @@
-//! Places in the streams of events. To clients a position is an opaque string; only its first character, the stream,
-//! counts.
+//! Positions in the streams of events. To clients a position is an opaque string; they use only its first character,
+//! the stream.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where events come from.
+/// The source of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// From the HTTP API and from clients: `m…`.
+    /// Events of the HTTP API and of clients: `m…`.
     Memory,
-    /// From the outbox table: `o…`.
+    /// Events of the outbox table: `o…`.
     Table,
 }
 
 /// A row's place in the outbox table's stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The number that the row was stamped with, from 1 and without holes.
+    /// The number with which the row was stamped: from 1 and without gaps.
     pub seq: u64,
-    /// When it was stamped, in milliseconds since 1970 UTC by the database's clock. It tells the row from another one
-    /// that has the number in a table that was restored, copied, or lost its last commits.
+    /// The time of the stamp, in milliseconds since 1970 UTC by the database's clock. A table that was restored,
+    /// copied, or lost its last commits may have another row with the same number; the mark distinguishes the two rows.
     pub mark: u64,
 }
 
-/// A place in a stream of events.
+/// A position in a stream of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Position {
-    /// In memory: which run of the server, and the number of the event in it.
+    /// In memory: the run of the server, and the number of the event in this run.
     Memory {
         /// Different in every run.
         start: u32,
-        /// From 1; 0 is before the first.
+        /// The number from 1; 0 is before the first event.
         n: u64,
     },
     /// In the outbox table.
     Table {
-        /// Different whenever numbers may have gone back. Never 0.
+        /// The epoch. It changes whenever numbers may have gone back. Never 0.
         epoch: u32,
         /// The row.
         place: Place,
@@ -45,14 +45,14 @@ pub enum Position {
 }
 
 impl Position {
-    /// What clients are told while the table's position is not known. It never means anything, so a client that shows
-    /// it later is told of a gap.
+    /// The position that clients get while the table's position is unknown. No row ever has it, so a client that sends
+    /// it later is informed of a gap.
     pub const NOWHERE: Position = Position::Table {
         epoch: 0,
         place: Place { seq: 0, mark: 0 },
     };
 
-    /// Which stream it belongs to.
+    /// The stream of the position.
     pub fn stream(self) -> Stream {
         match self {
             Position::Memory { .. } => Stream::Memory,
@@ -60,7 +60,7 @@ impl Position {
         }
     }
 
-    /// Its number within the stream.
+    /// The number within the stream.
     pub fn number(self) -> u64 {
         match self {
             Position::Memory { n, .. } => n,
@@ -105,7 +105,7 @@ impl FromStr for Position {
     }
 }
 
-/// A number in lower-case digits, without a sign.
+/// Parses a number in lower-case digits, without a sign.
 fn number(digits: &str, radix: u32) -> Result<u64, ()> {
     let plain = |c: char| c.is_digit(radix) && !c.is_ascii_uppercase();
     if digits.is_empty() || !digits.chars().all(plain) {
@@ -114,7 +114,7 @@ fn number(digits: &str, radix: u32) -> Result<u64, ()> {
     u64::from_str_radix(digits, radix).map_err(|_| ())
 }
 
-/// As MySQL's `LOWER(CONV(number, 10, 36))`.
+/// The number as MySQL's `LOWER(CONV(number, 10, 36))` writes it.
 fn base36(mut number: u64) -> String {
     let mut digits = Vec::new();
     loop {

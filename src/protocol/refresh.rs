@@ -1,35 +1,35 @@
-//! A refresh schedule: which facts are asked for next. What somebody waits for is *urgent* and is asked for at once, in
-//! order. What is known is *due* again before its interval is over, at a time that differs a little each round: facts
-//! that were asked for at once (ten thousand pages after a restart) spread by themselves.
+//! A refresh schedule: which facts are asked for next. A fact is *urgent* if a client waits for it; urgent facts are
+//! asked for at once, in order. A known fact becomes *due* again before its interval is over. The time differs a little
+//! in each round, so that facts that were asked for at the same time (ten thousand pages after a restart) spread out.
 //!
-//! Rejected: one pass over all facts in each interval. Its pace changes with their number, and a fact could wait for
-//! almost two intervals.
+//! Rejected: one pass over all facts in each interval. The pace would change with the number of facts, and a fact could
+//! wait for almost two intervals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Where a fact stands in its schedule. Its owner keeps it, so that the fact is found in the queues at once.
+/// The state of a fact in the schedule. The owner of the fact stores it, so that the queues find the fact at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// In no queue: it is not asked for again by itself.
+    /// In no queue: the schedule does not ask for the fact again.
     #[default]
     Idle,
-    /// In the queue of those that somebody waits for, by this number.
+    /// In the queue of urgent facts, under this number.
     Urgent(i64),
     /// In a question that has no answer yet.
     Asked,
-    /// Known; it is asked for again at this time.
+    /// Known. It is asked for again at this time.
     Due(Time),
 }
 
-/// The queues of some facts.
+/// The queues of a set of facts.
 #[derive(Debug)]
 pub struct Refresh<K> {
     urgent: BTreeMap<i64, K>,
     due: BTreeSet<(Time, K)>,
-    /// Counts the facts that became due, for the spread.
+    /// The number of facts that became due. It determines the spread.
     rounds: u64,
 }
 
@@ -44,43 +44,44 @@ impl<K> Default for Refresh<K> {
 }
 
 impl<K: Copy + Ord> Refresh<K> {
-    /// Puts a fact behind all that are urgent.
+    /// Makes a fact urgent, behind all urgent facts.
     pub fn hurry(&mut self, key: K, place: &mut Place) {
         let last = self.urgent.last_key_value().map_or(0, |(number, _)| *number + 1);
         self.put(key, place, Place::Urgent(last));
     }
 
-    /// Puts a fact before all that are urgent.
+    /// Makes a fact urgent, before all urgent facts.
     pub fn hurry_first(&mut self, key: K, place: &mut Place) {
         let first = self.urgent.first_key_value().map_or(0, |(number, _)| *number - 1);
         self.put(key, place, Place::Urgent(first));
     }
 
-    /// A fact was seen at `since`: it is due between five and seven eighths of the interval later.
+    /// A fact was read at `since`. It becomes due between five and seven eighths of the interval later.
     pub fn seen(&mut self, key: K, place: &mut Place, since: Time, interval: Duration) {
         self.rounds += 1;
-        // The fractional parts of the multiples of the golden ratio: close numbers lie far apart, and none lies dense.
+        // The fractional parts of the multiples of the golden ratio: consecutive numbers are far apart, and all are
+        // spread evenly.
         let spread = (self.rounds.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32;
         let eighth = interval / 8;
         self.due_at(key, place, since + eighth * 5 + eighth * 2 * spread / 0x1_0000);
     }
 
-    /// A fact is due at this time.
+    /// Makes a fact due at this time.
     pub fn due_at(&mut self, key: K, place: &mut Place, at: Time) {
         self.put(key, place, Place::Due(at));
     }
 
-    /// A fact is in a question.
+    /// The fact is part of a question.
     pub fn asked(&mut self, key: K, place: &mut Place) {
         self.put(key, place, Place::Asked);
     }
 
-    /// Takes a fact out of the queues.
+    /// Removes a fact from the queues.
     pub fn remove(&mut self, key: K, place: &mut Place) {
         self.put(key, place, Place::Idle);
     }
 
-    /// The only function that moves a fact: its place and the queues agree.
+    /// The only function that moves a fact, so that its place and the queues always agree.
     fn put(&mut self, key: K, place: &mut Place, to: Place) {
         match std::mem::replace(place, to) {
             Place::Urgent(number) => drop(self.urgent.remove(&number)),
@@ -94,12 +95,12 @@ impl<K: Copy + Ord> Refresh<K> {
         }
     }
 
-    /// Those that are urgent, in order.
+    /// The urgent facts, in order.
     pub fn urgent(&self) -> impl Iterator<Item = K> {
         self.urgent.values().copied()
     }
 
-    /// Those that are due at a time, in order.
+    /// The facts that are due at a time, in order.
     pub fn due(&self, at: Time) -> impl Iterator<Item = K> {
         self.due
             .iter()
@@ -107,17 +108,17 @@ impl<K: Copy + Ord> Refresh<K> {
             .map(|(_, key)| *key)
     }
 
-    /// Whether any is urgent.
+    /// Whether a fact is urgent.
     pub fn has_urgent(&self) -> bool {
         !self.urgent.is_empty()
     }
 
-    /// When the first one is due.
+    /// When the first fact is due.
     pub fn first_due(&self) -> Time {
         self.due.first().map_or(Time::NEVER, |(at, _)| *at)
     }
 
-    /// Whether the queues have a fact where it says that it stands.
+    /// Whether the queues contain the fact exactly at its place.
     #[cfg(test)]
     pub(crate) fn agrees(&self, key: K, place: Place) -> bool {
         match place {
@@ -127,7 +128,7 @@ impl<K: Copy + Ord> Refresh<K> {
         }
     }
 
-    /// How many stand in each of the two queues.
+    /// The lengths of the two queues.
     #[cfg(test)]
     pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.urgent.len(), self.due.len())

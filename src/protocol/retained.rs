@@ -1,32 +1,33 @@
-//! A log of the newest entries of many channels, for those who come later. Entries have numbers that grow through all
-//! channels. Of a channel the newest entries are kept, without a hole. The owner sets the limits and takes the oldest
-//! entries out; the log counts entries and bytes, and remembers from which number on a channel is complete.
+//! A log of the newest entries of many channels, for clients that come later. Entries have numbers that grow across all
+//! channels. Of each channel the newest entries are kept, without a gap. The owner sets the limits and removes the
+//! oldest entries. The log counts entries and bytes, and records from which number on a channel is complete.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::room::give_back;
 
-/// Places of entries that are gone, which may stay in the order beside as many as there are entries.
+/// The order may keep places of removed entries: this many, plus as many as there are entries.
 const STALE: usize = 64;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub struct Retained<T> {
     channels: HashMap<Box<str>, Channel<T>>,
-    /// Where the entries stand, oldest first. An entry that was taken out of its channel leaves its place behind.
+    /// The places of the entries, oldest first. When an entry is removed from its channel, its place stays here for a
+    /// while.
     order: VecDeque<(u64, Box<str>)>,
     entries: usize,
     bytes: usize,
-    /// The highest number up to which a channel that is not kept may have lost entries.
+    /// The highest number up to which channels without entries may have lost entries.
     gone: u64,
 }
 
-/// The entries of one channel; there is at least one.
+/// The entries of one channel; at least one.
 #[derive(Debug)]
 struct Channel<T> {
     entries: VecDeque<Entry<T>>,
     bytes: usize,
-    /// The number up to which it may have lost entries.
+    /// The number up to which the channel may have lost entries.
     gone: u64,
 }
 
@@ -50,7 +51,7 @@ impl<T> Default for Retained<T> {
 }
 
 impl<T> Retained<T> {
-    /// Keeps an entry, whose number is higher than all before, and what it costs in bytes.
+    /// Keeps an entry. Its number is higher than all numbers before. `bytes` is its cost.
     pub fn push(&mut self, channel: &str, number: u64, bytes: usize, value: T) {
         let entry = Entry { number, bytes, value };
         match self.channels.get_mut(channel) {
@@ -70,7 +71,7 @@ impl<T> Retained<T> {
         self.order.push_back((number, channel.into()));
         self.entries += 1;
         self.bytes += bytes;
-        // A channel whose entries are taken out again and again leaves their places behind.
+        // Entries that were removed from their channels left their places behind.
         if self.order.len() > 2 * self.entries + STALE {
             let channels = &self.channels;
             self.order
@@ -78,22 +79,22 @@ impl<T> Retained<T> {
         }
     }
 
-    /// Entries of all channels.
+    /// The number of entries of all channels.
     pub fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether nothing is kept.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Bytes of all entries.
+    /// The bytes of all entries.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Entries of a channel, and their bytes.
+    /// The number of entries of a channel, and their bytes.
     pub fn size_of(&self, channel: &str) -> (usize, usize) {
         let own = self.channels.get(channel);
         own.map_or((0, 0), |own| (own.entries.len(), own.bytes))
@@ -117,7 +118,7 @@ impl<T> Retained<T> {
         Some(&newest.value)
     }
 
-    /// The oldest entry of all, and its number.
+    /// The oldest entry of all channels, and its number.
     pub fn oldest(&mut self) -> Option<(u64, &T)> {
         while let Some((number, channel)) = self.order.front()
             && !is_kept(&self.channels, channel, *number)
@@ -129,7 +130,7 @@ impl<T> Retained<T> {
         Some((oldest.number, &oldest.value))
     }
 
-    /// Takes out the oldest entry of all, with its channel.
+    /// Removes the oldest entry of all channels. Returns it with its channel.
     pub fn pop_oldest(&mut self) -> Option<(Box<str>, T)> {
         self.oldest()?;
         let (_, channel) = self.order.pop_front()?;
@@ -138,7 +139,7 @@ impl<T> Retained<T> {
         Some((channel, value))
     }
 
-    /// Takes out the oldest entry of a channel.
+    /// Removes the oldest entry of a channel.
     pub fn pop_oldest_of(&mut self, channel: &str) -> Option<T> {
         let own = self.channels.get_mut(channel)?;
         let oldest = own.entries.pop_front()?;
@@ -153,7 +154,7 @@ impl<T> Retained<T> {
         Some(oldest.value)
     }
 
-    /// Takes out all entries of a channel, which had others up to this number.
+    /// Removes all entries of a channel. The channel had more entries up to this number, which are not kept.
     pub fn forget(&mut self, channel: &str, number: u64) {
         if let Some(own) = self.channels.remove(channel) {
             self.entries -= own.entries.len();
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(log.complete_above("odd"), 7);
     }
 
-    /// One entry that stays keeps the order from its beginning on; what others lose meanwhile must not stay in it.
+    /// One old entry stays at the front of the order. Places of entries that were removed behind it must not pile up.
     #[test]
     fn places_of_what_was_taken_out_are_few() {
         let mut log = Retained::default();

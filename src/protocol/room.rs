@@ -1,8 +1,8 @@
-//! Room that collections keep for more entries than they hold. A crowd makes them grow; when it has gone, `give_back`
-//! makes them small again.
+//! The unused capacity of collections. Collections grow with a crowd; when the crowd has left, `give_back` shrinks
+//! them.
 //!
-//! `give_back` is called where entries are taken out, so that no timer is needed: a collection shrinks when less than
-//! an eighth of its room is in use, to twice what is. That moves each entry that is left once for many that went.
+//! Call `give_back` where entries are removed; so no timer is needed. A collection shrinks when it uses less than an
+//! eighth of its capacity, to twice what it uses. So for each remaining entry that moves, many entries were removed.
 //! Rejected: to shrink all collections every few seconds. That would wake an idle server and make one tick pay for
 //! everything.
 
@@ -11,27 +11,27 @@ use std::hash::{BuildHasher, Hash};
 
 use slab::Slab;
 
-/// Entries whose room is kept in any case: not worth an allocation.
+/// A capacity of this many entries is always kept; shrinking it is not worth an allocation.
 const KEPT: usize = 64;
 
-/// A collection that has room for more entries than it holds.
+/// A collection with a capacity.
 pub trait Room {
-    /// Entries that it holds.
+    /// The number of entries.
     fn used(&self) -> usize;
-    /// Entries that it can hold without an allocation.
+    /// The number of entries that fit without an allocation.
     fn room(&self) -> usize;
-    /// Gives back room, but keeps some for `entries` in all, if it can.
+    /// Shrinks the capacity to about `entries`, if possible.
     fn shrink(&mut self, entries: usize);
 }
 
-/// Makes a collection small that was large and is nearly empty.
+/// Shrinks a collection that is nearly empty and was large.
 pub fn give_back(of: &mut impl Room) {
     if of.room() > KEPT && of.used() < of.room() / 8 {
         of.shrink(2 * of.used());
     }
 }
 
-/// The same for a list by slot, whose last slots may be empty.
+/// The same for a list by slot. Removes empty slots at the end first.
 pub fn give_back_slots<T>(slots: &mut Vec<Option<T>>) {
     while let Some(None) = slots.last() {
         slots.pop();
@@ -75,9 +75,9 @@ impl<K: Eq + Hash, V, S: BuildHasher> Room for HashMap<K, V, S> {
     }
 }
 
-/// A slab cannot move its entries, so it keeps the room up to its last one. To give back is to walk through all of its
-/// room, so that is done only at lengths that are powers of two: a dozen times however large it was and in whichever
-/// order its entries go.
+/// A slab cannot move its entries, so it keeps the capacity up to its last entry. Shrinking walks through the whole
+/// capacity. So it is done only at lengths that are powers of two: about a dozen times, whatever the size and the order
+/// of removal.
 impl<T> Room for Slab<T> {
     fn used(&self) -> usize {
         self.len()
@@ -96,7 +96,7 @@ impl<T> Room for Slab<T> {
 mod tests {
     use super::*;
 
-    /// Takes everything out of a collection of 10,000, one by one, and gives back room after each.
+    /// Removes all entries of a collection of 10,000 one by one, and calls `give_back` after each.
     fn drain<R: Room>(mut of: R, mut take: impl FnMut(&mut R)) {
         let most = of.room();
         let (mut shrunk, mut moved) = (0, 0);

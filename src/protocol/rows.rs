@@ -1,4 +1,4 @@
-//! Rows of the outbox table as they are handed on.
+//! Rows of the outbox table, in the forms in which rooms pass them on.
 
 use tungstenite::Utf8Bytes;
 
@@ -6,33 +6,33 @@ use super::SocketId;
 use super::control::Control;
 use crate::id::ConnectionId;
 
-/// What became visible, in this order.
+/// A row that became visible, or a gap. The order matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// To be delivered now. It is retained already.
+    /// Deliver this event now. It is retained already.
     Event(Event),
-    /// From before the start, and how old it is in milliseconds: for cache channels alone.
+    /// An event from before the start and its age in milliseconds; it is only for cache channels.
     Past(Event, u64),
-    /// To be done now: rows behind it wait for it.
+    /// Carry out this control row now: the rows behind it wait for it.
     Control(Control),
-    /// Rows may have been lost for those who are connected, control rows too.
+    /// Connected clients may have missed rows, control rows too.
     Gap,
 }
 
 /// A row of the table that may be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// A valid name.
+    /// A valid channel name.
     pub channel: String,
-    /// A valid name.
+    /// A valid event name.
     pub event: String,
-    /// As it was written.
+    /// The data, as it was written.
     pub data: String,
-    /// As it is retained.
+    /// The event in its retained form.
     pub logged: Logged,
 }
 
-/// An event as clients that ask for recovery get it.
+/// An event in the form for clients that asked for recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     /// The row's number.
@@ -43,41 +43,41 @@ pub struct Logged {
     pub except: Option<SocketId>,
 }
 
-/// Whether everything after a position of the table can be told.
+/// Whether all events after a position of the table can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// It can.
+    /// They can.
     Yes,
-    /// Never: the client is told of a gap.
+    /// They cannot: the client is informed of a gap.
     No,
-    /// It is being found out.
+    /// Not known yet; the answer is on its way.
     Ask,
-    /// The same, and the table is read for it.
+    /// Not known yet; the table is read for it.
     Read,
 }
 
-/// What a connection is to get next: the first row of a channel behind a row.
+/// The next row that a connection needs: the first row of a channel behind a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Who.
+    /// The connection.
     pub id: ConnectionId,
-    /// The channel, or the user's own one.
+    /// The channel, or the user's own channel.
     pub channel: &'a str,
-    /// The site's rules let the connection into the channel, not a signature.
+    /// The site's rules admitted the connection to the channel, not a signature.
     pub by_rule: bool,
-    /// The number of the row that it had last.
+    /// The number of the last row that the connection got.
     pub after: u64,
 }
 
-/// What comes next of a channel's past.
+/// The next part of a channel's past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// This event.
     Event(Logged),
-    /// Nothing: everything was told.
+    /// No event: all events were sent.
     Nothing,
-    /// The rest was forgotten.
+    /// The remaining events were dropped.
     Gone,
-    /// Nothing yet: the site asks again whether the connection may hear the channel.
+    /// No event yet: the site checks again whether the connection may subscribe.
     Doubted,
 }

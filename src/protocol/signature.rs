@@ -1,5 +1,5 @@
-//! Signatures of the Pusher protocol: HMAC-SHA256 with the app's secret, in lower-case hexadecimal. What exactly is
-//! signed is the business of those who ask; a message comes in parts so that nobody has to join them first.
+//! Signatures of the Pusher protocol: HMAC-SHA256 with the app's secret, in lower-case hexadecimal. The callers decide
+//! which text is signed. A message comes in parts, so that no caller has to join them.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::time::Now;
 
-/// The signature of a message, which is the parts one behind the other.
+/// The signature of a message. The message is the concatenation of the parts.
 pub fn hmac_hex(secret: &str, message: &[&[u8]]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
     for part in message {
@@ -19,19 +19,19 @@ pub fn hmac_hex(secret: &str, message: &[&[u8]]) -> String {
     HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
-/// Whether `given` is the signature of the message. Takes the same time for every wrong one of the right length. An
-/// empty secret signs nothing: everybody knows it.
+/// Whether `given` is the signature of the message. The comparison takes the same time for all wrong signatures of the
+/// right length. With an empty secret no signature is valid, because this secret is public.
 pub fn matches(secret: &str, message: &[&[u8]], given: &str) -> bool {
     !secret.is_empty() && bool::from(hmac_hex(secret, message).as_bytes().ct_eq(given.as_bytes()))
 }
 
-/// The same with the secret that was valid before, if it still is. Both are tried in any case.
+/// The same, also with the former secret while it is valid. Both secrets are always tried.
 pub fn matches_either(secret: &str, former: Option<&str>, message: &[&[u8]], given: &str) -> bool {
     let by_former = former.is_some_and(|former| matches(former, message, given));
     matches(secret, message, given) | by_former
 }
 
-/// A secret that was replaced. It is never shown.
+/// A secret that was replaced. It is never displayed.
 #[derive(Clone, PartialEq)]
 pub struct FormerSecret {
     /// The secret.

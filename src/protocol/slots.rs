@@ -1,12 +1,12 @@
-//! Values by connection: one place for each slot of the connection table. A slot is used again by another connection,
-//! so each value stands beside the id that it belongs to, and an old id finds nothing.
+//! Values by connection: one place for each slot of the connection table. A slot is reused by other connections. So
+//! each value stands beside the id of its connection, and a stale id finds nothing.
 //!
-//! Rejected: a map by id. It hashes at every look-up and takes more memory, and the slots are dense anyway.
+//! Rejected: a map by id. It would hash at every look-up and take more memory, and the slots are dense anyway.
 
 use super::room::give_back;
 use crate::id::ConnectionId;
 
-/// One value for each of some connections.
+/// Values, one per connection.
 #[derive(Debug)]
 pub struct Slots<T> {
     slots: Vec<Option<(ConnectionId, T)>>,
@@ -19,7 +19,8 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// Keeps the value of a connection that has none yet. The last owner of its slot must be gone.
+    /// Stores the value of a connection that has none yet. The value of the slot's former connection must be removed
+    /// before.
     pub fn insert(&mut self, id: ConnectionId, value: T) {
         let slot = id.slot();
         if self.slots.len() <= slot {
@@ -41,7 +42,7 @@ impl<T> Slots<T> {
         (*owner == id).then_some(value)
     }
 
-    /// Takes the value of a connection out, and gives back the memory of slots behind the last one that is in use.
+    /// Removes the value of a connection. Gives back the memory of slots behind the last used one.
     pub fn remove(&mut self, id: ConnectionId) -> Option<T> {
         let (_, value) = self.slots.get_mut(id.slot())?.take_if(|(owner, _)| *owner == id)?;
         while let Some(None) = self.slots.last() {

@@ -1,16 +1,16 @@
-//! A round robin: who is served next, so that nobody who always wants something starves the others.
+//! A round robin: which candidate is served next, so that no candidate starves the others.
 
-/// Whose turn it is among a number of candidates.
+/// The next candidate of a round robin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turn(usize);
 
 impl Turn {
-    /// All of `count` candidates, beginning with the one whose turn it is.
+    /// All of `count` candidates, beginning with the next one.
     pub fn round(self, count: usize) -> impl Iterator<Item = usize> + Clone {
         (0..count).map(move |step| (self.0 + step) % count)
     }
 
-    /// This candidate was served: the next turn is the one's behind it.
+    /// This candidate was served: the turn goes to the candidate behind it.
     pub fn served(&mut self, candidate: usize) {
         self.0 = candidate + 1;
     }

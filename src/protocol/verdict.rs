@@ -1,4 +1,4 @@
-//! Answers that may have to wait until more is known, and the tries at them.
+//! Answers that may have to wait for facts, and the attempts to give them.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use serde_json::value::RawValue;
 
 use crate::time::Now;
 
-/// Yes, no and why, or not yet.
+/// Yes, no with a reason, or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<Y = (), N = &'static str> {
-    /// Yes, and what follows.
+    /// Yes, with a value.
     Yes(Y),
-    /// No, and why.
+    /// No, with a reason.
     No(N),
-    /// More must be known first: the same question is asked again later.
+    /// A fact is missing: ask the same question again later.
     NotYet,
 }
 
-/// What a site's rules say of a subscription: it may be, on a presence channel as this member. `None`: the site has no
-/// say, and only a signature opens the channel.
+/// The verdict of a site's rules on a subscription. `Yes` carries the member on a presence channel. `None`: the site
+/// has no rule for the channel, and only a signature opens it.
 pub type Ruling = Option<Verdict<Option<Member>>>;
 
-/// One try to answer what a client asked for.
+/// One attempt to answer a client's request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt {
-    /// How long the client has been waiting; `None`: this is the first try.
+    /// How long the client has waited; `None`: this is the first attempt.
     pub waited: Option<Duration>,
-    /// The client has waited long enough: what is not known is a no.
+    /// The client has waited long enough: an unknown fact counts as a no.
     pub is_last: bool,
     /// The clocks.
     pub now: Now,
 }
 
-/// A user's own description in `channel_data` or `user_data`.
+/// The user in `channel_data` or `user_data`.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// As a string, also when it was signed as a number.
+    /// The id as a string, also if it was signed as a number.
     pub user_id: Box<str>,
-    /// Any JSON; `None`: there was none.
+    /// Any JSON; `None`: there is none.
     pub user_info: Option<Box<RawValue>>,
 }
