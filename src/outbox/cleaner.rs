@@ -1,6 +1,7 @@
-//! Retention: rows that were stamped long enough ago are deleted, a few at a time, by one process at a time, and so are
-//! the heartbeats of processes that are gone. Each deletion is two questions, as a stamp is. A deletion that would have
-//! to wait for a lock is left for later. The heartbeat of this process tells PHP that a server does all this.
+//! Retention: deletes rows that were stamped long enough ago, and the heartbeats of processes that are gone. It deletes
+//! a few rows at a time, and only one process deletes at a time. Each deletion is two questions, like a stamp. A
+//! deletion that would have to wait for a lock is postponed. The heartbeat of this process shows PHP that a server is
+//! running.
 
 use std::time::Duration;
 
@@ -8,35 +9,36 @@ use crate::protocol::position::Position;
 use crate::store::{Answer, Failure, Old, Question};
 use crate::time::Time;
 
-/// Rows of one transaction: 3 ms of the database's time.
+/// The most rows of one transaction: 3 ms of the database's time.
 const AT_ONCE: u32 = 50;
 
-/// Between two transactions: some 900 rows a second are deleted, and the loop hardly notices.
+/// The pause between two transactions: some 900 rows a second are deleted, with hardly any delay for the loop.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the process looks for rows to delete, and how often it writes its heartbeat. PHP treats a process as dead
-/// that wrote none for a minute.
+/// How often the process looks for rows to delete, and how often it writes its heartbeat. PHP treats a process without
+/// a heartbeat for a minute as dead.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// … while nobody is connected: seldom, and often enough for PHP.
+/// The same while no client is connected: seldom, but often enough for PHP.
 const EVERY_ALONE: Duration = Duration::from_secs(30);
 
-/// Seconds after which the heartbeat of a process is deleted.
+/// After this many seconds the heartbeat of a process is deleted.
 const DEAD: u64 = 600;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     clean_at: Time,
     beat_at: Time,
-    /// Nobody is connected.
+    /// No client is connected.
     alone: bool,
-    /// Rows that were deleted.
+    /// The number of deleted rows.
     pub(super) deleted: u64,
 }
 
 impl Cleaner {
-    /// Sets whether nobody is connected. Once somebody is, nothing is put off for longer than usual.
+    /// Sets whether no client is connected. When the first client connects, the next question is due no later than
+    /// usual.
     pub(super) fn set_alone(&mut self, alone: bool, now: Time) {
         if self.alone && !alone {
             self.clean_at = self.clean_at.min(now + EVERY);
@@ -45,13 +47,13 @@ impl Cleaner {
         self.alone = alone;
     }
 
-    /// When there is a question.
+    /// When the next question is due.
     pub(super) fn due(&self) -> Time {
         self.clean_at.min(self.beat_at)
     }
 
-    /// Writes the heartbeat of this process, and asks for what is older than `retention`. Should an answer be lost it
-    /// is due again after a while.
+    /// Writes the heartbeat of this process, or asks for rows older than `retention`. If the answer is lost, the
+    /// question is due again after a while.
     pub(super) fn question(&mut self, process: u32, position: Position, retention: u64, now: Time) -> Option<Question> {
         let every = if self.alone { EVERY_ALONE } else { EVERY };
         if self.beat_at <= now {
@@ -66,8 +68,8 @@ impl Cleaner {
         None
     }
 
-    /// What came of a question. Returns the question that ends the transaction, if one is open. A question that failed
-    /// is due again by itself.
+    /// Handles an answer. Returns the question that ends the transaction, if one is open. A failed question becomes due
+    /// again without further action.
     pub(super) fn answer(
         &mut self,
         question: &Question,

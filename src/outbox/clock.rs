@@ -1,44 +1,44 @@
-//! When the outbox table is polled, and when clients that wait for an answer are woken.
+//! When the outbox table is polled, and when waiting clients are woken.
 
 use std::time::Duration;
 
 use crate::config::Database;
 use crate::time::Time;
 
-/// After the last row it is polled fast for so long.
+/// After the last row the table is polled fast for this time.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// After so long without a row nobody is in a conversation, and the pause between two polls doubles.
+/// After this time without a row there is no conversation, and the pause between two polls doubles.
 const STILL: Duration = Duration::from_secs(60);
 
-/// Between two polls while nobody is connected. The database closes a connection that is silent for 10 s.
+/// The pause between two polls while no client is connected. The database closes a connection that is silent for 10 s.
 const ALONE: Duration = Duration::from_secs(2);
 
-/// The least between two times at which clients that wait are woken.
+/// The shortest time between two times at which waiting clients are woken.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
-/// How often rows are forgotten that no client wants any more.
+/// How often rows are dropped that no client needs any more.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// Nothing is asked before it.
+    /// No question is asked before this time.
     pub(super) retry: Time,
     pub(super) poll: Time,
     forget: Time,
-    /// Nobody is connected.
+    /// No client is connected.
     pub(super) alone: bool,
-    /// The lowest number above the newest row that a client waits for, and when it is to be answered at the latest.
+    /// The lowest number above the newest row for which a client waits, and the latest time for its answer.
     pub(super) above: (u64, Time),
-    /// Clients that wait may be answered, and when they were woken last.
+    /// Waiting clients may get an answer; below: when they were last woken.
     pub(super) wake: bool,
     woke: Time,
-    /// When everything in the table was last read.
+    /// When the whole table was last read.
     pub(super) caught_up: Time,
-    /// Until when it is polled fast.
+    /// Until when the table is polled fast.
     busy: Time,
-    /// The table is not looked at before it: the account has asked much in this hour.
+    /// No look is taken before this time: the account has sent many statements in this hour.
     pub(super) held: Time,
     fast: Duration,
     slow: Duration,
@@ -50,7 +50,7 @@ impl Clock {
         self.slow = Duration::from_millis(settings.idle_poll_ms);
     }
 
-    /// Between two polls.
+    /// The pause between two polls.
     pub(super) fn pause(&self, now: Time) -> Duration {
         match (self.alone, now < self.busy) {
             (true, _) => ALONE,
@@ -60,8 +60,8 @@ impl Clock {
         }
     }
 
-    /// When the rows behind the last one are to be read, if there are any (`is_behind`), or the table is to be looked
-    /// at.
+    /// When the next poll is due. If there are rows behind the last one (`is_behind`), the poll reads them; else it
+    /// looks for new rows.
     pub(super) fn poll_or_look(&self, is_behind: bool) -> Time {
         match is_behind {
             true => self.poll,
@@ -69,7 +69,7 @@ impl Clock {
         }
     }
 
-    /// Whether it is time to forget.
+    /// Whether it is time to drop unneeded rows.
     pub(super) fn forgets(&mut self, now: Time) -> bool {
         let due = self.forget <= now;
         if due {
@@ -78,14 +78,14 @@ impl Clock {
         due
     }
 
-    /// Rows came, or are expected.
+    /// Rows arrived, or are expected.
     pub(super) fn hurry(&mut self, now: Time) {
         self.busy = now + BUSY;
         self.poll = self.poll.min(now + self.fast);
     }
 
-    /// Whether clients that wait are woken now. Waking looks at each of them, so it is done once for many answers, as
-    /// long as others are `expected`.
+    /// Whether waiting clients are woken now. This checks all of them. So while other answers are `expected`, one
+    /// wake-up serves many answers.
     pub(super) fn wakes(&mut self, expected: bool, now: Time) -> bool {
         let due = self.wake && (!expected || now >= self.woke + WAKE_EVERY);
         if due {

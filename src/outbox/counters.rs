@@ -1,26 +1,26 @@
 //! The outbox's counters for the administrator.
 
-/// Totals since the start, and the present state.
+/// Totals since the start, and the current state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
-    /// Rows that were handed on, control rows and bad ones included.
+    /// Rows that were passed on, control rows and bad rows included.
     pub rows: u64,
     /// Rows that were skipped because they may not be published.
     pub bad: u64,
-    /// Rows that this process gave their numbers.
+    /// Rows that this process stamped with a number.
     pub stamped: u64,
     /// Rows that this process deleted.
     pub deleted: u64,
-    /// New epochs that this process made or found, the first one included.
+    /// New epochs that this process began or found, the first one included.
     pub epochs: u64,
     /// Rows in memory for recovery.
     pub history_rows: usize,
-    /// Their bytes, and those of channels that were read again.
+    /// The bytes of these rows, and of the rows of recalled channels.
     pub history_bytes: usize,
-    /// How late the table's visible rows are read, in milliseconds beyond the pause between two looks.
+    /// The delay in reading the table's visible rows, in milliseconds beyond the pause between two looks.
     pub late_ms: u64,
-    /// Whether rows have a number and were not handed on yet.
+    /// Whether some rows have a number and were not passed on yet.
     pub waiting: bool,
-    /// Milliseconds for which another process has held the lock of the counter.
+    /// For how many milliseconds another process has held the counter's lock.
     pub locked_ms: u64,
 }

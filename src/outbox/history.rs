@@ -1,9 +1,9 @@
-//! Rows in memory for recovery. The *window* holds the newest rows of all channels, bounded by rows and bytes; what is
-//! evicted raises the floor, above which nothing is missing. Below the floor a channel can be *recalled*: read from the
-//! table again, once for all clients that ask, and kept for a while.
+//! Rows in memory for recovery. The *window* holds the newest rows of all channels, limited by rows and bytes. Eviction
+//! raises the floor; above the floor no row is missing. Below the floor a channel can be *recalled*: its rows are read
+//! from the table again, once for all clients that ask, and kept for a while.
 //!
-//! A position is believed if its row is in the window, or if the table says that it stands there, asked after
-//! everything behind it was read, so that no deleter can slip between.
+//! A position is accepted if its row is in the window, or if the table confirms that its row exists. The table is asked
+//! after everything behind the row was read, so that no rows can be deleted in between without notice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,65 +16,66 @@ use crate::protocol::rows::{Event, Logged, Reach};
 use crate::store::{ChannelRange, MOST_KEYS, Question};
 use crate::time::Time;
 
-/// What a row costs besides its text: an estimate of what the structures around it take.
+/// The estimated bytes of a row besides its text: the structures around it.
 const OVERHEAD: usize = 160;
 
-/// Channels that are recalled at once: each costs statements, and some of the memory.
+/// The most channels that are recalled at once: each costs statements and memory.
 const MOST_RECALLS: usize = 1000;
 
-/// Positions that the table is asked about at once.
+/// The most positions that wait for a check by the table.
 const MOST_POSITIONS: usize = 10_000;
 
-/// How long a channel is kept after a client wanted it last: a client takes its part when its send queue has room.
+/// How long a channel is kept after a client last needed it: a client takes the next part when its send queue has room.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// A channel that was wanted no longer ago is not given up for another one: two that have no room together would be
-/// read in turn for ever.
+/// A channel that a client needed within this time is not dropped for another one. Otherwise two channels that do not
+/// fit together would be read in turn for ever.
 const WANTED: Duration = Duration::from_secs(5);
 
-/// All recalls together may take this part of the memory for the window, and one of them half of that.
+/// The window's memory divided by this number is the limit for all recalls together. Half of that is the limit for one
+/// recall.
 const SHARE: usize = 4;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Every row above the floor in order.
+    /// All rows above the floor, in order.
     rows: VecDeque<Place>,
-    /// Those of them that are events.
+    /// The rows that are events.
     window: Retained<Logged>,
     recalls: BTreeMap<Box<str>, Recall>,
-    /// The channel that was read last: they take turns.
+    /// The channel that was read last, because the channels take turns.
     turn: Box<str>,
-    /// Numbers of positions below the floor, and what the table says of them; `None`: it is to be asked.
+    /// Numbers of positions below the floor, with the table's answer; `None`: the table must be asked.
     words: BTreeMap<u64, Option<Word>>,
-    /// How many parts of channels were read.
+    /// The number of parts of channels that were read.
     reads: u64,
     floor: u64,
-    /// Of the row at the floor, if it was here.
+    /// The mark of the row at the floor, if the row was in the window.
     floor_mark: Option<u64>,
-    /// Bytes of what is recalled.
+    /// The bytes of all recalled rows.
     recalled: usize,
     most_rows: usize,
     most_bytes: usize,
 }
 
-/// A row's mark, if there is such a row; and how many parts of channels had been read before.
+/// A row's mark, if the row exists, and the number of reads of channels before the answer.
 type Word = (Option<u64>, u64);
 
-/// A channel that is read below the floor, from there down.
+/// A channel that is read again below the floor, from there down.
 #[derive(Debug, Default)]
 struct Recall {
-    /// Every event above it is here, or in the window.
+    /// Every event above this number is here or in the window.
     from: u64,
     /// The events below the floor, in order, and their bytes.
     log: VecDeque<Logged>,
     bytes: usize,
     until: Time,
-    /// The number down to which it is being read.
+    /// The number down to which the channel is being read.
     wanted: Option<u64>,
-    /// Which of all reads was its last one: what was said of positions before says nothing of it.
+    /// The number of the channel's last read. Answers about positions from before this read do not count.
     read: u64,
-    /// What is below `from` is out of reach: there is too much, or it cannot be read.
+    /// Events below `from` are not available: there are too many, or they cannot be read.
     refused: bool,
 }
 
@@ -88,7 +89,7 @@ impl History {
         self.evict(0);
     }
 
-    /// Forgets everything. What comes from here on is above `floor`.
+    /// Drops everything. New rows are above `floor`.
     pub(super) fn clear(&mut self, floor: u64) {
         *self = Self {
             floor,
@@ -98,12 +99,12 @@ impl History {
         };
     }
 
-    /// Rows and bytes in memory.
+    /// The rows and bytes in memory.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.rows.len(), self.window.bytes() + self.recalled)
     }
 
-    /// Keeps the next row, which may be an event.
+    /// Keeps the next row. `event`: given if the row is an event.
     pub(super) fn push(&mut self, place: Place, event: Option<&Event>) {
         self.rows.push_back(place);
         if let Some(Event { channel, logged, .. }) = event {
@@ -111,7 +112,7 @@ impl History {
         }
     }
 
-    /// Takes rows that there is no room for, or that were stamped before `since_ms`, out of the window.
+    /// Evicts rows from the window for which there is no room, or that were stamped before `since_ms`.
     pub(super) fn evict(&mut self, since_ms: u64) {
         let full = |own: &Self| own.rows.len() > own.most_rows || own.window.bytes() > own.most_bytes;
         while let Some(place) = self.rows.front().copied()
@@ -132,7 +133,7 @@ impl History {
         give_back(&mut self.rows);
     }
 
-    /// Whether a client with this position can be told everything that the channel had since.
+    /// Whether all events of the channel after this position can be sent to a client.
     pub(super) fn reaches(&mut self, channel: &str, place: Place, now: Time) -> Reach {
         let own = self.rows.binary_search_by_key(&place.seq, |place| place.seq);
         let own = own.ok().and_then(|at| self.rows.get(at)).map(|place| place.mark);
@@ -152,7 +153,7 @@ impl History {
         }
     }
 
-    /// Whether every event of a channel above a number is here. `None`: not yet.
+    /// Whether every event of a channel above a number is here. `None`: not known yet.
     pub(super) fn covers(&mut self, channel: &str, seq: u64, now: Time) -> Option<bool> {
         if seq >= self.floor {
             return Some(true);
@@ -176,7 +177,7 @@ impl History {
 
     // --- recalls -------------------------------------------------------------------------------------------------
 
-    /// Has the table asked for a position. Where too many wait the client asks again.
+    /// Requests a check of a position by the table. If too many positions wait, the client tries again later.
     fn ask_for(&mut self, seq: u64) -> Reach {
         if self.words.len() < MOST_POSITIONS {
             self.words.insert(seq, None);
@@ -184,7 +185,8 @@ impl History {
         Reach::Read
     }
 
-    /// Has a channel read down to a number. Where too many are being read the client asks again.
+    /// Requests that a channel is read down to a number. If too many channels are recalled, the client tries again
+    /// later.
     fn recall(&mut self, channel: &str, since: u64, now: Time) -> Reach {
         let has_room = self.recalls.contains_key(channel) || self.recalls.len() < MOST_RECALLS;
         if has_room || self.make_room(channel, now + KEPT) {
@@ -198,8 +200,8 @@ impl History {
         Reach::Read
     }
 
-    /// Gives up a channel without events, else the one that was wanted longest ago; never one that is being read, nor
-    /// `but`, which is kept until then.
+    /// Drops one recalled channel: one without events, else the one that was needed longest ago. A channel that is
+    /// being read stays, and so does the channel `but`, which is kept until `until`.
     fn make_room(&mut self, but: &str, until: Time) -> bool {
         let is_idle = |own: &Recall| own.wanted.is_none() && (own.bytes == 0 || own.until + WANTED <= until);
         let recalls = self.recalls.iter();
@@ -210,23 +212,23 @@ impl History {
         oldest.is_some()
     }
 
-    /// Gives up a channel. A client that waits for it asks for it again.
+    /// Drops a recalled channel. A client that waits for it requests it again.
     pub(super) fn forget(&mut self, channel: &str) {
         if let Some(recall) = self.recalls.remove(channel) {
             self.recalled -= recall.bytes;
         }
     }
 
-    /// Whether there is a question.
+    /// Whether there is a question for the table.
     pub(super) fn is_asking(&self) -> bool {
         self.recalls.values().any(|recall| recall.wanted.is_some()) || self.words.values().any(Option::is_none)
     }
 
-    /// The channel that is to be read next, in at most `limit` rows.
+    /// The question for the next channel, with at most `limit` rows.
     pub(super) fn channel_question(&mut self, limit: u32) -> Option<Question> {
         let recalls = self.recalls.iter();
         let wanted = recalls.filter_map(|(name, own)| Some((name, own.from, own.wanted?)));
-        // Behind the one that was read last, so that each has its turn.
+        // The channel behind the one that was read last, so that all channels take turns.
         let (name, to, after) = wanted.min_by_key(|(name, ..)| **name <= self.turn)?;
         self.turn = name.clone();
         let channel = name.to_string();
@@ -238,14 +240,14 @@ impl History {
         }))
     }
 
-    /// The positions that the table is to be asked for next.
+    /// The question for the next positions to check.
     pub(super) fn words_question(&self) -> Option<Question> {
         let wanted = self.words.iter().filter(|(_, word)| word.is_none());
         let seqs: Vec<u64> = wanted.map(|(seq, _)| *seq).take(MOST_KEYS).collect();
         (!seqs.is_empty()).then_some(Question::Check(seqs))
     }
 
-    /// A part of a channel was read: its events from the newest down, and the number down to which they are all.
+    /// A part of a channel was read. `events` are in order from the newest; above `down_to` none is missing.
     pub(super) fn read(&mut self, channel: &str, events: Vec<Logged>, down_to: u64) {
         let Some(recall) = self.recalls.get_mut(channel) else {
             return;
@@ -262,14 +264,14 @@ impl History {
         self.bound(channel);
     }
 
-    /// The rest of a channel cannot be had.
+    /// The rest of a channel is not available.
     pub(super) fn refuse(&mut self, channel: &str) {
         if let Some(recall) = self.recalls.get_mut(channel) {
             (recall.wanted, recall.refused) = (None, true);
         }
     }
 
-    /// What the table says about positions: those that were asked for, and the rows that were found.
+    /// The table's answer about positions: the requested numbers, and the rows that were found.
     pub(super) fn checked(&mut self, seqs: &[u64], found: &[Place]) {
         for seq in seqs {
             let row = found.iter().find(|place| place.seq == *seq);
@@ -278,7 +280,7 @@ impl History {
         }
     }
 
-    /// Forgets what no client wants any more.
+    /// Drops what no client needs any more.
     pub(super) fn expire(&mut self, now: Time) {
         self.words.retain(|_, word| word.is_none());
         let old = self.recalls.iter().filter(|(_, recall)| recall.until <= now);
@@ -286,7 +288,7 @@ impl History {
         old.iter().for_each(|old| self.forget(old));
     }
 
-    /// Of a channel that is too large, or has no room beside others that are wanted, only the newest events are kept.
+    /// Keeps only the newest events of a channel that is too large, or for which other needed channels leave no room.
     fn bound(&mut self, channel: &str) {
         let most = self.most_bytes / SHARE;
         let until = self.recalls.get(channel).map_or(Time::default(), |own| own.until);
@@ -322,7 +324,7 @@ mod tests {
             history.recall(channel, 1, Time::default());
         }
         assert_eq!(next(&mut history), "a");
-        // Somebody asks for it again at once, and for another one like it.
+        // A client requests the channel again at once, and a similar one.
         for channel in ["a", "aa"] {
             history.recall(channel, 1, Time::default());
         }

@@ -1,51 +1,53 @@
-//! Where and when committed rows without a number are looked for. A look in front, at every poll, finds rows with ids
-//! above a `top`, which were written a moment ago. A look behind, once a second in the place of a look in front, finds
-//! all rows: some stood uncommitted when their ids were in front. While no rows come each of them is one statement,
-//! since the highest id is as it was. Where that takes too long, because tens of thousands of rows are in flight or
-//! could not be purged yet, the looks behind go through the table in windows of ids.
+//! Where and when committed rows without a number are looked for. A *look in front*, at every poll, finds rows with ids
+//! above a `top`: rows that were written a moment ago. A *look behind* finds all rows; once a second it replaces a look
+//! in front. It is needed because a row may be uncommitted while its id is in front. While no rows are written, each
+//! look is one statement, since the highest id does not change. A look behind takes too long if tens of thousands of
+//! rows are in flight or could not be purged yet. Then the looks behind go through the table in windows of ids.
 //!
-//! Rejected: only the look behind, which took 300 ms beside 200,000 rows in flight. Rejected: only the look in front,
-//! which would never find a row that was committed behind its top.
+//! Rejected: only the look behind; it took 300 ms beside 200,000 rows in flight. Rejected: only the look in front; it
+//! would never find a row that was committed below its top.
 
 use std::time::Duration;
 
 use crate::store::{Look, Looked};
 use crate::time::Time;
 
-/// Between two looks behind.
+/// The time between two looks behind.
 const BEHIND_EVERY: Duration = Duration::from_secs(1);
 
-/// Ids of one window: a few milliseconds where all of them are rows in flight.
+/// The ids of one window: a few milliseconds if all of them are rows in flight.
 const WINDOW: u64 = 20_000;
 
-/// A look in front that takes so much longer than the way to the database has passed many rows: the top is too low.
+/// If a look in front takes longer than a round trip to the database by this much, it has passed many rows: the top is
+/// too low.
 const LOW: Duration = Duration::from_millis(3);
 
-/// So many looks behind read the highest id after rows came: what the first one reads is the top at the second one.
+/// This many looks behind read the highest id after rows came. The id that the first one reads is the top at the second
+/// one.
 const READ_HIGHEST: u8 = 2;
 
-/// How long after a look behind that took too long the next one goes by windows.
+/// For how long after a slow look behind the looks behind use windows.
 const WINDOWS_FOR: Duration = Duration::from_secs(10);
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    /// Ids above it are looked at in front.
+    /// A look in front covers the ids above this one.
     top: u64,
-    /// The highest id at the last look behind. It becomes the top at the next one, so that a row that stood uncommitted
-    /// for up to a second is still found in front.
+    /// The highest id at the last look behind. It becomes the top at the next one. So a row that stays uncommitted for
+    /// up to a second is still found in front.
     highest: u64,
     behind_at: Time,
-    /// Looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
+    /// The number of looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
     settled: u8,
-    /// The id that the next window begins behind, and until when windows are used.
+    /// The id behind which the next window begins, and until when windows are used.
     windows: Option<(u64, Time)>,
-    /// What a look may take, besides the way to the database and back.
+    /// The time that a look may take, besides the round trip to the database.
     budget: Duration,
-    /// That way in microseconds: the least that a look took. It grows by and by, in case that the way has become
-    /// longer.
+    /// The round trip to the database in microseconds: the shortest time of a look. The value grows slowly, in case the
+    /// round trip has become longer.
     way: Option<u64>,
-    /// What the last look took.
+    /// The time that the last look took.
     last: Option<u64>,
 }
 
@@ -54,7 +56,7 @@ impl Looks {
         self.budget = budget;
     }
 
-    /// Whether the last look was so short that a row may go that way four times without a rest.
+    /// Whether the last look was short enough for the four round trips of a row to follow without a pause.
     pub(super) fn is_near(&self) -> bool {
         self.last.is_some_and(|last| Duration::from_micros(last) <= self.budget)
     }
@@ -63,7 +65,8 @@ impl Looks {
         Look::Front(self.top)
     }
 
-    /// When [`Self::behind`] is due. `poll`: when a poll is, since a look behind is one, unless it goes by windows.
+    /// When [`Self::behind`] is due. `poll`: when the next poll is due. A look behind takes the place of a poll, except
+    /// with windows.
     pub(super) fn behind_at(&self, poll: Time) -> Time {
         match self.windows {
             Some(_) => self.behind_at,
@@ -71,7 +74,7 @@ impl Looks {
         }
     }
 
-    /// The next look behind; `pause`: between two polls. Should its answer be lost it is due again a second later.
+    /// The next look behind. `pause`: between two polls. If the answer is lost, the look is due again a second later.
     pub(super) fn behind(&mut self, pause: Duration, now: Time) -> Look {
         self.behind_at = now + BEHIND_EVERY.max(pause);
         match self.windows {
@@ -89,8 +92,9 @@ impl Looks {
         }
     }
 
-    /// Where a stamp reads what a look has found. Behind: rows of one transaction get their numbers in the order in
-    /// which they were written, also when it was open for so long that some of its ids are in front and some are not.
+    /// The rows that a stamp reads after a look has found some: all rows, except with windows. So the rows of one
+    /// transaction get their numbers in the order in which they were written. This holds even if the transaction was
+    /// open so long that only some of its ids are in front.
     pub(super) fn claim(&self, found: Look) -> Look {
         match self.windows {
             None => Look::Behind,
@@ -98,7 +102,7 @@ impl Looks {
         }
     }
 
-    /// What a look came to. `pause`: between two windows.
+    /// Handles the answer of a look. `pause`: between two windows.
     pub(super) fn answered(&mut self, look: Look, looked: &Looked, pause: Duration, now: Time) {
         self.last = Some(looked.micros);
         let longer = |way: u64| way.saturating_add(way / 100 + 1);
@@ -111,7 +115,7 @@ impl Looks {
         }
         match look {
             Look::Front(_) if slow => {
-                // What is left there is found from behind.
+                // A look behind finds the rows that remain there.
                 self.top = self.top.max(self.highest);
                 return self.behind_at = self.behind_at.min(now);
             }
@@ -132,7 +136,7 @@ impl Looks {
         self.highest = looked.highest;
     }
 
-    /// A look took longer than a statement may.
+    /// A look took longer than the limit for a statement.
     pub(super) fn failed(&mut self, look: Look, now: Time) {
         let next = match look {
             Look::Window { to, .. } => Some(to + 1),
@@ -273,7 +277,7 @@ mod tests {
             };
             looks.answered(Look::Front(70), &found, POLL, at(0));
         };
-        // Many rows of others are passed, which this process neither finds nor stamps.
+        // The look passes many rows that this process neither finds nor stamps.
         let passed = |looks: &mut Looks| looks.answered(Look::Front(70), &looked(0, 3200), POLL, at(0));
         for change in [&found as &dyn Fn(&mut Looks), &passed] {
             assert_eq!(next(change).0, Look::Behind);

@@ -1,14 +1,14 @@
-//! The outbox table of a site: rows that are committed into it become events and control rows in one order for
-//! everybody. Clients that were away get what they missed, or are told that it is not known any more.
+//! The outbox table of a site: committed rows become events and control rows, in the same order for all clients.
+//! Clients that were away get the rows that they missed, or an answer that these are no longer known.
 //!
 //! A committed row is *stamped* with the next number when it is first seen, and *tailed* in the order of the numbers.
-//! Order of the stream is order of visibility is order of delivery is order of recovery. What is not visible is simply
-//! not there yet.
+//! The order of the stream is the order of visibility, of delivery and of recovery. A row that is not visible does not
+//! exist yet.
 //!
-//! This file asks one question at a time ([`Outbox::question`]), gives each part its turn, and hands the answers on.
-//! What an event does, who may hear it and when a client's recovery is written is decided elsewhere. The parts: `looks`
-//! (where rows wait), `stamp` (their numbers), `stream` (which row is next), `reader` (what becomes of it), `history`
-//! (rows for recovery), `cleaner`.
+//! This file asks one question at a time ([`Outbox::question`]), gives each part its turn, and passes the answers on.
+//! Other rooms decide what an event does, who may get it, and when a client's recovery is written. The parts: `looks`
+//! (where rows wait), `stamp` (their numbers), `stream` (which row is next), `reader` (turns rows into events),
+//! `history` (rows for recovery), `cleaner`.
 
 mod cleaner;
 mod clock;
@@ -40,44 +40,44 @@ use crate::protocol::turn::Turn;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
 use crate::time::{Now, Time};
 
-/// After a failure of the database; the store has its own breaker, so that asking costs nothing.
+/// The pause after a failure of the database. The store has its own breaker, so an attempt costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// After something was refused: a table or a privilege is missing, and the administrator has to change that.
+/// The pause after a refusal: a table or a privilege is missing, and the administrator must fix it.
 const REFUSED: Duration = Duration::from_secs(10);
 const DENIED: Duration = Duration::from_millis(750);
 
-/// Duties that take turns; see [`Outbox::choose_duty`].
+/// The number of duties that take turns; see [`Outbox::choose_duty`].
 const DUTIES: usize = 7;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub struct Outbox {
     settings: Database,
-    /// Names this process in the state table.
+    /// The number of this process in the state table.
     process: u32,
     phase: Phase,
     asked: Option<(Question, Time)>,
-    /// Ends the transaction that is open: nothing else is asked before it.
+    /// The question that ends the open transaction. No other question comes before it.
     ending: Option<Question>,
-    /// Rows were found, claimed or stamped, and the next step is to be taken at once.
+    /// Rows were found, claimed or stamped, and the next step must follow at once.
     on_its_way: bool,
-    /// Why nothing is read, as it was logged.
+    /// The reason why nothing is read, as it was logged.
     refused: Option<String>,
     clock: Clock,
-    /// Which duty is next.
+    /// The next duty.
     turn: Turn,
     looks: Looks,
     stamper: Stamper,
     reader: Reader,
     cleaner: Cleaner,
-    /// Changes when a client that waits may be answered.
+    /// Changes when a waiting client may get an answer.
     generation: u64,
 }
 
 impl Outbox {
-    /// Nothing is known yet. `process` is random: it names this process to others. `max_event_size`: bytes of an
-    /// event's data.
+    /// An outbox of which nothing has been read. `process` is a random number that identifies this process to others.
+    /// `max_event_size`: the most bytes of an event's data.
     pub fn new(settings: &Database, process: u32, max_event_size: usize) -> Self {
         let mut outbox = Self {
             process,
@@ -87,7 +87,7 @@ impl Outbox {
         outbox
     }
 
-    /// Goes on with other settings.
+    /// Applies new settings.
     pub fn reconfigure(&mut self, settings: &Database, max_event_size: usize) {
         self.settings = settings.clone();
         self.clock.set_pauses(settings);
@@ -95,7 +95,7 @@ impl Outbox {
         self.reader.set_bounds(settings, max_event_size);
     }
 
-    /// Rows may have been committed: the table is looked at now.
+    /// Rows may have been committed: polls the table now.
     pub fn nudge(&mut self, now: Now) {
         self.clock.poll = self.clock.poll.min(now.at);
     }
@@ -105,18 +105,18 @@ impl Outbox {
         self.phase == Phase::Ready
     }
 
-    /// Whether the position is not known yet but will be, as far as this process knows.
+    /// Whether the position is unknown but expected.
     pub fn is_coming(&self) -> bool {
         self.position().is_none() && self.refused.is_none()
     }
 
-    /// Whether rows are on their way, or a transaction is open: the next question of all must be this one's, and at
-    /// once.
+    /// Whether rows are on their way, or a transaction is open. Then the next question to the database must be this
+    /// outbox's, and at once.
     pub fn is_on_its_way(&self) -> bool {
         self.on_its_way || self.ending.is_some()
     }
 
-    /// The newest row that was handed on, also while the database is away; `None` while that is not known.
+    /// The newest row that was passed on, also while the database is unavailable; `None`: not known.
     pub fn position(&self) -> Option<Position> {
         let known = match self.phase {
             Phase::Ready => true,
@@ -126,18 +126,18 @@ impl Outbox {
         self.reader.stream.position().filter(|_| known)
     }
 
-    /// What clients are told to be their position.
+    /// The position that clients get.
     pub fn told_position(&self) -> Position {
         self.position().unwrap_or(Position::NOWHERE)
     }
 
-    /// Changes when an [`Reach::Ask`] may have become something else.
+    /// Changes when a [`Reach::Ask`] may have become another answer.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether everything that `channel` had after `since` can be told to a client that shows this position. `waited`:
-    /// how long it has been waiting for the answer.
+    /// Whether all events of `channel` after `since` can be sent to a client. `waited`: how long the client has waited
+    /// for the answer.
     pub fn reaches(&mut self, channel: &str, since: Position, waited: Duration, now: Now) -> Reach {
         let Position::Table { epoch, place } = since else {
             return Reach::No;
@@ -147,7 +147,7 @@ impl Outbox {
         match self.position() {
             _ if of_another || self.refused.is_some() => Reach::No,
             None => Reach::Ask,
-            // A client must not be told of a gap only because another process was faster.
+            // Another process may have been faster; a client must not be informed of a gap only for that.
             Some(_) if place.seq > stream.last().seq && waited >= stream::PATIENCE => Reach::No,
             Some(_) if place.seq > stream.last().seq => {
                 let (seq, until) = self.clock.above;
@@ -159,7 +159,7 @@ impl Outbox {
         }
     }
 
-    /// The first event of a channel after a row, if it is still known. Memory is bounded, so what was there may be gone.
+    /// The first event of a channel after a row, if it is still known: memory is bounded, so it may have been dropped.
     pub fn missed(&mut self, channel: &str, seq: u64, now: Now) -> Missed {
         let history = &mut self.reader.history;
         match history.covers(channel, seq, now.at) {
@@ -186,8 +186,8 @@ impl Outbox {
         }
     }
 
-    /// The next question that is due, if any. It counts as asked; the one before it, if it has no answer, as lost.
-    /// `alone`: nobody is connected, so the table is polled seldom.
+    /// The next question, if one is due. The question counts as asked. If the one before it has no answer, that answer
+    /// counts as lost. `alone`: no client is connected, so the table is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
         self.cleaner.set_alone(alone, now.at);
         if std::mem::replace(&mut self.clock.alone, alone) && !alone {
@@ -205,7 +205,7 @@ impl Outbox {
         question
     }
 
-    /// When there is one.
+    /// When the next question is due.
     pub fn deadline(&self) -> Time {
         let clock = &self.clock;
         let behind = self.looks.behind_at(clock.poll).max(clock.held);
@@ -241,7 +241,8 @@ impl Outbox {
         }
     }
 
-    /// The question of a duty, if it is due. The duties take turns, so that a storm of one starves no other.
+    /// The question of a duty, if it is due. The duties take turns, so that many questions of one duty do not starve
+    /// the others.
     fn choose_duty(&mut self, duty: usize, now: Time) -> Option<Question> {
         let is_behind = self.reader.stream.is_behind();
         let polls = self.clock.poll_or_look(is_behind) <= now;
@@ -271,8 +272,8 @@ impl Outbox {
         }
     }
 
-    /// What came of a question. Returns what became visible by it, in order. An answer to any but the last question is
-    /// ignored.
+    /// Handles an answer. Returns the rows that became visible by it, in order. Only an answer to the last question
+    /// counts.
     pub fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>, now: Now) -> Vec<Seen> {
         if let Some((question, asked)) = self.asked.take_if(|(asked, _)| asked == question) {
             self.on_answer(question, answer, asked, now);
@@ -291,7 +292,7 @@ impl Outbox {
             }
             (Question::Claim { .. }, Err(Failure::Locked)) => {
                 self.clock.retry = now.at + if self.is_ready() { Duration::ZERO } else { RETRY };
-                // Its rows are there in a moment.
+                // The other process stamps its rows in a moment.
                 self.clock.hurry(now.at);
                 self.stamper.is_locked_out(self.clock.pause(now.at), now.at);
             }
@@ -315,7 +316,7 @@ impl Outbox {
             }
             (_, Err(Failure::Denied(why))) => self.refuse(why, now.at + DENIED),
             (_, Err(Failure::Refused(why) | Failure::Malformed(why))) => self.refuse(why, now.at + REFUSED),
-            // Too many rows in flight stand between those that wait: other looks find them.
+            // Too many rows in flight lie between the waiting rows: other looks find them.
             (Question::Look(look) | Question::Claim { look, .. }, Err(Failure::TooLong)) => {
                 self.looks.failed(look, now.at);
                 self.stamper.reset();
@@ -360,11 +361,11 @@ impl Outbox {
         }
         match self.reader.stream.fit(looked.position.as_deref(), now) {
             Fit::Same if self.reader.stream.is_behind() => self.clock.poll = now,
-            // What was committed while the database answered may not be in it.
+            // Rows that were committed while the database answered may be missing in the answer.
             Fit::Same if is_whole => self.clock.caught_up = asked,
             Fit::Same => {}
-            // Everything is read as of one instant before anything is decided. Of a position that went back it is also
-            // what counts when the position has come as far again: by then there may be other rows.
+            // Before a decision everything is read as of one instant. This read also counts for a position that went
+            // back and has reached the same number again: by then there may be other rows.
             Fit::Other(..) | Fit::Lower | Fit::Broken(_) => self.phase = Phase::Unknown,
         }
         if looked.found {
@@ -374,7 +375,7 @@ impl Outbox {
         self.reader.history.evict(looked.now_ms.saturating_sub(retention_ms));
     }
 
-    /// What ends the transaction whose locks are held now.
+    /// The question that ends the transaction whose locks are held now.
     fn on_claimed(&mut self, claimed: &Claimed, now: Time) -> Question {
         let stream = &mut self.reader.stream;
         let why = match (&self.phase, stream.fit_all(&claimed.tables, now), stream.epoch()) {
@@ -383,9 +384,9 @@ impl Outbox {
                 return self.stamper.order(claimed, epoch, stream.end(), now);
             }
             (Phase::Renewing(_), Fit::Broken(why), _) => why,
-            // This cannot be seen in a claim.
+            // A claim cannot show this.
             (Phase::Renewing(stream::REPLACED), Fit::Same | Fit::Lower, _) => stream::REPLACED,
-            // What is read outside the transaction may lag behind this.
+            // Data that was read outside the transaction may be older.
             _ => {
                 (self.phase, self.clock.retry) = (Phase::Unknown, now + RETRY);
                 return Question::Release;
@@ -394,7 +395,7 @@ impl Outbox {
         log::info!("a new epoch of the outbox table begins: {why}");
         self.phase = Phase::Unknown;
         let (newest, mark) = (claimed.tables.newest, claimed.tables.now_ms);
-        // A number that no epoch had, most likely: from two that are never together again.
+        // A number that most likely no epoch had: the combination of these two values does not come again.
         let epoch = (self.process ^ mark as u32).max(1);
         Question::Renew { epoch, newest, mark }
     }
@@ -426,7 +427,7 @@ impl Outbox {
         self.stop(now + RETRY);
     }
 
-    /// Something that is needed is missing: that is logged once, and the tables are read again now and then.
+    /// A table or a privilege is missing: logs this once, and reads the tables again from time to time.
     fn refuse(&mut self, why: String, until: Time) {
         if self.refused.as_ref() != Some(&why) {
             log::warn!("the outbox is not read: {why}");

@@ -1,5 +1,5 @@
-//! Rows become events and control rows: the next ones in turn are handed on and remembered, older ones are read for
-//! clients that were away.
+//! Turns rows into events and control rows. New rows are passed on and kept in turn; older rows are read for clients
+//! that were away.
 
 use super::counters::Counters;
 use super::history::History;
@@ -12,20 +12,20 @@ use crate::protocol::rows::Seen;
 use crate::store::{Answer, ChannelRange, Failure, Question, Row};
 use crate::time::Time;
 
-/// Bytes of data that one answer may have, and the fewest rows of one question.
+/// The most bytes of data in one answer, and the fewest rows of one question.
 const ANSWER_BYTES: usize = 4 << 20;
 const LEAST_ROWS: u32 = 16;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) stream: Stream,
     pub(super) history: History,
-    /// What became visible by the answer that is being read.
+    /// The rows that became visible by the answer that is being read.
     pub(super) seen: Vec<Seen>,
     pub(super) counters: Counters,
     max_event_size: usize,
-    /// Rows of one question; fewer after one that took too long.
+    /// The rows of one question; fewer after a question that took too long.
     pub(super) limit: u32,
     quiet: Quiet,
 }
@@ -37,32 +37,32 @@ impl Reader {
         self.read_more();
     }
 
-    /// Rows of one question, so that an answer is no larger than [`ANSWER_BYTES`] except for sites with very large
-    /// events.
+    /// Raises the rows of one question, so that an answer is at most [`ANSWER_BYTES`] long, except on sites with very
+    /// large events.
     fn read_more(&mut self) {
         let most = (ANSWER_BYTES / self.max_event_size.max(1)).clamp(LEAST_ROWS as usize, 500) as u32;
         self.limit = self.limit.saturating_mul(2).clamp(LEAST_ROWS, most);
     }
 
-    /// An answer took too long: it may have had too many rows.
+    /// An answer took too long: lowers the rows of one question.
     pub(super) fn read_less(&mut self) {
         self.limit = (self.limit / 2).max(LEAST_ROWS);
     }
 
-    /// The rows behind a number.
+    /// The question for the rows behind a number.
     pub(super) fn tail(&self, after: u64) -> Question {
         let limit = self.limit;
         Question::Tail { after, limit }
     }
 
-    /// The rows behind the last one, if there are any.
+    /// The question for the rows behind the last one, if there are any.
     pub(super) fn tail_behind(&self) -> Option<Question> {
         let last = self.stream.last().seq;
         self.stream.is_behind().then(|| self.tail(last))
     }
 
-    /// Goes on behind a row of an epoch that was not known, and forgets the rows of the one before. Returns the number
-    /// that the window begins behind.
+    /// Goes on behind a row of a new epoch, and drops the rows of the old epoch. Returns the number behind which the
+    /// window begins.
     pub(super) fn adopt(&mut self, epoch: u32, place: Place, window: usize) -> u64 {
         if self.stream.epoch().is_some() {
             log::info!("the outbox table has a new epoch: every recovery from before is a gap");
@@ -75,7 +75,7 @@ impl Reader {
         floor
     }
 
-    /// Takes rows behind the last one. Returns whether any was the next in turn.
+    /// Takes rows behind the last one. Returns whether at least one was the next in turn.
     pub(super) fn news(&mut self, rows: Vec<Row>, now: Time) -> bool {
         self.read_more();
         let (rows, gap) = self.stream.take(rows, now);
@@ -91,8 +91,8 @@ impl Reader {
         any
     }
 
-    /// Takes rows from before the start, or from before a new epoch: for recovery and cache channels, never as news.
-    /// Returns the number that was reached; `None`: there are no more.
+    /// Takes rows from before the start, or from before a new epoch. They are for recovery and cache channels only and
+    /// are not delivered. Returns the number that was reached; `None`: there are no more rows.
     pub(super) fn past(&mut self, mut rows: Vec<Row>, limit: u32, now_ms: u64, now: Time) -> Option<u64> {
         let full = rows.len() >= limit as usize;
         rows.sort_by_key(|row| row.place.seq);
@@ -105,7 +105,8 @@ impl Reader {
         reached.filter(|reached| full && *reached < last)
     }
 
-    /// A row's turn has come. `past`: the row is no news, and this is what the database's clock says.
+    /// Handles the next row in turn. `past`: the row is from before the start, and this is the time of the database's
+    /// clock.
     fn accept(&mut self, row: Row, past: Option<u64>, now: Time) {
         let (id, place) = (row.id, row.place);
         let meaning = rows::read(row, self.max_event_size, self.stream.epoch().unwrap_or(0));
@@ -131,7 +132,7 @@ impl Reader {
         }
     }
 
-    /// A part of a channel was read again down to a number, or was not.
+    /// A part of a channel was read again down to a number, or the read failed.
     pub(super) fn recalled(&mut self, range: &ChannelRange, answer: Result<Answer, Failure>) {
         let mut rows = match answer {
             Ok(Answer::Rows(rows)) => rows,

@@ -1,5 +1,5 @@
-//! Reads and checks a row of the table. Every program with the privilege may write rows, so a row is checked by the
-//! rules of the HTTP API: what could not be published there is not published here.
+//! Parses and checks a row of the table. Every program with the privilege may write rows. So a row is checked by the
+//! rules of the HTTP API, and a row that the API would reject is not published.
 
 use crate::protocol::channel::ChannelName;
 use crate::protocol::control::{self, Control};
@@ -9,19 +9,19 @@ use crate::protocol::position::Position;
 use crate::protocol::rows::{Event, Logged};
 use crate::store::{NewRow, Row};
 
-/// What a row is.
+/// The meaning of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// An event, which may be published.
     Event(Event),
-    /// For the server. `None`: there is nothing to do.
+    /// A control row for the server. `None`: there is nothing to do.
     Control(Option<Control>),
 }
 
-/// Checks before a row is written whether it may be published, or carried out if it is a control row.
+/// Checks, before a row is written, whether it may be published, or carried out if it is a control row.
 ///
 /// # Errors
-/// A sentence that says what is wrong with it.
+/// A sentence that says what is wrong with the row.
 pub fn check(row: &NewRow, max_event_size: usize) -> Result<(), String> {
     read(row.clone().into(), max_event_size, 0).map(drop)
 }
@@ -29,7 +29,7 @@ pub fn check(row: &NewRow, max_event_size: usize) -> Result<(), String> {
 /// Checks a row.
 ///
 /// # Errors
-/// Why it cannot be published.
+/// The reason why the row cannot be published.
 pub(super) fn read(row: Row, max_event_size: usize, epoch: u32) -> Result<Meaning, String> {
     let too_long = || format!("its data is longer than {max_event_size} bytes");
     let data = row.data.ok_or_else(too_long)?;

@@ -1,9 +1,9 @@
-//! Giving rows their numbers: the lock of the counter is claimed, what waits is put in order, and the numbers are
-//! written and committed with the position. Control rows come first, so nothing that was committed behind one is
-//! numbered before it.
+//! Gives rows their numbers: claims the lock of the counter, puts the waiting rows in order, writes the numbers and
+//! commits them with the position. Control rows come first, so no row that was committed after a control row gets a
+//! lower number.
 //!
-//! Each transaction is two questions, and the loop may turn once between them. While the lock is held nothing else is
-//! asked.
+//! Each transaction is two questions, and the loop may turn once between them. While the lock is held, no other
+//! question is asked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,35 +12,35 @@ use crate::protocol::position::Place;
 use crate::store::{Claimed, Look, Question};
 use crate::time::Time;
 
-/// Rows of one stamp: 5 ms of the database's time.
+/// The most rows of one stamp: 5 ms of the database's time.
 const MOST: u32 = 200;
 
-/// How long a row, or the whole table, is left alone after it was found locked.
+/// For how long a row, or the whole table, is skipped after it was found locked.
 const LOCKED: Duration = Duration::from_millis(250);
 
-/// Between two tries after one that met a lock: should the whole table be locked, each of its rows is tried.
+/// The time between two attempts after one that met a lock: if the whole table is locked, each row is tried.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
-/// Locked rows that are remembered.
+/// The most locked rows that are remembered.
 const MOST_LOCKED: usize = 1000;
 
-/// How long another process may hold the counter's lock before that is logged.
+/// For how long another process may hold the counter's lock before this is logged.
 const LOCK_MAX: Duration = Duration::from_secs(1);
 
-/// The least time between two log lines about it.
+/// The shortest time between two log lines about that.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Stamper {
-    /// Where rows wait.
+    /// The look that finds the waiting rows.
     wanted: Option<Look>,
-    /// Nothing is claimed before it.
+    /// No lock is claimed before this time.
     at: Time,
-    /// Rows that another transaction has locked, or may have. Rows are then stamped one by one, and these are left out
-    /// until then.
+    /// Rows that another transaction has locked, or may have. Rows are then stamped one by one, and these rows are
+    /// skipped until the time given.
     careful: Option<(BTreeSet<u64>, Time)>,
-    /// Since when the counter's lock could not be had, and when a line was written about it.
+    /// Since when the counter's lock was not available; below: when that was logged.
     locked_since: Option<Time>,
     said: Option<Time>,
 }
@@ -54,7 +54,7 @@ impl Stamper {
         }
     }
 
-    /// When [`Self::question`] has one.
+    /// When [`Self::question`] has a question.
     pub(super) fn due(&self) -> Time {
         match self.wanted {
             Some(_) => self.at,
@@ -62,7 +62,7 @@ impl Stamper {
         }
     }
 
-    /// Asks for the lock and for what waits.
+    /// The question for the lock and the waiting rows.
     pub(super) fn question(&mut self, now: Time) -> Option<Question> {
         let look = self.wanted.filter(|_| self.at <= now)?;
         self.at = now + LOCKED; // should the answer be lost
@@ -70,7 +70,7 @@ impl Stamper {
         Some(Question::Claim { look, limit, ensure })
     }
 
-    /// Another process has the lock: it stamps what this one would.
+    /// Another process has the lock. It stamps the same rows.
     pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) {
         self.at = now + poll;
         let since = *self.locked_since.get_or_insert(now);
@@ -83,18 +83,18 @@ impl Stamper {
         }
     }
 
-    /// For how long the counter's lock could not be had.
+    /// For how long the counter's lock was not available.
     pub(super) fn locked_for(&self, now: Time) -> Duration {
         self.locked_since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    /// The lock is held: what is to be written behind the row `last`.
+    /// The lock is held. Returns the question that writes the numbers behind the row `last`.
     pub(super) fn order(&mut self, claimed: &Claimed, epoch: u32, last: Place, now: Time) -> Question {
         (self.locked_since, self.at) = (None, now);
         let most = MOST as usize;
         let is_control = |id: &u64| claimed.control.contains(id);
         let others = claimed.ids.iter().filter(|id| !is_control(id));
-        // Where control rows alone fill a stamp there may be more of them, and others must not overtake those.
+        // If control rows alone fill a stamp, there may be more of them, and other rows must not overtake those.
         let others = others.take(most.saturating_sub(claimed.control.len()));
         let mut ids: Vec<u64> = claimed.control.iter().chain(others).copied().collect();
         let is_full = ids.len() >= most;
@@ -102,7 +102,7 @@ impl Stamper {
             if *until <= now {
                 locked.clear();
             }
-            // A locked control row holds up everything behind it; any other row only itself.
+            // A locked control row holds up all rows behind it; any other locked row holds up only itself.
             if claimed.control.iter().any(|id| locked.contains(id)) {
                 ids.clear();
             }
@@ -114,7 +114,7 @@ impl Stamper {
             return Question::Release;
         }
         if !is_full && self.careful.is_none() {
-            // All that waited is in it. Should it fail, the next look finds it again.
+            // The stamp has all waiting rows. If it fails, the next look finds them again.
             self.wanted = None;
         }
         let (first, mark) = (last.seq + 1, claimed.tables.now_ms);
@@ -134,7 +134,7 @@ impl Stamper {
         }
     }
 
-    /// Another transaction has locked one of these rows, or the table, or has changed a row meanwhile.
+    /// Another transaction has locked one of these rows or the table, or has changed a row meanwhile.
     pub(super) fn met_lock(&mut self, ids: &[u64], look: Look, now: Time) {
         self.want(look);
         let (locked, until) = self.careful.get_or_insert_default();
@@ -148,7 +148,7 @@ impl Stamper {
         self.at = now + TRY_EVERY;
     }
 
-    /// The next look finds what waits.
+    /// Drops the waiting rows. The next look finds them again.
     pub(super) fn reset(&mut self) {
         (self.wanted, self.careful, self.locked_since) = (None, None, None);
     }
@@ -168,7 +168,7 @@ mod tests {
         Claimed { tables, ids, control }
     }
 
-    /// The ids of what is written next.
+    /// The ids that are written next.
     fn order(stamper: &mut Stamper, claimed: &Claimed, ms: u64) -> Vec<u64> {
         stamper.want(Look::Behind);
         match stamper.order(claimed, 1, Place { seq: 9, mark: 0 }, Time(ms * 1000)) {

@@ -1,8 +1,9 @@
-//! Where the stream is: its epoch, the newest row that was handed on, and whether what is read fits that. It decides
-//! nothing about rows; a hole between two of them is waited for and then reported as a gap.
+//! The state of the stream: its epoch, the newest row that was passed on, and whether the data read fits these. It
+//! decides nothing about the content of rows. If a number between two rows is missing, it waits for the row and then
+//! reports a gap.
 //!
-//! Rejected: to follow ids, as the first version did. Ids are handed out before the commit, so it had to remember
-//! missing ones, probe them for locks, let some grow old, and guess at a restart; in five ways a row was lost silently.
+//! Rejected: to follow ids, as the first version did. Ids are given before the commit. So that version had to remember
+//! missing ids, probe them for locks, let some expire, and guess at a restart; rows were lost silently in five ways.
 
 use std::time::Duration;
 
@@ -10,44 +11,44 @@ use crate::protocol::position::{Place, Position};
 use crate::store::{Checked, Row};
 use crate::time::Time;
 
-/// How long a number that is missing or went back is waited for on one connection: a node that lags behind the others.
+/// How long a number that is missing or went back is waited for on one connection: the database node may lag behind.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a new epoch has to begin where everything else fits.
+/// The reason for a new epoch if everything else fits.
 pub(super) const REPLACED: &str = "the last row is another one";
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// `None`: the position was never read.
+    /// `None`: no position has been read yet.
     epoch: Option<u32>,
-    /// The newest row that was handed on.
+    /// The newest row that was passed on.
     last: Place,
-    /// The position as it was read last.
+    /// The position as it was last read.
     end: Place,
     /// Since when the row behind `last` is missing.
     hole: Option<Time>,
     /// Since when the position is below `last`.
     lower: Option<Time>,
-    /// Rows below it are lost: they were gone before they were read.
+    /// Rows below this number are lost: they were deleted before they were read.
     lost: u64,
 }
 
-/// Whether a position fits what is known.
+/// Whether a position fits the known state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// It does.
+    /// The position fits.
     Same,
-    /// Another process has begun a new epoch, or this one knows none yet.
+    /// Another process has begun a new epoch, or this process has no epoch yet.
     Other(u32, Place),
-    /// It went back. It may be a node that lags: it is read again.
+    /// The position went back. The database node may lag, so the position is read again.
     Lower,
-    /// Nothing explains it, so a new epoch has to begin; and why.
+    /// The position has no other explanation, so a new epoch must begin, for this reason.
     Broken(&'static str),
 }
 
 impl Stream {
-    /// The epoch and the newest row that was handed on.
+    /// The epoch and the newest row that was passed on.
     pub(super) fn position(&self) -> Option<Position> {
         let place = self.last;
         self.epoch.map(|epoch| Position::Table { epoch, place })
@@ -61,12 +62,12 @@ impl Stream {
         self.last
     }
 
-    /// The position as it was read or written last.
+    /// The position as it was last read or written.
     pub(super) fn end(&self) -> Place {
         self.end
     }
 
-    /// Whether rows behind the last one stand in the table.
+    /// Whether the table has rows behind the last one.
     pub(super) fn is_behind(&self) -> bool {
         self.end.seq > self.last.seq
     }
@@ -86,12 +87,12 @@ impl Stream {
         };
     }
 
-    /// The connection was lost: what is read on the next one may come from another node.
+    /// The connection was lost: the next one may lead to another database node.
     pub(super) fn disconnected(&mut self) {
         (self.hole, self.lower) = (None, None);
     }
 
-    /// Judges a position as it is written; see [`Fit`].
+    /// Compares a position in its written form; see [`Fit`].
     pub(super) fn fit(&mut self, position: Option<&str>, now: Time) -> Fit {
         let Some((epoch, place)) = position.and_then(parse) else {
             return Fit::Broken("the state table has no position");
@@ -110,8 +111,8 @@ impl Stream {
         Fit::Same
     }
 
-    /// The same, after everything was read as of one instant: also by the newest row, and by the row that was the last
-    /// one.
+    /// The same, after everything was read as of one instant. Also compares the newest row, and the row that was the
+    /// last one.
     pub(super) fn fit_all(&mut self, checked: &Checked, now: Time) -> Fit {
         let written = checked.position.as_deref().and_then(parse);
         if let (Some((epoch, place)), Some(newest)) = (written, checked.newest) {
@@ -126,12 +127,12 @@ impl Stream {
         self.fit(checked.position.as_deref(), now)
     }
 
-    /// The position moved by a stamp of this process.
+    /// A stamp of this process moved the position.
     pub(super) fn stamped(&mut self, seq: u64, mark: u64) {
         self.end = Place { seq, mark };
     }
 
-    /// Takes the rows that are next in turn from what a tail read, and whether rows before them are lost.
+    /// Takes the rows that are next in turn from the rows of a tail. Also returns whether rows before them are lost.
     pub(super) fn take(&mut self, mut rows: Vec<Row>, now: Time) -> (Vec<Row>, bool) {
         rows.sort_by_key(|row| row.place.seq);
         rows.retain(|row| row.place.seq > self.last.seq);
@@ -164,7 +165,7 @@ impl Stream {
     }
 }
 
-/// A position of the table. Epoch 0 is nobody's.
+/// Parses a position of the table. Epoch 0 is invalid.
 fn parse(text: &str) -> Option<(u32, Place)> {
     match text.parse() {
         Ok(Position::Table { epoch, place }) if epoch != 0 => Some((epoch, place)),
