@@ -1,5 +1,5 @@
-//! What control rows do to the parts of the site: they say whose rights, users or items changed, and all that was read
-//! before them is doubted.
+//! Applies control rows to the parts of the site. A control row reports that rights, users or items changed. Facts that
+//! were read before the row are in doubt.
 
 use super::access::Access;
 use super::rights::Rights;
@@ -8,10 +8,10 @@ use crate::protocol::control::Control;
 use crate::protocol::effects::Effect;
 use crate::time::Now;
 
-/// The close reason of a user who is kicked out, in the words of hosted Pusher.
+/// The close reason of a user who is kicked out, with the text of hosted Pusher.
 pub(super) const KICKED: &str = "You got disconnected by the app.";
 
-/// The parts that control rows are about.
+/// The parts that control rows affect.
 pub(super) struct Parts<'a> {
     pub(super) visits: &'a mut Visits,
     pub(super) rights: &'a mut Rights,
@@ -26,7 +26,8 @@ impl Parts<'_> {
             Control::TerminateUser(user) => {
                 self.visits.terminate(*user, KICKED, effects);
                 effects.push(Effect::Terminate(user.to_string()));
-                // What the row says is true by now, or will be in a moment: a user who comes back is looked up again.
+                // The database has the change by now, or will have it in a moment. So the user's sessions are looked up
+                // again.
                 self.visits.suspect(*user, now);
             }
             Control::RecheckItem { kind, id } => self.access.recheck(kind, *id),

@@ -1,4 +1,4 @@
-//! The session cookies of a request, read as PHP reads them.
+//! The session cookies of a request, parsed as PHP parses them.
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -8,7 +8,8 @@ use crate::joomla::site::Client;
 use crate::protocol::percent;
 use crate::store::SessionId;
 
-/// The session that a request shows, or why it shows none. `names`: the site's applications with their cookies' names.
+/// The session of a request, or the reason why it has none. `names`: the site's applications with the names of their
+/// cookies.
 pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> Result<(SessionId, Client), Reason> {
     let mut parameters = request.uri().query().unwrap_or("").split('&');
     let wanted = match parameters.any(|parameter| parameter == "client=administrator") {
@@ -19,7 +20,7 @@ pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> R
     for (client, name) in names {
         let Some(value) = value(request, name) else { continue };
         let session = session_id(value).ok_or(Reason::BadCookie);
-        // A shared session without a name has two cookies, and each application reads its own.
+        // If sessions are shared without a name, there are two cookies, and each application reads its own.
         if *client == wanted {
             return session.map(|session| (session, *client));
         }
@@ -29,21 +30,22 @@ pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> R
     Ok((session?, client))
 }
 
-/// The value of a cookie. Browsers send the more specific of several with the same name first, and PHP takes that one.
-/// Joomla's names are 32 hexadecimal digits, so what PHP makes of dots, spaces and escapes in names does not matter.
+/// The value of a cookie. Of several cookies with the same name browsers send the most specific one first, and PHP uses
+/// that one. Joomla's names are 32 hexadecimal digits, so PHP's treatment of dots, spaces and escapes in names does not
+/// matter.
 fn value<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
-    // Other cookies may hold any bytes; they must not hide ours.
+    // Other cookies may hold any bytes; they must not hide the session cookie.
     let lines = request.headers().get_all(header::COOKIE).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-        // PHP leaves out spaces in front of a name, and keeps those behind a value.
+        // PHP removes spaces in front of a name, and keeps spaces behind a value.
         .filter_map(|pair| str::from_utf8(pair).ok()?.trim_ascii_start().split_once('='))
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
 }
 
-/// The session id in a cookie's value. PHP writes the comma of an id as `%2C` and decodes what it reads. PHP leaves a
-/// wrong escape as it is, and a session id has no percent sign.
+/// The session id in a cookie's value. PHP writes the comma of an id as `%2C`, and decodes the values that it reads.
+/// PHP leaves an invalid escape as it is; then the value is no session id, because a session id has no percent sign.
 pub fn session_id(value: &str) -> Option<SessionId> {
     SessionId::parse(&percent::decode(value)?)
 }

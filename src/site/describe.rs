@@ -1,4 +1,4 @@
-//! What the console and the statistics show of the site, as JSON.
+//! The site's part of the console and of the statistics, as JSON.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::joomla::site::{Client, SiteConfig};
 use crate::outbox::Outbox;
 use crate::time::Now;
 
-/// Who a connection is. `reasons`: with the reason why it is a guest.
+/// The user of a connection. `reasons`: includes the reason why the connection is a guest.
 pub(super) fn connection(
     id: ConnectionId,
     reasons: bool,
@@ -48,7 +48,7 @@ pub(super) fn connection(
     shown
 }
 
-/// Counts of sessions, users and rows.
+/// The numbers of sessions, users and rows.
 pub(super) fn counts(joomla: Option<&str>, visits: &Visits, outbox: Option<&Outbox>, now: Now) -> Value {
     let (sessions, users) = visits.counts();
     json!({

@@ -1,6 +1,6 @@
-//! The site: who its visitors are, what they may hear, and what its database publishes. Each of the four parts has
-//! questions for the store: visits, rights, access (facts of items) and outbox. This file gives each part its turn,
-//! hands the answers on, and collects what follows for the service.
+//! The site: its visitors, their access to channels, and the events from its database. Each of the four parts has
+//! questions for the store: visits, rights, access (facts about items) and outbox. This file gives each part its turn,
+//! passes the answers on, and collects the effects for the service.
 
 pub mod access;
 mod control;
@@ -41,7 +41,7 @@ use crate::protocol::{Attempt, Ruling, Verdict};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// The close of all connections of a site that has switched the server off.
+/// The close code and reason for all connections of a site that has switched the server off.
 pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
 
 /// The parts that take turns.
@@ -64,14 +64,14 @@ pub struct Site {
     visits: Visits,
     access: Access,
     table: Table,
-    /// Which part asks next.
+    /// The part that asks next.
     turn: Turn,
-    /// Keys the pseudonyms of presence channels.
+    /// The key of the pseudonyms on presence channels.
     pseudonyms: [u8; 32],
 }
 
 impl Site {
-    /// A site of which nothing is known but its configuration. `most_bytes`: of an event's data.
+    /// A site of which only the configuration has been read. `most_bytes`: the most bytes of an event's data.
     pub fn new(facts: SiteConfig, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
         Self {
             options: Options::new(&config.joomla),
@@ -85,7 +85,7 @@ impl Site {
         }
     }
 
-    /// Takes over other settings, or what is new in the site's configuration.
+    /// Applies new settings, or changes of the site's configuration.
     pub fn reconfigure(&mut self, facts: SiteConfig, config: &Config, most_bytes: usize, effects: &mut Vec<Effect>) {
         self.rights.reconfigure(facts.root_user.clone(), &config.joomla);
         self.visits.reconfigure(&config.joomla);
@@ -101,9 +101,9 @@ impl Site {
         }
     }
 
-    /// A connection comes. Returns whether it may come: no more than `most` connections may show one session.
-    /// `request`: its handshake, if the page is the site's own. The cookie is read only for these: browsers send it
-    /// with requests of other sites' pages too.
+    /// A connection is opened. Returns whether it may stay: at most `most` connections may have the same session.
+    /// `request`: the handshake, given only if the page is the site's own. Cookies of other handshakes are not read,
+    /// because browsers send them with requests of other sites' pages too.
     #[must_use]
     pub fn enter(&mut self, id: ConnectionId, request: Option<&Request<Bytes>>, most: u32, now: Now) -> bool {
         let session = request.ok_or(Reason::ForeignOrigin);
@@ -111,29 +111,29 @@ impl Site {
         self.visits.enter(id, session, most, now)
     }
 
-    /// A request for the console's page comes, and not from a page of another site. Returns whether it shows a session.
-    /// A browser that goes to an address sends no Origin, and only its user sees the answer.
+    /// A request for the console's page arrived, not from a page of another site. Returns whether the request has a
+    /// session. A browser that opens an address sends no Origin, and only its user sees the answer.
     pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, most: u32, now: Now) -> bool {
         let session = cookie::session(request, &self.facts.cookies);
         session.is_ok() && self.visits.enter(id, session, most, now)
     }
 
-    /// The one origin that is the site's own (`$live_site`); `None`: the host that a request names is.
+    /// The only origin that is the site's own (`$live_site`); `None`: the host that a request names is the site's own.
     pub fn live_site(&self) -> Option<&str> {
         self.facts.live_site.as_deref()
     }
 
-    /// A connection is gone.
+    /// A connection is closed.
     pub fn leave(&mut self, id: ConnectionId) {
         self.visits.leave(id);
     }
 
-    /// Whether it is known who a connection is; if not, its frames that need it wait.
+    /// Whether the identity of a connection is known. If not, messages that need it wait.
     pub fn is_known(&self, id: ConnectionId) -> bool {
         self.visits.who(id) != Who::Asking
     }
 
-    /// Why a connection must not stay: the site is switched off, or it is offline and the visitor may not come in.
+    /// Why a connection must be closed: the site is switched off, or it is offline and the visitor may not enter.
     pub fn turned_away(&self, id: ConnectionId) -> Option<(u16, &'static str)> {
         if !self.is_enabled() {
             return Some(SWITCHED_OFF);
@@ -141,43 +141,43 @@ impl Site {
         if !self.facts.offline || !self.is_known(id) {
             return None;
         }
-        // A client that has yet to show a form token must be let in to show it.
+        // A client that must still send a form token may stay, so that it can send the token.
         let visitor = self.visits.unproved(id, &self.rights)?;
         let may = self.rights.authorises(&visitor, "core.login.offline", "root.1");
         (!may).then_some((4100, "the site is offline"))
     }
 
-    /// The client shows its form token. See [`Visits::prove`].
+    /// Handles the form token of a client. See [`Visits::prove`].
     pub fn prove(&mut self, id: ConnectionId, token: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         self.visits.prove(id, token, now, effects)
     }
 
-    /// The client shows its form token; a wrong one has no consequences.
+    /// Handles the form token of a client; a wrong token has no consequences.
     pub fn show(&mut self, id: ConnectionId, token: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         self.visits.show(id, token, now, effects)
     }
 
-    /// Whether a connection may act as its session's user. A cookie alone goes with any request, also with one that
-    /// another site's page makes, so it takes the form token of the session.
+    /// Whether a connection may act as its session's user. A browser sends the cookie with any request, also for
+    /// another site's page. So the form token of the session is needed too.
     pub fn is_proved(&self, id: ConnectionId) -> bool {
         self.visits.is_proved(id)
     }
 
-    /// A connection proved by a signature whose it is. An id that no Joomla user can have means nothing to the site.
+    /// A signature proved the user of a connection. An id that no Joomla user can have is ignored.
     pub fn signed_in(&mut self, id: ConnectionId, user_id: &str, now: Now) {
         if let Some(user) = id::key(user_id) {
             self.visits.sign_in(id, user, now);
         }
     }
 
-    /// All connections of a user are closed, whatever they showed as a proof.
+    /// Closes all connections of a user, whatever proof they used.
     pub fn terminate(&mut self, user_id: &str, effects: &mut Vec<Effect>) {
         if let Some(user) = id::key(user_id) {
             self.visits.terminate(user, KICKED, effects);
         }
     }
 
-    /// Whether a connection may do something that the component's permissions are about. See [`Rights::allows`].
+    /// Whether the component's permissions allow an action to a connection. See [`Rights::allows`].
     pub fn may(&self, id: ConnectionId, action: &str) -> bool {
         let visitor = self.visits.visitor(id, &self.rights);
         visitor.is_some_and(|visitor| self.rights.allows(&visitor, action))
@@ -188,23 +188,23 @@ impl Site {
         self.rights.rules_console()
     }
 
-    /// Who a connection is, as JSON. `reasons`: with the reason why it is a guest.
+    /// The identity of a connection, as JSON. `reasons`: includes the reason why it is a guest.
     pub fn describe(&self, id: ConnectionId, reasons: bool) -> Value {
         let reasons = reasons || self.may(id, MONITOR);
         describe::connection(id, reasons, &self.facts, &self.visits, &self.rights)
     }
 
-    /// Counts of sessions, users and rows, as JSON.
+    /// The numbers of sessions, users and rows, as JSON.
     pub fn stats(&self, now: Now) -> Value {
         describe::counts(self.joomla_version(), &self.visits, self.outbox(), now)
     }
 
-    /// The version of Joomla, once it is known.
+    /// The version of Joomla, if it is known.
     pub fn joomla_version(&self) -> Option<&str> {
         self.rights.extensions().joomla_version.as_deref()
     }
 
-    /// What the component's options say.
+    /// The options of the component.
     pub fn parameters(&self) -> &Parameters {
         self.options.parameters()
     }
@@ -214,7 +214,7 @@ impl Site {
         self.facts.offline
     }
 
-    /// Whether the site wants this server at all: the kill switch of the component.
+    /// Whether the site has this server switched on: the kill switch of the component.
     pub fn is_enabled(&self) -> bool {
         self.options.is_enabled()
     }
@@ -231,7 +231,7 @@ impl Site {
         Some(ruling)
     }
 
-    /// Whether a connection that is subscribed may stay so.
+    /// Whether a subscribed connection may stay subscribed.
     pub fn review(&mut self, id: ConnectionId, name: ChannelName<'_>, now: Now) -> Ruling {
         self.judge(id, name, Age::Any, now)
     }
@@ -255,17 +255,17 @@ impl Site {
         })
     }
 
-    /// The first subscriber of a channel came.
+    /// The channel has its first subscriber.
     pub fn occupied(&mut self, name: &str) {
         self.access.occupied(name);
     }
 
-    /// The last one left.
+    /// The channel lost its last subscriber.
     pub fn vacated(&mut self, name: &str) {
         self.access.vacated(name);
     }
 
-    /// What was published through the table, if it is read.
+    /// The outbox, if the table is read.
     pub fn outbox(&self) -> Option<&Outbox> {
         self.table.outbox()
     }
@@ -275,29 +275,29 @@ impl Site {
         self.table.outbox_mut()
     }
 
-    /// Whether the outbox table's position will be known in a moment.
+    /// Whether the position of the outbox table is expected in a moment.
     pub fn outbox_is_coming(&self) -> bool {
         self.outbox().is_some_and(Outbox::is_coming)
     }
 
-    /// Whether what a control row is about is still being read: then rows behind it wait for those whom the row may
-    /// concern.
+    /// Whether the facts that a control row put in doubt are still being read. Then rows behind it are held for the
+    /// connections that the row may concern.
     pub fn has_doubts(&self) -> bool {
         self.rights.is_doubted() || self.visits.has_doubts() || self.access.has_doubts()
     }
 
-    /// Whether it is being asked again who a connection is.
+    /// Whether the identity of a connection is being read again.
     pub fn doubts_visitor(&self, id: ConnectionId) -> bool {
         self.visits.is_doubted(id)
     }
 
-    /// Whether the site's rules about a channel, or what it is about, are being read again.
+    /// Whether the site's rules, or the facts about a channel's subject, are being read again.
     pub fn doubts_channel(&self, name: &str) -> bool {
         let rules_doubted = self.rights.is_doubted();
         ChannelName::parse(name).is_ok_and(|name| self.access.is_doubted(name, rules_doubted))
     }
 
-    /// What comes next of a channel's past, for a connection that is being told of it.
+    /// The next row of a channel's past, for a connection that is catching up.
     pub fn missed(&mut self, wanted: &Wanted<'_>, now: Now) -> Missed {
         let is_doubted = self.has_doubts()
             && (wanted.by_rule && self.doubts_channel(wanted.channel) || self.doubts_visitor(wanted.id));
@@ -308,16 +308,17 @@ impl Site {
         }
     }
 
-    /// The next question, if one is due. The parts take turns, so that a storm of one kind starves no other.
+    /// The next question, if one is due. The parts take turns, so that many questions of one part do not starve the
+    /// others.
     ///
-    /// `alone`: nobody is connected, so the outbox is polled seldom.
+    /// `alone`: no client is connected, so the outbox is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
         if self.table.is_on_its_way()
             && let Some(question) = self.table.question(alone, now)
         {
             return Some(question);
         }
-        // Without the rights nobody can be judged, so they come first once.
+        // No visitor can be judged without the rights, so they are read first once.
         if !self.rights.is_known()
             && let Some(question) = self.rights.question(now)
         {
@@ -333,7 +334,7 @@ impl Site {
         match part {
             Part::Visits if !self.rights.is_known() => None,
             Part::Visits => self.visits.question(self.facts.metadata, now),
-            // Everybody waits for the answer, and each further control row would put it off.
+            // All connections wait for the rights, and each further control row would delay the rights.
             Part::Outbox if self.rights.is_pressing(now) => None,
             Part::Outbox => self.table.question(alone, now),
             Part::Access => self.access.question(now),
@@ -341,7 +342,7 @@ impl Site {
         }
     }
 
-    /// When there will be a question.
+    /// When the next question is due.
     pub fn question_due(&self) -> Time {
         let visits = self.rights.is_known().then(|| self.visits.question_due());
         visits
@@ -351,7 +352,7 @@ impl Site {
             .min(self.rights.question_due())
     }
 
-    /// What the store says.
+    /// Handles an answer of the store.
     pub fn answer(
         &mut self,
         question: &Question,
@@ -398,8 +399,8 @@ impl Site {
         }
     }
 
-    /// The component's options may be others: connections that are there are judged by them like those that come.
-    /// Members of presence channels keep the names under which the others know them.
+    /// The component's options may have changed. The new options hold for present connections and for new ones. Members
+    /// of presence channels keep their present names.
     fn read_parameters(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self.options.read(self.rights.extensions(), now);
         if changed.enabled {
@@ -412,18 +413,18 @@ impl Site {
         }
     }
 
-    /// Carries out a control row, when the rows before it have been delivered. A user who is put out by it does not get
-    /// the rows after it.
+    /// Carries out a control row, after the rows before it have been delivered. If the row removes a user, the user
+    /// does not get the rows after it.
     pub fn carry_out(&mut self, control: &Control, now: Now, effects: &mut Vec<Effect>) {
         self.parts().carry_out(control, now, effects);
     }
 
-    /// Doubts everything: rows were lost, and control rows may have been among them.
+    /// Puts everything in doubt: rows were lost, and control rows may have been among them.
     pub fn doubt_all(&mut self, now: Now) {
         self.parts().doubt_all(now);
     }
 
-    /// Finishes what control rows began: to be called before the next row is delivered, and behind the last one.
+    /// Finishes the work of control rows. Call it before the next row is delivered, and after the last one.
     pub fn settle(&mut self) {
         self.access.settle();
     }

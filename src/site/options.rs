@@ -1,11 +1,11 @@
-//! The options that are in force for the site: the server's own configuration goes before the component's parameters.
+//! The options that hold for the site. The server's own configuration takes precedence over the component's parameters.
 
 use super::parameters::Parameters;
 use crate::config;
 use crate::store::Extensions;
 use crate::time::Now;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Options {
     guests: Option<bool>,
@@ -13,17 +13,17 @@ pub(super) struct Options {
     parameters: Parameters,
 }
 
-/// What the component's parameters changed.
+/// The options after a change of the component's parameters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Changed {
-    /// Whether the site wants this server.
+    /// Whether the site has this server switched on.
     pub(super) enabled: bool,
-    /// Whether guests may hear channels without a prefix.
+    /// Whether guests may subscribe to channels without a prefix.
     pub(super) guests: bool,
 }
 
 impl Options {
-    /// The configuration's options; what the component says is not known yet.
+    /// The configuration's options; the component's parameters are not known yet.
     pub(super) fn new(settings: &config::Joomla) -> Self {
         Self {
             guests: settings.guests,
@@ -32,12 +32,12 @@ impl Options {
         }
     }
 
-    /// Takes over another configuration.
+    /// Applies a new configuration.
     pub(super) fn reconfigure(&mut self, settings: &config::Joomla) {
         (self.guests, self.presence_names) = (settings.guests, settings.presence_names);
     }
 
-    /// Takes over the component's parameters as Joomla keeps them. Returns what that changed.
+    /// Applies the component's parameters in Joomla's stored form. Returns the options that hold now.
     pub(super) fn read(&mut self, said: &Extensions, now: Now) -> Changed {
         let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
         let new = Parameters::read(said.com_websockets.as_deref(), &self.parameters, now);
@@ -60,17 +60,17 @@ impl Options {
         &self.parameters
     }
 
-    /// Whether the site wants this server at all: the kill switch of the component.
+    /// Whether the site has this server switched on: the kill switch of the component.
     pub(super) fn is_enabled(&self) -> bool {
         self.parameters.enabled.unwrap_or(true)
     }
 
-    /// Whether guests may hear channels without a prefix.
+    /// Whether guests may subscribe to channels without a prefix.
     pub(super) fn is_open_to_guests(&self) -> bool {
         self.guests.or(self.parameters.guests).unwrap_or(true)
     }
 
-    /// Whether members of presence channels have their ids and names.
+    /// Whether members of presence channels appear with their ids and names.
     pub(super) fn shows_names(&self) -> bool {
         self.presence_names.or(self.parameters.presence_names).unwrap_or(false)
     }

@@ -1,9 +1,9 @@
-//! The options of com_websockets that the server reads: whether the site wants it at all, what guests may hear, whether
-//! members have names, and the credentials of the site's app with the secret that was valid before. They come as the
-//! JSON that Joomla keeps, in which a switch may be a number, a text or a boolean, and anything may be missing or
-//! nonsense.
+//! The options of com_websockets that the server reads: whether the server is switched on, what guests may subscribe
+//! to, whether members have names, and the credentials of the site's app with the former secret. They come as the JSON
+//! that Joomla stores. In this JSON a switch may be a number, a string or a boolean, and any field may be missing or
+//! invalid.
 //!
-//! An option that is missing has the server's default. The server's own configuration goes before all options.
+//! A missing option has the server's default. The server's own configuration takes precedence over all options.
 
 use std::fmt;
 
@@ -13,30 +13,30 @@ use crate::config::{SHORT_SECRET, SHORTEST_SECRET};
 use crate::protocol::signature::FormerSecret;
 use crate::time::Now;
 
-/// Seconds for which a secret may be valid beside the one that replaced it.
+/// The most seconds for which a former secret is valid beside the new one.
 pub const GRACE: u64 = 600;
 
 /// The options.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
-    /// The kill switch; missing: on.
+    /// The kill switch; missing: the server is switched on.
     pub enabled: Option<bool>,
-    /// Whether guests may hear channels without a prefix.
+    /// Whether guests may subscribe to channels without a prefix.
     pub guests: Option<bool>,
     /// Whether presence channels show real ids and names.
     pub presence_names: Option<bool>,
-    /// Of the site's app: all three or none.
+    /// The credentials of the site's app: all three or none.
     pub credentials: Option<Credentials>,
-    /// Whether its secret is too weak.
+    /// Whether the app's secret is too weak.
     pub weakness: Option<Weakness>,
 }
 
-/// A secret that can be guessed by trying.
+/// A secret that can be found by trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weakness {
-    /// It is so short that there are no credentials.
+    /// The secret is so short that it is rejected: there are no credentials.
     Refused,
-    /// It is in force.
+    /// The secret is short but valid.
     Short,
 }
 
@@ -70,22 +70,22 @@ impl Weakness {
 /// The credentials of the site's app.
 #[derive(Clone, PartialEq)]
 pub struct Credentials {
-    /// In paths of the HTTP API.
+    /// The id in paths of the HTTP API.
     pub id: String,
-    /// Public, in clients.
+    /// The key for clients. Public.
     pub key: String,
-    /// Signs; never shown.
+    /// The secret for signatures; never shown.
     pub secret: String,
-    /// What signed before.
+    /// The former secret.
     pub former: Option<Former>,
 }
 
 /// A secret that was replaced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Former {
-    /// With its end: that which is stated, but no later than [`GRACE`] after it was read first.
+    /// The secret with its end: the stated time, but at most [`GRACE`] after the secret was first read.
     pub secret: FormerSecret,
-    /// As the options have it: a Unix second.
+    /// The time in the options, as a Unix second.
     stated: u64,
 }
 
@@ -99,8 +99,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Parameters {
-    /// Reads the options; `None`: the component is not installed, or disabled. What is no JSON object was not written
-    /// by Joomla, so what was known `before` stays.
+    /// Parses the options; `None`: the component is not installed, or disabled. A text that is no JSON object was not
+    /// written by Joomla, so the options `before` stay.
     pub fn read(text: Option<&str>, before: &Self, now: Now) -> Self {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
             return Self::default();
@@ -135,7 +135,7 @@ impl Former {
     fn read(fields: &Map<String, Value>, known: Option<&Former>, now: Now) -> Option<Self> {
         let (secret, stated) = (text(fields, "app_secret_old")?, number(fields, "app_secret_old_until")?);
         let again = known.filter(|known| known.secret.secret == secret && known.stated == stated);
-        // Reading it again, because something else changed, must not make its time longer.
+        // When the options are read again because of another change, the end must not move.
         let until = match again {
             Some(known) => known.secret.until,
             None => stated.min(now.unix_ms / 1000 + GRACE),
@@ -145,7 +145,7 @@ impl Former {
     }
 }
 
-/// `1`, `"1"` and `true`, or their opposites.
+/// Reads `1`, `"1"` and `true`, or their opposites.
 pub fn switch(fields: &Map<String, Value>, name: &str) -> Option<bool> {
     match fields.get(name)? {
         Value::Bool(value) => Some(*value),
@@ -282,7 +282,7 @@ mod tests {
         }
         let far = read(&rotated(&json!(u64::MAX)));
         assert!(valid(&far, START + GRACE - 1) && !valid(&far, START + GRACE));
-        // It was read first when it was read first.
+        // The time of the first reading counts.
         let again = Parameters::read(Some(&rotated(&json!(u64::MAX))), &far, at(START + 300));
         assert!(valid(&again, START + GRACE - 1) && !valid(&again, START + GRACE));
         assert!(!valid(&read(&rotated(&json!(START))), START));

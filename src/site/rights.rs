@@ -1,5 +1,5 @@
-//! The site's groups, view levels and rules as they were read last, and when to read them again. They are small, so
-//! they are read whole; a difference is a new version, and then everybody's rights are worked out anew.
+//! The site's groups, view levels and rules as they were last read, and when to read them again. They are small, so
+//! they are read completely. If they differ from before, the rights of all users are computed anew.
 
 use std::time::Duration;
 
@@ -10,38 +10,39 @@ use crate::site::access::Visitor;
 use crate::store::{Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Question, UserRow};
 use crate::time::{Now, Time};
 
-/// The component whose permissions are about this server.
+/// The component whose permissions govern this server.
 const COMPONENT: &str = "com_websockets";
 
 /// The permission to use the console.
 pub const CONSOLE: &str = "websockets.console";
 
-/// … to publish with it, and to see the server's state.
+/// The permission to publish in the console.
 pub const PUBLISH: &str = "websockets.publish";
-/// See [`PUBLISH`].
+/// The permission to see the server's state in the console.
 pub const MONITOR: &str = "websockets.monitor";
 
-/// When the rights are read again after a control row said that they changed, as with users.
+/// When the rights are read again after a control row reported a change. The times are the same as for users.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// How often they are read while the site is switched off: no control row says that it is switched on again.
+/// How often the rights are read while the site is switched off: no control row reports that it is switched on again.
 const OFTEN: Duration = Duration::from_secs(2);
 
-/// How soon a part that could not be read is asked for again.
+/// The pause before a part that could not be read is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// … and one that got no answer, so that a database that answers none of these questions is not asked in every tick.
+/// The pause after a part got no answer. Without it, a database that answers none of these questions would be asked in
+/// every tick.
 const LOST: Duration = Duration::from_millis(100);
 
-/// How long the outbox waits for rights that changed: without it, control rows would keep a slow database from ever
-/// answering. It is longer than a few round trips, and short beside the wait for a database that does not answer at
-/// all.
+/// How long the outbox waits for rights that changed. Without this wait, control rows could keep a slow database from
+/// ever answering. It is longer than a few round trips, and short compared with the wait for a database that does not
+/// answer.
 const PRESSING: Duration = Duration::from_secs(1);
 
-/// The most rounds that are planned.
+/// The most planned rounds.
 const MOST_ROUNDS: usize = 16;
 
-/// The four questions that the rights are read with.
+/// The four questions for the rights.
 const PARTS: [Question; 4] = [
     Question::Extensions,
     Question::Groups,
@@ -49,7 +50,7 @@ const PARTS: [Question; 4] = [
     Question::Assets,
 ];
 
-/// What is known.
+/// The rights of the site's users.
 #[derive(Debug)]
 pub struct Rights {
     groups: Vec<GroupRow>,
@@ -60,35 +61,35 @@ pub struct Rights {
     acl: Acl,
     guest_groups: Box<[u32]>,
     guest_levels: Box<[u32]>,
-    /// Whether all four parts were read at least once.
+    /// Whether all four parts have been read at least once.
     known: bool,
-    /// The next of [`PARTS`] in this round; none: the round is over.
+    /// The next of [`PARTS`] in this round; behind the last one: the round is over.
     next: usize,
-    /// When the next rounds begin that control rows ask for.
+    /// The next rounds that control rows requested.
     rounds: Vec<Time>,
-    /// When the next round begins in any case.
+    /// When the next round begins without a control row.
     sweep: Time,
     waits: bool,
     retry: Time,
     interval: Duration,
     often: bool,
-    /// When a control row said that they changed, if no round has ended that began since.
+    /// When a control row reported a change, if no round that began later has ended.
     doubted: Option<Time>,
-    /// `$root_user` is another one than before, which the next answer says.
+    /// `$root_user` has changed; the next answer reports this.
     root_changed: bool,
 }
 
 /// What an answer changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Changed {
-    /// Somebody's rights may be others than before.
+    /// The rights of users may have changed.
     pub rights: bool,
-    /// What the extensions say is something else than before.
+    /// The facts of the extensions have changed.
     pub extensions: bool,
 }
 
 impl Rights {
-    /// Nothing is known yet.
+    /// A state without rights.
     pub fn new(root: Option<RootUser>, settings: &config::Joomla) -> Self {
         let (acl, _) = Acl::new(&[], &[], &[], None);
         Self {
@@ -113,7 +114,7 @@ impl Rights {
         }
     }
 
-    /// Takes over other settings.
+    /// Applies new settings.
     pub fn reconfigure(&mut self, root: Option<RootUser>, settings: &config::Joomla) {
         self.interval = Duration::from_secs(settings.sweep_interval);
         if self.root != root {
@@ -122,7 +123,7 @@ impl Rights {
         }
     }
 
-    /// From the next round on they are read often, or no longer.
+    /// Sets whether the rights are read often, from the next round on.
     pub fn read_often(&mut self, often: bool) {
         self.often = often;
     }
@@ -132,7 +133,7 @@ impl Rights {
         self.known
     }
 
-    /// What the extensions say.
+    /// The facts of the extensions.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -148,21 +149,22 @@ impl Rights {
         self.known.then_some(&self.acl)
     }
 
-    /// Whether a visitor may do something that an asset's rules are about. Nobody may before everything was read.
+    /// Whether an asset's rules allow an action to a visitor. The answer is no until all parts have been read.
     pub fn authorises(&self, visitor: &Visitor<'_>, action: &str, asset: &str) -> bool {
         let acl = self.known_acl();
         acl.is_some_and(|acl| acl.authorise(visitor.user, visitor.groups, visitor.root, action, asset))
     }
 
-    /// Whether a visitor may do something that the component's permissions are about. As long as the site does not say
-    /// who may, its managers may use the console and see the server's state; only those publish who were allowed just
+    /// Whether the component's permissions allow an action to a visitor. While the site has not set who may use the
+    /// console, its managers may use it and see the server's state; to publish, a user needs that very permission.
     /// that.
     pub fn allows(&self, visitor: &Visitor<'_>, action: &str) -> bool {
         let is_unsaid = action != PUBLISH && !self.acl.speaks_of(action, COMPONENT);
         self.authorises(visitor, action, COMPONENT) || is_unsaid && self.authorises(visitor, "core.manage", COMPONENT)
     }
 
-    /// Whether the site says who may use the console: as soon as somebody was given `websockets.console`, or denied it.
+    /// Whether the site has set who may use the console. This is so as soon as `websockets.console` was allowed or
+    /// denied to a group.
     pub fn rules_console(&self) -> bool {
         self.acl.speaks_of(CONSOLE, COMPONENT)
     }
@@ -177,7 +179,7 @@ impl Rights {
         }
     }
 
-    /// Groups and levels of a user, both with what is inherited, and whether it is the one of `$root_user`.
+    /// The groups and levels of a user, with the inherited ones, and whether the user is `$root_user`.
     pub fn of(&self, user: &UserRow) -> (Box<[u32]>, Box<[u32]>, bool) {
         if !self.known {
             return (Box::default(), Box::default(), false);
@@ -192,28 +194,29 @@ impl Rights {
         (groups, levels, root)
     }
 
-    /// Whether a control row said that they changed, and they were not read since.
+    /// Whether a control row reported a change, and the rights were not read since.
     pub fn is_doubted(&self) -> bool {
         self.doubted.is_some()
     }
 
-    /// Whether that is so for a short time only, and the next question is due: then they are read before the outbox is.
+    /// Whether this has lasted only a short time and the next question is due. Then the rights are read before the
+    /// outbox.
     pub fn is_pressing(&self, now: Now) -> bool {
         let is_due = !self.waits && self.retry <= now.at;
         is_due && self.doubted.is_some_and(|since| now.at.since(since) < PRESSING)
     }
 
-    /// A control row says that they changed.
+    /// A control row reported a change of the rights.
     pub fn suspect(&mut self, now: Now) {
         self.doubted.get_or_insert(now.at);
         if self.next < PARTS.len() {
-            // What this round has read already may be from before.
+            // The parts that this round has read may be from before the change.
             self.next = 0;
         }
         self.rounds.push(now.at);
         self.rounds.extend(AGAIN.map(|wait| now.at + wait));
         self.rounds.sort_unstable();
-        // A hundred control rows ask for no more rounds than a few: the last rounds are the ones that count.
+        // A hundred control rows request only a few rounds; the last rounds matter.
         let surplus = self.rounds.len().saturating_sub(MOST_ROUNDS);
         self.rounds.drain(1..=surplus);
     }
@@ -239,7 +242,7 @@ impl Rights {
         self.rounds.first().copied().unwrap_or(Time::NEVER).min(self.sweep)
     }
 
-    /// When to ask again.
+    /// When the next question is due.
     pub fn question_due(&self) -> Time {
         match (self.waits, self.next < PARTS.len()) {
             (true, _) => Time::NEVER,
@@ -248,7 +251,7 @@ impl Rights {
         }
     }
 
-    /// What the store says. Returns what that changed.
+    /// Handles an answer of the store. Returns what changed.
     pub fn answer(&mut self, question: &Question, answer: Result<&Answer, &Failure>, now: Now) -> Changed {
         self.waits = false;
         let mut changed = Changed {
@@ -280,7 +283,7 @@ impl Rights {
         changed
     }
 
-    /// All four parts were read. Returns whether the rights are others than before.
+    /// All four parts were read. Returns whether the rights changed.
     fn complete(&mut self, now: Now) -> bool {
         self.doubted = None;
         let usual = self.interval * 8 / 10;

@@ -1,4 +1,4 @@
-//! The outbox table of the site, if it is read, and the clients that wait for it.
+//! The outbox table of the site, if it is read, and the wake-ups of the clients that wait for it.
 
 use crate::config::Database;
 use crate::outbox::Outbox;
@@ -7,17 +7,18 @@ use crate::protocol::rows::Seen;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Table {
     outbox: Option<Outbox>,
-    /// What the outbox was when waiting clients were last woken: its generation, and whether its position was known, or
-    /// known not to come.
+    /// The state at the last wake-up of waiting clients: the outbox's generation, and whether its position was no
+    /// longer expected because it was known or would not come.
     woken: (u64, bool),
 }
 
 impl Table {
-    /// Nothing is known yet. `process`: names this process to others. `most_bytes`: of an event's data.
+    /// A table of which nothing has been read. `process` identifies this process to others. `most_bytes`: the most
+    /// bytes of an event's data.
     pub(super) fn new(settings: &Database, process: u32, most_bytes: usize) -> Self {
         let outbox = || Outbox::new(settings, process, most_bytes);
         Self {
@@ -26,7 +27,7 @@ impl Table {
         }
     }
 
-    /// Goes on with other settings.
+    /// Applies new settings.
     pub(super) fn reconfigure(&mut self, settings: &Database, most_bytes: usize) {
         if let Some(outbox) = &mut self.outbox {
             outbox.reconfigure(settings, most_bytes);
@@ -41,7 +42,7 @@ impl Table {
         self.outbox.as_mut()
     }
 
-    /// Whether rows are on their way, or a transaction is open: everybody's statements wait for its end.
+    /// Whether rows are on their way, or a transaction is open: the statements of all other parts wait for its end.
     pub(super) fn is_on_its_way(&self) -> bool {
         self.outbox.as_ref().is_some_and(Outbox::is_on_its_way)
     }
@@ -50,12 +51,12 @@ impl Table {
         self.outbox.as_mut()?.question(alone, now)
     }
 
-    /// When there is a question.
+    /// When the next question is due.
     pub(super) fn question_due(&self) -> Time {
         self.outbox.as_ref().map_or(Time::NEVER, Outbox::deadline)
     }
 
-    /// What came of a question. Returns what became visible, and wakes clients that wait for the table's past.
+    /// Handles an answer. Returns the rows that became visible, and wakes clients that wait for older rows.
     pub(super) fn answer(
         &mut self,
         question: &Question,

@@ -1,4 +1,5 @@
-//! A user who has a connection: the user's row, and what follows from the site's groups and view levels.
+//! A user with at least one connection: the user's row, and the rights that follow from the site's groups and view
+//! levels.
 
 use super::rights::Rights;
 use crate::site::access::Visitor;
@@ -14,7 +15,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user with the rights that it has now.
+    /// A user with the present rights.
     pub fn new(row: UserRow, rights: &Rights) -> Self {
         let mut user = Self {
             row,
@@ -26,13 +27,13 @@ impl User {
         user
     }
 
-    /// Takes over a newer row. Returns whether the user's rights changed.
+    /// Applies a newer row. Returns whether the user's rights changed.
     pub fn update(&mut self, row: UserRow, rights: &Rights) -> bool {
         self.row = row;
         self.update_rights(rights)
     }
 
-    /// Works the user's rights out anew. Returns whether they changed.
+    /// Computes the user's rights anew. Returns whether they changed.
     pub fn update_rights(&mut self, rights: &Rights) -> bool {
         let (groups, levels, root) = rights.of(&self.row);
         let changed = (&self.groups, &self.levels, self.root) != (&groups, &levels, root);

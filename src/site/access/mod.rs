@@ -1,10 +1,10 @@
-//! The judge of who may hear what: whether a visitor may subscribe to a channel or stay subscribed, and which
-//! subscribers have to be judged anew. `subject` reads a channel's name, `facts` keeps what the site's database said of
-//! items and categories, `visible` says what that means, `pseudonym` names the members of presence channels. Who a
-//! visitor is, and what follows from a verdict, is decided elsewhere.
+//! The access decisions: whether a visitor may subscribe to a channel or stay subscribed, and which subscribers must be
+//! checked again. `subject` parses a channel's name, `facts` stores the facts about items and categories from the
+//! site's database, `visible` decides what a visitor may see of them, and `pseudonym` gives the members of presence
+//! channels their ids. Other files determine a visitor's identity and carry out the verdicts.
 //!
-//! Never more generous than Joomla: what is not known is not answered, and what cannot be known is refused. A visitor
-//! who may edit an item sees it in Joomla before it is published; here nobody does.
+//! The rules are never more generous than Joomla's. While a fact is unknown there is no verdict; a fact that cannot be
+//! known means no. In Joomla a visitor who may edit an item sees it before it is published; here the visitor does not.
 
 mod facts;
 mod pseudonym;
@@ -30,16 +30,16 @@ use crate::protocol::effects::Effect;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// A connection that asks, as far as it is known.
+/// The connection that wants access, as far as it is known.
 #[derive(Debug)]
 pub struct Asker<'a> {
     /// The connection.
     pub id: ConnectionId,
-    /// `None`: its identity is not known yet.
+    /// `None`: its user is not known yet.
     pub visitor: Option<Visitor<'a>>,
     /// `None`: the site's rules were not read yet.
     pub acl: Option<&'a Acl>,
-    /// Whether its identity or the site's rules are being read again.
+    /// Whether the user or the site's rules are being read again.
     pub is_doubted: bool,
 }
 
@@ -50,26 +50,26 @@ const HIDDEN: Verdict = Verdict::No("you may not see what this channel is about"
 const UNKNOWABLE: Verdict = Verdict::No("what this channel is about cannot be checked");
 const FULL: Verdict = Verdict::No("too many items are being watched");
 
-/// The site's rules, what is known of its items, and the channels that are about items.
+/// The site's rules, the facts about its items, and the channels about items.
 #[derive(Debug)]
 pub struct Access {
-    /// Whether channels without a prefix are open to guests.
+    /// Whether guests may subscribe to channels without a prefix.
     guests: bool,
     rules: Vec<ChannelRule>,
     facts: Facts,
-    /// Channels with subscribers by what they are about; only those whose facts may change.
+    /// The channels with subscribers by subject; only those whose facts may change.
     channels: BTreeMap<Subject, Vec<Box<str>>>,
-    /// Connections that wait for a fact to be let in.
+    /// Connections that wait for a fact before they can subscribe.
     askers: BTreeMap<Key, BTreeSet<ConnectionId>>,
-    /// Channels whose subscribers could not be judged anew, because something has to be read again first.
+    /// Channels whose subscribers could not be checked, because a fact must be read again first.
     unsettled: BTreeSet<Box<str>>,
 }
 
 impl Access {
-    /// How old a fact may be that lets somebody in, in seconds.
+    /// The highest age of a fact that may admit a visitor, in seconds.
     pub const FRESH: u64 = FRESH.as_secs();
 
-    /// Nothing is known yet.
+    /// A state without facts.
     pub fn new(config: &Config) -> Self {
         Self {
             guests: config.joomla.guests.unwrap_or(true),
@@ -81,7 +81,7 @@ impl Access {
         }
     }
 
-    /// Takes over a changed configuration. Where the item types are others, everything is watched anew.
+    /// Applies a changed configuration. If the item types changed, all subjects are watched anew.
     pub fn reconfigure(&mut self, config: &Config) {
         self.rules.clone_from(&config.channels);
         if self.facts.reload(config.item_types(), config.joomla.sweep_interval) {
@@ -98,13 +98,13 @@ impl Access {
 
     // --- verdicts ------------------------------------------------------------------------------------------------
 
-    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]), or stay subscribed ([`Age::Any`]). `None`: the
-    /// site has no say, and only a signature opens the channel.
+    /// Whether a visitor may subscribe to a channel ([`Age::Fresh`]) or stay subscribed ([`Age::Any`]). `None`: the
+    /// site has no rule for the channel, and only a signature opens it.
     ///
-    /// A newcomer is judged by facts that are at most [`FRESH`](Self::FRESH) old, and by what was read after the last
-    /// control row. A subscriber is judged by the facts that are there. They are never older than the sweep makes them,
-    /// except while the database is away, and nobody is thrown out for that. Where the verdict is [`Verdict::NotYet`]
-    /// the newcomer goes on when the fact comes, and the channel's subscribers are judged again with the next answer.
+    /// For a new subscriber the facts are at most [`FRESH`](Self::FRESH) old and were read after the last control row.
+    /// For a subscriber the present facts count. The sweep limits their age, except while the database is unavailable;
+    /// no subscriber is removed for that reason. With [`Verdict::NotYet`] a new subscriber goes on when the fact
+    /// arrives, and the channel's subscribers are checked again with the next answer.
     pub fn judge(&mut self, name: ChannelName<'_>, asker: &Asker<'_>, age: Age, now: Now) -> Option<Verdict> {
         let subject = self.subject(name);
         if subject == Subject::Signed {
@@ -145,7 +145,7 @@ impl Access {
             Subject::User(user) => visitor.user != 0 && visitor.user == *user,
             Subject::Group(group) => visitor.groups.contains(group),
             Subject::Level(level) => visitor.levels.contains(level),
-            // Joomla asks for a log-in before it asks this.
+            // Joomla requires a log-in before it checks this permission.
             Subject::Manage(_) if visitor.user == 0 => false,
             Subject::Manage(component) => {
                 acl.authorise(visitor.user, visitor.groups, visitor.root, "core.manage", component)
@@ -158,7 +158,7 @@ impl Access {
 
     fn judge_fact(&mut self, subject: &Subject, visitor: &Visitor<'_>, age: Age, now: Now) -> Verdict {
         let Some(key) = self.facts.key(subject) else {
-            // A type that the configuration no longer has.
+            // The configuration does not have this item type any more.
             return SIGNATURE;
         };
         match self.facts.know(key, age, now) {
@@ -172,15 +172,15 @@ impl Access {
 
     // --- channels ------------------------------------------------------------------------------------------------
 
-    /// The first subscriber of a channel came. What the channel is about is read again within each sweep interval, and
-    /// its subscribers are judged anew when that changed.
+    /// The channel has its first subscriber. From here on the subject of the channel is read again within each sweep
+    /// interval. If the subject changed, the subscribers are checked again.
     pub fn occupied(&mut self, name: &str) {
         let Some(subject) = self.watchable(name) else { return };
         self.watch(&subject);
         self.channels.entry(subject).or_default().push(name.into());
     }
 
-    /// The last subscriber left.
+    /// The channel lost its last subscriber.
     pub fn vacated(&mut self, name: &str) {
         let Some(subject) = self.watchable(name) else { return };
         self.unwatch(&subject);
@@ -192,7 +192,7 @@ impl Access {
         }
     }
 
-    /// What a channel is about, if that can change by itself.
+    /// The subject of a channel, if its facts can change.
     fn watchable(&self, name: &str) -> Option<Subject> {
         let subject = self.subject(ChannelName::parse(name).ok()?);
         matches!(subject, Subject::Item { .. } | Subject::Category { .. }).then_some(subject)
@@ -212,17 +212,17 @@ impl Access {
 
     // --- questions to the store ----------------------------------------------------------------------------------
 
-    /// What has to be known next. It counts as asked: it is asked again only if it fails, or if no answer comes.
+    /// The next question. It counts as asked, and is asked again only if it fails or gets no answer.
     pub fn question(&mut self, now: Now) -> Option<Question> {
         self.facts.question(now)
     }
 
-    /// When there is a question; in the past: now.
+    /// When the next question is due; in the past: now.
     pub fn question_due(&self) -> Time {
         self.facts.deadline()
     }
 
-    /// What came of a question. An answer to another part's question changes nothing.
+    /// Handles an answer. An answer for another part changes nothing.
     pub fn answer(
         &mut self,
         question: &Question,
@@ -238,19 +238,20 @@ impl Access {
         self.review(now, effects);
     }
 
-    /// When [`Access::due`] must be called next, because a date of an item comes.
+    /// When [`Access::due`] must be called next, because of an item's date.
     pub fn deadline(&self) -> Time {
         self.facts.next_date()
     }
 
-    /// Has subscribers judged anew where a date of an item has come.
+    /// Requests a check of subscribers if a date of an item has come.
     pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.deadline() <= now.at {
             self.review(now, effects);
         }
     }
 
-    /// Has the subscribers judged anew of what changed, and of what could not be judged the last time.
+    /// Requests a check of the subscribers whose subjects changed, and of those that could not be checked the last
+    /// time.
     fn review(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let changed = self.facts.take_changed(now);
         let mut names = std::mem::take(&mut self.unsettled);
@@ -263,29 +264,29 @@ impl Access {
 
     // --- control rows --------------------------------------------------------------------------------------------
 
-    /// An item (`com_content.article`) or category (`com_content.category`) was changed: what is known of it, and with
-    /// a category of everything below it, is not believed any more, and asked for at once where somebody watches it.
+    /// An item (`com_content.article`) or a category (`com_content.category`) was changed. Its facts do not count any
+    /// more; with a category this includes everything below it. Watched facts are asked for at once.
     pub fn recheck(&mut self, kind: &str, id: u64) {
         self.facts.recheck(kind, id);
     }
 
-    /// Anything may have changed.
+    /// Any fact may have changed.
     pub fn recheck_all(&mut self) {
         self.facts.recheck_all();
     }
 
-    /// Carries out the rechecks of categories that wait for it.
+    /// Carries out the waiting rechecks of categories.
     pub fn settle(&mut self) {
         self.facts.settle();
     }
 
-    /// Whether something that somebody watches is being read again.
+    /// Whether a watched fact is being read again.
     pub fn has_doubts(&self) -> bool {
         self.facts.has_doubts()
     }
 
-    /// Whether that is so of what a channel is about. `rules_doubted`: whether the site's rules are being read again,
-    /// which is a doubt about every channel in which the site has a say.
+    /// Whether the facts about a channel's subject are being read again. `rules_doubted`: the site's rules are being
+    /// read again; this puts every channel in doubt that is governed by the site's rules.
     pub fn is_doubted(&self, name: ChannelName<'_>, rules_doubted: bool) -> bool {
         match self.subject(name) {
             Subject::Signed => false,

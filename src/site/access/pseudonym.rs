@@ -1,6 +1,6 @@
-//! The ids of presence channels' members where their real ids are not shown. A pseudonym is the same for all
-//! connections of a user in a channel, and another one in every other channel. It says nothing about the user without
-//! the key: user ids are small numbers, so a plain hash would be undone by trying them all.
+//! The ids of members of presence channels if real ids are not shown. A user's pseudonym is the same on all connections
+//! in a channel, and different in every other channel. Without the key the pseudonym reveals nothing about the user.
+//! User ids are small numbers, so a plain hash could be reversed by trying all of them.
 
 use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,11 +10,11 @@ use sha2::Sha256;
 use crate::protocol::Member;
 use crate::store::UserRow;
 
-/// Bytes of the hash that are kept: 2^60 members before two of a channel are likely to get the same; a multiple of
-/// five, which base32 writes without a rest.
+/// The bytes of the hash that are kept: a collision in a channel becomes likely only at 2^60 members. The number is a
+/// multiple of five, which base32 writes without padding.
 const KEPT: usize = 15;
 
-/// A user as a member of a presence channel: by real id and names, or by a pseudonym.
+/// A user as a member of a presence channel: with the real id and names, or with a pseudonym.
 pub fn member(key: &[u8], channel: &str, user: &UserRow, names: bool) -> Member {
     if names {
         let info = json!({"name": user.name, "username": user.username});
@@ -29,13 +29,14 @@ pub fn member(key: &[u8], channel: &str, user: &UserRow, names: bool) -> Member 
     }
 }
 
-/// What a user is called in a channel: 24 lower-case letters and digits. It lasts as long as the key, which must be
-/// secret and is best made anew at each start. Forms of a channel (`presence-x`, `presence-cache-x`) are channels of
+/// The pseudonym of a user in a channel: 24 lower-case letters and digits. It lasts as long as the key. The key must be
+/// secret and should be new at each start. Different forms of a channel (`presence-x`, `presence-cache-x`) are
+/// different channels.
 /// their own.
 fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
     debug_assert!(key.len() >= 16, "a short key can be found by trial");
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
-    // The number has a fixed length, so nobody else's channel and number run together to the same bytes.
+    // The number has a fixed length, so no other channel and number give the same bytes.
     mac.update(b"jsocketd presence\0");
     mac.update(&user_id.to_be_bytes());
     mac.update(channel.as_bytes());

@@ -1,9 +1,9 @@
-//! Reads from a channel's name whom the channel is for, by the table of `docs/joomla.md`. Whether a visitor is one of
-//! them is decided elsewhere.
+//! Parses a channel's name into its subject: the users for whom the channel is, by the table of `docs/joomla.md`. Other
+//! files decide whether a visitor is one of these users.
 //!
-//! The site's own names go first. A name that the site's table covers is never looked up in `[[channels]]`: a pattern
-//! that is a little too wide (`private-*`) must not open what Joomla closes. The same holds for near misses: only a
-//! signature opens a channel whose name merely looks like one of the table (`user-042`, `level-0`).
+//! The site's own names come first. A name in the site's table is never looked up in `[[channels]]`: a pattern that is
+//! too wide (`private-*`) must not open a channel that Joomla closes. The same holds for names that only resemble a
+//! name of the table (`user-042`, `level-0`): only a signature opens them.
 
 #[cfg(test)]
 mod tests;
@@ -12,57 +12,57 @@ use crate::config::{ChannelRule, ItemType};
 use crate::id::key;
 use crate::protocol::channel::{ChannelName, Kind};
 
-/// Whom a channel is for.
+/// The users for whom a channel is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// Everybody: it has no prefix.
+    /// Everybody: the name has no prefix.
     Open,
-    /// Whoever has a signature, and nobody else.
+    /// Clients with a signature only.
     Signed,
     /// One user.
     User(u32),
-    /// Whoever is in this group, or in one below it.
+    /// Users in this group, or in a group below it.
     Group(u32),
-    /// Whoever has this view level.
+    /// Users with this view level.
     Level(u32),
-    /// Whoever may see this item.
+    /// Visitors who may see this item.
     Item {
-        /// The name of its type: `com_content.article`.
+        /// The name of the item's type: `com_content.article`.
         kind: Box<str>,
-        /// Its key.
+        /// The item's key.
         id: u64,
     },
-    /// Whoever may see this category.
+    /// Visitors who may see this category.
     Category {
-        /// Whose category it must be: `com_content`.
+        /// The extension to which the category must belong: `com_content`.
         extension: Box<str>,
-        /// Its key.
+        /// The category's key.
         id: u64,
     },
-    /// Whoever may manage this component.
+    /// Users who may manage this component.
     Manage(Box<str>),
-    /// Whoever the configuration names.
+    /// Users whom the configuration names.
     Ruled(Box<Allowed>),
 }
 
-/// What all rules that match a name say together. Each rule lets somebody in and none shuts anybody out, so their order
-/// does not matter.
+/// The union of all rules that match a name. A rule only allows and never denies, so the order of the rules does not
+/// matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Allowed {
-    /// Whoever is in one of these groups, or in one below, …
+    /// Users in one of these groups, or in a group below one of them.
     pub groups: Box<[u32]>,
-    /// … or has one of these view levels …
+    /// Also users with one of these view levels.
     pub levels: Box<[u32]>,
-    /// … or is one of these users.
+    /// Also these users.
     pub users: Box<[u32]>,
 }
 
-/// Whom a channel is for, by its name. The answer is good for as long as the configuration is.
+/// The subject of a channel, by its name. The result is valid until the configuration changes.
 pub fn subject(name: ChannelName<'_>, items: &[ItemType], rules: &[ChannelRule]) -> Subject {
     let whole = name.as_str();
     let rest = match name.kind() {
         Kind::Public => return Subject::Open,
-        // The key of an encrypted channel comes with its signature; a server-to-user channel has a door of its own.
+        // The key of an encrypted channel comes with its signature. The hub itself checks server-to-user channels.
         Kind::Encrypted | Kind::ServerToUser => return Subject::Signed,
         Kind::Private => whole.strip_prefix("private-"),
         Kind::Presence => whole.strip_prefix("presence-"),
@@ -75,7 +75,7 @@ pub fn subject(name: ChannelName<'_>, items: &[ItemType], rules: &[ChannelRule])
     }
 }
 
-/// The site's table. `None`: the name is not in it.
+/// The subject by the site's table. `None`: the name is not in the table.
 fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
     if let Some(component) = name.strip_prefix("manage-")
         && component.starts_with("com_")
@@ -97,7 +97,8 @@ fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
         }
     }
     let (kind, digits) = name.rsplit_once('.').filter(|(_, tail)| is_number(tail))?;
-    // Before the configured types: a type that somebody named like a category would not know of the categories above.
+    // Categories come before the configured types: a configured type with a category's name would not check the
+    // categories above.
     if let Some(extension) = kind.strip_suffix(".category").filter(|name| is_component(name)) {
         let extension = extension.into();
         return Some(key(digits).map_or(Subject::Signed, |id| Subject::Category { extension, id }));
@@ -107,7 +108,7 @@ fn of_site(name: &str, items: &[ItemType]) -> Option<Subject> {
     Some(key(digits).map_or(Subject::Signed, |id| Subject::Item { kind, id }))
 }
 
-/// Whether it is `com_` and letters, digits and underscores, as the names of Joomla's components are.
+/// Whether the name is `com_` and letters, digits and underscores, like the names of Joomla's components.
 pub(super) fn is_component(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     name.strip_prefix("com_")
@@ -136,8 +137,9 @@ fn ruled(name: &str, rules: &[ChannelRule]) -> Subject {
     }))
 }
 
-/// Whether a pattern covers a whole name; `*` stands for any characters, none included. Each part is looked for once,
-/// as far left as it can be, so that no pattern takes longer than its length and the name's together.
+/// Whether a pattern matches a whole name; `*` stands for any number of characters, also none. Each part is searched
+/// once, as far left as possible. So the time is at most proportional to the lengths of the pattern and the name
+/// together.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;

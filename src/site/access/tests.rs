@@ -1,5 +1,5 @@
-//! The verdicts as tables and against a slow way to the same; the facts behind them against a database that lives in a
-//! map, fails, forgets and changes.
+//! The verdicts as tables and against a slow way to the same verdicts. The facts are tested against a database in a map
+//! that fails, loses questions and changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn at(ms: u64) -> Now {
     }
 }
 
-/// A category in the form of a table: its parent is a number (1: the root).
+/// A category as a table row. The parent is a number (1: the root).
 #[derive(Clone, Debug)]
 struct Category {
     parent: u64,
@@ -32,7 +32,7 @@ struct Category {
     published: i8,
 }
 
-/// An item in the form of a table.
+/// An item as a table row.
 #[derive(Clone, Debug)]
 struct Item {
     access: u32,
@@ -47,11 +47,11 @@ struct Item {
 struct World {
     items: BTreeMap<(usize, u64), Item>,
     categories: BTreeMap<u64, Category>,
-    /// Questions with one of these ids make no sense.
+    /// A question with one of these ids fails as malformed.
     poison: BTreeSet<u64>,
-    /// How many questions were asked.
+    /// The number of questions.
     asked: usize,
-    /// How many seconds its clock is ahead of ours.
+    /// The seconds by which the database's clock is ahead of ours.
     ahead: i64,
 }
 
@@ -115,7 +115,7 @@ impl World {
         })
     }
 
-    /// What Joomla's SQL says (joomla.md 5.3), on the tables as they are.
+    /// The result of Joomla's SQL (joomla.md 5.3) on the present tables.
     fn shows(&self, subject: &Subject, levels: &[u32], unix: i64) -> bool {
         let parents = |id: u64| {
             let mut all = Vec::new();
@@ -196,7 +196,7 @@ fn with<'a>(user: u32, groups: &'a [u32], levels: &'a [u32]) -> Visitor<'a> {
     }
 }
 
-/// Whoever has the levels 1 and 2.
+/// A user with the view levels 1 and 2.
 const ANNA: Visitor<'_> = Visitor {
     user: 42,
     groups: &[1, 2],
@@ -204,7 +204,7 @@ const ANNA: Visitor<'_> = Visitor {
     root: false,
 };
 
-/// Asks until nothing is left to ask.
+/// Asks until no question is left.
 fn pump(access: &mut Access, world: &mut World, now: Now) {
     while let Some(question) = access.question(now) {
         let answer = world.ask(&question, now);
@@ -260,7 +260,7 @@ fn site(count: u64) -> World {
     world
 }
 
-/// Joomla's own groups, levels and rules, as far as they matter here.
+/// Joomla's own groups, levels and rules, as far as the tests need them.
 fn acl() -> Acl {
     let group = |id, parent, lft, rgt| GroupRow { id, parent, lft, rgt };
     let level = |id, rules: &str| LevelRow {
@@ -310,7 +310,7 @@ fn what_the_name_alone_decides() {
     let all = [guest, anna, manager, administrator, chief, root];
     let (acl, mut access) = (acl(), access());
     for (name, expected) in [
-        // guest, anna, manager, administrator, chief, root
+        // In order: guest, anna, manager, administrator, chief, root.
         ("news", "++++++"),
         ("cache-news", "++++++"),
         ("private-user-42", "-+---+"),
@@ -465,7 +465,7 @@ fn a_category_is_heard_by_whoever_may_see_it_and_all_above() {
     }
 }
 
-/// Any state of anything, with few categories and levels, so that everything meets everything.
+/// A random state with few categories and levels, so that all combinations occur.
 fn random_world(rng: &mut StdRng) -> World {
     let mut world = World::default();
     let states = |rng: &mut StdRng| [1, 1, 1, 1, 2, 0, -2][rng.random_range(0..7)];
@@ -586,7 +586,7 @@ fn a_fact_lets_somebody_in_for_five_seconds() {
     assert_eq!(decide(&mut access, &article(1), late), Verdict::NotYet);
     assert_eq!(decided(&mut access, &mut world, &article(1), late), HIDDEN);
     assert_eq!(world.asked, 2);
-    // What nobody watches is forgotten.
+    // Unwatched entries are dropped.
     assert_eq!(access.facts.count(), (1, 0));
     assert_eq!(access.question(at(11_000)), None);
     assert_eq!(access.facts.count(), (0, 0));
@@ -678,7 +678,7 @@ fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
         assert_eq!(decide(&mut access, &article(id), at(0)), expected, "{id}");
     }
     assert_eq!(world.asked, 101);
-    // From now on it is asked about by itself, and the others together.
+    // From here on the item is asked for by itself, and the others together.
     world.asked = 0;
     access.recheck_all();
     pump(&mut access, &mut world, at(1000));
@@ -703,7 +703,7 @@ fn a_question_that_was_lost_is_asked_again() {
     let again = access.question(at(10_001)).unwrap();
     assert_eq!(again, lost);
     access.facts.answer(&again, world.ask(&again, at(10_001)), at(10_001));
-    // The first one's answer comes after all: it is not believed.
+    // The answer to the first question arrives late: it does not count.
     access.facts.answer(&lost, Ok(Answer::Items(Vec::new())), at(10_002));
     assert_eq!(decide(&mut access, &article(1), at(10_002)), Verdict::Yes(()));
 }
@@ -818,7 +818,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     {
         assert_eq!(review(&mut access, subject, at(100)), expected, "{subject:?}");
     }
-    // Too many at once are all at once.
+    // Too many rechecks become a recheck of everything.
     for id in 0..5000 {
         access.recheck("com_content.category", 1_000_000 + id);
         access.facts.assert_consistent();
@@ -879,8 +879,8 @@ fn what_is_watched_without_being_known_is_asked_for_and_told() {
     assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes(()));
 }
 
-/// The seconds of our clock in which an article appears and is gone again whose dates are 30 and 70 s from the start,
-/// while the database's clock is so far ahead.
+/// The seconds of our clock in which an article appears and disappears. Its dates are 30 and 70 s from the start.
+/// `ahead`: the seconds by which the database's clock is ahead.
 fn shown(ahead: i64) -> (i64, i64) {
     let (mut world, mut access) = (site(1), access());
     world.ahead = ahead;
@@ -900,7 +900,7 @@ fn dates_hold_only_while_both_clocks_say_so() {
         assert_eq!(shown(ahead), (30, 71), "a few seconds do not matter: {ahead}");
     }
     for ahead in [6, 7, 10, 20] {
-        // Behind ours, it is the database's clock that opens; ahead, it is that which closes.
+        // A database clock behind ours decides when the article opens; one ahead of ours decides when it closes.
         let (opens, closes) = (shown(-ahead).0, shown(ahead).1);
         assert!(
             (30 + ahead..=30 + ahead + CLOCK_TOLERANCE).contains(&opens),
@@ -962,7 +962,7 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
     const COUNT: u64 = 5000;
     let (mut world, mut access) = (site(COUNT), access());
     let interval = Duration::from_secs(config().joomla.sweep_interval);
-    // All come at once, as after a restart.
+    // All entries come at once, as after a restart.
     for id in 1..=COUNT {
         access.watch(&article(id));
     }
@@ -991,8 +991,8 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
     }
     assert_eq!(last.len() as u64, COUNT);
     assert!(last.values().all(|seen| at(200_000).at.since(*seen) <= interval));
-    // Fifty full questions an interval are the least; half as many again may come for the spread and as many for
-    // batches.
+    // At least fifty full questions are needed in an interval. Half as many again are allowed for the spread, and as
+    // many for incomplete batches.
     let later: usize = per_second.range(50..200).map(|(_, count)| count).sum();
     assert!(later <= 2 * 150 / 30 * 50, "{later} questions");
     let worst = per_second.range(50..).map(|(_, count)| *count).max();
@@ -1027,7 +1027,7 @@ fn what_is_known_is_bounded() {
     }
     assert_eq!(access.facts.count(), (MOST, 0));
     access.facts.assert_consistent();
-    // The newest are still asked for, oldest first, and nothing else is.
+    // The newest entries are still asked for, oldest first, and no others.
     let Some(Question::Items { ids, .. }) = access.question(at(0)) else {
         panic!("it asks")
     };
@@ -1080,15 +1080,15 @@ fn channels_about_the_same_item_are_watched_each_under_other_types_too() {
     assert_eq!(access.facts.count(), (1, 0));
 }
 
-/// Somebody who is subscribed, and what is in force for them.
+/// A subscriber, and the verdict that holds for it.
 struct Subscriber {
     subject: Subject,
     levels: Vec<u32>,
     in_force: Verdict,
 }
 
-/// A site that changes and a database that fails, with rechecks or without; and whoever is subscribed is right in the
-/// end.
+/// A site that changes and a database that fails, with rechecks or without. In the end every subscriber has the right
+/// verdict.
 #[test]
 fn in_the_end_everybody_hears_what_joomla_would_show() {
     let interval = config().joomla.sweep_interval * 1000;
@@ -1099,7 +1099,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
         let mut ms = 0;
         let mut pending: Vec<Subject> = Vec::new();
         let until = 120_000;
-        // The last interval and a bit is quiet: nothing changes but by its dates, and the database is there.
+        // The last interval and two seconds are quiet: nothing changes except by dates, and the database answers.
         while ms < until + interval + 2000 {
             let (now, quiet) = (at(ms), ms > until);
             if !quiet {
@@ -1108,7 +1108,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
             while let Some(question) = access.question(now) {
                 if !quiet && rng.random_bool(0.1) {
                     match rng.random_range(0..3) {
-                        // Nobody answers.
+                        // The question gets no answer.
                         0 => {}
                         1 => access.facts.answer(&question, Err(Failure::Refused("no".into())), now),
                         _ => access
@@ -1147,7 +1147,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
             let expected = if shown { Verdict::Yes(()) } else { HIDDEN };
             assert_eq!(subscriber.in_force, expected, "seed {seed}: {:?}", subscriber.subject);
         }
-        // And when they go, nothing is left.
+        // When all subscribers leave, nothing is left.
         for subscriber in subscribers.drain(..) {
             access.unwatch(&subscriber.subject);
         }
@@ -1157,7 +1157,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
     }
 }
 
-/// A little of everything that happens to a site. Returns who subscribed and is to be decided.
+/// A random event of a site. Returns the subject of a visitor who waits for a verdict.
 fn live(
     rng: &mut StdRng,
     world: &mut World,
@@ -1170,7 +1170,7 @@ fn live(
     let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
     let verdict = access.judge_visitor(&subject, &with(42, &[1], &levels), &Acl::default(), Age::Fresh, now);
     if verdict == Verdict::Yes(()) || rng.random_bool(0.1) {
-        // Some are watched already while they wait.
+        // Some subjects are watched already while their visitors wait.
         access.watch(&subject);
         waiting = (verdict == Verdict::NotYet).then(|| subject.clone());
         let in_force = verdict;

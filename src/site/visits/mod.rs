@@ -1,9 +1,9 @@
-//! Visits: which connection belongs to which session of the site, and whose session that is. Look-ups go out together,
-//! at most a hundred ids in a question. Every known session is looked at again within the sweep's interval, and at once
-//! when a control row says that its user changed. A connection whose identity cannot be determined is a guest.
+//! Visits: the session of each connection, and the user of each session. Look-ups are sent together, with at most a
+//! hundred ids in a question. Every known session is looked up again within the sweep interval, and at once when a
+//! control row reports that its user changed. A connection whose identity cannot be determined is a guest.
 //!
-//! `visitors` keeps what is known of each connection, `sessions` what is known of each session. This file keeps the
-//! users and decides what follows for connections when an answer comes.
+//! `visitors` stores the state of each connection, `sessions` the state of each session. This file stores the users and
+//! decides what an answer means for connections.
 
 mod sessions;
 mod visitors;
@@ -26,13 +26,13 @@ use crate::site::access::Visitor;
 use crate::store::{Failure, Question, SessionId, SessionRow, UserRow};
 use crate::time::{Now, Time};
 
-/// The close reason where the session is gone …
+/// The close reason if the session is gone.
 const ENDED: &str = "the session has ended";
 
-/// … where the account is …
+/// The close reason if the account is blocked or gone.
 const NO_ACCOUNT: &str = "the account is blocked or gone";
 
-/// … and where the user's rights are others than before.
+/// The close reason if the user's rights have changed.
 const RIGHTS_CHANGED: &str = "your rights have changed";
 
 /// All visits.
@@ -44,7 +44,7 @@ pub struct Visits {
 }
 
 impl Visits {
-    /// Nobody is there.
+    /// A state without connections.
     pub fn new(settings: &config::Joomla) -> Self {
         Self {
             visitors: Visitors::new(settings),
@@ -53,7 +53,7 @@ impl Visits {
         }
     }
 
-    /// Takes over other settings.
+    /// Applies new settings.
     pub fn reconfigure(&mut self, settings: &config::Joomla) {
         self.visitors.reconfigure(settings);
         self.sessions.reconfigure(settings);
@@ -61,8 +61,8 @@ impl Visits {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    /// A connection came with this session, or is a guest for a reason. Returns whether it may come: no more than
-    /// `most` connections may show one session; 0: any number.
+    /// A connection came with this session, or is a guest for a reason. Returns whether it may stay: at most `most`
+    /// connections may have the same session; 0: any number.
     #[must_use]
     pub fn enter(
         &mut self,
@@ -84,7 +84,7 @@ impl Visits {
         true
     }
 
-    /// A connection is gone.
+    /// A connection is closed.
     pub fn leave(&mut self, id: ConnectionId) {
         let session = self.visitors.leave(id).and_then(|visit| visit.session);
         session.into_iter().for_each(|session| self.part(session, id));
@@ -100,7 +100,7 @@ impl Visits {
         self.forget_user(left);
     }
 
-    /// Forgets a user who has no session left.
+    /// Drops a user who has no session left.
     fn forget_user(&mut self, left: Option<u32>) {
         if let Some(user) = left {
             self.users.remove(&user);
@@ -108,17 +108,17 @@ impl Visits {
         }
     }
 
-    /// A connection proved by a signature that it is this user's: that counts more than any cookie.
+    /// A signature proved the user of a connection. The signature takes precedence over a cookie.
     pub fn sign_in(&mut self, id: ConnectionId, user: u32, now: Now) {
         let wants_token = self.visitors.requires_token();
         let Some(visit) = self.visitors.of_mut(id) else { return };
         let session = self.sessions.join(Key::Signed(user), id, wants_token, now);
         visit.who = Who::Asking;
-        // Whoever can sign for the user needs no other proof.
+        // A client with a signature for the user needs no other proof.
         visit.is_proved = true;
         let before = visit.session.replace(session);
         self.visitors.wait(id, now);
-        // Whether it may hear what it hears as this user is not known yet.
+        // It is not known yet whether this user may have the connection's subscriptions.
         self.sessions.set_doubted(session, true);
         if let Some(before) = before.filter(|before| *before != session) {
             self.part(before, id);
@@ -127,12 +127,12 @@ impl Visits {
 
     // --- questions about visitors --------------------------------------------------------------------------------
 
-    /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
+    /// The identity as which a connection may act. A user without the required proof is a guest.
     pub fn who(&self, id: ConnectionId) -> Who {
         self.visitors.who(id)
     }
 
-    /// The user of this id, if one of its connections is there.
+    /// The user with this id, if the user has a connection.
     pub fn user(&self, id: u32) -> Option<&User> {
         self.users.get(&id)
     }
@@ -142,7 +142,7 @@ impl Visits {
         self.as_visitor(self.who(id), rights)
     }
 
-    /// A connection as the access rules will see it once it has shown the form token that is asked for.
+    /// A connection as the access rules will see it once it has sent the required form token.
     pub fn unproved<'a>(&'a self, id: ConnectionId, rights: &'a Rights) -> Option<Visitor<'a>> {
         self.as_visitor(self.visitors.of(id)?.who, rights)
     }
@@ -155,14 +155,14 @@ impl Visits {
         }
     }
 
-    /// A connection was refused something; if it turns out to be a user's, it must come back.
+    /// A connection was denied something. If the connection turns out to be a user's, it must reconnect.
     pub fn was_refused(&mut self, id: ConnectionId) {
         if let Some(visit) = self.visitors.of_mut(id) {
             visit.was_refused = true;
         }
     }
 
-    /// The application whose cookie a connection shows, if it shows one.
+    /// The application whose cookie a connection sent, if it sent one.
     pub fn client(&self, id: ConnectionId) -> Option<Client> {
         match self.sessions.of(self.visitors.of(id)?.session?).key {
             Key::Cookie(_, client) => Some(client),
@@ -170,12 +170,12 @@ impl Visits {
         }
     }
 
-    /// Whether a connection has shown its session's form token, or needs none.
+    /// Whether a connection has sent its session's form token, or needs none.
     pub fn is_proved(&self, id: ConnectionId) -> bool {
         self.visitors.of(id).is_some_and(|visit| visit.is_proved)
     }
 
-    /// The client shows the form token of its page, and is a guest from here on if it is wrong.
+    /// Handles the form token of a client. With a wrong token the connection is a guest from here on.
     pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         let proved = self.show(id, given, now, effects);
         if proved == Proved::Wrong
@@ -184,7 +184,7 @@ impl Visits {
         {
             if let Who::User(_) = visit.who {
                 visit.who = Who::Guest(Reason::WrongFormToken);
-                // It must not keep what it got as the user.
+                // The connection must not keep the subscriptions of the user.
                 effects.push(Effect::Wake(id));
             }
             self.part(session, id);
@@ -192,7 +192,7 @@ impl Visits {
         proved
     }
 
-    /// The client shows a form token. A wrong one has no consequences.
+    /// Handles a form token. A wrong token has no consequences.
     pub fn show(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         let visit = self.visitors.of_mut(id);
         let Some((index, visit)) = visit.and_then(|visit| Some((visit.session?, visit))) else {
@@ -201,14 +201,15 @@ impl Visits {
         let asked = visit.asks_for_token.take();
         let session = self.sessions.of_mut(index);
         if let Key::Signed(_) = session.key {
-            // Whoever can sign for the user needs no other proof.
+            // A client with a signature for the user needs no other proof.
             return Proved::Right;
         }
         session.wants_token = true;
         match (visit.who, &session.token) {
             (Who::Guest(_), _) => Proved::Wrong,
             (Who::Asking | Who::Provisional, _) => Proved::NotYet,
-            // The row is read once for each time that the client shows a token, or it could keep the database busy.
+            // The row is read once for each form token that the client sends. Otherwise the client could keep the
+            // database busy.
             (Who::User(_), None) if asked.is_some_and(|asked| asked < session.seen) => Proved::OutOfReach,
             (Who::User(_), None) => {
                 visit.asks_for_token = asked.or(Some(now.at));
@@ -217,7 +218,7 @@ impl Visits {
             }
             (Who::User(_), Some(token)) if session::is_token(given, token) => {
                 visit.is_proved = true;
-                // What it got as a guest may be nothing for a user.
+                // Subscriptions as a guest may not be allowed to the user.
                 effects.push(Effect::Wake(id));
                 Proved::Right
             }
@@ -227,34 +228,34 @@ impl Visits {
 
     // --- doubts --------------------------------------------------------------------------------------------------
 
-    /// A control row says that a user changed: its sessions are looked at now, and again a little later.
+    /// A control row reports that a user changed: the user's sessions are looked up now, and again a little later.
     pub fn suspect(&mut self, user: u32, now: Now) {
         self.sessions.doubt_user(user, now);
     }
 
-    /// Any user may have changed: all are looked at again, and their sessions are in doubt until then.
+    /// Any user may have changed: all sessions are looked up again and are in doubt until then.
     pub fn suspect_all(&mut self, now: Now) {
         self.sessions.doubt_all(now);
     }
 
-    /// Whether it is being asked again whose a connection is.
+    /// Whether the user of a connection is being looked up again.
     pub fn is_doubted(&self, id: ConnectionId) -> bool {
         let session = self.visitors.of(id).and_then(|visit| visit.session);
         session.is_some_and(|session| self.sessions.of(session).doubted)
     }
 
-    /// Whether that is so of any connection.
+    /// Whether the user of any connection is being looked up again.
     pub fn has_doubts(&self) -> bool {
         self.sessions.has_doubts()
     }
 
-    /// All connections of a user are closed at once.
+    /// Closes all connections of a user at once.
     pub fn terminate(&mut self, user: u32, why: &'static str, effects: &mut Vec<Effect>) {
         self.end_user(user, Reason::Blocked, 4009, why, effects);
     }
 
-    /// The rights were read anew and differ: connections of users whose own rights changed are closed, and come back
-    /// with the new rights.
+    /// The rights were read again and differ. Connections of users whose own rights changed are closed; the clients
+    /// reconnect with the new rights.
     pub fn rights_changed(&mut self, rights: &Rights, effects: &mut Vec<Effect>) {
         let changed = self
             .users
@@ -274,7 +275,7 @@ impl Visits {
         }
     }
 
-    /// A session is nobody's any more, and its connections are closed.
+    /// A session has no user any more, and its connections are closed.
     fn end(&mut self, index: usize, reason: Reason, code: u16, why: &'static str, effects: &mut Vec<Effect>) {
         self.detach(index);
         self.sessions.set_doubted(index, false);
@@ -289,17 +290,17 @@ impl Visits {
 
     // --- questions to the store ----------------------------------------------------------------------------------
 
-    /// The next question, if one is due. `metadata`: rows of sessions tell their users.
+    /// The next question, if one is due. `metadata`: whether session rows contain their users.
     pub fn question(&mut self, metadata: bool, now: Now) -> Option<Question> {
         self.sessions.question(metadata, now)
     }
 
-    /// When to ask again.
+    /// When the next question is due.
     pub fn question_due(&self) -> Time {
         self.sessions.question_due()
     }
 
-    /// What the store says of the sessions that were asked for.
+    /// Handles the store's answer about sessions.
     pub fn sessions(
         &mut self,
         ids: &[SessionId],
@@ -335,7 +336,7 @@ impl Visits {
         }
     }
 
-    /// What the store says of users whom sessions name.
+    /// Handles the store's answer about users whom sessions name.
     pub fn users(
         &mut self,
         asked: &[u32],
@@ -357,7 +358,7 @@ impl Visits {
                 (Named::Gone(_), Ok(row)) if row.is_none_or(|row| row.blocked) => {
                     self.end(index, Reason::Blocked, 4009, NO_ACCOUNT, effects);
                 }
-                // Without the user's row too it is known that the session is gone.
+                // The session is known to be gone, also without the user's row.
                 (Named::Gone(reason), _) => self.end(index, reason, 4200, ENDED, effects),
             }
         }
@@ -383,7 +384,7 @@ impl Visits {
         let user = row.id;
         let session = self.sessions.of(index);
         if session.user != 0 && session.user != user {
-            // Nobody becomes another user on a live connection.
+            // The user of an open connection never changes.
             return self.end(index, Reason::NoRow, 4200, "the session is another user's now", effects);
         }
         if session.wants_token && session.token.is_none() && self.visitors.requires_token() {
@@ -409,7 +410,8 @@ impl Visits {
     }
 
     fn is_guest(&mut self, index: usize, reason: Reason, effects: &mut Vec<Effect>) {
-        // A session like these never becomes a user's: a log-in makes another session. Others may at any time.
+        // A session with one of these reasons never gets a user: a log-in creates a new session. Other sessions may get
+        // a user at any time.
         if let Reason::NoRow | Reason::Expired | Reason::GuestSession | Reason::OtherClient = reason {
             self.sessions.is_final(index);
         }
@@ -436,12 +438,12 @@ impl Visits {
         self.visitors.deadline()
     }
 
-    /// A connection that has waited long enough for its identity is a guest for the time being.
+    /// A connection that has waited long enough for its identity becomes a guest for now.
     pub fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.visitors.due(now, effects);
     }
 
-    /// Sessions and users that are there, for the statistics.
+    /// The numbers of sessions and users, for the statistics.
     pub fn counts(&self) -> (usize, usize) {
         (self.sessions.len(), self.users.len())
     }

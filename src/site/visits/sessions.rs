@@ -1,6 +1,5 @@
-//! The sessions of the site that at least one connection shows: which connections belong to a session, which user's
-//! session it is, when its row is read next, and which users have to be looked up for it. Whether somebody may do
-//! something is decided elsewhere.
+//! The site's sessions that have at least one connection: the connections and the user of each session, when its row is
+//! read next, and which users must be looked up for it. Other files decide what a user may do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -17,50 +16,51 @@ use crate::protocol::room::give_back;
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text};
 use crate::time::{Now, Time};
 
-/// When a user is looked at again after a control row: Joomla destroys some sessions only after its events.
+/// When a user is looked up again after a control row: Joomla destroys some sessions only after its events.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// How long a look-up waits that the database refused (a missing privilege does not go away by itself).
+/// The pause of look-ups that the database refused (a missing privilege does not appear without an administrator).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a look-up waits that got no answer. The database may be there and answer no question of this kind for a
+/// The pause of look-ups that got no answer. The database may be available and answer no question of this kind for a
 /// while; without the pause it would be asked in every tick.
 const LOST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The least time between two questions about a session, however many connections show it anew.
+/// The shortest time between two questions about a session, however many new connections it has.
 const ASKED_ONCE_IN: Duration = Duration::from_secs(1);
 
-/// What a connection shows as a proof of its user.
+/// A connection's proof of its user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    /// The cookie of this session of that application.
+    /// The cookie of a session of an application.
     Cookie(SessionId, Client),
-    /// A signature of the app's secret for this user.
+    /// A signature with the app's secret for this user.
     Signed(u32),
 }
 
-/// A session, or what stands for one.
+/// A session, or a signature in place of one.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) key: Key,
-    /// 0: not known to be anybody's.
+    /// The user; 0: no user is known.
     pub(super) user: u32,
-    /// The form token, once somebody asked for it.
+    /// The form token, if a connection needed it.
     pub(super) token: Option<Box<str>>,
     pub(super) wants_token: bool,
-    /// When the last answer came.
+    /// When the last answer arrived.
     pub(super) seen: Time,
-    /// A control row or a signature said that its user changed, and the session has not been looked at since.
+    /// A control row or a signature reported that the session's user changed, and the session has not been looked up
+    /// since.
     pub(super) doubted: bool,
-    /// How many connections show it.
+    /// The number of connections with this session.
     connections: usize,
     place: Place,
-    /// The user under which it stands in the look-ups, or stood there last; 0: none.
+    /// The user under whom the session stands in the look-ups, or last stood there; 0: none.
     named: u32,
 }
 
 impl Session {
-    /// Takes the form token out of a session row, if somebody wants it and the row's text is there.
+    /// Reads the form token from a session row, if a connection needs it and the row's text is present.
     pub(super) fn note_token(&mut self, row: &SessionRow, site: &SiteConfig) {
         let Some(text) = row.text.as_ref().filter(|_| self.wants_token) else {
             return;
@@ -73,20 +73,20 @@ impl Session {
     }
 }
 
-/// Why a user is looked up.
+/// The reason why a user is looked up.
 #[derive(Clone, Debug)]
 pub(super) enum Named {
-    /// A session's text names the user. A signature stands for such a text.
+    /// The text of a session names the user. A signature counts as such a text.
     By { text: SessionText, client: Option<Client> },
-    /// The user's session is gone, for this reason. A block deletes the sessions too, so only the user's row tells a
-    /// block from a log-out.
+    /// The user's session is gone, for this reason. Blocking a user deletes the sessions too, so only the user's row
+    /// distinguishes a block from a log-out.
     Gone(Reason),
 }
 
-/// Sessions whose users are to be looked up, by the user and the session.
+/// The sessions whose users must be looked up, by user and session.
 type Lookups = BTreeMap<(u32, usize), Named>;
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Sessions {
     sessions: Slab<Session>,
@@ -98,18 +98,18 @@ pub(super) struct Sessions {
     refresh: Refresh<usize>,
     waiting: Lookups,
     asked: Lookups,
-    /// Users that are looked at again, because a control row said that they changed.
+    /// The users to look up again, because a control row reported that they changed.
     suspects: BTreeSet<(Time, u32)>,
-    /// How many sessions are in doubt.
+    /// The number of sessions in doubt.
     doubts: usize,
-    /// After a question that got no answer the next one rests until then.
+    /// The pause after a question that got no answer lasts until this time.
     rest: Time,
-    /// Each session is looked at again within it.
+    /// Each session is looked up again within this interval.
     interval: Duration,
 }
 
 impl Sessions {
-    /// No session.
+    /// A state without sessions.
     pub(super) fn new(settings: &config::Joomla) -> Self {
         Self {
             sessions: Slab::new(),
@@ -144,12 +144,12 @@ impl Sessions {
 
     // --- connections and users -----------------------------------------------------------------------------------
 
-    /// How many connections show a session.
+    /// The number of connections with a session.
     pub(super) fn crowd(&self, key: &Key) -> usize {
         self.keys.get(key).map_or(0, |index| self.sessions[*index].connections)
     }
 
-    /// One more connection shows a session. The session is looked at anew: its id may belong to another user by now.
+    /// Adds a connection to a session. The session is looked up again: its id may belong to another user by now.
     pub(super) fn join(&mut self, key: Key, id: ConnectionId, wants_token: bool, now: Now) -> usize {
         let index = match self.keys.get(&key) {
             Some(&index) => {
@@ -177,8 +177,8 @@ impl Sessions {
         index
     }
 
-    /// A connection does not show the session any more. If that was the session's last one, the session is forgotten;
-    /// the user who has no session left because of that is returned.
+    /// Removes a connection from a session. A session without connections is dropped. If its user then has no session
+    /// left, the user is returned.
     pub(super) fn part(&mut self, index: usize, id: ConnectionId) -> Option<u32> {
         self.connections.remove(&(index, id));
         self.sessions[index].connections -= 1;
@@ -202,13 +202,13 @@ impl Sessions {
         own.map_while(move |(session, id)| (*session == index).then_some(*id))
     }
 
-    /// The session is this user's.
+    /// Sets the user of the session.
     pub(super) fn attach(&mut self, index: usize, user: u32) {
         self.sessions[index].user = user;
         self.of_users.insert((user, index));
     }
 
-    /// The session is nobody's any more. The user who has no session left because of that is returned.
+    /// Removes the user of the session. If the user has no session left, the user is returned.
     pub(super) fn detach(&mut self, index: usize) -> Option<u32> {
         let user = std::mem::take(&mut self.sessions[index].user);
         let had = self.of_users.remove(&(user, index));
@@ -230,8 +230,8 @@ impl Sessions {
         self.doubts = self.doubts - usize::from(before) + usize::from(doubted);
     }
 
-    /// A user may have changed: all that was read of its sessions does not count any more. They are looked at now, and
-    /// again a little later.
+    /// A user may have changed: earlier answers about the user's sessions do not count any more. The sessions are
+    /// looked up now, and again a little later.
     pub(super) fn doubt_user(&mut self, user: u32, now: Now) {
         self.suspects.extend(AGAIN.map(|wait| (now.at + wait, user)));
         let named = self
@@ -243,7 +243,7 @@ impl Sessions {
         self.hurry_user(user);
     }
 
-    /// All users may have changed, and all sessions that are known are looked at now.
+    /// All users may have changed: all known sessions are looked up now.
     pub(super) fn doubt_all(&mut self, now: Now) {
         let sessions = self.sessions.iter().filter(|(_, session)| session.user != 0);
         let sessions: Vec<usize> = sessions.map(|(index, _)| index).collect();
@@ -254,7 +254,7 @@ impl Sessions {
         }
     }
 
-    /// What was read of a session's user before this does not count any more.
+    /// Earlier answers about the session's user do not count any more.
     fn doubt(&mut self, index: usize) {
         self.set_doubted(index, true);
         if self.unname(index) {
@@ -264,7 +264,7 @@ impl Sessions {
 
     // --- when a session is looked at -----------------------------------------------------------------------------
 
-    /// The session is looked at soon, but not twice in a second, however many connections show it.
+    /// The session is looked up soon, but at most once a second, however many connections it has.
     pub(super) fn ask_soon(&mut self, index: usize, now: Now) {
         let session = &mut self.sessions[index];
         let soon = now.at.max(session.seen + ASKED_ONCE_IN);
@@ -278,12 +278,13 @@ impl Sessions {
         }
     }
 
-    /// The session is looked at as soon as it is its turn.
+    /// The session is looked up as soon as its turn comes.
     pub(super) fn hurry(&mut self, index: usize) {
         self.refresh.hurry(index, &mut self.sessions[index].place);
     }
 
-    /// The sessions of a user are looked at before all newcomers: the user may be hearing what is not for him any more.
+    /// The user's sessions are looked up before all new ones: the user may have subscriptions that are not allowed any
+    /// more.
     fn hurry_user(&mut self, user: u32) {
         for index in of(&self.of_users, user) {
             let place = &mut self.sessions[index].place;
@@ -293,14 +294,14 @@ impl Sessions {
         }
     }
 
-    /// A session's row, or its user's, was looked for just now.
+    /// The row of the session, or of its user, was just looked up.
     pub(super) fn seen(&mut self, index: usize, now: Now) {
         let session = &mut self.sessions[index];
         session.seen = now.at;
         self.refresh.seen(index, &mut session.place, now.at, self.interval);
     }
 
-    /// The session's answer is final: it is looked at again only if another connection shows it.
+    /// The answer about the session is final: the session is looked up again only for another connection.
     pub(super) fn is_final(&mut self, index: usize) {
         let place = &mut self.sessions[index].place;
         if let Place::Due(_) = place {
@@ -310,7 +311,7 @@ impl Sessions {
 
     // --- questions -----------------------------------------------------------------------------------------------
 
-    /// The next question, if one is due. `metadata`: rows of sessions tell their users.
+    /// The next question, if one is due. `metadata`: whether session rows contain their users.
     pub(super) fn question(&mut self, metadata: bool, now: Now) -> Option<Question> {
         if self.rest > now.at {
             return None;
@@ -329,7 +330,7 @@ impl Sessions {
         }
     }
 
-    /// When there is one.
+    /// When the next question is due.
     pub(super) fn question_due(&self) -> Time {
         let due = match self.refresh.has_urgent() || !self.waiting.is_empty() {
             true => Time::default(),
@@ -339,7 +340,7 @@ impl Sessions {
         due.min(suspect).max(self.rest)
     }
 
-    /// A question failed: the next one waits a while.
+    /// A question failed: the next one waits for a while.
     pub(super) fn pause(&mut self, failure: &Failure, now: Now) {
         let pause = match failure {
             Failure::Unavailable(_) => LOST_PAUSE,
@@ -348,7 +349,7 @@ impl Sessions {
         self.rest = now.at + pause;
     }
 
-    /// The ids that are asked for next, and how much of their texts.
+    /// The ids for the next question, and which part of their texts it needs.
     fn next_ids(&mut self, metadata: bool, now: Now) -> (Vec<SessionId>, Text) {
         let (mut ids, mut text) = (Vec::new(), Text::IfNeeded);
         while ids.len() < MOST_KEYS {
@@ -362,7 +363,7 @@ impl Sessions {
                 Key::Cookie(id, _) => id,
                 Key::Signed(user) => {
                     let user = *user;
-                    // The signature stands for the session and for both of its factors.
+                    // The signature counts as the session and as both of its factors.
                     let text = SessionText {
                         user_id: Some(user),
                         mfa_checked: true,
@@ -372,11 +373,11 @@ impl Sessions {
                     continue;
                 }
             };
-            // Only the text says whether a second factor has yet to be set up. For a user who is known it was set up.
+            // Only the text contains whether a second factor must still be set up. For a known user it was set up.
             if session.wants_token || session.user == 0 {
                 text = if metadata { Text::OfUsers } else { Text::Always };
             }
-            // A browser may show the same id as both applications' cookie.
+            // A browser may send the same id as the cookie of both applications.
             if !ids.contains(id) {
                 ids.push(id.clone());
             }
@@ -384,7 +385,7 @@ impl Sessions {
         (ids, text)
     }
 
-    /// The sessions that have been asked for by these ids and have no answer yet.
+    /// The sessions that were asked for by these ids and have no answer yet.
     pub(super) fn asked_by(&self, ids: &[SessionId]) -> Vec<usize> {
         let keys = ids
             .iter()
@@ -396,21 +397,21 @@ impl Sessions {
 
     // --- look-ups of users ---------------------------------------------------------------------------------------
 
-    /// The session's user is to be looked up.
+    /// Requests a look-up of the session's user.
     pub(super) fn name(&mut self, index: usize, user: u32, named: Named) {
         self.unname(index);
         self.sessions[index].named = user;
         self.waiting.insert((user, index), named);
     }
 
-    /// The session's user is not looked up any more. Returns whether it was to be.
+    /// Cancels the look-up of the session's user. Returns whether there was one.
     fn unname(&mut self, index: usize) -> bool {
         let key = (std::mem::take(&mut self.sessions[index].named), index);
         let was_asked = self.asked.remove(&key).is_some();
         self.waiting.remove(&key).is_some() || was_asked
     }
 
-    /// The question for users whom session texts or signatures name.
+    /// The question about users whom session texts or signatures name.
     fn users_question(&mut self) -> Option<Question> {
         let mut users: Vec<u32> = Vec::new();
         while let Some(entry) = self.waiting.first_entry() {

@@ -1,5 +1,5 @@
-//! What is known of each connection of the site: the session that it shows, who it is, and what it has proved. A
-//! connection whose session has no answer for too long is a guest for the time being.
+//! The state of each connection of the site: its session, its identity and its proofs. A connection whose session has
+//! no answer for too long is a guest for now.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,67 +12,67 @@ use crate::protocol::room::give_back;
 use crate::protocol::slots::Slots;
 use crate::time::{Now, Time};
 
-/// Who a connection is.
+/// The identity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// The question is on its way.
+    /// Not known yet: the look-up is on its way.
     Asking,
     /// A guest, for this reason.
     Guest(Reason),
-    /// A guest for the time being: the question waits for the database.
+    /// A guest for now: the look-up waits for the database.
     Provisional,
     /// A user.
     User(u32),
 }
 
-/// What became of a form token.
+/// The result of a form token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proved {
-    /// It is the session's.
+    /// The token is the session's.
     Right,
-    /// It is not. The connection is a guest from here on.
+    /// The token is wrong. The connection is a guest from here on.
     Wrong,
-    /// The session's is not known yet.
+    /// The session's token is not known yet.
     NotYet,
-    /// The session's is not known, although the database was asked: the text cannot be read, or has no token.
+    /// The session's token is unknown although the database was asked: the text cannot be read, or has no token.
     OutOfReach,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Visit {
-    /// The index of the session that it shows.
+    /// The index of the connection's session.
     pub(super) session: Option<usize>,
     pub(super) who: Who,
-    /// The page has shown the session's form token, or needs none.
+    /// The page has sent the session's form token, or needs none.
     pub(super) is_proved: bool,
-    /// When the session was asked for its token on this connection's behalf, if it was.
+    /// When the session's token was requested for this connection; `None`: it was not.
     pub(super) asks_for_token: Option<Time>,
-    /// It was refused something that it might have got as somebody else.
+    /// The connection was denied something that it might have got with another identity.
     pub(super) was_refused: bool,
 }
 
 impl Visit {
-    /// Whether it was refused something as a guest.
+    /// Whether the connection was denied something as a guest.
     pub(super) fn is_refused_guest(&self) -> bool {
         self.was_refused && matches!(self.who, Who::Provisional | Who::Guest(_))
     }
 }
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Visitors {
     visits: Slots<Visit>,
-    /// Connections that wait for an identity, and until when, oldest first.
+    /// Connections that wait for an identity, with the end of each wait, oldest first.
     patience: VecDeque<(Time, ConnectionId)>,
-    /// A connection that waits for its identity for longer is a guest.
+    /// After this time a connection without an identity becomes a guest.
     timeout: Duration,
-    /// A user who has not shown the session's form token is a guest.
+    /// A user who has not sent the session's form token counts as a guest.
     require_token: bool,
 }
 
 impl Visitors {
-    /// No connection.
+    /// A state without connections.
     pub(super) fn new(settings: &config::Joomla) -> Self {
         Self {
             visits: Slots::default(),
@@ -91,7 +91,7 @@ impl Visitors {
         self.require_token
     }
 
-    /// A connection came, with the index of its session or the reason why it has none.
+    /// Adds a connection with the index of its session, or with the reason why it has none.
     pub(super) fn enter(&mut self, id: ConnectionId, session: Result<usize, Reason>, now: Now) {
         let who = session.map_or_else(Who::Guest, |_| Who::Asking);
         let visit = Visit {
@@ -107,7 +107,7 @@ impl Visitors {
         }
     }
 
-    /// A connection is gone.
+    /// Removes a connection.
     pub(super) fn leave(&mut self, id: ConnectionId) -> Option<Visit> {
         self.visits.remove(id)
     }
@@ -120,7 +120,7 @@ impl Visitors {
         self.visits.get_mut(id)
     }
 
-    /// Who a connection is, and may act as: without the proof that is asked for, a user is a guest.
+    /// The identity as which a connection may act. A user without the required proof is a guest.
     pub(super) fn who(&self, id: ConnectionId) -> Who {
         match self.visits.get(id) {
             None => Who::Guest(Reason::NoCookie),
@@ -131,7 +131,7 @@ impl Visitors {
         }
     }
 
-    /// An answer says who a connection is. An answer that changes nothing wakes nobody.
+    /// Sets the identity of a connection. An answer that changes nothing wakes no connection.
     pub(super) fn becomes(&mut self, id: ConnectionId, who: Who, effects: &mut Vec<Effect>) {
         let Some(visit) = self.visits.get_mut(id) else { return };
         if visit.who != who || visit.asks_for_token.is_some() {
@@ -140,7 +140,7 @@ impl Visitors {
         }
     }
 
-    /// A connection waits for its identity from now on.
+    /// The connection waits for its identity from here on.
     pub(super) fn wait(&mut self, id: ConnectionId, now: Now) {
         self.patience.push_back((now.at + self.timeout, id));
     }
@@ -150,7 +150,7 @@ impl Visitors {
         self.patience.front().map_or(Time::NEVER, |(at, _)| *at)
     }
 
-    /// A connection that has waited long enough is a guest for the time being.
+    /// A connection that has waited long enough becomes a guest for now.
     pub(super) fn due(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while let Some((_, id)) = self.patience.front().copied().filter(|(at, _)| *at <= now.at) {
             self.patience.pop_front();

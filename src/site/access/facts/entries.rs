@@ -1,7 +1,7 @@
-//! What is kept of each item and category, and in which order entries are asked for again and forgotten.
+//! The entries of items and categories, and the order in which they are asked for again and dropped.
 //!
-//! An entry that nobody watches lets visitors in for as long as its fact is [`FRESH`], and is forgotten then. An entry
-//! that is watched stays, and is asked for again before the sweep interval is over.
+//! An unwatched entry admits visitors for as long as its fact is [`FRESH`]; then the entry is dropped. A watched entry
+//! stays, and is asked for again before the sweep interval is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,41 +12,41 @@ use crate::site::access::visible::{self, Fact};
 use crate::store::{CategoryStep, MOST_KEYS};
 use crate::time::{Now, Time};
 
-/// How old a fact may be that lets a visitor in.
+/// The highest age of a fact that may admit a visitor.
 pub const FRESH: Duration = Duration::from_secs(5);
 
-/// Entries; a hundred questions fill a fiftieth of them. Those that are watched are never forgotten: when all of them
-/// are watched, nobody else is let in.
+/// The most entries; a hundred questions fill a fiftieth of them. Watched entries are never dropped. When all entries
+/// are watched, no further visitor is admitted.
 pub(in crate::site::access) const MOST: usize = 50_000;
 
-/// The kind that is categories; item types come behind it.
+/// The kind of categories; the item types follow behind it.
 pub(super) const CATEGORIES: usize = 0;
 
 /// An item or a category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// [`CATEGORIES`], or one more than the index of the item's type.
+    /// [`CATEGORIES`], or the index of the item's type plus one.
     pub(super) kind: usize,
     pub(super) id: u64,
 }
 
-/// What is kept of an item or a category.
+/// The entry of an item or a category.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) fact: Option<Fact>,
-    /// When the fact was asked for; `None`: it is stale.
+    /// When the fact was asked for; `None`: the fact is stale.
     pub(super) since: Option<Now>,
-    /// The number of the recheck that it was doubted by last. An answer to an earlier question is not believed.
+    /// The number of the last recheck that put the entry in doubt. An answer to an earlier question does not count.
     pub(super) version: u64,
-    /// A question with it and others made no sense: it is asked for by itself.
+    /// A question about this entry and others failed as malformed: the entry is asked for by itself.
     pub(super) alone: bool,
-    /// Subjects that somebody is subscribed to, and how often they were watched. Empty: the entry stands in
+    /// The subjects of subscribed channels, each with the number of its watches. If there are none, the entry is in
     /// `unwatched`.
     watchers: Vec<(Subject, usize)>,
     place: Place,
-    /// Its key in `unwatched`.
+    /// The entry's key in `unwatched`.
     serial: u64,
-    /// Its key in `dates`.
+    /// The entry's key in `dates`.
     date: Option<i64>,
 }
 
@@ -67,7 +67,7 @@ impl Entry {
         self.since.is_some_and(|since| now.since(since.at) <= FRESH)
     }
 
-    /// What lets a visitor in (`fresh`), or lets a subscriber stay.
+    /// Whether the fact may admit a visitor (`fresh`), or lets a subscriber stay.
     pub(super) fn is_known(&self, fresh: bool, now: Time) -> bool {
         if fresh {
             self.is_fresh(now)
@@ -76,7 +76,7 @@ impl Entry {
         }
     }
 
-    /// The categories that it is in, as far as they are known.
+    /// The categories of the entry, as far as they are known.
     pub(super) fn chain(&self) -> &[CategoryStep] {
         match &self.fact {
             Some(Fact::Item(Some(row))) => row.categories.as_deref().unwrap_or_default(),
@@ -86,18 +86,18 @@ impl Entry {
     }
 }
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Entries {
-    /// In order, so that the same inputs ask the same questions in each run.
+    /// Sorted, so that the same inputs cause the same questions in each run.
     entries: BTreeMap<Key, Entry>,
-    /// The entries that nobody watches, by when they were last answered or wanted.
+    /// The unwatched entries, in the order in which they were last answered or wanted.
     unwatched: BTreeMap<u64, Key>,
-    /// One schedule for each kind; watched entries alone are due.
+    /// One schedule for each kind; only watched entries become due.
     schedules: Vec<Refresh<u64>>,
-    /// When dates of watched items come: Unix seconds.
+    /// The next dates of watched items, in Unix seconds.
     dates: BTreeSet<(i64, Key)>,
-    /// Counts what was put into `unwatched`.
+    /// The number of insertions into `unwatched`.
     serial: u64,
     sweep_interval: Duration,
 }
@@ -132,7 +132,7 @@ impl Entries {
 
     // --- what is kept --------------------------------------------------------------------------------------------
 
-    /// Makes sure of room for an entry. The oldest one that nobody watches goes. Returns whether there is room.
+    /// Makes room for an entry; drops the oldest unwatched entry if needed. Returns whether there is room.
     pub(super) fn make_room(&mut self, key: Key) -> bool {
         if self.entries.len() < MOST || self.entries.contains_key(&key) {
             return true;
@@ -149,7 +149,7 @@ impl Entries {
         }
     }
 
-    /// Forgets what nobody watches and what lets nobody in any more, except what is being asked for.
+    /// Drops unwatched entries that cannot admit visitors any more, except entries that are being asked for.
     pub(super) fn forget_old(&mut self, now: Time) {
         while let Some((_, &key)) = self.unwatched.first_key_value() {
             let Some(entry) = self.entries.get(&key) else { return };
@@ -160,10 +160,10 @@ impl Entries {
         }
     }
 
-    /// Somebody is subscribed to a subject.
+    /// Adds a watch: a channel about the subject has subscribers.
     pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
         if !self.entries.contains_key(&key) {
-            // The subscriber was let in by facts that are gone meanwhile. The bound is for newcomers, not for
+            // The facts that admitted the subscriber were dropped meanwhile. The limit is for new visitors and not for
             // subscribers.
             self.make_room(key);
             self.want(key);
@@ -185,7 +185,7 @@ impl Entries {
         self.note_date(key, None);
     }
 
-    /// Takes back one [`Entries::watch`]. Returns whether nobody watches the entry any more.
+    /// Ends one [`Entries::watch`]. Returns whether the entry is unwatched now.
     pub(super) fn unwatch(&mut self, key: Key, subject: &Subject) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else {
             return false;
@@ -216,7 +216,7 @@ impl Entries {
 
     // --- when it is asked for ------------------------------------------------------------------------------------
 
-    /// Asks for an entry soon, if it is not asked for already.
+    /// Asks for an entry soon, unless it is asked for already.
     pub(super) fn want(&mut self, key: Key) {
         let entry = self.entries.entry(key).or_insert_with(|| {
             self.serial += 1;
@@ -231,21 +231,21 @@ impl Entries {
         }
     }
 
-    /// An entry is in a question.
+    /// The entry is part of a question.
     pub(super) fn asked(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(&key) {
             self.schedules[key.kind].asked(key.id, &mut entry.place);
         }
     }
 
-    /// The question got no answer. Entries that were forgotten, or came anew since, are not concerned.
+    /// The question got no answer. Entries that were dropped or created again meanwhile are not affected.
     pub(super) fn ask_again(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.is_asked_for()) {
             self.schedules[key.kind].hurry(key.id, &mut entry.place);
         }
     }
 
-    /// Puts an entry where it waits after an answer: to the others that are due, or that are soon forgotten.
+    /// Puts an entry in its place after an answer: to the due entries, or to the unwatched entries.
     pub(super) fn rest(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -269,12 +269,12 @@ impl Entries {
         self.schedules[kind].has_urgent()
     }
 
-    /// When the first entry of a kind is due.
+    /// When the first watched entry of a kind is due.
     pub(super) fn first_due(&self, kind: usize) -> Time {
         self.schedules[kind].first_due()
     }
 
-    /// When the first entry of all is due, or the past if one is urgent.
+    /// When the first entry of all kinds is due; in the past if an entry is urgent.
     pub(super) fn due(&self) -> Time {
         let schedules = self.schedules.iter();
         let due = schedules.map(|schedule| match schedule.has_urgent() {
@@ -284,17 +284,17 @@ impl Entries {
         due.min().unwrap_or(Time::NEVER)
     }
 
-    /// The urgent entries of a kind, as many as one question takes.
+    /// The urgent entries of a kind; at most as many as fit one question.
     pub(super) fn urgent_batch(&self, kind: usize) -> Vec<u64> {
         self.batch(kind, self.schedules[kind].urgent())
     }
 
-    /// The entries of a kind that are due now or an eighth of the interval later, as many as one question takes.
+    /// The entries of a kind that are due within an eighth of the interval; at most as many as fit one question.
     pub(super) fn due_batch(&self, kind: usize, now: Time) -> Vec<u64> {
         self.batch(kind, self.schedules[kind].due(now + self.sweep_interval / 8))
     }
 
-    /// The first of a queue, up to one that is asked for by itself.
+    /// The first entries of a queue. An entry that must be asked for by itself ends the batch.
     fn batch(&self, kind: usize, queue: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut ids = Vec::new();
         for id in queue.take(MOST_KEYS) {
@@ -312,12 +312,12 @@ impl Entries {
 
     // --- dates ---------------------------------------------------------------------------------------------------
 
-    /// The Unix second of the first date that comes.
+    /// The Unix second of the next date.
     pub(super) fn first_date(&self) -> Option<i64> {
         self.dates.first().map(|(date, _)| *date)
     }
 
-    /// Takes out an entry of which a date has come.
+    /// Removes and returns an entry whose date has come.
     pub(super) fn pass_date(&mut self, unix: i64) -> Option<Key> {
         let (date, key) = *self.dates.first().filter(|(date, _)| *date <= unix)?;
         self.dates.remove(&(date, key));
@@ -325,7 +325,8 @@ impl Entries {
         Some(key)
     }
 
-    /// Notes when the next date of a watched item comes, after a Unix second (`None`: after its fact was asked for).
+    /// Schedules the next date of a watched item after a Unix second (`None`: after the time at which its fact was
+    /// asked for).
     pub(super) fn note_date(&mut self, key: Key, after: Option<i64>) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -341,13 +342,13 @@ impl Entries {
 
     // --- for tests -----------------------------------------------------------------------------------------------
 
-    /// How many entries there are, and how many of them somebody watches.
+    /// The number of entries, and how many of them are watched.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
         (self.entries.len(), self.entries.len() - self.unwatched.len())
     }
 
-    /// Panics unless all queues say the same as the entries do.
+    /// Panics unless all queues agree with the entries.
     #[cfg(test)]
     pub(super) fn assert_consistent(&self) {
         let (mut urgent, mut due, mut unwatched, mut dates) = (0, 0, 0, 0);

@@ -1,8 +1,9 @@
-//! What is known of items and categories: asked for in batches, believed for a while, asked for again while somebody
-//! watches, and doubted when a control row says that it changed. It decides nothing about visitors.
+//! The facts about items and categories. They are asked for in batches, count for a limited time, are asked for again
+//! while they are watched, and are in doubt when a control row reports a change. This module decides nothing about
+//! visitors.
 //!
-//! `entries` keeps what is known and when it is asked for again, `questions` makes the questions. This file takes the
-//! answers in and says which subjects changed.
+//! `entries` stores the facts and schedules them, `questions` creates the questions. This file handles the answers and
+//! returns which subjects changed.
 
 mod entries;
 mod questions;
@@ -22,52 +23,53 @@ use crate::logging::{More, RareLine};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
-/// Rechecks of categories that wait until all entries are looked through; more of them are a recheck of everything.
+/// The most rechecks of categories that wait until all entries are searched. If there are more, everything is
+/// rechecked.
 const MOST_SUSPECTS: usize = 1000;
 
-/// The least time between two log lines about what cannot be checked, for each kind.
+/// The shortest time between two log lines of one kind about facts that cannot be checked.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// How old a fact may be.
+/// The required age of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// At most [`FRESH`]: for those who are to be let in.
+    /// At most [`FRESH`]: for visitors who want to subscribe.
     Fresh,
-    /// As old as it is, if it was not rechecked: for those who are in.
+    /// Any age, unless the fact was rechecked: for subscribers.
     Any,
 }
 
-/// What is known of a key.
+/// The state of a fact.
 #[derive(Debug)]
 pub(super) enum Known<'a> {
-    /// This.
+    /// The fact is known.
     Fact(&'a Fact),
-    /// Nothing yet.
+    /// The fact is not known yet.
     Asked,
-    /// Nothing, and there is no room to ask.
+    /// The fact is unknown, and there is no room to ask for it.
     Full,
 }
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Facts {
     types: Vec<ItemType>,
     entries: Entries,
     questions: Questions,
     changed: BTreeSet<Key>,
-    /// Watched entries that were rechecked and have no answer since.
+    /// Watched entries that were rechecked and have had no answer since.
     doubted: BTreeSet<Key>,
-    /// Categories that were rechecked, until all entries were looked through for them once.
+    /// Rechecked categories for which the entries were not searched yet.
     suspects: BTreeSet<u64>,
-    /// Counts rechecks.
+    /// The number of rechecks.
     version: u64,
-    /// When each kind was last logged as one that cannot be checked.
+    /// The log lines of each kind about facts that cannot be checked.
     complained: Vec<RareLine>,
-    /// The last that was seen of the clocks.
+    /// The latest time of the inputs.
     now: Now,
 }
 
-/// What a question asks for.
+/// The entries that a question asks for.
 pub(super) fn keys(question: &Question) -> impl Iterator<Item = Key> + use<'_> {
     let (kind, ids) = kind_and_ids(question).unwrap_or_default();
     ids.iter().map(move |&id| Key { kind, id })
@@ -82,7 +84,7 @@ fn kind_and_ids(question: &Question) -> Option<(usize, &[u64])> {
 }
 
 impl Facts {
-    /// Nothing is known. `sweep_interval`: seconds.
+    /// An empty state. `sweep_interval`: in seconds.
     pub(super) fn new(types: Vec<ItemType>, sweep_interval: u64) -> Self {
         let kinds = types.len() + 1;
         Self {
@@ -98,23 +100,23 @@ impl Facts {
         }
     }
 
-    /// Takes over a configuration. Returns whether everything was forgotten, because it would belong to other types.
+    /// Applies a configuration. Returns whether all facts were dropped because the item types changed.
     pub(super) fn reload(&mut self, types: Vec<ItemType>, sweep_interval: u64) -> bool {
         let other = types != self.types;
         if other {
             *self = Self::new(types, sweep_interval);
         }
-        // What is due already stays due: its next round follows the new interval.
+        // Entries that are due already stay due; their next round follows the new interval.
         self.entries.set_interval(Duration::from_secs(sweep_interval.max(1)));
         other
     }
 
-    /// The types of items that are known.
+    /// The configured item types.
     pub(super) fn types(&self) -> &[ItemType] {
         &self.types
     }
 
-    /// The key of an item or a category of a type that is known.
+    /// The key of an item or a category, if its type is configured.
     pub(super) fn key(&self, subject: &Subject) -> Option<Key> {
         match subject {
             Subject::Category { id, .. } => Some(Key {
@@ -131,7 +133,7 @@ impl Facts {
         Some(Key { kind: index + 1, id })
     }
 
-    /// What is known; if that is not enough for this age, it is asked for.
+    /// The fact of a key. If the fact does not have the required age, it is asked for.
     pub(super) fn know(&mut self, key: Key, age: Age, now: Now) -> Known<'_> {
         self.now = now;
         self.settle();
@@ -160,7 +162,7 @@ impl Facts {
         }
     }
 
-    /// The watched subjects that changed since the last call. A date that came is a change.
+    /// The watched subjects that changed since the last call. A date that has come is a change.
     pub(super) fn take_changed(&mut self, now: Now) -> Vec<Subject> {
         self.now = now;
         while let Some(key) = self.entries.pass_date(now.unix()) {
@@ -205,8 +207,7 @@ impl Facts {
         keys.into_iter().for_each(|key| self.doubt(key));
     }
 
-    /// Doubts everything that is in a category that was rechecked: one pass over all entries, however many categories
-    /// they are.
+    /// Puts everything in a rechecked category in doubt. One pass over all entries serves all rechecked categories.
     pub(super) fn settle(&mut self) {
         if self.suspects.is_empty() {
             return;
@@ -220,7 +221,7 @@ impl Facts {
         keys.into_iter().for_each(|key| self.doubt(key));
     }
 
-    /// The fact is not believed any more. Those who watch it are judged anew when it is known again and differs.
+    /// The fact does not count any more. When it is known again and differs, its subscribers are checked again.
     fn doubt(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
@@ -311,7 +312,7 @@ impl Facts {
             self.changed.insert(key);
         }
         entry.fact = Some(fact);
-        // After a recheck since the question nobody knows whether the row was read before the change or after it.
+        // If there was a recheck after the question, the row may have been read before the change.
         let is_believed = asked.version >= entry.version;
         entry.since = is_believed.then_some(asked.now);
         if is_believed {
@@ -330,7 +331,7 @@ impl Facts {
         }
     }
 
-    /// When the wall clock shows the first date that comes, if the clock goes on as it is.
+    /// When the wall clock reaches the next date, if the clock is not adjusted.
     pub(super) fn next_date(&self) -> Time {
         self.entries.first_date().map_or(Time::NEVER, |unix| {
             let ms = u64::try_from(unix).unwrap_or(0).saturating_mul(1000);
@@ -340,7 +341,7 @@ impl Facts {
 
     // --- for tests -----------------------------------------------------------------------------------------------
 
-    /// How many entries there are, and how many of them somebody watches.
+    /// The number of entries, and how many of them are watched.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
         self.entries.count()

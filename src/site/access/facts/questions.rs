@@ -1,5 +1,5 @@
-//! The questions about items and categories: one kind and at most [`MOST_KEYS`](crate::store::MOST_KEYS) keys at a
-//! time. A question that failed, or whose answer never came, is asked again by itself.
+//! The questions about items and categories. A question has one kind and at most [`MOST_KEYS`](crate::store::MOST_KEYS)
+//! keys. A question that failed or got no answer is asked again without further action.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::protocol::turn::Turn;
 use crate::store::Question;
 use crate::time::{Now, Time};
 
-/// After this time a question without an answer is taken for lost. The store answers within its read timeout.
+/// After this time a question without an answer counts as lost. The store answers within its read timeout.
 const LOST: Duration = Duration::from_secs(10);
 
-/// How long nothing is asked after the database failed. The store's breaker is then asked no more often than this.
+/// The pause after a failure of the database. So the store's breaker is used no more often than this.
 const HOLD: Duration = Duration::from_secs(1);
 
 /// A question that has no answer yet.
@@ -20,7 +20,7 @@ pub(super) struct Asked {
     pub(super) kind: usize,
     pub(super) ids: Vec<u64>,
     pub(super) now: Now,
-    /// How many rechecks there had been.
+    /// The number of rechecks before the question.
     pub(super) version: u64,
 }
 
@@ -31,20 +31,20 @@ impl Asked {
     }
 }
 
-/// See the file.
+/// See the top of this file.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     asked: Vec<Asked>,
-    /// Nothing is asked before it.
+    /// No question is asked before this time.
     hold: Time,
-    /// Whether the last question was the sweep's; then it is the turn of those who wait.
+    /// Whether the last question was for due entries. Then urgent entries are next.
     swept: bool,
-    /// Which kind is next.
+    /// The next kind.
     turn: Turn,
 }
 
 impl Questions {
-    /// The next question, if one is due. `version`: how many rechecks there have been.
+    /// The next question, if one is due. `version`: the number of rechecks so far.
     pub(super) fn next(&mut self, kinds: usize, entries: &mut Entries, version: u64, now: Now) -> Option<Question> {
         let is_lost = |asked: &mut Asked| now.at.since(asked.now.at) > LOST;
         for key in self.asked.extract_if(.., is_lost).flat_map(|asked| asked.keys()) {
@@ -67,7 +67,7 @@ impl Questions {
         })
     }
 
-    /// What is urgent and what is due take turns, and so do the kinds.
+    /// Urgent entries and due entries take turns, and the kinds take turns too.
     fn choose(&mut self, kinds: usize, entries: &Entries, now: Time) -> Option<(usize, Vec<u64>)> {
         let mut kinds = self.turn.round(kinds);
         let due = kinds.clone().find(|kind| entries.first_due(*kind) <= now);
@@ -90,7 +90,7 @@ impl Questions {
         Some((kind, ids))
     }
 
-    /// Takes out the question that an answer belongs to. `None`: it was taken for lost, and is asked again.
+    /// Removes the question to which an answer belongs. `None`: the question counted as lost and is asked again.
     pub(super) fn answered(&mut self, kind: usize, ids: &[u64]) -> Option<Asked> {
         let at = self
             .asked
@@ -99,12 +99,12 @@ impl Questions {
         Some(self.asked.swap_remove(at))
     }
 
-    /// The database is away: nothing is asked for a while.
+    /// The database is unavailable: no question is asked for a while.
     pub(super) fn hold(&mut self, now: Time) {
         self.hold = now + HOLD;
     }
 
-    /// When [`Questions::next`] has something to do, if entries are due at a time.
+    /// When [`Questions::next`] has work. `due`: when the first entry is due.
     pub(super) fn deadline(&self, due: Time) -> Time {
         let asked = self.asked.iter();
         let lost = asked.map(|asked| asked.now.at + LOST + Duration::from_micros(1));

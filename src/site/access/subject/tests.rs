@@ -1,4 +1,4 @@
-//! The table of names in every form, near misses, and patterns against a slow way to match them.
+//! Tests of all forms of names, of similar names, and of patterns against a slow way to match them.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -50,7 +50,7 @@ fn every_row_of_the_table_in_every_form() {
         ("com_shop.order.1", item("com_shop.order", 1)),
         ("com_content.category.9", category("com_content", 9)),
         ("com_contact_2.category.9", category("com_contact_2", 9)),
-        // However it is configured: Joomla's categories have parents.
+        // The configuration cannot change this: Joomla's categories have parents.
         ("com_shop.category.9", category("com_shop", 9)),
         ("manage-com_content", Subject::Manage("com_content".into())),
         ("anything", Subject::Signed),
@@ -106,7 +106,7 @@ fn a_misspelt_key_names_nothing() {
             "com_content.article.",
             "com_content.category.",
         ] {
-            // What cannot stand in a channel's name does not get so far.
+            // A string that is not a valid channel name is rejected before this.
             if let Ok(name) = ChannelName::parse(&format!("private-{form}{bad}")) {
                 assert_eq!(subject(name, &types(), &[]), Subject::Signed, "{form}{bad:?}");
             }
@@ -218,7 +218,7 @@ fn a_rule_is_about_the_whole_name_with_its_prefixes() {
     }
 }
 
-/// The obvious way, which is slow.
+/// The simple way, which is slow.
 fn slow(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
@@ -251,7 +251,7 @@ fn patterns_match_as_the_obvious_way_says() {
 #[test]
 fn a_hostile_pattern_takes_no_time() {
     let name = "a".repeat(100_000);
-    // The obvious way would take longer than the universe.
+    // The simple way would not end in any reasonable time.
     assert!(!matches(&format!("{}b", "a*".repeat(10_000)), &name));
     assert!(!matches(&format!("*{}b*", "a".repeat(5_000)), &name));
     assert!(matches(&"*a".repeat(10_000), &name));
@@ -294,7 +294,7 @@ fn no_name_makes_it_panic() {
             continue;
         };
         let found = subject(parsed, &types(), &rules);
-        // Whatever is found can be said again in exactly one way.
+        // Each subject can be written in exactly one way.
         let again = match &found {
             Subject::User(id) => format!("user-{id}"),
             Subject::Group(id) => format!("group-{id}"),
