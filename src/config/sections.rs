@@ -320,7 +320,7 @@ sections! {
     Webhook, WEBHOOKS, |config, at| config.apps[at.nth].webhooks[at.webhook] => {
         /// An [`HttpUrl`](super::HttpUrl), as it was typed. It is shown, so it must not be a secret.
         url: String, Text(text::url);
-        /// Which of [`WEBHOOK_EVENTS`]; at least one.
+        /// Which of [`WEBHOOK_EVENTS`](super::text::WEBHOOK_EVENTS); at least one.
         events: Vec<String>, Events;
         /// The beginning of the channels' names; empty: all channels.
         channel_prefix: String = String::new(), Text(text::channel_prefix);

@@ -11,7 +11,7 @@ use super::subscribe::Subscribe;
 /// The event with which a client sends the form token of its page.
 pub(super) const FORM_TOKEN: &str = "jsocketd:form_token";
 
-/// The event that accepts the form token of [`FORM_TOKEN`].
+/// The event that accepts a form token.
 pub const FORM_TOKEN_RIGHT: &str = "jsocketd:form_token_accepted";
 
 /// A request that a client may send.

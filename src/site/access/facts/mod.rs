@@ -33,7 +33,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// The required age of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// At most [`FRESH`]: for visitors who want to subscribe.
+    /// At most five seconds (`FRESH`): for visitors who want to subscribe.
     Fresh,
     /// Any age, unless the fact was rechecked: for subscribers.
     Any,
