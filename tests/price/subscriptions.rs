@@ -32,8 +32,8 @@ fn ping() -> Value {
     json!({"event": "pusher:ping", "data": {}})
 }
 
-/// A burst of twice the rate, then the rate. The loop looks at a connection that waits once a second, so of 400 orders at
-/// a hundred a second the first 200 come at once, and what has flowed until then comes after each pause.
+/// A burst of twice the rate, then the rate. The loop looks at a connection that waits once a second, so of 400 orders
+/// at a hundred a second the first 200 come at once, and what has flowed until then comes after each pause.
 #[test]
 fn orders_above_the_rate_wait_in_their_order_and_others_do_not() {
     let site = site("subscriptions_per_second = 100");

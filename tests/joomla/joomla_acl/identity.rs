@@ -218,7 +218,7 @@ fn a_session_ends_after_its_lifetime() {
         ..site()
     };
     assert!(at(NOW - 3_600, &hour, false) && !at(NOW - 3_601, &hour, false));
-    // Joomla's default stands in where the lifetime is not set, so 0 is what a negative one makes: it has passed at once.
+    // Where the lifetime is not set, it is Joomla's default. So 0 is what a negative one makes: it has passed at once.
     let negative = SiteConfig { lifetime: 0, ..site() };
     assert!(!at(NOW, &negative, false) && !at(NOW + 900, &negative, false) && !at(NOW, &negative, true));
     let endless = SiteConfig {
