@@ -5,7 +5,7 @@
 //! has said its last word: the send queue is flushed, the write side shut down, and what the peer still sends is thrown
 //! away for a moment, because a close with unread input becomes a reset that would destroy the last word on its way.
 //!
-//! Reading, answering, writing and time stay together in one longer file, since all of them move the one `State`.
+//! Reading, answering, writing and time stay together in more than 450 lines, since all of them move the one `State`.
 
 use std::time::Duration;
 
