@@ -312,8 +312,8 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Closes a peer that does not read: what has not begun to be written is dropped, and if the rest does not leave
-    /// within `close_timeout`, it is reset rather than left to the kernel.
+    /// Closes a peer that does not read: what has not begun to be written is dropped, and the rest has `close_timeout`
+    /// to leave. The socket is closed with a reset, so that nothing is left in the kernel.
     pub fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
         self.queue.drop_unwritten();
         self.socket.reset_on_close();

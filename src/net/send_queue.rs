@@ -1,6 +1,6 @@
 //! A connection's send queue: the frames that wait to be written, some its own, some shared with others. It is flushed
-//! by one `writev` a tick. It counts its bytes so that the loop can recognise a slow consumer; what to do about one is
-//! not decided here.
+//! by `writev`, mostly one a tick. It counts its bytes so that the loop can recognise a slow consumer; what to do about
+//! one is not decided here.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
