@@ -3,7 +3,7 @@
 //!
 //! Rejected: a map by id. It would hash at every look-up and take more memory, and the slots are dense anyway.
 
-use super::room::give_back;
+use super::room::give_back_slots;
 use crate::id::ConnectionId;
 
 /// Values, one per connection.
@@ -45,10 +45,7 @@ impl<T> Slots<T> {
     /// Removes the value of a connection. Gives back the memory of slots behind the last used one.
     pub fn remove(&mut self, id: ConnectionId) -> Option<T> {
         let (_, value) = self.slots.get_mut(id.slot())?.take_if(|(owner, _)| *owner == id)?;
-        while let Some(None) = self.slots.last() {
-            self.slots.pop();
-        }
-        give_back(&mut self.slots);
+        give_back_slots(&mut self.slots);
         Some(value)
     }
 

@@ -96,7 +96,7 @@ impl Entrance {
         {
             log::warn!("{id} is refused: {why}{}", More(more));
         }
-        Member::new(id, counted, refused)
+        Member::new(counted, refused)
     }
 }
 
@@ -259,7 +259,7 @@ impl Arrival<'_> {
                 }
                 let member = self.entrance.count(self.id, address, limits, self.now);
                 let refused = member.rare.as_ref().and_then(|rare| rare.refused);
-                self.members.insert(member);
+                self.members.insert(self.id, member);
                 refused
             }
         };

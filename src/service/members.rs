@@ -9,12 +9,11 @@ use super::caller::Caller;
 use super::console::Console;
 use super::waiting::Waiting;
 use crate::id::ConnectionId;
-use crate::protocol::room::give_back_slots;
+use crate::protocol::slots::Slots;
 
 /// The service's record of one connection.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) id: ConnectionId,
     /// The address that the limits counted.
     pub(super) counted: Option<IpAddr>,
     pub(super) speaks: Speaks,
@@ -45,21 +44,20 @@ pub(super) enum Speaks {
     Pusher(usize),
 }
 
-/// The members by slot. If an entry has another id, the connection is not a member.
+/// The members.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    slots: Vec<Option<Member>>,
+    slots: Slots<Member>,
     websockets: usize,
 }
 
 impl Member {
-    pub(super) fn new(id: ConnectionId, counted: Option<IpAddr>, refused: Option<&'static str>) -> Self {
+    pub(super) fn new(counted: Option<IpAddr>, refused: Option<&'static str>) -> Self {
         let rare = refused.map(|why| Rare {
             refused: Some(why),
             ..Rare::default()
         });
         Self {
-            id,
             counted,
             speaks: Speaks::Http,
             rare: rare.map(Box::new),
@@ -84,22 +82,13 @@ impl Member {
 
 impl Members {
     /// Adds a connection.
-    pub(super) fn insert(&mut self, member: Member) {
-        let slot = member.id.slot();
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, || None);
-        }
-        debug_assert!(
-            self.slots[slot].is_none(),
-            "the last owner of the slot was not said to be closed"
-        );
-        self.slots[slot] = Some(member);
+    pub(super) fn insert(&mut self, id: ConnectionId, member: Member) {
+        self.slots.insert(id, member);
     }
 
     /// The member of a connection.
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Member> {
-        let member = self.slots.get_mut(id.slot())?.as_mut();
-        member.filter(|member| member.id == id)
+        self.slots.get_mut(id)
     }
 
     /// The connection became a WebSocket.
@@ -112,15 +101,14 @@ impl Members {
 
     /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Member> {
-        let member = self.slots.get_mut(id.slot())?.take_if(|member| member.id == id)?;
+        let member = self.slots.remove(id)?;
         self.websockets -= usize::from(!matches!(member.speaks, Speaks::Http));
-        give_back_slots(&mut self.slots);
         Some(member)
     }
 
-    /// All members.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.slots.iter().flatten()
+    /// All members with their connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Member)> {
+        self.slots.iter()
     }
 
     /// The number of open WebSockets.

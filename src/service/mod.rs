@@ -305,9 +305,9 @@ impl Service {
                 }
             }
             Effect::TurnAway => {
-                for member in self.members.iter() {
-                    if let Some((code, why)) = home.turned_away(member.id, &member.speaks) {
-                        actions.push(Action::Close(member.id, code, why.into()));
+                for (id, member) in self.members.iter() {
+                    if let Some((code, why)) = home.turned_away(id, &member.speaks) {
+                        actions.push(Action::Close(id, code, why.into()));
                     }
                 }
             }
@@ -341,7 +341,7 @@ impl Service {
         let member = direct.map(|_| self.entrance.count(id, direct, &self.config.limits, now));
         let is_refused = member.as_ref().is_some_and(|member| member.rare.is_some());
         if let Some(member) = member {
-            self.members.insert(member);
+            self.members.insert(id, member);
         }
         if caller.surplus || is_refused {
             actions.push(Action::Hurry(id));

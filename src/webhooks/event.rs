@@ -43,15 +43,7 @@ pub(super) enum Kind {
 }
 
 /// The names of the kinds: in a post, and in `events` of a target.
-pub const KINDS: [&str; 7] = [
-    "channel_occupied",
-    "channel_vacated",
-    "member_added",
-    "member_removed",
-    "client_event",
-    "cache_miss",
-    "subscription_count",
-];
+pub use crate::config::WEBHOOK_EVENTS as KINDS;
 
 /// The outcome of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
