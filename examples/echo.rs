@@ -59,7 +59,7 @@ impl Echo {
     fn tick(&mut self) -> io::Result<bool> {
         let mut ready = Vec::new();
         let next = self.wheel.next_look().map(|at| at.since(self.now));
-        // Who waits at the listener still waits because descriptors are out: no edge will say that one is free.
+        // A client still waits because descriptors are out, and no edge will say that one is free.
         let pause = self.somebody_waits.then_some(Duration::from_millis(100));
         let work = (!self.again.is_empty()).then_some(Duration::ZERO);
         let timeout = [next, pause, work].into_iter().flatten().min();

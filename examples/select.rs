@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
 fn select(listener: &TcpListener, clients: &[Client]) -> io::Result<Vec<bool>> {
     let mut sockets = vec![PollFd::new(listener, PollFlags::IN)];
     for client in clients {
-        // Who has not taken its answers yet gets no further ones: it is not read until it has.
+        // A client that has not taken its answers is not read until it has.
         let wanted = match client {
             Client::Open { unsent: true, .. } => PollFlags::OUT,
             _ => PollFlags::IN,
