@@ -242,7 +242,7 @@ impl Client {
     /// Handles the next message, and returns it; or the code of the close.
     pub fn read(&mut self) -> Result<Value, u16> {
         let session = self.session.as_mut().expect("it is connected");
-        let (opcode, payload) = session.peer.next_frame();
+        let (opcode, payload) = session.next_frame();
         if opcode == CLOSE {
             self.leave();
             return Err(u16::from_be_bytes([payload[0], payload[1]]));

@@ -305,8 +305,19 @@ impl Peer {
         reply
     }
 
-    /// One whole frame: opcode and payload. It is final, has no reserved bits and no mask, or the test fails.
+    /// The next frame that is no ping: opcode and payload. Pings are answered, as clients do: on a slow machine a test
+    /// can be silent for so long that the server asks.
     pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            match self.any_frame() {
+                (PING, payload) => drop(self.frame(&Frame::pong(payload))),
+                frame => return frame,
+            }
+        }
+    }
+
+    /// The next frame, also a ping. It is final, has no reserved bits and no mask, or the test fails.
+    pub fn any_frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.take(2);
         assert!(
             head[0] & 0x70 == 0 && head[0] & 0x80 != 0,

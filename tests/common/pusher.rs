@@ -20,6 +20,9 @@ pub const KEY: &str = "site-key";
 /// The app's secret.
 pub const SECRET: &str = "site-secret-0123456789";
 
+/// How the server asks a client that is silent.
+pub const ASKS: &[u8] = br#"{"event":"pusher:ping","data":"{}"}"#;
+
 /// A server with one app, which is the constants' one.
 pub struct Site {
     /// The process.
@@ -224,9 +227,19 @@ impl Session {
 
     // --- expecting -------------------------------------------------------------------------------------------------
 
+    /// The next frame that asks nothing: the server's pings, frames and messages, are answered.
+    pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            match self.peer.next_frame() {
+                (TEXT, payload) if payload == ASKS => drop(self.say_text(r#"{"event":"pusher:pong","data":{}}"#)),
+                frame => return frame,
+            }
+        }
+    }
+
     /// The next text.
     pub fn next_text(&mut self) -> String {
-        let (opcode, payload) = self.peer.next_frame();
+        let (opcode, payload) = self.next_frame();
         let text = String::from_utf8_lossy(&payload).into_owned();
         assert_eq!(opcode, TEXT, "expected a text, got {text:?}");
         text

@@ -453,7 +453,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
             let began = Instant::now();
             // Who may not hear a channel any more may be told that first.
             loop {
-                let (opcode, payload) = session.peer.next_frame();
+                let (opcode, payload) = session.next_frame();
                 if opcode == crate::common::frame::CLOSE {
                     assert_eq!(payload[..2], 4200_u16.to_be_bytes());
                     break;
@@ -628,7 +628,7 @@ fn rules_of_the_configuration_open_other_channels() {
     bob.enter("private-staff-a");
     joomla.set_groups(joomla.id_of("bob"), &[2]);
     loop {
-        let (opcode, payload) = bob.peer.next_frame();
+        let (opcode, payload) = bob.next_frame();
         if opcode == crate::common::frame::CLOSE {
             assert_eq!(payload[..2], 4200_u16.to_be_bytes());
             break;

@@ -91,7 +91,7 @@ fn told(session: &mut Session) -> u64 {
 /// The server ends the connection with this code. From time to time it tells a position.
 fn closed(session: &mut Session, code: u16) {
     loop {
-        match session.peer.next_frame() {
+        match session.next_frame() {
             (CLOSE, payload) => return assert_eq!(payload[..2], code.to_be_bytes()),
             (_, text) => assert!(String::from_utf8_lossy(&text).contains("pusher_internal:position")),
         }

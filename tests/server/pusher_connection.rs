@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::common::frame::{CLOSE, PING, TEXT, fragments};
 use crate::common::peer::{handshake, show};
-use crate::common::pusher::{KEY, SECRET, Session, Settings, Site, app_handshake, pick, signature};
+use crate::common::pusher::{ASKS, KEY, SECRET, Session, Settings, Site, app_handshake, pick, signature};
 use crate::common::{Frame, Noise, Peer, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 fn ending(peer: &mut Peer) -> (Vec<Value>, u16) {
     let mut before = Vec::new();
     loop {
-        match peer.next_frame() {
+        match peer.any_frame() {
             (TEXT, payload) => before.push(serde_json::from_slice(&payload).expect("as the rule says")),
             (CLOSE, payload) => {
                 peer.expect_eof();
@@ -509,7 +509,7 @@ enum Answers {
 fn asked(session: &mut Session, answers: Answers) {
     let mut seen = (false, false);
     while seen != (true, true) {
-        match session.peer.next_frame() {
+        match session.peer.any_frame() {
             (PING, payload) => {
                 seen.0 = true;
                 if answers == Answers::Frame {
@@ -517,7 +517,7 @@ fn asked(session: &mut Session, answers: Answers) {
                 }
             }
             (TEXT, payload) => {
-                assert_eq!(payload, br#"{"event":"pusher:ping","data":"{}"}"#, "{}", show(&payload));
+                assert_eq!(payload, ASKS, "{}", show(&payload));
                 seen.1 = true;
                 match answers {
                     Answers::Event => drop(session.say_text(r#"{"event":"pusher:pong","data":{}}"#)),

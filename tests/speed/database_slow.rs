@@ -18,7 +18,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::common::between::{Between, Trick};
-use crate::common::frame::PING;
 use crate::common::joomla::Site as Joomla;
 use crate::common::mariadb::run;
 use crate::common::visits::{Arrival, Console, House, Terms, Visitor};
@@ -338,15 +337,9 @@ impl Drop for Stand {
     }
 }
 
-/// The next text; pings are answered.
+/// The next text.
 fn next_text(peer: &mut Peer) -> String {
-    loop {
-        let (opcode, payload) = peer.next_frame();
-        match opcode {
-            PING => drop(peer.frame(&Frame::pong(payload))),
-            _ => return String::from_utf8(payload).expect("text"),
-        }
-    }
+    String::from_utf8(peer.next_frame().1).expect("text")
 }
 
 /// The next event on the channel that the peer is in. What the server asks besides is answered.
