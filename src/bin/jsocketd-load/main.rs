@@ -22,6 +22,7 @@ mod process;
 mod publish;
 mod pusher;
 mod report;
+mod scenario;
 mod settings;
 mod target;
 mod visitors;
@@ -45,7 +46,7 @@ use crate::idle::Habit;
 use crate::process::Process;
 use crate::pusher::App;
 use crate::report::Report;
-use crate::settings::Scenario;
+use crate::scenario::Scenario;
 use crate::target::Target;
 use crate::watch::Watch;
 
@@ -96,7 +97,7 @@ struct Common {
     #[arg(long, global = true, value_name = "TOKEN", default_value = "load-admin-token")]
     admin_token: String,
     /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
-    #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = settings::parse_expectation)]
+    #[arg(long, global = true, value_name = "NAME=NUMBER", value_parser = scenario::parse_expectation)]
     expect: Vec<(String, f64)>,
     /// Seconds in which the server must say something, or the run is over
     #[arg(long, global = true, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -175,13 +176,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Presence(presence) => (Scenario::Presence(presence), Default::default()),
         Command::Identified(identified) => (Scenario::Identified(identified), Default::default()),
         Command::Polling(polling) => (Scenario::Polling(polling), Default::default()),
-        Command::Run { file } => settings::read(&file)?,
+        Command::Run { file } => scenario::read(&file)?,
         Command::Floor { listen, seconds } => return floor::run(listen, Duration::from_secs(seconds)),
         Command::FloorFanout { listen, seconds } => return floor_fanout::run(listen, Duration::from_secs(seconds)),
     };
     let common = cli.common;
     expectations.extend(common.expect.iter().cloned());
-    settings::check(&scenario, &mut expectations)?;
+    scenario::check(&scenario, &mut expectations)?;
     let report = play(scenario, &common)?;
     match common.json {
         true => println!("{}", report.json()),
