@@ -295,6 +295,11 @@ fn the_exercise_has_a_solution() {
         let mut test = Command::new(env!("CARGO"));
         test.args(["test", "--offline", "--lib", "service::console"])
             .current_dir(copy.path());
+        // What Cargo tells this test would make dependencies out of date, there and then here: ring asks for the folder
+        // of the manifest.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_MANIFEST")) {
+            test.env_remove(name);
+        }
         run(test.env("CARGO_TARGET_DIR", target));
     } else {
         println!("SKIPPED: the patched source is built with TEST_ALL=1");
