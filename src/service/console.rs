@@ -13,9 +13,8 @@ use super::caller;
 use super::stats::{Counts, ProcessStats};
 use crate::config::Config;
 use crate::id::ConnectionId;
-use crate::protocol::Attempt;
 use crate::protocol::actions::{Action, Actions, Message};
-
+use crate::protocol::{Attempt, Verdict};
 use crate::site::visits::Proved;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::time::{Now, Time};
@@ -87,17 +86,6 @@ const COMMANDS: [(&str, For, &str); 10] = [
     ),
 ];
 
-/// What the caller must do about a message, besides the appended actions.
-#[derive(Debug)]
-pub enum Heard {
-    /// Nothing.
-    Done,
-    /// Try the message again when the user is known.
-    Later,
-    /// Publish this; [`published`] is the reply.
-    Publish(Wanted),
-}
-
 /// An event to publish. Nothing in it has been checked.
 #[derive(Debug)]
 pub struct Wanted {
@@ -140,7 +128,8 @@ impl Console {
     }
 
     /// Answers a message with one reply: at once, or after `Gather` if only the loop has the facts. A command that
-    /// depends on the user waits until the user is known, except in the last attempt.
+    /// depends on the user waits until the user is known, except in the last attempt. `Yes` carries an event that the
+    /// caller must publish; [`published`] is then the reply. `No` carries the reply that the caller must send.
     pub fn message(
         &mut self,
         id: ConnectionId,
@@ -149,16 +138,14 @@ impl Console {
         attempt: &Attempt,
         config: &Config,
         actions: &mut Actions,
-    ) -> Heard {
+    ) -> Verdict<Option<Wanted>, String> {
         let command = match message {
             Message::Text(command) => command.as_str().trim(),
             Message::Binary(bytes) => {
-                let reply = format!(
+                return Verdict::No(format!(
                     "Commands are text; this was a binary frame of {} bytes. Try help.\n",
                     bytes.len()
-                );
-                actions.push(Action::Send(id, text(reply)));
-                return Heard::Done;
+                ));
             }
         };
         let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
@@ -176,29 +163,25 @@ impl Console {
         let ruled = site.is_some_and(Site::rules_console);
         let personal = name == "whoami" || group.permissions(ruled).next().is_some();
         if personal && !attempt.is_last && site.is_some_and(|site| !site.is_known(id)) {
-            return Heard::Later;
+            return Verdict::NotYet;
         }
         let may = |action| self.is_admin || site.is_some_and(|site| site.may(id, action));
         if let Some(missing) = group.permissions(ruled).find(|action| !may(action)) {
-            let missing = site.map(|_| missing);
-            actions.push(Action::Send(id, text(not_allowed(config, missing))));
-            return Heard::Done;
+            return Verdict::No(not_allowed(config, site.map(|_| missing)));
         }
         if group.takes_proof() && !self.is_proved(id, site) {
             let why =
                 "Not allowed: say \"token VALUE\" first, with the form token of your session or the admin_token.\n";
-            actions.push(Action::Send(id, text(why.to_owned())));
-            return Heard::Done;
+            return Verdict::No(why.to_owned());
         }
         if name == "publish" {
-            match Wanted::read(argument) {
-                Some(wanted) => return Heard::Publish(wanted),
-                None => actions.push(Action::Send(id, text(USAGE.to_owned()))),
-            }
-            return Heard::Done;
+            return match Wanted::read(argument) {
+                Some(wanted) => Verdict::Yes(Some(wanted)),
+                None => Verdict::No(USAGE.to_owned()),
+            };
         }
         self.run(id, name, site, attempt.now, actions);
-        Heard::Done
+        Verdict::Yes(None)
     }
 
     /// Whether the connection has proved that it may act as its user.
@@ -248,7 +231,7 @@ impl Console {
         attempt: &Attempt,
         config: &Config,
         actions: &mut Actions,
-    ) -> Heard {
+    ) -> Verdict<Option<Wanted>, String> {
         let has_site = site.is_some();
         let is_admin = caller::is_token(given, &config.server.admin_token);
         let proved = site
@@ -258,14 +241,14 @@ impl Console {
         if is_admin {
             self.is_admin = true;
             answer("Allowed: stats, lag and publish answer from here on.");
-            return Heard::Done;
+            return Verdict::Yes(None);
         }
         match proved {
             Some(Proved::Right) => {
                 answer("Allowed: what your account may do answers from here on.");
-                return Heard::Done;
+                return Verdict::Yes(None);
             }
-            Some(Proved::NotYet) if !attempt.is_last => return Heard::Later,
+            Some(Proved::NotYet) if !attempt.is_last => return Verdict::NotYet,
             Some(Proved::NotYet | Proved::OutOfReach) => {
                 answer("Not allowed: the form token of this session cannot be read; the admin_token would do.\n");
             }
@@ -278,7 +261,7 @@ impl Console {
         if self.wrong_tokens >= WRONG_TOKENS {
             actions.push(Action::Close(id, 1008, "too many wrong tokens".into()));
         }
-        Heard::Done
+        Verdict::Yes(None)
     }
 
     fn whoami(&self, id: ConnectionId, site: Option<&Site>, may_see_state: bool, now: Now) -> String {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::asked;
-use super::console::{self, Heard, Wanted};
+use super::console::{self, Wanted};
 use super::home::Home;
 use super::members::{Members, Speaks};
 use super::stats::Counts;
@@ -15,8 +15,8 @@ use crate::hub::app::App;
 use crate::hub::apps::Apps;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
-use crate::protocol::Attempt;
 use crate::protocol::actions::{Action, Actions, Message};
+use crate::protocol::{Attempt, Verdict};
 use crate::time::Now;
 
 /// One connection while its messages are handled, with everything that this may need.
@@ -67,16 +67,17 @@ impl Talk<'_> {
             (Speaks::Echo, Said::Message(message)) => actions.push(Action::Send(id, message)),
             (Speaks::Console(console), Said::Message(message)) => {
                 let site = self.home.site_mut();
-                let heard = console.message(id, &message, site, attempt, self.config, actions);
-                if let Some(Action::Close(..)) = actions.list().last()
+                let verdict = console.message(id, &message, site, attempt, self.config, actions);
+                if let Some(Action::Close(..)) = actions.list()[before..].last()
                     && let Some(more) = self.quiet.allow(Kind::Token, now.at)
                 {
                     log::warn!("{id} gave wrong tokens and is closed{}", More(more));
                 }
-                match heard {
-                    Heard::Done => {}
-                    Heard::Later => rest = Some(Said::Message(message)),
-                    Heard::Publish(event) => self.publish(&event),
+                match verdict {
+                    Verdict::Yes(None) => {}
+                    Verdict::Yes(Some(event)) => self.publish(&event),
+                    Verdict::No(reply) => actions.push(Action::Send(id, console::text(reply))),
+                    Verdict::NotYet => rest = Some(Said::Message(message)),
                 }
             }
             (Speaks::Pusher(app), said) => {
