@@ -15,7 +15,7 @@ use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
 use crate::net::io::Io;
-use crate::protocol::actions::{Action, Actions, Dialect, Message, Post};
+use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::service::caller::Caller;
 use crate::service::{Input, ProcessStats, Seed, Service};
 use crate::store::{Answer, Failure, Question};
@@ -159,8 +159,7 @@ impl<I: Io> Dispatcher<I> {
         let input = match event {
             Event::Request(request) => Input::Request(self.caller(id), request),
             Event::Handshake(request) => Input::Handshake(self.caller(id), request),
-            Event::Message(Message::Text(text)) => Input::Text(text),
-            Event::Message(Message::Binary(bytes)) => Input::Binary(bytes),
+            Event::Message(message) => Input::Message(message),
             Event::Over(over) => return self.note_end(id, &over),
         };
         self.input(id, input);

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::Request;
-use tungstenite::Utf8Bytes;
 
 use super::caller::Caller;
 use super::stats::ProcessStats;
+use crate::protocol::actions::Message;
 
 /// An event of a connection.
 #[derive(Clone, Debug)]
@@ -16,10 +16,8 @@ pub enum Input {
     Request(Caller, Request<Bytes>),
     /// A valid WebSocket handshake arrived. It needs exactly one `Accept` or `Respond`.
     Handshake(Caller, Request<Bytes>),
-    /// A text message arrived.
-    Text(Utf8Bytes),
-    /// A binary message arrived.
-    Binary(Bytes),
+    /// A message arrived.
+    Message(Message),
     /// The send queue is empty, or nearly empty. A `WhenFlushed` requested this.
     Flushed,
     /// The facts that a `Gather` requested.

@@ -33,7 +33,7 @@ use crate::hub::apps::Apps;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
-use crate::protocol::actions::{Action, Actions, Message};
+use crate::protocol::actions::{Action, Actions};
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 pub use crate::protocol::keys::Seed;
@@ -187,8 +187,7 @@ impl Service {
                 self.arrival(id, &caller, &request, now, actions).request();
             }
             Input::Handshake(caller, request) => self.arrival(id, &caller, &request, now, actions).handshake(),
-            Input::Text(text) => self.talk(id, now, actions).message(Message::Text(text)),
-            Input::Binary(bytes) => self.talk(id, now, actions).message(Message::Binary(bytes)),
+            Input::Message(message) => self.talk(id, now, actions).message(message),
             Input::Facts(facts) => self.facts(id, &facts, now, actions),
             Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),

@@ -22,7 +22,7 @@ use crate::config::{self, Config, Secrets};
 use crate::hub::apps::Apps;
 use crate::hub::gate;
 use crate::id::ConnectionId;
-use crate::protocol::actions::Actions;
+use crate::protocol::actions::{Actions, Message};
 use crate::protocol::signature;
 use crate::service::{Input, caller, console};
 
@@ -166,14 +166,14 @@ impl Masker {
                 self.entering = app.map(|app| (id, app));
                 Masked::Handshake(*caller, self.head(request, apps))
             }
-            Input::Text(text) => Masked::Text(match self.talks.get(&id) {
+            Input::Message(Message::Text(text)) => Masked::Text(match self.talks.get(&id) {
                 None => self.plain(text),
                 Some(talk) => {
                     let (app, socket) = (&apps.app(talk.app).settings, talk.socket.clone());
                     self.frame(text, app, &socket)
                 }
             }),
-            Input::Binary(bytes) => Masked::Binary(bytes.len()),
+            Input::Message(Message::Binary(bytes)) => Masked::Binary(bytes.len()),
             Input::Facts(facts) => Masked::Facts(facts.clone()),
             Input::Flushed => Masked::Flushed,
             Input::Closed => {

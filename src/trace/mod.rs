@@ -33,7 +33,7 @@ use self::words::mask;
 use crate::config::{Config, Sources};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
-use crate::protocol::actions::Actions;
+use crate::protocol::actions::{Actions, Message};
 use crate::protocol::keys::Keys;
 use crate::service::caller::Caller;
 use crate::service::{Input, ProcessStats, Seed, Service};
@@ -340,8 +340,8 @@ impl Masked {
             Masked::Opened(caller) => Input::Opened(caller),
             Masked::Request(caller, head) => Input::Request(caller, head.into_request()?),
             Masked::Handshake(caller, head) => Input::Handshake(caller, head.into_request()?),
-            Masked::Text(text) => Input::Text(text.into()),
-            Masked::Binary(len) => Input::Binary(vec![0; len].into()),
+            Masked::Text(text) => Input::Message(Message::Text(text.into())),
+            Masked::Binary(len) => Input::Message(Message::Binary(vec![0; len].into())),
             Masked::Facts(facts) => Input::Facts(facts),
             Masked::Flushed => Input::Flushed,
             Masked::Closed => Input::Closed,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jsocketd::id::ConnectionId;
+use jsocketd::protocol::actions::Message;
 use jsocketd::service::Input;
 use serde_json::json;
 
@@ -192,7 +193,15 @@ fn coming() -> Vec<Row> {
             ..row("input Text", "that asks for nothing", Tells::Nobody)
         },
         Row {
-            acts: |stage, times| vec![(stage.crowd[0], Input::Binary(Bytes::from_static(b"x"))); times],
+            acts: |stage, times| {
+                vec![
+                    (
+                        stage.crowd[0],
+                        Input::Message(Message::Binary(Bytes::from_static(b"x")))
+                    );
+                    times
+                ]
+            },
             proof: "binary frames are not supported",
             ..row("input Binary", "with a session that many show", Tells::Nobody)
         },

@@ -30,6 +30,7 @@ use std::time::Duration;
 use jsocketd::api;
 use jsocketd::config::Config;
 use jsocketd::hub::ask::ASKS;
+use jsocketd::protocol::actions::Message;
 use jsocketd::service::{Input, console, routes};
 use stage::{Inputs, Stage};
 
@@ -245,8 +246,8 @@ inputs! {
     Opened(_) => "input Opened",
     Request(_, _) => "input Request",
     Handshake(_, _) => "input Handshake",
-    Text(_) => "input Text",
-    Binary(_) => "input Binary",
+    Message(Message::Text(_)) => "input Text",
+    Message(Message::Binary(_)) => "input Binary",
     Flushed {} => "input Flushed",
     Facts(_) => "input Facts",
     Closed {} => "input Closed",

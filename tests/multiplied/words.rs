@@ -8,6 +8,7 @@ use http::Request;
 use jsocketd::id::ConnectionId;
 use jsocketd::joomla::session::form_token;
 use jsocketd::joomla::site::{Client, Handler, SiteConfig};
+use jsocketd::protocol::actions::Message;
 use jsocketd::service::Input;
 use jsocketd::service::caller::Caller;
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ pub fn all_say(ids: &[ConnectionId], event: &str, data: &Value) -> Inputs {
 }
 
 pub fn text(id: ConnectionId, text: &str) -> (ConnectionId, Input) {
-    (id, Input::Text(text.into()))
+    (id, Input::Message(Message::Text(text.into())))
 }
 
 pub fn get(path: &str, cookie: Option<&str>) -> Input {

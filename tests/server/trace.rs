@@ -359,7 +359,7 @@ impl World {
     }
 
     fn text(&mut self, id: ConnectionId, text: impl Into<String>) {
-        self.input(id, Input::Text(text.into().into()));
+        self.input(id, Input::Message(Message::Text(text.into().into())));
     }
 
     fn new_id(&mut self) -> ConnectionId {
@@ -685,7 +685,7 @@ fn story(seed: u64, folder: &Path, well_formed: bool, payloads: Payloads) -> (Re
                 world.decide(|service, _, actions| service.reconfigure(other, actions));
             }
             9 => world.input(world.peers[n].id, Input::Flushed),
-            10 => world.input(world.peers[n].id, Input::Binary(vec![0; 3].into())),
+            10 => world.input(world.peers[n].id, Input::Message(Message::Binary(vec![0; 3].into()))),
             _ => world.speak(n),
         }
     }
