@@ -15,7 +15,8 @@ use super::parameters::Parameters;
 use super::rate::Rates;
 use super::reply::{Refusal, json};
 use crate::config;
-use crate::hub::app::{App, Publication};
+use crate::hub::app::App;
+use crate::hub::events::Publication;
 use crate::protocol::SocketId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::ChannelName;
@@ -248,7 +249,7 @@ impl Event<'_> {
 }
 
 fn attributes(app: &App, channel: ChannelName<'_>, wanted: Wanted) -> Attributes {
-    Attributes::of(channel, app.occupancy(channel.as_str()), wanted)
+    Attributes::of(channel, app.roster.occupancy(channel.as_str()), wanted)
 }
 
 fn answer_single(app: &App, events: &[Event<'_>]) -> Response<Bytes> {

@@ -1,442 +1,450 @@
-//! One app: its settings, its roster and the events that it keeps. This file publishes events, counts subscribers and
-//! runs what is due.
-//!
-//! The frames of a client are handled in `frame.rs`, `join.rs`, `recovery.rs`, `sign_in.rs` and `client_event.rs`.
+//! One app: its settings and its parts. The connections come to this file, with their frames, and it passes each frame
+//! to the part that decides. Joining and leaving a channel concern all parts, so they stand here.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use tungstenite::Utf8Bytes;
-
-use super::cache::Cache;
-use super::channel::{Channel, Hears, Occupancy, Recipients};
+use super::ask::{Ask, Asked, Incoming, Shown, unwrapped};
+use super::client_event::ClientEvent;
 use super::credentials::Credentials;
-use super::history::Memory;
+use super::events::{Events, Publication, close_for_gap};
+use super::notices::{Change, Notices};
+use super::recovery::Absence;
 use super::replays::Replays;
-use super::roster::Roster;
+use super::roster::{Reviewed, Roster};
+use super::session::{Replay, Session, greeting};
+use super::sign_in::{SignIn, sign_out};
+use super::subscribe::{Refusal, Subscribe, Ticket, Unsubscribe, WITHDRAWN};
 use crate::config;
 use crate::id::ConnectionId;
-use crate::protocol::SocketId;
-use crate::protocol::actions::{Action, Actions};
+use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::channel::{ChannelName, Kind};
-use crate::protocol::effects::{Effect, HookEvent};
-use crate::protocol::frames::{self, Extra, OneOrMore};
-use crate::protocol::position::{Position, Stream};
+use crate::protocol::effects::HookEvent;
+use crate::protocol::frames::{self, Extra};
+use crate::protocol::position::Position;
 use crate::protocol::room::give_back;
-use crate::protocol::rows::Logged;
+use crate::protocol::rows::{Missed, Reach, Seen, Wanted};
 use crate::protocol::signature::FormerSecret;
+use crate::protocol::{Attempt, Member, Ruling, SocketId, Verdict, event};
 use crate::time::{Now, Time};
 
-/// Above this many subscribers, `subscription_count` goes out at most every [`COUNT_PAUSE`].
-const COUNTED_AT_ONCE: usize = 100;
-
-/// See [`COUNTED_AT_ONCE`].
-const COUNT_PAUSE: Duration = Duration::from_secs(5);
+/// The event that confirms a subscription.
+const SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 
 /// One app.
 #[derive(Debug)]
 pub struct App {
-    /// The app's index in the list of all apps.
-    number: usize,
     /// The app's section of the configuration.
     pub settings: config::App,
     /// The secret that was valid before the one in the settings, with the time at which it ends.
     pub former: Option<FormerSecret>,
-    pub(super) roster: Roster,
-    pub(super) cache: Cache,
-    pub(super) history: Memory,
-    /// The newest position in the outbox table; `None`: the app has no outbox table.
-    pub(super) table: Option<Position>,
-    /// How long the outbox table of the app's site keeps rows; `None`: the app has no site.
-    pub(super) rows_kept: Option<Duration>,
-    pub(super) replays: Replays,
-    /// Channels whose subscriber count is sent later, with the earliest time for each.
-    pub(super) uncounted: BTreeSet<(Time, Box<str>)>,
+    /// The connections, the channels and the signed-in users.
+    pub roster: Roster,
+    events: Events,
+    replays: Replays,
+    notices: Notices,
     /// Connections that must authorize themselves, oldest first.
     pub(super) unauthorized: VecDeque<(Time, ConnectionId)>,
-    /// The time of the next round. A round sends positions to connections that asked for recovery, and drops old
-    /// events.
-    next_round: Time,
-    /// Copies of events that were sent to subscribers.
-    pub delivered: u64,
-}
-
-/// An event to publish.
-#[derive(Clone, Copy, Debug)]
-pub struct Publication<'a> {
-    /// The channel.
-    pub channel: ChannelName<'a>,
-    /// The event's name.
-    pub event: &'a str,
-    /// The data, as the string that stands inside the frame.
-    pub data: &'a str,
-    /// The connection that gets no copy.
-    pub socket_id: Option<SocketId>,
-}
-
-impl<'a> Publication<'a> {
-    fn recipients(&self) -> Recipients<'a> {
-        Recipients {
-            channel: self.channel.as_str(),
-            user: self.channel.user(),
-            except: self.socket_id,
-        }
-    }
 }
 
 impl App {
-    /// The former secret, while signatures made with it are accepted.
-    pub fn former_secret(&self, now: Now) -> Option<&str> {
-        self.former.as_ref().and_then(|former| former.at(now))
-    }
-
-    /// The credentials against which signatures are checked.
-    pub(super) fn credentials(&self, now: Now) -> Credentials<'_> {
-        Credentials {
-            key: &self.settings.key,
-            secret: &self.settings.secret,
-            former: self.former_secret(now),
-            max_user_info_size: self.settings.max_user_info_size,
-        }
-    }
-
     /// An app without connections. `number` is its index in the list of all apps. `start` distinguishes this run of the
     /// server from other runs.
     pub fn new(number: usize, settings: config::App, start: u32) -> Self {
         Self {
-            number,
             settings,
             former: None,
             roster: Roster::default(),
-            cache: Cache::default(),
-            history: Memory::new(start),
-            table: None,
-            rows_kept: None,
+            events: Events::new(start),
             replays: Replays::default(),
-            uncounted: BTreeSet::new(),
+            notices: Notices::new(number),
             unauthorized: VecDeque::new(),
-            next_round: Time::NEVER,
-            delivered: 0,
         }
     }
 
     /// From here on the app's connections are visitors of a site. `retention`: how long the site's outbox table keeps
     /// rows.
     pub fn belong_to_site(&mut self, retention: Duration) {
-        self.rows_kept = Some(retention);
+        self.events.set_rows_kept(retention);
+        self.notices.belong_to_site();
+    }
+
+    /// The former secret, while signatures made with it are accepted.
+    pub fn former_secret(&self, now: Now) -> Option<&str> {
+        self.former.as_ref().and_then(|former| former.at(now))
     }
 
     // --- publishing ----------------------------------------------------------------------------------------------
 
     /// Delivers an event. Keeps it for new subscribers of a cache channel and for clients that are away.
     pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) {
-        let Publication {
-            channel, event, data, ..
-        } = *publication;
-        if channel.is_cache() {
-            self.cache
-                .put(channel.as_str(), event, data, Duration::ZERO, &self.settings, now);
-        }
-        self.deliver(publication.recipients(), now, actions, |extra| {
-            frames::event(event, channel.as_str(), data, None, extra)
-        });
+        self.events
+            .publish(publication, None, &self.roster, &self.settings, now, actions);
     }
 
-    /// Delivers the event of a row of the outbox table. The table keeps the event for recovery. `logged` is the event
-    /// in the form for clients that asked for recovery. If some connections must not get the event yet, call
-    /// [`App::hold`] first.
-    pub fn publish_row(&mut self, publication: &Publication<'_>, logged: &Logged, now: Now, actions: &mut Actions) {
-        let Publication {
-            channel, event, data, ..
-        } = *publication;
-        self.keep_row(publication, Duration::ZERO, now);
-        let encode = |extra: Extra<'_>| frames::event(event, channel.as_str(), data, None, extra);
-        let frame = logged.frame.clone();
-        self.hand_out(publication.recipients(), Stream::Table, frame, actions, encode);
-    }
-
-    /// Keeps the event of a row for new subscribers of a cache channel. `age`: the time since the row was stamped.
-    pub fn keep_row(&mut self, publication: &Publication<'_>, age: Duration, now: Now) {
-        let Publication {
-            channel, event, data, ..
-        } = *publication;
-        if channel.is_cache() {
-            self.cache.put(channel.as_str(), event, data, age, &self.settings, now);
-            self.arm_round(now.at);
-        }
-    }
-
-    /// Rows of the table may have been lost. Connections that asked for recovery are closed, so that the clients
-    /// reconnect and ask for the missed events.
-    pub fn tell_gap(&self, actions: &mut Actions) {
-        let all = self.roster.sessions.iter().flatten();
-        for session in all.filter(|session| session.recovery && session.hears()) {
-            let why = "events may have been lost; come back and ask for what you missed";
-            actions.push(Action::Close(session.id, 4200, why.into()));
-        }
-    }
-
-    /// Delivers one event to all recipients, with or without its position, and keeps it for recovery.
-    pub(super) fn deliver(
+    /// Publishes a row of the outbox table, or closes connections after a gap. The table keeps the events for recovery.
+    /// `is_doubted`: whether the site checks again whether a connection may get the row; such a connection gets it
+    /// later. Its second argument is true if the site's rules admitted the connection, and false if a signature did.
+    pub fn publish_row(
         &mut self,
-        to: Recipients<'_>,
+        row: &Seen,
+        is_doubted: Option<impl Fn(ConnectionId, bool) -> bool>,
         now: Now,
         actions: &mut Actions,
-        encode: impl Fn(Extra<'_>) -> String,
     ) {
-        let position = self.history.advance();
-        let own = position.to_string();
-        let with_position: Utf8Bytes = encode(Extra {
-            id: Some(&own),
-            ..Extra::default()
-        })
-        .into();
-        self.history
-            .append(to.channel, with_position.clone(), to.except, &self.settings, now.at);
-        self.arm_round(now.at);
-        self.hand_out(to, Stream::Memory, with_position, actions, encode);
-    }
-
-    fn hand_out(
-        &mut self,
-        to: Recipients<'_>,
-        stream: Stream,
-        with_position: Utf8Bytes,
-        actions: &mut Actions,
-        encode: impl Fn(Extra<'_>) -> String,
-    ) {
-        let except_id = to.except.and_then(|socket| self.roster.sockets.get(&socket).copied());
-        let (channel, subscribers) = self.roster.hearers(to.channel, to.user);
-        // A connection with a replay gets this event as a part of the replay.
-        let has_replay = |id: ConnectionId| self.roster.has_replay(id, channel, stream);
-        let wants_positions = |id: ConnectionId| {
-            let session = self.roster.sessions[id.slot()].as_deref();
-            session.is_some_and(|session| session.recovery)
-        };
-        let all = || subscribers.iter().filter(|subscriber| Some(subscriber.id) != except_id);
-        let with = all().filter(|subscriber| match subscriber.hears {
-            Hears::Positions => true,
-            Hears::Later => !has_replay(subscriber.id) && wants_positions(subscriber.id),
-            Hears::Stock => false,
-        });
-        let mut delivered = actions.fan_out(with.map(|subscriber| subscriber.id), with_position);
-        let stock = || {
-            all().filter(|subscriber| match subscriber.hears {
-                Hears::Stock => true,
-                Hears::Later => !has_replay(subscriber.id) && !wants_positions(subscriber.id),
-                Hears::Positions => false,
-            })
-        };
-        if stock().next().is_some() {
-            let plain = encode(Extra::default()).into();
-            delivered += actions.fan_out(stock().map(|subscriber| subscriber.id), plain);
+        let (roster, settings) = (&mut self.roster, &self.settings);
+        match row {
+            Seen::Event(event) => {
+                let Some(publication) = Publication::of(event) else {
+                    return;
+                };
+                if let Some(is_doubted) = is_doubted {
+                    self.replays
+                        .hold(publication.channel, event.logged.seq, is_doubted, roster, now);
+                }
+                let logged = Some(&event.logged);
+                self.events
+                    .publish(&publication, logged, roster, settings, now, actions);
+            }
+            Seen::Past(event, age) => {
+                if let Some(publication) = Publication::of(event) {
+                    self.events
+                        .cache(&publication, Duration::from_millis(*age), settings, now);
+                }
+            }
+            Seen::Gap => close_for_gap(roster, actions),
+            Seen::Control(_) => {}
         }
-        self.delivered += delivered as u64;
     }
 
-    /// Sends a protocol frame to every subscriber of a channel except one. The frame is not an event and has no
-    /// position.
-    pub(super) fn announce(&self, channel: usize, except: Option<ConnectionId>, frame: String, actions: &mut Actions) {
-        let all = self.roster.channels[channel]
-            .subscribers
-            .iter()
-            .map(|subscriber| subscriber.id);
-        actions.fan_out(all.filter(|id| Some(*id) != except), frame.into());
-    }
-
-    // --- questions -----------------------------------------------------------------------------------------------
-
-    /// The channels that have subscribers, sorted by name, each with its occupancy.
-    pub fn occupied(&self) -> impl Iterator<Item = (&str, Occupancy)> {
-        let mut all: Vec<&Channel> = self.roster.channels.iter().map(|(_, channel)| channel).collect();
-        all.sort_unstable_by_key(|channel| &channel.name);
-        all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
-    }
-
-    /// The occupancy of a channel; `None`: nobody subscribes to it.
-    pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
-        self.roster.channel(channel).map(Channel::occupancy)
-    }
-
-    /// The distinct users of a presence channel.
-    pub fn users(&self, channel: &str) -> Vec<&str> {
-        self.roster
-            .channel(channel)
-            .map(|channel| channel.members.ids().collect())
-            .unwrap_or_default()
+    /// Sets the position in the outbox table; `None`: the app's site has no table.
+    pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
+        self.events.set_table(position, &self.roster, actions);
     }
 
     /// The cached data of a channel, and for how many seconds it is still kept.
     pub fn cached(&self, channel: &str, now: Now) -> Option<(&str, u64)> {
-        self.cache
-            .find(channel, now)
-            .map(|cached| (cached.data(), cached.seconds_left(now)))
+        let cached = self.events.cache.find(channel, now)?;
+        Some((cached.data(), cached.seconds_left(now)))
     }
 
-    /// The number of open connections.
-    pub fn connections(&self) -> usize {
-        self.roster.connections
+    // --- connections ---------------------------------------------------------------------------------------------
+
+    /// Greets a connection. `socket` is new and random. `recovery`: the client asked for recovery.
+    pub fn connect(
+        &mut self,
+        id: ConnectionId,
+        socket: SocketId,
+        recovery: bool,
+        settings: &config::Pusher,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        self.roster.connect(id, Session::new(socket, recovery));
+        if settings.authorization_timeout > 0 {
+            let timeout = Duration::from_secs(settings.authorization_timeout);
+            self.unauthorized.push_back((now.at + timeout, id));
+        }
+        if recovery {
+            self.events.arm_round(&self.settings, now.at);
+        }
+        actions.send(id, greeting(socket, settings.activity_timeout));
     }
 
-    // --- coming and going ----------------------------------------------------------------------------------------
+    /// Removes a connection from the app: its subscriptions, its user and its session.
+    pub fn disconnect(&mut self, id: ConnectionId, now: Now, actions: &mut Actions) {
+        while let Some(session) = self.roster.find(id)
+            && let Some(last) = session.subscriptions.len().checked_sub(1)
+        {
+            self.drop_subscription(id, last, now, actions);
+        }
+        let session = self.roster.disconnect(id);
+        if let Some(user) = session.and_then(|session| session.user) {
+            sign_out(id, &user, &mut self.roster, actions);
+        }
+    }
 
     /// Closes every connection that is signed in as this user (pusher.md 7.6).
     pub fn terminate(&mut self, user_id: &str, actions: &mut Actions) {
         for connection in self.roster.users.connections(user_id) {
-            actions.push(Action::Close(
-                connection.id,
-                4009,
-                "You got disconnected by the app.".into(),
-            ));
+            let why = "You got disconnected by the app.";
+            actions.push(Action::Close(connection.id, 4009, why.into()));
         }
     }
 
-    pub(super) fn close_all(&self, code: u16, why: &'static str, actions: &mut Actions) {
-        for session in self.roster.sessions.iter().flatten() {
-            actions.push(Action::Close(session.id, code, why.into()));
+    // --- frames --------------------------------------------------------------------------------------------------
+
+    /// Handles a message. Returns what the hub cannot answer alone. No message closes its connection: a bad frame gets
+    /// an error frame with code null or 43xx, and the connection stays open.
+    pub fn message(&mut self, id: ConnectionId, message: &Message, now: Now, actions: &mut Actions) -> Asked {
+        let asked = match message {
+            Message::Text(text) => Incoming::read(text).and_then(|frame| self.frame(id, &frame, now, actions)),
+            Message::Binary(_) => Err("binary frames are not supported".into()),
+        };
+        asked.unwrap_or_else(|why| {
+            actions.send(id, frames::error(&why, None));
+            Asked::Done
+        })
+    }
+
+    /// Handles a parsed frame. An error is sent to the client.
+    fn frame(
+        &mut self,
+        id: ConnectionId,
+        frame: &Incoming<'_>,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Result<Asked, Cow<'static, str>> {
+        let data = frame.data.map(unwrapped);
+        let data = data.as_deref().unwrap_or("{}");
+        let ask = Ask::of(&frame.event);
+        if ask.is_some_and(Ask::is_order) {
+            actions.push(Action::Charge(id));
+        }
+        match ask {
+            Some(Ask::Ping) => self.pong(id, actions),
+            Some(Ask::Pong) => {}
+            Some(Ask::Subscribe) => return frame.read_data(data, "a string `channel`").map(Asked::Subscribe),
+            Some(Ask::FormToken) => {
+                let Shown { form_token } = frame.read_data(data, "a string `form_token`")?;
+                return Ok(Asked::FormToken(form_token));
+            }
+            Some(Ask::Unsubscribe) => {
+                let Unsubscribe { channel } = frame.read_data(data, "a string `channel`")?;
+                self.unsubscribe(id, &channel, now, actions);
+            }
+            Some(Ask::SignIn) => {
+                let sign_in: SignIn<'_> = frame.read_data(data, "the strings `auth` and `user_data`")?;
+                let credentials = Credentials::of(&self.settings, self.former.as_ref(), now);
+                return Ok(sign_in.answer(id, &mut self.roster, &credentials, actions));
+            }
+            Some(Ask::ClientEvent) => self.client_event(id, frame, now, actions),
+            None => {
+                let name: String = frame.event.chars().take(event::MAX_NAME).collect();
+                return Err(format!("unknown event `{name}`").into());
+            }
+        }
+        Ok(Asked::Done)
+    }
+
+    fn pong(&self, id: ConnectionId, actions: &mut Actions) {
+        let Some(session) = self.roster.find(id) else { return };
+        match session.recovery && session.replays.is_empty() {
+            true => actions.send(id, self.events.position_frame("pusher:pong")),
+            false => actions.send(id, frames::PONG),
         }
     }
 
-    /// Sends the number of subscribers: at once, or a little later if the channel has many subscribers.
-    pub(super) fn count(&mut self, channel: usize, now: Time, actions: &mut Actions) {
-        if !self.settings.subscription_count {
-            return;
+    fn client_event(&mut self, id: ConnectionId, frame: &Incoming<'_>, now: Now, actions: &mut Actions) {
+        let (roster, settings) = (&mut self.roster, &self.settings);
+        let event = match ClientEvent::check(frame, id, roster, settings, now) {
+            Ok(event) => event,
+            Err((why, code)) => return actions.send(id, frames::error(&why, code)),
+        };
+        let encode = |extra: Extra<'_>| event.encode(extra);
+        let recipients = event.recipients();
+        self.events.deliver(recipients, encode, roster, settings, now, actions);
+        self.notices.hook(settings, actions, || event.into_hook());
+    }
+
+    // --- subscriptions -------------------------------------------------------------------------------------------
+
+    /// Whether a connection may subscribe. If not, the connection gets the reason. A valid signature is always enough.
+    /// Without a signature, `rule` gives the verdict of the site's rules.
+    pub fn admit<'a>(
+        &self,
+        id: ConnectionId,
+        subscribe: &'a Subscribe,
+        rule: impl FnOnce(ChannelName<'_>) -> Ruling,
+        now: Now,
+        actions: &mut Actions,
+    ) -> Verdict<Ticket<'a>, ()> {
+        let credentials = Credentials::of(&self.settings, self.former.as_ref(), now);
+        subscribe.admit(id, &self.roster, &credentials, rule, actions)
+    }
+
+    /// The answer to a client that was away from a channel; `None`: the table must be asked first. `reach`: whether the
+    /// table still has everything after one of its positions.
+    pub fn absence(
+        &mut self,
+        id: ConnectionId,
+        ticket: &Ticket<'_>,
+        attempt: &Attempt,
+        reach: impl FnMut(Position) -> Reach,
+    ) -> Option<Absence> {
+        match self.roster.session(id).filter(|session| session.recovery) {
+            Some(session) => Absence::of(session, ticket, &self.events, attempt, reach),
+            None => Some(Absence::default()),
         }
-        let Some(found) = self
-            .roster
-            .channels
-            .get_mut(channel)
-            .filter(|found| found.kind != Kind::Presence)
-        else {
+    }
+
+    /// Adds a connection to a channel. The connection gets the confirmation first, then the cached event or the events
+    /// that it missed. After that the other subscribers get `member_added`. `table` returns the next rows of a channel.
+    pub fn join(
+        &mut self,
+        id: ConnectionId,
+        ticket: Ticket<'_>,
+        absence: &Absence,
+        table: impl FnMut(&Wanted<'_>) -> Missed,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let Ticket {
+            name, member, by_rule, ..
+        } = ticket;
+        let Some(session) = self.roster.session(id) else { return };
+        session.authorized |= name.kind() != Kind::Public;
+        let is_replaying = session.is_replaying();
+        let (mut channel, mut newcomer) = (None, None);
+        if name.kind() == Kind::ServerToUser {
+            // The user's events are sent with or without this subscription, so it only gets an answer.
+            if let Some(user) = &mut session.user {
+                user.subscribed = true;
+            }
+        } else {
+            let user_id = member.as_ref().map(|member| member.user_id.clone());
+            let (entered, is_new) = self.roster.enter(id, name, by_rule, user_id);
+            if is_new {
+                self.notices.occupied(name.as_str(), &self.settings, actions);
+            }
+            newcomer = member.filter(|member| self.roster.add_member(entered, member));
+            channel = Some(entered);
+        }
+        let found = channel.map(|channel| &self.roster.channels[channel]);
+        let confirmation = match found.filter(|found| found.kind == Kind::Presence) {
+            Some(found) => frames::protocol(SUCCEEDED, Some(&found.name), &found.members.roll(), absence.extra()),
+            None => frames::bare(SUCCEEDED, Some(name.as_str()), absence.extra()),
+        };
+        actions.send(id, confirmation);
+        for from in &absence.replays {
+            let channel = channel.map(|channel| channel as u32);
+            let replay = Replay::new(channel, from.stream(), from.number());
+            self.roster.add_replay(id, replay);
+        }
+        if !is_replaying {
+            self.flushed(id, table, now, actions);
+        }
+        if absence.replays.is_empty() && name.is_cache() {
+            self.send_cached(id, name.as_str(), now, actions);
+        }
+        let Some(channel) = channel else { return };
+        let found = &mut self.roster.channels[channel];
+        if let Some(member) = newcomer {
+            self.notices
+                .member(Change::Added, member, found, id, &self.settings, actions);
+        }
+        self.notices.count(found, &self.settings, now.at, actions);
+    }
+
+    fn send_cached(&self, id: ConnectionId, channel: &str, now: Now, actions: &mut Actions) {
+        if let Some(cached) = self.events.cache.find(channel, now) {
+            return actions.send(id, cached.frame(channel));
+        }
+        actions.send(id, frames::bare("pusher:cache_miss", Some(channel), Extra::default()));
+        self.notices.hook(&self.settings, actions, || HookEvent::CacheMiss {
+            channel: channel.to_owned(),
+        });
+    }
+
+    fn unsubscribe(&mut self, id: ConnectionId, name: &str, now: Now, actions: &mut Actions) {
+        let Some(session) = self.roster.session(id) else { return };
+        if let Some(user) = &mut session.user
+            && ChannelName::parse(name).ok().and_then(ChannelName::user) == Some(&*user.member.user_id)
+        {
+            user.subscribed = false;
+        }
+        self.leave(id, name, now, actions);
+    }
+
+    /// Checks again the subscriptions that the site's rules admitted. Ends the subscriptions that the rules no longer
+    /// allow, and informs their clients in the only form that names the channel.
+    pub fn review(
+        &mut self,
+        which: Reviewed<'_>,
+        judge: impl FnMut(ConnectionId, ChannelName<'_>) -> Ruling,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        for (id, name, why) in self.roster.review(which, judge) {
+            Refusal::new(WITHDRAWN, why).tell(id, &name, actions);
+            self.leave(id, &name, now, actions);
+        }
+    }
+
+    /// Ends a connection's subscription to a channel. An unknown channel gets no answer (pusher.md 3.3).
+    fn leave(&mut self, id: ConnectionId, name: &str, now: Now, actions: &mut Actions) {
+        let channel = self.roster.channel_index(name);
+        let session = self.roster.find(id);
+        if let Some(index) = session.and_then(|session| session.find(channel?)) {
+            self.drop_subscription(id, index, now, actions);
+        }
+    }
+
+    /// Ends the subscription at `index` of a connection's list. The last subscription of the list moves to `index`.
+    fn drop_subscription(&mut self, id: ConnectionId, index: usize, now: Now, actions: &mut Actions) {
+        let Some((channel, gone)) = self.roster.take_member(id, index) else {
             return;
         };
-        let earliest = found.counted.map_or(Time(0), |counted| counted + COUNT_PAUSE);
-        if found.subscribers.len() > COUNTED_AT_ONCE && earliest > now {
-            self.uncounted.insert((earliest, found.name.clone()));
-            return;
+        if let Some(user_id) = gone {
+            let member = Member {
+                user_id,
+                user_info: None,
+            };
+            let channel = &self.roster.channels[channel];
+            self.notices
+                .member(Change::Removed, member, channel, id, &self.settings, actions);
         }
-        found.counted = Some(now);
-        #[derive(serde::Serialize)]
-        struct Count {
-            subscription_count: usize,
+        match self.roster.leave(id, index) {
+            Some(name) => self.notices.vacated(name, &self.settings, actions),
+            None => {
+                let channel = &mut self.roster.channels[channel];
+                self.notices.count(channel, &self.settings, now.at, actions);
+            }
         }
-        let (name, count) = (found.name.to_string(), found.subscribers.len());
-        let data = Count {
-            subscription_count: count,
-        };
-        let event = "pusher_internal:subscription_count";
-        let frame = frames::protocol(event, Some(&name), &data, Extra::default());
-        self.announce(channel, None, frame, actions);
-        self.hook(actions, || HookEvent::SubscriptionCount { channel: name, count });
+    }
+
+    // --- replays -------------------------------------------------------------------------------------------------
+
+    /// The send queue is nearly empty: sends the next part of the replays.
+    pub fn flushed(
+        &mut self,
+        id: ConnectionId,
+        table: impl FnMut(&Wanted<'_>) -> Missed,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        self.replays
+            .go_on(id, &mut self.roster, &self.events.history, table, now, actions);
+    }
+
+    /// The site has new answers: subscriptions that are no longer in doubt go on.
+    pub fn release(&mut self, table: impl FnMut(&Wanted<'_>) -> Missed, now: Now, actions: &mut Actions) {
+        self.replays
+            .release(&mut self.roster, &self.events.history, table, now, actions);
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
 
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
-        let counts = self.uncounted.first().map(|(at, _)| *at);
-        let unauthorized = self.unauthorized.front().map(|(at, _)| *at);
-        counts
-            .into_iter()
-            .chain(unauthorized)
-            .chain([self.replays.deadline(), self.next_round])
-            .min()
-            .unwrap_or(Time::NEVER)
+        let unauthorized = self.unauthorized.front().map_or(Time::NEVER, |(at, _)| *at);
+        let events = self.events.deadline().min(self.notices.deadline());
+        unauthorized.min(self.replays.deadline()).min(events)
     }
 
     /// Does what is due.
     pub fn due(&mut self, now: Now, actions: &mut Actions) {
-        while self.uncounted.first().is_some_and(|(at, _)| *at <= now.at) {
-            let Some((_, name)) = self.uncounted.pop_first() else {
-                break;
-            };
-            if let Some(channel) = self.roster.channel_index(&name) {
-                self.count(channel, now.at, actions);
-            }
-        }
-        while self.unauthorized.front().is_some_and(|(at, _)| *at <= now.at) {
-            let Some((_, id)) = self.unauthorized.pop_front() else {
-                break;
-            };
+        self.notices.due(&mut self.roster, &self.settings, now.at, actions);
+        while let Some((_, id)) = self.unauthorized.front().copied().filter(|(at, _)| *at <= now.at) {
+            self.unauthorized.pop_front();
             give_back(&mut self.unauthorized);
-            if self.roster.session(id).is_some_and(|session| !session.authorized) {
-                actions.push(Action::Close(
-                    id,
-                    4009,
-                    "Connection not authorized within timeout".into(),
-                ));
+            if self.roster.find(id).is_some_and(|session| !session.authorized) {
+                let why = "Connection not authorized within timeout";
+                actions.push(Action::Close(id, 4009, why.into()));
             }
         }
-        self.replays.give_up(&mut self.roster, now.at, actions);
-        if self.next_round <= now.at {
-            self.next_round = Time::NEVER;
-            self.history.expire(&self.settings, now.at);
-            self.cache.expire(now);
-            let told = self.tell_positions(actions);
-            if told > 0 || !self.history.is_empty() || !self.cache.is_empty() {
-                self.arm_round(now.at);
-            }
-        }
-    }
-
-    /// Plans the next round for a quarter of the retention from now. The round drops old events and sends positions.
-    pub(super) fn arm_round(&mut self, now: Time) {
-        if self.next_round == Time::NEVER {
-            let retention = Duration::from_secs(self.settings.history_seconds.min(self.settings.cache_ttl));
-            let quarter = retention.min(self.rows_kept.unwrap_or(Duration::MAX)) / 4;
-            self.next_round = now + quarter.max(Duration::from_secs(1));
-        }
-    }
-
-    /// Sends the positions, so that the position of a page without events stays recoverable. Returns the number of
-    /// recipients.
-    fn tell_positions(&mut self, actions: &mut Actions) -> usize {
-        let frame = self.position_frame("pusher_internal:position");
-        let all = self.roster.sessions.iter().flatten();
-        let told = all
-            .filter(|session| session.recovery && session.replays.is_empty())
-            .map(|session| session.id);
-        actions.fan_out(told, frame.into())
-    }
-
-    /// A frame with empty data and the positions, one for each stream. While the table's position is unknown, the frame
-    /// leaves it out and the client keeps the one it has.
-    pub(super) fn position_frame(&self, event: &str) -> String {
-        let table = self.table.filter(|table| *table != Position::NOWHERE);
-        let positions: Vec<String> = [Some(self.history.position()), table]
-            .iter()
-            .flatten()
-            .map(Position::to_string)
-            .collect();
-        frames::bare(
-            event,
-            None,
-            Extra {
-                pos: Some(OneOrMore::of(&positions)),
-                ..Extra::default()
-            },
-        )
-    }
-
-    /// Sets the position in the outbox table; `None`: the app's site has no table. The first position is sent to the
-    /// connections that asked for recovery before. A connection that subscribed while the table could not be read may
-    /// have missed rows, so it is closed and reconnects.
-    pub fn set_table(&mut self, position: Option<Position>, actions: &mut Actions) {
-        let before = std::mem::replace(&mut self.table, position);
-        if position.is_none_or(|position| position == Position::NOWHERE) {
-            return;
-        }
-        match before {
-            None => drop(self.tell_positions(actions)),
-            Some(Position::NOWHERE) => self.tell_gap(actions),
-            Some(_) => {}
-        }
-    }
-
-    /// Passes an event to the app's webhooks.
-    pub(super) fn hook(&self, actions: &mut Actions, event: impl FnOnce() -> HookEvent) {
-        if !self.settings.webhooks.is_empty() {
-            actions.effect(Effect::Hook(self.number, event()));
-        }
+        self.replays.give_up(&self.roster, now.at, actions);
+        self.events.due(&self.roster, &self.settings, now, actions);
     }
 }

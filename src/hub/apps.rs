@@ -2,7 +2,7 @@
 
 use super::app::App;
 use crate::config;
-use crate::protocol::actions::Actions;
+use crate::protocol::actions::{Action, Actions};
 use crate::time::Time;
 
 /// All apps.
@@ -32,7 +32,9 @@ impl Apps {
                 None => app.settings.enabled = false,
             }
             if !app.settings.enabled {
-                app.close_all(4003, "application is disabled", actions);
+                for (id, _) in app.roster.sessions.iter() {
+                    actions.push(Action::Close(id, 4003, "application is disabled".into()));
+                }
             }
         }
         for new in settings {

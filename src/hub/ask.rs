@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use super::json::is_too_deep;
 use super::subscribe::Subscribe;
+
+/// How deep the JSON of a frame may be nested.
+const MAX_DEPTH: usize = 64;
 
 /// The event with which a client sends the form token of its page.
 pub(super) const FORM_TOKEN: &str = "jsocketd:form_token";
@@ -90,6 +92,33 @@ pub(super) struct Incoming<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
+/// The data of a frame with a form token.
+#[derive(Deserialize)]
+pub(super) struct Shown {
+    pub(super) form_token: Box<str>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads the text of a frame.
+    pub(super) fn read(text: &'a str) -> Result<Self, Cow<'static, str>> {
+        if is_too_deep(text) {
+            return Err("JSON is nested too deeply".into());
+        }
+        serde_json::from_str(text).map_err(|_| "a frame is a JSON object with a string `event`".into())
+    }
+
+    /// Reads the frame's data. `data` is the unwrapped data, and `needs` says in an error what the data needs.
+    pub(super) fn read_data<'d, T: Deserialize<'d>>(&self, data: &'d str, needs: &str) -> Result<T, Cow<'static, str>> {
+        serde_json::from_str(data).map_err(|_| format!("`data` of {} needs {needs}", self.event).into())
+    }
+}
+
+/// Whether a frame is a ping. A ping is answered even while other frames wait.
+pub fn is_ping(text: &str) -> bool {
+    text.len() < 100
+        && serde_json::from_str(text).is_ok_and(|frame: Incoming<'_>| Ask::of(&frame.event) == Some(Ask::Ping))
+}
+
 /// `data` may be JSON, or a string that contains JSON (some clients send that).
 pub(super) fn unwrapped(data: &RawValue) -> Cow<'_, str> {
     if !data.get().starts_with('"') {
@@ -99,4 +128,25 @@ pub(super) fn unwrapped(data: &RawValue) -> Cow<'_, str> {
         Ok(inner) => inner.into_owned().into(),
         Err(_) => data.get().into(),
     }
+}
+
+/// Whether JSON is nested deeper than 64 levels. This is one pass; it runs before a recursive parser reads the JSON.
+pub fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }

@@ -1,9 +1,15 @@
 //! A channel with subscribers, and how the subscribers get events.
 
+use tungstenite::Utf8Bytes;
+
 use super::presence::Members;
+use super::roster::Roster;
+use super::session::Session;
 use crate::id::ConnectionId;
 use crate::protocol::SocketId;
+use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
+use crate::protocol::position::Stream;
 use crate::time::Time;
 
 /// A channel with at least one subscriber.
@@ -76,6 +82,42 @@ impl Channel {
         Occupancy {
             subscriptions: self.subscribers.len(),
             users,
+        }
+    }
+
+    /// Sends a protocol frame to every subscriber except one. The frame is not an event and has no position.
+    pub(super) fn announce(&self, except: Option<ConnectionId>, frame: String, actions: &mut Actions) {
+        let all = self.subscribers.iter().map(|subscriber| subscriber.id);
+        actions.fan_out(all.filter(|id| Some(*id) != except), frame.into());
+    }
+}
+
+impl Recipients<'_> {
+    /// Sends an event of a stream: `with_position` to connections that asked for recovery, and the frame that `plain`
+    /// encodes to the others.
+    pub(super) fn send(
+        &self,
+        stream: Stream,
+        with_position: Utf8Bytes,
+        plain: impl FnOnce() -> String,
+        roster: &Roster,
+        actions: &mut Actions,
+    ) {
+        let except = self.except.and_then(|socket| roster.sockets.get(&socket).copied());
+        let (channel, subscribers) = roster.hearers(self.channel, self.user);
+        let hears = |subscriber: &Subscriber| match subscriber.hears {
+            // A connection with a replay gets this event as a part of the replay.
+            Hears::Later if roster.has_replay(subscriber.id, channel, stream) => Hears::Later,
+            Hears::Later => roster.find(subscriber.id).map_or(Hears::Later, Session::hears_events),
+            hears => hears,
+        };
+        let of = |kind| {
+            let all = subscribers.iter().filter(move |own| Some(own.id) != except);
+            all.filter(move |own| hears(own) == kind).map(|own| own.id)
+        };
+        actions.fan_out(of(Hears::Positions), with_position);
+        if of(Hears::Stock).next().is_some() {
+            actions.fan_out(of(Hears::Stock), plain().into());
         }
     }
 }

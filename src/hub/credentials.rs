@@ -1,29 +1,58 @@
 //! The credentials that signatures are checked against, and how a signed member is read.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde_json::value::RawValue;
 
-use super::json::is_too_deep;
-use crate::protocol::{Member, signature};
+use super::ask::is_too_deep;
+use crate::config;
+use crate::protocol::Member;
+use crate::protocol::signature::{self, FormerSecret};
+use crate::time::Now;
 
 /// The most characters of a user id.
 const MAX_USER_ID: usize = 128;
 
-/// The credentials of an app as they are valid now.
+/// The settings of an app with its key and secret, and the former secret while it is valid.
 pub(super) struct Credentials<'a> {
-    pub(super) key: &'a str,
-    pub(super) secret: &'a str,
-    /// The former secret, while it is valid.
+    pub(super) settings: &'a config::App,
     pub(super) former: Option<&'a str>,
-    /// The most bytes of a signed member's `user_info`.
-    pub(super) max_user_info_size: usize,
 }
 
-impl Credentials<'_> {
-    /// Whether `given` is the signature of a message. The message comes in parts.
-    pub(super) fn matches(&self, message: &[&[u8]], given: &str) -> bool {
-        signature::matches_either(self.secret, self.former, message, given)
+impl<'a> Credentials<'a> {
+    /// The credentials of an app as they are valid now.
+    pub(super) fn of(settings: &'a config::App, former: Option<&'a FormerSecret>, now: Now) -> Self {
+        Self {
+            settings,
+            former: former.and_then(|former| former.at(now)),
+        }
+    }
+
+    /// Checks `auth`, which has the form key:signature. Each of the messages may be signed. `request` and `expected`
+    /// name the request and the message in errors.
+    pub(super) fn check(
+        &self,
+        auth: &str,
+        messages: &[&str],
+        request: &str,
+        expected: impl Display,
+    ) -> Result<(), Cow<'static, str>> {
+        let Some((key, given)) = auth.split_once(':') else {
+            return Err("`auth` has the form key:signature".into());
+        };
+        if key != self.settings.key {
+            return Err(format!("Invalid key in {request} auth data: '{key}'").into());
+        }
+        let is_of = |message: &&str| {
+            signature::matches_either(&self.settings.secret, self.former, &[message.as_bytes()], given)
+        };
+        match messages.iter().any(is_of) {
+            true => Ok(()),
+            false => {
+                Err(format!("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {given}").into())
+            }
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! codes and not HTTP statuses.
 
 use super::apps::Apps;
-use super::session::Terms;
 use crate::config;
 
 /// A close code and its reason.
@@ -15,30 +14,30 @@ pub fn key<'a>(path: &'a str, config: &config::Pusher) -> Option<&'a str> {
     (!key.is_empty() && !key.contains('/')).then_some(key)
 }
 
-/// Finds the app and reads the terms of the connection.
+/// Finds the app and checks the terms of the connection. Returns the app's number, and whether the client asks for
+/// recovery: `?recovery=1`.
 ///
 /// # Errors
 /// The close code and the reason of the rejection.
-pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Result<(usize, Terms), Refusal> {
+pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Result<(usize, bool), Refusal> {
     let n = apps.find_key(key).ok_or((4001, "Application does not exist"))?;
     let app = apps.app(n);
     if !app.settings.enabled {
         return Err((4003, "Application is disabled"));
     }
-    let protocol = match parameter(query, "protocol") {
+    match parameter(query, "protocol") {
         None if config.strict_protocol => return Err((4008, "No protocol version supplied")),
-        None => 7,
+        None => {}
         Some(text) => match text.parse::<u32>() {
-            Ok(version @ 4..=7) => version as u8,
+            Ok(4..=7) => {}
             Ok(_) => return Err((4007, "Unsupported protocol version")),
             Err(_) => return Err((4006, "Invalid version string format")),
         },
-    };
-    if app.settings.max_connections > 0 && app.connections() >= app.settings.max_connections {
+    }
+    if app.settings.max_connections > 0 && app.roster.connections() >= app.settings.max_connections {
         return Err((4004, "Application is over connection quota"));
     }
-    let recovery = parameter(query, "recovery") == Some("1");
-    Ok((n, Terms { protocol, recovery }))
+    Ok((n, parameter(query, "recovery") == Some("1")))
 }
 
 /// Whether the client's protocol version is below 6. Such a client gets an error frame before every close.

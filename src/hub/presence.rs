@@ -29,13 +29,8 @@ impl Present {
 
 impl Members {
     /// The number of distinct users.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.users.len()
-    }
-
-    /// Whether there is no member.
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
     }
 
     /// The ids of the users.

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::channel::{Hears, Subscriber};
+use super::channel::Subscriber;
 use super::history::Memory;
 use super::roster::Roster;
-use super::session::Replay;
+use super::session::{Replay, Session};
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions};
 use crate::protocol::channel::ChannelName;
@@ -21,7 +21,7 @@ use crate::protocol::rows::{Missed, Wanted};
 use crate::time::{Now, Time};
 
 /// The most bytes of missed events that are sent at once; the rest follows when they have been written. This is small
-/// compared with `outbox_bytes`, so that a recovery never makes a connection a slow consumer.
+/// compared with `send_queue_bytes`, so that a recovery never makes a connection a slow consumer.
 const REPLAY_AT_ONCE: usize = 64 * 1024;
 
 /// The longest time for which a subscription is held. Then its connection is closed with 4200; the client reconnects
@@ -58,10 +58,33 @@ impl Replays {
             if room == 0 {
                 return actions.push(Action::WhenFlushed(id));
             }
-            let replay = session.replays[at];
-            let (end, n) = send_missed(id, replay, &mut room, roster, history, &mut table, actions);
+            let (replay, socket, recovery) = (session.replays[at], session.socket, session.recovery);
+            let name = roster.name_of(id, replay.channel);
+            let mut wanted = wanted(id, &name, replay, roster);
+            let end = loop {
+                let missed = match replay.stream {
+                    Stream::Memory => history.missed(&name, wanted.after),
+                    Stream::Table => table(&wanted),
+                };
+                let Missed::Event(event) = &missed else {
+                    break missed;
+                };
+                wanted.after = event.seq;
+                if event.except != Some(socket) {
+                    room = room.saturating_sub(event.frame.len());
+                    match recovery {
+                        true => actions.send(id, event.frame.clone()),
+                        // A stock client gets exactly Pusher's frames.
+                        false => actions.send(id, frames::without_id(&event.frame)),
+                    }
+                }
+                if room == 0 {
+                    break missed;
+                }
+            };
+            let after = wanted.after;
             let Some(session) = roster.session(id) else { return };
-            session.replays[at].n = n;
+            session.replays[at].n = after;
             match end {
                 Missed::Event(_) => {}
                 Missed::Doubted => self.hold_replay(id, at, roster, now.at),
@@ -99,26 +122,17 @@ impl Replays {
         };
         let doubted: Vec<ConnectionId> = subscribers.iter().filter(is_doubted).map(|own| own.id).collect();
         for id in doubted {
-            let Some(session) = roster.session(id) else {
-                continue;
-            };
-            session.replays.push(Replay {
-                channel,
-                stream: Stream::Table,
-                n: seq - 1,
-                held: false,
-            });
-            let at = session.replays.len() - 1;
-            roster.hear(id, channel, Hears::Later);
-            self.hold_replay(id, at, roster, now.at);
+            roster.add_replay(id, Replay::new(channel, Stream::Table, seq - 1));
+            let last = roster.find(id).map_or(0, |session| session.replays.len() - 1);
+            self.hold_replay(id, last, roster, now.at);
         }
     }
 
     fn hold_replay(&mut self, id: ConnectionId, at: usize, roster: &mut Roster, now: Time) {
         let Some(session) = roster.session(id) else { return };
-        let first = session.replays.iter().all(|replay| !replay.held);
+        let is_first = !session.is_held();
         session.replays[at].held = true;
-        if first {
+        if is_first {
             self.held.push_back((now + LONGEST_HOLD, id));
         }
     }
@@ -136,38 +150,31 @@ impl Replays {
             let Some(session) = roster.session(id) else {
                 continue;
             };
-            let waits = session.replays.iter().any(|replay| !replay.held);
-            for at in 0..session.replays.len() {
-                let replay = roster.session(id).map(|session| session.replays[at]);
-                let Some(replay) = replay.filter(|replay| replay.held) else {
-                    continue;
-                };
-                let wanted = Wanted {
-                    id,
-                    channel: &roster.name_of(id, replay.channel),
-                    by_rule: roster.is_by_rule(id, replay.channel),
-                    after: replay.n,
-                };
-                let held = matches!(table(&wanted), Missed::Doubted);
-                if let Some(session) = roster.session(id) {
-                    session.replays[at].held = held;
-                }
+            let is_replaying = session.is_replaying();
+            let mut replays = std::mem::take(&mut session.replays);
+            for replay in replays.iter_mut().filter(|replay| replay.held) {
+                let name = roster.name_of(id, replay.channel);
+                replay.held = matches!(table(&wanted(id, &name, *replay, roster)), Missed::Doubted);
             }
-            if is_held(id, roster) {
+            let is_held = replays.iter().any(|replay| replay.held);
+            if let Some(session) = roster.session(id) {
+                session.replays = replays;
+            }
+            if is_held {
                 self.held.push_back((deadline, id));
             }
-            if !waits {
+            if !is_replaying {
                 self.go_on(id, roster, history, &mut table, now, actions);
             }
         }
     }
 
     /// Closes connections whose subscriptions were held for too long.
-    pub(super) fn give_up(&mut self, roster: &mut Roster, now: Time, actions: &mut Actions) {
+    pub(super) fn give_up(&mut self, roster: &Roster, now: Time, actions: &mut Actions) {
         while let Some((_, id)) = self.held.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.held.pop_front();
             give_back(&mut self.held);
-            if is_held(id, roster) {
+            if roster.find(id).is_some_and(Session::is_held) {
                 let why = "it could not be checked in time what you may hear; come back";
                 actions.push(Action::Close(id, 4200, why.into()));
             }
@@ -175,52 +182,13 @@ impl Replays {
     }
 }
 
-/// Sends events of one replay until no room is left or no event follows. Returns the last answer of the history and the
-/// number of the last event.
-fn send_missed(
-    id: ConnectionId,
-    replay: Replay,
-    room: &mut usize,
-    roster: &mut Roster,
-    history: &Memory,
-    mut table: impl FnMut(&Wanted<'_>) -> Missed,
-    actions: &mut Actions,
-) -> (Missed, u64) {
-    let name = roster.name_of(id, replay.channel);
-    let mut wanted = Wanted {
+/// The next row that a replay needs.
+fn wanted<'a>(id: ConnectionId, channel: &'a str, replay: Replay, roster: &mut Roster) -> Wanted<'a> {
+    let subscriber = roster.subscriber(id, replay.channel);
+    Wanted {
         id,
-        channel: &name,
-        by_rule: roster.is_by_rule(id, replay.channel),
+        channel,
+        by_rule: subscriber.is_some_and(|subscriber| subscriber.by_rule),
         after: replay.n,
-    };
-    let Some(session) = roster.session(id) else {
-        return (Missed::Nothing, replay.n);
-    };
-    let (socket, recovery) = (session.socket, session.recovery);
-    loop {
-        let missed = match replay.stream {
-            Stream::Memory => history.missed(&name, wanted.after),
-            Stream::Table => table(&wanted),
-        };
-        let Missed::Event(event) = &missed else {
-            return (missed, wanted.after);
-        };
-        wanted.after = event.seq;
-        if event.except != Some(socket) {
-            *room = room.saturating_sub(event.frame.len());
-            match recovery {
-                true => actions.send(id, event.frame.clone()),
-                // A stock client gets exactly Pusher's frames.
-                false => actions.send(id, frames::without_id(&event.frame)),
-            }
-        }
-        if *room == 0 {
-            return (missed, wanted.after);
-        }
     }
-}
-
-fn is_held(id: ConnectionId, roster: &mut Roster) -> bool {
-    let session = roster.session(id);
-    session.is_some_and(|session| session.replays.iter().any(|replay| replay.held))
 }

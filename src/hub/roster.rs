@@ -4,17 +4,19 @@
 //! Nothing here sends a frame.
 
 use std::collections::HashMap;
+use std::slice;
 
 use slab::Slab;
 
-use super::channel::{Channel, Hears, Subscriber};
-use super::session::{Session, Subscription};
+use super::channel::{Channel, Hears, Occupancy, Subscriber};
+use super::session::{Replay, Session, Subscription};
 use super::users::Users;
 use crate::id::ConnectionId;
 use crate::protocol::channel::{ChannelName, SERVER_TO_USER};
 use crate::protocol::position::Stream;
-use crate::protocol::room::{give_back, give_back_slots};
-use crate::protocol::{Member, SocketId};
+use crate::protocol::room::give_back;
+use crate::protocol::slots::Slots;
+use crate::protocol::{Member, Ruling, SocketId};
 
 /// The bytes of a subscription in both lists.
 const SUBSCRIPTION: usize = size_of::<Subscription>() + size_of::<Subscriber>();
@@ -29,15 +31,24 @@ pub struct Roster {
     /// By name; the values are indices of `channels`.
     pub(super) names: HashMap<Box<str>, usize>,
     pub(super) channels: Slab<Channel>,
-    /// By slot of the connection.
-    pub(super) sessions: Vec<Option<Box<Session>>>,
-    pub(super) connections: usize,
+    pub(super) sessions: Slots<Box<Session>>,
     /// By socket id: a publisher may exclude its own connection from an event.
     pub(super) sockets: HashMap<SocketId, ConnectionId>,
     pub(super) users: Users,
     /// The estimated bytes of all subscriptions, with their channels and members. Everything that a client can enlarge
     /// or multiply counts.
     pub(super) bytes: usize,
+}
+
+/// Which subscriptions are reviewed.
+#[derive(Clone, Copy, Debug)]
+pub enum Reviewed<'a> {
+    /// All subscriptions of the app.
+    All,
+    /// The subscriptions to this channel.
+    Channel(&'a str),
+    /// The subscriptions of this connection.
+    Connection(ConnectionId),
 }
 
 impl Roster {
@@ -57,7 +68,7 @@ impl Roster {
             self.names.insert(name.as_str().into(), channel);
             channel
         });
-        let session = self.sessions[id.slot()].as_mut().expect("a session enters");
+        let session = self.sessions.get_mut(id).expect("a session enters");
         self.bytes += SUBSCRIPTION;
         let subscribers = &mut self.channels[channel].subscribers;
         if subscribers.is_empty() {
@@ -109,8 +120,7 @@ impl Roster {
         let subscribers = &mut self.channels[channel].subscribers;
         subscribers.swap_remove(place);
         if let Some(moved) = subscribers.get(place) {
-            let session = self.sessions[moved.id.slot()].as_mut();
-            let session = session.expect("a subscriber has a session");
+            let session = self.sessions.get_mut(moved.id).expect("a subscriber has a session");
             session.subscriptions[moved.back as usize].place = place as u32;
         }
         if !subscribers.is_empty() {
@@ -137,27 +147,16 @@ impl Roster {
     }
 
     /// Adds a connection.
-    pub(super) fn connect(&mut self, session: Session) {
-        let (id, slot) = (session.id, session.id.slot());
-        if self.sessions.len() <= slot {
-            self.sessions.resize_with(slot + 1, || None);
-        }
-        debug_assert!(
-            self.sessions[slot].is_none(),
-            "the last owner of the slot was not said to be closed"
-        );
+    pub(super) fn connect(&mut self, id: ConnectionId, session: Session) {
         self.sockets.insert(session.socket, id);
-        self.sessions[slot] = Some(Box::new(session));
-        self.connections += 1;
+        self.sessions.insert(id, Box::new(session));
     }
 
     /// Removes a connection that has no subscription any more.
     pub(super) fn disconnect(&mut self, id: ConnectionId) -> Option<Box<Session>> {
-        let session = self.sessions.get_mut(id.slot())?.take_if(|session| session.id == id)?;
-        give_back_slots(&mut self.sessions);
+        let session = self.sessions.remove(id)?;
         self.sockets.remove(&session.socket);
         give_back(&mut self.sockets);
-        self.connections -= 1;
         Some(session)
     }
 
@@ -167,6 +166,40 @@ impl Roster {
 
     pub(super) fn channel(&self, name: &str) -> Option<&Channel> {
         self.channel_index(name).map(|channel| &self.channels[channel])
+    }
+
+    /// The channels that have subscribers, sorted by name, each with its occupancy.
+    pub fn occupied(&self) -> impl Iterator<Item = (&str, Occupancy)> {
+        let mut all: Vec<&Channel> = self.channels.iter().map(|(_, channel)| channel).collect();
+        all.sort_unstable_by_key(|channel| &channel.name);
+        all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
+    }
+
+    /// The occupancy of a channel; `None`: nobody subscribes to it.
+    pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
+        self.channel(channel).map(Channel::occupancy)
+    }
+
+    /// The distinct users of a presence channel.
+    pub fn members(&self, channel: &str) -> impl Iterator<Item = &str> {
+        self.channel(channel)
+            .into_iter()
+            .flat_map(|channel| channel.members.ids())
+    }
+
+    /// The number of open connections.
+    pub fn connections(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Whether no connection has this socket id.
+    pub fn is_free(&self, socket: SocketId) -> bool {
+        socket != SocketId(0, 0) && !self.sockets.contains_key(&socket)
+    }
+
+    /// Whether a connection asked for recovery.
+    pub fn wants_recovery(&self, id: ConnectionId) -> bool {
+        self.find(id).is_some_and(|session| session.recovery)
     }
 
     /// The recipients of an event: the channel and its subscribers. The channel is `None` if it is a user's own channel
@@ -195,51 +228,78 @@ impl Roster {
 
     /// Whether a connection has an unfinished replay of a channel in a stream.
     pub(super) fn has_replay(&self, id: ConnectionId, channel: Option<u32>, stream: Stream) -> bool {
-        let session = self.sessions[id.slot()].as_deref();
-        let replays = session.map_or(&[][..], |session| session.replays.as_slice());
-        replays
-            .iter()
-            .any(|replay| replay.channel == channel && replay.stream == stream)
+        let is_of = |replay: &Replay| replay.channel == channel && replay.stream == stream;
+        self.find(id).is_some_and(|session| session.replays.iter().any(is_of))
     }
 
-    /// Sets how a connection gets the events of a channel, or those of its user.
-    pub(super) fn hear(&mut self, id: ConnectionId, channel: Option<u32>, hears: Hears) {
-        let Some(session) = self.sessions.get(id.slot()).and_then(Option::as_deref) else {
-            return;
-        };
-        match channel {
-            None => {
-                if let Some(user) = &session.user {
-                    self.users.set_hears(&user.member.user_id, user.place, hears);
-                }
-            }
-            Some(channel) => {
-                let mut own = session.subscriptions.iter();
-                if let Some(own) = own.find(|own| own.channel == channel) {
-                    self.channels[channel as usize].subscribers[own.place as usize].hears = hears;
-                }
-            }
+    /// Adds a replay to a connection. New events of the channel wait until the replay is finished.
+    pub(super) fn add_replay(&mut self, id: ConnectionId, replay: Replay) {
+        if let Some(session) = self.session(id) {
+            session.replays.push(replay);
+            self.hear(id, replay.channel, Hears::Later);
         }
     }
 
-    pub(super) fn is_by_rule(&self, id: ConnectionId, channel: Option<u32>) -> bool {
-        let session = self.sessions.get(id.slot()).and_then(Option::as_deref);
-        let mut own = session.map_or(&[][..], |session| &session.subscriptions).iter();
-        let own = own.find(|own| Some(own.channel) == channel);
-        own.is_some_and(|own| self.channels[own.channel as usize].subscribers[own.place as usize].by_rule)
+    /// Sets how a connection gets the events of a channel (`None`: of its user).
+    pub(super) fn hear(&mut self, id: ConnectionId, channel: Option<u32>, hears: Hears) {
+        if let Some(subscriber) = self.subscriber(id, channel) {
+            subscriber.hears = hears;
+        }
+    }
+
+    /// A connection's place in a channel, or among the connections of its user (`None`).
+    pub(super) fn subscriber(&mut self, id: ConnectionId, channel: Option<u32>) -> Option<&mut Subscriber> {
+        let session = self.sessions.get(id)?;
+        let Some(channel) = channel else {
+            let user = session.user.as_ref()?;
+            return self.users.connection_mut(&user.member.user_id, user.place);
+        };
+        let own = session.subscriptions.iter().find(|own| own.channel == channel)?;
+        self.channels[channel as usize].subscribers.get_mut(own.place as usize)
+    }
+
+    /// The subscriptions that the site's rules admitted before and no longer allow, each with the reason.
+    pub(super) fn review<'a>(
+        &'a self,
+        which: Reviewed<'_>,
+        mut judge: impl FnMut(ConnectionId, ChannelName<'_>) -> Ruling,
+    ) -> Vec<(ConnectionId, Box<str>, &'static str)> {
+        let all = |channel: &'a Channel| (channel, &channel.subscribers[..]);
+        let reviewed: Vec<(&Channel, &[Subscriber])> = match which {
+            Reviewed::All => self.channels.iter().map(|(_, channel)| all(channel)).collect(),
+            Reviewed::Channel(name) => self.channel(name).map(all).into_iter().collect(),
+            Reviewed::Connection(id) => {
+                let own = self.find(id).into_iter().flat_map(|session| &session.subscriptions);
+                own.map(|own| {
+                    let channel = &self.channels[own.channel as usize];
+                    (channel, slice::from_ref(&channel.subscribers[own.place as usize]))
+                })
+                .collect()
+            }
+        };
+        let mut withdrawn = Vec::new();
+        for (channel, subscribers) in reviewed {
+            let Ok(name) = ChannelName::parse(&channel.name) else {
+                continue;
+            };
+            for subscriber in subscribers.iter().filter(|subscriber| subscriber.by_rule) {
+                let session = self.find(subscriber.id);
+                let own = session.map(|session| &session.subscriptions[subscriber.back as usize]);
+                if let Some(why) = own.and_then(|own| own.objection(judge(subscriber.id, name))) {
+                    withdrawn.push((subscriber.id, channel.name.clone(), why));
+                }
+            }
+        }
+        withdrawn
     }
 
     /// The session of a connection.
     pub(super) fn find(&self, id: ConnectionId) -> Option<&Session> {
-        let session = self.sessions.get(id.slot())?.as_deref();
-        session.filter(|session| session.id == id)
+        self.sessions.get(id).map(|session| &**session)
     }
 
     /// The session of a connection.
     pub(super) fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.sessions
-            .get_mut(id.slot())?
-            .as_deref_mut()
-            .filter(|session| session.id == id)
+        self.sessions.get_mut(id).map(|session| &mut **session)
     }
 }

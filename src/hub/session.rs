@@ -1,25 +1,18 @@
 //! The state of one connection in the Pusher protocol.
 
-use super::channel::Hears;
-use crate::id::ConnectionId;
-use crate::protocol::position::Stream;
-use crate::protocol::{Member, SocketId};
-use crate::time::Bucket;
+use serde::Serialize;
 
-/// What a client requests in its URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// The protocol version, 4 to 7.
-    pub protocol: u8,
-    /// The client asked for recovery: `?recovery=1`.
-    pub recovery: bool,
-}
+use super::channel::Hears;
+use crate::protocol::frames::{self, Extra};
+use crate::protocol::position::Stream;
+use crate::protocol::{Member, Ruling, SocketId, Verdict};
+use crate::time::Bucket;
 
 /// The state of one connection in the Pusher protocol.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) id: ConnectionId,
     pub(super) socket: SocketId,
+    /// The client asked for recovery.
     pub(super) recovery: bool,
     /// The connection has signed in, or has joined a private or presence channel at least once.
     pub(super) authorized: bool,
@@ -64,7 +57,45 @@ pub(super) struct User {
     pub(super) subscribed: bool,
 }
 
+impl Replay {
+    pub(super) fn new(channel: Option<u32>, stream: Stream, n: u64) -> Self {
+        Self {
+            channel,
+            stream,
+            n,
+            held: false,
+        }
+    }
+}
+
+impl Subscription {
+    /// The reason why a subscription must end that the site's rules allowed before; `None`: it may stay.
+    pub(super) fn objection(&self, ruling: Ruling) -> Option<&'static str> {
+        match ruling {
+            Some(Verdict::No(why)) => Some(why),
+            None => Some("the site's rules say nothing of this channel any more"),
+            Some(Verdict::Yes(Some(member))) if self.member.as_deref() != Some(&*member.user_id) => {
+                Some("you would be another member of this channel now")
+            }
+            Some(Verdict::Yes(_) | Verdict::NotYet) => None,
+        }
+    }
+}
+
 impl Session {
+    pub(super) fn new(socket: SocketId, recovery: bool) -> Self {
+        Self {
+            socket,
+            recovery,
+            authorized: false,
+            subscriptions: Vec::new(),
+            replays: Vec::new(),
+            recalls: 0,
+            user: None,
+            client_events: Bucket::default(),
+        }
+    }
+
     /// How the connection gets events when its replays are finished.
     pub(super) fn hears_events(&self) -> Hears {
         match self.recovery {
@@ -78,18 +109,34 @@ impl Session {
         !self.subscriptions.is_empty() || self.user.is_some()
     }
 
+    /// The index of the subscription to a channel.
     pub(super) fn find(&self, channel: usize) -> Option<usize> {
         self.subscriptions
             .iter()
             .position(|own| own.channel as usize == channel)
     }
+
+    /// Whether a replay goes on: it is not held, and its next part follows when the last one has been written.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replays.iter().any(|replay| !replay.held)
+    }
+
+    /// Whether a replay is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.replays.iter().any(|replay| replay.held)
+    }
 }
 
-/// The timeouts of a new connection, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// The silence after which the client must send a ping.
-    pub activity_timeout: u64,
-    /// The time within which the connection must authorize itself; 0: no limit.
-    pub authorization_timeout: u64,
+/// The first frame of a connection. `activity_timeout`: after this silence, in seconds, the client must send a ping.
+pub(super) fn greeting(socket: SocketId, activity_timeout: u64) -> String {
+    #[derive(Serialize)]
+    struct Established {
+        socket_id: String,
+        activity_timeout: u64,
+    }
+    let data = Established {
+        socket_id: socket.to_string(),
+        activity_timeout,
+    };
+    frames::protocol("pusher:connection_established", None, &data, Extra::default())
 }

@@ -1,5 +1,5 @@
-//! The data of `pusher:subscribe` (pusher.md sections 3 and 4), how it is checked, and what the client gets if it is
-//! rejected.
+//! The data of `pusher:subscribe` (pusher.md sections 3 and 4), whether the connection may subscribe, and what the
+//! client gets if it may not.
 
 use std::borrow::Cow;
 
@@ -7,16 +7,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::credentials::{Credentials, Ids, read_member};
+use super::roster::Roster;
 use super::session::Session;
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
-use crate::protocol::{Member, SocketId, event, frames};
+use crate::protocol::{Member, Ruling, SocketId, Verdict, event, frames};
 
 /// The data of `pusher:subscribe`.
 #[derive(Debug, Deserialize)]
 pub struct Subscribe {
-    pub(super) channel: Box<str>,
+    channel: Box<str>,
     #[serde(default)]
     auth: Option<Box<RawValue>>,
     #[serde(default)]
@@ -30,6 +31,21 @@ pub(super) struct Unsubscribe<'a> {
     #[serde(borrow)]
     pub(super) channel: Cow<'a, str>,
 }
+
+/// The kind and status of a refusal: the signature is missing or wrong.
+const AUTH: (&str, u16) = ("AuthError", 401);
+
+/// The same: the channel's name is not valid.
+const NAME: (&str, u16) = ("InvalidChannel", 4009);
+
+/// The same: the site's rules deny access.
+const ACCESS: (&str, u16) = ("AccessDenied", 403);
+
+/// The same: the site's rules allowed access before and deny it now.
+pub(super) const WITHDRAWN: (&str, u16) = ("AccessWithdrawn", 403);
+
+/// The same: a limit is reached.
+const LIMIT: (&str, u16) = ("LimitReached", 4100);
 
 /// Why a subscription is rejected, in the form of soketi's `subscription_error` (the only form that names the channel)
 /// and of the `pusher:error` that follows it.
@@ -59,43 +75,10 @@ impl Refusal {
         actions.send(id, frames::error(&self.error, None));
     }
 
-    pub(super) fn auth(error: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new((kind, status): (&'static str, u16), error: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            kind: "AuthError",
-            status: 401,
-            error: error.into(),
-        }
-    }
-
-    pub(super) fn name(error: &'static str) -> Self {
-        Self {
-            kind: "InvalidChannel",
-            status: 4009,
-            error: error.into(),
-        }
-    }
-
-    /// The site's rules deny access.
-    pub(super) fn access(error: &'static str) -> Self {
-        Self {
-            kind: "AccessDenied",
-            status: 403,
-            error: error.into(),
-        }
-    }
-
-    /// The site's rules allowed access before and deny it now.
-    pub(super) fn withdrawn(error: &'static str) -> Self {
-        Self {
-            kind: "AccessWithdrawn",
-            ..Self::access(error)
-        }
-    }
-
-    pub(super) fn limit(error: String) -> Self {
-        Self {
-            kind: "LimitReached",
-            status: 4100,
+            kind,
+            status,
             error: error.into(),
         }
     }
@@ -111,14 +94,89 @@ pub struct Ticket<'a> {
 }
 
 impl Subscribe {
+    /// Whether a connection may subscribe. If not, the connection gets the reason. A valid signature is always enough.
+    /// Without a signature, `rule` gives the verdict of the site's rules.
+    pub(super) fn admit(
+        &self,
+        id: ConnectionId,
+        roster: &Roster,
+        credentials: &Credentials<'_>,
+        rule: impl FnOnce(ChannelName<'_>) -> Ruling,
+        actions: &mut Actions,
+    ) -> Verdict<Ticket<'_>, ()> {
+        let verdict = self.find_ticket(id, roster, credentials, rule, actions);
+        verdict.unwrap_or_else(|refusal| {
+            refusal.tell(id, &self.channel, actions);
+            Verdict::No(())
+        })
+    }
+
+    fn find_ticket(
+        &self,
+        id: ConnectionId,
+        roster: &Roster,
+        credentials: &Credentials<'_>,
+        rule: impl FnOnce(ChannelName<'_>) -> Ruling,
+        actions: &mut Actions,
+    ) -> Result<Verdict<Ticket<'_>, ()>, Refusal> {
+        let name = ChannelName::parse(&self.channel).map_err(|why| Refusal::new(NAME, why))?;
+        let Some(session) = roster.find(id) else {
+            return Ok(Verdict::No(()));
+        };
+        let channel = roster.channel_index(&self.channel);
+        let is_subscribed = match name.user() {
+            Some(_) => session.user.as_ref().is_some_and(|user| user.subscribed),
+            None => channel.is_some_and(|channel| session.find(channel).is_some()),
+        };
+        if is_subscribed {
+            let why = format!("Existing subscription to channel {}", self.channel);
+            actions.send(id, frames::error(&why, None));
+            return Ok(Verdict::No(()));
+        }
+        let settings = credentials.settings;
+        let most = settings.max_channels;
+        if session.subscriptions.len() >= most {
+            let why = format!("a connection has at most {most} channels");
+            return Err(Refusal::new(LIMIT, why));
+        }
+        if roster.bytes >= settings.subscription_bytes {
+            return Err(Refusal::new(LIMIT, "the app has no room for more subscriptions"));
+        }
+        let user = session.user.as_ref().map(|user| &*user.member.user_id);
+        if name.kind() == Kind::ServerToUser && user != name.user() {
+            return Err(Refusal::new(AUTH, "the channel belongs to another user; sign in first"));
+        }
+        let is_ruled = name.kind() != Kind::ServerToUser && self.is_unsigned();
+        let (member, by_rule) = match is_ruled.then(|| rule(name)).flatten() {
+            Some(Verdict::Yes(member)) => (member, true),
+            Some(Verdict::No(why)) => return Err(Refusal::new(ACCESS, why)),
+            Some(Verdict::NotYet) => return Ok(Verdict::NotYet),
+            None => (self.check(name, session, credentials)?, false),
+        };
+        if let (Some(member), Some(channel)) = (&member, channel) {
+            let most = settings.max_presence_members;
+            let members = &roster.channels[channel].members;
+            if members.len() >= most && !members.has(&member.user_id) {
+                let why = format!("a presence channel has at most {most} members");
+                return Err(Refusal::new(LIMIT, why));
+            }
+        }
+        Ok(Verdict::Yes(Ticket {
+            subscribe: self,
+            name,
+            member,
+            by_rule,
+        }))
+    }
+
     /// Whether the request has no signature at all. A wrong signature is rejected, whatever the site's rules allow.
-    pub(super) fn is_unsigned(&self) -> bool {
+    fn is_unsigned(&self) -> bool {
         let auth = self.auth.as_ref();
         auth.is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))
     }
 
     /// Checks what this kind of channel requires: nothing, a signature, or a signed member.
-    pub(super) fn check(
+    fn check(
         &self,
         name: ChannelName<'_>,
         session: &Session,
@@ -141,52 +199,21 @@ impl Subscribe {
         socket: SocketId,
         credentials: &Credentials<'_>,
     ) -> Result<(), Refusal> {
-        let socket = socket.to_string();
-        let auth = match self
-            .auth
-            .as_ref()
-            .map(|auth| serde_json::from_str::<Option<Cow<'_, str>>>(auth.get()))
-        {
-            Some(Ok(Some(auth))) => auth,
-            None | Some(Ok(None)) => "".into(),
-            Some(Err(_)) => return Err(Refusal::auth("`auth` is not a string")),
-        };
-        let channel_data = match self
-            .channel_data
-            .as_ref()
-            .map(|data| serde_json::from_str::<Option<Cow<'_, str>>>(data.get()))
-        {
-            Some(Ok(data)) => data,
-            None => None,
-            Some(Err(_)) => return Err(Refusal::auth("`channel_data` is not a string")),
-        };
+        let auth = text(self.auth.as_deref(), "auth")?.unwrap_or_default();
+        let channel_data = text(self.channel_data.as_deref(), "channel_data")?;
         if auth.is_empty() {
-            return Err(Refusal::auth("the channel needs an `auth` signature"));
+            return Err(Refusal::new(AUTH, "the channel needs an `auth` signature"));
         }
-        let Some((key, given)) = auth.split_once(':') else {
-            return Err(Refusal::auth("`auth` has the form key:signature"));
+        let short = format!("{socket}:{}", name.as_str());
+        let long = channel_data.map(|data| format!("{short}:{data}"));
+        let messages: &[&str] = match &long {
+            None => &[&short],
+            Some(long) if name.kind() == Kind::Presence => &[long],
+            Some(long) => &[long, &short],
         };
-        if key != credentials.key {
-            return Err(Refusal::auth(format!("Invalid key in subscription auth data: '{key}'")));
-        }
-        let matches = |parts: &[&[u8]]| credentials.matches(parts, given);
-        let short: [&[u8]; 3] = [socket.as_bytes(), b":", name.as_str().as_bytes()];
-        let signed = match &channel_data {
-            None => matches(&short),
-            Some(data) => {
-                let long: [&[u8]; 5] = [short[0], short[1], short[2], b":", data.as_bytes()];
-                let either = name.kind() != Kind::Presence;
-                matches(&long) | (either && matches(&short))
-            }
-        };
-        if signed {
-            return Ok(());
-        }
-        let form = channel_data.map_or_else(String::new, |data| format!(":{data}"));
-        Err(Refusal::auth(format!(
-            "Invalid signature: Expected HMAC SHA256 hex digest of {socket}:{}{form}, but got {given}",
-            name.as_str(),
-        )))
+        credentials
+            .check(&auth, messages, "subscription", messages[0])
+            .map_err(|why| Refusal::new(AUTH, why))
     }
 
     fn check_member(
@@ -196,28 +223,31 @@ impl Subscribe {
         credentials: &Credentials<'_>,
     ) -> Result<Member, Refusal> {
         self.check_signature(name, session.socket, credentials)?;
-        let signed = self
-            .channel_data
-            .as_ref()
-            .and_then(|data| serde_json::from_str::<Option<String>>(data.get()).ok());
-        let member = match signed.flatten() {
+        let member = match text(self.channel_data.as_deref(), "channel_data")? {
             Some(channel_data) => {
-                read_member(&channel_data, "user_id", Ids::StringsAndNumbers).map_err(Refusal::auth)?
+                read_member(&channel_data, "user_id", Ids::StringsAndNumbers).map_err(|why| Refusal::new(AUTH, why))?
             }
             None => match &session.user {
                 Some(user) => user.member.clone(),
                 None => {
                     let why = "a presence channel needs `channel_data`, or a sign-in first";
-                    return Err(Refusal::auth(why));
+                    return Err(Refusal::new(AUTH, why));
                 }
             },
         };
-        let most = credentials.max_user_info_size;
+        let most = credentials.settings.max_user_info_size;
         if member.user_info.as_ref().is_some_and(|info| info.get().len() > most) {
-            return Err(Refusal::limit(format!("user_info has at most {most} bytes")));
+            return Err(Refusal::new(LIMIT, format!("user_info has at most {most} bytes")));
         }
         Ok(member)
     }
+}
+
+/// A field that is a string, null or absent.
+fn text<'a>(field: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let read = field.map(|field| serde_json::from_str::<Option<Cow<'_, str>>>(field.get()));
+    let read = read.transpose().map(Option::flatten);
+    read.map_err(|_| Refusal::new(AUTH, format!("`{name}` is not a string")))
 }
 
 impl<'a> Ticket<'a> {

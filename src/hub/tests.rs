@@ -3,10 +3,9 @@
 use super::app::App;
 use crate::config;
 use crate::hub::ask::Asked;
-use crate::hub::session::{Terms, Timing};
 use crate::id::ConnectionId;
 use crate::protocol::SocketId;
-use crate::protocol::actions::Actions;
+use crate::protocol::actions::{Actions, Message};
 use crate::protocol::rows::Missed;
 use crate::protocol::{Attempt, Verdict};
 use crate::time::{Now, Time};
@@ -18,21 +17,17 @@ fn a_crowd_that_left_gives_back_its_room() {
         at: Time(0),
         unix_ms: 0,
     };
-    let terms = Terms {
-        protocol: 7,
-        recovery: false,
-    };
-    let timing = Timing {
-        activity_timeout: 120,
+    let settings = config::Pusher {
         authorization_timeout: 1,
+        ..config::Pusher::default()
     };
     let id = |slot| ConnectionId::new(slot, 1);
     let actions = &mut Actions::default();
     for slot in 0..5000 {
-        app.connect(id(slot), SocketId(1, slot), terms, timing, now, actions);
+        app.connect(id(slot), SocketId(1, slot), false, &settings, now, actions);
         for channel in [format!("own-{slot}"), "crowd".to_owned()] {
             let frame = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
-            let Asked::Subscribe(subscribe) = app.text(id(slot), &frame, now, actions) else {
+            let Asked::Subscribe(subscribe) = app.message(id(slot), &Message::Text(frame.into()), now, actions) else {
                 panic!("it asks for a channel");
             };
             let Verdict::Yes(ticket) = app.admit(id(slot), &subscribe, |_| None, now, actions) else {
@@ -55,11 +50,13 @@ fn a_crowd_that_left_gives_back_its_room() {
     );
     (1..5000).for_each(|slot| app.disconnect(id(slot), now, actions));
     let crowd = &app.roster.channels[app.roster.names["crowd"]].subscribers;
-    assert_eq!((app.roster.connections, app.roster.names.len(), crowd.len()), (1, 2, 1));
+    assert_eq!(
+        (app.roster.connections(), app.roster.names.len(), crowd.len()),
+        (1, 2, 1)
+    );
     let room = [
         app.roster.names.capacity(),
         app.roster.channels.capacity(),
-        app.roster.sessions.capacity(),
         app.roster.sockets.capacity(),
         app.unauthorized.capacity(),
         crowd.capacity(),

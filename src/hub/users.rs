@@ -46,11 +46,9 @@ impl Users {
         moved
     }
 
-    /// Sets how the connection at `place` gets its user's events.
-    pub fn set_hears(&mut self, user: &str, place: u32, hears: Hears) {
-        if let Some(own) = self.online.get_mut(user).and_then(|own| own.get_mut(place as usize)) {
-            own.hears = hears;
-        }
+    /// The connection at `place`.
+    pub fn connection_mut(&mut self, user: &str, place: u32) -> Option<&mut Subscriber> {
+        self.online.get_mut(user)?.get_mut(place as usize)
     }
 
     /// Lets a connection watch a user.
@@ -75,46 +73,22 @@ impl Users {
     }
 
     /// The users of a watchlist, sorted into online and offline: the data of the first `watchlist_events`.
-    pub fn status<'a>(&self, watched: &'a [Box<str>]) -> WatchlistEvents<'a> {
+    pub fn status<'a>(&self, watched: &'a [Box<str>]) -> Vec<WatchlistEvent<'a>> {
         let (online, offline): (Vec<&str>, Vec<&str>) = watched
             .iter()
             .map(|user| &**user)
             .partition(|user| self.online.contains_key(*user));
         let both = [("online", online), ("offline", offline)];
         let events = both.into_iter().filter(|(_, user_ids)| !user_ids.is_empty());
-        WatchlistEvents {
-            events: events
-                .map(|(name, user_ids)| WatchlistEvent { name, user_ids })
-                .collect(),
-        }
+        events
+            .map(|(name, user_ids)| WatchlistEvent { name, user_ids })
+            .collect()
     }
 }
 
-/// The data of `pusher_internal:watchlist_events`.
+/// Users who came (`online`) or went (`offline`): an entry of `pusher_internal:watchlist_events`.
 #[derive(Debug, Serialize)]
-pub struct WatchlistEvents<'a> {
-    events: Vec<WatchlistEvent<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct WatchlistEvent<'a> {
-    name: &'static str,
-    user_ids: Vec<&'a str>,
-}
-
-impl<'a> WatchlistEvents<'a> {
-    /// One user came (`online`) or went (`offline`).
-    pub fn change(name: &'static str, user: &'a str) -> Self {
-        Self {
-            events: vec![WatchlistEvent {
-                name,
-                user_ids: vec![user],
-            }],
-        }
-    }
-
-    /// Whether there are no events.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
+pub struct WatchlistEvent<'a> {
+    pub(super) name: &'static str,
+    pub(super) user_ids: Vec<&'a str>,
 }

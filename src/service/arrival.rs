@@ -19,7 +19,6 @@ use crate::api::{self, Answered, Api};
 use crate::config::{self, Config};
 use crate::hub::apps::Apps;
 use crate::hub::gate;
-use crate::hub::session::{Terms, Timing};
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::SocketId;
@@ -171,23 +170,20 @@ impl Arrival<'_> {
         };
         self.actions.push(Action::Accept(self.id, dialect));
         let entered = self.enter_app(key);
-        let (app, terms) = match entered {
+        let (app, recovery) = match entered {
             Ok(entered) => entered,
             Err((code, why)) => return self.close(code, why),
         };
         let speaks = Speaks::Pusher(app);
         let away = |home: &Home| home.turned_away(self.id, &speaks);
-        let timing = Timing {
-            activity_timeout: self.config.pusher.activity_timeout,
-            authorization_timeout: self.config.pusher.authorization_timeout,
-        };
         let app = self.apps.app_mut(app);
         let random = &mut self.entrance.random;
         let mut socket = SocketId(random.random(), random.random());
-        while !app.is_free(socket) {
+        while !app.roster.is_free(socket) {
             socket = SocketId(random.random(), random.random());
         }
-        app.connect(self.id, socket, terms, timing, self.now, self.actions);
+        let settings = &self.config.pusher;
+        app.connect(self.id, socket, recovery, settings, self.now, self.actions);
         let away = away(self.home);
         self.members.upgrade(self.id, speaks);
         if let Some((code, why)) = away {
@@ -195,8 +191,8 @@ impl Arrival<'_> {
         }
     }
 
-    /// The app of a handshake, or the close code that rejects it.
-    fn enter_app(&mut self, key: &str) -> Result<(usize, Terms), gate::Refusal> {
+    /// The app of a handshake, and whether the client asks for recovery; or the close code that rejects the handshake.
+    fn enter_app(&mut self, key: &str) -> Result<(usize, bool), gate::Refusal> {
         let admitted = self.admit();
         if self.entrance.draining {
             return Err((4100, "the server is shutting down"));
@@ -205,12 +201,12 @@ impl Arrival<'_> {
             return Err((4009, "Origin not allowed"));
         }
         admitted.map_err(|_| (4100, "Over capacity"))?;
-        let (app, terms) = gate::enter(key, self.call.query(), self.apps, &self.config.pusher)?;
+        let (app, recovery) = gate::enter(key, self.call.query(), self.apps, &self.config.pusher)?;
         if self.home.of(app).is_some_and(|site| !site.is_enabled()) {
             return Err(SWITCHED_OFF);
         }
         match self.enter_site(Some(app)) {
-            true => Ok((app, terms)),
+            true => Ok((app, recovery)),
             false => Err((4100, OVER_SESSION)),
         }
     }

@@ -57,7 +57,7 @@ fn subscribe(
     };
     // If a connection subscribed before the table's position is known, it could miss rows without a notice.
     let is_coming = !attempt.is_last && site.as_deref().is_some_and(Site::outbox_is_coming);
-    if is_coming && app.wants_recovery(id) {
+    if is_coming && app.roster.wants_recovery(id) {
         return false;
     }
     let mut outbox = site.as_deref_mut().and_then(Site::outbox_mut);

@@ -6,15 +6,14 @@ use std::time::Duration;
 use super::asked::missed;
 use super::members::Speaks;
 use crate::config::Config;
-use crate::hub::app::{App, Publication};
+use crate::hub::app::App;
 use crate::hub::apps::Apps;
+use crate::hub::roster::Reviewed;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::outbox::{Outbox, Seen};
 use crate::protocol::actions::Actions;
-use crate::protocol::channel::ChannelName;
 use crate::protocol::keys::Keys;
-use crate::protocol::rows::Event;
 use crate::site::Site;
 use crate::time::Now;
 
@@ -101,17 +100,10 @@ impl Home {
         }
     }
 
-    /// Checks the subscribers of a channel again; `None`: of all channels.
-    pub(super) fn review(&mut self, channel: Option<&str>, apps: &mut Apps, now: Now, actions: &mut Actions) {
+    /// Checks subscriptions again that the site's rules admitted.
+    pub(super) fn review(&mut self, which: Reviewed<'_>, apps: &mut Apps, now: Now, actions: &mut Actions) {
         if let Some((app, site)) = self.both(apps) {
-            app.review(channel, |id, name| site.review(id, name, now), now, actions);
-        }
-    }
-
-    /// The user of a connection may have changed: checks its subscriptions again.
-    pub(super) fn review_one(&mut self, id: ConnectionId, apps: &mut Apps, now: Now, actions: &mut Actions) {
-        if let Some((app, site)) = self.both(apps) {
-            app.review_one(id, |name| site.review(id, name, now), now, actions);
+            app.review(which, |id, name| site.review(id, name, now), now, actions);
         }
     }
 
@@ -142,24 +134,12 @@ impl Home {
         let Some((app, site)) = self.both(apps) else {
             return;
         };
-        match seen {
-            Seen::Event(event) => {
-                let Some(publication) = publication(event) else { return };
-                if site.has_doubts() {
-                    let doubts_channel = site.doubts_channel(&event.channel);
-                    let is_doubted = |id, by_rule| by_rule && doubts_channel || site.doubts_visitor(id);
-                    app.hold(publication.channel, event.logged.seq, is_doubted, now);
-                }
-                app.publish_row(&publication, &event.logged, now, actions);
-            }
-            Seen::Past(event, age) => {
-                if let Some(publication) = publication(event) {
-                    app.keep_row(&publication, Duration::from_millis(*age), now);
-                }
-            }
-            Seen::Gap => app.tell_gap(actions),
-            Seen::Control(_) => {}
-        }
+        let site = &*site;
+        let is_doubted = site.has_doubts().then(|| {
+            let doubts_channel = matches!(seen, Seen::Event(event) if site.doubts_channel(&event.channel));
+            move |id, by_rule| by_rule && doubts_channel || site.doubts_visitor(id)
+        });
+        app.publish_row(seen, is_doubted, now, actions);
     }
 
     /// The component's parameters contain the credentials of the site's app. Credentials in the configuration take
@@ -183,13 +163,4 @@ impl Home {
             settings.secret.clone_from(&credentials.secret);
         }
     }
-}
-
-fn publication(event: &Event) -> Option<Publication<'_>> {
-    Some(Publication {
-        channel: ChannelName::parse(&event.channel).ok()?,
-        event: &event.event,
-        data: &event.data,
-        socket_id: event.logged.except,
-    })
 }

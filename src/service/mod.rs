@@ -30,6 +30,7 @@ use self::waiting::Waiters;
 use crate::api::Api;
 use crate::config::Config;
 use crate::hub::apps::Apps;
+use crate::hub::roster::Reviewed;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
@@ -100,8 +101,8 @@ impl Service {
                 false => &app.settings.id,
             };
             let is_gone = config.apps.iter().all(|other| other.id != *id);
-            if is_gone && app.settings.enabled && app.connections() > 0 {
-                closed.push((id.as_str(), app.connections()));
+            if is_gone && app.settings.enabled && app.roster.connections() > 0 {
+                closed.push((id.as_str(), app.roster.connections()));
             }
         }
         closed
@@ -200,7 +201,7 @@ impl Service {
     /// The next question for the database, if one is due. Pass the answer or the failure to `answer`.
     pub fn question(&mut self, now: Now) -> Option<Question> {
         let app = self.home.app();
-        let alone = app.is_none_or(|app| self.apps.app(app).connections() == 0);
+        let alone = app.is_none_or(|app| self.apps.app(app).roster.connections() == 0);
         self.home.site_mut()?.question(alone, now)
     }
 
@@ -265,7 +266,7 @@ impl Service {
             }
         }
         if review_all {
-            self.home.review(None, &mut self.apps, now, actions);
+            self.home.review(Reviewed::All, &mut self.apps, now, actions);
         }
         if wake_all {
             for id in self.waiters.ids() {
@@ -293,14 +294,14 @@ impl Service {
                 }
             }
             Effect::Wake(id) => {
-                home.review_one(id, apps, now, actions);
+                home.review(Reviewed::Connection(id), apps, now, actions);
                 self.go_on(id, false, now, actions);
             }
             Effect::GoOn(id) => self.go_on(id, false, now, actions),
             Effect::Close(id, code, why) => actions.push(Action::Close(id, code, why.into())),
             Effect::Review(channels) => {
                 for channel in channels {
-                    home.review(Some(&channel), apps, now, actions);
+                    home.review(Reviewed::Channel(&channel), apps, now, actions);
                 }
             }
             Effect::TurnAway => {

@@ -22,7 +22,7 @@ pub fn answer(facts: &ProcessStats, app: &App, site: Option<&Site>, draining: bo
         "product": "jsocketd",
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": now.at.seconds(),
-        "connections": app.connections(),
+        "connections": app.roster.connections(),
         "draining": draining,
         "loop": {"delay_ms_p99": ms(facts.lag.p99_us), "delay_ms_max": ms(facts.lag.max_us)},
         "site": site.map(of_site),

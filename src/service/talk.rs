@@ -11,8 +11,8 @@ use super::stats::Counts;
 use super::waiting::{Said, Waiters, Waiting};
 use crate::api::Api;
 use crate::config::Config;
-use crate::hub::app::App;
 use crate::hub::apps::Apps;
+use crate::hub::ask::is_ping;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::actions::{Action, Actions, Message};
@@ -42,7 +42,7 @@ impl Talk<'_> {
             .members
             .get_mut(self.id)
             .is_some_and(|member| member.waiting().is_some());
-        let is_ping = || matches!(&message, Message::Text(text) if App::is_ping(text));
+        let is_ping = || matches!(&message, Message::Text(text) if is_ping(text));
         let first = Attempt {
             now: self.now,
             ..Attempt::default()
@@ -83,8 +83,7 @@ impl Talk<'_> {
             (Speaks::Pusher(app), said) => {
                 let (site, app) = (self.home.of_mut(*app), self.apps.app_mut(*app));
                 let asked = match said {
-                    Said::Message(Message::Binary(_)) => app.binary(id, actions),
-                    Said::Message(Message::Text(text)) => app.text(id, &text, now, actions),
+                    Said::Message(message) => app.message(id, &message, now, actions),
                     Said::Asked(asked, _) => asked,
                 };
                 if !asked::answer(&asked, id, app, site, attempt, actions) {

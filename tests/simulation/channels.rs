@@ -265,11 +265,11 @@ fn story(seed: u64) {
     }
     settle(&mut server, &world, &mut people);
     assert_eq!(
-        server.service().apps().app(0).occupied().count(),
+        server.service().apps().app(0).roster.occupied().count(),
         0,
         "an empty channel is kept"
     );
-    assert_eq!(server.service().apps().app(0).connections(), 0);
+    assert_eq!(server.service().apps().app(0).roster.connections(), 0);
 }
 
 /// Lets everything that was said arrive, both ways.
@@ -297,7 +297,7 @@ fn compare(server: &Server<SimIo>, people: &[Person]) {
             .iter()
             .filter(|person| person.alive && person.asked.get(channel) == Some(&Asked::In))
             .collect();
-        let occupancy = app.occupancy(channel);
+        let occupancy = app.roster.occupancy(channel);
         assert_eq!(
             occupancy.map_or(0, |occupancy| occupancy.subscriptions),
             inside.len(),
@@ -307,7 +307,7 @@ fn compare(server: &Server<SimIo>, people: &[Person]) {
         for person in inside {
             if channel.starts_with("presence-") {
                 assert_eq!(person.members[channel], truth, "{} of {channel}", person.user);
-                assert_eq!(app.users(channel).len(), truth.len());
+                assert_eq!(app.roster.members(channel).count(), truth.len());
             } else {
                 assert_eq!(
                     person.counts.get(channel).copied(),

@@ -16,9 +16,8 @@ use crate::api::{Answered, Api};
 use crate::config;
 use crate::hub::apps::Apps;
 use crate::hub::ask::Asked;
-use crate::hub::session::{Terms, Timing};
 use crate::id::ConnectionId;
-use crate::protocol::actions::{Action, Actions};
+use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::rows::Missed;
 use crate::protocol::signature::hmac_hex;
 use crate::protocol::{Attempt, SocketId, Verdict};
@@ -86,16 +85,16 @@ impl Stage {
 
     /// Opens a connection to app 7 with the socket id `1.{slot}`.
     pub fn connect(&mut self, slot: u32, user: Option<&str>) {
-        let terms = Terms {
-            protocol: 7,
-            recovery: false,
-        };
-        let timing = Timing {
-            activity_timeout: 120,
-            authorization_timeout: 0,
-        };
+        let settings = config::Pusher::default();
         let (app, id) = (self.apps.app_mut(0), ConnectionId::new(slot, 1));
-        app.connect(id, SocketId(1, slot), terms, timing, self.now, &mut Actions::default());
+        app.connect(
+            id,
+            SocketId(1, slot),
+            false,
+            &settings,
+            self.now,
+            &mut Actions::default(),
+        );
         if let Some(user) = user {
             let user_data = json!({ "id": user }).to_string();
             let auth = format!(
@@ -128,7 +127,8 @@ impl Stage {
         let mut actions = Actions::default();
         let (id, now) = (ConnectionId::new(slot, 1), self.now);
         let app = self.apps.app_mut(0);
-        if let Asked::Subscribe(subscribe) = app.text(id, &frame.to_string(), now, &mut actions)
+        if let Asked::Subscribe(subscribe) =
+            app.message(id, &Message::Text(frame.to_string().into()), now, &mut actions)
             && let Verdict::Yes(ticket) = app.admit(id, &subscribe, |_| None, now, &mut actions)
         {
             let absence = app.absence(id, &ticket, &Attempt::default(), |_| panic!("it shows no position"));
