@@ -110,7 +110,7 @@ impl App {
             Seen::Past(event, age) => {
                 if let Some(publication) = Publication::of(event) {
                     self.events
-                        .cache(&publication, Duration::from_millis(*age), settings, now);
+                        .keep(&publication, Duration::from_millis(*age), settings, now);
                 }
             }
             Seen::Gap => close_for_gap(roster, actions),

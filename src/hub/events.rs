@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tungstenite::Utf8Bytes;
-
 use super::cache::Cache;
 use super::channel::Recipients;
 use super::history::Memory;
@@ -86,7 +84,7 @@ impl Events {
     }
 
     /// Keeps an event of a cache channel for new subscribers. `age`: the time since it was published.
-    pub(super) fn cache(&mut self, publication: &Publication<'_>, age: Duration, settings: &config::App, now: Now) {
+    pub(super) fn keep(&mut self, publication: &Publication<'_>, age: Duration, settings: &config::App, now: Now) {
         let Publication {
             channel, event, data, ..
         } = *publication;
@@ -107,7 +105,7 @@ impl Events {
         now: Now,
         actions: &mut Actions,
     ) {
-        self.cache(publication, Duration::ZERO, settings, now);
+        self.keep(publication, Duration::ZERO, settings, now);
         let recipients = publication.recipients();
         let encode = |extra: Extra<'_>| publication.encode(extra);
         match logged {
@@ -129,14 +127,14 @@ impl Events {
         now: Now,
         actions: &mut Actions,
     ) {
-        let own = self.history.advance().to_string();
-        let with_position: Utf8Bytes = encode(Extra {
-            id: Some(&own),
-            ..Extra::default()
-        })
-        .into();
-        let kept = with_position.clone();
-        self.history.append(to.channel, kept, to.except, settings, now.at);
+        let encode_with = |id: &str| {
+            encode(Extra {
+                id: Some(id),
+                ..Extra::default()
+            })
+        };
+        let history = &mut self.history;
+        let with_position = history.append(to.channel, to.except, encode_with, settings, now.at);
         self.arm_round(settings, now.at);
         let plain = || encode(Extra::default());
         to.send(Stream::Memory, with_position, plain, roster, actions);

@@ -50,22 +50,29 @@ impl Memory {
         }
     }
 
-    /// Gives the next event its position. Call `append` afterwards, or the event can never be recovered.
-    pub fn advance(&mut self) -> Position {
+    /// Gives the next event its position and keeps it. `encode` encodes the event with its position. Returns the frame.
+    pub fn append(
+        &mut self,
+        channel: &str,
+        except: Option<SocketId>,
+        encode: impl FnOnce(&str) -> String,
+        limits: &App,
+        now: Time,
+    ) -> Utf8Bytes {
         self.newest += 1;
-        self.position()
-    }
-
-    /// Keeps the event that has the newest position.
-    pub fn append(&mut self, channel: &str, frame: Utf8Bytes, except: Option<SocketId>, limits: &App, now: Time) {
-        let cost = cost(channel, &frame);
         let n = self.newest;
+        let frame = Utf8Bytes::from(encode(&self.position().to_string()));
+        let cost = cost(channel, &frame);
         if cost > limits.history_channel_bytes.min(limits.history_bytes) || limits.history_events == 0 {
             // If an event is not kept, the events before it cannot be recovered either.
             self.events.forget(channel, n);
-            return;
+            return frame;
         }
-        let event = Logged { seq: n, frame, except };
+        let event = Logged {
+            seq: n,
+            frame: frame.clone(),
+            except,
+        };
         self.events.push(channel, n, cost, Kept { at: now, event });
         let is_over = |(events, bytes)| events > limits.history_events || bytes > limits.history_channel_bytes;
         while is_over(self.events.size_of(channel)) {
@@ -75,6 +82,7 @@ impl Memory {
             self.events.pop_oldest();
         }
         self.expire(limits, now);
+        frame
     }
 
     /// Drops expired events.
@@ -135,15 +143,8 @@ mod tests {
     }
 
     fn publish(memory: &mut Memory, channel: &str, limits: &App, seconds: u64) -> Position {
-        let position = memory.advance();
-        memory.append(
-            channel,
-            position.to_string().into(),
-            None,
-            limits,
-            Time(seconds * 1_000_000),
-        );
-        position
+        memory.append(channel, None, str::to_owned, limits, Time(seconds * 1_000_000));
+        memory.position()
     }
 
     fn missed(memory: &Memory, channel: &str, since: Position) -> Option<Vec<String>> {
