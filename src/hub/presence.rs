@@ -14,8 +14,11 @@ pub struct Members {
     users: BTreeMap<Box<str>, Present>,
 }
 
-#[derive(Debug)]
+/// A user who is a member. It is written as its `user_info`.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
 struct Present {
+    #[serde(skip)]
     connections: usize,
     user_info: Option<Box<RawValue>>,
 }
@@ -83,18 +86,13 @@ impl Members {
         #[derive(Serialize)]
         struct Presence<'a> {
             ids: Vec<&'a str>,
-            hash: BTreeMap<&'a str, Option<&'a RawValue>>,
+            hash: &'a BTreeMap<Box<str>, Present>,
             count: usize,
         }
-        let hash = self
-            .users
-            .iter()
-            .map(|(id, present)| (&**id, present.user_info.as_deref()))
-            .collect();
         Roll {
             presence: Presence {
                 ids: self.ids().collect(),
-                hash,
+                hash: &self.users,
                 count: self.len(),
             },
         }
