@@ -89,7 +89,7 @@ pub(super) struct Waiting {
 }
 
 /// Who or what left or returned.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     /// The channel as a whole.
     Channel,
