@@ -119,10 +119,6 @@ impl Kind {
         }
     }
 
-    pub(super) fn named(name: &str) -> Option<usize> {
-        KINDS.iter().position(|kind| *kind == name)
-    }
-
     /// The kind that undoes this one, if there is one.
     pub(super) fn opposite(self) -> Option<Kind> {
         match self {

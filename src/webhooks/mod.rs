@@ -12,6 +12,7 @@
 
 mod event;
 mod grace;
+mod receiver;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use crate::protocol::effects::HookEvent;
 use crate::time::{Now, Time};
 
 pub use self::event::{Counts, GRACE, KINDS, LIFE, LONGEST_PAUSE, ONE_MISS, Outcome, QUEUE_BYTES, QUEUE_EVENTS};
+use self::receiver::Receiver;
 use self::target::Target;
 
 /// All targets of all apps.
@@ -61,16 +63,18 @@ impl Webhooks {
         let mut old = std::mem::take(&mut self.targets);
         for app in apps {
             for hook in &app.webhooks {
-                let same = old.iter().position(|target| target.is(&app.id, &hook.url));
-                let mut target = match same {
-                    Some(place) => old.remove(place),
+                let receiver = Receiver::new(app, hook);
+                match old.iter().position(|target| target.receiver.is_same(&receiver)) {
+                    Some(place) => {
+                        let mut target = old.remove(place);
+                        target.receiver = receiver;
+                        self.targets.push(target);
+                    }
                     None => {
                         self.next = self.next.wrapping_add(1);
-                        Target::new(self.next, self.draining)
+                        self.targets.push(Target::new(self.next, receiver, self.draining));
                     }
-                };
-                target.configure(app, hook);
-                self.targets.push(target);
+                }
             }
         }
         for target in old {
@@ -79,7 +83,7 @@ impl Webhooks {
                 log::warn!(
                     "{} webhook events for {} are dropped: it is no longer configured",
                     counts.waiting,
-                    target.place()
+                    target.receiver.place()
                 );
             }
             self.past.add(&Counts {
@@ -97,8 +101,8 @@ impl Webhooks {
             return;
         }
         let mut encoded: Option<Bytes> = None;
-        for target in self.targets.iter_mut().filter(|target| target.app_id() == app) {
-            let Some(wanted) = target.interest(&event) else {
+        for target in self.targets.iter_mut().filter(|target| target.receiver.app_id == app) {
+            let Some(wanted) = target.receiver.interest(&event) else {
                 continue;
             };
             let body = wanted.then(|| encoded.get_or_insert_with(|| body(&event, now)).clone());
