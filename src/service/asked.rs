@@ -5,6 +5,7 @@ use crate::hub::app::App;
 use crate::hub::ask::{Asked, FORM_TOKEN_RIGHT};
 use crate::hub::subscribe::Subscribe;
 use crate::id::ConnectionId;
+use crate::outbox::Outbox;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::ChannelName;
 use crate::protocol::frames::{self, Extra};
@@ -56,7 +57,8 @@ fn subscribe(
         Verdict::NotYet => return false,
     };
     // If a connection subscribed before the table's position is known, it could miss rows without a notice.
-    let is_coming = !attempt.is_last && site.as_deref().is_some_and(Site::outbox_is_coming);
+    let outbox = site.as_deref().and_then(Site::outbox);
+    let is_coming = !attempt.is_last && outbox.is_some_and(Outbox::is_coming);
     if is_coming && app.roster.wants_recovery(id) {
         return false;
     }

@@ -1,6 +1,8 @@
 //! Applies control rows to the parts of the site. A control row reports that rights, users or items changed. Facts that
 //! were read before the row are in doubt.
 
+use std::time::Duration;
+
 use super::access::Access;
 use super::rights::Rights;
 use super::visits::Visits;
@@ -10,6 +12,9 @@ use crate::time::Now;
 
 /// The close reason of a user who is kicked out, with the text of hosted Pusher.
 pub(super) const KICKED: &str = "You got disconnected by the app.";
+
+/// When facts are read again after a control row, besides at once: Joomla destroys some sessions only after its events.
+pub(super) const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// The parts that control rows affect.
 pub(super) struct Parts<'a> {

@@ -9,7 +9,7 @@ mod describe;
 mod options;
 pub mod parameters;
 pub mod rights;
-mod table;
+mod rounds;
 pub mod user;
 pub mod visits;
 
@@ -24,7 +24,6 @@ use self::options::Options;
 use self::parameters::Parameters;
 use self::rights::Rights;
 pub use self::rights::{CONSOLE, MONITOR, PUBLISH};
-use self::table::Table;
 use self::visits::{Proved, Visits, Who};
 use crate::config::Config;
 use crate::id::{self, ConnectionId};
@@ -44,16 +43,8 @@ use crate::time::{Now, Time};
 /// The close code and reason for all connections of a site that has switched the server off.
 pub const SWITCHED_OFF: (u16, &str) = (4003, "the site has switched jsocketd off");
 
-/// The parts that take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Visits,
-    Outbox,
-    Access,
-    Rights,
-}
-
-const PARTS: [Part; 4] = [Part::Visits, Part::Outbox, Part::Access, Part::Rights];
+/// The number of parts that take turns; see [`Site::question_of`].
+const PARTS: usize = 4;
 
 /// The site.
 #[derive(Debug)]
@@ -63,7 +54,11 @@ pub struct Site {
     rights: Rights,
     visits: Visits,
     access: Access,
-    table: Table,
+    /// `None`: the outbox table is not read.
+    outbox: Option<Outbox>,
+    /// The state at the last wake-up of clients that wait for rows: the outbox's generation, and whether its position
+    /// was no longer expected because it was known or would not come.
+    woken: (u64, bool),
     /// The part that asks next.
     turn: Turn,
     /// The key of the pseudonyms on presence channels.
@@ -73,12 +68,14 @@ pub struct Site {
 impl Site {
     /// A site of which only the configuration has been read. `most_bytes`: the most bytes of an event's data.
     pub fn new(facts: SiteConfig, config: &Config, keys: &Keys, most_bytes: usize) -> Self {
+        let outbox = || Outbox::new(&config.database, keys.process, most_bytes);
         Self {
             options: Options::new(&config.joomla),
             rights: Rights::new(facts.root_user.clone(), &config.joomla),
             visits: Visits::new(&config.joomla),
             access: Access::new(config),
-            table: Table::new(&config.database, keys.process, most_bytes),
+            outbox: config.database.outbox.then(outbox),
+            woken: (0, false),
             facts,
             turn: Turn::default(),
             pseudonyms: keys.pseudonyms,
@@ -87,12 +84,16 @@ impl Site {
 
     /// Applies new settings, or changes of the site's configuration.
     pub fn reconfigure(&mut self, facts: SiteConfig, config: &Config, most_bytes: usize, effects: &mut Vec<Effect>) {
-        self.rights.reconfigure(facts.root_user.clone(), &config.joomla);
         self.visits.reconfigure(&config.joomla);
+        if self.rights.reconfigure(facts.root_user.clone(), &config.joomla) {
+            self.rights_changed(effects);
+        }
         let went_offline = facts.offline && !self.facts.offline;
         self.facts = facts;
         self.options.reconfigure(&config.joomla);
-        self.table.reconfigure(&config.database, most_bytes);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.reconfigure(&config.database, most_bytes);
+        }
         self.access.reconfigure(config);
         self.access.open_to_guests(self.options.is_open_to_guests());
         effects.extend([Effect::ReviewAll, Effect::Release]);
@@ -267,17 +268,12 @@ impl Site {
 
     /// The outbox, if the table is read.
     pub fn outbox(&self) -> Option<&Outbox> {
-        self.table.outbox()
+        self.outbox.as_ref()
     }
 
     /// See [`Site::outbox`].
     pub fn outbox_mut(&mut self) -> Option<&mut Outbox> {
-        self.table.outbox_mut()
-    }
-
-    /// Whether the position of the outbox table is expected in a moment.
-    pub fn outbox_is_coming(&self) -> bool {
-        self.outbox().is_some_and(Outbox::is_coming)
+        self.outbox.as_mut()
     }
 
     /// Whether the facts that a control row put in doubt are still being read. Then rows behind it are held for the
@@ -301,7 +297,7 @@ impl Site {
     pub fn missed(&mut self, wanted: &Wanted<'_>, now: Now) -> Missed {
         let is_doubted = self.has_doubts()
             && (wanted.by_rule && self.doubts_channel(wanted.channel) || self.doubts_visitor(wanted.id));
-        match self.table.outbox_mut() {
+        match self.outbox.as_mut() {
             _ if is_doubted => Missed::Doubted,
             Some(outbox) => outbox.missed(wanted.channel, wanted.after, now),
             None => Missed::Gone,
@@ -313,8 +309,8 @@ impl Site {
     ///
     /// `alone`: no client is connected, so the outbox is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
-        if self.table.is_on_its_way()
-            && let Some(question) = self.table.question(alone, now)
+        if let Some(outbox) = self.outbox.as_mut().filter(|outbox| outbox.is_on_its_way())
+            && let Some(question) = outbox.question(alone, now)
         {
             return Some(question);
         }
@@ -324,21 +320,22 @@ impl Site {
         {
             return Some(question);
         }
-        let mut parts = self.turn.round(PARTS.len());
-        let (part, question) = parts.find_map(|part| Some((part, self.question_of(PARTS[part], alone, now)?)))?;
+        let mut parts = self.turn.round(PARTS);
+        let (part, question) = parts.find_map(|part| Some((part, self.question_of(part, alone, now)?)))?;
         self.turn.served(part);
         Some(question)
     }
 
-    fn question_of(&mut self, part: Part, alone: bool, now: Now) -> Option<Question> {
+    /// The question of a part, if one is due.
+    fn question_of(&mut self, part: usize, alone: bool, now: Now) -> Option<Question> {
         match part {
-            Part::Visits if !self.rights.is_known() => None,
-            Part::Visits => self.visits.question(self.facts.metadata, now),
+            0 if !self.rights.is_known() => None,
+            0 => self.visits.question(self.facts.metadata, now),
             // All connections wait for the rights, and each further control row would delay the rights.
-            Part::Outbox if self.rights.is_pressing(now) => None,
-            Part::Outbox => self.table.question(alone, now),
-            Part::Access => self.access.question(now),
-            Part::Rights => self.rights.question(now),
+            1 if self.rights.is_pressing(now) => None,
+            1 => self.outbox.as_mut()?.question(alone, now),
+            2 => self.access.question(now),
+            _ => self.rights.question(now),
         }
     }
 
@@ -347,7 +344,7 @@ impl Site {
         let visits = self.rights.is_known().then(|| self.visits.question_due());
         visits
             .unwrap_or(Time::NEVER)
-            .min(self.table.question_due())
+            .min(self.outbox().map_or(Time::NEVER, Outbox::deadline))
             .min(self.access.question_due())
             .min(self.rights.question_due())
     }
@@ -363,25 +360,16 @@ impl Site {
         let may_settle = !question.is_about_outbox() && self.has_doubts();
         match question {
             Question::Sessions { ids, .. } => {
-                let rows = answer.as_ref().map(|answer| match answer {
-                    Answer::Sessions(rows) => rows.as_slice(),
-                    _ => &[],
-                });
                 let knows = (&self.facts, &self.rights, self.rights.is_joomla3());
-                self.visits.sessions(ids, rows, knows, now, effects);
+                self.visits.sessions(ids, &answer, knows, now, effects);
             }
             Question::Users(ids) => {
-                let rows = answer.as_ref().map(|answer| match answer {
-                    Answer::Users(rows) => rows.as_slice(),
-                    _ => &[],
-                });
-                self.visits.users(ids, rows, &self.rights, now, effects);
+                self.visits.users(ids, &answer, &self.rights, now, effects);
             }
             Question::Groups | Question::Levels | Question::Assets | Question::Extensions => {
                 let changed = self.rights.answer(question, answer.as_ref(), now);
                 if changed.rights {
-                    self.visits.rights_changed(&self.rights, effects);
-                    effects.extend([Effect::WakeAll, Effect::ReviewAll, Effect::TurnAway]);
+                    self.rights_changed(effects);
                 }
                 if changed.extensions {
                     self.read_parameters(now, effects);
@@ -390,13 +378,23 @@ impl Site {
             }
             Question::Items { .. } | Question::Categories(_) => self.access.answer(question, answer, now, effects),
             _ => {
-                let seen = self.table.answer(question, answer, now, effects);
+                let Some(outbox) = &mut self.outbox else { return };
+                let seen = outbox.answer(question, answer, now);
+                let woken = (outbox.generation(), !outbox.is_coming());
+                if std::mem::replace(&mut self.woken, woken) != woken {
+                    effects.push(Effect::WakeAll);
+                }
                 effects.extend(seen.into_iter().map(|seen| Effect::Row(Box::new(seen))));
             }
         }
         if may_settle {
             effects.push(Effect::Release);
         }
+    }
+
+    fn rights_changed(&mut self, effects: &mut Vec<Effect>) {
+        self.visits.rights_changed(&self.rights, effects);
+        effects.extend([Effect::WakeAll, Effect::ReviewAll, Effect::TurnAway]);
     }
 
     /// The component's options may have changed. The new options hold for present connections and for new ones. Members

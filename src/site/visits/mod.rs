@@ -8,7 +8,7 @@
 mod sessions;
 mod visitors;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use self::sessions::{Key, Named, Sessions};
 pub use self::visitors::{Proved, Who};
@@ -21,9 +21,8 @@ use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session;
 use crate::joomla::site::{Client, SiteConfig};
 use crate::protocol::effects::Effect;
-use crate::protocol::room::give_back;
 use crate::site::access::Visitor;
-use crate::store::{Failure, Question, SessionId, SessionRow, UserRow};
+use crate::store::{Answer, Failure, Question, SessionId, SessionRow, UserRow};
 use crate::time::{Now, Time};
 
 /// The close reason if the session is gone.
@@ -40,7 +39,7 @@ const RIGHTS_CHANGED: &str = "your rights have changed";
 pub struct Visits {
     visitors: Visitors,
     sessions: Sessions,
-    users: HashMap<u32, User>,
+    users: BTreeMap<u32, User>,
 }
 
 impl Visits {
@@ -49,7 +48,7 @@ impl Visits {
         Self {
             visitors: Visitors::new(settings),
             sessions: Sessions::new(settings),
-            users: HashMap::new(),
+            users: BTreeMap::new(),
         }
     }
 
@@ -104,7 +103,6 @@ impl Visits {
     fn forget_user(&mut self, left: Option<u32>) {
         if let Some(user) = left {
             self.users.remove(&user);
-            give_back(&mut self.users);
         }
     }
 
@@ -257,13 +255,9 @@ impl Visits {
     /// The rights were read again and differ. Connections of users whose own rights changed are closed; the clients
     /// reconnect with the new rights.
     pub fn rights_changed(&mut self, rights: &Rights, effects: &mut Vec<Effect>) {
-        let changed = self
-            .users
-            .iter_mut()
-            .filter_map(|(id, user)| user.update_rights(rights).then_some(*id));
-        let mut changed: Vec<u32> = changed.collect();
-        changed.sort_unstable();
-        for user in changed {
+        let users = self.users.iter_mut();
+        let changed = users.filter_map(|(id, user)| user.update_rights(rights).then_some(*id));
+        for user in changed.collect::<Vec<u32>>() {
             self.end_user(user, Reason::RightsChanged, 4200, RIGHTS_CHANGED, effects);
         }
     }
@@ -304,14 +298,15 @@ impl Visits {
     pub fn sessions(
         &mut self,
         ids: &[SessionId],
-        rows: Result<&[SessionRow], &Failure>,
+        answer: &Result<Answer, Failure>,
         (site, rights, joomla3): (&SiteConfig, &Rights, bool),
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         let asked = self.sessions.asked_by(ids);
-        let rows = match rows {
-            Ok(rows) => rows,
+        let rows = match answer {
+            Ok(Answer::Sessions(rows)) => rows.as_slice(),
+            Ok(_) => &[],
             Err(failure) => {
                 asked.into_iter().for_each(|index| self.sessions.hurry(index));
                 return self.sessions.pause(failure, now);
@@ -340,13 +335,17 @@ impl Visits {
     pub fn users(
         &mut self,
         asked: &[u32],
-        rows: Result<&[UserRow], &Failure>,
+        answer: &Result<Answer, Failure>,
         rights: &Rights,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        let rows = answer.as_ref().map(|answer| match answer {
+            Answer::Users(rows) => rows.as_slice(),
+            _ => &[],
+        });
         for ((user, index), named) in self.sessions.take_lookups(asked) {
-            let row = rows.as_ref().map(|rows| rows.iter().find(|row| row.id == user));
+            let row = rows.map(|rows| rows.iter().find(|row| row.id == user));
             match (named, row) {
                 (named @ Named::By { .. }, Err(_)) => self.sessions.name(index, user, named),
                 (Named::By { text, client }, Ok(row)) => {

@@ -13,11 +13,9 @@ use crate::joomla::session::{self, SessionText};
 use crate::joomla::site::{Client, SiteConfig};
 use crate::protocol::refresh::{Place, Refresh};
 use crate::protocol::room::give_back;
+use crate::site::control::AGAIN;
 use crate::store::{Failure, MOST_KEYS, Question, SessionId, SessionRow, Text};
 use crate::time::{Now, Time};
-
-/// When a user is looked up again after a control row: Joomla destroys some sessions only after its events.
-const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// The pause of look-ups that the database refused (a missing privilege does not appear without an administrator).
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
