@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::dial::Line;
 use super::io::{Io, MOST_OUTGOING, Socket};
 use crate::config::ListenAddr;
+use crate::protocol::greeting::NoGreeting;
 use crate::time::Time;
 
 /// The number of the probe's connection among the outgoing ones: the last, which [`super::outgoing`] never counts up
@@ -48,15 +49,6 @@ struct Run<S> {
 struct Call<S> {
     line: Line<S>,
     heard: Vec<u8>,
-}
-
-/// Why no endpoint greeted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missed {
-    /// As a sentence.
-    pub why: String,
-    /// An endpoint took the connection. Servers count connections that end before a log-in.
-    pub taken: bool,
 }
 
 /// What a look at a call came to.
@@ -103,7 +95,7 @@ impl<S: Socket> Probe<S> {
 
     /// Goes on as far as it can without waiting. When it ended: the index of the endpoint that greeted, or why none
     /// did.
-    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, now: Time) -> Option<Result<usize, Missed>> {
+    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, now: Time) -> Option<Result<usize, NoGreeting>> {
         let run = self.run.as_mut()?;
         while let Some(call) = &mut run.call {
             match call.look(now, run.patience) {
@@ -121,7 +113,7 @@ impl<S: Socket> Probe<S> {
                 }
             }
         }
-        let missed = Missed {
+        let missed = NoGreeting {
             taken: run.taken,
             why: match run.reasons.is_empty() {
                 true => "its host has no address".to_owned(),

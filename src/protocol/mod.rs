@@ -7,6 +7,7 @@ pub mod control;
 pub mod effects;
 pub mod event;
 pub mod frames;
+pub mod greeting;
 pub mod keys;
 pub mod percent;
 pub mod position;

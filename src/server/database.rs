@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::config::ListenAddr;
 use crate::net::io::{Io, Socket};
-use crate::net::probe::{self, Probe};
+use crate::net::probe::Probe;
 use crate::service::Sql;
-use crate::store::{Answer, Failure, Missed, Question, Readiness, Store};
+use crate::store::{Answer, Failure, Question, Readiness, Store};
 use crate::time::Time;
 
 use super::act::Dispatcher;
@@ -159,7 +159,7 @@ impl<S: Socket> Database<S> {
         let Some(found) = self.probe.turn(io, now.at) else {
             return false;
         };
-        store.probed(found.map_err(|probe::Missed { why, taken }| Missed { why, taken }), now);
+        store.probed(found, now);
         self.away = !matches!(store.readiness(now), Readiness::Ready | Readiness::Preparing);
         true
     }

@@ -12,7 +12,7 @@ use crate::protocol::frames::{self, Extra};
 use crate::protocol::rows::{Missed, Reach, Wanted};
 use crate::protocol::{Attempt, Verdict};
 use crate::site::Site;
-use crate::site::visits::Proved;
+use crate::site::visits::NoProof;
 use crate::time::Now;
 
 /// Answers a client's request if all needed facts are known. Returns whether the request is answered. `site`: given
@@ -82,13 +82,13 @@ fn subscribe(
 fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attempt, actions: &mut Actions) -> bool {
     let proved = site.map(|site| site.prove(id, token, attempt.now, actions.effects()));
     let error = match proved {
-        Some(Proved::Right) => {
+        Some(Verdict::Yes(())) => {
             actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default()));
             return true;
         }
-        Some(Proved::NotYet) if !attempt.is_last => return false,
-        Some(Proved::NotYet | Proved::OutOfReach) => "the form token cannot be checked at the moment",
-        Some(Proved::Wrong) => "the form token is not this session's",
+        Some(Verdict::NotYet) if !attempt.is_last => return false,
+        Some(Verdict::NotYet | Verdict::No(NoProof::OutOfReach)) => "the form token cannot be checked at the moment",
+        Some(Verdict::No(NoProof::Wrong)) => "the form token is not this session's",
         None => "there is no site whose form tokens could be checked",
     };
     actions.send(id, frames::error(error, None));

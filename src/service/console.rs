@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::{Attempt, Verdict};
-use crate::site::visits::Proved;
+use crate::site::visits::NoProof;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
 use crate::time::{Now, Time};
 
@@ -244,18 +244,18 @@ impl Console {
             return Verdict::Yes(None);
         }
         match proved {
-            Some(Proved::Right) => {
+            Some(Verdict::Yes(())) => {
                 answer("Allowed: what your account may do answers from here on.");
                 return Verdict::Yes(None);
             }
-            Some(Proved::NotYet) if !attempt.is_last => return Verdict::NotYet,
-            Some(Proved::NotYet | Proved::OutOfReach) => {
+            Some(Verdict::NotYet) if !attempt.is_last => return Verdict::NotYet,
+            Some(Verdict::NotYet | Verdict::No(NoProof::OutOfReach)) => {
                 answer("Not allowed: the form token of this session cannot be read; the admin_token would do.\n");
             }
-            Some(Proved::Wrong) | None if has_site || !config.server.admin_token.is_empty() => {
+            Some(Verdict::No(NoProof::Wrong)) | None if has_site || !config.server.admin_token.is_empty() => {
                 answer("Not allowed: wrong token.\n");
             }
-            Some(Proved::Wrong) | None => answer(&not_allowed(config, None)),
+            Some(Verdict::No(NoProof::Wrong)) | None => answer(&not_allowed(config, None)),
         }
         self.wrong_tokens += 1;
         if self.wrong_tokens >= WRONG_TOKENS {

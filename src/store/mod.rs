@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ListenAddr;
+use crate::protocol::greeting::NoGreeting;
 use crate::protocol::position::{Place, Position};
 use crate::time::Now;
 
@@ -260,15 +261,6 @@ pub enum Readiness {
     Closed(crate::time::Time),
 }
 
-/// Why the database's server greeted no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missed {
-    /// The reason, as a sentence.
-    pub why: String,
-    /// Whether the connection was accepted. Servers count the clients that disconnect before they log in.
-    pub taken: bool,
-}
-
 /// A database.
 pub trait Store: fmt::Debug {
     /// What the store needs now.
@@ -285,7 +277,7 @@ pub trait Store: fmt::Debug {
 
     /// Takes the result of a probe. `Ok`: the server greeted a connection to this endpoint, so the store may make its
     /// own there, which takes no longer than its timeouts. `Err`: why no server greeted a connection.
-    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now);
+    fn probed(&mut self, endpoint: Result<usize, NoGreeting>, now: Now);
 
     /// Takes the next step to set up a connection; a step takes as long as a statement.
     fn prepare(&mut self, _now: Now) {}

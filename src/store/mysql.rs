@@ -47,8 +47,9 @@ use self::link::{Link, Made, Making};
 use self::measures::Measures;
 use self::shape::{Shape, quoted};
 use super::breaker::{Breaker, Cost};
-use super::{Answer, Database, Failure, Missed, Question, Readiness, Store};
+use super::{Answer, Database, Failure, Question, Readiness, Store};
 use crate::config::{self, ItemType, ListenAddr};
+use crate::protocol::greeting::NoGreeting;
 use crate::time::{Now, Time};
 
 pub use self::account::Limits;
@@ -312,7 +313,7 @@ impl Store for MySql {
         self.door.patience(&self.settings)
     }
 
-    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+    fn probed(&mut self, endpoint: Result<usize, NoGreeting>, now: Now) {
         // The server answered a moment ago, so it answers the log-in soon or not at all.
         let patience = Duration::from_millis(self.settings.connect_timeout_ms).min(self.read_timeout());
         match endpoint {

@@ -24,10 +24,11 @@ use jsocketd::joomla::site::Client;
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::poll::MioIo;
 use jsocketd::net::probe::{self, Probe};
+use jsocketd::protocol::greeting::NoGreeting;
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::{Kind, MySql};
 use jsocketd::store::{
-    Answer, CategoryStep, ChannelRange, Database, Failure, Look, Missed, NewRow, Question, Readiness, Row, SessionId,
+    Answer, CategoryStep, ChannelRange, Database, Failure, Look, NewRow, Question, Readiness, Row, SessionId,
     SessionRow, Store, Text, Tls, TlsMode, UserRow,
 };
 use jsocketd::time::{Now, Time};
@@ -1002,7 +1003,7 @@ fn between(site: &Site) -> (Between, Database) {
 
 /// What the loop does before the store may connect. Also says how much of the time was spent working rather than
 /// waiting.
-fn probe(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration) {
+fn probe(store: &MySql, patience: Duration) -> (Result<usize, NoGreeting>, Duration) {
     let mut io = MioIo::new(Vec::new(), None).expect("a poller");
     let mut probe = Probe::new();
     let (mut ready, mut worst) = (Vec::new(), Duration::ZERO);
@@ -1013,10 +1014,7 @@ fn probe(store: &MySql, patience: Duration) -> (Result<usize, Missed>, Duration)
         let outcome = probe.turn(&mut io, now);
         worst = worst.max(io.now().at.since(now));
         if let Some(outcome) = outcome {
-            return (
-                outcome.map_err(|probe::Missed { why, taken }| Missed { why, taken }),
-                worst,
-            );
+            return (outcome, worst);
         }
         ready.clear();
         io.wait(Some(probe.deadline().since(now)), &mut ready).expect("a wait");
@@ -1540,7 +1538,7 @@ fn a_store_whose_host_moves_begins_anew() {
     store.move_to(vec![ListenAddr::Tcp(free)]);
     for n in 0..3 {
         assert_eq!(store.readiness(at(n * 60_000)), Readiness::Probe);
-        let refused = Missed {
+        let refused = NoGreeting {
             why: "refused".to_owned(),
             taken: false,
         };

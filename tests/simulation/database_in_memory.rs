@@ -2,11 +2,11 @@
 //! test that passes over it says nothing.
 
 use crate::memory::{Category, Item, Link, Memory, RETRY, Session, Tables};
+use jsocketd::protocol::greeting::NoGreeting;
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::{
     Answer, AssetRow, CategoryRow, CategoryStep, ChannelRange, Checked, Claimed, Extensions, Failure, GroupRow,
-    ItemRow, LevelRow, Look, Looked, Missed, NewRow, Old, Question, Readiness, SessionId, SessionRow, Store, Text,
-    UserRow,
+    ItemRow, LevelRow, Look, Looked, NewRow, Old, Question, Readiness, SessionId, SessionRow, Store, Text, UserRow,
 };
 use jsocketd::time::{Now, Time};
 
@@ -661,7 +661,7 @@ fn a_failure_is_given_as_often_as_it_was_ordered_and_only_a_broken_connection_st
         "the last one did not leave the process"
     );
     assert_eq!(memory.readiness(now(1050)), Readiness::Probe);
-    let refused = Missed {
+    let refused = NoGreeting {
         why: "refused".to_owned(),
         taken: false,
     };

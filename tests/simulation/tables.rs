@@ -11,9 +11,9 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use jsocketd::config::ListenAddr;
 use jsocketd::joomla::session::form_token;
+use jsocketd::protocol::greeting::NoGreeting;
 use jsocketd::store::{
-    Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, Missed, NewRow, Question, Readiness, SessionId, Store,
-    UserRow,
+    Answer, AssetRow, Extensions, Failure, GroupRow, LevelRow, NewRow, Question, Readiness, SessionId, Store, UserRow,
 };
 use jsocketd::time::Now;
 use serde_json::{Value, json};
@@ -696,7 +696,7 @@ impl Store for SimStore {
         Duration::from_secs(1)
     }
 
-    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+    fn probed(&mut self, endpoint: Result<usize, NoGreeting>, now: Now) {
         let base = &mut *self.base.borrow_mut();
         base.lines[self.n].link.probed(endpoint, &base.tables, now);
     }

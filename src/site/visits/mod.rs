@@ -11,7 +11,7 @@ mod visitors;
 use std::collections::{BTreeMap, HashMap};
 
 use self::sessions::{Key, Named, Sessions};
-pub use self::visitors::{Proved, Who};
+pub use self::visitors::{NoProof, Proved, Who};
 use self::visitors::{Visit, Visitors};
 use super::rights::Rights;
 use super::user::User;
@@ -20,6 +20,7 @@ use crate::id::ConnectionId;
 use crate::joomla::identity::{self, Judgement, Reason};
 use crate::joomla::session;
 use crate::joomla::site::{Client, SiteConfig};
+use crate::protocol::Verdict;
 use crate::protocol::effects::Effect;
 use crate::site::access::Visitor;
 use crate::store::{Answer, Failure, Question, SessionId, SessionRow, UserRow};
@@ -176,7 +177,7 @@ impl Visits {
     /// Handles the form token of a client. With a wrong token the connection is a guest from here on.
     pub fn prove(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         let proved = self.show(id, given, now, effects);
-        if proved == Proved::Wrong
+        if proved == Verdict::No(NoProof::Wrong)
             && let Some(visit) = self.visitors.of_mut(id)
             && let Some(session) = visit.session.take()
         {
@@ -194,33 +195,33 @@ impl Visits {
     pub fn show(&mut self, id: ConnectionId, given: &str, now: Now, effects: &mut Vec<Effect>) -> Proved {
         let visit = self.visitors.of_mut(id);
         let Some((index, visit)) = visit.and_then(|visit| Some((visit.session?, visit))) else {
-            return Proved::Wrong;
+            return Verdict::No(NoProof::Wrong);
         };
         let asked = visit.asks_for_token.take();
         let session = self.sessions.of_mut(index);
         if let Key::Signed(_) = session.key {
             // A client with a signature for the user needs no other proof.
-            return Proved::Right;
+            return Verdict::Yes(());
         }
         session.wants_token = true;
         match (visit.who, &session.token) {
-            (Who::Guest(_), _) => Proved::Wrong,
-            (Who::Asking | Who::Provisional, _) => Proved::NotYet,
+            (Who::Guest(_), _) => Verdict::No(NoProof::Wrong),
+            (Who::Asking | Who::Provisional, _) => Verdict::NotYet,
             // The row is read once for each form token that the client sends. Otherwise the client could keep the
             // database busy.
-            (Who::User(_), None) if asked.is_some_and(|asked| asked < session.seen) => Proved::OutOfReach,
+            (Who::User(_), None) if asked.is_some_and(|asked| asked < session.seen) => Verdict::No(NoProof::OutOfReach),
             (Who::User(_), None) => {
                 visit.asks_for_token = asked.or(Some(now.at));
                 self.sessions.ask_soon(index, now);
-                Proved::NotYet
+                Verdict::NotYet
             }
             (Who::User(_), Some(token)) if session::is_token(given, token) => {
                 visit.is_proved = true;
                 // Subscriptions as a guest may not be allowed to the user.
                 effects.push(Effect::Wake(id));
-                Proved::Right
+                Verdict::Yes(())
             }
-            (Who::User(_), Some(_)) => Proved::Wrong,
+            (Who::User(_), Some(_)) => Verdict::No(NoProof::Wrong),
         }
     }
 

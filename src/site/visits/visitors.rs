@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config;
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
+use crate::protocol::Verdict;
 use crate::protocol::effects::Effect;
 use crate::protocol::room::give_back;
 use crate::protocol::slots::Slots;
@@ -25,15 +26,14 @@ pub enum Who {
     User(u32),
 }
 
-/// The result of a form token.
+/// Whether a form token is the one of the connection's session.
+pub type Proved = Verdict<(), NoProof>;
+
+/// Why a form token proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proved {
-    /// The token is the session's.
-    Right,
-    /// The token is wrong. The connection is a guest from here on.
+pub enum NoProof {
+    /// The token is wrong.
     Wrong,
-    /// The session's token is not known yet.
-    NotYet,
     /// The session's token is unknown although the database was asked: the text cannot be read, or has no token.
     OutOfReach,
 }

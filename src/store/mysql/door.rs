@@ -8,8 +8,9 @@ use super::fault::Fault;
 use super::session;
 use crate::config;
 use crate::logging::More;
+use crate::protocol::greeting::NoGreeting;
+use crate::store::Readiness;
 use crate::store::breaker::{Breaker, Cost};
-use crate::store::{Missed, Readiness};
 use crate::time::Time;
 
 /// The server counts as failed after this number of statements in a row that take longer than `statement_ms`, as
@@ -83,7 +84,7 @@ impl Door {
     }
 
     /// Notes that no server greeted a probe.
-    pub(super) fn missed(&mut self, missed: Missed, now: Time) {
+    pub(super) fn missed(&mut self, missed: NoGreeting, now: Time) {
         self.silent += u32::from(missed.taken);
         let cost = match missed.taken && self.silent > SILENT {
             true => Cost::Little,

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jsocketd::config::ListenAddr;
-use jsocketd::store::{Answer, Failure, Missed, Question, Readiness, Store};
+use jsocketd::protocol::greeting::NoGreeting;
+use jsocketd::store::{Answer, Failure, Question, Readiness, Store};
 use jsocketd::time::{Now, Time};
 
 pub use self::outbox::{Durable, OutboxTables, Transaction};
@@ -134,7 +135,7 @@ impl Link {
     }
 
     /// See [`Store::probed`].
-    pub fn probed(&mut self, endpoint: Result<usize, Missed>, tables: &Tables, now: Now) {
+    pub fn probed(&mut self, endpoint: Result<usize, NoGreeting>, tables: &Tables, now: Now) {
         let known = endpoint.is_ok_and(|index| index < self.endpoints.len());
         self.line = match known && !tables.down {
             true => Line::Connected(tables.life(self.client)),
@@ -214,7 +215,7 @@ impl Store for Memory {
         Duration::from_secs(1)
     }
 
-    fn probed(&mut self, endpoint: Result<usize, Missed>, now: Now) {
+    fn probed(&mut self, endpoint: Result<usize, NoGreeting>, now: Now) {
         self.link.probed(endpoint, &self.tables, now);
     }
 
