@@ -50,15 +50,13 @@ const HIDDEN: Verdict = Verdict::No("you may not see what this channel is about"
 const UNKNOWABLE: Verdict = Verdict::No("what this channel is about cannot be checked");
 const FULL: Verdict = Verdict::No("too many items are being watched");
 
-/// The site's rules, the facts about its items, and the channels about items.
+/// The site's rules, and the facts about its items.
 #[derive(Debug)]
 pub struct Access {
     /// Whether guests may subscribe to channels without a prefix.
     guests: bool,
     rules: Vec<ChannelRule>,
     facts: Facts,
-    /// The channels with subscribers by subject; only those whose facts may change.
-    channels: BTreeMap<Subject, Vec<Box<str>>>,
     /// Connections that wait for a fact before they can subscribe.
     askers: BTreeMap<Key, BTreeSet<ConnectionId>>,
     /// Channels whose subscribers could not be checked, because a fact must be read again first.
@@ -75,19 +73,17 @@ impl Access {
             guests: config.joomla.guests.unwrap_or(true),
             rules: config.channels.clone(),
             facts: Facts::new(config.item_types(), config.joomla.sweep_interval),
-            channels: BTreeMap::new(),
             askers: BTreeMap::new(),
             unsettled: BTreeSet::new(),
         }
     }
 
-    /// Applies a changed configuration. If the item types changed, all subjects are watched anew.
+    /// Applies a changed configuration. If the item types changed, all channels about items are watched anew.
     pub fn reconfigure(&mut self, config: &Config) {
         self.rules.clone_from(&config.channels);
-        if self.facts.reload(config.item_types(), config.joomla.sweep_interval) {
+        if let Some(watched) = self.facts.reload(config.item_types(), config.joomla.sweep_interval) {
             self.askers.clear();
-            let channels = std::mem::take(&mut self.channels);
-            channels.values().flatten().for_each(|name| self.occupied(name));
+            watched.iter().for_each(|name| self.occupied(name));
         }
     }
 
@@ -175,39 +171,21 @@ impl Access {
     /// The channel has its first subscriber. From here on the subject of the channel is read again within each sweep
     /// interval. If the subject changed, the subscribers are checked again.
     pub fn occupied(&mut self, name: &str) {
-        let Some(subject) = self.watchable(name) else { return };
-        self.watch(&subject);
-        self.channels.entry(subject).or_default().push(name.into());
+        if let Some(key) = self.watchable(name) {
+            self.facts.watch(key, name);
+        }
     }
 
     /// The channel lost its last subscriber.
     pub fn vacated(&mut self, name: &str) {
-        let Some(subject) = self.watchable(name) else { return };
-        self.unwatch(&subject);
-        if let Some(names) = self.channels.get_mut(&subject) {
-            names.retain(|known| **known != *name);
-            if names.is_empty() {
-                self.channels.remove(&subject);
-            }
+        if let Some(key) = self.watchable(name) {
+            self.facts.unwatch(key, name);
         }
     }
 
-    /// The subject of a channel, if its facts can change.
-    fn watchable(&self, name: &str) -> Option<Subject> {
-        let subject = self.subject(ChannelName::parse(name).ok()?);
-        matches!(subject, Subject::Item { .. } | Subject::Category { .. }).then_some(subject)
-    }
-
-    fn watch(&mut self, subject: &Subject) {
-        if let Some(key) = self.facts.key(subject) {
-            self.facts.watch(key, subject);
-        }
-    }
-
-    fn unwatch(&mut self, subject: &Subject) {
-        if let Some(key) = self.facts.key(subject) {
-            self.facts.unwatch(key, subject);
-        }
+    /// The key of a channel's subject, if the subject has facts, which can change.
+    fn watchable(&self, name: &str) -> Option<Key> {
+        self.facts.key(&self.subject(ChannelName::parse(name).ok()?))
     }
 
     // --- questions to the store ----------------------------------------------------------------------------------
@@ -253,10 +231,8 @@ impl Access {
     /// Requests a check of the subscribers whose subjects changed, and of those that could not be checked the last
     /// time.
     fn review(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let changed = self.facts.take_changed(now);
         let mut names = std::mem::take(&mut self.unsettled);
-        let changed = changed.iter().filter_map(|subject| self.channels.get(subject));
-        names.extend(changed.flatten().cloned());
+        names.extend(self.facts.take_changed(now));
         if !names.is_empty() {
             effects.push(Effect::Review(names.into_iter().collect()));
         }

@@ -187,6 +187,15 @@ fn category(id: u64) -> Subject {
     Subject::Category { extension, id }
 }
 
+/// A channel about an item or a category.
+fn channel(subject: &Subject) -> Box<str> {
+    match subject {
+        Subject::Item { kind, id } => format!("private-{kind}.{id}").into(),
+        Subject::Category { extension, id } => format!("private-{extension}.category.{id}").into(),
+        other => panic!("{other:?} is about no item"),
+    }
+}
+
 fn with<'a>(user: u32, groups: &'a [u32], levels: &'a [u32]) -> Visitor<'a> {
     Visitor {
         user,
@@ -624,7 +633,7 @@ fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
 fn who_is_in_stays_in_while_the_database_is_away() {
     let (mut world, mut access) = (site(1), access());
     decided(&mut access, &mut world, &article(1), at(0));
-    access.watch(&article(1));
+    access.occupied(&channel(&article(1)));
     for second in 0..600 {
         let now = at(second * 1000);
         if let Some(question) = access.question(now) {
@@ -670,7 +679,7 @@ fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
     world.poison.insert(50);
     for id in 1..=100 {
         decide(&mut access, &article(id), at(0));
-        access.watch(&article(id));
+        access.occupied(&channel(&article(id)));
     }
     pump(&mut access, &mut world, at(0));
     for id in 1..=100 {
@@ -736,7 +745,7 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
     for id in 1..=2 {
         decided(&mut access, &mut world, &article(id), at(0));
     }
-    access.watch(&article(1));
+    access.occupied(&channel(&article(1)));
     world.items.get_mut(&(0, 1)).unwrap().state = 0;
     world.asked = 0;
     access.recheck("com_content.article", 1);
@@ -756,7 +765,7 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
         "what nobody watches can wait"
     );
     access.facts.answer(&question, world.ask(&question, at(100)), at(100));
-    assert_eq!(access.facts.take_changed(at(100)), [article(1)]);
+    assert_eq!(access.facts.take_changed(at(100)), [channel(&article(1))]);
     assert_eq!(access.facts.take_changed(at(100)), []);
     assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
     assert_eq!(decide(&mut access, &article(2), at(100)), Verdict::NotYet);
@@ -768,7 +777,7 @@ fn a_recheck_between_question_and_answer_asks_again() {
     for watched in [true, false] {
         let subject = article(1 + u64::from(watched));
         if watched {
-            access.watch(&subject);
+            access.occupied(&channel(&subject));
         }
         decide(&mut access, &subject, at(0));
         let question = access.question(at(0)).unwrap();
@@ -799,7 +808,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     ];
     for subject in &all {
         assert_eq!(decided(&mut access, &mut world, subject, at(0)), Verdict::Yes(()));
-        access.watch(subject);
+        access.occupied(&channel(subject));
     }
     world.categories.get_mut(&8).unwrap().published = 0;
     world.asked = 0;
@@ -810,7 +819,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     assert_eq!(world.asked, 2, "one question about articles, one about categories");
     assert_eq!(
         access.facts.take_changed(at(100)),
-        [category(8), category(9), article(1), article(2)]
+        [category(8), category(9), article(1), article(2)].map(|subject| channel(&subject))
     );
     for (subject, expected) in all
         .iter()
@@ -836,7 +845,7 @@ fn everything_can_be_rechecked() {
         decide(&mut access, &article(id), at(0));
     }
     pump(&mut access, &mut world, at(0));
-    (1..=100).for_each(|id| access.watch(&article(id)));
+    (1..=100).for_each(|id| access.occupied(&channel(&article(id))));
     world.items.values_mut().for_each(|item| item.access = 3);
     world.asked = 0;
     access.recheck_all();
@@ -852,18 +861,17 @@ fn everything_can_be_rechecked() {
 fn watches_are_counted() {
     let (mut world, mut access) = (site(1), access());
     decided(&mut access, &mut world, &article(1), at(0));
-    for _ in 0..3 {
-        access.watch(&article(1));
-    }
-    access.unwatch(&article(1));
-    access.unwatch(&article(1));
+    let names = ["private-", "presence-", "private-cache-"].map(|form| format!("{form}com_content.article.1"));
+    names.iter().for_each(|name| access.occupied(name));
+    access.vacated(&names[0]);
+    access.vacated(&names[1]);
     assert_eq!(access.facts.count(), (1, 1));
     assert_ne!(access.question_due(), Time::NEVER);
-    access.unwatch(&article(1));
+    access.vacated(&names[2]);
     assert_eq!(access.facts.count(), (1, 0));
     assert_eq!(access.question_due(), Time::NEVER);
-    access.watch(&Subject::User(1));
-    access.unwatch(&Subject::User(1));
+    access.occupied("private-user-1");
+    access.vacated("private-user-1");
     access.question(at(6000));
     assert_eq!(access.facts.count(), (0, 0));
     access.facts.assert_consistent();
@@ -872,10 +880,10 @@ fn watches_are_counted() {
 #[test]
 fn what_is_watched_without_being_known_is_asked_for_and_told() {
     let (mut world, mut access) = (site(1), access());
-    access.watch(&article(1));
+    access.occupied(&channel(&article(1)));
     access.facts.assert_consistent();
     pump(&mut access, &mut world, at(0));
-    assert_eq!(access.facts.take_changed(at(0)), [article(1)]);
+    assert_eq!(access.facts.take_changed(at(0)), [channel(&article(1))]);
     assert_eq!(review(&mut access, &article(1), at(0)), Verdict::Yes(()));
 }
 
@@ -942,7 +950,7 @@ fn dates_change_things_by_themselves() {
     let item = world.items.get_mut(&(0, 1)).unwrap();
     (item.up, item.down) = (Some(EPOCH + 3), Some(EPOCH + 7));
     decided(&mut access, &mut world, &article(1), at(500));
-    access.watch(&article(1));
+    access.occupied(&channel(&article(1)));
     let mut told = Vec::new();
     let mut now = at(500);
     while now.at < at(15_000).at {
@@ -953,7 +961,7 @@ fn dates_change_things_by_themselves() {
         }
     }
     assert_eq!(told, [(3000, Verdict::Yes(())), (8000, HIDDEN)]);
-    access.unwatch(&article(1));
+    access.vacated(&channel(&article(1)));
     access.facts.assert_consistent();
 }
 
@@ -964,9 +972,9 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
     let interval = Duration::from_secs(config().joomla.sweep_interval);
     // All entries come at once, as after a restart.
     for id in 1..=COUNT {
-        access.watch(&article(id));
+        access.occupied(&channel(&article(id)));
     }
-    access.watch(&category(9));
+    access.occupied(&channel(&category(9)));
     let mut last: BTreeMap<u64, Time> = BTreeMap::new();
     let mut per_second: BTreeMap<u64, usize> = BTreeMap::new();
     let mut now = at(0);
@@ -1003,7 +1011,7 @@ fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
 fn neither_the_sweep_nor_newcomers_starve_the_other() {
     let (mut world, mut access) = (site(5000), access());
     for id in 1..=500 {
-        access.watch(&article(id));
+        access.occupied(&channel(&article(id)));
     }
     pump(&mut access, &mut world, at(0));
     for id in 501..=5000 {
@@ -1039,12 +1047,12 @@ fn what_is_known_is_bounded() {
 fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
     let mut access = access();
     for id in 1..=MOST as u64 {
-        access.watch(&article(id));
+        access.occupied(&channel(&article(id)));
     }
     assert_eq!(access.facts.count(), (MOST, MOST));
     assert_eq!(decide(&mut access, &article(1_000_000), at(0)), FULL);
     assert_eq!(decide(&mut access, &article(1), at(0)), Verdict::NotYet);
-    access.unwatch(&article(7));
+    access.vacated(&channel(&article(7)));
     assert_eq!(decide(&mut access, &article(1_000_000), at(0)), Verdict::NotYet);
     assert_eq!(access.facts.count(), (MOST, MOST - 1));
     access.facts.assert_consistent();
@@ -1053,8 +1061,8 @@ fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
 #[test]
 fn other_item_types_begin_anew() {
     let (mut world, mut access) = (site(1), access());
-    decided(&mut access, &mut world, &article(1), at(0));
-    access.watch(&article(1));
+    decided(&mut access, &mut world, &order(1), at(0));
+    access.occupied(&channel(&order(1)));
     let mut other = config();
     access.reconfigure(&other);
     assert_eq!(access.facts.count(), (1, 1), "nothing is different");
@@ -1097,7 +1105,7 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
         let (mut world, mut access) = (random_world(&mut rng), access());
         let mut subscribers: Vec<Subscriber> = Vec::new();
         let mut ms = 0;
-        let mut pending: Vec<Subject> = Vec::new();
+        let mut pending: Vec<Box<str>> = Vec::new();
         let until = 120_000;
         // The last interval and two seconds are quiet: nothing changes except by dates, and the database answers.
         while ms < until + interval + 2000 {
@@ -1123,14 +1131,14 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
             access.facts.assert_consistent();
             pending.extend(access.facts.take_changed(now));
             let mut left = Vec::new();
-            for subject in std::mem::take(&mut pending) {
+            for name in std::mem::take(&mut pending) {
                 for subscriber in subscribers
                     .iter_mut()
-                    .filter(|subscriber| subscriber.subject == subject)
+                    .filter(|subscriber| channel(&subscriber.subject) == name)
                 {
                     let visitor = with(42, &[1], &subscriber.levels);
-                    match access.judge_visitor(&subject, &visitor, &Acl::default(), Age::Any, now) {
-                        Verdict::NotYet => left.push(subject.clone()),
+                    match access.judge_visitor(&subscriber.subject, &visitor, &Acl::default(), Age::Any, now) {
+                        Verdict::NotYet => left.push(name.clone()),
                         verdict => subscriber.in_force = verdict,
                     }
                 }
@@ -1148,8 +1156,8 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
             assert_eq!(subscriber.in_force, expected, "seed {seed}: {:?}", subscriber.subject);
         }
         // When all subscribers leave, nothing is left.
-        for subscriber in subscribers.drain(..) {
-            access.unwatch(&subscriber.subject);
+        while !subscribers.is_empty() {
+            leave(&mut access, &mut subscribers, 0);
         }
         access.question(at(ms + 20_000));
         access.facts.assert_consistent();
@@ -1157,22 +1165,32 @@ fn in_the_end_everybody_hears_what_joomla_would_show() {
     }
 }
 
-/// A random event of a site. Returns the subject of a visitor who waits for a verdict.
+/// A subscriber leaves; the last one of a channel leaves it empty.
+fn leave(access: &mut Access, subscribers: &mut Vec<Subscriber>, index: usize) {
+    let gone = subscribers.swap_remove(index).subject;
+    if !subscribers.iter().any(|subscriber| subscriber.subject == gone) {
+        access.vacated(&channel(&gone));
+    }
+}
+
+/// A random event of a site. Returns the channel of a visitor who waits for a verdict.
 fn live(
     rng: &mut StdRng,
     world: &mut World,
     access: &mut Access,
     subscribers: &mut Vec<Subscriber>,
     now: Now,
-) -> Option<Subject> {
+) -> Option<Box<str>> {
     let mut waiting = None;
     let subject = random_subject(rng);
     let levels: Vec<u32> = (1..4).filter(|_| rng.random_bool(0.7)).collect();
     let verdict = access.judge_visitor(&subject, &with(42, &[1], &levels), &Acl::default(), Age::Fresh, now);
     if verdict == Verdict::Yes(()) || rng.random_bool(0.1) {
         // Some subjects are watched already while their visitors wait.
-        access.watch(&subject);
-        waiting = (verdict == Verdict::NotYet).then(|| subject.clone());
+        if !subscribers.iter().any(|subscriber| subscriber.subject == subject) {
+            access.occupied(&channel(&subject));
+        }
+        waiting = (verdict == Verdict::NotYet).then(|| channel(&subject));
         let in_force = verdict;
         subscribers.push(Subscriber {
             subject,
@@ -1181,8 +1199,7 @@ fn live(
         });
     }
     if !subscribers.is_empty() && rng.random_bool(0.1) {
-        let gone = subscribers.swap_remove(rng.random_range(0..subscribers.len()));
-        access.unwatch(&gone.subject);
+        leave(access, subscribers, rng.random_range(0..subscribers.len()));
     }
     if rng.random_bool(0.5) {
         let (kind, id) = (rng.random_range(0..2), rng.random_range(1..32));

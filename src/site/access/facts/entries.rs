@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::protocol::refresh::{Place, Refresh};
-use crate::site::access::subject::Subject;
 use crate::site::access::visible::{self, Fact};
 use crate::store::{CategoryStep, MOST_KEYS};
 use crate::time::{Now, Time};
@@ -40,9 +39,8 @@ pub(super) struct Entry {
     pub(super) version: u64,
     /// A question about this entry and others failed as malformed: the entry is asked for by itself.
     pub(super) alone: bool,
-    /// The subjects of subscribed channels, each with the number of its watches. If there are none, the entry is in
-    /// `unwatched`.
-    watchers: Vec<(Subject, usize)>,
+    /// The channels about the entry that have subscribers. If there are none, the entry is in `unwatched`.
+    pub(super) channels: BTreeSet<Box<str>>,
     place: Place,
     /// The entry's key in `unwatched`.
     serial: u64,
@@ -52,15 +50,11 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn is_watched(&self) -> bool {
-        !self.watchers.is_empty()
+        !self.channels.is_empty()
     }
 
     pub(super) fn is_asked_for(&self) -> bool {
         self.place == Place::Asked
-    }
-
-    pub(super) fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.watchers.iter().map(|(subject, _)| subject)
     }
 
     fn is_fresh(&self, now: Time) -> bool {
@@ -160,8 +154,8 @@ impl Entries {
         }
     }
 
-    /// Adds a watch: a channel about the subject has subscribers.
-    pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
+    /// Watches an entry: a channel about it has subscribers.
+    pub(super) fn watch(&mut self, key: Key, channel: &str) {
         if !self.entries.contains_key(&key) {
             // The facts that admitted the subscriber were dropped meanwhile. The limit is for new visitors and not for
             // subscribers.
@@ -171,11 +165,9 @@ impl Entries {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
-        match entry.watchers.iter_mut().find(|(watched, _)| watched == subject) {
-            Some((_, count)) => return *count += 1,
-            None => entry.watchers.push((subject.clone(), 1)),
-        }
-        if entry.watchers.len() > 1 {
+        let was_watched = entry.is_watched();
+        entry.channels.insert(channel.into());
+        if was_watched {
             return;
         }
         self.unwatched.remove(&entry.serial);
@@ -186,20 +178,13 @@ impl Entries {
     }
 
     /// Ends one [`Entries::watch`]. Returns whether the entry is unwatched now.
-    pub(super) fn unwatch(&mut self, key: Key, subject: &Subject) -> bool {
+    pub(super) fn unwatch(&mut self, key: Key, channel: &str) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else {
             return false;
         };
-        let Some(at) = entry.watchers.iter().position(|(watched, _)| watched == subject) else {
-            debug_assert!(false, "unwatched more often than watched");
-            return false;
-        };
-        entry.watchers[at].1 -= 1;
-        if entry.watchers[at].1 > 0 {
-            return false;
-        }
-        entry.watchers.swap_remove(at);
-        if entry.is_watched() {
+        let was_watched = entry.channels.remove(channel);
+        debug_assert!(was_watched, "unwatched more often than watched");
+        if !was_watched || entry.is_watched() {
             return false;
         }
         if let Some(date) = entry.date.take() {

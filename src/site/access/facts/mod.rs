@@ -3,7 +3,7 @@
 //! visitors.
 //!
 //! `entries` stores the facts and schedules them, `questions` creates the questions. This file handles the answers and
-//! returns which subjects changed.
+//! returns the channels whose facts changed.
 
 mod entries;
 mod questions;
@@ -100,15 +100,18 @@ impl Facts {
         }
     }
 
-    /// Applies a configuration. Returns whether all facts were dropped because the item types changed.
-    pub(super) fn reload(&mut self, types: Vec<ItemType>, sweep_interval: u64) -> bool {
-        let other = types != self.types;
-        if other {
+    /// Applies a configuration. If the item types changed, all facts are dropped, and the channels that must be watched
+    /// anew are returned.
+    pub(super) fn reload(&mut self, types: Vec<ItemType>, sweep_interval: u64) -> Option<Vec<Box<str>>> {
+        let watched = (types != self.types).then(|| {
+            let entries = self.entries.iter();
+            let watched = entries.flat_map(|(_, entry)| &entry.channels).cloned().collect();
             *self = Self::new(types, sweep_interval);
-        }
+            watched
+        });
         // Entries that are due already stay due; their next round follows the new interval.
         self.entries.set_interval(Duration::from_secs(sweep_interval.max(1)));
-        other
+        watched
     }
 
     /// The configured item types.
@@ -151,26 +154,26 @@ impl Facts {
 
     // --- subscribers ---------------------------------------------------------------------------------------------
 
-    pub(super) fn watch(&mut self, key: Key, subject: &Subject) {
-        self.entries.watch(key, subject);
+    pub(super) fn watch(&mut self, key: Key, channel: &str) {
+        self.entries.watch(key, channel);
     }
 
-    pub(super) fn unwatch(&mut self, key: Key, subject: &Subject) {
-        if self.entries.unwatch(key, subject) {
+    pub(super) fn unwatch(&mut self, key: Key, channel: &str) {
+        if self.entries.unwatch(key, channel) {
             self.changed.remove(&key);
             self.doubted.remove(&key);
         }
     }
 
-    /// The watched subjects that changed since the last call. A date that has come is a change.
-    pub(super) fn take_changed(&mut self, now: Now) -> Vec<Subject> {
+    /// The watched channels whose facts changed since the last call. A date that has come is a change.
+    pub(super) fn take_changed(&mut self, now: Now) -> Vec<Box<str>> {
         self.now = now;
         while let Some(key) = self.entries.pass_date(now.unix()) {
             self.changed.insert(key);
         }
         let changed = std::mem::take(&mut self.changed);
         let entries = changed.iter().filter_map(|key| self.entries.get(*key));
-        entries.flat_map(Entry::subjects).cloned().collect()
+        entries.flat_map(|entry| &entry.channels).cloned().collect()
     }
 
     // --- rechecks ------------------------------------------------------------------------------------------------
