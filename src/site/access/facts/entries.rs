@@ -42,8 +42,8 @@ pub(super) struct Entry {
     /// The channels about the entry that have subscribers. If there are none, the entry is in `unwatched`.
     pub(super) channels: BTreeSet<Box<str>>,
     place: Place,
-    /// The entry's key in `unwatched`.
-    serial: u64,
+    /// The entry's place in `unwatched`.
+    rank: Place,
     /// The entry's key in `dates`.
     date: Option<i64>,
 }
@@ -86,13 +86,11 @@ pub(super) struct Entries {
     /// Sorted, so that the same inputs cause the same questions in each run.
     entries: BTreeMap<Key, Entry>,
     /// The unwatched entries, in the order in which they were last answered or wanted.
-    unwatched: BTreeMap<u64, Key>,
+    unwatched: Refresh<Key>,
     /// One schedule for each kind; only watched entries become due.
     schedules: Vec<Refresh<u64>>,
     /// The next dates of watched items, in Unix seconds.
     dates: BTreeSet<(i64, Key)>,
-    /// The number of insertions into `unwatched`.
-    serial: u64,
     sweep_interval: Duration,
 }
 
@@ -100,10 +98,9 @@ impl Entries {
     pub(super) fn new(kinds: usize, sweep_interval: Duration) -> Self {
         Self {
             entries: BTreeMap::new(),
-            unwatched: BTreeMap::new(),
+            unwatched: Refresh::default(),
             schedules: (0..kinds).map(|_| Refresh::default()).collect(),
             dates: BTreeSet::new(),
-            serial: 0,
             sweep_interval,
         }
     }
@@ -131,21 +128,26 @@ impl Entries {
         if self.entries.len() < MOST || self.entries.contains_key(&key) {
             return true;
         }
-        let oldest = self.unwatched.first_key_value().map(|(_, oldest)| *oldest);
+        let oldest = self.oldest();
         oldest.into_iter().for_each(|oldest| self.forget(oldest));
         oldest.is_some()
+    }
+
+    /// The unwatched entry that was answered or wanted longest ago.
+    fn oldest(&self) -> Option<Key> {
+        self.unwatched.urgent().next()
     }
 
     fn forget(&mut self, key: Key) {
         if let Some(mut entry) = self.entries.remove(&key) {
             self.schedules[key.kind].remove(key.id, &mut entry.place);
-            self.unwatched.remove(&entry.serial);
+            self.unwatched.remove(key, &mut entry.rank);
         }
     }
 
     /// Drops unwatched entries that cannot admit visitors any more, except entries that are being asked for.
     pub(super) fn forget_old(&mut self, now: Time) {
-        while let Some((_, &key)) = self.unwatched.first_key_value() {
+        while let Some(key) = self.oldest() {
             let Some(entry) = self.entries.get(&key) else { return };
             if entry.is_fresh(now) || entry.place != Place::Idle {
                 return;
@@ -170,7 +172,7 @@ impl Entries {
         if was_watched {
             return;
         }
-        self.unwatched.remove(&entry.serial);
+        self.unwatched.remove(key, &mut entry.rank);
         if entry.place == Place::Idle {
             self.rest(key);
         }
@@ -193,9 +195,7 @@ impl Entries {
         if let Place::Due(_) = entry.place {
             self.schedules[key.kind].remove(key.id, &mut entry.place);
         }
-        self.serial += 1;
-        entry.serial = self.serial;
-        self.unwatched.insert(self.serial, key);
+        self.unwatched.hurry(key, &mut entry.rank);
         true
     }
 
@@ -204,12 +204,9 @@ impl Entries {
     /// Asks for an entry soon, unless it is asked for already.
     pub(super) fn want(&mut self, key: Key) {
         let entry = self.entries.entry(key).or_insert_with(|| {
-            self.serial += 1;
-            self.unwatched.insert(self.serial, key);
-            Entry {
-                serial: self.serial,
-                ..Entry::default()
-            }
+            let mut entry = Entry::default();
+            self.unwatched.hurry(key, &mut entry.rank);
+            entry
         });
         if let Place::Idle | Place::Due(_) = entry.place {
             self.schedules[key.kind].hurry(key.id, &mut entry.place);
@@ -241,10 +238,7 @@ impl Entries {
             (true, None) => schedule.hurry(key.id, &mut entry.place),
             (false, _) => {
                 schedule.remove(key.id, &mut entry.place);
-                self.unwatched.remove(&entry.serial);
-                self.serial += 1;
-                entry.serial = self.serial;
-                self.unwatched.insert(self.serial, key);
+                self.unwatched.hurry(key, &mut entry.rank);
             }
         }
     }
@@ -330,7 +324,7 @@ impl Entries {
     /// The number of entries, and how many of them are watched.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.entries.len(), self.entries.len() - self.unwatched.len())
+        (self.entries.len(), self.entries.len() - self.unwatched.lengths().0)
     }
 
     /// Panics unless all queues agree with the entries.
@@ -350,7 +344,7 @@ impl Entries {
             }
             if !entry.is_watched() {
                 unwatched += 1;
-                assert_eq!(self.unwatched.get(&entry.serial), Some(key));
+                assert!(matches!(entry.rank, Place::Urgent(_)) && self.unwatched.agrees(*key, entry.rank));
                 assert_eq!(entry.date, None);
             }
             if let Some(date) = entry.date {
@@ -361,7 +355,7 @@ impl Entries {
         let lengths = self.schedules.iter().map(Refresh::lengths);
         let lengths = lengths.fold((0, 0), |all, own| (all.0 + own.0, all.1 + own.1));
         assert_eq!(lengths, (urgent, due));
-        assert_eq!(unwatched, self.unwatched.len());
+        assert_eq!((unwatched, 0), self.unwatched.lengths());
         assert_eq!(dates, self.dates.len());
     }
 }
