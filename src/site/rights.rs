@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::rounds::Rounds;
+use super::user::Membership;
 use crate::config;
 use crate::joomla::acl::{Acl, guest_group};
 use crate::joomla::site::RootUser;
@@ -27,8 +28,9 @@ pub const MONITOR: &str = "websockets.monitor";
 pub struct Rights {
     rows: Rows,
     root: Option<RootUser>,
-    /// `None`: some of the four parts have not been read yet.
-    rules: Option<Rules>,
+    /// The rules that follow from the parts; `None`: some parts have not been read yet.
+    acl: Option<Acl>,
+    guest: Membership,
     rounds: Rounds,
 }
 
@@ -39,14 +41,6 @@ struct Rows {
     levels: Vec<LevelRow>,
     assets: Vec<AssetRow>,
     extensions: Extensions,
-}
-
-/// The rules that follow from the parts.
-#[derive(Debug)]
-struct Rules {
-    acl: Acl,
-    guest_groups: Box<[u32]>,
-    guest_levels: Box<[u32]>,
 }
 
 /// What an answer changed.
@@ -64,7 +58,8 @@ impl Rights {
         Self {
             rows: Rows::default(),
             root,
-            rules: None,
+            acl: None,
+            guest: Membership::default(),
             rounds: Rounds::new(Duration::from_secs(settings.sweep_interval)),
         }
     }
@@ -84,7 +79,7 @@ impl Rights {
 
     /// Whether everything was read at least once.
     pub fn is_known(&self) -> bool {
-        self.rules.is_some()
+        self.acl.is_some()
     }
 
     /// The facts of the extensions.
@@ -100,7 +95,7 @@ impl Rights {
 
     /// The rules, once everything was read.
     pub fn known_acl(&self) -> Option<&Acl> {
-        self.rules.as_ref().map(|rules| &rules.acl)
+        self.acl.as_ref()
     }
 
     /// Whether an asset's rules allow an action to a visitor. The answer is no until all parts have been read.
@@ -128,19 +123,13 @@ impl Rights {
 
     /// A guest as the access rules see it.
     pub fn guest(&self) -> Visitor<'_> {
-        let rules = self.rules.as_ref();
-        Visitor {
-            user: 0,
-            groups: rules.map_or(&[], |rules| &rules.guest_groups),
-            levels: rules.map_or(&[], |rules| &rules.guest_levels),
-            root: false,
-        }
+        self.guest.visitor(0)
     }
 
-    /// The groups and levels of a user, with the inherited ones, and whether the user is `$root_user`.
-    pub fn of(&self, user: &UserRow) -> (Box<[u32]>, Box<[u32]>, bool) {
+    /// The groups and levels of a user.
+    pub fn of(&self, user: &UserRow) -> Membership {
         let Some(acl) = self.known_acl() else {
-            return (Box::default(), Box::default(), false);
+            return Membership::default();
         };
         let root = match &self.root {
             None => false,
@@ -149,7 +138,7 @@ impl Rights {
         };
         let groups = acl.groups(&user.groups);
         let levels = acl.levels(user.id, &groups, root);
-        (groups, levels, root)
+        Membership { groups, levels, root }
     }
 
     /// Whether a control row reported a change, and the rights were not read since.
@@ -213,12 +202,47 @@ impl Rights {
         for warning in warnings {
             log::warn!("the site's access rules: {warning}");
         }
-        let guest_groups: Box<[u32]> = acl.guest_groups().into();
-        self.rules = Some(Rules {
-            guest_levels: acl.levels(0, &guest_groups, false),
-            guest_groups,
-            acl,
-        });
+        let groups: Box<[u32]> = acl.guest_groups().into();
+        let (levels, root) = (acl.levels(0, &groups, false), false);
+        self.guest = Membership { groups, levels, root };
+        self.acl = Some(acl);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::user::User;
+
+    #[test]
+    fn another_root_user_changes_rights_as_soon_as_there_are_any() {
+        let (settings, now) = (config::Joomla::default(), Now::default());
+        let user = UserRow {
+            id: 42,
+            ..UserRow::default()
+        };
+        let mut rights = Rights::new(None, &settings);
+        assert!(!rights.reconfigure(Some(RootUser::Id(42)), &settings), "no rights yet");
+        assert!(!rights.of(&user).root);
+        for answer in [
+            Answer::Extensions(Extensions::default()),
+            Answer::Groups(Vec::new()),
+            Answer::Levels(Vec::new()),
+            Answer::Assets(Vec::new()),
+        ] {
+            let question = rights.question(now).expect("a part is due");
+            rights.answer(&question, Ok(&answer), now);
+        }
+        assert!(rights.is_known());
+        let mut user = User::new(user, &rights);
+        assert!(user.visitor().root);
+        assert!(
+            !rights.reconfigure(Some(RootUser::Id(42)), &settings),
+            "the same root user"
+        );
+        assert!(rights.reconfigure(None, &settings));
+        assert!(user.update_rights(&rights), "the user's connections must be closed");
+        assert!(!user.visitor().root);
     }
 }

@@ -9,22 +9,37 @@ use crate::store::UserRow;
 #[derive(Debug)]
 pub struct User {
     row: UserRow,
-    groups: Box<[u32]>,
-    levels: Box<[u32]>,
-    root: bool,
+    membership: Membership,
+}
+
+/// The groups and view levels of a user or a guest, with the inherited ones.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The groups.
+    pub groups: Box<[u32]>,
+    /// The view levels.
+    pub levels: Box<[u32]>,
+    /// Whether the user is `$root_user`.
+    pub root: bool,
+}
+
+impl Membership {
+    /// The user with this id, or a guest (0), as the access rules see it.
+    pub fn visitor(&self, user: u32) -> Visitor<'_> {
+        Visitor {
+            user,
+            groups: &self.groups,
+            levels: &self.levels,
+            root: self.root,
+        }
+    }
 }
 
 impl User {
     /// A user with the present rights.
     pub fn new(row: UserRow, rights: &Rights) -> Self {
-        let mut user = Self {
-            row,
-            groups: Box::default(),
-            levels: Box::default(),
-            root: false,
-        };
-        user.update_rights(rights);
-        user
+        let membership = rights.of(&row);
+        Self { row, membership }
     }
 
     /// Applies a newer row. Returns whether the user's rights changed.
@@ -35,20 +50,13 @@ impl User {
 
     /// Computes the user's rights anew. Returns whether they changed.
     pub fn update_rights(&mut self, rights: &Rights) -> bool {
-        let (groups, levels, root) = rights.of(&self.row);
-        let changed = (&self.groups, &self.levels, self.root) != (&groups, &levels, root);
-        (self.groups, self.levels, self.root) = (groups, levels, root);
-        changed
+        let before = std::mem::replace(&mut self.membership, rights.of(&self.row));
+        before != self.membership
     }
 
     /// The user as the access rules see it.
     pub fn visitor(&self) -> Visitor<'_> {
-        Visitor {
-            user: self.row.id,
-            groups: &self.groups,
-            levels: &self.levels,
-            root: self.root,
-        }
+        self.membership.visitor(self.row.id)
     }
 
     /// The user's row.
