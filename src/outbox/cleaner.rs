@@ -30,21 +30,15 @@ const DEAD: u64 = 600;
 pub(super) struct Cleaner {
     clean_at: Time,
     beat_at: Time,
-    /// No client is connected.
-    alone: bool,
     /// The number of deleted rows.
     pub(super) deleted: u64,
 }
 
 impl Cleaner {
-    /// Sets whether no client is connected. When the first client connects, the next question is due no later than
-    /// usual.
-    pub(super) fn set_alone(&mut self, alone: bool, now: Time) {
-        if self.alone && !alone {
-            self.clean_at = self.clean_at.min(now + EVERY);
-            self.beat_at = self.beat_at.min(now + EVERY);
-        }
-        self.alone = alone;
+    /// The first client has connected: the next question is due no later than usual.
+    pub(super) fn hurry(&mut self, now: Time) {
+        self.clean_at = self.clean_at.min(now + EVERY);
+        self.beat_at = self.beat_at.min(now + EVERY);
     }
 
     /// When the next question is due.
@@ -53,9 +47,16 @@ impl Cleaner {
     }
 
     /// Writes the heartbeat of this process, or asks for rows older than `retention`. If the answer is lost, the
-    /// question is due again after a while.
-    pub(super) fn question(&mut self, process: u32, position: Position, retention: u64, now: Time) -> Option<Question> {
-        let every = if self.alone { EVERY_ALONE } else { EVERY };
+    /// question is due again after a while. `alone`: no client is connected.
+    pub(super) fn question(
+        &mut self,
+        process: u32,
+        position: Position,
+        retention: u64,
+        alone: bool,
+        now: Time,
+    ) -> Option<Question> {
+        let every = if alone { EVERY_ALONE } else { EVERY };
         if self.beat_at <= now {
             self.beat_at = now + every;
             return Some(Question::Beat { process, position });

@@ -189,9 +189,9 @@ impl Outbox {
     /// The next question, if one is due. The question counts as asked. If the one before it has no answer, that answer
     /// counts as lost. `alone`: no client is connected, so the table is polled seldom.
     pub fn question(&mut self, alone: bool, now: Now) -> Option<Question> {
-        self.cleaner.set_alone(alone, now.at);
         if std::mem::replace(&mut self.clock.alone, alone) && !alone {
             self.nudge(now);
+            self.cleaner.hurry(now.at);
         }
         if self.asked.take().is_some() {
             self.disconnected(now.at);
@@ -255,7 +255,8 @@ impl Outbox {
             4 => self.reader.history.words_question(),
             5 => {
                 let (position, retention) = (self.told_position(), self.settings.retention);
-                self.cleaner.question(self.process, position, retention, now)
+                self.cleaner
+                    .question(self.process, position, retention, self.clock.alone, now)
             }
             6 if polls => self.reader.tail_behind(),
             _ => None,

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::logging::RareLine;
 use crate::protocol::position::Place;
 use crate::store::{Claimed, Look, Question};
 use crate::time::Time;
@@ -40,9 +41,9 @@ pub(super) struct Stamper {
     /// Rows that another transaction has locked, or may have. Rows are then stamped one by one, and these rows are
     /// skipped until the time given.
     careful: Option<(BTreeSet<u64>, Time)>,
-    /// Since when the counter's lock was not available; below: when that was logged.
+    /// Since when the counter's lock was not available, and the log line about that.
     locked_since: Option<Time>,
-    said: Option<Time>,
+    said: RareLine,
 }
 
 impl Stamper {
@@ -74,8 +75,7 @@ impl Stamper {
     pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) {
         self.at = now + poll;
         let since = *self.locked_since.get_or_insert(now);
-        if now.since(since) > LOCK_MAX && self.said.is_none_or(|said| now.since(said) >= QUIET) {
-            self.said = Some(now);
+        if now.since(since) > LOCK_MAX && self.said.allow(QUIET, now).is_some() {
             log::warn!(
                 "another process holds the outbox's counter for {:.1} s: no row gets a number meanwhile",
                 now.since(since).as_secs_f64()
