@@ -147,18 +147,15 @@ impl Former {
 
 /// Reads `1`, `"1"` and `true`, or their opposites.
 pub fn switch(fields: &Map<String, Value>, name: &str) -> Option<bool> {
-    match fields.get(name)? {
-        Value::Bool(value) => Some(*value),
-        Value::Number(number) => match number.as_u64()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        },
-        Value::String(text) => match text.as_str() {
-            "0" => Some(false),
-            "1" => Some(true),
-            _ => None,
-        },
+    let text = match fields.get(name)? {
+        Value::Bool(value) => return Some(*value),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    match text.as_str() {
+        "0" => Some(false),
+        "1" => Some(true),
         _ => None,
     }
 }

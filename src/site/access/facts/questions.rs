@@ -72,16 +72,9 @@ impl Questions {
         let mut kinds = self.turn.round(kinds);
         let due = kinds.clone().find(|kind| entries.first_due(*kind) <= now);
         let urgent = kinds.find(|kind| entries.is_urgent(*kind));
-        let kind = match due.filter(|_| urgent.is_none() || !self.swept) {
-            Some(due) => {
-                self.swept = true;
-                due
-            }
-            None => {
-                self.swept = false;
-                urgent?
-            }
-        };
+        let due = due.filter(|_| urgent.is_none() || !self.swept);
+        self.swept = due.is_some();
+        let kind = due.or(urgent)?;
         self.turn.served(kind);
         let ids = match self.swept {
             true => entries.due_batch(kind, now),
