@@ -400,12 +400,13 @@ impl Site {
     /// The component's options may have changed. The new options hold for present connections and for new ones. Members
     /// of presence channels keep their present names.
     fn read_parameters(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let changed = self.options.read(self.rights.extensions(), now);
-        if changed.enabled {
+        let (was_enabled, was_open) = (self.options.is_enabled(), self.options.is_open_to_guests());
+        self.options.read(self.rights.extensions(), now);
+        if self.options.is_enabled() != was_enabled {
             effects.push(Effect::TurnAway);
             self.rights.read_often(!self.options.is_enabled());
         }
-        if changed.guests {
+        if self.options.is_open_to_guests() != was_open {
             self.access.open_to_guests(self.options.is_open_to_guests());
             effects.extend([Effect::WakeAll, Effect::ReviewAll]);
         }

@@ -13,15 +13,6 @@ pub(super) struct Options {
     parameters: Parameters,
 }
 
-/// The options after a change of the component's parameters.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Changed {
-    /// Whether the site has this server switched on.
-    pub(super) enabled: bool,
-    /// Whether guests may subscribe to channels without a prefix.
-    pub(super) guests: bool,
-}
-
 impl Options {
     /// The configuration's options; the component's parameters are not known yet.
     pub(super) fn new(settings: &config::Joomla) -> Self {
@@ -37,9 +28,9 @@ impl Options {
         (self.guests, self.presence_names) = (settings.guests, settings.presence_names);
     }
 
-    /// Applies the component's parameters in Joomla's stored form. Returns the options that hold now.
-    pub(super) fn read(&mut self, said: &Extensions, now: Now) -> Changed {
-        let (was_enabled, was_open) = (self.is_enabled(), self.is_open_to_guests());
+    /// Applies the component's parameters in Joomla's stored form.
+    pub(super) fn read(&mut self, said: &Extensions, now: Now) {
+        let was_enabled = self.is_enabled();
         let new = Parameters::read(said.com_websockets.as_deref(), &self.parameters, now);
         if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
             log::warn!("{weakness}");
@@ -49,10 +40,6 @@ impl Options {
             (true, false) => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
             (false, true) => log::info!("the site has switched jsocketd on again"),
             _ => {}
-        }
-        Changed {
-            enabled: self.is_enabled() != was_enabled,
-            guests: self.is_open_to_guests() != was_open,
         }
     }
 
