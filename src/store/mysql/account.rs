@@ -247,7 +247,7 @@ mod tests {
                 ..Limits::default()
             };
             account.connected(limits, Time(0));
-            let look = Statement::packet(vec![("SELECT 1".to_owned(), 1); 3]);
+            let look = Statement::packet("SELECT 1; SELECT 1; SELECT 1", vec![1; 3]);
             let mut asked: Vec<u64> = Vec::new();
             let mut now = Time(0);
             while now < Time(3 * 3600 * 1_000_000) {
@@ -279,14 +279,10 @@ mod tests {
             ..Limits::default()
         };
         account.connected(limits, Time(0));
-        let look = Statement::packet(vec![("SELECT 1".to_owned(), 1)]);
+        let look = Statement::packet("SELECT 1", vec![1]);
         (0..10_000).for_each(|_| account.asks(&look, Time(0)));
         assert_eq!(account.pause(Time(0)), Duration::ZERO);
-        let stamp = Statement::packet(vec![
-            ("UPDATE a".to_owned(), 0),
-            ("UPDATE b".to_owned(), 0),
-            ("COMMIT".to_owned(), 0),
-        ]);
+        let stamp = Statement::packet("UPDATE a; UPDATE b; COMMIT", vec![0; 3]);
         for _ in 0..60 {
             account.asks(&stamp, Time(0));
         }
@@ -298,7 +294,7 @@ mod tests {
         let mut account = Account::default();
         account.connected(Limits::default(), Time(0));
         for _ in 0..100_000 {
-            account.asks(&Statement::packet(vec![("SELECT 1".to_owned(), 1)]), Time(0));
+            account.asks(&Statement::packet("SELECT 1", vec![1]), Time(0));
         }
         assert_eq!(account.pause(Time(0)), Duration::ZERO);
         assert_eq!(Limits::default().describe(), [""; 0]);

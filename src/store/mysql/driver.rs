@@ -95,12 +95,15 @@ pub(super) enum Statement {
 }
 
 impl Statement {
-    pub(super) fn packet(statements: Vec<(String, usize)>) -> Self {
-        let (texts, columns): (Vec<String>, Vec<usize>) = statements.into_iter().unzip();
-        Statement::Packet {
-            sql: texts.join("; "),
-            columns,
-        }
+    pub(super) fn prepared(sql: String, params: Vec<Value>, columns: usize) -> Self {
+        Statement::Prepared { sql, params, columns }
+    }
+
+    /// `sql`: texts that are separated by `; `, which stands nowhere else in them. `columns`: one number for each text.
+    pub(super) fn packet(sql: impl Into<String>, columns: Vec<usize>) -> Self {
+        let sql = sql.into();
+        debug_assert_eq!(sql.split("; ").count(), columns.len(), "{sql}");
+        Statement::Packet { sql, columns }
     }
 }
 

@@ -37,7 +37,6 @@ fn milliseconds(time: &str) -> String {
 /// A sentence, if the question cannot be asked.
 pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement, String> {
     let (outbox, state) = (shape.table(OUTBOX), shape.table(STATE));
-    let prepared = |sql: String, params: Vec<Value>, columns: usize| Statement::Prepared { sql, params, columns };
     Ok(match question {
         Question::Look(look) => self::look(*look, &outbox, &state),
         Question::Check(seqs) => check(seqs, &outbox, &state),
@@ -49,10 +48,10 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
             mark,
         } => stamp(ids, *epoch, *first, *mark, &outbox, &state)?,
         Question::Renew { epoch, newest, mark } => renew(*epoch, *newest, *mark, &outbox, &state)?,
-        Question::Release => Statement::packet(vec![("ROLLBACK".to_owned(), 0)]),
+        Question::Release => Statement::packet("ROLLBACK", vec![0]),
         // This uses the index alone. Rejected: one statement together with the look, which needs a temporary table for
         // its texts and took twice as long for 500 rows.
-        Question::Tail { after, limit } => prepared(
+        Question::Tail { after, limit } => Statement::prepared(
             format!(
                 "SELECT {} FROM {outbox} FORCE INDEX (idx_seq) WHERE seq > ? ORDER BY seq LIMIT ?",
                 columns(shape)
@@ -60,7 +59,7 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
             vec![(*after).into(), (*limit).into()],
             COLUMNS,
         ),
-        Question::Channel(range) => prepared(
+        Question::Channel(range) => Statement::prepared(
             format!(
                 "SELECT {} FROM {outbox} FORCE INDEX (idx_channel_seq) \
                  WHERE channel = ? AND seq > ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
@@ -77,7 +76,7 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         Question::Old { retention, dead, limit } => old(*retention, *dead, *limit, &outbox, &state),
         Question::Delete { ids, processes } => delete(ids, processes, &outbox, &state),
         Question::Beat { process, position } => beat(*process, *position, &state),
-        Question::State => prepared(
+        Question::State => Statement::prepared(
             format!(
                 "SELECT CAST(name AS BINARY), CAST(value AS BINARY), \
                  TIMESTAMPDIFF(MICROSECOND, updated, UTC_TIMESTAMP(3)) DIV 1000 FROM {state} ORDER BY name"
@@ -114,10 +113,7 @@ fn waiting(look: Look, outbox: &str, number: impl Fn(u64) -> String) -> String {
     let (index, condition) = match look {
         Look::Front(above) => ("PRIMARY", format!("id > {} AND", number(above))),
         Look::Behind | Look::Anywhere => ("idx_seq", String::new()),
-        Look::Window { after, to } => (
-            "PRIMARY",
-            format!("id > {} AND id <= {} AND", number(after), number(to)),
-        ),
+        Look::Window { after, to } => ("PRIMARY", format!("id > {after} AND id <= {to} AND")),
     };
     format!("FROM {outbox} FORCE INDEX ({index}) WHERE {condition} seq IS NULL ORDER BY id")
 }
@@ -134,22 +130,22 @@ fn look(look: Look, outbox: &str, state: &str) -> Statement {
             now = milliseconds("UTC_TIMESTAMP(3)")
         )
     };
-    let alone = |params: Vec<Value>| Statement::Prepared {
-        sql: seen(waiting(look, outbox, |_| "?".to_owned())),
-        params,
-        columns: 3,
-    };
+    let alone = |params: Vec<Value>| Statement::prepared(seen(waiting(look, outbox, |_| "?".to_owned())), params, 3);
     let next = match look {
         Look::Front(above) => return alone(vec![above.into()]),
         Look::Anywhere => return alone(Vec::new()),
         Look::Behind => "NULL".to_owned(),
         Look::Window { to, .. } => format!("(SELECT MIN(id) FROM {outbox} WHERE id > {to})"),
     };
-    Statement::packet(vec![
-        ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED".to_owned(), 0),
-        (format!("SELECT MAX(id), {next} FROM {outbox}"), 2),
-        (seen(waiting(look, outbox, |number| number.to_string())), 3),
-    ])
+    let seen = seen(waiting(look, outbox, |number| number.to_string()));
+    Statement::packet(
+        format!(
+            "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; \
+             SELECT MAX(id), {next} FROM {outbox}; \
+             {seen}"
+        ),
+        vec![0, 2, 3],
+    )
 }
 
 /// Reads everything as of one instant: rows of `(kind, text, seq, mark)`.
@@ -168,11 +164,7 @@ fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
             marks(padded(seqs.len()))
         );
     }
-    Statement::Prepared {
-        sql,
-        params: keys(seqs, |seq| Value::from(*seq)),
-        columns: 4,
-    }
+    Statement::prepared(sql, keys(seqs, |seq| Value::from(*seq)), 4)
 }
 
 // --- stamping --------------------------------------------------------------------------------------------------------
@@ -192,27 +184,28 @@ fn ensure(name: &str, state: &str) -> String {
 fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Statement {
     let waiting = waiting(look, outbox, |number| number.to_string());
     let lock = |columns: &str| format!("SELECT {columns} FROM {state} WHERE name = 'position' FOR UPDATE NOWAIT");
-    let mut packet = vec![("START TRANSACTION".to_owned(), 0)];
-    if ensure {
-        // The lock comes first, since an INSERT waits where somebody has locked the table.
-        packet.extend([(lock("1"), 1), (self::ensure("position", state), 0)]);
-    }
-    packet.extend([
-        (
-            lock(&format!("CAST(value AS BINARY), {}", milliseconds("UTC_TIMESTAMP(3)"))),
-            2,
+    // The lock comes first, since an INSERT waits where somebody has locked the table.
+    let (ensured, mut columns) = match ensure {
+        true => (
+            format!("{}; {}; ", lock("1"), self::ensure("position", state)),
+            vec![0, 1, 0],
         ),
-        (newest(outbox), 2),
-        (format!("SELECT id {waiting} LIMIT {limit}"), 1),
-        (
-            format!(
-                "SELECT id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '{CHANNEL}' AND seq IS NULL \
-                 ORDER BY id LIMIT {limit}"
-            ),
-            1,
+        false => (String::new(), vec![0]),
+    };
+    columns.extend([2, 2, 1, 1]);
+    Statement::packet(
+        format!(
+            "START TRANSACTION; {ensured}\
+             {position}; \
+             {newest}; \
+             SELECT id {waiting} LIMIT {limit}; \
+             SELECT id FROM {outbox} FORCE INDEX (idx_channel_seq) WHERE channel = '{CHANNEL}' AND seq IS NULL \
+             ORDER BY id LIMIT {limit}",
+            position = lock(&format!("CAST(value AS BINARY), {}", milliseconds("UTC_TIMESTAMP(3)"))),
+            newest = newest(outbox),
         ),
-    ]);
-    Statement::packet(packet)
+        columns,
+    )
 }
 
 /// The second half of a stamp. With the hint the UPDATE touches exactly these rows. Without the hint all servers reach
@@ -239,55 +232,47 @@ fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &s
             mark,
         },
     };
-    Ok(Statement::packet(vec![
-        lock(ids, outbox),
-        (
-            format!(
-                "UPDATE {outbox} FORCE INDEX (PRIMARY) SET stamped = '{}', seq = CASE id{cases} END \
-                 WHERE id IN ({}) AND seq IS NULL",
-                datetime(mark)?,
-                list.join(",")
-            ),
-            0,
+    Ok(Statement::packet(
+        format!(
+            "{lock}; \
+             UPDATE {outbox} FORCE INDEX (PRIMARY) SET stamped = '{stamped}', seq = CASE id{cases} END \
+             WHERE id IN ({list}) AND seq IS NULL; \
+             UPDATE {state} SET value = IF(ROW_COUNT() = {count}, '{position}', NULL), updated = UTC_TIMESTAMP(3) \
+             WHERE name = 'position'; \
+             COMMIT",
+            lock = lock(ids, outbox),
+            stamped = datetime(mark)?,
+            list = list.join(","),
         ),
-        (
-            format!(
-                "UPDATE {state} SET value = IF(ROW_COUNT() = {count}, '{position}', NULL), updated = UTC_TIMESTAMP(3) \
-                 WHERE name = 'position'"
-            ),
-            0,
-        ),
-        ("COMMIT".to_owned(), 0),
-    ]))
+        vec![1, 0, 0, 0],
+    ))
 }
 
 /// Locks these rows, or fails at once if somebody has locked one of them or the table.
-fn lock(ids: &[u64], outbox: &str) -> (String, usize) {
+fn lock(ids: &[u64], outbox: &str) -> String {
     let ids: String = ids.iter().map(|id| format!(" UNION ALL SELECT {id}")).collect();
-    let sql = format!(
+    format!(
         "SELECT COUNT(o.id) FROM (SELECT 0 id{ids}) i \
          STRAIGHT_JOIN {outbox} o FORCE INDEX (PRIMARY) ON o.id = i.id FOR UPDATE NOWAIT"
-    );
-    (sql, 1)
+    )
 }
 
 /// A new epoch continues after the newest row.
 fn renew(epoch: u32, newest: Option<Place>, mark: u64, outbox: &str, state: &str) -> Result<Statement, String> {
-    let mut packet = Vec::new();
-    let place = match newest {
-        Some(place) => place,
-        None => {
-            packet.push((begin(outbox, &format!("'{}'", datetime(mark)?)), 0));
-            Place { seq: 1, mark }
-        }
+    let (first_row, place) = match newest {
+        Some(place) => (None, place),
+        None => (
+            Some(begin(outbox, &format!("'{}'", datetime(mark)?)) + "; "),
+            Place { seq: 1, mark },
+        ),
     };
+    let columns = vec![0; 2 + first_row.iter().len()];
     let position = Position::Table { epoch, place };
-    packet.push((
-        format!("UPDATE {state} SET value = '{position}', updated = UTC_TIMESTAMP(3) WHERE name = 'position'"),
-        0,
-    ));
-    packet.push(("COMMIT".to_owned(), 0));
-    Ok(Statement::packet(packet))
+    let sql = format!(
+        "{}UPDATE {state} SET value = '{position}', updated = UTC_TIMESTAMP(3) WHERE name = 'position'; COMMIT",
+        first_row.unwrap_or_default()
+    );
+    Ok(Statement::packet(sql, columns))
 }
 
 /// A mark as the column's text.
@@ -307,66 +292,52 @@ fn datetime(mark: u64) -> Result<String, String> {
 /// The first half of a deletion: the oldest rows, read without locks. The newest row is never among them, since its
 /// number and mark tell a table from its copies.
 fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Statement {
-    Statement::packet(vec![
-        ("START TRANSACTION".to_owned(), 0),
-        (
-            format!("SELECT 1 FROM {state} WHERE name = 'deleter' FOR UPDATE NOWAIT"),
-            1,
+    Statement::packet(
+        format!(
+            "START TRANSACTION; \
+             SELECT 1 FROM {state} WHERE name = 'deleter' FOR UPDATE NOWAIT; \
+             {ensure}; \
+             SELECT id, stamped < UTC_TIMESTAMP(3) - INTERVAL {retention} SECOND FROM {outbox} FORCE INDEX (idx_seq) \
+             WHERE seq < (SELECT MAX(seq) FROM {outbox}) ORDER BY seq LIMIT {limit}; \
+             SELECT CAST(name AS BINARY) FROM {state} \
+             WHERE name LIKE '{HEARTBEAT}%' AND updated < UTC_TIMESTAMP(3) - INTERVAL {dead} SECOND LIMIT {limit}",
+            ensure = ensure("deleter", state),
         ),
-        (ensure("deleter", state), 0),
-        (
-            format!(
-                "SELECT id, stamped < UTC_TIMESTAMP(3) - INTERVAL {retention} SECOND FROM {outbox} FORCE INDEX (idx_seq) \
-                 WHERE seq < (SELECT MAX(seq) FROM {outbox}) ORDER BY seq LIMIT {limit}"
-            ),
-            2,
-        ),
-        (
-            format!(
-                "SELECT CAST(name AS BINARY) FROM {state} \
-                 WHERE name LIKE '{HEARTBEAT}%' AND updated < UTC_TIMESTAMP(3) - INTERVAL {dead} SECOND LIMIT {limit}"
-            ),
-            1,
-        ),
-    ])
+        vec![0, 1, 0, 2, 1],
+    )
 }
 
 /// The second half of a deletion: one statement locks all rows, then each row is deleted by its own statement (1.8 ms
 /// for 50 rows; MySQL 7 ms). Rejected: a list or a range, which become scans on small tables and wait for rows in
 /// flight; a range at REPEATABLE READ even blocks every writer.
 fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statement {
-    let mut packet = vec![lock(ids, outbox)];
-    packet.extend(
-        ids.iter()
-            .map(|id| (format!("DELETE FROM {outbox} WHERE id = {id}"), 0)),
-    );
+    let (mut sql, mut columns) = (lock(ids, outbox), vec![1]);
+    for id in ids {
+        sql += &format!("; DELETE FROM {outbox} WHERE id = {id}");
+        columns.push(0);
+    }
     for process in processes {
         let row = format!("FROM {state} WHERE name = '{HEARTBEAT}{process:08x}'");
-        packet.push((format!("SELECT 1 {row} FOR UPDATE NOWAIT"), 1));
-        packet.push((format!("DELETE {row}"), 0));
+        sql += &format!("; SELECT 1 {row} FOR UPDATE NOWAIT; DELETE {row}");
+        columns.extend([1, 0]);
     }
-    packet.push(("COMMIT".to_owned(), 0));
-    Statement::packet(packet)
+    columns.push(0);
+    Statement::packet(sql + "; COMMIT", columns)
 }
 
 /// Writes a heartbeat. Rejected: the INSERT alone, which waits where somebody has locked the table.
 fn beat(process: u32, position: Position, state: &str) -> Statement {
     let name = format!("{HEARTBEAT}{process:08x}");
-    Statement::packet(vec![
-        ("START TRANSACTION".to_owned(), 0),
-        (
-            format!("SELECT 1 FROM {state} WHERE name = '{name}' FOR UPDATE NOWAIT"),
-            1,
+    Statement::packet(
+        format!(
+            "START TRANSACTION; \
+             SELECT 1 FROM {state} WHERE name = '{name}' FOR UPDATE NOWAIT; \
+             INSERT INTO {state} (name, value, updated) VALUES ('{name}', '{position}', UTC_TIMESTAMP(3)) \
+             ON DUPLICATE KEY UPDATE value = VALUES(value), updated = VALUES(updated); \
+             COMMIT"
         ),
-        (
-            format!(
-                "INSERT INTO {state} (name, value, updated) VALUES ('{name}', '{position}', UTC_TIMESTAMP(3)) \
-                 ON DUPLICATE KEY UPDATE value = VALUES(value), updated = VALUES(updated)"
-            ),
-            0,
-        ),
-        ("COMMIT".to_owned(), 0),
-    ])
+        vec![0, 1, 0, 0],
+    )
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------
@@ -394,22 +365,20 @@ fn publish(rows: &[NewRow], outbox: &str) -> Result<Statement, String> {
             rows.len()
         ));
     }
-    let mut params = Vec::with_capacity(rows.len() * 4);
-    for row in rows {
-        params.push(row.channel.as_str().into());
-        params.push(row.event.as_str().into());
-        params.push(row.data.as_str().into());
-        params.push(row.socket_id.as_deref().into());
-    }
-    let marks = vec!["(?, ?, ?, ?, UTC_TIMESTAMP(3))"; rows.len()];
-    Ok(Statement::Prepared {
-        sql: format!(
-            "INSERT INTO {outbox} (channel, event, data, socket_id, created) VALUES {}",
-            marks.join(", ")
-        ),
-        params,
-        columns: 0,
-    })
+    let params = rows.iter().flat_map(|row| -> [Value; 4] {
+        [
+            row.channel.as_str().into(),
+            row.event.as_str().into(),
+            row.data.as_str().into(),
+            row.socket_id.as_deref().into(),
+        ]
+    });
+    let marks = vec!["(?, ?, ?, ?, UTC_TIMESTAMP(3))"; rows.len()].join(", ");
+    Ok(Statement::prepared(
+        format!("INSERT INTO {outbox} (channel, event, data, socket_id, created) VALUES {marks}"),
+        params.collect(),
+        0,
+    ))
 }
 
 #[cfg(test)]

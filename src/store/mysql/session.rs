@@ -87,13 +87,8 @@ const ALL_ROWS: &str = "18446744073709551615";
 /// Asks for the kind and the version of the server.
 pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
     // A low max_join_size refuses even statements that read no table.
-    let rows = last(
-        conn,
-        vec![
-            ("SET SESSION sql_big_selects = 1".to_owned(), 0),
-            ("SELECT VERSION(), @@version_comment".to_owned(), 2),
-        ],
-    )?;
+    let sql = "SET SESSION sql_big_selects = 1; SELECT VERSION(), @@version_comment";
+    let rows = last(conn, Statement::packet(sql, vec![0, 2]))?;
     let text = |n: usize| rows.first().and_then(|row| row.get(n)).map(text).unwrap_or_default();
     Server::parse(&text(0), &text(1)).map_err(Fault::Unfit)
 }
@@ -103,52 +98,44 @@ pub(super) fn identify(conn: &mut Conn) -> Result<Server, Fault> {
 pub(super) fn set_up(conn: &mut Conn, server: &mut Server, statement_ms: u64) -> Result<(), Fault> {
     // If the binary log is written by statement, InnoDB refuses writes at READ COMMITTED (1665). Our statements take
     // the same locks at both levels.
-    server.learn(&read(&last(conn, vec![variables(FACTS.iter().copied())])?));
+    server.learn(&read(conn, "", &FACTS)?);
     let isolation = match server.binlog_format.as_deref() {
         Some("STATEMENT") => "REPEATABLE READ",
         _ => "READ COMMITTED",
     };
     let settings = settings(server.kind, isolation, statement_ms);
-    let list: Vec<String> = settings
-        .iter()
-        .filter_map(|setting| setting.set.as_ref())
-        .map(|value| value.to_string())
+    let set = settings.iter().filter(|setting| setting.is_set);
+    let list: Vec<String> = set
+        .map(|setting| format!("SESSION {} = {}", setting.names[0], setting.value))
         .collect();
-    let rows = last(
-        conn,
-        vec![
-            (
-                format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE"),
-                0,
-            ),
-            (format!("SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}", list.join(", ")), 0),
-            variables(settings.iter().flat_map(|setting| setting.names).copied()),
-        ],
-    )?;
-    let variables = read(&rows);
+    let set = format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL {isolation}, READ WRITE; \
+         SET NAMES utf8mb4 COLLATE utf8mb4_bin, {}; ",
+        list.join(", ")
+    );
+    let names: Vec<&str> = settings.iter().flat_map(|setting| setting.names).copied().collect();
+    let variables = read(conn, &set, &names)?;
     for setting in &settings {
         setting.check(&variables).map_err(Fault::Unfit)?;
     }
     Ok(())
 }
 
-/// Sends statements together, since each round trip takes time, and returns the rows of the last one.
-fn last(conn: &mut Conn, statements: Vec<(String, usize)>) -> Result<Vec<Vec<Value>>, Fault> {
-    let mut output = run(conn, &Statement::packet(statements))?;
-    Ok(output.sets.pop().unwrap_or_default())
+/// Sends a packet, since each round trip takes time, and returns the rows of its last statement.
+fn last(conn: &mut Conn, packet: Statement) -> Result<Vec<Vec<Value>>, Fault> {
+    Ok(run(conn, &packet)?.sets.pop().unwrap_or_default())
 }
 
-/// The statement that reads variables of the session, and its number of columns.
-fn variables<'a>(names: impl Iterator<Item = &'a str>) -> (String, usize) {
-    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
-    let list = names.join(",");
-    (format!("SHOW SESSION VARIABLES WHERE Variable_name IN ({list})"), 2)
-}
-
-/// The variables and their values in the server's answer; the names are in lower case.
-fn read(rows: &[Vec<Value>]) -> Vec<(String, String)> {
+/// Reads these variables of the session, after the statements of `before`, which return no rows. The names in the
+/// answer are in lower case.
+fn read(conn: &mut Conn, before: &str, names: &[&str]) -> Result<Vec<(String, String)>, Fault> {
+    let list = names.join("','");
+    let sql = format!("{before}SHOW SESSION VARIABLES WHERE Variable_name IN ('{list}')");
+    let mut columns = vec![0; before.matches("; ").count()];
+    columns.push(2);
+    let rows = last(conn, Statement::packet(sql, columns))?;
     let read = |row: &Vec<Value>| Some((text(row.first()?).to_lowercase(), text(row.get(1)?)));
-    rows.iter().filter_map(read).collect()
+    Ok(rows.iter().filter_map(read).collect())
 }
 
 /// Whether the connection cannot be used after this error, although the server sent a proper error packet.
@@ -184,24 +171,23 @@ pub(super) fn meaning(code: u16) -> Meaning {
     }
 }
 
-/// A setting: the names of its variable (the first one that exists counts), the SQL that sets it, and the value that it
-/// must have afterwards.
+/// A setting: the names of its variable (the first one that exists counts), whether it is set here or by another
+/// statement, and its value in SQL.
 struct Setting {
     names: &'static [&'static str],
-    set: Option<String>,
+    is_set: bool,
     value: String,
 }
 
 fn settings(kind: Kind, isolation: &str, statement_ms: u64) -> Vec<Setting> {
-    let plain = |names: &'static [&'static str], value: &str| Setting {
-        names,
-        set: Some(format!("SESSION {} = {value}", names[0])),
-        value: value.trim_matches('\'').to_owned(),
-    };
     let checked = |names: &'static [&'static str], value: &str| Setting {
         names,
-        set: None,
+        is_set: false,
         value: value.to_owned(),
+    };
+    let plain = |names: &'static [&'static str], value: &str| Setting {
+        is_set: true,
+        ..checked(names, value)
     };
     let mut settings = vec![
         checked(&["transaction_isolation", "tx_isolation"], &isolation.replace(' ', "-")),
@@ -241,12 +227,11 @@ fn settings(kind: Kind, isolation: &str, statement_ms: u64) -> Vec<Setting> {
 impl Setting {
     fn check(&self, variables: &[(String, String)]) -> Result<(), String> {
         let found = variables.iter().find(|(name, _)| self.names.contains(&name.as_str()));
+        let (name, wanted) = (self.names[0], self.value.trim_matches('\''));
         match found {
-            Some((_, value)) if same(value, &self.value) => Ok(()),
+            Some((_, value)) if same(value, wanted) => Ok(()),
             other => Err(format!(
-                "the server does not keep the session setting {} = {}: it says {}",
-                self.names[0],
-                self.value,
+                "the server does not keep the session setting {name} = {wanted}: it says {}",
                 other.map_or("nothing", |(_, value)| value)
             )),
         }
@@ -284,11 +269,8 @@ impl Server {
         let mut numbers = plain
             .split(|c: char| !c.is_ascii_digit())
             .map(|number| number.parse::<u32>().unwrap_or(0));
-        let number = (
-            numbers.next().unwrap_or(0),
-            numbers.next().unwrap_or(0),
-            numbers.next().unwrap_or(0),
-        );
+        let mut next = || numbers.next().unwrap_or(0);
+        let number = (next(), next(), next());
         let (kind, oldest, wanted) = match all.contains("mariadb") {
             true => (Kind::MariaDb, OLDEST_MARIADB, "MariaDB 10.4"),
             false => (Kind::MySql, OLDEST_MYSQL, "MySQL 8.0.13"),

@@ -60,8 +60,8 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
         Text::OfUsers => "s.userid > 0".to_owned(),
         Text::Always => "TRUE".to_owned(),
     };
-    Statement::Prepared {
-        sql: format!(
+    Statement::prepared(
+        format!(
             "SELECT s.session_id, s.client_id, s.guest, s.time, s.userid, {user}, \
              CASE WHEN OCTET_LENGTH(s.data) <= {longest} AND ({needed}) THEN s.data END, UNIX_TIMESTAMP() \
              FROM {session} s LEFT JOIN {users} u ON u.id = s.userid WHERE s.session_id IN ({keys})",
@@ -71,22 +71,22 @@ fn sessions(ids: &[SessionId], wanted: Text, shape: &Shape) -> Statement {
             users = shape.table("users"),
             keys = marks(padded(ids.len())),
         ),
-        params: keys(ids, |id| Value::Bytes(id.expose().as_bytes().to_vec())),
-        columns: 5 + USER_COLUMNS + 2,
-    }
+        keys(ids, |id| Value::Bytes(id.expose().as_bytes().to_vec())),
+        5 + USER_COLUMNS + 2,
+    )
 }
 
 fn users(ids: &[u32], shape: &Shape) -> Statement {
-    Statement::Prepared {
-        sql: format!(
+    Statement::prepared(
+        format!(
             "SELECT {user} FROM {users} u WHERE u.id IN ({keys})",
             user = user_columns(shape, &mfa(shape)),
             users = shape.table("users"),
             keys = marks(padded(ids.len())),
         ),
-        params: keys(ids, |id| Value::from(*id)),
-        columns: USER_COLUMNS,
-    }
+        keys(ids, |id| Value::from(*id)),
+        USER_COLUMNS,
+    )
 }
 
 /// The number of columns in [`user_columns`].
@@ -196,31 +196,23 @@ fn items(item: &ItemType, ids: &[u64], shape: &Shape) -> Statement {
             chains = chains("SELECT category FROM found", shape)
         ),
     };
-    Statement::Prepared {
-        sql,
-        params: keys(ids, |id| Value::from(*id)),
-        columns: 9,
-    }
+    Statement::prepared(sql, keys(ids, |id| Value::from(*id)), 9)
 }
 
 fn categories(ids: &[u64], shape: &Shape) -> Statement {
-    Statement::Prepared {
-        sql: format!(
+    Statement::prepared(
+        format!(
             "WITH RECURSIVE {chains} SELECT c.id, c.extension, chain.steps FROM chain JOIN {table} c ON c.id = chain.start",
             chains = chains(&marks(padded(ids.len())), shape),
             table = shape.table("categories"),
         ),
-        params: keys(ids, |id| Value::from(*id)),
-        columns: 3,
-    }
+        keys(ids, |id| Value::from(*id)),
+        3,
+    )
 }
 
 fn plain(sql: String, columns: usize) -> Statement {
-    Statement::Prepared {
-        sql,
-        params: Vec::new(),
-        columns,
-    }
+    Statement::prepared(sql, Vec::new(), columns)
 }
 
 /// Whether a GROUP_CONCAT may have been cut.
