@@ -1,12 +1,10 @@
 //! Splits a configuration file into PHP's tokens, each with its line. It handles the tokens that configuration files
-//! contain. Strings are decoded here; a string that PHP would have to evaluate becomes [`Kind::Opaque`]. `parser`
-//! decides what the tokens mean together.
+//! contain. Strings are decoded here; a string that PHP would have to evaluate becomes the reason why it is not read.
+//! `parser` decides what the tokens mean together.
 //!
 //! Every byte is consumed once and examined a bounded number of times, so the time is linear in the length of the text.
 
-use std::borrow::Cow;
-
-use super::BadFile;
+use super::{BadFile, Value};
 
 /// The most characters between the braces of `\u{…}`; PHP allows any number of leading zeros.
 const LONGEST_CODE_POINT: usize = 16;
@@ -16,6 +14,9 @@ const LONGEST_CODE_POINT: usize = 16;
 pub(super) struct Token<'a> {
     pub kind: Kind<'a>,
     pub line: usize,
+    /// Of an opening bracket: the index of the bracket that closes it, or the number of tokens if none does. Of any
+    /// other token: its own index.
+    pub closes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,17 +25,13 @@ pub(super) enum Kind<'a> {
     Variable(&'a [u8]),
     /// A keyword, or the name of a constant, class or function, without a leading backslash.
     Name(&'a [u8]),
-    /// A string that needs no evaluation.
-    Text(Cow<'a, [u8]>),
-    /// An integer.
-    Int(i64),
-    /// A floating-point number.
-    Float(f64),
-    /// A value that is not read, with the reason as a clause: `it …`.
-    Opaque(&'static str),
+    /// A string or a number, or the reason why it is not read, as a clause: `it …`.
+    Literal(Literal),
     /// An operator or a bracket. `#[` counts as a bracket, and `?>` counts as `;`, as in PHP.
     Op(&'a [u8]),
 }
+
+type Literal = Result<Value, &'static str>;
 
 /// Operators that give their left side a new value.
 pub(super) const ASSIGNMENTS: &[&[u8]] = &[
@@ -47,14 +44,24 @@ const OPERATORS: &[&[u8]] = &[b"===", b"==", b"=>", b"?->", b"->", b"::"];
 /// Splits a text into tokens.
 pub(super) fn tokens(text: &[u8]) -> Result<Vec<Token<'_>>, BadFile> {
     let mut lexer = Lexer { text, at: 0, line: 1 };
-    let mut tokens = Vec::new();
+    let (mut tokens, mut open) = (Vec::<Token<'_>>::new(), Vec::new());
     lexer.skip_html();
-    while let Some(token) = lexer.token()? {
-        if matches!(token.kind, Kind::Name(name) if name.eq_ignore_ascii_case(b"__halt_compiler")) {
-            break;
+    while let Some((kind, line)) = lexer.token()? {
+        let closes = tokens.len();
+        match kind {
+            Kind::Name(name) if name.eq_ignore_ascii_case(b"__halt_compiler") => break,
+            Kind::Op(b"(" | b"[" | b"{" | b"#[") => open.push(closes),
+            Kind::Op(b")" | b"]" | b"}") => {
+                if let Some(opening) = open.pop() {
+                    tokens[opening].closes = closes;
+                }
+            }
+            _ => {}
         }
-        tokens.push(token);
+        tokens.push(Token { kind, line, closes });
     }
+    let end = tokens.len();
+    open.into_iter().for_each(|opening| tokens[opening].closes = end);
     Ok(tokens)
 }
 
@@ -113,8 +120,8 @@ impl<'a> Lexer<'a> {
         self.pass(tag.map_or(rest.len(), |at| at + 5));
     }
 
-    /// The next token; `None` at the end.
-    fn token(&mut self) -> Result<Option<Token<'a>>, BadFile> {
+    /// The next token and its line; `None` at the end.
+    fn token(&mut self) -> Result<Option<(Kind<'a>, usize)>, BadFile> {
         self.skip_blanks()?;
         let line = self.line;
         let kind = match *self.rest() {
@@ -128,9 +135,9 @@ impl<'a> Lexer<'a> {
                 self.pass(1);
                 Kind::Variable(self.pass_while(in_name))
             }
-            [b'\'' | b'"' | b'`', ..] => self.quoted()?,
-            [b'0'..=b'9', ..] | [b'.', b'0'..=b'9', ..] => self.number(),
-            [b'<', b'<', b'<', ..] => self.heredoc()?,
+            [b'\'' | b'"' | b'`', ..] => Kind::Literal(self.quoted()?),
+            [b'0'..=b'9', ..] | [b'.', b'0'..=b'9', ..] => Kind::Literal(self.number()),
+            [b'<', b'<', b'<', ..] => Kind::Literal(self.heredoc()?),
             [b'\\', next, ..] if starts_name(next) => {
                 self.pass(1);
                 Kind::Name(self.pass_while(|byte| in_name(byte) || byte == b'\\'))
@@ -144,7 +151,7 @@ impl<'a> Lexer<'a> {
                 Kind::Op(self.pass(found.map_or(1, |operator| operator.len())))
             }
         };
-        Ok(Some(Token { kind, line }))
+        Ok(Some((kind, line)))
     }
 
     /// Skips white space and comments. A line comment ends at `?>` too; `#[` starts an attribute, not a comment.
@@ -168,14 +175,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads a string in single quotes, double quotes or backticks. A string with a variable in it is opaque. A string
-    /// with code in braces is refused: the code may contain quotes of its own, so only PHP can tell where the string
-    /// ends.
-    fn quoted(&mut self) -> Result<Kind<'a>, BadFile> {
+    /// Reads a string in single quotes, double quotes or backticks. A string with a variable in it is not read. A file
+    /// with code in braces in a string is refused: the code may contain quotes of its own, so only PHP can tell where
+    /// the string ends.
+    fn quoted(&mut self) -> Result<Literal, BadFile> {
         let rest = self.rest();
         let quote = rest[0];
         let is_evaluated = quote != b'\'';
-        let mut opaque = (quote == b'`').then_some("it runs a command of the shell");
+        let mut why = (quote == b'`').then_some("it runs a command of the shell");
         let mut at = 1;
         loop {
             match (rest.get(at), rest.get(at + 1)) {
@@ -186,18 +193,18 @@ impl<'a> Lexer<'a> {
                     return Err(self.bad("a string with code in braces starts here; join its parts with dots instead"));
                 }
                 (Some(b'$'), Some(next)) if is_evaluated && starts_name(*next) => {
-                    opaque = opaque.or(Some("it puts a variable into a string"));
+                    why = why.or(Some("it puts a variable into a string"));
                 }
                 _ => {}
             }
             at += 1;
         }
         let inside = &self.pass(at + 1)[1..at];
-        Ok(opaque.map_or_else(|| unescaped(inside, quote), Kind::Opaque))
+        Ok(why.map_or_else(|| unescaped(inside, quote), Err))
     }
 
     /// Skips a heredoc: `<<<A`, `<<<"A"` or `<<<'A'` up to the line that starts with `A`. Its text is not read.
-    fn heredoc(&mut self) -> Result<Kind<'a>, BadFile> {
+    fn heredoc(&mut self) -> Result<Literal, BadFile> {
         let mut lines = self.rest().split_inclusive(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         let label = first[3..].trim_ascii_start();
@@ -211,7 +218,7 @@ impl<'a> Lexer<'a> {
                 .is_some_and(|after| !after.first().is_some_and(|byte| in_name(*byte)))
             {
                 self.pass(length + line.len() - text.len() + label.len());
-                return Ok(Kind::Opaque("it is a heredoc"));
+                return Ok(Err("it is a heredoc"));
             }
             length += line.len();
         }
@@ -220,7 +227,7 @@ impl<'a> Lexer<'a> {
 
     /// Reads a decimal number. Letters and digits that follow directly are part of it, so that `0x1F` is not read as
     /// `0`.
-    fn number(&mut self) -> Kind<'a> {
+    fn number(&mut self) -> Literal {
         let rest = self.rest();
         let mut end = 1;
         while let Some(byte) = rest.get(end) {
@@ -231,23 +238,18 @@ impl<'a> Lexer<'a> {
             end += 1;
         }
         let text = std::str::from_utf8(self.pass(end)).unwrap_or_default();
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_octal = is_plain && text.len() > 1 && text.starts_with('0');
+        let is_octal = text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
         match (text.parse(), text.parse()) {
-            _ if is_octal => Kind::Opaque("it is a number that is not decimal"),
-            (Ok(number), _) => Kind::Int(number),
-            (_, Ok(number)) => Kind::Float(number),
-            _ => Kind::Opaque("it is a number that is not decimal"),
+            (Ok(number), _) if !is_octal => Ok(Value::Int(number)),
+            (_, Ok(number)) if !is_octal => Ok(Value::Float(number)),
+            _ => Err("it is a number that is not decimal"),
         }
     }
 }
 
 /// Decodes the text between two quotes. In single quotes, only the quote and the backslash can be escaped. A backslash
 /// that escapes nothing stands for itself.
-fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
-    if !text.contains(&b'\\') {
-        return Kind::Text(text.into());
-    }
+fn unescaped(text: &[u8], quote: u8) -> Literal {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
@@ -272,7 +274,7 @@ fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
                 b'x' | b'X' if number(1, 2, 16).1 > 1 => number(1, 2, 16),
                 b'u' if after.get(1) == Some(&b'{') => {
                     let Some((char, length)) = code_point(&after[2..]) else {
-                        return Kind::Opaque("it has a \\u{…} that is no character");
+                        return Err("it has a \\u{…} that is no character");
                     };
                     out.extend(char.encode_utf8(&mut [0; 4]).as_bytes());
                     rest = &after[2 + length..];
@@ -285,7 +287,7 @@ fn unescaped(text: &[u8], quote: u8) -> Kind<'_> {
         out.push(decoded);
         rest = &after[length..];
     }
-    Kind::Text(out.into())
+    Ok(Value::Text(out))
 }
 
 /// Reads the rest of `\u{1F600}` after the opening brace: the character, and the length with the closing brace.

@@ -16,6 +16,12 @@ const DEEPEST: usize = 16;
 /// would double the text each time.
 const MOST_COPIED: usize = 1 << 20;
 
+/// Where a value ends, if it stands there outside of the value's own brackets.
+const VALUE_ENDS: &[&str] = &[",", ";", ")", "]", "}"];
+
+/// The same for a statement.
+const STATEMENT_ENDS: &[&str] = &[";", ")", "]", "}"];
+
 /// Reads the tokens of a file: its constants, and the class `JConfig` if the file declares it.
 ///
 /// # Errors
@@ -24,6 +30,7 @@ pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants)
     let mut parser = Parser {
         tokens,
         at: 0,
+        depth: 0,
         copied: 0,
         file,
         constants,
@@ -34,6 +41,8 @@ pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants)
 struct Parser<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
+    /// How many calls of `dirname` the current operand is in.
+    depth: usize,
     /// Bytes of constants that were copied into values.
     copied: usize,
     /// `__FILE__`
@@ -45,23 +54,24 @@ impl<'t, 'a> Parser<'t, 'a> {
     fn file(&mut self) -> Result<Option<Parsed>, BadFile> {
         let mut found = None;
         while let Some(token) = self.next() {
-            match &token.kind {
+            let Kind::Name(name) = token.kind else { continue };
+            match name.to_ascii_lowercase().as_slice() {
                 // The name of a member, or `Name::class`: no declaration.
-                Kind::Name(_) if self.follows_member_access() => {}
-                Kind::Name(name) if is(name, "class") => match self.class(token.line)? {
-                    Some(_) if found.is_some() => {
+                _ if self.follows_member_access() => {}
+                b"class" if self.sees_name("JConfig") => {
+                    if found.is_some() {
                         let why = "the class JConfig is declared a second time here";
                         return Err(BadFile::new(token.line, why));
                     }
-                    class => found = found.or(class),
-                },
-                Kind::Name(name) if ["interface", "trait", "enum"].iter().any(|word| is(name, word)) => {
-                    if matches!(self.peek(), Some(Kind::Name(_))) {
-                        self.skip_body();
-                    }
+                    found = Some(self.class(token.line)?);
                 }
-                Kind::Name(name) if is(name, "define") => self.define(),
-                Kind::Name(name) if is(name, "const") => self.constant(),
+                // The arguments of an anonymous class come before its body; both kinds of class have a body.
+                b"class" => self.skip_to(STATEMENT_ENDS),
+                b"interface" | b"trait" | b"enum" if matches!(self.peek(), Some(Kind::Name(_))) => {
+                    self.skip_to(STATEMENT_ENDS);
+                }
+                b"define" => self.define(),
+                b"const" => self.constant(),
                 _ => {}
             }
         }
@@ -82,6 +92,10 @@ impl<'t, 'a> Parser<'t, 'a> {
         matches!(self.peek(), Some(Kind::Op(here)) if *here == op.as_bytes())
     }
 
+    fn sees_name(&self, word: &str) -> bool {
+        matches!(self.peek(), Some(Kind::Name(name)) if is(name, word))
+    }
+
     /// Consumes this operator if it comes next, and returns whether it did.
     fn takes(&mut self, op: &str) -> bool {
         let is_there = self.sees(op);
@@ -99,47 +113,16 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Skips to behind the bracket that closes the one that was just consumed.
-    fn skip_closed(&mut self) {
-        let mut open = 1_usize;
-        while let Some(token) = self.next() {
-            match token.kind {
-                Kind::Op(b"(" | b"[" | b"{" | b"#[") => open += 1,
-                Kind::Op(b")" | b"]" | b"}") => open -= 1,
-                _ => {}
-            }
-            if open == 0 {
+    /// Skips to one of `ends` outside of all brackets. Also stops behind a body in braces if a name or an attribute
+    /// follows, because that begins the next statement.
+    fn skip_to(&mut self, ends: &[&str]) {
+        while let Some(token) = self.tokens.get(self.at) {
+            if ends.iter().any(|end| self.sees(end)) {
                 return;
             }
-        }
-    }
-
-    /// Skips the value that starts here. Stops at the `,`, `;` or closing bracket that ends it. Also stops behind a
-    /// body in braces if a name or an attribute follows, because that is the next member of the class.
-    fn skip_value(&mut self) {
-        while let Some(kind) = self.peek() {
-            match kind {
-                Kind::Op(b"," | b";" | b")" | b"]" | b"}") => return,
-                Kind::Op(b"(" | b"[" | b"{" | b"#[") => {
-                    self.next();
-                    self.skip_closed();
-                    if *kind == Kind::Op(b"{") && matches!(self.peek(), Some(Kind::Name(_) | Kind::Op(b"#["))) {
-                        return;
-                    }
-                }
-                _ => self.at += 1,
-            }
-        }
-    }
-
-    /// Skips to behind the next body in braces, or behind the `;` that stands in its place.
-    fn skip_body(&mut self) {
-        while let Some(token) = self.next() {
-            match token.kind {
-                Kind::Op(b"{") => return self.skip_closed(),
-                Kind::Op(b"(" | b"[" | b"#[") => self.skip_closed(),
-                Kind::Op(b";") => return,
-                _ => {}
+            self.at = token.closes + 1;
+            if token.kind == Kind::Op(b"{") && matches!(self.peek(), Some(Kind::Name(_) | Kind::Op(b"#["))) {
+                return;
             }
         }
     }
@@ -150,9 +133,9 @@ impl<'t, 'a> Parser<'t, 'a> {
             return;
         }
         let start = self.at;
-        match (self.value(0), self.takes(",")) {
+        match (self.value(), self.takes(",")) {
             (Ok(Value::Text(name)), true) => {
-                let value = self.whole_value(&[")", ","]);
+                let value = self.whole_value();
                 self.constants.define(&name, value);
             }
             _ => self.at = start,
@@ -162,11 +145,11 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// Reads `const NAME = value, …;`. The keyword `const` was consumed before.
     fn constant(&mut self) {
         while let Some(Kind::Name(name)) = self.peek() {
-            self.next();
+            self.at += 1;
             if !self.takes("=") {
                 return;
             }
-            let value = self.whole_value(&[";", ","]);
+            let value = self.whole_value();
             self.constants.define(name, value);
             if !self.takes(",") {
                 return;
@@ -174,58 +157,50 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    /// Reads a class. The keyword `class` was consumed before. `None`: the class is not `JConfig` and was skipped.
-    fn class(&mut self, line: usize) -> Result<Option<Parsed>, BadFile> {
-        if !matches!(self.peek(), Some(Kind::Name(name)) if is(name, "JConfig")) {
-            // The arguments of an anonymous class come before its body; both kinds of class have a body.
-            self.skip_body();
-            return Ok(None);
-        }
-        while self.peek().is_some() && !self.takes("{") {
-            self.next();
+    /// Reads the class. The keyword `class` was consumed before; it is in this line.
+    fn class(&mut self, line: usize) -> Result<Parsed, BadFile> {
+        self.skip_to(&["{"]);
+        let end = self.next().map_or(usize::MAX, |open| open.closes);
+        if end >= self.tokens.len() {
+            let why = "the class JConfig starts here and the file ends within it";
+            return Err(BadFile::new(line, why));
         }
         let (mut parsed, mut assigned) = (Parsed::default(), BTreeMap::new());
-        while !self.takes("}") {
-            if self.peek().is_none() {
-                let why = "the class JConfig starts here and the file ends within it";
-                return Err(BadFile::new(line, why));
-            }
+        while self.at <= end {
             self.member(&mut parsed, &mut assigned)?;
         }
         // Methods run after all properties have their values; the constructor runs at once.
         for (name, line) in assigned {
             parsed.set(name, line, Err("a method of the class sets it".to_owned()));
         }
-        Ok(Some(parsed))
+        Ok(parsed)
     }
 
-    /// Reads one member of the class, with its modifiers and its type. Consumes at least one token. `assigned` collects
-    /// the properties that methods set, with the lines.
+    /// Reads one member of the class, with its modifiers and its type, or the end of the class. `assigned` collects the
+    /// properties that methods set, with the lines.
     fn member(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) -> Result<(), BadFile> {
         let mut is_public = true;
         while let Some(token) = self.next() {
-            match &token.kind {
-                Kind::Op(b";") => return Ok(()),
-                Kind::Op(b"}") => {
-                    // The class ends in the middle of a member.
-                    self.at -= 1;
-                    return Ok(());
-                }
-                Kind::Op(b"#[") => self.skip_closed(),
-                Kind::Name(name) if is(name, "function") => {
-                    self.method(parsed, assigned);
-                    return Ok(());
-                }
-                Kind::Name(name) if ["const", "case", "use"].iter().any(|word| is(name, word)) => {
-                    self.skip_body();
-                    return Ok(());
-                }
-                // `private(set)` restricts only who may write the property (PHP 8.4), so the property stays public for
-                // reading.
-                Kind::Name(name) if is(name, "private") || is(name, "protected") => is_public &= self.sees("("),
-                Kind::Name(name) if is(name, "static") => is_public = false,
+            match token.kind {
+                Kind::Op(b";" | b"}") => return Ok(()),
+                Kind::Op(b"#[") => self.at = token.closes + 1,
                 Kind::Variable(name) => return self.properties(name, token.line, is_public, parsed),
-                // Other modifiers and the type.
+                Kind::Name(name) => match name.to_ascii_lowercase().as_slice() {
+                    b"function" => {
+                        self.method(parsed, assigned);
+                        return Ok(());
+                    }
+                    b"const" | b"case" | b"use" => {
+                        self.skip_to(STATEMENT_ENDS);
+                        return Ok(());
+                    }
+                    // `private(set)` restricts only who may write the property (PHP 8.4), so the property stays public
+                    // for reading.
+                    b"private" | b"protected" => is_public &= self.sees("("),
+                    b"static" => is_public = false,
+                    _ => {}
+                },
+                // The type.
                 _ => {}
             }
         }
@@ -242,25 +217,19 @@ impl<'t, 'a> Parser<'t, 'a> {
         parsed: &mut Parsed,
     ) -> Result<(), BadFile> {
         loop {
-            let value = if self.takes("=") {
-                self.whole_value(&[";", ","])
-            } else {
-                Ok(Value::Null)
+            let value = match self.takes("=") {
+                true => self.whole_value(),
+                false => Ok(Value::Null),
             };
             if is_public {
                 parsed.set(name, line, value);
             }
             let is_list = self.takes(",");
-            match self.next() {
-                None => return Ok(()),
-                Some(Token {
-                    kind: Kind::Op(b";"), ..
-                }) if !is_list => return Ok(()),
-                Some(Token {
-                    kind: Kind::Variable(next),
-                    line: there,
-                }) if is_list => (name, line) = (next, *there),
-                Some(token) => {
+            let Some(token) = self.next() else { return Ok(()) };
+            match token.kind {
+                Kind::Op(b";") if !is_list => return Ok(()),
+                Kind::Variable(next) if is_list => (name, line) = (next, token.line),
+                _ => {
                     let why = "the property before this has neither `;` nor `,` behind it; one with hooks is not read";
                     return Err(BadFile::new(token.line, why));
                 }
@@ -272,36 +241,38 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// be determined, because the method may be the constructor.
     fn method(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) {
         let start = self.at;
-        self.skip_body();
-        for four in self.tokens[start..self.at].windows(4) {
-            let [this, arrow, name, next] = four else {
-                continue;
-            };
-            match (&this.kind, &arrow.kind, &name.kind, &next.kind) {
-                (Kind::Variable(b"this"), Kind::Op(b"->"), Kind::Name(name), Kind::Op(op))
+        self.skip_to(STATEMENT_ENDS);
+        let end = self.at.min(self.tokens.len());
+        for four in self.tokens[start..end].windows(4) {
+            match [0, 1, 2, 3].map(|n| &four[n].kind) {
+                [Kind::Variable(b"this"), Kind::Op(b"->"), Kind::Name(name), Kind::Op(op)]
                     if ASSIGNMENTS.contains(op) =>
                 {
-                    assigned.insert(name, this.line);
+                    assigned.insert(name, four[0].line);
                 }
-                (Kind::Variable(b"this"), Kind::Op(b"->"), Kind::Variable(_) | Kind::Op(b"{" | b"$"), _) => {
-                    parsed.dynamic = parsed.dynamic.or(Some(this.line));
+                [
+                    Kind::Variable(b"this"),
+                    Kind::Op(b"->"),
+                    Kind::Variable(_) | Kind::Op(b"{" | b"$"),
+                    _,
+                ] => {
+                    parsed.dynamic = parsed.dynamic.or(Some(four[0].line));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Reads a value that must be followed by one of `ends`. If the value cannot be read, it is skipped and the reason
-    /// is returned.
-    fn whole_value(&mut self, ends: &[&str]) -> Result<Value, Why> {
+    /// Reads a value up to its end. If the value cannot be read, it is skipped and the reason is returned.
+    fn whole_value(&mut self) -> Result<Value, Why> {
         let start = self.at;
-        let why = match self.value(0) {
-            Ok(value) if ends.iter().any(|end| self.sees(end)) => return Ok(value),
+        let why = match self.value() {
+            Ok(value) if VALUE_ENDS.iter().any(|end| self.sees(end)) => return Ok(value),
             Ok(_) => self.why_not(),
             Err(why) => why,
         };
         self.at = start;
-        self.skip_value();
+        self.skip_to(VALUE_ENDS);
         Err(why)
     }
 
@@ -310,9 +281,13 @@ impl<'t, 'a> Parser<'t, 'a> {
     fn why_not(&self) -> Why {
         match self.peek() {
             None => "it never ends".to_owned(),
-            Some(Kind::Opaque(why)) => (*why).to_owned(),
+            Some(Kind::Literal(Err(why))) => (*why).to_owned(),
+            Some(Kind::Literal(Ok(_))) => "an operator is missing in it".to_owned(),
             Some(Kind::Variable(name)) => format!("it uses the variable ${}", shown(name)),
+            Some(Kind::Op(b"[")) => "it is an array".to_owned(),
+            Some(Kind::Op(op)) => format!("there is `{}` in it", shown(op)),
             Some(Kind::Name(name)) => match self.tokens.get(self.at + 1).map(|token| &token.kind) {
+                Some(Kind::Op(b"(")) if is(name, "array") => "it is an array".to_owned(),
                 Some(Kind::Op(b"(")) => format!("it calls {}()", shown(name)),
                 Some(Kind::Op(b"::")) => format!("it uses {}::", shown(name)),
                 _ if ["new", "fn", "function", "match"].iter().any(|word| is(name, word)) => {
@@ -320,35 +295,37 @@ impl<'t, 'a> Parser<'t, 'a> {
                 }
                 _ => format!("it uses the constant {}", shown(name)),
             },
-            Some(Kind::Op(op)) => format!("there is `{}` in it", shown(op)),
-            Some(_) => "an operator is missing in it".to_owned(),
         }
     }
 
     /// Reads a value: one operand, or several joined by dots.
-    fn value(&mut self, depth: usize) -> Result<Value, Why> {
-        let first = self.operand(depth)?;
+    fn value(&mut self) -> Result<Value, Why> {
+        self.depth = 0;
+        self.joined()
+    }
+
+    fn joined(&mut self) -> Result<Value, Why> {
+        let first = self.operand()?;
         if !self.sees(".") {
             return Ok(first);
         }
         let mut text = first.into_text()?;
         while self.takes(".") {
-            text.extend(self.operand(depth)?.into_text()?);
+            text.extend(self.operand()?.into_text()?);
         }
         Ok(Value::Text(text))
     }
 
-    fn operand(&mut self, depth: usize) -> Result<Value, Why> {
+    fn operand(&mut self) -> Result<Value, Why> {
         let minus = self.takes("-");
         let is_signed = minus || self.takes("+");
         let value = match self.peek() {
             // A literal is never negative.
-            Some(Kind::Int(number)) => Value::Int(if minus { -number } else { *number }),
-            Some(Kind::Float(number)) => Value::Float(if minus { -number } else { *number }),
+            Some(Kind::Literal(Ok(Value::Int(number)))) => Value::Int(if minus { -number } else { *number }),
+            Some(Kind::Literal(Ok(Value::Float(number)))) => Value::Float(if minus { -number } else { *number }),
             _ if is_signed => return Err("it has a sign before something that is no number".to_owned()),
-            Some(Kind::Text(text)) => Value::Text(text.to_vec()),
-            Some(Kind::Op(b"[")) => return Err("it is an array".to_owned()),
-            Some(Kind::Name(name)) => return self.named(name, depth),
+            Some(Kind::Literal(Ok(value))) => value.clone(),
+            Some(Kind::Name(name)) => return self.named(name),
             _ => return Err(self.why_not()),
         };
         self.at += 1;
@@ -356,18 +333,16 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 
     /// Reads a constant, or a call of `dirname`, the only function that is read.
-    fn named(&mut self, name: &'a [u8], depth: usize) -> Result<Value, Why> {
-        if let Some(Kind::Op(b"(")) = self.tokens.get(self.at + 1).map(|token| &token.kind) {
-            if is(name, "dirname") {
-                self.at += 2;
-                return self.dirname(depth);
-            }
-            let is_array = is(name, "array");
-            return Err(if is_array {
-                "it is an array".to_owned()
-            } else {
-                self.why_not()
-            });
+    fn named(&mut self, name: &'a [u8]) -> Result<Value, Why> {
+        if self
+            .tokens
+            .get(self.at + 1)
+            .is_some_and(|next| next.kind == Kind::Op(b"("))
+        {
+            return match is(name, "dirname") {
+                true => self.dirname(),
+                false => Err(self.why_not()),
+            };
         }
         let path = |path: &Path| Value::Text(path.as_os_str().as_bytes().to_vec());
         let value = match name.to_ascii_lowercase().as_slice() {
@@ -393,27 +368,28 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(value)
     }
 
-    /// Reads `dirname(path)` or `dirname(path, levels)`. The opening parenthesis was consumed before.
-    fn dirname(&mut self, depth: usize) -> Result<Value, Why> {
-        if depth == DEEPEST {
+    /// Reads `dirname(path)` or `dirname(path, levels)`.
+    fn dirname(&mut self) -> Result<Value, Why> {
+        self.at += 2;
+        self.depth += 1;
+        if self.depth > DEEPEST {
             return Err("it is nested too deeply".to_owned());
         }
-        let Value::Text(mut path) = self.value(depth + 1)? else {
+        let path = self.joined()?;
+        let levels = match self.takes(",") {
+            true => self.operand()?,
+            false => Value::Int(1),
+        };
+        let (Value::Text(mut path), Value::Int(levels @ 1..=64)) = (path, levels) else {
             return Err("it calls dirname()".to_owned());
         };
-        let mut levels = 1;
-        if self.takes(",") {
-            let Value::Int(number @ 1..=64) = self.operand(depth + 1)? else {
-                return Err("it calls dirname()".to_owned());
-            };
-            levels = number;
-        }
         if !self.takes(")") {
             return Err(self.why_not());
         }
         if !path.starts_with(b"/") {
             return Err("it calls dirname() of a relative path".to_owned());
         }
+        self.depth -= 1;
         let is_slash = |byte: &u8| *byte == b'/';
         let trim =
             |path: &mut Vec<u8>| path.truncate(path.iter().rposition(|byte| !is_slash(byte)).map_or(0, |at| at + 1));
