@@ -2,6 +2,8 @@
 //! a guest with a reason. When the identity cannot be determined, the visitor is a guest. Groups and rights are
 //! determined in `acl`; cookies and origins were checked before.
 
+use serde::Serialize;
+
 use crate::joomla::session::{self, BadText, SessionText};
 use crate::joomla::site::{Client, Handler, SiteConfig};
 use crate::store::{SessionRow, UserRow};
@@ -20,8 +22,9 @@ pub enum Judgement {
     Guest(Reason),
 }
 
-/// Why a visitor is a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a visitor is a guest. Programs read the name of the reason in kebab case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// There was no session cookie.
     NoCookie,
@@ -60,34 +63,7 @@ pub enum Reason {
     /// The user's rights changed, so the connection is being closed.
     RightsChanged,
     /// The database did not answer in time.
-    StoreUnavailable,
-}
-
-impl Reason {
-    /// The reason's stable name for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Reason::NoCookie => "no-cookie",
-            Reason::ForeignOrigin => "foreign-origin",
-            Reason::NoRow => "no-row",
-            Reason::Expired => "expired",
-            Reason::GuestSession => "guest-session",
-            Reason::NoUser => "no-user",
-            Reason::UserUnknown => "user-unknown",
-            Reason::Blocked => "blocked",
-            Reason::MustReset => "must-reset",
-            Reason::SecondFactorPending => "second-factor-pending",
-            Reason::SecondFactorUnknown => "second-factor-unknown",
-            Reason::BadText => "bad-text",
-            Reason::TextDisagrees => "text-disagrees",
-            Reason::OtherClient => "other-client",
-            Reason::BadCookie => "bad-cookie",
-            Reason::NoFormToken => "no-form-token",
-            Reason::WrongFormToken => "wrong-form-token",
-            Reason::RightsChanged => "rights-changed",
-            Reason::StoreUnavailable => "database-unavailable",
-        }
-    }
+    DatabaseUnavailable,
 }
 
 /// Judges the row of a session whose id came in the cookie of `asked_as`. `now_unix` is the time in seconds by our

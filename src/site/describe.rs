@@ -40,8 +40,8 @@ pub(super) fn connection(
     shown["levels"] = json!(visitor.levels);
     if reasons {
         shown["reason"] = match who {
-            Who::Guest(reason) => json!(reason.code()),
-            Who::Provisional => json!(Reason::StoreUnavailable.code()),
+            Who::Guest(reason) => json!(reason),
+            Who::Provisional => json!(Reason::DatabaseUnavailable),
             Who::User(_) | Who::Asking => Value::Null,
         };
     }
