@@ -49,11 +49,7 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
         Some(url) => (url.clone(), prefix(url)?),
         None => (listener(&config)?, config.pusher.path.clone()),
     };
-    let data = match flags.data.as_str() {
-        "-" => standard_input()?,
-        data => data.to_owned(),
-    };
-    let mut event = json!({ "name": flags.event, "channel": flags.channel, "data": data });
+    let mut event = json!({ "name": flags.event, "channel": flags.channel, "data": data(&flags.data)? });
     if let Some(socket_id) = flags.socket_id {
         event["socket_id"] = socket_id.into();
     }
@@ -65,16 +61,12 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
 
 /// Writes a row into the outbox table. No server checks it on its way, so it is checked here, as the server will do.
 fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
-    let data = match flags.data.as_str() {
-        "-" => standard_input()?,
-        data => data.to_owned(),
-    };
     let site_app = config.apps.iter().find(|app| app.id == config.joomla.app);
     let most = site_app.map_or(10_240, |app| app.max_event_size);
     let row = NewRow {
         channel: flags.channel,
         event: flags.event,
-        data,
+        data: data(&flags.data)?,
         socket_id: flags.socket_id,
     };
     outbox::check(&row, most)?;
@@ -87,14 +79,8 @@ fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
 
 /// The app to publish as.
 fn app<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a App, String> {
-    let ids = || {
-        config
-            .apps
-            .iter()
-            .map(|app| app.id.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let ids: Vec<&str> = config.apps.iter().map(|app| app.id.as_str()).collect();
+    let ids = ids.join(", ");
     match (id, config.apps.as_slice()) {
         (_, []) => Err(
             "the configuration has no app: write [[apps]] with id, key and secret, or set JSOCKETD_APP_ID, \
@@ -103,13 +89,12 @@ fn app<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a App, String> {
         ),
         (None, [app]) => Ok(app),
         (None, _) => Err(format!(
-            "the configuration has several apps ({}): name one with --app",
-            ids()
+            "the configuration has several apps ({ids}): name one with --app"
         )),
-        (Some(id), apps) => apps
-            .iter()
-            .find(|app| app.id == id)
-            .ok_or_else(|| format!("the configuration has no app {id:?}, but {}", ids())),
+        (Some(id), apps) => {
+            let app = apps.iter().find(|app| app.id == id);
+            app.ok_or_else(|| format!("the configuration has no app {id:?}, but {ids}"))
+        }
     }
 }
 
@@ -144,7 +129,11 @@ fn listener(config: &Config) -> Result<HttpUrl, &'static str> {
     })
 }
 
-fn standard_input() -> Result<String, String> {
+/// The event's data: what was typed, or standard input where a hyphen was typed.
+fn data(typed: &str) -> Result<String, String> {
+    if typed != "-" {
+        return Ok(typed.to_owned());
+    }
     let mut text = String::new();
     match io::stdin().lock().take(LARGEST + 1).read_to_string(&mut text) {
         Ok(len) if len as u64 > LARGEST => Err("standard input is larger than 1 MiB".into()),

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::live_site::origin;
 use super::locate::{cannot_read, locate, read_file, real};
 use super::{Client, Handler, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, cookie, cookie_name};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
 use crate::store::{Database, Tls, TlsMode};
@@ -35,42 +35,39 @@ pub fn read(
     config: &Config,
     resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
 ) -> Result<SiteRead, SiteError> {
-    let mut warnings = Vec::new();
     let mut reader = Reader {
         config,
         file: None,
         parsed: Parsed::default(),
         sources: Vec::new(),
+        warnings: Vec::new(),
         problems: Vec::new(),
     };
     let mut stamp = None;
     if !config.joomla.root.is_empty() {
         let mut constants = Constants::default();
-        let path = locate(Path::new(&config.joomla.root), &mut constants, &mut warnings);
+        let path = locate(Path::new(&config.joomla.root), &mut constants, &mut reader.warnings);
         let (text, seen) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
         reader.parsed = configuration::parse(&text, &real(&path), &mut constants)
             .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
         reader.file = Some(path);
         stamp = Some(seen);
     }
-    reader.warn_of_code(&mut warnings);
-    let database = reader.database(resolve, &mut warnings);
-    let site = reader.site(&mut warnings);
-    if !reader.problems.is_empty() {
-        return Err(SiteError {
-            problems: reader.problems,
-        });
-    }
+    reader.warn_of_code();
+    let database = reader.database(resolve);
+    let site = reader.site();
     match (site, database) {
-        (Some(site), Some(database)) => Ok(SiteRead {
+        (Some(site), Some(database)) if reader.problems.is_empty() => Ok(SiteRead {
             site,
             database,
             file: reader.file,
             stamp,
-            warnings,
+            warnings: reader.warnings,
             sources: reader.sources,
         }),
-        _ => Err("the site's configuration is incomplete".to_owned().into()),
+        _ => Err(SiteError {
+            problems: reader.problems,
+        }),
     }
 }
 
@@ -81,13 +78,23 @@ struct Reader<'a> {
     /// Has no properties if no file is read.
     parsed: Parsed,
     sources: Vec<Source>,
+    warnings: Vec<String>,
+    /// Each value that is missing has one.
     problems: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn warn_of_code(&self, warnings: &mut Vec<String>) {
+    fn warn(&mut self, why: impl Into<String>) {
+        self.warnings.push(why.into());
+    }
+
+    fn refuse(&mut self, why: impl Into<String>) {
+        self.problems.push(why.into());
+    }
+
+    fn warn_of_code(&mut self) {
         if let (Some(file), Some(line)) = (&self.file, self.parsed.dynamic()) {
-            warnings.push(format!(
+            self.warnings.push(format!(
                 "{}, line {line}: PHP sets properties here whose names cannot be known; if one of those that are \
                  needed is among them, write it into [joomla] or [database]",
                 file.display()
@@ -122,14 +129,14 @@ impl Reader<'_> {
     fn unreadable(&mut self, why: &Unreadable, ours: &str) {
         let file = self.file.as_deref().unwrap_or(Path::new("configuration.php")).display();
         let Unreadable { key, line, why } = why;
-        self.problems.push(if why == configuration::NOT_UTF8 {
-            format!(
-                "{file}, line {line}: ${key} has characters that are not in UTF-8 and cannot be used; change it to \
-                 one that is, or write another into {ours}"
-            )
-        } else {
-            format!("{file}, line {line}: ${key} cannot be read without running PHP ({why}); write it into {ours}")
-        });
+        let why = match why == configuration::NOT_UTF8 {
+            true => format!(
+                "has characters that are not in UTF-8 and cannot be used; change it to one that is, or write another \
+                 into {ours}"
+            ),
+            false => format!("cannot be read without running PHP ({why}); write it into {ours}"),
+        };
+        self.problems.push(format!("{file}, line {line}: ${key} {why}"));
     }
 
     /// A string that may be missing.
@@ -155,36 +162,29 @@ impl Reader<'_> {
         self.take(key, ours, own, |parsed| parsed.truth(key))
     }
 
-    fn database(
-        &mut self,
-        resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
-        warnings: &mut Vec<String>,
-    ) -> Option<Database> {
+    fn database(&mut self, resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Option<Database> {
         let own = &self.config.database;
-        self.check_type(warnings);
-        let host = self.host(own);
+        self.check_type();
+        let host = self.host(&own.host);
         let endpoints = host.as_ref().and_then(|(text, host)| {
             let found = host.endpoints(resolve, &|path| path.exists());
-            found
-                .map_err(|why| self.problems.push(self.about_host(text, &why)))
-                .ok()
+            found.map_err(|why| self.refuse(about_host(text, &why))).ok()
         });
-        let (user, password) = self.credentials(own);
+        let (user, password) = self.credentials();
         let name = self.needed("db", "[database] name", &own.name);
         let prefix = self.needed("dbprefix", "[database] prefix", &own.prefix);
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$');
         if prefix.as_ref().is_some_and(|prefix| !prefix.bytes().all(is_plain)) {
-            let why =
-                "$dbprefix must be of letters, digits and underscores, like `abc_`; correct it, or [database] prefix";
-            self.problems.push(why.into());
+            self.refuse(
+                "$dbprefix must be of letters, digits and underscores, like `abc_`; correct it, or [database] prefix",
+            );
         }
-        let name_of_host = host.as_ref().map(|(_, host)| host.name()).unwrap_or_default();
-        let host_name = host.as_ref().and_then(|(_, host)| host.host_name());
-        let tls = self.tls(own, name_of_host, warnings);
+        let tls = self.tls(host.as_ref().map(|(_, host)| host.name()).unwrap_or_default());
+        let (text, host) = host?;
         Some(Database {
-            host: host?.0,
+            host: text,
             endpoints: endpoints?,
-            host_name,
+            host_name: host.host_name(),
             user: user?,
             password: password?,
             name: name?,
@@ -193,7 +193,7 @@ impl Reader<'_> {
         })
     }
 
-    fn check_type(&mut self, warnings: &mut Vec<String>) {
+    fn check_type(&mut self) {
         match self.parsed.text("dbtype") {
             Ok(None) => {}
             Ok(Some(found)) => {
@@ -208,13 +208,13 @@ impl Reader<'_> {
                     ));
                 }
             }
-            Err(why) => warnings.push(format!("{why}; it is taken for MySQL")),
+            Err(why) => self.warn(format!("{why}; it is taken for MySQL")),
         }
     }
 
     /// The host as it is written, and its meaning. If the file's `$host` is missing or empty, Joomla uses `localhost`.
-    fn host(&mut self, own: &config::Database) -> Option<(String, Host)> {
-        let is_empty = self.file.is_some() && own.host.is_empty() && matches!(self.parsed.text("host"), Ok(None));
+    fn host(&mut self, own: &str) -> Option<(String, Host)> {
+        let is_empty = self.file.is_some() && own.is_empty() && matches!(self.parsed.text("host"), Ok(None));
         let text = if is_empty {
             self.sources.push(Source {
                 key: "host",
@@ -222,27 +222,18 @@ impl Reader<'_> {
             });
             "localhost".to_owned()
         } else {
-            self.needed("host", "[database] host", &own.host)?
+            self.needed("host", "[database] host", own)?
         };
-        match Host::parse(text.trim()) {
-            Ok(host) => Some((text, host)),
-            Err(why) => {
-                self.problems.push(self.about_host(&text, &why));
-                None
-            }
-        }
-    }
-
-    fn about_host(&self, text: &str, why: &str) -> String {
-        format!(
-            "the database's host {text:?} cannot be used: {why}. It is $host of configuration.php, or [database] host"
-        )
+        let host = Host::parse(text.trim());
+        let host = host.map_err(|why| self.refuse(about_host(&text, &why))).ok()?;
+        Some((text, host))
     }
 
     /// The user and the password. The password belongs to its user. So if our own configuration names a user, the
     /// file's password is used only if the file names the same user, or if the file's user is missing or unreadable.
     /// The password may be empty, as for a user who is authenticated by the Unix socket.
-    fn credentials(&mut self, own: &config::Database) -> (Option<String>, Option<String>) {
+    fn credentials(&mut self) -> (Option<String>, Option<String>) {
+        let own = &self.config.database;
         let user = self.needed("user", "[database] user", &own.user);
         let is_other =
             !own.user.is_empty() && matches!(self.parsed.text("user"), Ok(Some(found)) if found.value != own.user);
@@ -257,24 +248,27 @@ impl Reader<'_> {
         (user, password)
     }
 
-    fn tls(&mut self, own: &config::Database, host: String, warnings: &mut Vec<String>) -> Tls {
+    fn tls(&mut self, host: String) -> Tls {
+        let own = &self.config.database;
+        let origin = Origin::Own("[database] tls");
         let mode = match own.tls.as_str() {
             "" => self.tls_of_file(),
-            "off" => TlsMode::Off,
-            "on" => TlsMode::On,
-            "verify" => TlsMode::Verify,
-            other => {
-                self.problems
-                    .push(format!("[database] tls is {other:?}; write off, on or verify"));
-                return Tls::default();
+            given => {
+                self.sources.push(Source {
+                    key: "dbencryption",
+                    origin,
+                });
+                match given {
+                    "off" => TlsMode::Off,
+                    "on" => TlsMode::On,
+                    "verify" => TlsMode::Verify,
+                    other => {
+                        self.refuse(format!("[database] tls is {other:?}; write off, on or verify"));
+                        TlsMode::Off
+                    }
+                }
             }
         };
-        if !own.tls.is_empty() {
-            self.sources.push(Source {
-                key: "dbencryption",
-                origin: Origin::Own("[database] tls"),
-            });
-        }
         let mut tls = Tls {
             mode,
             host,
@@ -287,14 +281,16 @@ impl Reader<'_> {
         tls.cert = self.pem("dbsslcert", "[database] tls_cert", &own.tls_cert);
         tls.key = self.pem("dbsslkey", "[database] tls_key", &own.tls_key);
         if tls.cert.is_some() != tls.key.is_some() {
-            let why = "of $dbsslcert and $dbsslkey (or [database] tls_cert and tls_key) only one is set; a \
-                certificate needs its key";
-            self.problems.push(why.into());
+            self.refuse(
+                "of $dbsslcert and $dbsslkey (or [database] tls_cert and tls_key) only one is set; a certificate \
+                 needs its key",
+            );
         }
         if mode == TlsMode::On {
-            let why = "the connection to the database is encrypted, but its certificate is not checked: [database] \
-                tls = \"verify\" would";
-            warnings.push(why.into());
+            self.warn(
+                "the connection to the database is encrypted, but its certificate is not checked: [database] tls = \
+                 \"verify\" would",
+            );
         }
         tls
     }
@@ -317,26 +313,27 @@ impl Reader<'_> {
     /// The path of a PEM file. A relative path in the site's file starts at the site's root, as in PHP.
     fn pem(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<PathBuf> {
         let path = self.text(key, ours, own)?;
-        let path = path.trim();
-        let is_own = !own.is_empty();
-        let path = (!path.is_empty()).then(|| PathBuf::from(path))?;
-        Some(if is_own {
-            path
+        // A path of our own configuration stays as it is.
+        let root = if own.is_empty() {
+            self.config.joomla.root.as_str()
         } else {
-            Path::new(&self.config.joomla.root).join(path)
-        })
+            ""
+        };
+        let path = path.trim();
+        (!path.is_empty()).then(|| Path::new(root).join(path))
     }
 
-    fn site(&mut self, warnings: &mut Vec<String>) -> Option<SiteConfig> {
+    fn site(&mut self) -> Option<SiteConfig> {
         let own = &self.config.joomla;
         let secret = self.needed("secret", "[joomla] secret", &own.secret);
         let shared = self.truth("shared_session", "[joomla] shared_session", own.shared_session);
         let shared = shared.unwrap_or(false);
         let name = self.text("session_name", "[joomla] session_name", &own.session_name);
         if shared && name.is_none() && self.problems.is_empty() {
-            let why = "$shared_session is on without a $session_name, so site and administrator still have a session \
-                cookie each; Joomla's own switch in the global configuration makes one";
-            warnings.push(why.into());
+            self.warn(
+                "$shared_session is on without a $session_name, so site and administrator still have a session cookie \
+                 each; Joomla's own switch in the global configuration makes one",
+            );
         }
         let handler = self.text("session_handler", "[joomla] session_handler", &own.session_handler);
         let handler = match handler.as_deref() {
@@ -348,23 +345,18 @@ impl Reader<'_> {
         let metadata = self.truth("session_metadata", "[joomla] session_metadata", own.session_metadata);
         let metadata = metadata.unwrap_or(true);
         if let (Handler::Other(name), false) = (&handler, metadata) {
-            warnings.push(format!(
+            self.warn(format!(
                 "$session_handler is {name:?} and $session_metadata is off, so the database does not know whose a session is \
                  and everybody is a guest. Switch session metadata on in the global configuration, or use the handler `database`"
             ));
         }
-        let lifetime = self.lifetime(own.lifetime, warnings);
+        let lifetime = self.lifetime(own.lifetime);
         let live_site = self.text("live_site", "[joomla] live_site", &own.live_site);
-        let live_site = live_site.and_then(|text| {
-            let origin = origin(&text);
-            if origin.is_none() {
-                warnings.push(
-                    "$live_site is no http or https address in ASCII, so it is not taken for the site's origin".into(),
-                );
-            }
-            origin
-        });
-        warnings.extend(self.obstacles(live_site.as_deref()));
+        let origin = live_site.as_deref().and_then(origin);
+        if live_site.is_some() && origin.is_none() {
+            self.warn("$live_site is no http or https address in ASCII, so it is not taken for the site's origin");
+        }
+        self.warn_of_obstacles(origin.as_deref());
         let offline = self.truth("offline", "[joomla] offline", own.offline);
         let root_user = self.text("root_user", "[joomla] root_user", &own.root_user);
         let secret = secret?;
@@ -375,7 +367,7 @@ impl Reader<'_> {
             metadata,
             lifetime,
             shared,
-            live_site,
+            live_site: origin,
             offline: offline.unwrap_or(false),
             root_user: root_user.and_then(|text| match (text.trim(), key(text.trim())) {
                 ("0", _) => None,
@@ -387,29 +379,33 @@ impl Reader<'_> {
 
     /// Warnings about values that keep the session cookie from the socket. Nothing else depends on `$cookie_path` and
     /// `$cookie_domain`, so it is no error if they cannot be read.
-    fn obstacles(&self, live_site: Option<&str>) -> Vec<String> {
-        let text = |key| match self.parsed.text(key) {
+    fn warn_of_obstacles(&mut self, live_site: Option<&str>) {
+        let [path, domain] = ["cookie_path", "cookie_domain"].map(|key| match self.parsed.text(key) {
             Ok(Some(found)) => found.value,
             Ok(None) | Err(_) => String::new(),
-        };
-        let (path, domain) = (text("cookie_path"), text("cookie_domain"));
-        cookie::obstacles(&path, &domain, live_site, &self.config.pusher.path)
+        });
+        let obstacles = cookie::obstacles(&path, &domain, live_site, &self.config.pusher.path);
+        self.warnings.extend(obstacles);
     }
 
     /// The lifetime in seconds. The file has minutes, which may have a fraction.
-    fn lifetime(&mut self, own: u64, warnings: &mut Vec<String>) -> u64 {
+    fn lifetime(&mut self, own: u64) -> u64 {
         let own = (own > 0).then_some(own as f64);
         let minutes = self.take("lifetime", "[joomla] lifetime", own, |parsed| parsed.number("lifetime"));
         match minutes.unwrap_or(0.0) {
             0.0 => LIFETIME,
             minutes if minutes < 0.0 => {
-                warnings.push("$lifetime is negative, so every session has expired and everybody is a guest".into());
+                self.warn("$lifetime is negative, so every session has expired and everybody is a guest");
                 0
             }
             // A cast of a float that is too large gives the largest integer.
             minutes => (minutes * 60.0) as u64,
         }
     }
+}
+
+fn about_host(text: &str, why: &str) -> String {
+    format!("the database's host {text:?} cannot be used: {why}. It is $host of configuration.php, or [database] host")
 }
 
 /// The names of the session cookies. Joomla names the cookie after `$session_name` if that is set, whether the session

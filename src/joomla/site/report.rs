@@ -33,38 +33,22 @@ pub fn describe(read: &SiteRead) -> Vec<String> {
 
 /// One sentence for each origin of values.
 fn sources(read: &SiteRead) -> Vec<String> {
-    let list = |name: fn(Origin) -> Option<String>| {
-        let found = read.sources.iter().filter_map(|source| {
-            let place = name(source.origin)?;
-            Some(format!("${}{place}", source.key))
-        });
-        found.collect::<Vec<_>>().join(", ")
-    };
+    let (mut file, mut own, mut default) = (Vec::new(), Vec::new(), Vec::new());
+    for source in &read.sources {
+        match source.origin {
+            Origin::File(line) => file.push(format!("${} (line {line})", source.key)),
+            Origin::Own(key) => own.push(format!("${} ({key})", source.key)),
+            Origin::Default => default.push(format!("${}", source.key)),
+        }
+    }
     let places = [
-        (
-            "Taken from it",
-            list(|origin| match origin {
-                Origin::File(line) => Some(format!(" (line {line})")),
-                _ => None,
-            }),
-        ),
-        (
-            "Taken from jsocketd's own configuration",
-            list(|origin| match origin {
-                Origin::Own(key) => Some(format!(" ({key})")),
-                _ => None,
-            }),
-        ),
-        (
-            "Not set, so Joomla's defaults hold",
-            list(|origin| match origin {
-                Origin::Default => Some(String::new()),
-                _ => None,
-            }),
-        ),
+        ("Taken from it", file),
+        ("Taken from jsocketd's own configuration", own),
+        ("Not set, so Joomla's defaults hold", default),
     ];
     let used = places.into_iter().filter(|(_, list)| !list.is_empty());
-    used.map(|(title, list)| format!("{title}: {list}.")).collect()
+    used.map(|(title, list)| format!("{title}: {}.", list.join(", ")))
+        .collect()
 }
 
 fn database(read: &SiteRead) -> String {

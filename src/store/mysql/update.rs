@@ -28,17 +28,15 @@ const PAUSE: &str = "DO SLEEP(1)";
 const STEP: usize = 500;
 
 /// The columns and keys of version 2, each with the SQL that adds it.
-const COLUMNS: [(&str, &str); 2] = [
+const ADDED: [(&str, &str); 4] = [
     ("seq", "ADD COLUMN `seq` bigint unsigned DEFAULT NULL AFTER `id`"),
     ("stamped", "ADD COLUMN `stamped` datetime(3) DEFAULT NULL AFTER `seq`"),
-];
-const KEYS: [(&str, &str); 2] = [
     ("idx_seq", "ADD UNIQUE KEY `idx_seq` (`seq`)"),
     ("idx_channel_seq", "ADD KEY `idx_channel_seq` (`channel`, `seq`)"),
 ];
 
-/// The key of version 1 that a new one replaces.
-const OLD_KEY: &str = "idx_channel";
+/// The key of version 1 that a new one replaces, and the SQL that removes it.
+const OLD_KEY: (&str, &str) = ("idx_channel", "DROP KEY `idx_channel`");
 
 /// Names in the state table that have no meaning in version 2.
 const OLD_NAMES: &str = "name IN ('epoch', 'made', 'deleted_to', 'mark') OR name LIKE 'position.%'";
@@ -105,29 +103,20 @@ struct Update<'a> {
 impl Update<'_> {
     /// The first step: adds the missing columns and keys in one statement.
     fn columns(&mut self) -> Result<(), Fault> {
-        let names = |conn: &mut Conn, what: &str, from: &str, table: &str| -> Result<Vec<String>, Fault> {
+        let mut names: Vec<String> = Vec::new();
+        for (name, from) in [("COLUMN_NAME", "COLUMNS"), ("INDEX_NAME", "STATISTICS")] {
             let sql = format!(
-                "SELECT DISTINCT {what} FROM information_schema.{from} WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}'"
+                "SELECT DISTINCT {name} FROM information_schema.{from} \
+                 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{}'",
+                self.table
             );
-            Ok(query(conn, &sql)?.iter().filter_map(|row| text(row, 0)).collect())
-        };
-        let columns = names(self.conn, "COLUMN_NAME", "COLUMNS", &self.table)?;
-        let keys = names(self.conn, "INDEX_NAME", "STATISTICS", &self.table)?;
-        let has = |there: &[String], name: &str| there.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let mut changes: Vec<String> = Vec::new();
-        changes.extend(
-            COLUMNS
-                .iter()
-                .filter(|(name, _)| !has(&columns, name))
-                .map(|(_, add)| (*add).to_owned()),
-        );
-        changes.extend(
-            KEYS.iter()
-                .filter(|(name, _)| !has(&keys, name))
-                .map(|(_, add)| (*add).to_owned()),
-        );
-        if has(&keys, OLD_KEY) {
-            changes.push(format!("DROP KEY `{OLD_KEY}`"));
+            names.extend(query(self.conn, &sql)?.iter().filter_map(|row| text(row, 0)));
+        }
+        let has = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let added = ADDED.iter().filter(|(name, _)| !has(name));
+        let mut changes: Vec<&str> = added.map(|(_, add)| *add).collect();
+        if has(OLD_KEY.0) {
+            changes.push(OLD_KEY.1);
         }
         if changes.is_empty() {
             return Ok(());
@@ -141,17 +130,16 @@ impl Update<'_> {
     /// The second step: numbers the rows that exist. A row's number is its id, and the time of its stamp is the time
     /// when it was written. Rows of transactions that are still open get their numbers later, like new rows.
     fn numbers(&mut self) -> Result<(), Fault> {
-        let top: u64 = self.one(&format!("SELECT MAX(id) FROM {}", self.outbox))?.unwrap_or(0);
+        let rows = query(self.conn, &format!("SELECT MAX(id) FROM {}", self.outbox))?;
+        let top: u64 = rows.first().and_then(|row| number(row, 0)).unwrap_or(0);
         let (mut last, mut count) = (0, 0);
         loop {
             let sql = format!(
                 "SELECT id FROM {} WHERE id > {last} AND id <= {top} AND seq IS NULL ORDER BY id LIMIT {STEP}",
                 self.outbox
             );
-            let ids: Vec<u64> = query(self.conn, &sql)?
-                .iter()
-                .filter_map(|row| number(row, 0))
-                .collect();
+            let rows = query(self.conn, &sql)?;
+            let ids: Vec<u64> = rows.iter().filter_map(|row| number(row, 0)).collect();
             let Some(highest) = ids.last() else { break };
             last = *highest;
             let list: Vec<String> = ids.iter().map(u64::to_string).collect();
@@ -205,11 +193,6 @@ impl Update<'_> {
             query(self.conn, PAUSE)?;
             self.patience = self.patience.saturating_sub(began.elapsed());
         }
-    }
-
-    /// The single number that a query returns.
-    fn one(&mut self, sql: &str) -> Result<Option<u64>, Fault> {
-        Ok(query(self.conn, sql)?.first().and_then(|row| number(row, 0)))
     }
 }
 
