@@ -56,7 +56,7 @@ pub use self::account::Limits;
 pub use self::advice::silence_driver_panics;
 pub use self::measures::Measure;
 pub use self::session::{Kind, Server};
-pub use self::shape::{Column, Survey};
+pub use self::shape::Survey;
 
 /// How long a survey is used: tables appear when Joomla is updated, and one of them says which users have a second
 /// factor.
@@ -155,7 +155,7 @@ impl MySql {
 
     /// Which tables exist, while there is a connection.
     pub fn survey(&self) -> Option<&Survey> {
-        self.link.as_ref().map(|link| &link.survey)
+        self.link.as_ref().map(|_| &self.shape.survey)
     }
 
     /// Whether a table, a column or a privilege was missing for an answer.
@@ -198,8 +198,8 @@ impl MySql {
         self.measures.note("set-up", started.elapsed(), made.is_ok(), now.at);
         match self.door.tried(n, made)? {
             Made::Partly(making) => self.making = Some(making),
-            Made::Whole(link) => {
-                self.shape.learn(&link.survey);
+            Made::Whole(link, survey) => {
+                self.shape.survey = survey;
                 if self.door.opened(now.at) {
                     log::info!(
                         "connected to the database {} at {}: {}",
@@ -250,8 +250,7 @@ impl MySql {
         self.measures.note("survey", started.elapsed(), survey.is_ok(), now.at);
         match survey {
             Ok(survey) => {
-                self.shape.learn(&survey);
-                link.survey = survey;
+                self.shape.survey = survey;
                 link.stale = false;
                 Ok(())
             }

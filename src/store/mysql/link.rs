@@ -32,7 +32,6 @@ const STATEMENTS: usize = 256;
 pub(super) struct Link {
     pub(super) conn: Conn,
     pub(super) server: Server,
-    pub(super) survey: Survey,
     pub(super) limits: Limits,
     /// When the connection was made, when it was surveyed last, and when it last answered.
     pub(super) made: Time,
@@ -58,7 +57,7 @@ pub(super) struct Making {
 /// How far the set-up of a connection is.
 pub(super) enum Made {
     Partly(Making),
-    Whole(Link),
+    Whole(Link, Survey),
 }
 
 impl Making {
@@ -113,10 +112,10 @@ impl Making {
             session::set_up(conn, known, settings.statement_ms)?;
             return Ok(Made::Partly(self));
         }
-        Ok(Made::Whole(Link {
+        let survey = survey.clone();
+        let link = Link {
             limits: account::limits(conn)?,
             server: known.clone(),
-            survey: survey.clone(),
             conn: self.conn,
             made: now,
             surveyed: now,
@@ -124,7 +123,8 @@ impl Making {
             stale: false,
             denied: false,
             claimed: false,
-        }))
+        };
+        Ok(Made::Whole(link, survey))
     }
 }
 

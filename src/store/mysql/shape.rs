@@ -6,51 +6,20 @@ use mysql::Value;
 
 use crate::config::ItemType;
 use crate::store::MOST_KEYS;
-use crate::store::schema::{OUTBOX, STATE};
 
 /// The lengths that lists of keys are filled up to.
 const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
 
-/// The tables and columns that exist.
+/// What exists of the tables and columns that not every site has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// The columns that we may see of the tables in our statements.
-    pub columns: Vec<Column>,
     /// Whether there is a table of second factors: Joomla 4.2 and later.
     pub mfa: bool,
     /// Whether the table of users has a column `requireReset`: Joomla 3.2 and later.
     pub require_reset: bool,
+    /// The character set and collation of the assets' names, if they are known.
+    pub names: Option<(String, String)>,
 }
-
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// The table's name without the prefix, as it is called here.
-    pub table: String,
-    /// Its name.
-    pub name: String,
-    /// Its type, such as `varbinary(192)`.
-    pub kind: String,
-    /// Its collation; empty for a column without one.
-    pub collation: String,
-}
-
-/// The tables of Joomla that are read, and our own two tables.
-const TABLES: [&str; 13] = [
-    "session",
-    "users",
-    "user_mfa",
-    "user_usergroup_map",
-    "usergroups",
-    "viewlevels",
-    "assets",
-    "extensions",
-    "categories",
-    "content",
-    "schemas",
-    OUTBOX,
-    STATE,
-];
 
 /// What the statements depend on.
 #[derive(Debug)]
@@ -58,12 +27,8 @@ pub(super) struct Shape {
     prefix: String,
     pub(super) items: Vec<ItemType>,
     pub(super) max_event_size: usize,
-    /// Whether there is a table of second factors.
-    pub(super) mfa: bool,
-    /// Whether the table of users has a column `requireReset`.
-    pub(super) require_reset: bool,
-    /// The character set and collation of the assets' names, if they are known.
-    pub(super) names: Option<(String, String)>,
+    /// The newest one.
+    pub(super) survey: Survey,
 }
 
 impl Shape {
@@ -72,32 +37,12 @@ impl Shape {
             prefix: prefix.to_owned(),
             items,
             max_event_size,
-            mfa: true,
-            require_reset: true,
-            names: None,
+            survey: Survey {
+                mfa: true,
+                require_reset: true,
+                names: None,
+            },
         }
-    }
-
-    /// Notes the result of a survey.
-    pub(super) fn learn(&mut self, survey: &Survey) {
-        self.mfa = survey.mfa;
-        self.require_reset = survey.require_reset;
-        let names = |column: &&Column| column.table == "assets" && column.name == "name";
-        let collation = survey.columns.iter().find(names).map(|column| &column.collation);
-        let plain = |text: &&String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        self.names = collation.filter(plain).and_then(|collation| {
-            let (charset, _) = collation.split_once('_')?;
-            Some((charset.to_owned(), collation.clone()))
-        });
-    }
-
-    /// The names of all tables, without the prefix.
-    pub(super) fn tables(&self) -> Vec<&str> {
-        let mut tables = TABLES.to_vec();
-        tables.extend(self.items.iter().map(|item| item.table.as_str()));
-        tables.sort_unstable();
-        tables.dedup();
-        tables
     }
 
     /// A table's name with the prefix.

@@ -96,7 +96,11 @@ fn user_columns(shape: &Shape, mfa: &str) -> String {
     format!(
         "u.id, u.name, u.username, u.block, {reset}, {mfa}, \
          (SELECT GROUP_CONCAT(g.group_id SEPARATOR ',') FROM {map} g WHERE g.user_id = u.id)",
-        reset = if shape.require_reset { "u.requireReset" } else { "0" },
+        reset = if shape.survey.require_reset {
+            "u.requireReset"
+        } else {
+            "0"
+        },
         map = shape.table("user_usergroup_map"),
     )
 }
@@ -104,7 +108,7 @@ fn user_columns(shape: &Shape, mfa: &str) -> String {
 /// Whether the user has a second factor. Backup codes do not count: they are made together with a second factor, and
 /// remain when it is removed.
 fn mfa(shape: &Shape) -> String {
-    match shape.mfa {
+    match shape.survey.mfa {
         true => format!(
             "EXISTS (SELECT 1 FROM {} m WHERE m.user_id = u.id AND m.method <> 'backupcodes')",
             shape.table("user_mfa")
@@ -121,7 +125,7 @@ fn mfa(shape: &Shape) -> String {
 fn assets(shape: &Shape) -> Statement {
     let assets = shape.table("assets");
     let columns = "a.name, a.rules, a.lft, a.rgt";
-    let sql = match &shape.names {
+    let sql = match &shape.survey.names {
         Some((charset, collation)) => format!(
             "SELECT {columns} FROM {assets} a WHERE a.name = 'root.1' \
              UNION ALL SELECT {columns} FROM {assets} r JOIN {assets} a ON a.parent_id = r.id \

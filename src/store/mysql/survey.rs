@@ -6,7 +6,7 @@ use super::columns;
 use super::driver::{Conn, query};
 use super::fault::Fault;
 use super::session::{is_fatal, text};
-use super::shape::{Column, Shape, Survey};
+use super::shape::{Shape, Survey};
 use crate::store::schema::{STATE, VERSION};
 use crate::store::{Answer, Checked};
 
@@ -19,42 +19,30 @@ const NO_TABLE: u16 = 1146;
 
 /// Surveys the tables with one statement, and a few more if something is missing.
 pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
-    let tables = shape.tables();
-    let list: Vec<String> = tables.iter().map(|table| literal(&shape.full_name(table))).collect();
+    let [users, mfas, assets] = ["users", "user_mfa", "assets"].map(|table| shape.full_name(table));
+    let list = [&users, &mfas, &assets].map(|table| literal(table)).join(",");
     let rows = query(
         conn,
         &format!(
-            "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COALESCE(COLLATION_NAME, '') FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({})",
-            list.join(",")
+            "SELECT TABLE_NAME, COLUMN_NAME, COALESCE(COLLATION_NAME, '') FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({list})"
         ),
     )?;
-    let mut columns = Vec::new();
-    for row in rows {
-        let [table, name, kind, collation] = row.as_slice() else {
-            continue;
-        };
-        // Some servers keep names in lower case, whatever the prefix is.
-        let full = text(table);
-        let known = tables
-            .iter()
-            .find(|known| shape.full_name(known).eq_ignore_ascii_case(&full));
-        columns.extend(known.map(|known| Column {
-            table: (*known).to_owned(),
-            name: text(name),
-            kind: text(kind),
-            collation: text(collation),
-        }));
-    }
-    let sees = |table: &str, name: &str| {
-        let same = |column: &Column| column.table == table && column.name.eq_ignore_ascii_case(name);
-        columns.iter().any(same)
+    // The collation of a column that we may see. Some servers keep names in lower case, whatever the prefix is.
+    let seen = |table: &str, column: &str| {
+        rows.iter().find_map(|row| {
+            let [own_table, own_column, collation] = row.as_slice() else {
+                return None;
+            };
+            let same = text(own_table).eq_ignore_ascii_case(table) && text(own_column).eq_ignore_ascii_case(column);
+            same.then(|| text(collation))
+        })
     };
-    let require_reset = sees("users", "requireReset") || {
+    let require_reset = seen(&users, "requireReset").is_some() || {
         let sql = format!("SELECT requireReset FROM {} LIMIT 0", shape.table("users"));
         refusal(conn, &sql)? != Some(NO_COLUMN)
     };
-    let mfa = (sees("user_mfa", "user_id") && sees("user_mfa", "method")) || {
+    let mfa = seen(&mfas, "user_id").and(seen(&mfas, "method")).is_some() || {
         let sql = format!("SELECT user_id, method FROM {} LIMIT 0", shape.table("user_mfa"));
         match refusal(conn, &sql)? {
             None => true,
@@ -64,10 +52,15 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
             Some(_) => joomla_version(conn, shape)?.is_none_or(|version| version >= MFA),
         }
     };
+    let plain = |text: &String| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let names = seen(&assets, "name").filter(plain).and_then(|collation| {
+        let (charset, _) = collation.split_once('_')?;
+        Some((charset.to_owned(), collation))
+    });
     Ok(Survey {
-        columns,
         mfa,
         require_reset,
+        names,
     })
 }
 
