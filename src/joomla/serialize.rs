@@ -25,32 +25,6 @@ pub const DEEPEST: usize = 128;
 /// at most three quarters of [`LONGEST`] long, cannot have more.
 pub const MOST_VALUES: usize = 65_536;
 
-/// Why a text is not PHP's serialize format. Positions are bytes from the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Over [`LONGEST`].
-    #[error("it is longer than {LONGEST} bytes")]
-    TooLong,
-    /// Over [`DEEPEST`].
-    #[error("more than {DEEPEST} arrays or objects are within each other at byte {0}")]
-    TooDeep(usize),
-    /// Over [`MOST_VALUES`].
-    #[error("it has more than {MOST_VALUES} values")]
-    TooMany,
-    /// The text ends in the middle of something, or states a length or count that is larger than the rest of the text.
-    #[error("it ends too early for what begins at byte {0}")]
-    Truncated(usize),
-    /// The text contains something that PHP does not write.
-    #[error("byte {0} is not what the format has there")]
-    Malformed(usize),
-    /// A reference does not point to an earlier value.
-    #[error("a reference in it is to nothing")]
-    Dangling,
-    /// Something follows the value.
-    #[error("something follows the value at byte {0}")]
-    Trailing(usize),
-}
-
 /// A value. The elements of arrays and objects are reached through [`Place`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -119,29 +93,17 @@ pub struct Place<'t, 'a> {
     node: usize,
 }
 
-/// Reads a text that consists of one value.
-///
-/// # Errors
-/// See [`Error`].
-pub fn parse(input: &[u8]) -> Result<Tree<'_>, Error> {
+/// Reads a text that consists of one value. `None`: it is not what PHP writes, or it exceeds a limit.
+pub fn parse(input: &[u8]) -> Option<Tree<'_>> {
     let (tree, end) = parse_front(input)?;
-    if end < input.len() {
-        return Err(Error::Trailing(end));
-    }
-    if tree.is_dangling() {
-        return Err(Error::Dangling);
-    }
-    Ok(tree)
+    (end == input.len() && !tree.is_dangling()).then_some(tree)
 }
 
 /// Reads the value at the start of a text, and returns where the value ends. Its references may point to values of an
-/// earlier text, because PHP numbers all variables of a session together.
-///
-/// # Errors
-/// See [`Error`].
-pub fn parse_front(input: &[u8]) -> Result<(Tree<'_>, usize), Error> {
+/// earlier text, because PHP numbers all variables of a session together. `None`: see [`parse`].
+pub fn parse_front(input: &[u8]) -> Option<(Tree<'_>, usize)> {
     if input.len() > LONGEST {
-        return Err(Error::TooLong);
+        return None;
     }
     let mut reader = Reader { input, at: 0 };
     let mut tree = Tree {
@@ -168,19 +130,18 @@ pub fn parse_front(input: &[u8]) -> Result<(Tree<'_>, usize), Error> {
             }
             None => None,
         };
-        let started = reader.at;
         let (content, elements) = reader.content()?;
         let node = tree.push(name, content)?;
         if let Some(missing) = elements {
             if open.len() == DEEPEST {
-                return Err(Error::TooDeep(started));
+                return None;
             }
             open.push(Open { node, missing });
         } else if open.is_empty() {
             break;
         }
     }
-    Ok((tree, reader.at))
+    Some((tree, reader.at))
 }
 
 /// An array or object whose elements are being read.
@@ -215,10 +176,10 @@ impl<'a> Tree<'a> {
         (number <= self.known_below && target < node).then_some(target)
     }
 
-    fn push(&mut self, name: Option<&'a [u8]>, content: Content<'a>) -> Result<usize, Error> {
+    fn push(&mut self, name: Option<&'a [u8]>, content: Content<'a>) -> Option<usize> {
         let node = self.nodes.len();
         if node == MOST_VALUES {
-            return Err(Error::TooMany);
+            return None;
         }
         if !matches!(content, Content::Alias(_)) {
             self.numbered.push(index(node));
@@ -231,7 +192,7 @@ impl<'a> Tree<'a> {
             content,
             after: index(node + 1),
         });
-        Ok(node)
+        Some(node)
     }
 }
 

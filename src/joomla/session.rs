@@ -38,46 +38,11 @@ pub struct SessionText {
     pub mfa_checked: bool,
     /// Whether the user is required to set up a second factor and has not done so.
     pub mfa_setup_pending: bool,
-    /// The times of the session's requests.
-    pub timer: Option<Timer>,
 }
 
-/// The times of a session's requests, in Unix seconds.
+/// A text is not a Joomla session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timer {
-    /// The first one.
-    pub start: i64,
-    /// The one before the latest.
-    pub last: i64,
-    /// The latest.
-    pub now: i64,
-}
-
-/// Why a text is not a Joomla session's. The error contains nothing of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadText {
-    /// Over [`SessionRow::LONGEST_TEXT`].
-    #[error("the session text is longer than {} bytes", SessionRow::LONGEST_TEXT)]
-    TooLong,
-    /// The variables cannot be told apart: neither PHP's handler `php` nor `php_serialize` wrote the text.
-    #[error("the session text is in no format that is known: {0}")]
-    Variables(serialize::Error),
-    /// The text has no variable `joomla`, or the variable is not a string.
-    #[error("the session text has no Joomla session in it")]
-    NoJoomla,
-    /// The variable is not base64.
-    #[error("the Joomla session is not base64")]
-    NotBase64,
-    /// The decoded variable is not in PHP's serialize format.
-    #[error("the Joomla session cannot be read: {0}")]
-    NotSerialized(serialize::Error),
-    /// The value is not a Registry.
-    #[error("the Joomla session is no Registry")]
-    NotRegistry,
-    /// The session has a user, but the user's id is not valid.
-    #[error("the user of the Joomla session has no valid id")]
-    BadUser,
-}
+pub struct BadText;
 
 /// Reads a session's text, as it is in the column `data`.
 ///
@@ -85,15 +50,15 @@ pub enum BadText {
 /// See [`BadText`].
 pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     if text.len() > SessionRow::LONGEST_TEXT {
-        return Err(BadText::TooLong);
+        return Err(BadText);
     }
-    let encoded = variable(text)?;
-    let decoded = BASE64.decode(encoded).map_err(|_| BadText::NotBase64)?;
-    let tree = serialize::parse(&decoded).map_err(BadText::NotSerialized)?;
+    let encoded = variable(text).ok_or(BadText)?;
+    let decoded = BASE64.decode(encoded).map_err(|_| BadText)?;
+    let tree = serialize::parse(&decoded).ok_or(BadText)?;
     let root = tree.root();
     // PHP writes the name of a protected property like this.
     let data = root.get("\0*\0data").filter(|data| is_open(*data));
-    let data = data.filter(|_| is_a(root, REGISTRY)).ok_or(BadText::NotRegistry)?;
+    let data = data.filter(|_| is_a(root, REGISTRY)).ok_or(BadText)?;
     // Joomla 3 keeps everything one level deeper, in its default namespace.
     let base = match (at(data, &["session"]), at(data, &["__default"])) {
         (None, Some(namespace)) => namespace,
@@ -104,7 +69,6 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
         token: at(base, &["session", "token"]).and_then(token),
         mfa_checked: at(base, &["com_users", "mfa_checked"]).is_some_and(is_one),
         mfa_setup_pending: at(base, &["com_users", "mandatory_mfa_setup"]).is_some_and(is_true),
-        timer: at(base, &["session", "timer"]).and_then(timer),
     })
 }
 
@@ -124,24 +88,24 @@ pub fn is_token(given: &str, token: &str) -> bool {
 }
 
 /// The value of Joomla's variable, still in base64.
-fn variable(text: &[u8]) -> Result<&[u8], BadText> {
+fn variable(text: &[u8]) -> Option<&[u8]> {
     // `php_serialize` writes one array. A text of `php` begins with a variable's name, so it does not parse as an
     // array.
     if text.starts_with(b"a:")
-        && let Ok(tree) = serialize::parse(text)
+        && let Some(tree) = serialize::parse(text)
     {
-        return tree.root().get(VARIABLE).and_then(string).ok_or(BadText::NoJoomla);
+        return tree.root().get(VARIABLE).and_then(string);
     }
     let (mut rest, mut found) = (text, None);
     while let Some(bar) = rest.iter().position(|&byte| byte == b'|') {
         let (name, value) = (&rest[..bar], &rest[bar + 1..]);
-        let (tree, end) = serialize::parse_front(value).map_err(BadText::Variables)?;
+        let (tree, end) = serialize::parse_front(value)?;
         if name == VARIABLE.as_bytes() {
             found = string(tree.root());
         }
         rest = &value[end..];
     }
-    found.ok_or(BadText::NoJoomla)
+    found
 }
 
 fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
@@ -150,16 +114,16 @@ fn user_id(base: Place<'_, '_>) -> Result<Option<u32>, BadText> {
         Some(user) if user.value() == Value::Null => return Ok(None),
         Some(user) => user,
     };
-    let id = user.get("id").filter(|_| is_a(user, USER)).ok_or(BadText::BadUser)?;
+    let id = user.get("id").filter(|_| is_a(user, USER)).ok_or(BadText)?;
     let id = match id.value() {
-        Value::Null => 0,
-        Value::Int(id) => u32::try_from(id).map_err(|_| BadText::BadUser)?,
+        Value::Null => Some(0),
+        Value::Int(id) => u32::try_from(id).ok(),
         // Joomla 3 writes the id as the database's driver returned it, and 0 for a guest.
-        Value::Text(b"0") => 0,
-        Value::Text(id) => std::str::from_utf8(id).ok().and_then(key).ok_or(BadText::BadUser)?,
-        _ => return Err(BadText::BadUser),
+        Value::Text(b"0") => Some(0),
+        Value::Text(id) => std::str::from_utf8(id).ok().and_then(key),
+        _ => None,
     };
-    Ok((id > 0).then_some(id))
+    Ok(Some(id.ok_or(BadText)?).filter(|id| *id > 0))
 }
 
 /// The value at the end of a path.
@@ -195,18 +159,6 @@ fn token(place: Place<'_, '_>) -> Option<String> {
     fits.then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-fn timer(place: Place<'_, '_>) -> Option<Timer> {
-    let second = |name| match place.get(name)?.value() {
-        Value::Int(second) => Some(second),
-        _ => None,
-    };
-    Some(Timer {
-        start: second("start")?,
-        last: second("last")?,
-        now: second("now")?,
-    })
-}
-
 /// `(int) … === 1`. A value that PHP would have to guess about is not 1, because a 1 grants access.
 fn is_one(place: Place<'_, '_>) -> bool {
     matches!(place.value(), Value::Int(1) | Value::Text(b"1"))
@@ -228,7 +180,6 @@ impl fmt::Debug for SessionText {
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("mfa_checked", &self.mfa_checked)
             .field("mfa_setup_pending", &self.mfa_setup_pending)
-            .field("timer", &self.timer)
             .finish()
     }
 }
@@ -249,7 +200,7 @@ mod tests {
     fn a_misspelt_user_is_nobody() {
         assert_eq!(user_of("42"), Ok(Some(42)));
         for bad in crate::id::MISSPELT {
-            let expected = if bad == "0" { Ok(None) } else { Err(BadText::BadUser) };
+            let expected = if bad == "0" { Ok(None) } else { Err(BadText) };
             assert_eq!(user_of(bad), expected, "{bad:?}");
         }
     }

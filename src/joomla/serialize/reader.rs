@@ -1,6 +1,6 @@
 //! Reads the bytes of PHP's serialize format, one value at a time. `serialize` puts the values together.
 
-use super::{Content, Error, Value};
+use super::{Content, Value};
 
 /// The shortest element of an array: `i:0;N;`.
 const SHORTEST_ELEMENT: usize = 6;
@@ -8,7 +8,8 @@ const SHORTEST_ELEMENT: usize = 6;
 /// The most characters of a number with a fraction; PHP's widest `serialize_precision` writes about a hundred.
 const LONGEST_FLOAT: usize = 512;
 
-/// An input, and the position of the next byte to read.
+/// An input, and the position of the next byte to read. Each method reads something, or returns `None` where the input
+/// has something else or ends.
 pub(super) struct Reader<'a> {
     pub(super) input: &'a [u8],
     pub(super) at: usize,
@@ -16,175 +17,124 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reads a value. For an array or object, also returns how many elements follow.
-    pub(super) fn content(&mut self) -> Result<(Content<'a>, Option<usize>), Error> {
+    pub(super) fn content(&mut self) -> Option<(Content<'a>, Option<usize>)> {
         let tag = self.next()?;
         let value = match tag {
+            b'a' => return Some((Content::Value(Value::Array), Some(self.elements()?))),
+            b'O' => {
+                let class = self.class()?;
+                return Some((Content::Value(Value::Object(class)), Some(self.elements()?)));
+            }
+            b'C' => {
+                self.class()?;
+                let length = self.count(b':')?;
+                self.expect(b'{')?;
+                self.bytes(length)?;
+                self.expect(b'}')?;
+                return Some((Content::Value(Value::Opaque), None));
+            }
+            b'r' => return Some((Content::Same(self.count(b';')?), None)),
+            b'R' => return Some((Content::Alias(self.count(b';')?), None)),
+            b'i' => return Some((Content::Value(Value::Int(self.integer()?)), None)),
+            b'd' => {
+                let number = self.until_semicolon(LONGEST_FLOAT)?.parse().ok()?;
+                return Some((Content::Value(Value::Float(number)), None));
+            }
             b'N' => Value::Null,
             b'b' => {
                 self.expect(b':')?;
                 match self.next()? {
                     b'0' => Value::Bool(false),
                     b'1' => Value::Bool(true),
-                    _ => return Err(Error::Malformed(self.at - 1)),
+                    _ => return None,
                 }
             }
-            b'i' => Value::Int(self.integer()?),
-            b'd' => Value::Float(self.float()?),
             b's' => Value::Text(self.quoted()?),
-            b'E' => {
-                self.quoted()?;
-                Value::Opaque
-            }
-            b'r' | b'R' => {
-                let number = self.count(b';')?;
-                let content = if tag == b'r' {
-                    Content::Same(number)
-                } else {
-                    Content::Alias(number)
-                };
-                return Ok((content, None));
-            }
-            b'a' => {
-                let elements = self.elements()?;
-                return Ok((Content::Value(Value::Array), Some(elements)));
-            }
-            b'O' => {
-                let class = self.class()?;
-                let elements = self.elements()?;
-                return Ok((Content::Value(Value::Object(class)), Some(elements)));
-            }
-            b'C' => {
-                self.custom()?;
-                return Ok((Content::Value(Value::Opaque), None));
-            }
-            _ => return Err(Error::Malformed(self.at - 1)),
+            b'E' => self.quoted().map(|_| Value::Opaque)?,
+            _ => return None,
         };
-        // `integer` and `float` consume the semicolon themselves.
-        if !matches!(tag, b'i' | b'd') {
-            self.expect(b';')?;
-        }
-        Ok((Content::Value(value), None))
+        self.expect(b';')?;
+        Some((Content::Value(value), None))
     }
 
     /// Reads an element's key: an integer, or a string, which is the element's name.
-    pub(super) fn key(&mut self) -> Result<Option<&'a [u8]>, Error> {
+    pub(super) fn key(&mut self) -> Option<Option<&'a [u8]>> {
         match self.next()? {
             b'i' => self.integer().map(|_| None),
             b's' => {
                 let name = self.quoted()?;
                 self.expect(b';')?;
-                Ok(Some(name))
+                Some(Some(name))
             }
-            _ => Err(Error::Malformed(self.at - 1)),
+            _ => None,
         }
     }
 
-    fn next(&mut self) -> Result<u8, Error> {
-        let byte = self.input.get(self.at).ok_or(Error::Truncated(self.at))?;
-        self.at += 1;
-        Ok(*byte)
+    fn next(&mut self) -> Option<u8> {
+        self.bytes(1).map(|bytes| bytes[0])
     }
 
-    pub(super) fn expect(&mut self, wanted: u8) -> Result<(), Error> {
-        if self.next()? != wanted {
-            return Err(Error::Malformed(self.at - 1));
-        }
-        Ok(())
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let bytes = self.input[self.at..].get(..length)?;
+        self.at += length;
+        Some(bytes)
+    }
+
+    pub(super) fn expect(&mut self, wanted: u8) -> Option<()> {
+        (self.next()? == wanted).then_some(())
     }
 
     /// Reads `:`, digits and the byte `end`: a length, a count or a reference's number.
-    fn count(&mut self, end: u8) -> Result<usize, Error> {
+    fn count(&mut self, end: u8) -> Option<usize> {
         self.expect(b':')?;
         let started = self.at;
         let mut number: usize = 0;
         loop {
             let byte = self.next()?;
             if byte == end && self.at - 1 > started {
-                return Ok(number);
+                return Some(number);
             }
-            if !byte.is_ascii_digit() {
-                return Err(Error::Malformed(self.at - 1));
-            }
-            let digit = usize::from(byte - b'0');
-            let larger = number.checked_mul(10).and_then(|n| n.checked_add(digit));
-            number = larger.ok_or(Error::Malformed(self.at - 1))?;
+            // A digit is less than 10, so it fits.
+            let digit = char::from(byte).to_digit(10)? as usize;
+            number = number.checked_mul(10)?.checked_add(digit)?;
         }
     }
 
     /// `:length:"bytes"`
-    fn quoted(&mut self) -> Result<&'a [u8], Error> {
-        let started = self.at;
+    fn quoted(&mut self) -> Option<&'a [u8]> {
         let length = self.count(b':')?;
         self.expect(b'"')?;
-        let rest = &self.input[self.at..];
-        let bytes = rest.get(..length).ok_or(Error::Truncated(started))?;
-        self.at += length;
+        let bytes = self.bytes(length)?;
         self.expect(b'"')?;
-        Ok(bytes)
+        Some(bytes)
     }
 
     /// Reads the quoted name of a class.
-    fn class(&mut self) -> Result<&'a [u8], Error> {
-        let started = self.at;
+    fn class(&mut self) -> Option<&'a [u8]> {
         let class = self.quoted()?;
         let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'\\' | 0x80..);
-        if class.is_empty() || !class.iter().all(plain) {
-            return Err(Error::Malformed(started));
-        }
-        Ok(class)
+        (!class.is_empty() && class.iter().all(plain)).then_some(class)
     }
 
     /// `:count:{`
-    fn elements(&mut self) -> Result<usize, Error> {
-        let started = self.at;
+    fn elements(&mut self) -> Option<usize> {
         let count = self.count(b':')?;
         self.expect(b'{')?;
-        if count > (self.input.len() - self.at) / SHORTEST_ELEMENT {
-            return Err(Error::Truncated(started));
-        }
-        Ok(count)
-    }
-
-    /// `:length:"class":length:{bytes}`
-    fn custom(&mut self) -> Result<(), Error> {
-        self.class()?;
-        let started = self.at;
-        let length = self.count(b':')?;
-        self.expect(b'{')?;
-        if length > self.input.len() - self.at {
-            return Err(Error::Truncated(started));
-        }
-        self.at += length;
-        self.expect(b'}')
+        (count <= (self.input.len() - self.at) / SHORTEST_ELEMENT).then_some(count)
     }
 
     /// `:integer;`
-    fn integer(&mut self) -> Result<i64, Error> {
-        let started = self.at + 1;
-        let digits = self.until_semicolon(20)?;
-        let plain = digits.strip_prefix(['-', '+']).unwrap_or(digits);
-        if plain.is_empty() || !plain.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Error::Malformed(started));
-        }
-        digits.parse().map_err(|_| Error::Malformed(started))
-    }
-
-    /// `:number;`, also `INF`, `-INF` and `NAN`
-    fn float(&mut self) -> Result<f64, Error> {
-        let started = self.at + 1;
-        let digits = self.until_semicolon(LONGEST_FLOAT)?;
-        digits.parse().map_err(|_| Error::Malformed(started))
+    fn integer(&mut self) -> Option<i64> {
+        self.until_semicolon(20)?.parse().ok()
     }
 
     /// `:text;` of ASCII characters
-    fn until_semicolon(&mut self, longest: usize) -> Result<&'a str, Error> {
+    fn until_semicolon(&mut self, longest: usize) -> Option<&'a str> {
         self.expect(b':')?;
-        let started = self.at;
-        while self.next()? != b';' {
-            if self.at - started > longest {
-                return Err(Error::Malformed(started));
-            }
-        }
-        std::str::from_utf8(&self.input[started..self.at - 1]).map_err(|_| Error::Malformed(started))
+        let rest = &self.input[self.at..];
+        let length = rest.iter().take(longest + 1).position(|byte| *byte == b';')?;
+        let text = self.bytes(length)?;
+        self.at += 1;
+        std::str::from_utf8(text).ok()
     }
 }
