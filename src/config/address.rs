@@ -27,9 +27,7 @@ pub struct HostName {
 }
 
 /// Why a text is no address to listen on, as a sentence that says what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadAddress(String);
+pub type BadAddress = String;
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes and the last one is NUL.
 const LONGEST_PATH: usize = 107;
@@ -56,26 +54,25 @@ impl FromStr for ListenAddr {
         if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
             return Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into()));
         }
-        Err(BadAddress(what_to_write(text)))
+        Err(what_to_write(text))
     }
 }
 
 fn unix(path: &str) -> Result<ListenAddr, BadAddress> {
-    let refuse = |why: String| Err(BadAddress(why));
     if path.starts_with('@') {
-        return refuse("abstract sockets are not supported; write the path of a socket file".into());
+        return Err("abstract sockets are not supported; write the path of a socket file".into());
     }
     if !path.starts_with('/') {
-        return refuse("the path of a unix: socket must be absolute".into());
+        return Err("the path of a unix: socket must be absolute".into());
     }
     if path.contains('\0') {
-        return refuse("the path of a unix: socket must not contain NUL".into());
+        return Err("the path of a unix: socket must not contain NUL".into());
     }
     if path.ends_with('/') {
-        return refuse("the path of a unix: socket must name a file, not a directory".into());
+        return Err("the path of a unix: socket must name a file, not a directory".into());
     }
     if path.len() > LONGEST_PATH {
-        return refuse(format!(
+        return Err(format!(
             "the path of a unix: socket may have {LONGEST_PATH} bytes, not {}",
             path.len()
         ));

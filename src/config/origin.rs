@@ -16,9 +16,7 @@ pub struct Origin {
 }
 
 /// Why a text is no origin, as a sentence. It never repeats the text, which may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadOrigin(&'static str);
+pub type BadOrigin = &'static str;
 
 impl Origin {
     /// The origin of an address, with or without a path. Its port may be empty (RFC 3986, 3.2.3).
@@ -43,31 +41,29 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, BadOrigin> {
         if text == "*" {
-            return Err(BadOrigin("an origin cannot be `*`; list each one"));
+            return Err("an origin cannot be `*`; list each one");
         }
-        const NO_SCHEME: BadOrigin = BadOrigin("an origin starts with its scheme, like https://example.org");
+        const NO_SCHEME: BadOrigin = "an origin starts with its scheme, like https://example.org";
         let (scheme, authority) = text.split_once("://").ok_or(NO_SCHEME)?;
         let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
         if matches!(scheme.as_str(), "ws" | "wss") {
-            return Err(BadOrigin("an origin is that of the page: http or https, not ws or wss"));
+            return Err("an origin is that of the page: http or https, not ws or wss");
         }
         let in_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.chars().all(in_scheme) {
             return Err(NO_SCHEME);
         }
         if authority.contains('@') {
-            return Err(BadOrigin("an origin has no user name or password"));
+            return Err("an origin has no user name or password");
         }
         if authority.contains(['/', '?', '#']) {
-            return Err(BadOrigin(
-                "an origin ends after its host or port, without a slash or a path",
-            ));
+            return Err("an origin ends after its host or port, without a slash or a path");
         }
         let (host, port) = host_and_port(&authority).map_err(|bad| match bad {
             BadAuthority::Host => {
-                BadOrigin("an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards")
+                "an origin's host is a name in ASCII (xn-- for others) or an IP address, without wildcards"
             }
-            BadAuthority::Port => BadOrigin("an origin's port must be a number from 1 to 65535"),
+            BadAuthority::Port => "an origin's port must be a number from 1 to 65535",
         })?;
         Ok(Self {
             host: host.to_owned(),

@@ -18,9 +18,7 @@ pub struct HttpUrl {
 }
 
 /// Why a text is no URL that can be requested, as a sentence about "it".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadUrl(&'static str);
+pub type BadUrl = &'static str;
 
 impl HttpUrl {
     /// The value of the `Host` header.
@@ -41,25 +39,25 @@ impl FromStr for HttpUrl {
 
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(BadUrl("it must be of visible ASCII characters, the others as %XX"));
+            return Err("it must be of visible ASCII characters, the others as %XX");
         }
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-                return Err(BadUrl("https comes with TLS; until then it must start with http://"));
+                return Err("https comes with TLS; until then it must start with http://");
             }
-            _ => return Err(BadUrl("it must start with http://")),
+            _ => return Err("it must start with http://"),
         };
         if rest.contains('#') {
-            return Err(BadUrl("it must end before its #"));
+            return Err("it must end before its #");
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.contains('@') {
-            return Err(BadUrl("it must not hold a user name or password"));
+            return Err("it must not hold a user name or password");
         }
         let (host, port) = origin::host_and_port(authority).map_err(|bad| match bad {
-            BadAuthority::Host => BadUrl("its host must be a name in ASCII (xn-- for others) or an IP address"),
-            BadAuthority::Port => BadUrl("its port must be a number from 1 to 65535"),
+            BadAuthority::Host => "its host must be a name in ASCII (xn-- for others) or an IP address",
+            BadAuthority::Port => "its port must be a number from 1 to 65535",
         })?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self {
