@@ -5,15 +5,13 @@
 //! of a serialized Registry (`Joomla\CMS\Session\Storage\JoomlaStorage`). The text also contains words that visitors
 //! wrote, so nothing is ever searched for in it: every step follows the format.
 
-use std::fmt;
-
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
 
 use crate::id::key;
 use crate::joomla::serialize::{self, Place, Value};
-use crate::store::SessionRow;
+use crate::store::{Secret, SessionRow};
 
 /// The variable that holds Joomla's data.
 const VARIABLE: &str = "joomla";
@@ -28,12 +26,12 @@ const USER: &[&str] = &["Joomla\\CMS\\User\\User", "JUser"];
 const TOKEN: usize = 32;
 
 /// What a session's text says.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionText {
     /// The user who is logged in; `None`: a guest.
     pub user_id: Option<u32>,
-    /// 32 letters and digits: an ingredient of the form token. Never shown.
-    pub token: Option<String>,
+    /// 32 letters and digits: an ingredient of the form token.
+    pub token: Option<Secret>,
     /// Whether the second factor was given, or the user was found to have none.
     pub mfa_checked: bool,
     /// Whether the user is required to set up a second factor and has not done so.
@@ -66,7 +64,7 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     };
     Ok(SessionText {
         user_id: user_id(base)?,
-        token: at(base, &["session", "token"]).and_then(token),
+        token: at(base, &["session", "token"]).and_then(token).map(Secret),
         mfa_checked: at(base, &["com_users", "mfa_checked"]).is_some_and(is_one),
         mfa_setup_pending: at(base, &["com_users", "mandatory_mfa_setup"]).is_some_and(is_true),
     })
@@ -170,18 +168,6 @@ fn is_true(place: Place<'_, '_>) -> bool {
         place.value(),
         Value::Null | Value::Bool(false) | Value::Int(0) | Value::Text(b"" | b"0")
     )
-}
-
-impl fmt::Debug for SessionText {
-    /// Does not show the token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionText")
-            .field("user_id", &self.user_id)
-            .field("token", &self.token.as_ref().map(|_| "…"))
-            .field("mfa_checked", &self.mfa_checked)
-            .field("mfa_setup_pending", &self.mfa_setup_pending)
-            .finish()
-    }
 }
 
 #[cfg(test)]

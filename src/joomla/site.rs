@@ -14,28 +14,27 @@ mod report;
 mod tests;
 mod watch;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::store::Database;
+use crate::store::{Database, Secret};
 
 pub use read::{is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
 /// The settings of the site that the service needs. They contain no credentials of the database.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteConfig {
     /// The names of the session cookies, each with its application: site first. With a shared session and a session
     /// name, there is one cookie for both applications. With a session name but without sharing, both applications have
     /// the same cookie name.
     pub cookies: Vec<(Client, String)>,
-    /// Joomla's `$secret`, the salt of the form token. Never shown.
-    pub secret: String,
+    /// Joomla's `$secret`, the salt of the form token.
+    pub secret: Secret,
     /// Where the session texts are kept.
     pub handler: Handler,
     /// Whether rows of the session table name their user.
@@ -51,22 +50,6 @@ pub struct SiteConfig {
     pub offline: bool,
     /// The user who is a super user whatever the database says.
     pub root_user: Option<RootUser>,
-}
-
-impl fmt::Debug for SiteConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SiteConfig")
-            .field("cookies", &self.cookies)
-            .field("secret", &format_args!("***"))
-            .field("handler", &self.handler)
-            .field("metadata", &self.metadata)
-            .field("lifetime", &self.lifetime)
-            .field("shared", &self.shared)
-            .field("live_site", &self.live_site)
-            .field("offline", &self.offline)
-            .field("root_user", &self.root_user)
-            .finish()
-    }
 }
 
 /// The name of a session cookie: `md5(md5(secret . name))` in lower-case hexadecimal, where `name` is `$session_name`

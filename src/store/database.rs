@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{HostName, ListenAddr};
 
 /// How to reach the site's database.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// The host as the configuration writes it, for messages.
     pub host: String,
@@ -16,8 +18,8 @@ pub struct Database {
     pub host_name: Option<HostName>,
     /// The user.
     pub user: String,
-    /// The password. Never shown.
-    pub password: String,
+    /// The password.
+    pub password: Secret,
     /// The schema.
     pub name: String,
     /// The prefix of the tables' names, for which `#__` stands in Joomla's SQL.
@@ -26,18 +28,14 @@ pub struct Database {
     pub tls: Tls,
 }
 
-impl fmt::Debug for Database {
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("host", &self.host)
-            .field("endpoints", &self.endpoints)
-            .field("host_name", &self.host_name)
-            .field("user", &self.user)
-            .field("password", &format_args!("***"))
-            .field("name", &self.name)
-            .field("prefix", &self.prefix)
-            .field("tls", &self.tls)
-            .finish()
+        f.write_str("***")
     }
 }
 

@@ -24,7 +24,7 @@ use crate::protocol::greeting::NoGreeting;
 use crate::protocol::position::{Place, Position};
 use crate::time::Now;
 
-pub use self::database::{Database, Tls, TlsMode};
+pub use self::database::{Database, Secret, Tls, TlsMode};
 pub use self::outbox::{ChannelRange, Checked, Claimed, Look, Looked, NewRow, Old, Row};
 pub use self::site::{
     AssetRow, CLOCK_TOLERANCE, CategoryRow, CategoryStep, Extensions, GroupRow, ItemRow, LevelRow, SessionRow, UserRow,

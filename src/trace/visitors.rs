@@ -7,7 +7,7 @@ use super::words::{Words, mask};
 use crate::joomla::site::SiteConfig;
 use crate::protocol::control::CHANNEL;
 use crate::site::parameters;
-use crate::store::{Answer, Extensions, Failure, Question, Row, SessionId, SessionRow, UserRow};
+use crate::store::{Answer, Extensions, Failure, Question, Row, Secret, SessionId, SessionRow, UserRow};
 
 /// Joomla's secret.
 const MASKED_SITE_SECRET: &str = "a-masked-secret1";
@@ -15,7 +15,7 @@ const MASKED_SITE_SECRET: &str = "a-masked-secret1";
 /// A site without its secret.
 pub fn site(site: &SiteConfig) -> SiteConfig {
     SiteConfig {
-        secret: MASKED_SITE_SECRET.to_owned(),
+        secret: Secret(MASKED_SITE_SECRET.to_owned()),
         ..site.clone()
     }
 }

@@ -8,7 +8,7 @@ use jsocketd::outbox::{Reach, Seen};
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::{
-    Answer, Checked, Claimed, Database, Failure, Look, Looked, Old, Question, Readiness, Row, Store as _, Tls,
+    Answer, Checked, Claimed, Database, Failure, Look, Looked, Old, Question, Readiness, Row, Secret, Store as _, Tls,
 };
 use jsocketd::time::{Now, Time};
 
@@ -32,7 +32,7 @@ pub fn by_tcp(site: &Site) -> Database {
         endpoints: vec![ListenAddr::Tcp(site.server.addr)],
         host_name: None,
         user: site.user.clone(),
-        password: site.password.clone(),
+        password: Secret(site.password.clone()),
         name: site.database.clone(),
         prefix: site.prefix.to_owned(),
         tls: Tls::default(),

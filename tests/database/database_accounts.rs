@@ -20,7 +20,7 @@ use jsocketd::protocol::keys::Keys;
 use jsocketd::site::Site as Visited;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{Kind, MySql};
-use jsocketd::store::{Answer, Database, Failure, Look, Question, Readiness, Store as _};
+use jsocketd::store::{Answer, Database, Failure, Look, Question, Readiness, Secret, Store as _};
 use jsocketd::time::Now;
 use mysql::prelude::Queryable;
 use serde_json::json;
@@ -227,7 +227,7 @@ fn every_database_that_delays_log_ins_is_waited_for_by_check() {
         return println!("SKIPPED: this server has no connection_control");
     }
     let wrong = Database {
-        password: "wrong".into(),
+        password: Secret("wrong".into()),
         ..by_tcp(&site)
     };
     let whys: Vec<String> = (0..5).map(|_| refused(wrong.clone())).collect();
@@ -269,13 +269,13 @@ fn every_database_takes_a_long_password_or_says_what_helps() {
     let long = "p".repeat(250);
     let database = add_user(&site, "long", &format!("IDENTIFIED BY {}", password(&long)));
     let database = Database {
-        password: long,
+        password: Secret(long),
         ..database
     };
     if is_mysql(&site) {
         let why = refused(database.clone());
         assert!(why.contains("RSA") && why.contains("shorter password"), "{why}");
-        let checked = check(&site, &database.user, &database.password, site.server.addr);
+        let checked = check(&site, &database.user, &database.password.0, site.server.addr);
         let text = said(&checked);
         assert!(text.contains("RSA") && !text.contains("panicked"), "{text}");
     } else {
@@ -388,7 +388,7 @@ fn every_database_tells_the_limits_of_its_account() {
     };
     assert!((4900..=5010).contains(&asked), "{asked}");
     assert!(pause <= Duration::from_millis(600), "{pause:?}");
-    let text = said(&check(&site, &database.user, &database.password, site.server.addr));
+    let text = said(&check(&site, &database.user, &database.password.0, site.server.addr));
     for part in [
         "may ask 50000 queries an hour (MAX_QUERIES_PER_HOUR)",
         "may send 20000 statements that write an hour (MAX_UPDATES_PER_HOUR)",

@@ -28,7 +28,7 @@ use jsocketd::protocol::greeting::NoGreeting;
 use jsocketd::protocol::position::{Place, Position};
 use jsocketd::store::mysql::{Kind, MySql};
 use jsocketd::store::{
-    Answer, CategoryStep, ChannelRange, Database, Failure, Look, NewRow, Question, Readiness, Row, SessionId,
+    Answer, CategoryStep, ChannelRange, Database, Failure, Look, NewRow, Question, Readiness, Row, Secret, SessionId,
     SessionRow, Store, Text, Tls, TlsMode, UserRow,
 };
 use jsocketd::time::{Now, Time};
@@ -1472,7 +1472,7 @@ fn what_is_wrong_is_said() {
     for (database, expected) in [
         (
             Database {
-                password: "wrong".into(),
+                password: Secret("wrong".into()),
                 ..by_tcp(&site)
             },
             "Access denied for user",
@@ -1717,7 +1717,7 @@ fn a_server_that_says_no_is_asked_again_without_a_probe() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let mut store = new(Database {
-        password: "later".into(),
+        password: Secret("later".into()),
         ..database
     });
     assert_eq!(store.readiness(at(0)), Readiness::Probe);
@@ -1739,7 +1739,7 @@ fn a_server_that_says_no_is_asked_again_without_a_probe() {
     // From a server that says nothing any more nobody expects an answer.
     let (_second, database) = between(&site);
     let mut store = new(Database {
-        password: "wrong".into(),
+        password: Secret("wrong".into()),
         ..database
     });
     store.probed(Ok(0), at(0));
@@ -1747,7 +1747,7 @@ fn a_server_that_says_no_is_asked_again_without_a_probe() {
     proxy.play(Trick::Stall(0));
     let mut store = new(Database {
         endpoints: vec![ListenAddr::Tcp(proxy.addr)],
-        password: "wrong".into(),
+        password: Secret("wrong".into()),
         ..by_tcp(&site)
     });
     store.probed(Ok(0), at(0));

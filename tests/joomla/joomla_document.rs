@@ -12,7 +12,9 @@ use crate::common::joomla::Site;
 use jsocketd::config::{self, ItemType, ListenAddr};
 use jsocketd::protocol::position::Position;
 use jsocketd::store::mysql::MySql;
-use jsocketd::store::{Answer, ChannelRange, Database, Failure, Look, NewRow, Question, SessionId, Store, Text, Tls};
+use jsocketd::store::{
+    Answer, ChannelRange, Database, Failure, Look, NewRow, Question, Secret, SessionId, Store, Text, Tls,
+};
 use jsocketd::time::Now;
 use mysql::prelude::Queryable;
 
@@ -46,7 +48,7 @@ fn store(site: &Site, user: &str) -> MySql {
         endpoints: vec![ListenAddr::Unix(site.server.socket.clone())],
         host_name: None,
         user: user.to_owned(),
-        password: "a long password".into(),
+        password: Secret("a long password".into()),
         name: site.database.clone(),
         prefix: site.prefix.to_owned(),
         tls: Tls::default(),

@@ -80,7 +80,7 @@ pub fn session_text(user: u32) -> Vec<u8> {
 pub fn site() -> SiteConfig {
     SiteConfig {
         cookies: vec![(Client::Site, COOKIE.into())],
-        secret: SITE_SECRET.into(),
+        secret: jsocketd::store::Secret(SITE_SECRET.into()),
         handler: Handler::Database,
         metadata: true,
         lifetime: 900,

@@ -24,7 +24,7 @@ use jsocketd::joomla::site::{Client, Handler, SiteConfig};
 use jsocketd::protocol::position::Position;
 use jsocketd::protocol::signature::hmac_hex;
 use jsocketd::server::{Flow, Server};
-use jsocketd::store::{Failure, NewRow, SessionId};
+use jsocketd::store::{Failure, NewRow, Secret, SessionId};
 use jsocketd::time::Time;
 use serde_json::{Value, json};
 
@@ -544,7 +544,7 @@ impl Stage {
                 let right = !self.dice.one_in(3);
                 let session = self.people[who].session.as_ref().filter(|_| right);
                 let user = self.base.borrow().user_of(session);
-                let token = session.map(|id| form_token_of(&self.site.secret, id, user));
+                let token = session.map(|id| form_token_of(&self.site.secret.0, id, user));
                 let data = json!({"form_token": token.unwrap_or_else(|| "0123456789abcdef0123456789abcdef".into())});
                 self.send(who, &json!({"event": "jsocketd:form_token", "data": data}));
             }
@@ -1429,7 +1429,7 @@ fn site(metadata: bool) -> SiteConfig {
             (Client::Site, COOKIE.into()),
             (Client::Administrator, "5386e5f722696aa90f2935566d512572".into()),
         ],
-        secret: "0Joyhpv7XRo55TVH".into(),
+        secret: Secret("0Joyhpv7XRo55TVH".into()),
         handler: Handler::Database,
         metadata,
         lifetime: 900,

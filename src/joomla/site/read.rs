@@ -16,7 +16,7 @@ use super::{Client, Handler, Origin, RootUser, SiteConfig, SiteError, SiteRead, 
 use crate::config::Config;
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
-use crate::store::{Database, Tls, TlsMode};
+use crate::store::{Database, Secret, Tls, TlsMode};
 
 /// Seconds that a session lives if `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
 const LIFETIME: u64 = 900;
@@ -186,7 +186,7 @@ impl Reader<'_> {
             endpoints: endpoints?,
             host_name: host.host_name(),
             user: user?,
-            password: password?,
+            password: Secret(password?),
             name: name?,
             prefix: prefix?,
             tls,
@@ -362,7 +362,7 @@ impl Reader<'_> {
         let secret = secret?;
         Some(SiteConfig {
             cookies: cookies(&secret, name.as_deref(), shared),
-            secret,
+            secret: Secret(secret),
             handler,
             metadata,
             lifetime,

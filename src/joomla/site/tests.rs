@@ -160,7 +160,7 @@ fn real_files_make_sites() {
                 endpoints: vec![host.parse().expect(host)],
                 host_name: None,
                 user: user.into(),
-                password: password.into(),
+                password: Secret(password.into()),
                 name: name.into(),
                 prefix: prefix.into(),
                 tls: Tls {
@@ -212,7 +212,7 @@ fn a_hand_edited_file_makes_a_site() {
     assert_eq!(asked, [("db.internal".to_owned(), 3307)]);
     assert_eq!(endpoints(&read), ["10.1.2.3:3307"]);
     assert_eq!(
-        (read.database.password.as_str(), read.database.tls.host.as_str()),
+        (read.database.password.0.as_str(), read.database.tls.host.as_str()),
         (r"a;b}c'd\e", "db.internal")
     );
     assert_eq!(read.site.lifetime, 900);
@@ -252,7 +252,7 @@ fn no_file_is_needed() {
     config.joomla.secret = "0Joyhpv7XRo55TVH".into();
     let least = read(&config, &mut no_names).expect("a site");
     assert_eq!(
-        (least.database.password.as_str(), least.database.tls.mode),
+        (least.database.password.0.as_str(), least.database.tls.mode),
         ("", TlsMode::Off)
     );
     assert_eq!(
@@ -277,7 +277,7 @@ fn no_file_is_needed() {
         read.site,
         SiteConfig {
             cookies: vec![(Client::Site, "b012cda0daa1fc0177f69db47aab238b".into())],
-            secret: "0Joyhpv7XRo55TVH".into(),
+            secret: Secret("0Joyhpv7XRo55TVH".into()),
             handler: Handler::Database,
             metadata: false,
             lifetime: 1800,
@@ -294,7 +294,7 @@ fn no_file_is_needed() {
         cert: None,
         key: None,
     };
-    assert_eq!((read.database.tls, read.database.password.as_str()), (tls, "hunter2"));
+    assert_eq!((read.database.tls, read.database.password.0.as_str()), (tls, "hunter2"));
     assert_eq!(read.warnings, Vec::<String>::new());
 }
 
@@ -330,7 +330,7 @@ fn a_password_belongs_to_its_user() {
             config.database.user = user.into();
             config.database.password = password.into();
         });
-        folder.read().database.password
+        folder.read().database.password.0
     };
     assert_eq!(password("", ""), "hunter2");
     assert_eq!(password("web", ""), "hunter2");
@@ -342,7 +342,7 @@ fn a_password_belongs_to_its_user() {
     assert_eq!(password("push", "own"), "own");
     assert_eq!(password("", "own"), "own");
     let folder = Folder::with("public $user = USER;").own(|config| config.database.user = "web".into());
-    assert_eq!(folder.read().database.password, "hunter2");
+    assert_eq!(folder.read().database.password.0, "hunter2");
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn what_a_constructor_sets_can_be_given_here() {
     );
     let folder = folder.own(|config| config.database.password = "own".into());
     let read = folder.read();
-    assert_eq!((read.database.password.as_str(), read.warnings.len()), ("own", 0));
+    assert_eq!((read.database.password.0.as_str(), read.warnings.len()), ("own", 0));
     let folder = Folder::with("function __construct() { foreach ($_ENV as $k => $v) { $this->$k = $v; } }");
     let warnings = folder.read().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("line 10"), "{warnings:?}");
@@ -411,7 +411,7 @@ fn what_a_constructor_sets_can_be_given_here() {
 #[test]
 fn other_encodings_are_refused_and_not_changed() {
     let folder = Folder::new(SITE.replace("hunter2", "caf\u{e9}"));
-    assert_eq!(folder.read().database.password, "café");
+    assert_eq!(folder.read().database.password.0, "café");
     let latin1: Vec<u8> = SITE
         .bytes()
         .flat_map(|byte| if byte == b'2' { vec![0xe9] } else { vec![byte] })

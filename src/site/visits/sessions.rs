@@ -65,7 +65,8 @@ impl Session {
         };
         let token = session::read(text).ok().and_then(|text| {
             let user = text.user_id.unwrap_or(0);
-            text.token.map(|token| session::form_token(&site.secret, user, &token))
+            text.token
+                .map(|token| session::form_token(&site.secret.0, user, &token.0))
         });
         self.token = token.map(String::into_boxed_str);
     }

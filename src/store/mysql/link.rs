@@ -133,7 +133,7 @@ fn opts(database: &Database, endpoint: &ListenAddr, limit: Duration, patience: D
         |_: &[u8], _: &mut mysql::LocalInfile<'_>| Err(io::Error::other("no file of this machine is sent to a server"));
     let opts = OptsBuilder::new()
         .user(Some(&database.user))
-        .pass(Some(&database.password))
+        .pass(Some(&database.password.0))
         .db_name(Some(&database.name))
         .prefer_socket(false)
         .read_timeout(Some(limit))

@@ -5,7 +5,7 @@ use jsocketd::joomla::identity::Reason::{self, *};
 use jsocketd::joomla::identity::{Judgement, judge, judge_user};
 use jsocketd::joomla::session::read;
 use jsocketd::joomla::site::{Client, Handler, SiteConfig};
-use jsocketd::store::{SessionId, SessionRow, UserRow};
+use jsocketd::store::{Secret, SessionId, SessionRow, UserRow};
 
 use crate::joomla_acl::session::{com_users, registry, session, text, user};
 
@@ -20,7 +20,7 @@ fn site() -> SiteConfig {
             (Client::Site, "0ad504c8cb42b9a2c9379cf1921924da".to_owned()),
             (Client::Administrator, "5386e5f722696aa90f2935566d512572".to_owned()),
         ],
-        secret: "0Joyhpv7XRo55TVH".to_owned(),
+        secret: Secret("0Joyhpv7XRo55TVH".to_owned()),
         handler: Handler::Database,
         metadata: true,
         lifetime: 900,

@@ -2,7 +2,7 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use jsocketd::joomla::session::{BadText, SessionText, form_token, read};
-use jsocketd::store::SessionRow;
+use jsocketd::store::{Secret, SessionRow};
 use md5::{Digest, Md5};
 
 use crate::joomla_acl::Dice;
@@ -63,7 +63,7 @@ fn real_texts_are_read() {
     let expect = |name: &str, user_id, token: &str, mfa_checked| {
         let expected = SessionText {
             user_id,
-            token: Some(token.to_owned()),
+            token: Some(Secret(token.to_owned())),
             mfa_checked,
             mfa_setup_pending: false,
         };
@@ -164,7 +164,7 @@ fn words_of_visitors_are_not_searched() {
     // The namespace of Joomla 3 means nothing where the session is Joomla 4's.
     let namespace = format!("s:9:\"__default\";O:8:\"stdClass\":1:{{{}}}", user(290));
     let read = read(&text(&registry(&[&namespace, &session()]))).unwrap();
-    assert_eq!((read.user_id, read.token.as_deref()), (None, Some(TOKEN)));
+    assert_eq!((read.user_id, read.token), (None, Some(Secret(TOKEN.to_owned()))));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_token_is_32_letters_and_digits() {
         let session = format!("s:7:\"session\";a:1:{{s:5:\"token\";{token}}}");
         read(&text(&registry(&[&session]))).unwrap().token
     };
-    assert_eq!(with(&format!("s:32:\"{TOKEN}\";")).as_deref(), Some(TOKEN));
+    assert_eq!(with(&format!("s:32:\"{TOKEN}\";")), Some(Secret(TOKEN.to_owned())));
     assert_eq!(with(&format!("s:31:\"{}\";", &TOKEN[1..])), None);
     assert_eq!(with(&format!("s:33:\"{TOKEN}0\";")), None);
     assert_eq!(with(&format!("s:32:\"{} \";", &TOKEN[1..])), None);
