@@ -80,7 +80,7 @@ pub struct Reload {
 
 impl Config {
     /// The configuration as TOML, every key in the order of the sample file, ready to be loaded again. With
-    /// [`Secrets::Masked`], a secret that is set reads `***`, which is refused when it is loaded.
+    /// [`Secrets::MASKED`], a secret that is set reads `***`, which is refused when it is loaded.
     pub fn to_toml(&self, secrets: Secrets) -> String {
         let mut copy = self.clone();
         let mut tables = Vec::new();

@@ -38,10 +38,22 @@ pub(super) enum Field<'a> {
 /// Whether secrets are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
-    /// As they are: only for a file that others cannot read.
+    /// As they are.
     Shown,
-    /// As `***`; an empty one as empty.
-    Masked,
+    /// As this text; an empty one as empty.
+    As(&'static str),
+}
+
+impl Secrets {
+    /// As a text that is refused as a value.
+    pub const MASKED: Self = Self::As(MASK);
+
+    fn show(self, secret: &str) -> &str {
+        match self {
+            Self::As(mask) if !secret.is_empty() => mask,
+            _ => secret,
+        }
+    }
 }
 
 /// A value as it was typed, before it is understood.
@@ -180,17 +192,17 @@ impl Field<'_> {
             Self::Count(value, _) => value.to_string(),
             Self::Mode(value) => quoted(&format!("{value:04o}")),
             Self::Level(value) => quoted(&value.as_str().to_lowercase()),
-            Self::Secret(value, _) if secrets == Secrets::Masked && !value.is_empty() => quoted(MASK),
-            Self::Secret(value, _) | Self::Text(value, _) => quoted(value),
+            Self::Secret(value, _) => quoted(secrets.show(value)),
+            Self::Text(value, _) => quoted(value),
             Self::Listeners(value) => list(value.iter()),
             Self::Listener(value) => quoted(&value.as_ref().map_or_else(String::new, ListenAddr::to_string)),
             Self::Peers(value) => list(value.iter()),
             Self::Origins(value) | Self::Events(value) => list(value.iter()),
             // Any value may be a token; the names of the headers do not say which.
-            Self::Headers(value) if secrets == Secrets::Masked => {
-                list(value.iter().map(|(name, _)| format!("{name}: {MASK}")))
+            Self::Headers(value) => {
+                let headers = value.iter();
+                list(headers.map(|(name, value)| format!("{name}: {}", secrets.show(value))))
             }
-            Self::Headers(value) => list(value.iter().map(|(name, value)| format!("{name}: {value}"))),
             Self::Numbers(value, _) => format!("{value:?}"),
         }
     }

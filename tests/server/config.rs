@@ -181,7 +181,7 @@ fn without_a_file_the_defaults_are_in_force_and_said_to_be() {
         said.out
     );
     assert!(
-        said.out.contains(&Config::default().to_toml(Secrets::Masked)),
+        said.out.contains(&Config::default().to_toml(Secrets::MASKED)),
         "{}",
         said.out
     );
@@ -1353,7 +1353,7 @@ fn a_secret_that_changed_is_named_and_not_shown() {
     let mut new = old.clone();
     new.server.admin_token = TOKEN.into();
     assert_eq!(old.reloaded(&new).changed, ["server.admin_token"]);
-    assert!(!new.to_toml(Secrets::Masked).contains(TOKEN) && new.to_toml(Secrets::Shown).contains(TOKEN));
+    assert!(!new.to_toml(Secrets::MASKED).contains(TOKEN) && new.to_toml(Secrets::Shown).contains(TOKEN));
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub fn check(sources: &Sources) -> Result<(), Box<dyn Error>> {
         .flat_map(|text| text.lines())
         .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
         .collect();
-    let text = format!("# {source}\n\n{}\n{comments}", loaded.config.to_toml(Secrets::Masked));
+    let text = format!("# {source}\n\n{}\n{comments}", loaded.config.to_toml(Secrets::MASKED));
     // A reader that has closed the pipe (`| head`) has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     for warning in &report.warnings {
