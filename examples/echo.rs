@@ -1,6 +1,6 @@
-//! An echo server from `net` alone: a poller, a table of connections, a timer wheel. There is no service behind it, no
-//! SQL and no configuration. It is the loop of `src/server/mod.rs` with everything left out that an echo can do
-//! without, and stands beside `select.rs`, its ancestor.
+//! An echo server over `net` alone: a poller, a table of connections, a timer wheel. It has no service, no SQL and no
+//! configuration. It is the loop of `src/server/mod.rs` without what an echo can do without; `select.rs` is its
+//! ancestor.
 //!
 //! `cargo run --example echo [ADDRESS]`
 
@@ -14,7 +14,7 @@ use jsocketd::id::ConnectionId;
 use jsocketd::net::close;
 use jsocketd::net::connection::Connection;
 use jsocketd::net::event::Event;
-use jsocketd::net::io::{Io, Ready, Socket};
+use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::listener::Listener;
 use jsocketd::net::poll::{MioIo, Stream};
 use jsocketd::net::table::Table;
@@ -23,17 +23,16 @@ use jsocketd::time::Time;
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8081".to_owned());
-    let address = address.parse().map_err(io::Error::other)?;
-    let io = MioIo::new(vec![Listener::bind(&ListenAddr::Tcp(address), 0)?], None)?;
+    let address = ListenAddr::Tcp(address.parse().map_err(io::Error::other)?);
+    let mut io = MioIo::new(vec![Listener::bind(&address, 0)?], None)?;
     println!("listening on {}", io.urls().concat());
     let mut echo = Echo {
+        now: io.now().at,
         io,
         limits: Limits::default(),
         table: Table::new(),
         wheel: Wheel::new(),
         again: Vec::new(),
-        somebody_waits: true,
-        now: Time(0),
         buffer: vec![0; 64 * 1024],
     };
     while echo.tick()? {}
@@ -42,95 +41,73 @@ fn main() -> io::Result<()> {
 
 struct Echo {
     io: MioIo,
+    now: Time,
     limits: Limits,
     /// Each connection with the second in which the wheel will name it.
     table: Table<(Connection<Stream>, u64)>,
     wheel: Wheel,
-    /// Connections to be read in this tick: no edge will tell of what was left unread.
+    /// Connections that have something to do in the next tick: no edge will come for what was left unread.
     again: Vec<ConnectionId>,
-    /// A client may wait at the listener.
-    somebody_waits: bool,
-    now: Time,
     buffer: Vec<u8>,
 }
 
 impl Echo {
-    /// One turn: wait, read, look at deadlines, accept. False when a signal ends it.
+    /// One tick: wait, then give a turn to each connection that is ready or due, and accept. False: a signal ends it.
     fn tick(&mut self) -> io::Result<bool> {
+        // Without a free descriptor a client waits at the listener, and no edge will say that one is free.
+        let longest = Duration::from_millis(if self.again.is_empty() { 100 } else { 0 });
         let mut ready = Vec::new();
-        let next = self.wheel.next_look().map(|at| at.since(self.now));
-        // A client still waits because descriptors are out, and no edge will say that one is free.
-        let pause = self.somebody_waits.then_some(Duration::from_millis(100));
-        let work = (!self.again.is_empty()).then_some(Duration::ZERO);
-        let timeout = [next, pause, work].into_iter().flatten().min();
-        self.io.wait(timeout, &mut ready)?;
+        self.io.wait(Some(longest), &mut ready)?;
         self.now = self.io.now().at;
+        let mut turns = std::mem::take(&mut self.again);
         for ready in ready {
             match ready {
-                Ready::Listener(_) => self.somebody_waits = true,
-                Ready::Signal(_) => return Ok(false),
-                Ready::Connection {
-                    id,
-                    readable,
-                    writable,
-                    read_closed,
-                } => {
-                    let Some((connection, _)) = self.table.find(id) else {
-                        continue;
-                    };
-                    connection.readable |= readable;
-                    connection.read_closed |= read_closed;
-                    connection.blocked &= !writable;
-                    self.settle(id);
+                Ready::Connection(id, edges) => {
+                    if let Some((connection, _)) = self.table.find(id) {
+                        connection.socket.note(edges);
+                        turns.push(id);
+                    }
                 }
-                Ready::Outgoing { .. } => {}
+                Ready::Signal(_) => return Ok(false),
+                Ready::Listener(_) | Ready::Outgoing(..) => {}
             }
         }
-        for id in std::mem::take(&mut self.again) {
-            self.read(id);
-            self.settle(id);
+        self.wheel.expire(self.now, &mut turns);
+        for id in turns {
+            self.turn(id);
         }
-        let mut due = Vec::new();
-        self.wheel.expire(self.now, &mut due);
-        for id in due {
-            let Some((connection, check_at)) = self.table.find(id) else {
-                continue;
-            };
-            *check_at = u64::MAX;
-            connection.check_deadlines(&self.limits, self.now);
-            self.settle(id);
+        while let Ok((stream, peer)) = self.io.accept(0) {
+            let connection = Connection::new(stream, peer, &self.limits, self.now);
+            let id = self.table.insert((connection, u64::MAX));
+            if let Some((connection, _)) = self.table.find(id) {
+                self.io.register(&mut connection.socket.stream, id)?;
+            }
+            self.again.push(id);
         }
-        while self.somebody_waits && self.accept() {}
         Ok(true)
     }
 
-    /// One read at most, then an answer to each event that it brought.
-    fn read(&mut self, id: ConnectionId) {
-        let Some((connection, _)) = self.table.find(id) else {
+    /// Reads once, answers each event that came out, and writes what waits.
+    fn turn(&mut self, id: ConnectionId) {
+        let Some((connection, check_at)) = self.table.find(id) else {
             return;
         };
         let (limits, now) = (&self.limits, self.now);
+        if *check_at <= now.seconds() {
+            *check_at = u64::MAX;
+            connection.check_deadlines(limits, now);
+        }
         let unread = connection.take_unread();
         let mut input: &[u8] = &unread;
-        if input.is_empty() && connection.readable {
-            match connection.socket.read(&mut self.buffer) {
-                Ok(0) => {
-                    connection.readable = false;
-                    connection.ended(limits, now);
-                }
-                Ok(n) => {
-                    // A short read has emptied the socket; after a full one there may be more, and no edge will say so.
-                    connection.readable = n == self.buffer.len() || connection.read_closed;
-                    connection.note_received(now);
-                    input = &self.buffer[..n];
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
-                Err(_) => connection.doom(),
-            }
+        if input.is_empty()
+            && !connection.is_paused(limits, now)
+            && let Ok(n) = connection.read(&mut self.buffer, limits, now)
+        {
+            input = &self.buffer[..n];
         }
         while let Some(event) = connection.decode(&mut input, limits, now) {
             match event {
-                Event::Handshake(_) => connection.accept(&close::PLAIN),
+                Event::Handshake(_) => connection.accept(&close::PLAIN, now),
                 Event::Request(_) => {
                     let body = Bytes::from_static(b"This is an echo server for WebSockets.\n");
                     connection.respond(&Response::new(body), false, limits, now);
@@ -139,54 +116,15 @@ impl Echo {
                 Event::Over(_) => {}
             }
         }
-        if !input.is_empty() {
-            connection.keep_unread(Bytes::copy_from_slice(input));
-        }
-    }
-
-    /// Writes what waits, frees what ended, and notes what is still to be done for a connection.
-    fn settle(&mut self, id: ConnectionId) {
-        let Some((connection, check_at)) = self.table.find(id) else {
-            return;
-        };
-        let (limits, now) = (&self.limits, self.now);
-        if connection.wants_flush(limits) {
-            connection.flush(limits, now);
-        }
+        connection.keep_unread(Bytes::copy_from_slice(input));
+        connection.flush(limits, now);
         connection.note_backlog(limits, now);
-        let has_more = connection.readable || connection.has_unread();
-        if has_more && !connection.is_paused(limits, now) && !self.again.contains(&id) {
+        if connection.has_more() && !connection.is_paused(limits, now) {
             self.again.push(id);
         }
-        let deadline = connection.deadline(limits, now);
-        if deadline != Time::NEVER && self.wheel.second(deadline) < *check_at {
-            *check_at = self.wheel.insert(id, deadline);
-        }
+        self.wheel.schedule(id, connection.deadline(limits, now), check_at);
         if connection.is_doomed() {
             self.table.remove(id);
-        }
-    }
-
-    /// Takes in one client; false when no further one can be taken.
-    fn accept(&mut self) -> bool {
-        match self.io.accept(0) {
-            Ok((socket, peer)) => {
-                let connection = Connection::new(socket, peer, &self.limits, self.now);
-                let id = self.table.insert((connection, u64::MAX));
-                let registered = match self.table.find(id) {
-                    Some((connection, _)) => self.io.register(&mut connection.socket, id).is_ok(),
-                    None => false,
-                };
-                if !registered {
-                    self.table.remove(id);
-                }
-                self.settle(id);
-                true
-            }
-            Err(error) => {
-                self.somebody_waits = error.kind() != io::ErrorKind::WouldBlock;
-                false
-            }
         }
     }
 }

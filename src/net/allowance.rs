@@ -1,67 +1,61 @@
-//! How much a connection may order: messages, and what costs more than its own answer (requests while it speaks HTTP,
-//! subscriptions once it is a WebSocket).
+//! How much a connection may order in a second: messages, and orders that cost more than their own answer. Orders are
+//! requests while it speaks HTTP, and subscriptions once it is a WebSocket.
 
 use crate::config::Limits;
 use crate::time::{Bucket, Time};
 
-/// Seconds' worth that may come at once.
+/// How many seconds' worth may come at once.
 const BURST: u32 = 2;
 
-/// What may be ordered in a second, and the key that says so; 0 is no limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
-    messages: u32,
-    orders: (u32, &'static str),
-}
-
-impl Rates {
-    /// While it speaks HTTP.
-    pub(super) fn http(limits: &Limits) -> Self {
-        Self {
-            messages: 0,
-            orders: (limits.requests_per_second, "requests_per_second"),
-        }
-    }
-
-    /// Once it is a WebSocket.
-    pub(super) fn websocket(limits: &Limits) -> Self {
-        Self {
-            messages: limits.messages_per_second,
-            orders: (limits.subscriptions_per_second, "subscriptions_per_second"),
-        }
-    }
-}
-
-/// What a connection may still order in this second.
+/// What a connection may still order in this second. Each rate is a limit of the configuration; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowances {
     messages: Bucket,
     orders: Bucket,
+    /// Its orders are subscriptions. Otherwise they are requests, and it sends no messages.
+    is_websocket: bool,
 }
 
 impl Allowances {
-    /// The limit by which more was ordered than may be for now; `resumes` says when there is something again.
-    pub(super) fn throttled_by(&self, rates: Rates, now: Time) -> Option<&'static str> {
-        let (orders, name) = rates.orders;
-        match is_spent(self.messages, rates.messages, now) {
-            true => Some("messages_per_second"),
-            false => is_spent(self.orders, orders, now).then_some(name),
+    /// For a connection that became a WebSocket.
+    pub(super) fn websocket() -> Self {
+        Self {
+            is_websocket: true,
+            ..Self::default()
         }
     }
 
-    /// When a limit that is spent lets the connection go on; `NEVER`: none is.
-    pub(super) fn resumes(&self, rates: Rates, now: Time) -> Time {
-        next(self.messages, rates.messages, now).min(next(self.orders, rates.orders.0, now))
+    fn orders_per_second(&self, limits: &Limits) -> (u32, &'static str) {
+        match self.is_websocket {
+            true => (limits.subscriptions_per_second, "subscriptions_per_second"),
+            false => (limits.requests_per_second, "requests_per_second"),
+        }
+    }
+
+    /// The limit by which more was ordered than may be for now; `resumes` says when there is something again.
+    pub(super) fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
+        if is_spent(self.messages, limits.messages_per_second, now) {
+            return Some("messages_per_second");
+        }
+        let (rate, name) = self.orders_per_second(limits);
+        is_spent(self.orders, rate, now).then_some(name)
+    }
+
+    /// When a limit that is spent lets the connection go on; `NEVER`: no limit is spent.
+    pub(super) fn resumes(&self, limits: &Limits, now: Time) -> Time {
+        let orders = next(self.orders, self.orders_per_second(limits).0, now);
+        next(self.messages, limits.messages_per_second, now).min(orders)
     }
 
     /// A message came.
-    pub(super) fn note_message(&mut self, rates: Rates, now: Time) {
-        spend(&mut self.messages, rates.messages, now);
+    pub(super) fn note_message(&mut self, limits: &Limits, now: Time) {
+        spend(&mut self.messages, limits.messages_per_second, now);
     }
 
-    /// It ordered something that costs more than its own answer.
-    pub(super) fn charge(&mut self, rates: Rates, now: Time) {
-        spend(&mut self.orders, rates.orders.0, now);
+    /// The connection ordered something that costs more than its own answer.
+    pub(super) fn charge(&mut self, limits: &Limits, now: Time) {
+        let (rate, _) = self.orders_per_second(limits);
+        spend(&mut self.orders, rate, now);
     }
 }
 

@@ -1,28 +1,27 @@
 //! One connection: its socket, what it speaks (HTTP, then perhaps WebSocket), its send queue and its deadline. Bytes
-//! become events here and answers become bytes; what an event means and which answer it gets is decided elsewhere.
+//! become events here, and answers become bytes. What an event means and which answer it gets is decided elsewhere.
 //!
-//! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`, each step optional, never back. `Finishing`
-//! has said its last word: the send queue is flushed, the write side shut down, and what the peer still sends is thrown
-//! away for a moment, because a close with unread input becomes a reset that would destroy the last word on its way.
-//!
-//! Reading, answering, writing and time stay together in more than 450 lines, since all of them move the one `State`.
+//! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`; it may skip steps and never goes back. A
+//! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and for a
+//! moment the input of the peer is thrown away. A close with unread input would become a reset, which would destroy the
+//! last word on its way.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, Version};
 
-use super::allowance::{Allowances, Rates};
+use super::allowance::Allowances;
 use super::close::{self, CloseReason, Finishing, Manners};
 use super::event::{Event, Over};
 use super::exchange::{Asked, Exchange};
-use super::frame::{self, Opcode};
+use super::frame::Opcode;
 use super::http::{Refusal, write_response};
 use super::io::{Peer, Socket};
-use super::keep_alive::{Due, KeepAlive};
-use super::meter::MessageLimits;
-use super::send_queue::{Flushed, SendQueue};
-use super::wire::{Received, Wire};
+use super::polled::Polled;
+use super::send_queue::SendQueue;
+use super::websocket::{WebSocket, send};
+use super::wire::Received;
 use crate::config::Limits;
 use crate::protocol::actions::Message;
 use crate::time::Time;
@@ -30,8 +29,8 @@ use crate::time::Time;
 /// A TCP or Unix connection.
 #[derive(Debug)]
 pub struct Connection<S> {
-    /// Its stream.
-    pub socket: S,
+    /// Its stream, and what can be done with it.
+    pub socket: Polled<S>,
     /// The other end.
     pub peer: Peer,
     /// What waits to be written.
@@ -39,15 +38,6 @@ pub struct Connection<S> {
     state: State,
     /// Read but not decoded, because the connection was paused in the middle.
     unread: Bytes,
-    /// A readable edge came and has not been read dry.
-    pub readable: bool,
-    /// The peer has closed its side or the connection failed: a short read is not the last word.
-    pub read_closed: bool,
-    /// The kernel takes no more until a writable edge.
-    pub blocked: bool,
-    /// Its codes and its way to be kept alive; set when it became a WebSocket.
-    manners: &'static Manners,
-    keep_alive: KeepAlive,
     /// Since when more than a quarter of the send queue's limit waits.
     over_since: Time,
     allowances: Allowances,
@@ -56,25 +46,23 @@ pub struct Connection<S> {
 #[derive(Debug)]
 enum State {
     Http(Box<Exchange>),
-    WebSocket(Box<Wire>),
+    WebSocket(Box<WebSocket>),
     Finishing(Finishing),
     Doomed,
 }
 
 impl<S: Socket> Connection<S> {
     /// A connection that was just accepted.
-    pub fn new(socket: S, peer: Peer, limits: &Limits, now: Time) -> Self {
+    pub fn new(stream: S, peer: Peer, limits: &Limits, now: Time) -> Self {
+        let mut socket = Polled::new(stream);
+        // The kernel's buffer is empty.
+        socket.ready.writable = true;
         Self {
             socket,
             peer,
             queue: SendQueue::default(),
             state: State::Http(Box::new(Exchange::new(limits, now))),
             unread: Bytes::new(),
-            readable: false,
-            read_closed: false,
-            blocked: false,
-            manners: &close::PLAIN,
-            keep_alive: KeepAlive::new(now),
             over_since: Time::NEVER,
             allowances: Allowances::default(),
         }
@@ -95,7 +83,7 @@ impl<S: Socket> Connection<S> {
         matches!(self.state, State::WebSocket(_))
     }
 
-    /// Gives it until `deadline` for its request, which will be refused.
+    /// Sets the deadline of its request, which will be refused.
     pub fn hurry(&mut self, deadline: Time) {
         if let State::Http(http) = &mut self.state {
             http.hurry(deadline);
@@ -122,22 +110,14 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The limit by which it sent more than it may for now; `deadline` says when it may go on.
+    /// The limit that it has exceeded for now; `deadline` says when it may go on.
     pub fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
-        self.allowances.throttled_by(self.rates(limits), now)
+        self.allowances.throttled_by(limits, now)
     }
 
-    fn rates(&self, limits: &Limits) -> Rates {
-        match &self.state {
-            State::WebSocket(_) => Rates::websocket(limits),
-            State::Http(_) | State::Finishing(_) | State::Doomed => Rates::http(limits),
-        }
-    }
-
-    /// Counts an order: something that costs more than its own answer.
+    /// Counts an order: an input that costs more than its own answer.
     pub fn charge(&mut self, limits: &Limits, now: Time) {
-        let rates = self.rates(limits);
-        self.allowances.charge(rates, now);
+        self.allowances.charge(limits, now);
     }
 
     /// Bytes that were read before a pause, to be decoded first.
@@ -145,7 +125,7 @@ impl<S: Socket> Connection<S> {
         std::mem::take(&mut self.unread)
     }
 
-    /// Bytes that it holds of an unfinished HTTP request, and of what may not be decoded yet.
+    /// Bytes that it holds of an unfinished HTTP request, and of input that may not be decoded yet.
     pub fn request_bytes(&self) -> usize {
         let request = match &self.state {
             State::Http(http) => http.held(),
@@ -154,83 +134,89 @@ impl<S: Socket> Connection<S> {
         request + self.unread.len()
     }
 
-    /// Whether bytes wait that were read before a pause.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    /// Whether there is something to decode: in the socket, or read before a pause.
+    pub fn has_more(&self) -> bool {
+        self.socket.ready.readable || !self.unread.is_empty()
     }
 
-    /// Keeps what was read and may not be decoded yet: one read buffer at most.
+    /// Keeps input that may not be decoded yet: one read buffer at most.
     pub fn keep_unread(&mut self, rest: Bytes) {
         self.unread = rest;
     }
 
-    /// Notes that bytes came.
-    pub fn note_received(&mut self, now: Time) {
-        self.keep_alive.note_received(now);
+    /// Reads once into `buffer`; 0: there is nothing to decode.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn read(&mut self, buffer: &mut [u8], limits: &Limits, now: Time) -> Result<usize, Over> {
+        match self.socket.read(buffer) {
+            Ok(Some(0)) => self.end(limits, now).map_or(Ok(0), Err),
+            Ok(Some(n)) => {
+                if let State::WebSocket(websocket) = &mut self.state {
+                    websocket.note_received(now);
+                }
+                Ok(n)
+            }
+            Ok(None) => Ok(0),
+            Err(error) => {
+                self.doom();
+                Err(Over::Failed(error.to_string()))
+            }
+        }
     }
 
-    /// Decodes from the front of `input` up to the next event; `None` when all is taken, or when a pause begins.
+    /// Decodes from the front of `input` up to the next event. `None`: all is decoded, or a pause begins.
     pub fn decode(&mut self, input: &mut &[u8], limits: &Limits, now: Time) -> Option<Event> {
         if self.is_paused(limits, now) {
             return None;
         }
-        match &mut self.state {
-            State::Http(http) => Some(match http.read(input, &mut self.queue, limits, now)? {
-                Asked::Request(request) => Event::Request(request),
-                Asked::Handshake(request) => Event::Handshake(request),
-                Asked::Refused(refusal) => self.refuse(refusal, limits, now),
-            }),
-            State::WebSocket(wire) => {
-                let message = MessageLimits {
-                    size: limits.max_message_size,
-                    fragments: limits.max_fragments,
-                };
-                let received = wire.read(input, &mut self.queue, message, now)?;
-                self.allowances.note_message(Rates::websocket(limits), now);
-                Some(match received {
-                    Received::Message(message) => Event::Message(message),
-                    Received::Closed(code) => self.over(Over::PeerClosed(code), limits, now),
-                    Received::Violated(reason) => self.over(Over::Violated(reason), limits, now),
-                })
+        let over = match &mut self.state {
+            State::Http(http) => match http.read(input, &mut self.queue, limits, now)? {
+                Asked::Request(request) => return Some(Event::Request(request)),
+                Asked::Handshake(request) => return Some(Event::Handshake(request)),
+                Asked::Refused(refusal) => self.refuse(refusal),
+            },
+            State::WebSocket(websocket) => {
+                let received = websocket.read(input, &mut self.queue, limits, now)?;
+                self.allowances.note_message(limits, now);
+                match received {
+                    Received::Message(message) => return Some(Event::Message(message)),
+                    Received::Closed(code) => Over::PeerClosed(code),
+                    Received::Violated(reason) => Over::Violated(reason),
+                }
             }
             State::Finishing(_) | State::Doomed => {
                 *input = &[];
-                None
+                return None;
             }
-        }
+        };
+        self.finish(limits, now);
+        Some(Event::Over(over))
     }
 
-    /// Ends the reading side: the peer sent its last byte.
-    pub fn ended(&mut self, limits: &Limits, now: Time) -> Option<Event> {
+    /// The peer has ended its side.
+    fn end(&mut self, limits: &Limits, now: Time) -> Option<Over> {
+        let was_live = self.is_live();
         match &mut self.state {
             State::Http(http) if http.is_ours() => {
                 http.ended = true;
-                None
+                return None;
             }
-            State::Http(_) | State::WebSocket(_) => {
-                let event = self.over(Over::Ended, limits, now);
-                self.note_end();
-                Some(event)
-            }
-            State::Finishing(_) | State::Doomed => {
-                self.note_end();
-                None
-            }
+            State::Http(_) | State::WebSocket(_) => self.finish(limits, now),
+            State::Finishing(_) | State::Doomed => {}
         }
-    }
-
-    fn note_end(&mut self) {
         if let State::Finishing(finishing) = &mut self.state {
             finishing.ended = true;
             if self.queue.is_empty() {
-                self.state = State::Doomed;
+                self.doom();
             }
         }
+        was_live.then_some(Over::Ended)
     }
 
     // --- answering -----------------------------------------------------------------------------------------------
 
-    /// Answers the request that is owed an answer, if there is one. `last`: no further request is wanted.
+    /// Answers the request whose answer is owed, if there is one. `last`: no further request is wanted.
     pub fn respond(&mut self, response: &Response<Bytes>, last: bool, limits: &Limits, now: Time) {
         let State::Http(http) = &mut self.state else { return };
         if http.respond(response, last, &mut self.queue, limits, now) == Some(false) {
@@ -238,32 +224,27 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Accepts the handshake that is owed an answer: 101, and from here on WebSocket frames.
-    pub fn accept(&mut self, manners: &'static Manners) {
+    /// Accepts the handshake whose answer is owed: 101, and from here on WebSocket frames.
+    pub fn accept(&mut self, manners: &'static Manners, now: Time) {
         if let State::Http(http) = &self.state
             && http.accept(&mut self.queue)
         {
-            self.state = State::WebSocket(Box::default());
-            self.allowances = Allowances::default();
-            self.manners = manners;
+            self.state = State::WebSocket(Box::new(WebSocket::new(manners, now)));
+            self.allowances = Allowances::websocket();
         }
     }
 
     /// Sends a message as a frame of this connection's own.
     pub fn send(&mut self, message: &Message) {
-        match message {
-            Message::Text(text) => self.send_frame(Opcode::Text, text.as_bytes()),
-            Message::Binary(bytes) => self.send_frame(Opcode::Binary, bytes),
-        }
-    }
-
-    fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) {
         if self.is_websocket() {
-            self.queue.append_with(|out| frame::append(out, opcode, payload));
+            match message {
+                Message::Text(text) => send(&mut self.queue, Opcode::Text, text.as_bytes()),
+                Message::Binary(bytes) => send(&mut self.queue, Opcode::Binary, bytes),
+            }
         }
     }
 
-    /// Sends a frame that others get too.
+    /// Sends a frame that other connections get too.
     pub fn send_shared(&mut self, frame: &Bytes) {
         if self.is_websocket() {
             self.queue.push(frame.clone());
@@ -273,65 +254,56 @@ impl<S: Socket> Connection<S> {
     /// Closes: a close frame on a WebSocket, nothing more on HTTP; then the last bytes are flushed and the connection
     /// ends.
     pub fn close(&mut self, reason: &CloseReason, limits: &Limits, now: Time) {
-        if let State::WebSocket(wire) = &mut self.state {
-            if self.manners.error_before_close {
-                let error = serde_json::json!({
-                    "event": "pusher:error",
-                    "data": {"message": reason.reason, "code": reason.code},
-                })
-                .to_string();
-                self.queue
-                    .append_with(|out| frame::append(out, Opcode::Text, error.as_bytes()));
-            }
-            wire.close(reason, &mut self.queue);
+        if let State::WebSocket(websocket) = &mut self.state {
+            websocket.close(reason, &mut self.queue);
         }
         if self.is_live() {
             self.finish(limits, now);
         }
     }
 
-    /// Closes after decoding panicked: by hand, because the decoder is not to be trusted any more.
+    /// Closes after decoding panicked. The decoder is in no state to write the close frame.
     pub fn close_broken(&mut self, limits: &Limits, now: Time) {
         if self.is_websocket() {
             let CloseReason { code, reason } = CloseReason::OUR_BUG;
-            self.queue.append_with(|out| {
-                out.extend_from_slice(&[0x88, 2 + reason.len() as u8]);
-                out.extend_from_slice(&code.to_be_bytes());
-                out.extend_from_slice(reason.as_bytes());
-            });
+            let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+            send(&mut self.queue, Opcode::Close, &payload);
         }
         self.finish(limits, now);
     }
 
-    /// Closes because the server stops, when nothing is owed any more: a WebSocket and an idle HTTP connection at once,
-    /// one in the middle of a request after its answer.
+    /// Closes because the server stops: a WebSocket and an idle HTTP connection at once. A connection in the middle of
+    /// a request is closed after the answer.
     pub fn leave(&mut self, limits: &Limits, now: Time) {
         match &self.state {
             State::Http(http) if http.is_busy() => {}
-            _ => self.close(&self.manners.going_away, limits, now),
+            _ => self.close(&self.manners().going_away, limits, now),
         }
     }
 
-    /// Closes a peer that does not read: what has not begun to be written is dropped, and the rest has `close_timeout`
-    /// to leave. The socket is closed with a reset, so that nothing is left in the kernel.
-    pub fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
+    /// Closes the connection of a slow consumer. Frames that have not begun to be written are dropped, and the rest has
+    /// `close_timeout` to leave. The socket is then closed with a reset in any case, so that the kernel keeps no
+    /// megabytes for a peer that may never read them.
+    fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
         self.queue.drop_unwritten();
-        self.socket.reset_on_close();
-        self.close(&self.manners.slow_consumer, limits, now);
+        self.socket.stream.reset_on_close();
+        self.close(&self.manners().slow_consumer, limits, now);
         Over::Slow(limit)
     }
 
-    /// The event that tells of the end, with the connection already finishing.
-    fn over(&mut self, over: Over, limits: &Limits, now: Time) -> Event {
-        self.finish(limits, now);
-        Event::Over(over)
+    fn manners(&self) -> &'static Manners {
+        match &self.state {
+            State::WebSocket(websocket) => websocket.manners,
+            State::Http(_) | State::Finishing(_) | State::Doomed => &close::PLAIN,
+        }
     }
 
-    fn refuse(&mut self, refusal: Refusal, limits: &Limits, now: Time) -> Event {
+    /// Answers a bad request.
+    fn refuse(&mut self, refusal: Refusal) -> Over {
         let response = refusal.into_response();
         self.queue
             .append_with(|out| write_response(out, &response, Version::HTTP_11, false, false));
-        self.over(Over::Refused(response.status()), limits, now)
+        Over::Refused(response.status())
     }
 
     fn finish(&mut self, limits: &Limits, now: Time) {
@@ -342,44 +314,48 @@ impl<S: Socket> Connection<S> {
 
     // --- writing -------------------------------------------------------------------------------------------------
 
-    /// Flushes the send queue; a finishing connection that has nothing left shuts its write side down, and ends if the
-    /// peer has ended too.
-    pub fn flush(&mut self, limits: &Limits, now: Time) {
-        if self.is_doomed() || self.blocked {
-            return;
+    /// Flushes the send queue and closes a slow consumer. A finishing connection that has nothing left shuts its write
+    /// side down, and ends if the peer has ended too. Returns how the connection ended, if it did.
+    pub fn flush(&mut self, limits: &Limits, now: Time) -> Option<Over> {
+        if self.is_doomed() {
+            return None;
         }
         let before = self.queue.len();
-        match self.queue.flush(&mut self.socket) {
-            Ok(Flushed::All) => {
-                self.blocked = false;
-                if let State::Finishing(finishing) = &mut self.state {
-                    if finishing.ended {
-                        self.state = State::Doomed;
-                    } else if !std::mem::replace(&mut finishing.shut, true) {
-                        self.socket.shutdown_write();
-                    }
-                }
-            }
-            Ok(Flushed::Blocked) => self.blocked = true,
-            Err(_) => self.state = State::Doomed,
+        if let Err(error) = self.queue.flush(&mut self.socket) {
+            self.doom();
+            return Some(Over::Failed(error.to_string()));
         }
-        if self.queue.len() < before
-            && let State::Finishing(finishing) = &mut self.state
-        {
+        if self.is_over_full(limits) {
+            let over = self.close_slow("send_queue_bytes", limits, now);
+            self.flush(limits, now);
+            return Some(over);
+        }
+        let State::Finishing(finishing) = &mut self.state else {
+            return None;
+        };
+        if self.queue.len() < before {
             finishing.prolong(limits.close_timeout, now);
         }
+        if self.queue.is_empty() {
+            if finishing.ended {
+                self.doom();
+            } else if !std::mem::replace(&mut finishing.shut, true) {
+                self.socket.stream.shutdown_write();
+            }
+        }
+        None
     }
 
-    /// Whether a flush would do something: there are bytes that the kernel may take, a last word to end with, or so
-    /// many bytes that the limit must be looked at.
+    /// Whether a flush would do something: the kernel may take bytes, the write side is to be shut down, or the queue
+    /// is over its limit.
     pub fn wants_flush(&self, limits: &Limits) -> bool {
         match &self.state {
             State::Finishing(finishing) if self.queue.is_empty() => !finishing.shut,
-            _ => !self.queue.is_empty() && (!self.blocked || self.is_over_full(limits)),
+            _ => !self.queue.is_empty() && (self.socket.ready.writable || self.is_over_full(limits)),
         }
     }
 
-    /// Notes since when the send queue is above its high-water mark; returns whether that has changed.
+    /// Notes since when the send queue is above its high-water mark. Returns whether that has changed.
     pub fn note_backlog(&mut self, limits: &Limits, now: Time) -> bool {
         let before = self.over_since;
         if self.queue.len() <= high_water(limits) {
@@ -390,9 +366,9 @@ impl<S: Socket> Connection<S> {
         self.over_since != before
     }
 
-    /// Whether more bytes wait than may, after a flush.
-    pub fn is_over_full(&self, limits: &Limits) -> bool {
-        // An HTTP answer may be larger than any limit on what is pushed; the next one waits until it has left.
+    /// Whether the send queue is over its limit, after a flush.
+    fn is_over_full(&self, limits: &Limits) -> bool {
+        // An HTTP answer may be larger than the limit; the next one waits until it has left.
         self.is_websocket() && self.queue.len() > limits.send_queue_bytes
     }
 
@@ -400,89 +376,61 @@ impl<S: Socket> Connection<S> {
 
     /// When `check_deadlines` has something to do.
     pub fn deadline(&self, limits: &Limits, now: Time) -> Time {
-        let slow = self.over_since + Duration::from_secs(limits.send_queue_seconds);
-        let resumes = self.allowances.resumes(self.rates(limits), now);
+        let resumes = self.allowances.resumes(limits, now);
         let own = match &self.state {
             State::Http(http) if http.is_ours() => Time::NEVER,
             State::Http(http) => http.deadline().min(resumes),
             State::WebSocket(_) if resumes != Time::NEVER => resumes,
-            State::WebSocket(wire) => {
-                let shrink = match wire.grown() {
-                    true => self.keep_alive.last_read() + Duration::from_secs(SHRINK_AFTER),
-                    false => Time::NEVER,
-                };
-                let unfinished = wire.unfinished_since + Duration::from_secs(limits.message_timeout);
-                self.keep_alive.deadline(limits).min(shrink).min(unfinished)
-            }
+            State::WebSocket(websocket) => websocket.deadline(limits),
             State::Finishing(finishing) => return finishing.until,
             State::Doomed => Time::NEVER,
         };
-        own.min(slow)
+        own.min(self.slow_at(limits))
     }
 
-    /// Does what is due: a ping, the end of what took too long, the release of memory.
-    pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Event> {
-        if self.is_live() && self.over_since + Duration::from_secs(limits.send_queue_seconds) <= now {
-            return Some(Event::Over(self.close_slow("send_queue_seconds", limits, now)));
+    /// When it will be closed as a slow consumer.
+    fn slow_at(&self, limits: &Limits) -> Time {
+        self.over_since + Duration::from_secs(limits.send_queue_seconds)
+    }
+
+    /// Does what is due: a ping, the end of what took too long, the release of memory. Returns how the connection
+    /// ended, if it did.
+    pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Over> {
+        if self.is_live() && self.slow_at(limits) <= now {
+            return Some(self.close_slow("send_queue_seconds", limits, now));
         }
-        match &mut self.state {
-            State::Http(http) if http.deadline() <= now => {
-                if http.expects_request() {
-                    self.refuse(super::http::timeout(), limits, now);
-                    return Some(Event::Over(Over::TimedOut("handshake_timeout")));
+        let has_more = self.has_more();
+        let over = match &mut self.state {
+            State::Http(http) if http.deadline() <= now => match http.expects_request() {
+                true => {
+                    self.refuse(super::http::timeout());
+                    Over::TimedOut("handshake_timeout")
                 }
-                Some(self.over(Over::TimedOut("keep_alive_timeout"), limits, now))
-            }
-            State::WebSocket(wire) => {
-                if wire.unfinished_since + Duration::from_secs(limits.message_timeout) <= now {
-                    self.close(&CloseReason::UNFINISHED, limits, now);
-                    return Some(Event::Over(Over::TimedOut("message_timeout")));
+                false => Over::TimedOut("keep_alive_timeout"),
+            },
+            State::WebSocket(websocket) => {
+                if has_more {
+                    // The peer is not silent: its bytes are not read, because the connection is paused.
+                    websocket.note_received(now);
                 }
-                if self.keep_alive.last_read() + Duration::from_secs(SHRINK_AFTER) <= now {
-                    wire.shrink();
-                }
-                self.check_silence(limits, now)
+                websocket.check_deadlines(&mut self.queue, limits, now)?
             }
             State::Finishing(finishing) if finishing.until <= now => {
-                // What the kernel still holds for a peer that takes nothing is not left to it.
+                // The peer takes nothing: the kernel need not keep the rest for it.
                 if !self.queue.is_empty() {
-                    self.socket.reset_on_close();
+                    self.socket.stream.reset_on_close();
                 }
-                self.state = State::Doomed;
-                None
+                self.doom();
+                return None;
             }
-            _ => None,
-        }
-    }
-
-    fn check_silence(&mut self, limits: &Limits, now: Time) -> Option<Event> {
-        if self.readable || self.has_unread() {
-            // It is not silent: its bytes are not read, because it is paused.
-            self.note_received(now);
-            return None;
-        }
-        match self.keep_alive.check(limits, now) {
-            Due::Nothing => None,
-            Due::Ping => {
-                self.send_frame(Opcode::Ping, b"");
-                if let Some(text) = self.manners.ping {
-                    self.send_frame(Opcode::Text, text.as_bytes());
-                }
-                None
-            }
-            Due::End => {
-                self.close(&self.manners.no_pong, limits, now);
-                Some(Event::Over(Over::TimedOut("ping_timeout")))
-            }
-        }
+            _ => return None,
+        };
+        self.finish(limits, now);
+        Some(over)
     }
 }
 
-/// What may wait in a send queue before reading from its peer pauses and its time is counted.
+/// Bytes in a send queue above which reading from the peer pauses and `send_queue_seconds` is counted.
 fn high_water(limits: &Limits) -> usize {
     limits.send_queue_bytes / 4
 }
-
-/// Seconds of silence after which a decoder that large messages made grow is replaced. Long enough not to undo it
-/// between two large messages of one conversation.
-const SHRINK_AFTER: u64 = 10;

@@ -18,11 +18,11 @@ pub enum Event {
     Handshake(Request<Bytes>),
     /// A message.
     Message(Message),
-    /// The connection has begun to finish by itself: the peer closed, or broke a rule.
+    /// The connection has ended by itself: the peer closed, or broke a rule.
     Over(Over),
 }
 
-/// Why a connection began to finish by itself.
+/// Why a connection ended by itself.
 #[derive(Debug, PartialEq)]
 pub enum Over {
     /// The peer's close frame, with its code.
@@ -33,9 +33,11 @@ pub enum Over {
     Refused(StatusCode),
     /// The peer ended the stream.
     Ended,
+    /// The socket failed, and why.
+    Failed(String),
     /// A deadline passed.
     TimedOut(&'static str),
-    /// The peer does not read what it is sent; which limit said so.
+    /// The peer does not read what it is sent, by this limit.
     Slow(&'static str),
 }
 
@@ -63,6 +65,7 @@ impl fmt::Display for Over {
             Over::Violated(reason) => write!(f, "broke the protocol: {} {}", reason.code, reason.reason),
             Over::Refused(status) => write!(f, "sent a bad request: {status}"),
             Over::Ended => write!(f, "was ended by its peer"),
+            Over::Failed(why) => write!(f, "failed: {why}"),
             Over::TimedOut(limit) => write!(f, "ran into {limit}"),
             Over::Slow(limit) => write!(f, "is a slow consumer ({limit}) and is dropped"),
         }

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-/// The opcodes that a server sends by itself; pongs and answers to a close come from tungstenite.
+/// The opcodes that a server sends by itself. tungstenite writes pongs and almost all close frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// A whole text message.
     Text = 1,
     /// A whole binary message.
     Binary = 2,
+    /// A close frame, of a connection whose decoder cannot write it any more.
+    Close = 8,
     /// A ping.
     Ping = 9,
 }

@@ -1,16 +1,17 @@
 //! What the loop asks of the operating system, as two small traits. They have two implementations: mio over real
-//! sockets (`poll.rs`) and the seeded network of the simulator in `tests/simulation`, which can be as unkind as a
-//! kernel may be.
+//! sockets (`poll.rs`), and the seeded network of the simulator in `tests/simulation`, which does whatever a kernel may
+//! do.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::polled::Edges;
 use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::Now;
 
-/// The highest number of an outgoing connection. The last ones have owners that are not counted: see [`super::probe`].
+/// The highest number of an outgoing connection. This one is the probe's: see [`super::probe`].
 pub const MOST_OUTGOING: usize = (1 << 31) - 2;
 
 /// The poller, the listeners and the clocks.
@@ -39,14 +40,14 @@ pub trait Io {
     /// Registers a connection for readable and writable edges, once and for its life.
     ///
     /// # Errors
-    /// Whatever the poller says.
+    /// Those of the poller.
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
 
-    /// Begins a connection of ours, registered as outgoing number `n`, which is at most [`MOST_OUTGOING`]. An edge
-    /// tells when `Socket::is_connected` is worth asking.
+    /// Begins an outgoing connection and registers it under the number `n`, at most [`MOST_OUTGOING`]. After its first
+    /// edge `Socket::is_connected` says how it went.
     ///
     /// # Errors
-    /// What the system refuses at once.
+    /// If the system refuses at once.
     fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Self::Socket>;
 }
 
@@ -64,16 +65,16 @@ pub trait Socket {
     /// `WouldBlock` when it takes nothing; anything else ends the connection.
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether a connection of ours is made; false: not yet.
+    /// Whether an outgoing connection is established; false: not yet.
     ///
     /// # Errors
-    /// Why it failed.
+    /// Why it could not be established.
     fn is_connected(&mut self) -> io::Result<bool>;
 
-    /// Tells the peer that nothing more will come.
+    /// Shuts the write side down: the peer reads an end.
     fn shutdown_write(&mut self);
 
-    /// Makes the coming close a reset: what the kernel still holds for the peer is thrown away.
+    /// Makes the close a reset: the kernel throws away what it still holds for the peer.
     fn reset_on_close(&mut self);
 }
 
@@ -82,29 +83,12 @@ pub trait Socket {
 pub enum Ready {
     /// Clients wait at this listener.
     Listener(usize),
-    /// A connection's readiness changed.
-    Connection {
-        /// Whose; may be long gone.
-        id: ConnectionId,
-        /// Bytes, an end or an error can be read.
-        readable: bool,
-        /// There is room to write, or an error to learn.
-        writable: bool,
-        /// The peer closed its side or the connection failed: a short read is not the last word.
-        read_closed: bool,
-    },
-    /// The readiness of a connection of ours changed.
-    Outgoing {
-        /// Which; may be long gone, and the number may be another's by now.
-        n: usize,
-        /// As of a connection.
-        readable: bool,
-        /// As of a connection.
-        writable: bool,
-        /// As of a connection.
-        read_closed: bool,
-    },
-    /// The operating system wants something of the process.
+    /// The readiness of the connection with this id changed. The connection may be long gone.
+    Connection(ConnectionId, Edges),
+    /// The readiness of the outgoing connection with this number changed. It may be long gone, and the number may be
+    /// another connection's by now.
+    Outgoing(usize, Edges),
+    /// A signal came.
     Signal(Signal),
 }
 

@@ -4,29 +4,28 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
-use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::ListenAddr;
 
-/// The kernel caps it at `net.core.somaxconn`. A smaller one makes a burst of clients wait a second for a SYN retry.
+/// Clients that may wait to be accepted. The kernel caps it at `net.core.somaxconn`. With a smaller backlog a burst of
+/// clients waits a second for a SYN retry.
 const BACKLOG: i32 = 65_535;
 
-/// Bytes that the kernel may hold for a client over TCP that does not read; it doubles them for its own bookkeeping.
-/// Left alone it grows to four megabytes for each. A client that is 100 ms away still gets more than a megabyte a
-/// second. Accepted sockets inherit it. (On Unix sockets the kernel's own bound is as low.)
+/// Bytes that the kernel may hold for a TCP client that does not read. The kernel doubles them for its own bookkeeping.
+/// Without this setting the buffer of a client grows to four megabytes. A client that is 100 ms away still gets more
+/// than a megabyte a second. Accepted sockets inherit it. (The kernel's own bound for Unix sockets is as low.)
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// A socket that clients connect to.
 #[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A Unix socket and the file that is removed with it.
-    Unix(UnixListener, PathBuf),
+pub struct Listener {
+    /// Non-blocking.
+    pub(super) socket: Socket,
+    /// The file of a Unix socket. It is removed with the listener.
+    path: Option<PathBuf>,
 }
 
 impl Listener {
@@ -36,34 +35,36 @@ impl Listener {
     /// # Errors
     /// Those of the operating system; `AddrInUse` for a Unix socket that is alive or a path that is no socket.
     pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
-        match address {
-            ListenAddr::Tcp(address) => bind_tcp(*address).map(Listener::Tcp),
-            ListenAddr::Unix(path) => bind_unix(path, mode).map(|listener| Listener::Unix(listener, path.clone())),
-        }
+        let (socket, path) = match address {
+            ListenAddr::Tcp(address) => (bind_tcp(*address)?, None),
+            ListenAddr::Unix(path) => (bind_unix(path, mode)?, Some(path.clone())),
+        };
+        Ok(Self { socket, path })
     }
 
     /// Where it really listens, as a URL: the kernel's port instead of 0.
     pub fn url(&self) -> String {
-        match self {
-            Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => format!("http://{address}/"),
-                Err(error) => format!("an unknown address ({error})"),
-            },
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        if let Some(path) = &self.path {
+            return format!("unix:{}", path.display());
+        }
+        match self.socket.local_addr().map(|address| address.as_socket()) {
+            Ok(Some(address)) => format!("http://{address}/"),
+            Ok(None) => "an unknown address".to_owned(),
+            Err(error) => format!("an unknown address ({error})"),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        if let Some(path) = &self.path {
             // Somebody else may have removed it; then there is nothing left to do.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` may be listed side by side.
@@ -76,7 +77,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// Whether a process listens there, without waiting. A full backlog means that one does.
@@ -89,7 +90,7 @@ fn probe(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
     if let Ok(found) = fs::symlink_metadata(path) {
         let refuse = |why: String| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         if !found.file_type().is_socket() {
@@ -108,6 +109,5 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // Before `listen`, so that no client connects under other permissions.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
-    let listener: StdUnixListener = std::os::fd::OwnedFd::from(socket).into();
-    Ok(UnixListener::from_std(listener))
+    Ok(socket)
 }

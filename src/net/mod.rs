@@ -1,4 +1,5 @@
-//! Sockets and bytes: everything between the kernel and a decoded message. Knows nothing of what a message means.
+//! Sockets and bytes: everything between the kernel and a decoded message. What a message means is decided in
+//! `service`.
 
 mod allowance;
 pub mod close;
@@ -15,8 +16,10 @@ pub mod listener;
 pub mod meter;
 pub mod outgoing;
 pub mod poll;
+pub mod polled;
 pub mod probe;
 pub mod send_queue;
 pub mod table;
+mod websocket;
 pub mod wheel;
 pub mod wire;

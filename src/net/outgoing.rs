@@ -1,10 +1,11 @@
-//! Outgoing HTTP/1.1: posts for the loop, without ever waiting. Each target has one client: a connection that is kept
-//! for the next post, with one post on it at a time. The caller starts posts, tells of readiness, gives each client its
-//! turn, and takes the outcomes out.
+//! Outgoing HTTP/1.1: posts for the loop, without waiting. Each target has one client: a connection that is kept for
+//! the next post and carries one post at a time. The caller starts posts, notes readiness, gives each client its turn,
+//! and takes the outcomes out.
 //!
-//! Redirects are not followed and TLS is not spoken. Names are resolved elsewhere, since the resolver blocks: see
+//! Redirects are not followed, and TLS is not spoken. Names are resolved elsewhere, since the resolver blocks: see
 //! `lost_hosts`.
-//! Rejected: a client library. Those that do not block bring a runtime of their own.
+//!
+//! Rejected: a client library. The ones that do not block bring a runtime of their own.
 
 mod answer;
 mod flight;
@@ -21,6 +22,7 @@ use self::flight::Flight;
 use self::places::{Place, Places};
 use super::dial::Line;
 use super::io::{Io, Socket};
+use super::polled::Edges;
 use crate::config::{HostName, ListenAddr};
 use crate::time::Time;
 
@@ -135,7 +137,7 @@ impl<S: Socket> Outgoing<S> {
         self.places.set_addresses(name, addresses);
     }
 
-    /// The names of hosts where no address took a connection since this was asked last.
+    /// The names of hosts where no address took a connection since the last call.
     pub fn lost_hosts(&mut self) -> Vec<HostName> {
         self.places.lost_hosts()
     }
@@ -168,11 +170,11 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
-    /// Takes note of a connection's readiness. A number that is free by now is ignored, and one that was given
-    /// again does no harm: to look at a socket that is not ready finds nothing.
-    pub fn ready(&mut self, n: usize, readable: bool, writable: bool, read_closed: bool) {
+    /// Notes a connection's readiness. A number that is free by now is ignored, and one that was given again does no
+    /// harm: reading a socket that is not ready finds nothing.
+    pub fn note(&mut self, n: usize, reported: Edges) {
         if let Some(client) = self.clients.get_mut(n) {
-            client.line.ready(readable, writable, read_closed);
+            client.line.socket.note(reported);
             self.wake(n);
         }
     }
@@ -251,7 +253,7 @@ impl<S: Socket> Outgoing<S> {
         })
     }
 
-    /// Does what a turn came to.
+    /// Carries out the result of a turn.
     fn conclude(&mut self, n: usize, turn: Turn, io: &mut impl Io<Socket = S>, now: Time) {
         match turn {
             Turn::Wait => {}
@@ -278,7 +280,7 @@ impl<S: Socket> Outgoing<S> {
                         log::debug!("webhook {target} tries another address: {why}");
                         self.connect(target, url, flight, io, now);
                     }
-                    // It was closed while it was idle. That says nothing of the target: try a new connection.
+                    // The peer closed it while it was idle. The target may be fine: try a new connection.
                     Some(flight) if flight.on_kept && !flight.answer.has_begun() => {
                         self.connect(target, url, flight.again(), io, now);
                     }
@@ -337,9 +339,9 @@ impl<S: Socket> Client<S> {
             let stage = std::mem::replace(&mut self.stage, Stage::Kept);
             self.stage = stage.into_flight().map_or(Stage::Kept, Stage::Exchanging);
         }
-        // An answer may come before all is sent, and with it the end: it is looked for also when writing fails.
+        // An answer, and the end, may come before all is sent. So the answer is read also when writing fails.
         let broken = self.write().err();
-        self.line.readable |= broken.is_some();
+        self.line.socket.ready.readable |= broken.is_some();
         match (self.read(buffer), broken) {
             (Turn::Wait, Some(error)) => Turn::Lost(error.to_string()),
             (turn, _) => turn,
@@ -354,8 +356,8 @@ impl<S: Socket> Client<S> {
             let head = flight.head.get(flight.sent..).unwrap_or_default();
             let body = &flight.body[flight.sent.saturating_sub(flight.head.len())..];
             let written = match head.is_empty() {
-                true => self.line.write(&[IoSlice::new(body)])?,
-                false => self.line.write(&[IoSlice::new(head), IoSlice::new(body)])?,
+                true => self.line.socket.write(&[IoSlice::new(body)])?,
+                false => self.line.socket.write(&[IoSlice::new(head), IoSlice::new(body)])?,
             };
             let Some(n) = written else { break };
             flight.sent += n;
@@ -366,12 +368,12 @@ impl<S: Socket> Client<S> {
     /// Reads what is there. Not more than an answer may have: then it is complete or wrong.
     fn read(&mut self, buffer: &mut [u8]) -> Turn {
         loop {
-            let read = match self.line.read(buffer) {
+            let read = match self.line.socket.read(buffer) {
                 Ok(None) => return Turn::Wait,
                 Ok(Some(n)) => Ok(n),
                 Err(error) => Err(error),
             };
-            // Whatever an idle peer says, it does not answer a post of ours.
+            // No post is under way, so these bytes answer none.
             let Stage::Exchanging(flight) = &mut self.stage else {
                 return Turn::Stale;
             };
@@ -383,19 +385,16 @@ impl<S: Socket> Client<S> {
                         None => Turn::Lost("it closed the connection without an answer".to_owned()),
                     };
                 }
-                Ok(n) => {
-                    self.line.readable = n == buffer.len() || self.line.read_closed;
-                    flight.answer.take(&buffer[..n])
-                }
+                Ok(n) => flight.answer.take(&buffer[..n]),
                 Err(error) => Err(error.to_string()),
             };
             match (complete, flight.answer.status()) {
                 (Ok(false), _) => {}
                 (Ok(true), Some(status)) => {
-                    let keeps = flight.answer.keeps_alive() && flight.is_sent() && !self.line.read_closed;
+                    let keeps = flight.answer.keeps_alive() && flight.is_sent() && !self.line.socket.ready.read_closed;
                     return Turn::Answered(status, keeps);
                 }
-                // The head came, and it says how the post went; what failed is its body.
+                // The head came, and its status is the outcome. Only the body failed.
                 (Err(_), Some(status)) => return Turn::Answered(status, false),
                 (Err(why), None) => return Turn::Lost(why),
                 (Ok(true), None) => return Turn::Lost("the answer has no status".to_owned()),
@@ -405,7 +404,7 @@ impl<S: Socket> Client<S> {
 
     /// Whether it is free for a post to `url`.
     fn takes(&self, url: &str) -> bool {
-        matches!(self.stage, Stage::Kept) && !self.line.read_closed && self.url == url
+        matches!(self.stage, Stage::Kept) && !self.line.socket.ready.read_closed && self.url == url
     }
 
     fn into_flight(self) -> Option<Flight> {

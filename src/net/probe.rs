@@ -1,14 +1,15 @@
-//! Whether a MySQL server is there, without waiting for it: a connection to each of its endpoints in turn, until one of
-//! them greets. The greeting is all that is read, nothing is sent, and the connection is closed. The driver makes
-//! another one, which may block and now has no reason to.
+//! Finds out without waiting whether a MySQL server is there. It connects to each of the endpoints in turn, until a
+//! server greets. It reads the greeting only, sends nothing, and closes the connection. Then the driver makes another
+//! connection, which may block and now has no reason to.
 //!
-//! Rejected: the driver's own connect. Over a Unix socket it has no timeout at all, and a server that was stopped
-//! takes connections (the kernel does) and never greets.
+//! Rejected: the driver's own connect alone. Over a Unix socket it has no timeout. A server that was stopped never
+//! greets, though its kernel accepts connections.
 
 use std::time::Duration;
 
 use super::dial::Line;
 use super::io::{Io, MOST_OUTGOING, Socket};
+use super::polled::Edges;
 use crate::config::ListenAddr;
 use crate::protocol::greeting::NoGreeting;
 use crate::time::Time;
@@ -17,10 +18,10 @@ use crate::time::Time;
 /// to.
 pub const NUMBER: usize = MOST_OUTGOING;
 
-/// Bytes of a server's first packet that are looked at: an error's text is shorter.
+/// Bytes of a server's first packet that are read: the text of an error is shorter.
 const GREETING: usize = 1024;
 
-/// The versions of the protocol's greeting (MySQL internals, "Connection Phase"): all servers of this century say 10.
+/// The protocol version in the greeting (MySQL internals, "Connection Phase"): all servers of this century send 10.
 const PROTOCOL: u8 = 10;
 
 /// An error instead of a greeting.
@@ -39,20 +40,20 @@ struct Run<S> {
     at: usize,
     patience: Duration,
     call: Option<Call<S>>,
-    /// What became of those before it, and whether one of them took the connection.
+    /// Why each endpoint before it failed, and whether one of them took the connection.
     reasons: Vec<String>,
     taken: bool,
 }
 
-/// A connection to one endpoint, and what its server has said.
+/// A connection to one endpoint, and the bytes that its server sent.
 #[derive(Debug)]
 struct Call<S> {
     line: Line<S>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
-/// What a look at a call came to.
-enum Look {
+/// The state of a call.
+enum Reply {
     Wait,
     Greeted,
     Failed(String),
@@ -85,27 +86,27 @@ impl<S: Socket> Probe<S> {
         self.run = Some(run);
     }
 
-    /// Takes note of readiness. What was meant for an earlier connection does no harm: to look at a socket that is not
-    /// ready finds nothing.
-    pub fn ready(&mut self) {
+    /// Notes readiness. What was meant for an earlier connection does no harm: reading a socket that is not ready finds
+    /// nothing.
+    pub fn note(&mut self, reported: Edges) {
         if let Some(call) = self.run.as_mut().and_then(|run| run.call.as_mut()) {
-            call.line.ready(true, true, false);
+            call.line.socket.note(reported);
         }
     }
 
-    /// Goes on as far as it can without waiting. When it ended: the index of the endpoint that greeted, or why none
-    /// did.
+    /// Goes on as far as it can without waiting. When it has ended: the index of the endpoint that greeted, or why none
+    /// greeted.
     pub fn turn(&mut self, io: &mut impl Io<Socket = S>, now: Time) -> Option<Result<usize, NoGreeting>> {
         let run = self.run.as_mut()?;
         while let Some(call) = &mut run.call {
-            match call.look(now, run.patience) {
-                Look::Wait => return None,
-                Look::Greeted => {
+            match call.check(now, run.patience) {
+                Reply::Wait => return None,
+                Reply::Greeted => {
                     let at = run.at;
                     self.run = None;
                     return Some(Ok(at));
                 }
-                Look::Failed(why) => {
+                Reply::Failed(why) => {
                     run.taken |= call.line.was_connected();
                     run.call = None;
                     run.give_up(why);
@@ -149,7 +150,7 @@ impl<S: Socket> Run<S> {
                 Ok(line) => {
                     self.call = Some(Call {
                         line,
-                        heard: Vec::new(),
+                        received: Vec::new(),
                     });
                     return;
                 }
@@ -167,9 +168,9 @@ impl<S: Socket> Run<S> {
 }
 
 impl<S: Socket> Call<S> {
-    fn look(&mut self, now: Time, patience: Duration) -> Look {
-        match self.listen() {
-            Look::Wait if self.line.deadline <= now => Look::Failed(match self.line.was_connected() {
+    fn check(&mut self, now: Time, patience: Duration) -> Reply {
+        match self.read_greeting() {
+            Reply::Wait if self.line.deadline <= now => Reply::Failed(match self.line.was_connected() {
                 true => format!(
                     "it takes connections and does not greet within {} ms",
                     patience.as_millis()
@@ -180,25 +181,25 @@ impl<S: Socket> Call<S> {
         }
     }
 
-    fn listen(&mut self) -> Look {
+    fn read_greeting(&mut self) -> Reply {
         match self.line.is_connected() {
             Ok(true) => {}
-            Ok(false) => return Look::Wait,
-            Err(error) => return Look::Failed(error.to_string()),
+            Ok(false) => return Reply::Wait,
+            Err(error) => return Reply::Failed(error.to_string()),
         }
         let mut buffer = [0; GREETING];
         loop {
-            let had = self.heard.len();
-            let ended = match self.line.read(&mut buffer[had..]) {
-                Ok(None) => return Look::Wait,
+            let had = self.received.len();
+            let ended = match self.line.socket.read(&mut buffer[had..]) {
+                Ok(None) => return Reply::Wait,
                 Ok(Some(n)) => {
-                    self.heard.extend_from_slice(&buffer[had..had + n]);
+                    self.received.extend_from_slice(&buffer[had..had + n]);
                     n == 0
                 }
-                Err(error) => return Look::Failed(error.to_string()),
+                Err(error) => return Reply::Failed(error.to_string()),
             };
-            match judge(&self.heard, ended) {
-                Look::Wait => {}
+            match judge(&self.received, ended) {
+                Reply::Wait => {}
                 other => return other,
             }
         }
@@ -207,25 +208,25 @@ impl<S: Socket> Call<S> {
 
 /// What the server's first packet says: three bytes of length, one of sequence, then the packet. `ended`: no more
 /// comes.
-fn judge(heard: &[u8], ended: bool) -> Look {
-    let Some((head, packet)) = heard.split_at_checked(4) else {
+fn judge(received: &[u8], ended: bool) -> Reply {
+    let Some((head, packet)) = received.split_at_checked(4) else {
         return match ended {
-            true => Look::Failed("it closed the connection without a greeting".to_owned()),
-            false => Look::Wait,
+            true => Reply::Failed("it closed the connection without a greeting".to_owned()),
+            false => Reply::Wait,
         };
     };
     let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
-    let whole = packet.len() >= length || ended || heard.len() >= GREETING;
+    let whole = packet.len() >= length || ended || received.len() >= GREETING;
     match packet.first() {
         // A server that drips its greeting would drip its answers too, and those are waited for.
-        Some(&PROTOCOL | &ERROR) if !whole => Look::Wait,
-        Some(&PROTOCOL) if packet.len() < length && heard.len() < GREETING => {
-            Look::Failed("it closed the connection in its greeting".to_owned())
+        Some(&PROTOCOL | &ERROR) if !whole => Reply::Wait,
+        Some(&PROTOCOL) if packet.len() < length && received.len() < GREETING => {
+            Reply::Failed("it closed the connection in its greeting".to_owned())
         }
-        Some(&PROTOCOL) => Look::Greeted,
-        Some(&ERROR) => Look::Failed(refusal(&packet[..length.min(packet.len())])),
-        None if !ended && length > 0 => Look::Wait,
-        _ => Look::Failed("what answers is no MySQL server".to_owned()),
+        Some(&PROTOCOL) => Reply::Greeted,
+        Some(&ERROR) => Reply::Failed(refusal(&packet[..length.min(packet.len())])),
+        None if !ended && length > 0 => Reply::Wait,
+        _ => Reply::Failed("what answers is no MySQL server".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
-//! A connection's send queue: the frames that wait to be written, some its own, some shared with others. It is flushed
-//! by `writev`, mostly one a tick. It counts its bytes so that the loop can recognise a slow consumer; what to do about
-//! one is not decided here.
+//! A connection's send queue: the frames that wait to be written, its own and shared ones. A flush writes them with one
+//! `send` or `writev`, mostly once a tick. The queue counts its bytes, so that the connection can recognise a slow
+//! consumer. What happens to a slow consumer is decided there.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -8,26 +8,26 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 
 use super::io::Socket;
+use super::polled::Polled;
 
-/// Own frames are gathered into segments of about this many bytes: one copy is cheaper than an allocation and an iovec
-/// each.
+/// Own frames are gathered into segments of about so many bytes: a copy is cheaper than an allocation and an iovec for
+/// each frame.
 const GATHER: usize = 16 * 1024;
 
-/// Segments of one `writev`. The kernel takes 1024; 64 pages of small frames are more than a socket buffer takes
-/// anyway.
+/// Segments of one `writev`. The kernel allows 1024, but 64 segments of small frames fill a socket's buffer already.
 const SLICES: usize = 64;
 
 /// Whole frames, in the order in which they will be written.
 #[derive(Debug, Default)]
 pub struct SendQueue {
-    /// The first segment stands here and not in the deque: usually it is the only one, and a fan-out to ten thousand
-    /// would otherwise allocate, and fetch into the cache, a deque for each of them.
+    /// The first segment. Usually it is the only one. In the deque, a fan-out to ten thousand connections would
+    /// allocate ten thousand deques and fetch them into the cache.
     first: Option<Segment>,
-    /// Those behind it; empty when there is no first.
+    /// The segments behind it; empty when there is no first one.
     rest: VecDeque<Segment>,
     /// How much of the first segment has been written.
     written: usize,
-    /// What waits, in all segments.
+    /// Bytes that wait in all segments.
     bytes: usize,
 }
 
@@ -47,17 +47,8 @@ impl Segment {
     }
 }
 
-/// How a flush ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
-    /// Nothing waits any more.
-    All,
-    /// The kernel takes no more; a writable edge will follow.
-    Blocked,
-}
-
 impl SendQueue {
-    /// Bytes that wait.
+    /// How many bytes wait.
     pub fn len(&self) -> usize {
         self.bytes
     }
@@ -67,7 +58,7 @@ impl SendQueue {
         self.bytes == 0
     }
 
-    /// Lets `encode` append whole frames of this connection's own.
+    /// Lets `encode` append whole frames of this connection.
     pub fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let last = match self.rest.back_mut() {
             None => self.first.as_mut(),
@@ -86,7 +77,7 @@ impl SendQueue {
         self.push_segment(Segment::Own(own));
     }
 
-    /// Appends a whole frame that others share.
+    /// Appends a whole frame that other connections share.
     pub fn push(&mut self, frame: Bytes) {
         self.push_segment(Segment::Shared(frame));
     }
@@ -107,27 +98,24 @@ impl SendQueue {
     ///
     /// # Errors
     /// Those of the socket; the connection is then of no more use.
-    pub fn flush(&mut self, socket: &mut impl Socket) -> io::Result<Flushed> {
+    pub fn flush(&mut self, socket: &mut Polled<impl Socket>) -> io::Result<()> {
         while self.bytes > 0 {
-            let wrote = match &self.first {
-                // Nearly always: no array of slices to fill for one.
+            let written = match &self.first {
+                // The usual case needs no array of slices.
                 Some(only) if self.rest.is_empty() => {
-                    socket.write_vectored(&[IoSlice::new(&only.as_slice()[self.written..])])
+                    socket.write(&[IoSlice::new(&only.as_slice()[self.written..])])?
                 }
-                _ => self.write_many(socket),
+                _ => self.write_many(socket)?,
             };
-            match wrote {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.advance(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+            match written {
+                Some(n) => self.advance(n),
+                None => break,
             }
         }
-        Ok(Flushed::All)
+        Ok(())
     }
 
-    fn write_many(&self, socket: &mut impl Socket) -> io::Result<usize> {
+    fn write_many(&self, socket: &mut Polled<impl Socket>) -> io::Result<Option<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         for (slice, segment) in slices.iter_mut().zip(self.first.iter().chain(&self.rest)) {
@@ -135,10 +123,10 @@ impl SendQueue {
             *slice = IoSlice::new(&segment.as_slice()[skip..]);
             count += 1;
         }
-        socket.write_vectored(&slices[..count])
+        socket.write(&slices[..count])
     }
 
-    /// Throws away what has not begun to be written, so that a close frame can still follow a whole frame.
+    /// Drops the segments that have not begun to be written. A close frame can still follow the rest.
     pub fn drop_unwritten(&mut self) {
         self.rest = VecDeque::new();
         self.first.take_if(|_| self.written == 0);
@@ -159,12 +147,12 @@ impl SendQueue {
             self.written -= len;
             self.first = self.rest.pop_front();
         }
-        // Idle connections hold no buffer: at ten thousand of them the deque's block would be most of a queue's cost.
+        // An idle connection holds no buffer: at ten thousand of them it would be most of the cost of a queue.
         self.rest = VecDeque::new();
     }
 }
 
-/// tungstenite writes its own frames (pongs, closes) through this; it flushes whole frames and never fails.
+/// tungstenite writes its own frames (pongs, closes) through this. A write takes a whole frame and never fails.
 impl Write for SendQueue {
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
         self.append_with(|out| out.extend_from_slice(frame));
@@ -204,6 +192,18 @@ mod tests {
         fn reset_on_close(&mut self) {}
     }
 
+    fn polled(takes: Vec<usize>) -> Polled<Takes> {
+        let mut socket = Polled::new(Takes(takes, Vec::new()));
+        socket.ready.writable = true;
+        socket
+    }
+
+    /// An edge comes, since there is room for all.
+    fn take_again(socket: &mut Polled<Takes>) {
+        socket.stream.0 = vec![100];
+        socket.ready.writable = true;
+    }
+
     #[test]
     fn order_holds_over_partial_writes_at_every_cut() {
         for cut in 1..12 {
@@ -211,15 +211,14 @@ mod tests {
             queue.append_with(|out| out.extend_from_slice(b"one"));
             queue.push(Bytes::from_static(b"two"));
             queue.append_with(|out| out.extend_from_slice(b"three"));
-            let mut socket = Takes(vec![cut], Vec::new());
-            assert_eq!(
-                queue.flush(&mut socket).unwrap(),
-                if cut < 11 { Flushed::Blocked } else { Flushed::All }
-            );
+            let mut socket = polled(vec![cut]);
+            queue.flush(&mut socket).unwrap();
+            assert_eq!(socket.ready.writable, cut == 11, "what the kernel refused is noted");
             assert_eq!(queue.len(), 11usize.saturating_sub(cut));
-            socket.0 = vec![100];
-            assert_eq!(queue.flush(&mut socket).unwrap(), Flushed::All);
-            assert_eq!(socket.1, b"onetwothree");
+            take_again(&mut socket);
+            queue.flush(&mut socket).unwrap();
+            assert!(queue.is_empty());
+            assert_eq!(socket.stream.1, b"onetwothree");
         }
     }
 
@@ -228,13 +227,13 @@ mod tests {
         let mut queue = SendQueue::default();
         queue.push(Bytes::from_static(b"begun"));
         queue.push(Bytes::from_static(b"never"));
-        let mut socket = Takes(vec![2], Vec::new());
+        let mut socket = polled(vec![2]);
         queue.flush(&mut socket).unwrap();
         queue.drop_unwritten();
         queue.append_with(|out| out.extend_from_slice(b"!"));
-        socket.0 = vec![100];
+        take_again(&mut socket);
         queue.flush(&mut socket).unwrap();
-        assert_eq!(socket.1, b"begun!");
+        assert_eq!(socket.stream.1, b"begun!");
         queue.push(Bytes::from_static(b"never"));
         queue.drop_unwritten();
         assert!(queue.is_empty());

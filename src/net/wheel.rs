@@ -1,26 +1,24 @@
-//! The timer wheel: a ring of one-second slots (after mosquitto's `keepalive.c`). The deadlines live in the
-//! connections; the wheel only remembers when to look at which connection.
+//! The timer wheel: a ring of one-second slots (after mosquitto's `keepalive.c`). The deadlines are in the connections.
+//! The wheel only stores which connection is to be checked in which second.
 //!
-//! A connection stands in the slot of the earliest second at which it was asked to be looked at. When its deadline
-//! moves away (it spoke, it answered a ping) nothing is done here: the look comes early, finds nothing due, and the
-//! connection is put in again. So a message costs no timer work at all, a connection costs one look per deadline at
-//! most. Rejected: a heap of timers, which would cost a push and a pop for each message.
+//! When the deadline of a connection moves away (it sent a message, or answered a ping), nothing is done here. The
+//! check comes early, finds nothing due, and the connection is put in again. So a message costs no timer work, and a
+//! connection costs one check per deadline at most. Rejected: a heap of timers, which would cost a push and a pop for
+//! each message.
 
 use crate::id::ConnectionId;
 use crate::protocol::room::give_back;
 use crate::time::Time;
 
-/// Slots of the ring. A deadline further away is looked at every `SLOTS` seconds, which is cheap.
+/// Slots of the ring. A connection with a deadline further away is checked every `SLOTS` seconds, which is cheap.
 const SLOTS: usize = 128;
 
-/// Which connections are to be looked at, and in which second.
+/// Which connections are to be checked, and in which second.
 #[derive(Debug)]
 pub struct Wheel {
     slots: Vec<Vec<ConnectionId>>,
     /// The next second whose slot has not been emptied yet.
     next: u64,
-    /// Entries in all slots.
-    entries: usize,
     /// The first second with an entry; `u64::MAX`: there is none.
     first: u64,
 }
@@ -31,38 +29,42 @@ impl Wheel {
         Self {
             slots: vec![Vec::new(); SLOTS],
             next: 0,
-            entries: 0,
             first: u64::MAX,
         }
     }
 
-    /// Asks for a look at `id` in the second after `deadline` begins, or earlier; returns the second in which the look
-    /// will come.
-    pub fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
+    /// Asks for a check of `id` in the second after `deadline` begins, or earlier. Returns the second of the check.
+    fn insert(&mut self, id: ConnectionId, deadline: Time) -> u64 {
         let second = self.second(deadline);
         self.slots[second as usize % SLOTS].push(id);
-        self.entries += 1;
         self.first = self.first.min(second);
         second
     }
 
-    /// In which second the look for this deadline would come.
-    pub fn second(&self, deadline: Time) -> u64 {
+    /// Asks for a check in time for `deadline`, unless an earlier one is stored. The caller keeps `check_at` beside the
+    /// connection: the second of the next check, `u64::MAX` while there is none. It sets `check_at` back at the check.
+    pub fn schedule(&mut self, id: ConnectionId, deadline: Time, check_at: &mut u64) {
+        if deadline != Time::NEVER && self.second(deadline) < *check_at {
+            *check_at = self.insert(id, deadline);
+        }
+    }
+
+    /// In which second the check for this deadline would come.
+    fn second(&self, deadline: Time) -> u64 {
         let after = deadline.seconds().saturating_add(1);
         after.clamp(self.next, self.next + SLOTS as u64 - 1)
     }
 
-    /// Moves the connections that are to be looked at by `now` into `due`.
+    /// Moves the connections that are to be checked by `now` into `due`.
     pub fn expire(&mut self, now: Time, due: &mut Vec<ConnectionId>) {
-        if self.entries == 0 {
-            // It is empty: skip the seconds that were slept through.
+        if self.first == u64::MAX {
+            // The wheel is empty: skip the seconds of the wait.
             self.next = self.next.max(now.seconds() + 1);
             return;
         }
         let last = now.seconds().min(self.next + SLOTS as u64 - 1);
         while self.next <= last {
             let slot = &mut self.slots[self.next as usize % SLOTS];
-            self.entries -= slot.len();
             due.append(slot);
             give_back(slot);
             self.next += 1;
@@ -75,8 +77,8 @@ impl Wheel {
         }
     }
 
-    /// When the next look is due; `None` when the wheel is empty.
-    pub fn next_look(&self) -> Option<Time> {
+    /// When the next check is due; `None`: the wheel is empty.
+    pub fn next_check(&self) -> Option<Time> {
         (self.first != u64::MAX).then(|| Time(self.first * 1_000_000))
     }
 }
@@ -106,10 +108,10 @@ mod tests {
         let mut due = Vec::new();
         wheel.expire(Time(2_999_999), &mut due);
         assert!(due.is_empty());
-        assert_eq!(wheel.next_look(), Some(at(3)));
+        assert_eq!(wheel.next_check(), Some(at(3)));
         wheel.expire(at(3), &mut due);
         assert_eq!(due, [id(1)]);
-        assert_eq!(wheel.next_look(), None);
+        assert_eq!(wheel.next_check(), None);
     }
 
     #[test]

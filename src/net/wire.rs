@@ -1,6 +1,6 @@
-//! One connection's WebSocket: tungstenite's state machine fed with slices of the shared read buffer and writing into
-//! the connection's send queue. It owns no socket, so a test is a few byte strings. Closing decisions that need the
-//! header alone are the meter's; those that need the payload (UTF-8, close codes) are tungstenite's.
+//! The decoder of a WebSocket: tungstenite's state machine. It reads slices of the shared read buffer and writes into
+//! the connection's send queue. It owns no socket, so a test is a few byte strings. The meter rejects what the header
+//! alone shows to be wrong; tungstenite rejects what the payload shows (UTF-8, close codes).
 
 use std::io::{self, Read, Write};
 
@@ -18,10 +18,10 @@ use crate::time::Time;
 /// A decoder whose buffer has grown over this is replaced once the connection is idle.
 const GROWN: u32 = 2048;
 
-/// The close code of a gateway whose upstream answered nonsense.
+/// The close code of a gateway that got an invalid answer.
 const BAD_GATEWAY: u16 = 1014;
 
-/// What a peer said.
+/// What a peer sent.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     /// A whole message.
@@ -70,7 +70,7 @@ impl Wire {
             };
             let (frame, rest) = input.split_at(length);
             *input = rest;
-            let received = self.feed(frame, queue);
+            let received = self.decode(frame, queue);
             if !self.meter.in_message() {
                 self.unfinished_since = Time::NEVER;
             } else if self.unfinished_since == Time::NEVER {
@@ -89,12 +89,12 @@ impl Wire {
             code: reason.code.into(),
             reason: reason.reason.as_ref().into(),
         };
-        // Fails only when the peer's close has been answered already, and then there is nothing left to say.
-        let _ = self.context.close(&mut Feed { input: &[], queue }, Some(frame));
+        // Fails only when the peer's close has been answered already. Then no close frame is needed.
+        let _ = self.context.close(&mut FrameStream { input: &[], queue }, Some(frame));
     }
 
-    /// Gives back what large messages made the decoder allocate, if nothing is half read. Buffers never shrink by
-    /// themselves.
+    /// Frees the memory that large messages made the decoder allocate, unless a message is unfinished. Its buffers
+    /// never shrink by themselves.
     pub fn shrink(&mut self) {
         if self.grown() && !self.meter.in_message() {
             self.context = context();
@@ -107,10 +107,10 @@ impl Wire {
         self.meter.largest > GROWN
     }
 
-    /// Feeds bytes of one frame only, so that one message at most comes out.
-    fn feed(&mut self, frame: &[u8], queue: &mut SendQueue) -> Option<Received> {
-        let mut feed = Feed { input: frame, queue };
-        match self.context.read(&mut feed) {
+    /// Decodes bytes of one frame only, so that one message at most comes out.
+    fn decode(&mut self, frame: &[u8], queue: &mut SendQueue) -> Option<Received> {
+        let mut stream = FrameStream { input: frame, queue };
+        match self.context.read(&mut stream) {
             Ok(Frame::Text(text)) => Some(Received::Message(Message::Text(text))),
             Ok(Frame::Binary(bytes)) => Some(Received::Message(Message::Binary(bytes))),
             Ok(Frame::Close(frame)) => {
@@ -119,13 +119,13 @@ impl Wire {
                     queue.append_with(|out| out.extend_from_slice(&[0x88, 2, 0x03, 0xf6]));
                     return Some(Received::Closed(Some(BAD_GATEWAY)));
                 }
-                // Writes the answer; "connection closed" is how tungstenite says that this was the last word.
-                let _ = self.context.flush(&mut feed);
+                // Writes the answer. tungstenite then returns "connection closed", which is no failure here.
+                let _ = self.context.flush(&mut stream);
                 Some(Received::Closed(frame.map(|frame| frame.code.into())))
             }
             Ok(Frame::Ping(_)) => {
                 // Writes the pong that the ping made it queue.
-                let _ = self.context.flush(&mut feed);
+                let _ = self.context.flush(&mut stream);
                 None
             }
             Ok(Frame::Pong(_) | Frame::Frame(_)) => None,
@@ -153,9 +153,9 @@ impl Default for Wire {
     }
 }
 
-/// The limits are the meter's, so tungstenite's own are off. Its read buffer is allocated at once and per connection
-/// (128 KiB by default); it grows to the frame that is being read in any case, so it begins with the least. It writes
-/// frames through at once.
+/// tungstenite's own limits are off, since the meter has them. Its read buffer is allocated at once for each connection
+/// (128 KiB by default). It grows to the frame that is being read in any case, so it begins with the least. Frames are
+/// written through at once.
 fn context() -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(16)
@@ -166,12 +166,12 @@ fn context() -> WebSocketContext {
 }
 
 /// The stream that tungstenite reads from and writes to.
-struct Feed<'a> {
+struct FrameStream<'a> {
     input: &'a [u8],
     queue: &'a mut SendQueue,
 }
 
-impl Read for Feed<'_> {
+impl Read for FrameStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.input.is_empty() {
             // Never `Ok(0)`: that would be the end of the stream.
@@ -181,7 +181,7 @@ impl Read for Feed<'_> {
     }
 }
 
-impl Write for Feed<'_> {
+impl Write for FrameStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.queue.write(bytes)
     }

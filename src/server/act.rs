@@ -1,5 +1,6 @@
-//! Between the sockets and the decisions: decoded events go to the service as inputs, and the actions that it answers
-//! with are carried out on connections. All inputs and actions pass here, so this is also where they are recorded.
+//! Between the sockets and the decisions: decoded events go to the service as inputs, and the actions that the service
+//! answers with are carried out on connections. All inputs and actions pass through here, so they are recorded here
+//! too.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,13 +26,13 @@ use crate::webhooks;
 
 use super::connections::{Connections, List};
 
-/// Copies of events that one tick appends to send queues before each connection may send only one more message in it.
-/// Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller number costs
-/// more: the more frames a recipient gets in one `writev`, the cheaper each of them is: ten at once were measured at
-/// four times the cost of fifty.
+/// Copies of events that one tick appends to send queues. After that, each connection may send only one more message in
+/// the tick. Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller
+/// number costs more: a frame is the cheaper, the more frames a recipient gets in one `writev`. A frame of ten was
+/// measured at four times the cost of a frame of fifty.
 const FAN_OUT: usize = 500_000;
 
-/// Seconds that a connection has for its request if it will be refused in any case.
+/// How long a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
 
 /// The service, and what its actions are carried out on.
@@ -41,13 +42,13 @@ pub(super) struct Dispatcher<I: Io> {
     /// The clocks as the tick began.
     pub(super) now: Now,
     pub(super) service: Service,
-    /// What the service's randomness began with, for the trace.
+    /// The seed of the service's randomness, for the trace.
     seed: Seed,
     recorder: Option<Recorder>,
     /// Actions of the input that is being handled.
     actions: Actions,
     pub(super) connections: Connections<I::Socket>,
-    /// Connections whose service asked for facts about the process.
+    /// Connections for which the service requested facts about the process.
     pub(super) wants_stats: List,
     /// Posts for the `post` phase.
     pub(super) posts: Vec<Post>,
@@ -127,13 +128,13 @@ impl<I: Io> Dispatcher<I> {
             }
             let connection = &mut entry.connection;
             let (limits, now) = (&self.config.limits, self.now.at);
-            // One connection's bytes end that connection at worst.
+            // A panic ends this connection only.
             match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
                 Ok(Some(event)) => {
                     self.handle(id, event);
                     messages -= 1;
                     if self.fan_out_left == 0 || messages == 0 {
-                        // The rest is decoded in the next tick, when the others have had their turn.
+                        // The rest is decoded in the next tick, after the other connections.
                         return rest.len();
                     }
                 }
@@ -154,7 +155,7 @@ impl<I: Io> Dispatcher<I> {
         }
     }
 
-    /// Carries an event to the service.
+    /// Passes an event to the service.
     pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
         let input = match event {
             Event::Request(request) => Input::Request(self.caller(id), request),
@@ -173,7 +174,7 @@ impl<I: Io> Dispatcher<I> {
         }
     }
 
-    /// A warning of a kind of which there may be thousands a second: one line a second.
+    /// Logs a warning that thousands of peers may cause: at most one line a second of its kind.
     pub(super) fn warn(&mut self, kind: Kind, what: std::fmt::Arguments<'_>) {
         if let Some(more) = self.quiet.allow(kind, self.now.at) {
             log::warn!("{what}{}", More(more));
@@ -185,22 +186,22 @@ impl<I: Io> Dispatcher<I> {
         self.connections.requeue(id, &self.config.limits, self.now.at);
     }
 
-    /// The same for one that bytes were only appended to or flushed from.
+    /// The same for a connection whose send queue alone has changed.
     pub(super) fn requeue_written(&mut self, id: ConnectionId) {
         self.connections.requeue_written(id, &self.config.limits, self.now.at);
     }
 
-    /// What may not be decoded yet stays with its connection.
+    /// Keeps bytes that may not be decoded yet with their connection.
     pub(super) fn keep(&mut self, id: ConnectionId, rest: Bytes) {
         if let Some(entry) = self.connections.find(id) {
             entry.connection.keep_unread(rest);
         }
     }
 
-    /// Has a connection that was just accepted polled, and tells the service of it.
+    /// Registers a connection that was just accepted with the poller, and reports it to the service.
     pub(super) fn opened(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.find(id)
-            && let Err(error) = self.io.register(&mut entry.connection.socket, id)
+            && let Err(error) = self.io.register(&mut entry.connection.socket.stream, id)
         {
             entry.connection.doom();
             self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
@@ -300,7 +301,7 @@ impl<I: Io> Dispatcher<I> {
                     Dialect::Pusher => &close::PUSHER,
                     Dialect::OldPusher => &close::OLD_PUSHER,
                 };
-                connection.accept(manners);
+                connection.accept(manners, now);
                 log::debug!("{to} became a WebSocket");
             }
             Action::Send(_, message) => connection.send(&message),
@@ -319,7 +320,7 @@ impl<I: Io> Dispatcher<I> {
         self.connections.requeue(to, limits, now);
     }
 
-    /// Encodes once, sends to many.
+    /// Sends a text to many connections: it is encoded once.
     fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
         let frame = frame::encode(frame::Opcode::Text, text.as_bytes());
         self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());

@@ -1,6 +1,6 @@
 //! Every connection with the loop's own notes about it, and the lists of the connections for which a phase has work.
-//! [`Connections::requeue`] alone decides which lists a connection belongs to; the flags of an [`Entry`] keep it from
-//! standing in a list twice. What a phase does with its list is not decided here.
+//! [`Connections::requeue`] alone decides which lists a connection belongs to. The flags of an [`Entry`] prevent that a
+//! connection is in a list twice. What a phase does with its list is decided in the phase.
 
 use std::collections::VecDeque;
 
@@ -17,19 +17,19 @@ use crate::time::Time;
 
 use super::READ_BUFFER;
 
-/// Bytes of unfinished request bodies, and of what may not be decoded yet, in all connections together. Above a quarter
-/// of it connections are read by [`SMALL_READ`]. Beyond it, those that hold more than [`READ_BUFFER`] wait for the
-/// others: a body may be a megabyte, and ten thousand of them would be all memory there is.
+/// Bytes of unfinished requests, and of input that may not be decoded yet, in all connections together. Above a quarter
+/// of it one read is of [`SMALL_READ`] bytes. Above all of it, connections that hold more than [`READ_BUFFER`] wait for
+/// the others: a body may be a megabyte, and ten thousand of them would take all memory.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes that are read at once from a connection when all of them together hold much that may not be decoded yet.
+/// Bytes of one read while all connections together hold much input that may not be decoded yet.
 const SMALL_READ: usize = 4096;
 
-/// Connections checked in one tick when their deadlines come: ten thousand that came in one second are pinged in a few
-/// ticks, with the others' messages in between.
+/// Connections that are checked in one tick when their deadlines come. Ten thousand clients that came in one second are
+/// pinged in a few ticks, with messages in between.
 const CHECKS: usize = 2048;
 
-/// A list that a phase works off while it is filled for the next tick. Its two buffers are used again and again.
+/// A list that a phase works off while other entries are added for the next tick. It reuses its two buffers.
 #[derive(Debug, Default)]
 pub(super) struct List {
     filling: Vec<ConnectionId>,
@@ -45,12 +45,12 @@ impl List {
         self.filling.is_empty()
     }
 
-    /// Takes out all that stand in it. Further entries are for the next time.
+    /// Takes all entries out. Further entries are for the next time.
     pub(super) fn take(&mut self) -> Vec<ConnectionId> {
         std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare))
     }
 
-    /// Keeps the buffer that `take` gave, less the room that only a crowd needed.
+    /// Keeps the buffer that `take` returned, without the room that only a crowd needed.
     pub(super) fn recycle(&mut self, mut worked_off: Vec<ConnectionId>) {
         give_back(&mut worked_off);
         worked_off.clear();
@@ -64,14 +64,14 @@ pub(super) struct Entry<S> {
     pub(super) connection: Connection<S>,
     /// It is over the limit of connections: its request gets 503.
     pub(super) surplus: bool,
-    /// The service wants to get nothing more from it for a while.
+    /// The service wants no input from it for a while.
     pub(super) on_hold: bool,
     /// The service wants an input when its send queue is empty.
     pub(super) tell_when_flushed: bool,
     memory: Memory,
     /// What `Connections::request_bytes` counts of it.
     counted: usize,
-    /// It stands in the list of this name.
+    /// It is in the list of this name; `queued`: in `again`.
     dirty: bool,
     queued: bool,
     departed: bool,
@@ -83,17 +83,19 @@ pub(super) struct Entry<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Memory {
     Free,
-    /// It stands in the line and is not read.
+    /// It is in `waiting_for_memory` and is not read.
     Waiting,
-    /// It is the first of the line: it is read, since it can finish and make room.
+    /// It is the first of those that wait. It is read, since its request can become complete and free its memory.
     Admitted,
 }
 
 impl<S: Socket> Entry<S> {
-    /// Whether it is not read because of others: of the memory that they need, or of an answer that the service waits
-    /// for. A connection whose peer has gone is read to its end, which frees what it holds.
+    /// Whether it is not read although it could be: other connections need the memory, or the service waits for an
+    /// answer. A connection whose peer has gone is read to its end, which frees what it holds.
     pub(super) fn is_held(&self) -> bool {
-        (self.on_hold || self.memory == Memory::Waiting) && self.connection.is_live() && !self.connection.read_closed
+        (self.on_hold || self.memory == Memory::Waiting)
+            && self.connection.is_live()
+            && !self.connection.socket.ready.read_closed
     }
 }
 
@@ -104,15 +106,15 @@ pub(super) struct Connections<S> {
     wheel: Wheel,
     /// To be read in this tick, or again in the next.
     pub(super) again: List,
-    /// With something to write.
+    /// Connections with something to write.
     pub(super) dirty: List,
-    /// That said their last word since the last reap.
+    /// Connections that said their last word since the last reap.
     pub(super) departed: List,
-    /// Ended.
+    /// Connections that have ended.
     doomed: List,
-    /// Whose deadline may have come.
+    /// Connections whose deadline may have come.
     due: Vec<ConnectionId>,
-    /// Bytes that all of them hold of unfinished requests and of what may not be decoded yet.
+    /// Bytes that all connections hold of unfinished requests and of input that may not be decoded yet.
     request_bytes: usize,
     waiting_for_memory: VecDeque<ConnectionId>,
 }
@@ -163,7 +165,7 @@ impl<S: Socket> Connections<S> {
         self.table.ids()
     }
 
-    /// How many bytes may be read at once from one of them.
+    /// How many bytes one read may take.
     pub(super) fn most_at_once(&self) -> usize {
         match self.request_bytes > MAX_BODY_BYTES / 4 {
             true => SMALL_READ,
@@ -171,7 +173,7 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Whether a phase has something to do without anything happening.
+    /// Whether a phase has something to do now.
     pub(super) fn has_work(&self) -> bool {
         let lists = [&self.again, &self.dirty, &self.departed, &self.doomed];
         !self.due.is_empty() || lists.iter().any(|list| !list.is_empty())
@@ -179,7 +181,7 @@ impl<S: Socket> Connections<S> {
 
     /// When the wheel has a connection to be checked.
     pub(super) fn next_check(&self) -> Time {
-        self.wheel.next_look().unwrap_or(Time::NEVER)
+        self.wheel.next_check().unwrap_or(Time::NEVER)
     }
 
     /// Takes the connections whose deadline may have come by `now` from the wheel. Returns how often `next_due` may be
@@ -198,21 +200,21 @@ impl<S: Socket> Connections<S> {
         Some((id, &mut entry.connection))
     }
 
-    /// The entry, which was taken out of `again`.
+    /// The entry of a connection that was taken out of `again`.
     pub(super) fn dequeue(&mut self, id: ConnectionId) -> Option<&mut Entry<S>> {
         let entry = self.table.find(id)?;
         entry.queued = false;
         Some(entry)
     }
 
-    /// The entry, which was taken out of `dirty`.
+    /// The entry of a connection that was taken out of `dirty`.
     pub(super) fn clean(&mut self, id: ConnectionId) -> Option<&mut Entry<S>> {
         let entry = self.table.find(id)?;
         entry.dirty = false;
         Some(entry)
     }
 
-    /// Puts a connection that something was done to into the lists where it now belongs.
+    /// Puts a connection into the lists where it now belongs. It is called after each change to a connection.
     pub(super) fn requeue(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
         let Some(entry) = self.table.find(id) else { return };
         let connection = &mut entry.connection;
@@ -235,20 +237,17 @@ impl<S: Socket> Connections<S> {
             entry.dirty = true;
             self.dirty.push(id);
         }
-        let more = connection.readable || connection.has_unread();
-        if more && !entry.queued && !entry.is_held() && !entry.connection.is_paused(limits, now) {
+        if connection.has_more() && !entry.queued && !entry.is_held() && !entry.connection.is_paused(limits, now) {
             entry.queued = true;
             self.again.push(id);
         }
         let deadline = entry.connection.deadline(limits, now);
-        if deadline != Time::NEVER && self.wheel.second(deadline) < entry.check_at {
-            entry.check_at = self.wheel.insert(id, deadline);
-        }
+        self.wheel.schedule(id, deadline, &mut entry.check_at);
     }
 
-    /// Does what `requeue` does, for a connection that something was only appended to or flushed from. That moves its
-    /// deadline only when it crosses the high-water mark, so the wheel is left alone otherwise: to compute a deadline
-    /// is to fetch the decoder's memory, which costs a fan-out more than all else that it does for a recipient.
+    /// Does what `requeue` does, for a connection whose send queue alone has changed. Such a change moves its deadline
+    /// only when the queue crosses the high-water mark. Otherwise the wheel is not asked: computing a deadline fetches
+    /// the decoder's memory into the cache, and a fan-out would pay more for that than for all else per recipient.
     pub(super) fn requeue_written(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
         self.write(id, limits, now, |_| {});
     }
@@ -264,7 +263,7 @@ impl<S: Socket> Connections<S> {
         let Some(entry) = self.table.find(id) else { return };
         let connection = &mut entry.connection;
         append(connection);
-        let usual = connection.is_websocket() && !connection.readable && !connection.has_unread();
+        let usual = connection.is_websocket() && !connection.has_more();
         if !usual || connection.note_backlog(limits, now) {
             return self.requeue(id, limits, now);
         }
@@ -286,8 +285,8 @@ impl<S: Socket> Connections<S> {
         self.doomed.recycle(doomed);
     }
 
-    /// Request-memory backpressure: lets connections read on that waited for memory. All of them while there is room,
-    /// else the first one alone, which can finish its request and make room.
+    /// Request-memory backpressure: admits connections that waited for memory. While there is room it admits all of
+    /// them, otherwise the first one alone, whose request can become complete and free its memory.
     pub(super) fn admit_waiting(&mut self, limits: &Limits, now: Time) {
         while let Some(id) = self.waiting_for_memory.front().copied() {
             let room = self.request_bytes <= MAX_BODY_BYTES;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::ListenAddr;
 use crate::net::io::{Io, Socket};
+use crate::net::polled::Edges;
 use crate::net::probe::Probe;
 use crate::service::Sql;
 use crate::store::{Answer, Failure, Question, Readiness, Store};
@@ -14,7 +15,7 @@ use crate::time::Time;
 use super::act::Dispatcher;
 use super::share::Share;
 
-/// The site's database, if there is one, and the connection that finds out whether it is there.
+/// The site's database, if there is one, and the probe that finds out whether it is there.
 pub(super) struct Database<S> {
     store: Option<Box<dyn Store>>,
     probe: Probe<S>,
@@ -74,7 +75,7 @@ impl<S: Socket> Database<S> {
         self.store.as_deref_mut()
     }
 
-    /// What it cost the loop so far.
+    /// The time that SQL has taken so far.
     pub(super) fn sql(&self) -> Sql {
         self.sql
     }
@@ -85,11 +86,12 @@ impl<S: Socket> Database<S> {
     }
 
     /// The readiness of the probe's connection changed.
-    pub(super) fn probe_ready(&mut self) {
-        self.probe.ready();
+    pub(super) fn note_probe(&mut self, reported: Edges) {
+        self.probe.note(reported);
     }
 
-    /// Asks the database, or makes a connection to it. Statements are bounded, so the budget is overrun by one at most.
+    /// Asks the database, or connects to it. The time of a statement is bounded, so the budget is exceeded by one
+    /// statement at most.
     pub(super) fn ask<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>) {
         let Some(mut store) = self.store.take() else { return };
         let budget = Duration::from_millis(dispatcher.config.database.budget_ms);
@@ -115,7 +117,7 @@ impl<S: Socket> Database<S> {
         if !sql.is_zero() {
             let now = dispatcher.io.now().at;
             match dispatcher.connections.is_empty() {
-                // There is no connection that could be held up.
+                // No connection can be delayed.
                 true => self.share = Share::default(),
                 false => self.share.spend(sql, longest, &dispatcher.config.database, now),
             }
@@ -144,8 +146,8 @@ impl<S: Socket> Database<S> {
         }
     }
 
-    /// Whether SQL has to wait. Not in the middle of a transaction, for whose end others wait, and not before rows that
-    /// were found are read, which is paid for afterwards.
+    /// Whether SQL has to wait. It does not wait in the middle of a transaction, for whose end other processes wait. It
+    /// does not wait between finding rows and reading them either, and pays for that afterwards.
     fn rests<I: Io>(&self, dispatcher: &Dispatcher<I>) -> bool {
         self.share.rest() > dispatcher.now.at && !dispatcher.service.goes_on()
     }

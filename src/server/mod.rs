@@ -2,9 +2,9 @@
 //! alone knows both the sockets (`net`) and the decisions (`service`). It is generic over the operating system, so that
 //! the simulator can stand in for it.
 //!
-//! Each file owns one part of it: `connections` the table and the lists, `accept` the listeners, `act` the way between
-//! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `lag` the loop's own
-//! measurements, and `process` what is around the loop.
+//! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
+//! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `lag` the measurements of the
+//! loop, and `process` the life of the process around the loop.
 
 mod accept;
 mod act;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
-use crate::net::io::{Io, Ready, Signal, Socket};
+use crate::net::io::{Io, Ready, Signal};
 use crate::net::probe::NUMBER as PROBE;
 use crate::service::{Input, ProcessStats, Seed, Service, Sql};
 use crate::store::Store;
@@ -37,15 +37,15 @@ use self::database::Database;
 use self::drain::Drain;
 use self::posts::Posts;
 
-/// One read buffer for the whole loop, in bytes. A connection that fills it goes on in the next tick, after the others.
+/// Bytes of the one read buffer of the loop. A connection that fills it goes on in the next tick, after the others.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Messages that one tick handles, shared out among the connections that have something to say, but [`LEAST`] for each.
-/// A peer that floods small messages would otherwise have as many handled as fit into the read buffer, and the others
-/// wait for that.
+/// Messages that one tick handles. The connections that have input share them, and each may have [`LEAST`] in any case.
+/// Without this limit a tick would handle as many small messages of one peer as fit into the read buffer, and the other
+/// peers would wait.
 const MESSAGES: usize = 128;
 
-/// See [`MESSAGES`]: a handshake and what comes in the same segment.
+/// See [`MESSAGES`]: enough for a handshake and a message in the same segment.
 const LEAST: usize = 2;
 
 /// Whether the loop goes on.
@@ -53,9 +53,9 @@ const LEAST: usize = 2;
 pub enum Flow {
     /// Another tick.
     Continue,
-    /// Drained: everybody is gone.
+    /// The drain is over.
     Drained,
-    /// A second signal came: leave at once.
+    /// A second signal came: end at once.
     Abandon,
 }
 
@@ -86,10 +86,13 @@ pub struct Server<I: Io> {
 impl<I: Io> Server<I> {
     /// A server over `io` that takes at most `max_connections`.
     pub fn new(io: I, config: Config, max_connections: usize, seed: Seed) -> Self {
+        let acceptor = Acceptor::new(io.listeners(), max_connections);
+        let posts = Posts::new(&config);
+        let dispatcher = Dispatcher::new(io, config, seed);
         Self {
-            acceptor: Acceptor::new(io.listeners(), max_connections),
-            posts: Posts::new(&config),
-            dispatcher: Dispatcher::new(io, config, seed),
+            acceptor,
+            posts,
+            dispatcher,
             database: Database::new(),
             drain: Drain::new(),
             buffer: vec![0; READ_BUFFER],
@@ -100,7 +103,7 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// No tick waits longer than this from here on, also when nothing happens: for what the owner does between ticks.
+    /// From here on no tick waits longer than this. The owner has work of its own between ticks.
     pub fn wake_within(&mut self, heartbeat: Option<Duration>) {
         self.heartbeat = heartbeat;
     }
@@ -113,14 +116,14 @@ impl<I: Io> Server<I> {
         self.dispatcher.record(recording)
     }
 
-    /// Follows another configuration from here on. Listeners stay as they are.
+    /// Uses another configuration from here on. Listeners stay as they are.
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.acceptor.max_connections = max_connections;
         self.posts.configure(&config);
         self.dispatcher.reconfigure(config);
     }
 
-    /// Sets the site, or what is new of it; `store`: another database than before.
+    /// Sets the site or a new state of it; `store`: another database than before.
     pub fn set_site(&mut self, site: SiteConfig, store: Option<Box<dyn Store>>) {
         if let Some(store) = store {
             self.database.replace(store);
@@ -128,27 +131,27 @@ impl<I: Io> Server<I> {
         self.dispatcher.set_site(site);
     }
 
-    /// The database, for a test that plays it.
+    /// The database, for tests.
     pub fn store(&mut self) -> Option<&mut (dyn Store + 'static)> {
         self.database.store()
     }
 
-    /// What the database cost the loop so far.
+    /// The time that SQL has taken so far.
     pub fn sql(&self) -> Sql {
         self.database.sql()
     }
 
-    /// What the last tick wants of the owner.
+    /// What the last tick asks of the owner.
     pub fn wishes(&mut self) -> Vec<Wish> {
         std::mem::take(&mut self.wishes)
     }
 
-    /// The operating system, for a test that plays it.
+    /// The operating system, for tests.
     pub fn io(&mut self) -> &mut I {
         &mut self.dispatcher.io
     }
 
-    /// The decisions' side, for a test that looks into it.
+    /// The service, for tests.
     pub fn service(&self) -> &Service {
         &self.dispatcher.service
     }
@@ -178,7 +181,7 @@ impl<I: Io> Server<I> {
 
     // --- wait ----------------------------------------------------------------------------------------------------
 
-    /// Waits for readiness and notes it: at connections, listeners and connections of our own; and handles signals.
+    /// Waits for readiness and notes it at connections, listeners and outgoing connections; handles signals.
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
         self.ready.clear();
@@ -187,34 +190,21 @@ impl<I: Io> Server<I> {
         for n in 0..self.ready.len() {
             match self.ready[n] {
                 Ready::Listener(n) => self.acceptor.ready(n),
-                Ready::Connection {
-                    id,
-                    readable,
-                    writable,
-                    read_closed,
-                } => {
-                    let Some(entry) = self.dispatcher.connections.find(id) else {
-                        continue;
-                    };
-                    entry.connection.readable |= readable;
-                    entry.connection.read_closed |= read_closed;
-                    entry.connection.blocked &= !writable;
-                    self.dispatcher.requeue(id);
+                Ready::Connection(id, edges) => {
+                    if let Some(entry) = self.dispatcher.connections.find(id) {
+                        entry.connection.socket.note(edges);
+                        self.dispatcher.requeue(id);
+                    }
                 }
-                Ready::Outgoing { n: PROBE, .. } => self.database.probe_ready(),
-                Ready::Outgoing {
-                    n,
-                    readable,
-                    writable,
-                    read_closed,
-                } => self.posts.outgoing.ready(n, readable, writable, read_closed),
+                Ready::Outgoing(PROBE, edges) => self.database.note_probe(edges),
+                Ready::Outgoing(n, edges) => self.posts.outgoing.note(n, edges),
                 Ready::Signal(signal) => self.handle_signal(signal),
             }
         }
         Ok(())
     }
 
-    /// How long nothing will be due: what the next tick waits for at the most.
+    /// How long the next tick may wait. `None`: until an edge or a signal comes.
     pub fn timeout(&self) -> Option<Duration> {
         let dispatcher = &self.dispatcher;
         let has_work =
@@ -222,17 +212,16 @@ impl<I: Io> Server<I> {
         if has_work {
             return Some(Duration::ZERO);
         }
-        let now = dispatcher.now.at;
         let due = [
             self.acceptor.next(),
             dispatcher.connections.next_check(),
             dispatcher.service.deadline(),
             self.posts.deadline(),
             self.database.due(dispatcher),
-            self.drain.next(&dispatcher.config, now),
+            self.drain.next(&dispatcher.config, dispatcher.now.at),
         ];
         let nearest = due.into_iter().min().filter(|at| *at != Time::NEVER);
-        let until = nearest.map(|at| at.since(now));
+        let until = nearest.map(|at| at.since(dispatcher.now.at));
         until.into_iter().chain(self.heartbeat).min()
     }
 
@@ -261,7 +250,7 @@ impl<I: Io> Server<I> {
         self.dispatcher.connections.again.recycle(list);
     }
 
-    /// Reads one connection once and handles at most so many messages of it.
+    /// Reads one connection once and handles at most `messages` messages of it.
     fn read_one(&mut self, id: ConnectionId, messages: usize) {
         let dispatcher = &mut self.dispatcher;
         let (limits, now) = (&dispatcher.config.limits, dispatcher.now.at);
@@ -271,38 +260,23 @@ impl<I: Io> Server<I> {
         };
         let is_held = entry.is_held();
         let connection = &mut entry.connection;
-        if connection.has_unread() {
-            let unread = connection.take_unread();
+        let unread = connection.take_unread();
+        if !unread.is_empty() {
             let left = dispatcher.decode(id, &unread, messages);
             return dispatcher.keep(id, unread.slice(unread.len() - left..));
         }
-        if !connection.readable || is_held || connection.is_paused(limits, now) {
+        if is_held || connection.is_paused(limits, now) {
             return;
         }
         let buffer = &mut self.buffer[..most];
-        match connection.socket.read(buffer) {
-            Ok(0) => {
-                connection.readable = false;
-                if let Some(event) = connection.ended(limits, now) {
-                    dispatcher.handle(id, event);
-                }
-            }
+        match connection.read(buffer, limits, now) {
             Ok(n) => {
-                // A short read has emptied the socket, so the next byte brings a new edge; a full one has not, and when
-                // the peer has closed no edge will come for the end.
-                connection.readable = n == buffer.len() || connection.read_closed;
-                connection.note_received(now);
                 let left = dispatcher.decode(id, &buffer[..n], messages);
                 if left > 0 {
                     dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - left..n]));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                log::debug!("{id} ended: {error}");
-                connection.doom();
-            }
+            Err(over) => dispatcher.note_end(id, &over),
         }
     }
 
@@ -316,8 +290,8 @@ impl<I: Io> Server<I> {
             let Some((id, connection)) = dispatcher.connections.next_due(now) else {
                 continue;
             };
-            if let Some(event) = connection.check_deadlines(&dispatcher.config.limits, now) {
-                dispatcher.handle(id, event);
+            if let Some(over) = connection.check_deadlines(&dispatcher.config.limits, now) {
+                dispatcher.note_end(id, &over);
             }
             dispatcher.requeue(id);
         }
@@ -336,12 +310,10 @@ impl<I: Io> Server<I> {
                 continue;
             };
             let connection = &mut entry.connection;
-            connection.flush(limits, now);
-            let flushed = entry.tell_when_flushed && connection.queue.is_empty();
+            let over = connection.flush(limits, now);
+            let flushed = entry.tell_when_flushed && over.is_none() && connection.queue.is_empty();
             entry.tell_when_flushed &= !flushed;
-            if connection.is_over_full(limits) {
-                let over = connection.close_slow("send_queue_bytes", limits, now);
-                connection.flush(limits, now);
+            if let Some(over) = over {
                 dispatcher.note_end(*id, &over);
             }
             if flushed {
@@ -354,7 +326,7 @@ impl<I: Io> Server<I> {
 
     // --- work, post and accept -----------------------------------------------------------------------------------
 
-    /// Does what takes time; it stands behind a flush for that reason.
+    /// Does what may take time. It comes after a flush for that reason.
     fn work(&mut self) {
         if !self.dispatcher.wants_stats.is_empty() {
             self.dispatcher.hand_out(&ProcessStats {
@@ -368,7 +340,7 @@ impl<I: Io> Server<I> {
         self.database.ask(&mut self.dispatcher);
     }
 
-    /// Connections of our own, and what is due in the service.
+    /// Moves the bytes of webhooks, and lets the service do what is due.
     fn post(&mut self) {
         self.posts.carry(&mut self.dispatcher, &mut self.buffer);
     }
@@ -380,8 +352,8 @@ impl<I: Io> Server<I> {
 
     // --- reap ----------------------------------------------------------------------------------------------------
 
-    /// Tells the service of the connections that said their last word, and frees those that ended. Their last words
-    /// were flushed before.
+    /// Reports to the service the connections that said their last word, and frees the connections that have ended.
+    /// Their last words were flushed before.
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
         let departed = dispatcher.connections.departed.take();

@@ -1019,8 +1019,10 @@ fn probe(store: &MySql, patience: Duration) -> (Result<usize, NoGreeting>, Durat
         ready.clear();
         io.wait(Some(probe.deadline().since(now)), &mut ready).expect("a wait");
         for event in &ready {
-            assert!(matches!(event, Ready::Outgoing { n: probe::NUMBER, .. }));
-            probe.ready();
+            let Ready::Outgoing(probe::NUMBER, edges) = event else {
+                panic!("{event:?}")
+            };
+            probe.note(*edges);
         }
     }
 }

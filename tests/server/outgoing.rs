@@ -69,14 +69,8 @@ impl Loop {
         self.io.wait(patience, &mut ready).unwrap();
         self.waits += 1;
         for ready in ready {
-            if let Ready::Outgoing {
-                n,
-                readable,
-                writable,
-                read_closed,
-            } = ready
-            {
-                self.outgoing.ready(n, readable, writable, read_closed);
+            if let Ready::Outgoing(n, edges) = ready {
+                self.outgoing.note(n, edges);
             }
         }
         None

@@ -58,14 +58,8 @@ impl Loop {
         let mut ready = Vec::new();
         self.io.wait(None, &mut ready).unwrap();
         for ready in ready {
-            if let Ready::Outgoing {
-                n,
-                readable,
-                writable,
-                read_closed,
-            } = ready
-            {
-                self.outgoing.ready(n, readable, writable, read_closed);
+            if let Ready::Outgoing(n, edges) = ready {
+                self.outgoing.note(n, edges);
             }
         }
         let now = self.io.now();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jsocketd::config::ListenAddr;
 use jsocketd::id::ConnectionId;
 use jsocketd::net::io::{Io, Peer, Ready, Signal, Socket};
+use jsocketd::net::polled::Edges;
 use jsocketd::time::{Now, Time};
 
 use crate::tables::Answers;
@@ -109,6 +110,8 @@ pub struct World {
     pub reads: usize,
     pub writes: usize,
     pub accepts: usize,
+    /// How long one read holds the loop up.
+    pub read_takes: Duration,
     /// Fates of the next connections that the server makes; without one it is made soon.
     pub connects: VecDeque<Connecting>,
     /// Pipes that the server opened.
@@ -139,6 +142,7 @@ impl World {
             reads: 0,
             writes: 0,
             accepts: 0,
+            read_takes: Duration::ZERO,
             connects: VecDeque::new(),
             outgoing: Vec::new(),
             database: Answers::Greets,
@@ -228,25 +232,27 @@ impl World {
         if late || !(pipe.readable_edge || pipe.writable_edge) {
             return None;
         }
-        let (readable, writable) = (pipe.readable_edge, pipe.writable_edge);
-        let read_closed = pipe.client_ended || pipe.reset;
+        let edges = Edges {
+            readable: pipe.readable_edge,
+            writable: pipe.writable_edge,
+            read_closed: pipe.client_ended || pipe.reset,
+        };
         let ready = match owner {
-            Owner::Client(id) => Ready::Connection {
-                id,
-                readable,
-                writable,
-                read_closed,
-            },
-            Owner::Outgoing(n) => Ready::Outgoing {
-                n,
-                readable,
-                writable,
-                read_closed,
-            },
+            Owner::Client(id) => Ready::Connection(id, edges),
+            Owner::Outgoing(n) => Ready::Outgoing(n, edges),
         };
         pipe.readable_edge = false;
         pipe.writable_edge = false;
         Some(ready)
+    }
+}
+
+/// Edges in both directions.
+fn both(read_closed: bool) -> Edges {
+    Edges {
+        readable: true,
+        writable: true,
+        read_closed,
     }
 }
 
@@ -273,23 +279,13 @@ impl Io for SimIo {
         if world.unkind && !world.outgoing.is_empty() && world.dice.one_in(3) {
             let count = world.outgoing.len();
             let n = world.dice.below(count);
-            ready.push(Ready::Outgoing {
-                n,
-                readable: true,
-                writable: true,
-                read_closed: false,
-            });
+            ready.push(Ready::Outgoing(n, both(false)));
         }
         if world.unkind && !world.past.is_empty() && world.dice.one_in(3) {
             let count = world.past.len();
             let which = world.dice.below(count);
             let id = world.past[which];
-            ready.push(Ready::Connection {
-                id,
-                readable: true,
-                writable: true,
-                read_closed: world.dice.one_in(2),
-            });
+            ready.push(Ready::Connection(id, both(world.dice.one_in(2))));
         }
         if world.unkind {
             for n in (1..ready.len()).rev() {
@@ -367,7 +363,7 @@ impl Io for SimIo {
             connecting: Some(fate),
             address: Some(address.clone()),
             reset: fate == Connecting::Refused,
-            readable_edge: fate == Connecting::Refused,
+            readable_edge: fate == Connecting::Refused || fate == Connecting::Soon && !greeting.is_empty(),
             writable_edge: fate != Connecting::Never,
             to_server: greeting.iter().copied().collect(),
             ..Pipe::default()
@@ -385,6 +381,8 @@ impl Socket for SimSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         world.reads += 1;
+        let span = world.read_takes;
+        world.pass(span);
         let pipe = &mut world.pipes[self.n];
         if pipe.reset {
             return Err(io::ErrorKind::ConnectionReset.into());

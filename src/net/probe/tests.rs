@@ -76,6 +76,13 @@ impl Io for Network {
     }
 }
 
+/// Everything that was promised comes at once, the end too.
+const ALL: Edges = Edges {
+    readable: true,
+    writable: true,
+    read_closed: true,
+};
+
 const PATIENCE: Duration = Duration::from_millis(500);
 
 fn fate(reads: &[&[u8]]) -> io::Result<Fate> {
@@ -100,7 +107,7 @@ fn start(fates: Vec<io::Result<Fate>>) -> (Probe<Fate>, Network) {
 fn outcome(fates: Vec<io::Result<Fate>>) -> Result<usize, String> {
     let (mut probe, mut network) = start(fates);
     for _ in 0..10 {
-        probe.ready();
+        probe.note(ALL);
         if let Some(outcome) = probe.turn(&mut network, Time(1000)) {
             assert!(!probe.is_running());
             assert_eq!(probe.deadline(), Time::NEVER);
@@ -131,7 +138,7 @@ fn a_greeting_ends_it() {
 fn a_greeting_that_drips_is_waited_for_until_its_time_is_over() {
     let greeting = packet(b"\x0a10.11.6-MariaDB\0and so on");
     let (mut probe, mut network) = start(vec![fate(&[&greeting[..9]])]);
-    probe.ready();
+    probe.note(ALL);
     assert_eq!(probe.turn(&mut network, Time(1000)), None);
     let missed = probe
         .turn(&mut network, Time(500_000))
@@ -158,7 +165,7 @@ fn the_endpoints_are_tried_in_turn() {
     let at_once = || Err(io::ErrorKind::NotFound.into());
     assert_eq!(outcome(vec![at_once(), refused(), fate(&[&greeting])]), Ok(2));
     let (mut probe, mut network) = start(vec![refused(), at_once()]);
-    probe.ready();
+    probe.note(ALL);
     let missed = probe
         .turn(&mut network, Time(0))
         .expect("it ended")
@@ -217,13 +224,13 @@ fn each_endpoint_has_its_own_time() {
     });
     let (mut probe, mut network) = start(vec![never, fate(&[b"\x30"])]);
     assert_eq!(probe.deadline(), Time(500_000));
-    probe.ready();
+    probe.note(ALL);
     assert_eq!(probe.deadline(), Time(0), "it wants its turn");
     assert_eq!(probe.turn(&mut network, Time(100_000)), None);
     assert_eq!(probe.turn(&mut network, Time(499_999)), None);
     assert_eq!(probe.turn(&mut network, Time(500_000)), None);
     assert_eq!(probe.deadline(), Time(1_000_000), "the next one");
-    probe.ready();
+    probe.note(ALL);
     assert_eq!(probe.turn(&mut network, Time(600_000)), None);
     let why = probe
         .turn(&mut network, Time(1_000_000))
@@ -246,8 +253,8 @@ fn a_probe_that_is_started_again_forgets_the_first() {
         &mut network,
         Time(100),
     );
-    probe.ready();
+    probe.note(ALL);
     assert_eq!(probe.turn(&mut network, Time(200)), Some(Ok(0)));
-    probe.ready();
+    probe.note(ALL);
     assert_eq!(probe.turn(&mut network, Time(300)), None);
 }
