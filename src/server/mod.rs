@@ -80,6 +80,8 @@ pub struct Server<I: Io> {
     ready: Vec<Ready>,
     wishes: Vec<Wish>,
     heartbeat: Option<Duration>,
+    /// When the last tick ended.
+    ended: Time,
     lag: lag::Ticks,
 }
 
@@ -90,6 +92,7 @@ impl<I: Io> Server<I> {
         let posts = Posts::new(&config);
         let dispatcher = Dispatcher::new(io, config, seed);
         Self {
+            ended: dispatcher.now.at,
             acceptor,
             posts,
             dispatcher,
@@ -175,7 +178,8 @@ impl<I: Io> Server<I> {
         self.accept();
         self.write();
         self.reap();
-        self.lag.tick(self.dispatcher.now.at, self.dispatcher.io.now().at);
+        self.ended = self.dispatcher.io.now().at;
+        self.lag.tick(self.dispatcher.now.at, self.ended);
         Ok(self.drain.flow())
     }
 
@@ -204,7 +208,7 @@ impl<I: Io> Server<I> {
         Ok(())
     }
 
-    /// How long the next tick may wait. `None`: until an edge or a signal comes.
+    /// How long the next tick may wait, counted from the end of the last one. `None`: until an edge or a signal comes.
     pub fn timeout(&self) -> Option<Duration> {
         let dispatcher = &self.dispatcher;
         let has_work =
@@ -218,10 +222,10 @@ impl<I: Io> Server<I> {
             dispatcher.service.deadline(),
             self.posts.deadline(),
             self.database.due(dispatcher),
-            self.drain.next(&dispatcher.config, dispatcher.now.at),
+            self.drain.next(&dispatcher.config, self.ended),
         ];
         let nearest = due.into_iter().min().filter(|at| *at != Time::NEVER);
-        let until = nearest.map(|at| at.since(dispatcher.now.at));
+        let until = nearest.map(|at| at.since(self.ended));
         until.into_iter().chain(self.heartbeat).min()
     }
 

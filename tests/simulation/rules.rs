@@ -176,6 +176,32 @@ fn an_idle_loop_sleeps() {
     );
 }
 
+/// A wait is counted from the end of the last tick: what the tick took is no delay of what is due next.
+#[test]
+fn a_long_tick_does_not_delay_the_next_deadline() {
+    let (mut server, world) = server(1);
+    let n = world.borrow_mut().connect(10_000);
+    world.borrow_mut().send(n, &handshake("/echo"));
+    for _ in 0..4 {
+        server.tick().unwrap();
+    }
+    let began = world.borrow().now.at;
+    world.borrow_mut().read_takes = Duration::from_secs(3);
+    world.borrow_mut().send(n, &frame(true, 1, b"slow", MASK));
+    server.tick().unwrap();
+    let (ended, timeout) = (world.borrow().now.at, server.timeout().expect("a ping will be due"));
+    assert_eq!(ended.since(began), Duration::from_secs(3));
+    assert!(timeout > Duration::from_secs(1), "nothing is due yet: {timeout:?}");
+    let ping_interval = Duration::from_secs(jsocketd::config::Config::default().limits.ping_interval);
+    // The wheel looks within the second after a deadline.
+    let latest = began + ping_interval + Duration::from_secs(1);
+    assert!(
+        ended + timeout <= latest,
+        "late by {:?}",
+        (ended + timeout).since(latest)
+    );
+}
+
 /// A second signal does not wait for anybody.
 #[test]
 fn a_second_signal_leaves_at_once() {
