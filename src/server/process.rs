@@ -1,12 +1,12 @@
-//! The life of the process around the loop: descriptors, listeners, the words at the start, systemd, reload, hosts'
-//! names, the end.
+//! The life of the process around the loop: descriptors, listeners, the lines at the start, systemd, reload, the names
+//! of hosts, the end.
 
 pub mod lookup;
 pub mod names;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,9 +21,10 @@ use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
 use crate::store::mysql::MySql;
+use crate::time::Time;
 
-/// How often configuration.php is looked at.
-const LOOK_AT_SITE: Duration = Duration::from_secs(2);
+/// How often configuration.php is checked for changes.
+const SITE_CHECK: Duration = Duration::from_secs(2);
 
 /// Why the server could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +77,11 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
     }
     let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
-    let mut told = Instant::now();
+    let mut told = server.ended;
     announce(&config, &urls)?;
     tell_systemd(&[NotifyState::Ready]);
     loop {
-        let wakes = [watchdog.map(|interval| interval / 2), premises.wake()];
+        let wakes = [watchdog.map(|interval| interval / 2), premises.wake(server.ended)];
         server.wake_within(wakes.into_iter().flatten().min());
         let flow = server.tick()?;
         for wish in server.wishes() {
@@ -89,10 +90,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
                 Wish::Reload => reload(&mut config, sources, &mut server, descriptors, &mut premises),
             }
         }
-        premises.look(&config, &mut server);
+        premises.reread_site(&config, &mut server);
         premises.look_names_up(&mut server);
-        if watchdog.is_some_and(|interval| told.elapsed() > interval / 4) {
-            told = Instant::now();
+        if watchdog.is_some_and(|interval| server.ended.since(told) > interval / 4) {
+            told = server.ended;
             tell_systemd(&[NotifyState::Watchdog]);
         }
         match flow {
@@ -109,7 +110,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one and returns it. Where that is refused, what there is must do.
+/// Raises the soft limit of descriptors to the hard one and returns it. Where that is refused, the soft limit stays.
 fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -138,7 +139,8 @@ fn listen(config: &Config) -> Result<MioIo, ServeError> {
     Ok(MioIo::new(listeners, admin)?)
 }
 
-/// Says on standard output where the server listens, a line each: what starts it can wait for that.
+/// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for
+/// it.
 fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for url in urls {
@@ -158,19 +160,19 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
 struct Premises {
     read: Option<SiteRead>,
     watch: Watch,
-    looked: Option<Instant>,
+    checked: Option<Time>,
     names: Names,
-    /// A name got other addresses: the server has something to do at once.
+    /// A name got other addresses: the server tries them at once.
     moved: bool,
 }
 
 impl Premises {
-    /// Reads the site, if there is one, and tells the server.
+    /// Reads the site, if there is one, and passes it to the server.
     fn find(config: &Config, server: &mut Server<MioIo>) -> Result<Self, SiteError> {
         let mut premises = Self {
             read: None,
             watch: Watch::new(None),
-            looked: None,
+            checked: None,
             names: Names::default(),
             moved: false,
         };
@@ -182,32 +184,29 @@ impl Premises {
     }
 
     /// How long nothing has to be done here.
-    fn wake(&self) -> Option<Duration> {
+    fn wake(&self, now: Time) -> Option<Duration> {
         if self.moved {
             return Some(Duration::ZERO);
         }
         let is_watched = self.read.as_ref().is_some_and(|read| read.file.is_some());
-        let due = self
-            .names
-            .due()
-            .map(|due| due.saturating_duration_since(Instant::now()));
-        due.into_iter().chain(is_watched.then_some(LOOK_AT_SITE)).min()
+        let due = self.names.due().map(|due| due.since(now));
+        due.into_iter().chain(is_watched.then_some(SITE_CHECK)).min()
     }
 
-    /// Looks up all names that the server needs now, as an administrator may have changed what they mean.
+    /// Looks up all names that the server needs now. An administrator may have changed their addresses.
     fn keep_names(&mut self, server: &mut Server<MioIo>) {
         let mut names = server.posts.outgoing.host_names();
         names.extend(self.database_name().filter(|name| !names.contains(name)));
-        self.names.keep(&names, Instant::now());
+        self.names.keep(&names, server.ended);
     }
 
     fn database_name(&self) -> Option<HostName> {
         self.read.as_ref().and_then(|read| read.database.host_name.clone())
     }
 
-    /// Looks names up whose hosts cannot be reached, and hands over the addresses that were found.
+    /// Looks up the names of hosts that cannot be reached, and passes the addresses on that were found.
     fn look_names_up(&mut self, server: &mut Server<MioIo>) {
-        let now = Instant::now();
+        let now = server.ended;
         let database = self.database_name();
         if let Some(name) = database.as_ref().filter(|_| server.database.is_away()) {
             self.names.ask(name, now);
@@ -227,7 +226,7 @@ impl Premises {
         }
     }
 
-    /// Reads the site anew. `anew`: what our own configuration says of the database may be something else than before.
+    /// Reads the site again. `anew`: the keys for the database in our own configuration may have changed.
     fn enter(&mut self, config: &Config, anew: bool, server: &mut Server<MioIo>) -> Result<(), SiteError> {
         let read = site::read(config, &mut |host, port| {
             let name = HostName {
@@ -257,15 +256,16 @@ impl Premises {
         Ok(())
     }
 
-    /// Looks whether configuration.php changed; if it did and is not as it must be, everything stays as it was.
-    fn look(&mut self, config: &Config, server: &mut Server<MioIo>) {
+    /// Reads configuration.php again when it has changed. If it is not valid, everything stays as it was.
+    fn reread_site(&mut self, config: &Config, server: &mut Server<MioIo>) {
         let Some(file) = self.read.as_ref().and_then(|read| read.file.clone()) else {
             return;
         };
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AT_SITE) {
+        let now = server.ended;
+        if self.checked.is_some_and(|checked| now.since(checked) < SITE_CHECK) {
             return;
         }
-        self.looked = Some(Instant::now());
+        self.checked = Some(now);
         if self.watch.changed(file.metadata().ok().as_ref().map(Stamp::of)) {
             match self.enter(config, false, server) {
                 Ok(()) => {
@@ -329,7 +329,7 @@ fn reload(
 }
 
 /// Why a valid configuration is refused: a file that was emptied, or an app that was deleted, would close many
-/// connections at once. `closed`: the apps that it does not have, with their connections.
+/// connections at once. `closed`: the apps that are missing in it, with their connections.
 fn refusal(closed: &[(&str, usize)], file_is_empty: bool, connections: usize) -> Option<String> {
     let counted = |count: usize| match count {
         1 => "1 connection".to_owned(),

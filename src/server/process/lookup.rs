@@ -1,6 +1,6 @@
-//! One look-up of a host's name. `getaddrinfo` blocks for as long as its name servers like, so the server never calls
-//! it: a child process of the same binary does (`jsocketd resolve SERVER HOST PORT`), prints the addresses and ends.
-//! SIGCHLD wakes the loop when it has. Nothing here waits.
+//! One look-up of a host's name. `getaddrinfo` blocks until the name servers answer, so the server never calls it. A
+//! child process of the same binary does (`jsocketd resolve SERVER HOST PORT`), prints the addresses and ends. SIGCHLD
+//! wakes the loop when the child has ended. Nothing here waits.
 //!
 //! Rejected: a thread, since the server has one; a resolver of our own, since it would read neither /etc/hosts nor
 //! nsswitch.conf as the site's PHP does.
@@ -8,12 +8,13 @@
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
 
 use crate::child::{self, OURSELVES};
 use crate::config::HostName;
+use crate::time::Time;
 
 /// How long one look-up may take. Two name servers that do not answer take ten seconds (resolv.conf(5): `timeout`), and
 /// the third one answers.
@@ -29,8 +30,8 @@ const MOST_BYTES: u64 = 2048;
 #[derive(Debug)]
 pub struct Lookup {
     child: Child,
-    deadline: Instant,
-    /// Its end is awaited, nothing else.
+    deadline: Time,
+    /// It was killed, and only its end is awaited.
     killed: bool,
 }
 
@@ -66,7 +67,7 @@ impl Lookup {
     ///
     /// # Errors
     /// When there is no further process to be had.
-    pub fn of(name: &HostName, now: Instant) -> io::Result<Self> {
+    pub fn of(name: &HostName, now: Time) -> io::Result<Self> {
         let mut command = Command::new(OURSELVES);
         // No shell is in between, and behind the dashes a name cannot be taken for a flag.
         let server = std::process::id().to_string();
@@ -74,7 +75,7 @@ impl Lookup {
         Self::start(command, now, LONGEST)
     }
 
-    fn start(mut command: Command, now: Instant, patience: Duration) -> io::Result<Self> {
+    fn start(mut command: Command, now: Time, patience: Duration) -> io::Result<Self> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -97,20 +98,20 @@ impl Lookup {
     }
 
     /// When `turn` must be called next if SIGCHLD does not come before.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Time> {
         (!self.killed).then_some(self.deadline)
     }
 
-    /// Ends it. `turn` tells when it has ended.
+    /// Ends the child. `turn` returns when it has ended.
     pub fn kill(&mut self) {
         self.killed = true;
         // It fails only where the child has ended already.
         let _ = self.child.kill();
     }
 
-    /// How it ended, if it has: the addresses, at least one, or why there are none, as a clause. To be called until
-    /// then, or the child stays a zombie.
-    pub fn turn(&mut self, now: Instant) -> Option<Result<Vec<SocketAddr>, String>> {
+    /// How the child ended, if it has: with at least one address, or why there is none, as a clause. It must be called
+    /// until then, or the child stays a zombie.
+    pub fn turn(&mut self, now: Time) -> Option<Result<Vec<SocketAddr>, String>> {
         match self.child.try_wait() {
             Ok(Some(status)) if self.killed && !status.success() => {
                 Some(Err(format!("no answer within {} s", LONGEST.as_secs())))
@@ -172,25 +173,27 @@ fn parse(text: &str) -> Result<Vec<SocketAddr>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// A child that runs this script.
     fn script(text: &str, patience: Duration) -> Lookup {
         let mut command = Command::new("sh");
         command.args(["-c", text]);
-        Lookup::start(command, Instant::now(), patience).expect("sh starts")
+        Lookup::start(command, Time(0), patience).expect("sh starts")
     }
 
     /// How a child ends, and how often it was asked before.
     fn end(mut lookup: Lookup) -> Result<Vec<SocketAddr>, String> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let began = Instant::now();
         loop {
-            if let Some(end) = lookup.turn(Instant::now()) {
+            if let Some(end) = lookup.turn(Time(0) + began.elapsed()) {
                 let zombies = format!("/proc/{}", lookup.child.id());
                 assert!(!std::path::Path::new(&zombies).exists(), "it was collected");
                 return end;
             }
-            assert!(Instant::now() < until, "it does not end");
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -229,7 +232,7 @@ mod tests {
         assert_eq!(of("printf 'a\\033[31mb\\nsecond line' >&2; exit 1"), "a[31mb");
         assert_eq!(of("exit 3"), "exit status: 3");
         assert!(of("kill -9 $$").contains("signal: 9"));
-        assert!(Lookup::start(Command::new("/nowhere/at all"), Instant::now(), LONGEST).is_err());
+        assert!(Lookup::start(Command::new("/nowhere/at all"), Time(0), LONGEST).is_err());
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! The hosts' names that the server connects to, with the addresses they had when they were last looked up, and when to
-//! look each of them up again. One name is looked up at a time. The caller decides which names are needed, and what
-//! other addresses mean.
+//! The names of the hosts that the server connects to: the addresses of each name at its last look-up, and when the
+//! name is looked up again. One name is looked up at a time. The caller decides which names are needed, and what other
+//! addresses mean.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::lookup::Lookup;
 use crate::config::HostName;
+use crate::logging::{More, RareLine};
+use crate::time::Time;
 
-/// The pause after a look-up of a name, as long as its host cannot be reached. It does not grow: a host that comes back
-/// under another address is found within a second of its name saying so, and a look-up costs some milliseconds of
+/// The pause after a look-up of a name while its host cannot be reached. It does not grow: a host that comes back under
+/// another address is found within a second after its name was changed, and a look-up costs some milliseconds of
 /// another process.
 const PAUSE: Duration = Duration::from_millis(750);
 
@@ -20,26 +22,26 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Names {
     names: Vec<Known>,
-    /// What is looked up now. No name: its answer is no longer wanted, and only its end is awaited.
+    /// The look-up that runs. No name: its answer is no longer wanted, and only its end is awaited.
     lookup: Option<(Option<HostName>, Lookup)>,
 }
 
 #[derive(Debug)]
 struct Known {
     name: HostName,
-    /// From the last look-up that found any; empty: none did yet.
+    /// From the last look-up that found any; empty: no look-up has.
     addresses: Vec<SocketAddr>,
     /// When it is to be looked up.
-    due: Option<Instant>,
-    /// It is not looked up before, unless an administrator wants it.
-    rest: Option<Instant>,
-    warned: Option<Instant>,
+    due: Option<Time>,
+    /// It is not looked up before this instant, unless an administrator wants it.
+    rest: Option<Time>,
+    failures: RareLine,
 }
 
 impl Names {
-    /// Keeps these names alone and looks up each of them anew: what is under way is given up, as it may have begun
-    /// before a change. Addresses that are known stay in use until then.
-    pub fn keep(&mut self, names: &[HostName], now: Instant) {
+    /// Keeps only these names and looks up each of them again. A look-up that runs is given up, since it may have begun
+    /// before a change. Known addresses stay in use until then.
+    pub fn keep(&mut self, names: &[HostName], now: Time) {
         self.names.retain(|known| names.contains(&known.name));
         for name in names {
             if !self.names.iter().any(|known| known.name == *name) {
@@ -61,9 +63,8 @@ impl Names {
         known.map_or(&[], |known| &known.addresses)
     }
 
-    /// Connecting to a name failed: it is looked up again, not before its pause is over. May be called as often as one
-    /// likes.
-    pub fn ask(&mut self, name: &HostName, now: Instant) {
+    /// Connecting to a name failed: the name is looked up again after its pause. Repeated calls change nothing.
+    pub fn ask(&mut self, name: &HostName, now: Time) {
         if self
             .lookup
             .as_ref()
@@ -78,7 +79,7 @@ impl Names {
     }
 
     /// When `turn` must be called next if SIGCHLD does not come before.
-    pub fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Time> {
         match &self.lookup {
             Some((_, lookup)) => lookup.deadline(),
             None => self.names.iter().filter_map(|known| known.due).min(),
@@ -86,7 +87,7 @@ impl Names {
     }
 
     /// Goes on as far as it can without waiting. A name that has other addresses than before is returned.
-    pub fn turn(&mut self, now: Instant) -> Option<(HostName, Vec<SocketAddr>)> {
+    pub fn turn(&mut self, now: Time) -> Option<(HostName, Vec<SocketAddr>)> {
         let mut changed = None;
         if let Some((_, lookup)) = &mut self.lookup {
             let result = lookup.turn(now)?;
@@ -98,7 +99,7 @@ impl Names {
     }
 
     /// Starts the look-up that is most overdue.
-    fn start(&mut self, now: Instant) {
+    fn start(&mut self, now: Time) {
         let due = self
             .names
             .iter_mut()
@@ -111,7 +112,7 @@ impl Names {
             Ok(lookup) => self.lookup = Some((Some(known.name.clone()), lookup)),
             Err(error) => {
                 known.looked_up(Err(format!("no process can be started: {error}")), now);
-                // Nobody else asks for it: it is the machine that failed, not the name.
+                // The machine failed, not the name, so nobody else will ask for it.
                 known.due = known.rest;
             }
         }
@@ -129,16 +130,12 @@ impl Known {
             addresses: Vec::new(),
             due: None,
             rest: None,
-            warned: None,
+            failures: RareLine::default(),
         }
     }
 
-    /// Takes note of a look-up and plans the next one. Returns the addresses if they are others.
-    fn looked_up(
-        &mut self,
-        result: Result<Vec<SocketAddr>, String>,
-        now: Instant,
-    ) -> Option<(HostName, Vec<SocketAddr>)> {
+    /// Notes the result of a look-up and plans the next one. Returns the addresses if they have changed.
+    fn looked_up(&mut self, result: Result<Vec<SocketAddr>, String>, now: Time) -> Option<(HostName, Vec<SocketAddr>)> {
         self.rest = Some(now + PAUSE);
         let changed = match result {
             Ok(addresses) if !same(&addresses, &self.addresses) => {
@@ -149,7 +146,7 @@ impl Known {
                     "has other addresses"
                 };
                 log::info!("the host {} {what} now: {}", self.name.host, list.join(", "));
-                self.warned = None;
+                self.failures = RareLine::default();
                 self.addresses.clone_from(&addresses);
                 Some((self.name.clone(), addresses))
             }
@@ -165,20 +162,19 @@ impl Known {
         changed
     }
 
-    fn warn(&mut self, why: &str, now: Instant) {
+    fn warn(&mut self, why: &str, now: Time) {
         let host = &self.name.host;
-        if self.warned.is_some_and(|warned| now.duration_since(warned) < QUIET) {
+        let Some(more) = self.failures.allow(QUIET, now).map(More) else {
             return log::debug!("the host {host} cannot be looked up: {why}");
-        }
-        self.warned = Some(now);
+        };
         match self.addresses.is_empty() {
-            true => log::warn!("the host {host} is not known yet: {why}; it is looked up again"),
-            false => log::warn!("the host {host} cannot be looked up: {why}; its old addresses stay"),
+            true => log::warn!("the host {host} is not known yet: {why}; it is looked up again{more}"),
+            false => log::warn!("the host {host} cannot be looked up: {why}; its old addresses stay{more}"),
         }
     }
 }
 
-/// Whether these are the same addresses. Name servers give them in another order each time.
+/// Whether these are the same addresses, in any order: name servers change it each time.
 fn same(one: &[SocketAddr], other: &[SocketAddr]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
@@ -200,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_again_after_a_pause() {
-        let now = Instant::now();
+        let now = Time(5_000_000);
         let mut known = Known::new(name("db"));
         assert_eq!(known.looked_up(Err("no such name".into()), now), None);
         assert_eq!(known.due, Some(now + PAUSE), "it is not known: nobody has to ask");
@@ -224,7 +220,7 @@ mod tests {
 
     #[test]
     fn only_other_addresses_are_news() {
-        let now = Instant::now();
+        let now = Time(5_000_000);
         let mut known = Known::new(name("db"));
         let mut news = |list: &[u8]| known.looked_up(Ok(addresses(list)), now).map(|(_, found)| found);
         assert_eq!(news(&[1, 2]), Some(addresses(&[1, 2])));
@@ -236,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_gone_is_forgotten() {
-        let now = Instant::now();
+        let now = Time(5_000_000);
         let mut names = Names::default();
         names.keep(&[name("one"), name("two")], now);
         assert_eq!(names.due(), Some(now));
