@@ -26,7 +26,7 @@ pub enum Action {
     Close(ConnectionId, u16, Cow<'static, str>),
     /// Shorten the time that the connection has for its request, because the request will be rejected.
     Hurry(ConnectionId),
-    /// Collect the facts about the process and pass them as `Input::Facts` for the same connection.
+    /// Collect the facts about the process and pass them as `Input::ProcessStats` for the same connection.
     Gather(ConnectionId),
     /// Pass `Input::Flushed` once less than the send queue's high-water mark waits.
     WhenFlushed(ConnectionId),

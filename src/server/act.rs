@@ -260,7 +260,7 @@ impl<I: Io> Dispatcher<I> {
     pub(super) fn hand_out(&mut self, facts: &ProcessStats) {
         let list = self.wants_stats.take();
         for id in &list {
-            self.input(*id, Input::Facts(Box::new(facts.clone())));
+            self.input(*id, Input::ProcessStats(Box::new(facts.clone())));
         }
         self.wants_stats.recycle(list);
     }

@@ -21,7 +21,7 @@ pub enum Input {
     /// The send queue is empty, or nearly empty. A `WhenFlushed` requested this.
     Flushed,
     /// The facts that a `Gather` requested.
-    Facts(Box<ProcessStats>),
+    ProcessStats(Box<ProcessStats>),
     /// The connection is closed. It needs no answer any more.
     Closed,
 }

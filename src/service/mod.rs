@@ -189,7 +189,7 @@ impl Service {
             }
             Input::Handshake(caller, request) => self.arrival(id, &caller, &request, now, actions).handshake(),
             Input::Message(message) => self.talk(id, now, actions).message(message),
-            Input::Facts(facts) => self.facts(id, &facts, now, actions),
+            Input::ProcessStats(facts) => self.facts(id, &facts, now, actions),
             Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),
         }

@@ -159,7 +159,7 @@ impl Masker {
                 }
             }),
             Input::Message(Message::Binary(bytes)) => Masked::Binary(bytes.len()),
-            Input::Facts(facts) => Masked::Facts(facts.clone()),
+            Input::ProcessStats(facts) => Masked::ProcessStats(facts.clone()),
             Input::Flushed => Masked::Flushed,
             Input::Closed => {
                 if let Some(talk) = self.talks.remove(&id) {

@@ -78,7 +78,9 @@ enum Masked {
     Text(String),
     Binary(usize),
     Flushed,
-    Facts(Box<ProcessStats>),
+    /// Its name in a trace is older than its name here.
+    #[serde(rename = "facts")]
+    ProcessStats(Box<ProcessStats>),
     Closed,
 }
 
@@ -342,7 +344,7 @@ impl Masked {
             Masked::Handshake(caller, head) => Input::Handshake(caller, head.into_request()?),
             Masked::Text(text) => Input::Message(Message::Text(text.into())),
             Masked::Binary(len) => Input::Message(Message::Binary(vec![0; len].into())),
-            Masked::Facts(facts) => Input::Facts(facts),
+            Masked::ProcessStats(facts) => Input::ProcessStats(facts),
             Masked::Flushed => Input::Flushed,
             Masked::Closed => Input::Closed,
         })

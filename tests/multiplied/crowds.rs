@@ -210,8 +210,8 @@ fn coming() -> Vec<Row> {
             ..row("input Flushed", "in a crowd", Tells::Nobody)
         },
         Row {
-            acts: |stage, times| vec![(stage.crowd[0], Input::Facts(Box::default())); times],
-            ..row("input Facts", "that nobody asked for", Tells::Nobody)
+            acts: |stage, times| vec![(stage.crowd[0], Input::ProcessStats(Box::default())); times],
+            ..row("input ProcessStats", "that nobody asked for", Tells::Nobody)
         },
     ]
 }

@@ -249,7 +249,7 @@ inputs! {
     Message(Message::Text(_)) => "input Text",
     Message(Message::Binary(_)) => "input Binary",
     Flushed {} => "input Flushed",
-    Facts(_) => "input Facts",
+    ProcessStats(_) => "input ProcessStats",
     Closed {} => "input Closed",
 }
 

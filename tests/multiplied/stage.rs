@@ -218,7 +218,7 @@ impl Stage {
                         .and_then(|rest| rest.split('\\').next());
                     self.sockets.insert(*id, socket.expect("a socket id").to_owned());
                 }
-                Action::Gather(id) => self.owed.push((*id, Input::Facts(Box::default()))),
+                Action::Gather(id) => self.owed.push((*id, Input::ProcessStats(Box::default()))),
                 Action::WhenFlushed(id) => self.owed.push((*id, Input::Flushed)),
                 Action::Close(id, ..) => self.broken |= !self.actors.contains(id),
                 Action::Post(post) => self.posts.push(post.ticket),
