@@ -29,9 +29,9 @@ pub(super) struct Exchange {
 /// Whose turn it is.
 #[derive(Debug)]
 enum Turn {
-    /// The peer's: a request is awaited.
+    /// The peer's turn: a request is awaited.
     Peer,
-    /// Ours: this request is not answered yet.
+    /// Our turn: this request is not answered yet.
     Ours {
         version: Version,
         head_only: bool,
@@ -88,7 +88,7 @@ impl Exchange {
         }
     }
 
-    /// The peer has until `deadline` to ask.
+    /// Sets the deadline of the peer's request.
     pub(super) fn hurry(&mut self, deadline: Time) {
         self.deadline = deadline;
     }
@@ -148,8 +148,8 @@ impl Exchange {
         }
     }
 
-    /// Answers the request whose turn it is; `None`: no answer is owed. Returns whether a further request may come.
-    /// `last`: none is wanted.
+    /// Answers the request that waits for its answer; `None`: no answer is owed. Returns whether a further request may
+    /// come. `last`: no further request is wanted.
     pub(super) fn respond(
         &mut self,
         response: &Response<Bytes>,
@@ -174,7 +174,7 @@ impl Exchange {
         Some(keep_alive)
     }
 
-    /// Accepts the handshake whose turn it is with 101; false when it is none's.
+    /// Accepts the handshake that waits for its answer with 101. False: no handshake waits.
     pub(super) fn accept(&self, queue: &mut SendQueue) -> bool {
         let Turn::Ours {
             accept: Some(accept), ..

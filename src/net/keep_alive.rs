@@ -1,5 +1,5 @@
-//! How a WebSocket is kept alive: a peer that is silent for `ping_interval` gets a ping, and one that is silent for
-//! `ping_timeout` after it is taken for dead.
+//! How a WebSocket is kept alive. A peer that is silent for `ping_interval` gets a ping. A peer that is silent for
+//! `ping_timeout` after the ping is considered dead.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ pub(super) struct KeepAlive {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
-    /// To send a ping.
+    /// A ping must be sent.
     Ping,
-    /// To give the peer up.
+    /// The connection must be closed.
     End,
 }
 
@@ -50,7 +50,7 @@ impl KeepAlive {
         }
     }
 
-    /// What is due; a ping is taken for sent.
+    /// What is due. A ping that is due counts as sent from here on.
     pub(super) fn check(&mut self, limits: &Limits, now: Time) -> Due {
         if self.deadline(limits) > now {
             return Due::Nothing;

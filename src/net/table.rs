@@ -1,4 +1,4 @@
-//! The table of connections: a slab whose slots are used again while ids are not.
+//! The table of connections: a slab whose slots are used again, under ids that are not.
 
 use slab::Slab;
 
@@ -9,8 +9,8 @@ use crate::protocol::room::give_back;
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Slab<(ConnectionId, T)>,
-    /// The generation of the newest connection. It starts again at 1 after 4 billion connections; an id from then would
-    /// have to be kept for days to name somebody else.
+    /// The generation of the newest connection. It starts again at 1 after 4 billion connections. An old id can name a
+    /// new connection only if somebody keeps it for so long.
     generation: u32,
 }
 

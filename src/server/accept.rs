@@ -13,7 +13,7 @@ use super::act::Dispatcher;
 /// Clients accepted in one tick: enough for a burst, few enough that open connections do not wait for new ones.
 const ACCEPTS: usize = 256;
 
-/// How long a listener rests after the system had no descriptor left. No edge comes when one becomes free.
+/// How long a listener is paused after the system had no free descriptor. No edge reports that one became free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond `max_connections` that are accepted only to be answered that the server is full.
@@ -38,7 +38,7 @@ enum Waiting {
 impl Acceptor {
     pub(super) fn new(listeners: usize, max_connections: usize) -> Self {
         Self {
-            // Clients may have come before the first wait: look once.
+            // Clients may have come before the first wait.
             listeners: vec![Waiting::Somebody; listeners],
             max_connections,
         }
@@ -51,7 +51,7 @@ impl Acceptor {
         }
     }
 
-    /// When `accept` has something to do.
+    /// When `accept` has something to do; `NEVER`: when an edge comes.
     pub(super) fn next(&self) -> Time {
         let next = |waiting: &Waiting| match waiting {
             Waiting::Somebody => Time(0),
@@ -99,7 +99,7 @@ impl Acceptor {
                 dispatcher.opened(id);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[listener] = Waiting::Nobody,
-            // The client went away while it waited, or its network did: the next one may be fine.
+            // The client or its network failed while the client waited. The next client may be fine.
             Err(error) if is_the_clients(&error) => log::debug!("a client was lost while it waited: {error}"),
             Err(error) => {
                 dispatcher.warn(Kind::Accept, format_args!("no new connections for a moment: {error}"));
@@ -109,8 +109,8 @@ impl Acceptor {
     }
 }
 
-/// Errors of `accept(2)` that are one client's, not the listener's; Linux hands pending network errors on here.
-/// Anything else, a want of descriptors above all, lasts for a moment at least.
+/// Whether an error of `accept(2)` concerns one client and not the listener. Linux reports pending network errors of
+/// the new connection here. Any other error, a lack of descriptors above all, lasts for a moment at least.
 fn is_the_clients(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let of_the_network = [

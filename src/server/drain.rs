@@ -40,8 +40,8 @@ impl Drain {
         self.flow
     }
 
-    /// A signal to terminate came: the first one begins a drain, the second one ends the loop. Whether a drain has
-    /// begun.
+    /// Handles a signal to terminate. The first one begins a drain, the second one ends the loop. Returns whether a
+    /// drain has begun.
     pub(super) fn terminate<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) -> bool {
         if self.run.is_some() {
             self.flow = Flow::Abandon;
@@ -61,7 +61,7 @@ impl Drain {
         true
     }
 
-    /// Closes as many connections as the drain has come to, and ends it.
+    /// Closes the connections that are due by now, and ends the drain when it is over.
     pub(super) fn drain_step<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) {
         let Some(run) = &mut self.run else { return };
         let now = dispatcher.now.at;
@@ -98,7 +98,7 @@ impl Run {
         let all = self.asked + self.remaining.len();
         let span = Duration::from_secs(config.limits.drain_seconds).as_micros();
         let gone = now.since(self.since).as_micros();
-        // The first one at once, the last one at the end.
+        // The first connection is closed at once, the last one at the end.
         let by_now = if gone >= span {
             all
         } else {
@@ -107,7 +107,7 @@ impl Run {
         by_now.min(all) - self.asked
     }
 
-    /// When the next one must be asked, or the end be looked for.
+    /// When the next connection must be closed, or the end be checked.
     fn next(&self, config: &Config, now: Time) -> Time {
         let all = (self.asked + self.remaining.len()).max(1);
         let span = Duration::from_secs(config.limits.drain_seconds);

@@ -1,11 +1,11 @@
-//! How long the loop was away from its poller, tick by tick: the beginnings of the flight ticks.
+//! How long each tick took: the time in which the loop did not ask its poller.
 
 use std::collections::VecDeque;
 
 use crate::service::Lag;
 use crate::time::Time;
 
-/// Ticks that the percentiles are taken of.
+/// Ticks that the percentiles are computed from.
 const SAMPLE: usize = 1024;
 
 /// Seconds whose worst tick is kept.
@@ -22,7 +22,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// Takes note of a tick that lasted from `start` to `end`.
+    /// Notes a tick that lasted from `start` to `end`.
     pub fn tick(&mut self, start: Time, end: Time) {
         let took = u32::try_from(end.since(start).as_micros()).unwrap_or(u32::MAX);
         if self.sample.len() < SAMPLE {
@@ -42,7 +42,7 @@ impl Ticks {
         }
     }
 
-    /// What has been noted.
+    /// The percentiles of the latest ticks, and the worst tick of each second.
     pub fn lag(&self) -> Lag {
         let mut sorted = self.sample.clone();
         sorted.sort_unstable();

@@ -1,5 +1,4 @@
-//! The webhooks' HTTP: posts that the service has asked for go out, and how each of them ended comes back to the
-//! service.
+//! The HTTP of webhooks: sends the posts that the service asked for, and reports to the service how each of them ended.
 
 use crate::config::Config;
 use crate::net::io::{Io, Socket};
@@ -29,7 +28,7 @@ impl<S: Socket> Posts<S> {
         self.outgoing.configure(hooks.map(|hook| hook.url.as_str()));
     }
 
-    /// Carries posts: bytes to and from their targets, outcomes to the service, and what is due back.
+    /// Moves the bytes of posts, reports outcomes to the service, and lets the service do what is due.
     pub(super) fn carry<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
         self.turn(dispatcher, buffer);
         for outcome in self.outgoing.outcomes() {
@@ -37,7 +36,7 @@ impl<S: Socket> Posts<S> {
             dispatcher.posted(outcome.ticket, result);
         }
         dispatcher.due();
-        // A connection that was kept takes its next post at once.
+        // A connection that was kept can take its next post at once.
         self.turn(dispatcher, buffer);
     }
 
@@ -55,7 +54,7 @@ impl<S: Socket> Posts<S> {
     }
 }
 
-/// A post as it is sent: the number of its target stands in the upper half of its ticket.
+/// A post as it is sent. The upper half of its ticket is the number of its target.
 fn request(post: Post) -> Request {
     Request {
         target: (post.ticket >> 32) as u32,

@@ -1,30 +1,30 @@
-//! SQL's share of the loop's time. Statements block the loop, so they pay for it: after a statement that took longer
-//! than the budget of a tick SQL rests until it has had no more than its share. A push meanwhile waits for one
-//! statement at the most, and most wait for none. A database that is far away, or slow, makes log-ins slow and nothing
-//! else.
+//! SQL's share of the loop's time. A statement blocks the loop. So after a statement that took longer than the budget
+//! of a tick, SQL rests until it has had no more than its share. A push waits for one statement at most, and most
+//! pushes wait for none. A database that is far away, or slow, makes log-ins slow and nothing else.
 //!
-//! Short statements are not made to wait one by one: a storm of log-ins, or of rows, on a database next door is over in
-//! an instant. But they are counted too, so that over some seconds they have no more than half of the time.
+//! Short statements do not wait one by one: a storm of log-ins, or of rows, on a database next door is over in an
+//! instant. They are counted too: over some seconds they have no more than half of the time.
 
 use std::time::Duration;
 
 use crate::config;
 use crate::time::Time;
 
-/// Percent of the loop's time that statements within the budget may have …
+/// Percent of the loop's time that statements within the budget may have.
 const SHORT: u32 = 50;
 
-/// … and as much of so long a time at once.
+/// The time of which statements within the budget may use the same percentage in one piece.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// See the file.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// What ticks with a long statement took and SQL has not paid for yet, and what others took, at this instant.
+    /// The time of statements that SQL has not paid for yet, at the instant `at`: of ticks with a long statement, and
+    /// of other ticks.
     long: Duration,
     short: Duration,
     at: Time,
-    /// Nothing is asked before it.
+    /// No statement starts before it.
     rest: Time,
 }
 
@@ -34,16 +34,15 @@ impl Share {
         self.rest
     }
 
-    /// Takes note of the statements of a tick, which ended at `now`: all of them took `took`, the longest one
-    /// `longest`.
+    /// Notes the statements of a tick that ended at `now`: all of them took `took`, the longest one `longest`.
     pub(super) fn spend(&mut self, took: Duration, longest: Duration, settings: &config::Database, now: Time) {
         let share = u32::try_from(settings.share).unwrap_or(u32::MAX).clamp(1, 99);
         let half = share.max(SHORT);
         let credit = WINDOW * half / 100;
-        // What takes longer than an answer may was not the database's doing: the process, or the machine, stood still.
+        // No answer takes longer than this. If it seems so, the process or the machine stood still.
         let most = Duration::from_millis(settings.read_timeout_ms);
         let idle = now.since(self.at).saturating_sub(took);
-        // A rest pays for as much of SQL as its share of the two together is.
+        // A rest pays for so much of SQL that SQL has its share of the two together.
         self.long = self.long.saturating_sub(idle * share / (100 - share));
         self.short = self.short.saturating_sub(idle * half / (100 - half));
         match longest > Duration::from_millis(settings.budget_ms) {
