@@ -24,8 +24,9 @@ use jsocketd::time::Time;
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8081".to_owned());
     let address = ListenAddr::Tcp(address.parse().map_err(io::Error::other)?);
-    let mut io = MioIo::new(vec![Listener::bind(&address, 0)?], None)?;
-    println!("listening on {}", io.urls().concat());
+    let listener = Listener::bind(&address, 0)?;
+    println!("listening on {}", listener.url());
+    let mut io = MioIo::new(vec![listener], None)?;
     let mut echo = Echo {
         now: io.now().at,
         io,

@@ -103,11 +103,6 @@ impl MioIo {
         })
     }
 
-    /// The URLs of the listeners, in order.
-    pub fn urls(&self) -> Vec<String> {
-        self.listeners.iter().map(Listener::url).collect()
-    }
-
     /// Registers a stream for readable and writable edges.
     fn watch(&self, stream: &Stream, token: Token) -> io::Result<()> {
         let source = &mut SourceFd(&stream.0.as_raw_fd());

@@ -71,16 +71,7 @@ impl<S: Socket> Database<S> {
         self.away
     }
 
-    pub(super) fn store(&mut self) -> Option<&mut (dyn Store + 'static)> {
-        self.store.as_deref_mut()
-    }
-
-    /// The time that SQL has taken so far.
-    pub(super) fn sql(&self) -> Sql {
-        self.sql
-    }
-
-    /// The same, if there is a database.
+    /// The time that SQL has taken so far, if there is a database.
     pub(super) fn stats(&self) -> Option<Sql> {
         self.store.is_some().then_some(self.sql)
     }

@@ -26,7 +26,7 @@ use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
 use crate::net::probe::NUMBER as PROBE;
-use crate::service::{Input, ProcessStats, Seed, Service, Sql};
+use crate::service::{Input, ProcessStats, Seed, Service};
 use crate::store::Store;
 use crate::time::Time;
 pub use crate::trace::{Payloads, Recording};
@@ -134,24 +134,9 @@ impl<I: Io> Server<I> {
         self.dispatcher.set_site(site);
     }
 
-    /// The database, for tests.
-    pub fn store(&mut self) -> Option<&mut (dyn Store + 'static)> {
-        self.database.store()
-    }
-
-    /// The time that SQL has taken so far.
-    pub fn sql(&self) -> Sql {
-        self.database.sql()
-    }
-
     /// What the last tick asks of the owner.
     pub fn wishes(&mut self) -> Vec<Wish> {
         std::mem::take(&mut self.wishes)
-    }
-
-    /// The operating system, for tests.
-    pub fn io(&mut self) -> &mut I {
-        &mut self.dispatcher.io
     }
 
     /// The service, for tests.

@@ -66,8 +66,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
     let room = config.connections_for(descriptors);
     log::info!("the descriptor limit is {descriptors}: at most {room} connections");
 
-    let io = listen(&config)?;
-    let urls = io.urls();
+    let (io, urls) = listen(&config)?;
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
     if let Some(recording) = record {
         server.record(&recording).map_err(|source| {
@@ -125,7 +124,8 @@ fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-fn listen(config: &Config) -> Result<MioIo, ServeError> {
+/// Listens at all addresses. Returns also their URLs, in order.
+fn listen(config: &Config) -> Result<(MioIo, Vec<String>), ServeError> {
     let server = &config.server;
     let mut listeners = Vec::new();
     for address in server.listen.iter().chain(&server.admin_listen) {
@@ -136,7 +136,8 @@ fn listen(config: &Config) -> Result<MioIo, ServeError> {
         })?);
     }
     let admin = server.admin_listen.as_ref().map(|_| listeners.len() - 1);
-    Ok(MioIo::new(listeners, admin)?)
+    let urls = listeners.iter().map(Listener::url).collect();
+    Ok((MioIo::new(listeners, admin)?, urls))
 }
 
 /// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for
