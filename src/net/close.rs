@@ -1,5 +1,5 @@
-//! Why a WebSocket is closed: the code and the words of the close frame (RFC 6455 section 7.4). How long a connection
-//! that was closed has for its last words.
+//! Why a WebSocket is closed: the code and the reason of the close frame (RFC 6455 section 7.4). Also how long a closed
+//! connection has for its last words.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    /// The code with words of our own.
+    /// A code with a reason that does not change.
     pub const fn new(code: u16, reason: &'static str) -> Self {
         Self {
             code,
@@ -56,7 +56,7 @@ pub struct Manners {
     pub slow_consumer: CloseReason,
     /// The server stops.
     pub going_away: CloseReason,
-    /// Whether a `pusher:error` frame comes before every close of ours.
+    /// Whether a `pusher:error` frame comes before each close frame of the server.
     pub error_before_close: bool,
 }
 
@@ -88,7 +88,7 @@ const fn pusher(error_before_close: bool) -> Manners {
 const TOO_SLOW: &str = "too slow: what was sent to you was not read";
 const GOING_AWAY: &str = "the server is shutting down";
 
-/// What is left of a connection that has said its last word.
+/// The state of a connection that has said its last word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finishing {
     /// When it is freed, whatever is left then.
@@ -112,7 +112,7 @@ impl Finishing {
         }
     }
 
-    /// A last word that is still leaving may take longer than its timeout, as long as it moves.
+    /// Bytes of the last word have left, so it gets more time.
     pub(super) fn prolong(&mut self, timeout: u64, now: Time) {
         self.until = (now + Duration::from_secs(timeout)).min(self.at_most);
     }

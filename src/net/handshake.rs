@@ -1,8 +1,8 @@
 //! Decides whether a request is a WebSocket handshake (RFC 6455 section 4.2) and writes the answer that accepts it.
 //! Whether this client may open this path is decided elsewhere.
 //!
-//! Rejected: tungstenite's own check. It reads only the first line of `Connection`, and tells one error from another no
-//! further than its type; its key derivation is used.
+//! Rejected: tungstenite's own check. It reads only the first line of `Connection`, and its errors are too coarse for a
+//! helpful answer. Its key derivation is used.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -31,8 +31,8 @@ impl Accept {
 
 /// Whether the request is to be judged by [`check`]: it names the protocol, or carries what only a handshake carries.
 ///
-/// The second is the trace of a proxy that does not pass `Upgrade` on; to answer it with a page would leave people
-/// guessing. An `Upgrade` to something else alone (`h2c`) may be ignored (RFC 9110 section 7.8).
+/// The second case comes from a proxy that does not pass `Upgrade` on. A page as the answer would hide that. An
+/// `Upgrade` to another protocol alone (`h2c`) may be ignored (RFC 9110 section 7.8).
 pub fn wants_websocket(request: &Request<Bytes>) -> bool {
     let headers = request.headers();
     names_websocket(headers)
@@ -96,7 +96,7 @@ fn names_websocket(headers: &HeaderMap) -> bool {
     has_token(headers, &header::UPGRADE, "websocket")
 }
 
-/// Also told from the headers alone, for a request whose body was left out.
+/// It needs the headers only, so it also works for a request whose body was left out.
 fn has_body(request: &Request<Bytes>) -> bool {
     let headers = request.headers();
     let announces = |length: &HeaderValue| length.as_bytes().iter().any(|&byte| byte != b'0');
@@ -105,8 +105,8 @@ fn has_body(request: &Request<Bytes>) -> bool {
         || headers.get(header::CONTENT_LENGTH).is_some_and(announces)
 }
 
-/// 13 and nothing besides. Another version gets the one that is spoken here (RFC 6455 section 4.4); 426 itself
-/// demands an `Upgrade` header (RFC 9110 section 15.5.22).
+/// The version must be 13. The refusal of another version names 13 (RFC 6455 section 4.4); 426 itself demands an
+/// `Upgrade` header (RFC 9110 section 15.5.22).
 fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
     let version = only(headers, &header::SEC_WEBSOCKET_VERSION)
         .map_err(|_| bad_request("The handshake has more than one Sec-WebSocket-Version."))?;
@@ -134,8 +134,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
     }
 }
 
-/// 16 bytes in base64 are 22 digits and two signs of padding. Bits left over in the last digit are not looked at: the
-/// key is never decoded, which RFC 6455 section 4.2.1 leaves to us, and node's `ws` takes them too.
+/// 16 bytes in base64 are 22 digits and two signs of padding. Unused bits of the last digit are not checked, since the
+/// key is never decoded. RFC 6455 section 4.2.1 allows that, and node's `ws` does the same.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)

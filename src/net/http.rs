@@ -1,9 +1,9 @@
-//! HTTP/1.1 as a server reads and writes it: bytes in, requests out; responses in, bytes out. It holds no socket and
-//! no clock, and knows no path; whether a request becomes a WebSocket is `net::handshake`'s question.
+//! HTTP/1.1 as a server reads and writes it: bytes in, requests out; responses in, bytes out. It has no socket,
+//! no clock and no paths. Whether a request becomes a WebSocket is decided in `net::handshake`.
 //!
-//! Strict on purpose: a proxy in front reads the same bytes, and wherever two readers may disagree (RFC 9112 section
-//! 11.2) the request is refused instead of repaired. Nothing here depends on the pieces in which bytes come, except
-//! whether a `100 Continue` is asked for.
+//! It is strict on purpose. A proxy in front reads the same bytes. Where two readers may disagree (RFC 9112 section
+//! 11.2) the request is refused instead of repaired. The result does not depend on the pieces in which bytes come,
+//! except whether a `100 Continue` is asked for.
 
 pub(in crate::net) mod chunked;
 mod request;
@@ -24,7 +24,7 @@ use scan::{Flaw, Head};
 
 pub use response::write_response;
 
-/// What a request may cost.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// Bytes of request line and headers together; also of all chunk extensions and trailers of a body.
@@ -49,7 +49,7 @@ enum State {
         seen: Vec<u8>,
     },
     Body(Box<Pending>),
-    /// After a refusal: where the next request would begin is not known.
+    /// After a refusal. Nobody can say where the next request would begin.
     Refused,
 }
 
@@ -67,7 +67,7 @@ impl Default for State {
 struct Pending {
     incoming: Incoming,
     framing: Framing,
-    /// Grows with what comes, never with what is announced.
+    /// It grows with the bytes that come, never with the length that was announced.
     body: Vec<u8>,
     /// The client waits for `100 Continue`, which was not sent yet.
     waits: bool,
@@ -88,24 +88,24 @@ enum Framing {
     reason = "it is moved once per request; a box would be one more allocation"
 )]
 pub enum Progress {
-    /// All input is taken and the request is not complete.
+    /// All input is consumed, and the request is not complete.
     More,
     /// The client waits before it sends the body: write [`CONTINUE`] now, then read again.
     Continue,
-    /// A request is complete; what is left of the input is not part of it.
+    /// A request is complete. The rest of the input is not part of it.
     Request(Incoming),
-    /// There is no request here that could be answered otherwise: write the refusal, then close.
+    /// The request cannot be answered otherwise: write the refusal, then close.
     Refused(Refusal),
 }
 
-/// What is written for [`Progress::Continue`].
+/// The bytes to write for [`Progress::Continue`].
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A complete request.
 ///
-/// Its URI is in origin form or `*`. One that came in absolute form is brought into origin form, and its authority
-/// took the place of the `Host` header, as RFC 9112 section 3.2.2 wants: `Host` always tells the host that is meant.
-/// Header values share the memory of the head: keep a copy of what is kept for long.
+/// Its URI is in origin form or `*`. A URI in absolute form is brought into origin form, and its authority replaces the
+/// `Host` header (RFC 9112 section 3.2.2). So `Host` always names the host that is meant. Header values share the
+/// memory of the head: whoever keeps a value for long copies it.
 #[derive(Debug)]
 pub struct Incoming {
     /// Head and body; trailers are dropped.
@@ -125,7 +125,7 @@ pub struct Refusal {
     pub status: StatusCode,
     /// One plain sentence for the author of the client.
     pub sentence: Cow<'static, str>,
-    /// What the status demands besides, for instance `Allow`.
+    /// A header that the status demands, for instance `Allow`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -158,8 +158,8 @@ impl Parser {
         }
     }
 
-    /// Takes bytes from the front of `input` until something is complete, and never a byte beyond the end of the
-    /// current request: the rest is the next request, or the first WebSocket frames.
+    /// Consumes bytes from the front of `input` until something is complete, and never a byte beyond the end of the
+    /// current request. The rest is the next request, or the first WebSocket frames.
     ///
     /// After [`Progress::Refused`] it must not be called again.
     pub fn read(&mut self, input: &mut &[u8], limits: &HttpLimits) -> Progress {
@@ -207,7 +207,7 @@ impl Parser {
 }
 
 impl Pending {
-    /// Takes bytes of the body from the front of `input`; true when it is complete.
+    /// Consumes bytes of the body from the front of `input`; true when it is complete.
     fn take(&mut self, input: &mut &[u8], limits: &HttpLimits) -> Result<bool, Flaw> {
         match &mut self.framing {
             Framing::Length(left) => {
@@ -285,7 +285,7 @@ fn bad_request(sentence: &'static str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, sentence)
 }
 
-/// Takes bytes of a head from the front of `input`; the whole head once its last byte is there.
+/// Consumes bytes of a head from the front of `input`. Returns the whole head once its last byte is there.
 fn take_head(
     head: &mut Head,
     seen: &mut Vec<u8>,

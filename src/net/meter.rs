@@ -1,12 +1,12 @@
-//! The meter reads frame headers (RFC 6455 section 5.2) as they pass on their way into tungstenite, which unmasks,
-//! checks UTF-8, joins fragments and closes. It exists because a peer must be judged by the header alone, before the
-//! body comes: tungstenite compares only `max_frame_size` there, waits for the whole body of a frame that is already
-//! wrong, and counts neither the sum of fragments nor their number. Setting `max_frame_size` before each read to what
-//! the message may still grow would fix only the second of the four.
+//! The meter reads frame headers (RFC 6455 section 5.2) before tungstenite gets the frames. tungstenite unmasks, checks
+//! UTF-8, joins fragments and closes. The meter exists because a peer must be judged by the header alone, before the
+//! body comes. From the header tungstenite compares `max_frame_size` only. It waits for the whole body of a frame that
+//! is already wrong, and counts neither the sum of fragments nor their number. Setting `max_frame_size` before each
+//! read to the rest of the message would fix only one of these four.
 
 use super::close::CloseReason;
 
-/// How much a message may be.
+/// How large a message may be.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageLimits {
     /// Bytes, the sum of the fragments.
@@ -18,19 +18,19 @@ pub struct MessageLimits {
 /// Where in the stream of frames a connection is.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// The header that is being read, as far as it has come.
+    /// The header that is being read: the bytes that came so far.
     header: [u8; 10],
     have: u8,
-    /// Bytes of the current frame that are still to pass: the mask and the payload.
+    /// Bytes of the current frame that are still to come: the mask and the payload.
     left: u64,
     /// Bytes of the current message so far, and its frames; 0 frames: no message is open.
     message: usize,
     fragments: u32,
     /// Whether the current frame ends its message.
     last: bool,
-    /// Of a close frame: the mask and the first two bytes of the payload, as far as they have come.
+    /// The mask and the first two bytes of the payload of a close frame: the bytes that came so far.
     close: Option<([u8; 6], usize)>,
-    /// The largest frame since the start: how far the decoder's buffer may have grown.
+    /// The largest frame since the start, in bytes. The decoder's buffer may have grown to it.
     pub largest: u32,
 }
 
@@ -65,8 +65,8 @@ impl Meter {
         Ok(taken + pass as usize)
     }
 
-    /// The code of the close frame that has passed, as the peer wrote it: tungstenite reports 1002 in the place of
-    /// codes that it rejects, and 1014 is valid.
+    /// The code of the last close frame, as the peer wrote it. tungstenite reports 1002 in place of codes that it
+    /// rejects, but 1014 is valid.
     pub fn close_code(&self) -> Option<u16> {
         let ([a, b, _, _, x, y], 6) = self.close? else {
             return None;
@@ -84,7 +84,7 @@ impl Meter {
         self.fragments > 0 || !self.at_frame_end()
     }
 
-    /// Judges the header as far as it has come; when it is whole, sets what is left of the frame.
+    /// Judges the bytes of the header so far. When it is whole, sets how many bytes of the frame are still to come.
     fn judge(&mut self, limits: MessageLimits) -> Result<(), CloseReason> {
         let [first, second, ..] = self.header;
         let (opcode, fin) = (first & 0x0f, first & 0x80 != 0);

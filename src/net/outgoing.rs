@@ -38,13 +38,13 @@ const KEEP: Duration = Duration::from_secs(30);
 /// A post to be made.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Names it in its outcome.
+    /// Its number, which its outcome repeats.
     pub ticket: u64,
-    /// Which client it takes. It must be free.
+    /// The target. Its client must be free.
     pub target: u32,
     /// One of the configured URLs.
     pub url: String,
-    /// Besides Host, User-Agent and Content-Length.
+    /// Headers other than Host, User-Agent and Content-Length.
     pub headers: Vec<(String, String)>,
     /// The bytes to be sent.
     pub body: Bytes,
@@ -114,8 +114,8 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
-    /// Sets the URLs. A host keeps the addresses it had; a new one gets them by
-    /// `set_addresses`. Connections to URLs that are gone are cut.
+    /// Sets the URLs. A host keeps its addresses; a new host gets them by `set_addresses`. Connections to URLs that are
+    /// gone are cut.
     pub fn configure<'a>(&mut self, urls: impl Iterator<Item = &'a str>) {
         self.places.configure(urls);
         let gone = |(n, client): (usize, &Client<S>)| self.places.find(&client.url).is_none().then_some(n);
@@ -243,7 +243,7 @@ impl<S: Socket> Outgoing<S> {
         self.fail(flight.ticket, &why);
     }
 
-    /// The address to try after so many, with its number; `None`: all were tried.
+    /// The address to try after `tried` addresses, with its index; `None`: all were tried.
     fn next_address(&mut self, url: &str, tried: usize) -> Option<(usize, SocketAddr)> {
         let place = self.places.find(url)?;
         let count = place.addresses.len();
@@ -365,7 +365,7 @@ impl<S: Socket> Client<S> {
         Ok(())
     }
 
-    /// Reads what is there. Not more than an answer may have: then it is complete or wrong.
+    /// Reads until the answer is complete or wrong, or nothing more is there.
     fn read(&mut self, buffer: &mut [u8]) -> Turn {
         loop {
             let read = match self.line.socket.read(buffer) {

@@ -1,8 +1,8 @@
-//! Takes the chunked coding (RFC 9112 section 7.1) off a body, byte by byte. Extensions are read over and
-//! trailers dropped; both count against the limit of a head.
+//! Takes the chunked coding (RFC 9112 section 7.1) off a body, byte by byte. Extensions and trailers are
+//! dropped; both count against the limit of a head.
 //!
-//! `httparse::parse_chunk_size` lost: it wants the whole line, takes an empty size for 0 and a lone LF inside an
-//! extension, and two servers that read the same chunk differently are how requests are smuggled.
+//! Rejected: `httparse::parse_chunk_size`. It wants the whole line, and accepts an empty size as 0 and a lone LF inside
+//! an extension. Requests are smuggled past servers that read the same chunk differently.
 
 use http::StatusCode;
 
@@ -35,8 +35,8 @@ pub(in crate::net) struct Chunked {
     /// Of the current chunk: the size while its line is read, then the bytes still to come.
     size: u64,
     digits: u8,
-    /// Bytes of extensions and trailers, over all chunks: one byte of body with a long extension, ten thousand times,
-    /// is the attack (CVE-2023-39326).
+    /// Bytes of extensions and trailers in all chunks. In an attack each of ten thousand chunks has one byte of body
+    /// and a long extension (CVE-2023-39326).
     extras: usize,
     trailers: Fields,
 }
@@ -94,7 +94,7 @@ impl Chunked {
         }
     }
 
-    /// Takes a byte that is not the body's own; `received` is the length of the body so far.
+    /// Consumes a byte of the coding; `received` is the length of the body so far.
     fn line(&mut self, byte: u8, received: usize, limits: &HttpLimits) -> Result<bool, Flaw> {
         if matches!(self.at, At::Blank | At::Extension | At::Trailers) {
             self.extras += 1;

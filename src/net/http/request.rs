@@ -1,5 +1,5 @@
-//! What a complete head means: method, target, host, the length of the body and what the client expects. Whatever two
-//! readers could understand differently is refused.
+//! What a complete head means: method, target, host, the length of the body and what the client expects. A head that
+//! two readers could understand differently is refused.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use super::chunked::{Chunked, LARGE_BODY};
 use super::{Framing, HttpLimits, Incoming, Pending, Refusal, bad_request, has_token, members};
 
-/// What a complete head with so many header lines says, with an empty body.
+/// The request of a complete head with so many header lines, with an empty body.
 pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Result<Pending, Refusal> {
     let mut lines = vec![httparse::EMPTY_HEADER; fields];
     let mut parsed = httparse::Request::new(&mut lines);
@@ -101,8 +101,8 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// `host [":" port]`. Narrower than RFC 3986, which would let a name hold commas, quotes and the like: no host that
-/// can be reached has such a name, and two Hosts joined to a list look just so.
+/// `host [":" port]`. It is narrower than RFC 3986, which allows commas, quotes and the like in a name. No reachable
+/// host has such a name, and two Hosts that a proxy joined to a list look like one.
 fn is_authority(authority: &[u8]) -> bool {
     let Ok(authority) = str::from_utf8(authority) else {
         return false;
@@ -175,7 +175,7 @@ fn split_absolute(target: &Bytes) -> Option<(Bytes, Bytes)> {
     })
 }
 
-/// How long the body is (RFC 9112 section 6.3), told so that nobody can read it otherwise.
+/// How long the body is (RFC 9112 section 6.3). A request that another reader could measure differently is refused.
 fn framing(headers: &HeaderMap, version: Version, limits: &HttpLimits) -> Result<Framing, Refusal> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         if version == Version::HTTP_10 {
@@ -238,7 +238,8 @@ fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
     Ok(waits)
 }
 
-/// RFC 9112 section 9.3: HTTP/1.1 stays unless told to close, HTTP/1.0 closes unless asked to stay.
+/// RFC 9112 section 9.3: an HTTP/1.1 connection stays open unless a side says `close`. An HTTP/1.0 connection is closed
+/// unless the client says `keep-alive`.
 fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
     let has = |token| has_token(headers, &header::CONNECTION, token);
     !has("close") && (version == Version::HTTP_11 || has("keep-alive"))

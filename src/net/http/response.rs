@@ -63,7 +63,7 @@ pub fn write_response(
     }
 }
 
-/// Names in the spelling of the RFCs. Case means nothing, except to the scripts of people who look for `Allow:`.
+/// Names in the spelling of the RFCs. Case has no meaning, but scripts search for `Allow:`.
 fn push_name(out: &mut Vec<u8>, name: &HeaderName) {
     if let Some(rest) = name.as_str().strip_prefix("sec-websocket-") {
         out.extend_from_slice(b"Sec-WebSocket-");

@@ -1,7 +1,7 @@
-//! Looks at every byte of a request's head exactly once, as it comes, and says where the head ends or what is wrong
-//! with it. Knows the grammar of lines and nothing of their meaning; slicing the finished head is left to `httparse`.
+//! Reads every byte of a request's head exactly once, as it comes, and says where the head ends or what is wrong with
+//! it. It checks the grammar of lines, not their meaning. `httparse` slices the complete head.
 //!
-//! Rejected: to call `httparse` on what is there whenever bytes come: that reads the same bytes again and again
+//! Rejected: calling `httparse` whenever bytes come. It reads the same bytes again and again
 //! (tungstenite 376, CVE-2023-43669), answers differently when the bytes come in other pieces, and lets lines end with
 //! a lone LF.
 
@@ -16,7 +16,7 @@ pub(in crate::net) struct Flaw(pub(super) StatusCode, pub(super) &'static str);
 /// RFC 9112 section 2.2 asks to ignore *at least one* empty line before a request; a few more are harmless.
 pub(super) const MAX_EMPTY_LINES: usize = 8;
 
-/// A method longer than every registered one (`UPDATEREDIRECTREF`, 17) cannot become one we know.
+/// A longer method is none that is supported. The longest registered one is `UPDATEREDIRECTREF`, 17 bytes.
 pub(super) const MAX_METHOD: usize = 20;
 
 const NOT_HTTP: Flaw = Flaw(StatusCode::BAD_REQUEST, "This is not an HTTP request.");
@@ -55,8 +55,8 @@ const FOLDED: Flaw = Flaw(
     "A header line starts with a space; folded lines are not taken.",
 );
 const BAD_VALUE: Flaw = Flaw(StatusCode::BAD_REQUEST, "A header value holds control bytes.");
-/// RFC 9112 section 2.2 says a recipient MAY take a lone LF for a line end. We do not: of two servers in a row that
-/// differ in this, one sees a request where the other sees a header (request smuggling). No client sends it.
+/// RFC 9112 section 2.2 says that a recipient MAY accept a lone LF as a line end. It is refused here. If two servers in
+/// a row differ in this, one sees a request where the other sees a header (request smuggling). No client sends it.
 const BARE_LF: Flaw = Flaw(
     StatusCode::BAD_REQUEST,
     "A line ends with LF alone; lines must end with CRLF.",
@@ -106,7 +106,7 @@ impl Head {
         self.fields.count
     }
 
-    /// Takes the next byte; true when it was the head's last.
+    /// Reads the next byte; true: it was the last one of the head.
     #[inline]
     pub(super) fn take(&mut self, byte: u8, limits: &HttpLimits) -> Result<bool, Flaw> {
         if !matches!(self.at, At::Start | At::StartLf) {
@@ -204,7 +204,7 @@ impl Fields {
         }
     }
 
-    /// Takes the next byte; true when it was the section's last. More than `most` lines are a flaw.
+    /// Reads the next byte; true: it was the last one of the section. More than `most` lines are a flaw.
     #[inline]
     pub(super) fn take(&mut self, byte: u8, most: usize) -> Result<bool, Flaw> {
         self.at = match self.at {

@@ -49,7 +49,7 @@ impl From<Incoming> for Outcome {
 }
 
 /// Feeds pieces to one parser up to the first refusal, and ends with `InRequest` if a request is unfinished.
-fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &HttpLimits) -> Vec<Outcome> {
+fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &HttpLimits) -> Vec<Outcome> {
     let mut parser = Parser::new();
     let mut outcomes = Vec::new();
     for mut input in pieces {
@@ -81,10 +81,10 @@ fn outcomes(input: impl AsRef<[u8]>) -> Vec<Outcome> {
 }
 
 fn outcomes_within(input: &[u8], limits: &HttpLimits) -> Vec<Outcome> {
-    let whole = feed([input], limits);
+    let whole = parse_pieces([input], limits);
     assert_eq!(
         whole,
-        feed(input.chunks(1), limits),
+        parse_pieces(input.chunks(1), limits),
         "whole and byte by byte: {}",
         input.escape_ascii()
     );
@@ -441,7 +441,7 @@ fn a_head_in_tiny_pieces_costs_linear_work() {
     };
     let input = with(&format!("X: {}\r\n", "x".repeat(4_000_000)));
     let start = Instant::now();
-    let outcomes = feed(input.as_bytes().chunks(1), &limits);
+    let outcomes = parse_pieces(input.as_bytes().chunks(1), &limits);
     assert!(matches!(outcomes[..], [Outcome::Request { .. }]));
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
@@ -610,7 +610,7 @@ fn a_client_that_waits_is_told_to_go_on_once() {
         Progress::Request(incoming) => assert_eq!(incoming.request.body(), "ab"),
         other => panic!("{other:?}"),
     }
-    let told = |input: &str| feed([input.as_bytes()], &LIMITS).contains(&Outcome::Continue);
+    let told = |input: &str| parse_pieces([input.as_bytes()], &LIMITS).contains(&Outcome::Continue);
     assert!(told(&post("1.1", "Transfer-Encoding: chunked\r\nExpect: 100-continue")));
     assert!(!told(&(waiting + "a")), "it did not wait");
     assert!(
@@ -874,7 +874,7 @@ impl Random {
             b" folded\r\n",
             b"bad name: x\r\n",
         ];
-        const BODIES: [&[u8]; 7] = [
+        const BODY_SAMPLES: [&[u8]; 7] = [
             b"",
             b"abc",
             b"3\r\nabc\r\n0\r\n\r\n",
@@ -907,7 +907,7 @@ impl Random {
                 input.extend_from_slice(self.pick(&LINES));
             }
             input.extend_from_slice(b"\r\n");
-            input.extend_from_slice(self.pick(&BODIES));
+            input.extend_from_slice(self.pick(&BODY_SAMPLES));
         }
         for _ in 0..self.below(4).saturating_sub(1) {
             let at = self.below(input.len());
@@ -953,8 +953,12 @@ fn two_hundred_thousand_inputs_in_any_pieces() {
         let input = random.input();
         let pieces = random.split(&input);
         let told = std::panic::catch_unwind(|| {
-            let whole = without_continue(feed([&input[..]], &LIMITS));
-            assert_eq!(whole, without_continue(feed(pieces, &LIMITS)), "whole and in pieces");
+            let whole = without_continue(parse_pieces([&input[..]], &LIMITS));
+            assert_eq!(
+                whole,
+                without_continue(parse_pieces(pieces, &LIMITS)),
+                "whole and in pieces"
+            );
             httparse_agrees(&input);
             whole
         });

@@ -1,16 +1,16 @@
-//! The answer to a post: its status is what counts. The body is read only to find its end, so that the connection can
-//! be used again, and thrown away.
+//! The answer to a post. Only its status matters. The body is read to find its end, so that the connection can be used
+//! again, and is thrown away.
 
 use crate::net::http::HttpLimits;
 use crate::net::http::chunked::Chunked;
 
-/// Bytes of a head. Cookies of a CMS are the long part.
+/// Bytes of a head. The cookies of a CMS are its longest part.
 const HEAD: usize = 16 * 1024;
 
 /// Lines of a head.
 const HEADERS: usize = 100;
 
-/// Bytes of a body that are read to save a new connection; a longer one costs more than that.
+/// Bytes of a body that are read to save a new connection. Reading a longer body would cost more than a new connection.
 const BODY: usize = 64 * 1024;
 
 const LIMITS: HttpLimits = HttpLimits {
@@ -69,7 +69,7 @@ impl Answer {
         self.keep_alive = false;
     }
 
-    /// Takes the next bytes; true when the answer is complete, or too long to be read to its end.
+    /// Reads the next bytes; true: the answer is complete, or too long to be read to its end.
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
         self.begun |= !bytes.is_empty();
         while self.known.is_none() {
@@ -91,7 +91,7 @@ impl Answer {
         self.body(bytes)
     }
 
-    /// Reads a complete head. One of an interim answer (100, 103) changes nothing.
+    /// Reads a complete head. The head of an interim answer (100, 103) changes nothing.
     fn understand(&mut self, head: &[u8]) -> Result<(), String> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS];
         let mut response = httparse::Response::new(&mut headers);

@@ -1,4 +1,4 @@
-//! A post under way: its bytes, how many of them were sent, and its answer as far as it has come.
+//! A post under way: its bytes, how many of them were sent, and the part of its answer that has come.
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ pub(super) struct Flight {
     pub(super) answer: Answer,
     /// Addresses that were tried for it.
     pub(super) tried: usize,
-    /// It went over a connection that was kept, which may have been closed before the post arrived.
+    /// It was sent over a kept connection. The target may have closed it before the post arrived.
     pub(super) on_kept: bool,
 }
 

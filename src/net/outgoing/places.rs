@@ -1,4 +1,4 @@
-//! What the configured URLs stand for, and the addresses of their hosts.
+//! The parts of the configured URLs, and the addresses of their hosts.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,14 +8,14 @@ use crate::config::{HostName, HttpUrl};
 /// Addresses of one host that are tried: both families, and a spare of each.
 const ADDRESSES: usize = 4;
 
-/// What a URL stands for.
+/// A configured URL.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) url: HttpUrl,
     pub(super) addresses: Vec<SocketAddr>,
     /// The address that took the last connection: the next one begins there.
     pub(super) best: usize,
-    /// None took the last one.
+    /// No address took the last connection.
     pub(super) is_lost: bool,
 }
 
@@ -32,7 +32,7 @@ fn host_name(url: &HttpUrl) -> HostName {
     }
 }
 
-/// All of them, by their URL as it is configured.
+/// All places, by their URL as it is configured.
 #[derive(Debug, Default)]
 pub(super) struct Places(HashMap<String, Place>);
 
