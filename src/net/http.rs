@@ -210,12 +210,12 @@ impl Pending {
     /// Consumes bytes of the body from the front of `input`; true when it is complete.
     fn take(&mut self, input: &mut &[u8], limits: &HttpLimits) -> Result<bool, Flaw> {
         match &mut self.framing {
-            Framing::Length(left) => {
-                let (bytes, rest) = input.split_at(input.len().min(*left));
+            Framing::Length(remaining) => {
+                let (bytes, rest) = input.split_at(input.len().min(*remaining));
                 self.body.extend_from_slice(bytes);
                 *input = rest;
-                *left -= bytes.len();
-                Ok(*left == 0)
+                *remaining -= bytes.len();
+                Ok(*remaining == 0)
             }
             Framing::Chunked(chunked) => chunked.take(input, &mut self.body, limits),
         }

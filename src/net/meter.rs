@@ -22,7 +22,7 @@ pub struct Meter {
     header: [u8; 10],
     have: u8,
     /// Bytes of the current frame that are still to come: the mask and the payload.
-    left: u64,
+    remaining: u64,
     /// Bytes of the current message so far, and its frames; 0 frames: no message is open.
     message: usize,
     fragments: u32,
@@ -41,7 +41,7 @@ impl Meter {
     /// The close reason when the header breaks a rule or a limit. The stream is of no use after that.
     pub fn measure(&mut self, input: &[u8], limits: MessageLimits) -> Result<usize, CloseReason> {
         let mut taken = 0;
-        while self.left == 0 {
+        while self.remaining == 0 {
             let Some(&byte) = input.get(taken) else {
                 return Ok(taken);
             };
@@ -50,15 +50,15 @@ impl Meter {
             taken += 1;
             self.judge(limits)?;
         }
-        let pass = self.left.min((input.len() - taken) as u64);
-        self.left -= pass;
+        let pass = self.remaining.min((input.len() - taken) as u64);
+        self.remaining -= pass;
         if let Some((bytes, have)) = &mut self.close {
             for byte in input[taken..].iter().take((bytes.len() - *have).min(pass as usize)) {
                 bytes[*have] = *byte;
                 *have += 1;
             }
         }
-        if self.left == 0 && self.last {
+        if self.remaining == 0 && self.last {
             self.message = 0;
             self.fragments = 0;
         }
@@ -76,7 +76,7 @@ impl Meter {
 
     /// Whether the stream is between two frames.
     pub fn at_frame_end(&self) -> bool {
-        self.left == 0 && self.have == 0
+        self.remaining == 0 && self.have == 0
     }
 
     /// Whether a message has begun and not ended.
@@ -114,7 +114,7 @@ impl Meter {
             self.count(length, fin, limits)?;
         }
         self.have = 0;
-        self.left = 4 + length;
+        self.remaining = 4 + length;
         self.close = (opcode == 8).then_some(([0; 6], 0));
         Ok(())
     }

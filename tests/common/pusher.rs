@@ -95,7 +95,7 @@ impl Site {
     }
 
     /// A WebSocket of the app with this query, whatever comes.
-    pub fn knock(&self, query: &str) -> Peer {
+    pub fn open_app(&self, query: &str) -> Peer {
         self.upgrade(&format!("/app/{KEY}?{query}"))
     }
 
@@ -121,7 +121,7 @@ pub struct Session {
 impl Session {
     /// Connects with this query and reads the greeting.
     pub fn open(site: &Site, query: &str) -> Self {
-        Self::greeted(site.knock(query))
+        Self::greeted(site.open_app(query))
     }
 
     /// Reads the greeting.

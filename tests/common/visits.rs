@@ -123,12 +123,12 @@ impl House {
     }
 
     /// A WebSocket of the app, whatever comes.
-    pub fn knock(&self, arrival: &Arrival) -> Peer {
-        self.knock_at(KEY, arrival)
+    pub fn open_app(&self, arrival: &Arrival) -> Peer {
+        self.open_app_at(KEY, arrival)
     }
 
     /// A WebSocket of an app, whatever comes.
-    pub fn knock_at(&self, key: &str, arrival: &Arrival) -> Peer {
+    pub fn open_app_at(&self, key: &str, arrival: &Arrival) -> Peer {
         let path = format!("/app/{key}?protocol=7&client=js&version=8.6.0&flash=false");
         let mut peer = Peer::connect(&self.site.server);
         peer.send(arrival.handshake(&path));
@@ -138,7 +138,7 @@ impl House {
 
     /// A client of the Pusher protocol.
     pub fn arrive(&self, arrival: &Arrival) -> Session {
-        Session::greeted(self.knock(arrival))
+        Session::greeted(self.open_app(arrival))
     }
 
     /// A client of the Pusher protocol on a page of this session.

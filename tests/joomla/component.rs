@@ -142,7 +142,7 @@ fn house(params: &Value) -> House {
         ..Terms::without_sweep()
     };
     let house = House::with(joomla, terms);
-    let is_known = || house.knock(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
+    let is_known = || house.open_app(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
     wait_until("the component's key is known", is_known, || house.stats().to_string());
     house.expect_reading();
     house
@@ -284,7 +284,7 @@ fn a_site_can_switch_the_server_off_and_on_again() {
         }
         // Nobody is greeted, but the console and PHP are told what the matter is.
         for page in [Arrival::own(), house.page(&admin)] {
-            house.knock(&page).expect_close(4003);
+            house.open_app(&page).expect_close(4003);
         }
         assert_eq!(console.whoami()["identity"], "user");
         assert_eq!(status(&house)["site"]["enabled"], false);
@@ -295,7 +295,7 @@ fn a_site_can_switch_the_server_off_and_on_again() {
             "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
             (options(&json!({"enabled": "1"})).to_string(),),
         );
-        let is_on = || house.knock(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
+        let is_on = || house.open_app(&Arrival::own()).next_frame().0 == crate::common::frame::TEXT;
         wait_until("it is switched on", is_on, || house.site.server.log());
         assert_eq!(status(&house)["site"]["enabled"], true);
         let mut again = house.come_as_guest();
@@ -315,7 +315,7 @@ fn a_server_that_starts_while_it_is_switched_off_has_no_visitors() {
         || status(&house)["site"]["enabled"] == false,
         || status(&house).to_string(),
     );
-    house.knock(&Arrival::own()).expect_close(4003);
+    house.open_app(&Arrival::own()).expect_close(4003);
 }
 
 #[test]

@@ -17,7 +17,7 @@ const SEEN: Duration = Duration::from_secs(4);
 
 /// A connection of the app whose first frame may also be that of a close.
 fn is_let_in(house: &House, arrival: &Arrival) -> bool {
-    let mut peer = house.knock(arrival);
+    let mut peer = house.open_app(arrival);
     let (greeting, _) = peer.next_frame();
     assert_eq!(greeting, crate::common::frame::TEXT);
     let began = Instant::now();

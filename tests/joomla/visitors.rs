@@ -540,7 +540,7 @@ fn with_strict_origin_others_pages_get_no_socket_at_all() {
         page.clone().of_origin("https://evil.example"),
         page.clone().without_origin(),
     ] {
-        house.knock(&page).expect_close(4009);
+        house.open_app(&page).expect_close(4009);
     }
 }
 
@@ -804,7 +804,7 @@ fn the_app_has_its_credentials_from_the_component() {
     let own = format!("private-user-{anna}");
     let login = joomla.log_in(anna, Client::Site);
     let page = house.page(&login);
-    let arrive = |key: &str| Session::greeted(house.knock_at(key, &page));
+    let arrive = |key: &str| Session::greeted(house.open_app_at(key, &page));
     // Without a secret nothing can be signed, but the site's own rules need none.
     let mut early = arrive("joomla");
     early.enter(&own);
@@ -814,13 +814,13 @@ fn the_app_has_its_credentials_from_the_component() {
 
     joomla.install_component(&json!({"app_id": ID, "app_key": KEY, "app_secret": SECRET}).to_string());
     let is_known = || {
-        let mut peer = house.knock_at(KEY, &page);
+        let mut peer = house.open_app_at(KEY, &page);
         let (opcode, _) = peer.next_frame();
         opcode == crate::common::frame::TEXT
     };
     wait_until("the component's key is known", is_known, || house.stats().to_string());
     arrive(KEY).subscribe("private-x").enter(&own);
-    house.knock_at("joomla", &page).expect_close(4001);
+    house.open_app_at("joomla", &page).expect_close(4001);
     house.site.api().publish(&own, "e", "1");
     early.expect_event(&own, "e", "1");
     early.enter("private-level-2").expect_nothing();
@@ -844,7 +844,7 @@ fn the_app_has_its_credentials_from_the_component() {
             (params,),
         );
         let is_known = || {
-            let (opcode, _) = house.knock_at(key, &page).next_frame();
+            let (opcode, _) = house.open_app_at(key, &page).next_frame();
             opcode == crate::common::frame::TEXT
         };
         wait_until("the new key is known", is_known, || key.to_owned());

@@ -147,7 +147,7 @@ pub fn rows() -> Vec<Row> {
 fn coming() -> Vec<Row> {
     vec![
         Row {
-            acts: |stage, times| (0..times).map(|_| (stage.knock(), Input::Opened(CALLER))).collect(),
+            acts: |stage, times| (0..times).map(|_| (stage.accept(), Input::Opened(CALLER))).collect(),
             ..row("input Opened", "in a crowd", Tells::Nobody)
         },
         Row {

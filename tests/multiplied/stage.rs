@@ -294,7 +294,7 @@ impl Stage {
     // --- connections -----------------------------------------------------------------------------------------------
 
     /// The id of a new connection that nothing was said of yet.
-    pub fn knock(&mut self) -> ConnectionId {
+    pub fn accept(&mut self) -> ConnectionId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(0);
             self.slots.len() as u32 - 1
@@ -314,7 +314,7 @@ impl Stage {
 
     /// A connection that is open and has not said anything.
     pub fn opened(&mut self) -> ConnectionId {
-        let id = self.knock();
+        let id = self.accept();
         self.feed(vec![(id, Input::Opened(CALLER))]);
         id
     }

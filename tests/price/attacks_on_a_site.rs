@@ -42,7 +42,7 @@ fn show_one_cookie(house: &House, channels: usize) -> Step {
         .collect();
     let mut flooders: Vec<Flooder> = (0..450)
         .filter_map(|_| {
-            let mut peer = house.knock(&arrival);
+            let mut peer = house.open_app(&arrival);
             let (opcode, _) = peer.next_frame();
             // Others are closed: there are too many of the session.
             (opcode == crate::common::frame::TEXT).then_some(())?;

@@ -64,7 +64,7 @@ fn a_session_has_so_many_connections_of_any_kind_and_not_one_more() {
     assert_eq!(page(&house, &admin).status, 200);
     let mut third = house.come(&admin);
 
-    assert_eq!(house.knock(&arrival).expect_close(4100), OVER);
+    assert_eq!(house.open_app(&arrival).expect_close(4100), OVER);
     let mut console = Peer::connect(&house.site.server);
     console.send(arrival.handshake("/?")).expect_switch();
     assert_eq!(console.expect_close(1008), OVER);
@@ -95,11 +95,11 @@ fn a_session_has_so_many_connections_of_any_kind_and_not_one_more() {
     drop(second);
     let mut fourth = None;
     let mut comes = || {
-        fourth = greeted(house.knock(&arrival));
+        fourth = greeted(house.open_app(&arrival));
         fourth.is_some()
     };
     wait_until("there is room", &mut comes, || house.site.server.log());
-    assert_eq!(house.knock(&arrival).expect_close(4100), OVER);
+    assert_eq!(house.open_app(&arrival).expect_close(4100), OVER);
     drop((first, fourth));
     wait_until(
         "there is room for the page",
@@ -115,7 +115,7 @@ fn by_default_it_is_a_hundred_and_an_invented_cookie_counts_like_any() {
     for arrival in &arrivals {
         let mut in_it: Vec<_> = (0..100).map(|_| house.arrive(arrival)).collect();
         for _ in 0..3 {
-            assert_eq!(house.knock(arrival).expect_close(4100), OVER);
+            assert_eq!(house.open_app(arrival).expect_close(4100), OVER);
         }
         in_it.iter_mut().for_each(|session| {
             session.expect_nothing();

@@ -302,7 +302,7 @@ fn without_descriptors_the_loop_neither_spins_nor_dies_nor_goes_deaf() {
     );
     let lines = server.log().lines().filter(|line| line.contains("descriptor")).count();
     assert!(lines < 6, "{lines} lines of log about it in two seconds");
-    // Three come back; three of those who wait are served, and nobody had to knock.
+    // Three come back; three of those who wait are served, and nobody had to connect again.
     held.drain(..).for_each(drop);
     wait_until(
         "three of the waiting are served",

@@ -188,7 +188,7 @@ fn rule_1_3_over_the_apps_quota_closes_4004_and_quota_comes_back() {
     // What was refused costs no quota.
     assert_eq!(refused(&site, &app("protocol=7")), 4004);
     second.peer.reset();
-    let back = || matches!(site.knock("protocol=7").next_frame(), (TEXT, _));
+    let back = || matches!(site.open_app("protocol=7").next_frame(), (TEXT, _));
     wait_until("a closed connection gives its quota back", back, String::new);
 }
 
@@ -236,7 +236,7 @@ fn rule_1_3_other_paths_are_not_found() {
 #[test]
 fn rule_1_4_the_first_frame_is_the_greeting() {
     let site = Site::start();
-    let mut peer = site.knock("protocol=7");
+    let mut peer = site.open_app("protocol=7");
     let (opcode, payload) = peer.next_frame();
     assert_eq!(opcode, TEXT);
     let message: Value = serde_json::from_slice(&payload).expect("as the rule says");
@@ -295,7 +295,7 @@ fn rule_1_4_the_activity_timeout_is_the_configured_one() {
         pusher: "activity_timeout = 30",
         ..Settings::default()
     });
-    let (_, payload) = site.knock("protocol=7").next_frame();
+    let (_, payload) = site.open_app("protocol=7").next_frame();
     let message: Value = serde_json::from_slice(&payload).expect("as the rule says");
     assert_eq!(crate::common::pusher::decoded(&message)["activity_timeout"], 30);
 }

@@ -587,7 +587,7 @@ impl Database {
     }
 }
 
-/// What a process that knocks at the database's door meets.
+/// What a process meets that connects to the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Answers {
     #[default]

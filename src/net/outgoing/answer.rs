@@ -139,15 +139,15 @@ impl Answer {
             return Ok(false);
         };
         let complete = match body {
-            Body::Length(left) if *left > BODY as u64 => {
+            Body::Length(remaining) if *remaining > BODY as u64 => {
                 self.keep_alive = false;
                 true
             }
-            Body::Length(left) => {
-                let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= taken as u64;
+            Body::Length(remaining) => {
+                let taken = bytes.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                *remaining -= taken as u64;
                 bytes = &bytes[taken..];
-                *left == 0
+                *remaining == 0
             }
             Body::Chunked(chunked, received) => match chunked.take(&mut bytes, received, &LIMITS) {
                 Ok(complete) => complete,
