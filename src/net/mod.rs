@@ -19,6 +19,7 @@ pub mod poll;
 pub mod polled;
 pub mod probe;
 pub mod send_queue;
+pub mod stream;
 pub mod table;
 mod websocket;
 pub mod wheel;

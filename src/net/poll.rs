@@ -1,21 +1,18 @@
 //! `Io` over real sockets: mio's poll, the listeners, the signals and the clocks.
 
-use std::io::{self, IoSlice, Read};
-use std::net::Shutdown;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags, acceptfrom_with};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use socket2::{SockAddr, Type};
 
-use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal, Socket};
+use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal};
 use super::listener::Listener;
 use super::polled::Edges;
+use super::stream::Stream;
 use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -28,46 +25,6 @@ const OUTGOING: usize = 1 << 31;
 
 /// Events taken from the kernel at once; more stay there for the next tick.
 const EVENTS: usize = 1024;
-
-/// A stream over TCP or a Unix socket. Closing it takes it off the poller.
-#[derive(Debug)]
-pub struct Stream(socket2::Socket);
-
-impl Socket for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // Most flushes have a single slice. `send` spares the kernel the import of an iovec.
-        let written = match slices {
-            [one] => rustix::net::send(&self.0, one, SendFlags::NOSIGNAL),
-            many => rustix::io::writev(&self.0, many),
-        };
-        Ok(written?)
-    }
-
-    fn is_connected(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.0.take_error()? {
-            return Err(error);
-        }
-        match self.0.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn shutdown_write(&mut self) {
-        // It fails only when the peer is gone.
-        let _ = self.0.shutdown(Shutdown::Write);
-    }
-
-    fn reset_on_close(&mut self) {
-        // A failure leaves an ordinary close.
-        let _ = self.0.set_linger(Some(Duration::ZERO));
-    }
-}
 
 /// The poller, the listeners, the signals and the clocks of the system.
 pub struct MioIo {
@@ -105,7 +62,7 @@ impl MioIo {
 
     /// Registers a stream for readable and writable edges.
     fn watch(&self, stream: &Stream, token: Token) -> io::Result<()> {
-        let source = &mut SourceFd(&stream.0.as_raw_fd());
+        let source = &mut SourceFd(&stream.as_raw_fd());
         self.poll
             .registry()
             .register(source, token, Interest::READABLE | Interest::WRITABLE)
@@ -162,18 +119,9 @@ impl Io for MioIo {
     }
 
     fn accept(&mut self, listener: usize) -> io::Result<(Stream, Peer)> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (socket, address) = acceptfrom_with(&self.listeners[listener].socket, flags)?;
-        let stream = socket2::Socket::from(socket);
-        let address = address.and_then(|address| std::net::SocketAddr::try_from(address).ok());
-        if address.is_some() {
-            send_at_once(&stream);
-        }
-        let peer = Peer {
-            address: address.map(|address| address.ip().to_canonical()),
-            admin: self.admin == Some(listener),
-        };
-        Ok((Stream(stream), peer))
+        let (stream, address) = Stream::accept(&self.listeners[listener])?;
+        let admin = self.admin == Some(listener);
+        Ok((stream, Peer { address, admin }))
     }
 
     fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {
@@ -182,26 +130,8 @@ impl Io for MioIo {
 
     fn connect(&mut self, address: &ListenAddr, n: usize) -> io::Result<Stream> {
         debug_assert!(n <= MOST_OUTGOING, "the token above is that of the signals");
-        let to = match address {
-            ListenAddr::Tcp(address) => SockAddr::from(*address),
-            ListenAddr::Unix(path) => SockAddr::unix(path)?,
-        };
-        let socket = socket2::Socket::new(to.domain(), Type::STREAM.nonblocking(), None)?;
-        if matches!(address, ListenAddr::Tcp(_)) {
-            send_at_once(&socket);
-        }
-        match socket.connect(&to) {
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
-            connected => connected?,
-        }
-        let stream = Stream(socket);
+        let stream = Stream::connect(address)?;
         self.watch(&stream, Token(OUTGOING + n))?;
         Ok(stream)
     }
-}
-
-/// Switches Nagle's algorithm off: frames are flushed whole, once a tick, and waiting for more would only delay them.
-fn send_at_once(socket: &socket2::Socket) {
-    // It fails only when the peer is gone already; the first read will fail then.
-    let _ = socket.set_tcp_nodelay(true);
 }

@@ -251,8 +251,8 @@ impl<I: Io> Server<I> {
         let connection = &mut entry.connection;
         let unread = connection.take_unread();
         if !unread.is_empty() {
-            let left = dispatcher.decode(id, &unread, messages);
-            return dispatcher.keep(id, unread.slice(unread.len() - left..));
+            let remaining = dispatcher.decode(id, &unread, messages);
+            return dispatcher.keep(id, unread.slice(unread.len() - remaining..));
         }
         if is_held || connection.is_paused(limits, now) {
             return;
@@ -260,9 +260,9 @@ impl<I: Io> Server<I> {
         let buffer = &mut self.buffer[..most];
         match connection.read(buffer, limits, now) {
             Ok(n) => {
-                let left = dispatcher.decode(id, &buffer[..n], messages);
-                if left > 0 {
-                    dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - left..n]));
+                let remaining = dispatcher.decode(id, &buffer[..n], messages);
+                if remaining > 0 {
+                    dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - remaining..n]));
                 }
             }
             Err(over) => dispatcher.note_end(id, &over),

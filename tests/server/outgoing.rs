@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::outgoing::{Outgoing, Request};
-use jsocketd::net::poll::{MioIo, Stream};
+use jsocketd::net::poll::MioIo;
+use jsocketd::net::stream::Stream;
 use jsocketd::time::Time;
 
 /// The part of the loop that posts.
