@@ -1,5 +1,5 @@
-//! One connection of the load generator: from a socket that connects to frames that were decoded. It knows the protocol
-//! but not what the messages are for; that is the script's part. The fleet tells it when its socket is ready.
+//! One connection of the load generator, from the connecting socket to decoded frames. The connection implements the
+//! protocol. The script decides about the messages. The fleet calls the connection when its socket is ready.
 
 use std::io::{self, Read, Write};
 
@@ -8,8 +8,8 @@ use mio::net::TcpStream;
 
 use crate::wire::{self, Decoded, Frame, Reply};
 
-/// What a scenario does with its connections. `id` counts them from 0 in the order of opening; `out` takes the bytes to
-/// be sent on the connection that the call is about.
+/// The actions of a scenario on its connections. `id` counts the connections from 0 in the order of opening. A method
+/// appends to `out` the bytes to send on the connection of the call.
 pub trait Script {
     /// The server accepted the upgrade.
     fn upgraded(&mut self, _id: usize, _out: &mut Vec<u8>) {}
@@ -45,12 +45,12 @@ impl Greeting {
     }
 }
 
-/// What comes in on a connection once it is open.
+/// The kind of bytes that an open connection receives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speaks {
     /// Frames.
     WebSocket,
-    /// Bytes that are not looked at here.
+    /// Bytes that are passed on as they are.
     Raw,
     /// HTTP answers.
     Http,
@@ -69,10 +69,10 @@ pub enum Stage {
     Open,
 }
 
-/// What a turn with a connection led to.
+/// The result of one turn with a connection.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// Everything there was has been dealt with.
+    /// Everything that was readable has been handled.
     Quiet,
     /// There may be more to read although no event will say so.
     MoreToRead,
@@ -187,7 +187,7 @@ impl Client {
         Ok(())
     }
 
-    /// Deals with what is whole in `bytes`; returns how many bytes that were.
+    /// Handles the complete replies and frames in `bytes`; returns their length in bytes.
     fn consume(&mut self, id: usize, bytes: &[u8], now: Time, script: &mut impl Script) -> Result<usize, String> {
         let mut used = 0;
         if let Stage::Upgrading { key } = &self.stage {
@@ -268,9 +268,9 @@ mod tests {
                            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
     #[derive(Default)]
-    struct Heard(Vec<String>);
+    struct Received(Vec<String>);
 
-    impl Script for Heard {
+    impl Script for Received {
         fn upgraded(&mut self, id: usize, _: &mut Vec<u8>) {
             self.0.push(format!("{id} upgraded"));
         }
@@ -291,13 +291,14 @@ mod tests {
         client
     }
 
-    /// What is heard of `stream` when it comes in pieces of `piece` bytes, how it ends, and what is sent back.
-    fn hear(stream: &[u8], piece: usize) -> (Vec<String>, Option<String>, Vec<u8>) {
-        let (mut client, mut heard) = (client(), Heard::default());
+    /// The messages received from `stream` in pieces of `piece` bytes, the end of the connection, and the bytes sent
+    /// back.
+    fn receive(stream: &[u8], piece: usize) -> (Vec<String>, Option<String>, Vec<u8>) {
+        let (mut client, mut received) = (client(), Received::default());
         let end = stream
             .chunks(piece)
-            .find_map(|bytes| client.take(7, bytes, Time(0), &mut heard).err());
-        (heard.0, end, client.out)
+            .find_map(|bytes| client.take(7, bytes, Time(0), &mut received).err());
+        (received.0, end, client.out)
     }
 
     #[test]
@@ -312,37 +313,41 @@ mod tests {
         let mut pong = Vec::new();
         wire::encode(wire::PONG, b"p", [1, 2, 3, 4], &mut pong);
         for piece in 1..=stream.len() {
-            let (heard, end, out) = hear(&stream, piece);
-            assert_eq!(heard, ["7 upgraded", "7 one", "7 two", "7 three"], "pieces of {piece}");
+            let (received, end, out) = receive(&stream, piece);
+            assert_eq!(
+                received,
+                ["7 upgraded", "7 one", "7 two", "7 three"],
+                "pieces of {piece}"
+            );
             assert_eq!(end.as_deref(), Some("close frame 1001 bye"), "pieces of {piece}");
             assert_eq!(out, pong, "pieces of {piece}");
         }
     }
 
     #[test]
-    fn http_answers_are_heard_alike_in_pieces_of_any_size() {
+    fn http_answers_are_read_alike_in_pieces_of_any_size() {
         let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 204 No Content\r\n\r\n\
                        HTTP/1.1 401 Unauthorized\r\ncontent-length: 3\r\n\r\nno!";
         for piece in 1..=stream.len() {
-            let (mut client, mut heard) = (client(), Heard::default());
+            let (mut client, mut received) = (client(), Received::default());
             (client.stage, client.speaks) = (Stage::Open, Speaks::Http);
             for bytes in stream.chunks(piece) {
-                client.take(7, bytes, Time(0), &mut heard).unwrap();
+                client.take(7, bytes, Time(0), &mut received).unwrap();
             }
-            assert_eq!(heard.0, ["7 200 {}", "7 204 ", "7 401 no!"], "pieces of {piece}");
+            assert_eq!(received.0, ["7 200 {}", "7 204 ", "7 401 no!"], "pieces of {piece}");
         }
     }
 
     #[test]
     fn a_refused_upgrade_ends_with_the_status() {
-        let (heard, end, _) = hear(b"HTTP/1.1 503 Service Unavailable\r\n\r\nfull", 5);
-        assert!(heard.is_empty());
+        let (received, end, _) = receive(b"HTTP/1.1 503 Service Unavailable\r\n\r\nfull", 5);
+        assert!(received.is_empty());
         assert_eq!(end.as_deref(), Some("HTTP 503 Service Unavailable"));
     }
 
     #[test]
     fn a_close_frame_without_a_code_is_understood() {
-        let (_, end, _) = hear(&[REPLY, b"\x88\x00"].concat(), 3);
+        let (_, end, _) = receive(&[REPLY, b"\x88\x00"].concat(), 3);
         assert_eq!(end.as_deref(), Some("close frame 1005 "));
     }
 }

@@ -1,5 +1,5 @@
-//! The compare scenario: two servers echo the same traffic in turns (A B A B …), and the medians of their rounds are
-//! set in proportion. Only figures of one and the same run are compared: machines differ, and so do their hours.
+//! The compare scenario: two servers echo the same traffic in turns (A B A B …), and the report gives the ratio of the
+//! medians of their rounds. Only figures of the same run are compared, because the speed of a machine varies.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Side<'a> {
     pub raw: bool,
 }
 
-/// What the rounds of one side came to.
+/// The measurements of all rounds of one side.
 #[derive(Default)]
 struct Rounds {
     rates: Vec<f64>,

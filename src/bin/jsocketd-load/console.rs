@@ -1,5 +1,5 @@
-//! The console scenario: a crowd that arrives at the same moment, each of whom sends one command and waits for its
-//! reply. Nobody may be refused, forgotten or told something else.
+//! The console scenario: a crowd arrives at the same moment. Each client sends one command and waits for its reply.
+//! Every client must be accepted and must receive exactly this reply.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::report::Report;
 use crate::wire;
 
-/// What is asked, and the whole answer.
+/// The command, and its whole reply.
 const COMMAND: &[u8] = b"test";
 const ANSWER: &[u8] = b"This is a test!";
 /// The last replies may take so long after the last connection is open.
@@ -89,7 +89,7 @@ pub fn run(
     };
     fleet.open(connections, burst, greeting, &mut crowd)?;
     let deadline = fleet.now() + REPLY_LIMIT;
-    // A reply of somebody who has left since counts; one who left without it is lost.
+    // A reply counts even if its client has left since. A client that left without a reply counts as lost.
     while crowd.answered < fleet.standing.upgraded && fleet.live() > 0 && fleet.now() < deadline {
         fleet.turn(deadline, &mut crowd)?;
         if fleet.check_patience("").is_err() {

@@ -20,7 +20,7 @@ const COUNT_LIMIT: Duration = Duration::from_secs(600);
 /// Handshakes in flight at once while the connections are opened.
 const BURST: usize = 256;
 
-/// What is sent.
+/// The traffic of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
     pub connections: usize,
@@ -33,7 +33,7 @@ pub struct Traffic {
     pub raw: bool,
 }
 
-/// How long it is sent.
+/// The length of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub enum Span {
     /// So long, after a warm-up.
@@ -42,7 +42,7 @@ pub enum Span {
     Messages(u64),
 }
 
-/// What was measured.
+/// The figures of one measurement.
 pub struct Window {
     pub messages: u64,
     pub seconds: f64,
@@ -70,7 +70,7 @@ pub struct Echo {
     /// Replies since the last reset.
     answered: u64,
     latency: Histogram<u64>,
-    /// Replies that were not what was sent.
+    /// Replies that differ from the message that was sent.
     pub wrong: u64,
     /// Replies that never came.
     pub lost: u64,
@@ -170,8 +170,8 @@ impl Echo {
         )
     }
 
-    /// Sends for `span`, waits for the last replies, and says what it measured. What is lost is counted, not an error,
-    /// as long as the server goes on.
+    /// Sends for `span`, waits for the last replies, and returns the figures. Lost messages are counted. They are no
+    /// error as long as the server goes on.
     pub fn measure(&mut self, fleet: &mut Fleet, span: Span, process: Option<&Process>) -> Result<Window, Failure> {
         if fleet.live() == 0 {
             return Err(fleet.stalled("no connection is open"));
@@ -211,7 +211,7 @@ impl Echo {
         Ok(())
     }
 
-    /// Waits for what is in flight; whatever has not come when nothing more comes is lost.
+    /// Waits for the messages in flight. A message whose reply has not come when the server falls silent is lost.
     fn drain(&mut self, fleet: &mut Fleet) -> Result<(), Failure> {
         self.sending = false;
         let deadline = fleet.now() + Duration::from_secs(30);
@@ -239,7 +239,8 @@ impl Echo {
         }
     }
 
-    /// Compares a piece of a raw stream with what was sent; a stream that differs is given up.
+    /// Compares a piece of a raw stream with the bytes that were sent. A stream that differs is not compared any
+    /// further.
     fn raw(&mut self, id: usize, mut bytes: &[u8], out: &mut Vec<u8>, now: Time) {
         while !bytes.is_empty() && self.lanes[id].live {
             let lane = &mut self.lanes[id];
@@ -262,7 +263,8 @@ impl Echo {
 
 impl Script for Echo {
     fn begin(&mut self, id: usize, out: &mut Vec<u8>, now: Time) {
-        // Those beyond the lanes belong to another part of the scenario; a lane that lost something is out of step.
+        // Connections beyond the lanes belong to another part of the scenario. A lane that lost something is out of
+        // step.
         if let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.live) {
             (0..self.traffic.pipeline).for_each(|_| lane.send(out, now));
         }
@@ -274,7 +276,7 @@ impl Script for Echo {
         }
         let lane = &self.lanes[id];
         if lane.in_flight() == 0 {
-            self.wrong += 1; // a reply that nobody asked for
+            self.wrong += 1; // a reply without a request
             return;
         }
         if lane.payload(lane.slot(lane.answered)) != bytes {
@@ -291,7 +293,7 @@ impl Script for Echo {
     }
 }
 
-/// Puts what went wrong into a report.
+/// Reports the losses and the wrong replies.
 pub fn report_losses(report: &mut Report, fleet: &Fleet, echo: &Echo) {
     report.set("connections", fleet.standing.opened as f64);
     report.set("refused", fleet.standing.refused as f64);
@@ -357,7 +359,7 @@ mod tests {
         echo
     }
 
-    fn hear(echo: &mut Echo, id: usize, bytes: &[u8]) {
+    fn receive(echo: &mut Echo, id: usize, bytes: &[u8]) {
         echo.received(id, bytes, &mut Vec::new(), Time(5));
     }
 
@@ -393,24 +395,24 @@ mod tests {
     }
 
     #[test]
-    fn replies_out_of_order_or_of_somebody_else_are_wrong() {
+    fn replies_out_of_order_or_of_another_connection_are_wrong() {
         let mut echo = echo(false);
         let (second, foreign) = (echo.lanes[0].payload(1).to_vec(), echo.lanes[1].payload(1).to_vec());
-        hear(&mut echo, 0, &second);
+        receive(&mut echo, 0, &second);
         assert_eq!(echo.wrong, 1, "the second before the first");
-        hear(&mut echo, 0, &foreign);
+        receive(&mut echo, 0, &foreign);
         assert_eq!(echo.wrong, 2, "another connection's");
-        hear(&mut echo, 0, b"");
+        receive(&mut echo, 0, b"");
         assert_eq!(echo.wrong, 3, "cut off");
-        hear(&mut echo, 0, b"more");
-        assert_eq!((echo.wrong, echo.answered), (4, 3), "nobody asked for a fourth");
+        receive(&mut echo, 0, b"more");
+        assert_eq!((echo.wrong, echo.answered), (4, 3), "a fourth reply was not requested");
     }
 
     #[test]
-    fn what_is_in_flight_when_a_connection_ends_is_lost() {
+    fn messages_in_flight_are_lost_when_the_connection_ends() {
         let mut echo = echo(false);
         let first = echo.lanes[1].payload(0).to_vec();
-        hear(&mut echo, 1, &first);
+        receive(&mut echo, 1, &first);
         echo.ended(1);
         assert_eq!(echo.lost, 2);
     }
@@ -420,13 +422,13 @@ mod tests {
         for piece in 1..=3 * (2 + 4 + 64) {
             let mut echo = echo(true);
             let three = [0, 1, 2].map(|slot| echo.lanes[0].frame(slot).to_vec()).concat();
-            three.chunks(piece).for_each(|bytes| hear(&mut echo, 0, bytes));
+            three.chunks(piece).for_each(|bytes| receive(&mut echo, 0, bytes));
             assert_eq!((echo.wrong, echo.answered, echo.lost), (0, 3, 0), "pieces of {piece}");
         }
         let mut echo = echo(true);
         let mut bad = echo.lanes[0].frame(0).to_vec();
         bad[40] ^= 1;
-        hear(&mut echo, 0, &bad);
+        receive(&mut echo, 0, &bad);
         assert_eq!((echo.wrong, echo.answered, echo.lost), (1, 0, 3));
     }
 }

@@ -1,9 +1,9 @@
-//! Why a run ended badly, and with which exit code. What the server did wrong during a run is a figure of the report,
-//! not a failure, as long as the run itself can go on.
+//! The reason why a run failed, and its exit code. A mistake of the server during a run is a figure of the report, not
+//! a failure, as long as the run itself can go on.
 
 use std::fmt;
 
-/// The sentence that is printed, and whose fault it is.
+/// The sentence to print, and the cause of the failure: the command line or the run.
 #[derive(Debug)]
 pub enum Failure {
     /// The run could not be made as it was asked for: exit code 2.

@@ -1,6 +1,6 @@
-//! The fanout scenario: many subscribe to one channel, one publishes, and everybody must hear every event once and in
-//! order. Others may play in turns with the server: another server of the Pusher protocol, or a bare one that sends
-//! what is posted to it to everybody who is connected.
+//! The fanout scenario: many clients subscribe to one channel, one client publishes, and every subscriber must receive
+//! every event once and in order. Other servers may take turns with jsocketd: another server of the Pusher protocol, or
+//! a bare server that sends each posted event to every connection.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ mod rounds;
 
 pub use rounds::run;
 
-/// The channel that everybody subscribes to.
+/// The channel that all subscribers share.
 pub const CHANNEL: &str = "load";
 /// The digits of an event's number, with which its data begins.
 pub const DIGITS: usize = 10;
 
-/// What is played.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub connections: usize,
@@ -56,17 +56,17 @@ pub struct Side<'a> {
     pub name: &'a str,
     pub target: &'a Target,
     pub process: Option<&'a Process>,
-    /// It knows nothing of the Pusher protocol: whoever is connected gets what is posted.
+    /// The server does not implement the Pusher protocol: every connection receives every posted event.
     pub bare: bool,
 }
 
-/// One round on one side: the subscribers and what they heard.
+/// One round on one side: the subscribers and the events that they received.
 struct Fanout {
     bare: bool,
     lanes: Vec<Lane>,
     subscribed: usize,
     events: Vec<Event>,
-    /// Events that everybody has heard.
+    /// Events that every subscriber has received.
     complete: usize,
     answered: usize,
     deliveries: u64,
@@ -93,7 +93,7 @@ struct Event {
     sent: Time,
     /// The frame as the first subscriber got it, once its content was checked; the others' is compared byte by byte.
     frame: Vec<u8>,
-    heard: usize,
+    deliveries: usize,
 }
 
 impl Fanout {
@@ -121,7 +121,7 @@ impl Fanout {
             data,
             sent: now,
             frame: Vec::new(),
-            heard: 0,
+            deliveries: 0,
         });
     }
 
@@ -174,14 +174,14 @@ impl Fanout {
                 .is_some_and(|event| event.data == data);
         match number {
             Some(number) if whole && number >= next => {
-                // What was jumped over cannot come any more without being wrong.
+                // The skipped events count as lost. A skipped event that arrives later counts as wrong.
                 self.lost += (number - next) as u64;
                 self.events[number].frame = bytes.to_vec();
                 self.lanes[id].next = number;
                 self.deliver(id, now);
             }
             Some(_) if whole => self.note_wrong(id, "an event came twice or out of order", bytes),
-            _ => self.note_wrong(id, "nobody published this", bytes),
+            _ => self.note_wrong(id, "an event that was not published", bytes),
         }
     }
 
@@ -189,10 +189,10 @@ impl Fanout {
         let lane = &mut self.lanes[id];
         let event = &mut self.events[lane.next];
         lane.next += 1;
-        event.heard += 1;
+        event.deliveries += 1;
         let micros = now.since(event.sent).as_micros() as u64;
         let _ = self.each.record(micros);
-        if event.heard == self.lanes.len() {
+        if event.deliveries == self.lanes.len() {
             let _ = self.last.record(micros);
             self.complete += 1;
         }
@@ -254,12 +254,12 @@ mod tests {
     fn fanout(published: usize) -> Fanout {
         let mut fanout = Fanout::new(2, false);
         for id in 0..2 {
-            hear(
+            receive(
                 &mut fanout,
                 id,
                 r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#,
             );
-            hear(
+            receive(
                 &mut fanout,
                 id,
                 r#"{"event":"pusher_internal:subscription_succeeded","channel":"load","data":"{}"}"#,
@@ -269,7 +269,7 @@ mod tests {
         fanout
     }
 
-    fn hear(fanout: &mut Fanout, id: usize, text: &str) {
+    fn receive(fanout: &mut Fanout, id: usize, text: &str) {
         fanout.received(id, text.as_bytes(), &mut Vec::new(), Time(5));
     }
 
@@ -282,8 +282,8 @@ mod tests {
         let mut fanout = fanout(3);
         assert_eq!(fanout.subscribed, 2);
         for id in 0..2 {
-            (0..3).for_each(|number| hear(&mut fanout, id, &frame(number)));
-            hear(&mut fanout, id, r#"{"event":"pusher:ping","data":"{}"}"#);
+            (0..3).for_each(|number| receive(&mut fanout, id, &frame(number)));
+            receive(&mut fanout, id, r#"{"event":"pusher:ping","data":"{}"}"#);
         }
         fanout.answered = 3;
         assert!(fanout.is_settled());
@@ -294,31 +294,31 @@ mod tests {
     #[test]
     fn another_order_of_the_fields_is_the_same_event() {
         let mut fanout = fanout(1);
-        hear(&mut fanout, 0, &frame(0));
+        receive(&mut fanout, 0, &frame(0));
         let other = format!(r#"{{"data":"{}","channel":"load","event":"load"}}"#, data(0, 30));
-        hear(&mut fanout, 1, &other);
+        receive(&mut fanout, 1, &other);
         assert_eq!((fanout.deliveries, fanout.wrong), (2, 0));
     }
 
     #[test]
-    fn what_is_jumped_over_is_lost_and_what_comes_again_is_wrong() {
+    fn a_skipped_event_is_lost_and_a_repeated_event_is_wrong() {
         let mut fanout = fanout(3);
-        hear(&mut fanout, 0, &frame(1));
+        receive(&mut fanout, 0, &frame(1));
         assert_eq!((fanout.lost, fanout.wrong), (1, 0));
-        hear(&mut fanout, 0, &frame(0));
-        hear(&mut fanout, 0, &frame(1));
+        receive(&mut fanout, 0, &frame(0));
+        receive(&mut fanout, 0, &frame(1));
         assert_eq!((fanout.lost, fanout.wrong), (1, 2));
         fanout.answered = 3;
         fanout.give_up();
         assert_eq!(
             fanout.lost,
             1 + 1 + 3,
-            "the jumped one, the third, and all of the other subscriber's"
+            "the skipped one, the third, and all of the other subscriber's"
         );
     }
 
     #[test]
-    fn what_nobody_published_is_wrong() {
+    fn an_event_that_was_not_published_is_wrong() {
         let mut fanout = fanout(1);
         for text in [
             &frame(1),
@@ -328,7 +328,7 @@ mod tests {
             &frame(0).replace("k", "l"),
         ] {
             let before = fanout.wrong;
-            hear(&mut fanout, 0, text);
+            receive(&mut fanout, 0, text);
             assert_eq!(fanout.wrong, before + 1, "{text}");
         }
         assert_eq!(fanout.deliveries, 0);

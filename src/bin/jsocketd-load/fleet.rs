@@ -1,6 +1,6 @@
-//! The loop: all connections of a run in one edge-triggered mio poll, opened in bursts, served turn by turn. It counts
-//! who was upgraded and who was refused, and how long that took; what the messages mean is left to the script. Every
-//! wait here has a deadline, so a server that is dead or stalled ends the run with a sentence.
+//! The loop: all connections of a run in one edge-triggered mio poll, opened in bursts and served turn by turn. The
+//! loop counts the upgraded and the refused connections and measures the handshakes. The script handles the messages.
+//! Every wait here has a deadline, so a dead or stalled server ends the run with a sentence.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -66,7 +66,7 @@ pub struct Fleet {
     /// The last octet of the loopback address that connections come from; 0 leaves it to the kernel.
     source: u8,
     patience: Duration,
-    heard: Time,
+    last_activity: Time,
     pub standing: Standing,
     /// Microseconds from `connect` to a connected socket.
     pub connecting: Histogram<u64>,
@@ -100,7 +100,7 @@ impl Fleet {
             target: target.clone(),
             source: 0,
             patience,
-            heard: Time(0),
+            last_activity: Time(0),
             standing: Standing::default(),
             connecting: histogram(),
             upgrading: histogram(),
@@ -128,7 +128,7 @@ impl Fleet {
     ) -> Result<(), Failure> {
         let end = self.now() + OPENING_LIMIT;
         let mut left = count;
-        self.heard = self.now();
+        self.last_activity = self.now();
         while left > 0 || self.standing.waiting() > 0 {
             while left > 0 && self.standing.waiting() < burst.max(1) {
                 self.connect(greeting(self.clients.len()))?;
@@ -170,7 +170,7 @@ impl Fleet {
                 }
             }
         }
-        self.heard = self.now();
+        self.last_activity = self.now();
     }
 
     /// Sends `bytes` on an open connection; nothing happens when it has ended.
@@ -187,7 +187,7 @@ impl Fleet {
     /// Serves the connections until `done`, or until nothing came for longer than the patience: then the error says
     /// `what` did not happen.
     pub fn until<S: Script>(&mut self, script: &mut S, what: &str, done: impl Fn(&S) -> bool) -> Result<(), Failure> {
-        self.heard = self.now();
+        self.last_activity = self.now();
         while !done(script) {
             if self.live() == 0 {
                 return Err(self.stalled("the server has ended all connections"));
@@ -238,7 +238,7 @@ impl Fleet {
 
     /// Ends the run when the server has said nothing at all for longer than the patience.
     pub fn check_patience(&self, what: &str) -> Result<(), Failure> {
-        match self.now().since(self.heard) > self.patience {
+        match self.now().since(self.last_activity) > self.patience {
             true => Err(self.stalled(what)),
             false => Ok(()),
         }
@@ -254,7 +254,7 @@ impl Fleet {
             ..
         } = self.standing;
         let mut sentence = format!("{what}: {opened} opened, {upgraded} upgraded, {refused} refused, {ended} ended");
-        let silence = self.now().since(self.heard);
+        let silence = self.now().since(self.last_activity);
         if silence >= Duration::from_secs(1) {
             sentence += &format!("; nothing came for {:.1} s", silence.as_secs_f64());
         }
@@ -342,7 +342,7 @@ impl Fleet {
             match client.connected() {
                 Ok(false) => return,
                 Err(error) => return self.end(id, error.to_string(), script),
-                Ok(true) => self.heard = now,
+                Ok(true) => self.last_activity = now,
             }
             let _ = self.connecting.record(now.since(client.opened).as_micros() as u64);
             let Stage::Connecting { key } = std::mem::replace(&mut client.stage, Stage::HalfOpen) else {
@@ -364,7 +364,7 @@ impl Fleet {
             self.standing.upgraded += 1;
             let _ = self.upgrading.record(now.since(client.opened).as_micros() as u64);
         }
-        self.heard = now;
+        self.last_activity = now;
         match outcome {
             Outcome::Ended(why) => return self.end(id, why, script),
             Outcome::MoreToRead => self.again.push(id),

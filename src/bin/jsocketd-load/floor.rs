@@ -1,6 +1,6 @@
-//! The floor: the least that an echo over a WebSocket port can cost. It answers the upgrade properly and from then on
-//! writes back whatever bytes it reads, one read and one write per readiness, without looking at them. It is not a
-//! WebSocket server (frames come back masked), only the thing that one is measured against.
+//! The floor: the least that an echo over a WebSocket port can cost. This server answers the upgrade properly and then
+//! writes back all bytes that it reads, one read and one write per readiness, without decoding them. It is not a
+//! WebSocket server (frames come back masked). It only serves as the reference for a comparison.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! The floor of a fan-out: the least that it can cost to send the same bytes to everybody. It answers upgrades, and
-//! whatever is posted to it goes out as one frame, encoded once, with one write for each connection: no channels, no
-//! subscriptions, no history. It is not a server of anything, only the thing that one is measured against.
+//! The floor of a fan-out: the least that it can cost to send the same bytes to all connections. This server answers
+//! upgrades. It encodes each posted event once and writes the frame to each connection with one write. It has no
+//! channels, no subscriptions and no history. It only serves as the reference for a comparison.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -117,7 +117,7 @@ fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> Result
 }
 
 impl Peer {
-    /// One readiness: what was posted in it. An error is the end of the connection.
+    /// Handles one readiness; returns the posted events. An error is the end of the connection.
     fn serve(&mut self, buffer: &mut [u8], read_closed: bool) -> io::Result<Vec<Vec<u8>>> {
         self.flush()?;
         let mut posted = Vec::new();

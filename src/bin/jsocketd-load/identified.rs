@@ -1,6 +1,6 @@
-//! The identified scenario: people who are logged in to the Joomla site come with their cookies, and each subscribes to
-//! the channel that is open to this user and to nobody else. So whoever gets in was known, and as the right one;
-//! whoever was taken for a guest or for somebody else is refused, which counts as wrong.
+//! The identified scenario: users who are logged in to the Joomla site connect with their cookies. Each subscribes to
+//! the channel that only this user may subscribe to. So a successful subscription shows that the server identified the
+//! right user. A refused subscription counts as wrong: the server took the visitor for a guest or for another user.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::wire;
 /// The last answers may take so long after the last connection is open.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// Everybody, by connection.
+/// All connections and their visitors.
 struct Crowd {
     channels: Vec<String>,
     /// When the subscription succeeded or was refused.
@@ -130,7 +130,7 @@ pub fn run(
     Ok(report)
 }
 
-/// Microseconds from `connect` to the answer, of everybody who is still there.
+/// Microseconds from `connect` to the answer, for every connection that is still open.
 fn latency(crowd: &Crowd, fleet: &Fleet) -> Histogram<u64> {
     let mut latency = histogram();
     for (id, answered) in crowd.answered.iter().enumerate() {
@@ -148,8 +148,8 @@ mod tests {
     const SUCCESS: &str =
         r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-user-7","data":"{}"}"#;
 
-    /// How many answers and wrong ones are counted when somebody who is user 7 hears this.
-    fn hear(frames: &[&str]) -> (usize, u64) {
+    /// The number of answers and of wrong answers when user 7 receives these frames.
+    fn receive(frames: &[&str]) -> (usize, u64) {
         let mut crowd = Crowd {
             channels: vec!["private-user-7".into()],
             answered: vec![None],
@@ -167,16 +167,16 @@ mod tests {
     fn one_success_on_the_own_channel_is_right() {
         let hello = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#;
         let ping = r#"{"event":"pusher:ping","data":{}}"#;
-        assert_eq!(hear(&[hello, ping, SUCCESS]), (1, 0));
+        assert_eq!(receive(&[hello, ping, SUCCESS]), (1, 0));
     }
 
     #[test]
-    fn whoever_is_refused_or_let_in_elsewhere_or_twice_is_wrong() {
+    fn a_refusal_a_second_success_and_a_success_for_another_user_are_wrong() {
         let refusal = r#"{"event":"pusher:subscription_error","channel":"private-user-7","data":{"status":403}}"#;
-        assert_eq!(hear(&[refusal]), (1, 1));
-        assert_eq!(hear(&[SUCCESS, refusal]), (1, 1));
-        assert_eq!(hear(&[SUCCESS, SUCCESS]), (1, 1));
-        assert_eq!(hear(&[&SUCCESS.replace("user-7", "user-8")]), (0, 1));
-        assert_eq!(hear(&["?"]), (0, 1));
+        assert_eq!(receive(&[refusal]), (1, 1));
+        assert_eq!(receive(&[SUCCESS, refusal]), (1, 1));
+        assert_eq!(receive(&[SUCCESS, SUCCESS]), (1, 1));
+        assert_eq!(receive(&[&SUCCESS.replace("user-7", "user-8")]), (0, 1));
+        assert_eq!(receive(&["?"]), (0, 1));
     }
 }

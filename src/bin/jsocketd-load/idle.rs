@@ -1,5 +1,5 @@
-//! The idle scenario: many connections that shake hands and then say nothing. What do they cost in memory, and does the
-//! server really sleep?
+//! The idle scenario: many connections shake hands and then send nothing. The report shows their cost in memory and
+//! whether the server really sleeps.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::wire;
 /// After the last handshake, before anything is measured: the server may still have work left over.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The channel of everybody who is logged in to a Joomla site as it is installed: their view level.
+/// The channel of all users who are logged in to a newly installed Joomla site: their view level.
 const LEVEL: &str = "private-level-2";
 
-/// What connections do before they fall silent.
+/// The messages of a connection before it falls silent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Habit {
     /// Nothing.
@@ -42,7 +42,7 @@ impl Habit {
     }
 }
 
-/// A script that says no more than its habit is, and counts what it is told all the same.
+/// A script that sends only the messages of its habit and counts all messages that it receives.
 struct Idle {
     channel: Option<&'static str>,
     subscribed: usize,
@@ -93,7 +93,9 @@ pub fn run(
     )?;
     if habit.channel().is_some() {
         let here = fleet.live();
-        fleet.until(&mut idle, "not everybody is subscribed", |idle| idle.subscribed >= here)?;
+        fleet.until(&mut idle, "not every connection is subscribed", |idle| {
+            idle.subscribed >= here
+        })?;
     }
     wait(SETTLE, fleet, &mut idle)?;
     let cpu_before = process.map(Process::cpu_nanoseconds).transpose()?;

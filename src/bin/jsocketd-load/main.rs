@@ -1,6 +1,6 @@
 //! jsocketd-load: a scripted load generator for WebSocket servers on this machine, itself one thread and one mio loop.
-//! Each scenario has its file; `fleet` is the loop they share; `settings` says what can be asked for and `report` what
-//! is answered. It knows nothing of the server's inside, so that any server can be measured with it.
+//! Each scenario has its file; `fleet` is the loop that they share; `settings` declares the settings and `report` the
+//! figures. The generator uses no internals of the server, so it can measure any server.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -50,7 +50,7 @@ use crate::scenario::Scenario;
 use crate::target::Target;
 use crate::watch::Watch;
 
-/// Puts a WebSocket server on this machine under load and says what that cost.
+/// Puts a WebSocket server on this machine under load and reports the cost.
 ///
 /// Exit codes: 0 when everything expected was met (unless told otherwise: nothing refused, lost or wrong), 1 when not
 /// or when the server died or stalled, 2 when the run could not be made.
@@ -89,7 +89,7 @@ struct Common {
         default_value = "load:load-key:load-secret-0123456789"
     )]
     app: App,
-    /// Who comes in `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the
+    /// The users of `identified` and `idle --identified`: a line each, the header Cookie, a tab and the id of the
     /// Joomla user
     #[arg(long, global = true, value_name = "FILE")]
     visitors: Option<PathBuf>,
@@ -109,23 +109,23 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send messages and compare what comes back: rate, latency, CPU per message
+    /// Send messages and compare the replies: rate, latency, CPU per message
     Echo(settings::Echo),
     /// Hold connections that say nothing: memory per connection, CPU while idle
     Idle(settings::Idle),
-    /// Connect all at once and send one console command each: nobody refused, lost or misinformed
+    /// Connect all at once and send one console command each: no client refused, lost or answered wrongly
     Console(settings::Console),
     /// Echo without and with a crowd of half-finished handshakes
     HalfOpen(settings::HalfOpen),
     /// Echo on two servers in turns and set them in proportion
     Compare(settings::Compare),
-    /// Publish to one channel that all subscribe to: everything heard once and in order, latency, CPU per delivery
+    /// Publish to one channel that all subscribe to: every event received once and in order, latency, CPU per delivery
     Fanout(settings::Fanout),
     /// Post events to the HTTP API: rate, latency, CPU per publish
     Publish(settings::Publish),
-    /// Come and go in presence channels: everybody's member list is right
+    /// Join and leave presence channels: every member list is right
     Presence(settings::Presence),
-    /// Connect as people who are logged in to a Joomla site: everybody is known, how fast, with how many SQL statements
+    /// Connect as users who are logged in to a Joomla site: all identified, how fast, with how many SQL statements
     Identified(settings::Identified),
     /// Let the server look for rows that never come: CPU of that
     Polling(settings::Polling),
@@ -134,7 +134,7 @@ enum Command {
         /// The file, e.g. scripts/scenarios/echo.toml
         file: PathBuf,
     },
-    /// Be the server that others are compared with: upgrade, then write back whatever is read
+    /// Be the server that others are compared with: upgrade, then write back all bytes
     Floor {
         /// Where to listen; port 0 lets the kernel choose
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -143,7 +143,7 @@ enum Command {
         #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
     },
-    /// Be the server that a fan-out is compared with: upgrade, then send whatever is posted to everybody
+    /// Be the server that a fan-out is compared with: upgrade, then send every posted event to every connection
     FloorFanout {
         /// Where to listen; port 0 lets the kernel choose
         #[arg(long, default_value = "127.0.0.1:0")]

@@ -1,8 +1,7 @@
-//! The polling scenario: one connection is there and nothing is published, but the server looks for rows of the outbox
-//! table all the time. (While nobody is there it looks only every two seconds.) What does that cost? All of the
-//! server's CPU is counted, whatever else it may do. A process that sleeps runs on cold caches when it wakes, which
-//! costs more than what it does then; so a bare loop that sleeps, asks and gets an answer as often is measured in the
-//! same run.
+//! The polling scenario: one connection is open and nothing is published, but the server looks for rows of the outbox
+//! table all the time. (Without a connection it looks only every two seconds.) The report shows the cost: all of the
+//! server's CPU time. A process that sleeps runs on cold caches when it wakes, and that costs more than its work. So
+//! the same run measures a bare loop that sleeps, sends a question and reads an answer as often.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,11 +19,11 @@ use crate::process::Process;
 use crate::report::Report;
 use crate::watch::Watch;
 
-/// What the driver sends for a poll, and the answer that there is nothing, in bytes.
+/// The length in bytes of the driver's query for a poll, and of the answer without rows.
 const QUESTION: usize = 36;
 const ANSWER: usize = 24;
 
-/// Somebody who is there, says nothing and listens to nothing.
+/// A client that sends nothing and subscribes to nothing.
 struct Silent;
 
 impl Script for Silent {

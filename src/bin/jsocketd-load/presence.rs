@@ -1,6 +1,6 @@
-//! The presence scenario: channels full of members of whom some come and go all the time. Everybody in a channel keeps
-//! the member list as a client would, and it must be right: nobody is added twice or removed without having been there,
-//! those who watch hear of every coming and going, and in the end every list is the truth.
+//! The presence scenario: channels full of members, some of whom join and leave all the time. Every member keeps the
+//! member list as a client would, and the list must be right: no user is added twice or removed without being a member,
+//! the watchers receive every join and leave, and at the end every list is true.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ mod run;
 
 pub use run::run;
 
-/// What happens.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub channels: usize,
@@ -24,7 +24,7 @@ pub struct Plan {
     pub members: usize,
     /// Of each channel, those who stay.
     pub watchers: usize,
-    /// Comings and goings a second, counted together.
+    /// Joins and leaves a second, counted together.
     pub rate: f64,
     pub span: Duration,
 }
@@ -33,16 +33,16 @@ struct Presence {
     plan: Plan,
     app: App,
     people: Vec<Person>,
-    /// Who comes or goes next.
+    /// The person that joins or leaves next.
     turn: usize,
     inside: usize,
-    /// Comings and goings so far, as those who stay in the channel must hear of them: of each channel.
+    /// Joins so far in each channel. Every member that stays in the channel must receive them.
     added: Vec<u64>,
     removed: Vec<u64>,
     comings: u64,
     goings: u64,
-    heard: u64,
-    /// Microseconds from a coming or going to each watcher's hearing of it.
+    received: u64,
+    /// Microseconds from a join or leave to its receipt by each watcher.
     each: Histogram<u64>,
     /// Microseconds from a subscription to its success.
     joining: Histogram<u64>,
@@ -55,11 +55,11 @@ struct Person {
     state: State,
     /// The subscription, ready to be sent once the socket id is known.
     subscribe: String,
-    /// When it last came or went.
+    /// The last join or leave of this person.
     since: Time,
-    /// Whom it knows to be in its channel: a bit for each place.
+    /// The members of its channel as this person sees them: a bit for each place.
     sees: u64,
-    /// What it heard since the comings and goings began.
+    /// Joins received since the measurement began.
     added: u64,
     removed: u64,
 }
@@ -108,7 +108,7 @@ impl Presence {
             removed: vec![0; plan.channels],
             comings: 0,
             goings: 0,
-            heard: 0,
+            received: 0,
             each: histogram(),
             joining: histogram(),
             wrong: 0,
@@ -135,7 +135,7 @@ impl Presence {
         self.place(id) < self.plan.watchers
     }
 
-    /// The id of whom a user id names in a channel.
+    /// The connection id of the user of this user id in a channel.
     fn person(&self, user_id: &str, channel: usize) -> Option<usize> {
         let id = user_id.strip_prefix("user-")?.parse::<usize>().ok()?;
         (id < self.people.len() && self.channel(id) == channel).then_some(id)
@@ -147,7 +147,7 @@ impl Presence {
             .get_or_insert_with(|| format!("connection {id}: {what}"));
     }
 
-    /// The frame with which the next one comes or goes; nobody whose last coming is still on its way.
+    /// The frame with which the next person joins or leaves. A person whose last change is not confirmed is skipped.
     fn next(&mut self, now: Time) -> Option<(usize, String)> {
         let first = self.plan.channels * self.plan.watchers;
         for _ in first..self.people.len() {
@@ -177,7 +177,7 @@ impl Presence {
         None
     }
 
-    /// Whether everybody is where they want to be, every watcher has heard everything and every list is the truth.
+    /// Whether every person is in its intended state, every watcher has received everything and every list is true.
     fn is_settled(&self) -> bool {
         let here = self
             .people
@@ -186,7 +186,7 @@ impl Presence {
         here && self.missing() == 0 && self.mistaken().next().is_none()
     }
 
-    /// What the watchers have not heard.
+    /// The number of joins and leaves that the watchers have not received.
     fn missing(&self) -> u64 {
         let watchers = 0..self.plan.channels * self.plan.watchers;
         let missing = watchers.map(|id| {
@@ -230,7 +230,7 @@ impl Presence {
     }
 
     fn changed(&mut self, id: usize, frame: &Frame<'_>, came: bool, now: Time) {
-        // Who goes may still hear something: the server does not know of it yet.
+        // A person that leaves may still receive a change: the server has not read the unsubscribe yet.
         if self.people[id].state == State::Outside {
             return;
         }
@@ -248,9 +248,9 @@ impl Presence {
             self.note_wrong(
                 id,
                 if came {
-                    "somebody was added twice"
+                    "a member was added twice"
                 } else {
-                    "somebody was removed who was not there"
+                    "a removed user was not a member"
                 },
             );
         }
@@ -258,7 +258,7 @@ impl Presence {
         if !self.is_watcher(id) {
             return;
         }
-        self.heard += 1;
+        self.received += 1;
         let since = self.people[who].since;
         let _ = self.each.record(now.since(since).as_micros() as u64);
         let person = &mut self.people[id];
@@ -289,7 +289,7 @@ impl Script for Presence {
             self.changed(id, &frame, false, now);
         } else if !frame.is_upkeep() {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
-            self.note_wrong(id, &format!("nobody waits for {shown}"));
+            self.note_wrong(id, &format!("an unexpected message: {shown}"));
         }
     }
 }
@@ -298,7 +298,7 @@ impl Script for Presence {
 mod tests {
     use super::*;
 
-    fn hear(presence: &mut Presence, id: usize, event: &str, data: &str) {
+    fn receive(presence: &mut Presence, id: usize, event: &str, data: &str) {
         let channel = Presence::name(presence.channel(id));
         let text = serde_json::json!({ "event": event, "channel": channel, "data": data }).to_string();
         presence.received(id, text.as_bytes(), &mut Vec::new(), Time(5));
@@ -306,10 +306,10 @@ mod tests {
 
     fn change(presence: &mut Presence, id: usize, what: &str, who: usize) {
         let data = format!(r#"{{"user_id":"user-{who}"}}"#);
-        hear(presence, id, &format!("pusher_internal:member_{what}"), &data);
+        receive(presence, id, &format!("pusher_internal:member_{what}"), &data);
     }
 
-    /// Two channels of three, of whom one watches, everybody inside: 0, 2, 4 in the first, 1, 3, 5 in the second.
+    /// Two channels of three persons and one watcher each, all inside: 0, 2, 4 in the first, 1, 3, 5 in the second.
     fn presence() -> Presence {
         let plan = Plan {
             channels: 2,
@@ -320,7 +320,7 @@ mod tests {
         };
         let mut presence = Presence::new(plan, "1:k:s".parse().unwrap());
         for id in 0..6 {
-            hear(
+            receive(
                 &mut presence,
                 id,
                 "pusher:connection_established",
@@ -332,14 +332,14 @@ mod tests {
                 .map(|id| format!(r#""user-{id}""#))
                 .join(",");
             let data = format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{}},"count":3}}}}"#);
-            hear(&mut presence, id, "pusher_internal:subscription_succeeded", &data);
+            receive(&mut presence, id, "pusher_internal:subscription_succeeded", &data);
         }
         assert_eq!((presence.inside, presence.wrong), (6, 0));
         presence
     }
 
     #[test]
-    fn comings_and_goings_that_everybody_hears_of_are_right() {
+    fn joins_and_leaves_that_every_member_receives_are_right() {
         let mut presence = presence();
         let (id, text) = presence.next(Time(0)).unwrap();
         assert_eq!(id, 2, "the watchers 0 and 1 stay");
@@ -348,11 +348,11 @@ mod tests {
         change(&mut presence, 0, "removed", 2);
         change(&mut presence, 4, "removed", 2);
         assert!(presence.is_settled());
-        assert_eq!((presence.wrong, presence.heard), (0, 1));
+        assert_eq!((presence.wrong, presence.received), (0, 1));
     }
 
     #[test]
-    fn what_a_member_list_does_not_allow_is_wrong() {
+    fn a_change_that_the_member_list_does_not_allow_is_wrong() {
         let mut presence = presence();
         change(&mut presence, 0, "added", 2);
         assert_eq!(presence.wrong, 1, "added twice");
@@ -361,8 +361,8 @@ mod tests {
         assert_eq!(presence.wrong, 2, "removed twice");
         change(&mut presence, 0, "removed", 1);
         assert_eq!(presence.wrong, 3, "of another channel");
-        hear(&mut presence, 0, "load", "x");
-        assert_eq!(presence.wrong, 4, "nobody published");
+        receive(&mut presence, 0, "load", "x");
+        assert_eq!(presence.wrong, 4, "an event that was not published");
     }
 
     #[test]
@@ -372,11 +372,15 @@ mod tests {
         assert_eq!(presence.mistaken().collect::<Vec<_>>(), [0, 4]);
         change(&mut presence, 0, "removed", 2);
         assert!(presence.missing() == 0 && !presence.is_settled());
-        assert_eq!(presence.mistaken().collect::<Vec<_>>(), [4], "it has not heard of it");
+        assert_eq!(
+            presence.mistaken().collect::<Vec<_>>(),
+            [4],
+            "it has not received the change"
+        );
     }
 
     #[test]
-    fn somebody_whose_coming_is_on_its_way_is_left_alone() {
+    fn a_person_whose_change_is_not_confirmed_is_left_alone() {
         let mut presence = presence();
         let ids: Vec<_> = (0..4).map(|_| presence.next(Time(0)).unwrap().0).collect();
         assert_eq!(ids, [2, 3, 4, 5]);

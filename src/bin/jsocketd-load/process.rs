@@ -1,5 +1,5 @@
-//! What the server's process costs, as the kernel counts it in `/proc`. The server need not help, so any server can be
-//! measured alike.
+//! The resources of the server's process, as the kernel counts them in `/proc`. The server need not help, so the
+//! generator can measure any server in the same way.
 
 use std::fs;
 use std::io;
@@ -16,9 +16,9 @@ pub struct Process {
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// What is resident, the program's own pages included (`VmRSS`).
+    /// The resident memory, the program's own pages included (`VmRSS`).
     pub resident: u64,
-    /// What is resident, private and written to: mostly the heap (`Private_Dirty` of `smaps_rollup`).
+    /// The resident memory that is private and written to: mostly the heap (`Private_Dirty` of `smaps_rollup`).
     pub private_dirty: u64,
 }
 

@@ -1,5 +1,6 @@
-//! The publish scenario: events posted to the HTTP API over keep-alive connections, each with some requests in flight,
-//! and every one must be answered `200 {}`. Nobody subscribes: this is about the API, `fanout` about what it leads to.
+//! The publish scenario: clients post events to the HTTP API over keep-alive connections, with some requests in flight
+//! on each. The server must answer every request with `200 {}`. No client subscribes: this scenario measures the API,
+//! and `fanout` the deliveries.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,7 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// Different requests; they are sent again and again, which a signature allows for ten minutes.
 const REQUESTS: usize = 1024;
 
-/// What is sent.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub connections: usize,
@@ -190,6 +191,6 @@ mod tests {
         publish.ended(0);
         assert_eq!((publish.lost, publish.in_flight()), (2, 0));
         publish.answered(0, 200, b"{}", &mut out, Time(3));
-        assert_eq!(publish.wrong, 3, "nobody asked");
+        assert_eq!(publish.wrong, 3, "there was no request");
     }
 }

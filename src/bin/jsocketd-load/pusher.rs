@@ -1,5 +1,6 @@
-//! What a client of the Pusher protocol and the site behind it say: subscriptions, signed publishes, and enough of the
-//! server's frames to check them. Own code like `wire`: with the server's it would share the server's mistakes.
+//! The messages of a client of the Pusher protocol and of the site behind it: subscriptions, signed publishes, and
+//! enough of the server's frames to check them. This is own code like `wire`: the server's code would share the
+//! server's mistakes.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -138,7 +139,7 @@ impl<'a> Frame<'a> {
         Some(established.socket_id)
     }
 
-    /// Whether it says that the subscription to `channel` succeeded.
+    /// Whether the frame says that the subscription to `channel` succeeded.
     pub fn is_succeeded(&self, channel: &str) -> bool {
         self.event == "pusher_internal:subscription_succeeded" && self.channel.as_deref() == Some(channel)
     }

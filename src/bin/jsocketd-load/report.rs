@@ -1,5 +1,5 @@
-//! What a run found out: figures with names, as text for people and as JSON for programs, and whether they are what was
-//! expected. The table of figures is the single place that knows their names, so an expectation with a typo is refused.
+//! The report of a run: figures with names, as text for people and as JSON for programs, and the check against the
+//! expectations. The table of figures is the single place with their names, so an expectation with a typo is refused.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::failure::Failure;
 
-/// What a figure is counted in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Unit {
     Count,
@@ -112,7 +112,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty report; `title` says what was run.
+    /// An empty report; `title` names the run.
     pub fn new(title: String) -> Self {
         Self {
             title,
@@ -136,7 +136,7 @@ impl Report {
         self.table = rows;
     }
 
-    /// What people read for a figure's name.
+    /// The label that people read for a figure's name.
     pub fn label(name: &str) -> &'static str {
         let known = FIGURES.iter().find(|(known, ..)| *known == name);
         known.map_or("", |(_, label, _)| label)
@@ -185,7 +185,7 @@ impl Report {
     }
 
     /// Whether every expectation is met; else a sentence for each that is not. `slack` (1 or more) widens the bounds of
-    /// what depends on how busy the machine is.
+    /// the figures that depend on the load of the machine.
     pub fn judge(&self, expectations: &Expectations, slack: f64) -> Result<(), Failure> {
         let mut missed = Vec::new();
         for (expectation, limit) in expectations {
@@ -200,7 +200,7 @@ impl Report {
                 Some(Count | Bytes) | None => 1.0,
             };
             let limit = &if most { limit * slack } else { limit / slack };
-            // A comparison with NaN is false: what could not be computed is never what was expected.
+            // A comparison with NaN is false: a figure that could not be computed never meets its expectation.
             let met = if most { value <= limit } else { value >= limit };
             if !met {
                 let unit = unit(name).unwrap_or(Count);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_is_named_with_both_numbers() {
+    fn a_missed_expectation_is_named_with_both_numbers() {
         let Err(Failure::Run(sentence)) = report().judge(&expect("max_p99_ms", 2.0), 1.0) else {
             panic!("2.5 is more than 2");
         };

@@ -92,8 +92,8 @@ pub fn parse_expectation(text: &str) -> Result<(String, f64), String> {
     Ok((name.to_owned(), limit))
 }
 
-/// Checks everything that can be checked before a run, and adds what is expected of every run that does not say
-/// otherwise: nothing refused, lost or wrong.
+/// Checks everything that can be checked before a run, and adds the default expectations: nothing refused, lost or
+/// wrong.
 pub fn check(scenario: &Scenario, expectations: &mut Expectations) -> Result<(), Failure> {
     check_names(expectations)?;
     for name in ["max_refused", "max_lost", "max_wrong"] {

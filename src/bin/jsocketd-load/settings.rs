@@ -1,5 +1,5 @@
-//! What is to be run: the scenarios with their settings, as flags and as a TOML file alike. A setting is declared once,
-//! with one default, for both. `scenario.rs` checks them.
+//! The settings of the scenarios, as flags and as a TOML file alike. A setting is declared once, with one default, for
+//! both. `scenario.rs` checks them.
 
 use clap::Args;
 use serde::Deserialize;
@@ -89,7 +89,7 @@ pub struct HalfOpen {
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compare {
-    /// What the other server is: `floor` (raw bytes come back) or any other name
+    /// The kind of the other server: `floor` (raw bytes come back) or any other name
     #[arg(long, default_value_t = Compare::default().against)]
     pub against: String,
     /// Connections
@@ -109,11 +109,11 @@ pub struct Compare {
     pub seconds: f64,
 }
 
-/// Publish to one channel that everybody subscribes to.
+/// Publish to one channel that all clients subscribe to.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fanout {
-    /// Other servers that play in turns: `floor-fanout` and `node-ws` send what is posted to them to everybody, any
+    /// Other servers that take turns: `floor-fanout` and `node-ws` send every posted event to every connection, any
     /// other name speaks the Pusher protocol; can be repeated, with an --against-url and --against-pid each
     #[arg(long)]
     pub against: Vec<String>,
@@ -158,7 +158,7 @@ pub struct Publish {
     pub seconds: f64,
 }
 
-/// Come and go in presence channels.
+/// Join and leave presence channels.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Presence {
@@ -168,10 +168,10 @@ pub struct Presence {
     /// Members of each channel
     #[arg(long, default_value_t = Presence::default().members)]
     pub members: usize,
-    /// Members of each channel who stay all the time and must hear of everything
+    /// Members of each channel who stay all the time and must receive every join and leave
     #[arg(long, default_value_t = Presence::default().watchers)]
     pub watchers: usize,
-    /// Comings and goings a second, counted together
+    /// Joins and leaves a second, counted together
     #[arg(long, default_value_t = Presence::default().rate)]
     pub rate: f64,
     /// For so many seconds
@@ -179,7 +179,7 @@ pub struct Presence {
     pub seconds: f64,
 }
 
-/// People who are logged in to a Joomla site arrive with their cookies.
+/// Users who are logged in to a Joomla site arrive with their cookies.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identified {

@@ -44,7 +44,7 @@ impl Target {
         })
     }
 
-    /// What is asked for in the handshake: the URL's own path, else what the scenario usually talks to.
+    /// The path of the handshake: the URL's own path, else the usual path of the scenario.
     pub fn path_or<'a>(&'a self, usual: &'a str) -> &'a str {
         self.path.as_deref().unwrap_or(usual)
     }

@@ -1,5 +1,5 @@
-//! The visitors of a Joomla site: a file says which cookies they have and who they are, and here is what follows for
-//! their handshakes. Where the file comes from is none of this program's business.
+//! The visitors of a Joomla site. A file holds their cookies and user ids; this module makes their handshakes from
+//! them. The origin of the file is no business of this program.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::client::Greeting;
 use crate::failure::Failure;
 
-/// Somebody who is logged in.
+/// A visitor who is logged in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Visitor {
     /// The header `Cookie`.
@@ -53,7 +53,7 @@ impl Visitor {
         }
     }
 
-    /// The channel that is open to this user and to nobody else.
+    /// The channel that only this user may subscribe to.
     pub fn channel(&self) -> String {
         format!("private-user-{}", self.user)
     }

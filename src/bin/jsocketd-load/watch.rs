@@ -1,5 +1,5 @@
-//! What the server says of itself, by its console: what its database costs it. The connection for that is one of its
-//! own, so that it does not count among those that are measured.
+//! The server's own figures, read from its console: the cost of its database. The connection to the console is
+//! separate, so it does not count among the measured ones.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::fleet::{Fleet, random_mask};
 use crate::target::Target;
 use crate::wire;
 
-/// Between two questions whether the database is there.
+/// The time between two questions whether the database is reachable.
 const STEP: Duration = Duration::from_millis(50);
-/// After that, until the server has read what it needs before anybody comes.
+/// The time after that in which the server reads its settings before the first client comes.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// A console of the server.
@@ -23,7 +23,7 @@ pub struct Watch {
     answers: Answers,
 }
 
-/// What the database cost the server since its start.
+/// The cost of the database since the server's start.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 pub struct Sql {
     available: bool,
@@ -40,7 +40,7 @@ struct Stats {
     database: Option<Sql>,
 }
 
-/// Answers that nobody has looked at yet.
+/// Answers that have not been read yet.
 #[derive(Default)]
 struct Answers(Vec<String>);
 
@@ -76,7 +76,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// What the database cost until now.
+    /// The cost of the database until now.
     pub fn sql(&mut self) -> Result<Sql, Failure> {
         let answer = self.ask("stats")?;
         let stats: Stats = serde_json::from_str(&answer)

@@ -24,7 +24,7 @@ pub fn request(host: &str, path: &str, key: &str, headers: &str) -> String {
     )
 }
 
-/// What the bytes that a server sent so far say about the upgrade.
+/// The state of the upgrade after the bytes that the server sent so far.
 #[derive(Debug, PartialEq)]
 pub enum Reply {
     /// The head is not complete yet.
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_not_send_is_broken() {
+    fn a_frame_that_a_server_may_not_send_is_broken() {
         assert!(
             matches!(decode(&[0x81, 0x80, 0, 0, 0, 0]), Decoded::Broken(_)),
             "masked"

@@ -17,10 +17,10 @@ use crate::report::Report;
 const BURST: usize = 256;
 /// Publishes before the measurement: caches are cold, and buffers have not grown.
 const WARM_UP: usize = 3;
-/// A moment in which the end of a connection is heard of that came right behind an answer.
+/// The time to wait for the end of a connection that the server closes right after an answer.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// What the rounds of one side came to.
+/// The measurements of all rounds of one side.
 struct Outcome {
     rates: Vec<f64>,
     cpu: Vec<f64>,
@@ -58,7 +58,7 @@ impl Outcome {
         let empty = side.process.map(Process::memory).transpose()?;
         fleet.open(plan.connections, BURST, |_| Greeting::plain(), &mut fanout)?;
         let here = fleet.live();
-        fleet.until(&mut fanout, "not everybody is subscribed", |fanout| {
+        fleet.until(&mut fanout, "not every connection is subscribed", |fanout| {
             fanout.subscribed >= here
         })?;
         // Some servers end the publisher's connection after every answer.
@@ -87,7 +87,7 @@ impl Outcome {
             publisher = fleet.reopen(publisher, &mut fanout)?;
             fanout.published(data.clone(), fleet.now());
             fleet.send(publisher, request, &mut fanout);
-            // Who was refused cannot hear: that is told by `refused`, and by what is lost in the end.
+            // A refused subscriber cannot receive. It shows in `refused`, and in `lost` at the end.
             if fleet.until(&mut fanout, "", Fanout::is_settled).is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Plays the presence scenario with a fleet of connections, and reports what came of it.
+//! Plays the presence scenario with a fleet of connections, and reports the figures.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
     let people = plan.channels * plan.members;
     let mut presence = Presence::new(plan, app.clone());
     fleet.open(people, BURST, |_| Greeting::plain(), &mut presence)?;
-    fleet.until(&mut presence, "not everybody has a socket id", |presence| {
+    fleet.until(&mut presence, "not every person has a socket id", |presence| {
         presence.people.iter().all(|person| person.state != State::New)
     })?;
     for id in 0..people {
@@ -35,16 +35,16 @@ pub fn run(plan: Plan, app: &App, fleet: &mut Fleet, process: Option<&Process>) 
         let subscribe = presence.people[id].subscribe.clone();
         say(fleet, &mut presence, id, &subscribe);
     }
-    fleet.until(&mut presence, "not everybody is in their channel", |presence| {
+    fleet.until(&mut presence, "not every person is in its channel", |presence| {
         presence.inside == people
     })?;
-    // Who came before others has heard of them by now or will; let it come before the counting begins.
+    // The early persons still receive the joins of the later ones. These joins must arrive before the counting begins.
     fleet.wait(fleet.now() + Duration::from_millis(300), &mut presence)?;
     presence
         .people
         .iter_mut()
         .for_each(|person| (person.added, person.removed) = (0, 0));
-    (presence.each, presence.joining, presence.heard) = (histogram(), histogram(), 0);
+    (presence.each, presence.joining, presence.received) = (histogram(), histogram(), 0);
 
     let (from, cpu) = (fleet.now(), process.map(Process::cpu_nanoseconds).transpose()?);
     let count = (plan.rate * plan.span.as_secs_f64()).ceil() as usize;
