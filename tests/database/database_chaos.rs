@@ -371,7 +371,7 @@ fn reload(house: &House, terms: Terms<'_>) {
 }
 
 #[test]
-fn whatever_happens_to_answers_nobody_is_ever_somebody_else() {
+fn damaged_answers_never_give_a_visitor_another_identity() {
     let joomla = Joomla::joomla6();
     let proxy = Between::for_questions_of(joomla.server.addr, LONG);
     joomla.configure("host", &format!("'{}'", proxy.addr));

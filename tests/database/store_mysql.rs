@@ -1199,7 +1199,7 @@ fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
 }
 
 #[test]
-fn whoever_watches_over_a_connection_goes_with_it() {
+fn the_watch_of_a_connection_ends_with_it() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let before = watches();
@@ -1462,7 +1462,7 @@ fn refused(database: Database) -> (String, Duration) {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn a_failed_connection_names_the_cause() {
     let site = Site::joomla6();
     let free = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())

@@ -215,7 +215,7 @@ const HIDING: [(&str, &str); 8] = [
 const ARTICLE: &str = "private-com_content.article.2";
 
 #[test]
-fn what_joomla_hides_is_withdrawn_within_the_sweep() {
+fn articles_that_joomla_hides_are_withdrawn_within_the_sweep() {
     at_once(HIDING.chunks(2), hide_and_show);
 }
 
@@ -472,7 +472,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
 }
 
 #[test]
-fn what_guests_may_no_longer_hear_is_withdrawn() {
+fn channels_that_guests_lose_are_withdrawn() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let mut guest = house.come_as_guest();

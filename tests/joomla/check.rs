@@ -207,7 +207,7 @@ fn clocks_that_differ_are_told_and_the_later_one_ends_sessions() {
 }
 
 #[test]
-fn what_keeps_the_cookie_from_the_socket_is_told_with_the_remedy() {
+fn settings_that_keep_the_cookie_from_the_socket_are_named_with_the_remedy() {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
     joomla.configure("cookie_path", "'/joomla'");
@@ -260,7 +260,7 @@ fn tables_of_version_1_are_named_with_the_command_that_updates_them() {
 
 /// What is locked is not missing, and no privilege helps.
 #[test]
-fn what_somebody_has_locked_is_told_and_nothing_else() {
+fn a_locked_table_is_reported_as_locked_and_not_as_missing() {
     for (lock, tried) in [
         ("LOCK TABLES #__websockets_outbox READ", "delete"),
         ("LOCK TABLES #__websockets_outbox WRITE", "check, claim, look"),
@@ -394,7 +394,7 @@ impl Here for House {
 }
 
 #[test]
-fn what_cannot_be_reached_or_read_is_named() {
+fn an_unreachable_database_and_an_unreadable_file_are_named() {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
     let good = fs::read_to_string(joomla.configuration()).expect("a text");

@@ -377,7 +377,7 @@ fn the_options_say_whether_members_have_names() {
 }
 
 #[test]
-fn what_our_own_configuration_says_beats_the_options() {
+fn jsocketd_toml_overrides_the_options() {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
     joomla.install_component(&options(&json!({"guests": 0, "presence_names": 1})).to_string());
@@ -501,7 +501,7 @@ fn wait_to_say(house: &House, page: &Arrival, command: &str, expected: &str) {
 }
 
 #[test]
-fn whoever_may_publish_can_do_so_on_the_console() {
+fn users_who_may_publish_can_publish_on_the_console() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let page = |name: &str| proved(&house, name);

@@ -68,7 +68,7 @@ fn an_offline_site_lets_in_whoever_may_see_it_then() {
 }
 
 #[test]
-fn whoever_has_to_show_a_form_token_is_let_in_to_show_it() {
+fn an_offline_site_admits_visitors_who_still_have_to_send_a_form_token() {
     let joomla = Joomla::joomla6();
     joomla.configure("offline", "true");
     let terms = Terms {
@@ -210,7 +210,7 @@ fn a_site_that_moves_is_followed() {
 }
 
 #[test]
-fn what_our_own_configuration_says_beats_the_file() {
+fn jsocketd_toml_overrides_configuration_php() {
     let joomla = Joomla::joomla6();
     joomla.configure("offline", "true");
     joomla.configure("lifetime", "1");

@@ -97,7 +97,7 @@ fn only_those_with_permission_are_told_why_they_are_guests_and_may_see_the_state
 }
 
 #[test]
-fn whoever_may_not_log_in_is_a_guest() {
+fn users_who_may_not_log_in_are_guests() {
     for joomla in both() {
         let house = House::open(joomla);
         let joomla = &house.joomla;
@@ -193,7 +193,7 @@ fn a_second_factor_makes_somebody_only_when_it_was_given() {
 }
 
 #[test]
-fn whoever_must_set_up_a_second_factor_first_is_a_guest() {
+fn users_who_must_set_up_a_second_factor_first_are_guests() {
     let joomla = Joomla::joomla6();
     // Registered users must have one.
     joomla.sql(
@@ -884,7 +884,7 @@ fn end(joomla: &Joomla, login: &Login, how: &str) {
 }
 
 #[test]
-fn whoever_is_logged_in_no_longer_loses_the_socket_within_the_sweep() {
+fn a_visitor_whose_login_has_ended_loses_the_socket_within_the_sweep() {
     let joomla = Joomla::joomla6();
     let house = House::open(joomla);
     let joomla = &house.joomla;

@@ -199,17 +199,17 @@ fn check(rows: &[Row]) {
 }
 
 #[test]
-fn what_clients_of_the_app_ask_for_costs_what_it_tells() {
+fn requests_of_app_clients_cost_in_proportion_to_their_messages() {
     check(&asks::rows());
 }
 
 #[test]
-fn what_requests_and_the_console_ask_for_costs_what_it_tells() {
+fn plain_requests_and_the_console_cost_in_proportion_to_their_messages() {
     check(&requests::rows());
 }
 
 #[test]
-fn what_happens_to_connections_costs_what_it_tells() {
+fn connection_inputs_cost_in_proportion_to_their_messages() {
     check(&crowds::rows());
 }
 

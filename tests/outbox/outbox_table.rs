@@ -166,7 +166,7 @@ fn one_order_for_everybody_and_it_is_the_order_of_visibility() {
 }
 
 #[test]
-fn what_is_rolled_back_is_never_seen_and_holds_nothing_up() {
+fn rolled_back_rows_are_never_delivered_and_delay_no_others() {
     let (joomla, site, start) = start("");
     let (_, before) = place(&start);
     let mut reader = listener(&site, "news");
@@ -308,7 +308,7 @@ fn stamps_block_no_writer_at_any_isolation_level() {
 // --- the start -------------------------------------------------------------------------------------------------------
 
 #[test]
-fn what_was_stamped_before_the_start_is_history_and_nothing_else() {
+fn rows_stamped_before_the_start_are_history_only() {
     let (joomla, site, start) = start("");
     let anna = joomla.log_in(joomla.id_of("anna"), Application::Site);
     let mut reader = Client::enter(&site, &["cache-news"]);
@@ -351,7 +351,7 @@ fn visit(site: &Site, joomla: &Joomla, login: &Login) -> Session {
 }
 
 #[test]
-fn who_came_before_the_table_was_read_misses_nothing_silently() {
+fn a_client_that_subscribed_before_the_table_was_read_is_told_of_the_gap() {
     let server = Arc::new(Mariadb::start(&[]));
     let joomla = Joomla::joomla6_on(Arc::clone(&server));
     joomla.create_outbox();
@@ -499,7 +499,7 @@ fn the_state_table_has_the_position_and_the_heartbeat() {
 }
 
 #[test]
-fn who_comes_while_there_is_no_table_is_sent_back_when_there_is_one() {
+fn clients_that_connected_without_a_table_must_reconnect_when_it_appears() {
     let joomla = Joomla::joomla6();
     let site = serve(&joomla, "");
     let mut session = site.connect_recovering();
@@ -518,7 +518,7 @@ fn who_comes_while_there_is_no_table_is_sent_back_when_there_is_one() {
 }
 
 #[test]
-fn what_a_position_cannot_know_is_a_gap() {
+fn an_unknown_position_is_a_gap() {
     let (joomla, site, start) = start("");
     let (epoch, row) = crate::common::store::place(Some(&start));
     let mut client = Client::enter(&site, &["news"]);
@@ -637,7 +637,7 @@ fn two_servers_on_one_table_deliver_the_same_and_share_positions() {
 }
 
 #[test]
-fn what_is_old_is_deleted_in_order_and_never_the_newest_row_or_one_that_waits() {
+fn old_rows_are_deleted_in_order_but_never_the_newest_row_or_an_uncommitted_one() {
     let joomla = joomla();
     let mut first = Process::new(&joomla, 1, 60);
     let rows: Vec<u64> = (0..70).map(|_| joomla.publish("news", "e", "x")).collect();

@@ -72,7 +72,7 @@ fn fill(session: &mut Session, kind: &Kind) -> usize {
 }
 
 #[test]
-fn who_leaves_makes_room_for_one_and_no_more() {
+fn a_client_that_leaves_a_channel_makes_room_for_one_more() {
     let site = site();
     let mut session = site.connect();
     let full = fill(&mut session, &PUBLIC);
@@ -99,7 +99,7 @@ fn who_leaves_makes_room_for_one_and_no_more() {
 }
 
 #[test]
-fn what_a_client_can_make_longer_counts() {
+fn long_names_and_large_members_count_with_their_length() {
     let site = site();
     let counts = [PUBLIC, LONG, MEMBER, LARGE_MEMBER].map(|kind| {
         let mut session = site.connect();

@@ -99,7 +99,7 @@ fn is_counted(messages: impl Fn(&mut Session, usize) -> Value) -> bool {
 }
 
 #[test]
-fn what_costs_others_or_the_database_counts_and_what_costs_an_answer_does_not() {
+fn requests_that_cost_others_or_the_database_count_and_plain_answers_do_not() {
     let sign_in =
         |_: &mut Session, _: usize| json!({"event": "pusher:signin", "data": {"auth": "a", "user_data": "{}"}});
     let signed = |session: &mut Session, _: usize| {

@@ -294,7 +294,7 @@ fn a_body_on_an_upgrade_request_gets_400() {
 }
 
 #[test]
-fn what_is_not_http_gets_400_or_the_end_and_no_log() {
+fn bytes_that_are_not_http_get_400_or_a_closed_connection_and_no_log_line() {
     let server = Server::start(OPEN);
     let quiet = server.log();
     let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];

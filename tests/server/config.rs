@@ -190,7 +190,7 @@ fn without_a_file_the_defaults_are_in_force_and_said_to_be() {
 }
 
 #[test]
-fn what_check_prints_can_be_loaded_again() {
+fn the_output_of_check_can_be_loaded_again() {
     let case = Case::new();
     let odd = "[server]\nlisten = [\"unix:/run/a \\\"b\\\".sock\", \"[::1]:0\"]\nunix_mode = 0o600\nadmin_listen = \"localhost:9\"\n\
                allowed_origins = [\"HTTPS://Example.org:443\"]\ntrusted_proxies = []\nlog_level = \"trace\"\n[echo]\nenabled = false\n";
@@ -926,7 +926,7 @@ fn a_secret_is_never_printed() {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_warned_of() {
+fn probable_mistakes_get_a_warning() {
     let case = Case::new();
     let path = case.file("open.toml", format!("[server]\nadmin_token = \"{TOKEN}\"\n"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");

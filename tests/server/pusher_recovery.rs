@@ -85,7 +85,7 @@ fn rest(session: &mut Session) -> Vec<String> {
 }
 
 #[test]
-fn who_asks_gets_positions_and_nothing_else_is_different() {
+fn only_a_client_that_requests_recovery_gets_positions_and_nothing_else_changes() {
     let site = Site::start();
     let mut session = site.connect_recovering();
     let got = subscribe(&mut session, "news", None);
@@ -224,7 +224,7 @@ fn nothing_missed_is_recovered_too() {
 }
 
 #[test]
-fn what_the_server_cannot_know_is_not_recovered() {
+fn a_position_that_the_server_did_not_give_is_not_recovered() {
     let site = Site::start();
     let mut session = site.connect_recovering();
     let pos = since(&mut session, "news");

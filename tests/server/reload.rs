@@ -182,7 +182,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn what_changed_is_named_and_what_waits_for_a_restart_too() {
+fn a_reload_logs_the_changed_keys_and_the_keys_that_need_a_restart() {
     let server = Server::start(APP);
     let fds = server.fds();
     reload(&server, APP);

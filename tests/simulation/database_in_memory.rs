@@ -365,7 +365,7 @@ fn a_channel_is_read_from_its_newest_row_down() {
 }
 
 #[test]
-fn what_is_old_is_deleted_in_order_but_never_the_newest_row() {
+fn old_rows_are_deleted_in_order_but_never_the_newest_row() {
     let mut memory = Memory::default();
     let old = |limit| Question::Old {
         retention: 100,

@@ -297,7 +297,7 @@ fn a_spent_allowance_does_not_wake_the_loop_for_ever() {
 
 /// An address that is over its limit holds a place for a moment only, also when it says nothing.
 #[test]
-fn who_will_be_refused_does_not_hold_a_place() {
+fn a_connection_over_the_limit_does_not_keep_its_place() {
     let (mut server, world) = server(1);
     let mut config = jsocketd::config::Config::default();
     config.limits.connections_per_address = 3;

@@ -1547,7 +1547,7 @@ impl Stage {
 }
 
 #[test]
-fn who_shows_a_wrong_form_token_does_not_keep_what_it_got_before() {
+fn a_wrong_form_token_takes_the_channels_away() {
     let mut stage = scene(Speaks::Stock);
     assert!(stage.enters("private-user-42"));
     stage.people[0].owed.push_back(Owed::FormToken);
@@ -1561,7 +1561,7 @@ fn who_shows_a_wrong_form_token_does_not_keep_what_it_got_before() {
 }
 
 #[test]
-fn who_signs_in_as_another_does_not_keep_what_it_got_before() {
+fn a_sign_in_as_another_user_takes_the_channels_away() {
     let mut stage = scene(Speaks::Stock);
     assert!(stage.enters("private-user-42") && !stage.enters("private-x"));
     stage.signs_in(41);
@@ -1606,7 +1606,7 @@ fn a_form_token_that_cannot_be_checked_is_asked_for_once() {
 }
 
 #[test]
-fn who_subscribes_while_the_table_is_out_of_reach_is_told_of_a_gap() {
+fn a_client_that_subscribes_without_the_table_is_told_of_a_gap() {
     let mut stage = scene(Speaks::Recovering);
     stage.base.borrow_mut().go_down(true, false);
     stage.restart(0);
@@ -1635,7 +1635,7 @@ fn who_subscribes_while_the_table_is_out_of_reach_is_told_of_a_gap() {
 }
 
 #[test]
-fn who_pings_while_the_table_is_out_of_reach_keeps_its_position() {
+fn a_client_that_pings_without_the_table_keeps_its_position() {
     let mut stage = scene(Speaks::Recovering);
     assert!(stage.enters("news"));
     let before = stage.people[0].watches["news"].positions["o"].clone();

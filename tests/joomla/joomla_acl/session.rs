@@ -226,7 +226,7 @@ fn a_token_is_32_letters_and_digits() {
 }
 
 #[test]
-fn what_is_no_session_is_refused() {
+fn a_text_that_is_no_session_is_refused() {
     let of = |registry: &str| read(&text(registry));
     assert_eq!(read(b""), Err(BadText));
     assert_eq!(read(b"garbage"), Err(BadText));

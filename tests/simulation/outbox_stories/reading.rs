@@ -110,7 +110,7 @@ fn a_row_is_delivered_within_a_poll_and_one_that_stood_uncommitted_a_second_late
 }
 
 #[test]
-fn what_is_found_behind_is_stamped_also_if_something_was_found_in_front_a_moment_before() {
+fn a_row_found_behind_is_stamped_even_right_after_a_row_found_in_front() {
     let mut stage = Stage::ready();
     let writer = stage.table().begin();
     let behind = stage.table().insert(writer, row("news", "{}"));

@@ -44,7 +44,7 @@ fn a_recovery_is_refused_if_and_only_if_the_row_of_the_position_is_not_there() {
 }
 
 #[test]
-fn whoever_comes_from_a_faster_process_waits_for_the_tail() {
+fn a_client_from_a_faster_process_waits_for_the_tail() {
     let mut stage = Stage::ready();
     stage.run(3000);
     let mut other = Stage::new(stage.tables.clone(), &Database::default());
@@ -106,7 +106,7 @@ fn odd(from: u64, to: u64) -> Vec<u64> {
 }
 
 #[test]
-fn what_memory_does_not_hold_is_read_once_for_all_who_ask() {
+fn rows_that_left_memory_are_read_once_for_all_clients() {
     let mut stage = small_history(10);
     assert_eq!(stage.counters().history_rows, 10);
     assert_eq!(stage.reach("a", 91), Reach::Yes);
@@ -160,7 +160,7 @@ fn a_position_is_believed_only_after_everything_behind_it_was_read() {
 }
 
 #[test]
-fn what_was_said_of_a_position_counts_for_nothing_that_is_read_later() {
+fn a_checked_position_must_be_checked_again_for_a_later_read() {
     let mut stage = small_history(10);
     let since = stage.since(20);
     assert_eq!(stage.missed_since("a", since), Some(odd(21, 101)));
@@ -282,7 +282,7 @@ fn a_channel_that_is_kept_does_not_make_the_loop_wake() {
 }
 
 #[test]
-fn whoever_waits_is_told_when_to_ask_again() {
+fn a_waiting_client_is_woken_when_it_must_ask_again() {
     let mut stage = small_history(10);
     let since = stage.since(20);
     assert_eq!(stage.reach_from("a", since, 0), Reach::Read);
@@ -364,7 +364,7 @@ fn channels_that_have_no_room_together_are_not_read_in_turn_for_ever() {
 }
 
 #[test]
-fn what_was_said_of_a_position_holds_while_other_channels_are_read() {
+fn a_checked_position_stays_valid_while_other_channels_are_read() {
     let mut stage = small_history(10);
     let since = stage.since(20);
     assert_eq!(stage.missed_since("a", since), Some(odd(21, 101)));

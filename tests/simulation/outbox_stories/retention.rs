@@ -90,7 +90,7 @@ fn a_delete_that_would_wait_gives_up_until_later() {
 }
 
 #[test]
-fn nobody_deletes_while_another_does() {
+fn only_one_process_deletes_at_a_time() {
     let mut stage = short();
     stage.publish("news");
     stage.run(1000);
@@ -138,7 +138,7 @@ fn heartbeats_are_written_every_ten_seconds_and_those_of_the_dead_are_deleted() 
 }
 
 #[test]
-fn what_memory_holds_is_no_older_than_the_retention() {
+fn rows_in_memory_are_no_older_than_the_retention() {
     let mut stage = short();
     for _ in 0..10 {
         stage.publish("news");

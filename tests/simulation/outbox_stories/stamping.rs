@@ -35,7 +35,7 @@ fn control_rows_are_the_first_of_a_stamp_and_a_stamp_is_bounded() {
 }
 
 #[test]
-fn what_is_committed_between_the_two_reads_of_a_claim_is_behind_its_control_row() {
+fn rows_committed_between_the_two_reads_of_a_claim_come_behind_their_control_row() {
     let mut stage = Stage::ready();
     stage.publish("news");
     let writer = stage.table().begin();

@@ -79,7 +79,7 @@ fn a_start_loads_as_much_as_there_is_room_for() {
 }
 
 #[test]
-fn what_was_the_position_before_a_restart_is_the_position_after_it() {
+fn the_position_survives_a_restart() {
     let mut stage = Stage::ready();
     for _ in 0..10 {
         stage.publish("news");

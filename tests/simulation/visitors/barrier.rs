@@ -192,7 +192,7 @@ fn rows_for_a_user_wait_until_it_was_looked_at_and_others_get_theirs() {
 }
 
 #[test]
-fn whoever_is_thrown_out_hears_nothing_that_was_committed_with_it() {
+fn a_terminated_user_receives_no_row_committed_with_the_control_row() {
     for speaks in [Speaks::Stock, Speaks::Recovering] {
         for rests in [false, true] {
             let mut stage = at_the_item(speaks);
@@ -238,7 +238,7 @@ fn while_the_rights_are_read_everything_waits_but_what_a_signature_opened() {
 }
 
 #[test]
-fn whoever_is_held_for_too_long_is_sent_back() {
+fn a_connection_that_is_held_for_too_long_must_reconnect() {
     for speaks in [Speaks::Stock, Speaks::Recovering] {
         let mut stage = at_the_item(speaks);
         let before = stage.commit(None, &[ITEM]);
@@ -267,7 +267,7 @@ fn whoever_is_held_for_too_long_is_sent_back() {
 }
 
 #[test]
-fn whoever_comes_back_is_judged_by_what_is_known_after_the_control_row() {
+fn a_returning_client_is_judged_by_answers_from_after_the_control_row() {
     for shown in [true, false] {
         let mut stage = at_the_item(Speaks::Recovering);
         let before = stage.commit(None, &[ITEM]);
@@ -303,7 +303,7 @@ fn a_control_row_that_is_locked_holds_up_what_is_behind_it_and_nobody_hears_too_
 }
 
 #[test]
-fn whoever_is_becoming_somebody_else_hears_no_row_before_it_is_known_who() {
+fn a_client_that_signs_in_receives_no_row_before_the_new_user_is_known() {
     for shown in [true, false] {
         let mut stage = at_the_item(Speaks::Stock);
         stage.rests(&["users"]);
@@ -356,7 +356,7 @@ fn a_recovery_that_is_under_way_stops_at_the_barrier() {
 }
 
 #[test]
-fn nobody_is_let_in_by_what_was_known_before_a_control_row() {
+fn no_client_is_admitted_by_answers_from_before_a_control_row() {
     let access = || Some(control("recheck-access", &json!({})));
     for (kinds, told) in [("levels", access()), ("sessions", user("recheck-user"))] {
         for shown in [true, false] {
