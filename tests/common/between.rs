@@ -1,5 +1,5 @@
-//! A proxy between a server and its database. What it does to the bytes is switched while connections are open: it is
-//! the only place where tests make a network slow, lossy or hostile. Everything stays on 127.0.0.1.
+//! A proxy between a server and its database. A test switches its behaviour while connections are open. The proxy is
+//! the only place where tests make a network slow, lossy or hostile. All addresses are on 127.0.0.1.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use socket2::SockRef;
 /// How often the proxy looks for connections and for the end of a trick.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What happens to those who speak to the database, from now on and to connections that are open.
+/// The behaviour towards the database's clients, for open and for new connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trick {
     /// Nothing: every byte passes at once.
@@ -41,7 +41,7 @@ pub enum Trick {
     Reset,
     /// Everything is taken and nothing is answered. New connections are taken too, and end when the trick is over.
     Swallow,
-    /// Nobody listens: new connections are refused. Open ones are left alone.
+    /// The port is closed: new connections are refused. Open ones are left alone.
     Refuse,
 }
 
@@ -64,7 +64,7 @@ struct Shared {
     played: AtomicUsize,
     /// Bytes that the server said.
     said: AtomicUsize,
-    /// What clients said after `Answer` was played on them.
+    /// The bytes that clients sent after `Answer` began.
     heard: Mutex<Vec<u8>>,
     over: AtomicBool,
 }
@@ -142,7 +142,7 @@ impl Between {
         self.shared.said.load(Ordering::SeqCst)
     }
 
-    /// What clients said after `Answer` was played on them.
+    /// The bytes that clients sent after `Answer` began.
     pub fn heard(&self) -> Vec<u8> {
         lock(&self.shared.heard).clone()
     }
@@ -176,7 +176,7 @@ impl Shared {
                 held.clear();
             }
             if listener.is_none() && trick != Trick::Refuse {
-                // Somebody may have this port for a moment, for a connection of its own.
+                // Another socket may have this port for a moment, as the source port of a connection.
                 listener = TcpListener::bind(addr).ok();
             }
             if let Some(listener) = &listener {
@@ -258,7 +258,7 @@ impl Shared {
         link.end();
     }
 
-    /// Reads what the server says, and when that is to pass. It is on its way while what came before it is.
+    /// Reads the server's bytes, and sets the time at which each piece is passed on. The order of the pieces stays.
     fn read_answers(&self, link: &Link, answers: &mpsc::Sender<(Instant, Vec<u8>)>) {
         let mut buffer = [0; 65_536];
         while let Ok(n @ 1..) = (&link.server).read(&mut buffer) {

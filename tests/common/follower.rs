@@ -11,7 +11,7 @@ use super::outbox::positions;
 use super::pusher::{Session, Site};
 use jsocketd::protocol::position::Position;
 
-/// What a client keeps of one channel, and what it got of it.
+/// The state that a client keeps for one channel, and the events that it received.
 #[derive(Debug, Default)]
 pub struct Followed {
     /// The newest position of each stream, by its first character.
@@ -20,8 +20,7 @@ pub struct Followed {
     joined: bool,
     /// Position and data of each event, in the order in which they were handled.
     pub handled: Vec<(String, String)>,
-    /// How often it was told that what it missed of the table is not known, and that it is. (Memory goes with the
-    /// process.)
+    /// How often the server reported a gap of the table, and how often a recovery. (Memory goes with the process.)
     pub gaps: usize,
     /// See `gaps`.
     pub recoveries: usize,
@@ -46,7 +45,7 @@ impl Follower {
         }
     }
 
-    /// What it sends when a connection is open.
+    /// The messages to send when a connection is open.
     pub fn subscribes(&self) -> Vec<Value> {
         let one = |(name, own): (&String, &Followed)| {
             let mut data = json!({"channel": name});
@@ -118,7 +117,7 @@ impl Follower {
         true
     }
 
-    /// What was handled of a channel.
+    /// The data of the handled events of a channel.
     pub fn data(&self, channel: &str) -> Vec<&str> {
         self.channels[channel]
             .handled
@@ -127,7 +126,7 @@ impl Follower {
             .collect()
     }
 
-    /// How often it was told that what it missed of the table is not known.
+    /// How often the server reported a gap of the table.
     pub fn gaps(&self) -> usize {
         self.channels.values().map(|own| own.gaps).sum()
     }
@@ -162,7 +161,7 @@ impl Followed {
 
 /// A client with a connection, or without one at the moment.
 pub struct Client {
-    /// What it knows.
+    /// The client's state.
     pub follower: Follower,
     session: Option<Session>,
 }
@@ -298,7 +297,7 @@ impl Client {
         &self.follower.channels[channel].positions[&'o']
     }
 
-    /// It has handled exactly these of a channel, and was told of no gap.
+    /// The client has handled exactly these events of a channel, and the server has reported no gap.
     pub fn expect<T: AsRef<str>>(&self, channel: &str, expected: &[T]) -> &Self {
         let expected: Vec<&str> = expected.iter().map(AsRef::as_ref).collect();
         let got = self.follower.data(channel);

@@ -14,7 +14,7 @@ pub const PING: u8 = 9;
 /// A pong.
 pub const PONG: u8 = 10;
 
-/// One frame. Unless told otherwise it is final, masked, without reserved bits, and as long as it says.
+/// One frame. By default it is final, masked, without reserved bits, and its length is true.
 #[derive(Clone, Debug)]
 pub struct Frame {
     first: u8,

@@ -36,7 +36,7 @@ pub struct Site {
     pub secret: &'static str,
     /// The database user that Joomla itself uses: all privileges on this database, none elsewhere.
     pub user: String,
-    /// Its password, with what must be quoted in PHP.
+    /// Its password, with characters that must be quoted in PHP.
     pub password: String,
     joomla3: bool,
     folder: tempfile::TempDir,
@@ -47,7 +47,7 @@ pub struct Site {
 pub struct Session {
     /// The value of the cookie.
     pub id: String,
-    /// Whose cookie it is.
+    /// The application that the cookie belongs to.
     pub client: Client,
     /// 0: a guest.
     pub user: u32,
@@ -66,7 +66,7 @@ pub struct SessionText {
     pub counter: u32,
     /// Unix seconds: of the first request, of the last but one, of the last.
     pub timer: [i64; 3],
-    /// `com_users.mfa_checked`; Joomla 3 knows no such thing.
+    /// `com_users.mfa_checked`; Joomla 3 has no such value.
     pub mfa_checked: Option<u32>,
     /// `com_users.mandatory_mfa_setup`
     pub mandatory_mfa_setup: Option<u32>,
@@ -352,7 +352,7 @@ impl Site {
         self.exec("DELETE FROM #__session WHERE session_id = ?", (session.id.as_bytes(),));
     }
 
-    /// The sessions of a user are gone, if Joomla can tell them: `UserHelper::destroyUserSessions`.
+    /// Deletes the sessions of a user, if Joomla can find them: `UserHelper::destroyUserSessions`.
     pub fn destroy_sessions(&self, user: u32, client: Option<Client>) {
         let on_client = match client {
             Some(client) if !self.is_on("shared_session", false) => format!("AND client_id = {}", client as u8),
@@ -383,7 +383,7 @@ impl Site {
         md5(&format!("{}{}{}", self.secret, session.user, session.token))
     }
 
-    /// What stands in the session's `data` after a few pages.
+    /// The session's `data` after a few pages.
     pub fn session_text(&self, session: &Session) -> SessionText {
         SessionText {
             user: session.user,
@@ -451,7 +451,7 @@ impl Site {
         self.destroy_sessions(user, None);
     }
 
-    /// Somebody blocks a user with SQL: the sessions stay.
+    /// Blocks a user with SQL: the sessions stay.
     pub fn block_by_sql(&self, user: u32) {
         self.sql(&format!("UPDATE #__users SET block = 1 WHERE id = {user}"));
     }
@@ -500,7 +500,7 @@ impl Site {
         }
     }
 
-    /// Who is in a view level, as JSON: `[2,8]`. It is made if there is none of this id.
+    /// Sets the groups of a view level, as JSON: `[2,8]`. Makes the level if there is none of this id.
     pub fn set_level(&self, level: u32, rules: &str) {
         self.exec(
             "INSERT INTO #__viewlevels (id, title, rules) VALUES (:id, CONCAT('Level ', :id), :rules)
@@ -581,7 +581,7 @@ impl fmt::Display for SessionText {
 }
 
 impl SessionText {
-    /// What is encoded in it: PHP's `serialize()` of a `Joomla\Registry\Registry`.
+    /// The encoded value: PHP's `serialize()` of a `Joomla\Registry\Registry`.
     fn registry(&self) -> String {
         let [start, last, now] = self.timer.map(integer);
         let timer = object("stdClass", &[("start", start), ("last", last), ("now", now)]);

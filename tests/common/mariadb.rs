@@ -1,8 +1,8 @@
 //! A private MariaDB, started by `scripts/mariadb`: one for all tests of a process, or one of its own for a test that
-//! stops or kills it. It ends with the process that started it, however that ends: the script that holds it waits for
-//! the end of a pipe. What stands in it is the business of [`joomla`](super::joomla). Where `DATABASE_SERVER` names
-//! another server than the system's, the script starts that one. A test whose name begins with `every_database` is run
-//! beside each of them by `scripts/test --all`.
+//! stops or kills it. The server ends with the process that started it, however that ends: the script that holds it
+//! waits for the end of a pipe. The module [`joomla`](super::joomla) fills the databases. If `DATABASE_SERVER` names
+//! another server than the system's, the script starts that one. `scripts/test --all` runs each test whose name begins
+//! with `every_database` beside each of these servers.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -54,10 +54,11 @@ struct Holder {
 }
 
 impl Mariadb {
-    /// The server of this process, which the first caller starts; or that of `scripts/mariadb run`, if we run in there.
+    /// The server of this process, which the first caller starts; or that of `scripts/mariadb run`, if the test runs in
+    /// it.
     ///
     /// # Panics
-    /// Where there is no MariaDB: what cannot be tested has failed.
+    /// Without MariaDB: a test that cannot run has failed.
     pub fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Mariadb>> = OnceLock::new();
         let server = SHARED.get_or_init(|| {
@@ -174,12 +175,12 @@ impl Mariadb {
         command
     }
 
-    /// Whether it is a MariaDB, and no MySQL.
+    /// Whether the server is a MariaDB, and no MySQL.
     pub fn is_mariadb(&self) -> bool {
         self.version().contains("MariaDB")
     }
 
-    /// What it says of itself: `10.11.6-MariaDB-0+deb12u1`, `9.7.4`.
+    /// The server's own version: `10.11.6-MariaDB-0+deb12u1`, `9.7.4`.
     pub fn version(&self) -> String {
         let version = self.connect(None).query_first("SELECT VERSION()");
         version.expect("anybody may").expect("a version")
@@ -190,7 +191,7 @@ impl Mariadb {
         kill_process(pid, signal).expect("the database's process is there");
     }
 
-    /// Whether all of its threads are in such a state. They get there one by one.
+    /// Whether all of its threads are in such a state. They reach it one by one.
     fn threads_are(&self, wanted: impl Fn(char) -> bool) -> bool {
         let states = self.states();
         !states.is_empty() && states.chars().all(wanted)
@@ -224,7 +225,7 @@ impl Holder {
         self.output.read_line(&mut line).expect("the script prints text");
         if line.is_empty() {
             let mut why = String::new();
-            // What is there is enough.
+            // The output so far is enough.
             let _ = self.errors.read_to_string(&mut why);
             panic!("there is no database to test with:\n{why}");
         }

@@ -1,8 +1,8 @@
 //! The harness of the end-to-end tests: a server of its own for each test, and clients on raw sockets that speak in
-//! dialogues: send this, expect that. It knows bytes and deadlines; what is right or wrong stands in the tests.
+//! dialogues: send this, expect that. The harness has bytes and deadlines. The tests say what is right.
 //!
-//! Nothing here waits for time to pass. What is awaited is a fact (bytes, the end of a stream, a number in `/proc`),
-//! and what does not come within [`PATIENCE`] is a failure that says what was there instead.
+//! Nothing here waits for time to pass. A test waits for a fact (bytes, the end of a stream, a number in `/proc`). If
+//! the fact does not come within [`PATIENCE`], the test fails and shows what came instead.
 
 // Every test binary compiles its own copy and uses a part of it.
 #![allow(dead_code)]

@@ -27,14 +27,14 @@ pub fn serve_app(joomla: &Joomla, database: &str, app: &str) -> Site {
     Site { server }
 }
 
-/// Waits until it knows where it is in the table; returns the position.
+/// Waits until the server has its position in the table; returns the position.
 pub fn ready(site: &Site) -> String {
     let mut session = site.connect_recovering();
     let mut found = None;
     wait_until(
         "the server reads the table",
         || {
-            // Epoch 0 says that it does not know.
+            // Epoch 0 means that the server has no position.
             found = table_position(&pong(&mut session)["pos"]).filter(|position| !position.starts_with("o00000000:"));
             found.is_some()
         },
@@ -83,7 +83,7 @@ pub fn seq(position: &Value) -> u64 {
     }
 }
 
-/// What the console says of the outbox table.
+/// The console's figures of the outbox table.
 pub fn stats(site: &Site) -> Value {
     let mut peer = Peer::upgrade(&site.server, "/");
     let mut say = |command: &str| {

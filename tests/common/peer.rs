@@ -1,5 +1,5 @@
-//! A client on a raw socket. It sends exactly the bytes it is told to and is surprised by everything that it does not
-//! expect; the end of a stream and a reset are things to expect too.
+//! A client on a raw socket. It sends exactly the bytes of the test, and any byte that the test does not expect is a
+//! failure. A test can expect the end of a stream and a reset too.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,11 +20,11 @@ const MOMENT: Duration = Duration::from_millis(5);
 
 /// One connection.
 pub struct Peer {
-    /// The socket, for what has no words here.
+    /// The socket, for calls that have no method here.
     pub stream: TcpStream,
     /// Came, and is not expected yet.
     unread: BytesMut,
-    /// How long what is expected may take.
+    /// How long an expected answer may take.
     patience: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Reply {
     }
 }
 
-/// What ended a stream.
+/// The end of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The peer's FIN.
@@ -132,7 +132,7 @@ impl Peer {
         self.write_within(MOMENT, bytes).is_ok()
     }
 
-    /// Sends what is taken at once and returns how much that was.
+    /// Sends as much as the other side takes at once, and returns the number of bytes.
     pub fn send_some(&mut self, bytes: &[u8]) -> usize {
         self.write_within(MOMENT, bytes).unwrap_or(0)
     }
@@ -391,7 +391,7 @@ impl Peer {
         assert_eq!(self.expect_end(), End::Eof);
     }
 
-    /// The stream is reset here; what came before does not matter, a reset may overtake it.
+    /// The stream is reset here. Bytes before the reset are ignored, because a reset may overtake them.
     pub fn expect_reset(&mut self) {
         assert_eq!(self.drain(), End::Reset);
     }
@@ -429,7 +429,7 @@ impl Peer {
         !heard.is_err_and(|error| is_wait(&error))
     }
 
-    /// Reads and forgets what is there, 64 KiB at most.
+    /// Reads the bytes that are there, 64 KiB at most, and drops them.
     pub fn read_some(&mut self) {
         let mut buffer = [0; 65_536];
         self.stream.set_read_timeout(Some(MOMENT)).expect("a timeout");

@@ -29,7 +29,7 @@ pub struct Site {
     pub server: Server,
 }
 
-/// What stands in the configuration besides the app's credentials: lines of TOML.
+/// The configuration besides the app's credentials: lines of TOML.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
     /// In `[server]`.
@@ -89,12 +89,12 @@ impl Site {
         Session::open(self, "protocol=7&client=js&version=8.6.0&flash=false&recovery=1")
     }
 
-    /// A WebSocket at this path, whatever comes.
+    /// A WebSocket at this path; the answer is not checked.
     pub fn upgrade(&self, path: &str) -> Peer {
         Peer::upgrade(&self.server, path)
     }
 
-    /// A WebSocket of the app with this query, whatever comes.
+    /// A WebSocket of the app with this query; the answer is not checked.
     pub fn open_app(&self, query: &str) -> Peer {
         self.upgrade(&format!("/app/{KEY}?{query}"))
     }
@@ -352,8 +352,9 @@ impl Session {
         Refused { kind, error, status }
     }
 
-    /// Nothing has come since, and what was sent so far was read: a `pusher:ping` is answered next. What others did
-    /// before is awaited too when they have seen it answered, since there is one loop.
+    /// No message has come since, and the server has read all messages that were sent: it answers a `pusher:ping` next.
+    /// The messages of other clients have been handled too if they have seen their own pings answered, since there is
+    /// one loop.
     pub fn expect_nothing(&mut self) -> &mut Self {
         self.say(json!({"event": "pusher:ping", "data": {}}));
         self.expect(json!({"event": "pusher:pong", "data": "{}"}))
@@ -503,7 +504,7 @@ pub fn signature(secret: &str, text: &str) -> String {
     HEXLOWER.encode(&mac.chain_update(text).finalize().into_bytes())
 }
 
-/// What stands in the string `data` of a message.
+/// The decoded string `data` of a message.
 pub fn decoded(message: &Value) -> Value {
     let data = message["data"].as_str();
     parsed(data.unwrap_or_else(|| panic!("data is no string in {message}")))

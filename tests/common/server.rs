@@ -24,7 +24,7 @@ pub struct Server {
     pub pid: u32,
     /// Holds the configuration and the log.
     folder: tempfile::TempDir,
-    /// What it printed so far, line by line.
+    /// The server's output so far, line by line.
     stdout: Mutex<mpsc::Receiver<String>>,
     /// It was ended on purpose.
     ended: bool,
@@ -76,7 +76,7 @@ impl Server {
         let (sender, stdout) = mpsc::channel();
         std::thread::spawn(move || {
             BufReader::new(out).lines().map_while(Result::ok).for_each(|line| {
-                // Nobody listens any more when the test is over.
+                // The channel has no receiver when the test is over.
                 let _ = sender.send(line);
             });
         });
@@ -103,7 +103,7 @@ impl Server {
         }
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -213,7 +213,7 @@ impl Server {
     }
 }
 
-/// What the scheduler says of a thread, by its name in `/proc`: the CPU time that it used, and the time in which it
+/// The scheduler's figures of a thread, by its name in `/proc`: the CPU time that it used, and the time in which it
 /// waited for a processor.
 pub fn schedule(thread: &str) -> (Duration, Duration) {
     let stat = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("the thread is alive");

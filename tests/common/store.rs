@@ -76,7 +76,7 @@ pub fn connected(database: Database) -> MySql {
     store
 }
 
-/// What the loop does with a connection that was made.
+/// Sets up a new connection as the loop does.
 pub fn set_up(store: &mut MySql, now: Now) {
     while store.readiness(now) == Readiness::Preparing {
         store.prepare(now);
@@ -141,7 +141,7 @@ pub trait Outbox {
         }
     }
 
-    /// Deletes what is older than so many seconds; the rows' ids.
+    /// Deletes rows older than so many seconds; returns their ids.
     fn delete_old(&mut self, retention: u64, limit: u32) -> Vec<u64> {
         let Old { ids, processes } = self.old(retention, limit);
         let deleted = ids.clone();
@@ -198,7 +198,7 @@ pub fn place(position: Option<&str>) -> (u32, Place) {
     }
 }
 
-/// Whether somebody holds a lock on what was asked for.
+/// Whether the question failed because of a lock.
 pub fn is_locked<T>(answer: &Result<T, Failure>) -> bool {
     matches!(answer, Err(Failure::Locked | Failure::TooLong))
 }
@@ -209,7 +209,7 @@ pub struct Process {
     pub outbox: jsocketd::outbox::Outbox,
     /// It is asked.
     pub store: MySql,
-    /// What time it is there.
+    /// The time of its clock, in seconds.
     pub seconds: u64,
 }
 
@@ -255,7 +255,7 @@ impl Process {
         self.outbox.position().expect("it is known")
     }
 
-    /// Whether everything in `news` after a position can be told.
+    /// Whether everything in `news` after a position can be replayed.
     pub fn reaches(&mut self, position: Position) -> Reach {
         for _ in 0..4 {
             let now = at(self.seconds * 1000);

@@ -14,10 +14,10 @@ use jsocketd::joomla::site::Client;
 /// The name of the site in its visitors' browsers.
 pub const HOST: &str = "joomla.example";
 
-/// What a busy machine may add to what a test waits for.
+/// The time that a busy machine may add to an awaited event.
 pub const SLACK: Duration = Duration::from_millis(1500);
 
-/// What opens everything.
+/// The token that allows every command.
 pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A server and its site.
@@ -28,7 +28,7 @@ pub struct House {
     pub site: Site,
 }
 
-/// What stands in the configuration: lines of TOML.
+/// The configuration: lines of TOML.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     /// Seconds.
@@ -122,12 +122,12 @@ impl House {
         }
     }
 
-    /// A WebSocket of the app, whatever comes.
+    /// A WebSocket of the app; the answer is not checked.
     pub fn open_app(&self, arrival: &Arrival) -> Peer {
         self.open_app_at(KEY, arrival)
     }
 
-    /// A WebSocket of an app, whatever comes.
+    /// A WebSocket of an app; the answer is not checked.
     pub fn open_app_at(&self, key: &str, arrival: &Arrival) -> Peer {
         let path = format!("/app/{key}?protocol=7&client=js&version=8.6.0&flash=false");
         let mut peer = Peer::connect(&self.site.server);
@@ -146,7 +146,7 @@ impl House {
         self.arrive(&self.page(login))
     }
 
-    /// The same, and it is known who it is: it is in the channel that nobody else may hear.
+    /// The same, once the user is known: the session is in the channel of this user alone.
     pub fn come_known(&self, login: &Login) -> Session {
         let mut session = self.come(login);
         session.enter(&format!("private-user-{}", login.user));
@@ -171,12 +171,12 @@ impl House {
         console
     }
 
-    /// Who the server takes somebody for.
+    /// The server's identity of an arrival.
     pub fn who(&self, arrival: &Arrival) -> Value {
         self.console(arrival).whoami()
     }
 
-    /// Somebody is this user: on the console, and on a Pusher connection nobody but this one.
+    /// The arrival is this user: on the console, and on a Pusher connection, and it is no other user.
     pub fn expect_user(&self, arrival: &Arrival, user: u32) {
         let who = self.who(arrival);
         assert_eq!(
@@ -187,7 +187,7 @@ impl House {
         self.expect_channels_of(arrival, Some(user));
     }
 
-    /// Somebody is a guest for this reason.
+    /// The arrival is a guest for this reason.
     pub fn expect_guest(&self, arrival: &Arrival, reason: &str) {
         let who = self.who(arrival);
         assert_eq!(
@@ -264,7 +264,7 @@ impl Arrival {
         Self::foreign().origin(&format!("https://{HOST}"))
     }
 
-    /// From nowhere that it tells.
+    /// Without an origin and without a cookie.
     pub fn foreign() -> Self {
         Self {
             host: HOST.into(),
@@ -293,7 +293,7 @@ impl Arrival {
         self.origin(origin)
     }
 
-    /// From a page that does not tell its origin.
+    /// From a page that does not send its origin.
     pub fn without_origin(mut self) -> Self {
         self.origins.clear();
         self
@@ -362,14 +362,14 @@ impl Console {
         self
     }
 
-    /// Who the server takes it for, and why.
+    /// The server's identity of the connection, and the reason.
     pub fn whoami(&mut self) -> Value {
         let answer = self.allowed().say("whoami");
         serde_json::from_str(&answer).unwrap_or_else(|why| panic!("{why}: {answer}"))
     }
 }
 
-/// What people do whose browsers show who they are.
+/// The actions of visitors whose browsers send a cookie.
 pub trait Visitor {
     /// Asks for a channel and shows no signature.
     fn ask_plainly(&mut self, channel: &str) -> &mut Self;
@@ -383,10 +383,10 @@ pub trait Visitor {
     /// Is refused a channel by the site's rules.
     fn expect_denied(&mut self, channel: &str) -> &mut Self;
 
-    /// Whether it may enter a channel. It leaves it again.
+    /// Whether the visitor may enter a channel. It leaves it again.
     fn may_enter(&mut self, channel: &str) -> bool;
 
-    /// The next that comes: it may not hear a channel any more. Returns how long that took.
+    /// The next message withdraws a channel. Returns how long that took.
     fn expect_withdrawn(&mut self, channel: &str) -> Duration;
 
     /// The next that comes: the connection is closed. Returns the reason and how long that took.
@@ -465,7 +465,7 @@ pub fn control(joomla: &Joomla, verb: &str, what: Value) {
     joomla.publish("#control", verb, &what.to_string());
 }
 
-/// Looks again and again until the server takes somebody for what is expected.
+/// Repeats `whoami` until the server's answer is as expected.
 pub fn expect_soon(console: &mut Console, expected: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -167,7 +167,7 @@ fn name(random: &mut StdRng) -> String {
     (0..random.random_range(1..5)).map(|_| letter(random)).collect()
 }
 
-/// What a path may hold as it is.
+/// A segment of characters that a path may hold unescaped.
 fn segment(random: &mut StdRng) -> String {
     const LETTERS: &[u8] = b"abcXYZ019-_.~!$&'()*+,;=:@%/";
     let letter = |random: &mut StdRng| char::from(LETTERS[random.random_range(0..LETTERS.len())]);

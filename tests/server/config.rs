@@ -1,5 +1,5 @@
-//! The configuration end to end: `jsocketd check` as an administrator runs it, with files, variables and flags. What
-//! single values mean is tested beside their parsers.
+//! The configuration end to end: `jsocketd check` as an administrator runs it, with files, variables and flags. The
+//! tests of single values are beside their parsers.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ struct Case {
     folder: TempDir,
 }
 
-/// What a run said.
+/// The output of a run.
 struct Said {
     status: Option<i32>,
     out: String,
@@ -84,7 +84,7 @@ fn lines(text: &str) -> Vec<String> {
 impl Said {
     /// The value that is in force for a key, or one of the tables of that name by its number, or all of them.
     fn value(&self, section: &str, key: &str) -> toml::Value {
-        // The sites of these tests are not there, and `check` says so; what is in force is printed all the same.
+        // The sites of these tests do not exist, and `check` says so. It prints the values in force all the same.
         assert!(self.status == Some(0) || self.err.contains("missing: "), "{}", self.err);
         let table: toml::Table = self.out.parse().expect("standard output is TOML");
         match key.parse::<usize>() {
@@ -589,7 +589,7 @@ fn two_apps_never_share_an_id_or_a_key() {
             "F:13:1: unknown key `color` in [[apps]]",
         ]
     );
-    // What is missing or refused is no second time.
+    // A missing or refused value does not count as a second one.
     assert_eq!(
         case.mistakes("[[apps]]\nid = \"\"\n[[apps]]\nid = \"\"\n").len(),
         4,
@@ -1285,7 +1285,7 @@ fn overrides_of_a_site_come_from_variables_too() {
     assert_eq!(lines(&said.err), ["JSOCKETD_CHANNELS_PATTERN: unknown variable"]);
 }
 
-/// What is said of a site's app without a secret.
+/// The warning about a site's app without a secret.
 const NO_SECRET: &str = "warning: the app joomla has no secret, so signatures and the HTTP API are off for it; an [[apps]] \
                          entry with the id joomla, a key and a secret, or JSOCKETD_APP_ID, JSOCKETD_APP_KEY and \
                          JSOCKETD_APP_SECRET, turn them on";

@@ -2,8 +2,8 @@
 //! fragmentation, UTF-8, closing, sizes. They run everywhere; the suite itself (`tests/autobahn`) needs CPython 2.7.
 //! Groups 12 and 13 test an extension that is not offered.
 //!
-//! Where the suite accepts several outcomes, this accepts the one that robustness demands: a violation is answered with
-//! a close frame that carries the right code, after whatever was right before it.
+//! Where the suite accepts several outcomes, this file accepts the one that robustness demands: the server answers a
+//! violation with a close frame of the right code, after the answers to all frames before it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::common::frame::{BINARY, CLOSE, Frame, PING, TEXT, fragments};
 use crate::common::server::OPEN;
 use crate::common::{Noise, Peer, Server};
 
-/// What the server does next.
+/// The next action of the server.
 enum Expect<'a> {
     Text(&'a [u8]),
     Binary(&'a [u8]),
@@ -21,8 +21,8 @@ enum Expect<'a> {
 }
 use Expect::{Binary, Close, Pong, Text};
 
-/// A case: its number in the suite, what is sent, what is expected. All is sent at once, then, with a new connection,
-/// in single bytes, so that every case also meets the decoder at every torn edge.
+/// A case: its number in the suite, the frames to send, the expected frames. The frames are sent at once, then, with a
+/// new connection, in single bytes, so that every case also meets the decoder at every torn edge.
 fn dialogue(server: &Server, case: &str, frames: &[Frame], expected: &[Expect]) {
     let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
     let pieces: &[usize] = if bytes.len() < 1000 {
@@ -280,7 +280,7 @@ fn group_6_utf8() {
 #[test]
 fn group_6_utf8_sequences() {
     let server = Server::start(OPEN);
-    // 6.7 to 6.11: the first and last of each length, and what is around the surrogates and the end.
+    // 6.7 to 6.11: the first and last of each length, and the code points around the surrogates and the end.
     let borders: [&[u8]; 22] = [
         b"\x00",
         b"\xc2\x80",
@@ -299,7 +299,7 @@ fn group_6_utf8_sequences() {
         b"\xee\x80\x80",
         b"\xef\xbf\xbd",
         b"\xf4\x90\x80\x80",
-        // 6.15: what is incomplete in a row.
+        // 6.15: incomplete sequences in a row.
         b"\xc0\xe0\x80\xf0\x80\x80\xf8\x80\x80\x80\xfc\x80\x80\x80\x80\xdf\xef\xbf\xf7\xbf\xbf\xfb\xbf\xbf\xbf",
         // 6.17 and 6.18: overlong, at least and at most.
         b"\xe0\x80\xaf",
@@ -345,7 +345,7 @@ fn group_6_utf8_sequences() {
 }
 
 /// Every class of sequence of up to four bytes: bytes at the borders of RFC 3629's grammar in all combinations. Rust's
-/// own decoder is the oracle. What is valid goes over one connection, what is not needs one each.
+/// own decoder is the oracle. Valid sequences go over one connection, each invalid one needs a connection of its own.
 #[test]
 fn group_6_utf8_all_classes_of_sequences() {
     let server = Server::start(OPEN);
@@ -377,7 +377,7 @@ fn group_6_utf8_all_classes_of_sequences() {
         Peer::upgrade(&server, "/echo")
             .frame(&Frame::text(&sequence))
             .expect_close(1007);
-        // What is cut off by the end of a fragment is no error yet; what is wrong stays wrong.
+        // A sequence that the end of a fragment cuts off is no error yet; a wrong sequence stays wrong.
         let mut ws = Peer::upgrade(&server, "/echo");
         ws.try_send(fragments(TEXT, &[b"ok ", &sequence[..]].concat(), 4))
             .expect_close(1007);

@@ -1,5 +1,5 @@
 //! HTTP/1.1 on the WebSocket port: framing, keep-alive, pipelining, and every status that a refusal can have, each with
-//! a sentence (RFC 9110, RFC 9112). What the paths answer is the business of other tests.
+//! a sentence (RFC 9110, RFC 9112). Other tests check the answers of the paths.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 const GET: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A POST to a path that takes GET only: what is of interest is how its body is read.
+/// A POST to a path that takes GET only: the test is about how the server reads its body.
 fn post(lines: &str, body: &str) -> String {
     format!("POST /health HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n{body}")
 }
@@ -144,7 +144,7 @@ fn expect_100_continue() {
         .expect("HTTP/1.1 100 Continue\r\n\r\n")
         .send("hello")
         .expect_status(405);
-    // Who does not wait gets what it needs all the same, and nobody is asked for what will be refused.
+    // A client that does not wait for 100 gets its answer all the same. The server sends no 100 before a refusal.
     peer.send(format!("{head}hello{GET}"));
     let mut reply = peer.head();
     if reply.status == 100 {
@@ -205,7 +205,7 @@ fn bodies_are_framed_by_length_or_chunks() {
     );
 }
 
-/// Whatever two servers in a row could read differently is refused (request smuggling).
+/// A request that two servers in a row could read differently is refused (request smuggling).
 #[test]
 fn ambiguous_bodies_get_400() {
     let server = Server::start(OPEN);
@@ -448,7 +448,7 @@ fn a_drain_says_so_and_ends_everything() {
     assert_eq!(ready(&server), 200);
     server.signal(Signal::TERM);
     while ready(&server) == 200 {}
-    // HTTP is still served, a new socket is told where it stands, and what had begun is answered.
+    // HTTP is still served, a new socket is closed with the reason, and requests that had begun are answered.
     Peer::connect(&server).send(GET).expect_status(200);
     Peer::upgrade(&server, "/echo").expect_close(1001);
     begun.send("Host: localhost\r\n\r\n");

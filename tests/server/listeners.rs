@@ -1,5 +1,4 @@
-//! Listeners: several at once, IPv6, Unix sockets with their permissions, and what is done about files that are there
-//! already.
+//! Listeners: several at once, IPv6, Unix sockets with their permissions, and files that exist already at their paths.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -43,7 +42,7 @@ fn start(listen: &[&str]) -> (Running, Vec<String>) {
     (running, said)
 }
 
-/// What a server that cannot start says.
+/// The error of a server that cannot start.
 fn refusal(listen: &[&str]) -> String {
     let output = command(listen).output().expect("the binary starts");
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! The outgoing client over real sockets: what the simulator cannot tell, because it is the kernel's.
+//! The outgoing client over real sockets: the behaviour of the kernel, which the simulator cannot show.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! `jsocketd publish` end to end: what a subscriber gets, and what the person at the terminal is told when nobody gets
-//! it.
+//! `jsocketd publish` end to end: the event of a subscriber, and the message at the terminal when an event is not
+//! delivered.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -58,7 +58,7 @@ fn rule_3_1_names_have_1_to_164_of_the_allowed_characters() {
     let long = format!("private-{}", "x".repeat(157));
     session.ask(&long);
     assert!(session.expect_refused(&long).is_channel());
-    // What is far too long may be shortened in the answer.
+    // The answer may shorten a name that is far too long.
     let long = "x".repeat(10_000);
     let refusal = session.ask(&long).next();
     let shown = refusal["channel"].as_str().unwrap();
@@ -307,7 +307,7 @@ fn rule_3_4_wrong_signatures_are_refused_in_both_forms_and_the_connection_stays(
         let refused = session.expect_refused("presence-x");
         assert!(refused.is_auth(), "{what}: {refused:?}");
     }
-    // Whoever was refused is not in it, and may come in.
+    // A refused client is not in the channel, and may subscribe again.
     let mut api = site.api();
     assert_eq!(api.get("/channels", &[]), json!({"channels": {}}));
     api.publish("private-x", "event", "secret");

@@ -11,7 +11,7 @@ use crate::common::{Frame, Noise, Peer, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// What comes before the close frame, and its code; then the end of the stream.
+/// The messages before the close frame, and its code; then the end of the stream.
 fn ending(peer: &mut Peer) -> (Vec<Value>, u16) {
     let mut before = Vec::new();
     loop {
@@ -185,7 +185,7 @@ fn rule_1_3_over_the_apps_quota_closes_4004_and_quota_comes_back() {
     let _first = site.connect();
     let second = site.connect();
     assert_eq!(refused(&site, &app("protocol=7")), 4004);
-    // What was refused costs no quota.
+    // Refused connections cost no quota.
     assert_eq!(refused(&site, &app("protocol=7")), 4004);
     second.peer.reset();
     let back = || matches!(site.open_app("protocol=7").next_frame(), (TEXT, _));
@@ -626,7 +626,7 @@ fn rule_2_5_errors_have_the_texts_that_people_search_for() {
             .starts_with("Invalid key in subscription auth data: 'other-key'"),
         "{refused:?}"
     );
-    // Nobody is told the right signature.
+    // The refusal does not contain the right signature.
     let right = signature(SECRET, &format!("{id}:private-x"));
     assert!(!refused.error.contains(&right));
 }

@@ -1,5 +1,5 @@
-//! Rules 4 and 7 of the Pusher protocol: who is in a presence channel, who is signed in, who watches whom, and whose
-//! signature says so. Each test is named after its rule.
+//! Rules 4 and 7 of the Pusher protocol: the members of a presence channel, the signed-in users, their watchlists, and
+//! the signatures that prove them. Each test is named after its rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Barrier;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const ROOM: &str = "presence-room";
 
-/// The users of the room as the HTTP API tells them.
+/// The users of the room as the HTTP API lists them.
 fn users(site: &Site) -> BTreeSet<String> {
     let answer = site.api().get(&format!("/channels/{ROOM}/users"), &[]);
     let users = answer["users"].as_array().expect("an array");
@@ -254,7 +254,7 @@ fn rule_4_3_simultaneous_joins_and_drops_count_once() {
                 scope.spawn(|| {
                     let mut session = site.connect();
                     session.ask_member(ROOM, r#"{"user_id":"crowd"}"#);
-                    // What comes first is the confirmation.
+                    // The first message is the confirmation.
                     session.expect_joined(ROOM);
                     together.wait();
                     if round % 2 == 0 {
@@ -358,7 +358,7 @@ fn rule_4_4_the_limit_counts_users_and_not_tabs() {
 }
 
 #[test]
-fn rule_4_random_comings_and_goings_agree_with_an_obvious_model() {
+fn rule_4_random_joins_and_leaves_agree_with_an_obvious_model() {
     const ROOMS: [&str; 2] = ["presence-a", "presence-b"];
     let site = Site::start();
     let mut noise = Noise(0x0004_2026);
@@ -366,7 +366,7 @@ fn rule_4_random_comings_and_goings_agree_with_an_obvious_model() {
     for room in ROOMS {
         watcher.join(room, "watcher");
     }
-    // Who sits in which room, connection by connection.
+    // The rooms of each connection, and its user in each.
     let mut sessions: Vec<(Session, BTreeMap<&str, String>)> =
         (0..8).map(|_| (site.connect(), BTreeMap::new())).collect();
     for _ in 0..800 {
@@ -538,7 +538,7 @@ fn rule_7_2_a_wrong_sign_in_is_an_error_and_the_connection_stays() {
     }
     session.say(json!({"event": "pusher:signin", "data": {"auth": format!("{KEY}:{hex}"), "user_data": {"id": "7"}}}));
     session.expect_error();
-    // Nobody is signed in by that.
+    // This signs in no user.
     site.api().publish("#server-to-user-7", "event", "{}");
     session.expect_nothing().sign_in(data).expect_nothing();
 }
@@ -584,7 +584,7 @@ fn rule_7_3_server_to_user_events_come_once_to_every_connection_of_the_user() {
     }
     // They are no channels to anybody else.
     assert_eq!(api.get("/channels", &[]), json!({"channels": {}}));
-    // Nobody is online: that is no error.
+    // No connection is online: that is no error.
     api.publish("#server-to-user-nobody", "event", "{}");
     // An id is compared, not interpreted.
     let mut strange = site.connect();
@@ -727,10 +727,10 @@ fn rule_7_6_terminate_closes_the_connections_that_are_signed_in_and_no_others() 
     }
     other.expect_nothing();
     member.expect_nothing();
-    // Nobody is left, and a body is as good as none.
+    // No connection is left, and any body is accepted.
     assert_eq!(api.ask("POST", "/users/7/terminate_connections", &[], "{}"), json!({}));
     let left = || api.get("/channels/news", &[]) == json!({"occupied": false});
     wait_until("the terminated connection is in no channel", left, String::new);
-    // Whoever was thrown out may come again.
+    // A terminated user may connect again.
     site.connect().sign_in(r#"{"id":"7"}"#).expect_nothing();
 }

@@ -1,9 +1,8 @@
-//! Recovery, which no other server of the Pusher protocol has: a client that asks for it gets positions, and after an
-//! absence exactly what it missed, or an honest no. A stock client gets not one byte more than without it.
+//! Recovery, an extension of the Pusher protocol: a client that requests it gets positions, and after an absence
+//! exactly the missed events, or an honest no. A stock client gets not one byte more than without it.
 //!
-//! The promise is put to the test with a client that does what the documentation tells it to: it remembers one position
-//! for each channel and no ids, and starts anew when it is told of a gap. Against it stands the list of everything that
-//! was published.
+//! A client that follows the documentation tests the promise: it remembers one position for each channel and no ids,
+//! and starts anew when the server reports a gap. The oracle is the list of all published events.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +36,7 @@ fn subscribe(session: &mut Session, channel: &str, since: Option<Value>) -> Valu
     got
 }
 
-/// From time to time the server tells where the connection is; nothing but a position is in it.
+/// From time to time the server sends the connection's position; the message holds nothing else.
 fn is_position(message: &Value) -> bool {
     let is = message["event"] == "pusher_internal:position";
     if is {
@@ -139,7 +138,7 @@ fn a_stock_client_sees_none_of_it() {
     api.publish("news", "event", "missed");
     for query in ["protocol=7", "protocol=7&recovery=0", "protocol=7&recovery="] {
         let mut stock = Session::open(&site, query);
-        // Not even when it sends what it does not know.
+        // Not even when it sends keys that a stock client does not have.
         stock.say_subscribe(json!({"channel": "news", "auth": "", "since": pos}));
         stock.expect_subscribed("news").expect_nothing();
         api.publish("news", "event", "live");
@@ -419,14 +418,14 @@ struct Client {
     channels: BTreeMap<String, Follows>,
 }
 
-/// What a client knows of one channel.
+/// A client's state of one channel.
 #[derive(Default)]
 struct Follows {
     /// The last position that covers everything handled so far.
     pos: Option<Value>,
     /// How much was handled ever.
     total: usize,
-    /// What was handled since the beginning or the last gap, in order.
+    /// The events handled since the beginning or the last gap, in order.
     handled: Vec<u64>,
     /// It has asked for it since it connected.
     inside: bool,
@@ -434,7 +433,7 @@ struct Follows {
     confirmed: bool,
     /// It was given up: from here on they are not.
     leaving: bool,
-    /// How often it was told of a gap, and of none.
+    /// The number of reported gaps, and of recoveries.
     gaps: usize,
     recoveries: usize,
 }
@@ -447,7 +446,7 @@ impl Client {
         }
     }
 
-    /// Drops without a word and comes back; what was on its way is lost.
+    /// Drops the connection without a close frame and reconnects; bytes on their way are lost.
     fn reconnect(&mut self, site: &Site) {
         let old = std::mem::replace(&mut self.session, site.connect_recovering());
         old.peer.reset();
@@ -486,7 +485,7 @@ impl Client {
         let message = self.session.next();
         let is_pong = message["event"] == "pusher:pong";
         if is_pong && message.get("pos").is_none() {
-            // Something that was missed is still being told: the question is asked again.
+            // Missed events are still being sent: the ping is repeated.
             self.session.say(json!({"event": "pusher:ping", "data": {}}));
             return false;
         }
@@ -509,8 +508,8 @@ impl Client {
     }
 
     fn leave(&mut self, channel: &str) {
-        // What comes until the answer was sent before the server read the unsubscribe: it still counts. The answer's
-        // position does not: something may have happened in between.
+        // Events that come before the answer were sent before the server read the unsubscribe: they still count. The
+        // answer's position does not, because an event may have come in between.
         self.channels.entry(channel.to_owned()).or_default().leaving = true;
         self.session.unsubscribe(channel);
         self.read(None);
@@ -531,7 +530,7 @@ impl Follows {
                 "an answer to since, and only to it: {message}"
             );
             if message["recovered"] == true {
-                // What was missed follows: only its ids move the position.
+                // The missed events follow: only their ids move the position.
                 self.recoveries += 1;
                 return;
             }
@@ -548,7 +547,7 @@ impl Follows {
         self.pos = Some(json!(position(&message["id"])));
     }
 
-    /// What was handled is a piece of what was published, without a hole.
+    /// The handled events are a piece of the published ones, without a hole.
     fn assert_exact(&self, channel: &str, published: &[u64]) {
         let Some(first) = self.handled.first() else { return };
         let start = published
@@ -611,7 +610,7 @@ fn every_event_is_handled_once_or_the_gap_is_told() {
                 6 | 7 => client.ask(channel),
                 8 => client.leave(channel),
                 9 => client.read(None),
-                // Away: at once, or behind the confirmation, or in the middle of what was missed.
+                // The client reconnects: at once, or behind the confirmation, or in the middle of the missed events.
                 10 => client.reconnect(&site),
                 _ => {
                     client.read(None);
@@ -624,7 +623,7 @@ fn every_event_is_handled_once_or_the_gap_is_told() {
         }
         for client in &mut clients {
             for channel in CHANNELS {
-                // Who is told of no gap has missed no more than is kept, and the other way round.
+                // A client without a gap has missed no more than the server keeps, and the other way round.
                 let (before, told) = match client.channels.get(channel) {
                     Some(follows) => (follows.handled.last().copied(), follows.gaps),
                     None => (None, 0),
@@ -755,14 +754,14 @@ fn a_long_absence_is_told_in_pieces_and_no_position_runs_ahead() {
     client.read(None);
     for round in 0..30 {
         client.reconnect(&site);
-        // More than the server tells at once.
+        // More than the server replays at once.
         for _ in 0..10 + below(&mut noise, 20) {
             publish_padded(&mut api, &mut noise, &mut next, &mut published, 3_000);
         }
         for channel in CHANNELS {
             client.ask(channel);
         }
-        // Live events come while the past is told; and it may go away in the middle.
+        // Live events come during the replay, and the client may disconnect in the middle.
         publish_padded(&mut api, &mut noise, &mut next, &mut published, 3_000);
         if round % 3 == 0 {
             client.session.say(json!({"event": "pusher:ping", "data": {}}));

@@ -79,7 +79,7 @@ fn the_level_follows_the_file_and_its_reload() {
     let server = Server::start("[server]\nlog_level = \"warn\"\n");
     come_and_go(&server);
     reload(&server, "[server]\nlog_level = \"trace\"\n");
-    // The reload's own line is at info, and what is in force when it is written is still the old level.
+    // The reload's own line is at info, and the old level is still in force when it is written.
     wait_until(
         "a connection leaves lines at debug",
         || {

@@ -1,5 +1,5 @@
-//! What systemd is told over its notification socket (sd_notify(3)): ready, alive, stopping. Played without systemd: a
-//! socket of our own stands in.
+//! The server's messages over systemd's notification socket (sd_notify(3)): ready, alive, stopping. A socket of the
+//! test stands in for systemd.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;

@@ -1,6 +1,6 @@
-//! Recording and replay: by the built server with real connections, and by thousands of stories told to the service
-//! alone. What must hold: a replay is the same, a changed line is found, nothing of anybody is in the file, and masking
-//! does not change the story of people who speak the protocol as it is written.
+//! Recording and replay: by the built server with real connections, and by thousands of stories that are played to the
+//! service alone. The rules: a replay is the same, a changed line is found, the file holds no personal data, and
+//! masking does not change the story of clients that keep to the protocol.
 
 #![allow(clippy::unwrap_used)]
 
@@ -286,7 +286,7 @@ struct Client {
     id: ConnectionId,
     socket: String,
     user: u64,
-    /// What it is in; only what it was told.
+    /// Its channels, as far as the server has confirmed them.
     channels: Vec<&'static str>,
 }
 
@@ -405,7 +405,7 @@ impl World {
         self.ask(Self::request(method, &target, body.to_owned()))
     }
 
-    /// What was sent to one connection, as JSON.
+    /// The messages sent to one connection, as JSON.
     fn sent(&self, id: ConnectionId) -> Vec<Value> {
         let texts = self.actions.list().iter().filter_map(|action| match action {
             Action::Send(to, Message::Text(text)) if *to == id => serde_json::from_str(text).ok(),
@@ -659,7 +659,7 @@ impl World {
     }
 }
 
-/// Tells a story and returns what its replay found, and the file.
+/// Plays a story and returns the result of its replay, and the file.
 fn story(seed: u64, folder: &Path, well_formed: bool, payloads: Payloads) -> (Replayed, String) {
     let path = folder.join("trace");
     let mut world = World::new(seed, &path, payloads);
@@ -775,7 +775,7 @@ fn a_trace_says_where_the_server_did_something_else_than_its_shadow() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
     let mut world = World::new(1, &path, Payloads::Masked);
-    // As if masking had changed what the server was told: it refuses whom the shadow greets.
+    // As if masking had changed the server's input: the server refuses a connection that the shadow greets.
     let mut other = config();
     other.apps[0].enabled = false;
     world.service = Service::new(other, [1; 32]);

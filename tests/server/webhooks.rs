@@ -161,7 +161,7 @@ fn next(told: &Receiver<Value>) -> Value {
 }
 
 #[test]
-fn comings_goings_and_client_events_reach_the_site_in_order() {
+fn joins_leaves_and_client_events_reach_the_site_in_order() {
     let (hook, told) = target(0);
     let port = server(vec![hook]);
     let mut client = Client::new(port);
@@ -187,7 +187,7 @@ fn comings_goings_and_client_events_reach_the_site_in_order() {
     );
     assert_eq!(next(&told), json!({"name": "cache_miss", "channel": "cache-news"}));
 
-    // A page is loaded again: nobody hears of it.
+    // A page is loaded again: no webhook reports it.
     client.unsubscribe("presence-room");
     client.join("presence-room", "7");
     let left = Instant::now();
