@@ -1,9 +1,10 @@
-//! Stories of channels and presence: people come to a few channels and leave them, talk, close, vanish and are reset,
-//! at any point and in any order, over the same unkind network. What each of them is told is checked on its own:
+//! Stories of channels and presence: clients subscribe to a few channels and leave them, send events, close, vanish and
+//! are reset, at any point and in any order, over the same unkind network. The messages of each client are checked on
+//! their own:
 //!
 //! - a channel's events come only between `subscription_succeeded` and the end of the subscription;
-//! - who is added was not there and who is removed was, so every `member_added` has one `member_removed`;
-//! - when all is quiet, everybody's idea of who is there, and every count, is the truth.
+//! - an added member was not there and a removed one was, so every `member_added` has one `member_removed`;
+//! - when all is quiet, every client's member list and every count are true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,18 +22,18 @@ const CHANNELS: [&str; 4] = ["lobby", "private-a", "presence-a", "presence-b"];
 const SECRET: &str = "a secret of the simulator";
 const MASK: [u8; 4] = [3, 1, 4, 1];
 
-/// Somebody with a Pusher client.
+/// A user with a Pusher client.
 struct Person {
     n: usize,
-    /// As whom it joins presence channels; two connections may be one user.
+    /// The user as which it joins presence channels; two connections may be one user.
     user: String,
     told: Transcript,
-    /// How much of `told` has been understood.
+    /// How much of `told` has been handled.
     read: usize,
     socket_id: Option<String>,
-    /// What it asked for: subscribed or asked to be, per channel.
+    /// Its requests: the state of each channel.
     asked: BTreeMap<&'static str, Asked>,
-    /// Who is there, as far as it was told.
+    /// The members of each channel, by the server's messages.
     members: BTreeMap<String, BTreeSet<String>>,
     counts: BTreeMap<String, u64>,
     /// Pings sent whose pong has not come: everything before the ping was handled by then.
@@ -68,7 +69,7 @@ impl Person {
 
     fn say(&self, world: &mut World, what: &Value) {
         let bytes = frame(true, 1, what.to_string().as_bytes(), MASK);
-        // Sometimes torn: the rest comes with what is said next, or at once.
+        // Sometimes torn: the rest comes with the next message, or at once.
         let cut = world.dice.below(bytes.len());
         world.send(self.n, &bytes[..cut]);
         world.send(self.n, &bytes[cut..]);
@@ -203,7 +204,7 @@ impl Person {
         }
     }
 
-    /// Events come to those who are in the channel, or whose leaving may not have been heard of yet.
+    /// Events come to subscribers, and to clients whose unsubscribe the server may not have read yet.
     fn must_be_in(&self, channel: &str, event: &str) {
         let asked = self.asked.get(channel);
         assert!(

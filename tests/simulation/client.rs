@@ -1,9 +1,9 @@
-//! A client of the simulated network: it sends its bytes in pieces, reads when it likes, and checks what it is told
-//! against the plainest possible idea of what the server must answer.
+//! A client of the simulated network: it sends its bytes in pieces, reads when it likes, and compares the server's
+//! answers with the plainest possible model of the server.
 
 use crate::world::{Dice, World};
 
-/// What a frame of the server said.
+/// The content of a frame of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Text(Vec<u8>),
@@ -47,7 +47,7 @@ pub fn parse(bytes: &[u8]) -> (Option<u16>, Vec<Heard>) {
     (transcript.status, transcript.heard)
 }
 
-/// What a client has been told so far.
+/// The messages that a client has received so far.
 #[derive(Default)]
 pub struct Transcript {
     rest: Vec<u8>,
@@ -120,7 +120,7 @@ pub struct Client {
     script: Vec<u8>,
     sent: usize,
     pub told: Transcript,
-    /// What must be answered, in order; pings of the server and pongs are not in it.
+    /// The answers that must come, in order; without pings of the server and pongs.
     pub expected: Vec<Heard>,
     pub done: bool,
     answered_pings: usize,
@@ -226,7 +226,7 @@ impl Client {
     }
 }
 
-/// What the server said of its own accord is not an answer.
+/// The answers alone, without the messages that the server sent unasked.
 pub fn answers(heard: &[Heard]) -> impl Iterator<Item = &Heard> {
     heard.iter().filter(|h| matches!(h, Heard::Text(_) | Heard::Binary(_)))
 }

@@ -1,5 +1,5 @@
-//! What the answers and the faults of the in-memory database promise: the double is tested like the thing itself, or a
-//! test that passes over it says nothing.
+//! The promises of the in-memory database about its answers and its faults. The double is tested like a real database,
+//! because a test that passes over a wrong double proves nothing.
 
 use crate::memory::{Category, Item, Link, Memory, RETRY, Session, Tables};
 use jsocketd::protocol::greeting::NoGreeting;
@@ -137,7 +137,7 @@ fn rows_wait_when_they_are_committed_and_their_ids_are_used_up_at_once() {
     assert_eq!(outbox.publish(row("a", "7")), 7, "3 and 6 are lost");
     let reserved = outbox.reserve(3);
     assert_eq!(reserved, [17, 27, 37]);
-    assert!(!outbox.has(17), "what is reserved is not there");
+    assert!(!outbox.has(17), "a reserved id is no row");
     let chosen = outbox.begin();
     outbox.insert_at(chosen, 1000, row("a", "far above"));
     outbox.insert_at(chosen, 3, row("a", "below"));
@@ -720,7 +720,11 @@ fn the_end_of_a_transaction_can_come_after_its_connection() {
 fn a_server_that_is_down_is_noticed_by_asking() {
     let mut memory = Memory::default();
     memory.tables.down = true;
-    assert_eq!(memory.readiness(now(0)), Readiness::Ready, "nobody knows yet");
+    assert_eq!(
+        memory.readiness(now(0)),
+        Readiness::Ready,
+        "the failure has not shown yet"
+    );
     assert!(matches!(
         memory.ask(&Question::Groups, now(0)),
         Err(Failure::Unavailable(_))

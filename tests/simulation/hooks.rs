@@ -112,11 +112,11 @@ fn hook(url: &str) -> Webhook {
     }
 }
 
-/// What a target's side of one connection is up to.
+/// A target's side of one connection.
 struct Peer {
     pipe: usize,
     received: Vec<u8>,
-    /// What is still to be sent, in pieces.
+    /// The bytes that are still to be sent, in pieces.
     answer: Vec<u8>,
     then_close: bool,
     then_reset: bool,
@@ -124,7 +124,7 @@ struct Peer {
     taking: Option<(usize, usize)>,
 }
 
-/// What one target got: the number, and whether it was told for certain that this was taken.
+/// The posts that one target received: the number, and whether the answer that accepts the post was sent in full.
 type Heard = [Vec<(usize, bool)>; 2];
 
 const GOOD: [&str; 5] = [
@@ -272,7 +272,7 @@ fn story(seed: u64) {
         }
         let mut world = hooks.world.borrow_mut();
         let step = match kind || world.dice.one_in(50) {
-            // Nobody sleeps through a deadline, and what is on its way needs a moment.
+            // The loop does not sleep through a deadline, and bytes on their way need a moment.
             true => next.since(world.now.at).min(Duration::from_millis(500)),
             false => Duration::from_micros(world.dice.below(30_000) as u64),
         };

@@ -102,7 +102,7 @@ fn disturb(world: &mut World, jumped: &mut bool) {
     }
 }
 
-/// What the client was told must be what it asked for, in order; all of it, unless one of them had a reason to stop.
+/// The client must receive the answers to its messages, in order; all of them, unless one side had a reason to stop.
 fn judge(client: &Client, jumped: bool) {
     let (status, heard) = (client.told.status, &client.told.heard);
     let answers: Vec<&Heard> = answers(heard).collect();
@@ -148,7 +148,7 @@ fn thousands_of_stories_end_well() {
     });
 }
 
-/// Tells the stories of so many seeds, or of the one that the environment names.
+/// Plays the stories of so many seeds, or of the one that the environment names.
 fn tell(seeds: u64, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
     if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
         return story(seed);

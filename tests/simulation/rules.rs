@@ -43,7 +43,7 @@ fn a_full_read_goes_on_without_a_new_edge_and_a_short_one_does_not() {
     );
 }
 
-/// When descriptors become free again, no edge tells the listener.
+/// When descriptors become free again, the listener gets no edge.
 #[test]
 fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_edge() {
     let (mut server, world) = server(1);
@@ -71,7 +71,7 @@ fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_edge() {
     assert_eq!(parse(&world.borrow_mut().receive(n, usize::MAX)).0, Some(101));
 }
 
-/// Whatever ends a connection, what it was still to be told is flushed before it is freed.
+/// However a connection ends, its pending messages are flushed before it is freed.
 #[test]
 fn the_last_words_are_flushed_before_the_connection_is_freed() {
     let goodbyes: [(&[u8], &[Heard]); 3] = [
@@ -238,7 +238,7 @@ fn throttled(
     (server, world, n)
 }
 
-/// Who is not read is not silent: its pong lies behind the messages that wait.
+/// A client whose messages are not read is not silent: its pong lies behind the messages that wait.
 #[test]
 fn a_client_that_is_made_to_wait_is_not_taken_for_dead() {
     let (mut server, world, n) = throttled(1, 5);
@@ -262,7 +262,7 @@ fn a_client_that_is_made_to_wait_is_not_taken_for_dead() {
     assert_eq!(echoes, 100, "the last it heard: {:?}", heard.last());
 }
 
-/// Who has spent its allowance and says no more costs nothing more.
+/// A client that has spent its allowance and sends nothing more costs nothing more.
 #[test]
 fn a_spent_allowance_does_not_wake_the_loop_for_ever() {
     let (mut server, world, n) = throttled(1, 1);

@@ -1,6 +1,6 @@
-//! The site's database in the simulated world: several server processes ask it, PHP changes it, and it fails in every
-//! way in which databases fail. Beside it stands the oracle, which says from the tables alone, slowly and plainly, who
-//! somebody is and what he may hear; it shares no code with the server.
+//! The site's database in the simulated world: several server processes query it, PHP changes it, and it fails in every
+//! way in which databases fail. Beside it stands the oracle. From the tables alone, slowly and plainly, it finds each
+//! visitor's user and channels. It shares no code with the server.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use crate::world::{Dice, Shared};
 /// Milliseconds of a tick in which statements may be started.
 pub const BUDGET: Duration = Duration::from_millis(10);
 
-/// What a statement takes at the most, and what is waited for a server that says nothing.
+/// The longest time of a statement, and the time limit for a silent server.
 pub const LONGEST: Duration = Duration::from_millis(100);
 pub const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -51,32 +51,32 @@ pub struct Database {
     pub lines: Vec<Line>,
     /// One in so many statements takes long; 0: none.
     pub slow: usize,
-    /// Whether the session table tells whose a session is, or the text alone.
+    /// Whether the session table names the user of a session, or the text alone.
     pub metadata: bool,
-    /// Whose sessions are, whatever the table tells.
+    /// The user of each session, independent of the table.
     owners: BTreeMap<SessionId, u32>,
-    /// What a backup was made of.
+    /// The content of a backup.
     backup: Option<Durable>,
-    /// Transactions with control rows about what was changed: others may add rows before they are committed.
+    /// Transactions with control rows about a change: other rows may be added before they are committed.
     telling: Vec<Transaction>,
-    /// Whether PHP tells of every change that takes something away, or only of some.
+    /// Whether PHP writes a control row for every change that takes something away, or only for some.
     pub tells_all: bool,
-    /// Whether every statement is shown.
+    /// Whether to print every statement.
     pub log: bool,
 }
 
-/// One process's connection, and what is held against the process.
+/// One process's connection, and the figures by which the process is judged.
 pub struct Line {
     pub link: Link,
     /// Which client of the server it is.
     pub client: u32,
-    /// What the statements of this tick took.
+    /// The time of this tick's statements.
     spent: Duration,
     /// The second of the latest statement, and how many it had that were not for the outbox table.
     rate: (u64, u64),
     /// Statements since the server went down.
     while_down: u64,
-    /// Statements that found out what no process could know beforehand.
+    /// Statements whose result no process could predict.
     pub found_out: u64,
 }
 
@@ -298,7 +298,7 @@ impl Database {
         true
     }
 
-    /// Somebody logs in: a new session, and the old one is gone.
+    /// A user logs in: a new session, and the old one is gone.
     pub fn log_in(&mut self, before: Option<&SessionId>, user: u32) -> SessionId {
         if let Some(before) = before
             && self.tables.sessions.remove(before).is_some()
@@ -319,7 +319,7 @@ impl Database {
         id
     }
 
-    /// Does one thing that changes what somebody may hear. Whether the server was told.
+    /// Makes one change that affects who may subscribe. Returns whether a control row was written.
     pub fn change(&mut self) -> bool {
         let user = USERS[self.dice.below(USERS.len())];
         match self.dice.below(16) {
@@ -433,8 +433,8 @@ impl Database {
         self.tell("recheck-item", &json!({"type": "com_content.article", "id": id}))
     }
 
-    /// The outbox's tables are copied, or something happens to them: what was copied comes back, with or without the
-    /// server's other files, or the table is emptied, or the position is lost. Whether rows may be lost.
+    /// The outbox's tables are copied or damaged: the copy is restored, with or without the server's other files, or
+    /// the table is emptied, or the position is lost. Returns whether rows may be lost.
     pub fn back_up_or_restore(&mut self) -> bool {
         let outbox = &mut self.tables.outbox;
         let Some(backup) = self.backup.take() else {
@@ -442,7 +442,7 @@ impl Database {
             return false;
         };
         if !outbox.is_unlocked() {
-            // Who changes tables waits for the transactions on them.
+            // A change of the tables waits for the transactions on them.
             return false;
         }
         match self.dice.below(4) {
@@ -459,7 +459,7 @@ impl Database {
 
     // --- the oracle ------------------------------------------------------------------------------------------------
 
-    /// Whose a session is; 0: nobody's.
+    /// The user of a session; 0: a guest.
     pub fn user_of(&self, session: Option<&SessionId>) -> u32 {
         let Some((id, row)) = session.and_then(|id| self.tables.sessions.get_key_value(id)) else {
             return 0;
@@ -555,7 +555,7 @@ impl Database {
         })
     }
 
-    /// Whether a user (0: a guest) may hear a channel, by the table of design section 5.
+    /// Whether a user (0: a guest) may subscribe to a channel, by the table of design section 5.
     pub fn may(&self, user: u32, channel: &str) -> bool {
         let Some((prefix, name)) = channel.split_once('-') else {
             return true;
@@ -587,7 +587,7 @@ impl Database {
     }
 }
 
-/// What a process meets that connects to the database.
+/// The database's behaviour towards a process that connects.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Answers {
     #[default]
@@ -634,7 +634,7 @@ fn token_of(id: &SessionId) -> String {
     format!("{digits}{digits}")
 }
 
-/// What the form of a page of this session holds.
+/// The form token of a page of this session.
 pub fn form_token_of(secret: &str, id: &SessionId, user: u32) -> String {
     form_token(secret, user, &token_of(id))
 }

@@ -1,15 +1,15 @@
-//! Stories of a site: people with session cookies come to one or two server processes over one database, subscribe to
-//! what Joomla's rules may or may not let them hear, and are told what transactions publish; meanwhile they log in and
-//! out, are blocked and deleted, groups, levels, items and categories change, the database is slow, stopped or killed,
-//! answers are lost, and processes are restarted. Against the oracle of `tables`:
+//! Stories of a site: visitors with session cookies connect to one or two server processes over one database, subscribe
+//! to channels that Joomla's rules may or may not allow, and receive the events that transactions publish. Meanwhile
+//! they log in and out, are blocked and deleted; groups, levels, items and categories change; the database is slow,
+//! stopped or killed; answers are lost, and processes are restarted. Against the oracle of `tables`:
 //!
-//! 1. nobody hears an event of a channel that he may not hear, longer than the sweep takes; with a control row, than
-//!    300 ms; and nobody who lost a right ever hears a row that was committed with the control row or after it, live or
-//!    by recovery;
-//! 2. nobody is ever somebody else;
-//! 3. when all is quiet everybody has an answer, and the right one;
-//! 4. every committed row comes exactly once to who recovers, or he is told of a gap, and that with a reason; once to
-//!    who stays; and no other row ever;
+//! 1. no visitor receives an event of a forbidden channel for longer than the sweep takes; with a control row, for
+//!    longer than 300 ms; and a visitor who lost a right never receives a row that was committed with the control row
+//!    or after it, live or by recovery;
+//! 2. no visitor is ever taken for another user;
+//! 3. when all is quiet, every visitor has an answer, and the right one;
+//! 4. every committed row comes exactly once to a client that recovers, or the client gets a gap, and that with a
+//!    reason; once to a client that stays; and no other row ever;
 //! 5. statements stay within their budget, and an outage costs one of them (see `tables`);
 //! 6. answers come in the order of the questions, although frames wait;
 //! 7. the loop sleeps when there is nothing to do.
@@ -41,11 +41,11 @@ const COOKIE: &str = "0ad504c8cb42b9a2c9379cf1921924da";
 /// Seconds.
 const SWEEP: u64 = 10;
 
-/// What a question may wait for its turn, besides.
+/// The time that a question may wait for its turn, besides.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What somebody has told of by a control row must be done by then: the longest poll, and a few statements. Where
-/// statements are slow they are waited for.
+/// The server must have acted on a control row by then: the longest poll, and a few statements. Slow statements get
+/// more time.
 const TOLD: Duration = Duration::from_millis(300);
 const TOLD_SLOWLY: Duration = Duration::from_secs(2);
 
@@ -64,7 +64,7 @@ const RESTING: Duration = Duration::from_secs(8);
 /// How often the oracle is asked when nothing happens.
 const OBSERVED: Duration = Duration::from_millis(100);
 
-/// What somebody is told who subscribes while nobody knows where the table is.
+/// The position that a client gets while the position of the table is unknown.
 const NOWHERE: &str = "o00000000:0.0";
 
 const CHANNELS: [&str; 19] = [
@@ -93,7 +93,7 @@ const CHANNELS: [&str; 19] = [
 struct Visitor {
     cookie: Option<SessionId>,
     user: u32,
-    /// Whether its pages are the site's.
+    /// Whether its pages belong to the site.
     own: bool,
 }
 
@@ -104,7 +104,7 @@ enum Speaks {
     Recovering,
 }
 
-/// What the server owes, in order.
+/// The server's pending answers, in order.
 #[derive(Clone, Debug, PartialEq)]
 enum Owed {
     Subscription(&'static str),
@@ -124,7 +124,7 @@ enum State {
     Leaving(u64),
 }
 
-/// What somebody knows of a channel.
+/// A page's state of a channel.
 #[derive(Debug, Default)]
 struct Watch {
     state: State,
@@ -137,7 +137,7 @@ struct Watch {
     from: Option<u64>,
     /// When the oracle said yes last, in served time.
     allowed: Duration,
-    /// When it must be over, because the server was told.
+    /// When the events must stop, because a control row was written.
     stop_by: Option<Duration>,
 }
 
@@ -149,7 +149,7 @@ struct Person {
     server: usize,
     n: usize,
     connected: Time,
-    /// What it showed.
+    /// The session that its cookie named.
     session: Option<SessionId>,
     signed_in: Option<u32>,
     /// It has shown the form token, or need not.
@@ -163,7 +163,7 @@ struct Person {
     error_follows: bool,
     marks: u64,
     watches: BTreeMap<&'static str, Watch>,
-    /// Channels that it lost the right to hear, and the first commit that it must not hear of.
+    /// Channels that it lost the right to subscribe to, and the first commit whose rows it must not receive.
     barred: BTreeMap<&'static str, u64>,
 }
 
@@ -203,7 +203,7 @@ struct Stage {
     writing: Vec<Writing>,
     /// Time in which every process could ask.
     served: Duration,
-    /// Whose each session was last, in served time.
+    /// When each session last belonged to a user, in served time.
     owners: BTreeMap<(SessionId, u32), Duration>,
     clients: u32,
     config: Config,
@@ -369,7 +369,7 @@ impl Stage {
         }
     }
 
-    /// Whether every process can ask everything.
+    /// Whether every process can send every question.
     fn serves(&self) -> bool {
         let base = self.base.borrow();
         let now = self.processes[0].world.borrow().now;
@@ -378,12 +378,12 @@ impl Stage {
         !base.tables.down && base.lines.iter().all(is_ready)
     }
 
-    /// Something happens after which a gap may be told.
+    /// An event after which a gap is allowed.
     fn has_trouble(&mut self) {
         self.trouble = self.trouble.max(self.now() + TROUBLE);
     }
 
-    /// Takes note of what everybody may hear now, and of who everybody is.
+    /// Records which channels every visitor may subscribe to now, and every visitor's user.
     fn observe(&mut self) {
         let serves = self.serves();
         let now = self.now();
@@ -512,7 +512,7 @@ impl Stage {
         self.send(who, &json!("whoami"));
     }
 
-    /// Somebody does something.
+    /// A visitor does something.
     fn act(&mut self, who: usize) {
         if !self.people[who].alive {
             if self.dice.one_in(3) {
@@ -630,7 +630,7 @@ impl Stage {
         person.lose();
     }
 
-    // --- what people hear --------------------------------------------------------------------------------------------
+    // --- received messages -------------------------------------------------------------------------------------------
 
     fn hear(&mut self) {
         for who in 0..self.people.len() {
@@ -737,7 +737,7 @@ impl Stage {
                     let noticed = self.restored.is_none_or(|at| self.served > at + NOTICED);
                     watch.from = Some(if knows && noticed { self.commits } else { u64::MAX });
                 } else if !all {
-                    // What it has is loaded anew.
+                    // The page loads its state anew.
                     watch.handled.clear();
                     watch.from = Some(self.commits);
                     watch.positions.clear();
@@ -776,7 +776,7 @@ impl Stage {
         }
     }
 
-    /// Whether there is a reason to tell of a gap: the row of the position is not there, or the table cannot be read.
+    /// Whether a gap has a reason: the row of the position is not there, or the table cannot be read.
     fn is_gap(&self, position: &str) -> bool {
         let parse = |text: &str| match text.parse() {
             Ok(Position::Table { epoch, place }) => Some((epoch, place)),
@@ -791,7 +791,7 @@ impl Stage {
         !is_there || self.now() < self.trouble
     }
 
-    /// Who was somewhere before comes back there.
+    /// A page that had channels subscribes to them again.
     fn come_back(&mut self, who: usize) {
         let person = &self.people[who];
         let channels: Vec<_> = person
@@ -836,8 +836,8 @@ impl Stage {
         assert!(watch.handled.insert(k), "{who} heard row {k} twice");
     }
 
-    /// Whoever lost the right to hear a channel never hears what was committed with the control row that tells so, or
-    /// after it.
+    /// A page that lost the right to a channel never receives a row that was committed with the control row about it,
+    /// or after it.
     fn must_not_be_barred(&self, who: usize, channel: &'static str, commit: Option<u64>, text: &str) {
         let person = &self.people[who];
         let Some(from) = person.barred.get(channel).filter(|from| commit >= Some(**from)) else {
@@ -871,7 +871,7 @@ impl Stage {
 
     // --- the site --------------------------------------------------------------------------------------------------
 
-    /// What somebody may not hear any more must stop soon, for the server was told.
+    /// Events of forbidden channels must stop soon, for a control row was written.
     fn must_stop(&mut self, within: Duration, only: Option<usize>) {
         let base = self.base.borrow();
         if self.restored.is_some_and(|at| self.served <= at + NOTICED) || !base.tables.outbox.locked.is_empty() {
@@ -879,7 +879,7 @@ impl Stage {
             return;
         }
         if !base.tells_all {
-            // What else it does not know yet may keep the door open for as long as the sweep takes.
+            // A change without a control row may keep the right open for as long as the sweep takes.
             return;
         }
         let within = if base.slow > 0 { TOLD_SLOWLY } else { within };
@@ -976,7 +976,8 @@ impl Stage {
         }
     }
 
-    /// The outbox's tables are restored from a backup, or emptied. What stock clients miss by it nobody tells them.
+    /// The outbox's tables are restored from a backup, or emptied. Stock clients get no report of the rows that they
+    /// miss.
     fn restore(&mut self) {
         if !self.base.borrow_mut().back_up_or_restore() {
             return;
@@ -997,7 +998,7 @@ impl Stage {
             let stock = person.speaks == Speaks::Stock;
             for watch in person.watches.values_mut() {
                 if stock {
-                    // What comes back may come again.
+                    // Restored rows may come again.
                     watch.handled.clear();
                 }
                 let from = if stock { u64::MAX } else { self.commits };
@@ -1020,7 +1021,7 @@ impl Stage {
         self.has_trouble();
     }
 
-    /// What is left alone is asked again when its time has come.
+    /// The kinds of questions that were left alone are sent again when their time has come.
     fn rest_no_more(&mut self, now: Time) {
         if self.resting.take_if(|until| *until <= now).is_some() {
             self.say(|| "everything is asked again".into());
@@ -1030,7 +1031,7 @@ impl Stage {
         }
     }
 
-    /// What everybody may hear, of all channels.
+    /// The channels that each person may subscribe to.
     fn rights(&self) -> Vec<[bool; CHANNELS.len()]> {
         let base = self.base.borrow();
         let of = |person: &Person| {
@@ -1040,8 +1041,8 @@ impl Stage {
         self.people.iter().map(of).collect()
     }
 
-    /// Commits the control rows about a change, with rows behind them in the same transaction. Whoever had a right
-    /// before and has it no more must not hear of these, nor of any that are committed later.
+    /// Commits the control rows about a change, with rows behind them in the same transaction. A page that loses a
+    /// right by the change must not receive these rows, nor any that are committed later.
     fn commit_telling(&mut self, before: &[[bool; CHANNELS.len()]]) {
         let telling = self.base.borrow_mut().take_telling();
         let first = self.commits;
@@ -1065,7 +1066,7 @@ impl Stage {
             .restored
             .is_some_and(|at| self.served <= at + Duration::from_secs(SWEEP) + NOTICED);
         if !told || lately || !self.base.borrow().tells_all {
-            // What else the server does not know yet may keep the door open.
+            // A change without a control row may keep the right open.
             return;
         }
         let now = self.rights();
@@ -1084,7 +1085,7 @@ impl Stage {
         self.say(|| format!("the database goes down, killed: {killed}, forgets: {forgets}"));
         self.has_trouble();
         if killed {
-            // Who wrote did so in vain.
+            // The writers' transactions are lost.
             self.writing.clear();
         }
         self.base.borrow_mut().go_down(killed, forgets);
@@ -1121,7 +1122,7 @@ impl Stage {
         }
     }
 
-    /// Somebody writes to the outbox table: at once, or in a transaction that ends later, one way or the other.
+    /// A writer adds a row to the outbox table: at once, or in a transaction that ends later, one way or the other.
     fn write(&mut self) {
         let now = self.now();
         let mut base = self.base.borrow_mut();
@@ -1205,7 +1206,7 @@ impl Stage {
 
     // --- the end ---------------------------------------------------------------------------------------------------
 
-    /// Nothing happens any more, and everything works: after a while everybody must know everything.
+    /// Nothing happens any more, and everything works: after a while every client must be up to date.
     fn settle(&mut self) {
         self.say(|| "all becomes quiet".into());
         {
@@ -1319,7 +1320,7 @@ impl Watch {
 }
 
 impl Person {
-    /// Who it is by the tables; 0: a guest.
+    /// Its user by the tables; 0: a guest.
     fn is(&self, base: &Database) -> u32 {
         match self.signed_in {
             Some(user) => base
@@ -1337,7 +1338,7 @@ impl Person {
     fn lose(&mut self) {
         self.alive = false;
         for watch in self.watches.values_mut() {
-            // Who was leaving has left, and who stays away without positions must begin anew.
+            // A pending unsubscribe is done, and a page that stays away without positions must begin anew.
             if matches!(watch.state, State::Leaving(_)) || self.speaks == Speaks::Stock {
                 watch.forget();
             }
@@ -1440,7 +1441,7 @@ fn site(metadata: bool) -> SiteConfig {
     }
 }
 
-/// Tells a story and returns the hash of all that could be observed on the networks.
+/// Plays a story and returns the hash of all that could be observed on the networks.
 fn story(seed: u64) -> u64 {
     let mut stage = Stage::new(seed);
     stage.run(Duration::from_millis(500));
@@ -1497,7 +1498,7 @@ fn the_same_seed_tells_the_same_story_of_visitors() {
     }
 }
 
-/// A scene with one process, one visitor who is user 42 and one page of his, connected and known.
+/// A scene with one process, one visitor, who is user 42, and one page of this visitor, connected and identified.
 fn scene(speaks: Speaks) -> Stage {
     // A site with metadata, as most are.
     scene_of(2, speaks)

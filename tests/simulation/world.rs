@@ -71,21 +71,21 @@ pub struct Pipe {
     starved: bool,
 }
 
-/// What the server calls its end.
+/// The server's owner of its end.
 #[derive(Clone, Copy)]
 enum Owner {
     Client(ConnectionId),
     Outgoing(usize),
 }
 
-/// What becomes of a connection that the server makes.
+/// The fate of a connection that the server makes.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Connecting {
     /// It is made at the next edge.
     Soon,
     /// It is refused at the next edge.
     Refused,
-    /// Nothing is ever heard.
+    /// No answer ever comes.
     Never,
 }
 
@@ -100,13 +100,13 @@ pub struct World {
     pub signals: Vec<Signal>,
     /// Ids that were registered once.
     past: Vec<ConnectionId>,
-    /// Whether edges may be late and strangers' events come.
+    /// Whether edges may be late and events of unknown connections come.
     pub unkind: bool,
     /// How long the last wait was allowed to take.
     pub patience: Option<Duration>,
     /// Everything that would be observable from outside, hashed: the same seed must give the same.
     pub history: u64,
-    /// Socket calls, by which a test can tell a loop that spins.
+    /// Socket calls, by which a test can recognize a loop that spins.
     pub reads: usize,
     pub writes: usize,
     pub accepts: usize,
@@ -116,7 +116,7 @@ pub struct World {
     pub connects: VecDeque<Connecting>,
     /// Pipes that the server opened.
     pub outgoing: Vec<usize>,
-    /// What whoever connects to port 3306 meets.
+    /// The behaviour of port 3306 towards every client.
     pub database: Answers,
 }
 
@@ -205,7 +205,7 @@ impl World {
         self.now.unix_ms += self.now.at.0 / 1000 - before.0 / 1000;
     }
 
-    /// Whether the server has been told of something, or is about to be.
+    /// Whether an edge is or soon will be pending for the server.
     pub fn has_edges(&self) -> bool {
         let live = |pipe: &&Pipe| pipe.owner.is_some() && !pipe.freed;
         self.listener_edge
@@ -221,7 +221,7 @@ impl World {
         self.past.pop();
     }
 
-    /// A descriptor became free. No edge tells of it.
+    /// A descriptor becomes free. No edge announces it.
     pub fn free_descriptors(&mut self, n: usize) {
         self.descriptors = n;
     }
@@ -459,7 +459,7 @@ impl Drop for SimSocket {
         world.descriptors = world.descriptors.saturating_add(1);
         let pipe = &mut world.pipes[self.n];
         pipe.freed = true;
-        // What a kernel does: unread input, or lingering for no time, makes the close a reset, which takes with it what
+        // As in a kernel, unread input or a linger time of zero makes the close a reset. The reset drops the bytes that
         // the client has not read yet.
         if pipe.linger_zero || !pipe.to_server.is_empty() {
             pipe.server_reset = true;

@@ -1,9 +1,9 @@
-//! A database in memory, for tests and the simulator, with every fault that a real one has, when somebody asks for it.
-//! What it holds and answers is in `tables` and `outbox`; this is the connection to it.
+//! A database in memory, for tests and the simulator, with every fault of a real one, when a test orders it. Its
+//! contents and answers are in `tables` and `outbox`; this is the connection to it.
 //!
 //! [`Tables`] is the server, [`Link`] one process's connection to it, and [`Memory`] both in one, which is a [`Store`].
-//! Whoever plays several processes on one database owns the parts and makes a store of them himself; sharing is no
-//! affair of ours.
+//! A test that plays several processes on one database owns the parts and makes a store of them. This module shares
+//! nothing.
 
 mod outbox;
 mod tables;
@@ -19,8 +19,8 @@ use jsocketd::time::{Now, Time};
 pub use self::outbox::{Durable, OutboxTables, Transaction};
 pub use self::tables::{Category, Item, Session, Tables};
 
-/// How long a link leaves the server alone after each failure. Always the same, so that a test knows when it is over;
-/// how it grows is the breaker's affair.
+/// How long a link leaves the server alone after each failure. It is always the same, so that a test can tell when it
+/// is over; its growth is tested with the breaker.
 pub const RETRY: Duration = Duration::from_secs(1);
 
 /// One process's connection.
@@ -186,7 +186,7 @@ impl Link {
                 self.line = Line::Broken(now.at + RETRY);
                 tables.outbox.leave(self.client);
             }
-            // What a server refuses is rolled back.
+            // A refused statement is rolled back.
             Err(_) => tables.outbox.leave(self.client),
             Ok(_) => {}
         }

@@ -1,9 +1,8 @@
-//! The outbox's two tables: rows that exist before anybody sees them, transactions of those who write and of those who
-//! stamp, and locks. It is the behaviour of a server as far as the outbox's statements meet it, as plainly as it can be
-//! told.
+//! The outbox's two tables: rows before and after their commit, transactions of writers and of stampers, and locks.
+//! They behave as a real server does for the outbox's statements, as plainly as possible.
 //!
-//! What must never happen is asserted here, so that every test that uses the tables also tests for it: two rows with a
-//! number, a row with two, a number that is left out, a statement within somebody's open transaction, a row that is
+//! The invariants are asserted here, so that every test that uses the tables also tests them: no two rows have one
+//! number, no row has two, no number is left out, no statement comes within another's open transaction, and no row is
 //! deleted unseen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +19,7 @@ const LIMIT: u64 = 100_000;
 /// Milliseconds for which states are remembered for nodes that lag.
 const REMEMBERED: i64 = 3000;
 
-/// See the file. What is public may be changed at any time.
+/// See the file. Tests may change the public fields at any time.
 #[derive(Clone, Debug)]
 pub struct OutboxTables {
     /// By id: also the rows that only their writer sees.
@@ -49,7 +48,7 @@ pub struct OutboxTables {
     /// Ends of transactions that are carried out although their connection broke: when, whose, and what.
     late: Vec<(i64, u32, Question)>,
     ghosts: u32,
-    /// What a crash leaves of the two tables, if it forgets the last commits. See [`OutboxTables::flush`].
+    /// The state of the two tables after a crash that forgets the last commits. See [`OutboxTables::flush`].
     durable: Option<Durable>,
     /// Former states, each with the time from which it was so: for nodes that lag. And how often something that others
     /// see changed, altogether and up to the last of these states.
@@ -62,19 +61,19 @@ pub struct OutboxTables {
 /// A row of the outbox table, but for its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
-    /// What it says.
+    /// Its content.
     pub row: Rc<NewRow>,
     /// Its number, once it was stamped.
     pub place: Option<Place>,
-    /// Who writes it and has not committed: nobody else sees it.
+    /// The transaction of its writer, before the commit: no other client sees the row.
     writer: Option<Transaction>,
 }
 
-/// Somebody's transaction on the outbox table.
+/// A transaction on the outbox table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transaction(u64);
 
-/// Both tables, and the next id, as they were once: what was not committed is not in it.
+/// A copy of both tables and of the next id, without uncommitted rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durable {
     rows: BTreeMap<u64, OutboxRow>,
@@ -82,7 +81,7 @@ pub struct Durable {
     state: BTreeMap<String, (String, i64)>,
 }
 
-/// What a client's open transaction has locked.
+/// The locks of a client's open transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
     Counter,
@@ -129,7 +128,7 @@ impl OutboxTables {
         Transaction(self.transactions)
     }
 
-    /// `INSERT` of one row within a transaction; its id, which nobody else gets whatever comes of it.
+    /// `INSERT` of one row within a transaction; its id, which no other row gets, even after a rollback.
     pub fn insert(&mut self, writer: Transaction, row: NewRow) -> u64 {
         let id = self.reserve(1)[0];
         self.insert_at(writer, id, row);
@@ -153,7 +152,7 @@ impl OutboxTables {
         self.flying.insert(id);
     }
 
-    /// Everybody sees its rows from here on.
+    /// From here on every client sees its rows.
     pub fn commit(&mut self, transaction: Transaction) {
         self.changes += 1;
         for id in self.of(transaction) {
@@ -202,8 +201,8 @@ impl OutboxTables {
         old.iter().for_each(|id| self.delete(*id));
     }
 
-    /// `TRUNCATE` of the outbox table: the ids start again. It waits for everybody's transactions: none of the outbox's
-    /// own clients may have one, and whoever was writing has given up.
+    /// `TRUNCATE` of the outbox table: the ids start again. It waits for all transactions: none of the outbox's own
+    /// clients may have one, and all writers have given up.
     pub fn truncate(&mut self) {
         assert!(self.is_unlocked(), "TRUNCATE waits");
         self.fill(Durable {
@@ -213,7 +212,7 @@ impl OutboxTables {
         });
     }
 
-    /// Whether nobody has a transaction of the outbox's own open.
+    /// Whether no client has a transaction of the outbox's own open.
     pub fn is_unlocked(&self) -> bool {
         self.open.is_empty()
     }
@@ -223,7 +222,7 @@ impl OutboxTables {
         self.open.contains_key(&client)
     }
 
-    /// A copy of what is committed.
+    /// A copy of the committed rows.
     pub fn copy(&self) -> Durable {
         let mut rows = self.rows.clone();
         self.flying.iter().for_each(|id| drop(rows.remove(id)));
@@ -234,13 +233,13 @@ impl OutboxTables {
         }
     }
 
-    /// What was committed so far outlives a crash that forgets commits.
+    /// The rows committed so far survive a crash that forgets commits.
     pub fn flush(&mut self) {
         self.durable = Some(self.copy());
     }
 
-    /// The server dies and is there again: what was not committed is gone, and so are all transactions and locks.
-    /// `forgets`: and what was committed since it was last [flushed](Self::flush).
+    /// The server dies and starts again: uncommitted rows are gone, and so are all transactions and locks. `forgets`:
+    /// rows committed since the last [flush](Self::flush) are gone too.
     pub fn crash(&mut self, forgets: bool) {
         self.open.clear();
         self.late.clear();
@@ -270,7 +269,7 @@ impl OutboxTables {
         let numbers = rows.iter().filter_map(|(id, row)| Some((row.place?.seq, *id)));
         self.numbers = numbers.collect();
         (self.rows, self.next, self.state) = (rows, next, state);
-        // No node shows what is gone.
+        // No node shows the lost rows.
         self.past.clear();
         self.changes += 1;
     }
@@ -281,12 +280,12 @@ impl OutboxTables {
     }
 
     /// A client's connection breaks, but the server goes on with the end of its transaction and is done `after`
-    /// milliseconds: until then the locks are held. Whether there is such an end.
+    /// milliseconds later: until then the locks are held. Returns whether the question ends a transaction.
     pub(super) fn end_late(&mut self, client: u32, question: &Question, after: i64, now: i64) -> bool {
         let Some(open) = self.open.remove(&client).filter(|_| question.ends_transaction()) else {
             return false;
         };
-        // Nobody else has this number.
+        // No other client has this number.
         self.ghosts += 1;
         let ghost = u32::MAX - self.ghosts;
         self.open.insert(ghost, open);
@@ -294,14 +293,14 @@ impl OutboxTables {
         true
     }
 
-    /// Carries out what is due by now without anybody being there for the answer.
+    /// Carries out the questions that are due by now. No client waits for their answers.
     pub fn catch_up(&mut self, now: i64) {
         for (_, ghost, question) in self.late.extract_if(.., |(due, ..)| *due <= now).collect::<Vec<_>>() {
             drop(self.answer(&question, ghost, now));
         }
     }
 
-    /// Remembers what is committed now for nodes that lag.
+    /// Keeps the committed rows of this moment for nodes that lag.
     pub fn remember(&mut self, now: i64) {
         if self.past.is_empty() || self.remembered != self.changes {
             let mut tables = Self {
@@ -318,15 +317,14 @@ impl OutboxTables {
         }
     }
 
-    /// What a question that only reads is told of the state of so many milliseconds ago, or of the first one that is
-    /// remembered.
+    /// The answer to a read-only question from the state of so many milliseconds ago, or from the oldest kept state.
     pub(super) fn read_before(&self, question: &Question, lag: i64, now: i64) -> Option<Result<Answer, Failure>> {
         let mut states = self.past.iter().rev();
         let (_, then) = states.find(|(at, _)| *at <= now - lag).or(self.past.front())?;
         then.read(question, now.try_into().unwrap_or(0))
     }
 
-    // --- what stands in them -------------------------------------------------------------------------------------
+    // --- their contents ------------------------------------------------------------------------------------------
 
     /// The position as it is written.
     pub fn position(&self) -> Option<&str> {
@@ -459,7 +457,7 @@ impl OutboxTables {
         }
     }
 
-    /// What the questions are told that only read, outside of any transaction.
+    /// The answer to a question that only reads, outside of any transaction.
     fn read(&self, question: &Question, now_ms: u64) -> Option<Result<Answer, Failure>> {
         Some(match question {
             Question::Look(look) => self.look(*look, now_ms),

@@ -1,5 +1,5 @@
-//! The tables that the service asks about, as a server would keep them: each [`Question`] is answered as its
-//! documentation says. Nothing here knows SQL or fails by itself. The outbox's two tables are in `outbox`.
+//! The tables that the service reads, as a server would keep them: each [`Question`] is answered as its documentation
+//! says. Nothing here uses SQL or fails by itself. The outbox's two tables are in `outbox`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::outbox::OutboxTables;
 /// Joomla's root category, which no chain shows.
 const ROOT_CATEGORY: u64 = 1;
 
-/// The server with its tables. What is public may be changed at any time: that is what PHP does.
+/// The server with its tables. Tests may change the public fields at any time, as PHP changes the tables.
 #[derive(Clone, Debug)]
 pub struct Tables {
     /// The server's clock: Unix milliseconds. It stands still until it is set.
@@ -38,7 +38,7 @@ pub struct Tables {
     pub outbox: OutboxTables,
     /// Questions, by name, that the server refuses, and what it says: a table or a privilege is missing.
     pub refused: BTreeMap<&'static str, String>,
-    /// Nobody can connect, and who is connected gets no answers any more.
+    /// No process can connect, and connected processes get no answers any more.
     pub down: bool,
     /// How often the server was killed, and how often each client's connection: earlier connections are dead.
     lives: u64,
@@ -80,7 +80,7 @@ pub struct Item {
 pub struct Category {
     /// The category above it; 0 and 1: none.
     pub parent: u64,
-    /// Whose it is: `com_content`.
+    /// The extension that it belongs to: `com_content`.
     pub extension: String,
     /// Its view level.
     pub access: u32,
@@ -116,8 +116,8 @@ impl Tables {
         }
     }
 
-    /// The server dies and is there again: what was not committed is gone, and so are all locks and connections.
-    /// `forgets`: and what was committed into the outbox's tables since they were last flushed.
+    /// The server dies and starts again: uncommitted rows are gone, and so are all locks and connections. `forgets`:
+    /// rows committed into the outbox's tables since the last flush are gone too.
     pub fn crash(&mut self, forgets: bool) {
         self.outbox.crash(forgets);
         self.lives += 1;
@@ -240,7 +240,7 @@ impl Tables {
     }
 }
 
-/// Whether only its text says whose a session is: rows without metadata have no client.
+/// Whether only the session's text names its user: rows without metadata have no client.
 fn tells_no_user(session: &Session) -> bool {
     session.user_id == 0 && session.client_id.is_none()
 }

@@ -1,6 +1,5 @@
-//! Clients that ask for recovery and follow the rules to the letter: one position for each channel, which is the `id`
-//! of its newest event, or one that a pong told while the channel was subscribed to. No ids are remembered, and nothing
-//! is dropped.
+//! Clients that request recovery and follow the rules to the letter: one position for each channel, which is the `id`
+//! of its newest event, or one from a pong that came during the subscription. They keep no ids and drop no event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,12 +35,12 @@ pub enum State {
     Out,
     /// Since when, and the generation at which it was looked at last.
     Asking(u64, u64),
-    /// It was told everything up to a number; the rest follows at this time.
+    /// It received everything up to a number; the rest follows at this time.
     Replaying(u64, u64),
     Live,
 }
 
-/// What became of somebody who was asking, or was being told.
+/// The result of one step of a recovery.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Told {
     Nothing,
@@ -70,7 +69,7 @@ impl Client {
         }
     }
 
-    /// The connection is gone. What it has of positions it keeps.
+    /// The connection is gone. The positions stay.
     pub fn lose(&mut self) {
         self.at = None;
         for channel in self.channels.values_mut() {
@@ -88,7 +87,7 @@ impl Client {
         }
     }
 
-    /// A pong: the position is told if no recovery is under way.
+    /// A pong: it carries the position if no recovery is under way.
     pub fn pong(&mut self, outbox: &Outbox, truth: &Truth) {
         let is_told = |channel: &Channel| !matches!(channel.state, State::Replaying(..));
         let told = outbox.position().filter(|_| self.channels.values().all(is_told));
@@ -109,12 +108,12 @@ impl Client {
     }
 }
 
-/// Microseconds after which what is not known is a no.
+/// Microseconds after which an unknown position is a no.
 const LAST_CALL: u64 = 5_000_000;
 
 impl Channel {
-    /// What the service does about somebody who waits for an answer, or for the next part of it. `most`: events of a
-    /// part.
+    /// Does the service's part for a client that waits for an answer, or for the next part of the missed events.
+    /// `most`: events of a part.
     pub fn recover(
         &mut self,
         (name, channel): (usize, &str),
@@ -172,7 +171,7 @@ impl Channel {
         }
     }
 
-    /// It loads everything anew, and is told where it is.
+    /// The client loads everything anew, and receives its position.
     fn begin(&mut self, outbox: &Outbox) {
         self.handled.clear();
         self.state = State::Live;
@@ -210,7 +209,7 @@ impl Channel {
             panic!("{from} {to}")
         };
         if from == Position::NOWHERE {
-            // Whoever came while the table was out of reach is told of a gap before anything else.
+            // A client that subscribed without the table must receive a gap before anything else.
             panic!("{name} gets {to} although it was told of no position");
         }
         assert!(end.seq >= start.seq, "{name} goes back from {from} to {to}");

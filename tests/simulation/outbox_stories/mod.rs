@@ -1,5 +1,5 @@
-//! The room of the outbox table alone, over a database in memory: dialogues that follow from the contract's sentences
-//! one by one, and thousands of stories from seeds.
+//! The outbox alone, over a database in memory: dialogues that follow from the contract's sentences one by one, and
+//! thousands of stories from seeds.
 //!
 //! A failure of a story prints its seed; `SIM_SEED=N cargo test --test simulation outbox_stories` runs that one alone,
 //! `SIM_LOG=1` shows what happens in it. `SIM_SEEDS=N` runs the first N instead of the usual number, `SIM_FIRST=N`

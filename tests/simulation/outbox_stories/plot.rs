@@ -1,11 +1,11 @@
-//! What kind of story a seed tells: how many processes there are, with which settings, and what may go wrong.
+//! The plot of a seed's story: how many processes there are, with which settings, and what may go wrong.
 
 use jsocketd::config::Database;
 
 use crate::outbox_stories::dice::Dice;
 use crate::outbox_stories::story::SECOND;
 
-/// What kind of story it is.
+/// The plot of a story.
 #[derive(Clone, Debug)]
 pub struct Plot {
     pub settings: Database,
@@ -22,7 +22,7 @@ pub struct Plot {
     pub forgets: bool,
     /// The table is truncated or restored.
     pub disasters: bool,
-    /// Somebody locks rows.
+    /// Other transactions lock rows.
     pub locks: bool,
     /// PHP stamps and trims.
     pub php: bool,

@@ -1,4 +1,4 @@
-//! What is seen of the table, in which order, how soon, and for how many statements.
+//! Reading the table: which rows are seen, in which order, how soon, and for how many statements.
 
 use jsocketd::config::Database;
 use jsocketd::outbox::{Reach, Seen};

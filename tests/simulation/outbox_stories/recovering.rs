@@ -1,4 +1,4 @@
-//! Positions that clients show, and what they are told of their absence.
+//! Positions that clients send, and the answers about their absence.
 
 use jsocketd::config::Database;
 use jsocketd::outbox::{Outbox, Reach};
@@ -123,7 +123,7 @@ fn rows_that_left_memory_are_read_once_for_all_clients() {
         "further down only the rest is read"
     );
     assert_eq!(stage.count("channel"), 1);
-    // What leaves memory meanwhile is kept for those who are being told.
+    // Rows that leave memory meanwhile are kept for the clients that are being served.
     for _ in 0..20 {
         stage.publish("a");
     }
@@ -300,7 +300,7 @@ fn a_waiting_client_is_woken_when_it_must_ask_again() {
     assert_eq!(stage.reach_from("a", since, 120), Reach::Yes);
     let before = stage.outbox().generation();
     stage.run(30_000);
-    assert_eq!(stage.outbox().generation(), before, "nobody is woken for nothing");
+    assert_eq!(stage.outbox().generation(), before, "no client is woken for nothing");
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn rows_in_memory_are_no_older_than_the_retention() {
     assert_eq!(stage.counters().history_rows, 11);
     stage.run(60_000);
     assert_eq!(stage.counters().history_rows, 0);
-    // Nothing was deleted: the table still knows.
+    // Nothing was deleted: the table still has the rows.
     stage.tables.refused.insert("old", "denied".into());
     assert_eq!(stage.reach("news", 11), Reach::Yes, "the row at the floor");
     stage.failing = vec![("delete", Failure::Locked)];

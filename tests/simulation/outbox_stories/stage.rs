@@ -51,9 +51,9 @@ pub struct Process {
     pub link: Link,
     /// Which client of the server it is.
     pub client: u32,
-    /// Nobody is connected to it.
+    /// The process has no connections.
     pub alone: bool,
-    /// Names of what was asked.
+    /// Names of the questions so far.
     pub asked: Vec<&'static str>,
 }
 
@@ -68,7 +68,7 @@ impl Process {
         }
     }
 
-    /// Whether it can ask; a connection is made if one may be.
+    /// Whether the process can send a question; makes a connection if it may.
     pub fn is_connected(&mut self, tables: &Tables, now: Now) -> bool {
         if self.link.readiness(now) == Readiness::Probe {
             self.link.probed(Ok(0), tables, now);
@@ -76,7 +76,7 @@ impl Process {
         self.link.readiness(now) == Readiness::Ready
     }
 
-    /// What is due, which is what the deadline promises: a loop that wakes for nothing would spin.
+    /// The due question. The deadline promises that there is one: a loop that wakes for nothing would spin.
     pub fn question(&mut self, now: Now) -> Option<Question> {
         let due = self.outbox.deadline();
         let question = self.outbox.question(self.alone, now);
@@ -283,7 +283,7 @@ impl Stage {
         self.process.outbox.reaches(channel, since, waited, now)
     }
 
-    /// The numbers that a client gets that comes back, once they are known; `None`: it is told of a gap.
+    /// The numbers that a returning client gets, once they are known; `None`: the client gets a gap.
     pub fn missed(&mut self, channel: &str, seq: u64) -> Option<Vec<u64>> {
         let since = self.since(seq);
         self.missed_since(channel, since)
@@ -293,7 +293,7 @@ impl Stage {
         let began = self.us;
         let mut generation = None;
         for _ in 0..10_000 {
-            // It is looked at when the generation tells so, as the service does.
+            // Like the service, this checks again only when the generation has changed.
             let now = self.process.outbox.generation();
             if generation.replace(now) == Some(now) {
                 self.run(1);

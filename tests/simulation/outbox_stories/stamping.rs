@@ -64,7 +64,7 @@ fn locked_rows_are_left_out_one_by_one() {
     assert!(stage.count("stamp") <= 100, "it is tried now and then");
     let later = stage.publish("news");
     stage.run(400);
-    assert_eq!(stage.ids(), [later], "who comes later is not held up");
+    assert_eq!(stage.ids(), [later], "a later row is not delayed");
     stage.tables.outbox.locked.clear();
     stage.run(600);
     assert_eq!(stage.ids(), [ids[3], ids[4]]);
@@ -120,7 +120,7 @@ fn a_stamp_whose_rows_are_not_there_any_more_is_tried_every_ten_seconds() {
         panic!("{question:?}")
     };
     assert_eq!(*ids, [stays, id]);
-    // Somebody has deleted it by hand: the number of rows is another one.
+    // An administrator has deleted the row: the number of rows is another one.
     let why = Failure::Refused("Column 'value' cannot be null".into());
     stage.process.link.fail_next(1, why.clone());
     stage.goes_on(&question);

@@ -124,8 +124,7 @@ fn a_table_without_rows_gets_a_first_one() {
     assert_eq!(stage.ids(), [id]);
 }
 
-/// Something happens to the tables; within some seconds positions from before are gaps, everybody is told, and it goes
-/// on.
+/// The tables are damaged. Within some seconds old positions are gaps, every client is told so, and the outbox goes on.
 fn renews(what: impl FnOnce(&mut Stage)) -> Stage {
     let mut stage = Stage::ready();
     for _ in 0..5 {
@@ -189,7 +188,7 @@ fn forgotten_commits_are_a_new_epoch() {
 
 #[test]
 fn a_backup_that_is_restored_is_a_new_epoch_also_if_others_stamp_on() {
-    // Nobody's connection breaks.
+    // No connection breaks.
     renews(|stage| {
         let before = stage.tables.outbox.clone();
         stage.tables.crash(true);
@@ -300,7 +299,7 @@ fn tables_of_another_version_are_not_read_until_they_are_updated() {
         "{:?}",
         stage.process.asked
     );
-    assert!(!stage.outbox().is_coming(), "nobody waits for it");
+    assert!(!stage.outbox().is_coming(), "no client waits for it");
     let place = stage.tables.outbox.newest().unwrap();
     let since = Position::Table { epoch: 1, place };
     assert_eq!(stage.reach_from("news", since, 0), Reach::No);

@@ -1,18 +1,17 @@
-//! The stories: a few processes over one database, writers of every kind, clients that come, go and move, and
-//! everything that can go wrong. The oracle is in `truth`; what a client may expect is in `clients`.
+//! The stories: a few processes over one database, writers of every kind, clients that connect, leave and move, and
+//! every kind of failure. The oracle is in `truth`; the rules for a client are in `clients`.
 //!
-//! 1. Every process hands on every row in the order of the numbers, once, and nothing else; a gap is told only with a
-//!    reason.
-//! 2. Every client handles every committed row of its channels exactly once, wherever it moves, or is told of a gap,
-//!    and that only when the row of its position is not in the table any more, or the epoch is another one.
-//! 3. What is committed is delivered within a poll, or within a second and a poll if it stood uncommitted, when nothing
+//! 1. Every process delivers every row in the order of the numbers, once, and nothing else; a gap is reported only with
+//!    a reason.
+//! 2. Every client handles every committed row of its channels exactly once, wherever it moves, or gets a gap, and that
+//!    only when the row of its position is not in the table any more, or the epoch is another one.
+//! 3. A committed row is delivered within a poll, or within a second and a poll if it stood uncommitted, when nothing
 //!    is broken.
 //! 4. A deadline that has come has a question, and a question has a deadline that has come. Statements are bounded.
 //!
-//! That numbers have no holes and no twins, and that nothing is asked within an open transaction, is asserted by the
-//! tables.
+//! The tables assert that numbers have no holes and no twins, and that no question comes within an open transaction.
 //!
-//! The file is long because a story has one owner of its dice: whoever moves anything is here.
+//! The file is long because a story has one owner of its dice: every move is made here.
 
 use jsocketd::outbox::Seen;
 use jsocketd::protocol::position::{Place, Position};
@@ -32,7 +31,7 @@ pub const SECOND: u64 = 1_000_000;
 const CALM: u64 = 18 * SECOND;
 const SILENCE: u64 = 8 * SECOND;
 
-/// What the clock and the statements may add to a bound.
+/// The time that the clock and the statements may add to a bound.
 const SLACK: u64 = 30_000;
 
 /// After trouble everything takes its time.
@@ -78,7 +77,7 @@ struct Runner {
     ended: u64,
     /// The newest row that it handed on; `None`: it has to begin somewhere.
     anchor: Option<Place>,
-    /// Whether its position was known when it was told last.
+    /// Whether its position was known when it was last read.
     known: bool,
     /// When it had trouble last.
     trouble: u64,
@@ -204,7 +203,7 @@ impl World {
         let before: Vec<usize> = self.runners.iter().map(|runner| runner.process.asked.len()).collect();
         self.run(5 * SECOND, false);
         for (runner, before) in self.runners.iter().zip(before) {
-            // What is old is deleted whether rows come or not.
+            // Old rows are deleted whether rows come or not.
             let asked = runner.process.asked[before..]
                 .iter()
                 .filter(|name| !["old", "delete"].contains(name));
@@ -278,7 +277,7 @@ impl World {
 
     fn write(&mut self, writes: bool) {
         if self.tables.down || self.restores.is_some() {
-            // Who would write waits, or fails.
+            // A writer waits, or fails.
             self.next_writer = self.next_writer.max(self.us + 1000);
             return;
         }
@@ -415,7 +414,7 @@ impl World {
         (asked.answer, asked.done) = (Some(answer), us + took);
     }
 
-    /// An answer comes in, and what comes out is what the oracle expects.
+    /// An answer comes in. The events that come out must be the oracle's.
     fn take(&mut self, who: usize, asked: Asked) {
         let us = self.us;
         let runner = &mut self.runners[who];
@@ -426,7 +425,7 @@ impl World {
         self.check(who, &seen);
         let known = self.runners[who].process.outbox.position().is_some();
         if known && !std::mem::replace(&mut self.runners[who].known, known) {
-            // Who came while nothing was known comes again.
+            // Clients that connected while the position was unknown must reconnect.
             self.send_back(who);
         }
         self.runners[who].known = known;
@@ -448,7 +447,7 @@ impl World {
         }
     }
 
-    /// Everybody who is subscribed is closed, and comes back.
+    /// Every subscribed client is closed, and comes back.
     fn send_back(&mut self, who: usize) {
         let us = self.us;
         let hears = |client: &Client| {
@@ -471,7 +470,7 @@ impl World {
         let (epoch, place) = match position {
             Some(Position::Table { epoch, place }) => (epoch, place),
             _ => {
-                assert_eq!(found, [], "nobody knows where they belong");
+                assert_eq!(found, [], "rows without a known position");
                 if gap {
                     self.runners[who].anchor = None;
                 }
@@ -479,7 +478,7 @@ impl World {
             }
         };
         let Some(from) = runner.anchor else {
-            assert_eq!(found, [], "what was before the start is no news");
+            assert_eq!(found, [], "rows from before the start are no news");
             self.say(|_| format!("{who} begins behind {place:?} of {epoch:08x}"));
             self.runners[who].anchor = Some(place);
             return;
@@ -506,7 +505,7 @@ impl World {
         self.check_delays(who, &found);
     }
 
-    /// Whether it was soon enough.
+    /// Checks that the rows came soon enough.
     fn check_delays(&self, who: usize, found: &[Expected]) {
         let slow = self.plot.most_in_flight < 1000 || self.plot.losses > 0;
         let windows = if slow { WINDOWS } else { 0 };
@@ -564,7 +563,7 @@ impl World {
         }
     }
 
-    /// The part of the service that tells what was missed.
+    /// The service's part of sending the missed events.
     fn recover(&mut self, n: usize) {
         let (us, client) = (self.us, &mut self.clients[n]);
         let Some(who) = client.at else { return };
@@ -586,7 +585,7 @@ impl World {
                 }
             }
         }
-        // What a question would be due for now was ordered by somebody who came.
+        // A question that is due now was caused by a client that requests recovery.
         let now = at(us);
         if runner.asked.is_none() {
             runner.wake = runner.wake.min(runner.process.due(now).0.max(us));
@@ -615,7 +614,7 @@ impl World {
         );
     }
 
-    // --- what goes wrong ---------------------------------------------------------------------------------------------
+    // --- failures ----------------------------------------------------------------------------------------------------
 
     fn stir(&mut self) {
         let us = self.us;
@@ -696,7 +695,7 @@ impl World {
     }
 
     fn disaster(&mut self) {
-        // Who changes tables waits for everybody's transactions.
+        // A change of the tables waits for all transactions.
         if !self.tables.outbox.is_unlocked() || self.tables.down || self.restores.is_some() {
             return;
         }
@@ -745,7 +744,7 @@ impl World {
         let backup = self.backup.take().expect("a backup");
         self.tables.outbox.restore(backup);
         self.truth.look_again(&self.tables.outbox);
-        // Who did not see that the tables were missing sees that its connection is gone.
+        // A process that did not see that the tables were missing sees the end of its connection.
         for runner in &self.runners {
             if runner.stopped > self.us || !matches!(runner.process.link.readiness(at(self.us)), Readiness::Ready) {
                 self.tables.end(runner.process.client);

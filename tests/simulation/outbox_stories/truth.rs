@@ -14,12 +14,12 @@ use jsocketd::protocol::position::{Place, Position};
 
 use crate::memory::OutboxTables;
 
-/// What a row is.
+/// The kind of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An event of this channel.
     Event(&'static str),
-    /// It tells its key.
+    /// The data is its key.
     Control,
     /// It may not be published.
     Bad,
@@ -122,7 +122,7 @@ impl Truth {
         }
     }
 
-    /// The tables are others than they were: numbers go on behind what is there now.
+    /// The tables have been replaced: numbers go on behind the newest row in them.
     pub fn look_again(&mut self, tables: &OutboxTables) {
         let written = tables.position().and_then(|position| position.parse().ok());
         self.newest = match written {
@@ -131,7 +131,7 @@ impl Truth {
         };
     }
 
-    /// What stands between two places, the second one included, in order. `None`: there is no way from the one to the
+    /// The rows between two places, the second one included, in order. `None`: there is no way from the one to the
     /// other.
     pub fn between(&self, from: Place, to: Place) -> Option<Vec<(Place, Option<usize>)>> {
         let mut found = Vec::new();
@@ -145,7 +145,7 @@ impl Truth {
         (at == from).then_some(found)
     }
 
-    /// What stands above a number up to a place, in order: without asking from where somebody came.
+    /// The rows above a number up to a place, in order. The place of the start does not matter.
     pub fn above(&self, seq: u64, to: Place) -> Vec<(Place, Option<usize>)> {
         let mut found = Vec::new();
         let mut at = Some(to);
@@ -164,7 +164,7 @@ impl Truth {
         self.entries.get(&(place.seq, place.mark))?.key
     }
 
-    /// What is seen of a row.
+    /// The expected output for a row.
     pub fn expected(&self, key: usize) -> Option<Expected> {
         match self.rows[key].kind {
             Kind::Event(_) => Some(Expected::Event(key)),
@@ -174,7 +174,7 @@ impl Truth {
     }
 }
 
-/// What a process hands on.
+/// The output of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     Event(usize),
@@ -187,7 +187,7 @@ impl Expected {
         match seen {
             Seen::Event(event) => key(&event.data).map(Expected::Event),
             Seen::Control(Control::RecheckUser(user)) => Some(Expected::Control(*user as usize - 1)),
-            Seen::Control(other) => panic!("nobody wrote {other:?}"),
+            Seen::Control(other) => panic!("{other:?} was not written"),
             Seen::Past(..) | Seen::Gap => None,
         }
     }

@@ -31,13 +31,13 @@ struct Writer {
     transaction: Transaction,
     steps: VecDeque<(u64, Step)>,
     reserved: VecDeque<(u64, u64)>,
-    /// Ids and keys of what is written.
+    /// Ids and keys of the written rows.
     written: Vec<(u64, usize)>,
     /// One in so many rows is a control row; 0: none.
     control: u64,
 }
 
-/// Everybody who has begun and not ended.
+/// All writers that have begun and not ended.
 #[derive(Debug, Default)]
 pub struct Writers {
     all: Vec<Writer>,
@@ -67,13 +67,13 @@ impl Writers {
         self.all.clear();
     }
 
-    /// Nobody takes longer than until then.
+    /// All writers end by this instant.
     pub fn hurry(&mut self, us: u64) {
         let steps = self.all.iter_mut().flat_map(|writer| &mut writer.steps);
         steps.for_each(|(at, _)| *at = (*at).min(us));
     }
 
-    /// Somebody begins. `long`: transactions may stay open for minutes.
+    /// A writer begins. `long`: transactions may stay open for minutes.
     pub fn begin(&mut self, us: u64, long: bool, tables: &mut OutboxTables, dice: &mut Dice) {
         let mut steps = VecDeque::new();
         let mut at = us;
@@ -138,7 +138,7 @@ impl Writers {
         });
     }
 
-    /// Everybody goes on up to this instant. What was committed, if anything.
+    /// All writers go on up to this instant. Returns the number of commits.
     pub fn go_on(&mut self, us: u64, tables: &mut OutboxTables, truth: &mut Truth, dice: &mut Dice) -> usize {
         let mut commits = 0;
         let taken = &mut self.taken;
@@ -178,7 +178,7 @@ impl Writer {
         dice: &mut Dice,
     ) {
         match step {
-            // What is left of the block before is never written.
+            // The rest of the block before is never written.
             Step::Reserve(count) => {
                 let ids = tables.reserve(count);
                 taken.extend(&ids);

@@ -1,5 +1,5 @@
-//! A control row is a barrier: what was committed with it or after it waits for those of whom it may be, until the site
-//! has answered; and nothing else waits.
+//! A control row is a barrier: rows that were committed with it or after it wait for the connections that it may
+//! concern, until the site has answered. Nothing else waits.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 const ITEM: &str = "private-com_content.article.3";
 const OTHER: &str = "private-com_content.article.1";
 
-/// A scene with an item and another one that everybody may see; the page hears both, and `news`.
+/// A scene with two items that every visitor may see; the page subscribes to both, and to `news`.
 fn at_the_item(speaks: Speaks) -> Stage {
     let mut stage = scene(speaks);
     for article in stage.base.borrow_mut().tables.items[0].values_mut() {
@@ -256,7 +256,7 @@ fn a_connection_that_is_held_for_too_long_must_reconnect() {
         assert_eq!(stage.heard(0, "news"), [rows[1]]);
         stage.connect(0);
         stage.passes(10);
-        assert!(!stage.is_in(ITEM), "nobody is let in who cannot be judged");
+        assert!(!stage.is_in(ITEM), "no client is admitted before its rights are known");
         stage.rests(&[]);
         stage.passes(2);
         if speaks == Speaks::Recovering {
@@ -320,7 +320,7 @@ fn a_client_that_signs_in_receives_no_row_before_the_new_user_is_known() {
     }
 }
 
-/// What is missed is told in parts, each when the one before has left. A control row can come between two of them.
+/// The missed events are sent in parts, each when the one before has left. A control row can come between two of them.
 #[test]
 fn a_recovery_that_is_under_way_stops_at_the_barrier() {
     for shown in [true, false] {
