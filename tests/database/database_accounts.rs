@@ -1,6 +1,6 @@
-//! The database's accounts, on every server: how they log in, what they lack, what they may ask in an hour, and how
-//! much of it an idle server asks. What cannot log in gets a sentence that names the reason and the remedy, and `check`
-//! asks every statement.
+//! The database's accounts, on every server: how they log in, which privileges they lack, how many queries an hour they
+//! may send, and how many of them an idle server sends. A failed login gets a sentence that names the reason and the
+//! remedy, and `check` tries every statement.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -411,7 +411,7 @@ fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
     );
     let mut store = connected(add_user(&site, "spent", &how));
     let now = at(100);
-    // What was prepared is not counted.
+    // Prepared statements are not counted.
     for _ in 0..100 {
         store.ask_for(Question::Look(Look::Front(0)));
     }
@@ -440,7 +440,8 @@ fn every_database_that_refuses_more_in_this_hour_is_left_alone() {
     assert!(second.since(now.at) > Duration::from_secs(1), "{second:?}");
 }
 
-/// Statements that a server has run, and those of them that it counts for the limits of an account: what came as text.
+/// Statements that a server has run, and those of them that it counts for the limits of an account: statements sent as
+/// text.
 fn asked(server: &Mariadb) -> (u64, u64) {
     let mut root = server.connect(None);
     let mut count = |name: &str| -> u64 {

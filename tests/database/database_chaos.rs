@@ -1,6 +1,6 @@
-//! What becomes of the sockets while the site's database stands still, is slow, gone, full, takes nothing, or does not
-//! let us in: they live on, whoever comes meanwhile is a guest for the time being, nobody is ever somebody else, and
-//! all is as it was once the database is.
+//! The sockets while the site's database stands still, is slow, gone, full, read-only, or refuses the login: they stay
+//! open, a visitor who connects meanwhile is a guest for the time being, no visitor is ever taken for another user, and
+//! everything is as before once the database is back.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,12 +23,12 @@ use serde_json::{Value, json};
 /// none.
 const READ_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What lasts longer is a stall; a statement at its limit is none.
+/// A longer time is a stall; a statement at its limit is none.
 const STALL: Duration = Duration::from_millis(450);
 
 const DATABASE: &str = "read_timeout_ms = 800\nstatement_ms = 150\nconnect_timeout_ms = 300\nbudget_ms = 100\n";
 
-/// What is the same in all of these tests.
+/// The terms of all these tests.
 fn terms<'a>() -> Terms<'a> {
     Terms {
         server: "log_level = \"debug\"",
@@ -39,7 +39,7 @@ fn terms<'a>() -> Terms<'a> {
     }
 }
 
-/// A site whose outbox table is read, and a server that knows it.
+/// A site with an outbox table, and a server that has read it.
 fn house(joomla: Joomla) -> House {
     joomla.create_outbox();
     let house = House::with(joomla, terms());
@@ -98,7 +98,8 @@ fn is_provisional(who: &Value) -> bool {
     who["identity"] == "guest" && who["provisional"] == true
 }
 
-/// Whoever comes now is a guest for the time being, and is let in without delay. Returns the console, which waits.
+/// A visitor who connects now is a guest for the time being, and is admitted without delay. Returns the console, which
+/// waits.
 fn expect_provisional(house: &House, login: &Login) -> Console {
     let began = Instant::now();
     let mut console = house.console(&house.page(login));
@@ -122,7 +123,7 @@ fn expect_calm(server: &Server) {
     assert!(most.is_none_or(|(_, count)| *count <= 2), "{most:?} in\n{log}");
 }
 
-/// Somebody who chats all the time and notes how long answers take.
+/// A client that sends echoes all the time and notes how long the replies take.
 struct Chat {
     stop: Arc<AtomicBool>,
     stalls: Arc<Mutex<Vec<Duration>>>,
@@ -198,7 +199,7 @@ fn a_database_that_stands_still_costs_one_read_timeout_and_no_retry_costs_anythi
     refused.expect_denied(&own);
     assert!(
         began.elapsed() > Duration::from_millis(900),
-        "what needs an identity waits: {:?}",
+        "the subscription waits for the identity: {:?}",
         began.elapsed()
     );
     assert!(
@@ -208,7 +209,7 @@ fn a_database_that_stands_still_costs_one_read_timeout_and_no_retry_costs_anythi
     );
     let mut quiet = house.come(&login);
     let mut console = expect_provisional(&house, &login);
-    // What only guests may hear goes on.
+    // Other clients of the server receive nothing unexpected.
     live.expect_nothing();
     logged(&house, "does not greet within 300 ms", 2);
 
@@ -248,7 +249,7 @@ fn slow_statements_of_one_kind_hold_up_no_others() {
             .expect("root may");
     };
 
-    // Nobody can be looked up.
+    // No session can be read.
     lock("session");
     logged(&house, " ms for sessions", 1);
     let mut newcomer = expect_provisional(&house, &login);
@@ -310,7 +311,7 @@ fn a_database_that_is_gone_and_comes_back_is_found_again() {
 /// A question with many ids, in bytes.
 const LONG: usize = 600;
 
-/// Consoles of people, each of whom is somebody else.
+/// Consoles of many users, each of a different one.
 struct Crowd {
     consoles: Vec<(Console, u32)>,
 }
@@ -357,7 +358,7 @@ impl Crowd {
     }
 
     fn expect_known(&mut self) {
-        wait_until("everybody is known", || self.guests() == 0, String::new);
+        wait_until("every user is known", || self.guests() == 0, String::new);
     }
 }
 
@@ -416,7 +417,7 @@ fn damaged_answers_never_give_a_visitor_another_identity() {
         let toml = fresh(round + 1);
         reload(&house, with(&toml));
         new.expect_known();
-        assert_eq!(old.guests(), 0, "who was known stays so after {trick:?}");
+        assert_eq!(old.guests(), 0, "a known user stays known after {trick:?}");
         if round % 3 == 0 {
             old = new;
         }
@@ -512,7 +513,7 @@ fn a_wrong_password_makes_guests_of_newcomers_until_it_is_right() {
     let mut expect_locked_out = |times: usize| {
         logged(&house, "Access denied for user", times);
         let newcomer = expect_provisional(&house, &login);
-        assert!(is_user(&known.whoami(), login.user), "who was known stays who it is");
+        assert!(is_user(&known.whoami(), login.user), "a known user stays the same user");
         newcomer
     };
 
@@ -567,7 +568,7 @@ fn a_database_with_too_many_connections_is_come_back_to() {
         .expect("root may")
         .expect("the server is connected");
     root.query_drop(format!("KILL {ours}")).expect("root may");
-    // Somebody else is faster.
+    // Another connection may take the place first.
     let mut place = None;
     wait_until(
         "the place is taken",

@@ -21,7 +21,7 @@ use crate::common::{PATIENCE, Peer, Server, pusher, wait_until};
 use jsocketd::joomla::site::Client;
 use rustix::process::Signal;
 
-/// What takes longer has waited for a resolver.
+/// A longer time was spent waiting for a resolver.
 const STALL: Duration = Duration::from_millis(450);
 
 /// The second, third … address of this machine.
@@ -234,7 +234,11 @@ fn a_name_that_does_not_exist_yet_is_waited_for() {
     let log = server.log();
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(lines("is not known yet"), 1, "{log}");
-    assert_eq!(lines("is not available"), 0, "nobody was there to be asked: {log}");
+    assert_eq!(
+        lines("is not available"),
+        0,
+        "no database was there to be queried: {log}"
+    );
 
     names.set(&[("db.test", "127.0.0.1"), ("db.test", "127.0.0.2")]);
     logged(server, "the host db.test is known now: ", 1);
@@ -387,7 +391,7 @@ fn a_webhooks_target_is_found_where_its_name_is() {
         assert!(String::from_utf8_lossy(&answer).contains("subscription_succeeded"));
     };
     subscribe(&mut peer, "one");
-    // Nobody is there at first.
+    // No server listens there at first.
     names.set(&[("hook.test", "127.0.0.2")]);
     server.signal(Signal::HUP);
     logged(&server, "the host hook.test is known now: 127.0.0.2", 1);

@@ -1,6 +1,6 @@
-//! What the statements about the outbox's tables promise, asked of a real server: whose rows they touch, that none of
-//! them waits for a lock, and that a transaction is all or nothing. `scripts/test --all` runs this file on every server
-//! that `scripts/servers` knows, since each of them answers in its own way.
+//! The promises of the statements about the outbox's tables, checked on a real server: which rows they touch, that none
+//! of them waits for a lock, and that a transaction is all or nothing. `scripts/test --all` runs this file on every
+//! server of `scripts/servers`, since each of them answers in its own way.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use mysql::prelude::Queryable;
 
 const LEVELS: [&str; 4] = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
-/// What a busy machine may take for a statement that waits for nobody: shorter than the shortest wait for a lock that
+/// The time that a busy machine may take for a statement without a lock: shorter than the shortest wait for a lock that
 /// MySQL has (1 s).
 const AT_ONCE: Duration = Duration::from_millis(900);
 
@@ -355,7 +355,7 @@ fn every_database_rolls_a_stamp_back_whose_rows_are_not_all_there() {
     assert_eq!(store.stamp_all(Look::Behind), ids);
 }
 
-/// Whichever statement of a packet fails: the rest is left out, what was done is undone, and the connection goes on.
+/// If any statement of a packet fails, the rest is left out, the others are rolled back, and the connection goes on.
 #[test]
 fn every_database_rolls_a_packet_back_whose_middle_fails() {
     let site = site_on(&Mariadb::shared());
@@ -434,7 +434,7 @@ fn every_database_reads_dirty_for_one_statement_only() {
 
 // --- locks -----------------------------------------------------------------------------------------------------------
 
-/// What somebody else holds: SQL of a transaction or of a session.
+/// Locks of another client: SQL of a transaction or of a session.
 const HELD: [(&str, &str); 12] = [
     (
         "the position's row",
@@ -475,8 +475,8 @@ const HELD: [(&str, &str); 12] = [
     ("everything, as a backup has it", "FLUSH TABLES WITH READ LOCK"),
 ];
 
-/// Whatever somebody holds: no question waits for longer than a statement may take, none opens the breaker, and all of
-/// them are answered when it is over.
+/// With any of these locks no question waits for longer than a statement may take, none opens the breaker, and all of
+/// them are answered when the lock is gone.
 #[test]
 fn every_database_waits_for_no_lock() {
     let server = Arc::new(Mariadb::start(&[]));
@@ -593,8 +593,8 @@ fn short(answer: &Result<Answer, Failure>) -> &'static str {
     }
 }
 
-/// A process that was stopped between the two halves of a stamp: the server ends its transaction, and another one goes
-/// on. What the stopped one does afterwards has no effect.
+/// A process that was stopped between the two halves of a stamp: the server ends its transaction, and another process
+/// goes on. The late statements of the stopped process have no effect.
 #[test]
 fn every_database_takes_the_counter_from_a_process_that_stopped() {
     let site = site_on(&Mariadb::shared());

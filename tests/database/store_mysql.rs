@@ -1,5 +1,5 @@
-//! The store against a real MariaDB: what it reads is what stands in the tables of real sites, and whatever happens to
-//! the server, the connection or the rows, nobody gets somebody else's answer and nothing takes longer than its limit.
+//! The store against a real MariaDB: it reads the rows of real sites as they are. Whatever happens to the server, the
+//! connection or the rows, no question gets another question's answer, and nothing takes longer than its limit.
 //!
 //! The statements about the outbox's tables beside writers and locks are tried in `every_database.rs`, on other servers
 //! too.
@@ -218,7 +218,7 @@ fn a_row_that_cannot_be_read_hides_nobody_else_and_makes_nobody_somebody() {
         );
         site.sql(&same);
     }
-    // A user who is nobody, and one who is gone.
+    // A session without a user, and one whose user is deleted.
     site.exec(
         "UPDATE #__session SET userid = NULL WHERE session_id = ?",
         (bad.id.as_bytes(),),
@@ -750,7 +750,7 @@ fn the_tail_reads_on_in_order_of_the_numbers() {
     assert_eq!(
         read(29, 10),
         [(30, ids[1]), (31, ids[0])],
-        "what has no number is not there"
+        "a row without a number is not read"
     );
     assert_eq!(read(u64::MAX, 10), []);
     for (set, seq) in [
@@ -845,7 +845,7 @@ fn old_rows_are_deleted_but_never_the_newest_and_heartbeats_of_the_dead() {
         "one deletes at a time"
     );
     assert_eq!(store.ask_for(Question::Release), Answer::Done);
-    // The row in the middle is younger: what stands behind it stays, however old it is.
+    // The row in the middle is younger: the rows behind it stay, however old they are.
     site.sql(
         "UPDATE #__websockets_outbox SET stamped = stamped - INTERVAL 2 HOUR WHERE seq IN (1, 2, 3, 5, 6);
          UPDATE #__websockets_state SET updated = updated - INTERVAL 601 SECOND WHERE name = 'process.00000001';
@@ -989,9 +989,9 @@ fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
     ));
 }
 
-// --- what goes wrong -------------------------------------------------------------------------------------------------
+// --- failures --------------------------------------------------------------------------------------------------------
 
-/// Somebody between the store and the server.
+/// A proxy between the store and the server.
 fn between(site: &Site) -> (Between, Database) {
     let proxy = Between::new(site.server.addr);
     let database = Database {
@@ -1001,8 +1001,8 @@ fn between(site: &Site) -> (Between, Database) {
     (proxy, database)
 }
 
-/// What the loop does before the store may connect. Also says how much of the time was spent working rather than
-/// waiting.
+/// Probes as the loop does before the store may connect. Also returns the longest time that the loop would have stood
+/// still.
 fn probe(store: &MySql, patience: Duration) -> (Result<usize, NoGreeting>, Duration) {
     let mut io = MioIo::new(Vec::new(), None).expect("a poller");
     let mut probe = Probe::new();
@@ -1118,7 +1118,7 @@ fn the_driver_alone_would_mix_up_answers() {
     assert_eq!(answer.expect("an answer").as_deref(), Some("anna"), "somebody else's");
 }
 
-/// What the loop gives to the store.
+/// The store as the loop makes it.
 fn watched(database: Database) -> MySql {
     let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
     store.connect(at(0)).expect("it is there");
@@ -1180,8 +1180,8 @@ fn a_session_that_is_set_up_by_drips_is_given_up_in_time() {
     }
 }
 
-/// The hole that is left: before the driver has logged in there is no socket to share. What is documented is how much a
-/// server says until then.
+/// The remaining hole: before the driver has logged in there is no socket to share. The documentation says how many
+/// bytes a server sends until then.
 #[test]
 fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
     let site = Site::joomla6();
@@ -1206,7 +1206,7 @@ fn the_watch_of_a_connection_ends_with_it() {
     let mut stores: Vec<MySql> = (0..5).map(|_| watched(database.clone())).collect();
     wait_until("they watch", || watches() >= before + 5, String::new);
     for store in &mut stores {
-        // What is in time is not ended, however often the timer is set.
+        // An answer in time is not ended, however often the timer is set.
         for _ in 0..50 {
             assert!(store.ask(&Question::Groups, at(0)).is_ok());
         }
@@ -1224,7 +1224,7 @@ fn statements_that_are_too_slow_in_a_row_count_as_a_failure_and_only_a_fast_gree
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let mut store = watched(database.clone());
-    // What has to be prepared goes there and back twice: a database that is 90 ms away is no failure.
+    // Prepared questions take two round trips: a database that is 90 ms away is no failure.
     proxy.play(Trick::Delay(Duration::from_millis(60)));
     let all = [
         Question::Levels,
@@ -1262,7 +1262,10 @@ fn statements_that_are_too_slow_in_a_row_count_as_a_failure_and_only_a_fast_gree
         assert_eq!(store.readiness(at(now)), Readiness::Probe);
         let (outcome, worst) = probe(&store, store.patience());
         assert!(outcome.is_err(), "a greeting after 300 ms is none");
-        assert!(worst < Duration::from_millis(20), "nobody waited for it: {worst:?}");
+        assert!(
+            worst < Duration::from_millis(20),
+            "the loop did not wait for it: {worst:?}"
+        );
         store.probed(outcome, at(now));
     }
     proxy.play(Trick::Pass);
@@ -1380,7 +1383,7 @@ fn a_connection_that_was_ended_comes_back_at_once_if_it_had_been_good() {
     assert!(started.elapsed() < Duration::from_millis(200));
     come_back(&mut store, at(11_000));
     assert!(store.ask(&Question::Groups, at(11_000)).is_ok());
-    // What only just came back has to wait.
+    // A connection that was only just made again has to wait.
     kill();
     unavailable(store.ask(&Question::Groups, at(11_100)));
     assert!(matches!(store.readiness(at(11_100)), Readiness::Closed(until) if until >= at(11_850).at));
@@ -1509,7 +1512,7 @@ fn a_failed_connection_names_the_cause() {
         ..by_socket(&site)
     });
     // MySQL hides that there is no such user: it picks a way to log in by the name, also one that the driver does not
-    // know.
+    // support.
     let hidden = !site.server.is_mariadb() && why.contains("sha256_password");
     assert!(hidden || why.contains("Access denied for user 'nobody'"), "{why}");
     let mut database = by_socket(&site);
@@ -1799,7 +1802,7 @@ fn an_own_user_needs_few_columns() {
     assert!(survey.require_reset && survey.mfa);
 }
 
-/// If we may not know who has a second factor, we do not take everybody for somebody without.
+/// If the store may not read the second factors, it must not take a user for one without a second factor.
 #[test]
 fn a_user_who_may_not_see_second_factors_identifies_nobody() {
     let site = Site::joomla6();
@@ -2006,7 +2009,7 @@ fn encryption_is_as_strict_as_it_is_configured() {
     assert!(why.contains("not valid for name"), "{why}");
 }
 
-/// Nobody is told that the connection is encrypted when it is not.
+/// The server never claims that a connection is encrypted when it is not.
 #[test]
 fn encryption_that_a_server_does_not_have_is_a_reason_to_leave() {
     // MySQL has no other way to be without.

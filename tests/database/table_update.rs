@@ -179,8 +179,8 @@ fn every_database_without_tables_is_left_alone() {
     );
 }
 
-/// A server of version 0.2 says one sentence about tables of version 1 and serves everything else. They are updated
-/// while it runs and while a transaction is open, and whatever is committed then is delivered once.
+/// A server of version 0.2 logs one sentence about tables of version 1 and serves everything else. They are updated
+/// while it runs and while a transaction is open, and rows committed meanwhile are delivered once.
 #[test]
 fn every_database_is_updated_beside_a_server_and_open_transactions() {
     let joomla = version_1(30);
@@ -287,7 +287,7 @@ fn every_database_goes_on_where_the_update_was_stopped() {
     assert!(why.contains("run it again later"), "{why}");
     let done: u64 = joomla.value("SELECT COUNT(*) FROM #__websockets_outbox WHERE seq IS NOT NULL");
     assert_eq!(done, 800);
-    // Whoever would stamp has nothing to go by.
+    // A process that would stamp finds no position.
     assert_eq!(connected(by_tcp(&joomla)).claim(Look::Behind).tables.position, None);
     holder.query_drop("ROLLBACK").expect("the end");
     let (good, said) = run(&joomla, &UPDATE);
@@ -342,8 +342,8 @@ fn every_database_takes_the_statements_of_php_of_version_0_1() {
     insert(&joomla, 1);
     client.come_back(&site).until_count("news", 3);
     client.expect("news", &["old 0", "old 1", "old 0"]);
-    // It may delete the newest row too, which nobody else does. Then nobody knows whether the position was of this
-    // table.
+    // PHP of version 0.1 may delete the newest row too, as no other version does. Then the server cannot say whether
+    // the position was of this table.
     client.leave();
     joomla.sql("DELETE FROM #__websockets_outbox WHERE seq IS NOT NULL");
     insert(&joomla, 1);

@@ -1,5 +1,6 @@
-//! What people may hear on a site: every answer is Joomla's own, and what Joomla no longer shows is taken away from
-//! those who were listening. Against a real database, whose rows are changed as Joomla changes them.
+//! The channels that visitors may subscribe to on a site: every answer is Joomla's own, and a channel of an item that
+//! Joomla no longer shows is taken away from its subscribers. The tests change the rows of a real database as Joomla
+//! changes them.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,13 @@ use jsocketd::joomla::site::Client;
 use mysql::prelude::Queryable;
 use serde_json::{Value, json};
 
-/// A page of somebody who is logged in on the site.
+/// A page of a user who is logged in on the site.
 fn page_of(house: &House, name: &str) -> Arrival {
     let joomla = &house.joomla;
     house.page(&joomla.log_in(joomla.id_of(name), Client::Site))
 }
 
-/// A connection of somebody who is logged in on the site.
+/// A connection of a user who is logged in on the site.
 fn come(house: &House, name: &str) -> Session {
     house.arrive(&page_of(house, name))
 }
@@ -46,8 +47,7 @@ fn list(ids: &[u32]) -> String {
     ids.join(", ")
 }
 
-/// Articles that Joomla shows to whoever has these view levels; all for nobody's own, so without what editors see
-/// before.
+/// Articles that Joomla shows to visitors with these view levels and without the right to edit.
 fn shown_articles(joomla: &Joomla, levels: &[u32]) -> Vec<u64> {
     let levels = list(levels);
     joomla.rows(&format!(
@@ -62,7 +62,7 @@ fn shown_articles(joomla: &Joomla, levels: &[u32]) -> Vec<u64> {
     ))
 }
 
-/// Categories that Joomla shows to whoever has these view levels.
+/// Categories that Joomla shows to visitors with these view levels.
 fn shown_categories(joomla: &Joomla, levels: &[u32]) -> Vec<u64> {
     joomla.rows(&format!(
         "SELECT c.id FROM #__categories c WHERE c.extension = 'com_content'
@@ -123,7 +123,7 @@ fn every_answer_is_joomlas_own() {
         for (id, said) in answers {
             let user: u32 = id.parse().expect("a number");
             let blocked = user != 0 && joomla.value::<bool>(&format!("SELECT block FROM #__users WHERE id = {user}"));
-            // Whoever is blocked is a guest.
+            // A blocked user is a guest.
             let (user, said) = if blocked { (0, &answers["0"]) } else { (user, said) };
             let mut session = match user {
                 0 => house.come_as_guest(),
@@ -176,7 +176,7 @@ fn every_answer_is_joomlas_own() {
 
 // --- what changes ----------------------------------------------------------------------------------------------------
 
-/// What hides article 2 from `anna`, and what shows it again.
+/// SQL that hides article 2 from `anna`, and SQL that shows it again.
 const HIDING: [(&str, &str); 8] = [
     (
         "content SET access = 3 WHERE id = 2",
@@ -225,7 +225,7 @@ fn hide_and_show(hiding: &[(&str, &str)]) {
     let mut anna = come(&house, "anna");
     let mut carol = come(&house, "carol");
     let mut api = house.site.api();
-    // Whoever has a signature stays, so that the article is looked at again all the time.
+    // A client with a signature stays, so the article is checked all the time.
     let mut signed = house.arrive(&Arrival::foreign());
     signed.subscribe(ARTICLE);
     for (hide, show) in hiding {
@@ -399,7 +399,7 @@ fn dates_come_by_themselves() {
 
 #[test]
 fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
-    // What is changed, by whom it is noticed, and what is his no longer.
+    // The user who notices a change, the change, and the channel that this user loses.
     let changes: [(&str, &str, &str); 6] = [
         (
             "bob",
@@ -451,7 +451,7 @@ fn other_rights_close_the_connection_so_that_it_comes_back_with_them() {
                 }
             }
             let began = Instant::now();
-            // Who may not hear a channel any more may be told that first.
+            // A withdrawn channel may be reported first.
             loop {
                 let (opcode, payload) = session.next_frame();
                 if opcode == crate::common::frame::CLOSE {
@@ -614,7 +614,7 @@ fn rules_of_the_configuration_open_other_channels() {
     who[0].enter_presence("presence-room-1");
     who[1].expect_denied("presence-room-1");
     guest.enter("private-guests").expect_denied("presence-room-1");
-    // A pattern that is too wide does not open what is somebody's.
+    // A pattern that is too wide does not open the channel of one user.
     let own = format!("private-user-{}", house.joomla.id_of("anna"));
     who[1].expect_denied(&own);
     guest.expect_denied(&own);
@@ -622,7 +622,7 @@ fn rules_of_the_configuration_open_other_channels() {
     let refused = who[3].ask_plainly("private-other").expect_refused("private-other");
     assert!(refused.is_auth(), "{refused:?}");
 
-    // Who is in no longer in the group is out.
+    // A user who has left the group loses the channel.
     let joomla = &house.joomla;
     let mut bob = come(&house, "bob");
     bob.enter("private-staff-a");
@@ -637,7 +637,7 @@ fn rules_of_the_configuration_open_other_channels() {
     assert!(!may_enter_or_sign(&mut come(&house, "bob"), "private-staff-a"));
 }
 
-/// Whether the rules let somebody in; if not, a signature may be asked for.
+/// Whether the rules admit the session; if not, it may still use a signature.
 fn may_enter_or_sign(session: &mut Session, channel: &str) -> bool {
     let answer = session.ask_plainly(channel).next();
     if answer["event"] == "pusher_internal:subscription_succeeded" {
@@ -720,7 +720,7 @@ fn members_have_pseudonyms_that_differ_from_channel_to_channel() {
     let joomla = &house.joomla;
     let page = page_of(&house, "anna");
     let mut anna = house.arrive(&page);
-    // What a client says of itself without a signature does not count.
+    // A client's own claims without a signature do not count.
     anna.say_subscribe(json!({
         "channel": "presence-level-2",
         "channel_data": json!({"user_id": "admin", "user_info": {"name": "The Boss"}}).to_string(),
@@ -732,7 +732,7 @@ fn members_have_pseudonyms_that_differ_from_channel_to_channel() {
     for (user, login) in joomla.rows::<(String, String)>("SELECT id, username FROM #__users") {
         assert!(name != user && !name.contains(&login), "{name} tells who it is");
     }
-    // Another tab is the same member, another channel knows another name.
+    // Another tab is the same member. Another channel has another name for it.
     let mut tab = house.arrive(&page);
     assert_eq!(tab.enter_presence("presence-level-2")["ids"], json!([name]));
     let other = tab.enter_presence("presence-group-2");
@@ -756,7 +756,7 @@ fn members_have_pseudonyms_that_differ_from_channel_to_channel() {
         .come_as_guest()
         .expect_denied("presence-level-1")
         .expect_denied("presence-level-2");
-    // Whoever is thrown out is seen to leave.
+    // The members see a terminated user leave.
     joomla.block_by_sql(joomla.id_of("bob"));
     bob.expect_closed(4009);
     anna.expect_removed("presence-level-2", bobs.as_str().expect("a string"));
@@ -782,7 +782,7 @@ fn members_have_their_names_where_the_configuration_says_so() {
     );
 }
 
-// --- what is not as it should be -------------------------------------------------------------------------------------
+// --- failures --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn corrupt_rules_open_nothing() {
@@ -809,7 +809,7 @@ fn corrupt_rules_open_nothing() {
         let anna = page_of(&house, "anna");
         joomla.exec("UPDATE #__viewlevels SET rules = ? WHERE id IN (3, 7, 8, 9)", (rules,));
         recheck();
-        // Registered is no member of any of them, whatever it says there.
+        // Under none of these texts is Registered in one of the levels.
         wait_until(
             "the rules were read",
             || {

@@ -1,5 +1,5 @@
-//! `jsocketd check`, `schema` and `publish --outbox` on a real site: what is said of a good one, what is named when
-//! something is missing, and that the line that is printed to mend it does.
+//! `jsocketd check`, `schema` and `publish --outbox` on a real site: the report on a good site, the sentence about each
+//! missing thing, and a proof that the printed line fixes it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use crate::common::wait_until;
 use jsocketd::joomla::site::Client;
 use mysql::prelude::Queryable;
 
-/// What `check` said of a site.
+/// The output of `check` on a site.
 struct Said {
     code: i32,
     out: String,
@@ -161,7 +161,7 @@ fn how_sessions_are_kept_and_what_that_means_is_told() {
     let joomla = Joomla::joomla6();
     joomla.configure("session_handler", "'filesystem'");
     joomla.configure("session_metadata", "false");
-    // Nobody can be known there.
+    // The server cannot identify any user there.
     let said = check_with(&joomla, "[database]\noutbox = false\n");
     said.expect(&["everybody is a guest"]);
 }
@@ -258,7 +258,7 @@ fn tables_of_version_1_are_named_with_the_command_that_updates_them() {
     check(&joomla).expect_good();
 }
 
-/// What is locked is not missing, and no privilege helps.
+/// A locked table is not missing, and no privilege helps.
 #[test]
 fn a_locked_table_is_reported_as_locked_and_not_as_missing() {
     for (lock, tried) in [

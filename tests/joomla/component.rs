@@ -1,6 +1,5 @@
-//! What com_websockets says to the server and asks of it: the signed status, and what its options change while
-//! connections are open. The options are written as Joomla writes them, and a control row tells of it as the plugin
-//! does.
+//! The requests of com_websockets to the server: the signed status, and the effect of its options on open connections.
+//! The tests write the options as Joomla writes them, and a control row as the plugin does.
 
 use std::time::{Duration, Instant};
 
@@ -76,7 +75,7 @@ fn a_signed_request_is_told_the_status() {
     }
     guest.expect_nothing();
 
-    // Whoever has not the secret is told nothing.
+    // A client without the secret gets no status.
     let mut stranger = house.site.api();
     stranger.secret = "another".into();
     assert_eq!(stranger.send("GET", "/status", &[], "").status, 401);
@@ -123,7 +122,7 @@ fn an_app_without_a_site_has_a_status_without_one() {
     }
 }
 
-/// The options are saved, and the plugin tells of it.
+/// Saves the options, and writes the plugin's control row.
 fn save(joomla: &Joomla, params: &Value) {
     joomla.exec(
         "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
@@ -132,7 +131,8 @@ fn save(joomla: &Joomla, params: &Value) {
     control(joomla, "recheck-access", json!({}));
 }
 
-/// A site whose app has its credentials from the component, and a server that looks at nothing again unless it is told.
+/// A site whose app has its credentials from the component, and a server that reads nothing again without a control
+/// row.
 fn house(params: &Value) -> House {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
@@ -282,7 +282,7 @@ fn a_site_can_switch_the_server_off_and_on_again() {
                 "{took:?} {reason}"
             );
         }
-        // Nobody is greeted, but the console and PHP are told what the matter is.
+        // New clients are closed. The console and PHP get the reason.
         for page in [Arrival::own(), house.page(&admin)] {
             house.open_app(&page).expect_close(4003);
         }
@@ -290,7 +290,7 @@ fn a_site_can_switch_the_server_off_and_on_again() {
         assert_eq!(status(&house)["site"]["enabled"], false);
         house.site.api().publish("news", "e", "1");
 
-        // PHP publishes nothing before it is on, so nothing tells of it.
+        // PHP publishes nothing before it is on, so no control row reports the change.
         joomla.exec(
             "UPDATE #__extensions SET params = ? WHERE element = 'com_websockets'",
             (options(&json!({"enabled": "1"})).to_string(),),
@@ -366,7 +366,7 @@ fn the_options_say_whether_members_have_names() {
         session.enter_presence("presence-group-2")["ids"] == json!([bob.to_string()])
     };
     wait_until("members have names", comes_named, || house.site.server.log());
-    // Who is there keeps the name that the others know.
+    // A member that is there keeps the name that the others have seen.
     first.expect_nothing();
     let both = house.arrive(&named).enter_presence("presence-level-2");
     let ids = both["ids"].as_array().expect("a list");
@@ -494,7 +494,7 @@ fn a_form_token_that_cannot_be_checked_opens_nothing() {
     console.peer.expect_close(1008);
 }
 
-/// Who the server takes somebody for, again and again until an answer to a command begins as it should.
+/// Repeats a command on new consoles until the answer begins as expected.
 fn wait_to_say(house: &House, page: &Arrival, command: &str, expected: &str) {
     let say = || house.console(page).say(command);
     wait_until(command, || say().starts_with(expected), say);

@@ -1,6 +1,6 @@
-//! What docs/joomla.md tells people to run is run here: the privileges of a database user of its own suffice for every
-//! question, and nothing more is granted; the recipes for PHP write what they say. Joomla's own database classes are
-//! played by `tests/fixtures/php/joomla.php`, over the same driver.
+//! The commands and recipes of docs/joomla.md are run here: the privileges of a separate database user suffice for
+//! every question, and nothing more is granted; the recipes for PHP write the rows that the page promises.
+//! `tests/fixtures/php/joomla.php` stands in for Joomla's own database classes, over the same driver.
 
 #![allow(clippy::unwrap_used)]
 
@@ -158,7 +158,7 @@ fn the_privileges_suffice_and_are_the_least() {
     }
 }
 
-/// Runs the common beginning and a recipe on this site, and returns what is printed by `then`.
+/// Runs the common beginning and a recipe on this site, and returns the output of `then`.
 fn php(site: &Site, before: &str, recipe: &str, then: &str) -> String {
     let shim = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/php/joomla.php");
     let beginning = blocks("php")[0];

@@ -21,7 +21,7 @@ fn is_let_in(house: &House, arrival: &Arrival) -> bool {
     let (greeting, _) = peer.next_frame();
     assert_eq!(greeting, crate::common::frame::TEXT);
     let began = Instant::now();
-    // Who comes with a cookie is greeted before it is known whose it is.
+    // A client with a cookie is greeted before its user is known.
     peer.text(r#"{"event":"pusher:subscribe","data":{"channel":"private-level-1"}}"#);
     let (opcode, payload) = peer.next_frame();
     assert!(began.elapsed() < PATIENCE);
@@ -57,7 +57,7 @@ fn an_offline_site_lets_in_whoever_may_see_it_then() {
     // The console is no part of the site.
     let who = house.who(&guest);
     assert_eq!(who["identity"], "guest", "{who}");
-    // Who loses the permission loses the socket.
+    // A user who loses the permission loses the socket.
     let mut open = house.arrive(&carol);
     open.enter("private-level-1");
     house
@@ -183,13 +183,13 @@ fn a_site_that_moves_is_followed() {
     let anna = joomla.id_of("anna");
     let login = joomla.log_in(anna, Client::Site);
     let mut open = house.come_known(&login);
-    // Another password first, which the database does not know yet.
+    // Another password first, which the database does not have yet.
     joomla.configure("password", "'another'");
     let is_told = || house.site.server.log().contains("Access denied");
     wait_until("the database refuses the new password", is_told, || {
         house.site.server.log()
     });
-    // Whoever is there stays, whoever comes is a guest for the time being.
+    // Connected visitors stay, new ones are guests for the time being.
     open.expect_nothing();
     let mut early = house.come(&login);
     early.expect_denied(&format!("private-user-{anna}"));

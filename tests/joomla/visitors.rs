@@ -1,5 +1,5 @@
-//! Who the server takes people for: by real rows of a real database, over real sockets. Whoever cannot be known is a
-//! guest and hears what guests hear, never more; whoever was known and is it no longer loses the socket.
+//! The server's identity of a visitor: from real rows of a real database, over real sockets. A visitor who cannot be
+//! identified is a guest and receives only the events of guests. A user whose identity ends loses the socket.
 
 use crate::common::joomla::{Session as Login, Site as Joomla, fixture, md5, now};
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, auth};
@@ -165,7 +165,7 @@ fn a_second_factor_makes_somebody_only_when_it_was_given() {
     quiet.enter(&format!("private-user-{anna}")).expect_nothing();
     house.expect_user(&page, anna);
 
-    // The text is out of reach, cut off, another user's or no text at all: nobody knows.
+    // The text is out of reach, cut off, another user's or no text at all: the user is unknown.
     for (text, reason) in [
         (None, "second-factor-unknown"),
         (Some(String::new()), "second-factor-unknown"),
@@ -309,7 +309,7 @@ fn with_another_handler_the_row_tells_whose_a_session_is_but_not_its_second_fact
         house.expect_user(&house.page(&login), anna);
         joomla.age(&login, 1000);
         match is_three {
-            // The row keeps the time of the session's start, whatever happens.
+            // The row keeps the time of the session's start.
             true => house.expect_user(&house.page(&login), anna),
             false => house.expect_guest(&house.page(&login), "expired"),
         }
@@ -513,7 +513,7 @@ fn without_a_live_site_pages_of_the_host_of_the_request_count() {
     let port = house.site.server.addr.port();
     let here = page.clone().to(&format!("127.0.0.1:{port}"));
     house.expect_user(&here.of_origin("http://127.0.0.1:18044"), anna);
-    // What came to the proxy by https is of a page of https.
+    // A request that came to the proxy by https is of a page of https.
     let secure = page.header("X-Forwarded-Proto: https");
     house.expect_user(&secure.clone().of_origin(&format!("https://{HOST}:8443")), anna);
     house.expect_guest(&secure.of_origin(&format!("http://{HOST}")), "foreign-origin");
@@ -583,19 +583,19 @@ fn a_form_token_is_verified_and_a_wrong_one_makes_a_guest() {
             show(&mut session, &wrong);
             session.expect_error();
             session.expect_denied(&own);
-            // Who lied once is not asked again.
+            // After one wrong token the server ignores all others.
             show(&mut session, &right);
             session.expect_error();
             session.expect_denied(&own).enter("news");
         }
-        // What was heard before is heard no longer.
+        // The channels from before are withdrawn.
         let mut session = house.come_known(&login);
         session.enter("news");
         show(&mut session, &md5("something"));
         session.expect_error();
         session.expect_withdrawn(&own);
         session.expect_nothing();
-        // What is no token at all.
+        // Data that are no token at all.
         for data in [json!({}), json!(null), json!({"form_token": 5}), json!([]), json!("x")] {
             let mut session = house.come(&login);
             session.say(json!({"event": "jsocketd:form_token", "data": data}));
@@ -657,7 +657,7 @@ fn a_signature_makes_a_connection_that_user() {
     both.expect_withdrawn(&format!("private-user-{anna}"));
     both.enter(&format!("private-user-{bob}"));
 
-    // What is no user of the site says nothing of the site.
+    // An id that is no user of the site has no effect on the site's identity.
     for id in [
         "0",
         "-1",
@@ -775,7 +775,7 @@ fn a_right_signature_opens_what_the_rules_do_not_and_a_wrong_one_nothing() {
     // Encrypted channels take a shared secret that only the signer can give.
     let encrypted = format!("private-encrypted-user-{anna}");
     assert!(session.ask_plainly(&encrypted).expect_refused(&encrypted).is_auth());
-    // What was signed does not depend on the session; what the rules opened does.
+    // A signed channel does not depend on the session; a channel that the rules opened does.
     joomla.block_by_sql(anna);
     session.expect_closed(4009);
 }
@@ -825,7 +825,7 @@ fn the_app_has_its_credentials_from_the_component() {
     early.expect_event(&own, "e", "1");
     early.enter("private-level-2").expect_nothing();
 
-    // New ones are in force within the sweep, and what is no set of credentials changes nothing.
+    // New ones are in force within the sweep, and invalid credentials change nothing.
     for (params, key) in [
         (
             r#"{"app_id":"a2","app_key":"k2","app_secret":"0123456789abcdef"}"#,
@@ -850,7 +850,7 @@ fn the_app_has_its_credentials_from_the_component() {
         wait_until("the new key is known", is_known, || key.to_owned());
     }
     early.expect_nothing();
-    // Reading the configuration again, which knows nothing of them, takes nothing away.
+    // The configuration is read again. It does not hold these credentials, and takes none away.
     house.site.server.signal(rustix::process::Signal::HUP);
     let is_read = || house.site.server.log().contains("was read again");
     wait_until("the configuration is read again", is_read, || house.site.server.log());
@@ -860,7 +860,7 @@ fn the_app_has_its_credentials_from_the_component() {
 
 // --- who goes --------------------------------------------------------------------------------------------------------
 
-/// What ends the visits of a user, and the code with which it does.
+/// The ways in which a user's visit ends, and the close code of each.
 const ENDS: [(&str, u16); 6] = [
     ("log-out", 4200),
     ("expiry", 4200),
@@ -870,7 +870,7 @@ const ENDS: [(&str, u16); 6] = [
     ("reset", 4200),
 ];
 
-/// Does one of these to whoever is logged in so.
+/// Ends the visit of this login in one of these ways.
 fn end(joomla: &Joomla, login: &Login, how: &str) {
     match how {
         "log-out" => drop(joomla.log_out(login)),
@@ -891,7 +891,7 @@ fn a_visitor_whose_login_has_ended_loses_the_socket_within_the_sweep() {
     let names = ["anna", "bob", "carol", "admin"];
     for (turn, (how, code)) in ENDS.into_iter().enumerate() {
         let user = match how {
-            // These are done to somebody who is not needed any more.
+            // These ways use up their user, so it is a new one.
             "block" => new_user(joomla, turn),
             "block with SQL" => new_user(joomla, turn),
             "deletion" => new_user(joomla, turn),
@@ -1041,7 +1041,7 @@ fn a_signed_in_user_is_terminated_by_a_row_and_by_the_api() {
     signed.sign_in(&user_data).enter(&format!("private-user-{anna}"));
     control(joomla, "terminate-user", json!({"user_id": anna}));
     signed.expect_closed(4009);
-    // What has no meaning changes nothing.
+    // A verb or data without a meaning changes nothing.
     let login = joomla.log_in(anna, Client::Site);
     let mut session = house.come_known(&login);
     for (verb, data) in [
@@ -1111,7 +1111,7 @@ fn five_hundred_at_once_are_looked_up_a_hundred_at_a_time() {
     assert!((5..=10).contains(&asked), "{asked} statements for 500 sessions");
 }
 
-// --- what is not as it should be -------------------------------------------------------------------------------------
+// --- failures --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn corrupt_session_texts_make_guests() {

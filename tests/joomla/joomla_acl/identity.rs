@@ -67,7 +67,7 @@ fn anna_with_mfa() -> UserRow {
     UserRow { mfa: true, ..anna() }
 }
 
-/// What a session's text says of user 291.
+/// The session text of user 291.
 fn logged_in(mfa: &[&str]) -> Option<Vec<u8>> {
     Some(text(&registry(&[&session(), &user(291), &com_users(mfa)])))
 }
@@ -191,7 +191,7 @@ fn configurations_of_handler_and_metadata_are_judged() {
             ..site()
         };
         assert_user(&judged(&row(), &site), Some(Client::Site));
-        // Whatever the column says was written before the handler was changed.
+        // The column's value is from before the change of the handler.
         assert_guest(&judged(&with_mfa(logged_in(&[CHECKED])), &site), SecondFactorUnknown);
         assert_guest(&judged(&with_mfa(None), &site), SecondFactorUnknown);
     }
@@ -325,7 +325,7 @@ fn a_second_factor_must_have_been_given() {
     assert_guest(&of(logged_in(&being_set_up)), SecondFactorPending);
     let without = |text| judged(&SessionRow { text, ..row() }, &site());
     assert_guest(&without(logged_in(&being_set_up)), SecondFactorPending);
-    // Who has none gets the mark one request after the log-in.
+    // A user without a second factor gets the mark one request after the log-in.
     assert_user(&without(logged_in(&[])), Some(Client::Site));
 }
 
@@ -362,7 +362,7 @@ fn without_metadata_the_text_names_the_user() {
     assert_guest(&of(None), UserUnknown);
     assert_guest(&of(Some(Vec::new())), UserUnknown);
     assert_guest(&of(Some(b"garbage".to_vec())), Reason::BadText);
-    // What the row says is from before metadata was switched off.
+    // The row's value is from before metadata was switched off.
     let stale = SessionRow {
         text: Some(text(&registry(&[&session(), &user(0)]))),
         ..row()
@@ -422,7 +422,7 @@ fn the_user_of_a_text_is_judged_as_one_of_a_row() {
         ),
         MustReset,
     );
-    // Somebody else was asked for than the text names.
+    // The question was about another user than the one in the text.
     let text = read(&logged_in(&[]).unwrap()).unwrap();
     let bob = UserRow { id: 292, ..anna() };
     assert_guest(&judge_user(292, None, &text, Some(&bob)), TextDisagrees);

@@ -1,5 +1,5 @@
-//! What jsocketd makes of a site's groups, view levels, assets and sessions, against Joomla's own answers (recorded on
-//! running sites of all four majors) and against a second, slow reading of Joomla's rules over thousands of random
+//! jsocketd's decisions from a site's groups, view levels, assets and sessions, against Joomla's own answers (recorded
+//! on running sites of all four majors) and against a second, slow reading of Joomla's rules over thousands of random
 //! sites.
 
 #![allow(clippy::unwrap_used, reason = "all of it is a test, also what has no #[test] on it")]

@@ -1,5 +1,5 @@
-//! Thousands of random sites: what is written as Joomla writes it is decided as the oracle decides it, and what is not
-//! is never decided more generously.
+//! Thousands of random sites: values as Joomla writes them are decided as the oracle decides them, and other values are
+//! never decided more generously.
 
 use jsocketd::joomla::acl::Acl;
 use jsocketd::store::{AssetRow, GroupRow, LevelRow};

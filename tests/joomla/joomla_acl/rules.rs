@@ -44,7 +44,7 @@ fn groups_bring_their_ancestors() {
     assert_eq!(*acl.groups(&[3]), [1, 2, 3]);
     assert_eq!(*acl.groups(&[8, 2]), [1, 2, 8]);
     assert_eq!(*acl.groups(&[]), [1]);
-    // Joomla puts whoever is mapped only to what is gone into group 0, which is nobody's.
+    // Joomla puts a user whose groups are all deleted into group 0, which does not exist.
     assert!(acl.groups(&[77]).is_empty());
     assert_eq!(*acl.groups(&[77, 2]), [1, 2]);
     assert_eq!(acl.guest_groups(), [1, 9]);
@@ -96,7 +96,7 @@ fn super_users_and_the_root_user_may_everything() {
     let (acl, _) = site(r#"{"core.edit":{"1":0}}"#);
     assert!(acl.authorise(7, &[1, 8], false, "core.edit", "com_a"));
     assert!(acl.authorise(7, &[1], true, "core.edit", "com_a"));
-    // A guest is never a super user, whatever group guests are in.
+    // A guest is never a super user, even if the group of guests is a super user group.
     assert!(!acl.authorise(0, &[1, 8], false, "core.edit", "com_a"));
     assert!(acl.authorise(0, &[1, 8], false, "core.admin", ""));
 }
@@ -203,7 +203,7 @@ fn an_action_that_cannot_be_read_is_denied() {
         assert!(acl.authorise(7, &[1, 2, 3], false, "core.create", "com_a"), "{odd}");
         assert_eq!(warnings.len(), 1, "{odd}: {warnings:?}");
     }
-    // Something was allowed to nobody knows whom: that changes nothing.
+    // A rule for a group that is no number changes nothing.
     let (acl, warnings) = site(r#"{"core.edit":{"x":1},"core.create":{"2x":1}}"#);
     assert!(acl.authorise(7, &[1, 2, 3], false, "core.edit", "com_a"));
     assert!(!acl.authorise(7, &[1, 2, 3], false, "core.create", "com_a"));
@@ -244,7 +244,7 @@ fn levels_open_for_groups_and_users() {
     for shut in ["[]", "{}", "", "null", "[3]", "[7]", "[-2]", "[0]"] {
         assert_eq!(level(shut), ([1].into(), vec![]), "{shut}");
     }
-    // Everybody has level 1; and no guest is user 0.
+    // Every visitor has level 1; and no guest is user 0.
     let public = LevelRow {
         id: 1,
         rules: "[77]".to_owned(),

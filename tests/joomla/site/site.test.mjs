@@ -222,7 +222,7 @@ test('an administrator who is no Super User may look too, unless the permissions
   }
 });
 
-test('whoever logs in is known', async () => {
+test('a user who logs in is identified', async () => {
   category = await joomla.saveCategory(admin, { title: name, published: 1 });
   article = await joomla.saveArticle(admin, { title: name, catid: category, state: 1, access: 1 });
   for (const [who, groups] of [['reader', [2]], ['staff', [3, 6]]]) {
@@ -271,7 +271,7 @@ test('a private level is withdrawn from a guest and stays with the staff', async
       const { connect } = await import(globalThis.Joomla.getOptions('com_websockets').module);
       const heard = [];
       connect().subscribe(channel).on('changed', (data) => heard.push(data));
-      await new Promise((resolve) => setTimeout(resolve, 500)); // what the page heard while it might is told at first
+      await new Promise((resolve) => setTimeout(resolve, 500)); // the events from the time of the right come first
       heard.length = 0;
       await new Promise((resolve) => setTimeout(resolve, 5000));
       return heard;
@@ -378,7 +378,7 @@ test('log-out closes the socket', async () => {
   assert.equal(await closed, 4200);
 });
 
-test('who is blocked is out', async () => {
+test('a blocked user loses the connection', async () => {
   const page = readers.staff;
   await page.goto(articlePage());
   const closed = page.evaluate(() => new Promise((resolve) => {
