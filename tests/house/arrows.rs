@@ -1,9 +1,10 @@
-//! Rules that no compiler checks: which module may know which, and what has no place in a server of one thread. It
-//! reads the sources as text, tests and comments left out, so that a wrong arrow fails before somebody builds on it.
+//! Rules that no compiler checks: which module may use which, and which items have no place in a server of one thread.
+//! They read the sources as text, tests and comments left out, so that a wrong arrow fails before other code is built
+//! on it.
 
 use crate::files;
 
-/// The rooms of the source, each with those that it may know.
+/// The rooms of the source, each with the rooms that it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
@@ -229,7 +230,7 @@ fn holds(line: &str, word: &str) -> bool {
     })
 }
 
-/// The code alone: without comments, and without what is compiled for tests only.
+/// The code alone: without comments, and without items that are compiled for tests only.
 fn code(text: &str) -> String {
     let mut out = String::new();
     let mut lines = text.lines();

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::{files, read, root};
 
-/// Whatever begins so in a document is a file or folder of this repository.
+/// A path in a document that begins so is a file or folder of this repository.
 const FOLDERS: [&str; 8] = [
     "src/",
     "conf/",
@@ -50,7 +50,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// What stands between backticks, code blocks left out.
+/// The texts between backticks, code blocks left out.
 pub fn quoted(text: &str) -> BTreeSet<&str> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()

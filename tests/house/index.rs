@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::docs::quoted;
 use crate::{files, read, root};
 
-/// What the documents name from the root of the repository; everything else with a slash is below `tests/`.
+/// The folders that the documents name from the root of the repository; every other path is below `tests/`.
 const ELSEWHERE: [&str; 3] = ["scripts/", "src/", "tests/"];
 
 #[test]

@@ -1,6 +1,6 @@
-//! The list `scripts/programs` against the sources: whatever a test or script runs is in it, with steps that exist, and
-//! nothing else is. It reads shell, Rust, JavaScript, Python and PHP as text. A program whose name is made at run time
-//! it cannot see: `scripts/fresh` finds that one, where nothing is installed that nobody asked for.
+//! The list `scripts/programs` against the sources: every program that a test or script runs is in it, with steps that
+//! exist, and nothing else is. The test reads shell, Rust, JavaScript, Python and PHP as text. A program whose name is
+//! made at run time is found by `scripts/fresh`, where only the listed packages are installed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use std::str::Chars;
 
 use crate::{files, read, root};
 
-/// What bash brings itself.
+/// The commands of bash itself.
 const BUILTINS: &str = ". : [ [[ bg break cd command compgen continue coproc declare disown echo eval exec exit export false \
     kill let local mapfile printf pwd read return set shift shopt source test trap true type ulimit umask unset wait";
 
@@ -21,7 +21,7 @@ const INSTEAD: &str = "for case select function esac done fi in";
 /// They run what follows their options. `one` is a function of scripts/test.
 const WRAPPERS: &str = "coproc command env exec nice one setsid timeout xargs";
 
-/// What stands in front of the text that names a program, by the end of a file's name.
+/// The text in front of a program's name, by the end of a file's name.
 const STARTERS: &[(&str, &[&str])] = &[
     ("rs", &["Command::new(\""]),
     (
@@ -167,7 +167,7 @@ fn commands(text: &str) -> BTreeSet<String> {
     found.into_iter().filter(own).collect()
 }
 
-/// A shell script under the eyes of a reader that knows quotes, substitutions and the ends of commands, and no more.
+/// A shell script for a reader that knows quotes, substitutions and the ends of commands, and no more.
 struct Script<'a> {
     rest: Peekable<Chars<'a>>,
     /// Commands of this line: a `)` that nobody opened makes them patterns of a `case`.
@@ -290,7 +290,7 @@ impl Script<'_> {
         }
     }
 
-    /// What follows `((`.
+    /// The text after `((`.
     fn arithmetic(&mut self) {
         let mut open = 2;
         while open > 0 {

@@ -1,4 +1,4 @@
-//! What clients of the app ask for, each in its worst circumstances.
+//! Requests of the app's clients, each in its worst circumstances.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn subscribing() -> Vec<Row> {
             change: counting,
             crowd: subscribers,
             acts: |stage, times| {
-                // A crowd is told at most every five seconds, and first of those who went.
+                // A crowd gets a count at most every five seconds, and the first one is about the clients that left.
                 stage.pass(Duration::from_secs(6));
                 stage.pass(Duration::from_secs(6));
                 let ids = stage.clients(times, None);
@@ -103,7 +103,7 @@ fn subscribing() -> Vec<Row> {
         Row {
             crowd: crowds::guests,
             acts: |stage, times| {
-                // Everybody asks for an item that nobody asked for before.
+                // The whole crowd asks for an item that was not asked for before.
                 let channel = format!("private-com_content.article.{}", 1 + stage.round % 100);
                 let all: Inputs = stage.crowd.iter().map(|id| stage.subscribe(*id, &channel)).collect();
                 stage.feed(all);
@@ -198,7 +198,7 @@ fn proving() -> Vec<Row> {
         Row {
             crowd: crowds::watchers,
             acts: |stage, times| {
-                // Each of them comes as another one of those who are watched.
+                // Each of them signs in as another one of the watched users.
                 let ids = stage.clients(times, None);
                 let all = ids.iter().zip((1..=20).cycle());
                 all.map(|(id, user)| stage.sign_in(*id, user, &watched())).collect()

@@ -1,4 +1,4 @@
-//! Those whom an action may wake, and what happens to connections whatever they speak.
+//! The crowds that an action may wake, and the events of connections of every protocol.
 
 use bytes::Bytes;
 use jsocketd::id::ConnectionId;
@@ -13,10 +13,10 @@ use crate::{Row, Tells, row};
 /// The user of most sessions.
 pub const USER: u32 = 42;
 
-/// Nobody is there.
+/// No crowd.
 pub fn nobody(_: &mut Stage, _: usize) {}
 
-/// They show one session, and hear a few channels.
+/// They use one session, and subscribe to a few channels.
 pub fn herd(stage: &mut Stage, crowd: usize) {
     let cookie = stage.log_in(USER, 1);
     let ids = stage.clients(crowd, Some(&cookie));
@@ -25,10 +25,10 @@ pub fn herd(stage: &mut Stage, crowd: usize) {
     }
 }
 
-/// The channels of those who hear many.
+/// The channels of clients with many subscriptions.
 const MANY: std::ops::Range<usize> = 0..20;
 
-/// They hear the same channels, which are many.
+/// They subscribe to the same channels, which are many.
 fn listeners(stage: &mut Stage, crowd: usize) {
     let ids = stage.clients(crowd, None);
     for n in MANY {
@@ -99,7 +99,7 @@ pub fn recovering(stage: &mut Stage, crowd: usize) {
     }
 }
 
-/// Everybody waits for a row that is not there yet, in a channel of this round.
+/// The whole crowd waits for a row that is not there yet, in a channel of this round.
 pub fn wait_ahead(stage: &mut Stage) {
     let ask = json!({"channel": format!("room-{}", stage.round), "since": stage.position(1_000_000)});
     stage.feed(all_say(&stage.crowd, "pusher:subscribe", &ask));
@@ -132,7 +132,7 @@ fn each_signs_in(stage: &Stage, ids: &[ConnectionId], first: u32, watchlist: &[S
     all.map(|(id, user)| stage.sign_in(*id, user, watchlist)).collect()
 }
 
-// --- what happens to connections -----------------------------------------------------------------------------------
+// --- events of connections -----------------------------------------------------------------------------------------
 
 fn closed(ids: &[ConnectionId]) -> Inputs {
     ids.iter().map(|id| (*id, Input::Closed)).collect()

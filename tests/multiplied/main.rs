@@ -1,11 +1,11 @@
-//! Everything that a client can ask for, multiplied by the number of those whom it may wake. What a client can order
-//! cheaply must be cheap for the server, or a few clients keep everybody else waiting.
+//! Every request of a client, multiplied by the number of clients that it may wake. A request that is cheap for the
+//! client must be cheap for the server, or a few clients keep all others waiting.
 //!
-//! Each action has a row (`asks`, `requests`, `crowds`): the crowd that is there, what is done, and whom it concerns.
-//! An action that concerns [`Tells::Nobody`] else takes the same time in any crowd. One that is told to [`Tells::Each`]
-//! takes time in proportion to the crowd at most. Eight times as many actions take eight times as long, whatever they
-//! are. The time is the processor time of the service alone, the least of several rounds, so that a busy machine is no
-//! failure.
+//! Each action has a row (`asks`, `requests`, `crowds`): the crowd that is there, the action, and the clients that it
+//! concerns. An action that concerns [`Tells::Nobody`] else takes the same time in any crowd. An action with messages
+//! for [`Tells::Each`] takes time in proportion to the crowd at most. Eight times as many actions take eight times as
+//! long, for every action. The time is the processor time of the service alone, the least of several rounds, so that a
+//! busy machine is no failure.
 //!
 //! The actions are those of the source's own lists, so an action without a row fails. `MULTIPLIED=1 cargo test --test
 //! multiplied -- --nocapture` shows the figures of every row.
@@ -37,10 +37,10 @@ use stage::{Inputs, Stage};
 /// Rounds, of which the fastest counts.
 const ROUNDS: usize = 5;
 
-/// Whom an action concerns besides the one who asked for it.
+/// The clients that an action concerns besides its sender.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tells {
-    /// Nobody.
+    /// None of them.
     Nobody,
     /// Each of the crowd.
     Each,
@@ -74,8 +74,8 @@ impl Tells {
         }
     }
 
-    /// Whether it is too much what was spent on the actions in a small crowd, on more of them there, and on as many in
-    /// a large crowd; each with how much was told.
+    /// Whether the service spent too much on the actions in a small crowd, on more of them there, and on as many in a
+    /// large crowd; each with the number of messages sent.
     fn is_too_much(self, once: (Duration, usize), often: (Duration, usize), large: (Duration, usize)) -> bool {
         let [few, many] = self.crowds();
         let told = match self {
@@ -92,19 +92,19 @@ const MOST: f64 = 20.0;
 
 /// One action in its worst circumstances.
 pub struct Row {
-    /// What it is in the source's lists.
+    /// The action's name in the source's lists.
     pub of: &'static str,
     /// The circumstances.
     pub what: &'static str,
-    /// Whom it concerns.
+    /// The clients that it concerns.
     pub tells: Tells,
-    /// What the configuration has besides.
+    /// Additional configuration.
     pub change: fn(&mut Config),
-    /// Brings so many connections in, whom it may wake.
+    /// Brings so many connections in, which the action may wake.
     pub crowd: fn(&mut Stage, usize),
     /// Prepares so many actions.
     pub acts: fn(&mut Stage, usize) -> Inputs,
-    /// What each action is answered with, or nothing: the action was done, and not refused.
+    /// The text or status of each action's answer, or nothing: the action was done, and not refused.
     pub proof: &'static str,
 }
 
@@ -127,7 +127,7 @@ impl Row {
         stage.keep();
     }
 
-    /// The least time that so many actions took in a crowd, and how much was told.
+    /// The least time that so many actions took in a crowd, and the number of messages sent.
     fn measure(&self, stage: &mut Stage, crowd: usize, times: usize) -> (Duration, usize) {
         let mut least = (Duration::MAX, usize::MAX);
         for _ in 0..ROUNDS {
@@ -151,7 +151,7 @@ impl Row {
         least
     }
 
-    /// What is wrong with it, if anything is.
+    /// The fault of this row, if any.
     fn fault(&self) -> Option<String> {
         let [few, many] = self.tells.crowds();
         let times = self.tells.times();
@@ -213,7 +213,7 @@ fn connection_inputs_cost_in_proportion_to_their_messages() {
     check(&crowds::rows());
 }
 
-/// The measure itself: what is in proportion passes, and what is not fails, for each of the three reasons.
+/// The measure itself: a cost in proportion passes, and any other fails, for each of the three reasons.
 #[test]
 fn squares_are_found() {
     let spent = |micros, told| (Duration::from_micros(micros), told);
@@ -267,7 +267,7 @@ fn actions() -> BTreeSet<String> {
         .collect()
 }
 
-/// What has no row, and what has one although there is no such action.
+/// The actions without a row, and the rows without an action.
 fn differences(actions: &BTreeSet<String>, rows: &BTreeSet<String>) -> Vec<String> {
     actions.symmetric_difference(rows).cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! What plain requests, the HTTP API and the console ask for, each in its worst circumstances.
+//! Plain requests, requests to the HTTP API and console commands, each in its worst circumstances.
 
 use jsocketd::id::ConnectionId;
 use serde_json::{Value, json};
@@ -157,7 +157,7 @@ fn consoles(stage: &mut Stage, crowd: usize) {
     stage.settle();
 }
 
-/// One more, by somebody who may do everything.
+/// One more, by a client that may do everything.
 fn admin(stage: &mut Stage) -> ConnectionId {
     let cookie = stage.log_in(USER, 1);
     let id = stage.upgraded("/", Some(&cookie));

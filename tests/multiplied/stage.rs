@@ -1,6 +1,6 @@
-//! The service over a database in memory, with everybody whom an action may wake. The stage plays the loop: it hands
-//! inputs in, carries questions to the database and answers back, and adds up the processor time that the service takes
-//! for it. There are no sockets, and limits by time are off: what counts here is what one action costs.
+//! The service over a database in memory, with the crowd that an action may wake. The stage plays the loop: it hands
+//! inputs in, carries questions to the database and answers back, and adds up the processor time of the service. There
+//! are no sockets, and limits by time are off: only the cost of the action counts here.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::memory::{Item, Memory, Session};
 use crate::words::{CALLER, handshake, request, say, session_text, site};
 
-/// What connections are to do, in order.
+/// Inputs of connections, in order.
 pub type Inputs = Vec<(ConnectionId, Input)>;
 
 /// The admin token.
@@ -46,20 +46,20 @@ pub struct Stage {
     free: Vec<u32>,
     open: HashSet<ConnectionId>,
     sockets: HashMap<ConnectionId, String>,
-    /// Those whom the actions may wake.
+    /// The connections that the actions may wake.
     pub crowd: Vec<ConnectionId>,
-    /// Those who came for the actions of this round.
+    /// The connections that were opened for the actions of this round.
     actors: Vec<ConnectionId>,
-    /// Somebody of the crowd was closed.
+    /// A connection of the crowd was closed.
     pub broken: bool,
-    /// What the loop has to hand in.
+    /// Inputs that the loop has to hand in.
     owed: Inputs,
     posts: Vec<u64>,
     /// Processor time of the service.
     spent: Duration,
     /// Actions, with each recipient of a fan-out counted.
     told: usize,
-    /// What is looked for in actions (nothing, if it is empty), and how many had it.
+    /// The text to find in actions (none, if it is empty), and how many had it.
     proof: &'static str,
     proved: usize,
     /// A number that no round has twice.
@@ -73,7 +73,7 @@ fn clock() -> Duration {
 }
 
 impl Stage {
-    /// Nobody is there; the site is known. `change`: what the configuration has besides.
+    /// Without connections; the site is known. `change`: additional configuration.
     pub fn new(change: impl Fn(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.admin_token = TOKEN.into();
@@ -166,7 +166,7 @@ impl Stage {
         (self.proof, self.proved) = (proof, 0);
     }
 
-    /// The processor time of the service, how much it told, and how often the proof was among that.
+    /// The processor time of the service, the number of messages sent, and the number of proofs among them.
     pub fn end(&mut self) -> (Duration, usize, usize) {
         let proved = if self.proof.is_empty() { usize::MAX } else { self.proved };
         self.proof = "";
@@ -228,7 +228,7 @@ impl Stage {
         self.actions.reuse(list);
     }
 
-    /// Does what is due, until nothing is left to be done at this time.
+    /// Does the due work, until no work is left at this time.
     pub fn settle(&mut self) {
         self.timed(|service, now, actions| service.due(now, actions));
         for _ in 0..MOST_STEPS {
@@ -257,7 +257,7 @@ impl Stage {
         }
     }
 
-    /// Does what is due, and waits until a session that was looked up may be looked up again.
+    /// Does the due work, and waits until a session may be looked up again.
     pub fn wait(&mut self) {
         self.settle();
         self.pass(A_WHILE);
@@ -269,7 +269,7 @@ impl Stage {
         self.settle();
     }
 
-    /// Everybody who came for the actions goes.
+    /// The connections of this round's actions are closed.
     pub fn clear(&mut self) {
         let actors = std::mem::take(&mut self.actors);
         self.close(actors);
@@ -341,7 +341,7 @@ impl Stage {
         self.upgraded("/app/key?protocol=7&recovery=1", cookie)
     }
 
-    /// The session of a user who is there from now on; its cookie.
+    /// A new session of this user, who is added to the tables; returns the cookie.
     pub fn log_in(&mut self, user: u32, session: u64) -> String {
         let tables = &mut self.database.tables;
         tables.users.entry(user).or_insert_with(|| UserRow {
@@ -449,7 +449,7 @@ impl Stage {
     }
 }
 
-/// Whether an action has a text in what is sent, or is an answer with this status.
+/// Whether an action sends this text, or is an answer with this status.
 fn is_proof(action: &Action, proof: &str) -> bool {
     match action {
         Action::Send(_, Message::Text(text)) | Action::Fanout(_, text) => text.contains(proof),

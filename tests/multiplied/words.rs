@@ -1,4 +1,4 @@
-//! What clients and the site say: handshakes, requests, frames and session texts.
+//! The messages of clients and of the site: handshakes, requests, frames and session texts.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -4,9 +4,9 @@
 //! that stand clients that follow `docs/protocol.md` to the letter (see `common/follower.rs`) and stock clients, which
 //! move between the servers.
 //!
-//! The oracle: each committed row is handled exactly once or a gap was told where it should have been; everybody has
-//! the same order; what was rolled back is never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED`
-//! sets it. It takes some 40 s, and 4 minutes with `TEST_ALL=1`.
+//! The oracle: each committed row is handled exactly once, or a gap was reported where it should have been; all clients
+//! have the same order; rolled back rows are never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED`
+//! sets it. The test takes some 40 s, and 4 minutes with `TEST_ALL=1`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -53,7 +53,7 @@ struct Plan {
     options: &'static [&'static str],
 }
 
-/// What all sides share.
+/// The state that all threads share.
 struct Field {
     plan: Plan,
     joomla: Joomla,
@@ -93,11 +93,11 @@ enum Outcome {
     Unknown,
 }
 
-/// What a writer does in one go.
+/// A writer's transaction.
 #[derive(Default)]
 struct Work {
     statements: Vec<String>,
-    /// What its rows say, and what is rolled back to a savepoint in any case.
+    /// The tokens of its rows, and those that are rolled back to a savepoint in any case.
     tokens: Vec<u64>,
     taken_back: Vec<u64>,
     /// Milliseconds between statements, and before the end.
@@ -317,7 +317,7 @@ impl Writer<'_> {
 
 // --- clients ---------------------------------------------------------------------------------------------------------
 
-/// Rows of the table that a client may have missed: it was told so.
+/// Rows of the table that a client may have missed: the server reported the gap.
 #[derive(Clone, Debug)]
 struct Gap {
     channel: String,
@@ -338,7 +338,7 @@ struct Client<'a> {
     follower: Follower,
     gaps: Vec<Gap>,
     connections: usize,
-    /// Of a stock client: what came on each connection, by the server.
+    /// Of a stock client: the events of each connection, and its server.
     heard: Vec<(usize, Vec<u64>)>,
 }
 
@@ -362,7 +362,7 @@ impl<'a> Client<'a> {
         below(&mut self.noise, n)
     }
 
-    /// Listens until everything that was written was told to it, or it waited too long.
+    /// Reads until all written rows have come, or until it has waited too long.
     fn run(mut self, started: &std::sync::Barrier) -> Self {
         let mut started = Some(started);
         let mut deadline = None;
@@ -495,7 +495,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// How often it was told of a gap, and its position in the table.
+/// The number of reported gaps, and the position in the table.
 fn state(own: &crate::common::follower::Followed) -> (usize, Position) {
     let position = own.positions.get(&'o').map(|text| text.parse().expect("a position"));
     (own.gaps, position.unwrap_or(Position::NOWHERE))
@@ -635,8 +635,8 @@ impl Fate<'_> {
 /// A row of the table: its number, its channel and its token.
 type Row = (u64, String, u64);
 
-/// Deletes what is older than [`RETENTION`], as a server does; what it deleted, and perhaps a few rows that are still
-/// there.
+/// Deletes rows older than [`RETENTION`], as a server does; returns the deleted rows, and perhaps a few rows that are
+/// still there.
 fn delete(field: &Field) -> Vec<Row> {
     let mut deleted = Vec::new();
     let mut store = new(by_socket(&field.joomla));
@@ -723,7 +723,7 @@ fn fight(plan: Plan) {
                 scope.spawn(move || Client::new(field, recovering, n == 1, plan.seed ^ n).run(&started))
             })
             .collect();
-        // Whoever was there before the first row must get all of them.
+        // A client that is connected before the first row must get all of them.
         started.wait();
         let deleter = scope.spawn(move || delete(field));
         let writers: Vec<_> = (0..WRITERS)
@@ -833,7 +833,7 @@ fn one_order(field: &Field, clients: &[Client], deleted: &[Row]) -> BTreeMap<u64
     order
 }
 
-/// What writers know agrees with what was seen and what stands in the table.
+/// The writers' outcomes agree with the rows that clients saw and with the table.
 fn check_fates(fates: &HashMap<u64, Outcome>, order: &BTreeMap<u64, (String, u64)>) {
     let tokens: BTreeSet<u64> = order.values().map(|(_, token)| *token).collect();
     for (token, outcome) in fates {
@@ -844,10 +844,10 @@ fn check_fates(fates: &HashMap<u64, Outcome>, order: &BTreeMap<u64, (String, u64
         }
     }
     let stranger = tokens.iter().find(|token| !fates.contains_key(token));
-    assert_eq!(stranger, None, "nobody has written it");
+    assert_eq!(stranger, None, "no writer has written it");
 }
 
-/// Nobody but those who were away for too long missed anything.
+/// Only clients that were away for too long missed a row.
 fn check_seen(clients: &[Client], order: &BTreeMap<u64, (String, u64)>, log: &str) {
     let of_client = |client: &Client| -> Vec<u64> {
         let all = client.follower.channels.values().flat_map(|own| &own.handled);
@@ -858,11 +858,11 @@ fn check_seen(clients: &[Client], order: &BTreeMap<u64, (String, u64)>, log: &st
     let gaps: Vec<&Gap> = clients.iter().flat_map(|client| &client.gaps).collect();
     assert!(
         unseen.is_empty(),
-        "nobody has handled {unseen:?}; gaps: {gaps:#?}\n{log}"
+        "no client has handled {unseen:?}; gaps: {gaps:#?}\n{log}"
     );
 }
 
-/// Every row of its channels in order and once, but for those that it was told it may have missed. A gap is for a
+/// A client handled every row of its channels in order and once, but for the rows of a reported gap. A gap is for a
 /// position that is too old, or that another server gave while the database was away from this one: then the client
 /// goes back with it.
 fn check_exactly_once(n: usize, client: &Client, order: &BTreeMap<u64, (String, u64)>, log: &str) {
@@ -922,10 +922,10 @@ fn check_stock(n: usize, client: &Client, fates: &HashMap<u64, Outcome>, order: 
     assert!(count > 30, "only {count} rows came to a stock client");
 }
 
-/// Nobody had to wait for the servers.
+/// No writer had to wait for the servers.
 fn check_writers(writers: &[Writer]) {
     let blocked: usize = writers.iter().map(|writer| writer.blocked).sum();
-    assert_eq!(blocked, 0, "somebody waited for a lock");
+    assert_eq!(blocked, 0, "a writer waited for a lock");
     let mut took: Vec<Duration> = writers.iter().flat_map(|writer| writer.took.iter().copied()).collect();
     took.sort_unstable();
     let (p50, p99, max) = (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);

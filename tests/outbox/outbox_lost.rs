@@ -1,7 +1,7 @@
-//! The ways in which version 0.1 lost a row, gave it twice, or gave it to somebody who may not have it, each as a test;
-//! what it did stands beside each. It followed ids, which are handed out before the commit, so it remembered what was
-//! missing, took it for dead after a while, and guessed at a restart. Clients here keep one position for each channel
-//! and stream: see `common/follower.rs`.
+//! The ways in which version 0.1 lost a row, gave it twice, or gave it to a client without the right, each as a test,
+//! with the behaviour of version 0.1 beside it. Version 0.1 followed ids, which are handed out before the commit. So it
+//! kept a list of missing ids, took them for dead after a while, and guessed at a restart. Clients here keep one
+//! position for each channel and stream: see `common/follower.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,8 +73,8 @@ fn named(name: &str, count: usize) -> Vec<String> {
 
 // --- writers that take their time ------------------------------------------------------------------------------------
 
-/// Version 0.1 looked for rows in flight among the newest 10,000 ids when it started; what was missing below them was
-/// not waited for. A statement that inserts 120,000 rows is open across a restart; other rows are committed behind it.
+/// Version 0.1 looked for rows in flight among the newest 10,000 ids when it started, and did not wait for missing ids
+/// below them. A statement that inserts 120,000 rows is open across a restart; other rows are committed behind it.
 #[test]
 fn a_bulk_insert_that_is_open_across_a_restart_is_delivered_by_the_next_server() {
     const ROWS: usize = 120_000;
@@ -106,14 +106,14 @@ fn a_bulk_insert_that_is_open_across_a_restart_is_delivered_by_the_next_server()
     let got = &mut client.follower.channels.get_mut("news").expect("its channel").handled;
     got[3..].sort_by_key(|(_, data)| data["slow ".len()..].parse::<usize>().expect("a number"));
     client.expect("news", &all);
-    // Who was away all the time is told the same, from the table or from memory.
+    // A client that was away all the time gets the same rows, from the table or from memory.
     let mut other = Client::enter(&site, &["news"]);
     let last = publish(&joomla, ["last".into()]);
     other.until("news", "last").expect("news", &last);
 }
 
-/// Version 0.1 told a client positions up to the oldest row in flight, and a process that started afterwards went on at
-/// what the one before had told: a row that was committed while none ran could be below it.
+/// Version 0.1 gave clients positions up to the oldest row in flight, and a process that started afterwards went on at
+/// the last position of the process before: a row that was committed while none ran could be below it.
 #[test]
 fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() {
     let joomla = joomla();
@@ -136,7 +136,7 @@ fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() 
 }
 
 /// Version 0.1 took a row that was in flight for longer than `gap_max` for dead. When it was committed after all,
-/// everybody who was there got it, and whoever was not depended on a list in memory, which went with the process.
+/// connected clients got it. For the others it depended on a list in memory, which went with the process.
 #[test]
 fn a_late_row_is_told_once_although_the_server_is_killed_right_after_it() {
     let joomla = joomla();
@@ -171,8 +171,8 @@ fn a_late_row_is_told_once_although_the_server_is_killed_right_after_it() {
     away.until("news", "last").expect("news", &all);
 }
 
-/// Of version 0.1 each process had its own opinion on what was in flight and what was dead, so a client that moved
-/// could have a position above a row that the other one was still to tell, or had told.
+/// In version 0.1 each process had its own list of rows in flight and of dead rows. So a client that moved could have a
+/// position above a row that the other process had not sent yet, or had sent already.
 #[test]
 fn a_client_that_moves_between_two_servers_misses_nothing_and_gets_nothing_twice() {
     let joomla = joomla();
@@ -292,13 +292,13 @@ fn half_a_million_rows_in_flight_hold_nothing_up() {
     client.expect("news", &all);
     let log = site.server.log();
     assert!(!log.contains("is not available"), "{log}");
-    // Nobody waits for the end of the transaction: rolling it back takes longer than the test.
+    // The test does not wait for the end of the transaction: rolling it back takes longer than the test.
     drop(client);
     server.kill();
 }
 
-/// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute,
-/// whoever asked and whatever stood there: everybody else was told of a gap.
+/// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute, even
+/// those of guests and of empty channels: all other clients got a gap.
 #[test]
 fn guests_who_ask_for_a_thousand_recoveries_take_nobody_s_place() {
     const GUESTS: usize = 80;
@@ -369,7 +369,7 @@ fn forgetful() -> (Arc<Mariadb>, Joomla) {
     (server, joomla)
 }
 
-/// What was committed so far is on the disk. Adds a row.
+/// The rows committed so far are on the disk. Adds a row.
 fn flush(server: &Mariadb, joomla: &Joomla) {
     let mut root = server.connect(None);
     let mut set = |value| {
@@ -406,8 +406,8 @@ fn lose_commits(server: &Mariadb, joomla: &Joomla, client: &mut Client) {
 }
 
 /// Version 0.1 compared ids: rows that got the ids of lost ones were taken for those, and a client that had the lost
-/// ones was told `recovered: true` without them. Here the row's mark tells them apart, with the server killed along and
-/// without.
+/// ones got `recovered: true` without the new ones. Here the row's mark tells them apart, with the server killed along
+/// and without.
 #[test]
 fn commits_that_a_crash_of_the_database_takes_along_are_a_gap() {
     thread::scope(|scope| {
@@ -522,8 +522,8 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     clients[1].until("news", "meanwhile").expect("news", &all);
     let took = began.elapsed();
     println!("a stopped process held the counter for {took:?}");
-    // Who was stopped in a statement loses its connection once the deadline of the answer is over, half a second later.
-    // Else MariaDB ends a transaction that stands still after 2 s, MySQL a connection that says nothing after 10 s.
+    // A process that was stopped in a statement loses its connection half a second after the deadline of the answer.
+    // Else MariaDB ends a transaction that stands still after 2 s, and MySQL ends a silent connection after 10 s.
     let longest = match joomla.server.is_mariadb() {
         true => Duration::from_secs(4),
         false => Duration::from_secs(12),
@@ -540,7 +540,7 @@ fn a_process_that_is_stopped_in_its_stamp_holds_the_others_up_for_a_moment() {
     }
 }
 
-/// What a stopped process still sends to the database has no effect, whoever went on meanwhile.
+/// The late statements of a stopped process have no effect after another process has gone on.
 #[test]
 fn a_stamp_that_comes_too_late_changes_nothing() {
     let joomla = joomla();
@@ -569,8 +569,8 @@ fn a_stamp_that_comes_too_late_changes_nothing() {
     );
 }
 
-/// Version 0.1 deleted what it had told itself; a process that had been away for longer went on at the lowest row that
-/// was left, and said nothing. Here the missing number shows it.
+/// Version 0.1 deleted only the rows that it had sent itself; a process that had been away for longer went on at the
+/// lowest row that was left, and reported no gap. Here the missing number shows the gap.
 #[test]
 fn a_process_that_was_stopped_for_longer_than_the_retention_tells_of_a_gap() {
     let joomla = joomla();
@@ -601,8 +601,8 @@ fn a_process_that_was_stopped_for_longer_than_the_retention_tells_of_a_gap() {
 
 // --- the barrier -----------------------------------------------------------------------------------------------------
 
-/// A client has one position of the table for all of its connection in version 0.1: a row that waited for one channel
-/// was below what another channel had told.
+/// In version 0.1 a client had one position of the table for its whole connection: a row that waited for one channel
+/// was below the position that came with another channel.
 #[test]
 fn of_two_channels_of_a_client_one_may_wait_at_a_barrier() {
     let house = House::by_rows_only(Joomla::joomla6());
@@ -629,7 +629,7 @@ fn of_two_channels_of_a_client_one_may_wait_at_a_barrier() {
         assert_eq!(
             anna.follower.data(&channel),
             [""; 0],
-            "nobody knows yet whether anna may hear it"
+            "the server cannot say yet whether anna may subscribe"
         );
         if leaves {
             anna.leave();
@@ -650,9 +650,9 @@ fn of_two_channels_of_a_client_one_may_wait_at_a_barrier() {
 /// Rights that go, a control row that says so, and a secret behind it.
 struct Farewell {
     house: House,
-    /// May hear the channel and goes on.
+    /// Keeps the right to the channel.
     stays: Client,
-    /// Loses the right to hear it.
+    /// Loses the right to the channel.
     goes: Client,
     login: Login,
 }
@@ -679,7 +679,7 @@ impl Farewell {
         farewell
     }
 
-    /// What takes the right away.
+    /// SQL that takes the right away.
     fn revoke(&self) -> String {
         let user = self.login.user;
         self.house.joomla.text(&format!(
@@ -696,7 +696,8 @@ impl Farewell {
         ))
     }
 
-    /// Who stays gets the secret. Who goes is told so, and gets it neither now nor when it comes back.
+    /// The client that keeps the right gets the secret. The other client gets the withdrawal, and never the secret, not
+    /// even after a reconnect.
     fn expect(mut self, what: &str) {
         self.stays.until(SECRETS, "secret");
         self.stays.expect(SECRETS, &["before", "secret"]);
@@ -805,9 +806,9 @@ fn nothing_overtakes_control_rows_however_many_there_are() {
     farewell.expect("behind 901 control rows");
 }
 
-/// Each control row makes the server read the rights again, and what stands behind it waits for that. Where the
-/// database is far away, the next control row came before the rights were read, and nobody was told anything until
-/// there were no more of them.
+/// Each control row makes the server read the rights again, and the rows behind it wait for that. Where the database is
+/// far away, the next control row came before the rights were read, and no client received anything until there were no
+/// more of them.
 #[test]
 fn a_storm_of_control_rows_lets_everything_behind_them_through() {
     let joomla = joomla();
@@ -844,7 +845,7 @@ fn a_storm_of_control_rows_lets_everything_behind_them_through() {
 
 // --- the counts that prove it ----------------------------------------------------------------------------------------
 
-/// Numbers have no holes, whatever happened: that is what everything else hangs on.
+/// Numbers have no holes after any failure: everything else depends on that.
 #[test]
 fn numbers_have_no_holes_after_a_storm() {
     let joomla = joomla();

@@ -68,7 +68,7 @@ fn event(session: &mut Session) -> (u64, String) {
     (seq(&got["id"]), text)
 }
 
-/// The data of what was missed, up to the answer to a ping.
+/// The data of the missed events, up to the answer to a ping.
 fn missed(session: &mut Session) -> Vec<String> {
     let rest = session.rest().into_iter();
     let events = rest.filter(|message| message["event"] != "pusher_internal:position");
@@ -82,13 +82,13 @@ fn place(position: &str) -> (u32, u64) {
     (epoch, place.seq)
 }
 
-/// The number that a client is told to be its position.
+/// The number of the client's position.
 fn told(session: &mut Session) -> u64 {
     let position = table_position(&pong(session)["pos"]).expect("a position of the table");
     place(&position).1
 }
 
-/// The server ends the connection with this code. From time to time it tells a position.
+/// The server ends the connection with this code. From time to time it sends a position.
 fn closed(session: &mut Session, code: u16) {
     loop {
         match session.next_frame() {
@@ -98,7 +98,7 @@ fn closed(session: &mut Session, code: u16) {
     }
 }
 
-/// Comes back with a position; what was missed, or `None` for a gap.
+/// Reconnects with a position; returns the missed events, or `None` for a gap.
 fn come_back(site: &Site, channel: &str, since: &str) -> Option<Vec<String>> {
     let mut session = site.connect_recovering();
     let got = enter(&mut session, channel, Some(json!(since)));
@@ -291,7 +291,7 @@ fn stamps_block_no_writer_at_any_isolation_level() {
         over.store(true, Ordering::Relaxed);
         writers
             .into_iter()
-            .flat_map(|writer| writer.join().expect("nobody had to wait"))
+            .flat_map(|writer| writer.join().expect("no writer had to wait"))
             .collect()
     });
     took.sort_unstable();
@@ -510,7 +510,7 @@ fn clients_that_connected_without_a_table_must_reconnect_when_it_appears() {
     let mut stock = site.connect();
     enter(&mut stock, "news", None);
     joomla.create_outbox();
-    // What is missing is looked for every ten seconds.
+    // The server looks for missing tables every ten seconds.
     session.peer.expect_close(4200);
     assert_eq!(come_back(&site, "news", nowhere), None);
     joomla.publish("news", "e", "x");
@@ -555,8 +555,8 @@ fn an_unknown_position_is_a_gap() {
     });
 }
 
-/// Rows of a channel whose name ends with a blank are this channel's to the table's collation, and not to anybody else:
-/// they must neither be told nor make a part of the history look like all of it.
+/// To the table's collation, rows of a channel whose name ends with a blank are rows of this channel. To jsocketd they
+/// are not: they must not be sent, and they must not make a part of the history look complete.
 #[test]
 fn a_history_that_memory_does_not_hold_is_read_from_the_table() {
     // Where there is no memory for it either, it is a gap.
@@ -658,7 +658,7 @@ fn old_rows_are_deleted_in_order_but_never_the_newest_row_or_an_uncommitted_one(
     assert_eq!([first.live(5).len(), second.live(5).len()], [1, 1], "both go on");
 }
 
-/// A position whose row was deleted is a gap, whoever deleted it.
+/// A position whose row was deleted is a gap, even if jsocketd did not delete it.
 #[test]
 fn a_position_is_believed_as_long_as_its_row_is_there() {
     let joomla = joomla();
@@ -697,7 +697,7 @@ fn a_delete_that_would_wait_gives_up() {
         format!("SELECT id FROM #__websockets_outbox WHERE id = {} FOR UPDATE", all[3]),
     ] {
         let mut other = begin(&joomla);
-        other.query_drop(joomla.text(&lock)).expect("nobody else holds it");
+        other.query_drop(joomla.text(&lock)).expect("no other client holds it");
         process.live(30);
         assert_eq!(ids(&joomla), all, "{lock}");
         let now = at(process.seconds * 1000);
@@ -749,7 +749,7 @@ fn parts(dump: &[u8]) -> [&[u8]; 3] {
     [&dump[..outbox], &dump[outbox..state], &dump[state..]]
 }
 
-/// Whatever happens to a table, told from a backup of it.
+/// A damage to a table, given a backup of it.
 type Harm = (&'static str, fn(&Joomla, &[u8]));
 
 const HARMS: [Harm; 6] = [
@@ -774,8 +774,8 @@ const HARMS: [Harm; 6] = [
     }),
 ];
 
-/// Rows that a client has, rows that stand in a backup, rows that a client missed, and a harm: whoever comes back with
-/// its position is told of a gap, or gets exactly the rows that were committed afterwards, in order and once.
+/// Rows that a client has, rows in a backup, rows that a client missed, and a damage: a client that comes back with its
+/// position gets a gap, or exactly the rows that were committed afterwards, in order and once.
 fn inflict(harm: Harm, refill: usize, running: bool) {
     let (what, inflict) = harm;
     let what = format!("{what}, then {refill} rows, while the server runs: {running}");
@@ -812,7 +812,7 @@ fn inflict(harm: Harm, refill: usize, running: bool) {
     }
     joomla.publish("news", "e", "last");
     if running {
-        // It is told everything, or sent away to ask.
+        // The client gets all rows, or must reconnect.
         while live.follower.data("news").last() != Some(&"last") {
             if let Err(code) = live.read() {
                 assert_eq!(code, 4200, "{what}");
@@ -865,7 +865,8 @@ fn tables_that_go_back_while_no_server_runs_are_a_gap_or_nothing() {
     });
 }
 
-/// A copy of a site has the same epoch and the same numbers: only the rows' marks tell who comes from the original.
+/// A copy of a site has the same epoch and the same numbers: only the rows' marks show that a client comes from the
+/// original.
 #[test]
 fn a_copy_of_a_site_is_another_table() {
     let (original, site, start) = start("");
@@ -895,7 +896,7 @@ fn a_copy_of_a_site_is_another_table() {
     assert_eq!(come_back(&other, "news", &after), None);
 }
 
-/// What rebuilds a table changes nothing.
+/// A statement that rebuilds a table changes no position.
 #[test]
 fn a_table_that_is_rebuilt_is_the_same() {
     let (joomla, site, start) = start("");
@@ -974,7 +975,7 @@ fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
     assert!(!site.server.log().contains("is not available"));
 }
 
-// --- privileges, and being told --------------------------------------------------------------------------------------
+// --- privileges, and nudges ------------------------------------------------------------------------------------------
 
 /// `[database]` for a user of our own.
 fn own_user(joomla: &Joomla, name: &str) -> String {

@@ -36,7 +36,7 @@ fn member(session: &Session, user: usize) -> Vec<u8> {
     frame(&json!({"event": "pusher:subscribe", "data": data}))
 }
 
-/// Those who are there, and listen, and the one who comes and goes as often as it can.
+/// Listeners in a channel, and one client that joins and leaves it as often as it can.
 fn churn(site: &Site, there: usize, join: impl Fn(&Session, usize) -> Vec<u8>, leave: &str) -> Step {
     let mut listeners: Vec<Flooder> = (0..there)
         .map(|n| {
@@ -118,7 +118,7 @@ fn a_flood_of_sign_ins() {
     );
 }
 
-/// Fifty who are in a channel, and will read nothing of it.
+/// Fifty clients that are in a channel and read nothing from it.
 fn deaf(addr: SocketAddr) -> Vec<Peer> {
     let come = |_| {
         let mut peer = Peer::connect_to(addr);
@@ -166,7 +166,7 @@ fn a_storm_of_those_who_connect_and_drop() {
     expect(Settings::default(), |site| storm(site.server.addr));
 }
 
-/// The same where their address is counted, and most of them are told to come later.
+/// The same where their address is counted, and most of them are refused with a time to wait.
 #[test]
 fn a_storm_of_those_who_are_counted() {
     let start = || Site {

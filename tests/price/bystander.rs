@@ -27,18 +27,18 @@ const PACE: Duration = Duration::from_millis(3);
 /// first.
 const TRIES: usize = 3;
 
-/// What a server at work may add: it looks at its attackers' sockets in the same tick as at the bystander's, and each
-/// of them costs some microseconds in an unoptimised build, however little it may order.
+/// The time that a server at work may add: it serves its attackers' sockets in the same tick as the bystander's, and
+/// each of them costs some microseconds in an unoptimised build, even with few requests.
 pub const SOCKETS: Duration = Duration::from_micros(500);
 
-/// What a flood of messages may add: a tick handles 128 of them, and in an unoptimised build each costs ten
+/// The time that a flood of messages may add: a tick handles 128 of them, and in an unoptimised build each costs ten
 /// microseconds or more.
 pub const MESSAGES: Duration = Duration::from_micros(if cfg!(debug_assertions) { 3000 } else { 750 });
 
-/// What the database may add where the attack makes the server ask it now and then.
+/// The time that the database may add where the attack causes a query now and then.
 pub const STATEMENT: Duration = Duration::from_millis(2);
 
-/// What it may add where there is always something to ask: `[database] budget_ms`, as it is by default, and the
+/// The time that it may add where there is always a query to send: `[database] budget_ms`, as it is by default, and the
 /// statement that began within it.
 pub const STATEMENTS: Duration = Duration::from_millis(15);
 
@@ -84,13 +84,13 @@ pub fn expect_unnoticed<T: Sync>(
 /// 99 of 100 pings took less.
 #[derive(Debug)]
 struct P99 {
-    /// From when it was sent to its answer, without what was waited for a processor.
+    /// From sending a ping to its answer, without the time spent waiting for a processor.
     time: Duration,
     /// Of the server meanwhile.
     work: Duration,
 }
 
-/// What the clocks say.
+/// The clocks' times.
 #[derive(Clone, Copy)]
 struct Clocks {
     at: Instant,
@@ -175,7 +175,7 @@ fn p99(server: &Server, bystander: &mut Session) -> P99 {
 pub struct Flooder {
     stream: TcpStream,
     bytes: Vec<u8>,
-    /// Of `bytes`, what was sent in this round.
+    /// The number of bytes of `bytes` that were sent in this round.
     sent: usize,
 }
 

@@ -1,8 +1,8 @@
-//! The price of what a peer can order, end to end: each limit at its edges, the memory of the machine, and a bystander
-//! beside each attack. Who orders much waits itself, nothing that was ordered is lost, and the others do not notice.
+//! The price of a peer's requests, end to end: each limit at its edges, the memory of the machine, and a bystander
+//! beside each attack. A peer with many requests waits itself, no request is lost, and the other peers do not notice.
 //!
-//! Tests of limits read what comes and how late. Tests with a bystander compare two servers, see `bystander`. In one
-//! binary, so that all of it shares one database server.
+//! Tests of limits check which answers come and how late. Tests with a bystander compare two servers, see `bystander`.
+//! They are in one binary, so that all of them share one database server.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,4 @@
-//! What a peer can have the machine hold: the server's memory for subscriptions, and the kernel's for those who never
-//! read.
+//! The memory that one peer can use: the server's memory for subscriptions, and the kernel's for peers that never read.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 /// `subscription_bytes`
 const SUBSCRIPTIONS: usize = 8 << 20;
 
-/// What a kernel may hold for one peer that does not read.
+/// The memory that a kernel may hold for one peer that does not read.
 const KERNEL: usize = 512 << 10;
 
 /// Many connections ask for a thousand channels each; returns by how much the server grew and how many were refused.
@@ -129,7 +128,7 @@ fn the_kernel_holds_little_for_who_never_reads() {
     let (mut most, mut published) = (0, 0);
     let deadline = Instant::now() + PATIENCE;
     while !site.server.log().contains("slow") {
-        assert!(Instant::now() < deadline, "who never reads is never closed");
+        assert!(Instant::now() < deadline, "a peer that never reads is never closed");
         api.publish("feed", "event", &data);
         published += data.len();
         most = most.max(held(server, own).unwrap_or(0));

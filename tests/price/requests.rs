@@ -84,7 +84,7 @@ fn behind_a_proxy_each_address_has_its_own_count_and_the_connection_stays() {
     let mut proxy = Peer::connect(&site.server);
     let began = Instant::now();
     let statuses = asked(&mut proxy, "203.0.113.1", 60);
-    // What came again while they were sent.
+    // The tokens that were added while the requests were sent.
     let refilled = 1 + usize::try_from(began.elapsed().as_millis() / 100).expect("a small number");
     let served = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!(statuses[..20], [200; 20], "a burst of twice as many");
@@ -98,7 +98,7 @@ fn behind_a_proxy_each_address_has_its_own_count_and_the_connection_stays() {
     // A household has one count.
     assert_eq!(asked(&mut proxy, "2001:db8::1", 20), [200; 20]);
     assert_eq!(asked(&mut proxy, "2001:db8::2", 12).last(), Some(&429));
-    // Whoever is not named is counted with the connection, as are all of a client on this machine.
+    // A request without a name of its client is counted with the connection, and so is every client on this machine.
     let mut unnamed = Peer::connect(&site.server);
     unnamed.send(get("/health").repeat(15));
     assert_eq!((0..15).map(|_| status(&mut unnamed)).collect::<Vec<_>>(), [200; 15]);
@@ -185,7 +185,7 @@ fn a_reload_changes_the_rate() {
     assert_eq!(asked(&mut proxy, "203.0.113.2", 60).last(), Some(&429));
 }
 
-/// Many proxies open a connection for each request unless they are told otherwise.
+/// Many proxies open a connection for each request by default.
 #[test]
 fn behind_a_proxy_that_keeps_no_connections_it_is_the_same() {
     let site = site("", "requests_per_second = 10");

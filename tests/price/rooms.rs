@@ -16,7 +16,7 @@ fn site() -> Site {
     })
 }
 
-/// What fills it.
+/// A kind of subscription.
 struct Kind {
     /// The name of the nth channel.
     name: fn(usize) -> String,
@@ -76,7 +76,7 @@ fn a_client_that_leaves_a_channel_makes_room_for_one_more() {
     let site = site();
     let mut session = site.connect();
     let full = fill(&mut session, &PUBLIC);
-    // It is full to everybody, for any kind of channel; those who are in stay in and hear each other.
+    // It is full for all clients and all kinds of channels. Subscribers stay and receive events.
     let mut other = site.connect();
     assert!(other.ask("one-more").expect_refused("one-more").is_limit());
     assert!(
@@ -110,7 +110,7 @@ fn long_names_and_large_members_count_with_their_length() {
     });
     let [public, long, member, large_member] = counts;
     println!("{public} short names, {long} long names, {member} members, {large_member} large members");
-    // Each has what it is told in it, and the last may be let in that goes beyond.
+    // Each subscription counts with its name and its member, and the last one may go beyond the limit.
     assert!(long < public && long <= 65_536 / 164 + 1, "{long} names of 164 bytes");
     assert!(member < public, "{member} members, {public} channels");
     assert!(

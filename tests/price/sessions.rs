@@ -8,7 +8,7 @@ use crate::common::{Peer, Reply, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::json;
 
-/// What a connection is told that is one too many.
+/// The reason with which a surplus connection is closed.
 const OVER: &str = "too many connections of this session";
 
 fn house(limits: &str) -> House {
@@ -28,7 +28,7 @@ fn invented(house: &House, id: &str) -> Arrival {
     Arrival::own().cookie(format!("{}={id:v<26}", house.joomla.cookie_name(Client::Site)))
 }
 
-/// Whether there is room for a connection; if so, it stays.
+/// The connection if it was accepted.
 fn greeted(mut peer: Peer) -> Option<Peer> {
     let (opcode, payload) = peer.next_frame();
     match opcode {
@@ -86,12 +86,12 @@ fn a_session_has_so_many_connections_of_any_kind_and_not_one_more() {
     assert_ne!(refused.status, 200);
     third.enter("those-who-are-in-stay-in");
 
-    // Another session has its own places, and so has whoever shows none.
+    // Another session has its own places, and a client without a session is not counted.
     let anna = house.joomla.log_in(house.joomla.id_of("anna"), Client::Site);
     house.come_known(&anna);
     house.come_as_guest();
 
-    // One leaves, whatever kind it is: there is room for one.
+    // One connection of either kind closes: there is room for one.
     drop(second);
     let mut fourth = None;
     let mut comes = || {
@@ -133,8 +133,8 @@ fn zero_lets_any_number_in() {
     });
 }
 
-/// A guest's row says that it is a guest. Its text may have any length, and whoever shows the cookie decides how often
-/// the session is asked for.
+/// A guest's row says that it is a guest. Its text may have any length, and a client can make the server read the
+/// session again and again.
 #[test]
 fn the_text_of_a_guests_session_is_not_fetched() {
     const LENGTH: usize = 400_000;
@@ -149,7 +149,7 @@ fn the_text_of_a_guests_session_is_not_fetched() {
     ));
     let house = House::with(joomla, Terms::without_sweep());
     house.expect_ready();
-    // The form token stands in the text, so whoever shows one asks for it.
+    // The form token stands in the text, so a client with a token makes the server read it.
     let said_for = |login: &Login| {
         let before = between.said();
         let mut session = house.come(login);

@@ -32,8 +32,8 @@ fn ping() -> Value {
     json!({"event": "pusher:ping", "data": {}})
 }
 
-/// A burst of twice the rate, then the rate. The loop looks at a connection that waits once a second, so of 400 orders
-/// at a hundred a second the first 200 come at once, and what has flowed until then comes after each pause.
+/// A burst of twice the rate, then the rate. The loop serves a waiting connection once a second. So of 400 requests at
+/// a hundred a second the first 200 come at once, and the tokens of each second come after its pause.
 #[test]
 fn orders_above_the_rate_wait_in_their_order_and_others_do_not() {
     let site = site("subscriptions_per_second = 100");
@@ -82,13 +82,13 @@ fn orders_above_the_rate_wait_in_their_order_and_others_do_not() {
     assert!(log.contains("sends more than subscriptions_per_second"), "{log}");
 }
 
-/// Whether 80 of these at twenty a second are held up.
+/// Whether 80 of these messages at twenty a second have to wait.
 fn is_counted(messages: impl Fn(&mut Session, usize) -> Value) -> bool {
     let site = site("subscriptions_per_second = 20");
     let mut session = site.connect();
     let all: Vec<Value> = (0..80).map(|n| messages(&mut session, n)).collect();
     let began = Instant::now();
-    // What comes next is another message, so that there is one that waits.
+    // A different message comes last, so that there is one that waits.
     session.peer.send(frames(all));
     session.rest();
     let took = began.elapsed();

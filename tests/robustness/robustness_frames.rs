@@ -1,5 +1,6 @@
-//! Hostile frames after a good handshake: what breaks RFC 6455 is answered with the right close code, at once, without
-//! storing what was announced; how connections end, whoever ends them and in the middle of whatever.
+//! Hostile frames after a good handshake: the server answers a violation of RFC 6455 with the right close code, at
+//! once, without storing the announced payload. Connections end properly from either side, also in the middle of a
+//! message.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,7 @@ fn protocol_errors_get_1002() {
     }
 }
 
-/// A control frame that is too long is told from its header; its payload is not waited for.
+/// A control frame that is too long is refused by its header; the server does not wait for its payload.
 #[test]
 fn a_long_control_frame_is_refused_by_its_header() {
     let server = Server::start(OPEN);
@@ -144,7 +145,7 @@ fn too_large_gets_1009_from_the_header_alone() {
             violates(&server, &format!("{len} bytes announced"), &header, 1009);
         }
     }
-    // The sum of fragments counts, and it is told from the header of the one that goes over.
+    // The sum of fragments counts, and the header of the fragment that goes over is enough to refuse it.
     let half = Frame::text(vec![b'a'; limit / 2]).unfinished().bytes();
     let over = Frame::continuation("").announcing(limit as u64 / 2 + 1).bytes();
     violates(&server, "fragments", &[&half[..], &over].concat(), 1009);
@@ -259,7 +260,7 @@ fn a_close_is_answered_and_the_server_ends_first() {
     server.expect_fds(fds);
 }
 
-/// What came before the close is answered before it.
+/// Frames before the close are answered before it.
 #[test]
 fn nothing_is_lost_before_a_close() {
     let server = Server::start(OPEN);
@@ -297,7 +298,7 @@ fn bytes_after_a_close_are_ignored_and_cut_off() {
     ws.send([&Frame::close(1000, "").bytes()[..], &more].concat());
     ws.try_send(&more);
     ws.expect_close(1000);
-    // Whoever goes on sending is not listened to for ever.
+    // The server does not read for ever from a peer that goes on sending.
     let deadline = Instant::now() + crate::common::PATIENCE;
     while ws.stream_takes(&more) {
         assert!(
@@ -308,7 +309,7 @@ fn bytes_after_a_close_are_ignored_and_cut_off() {
     server.expect_fds(fds);
     assert!(
         server.rss().saturating_sub(before) < 1 << 20,
-        "what nobody reads was kept"
+        "bytes behind the close were kept"
     );
 }
 
@@ -334,7 +335,7 @@ fn fin_or_reset_at_any_point_frees_everything() {
     Peer::upgrade(&server, "/echo").text("alive").expect_text("alive");
 }
 
-/// Both directions are closed after a violation, by whatever it came.
+/// Both directions are closed after every kind of violation.
 #[test]
 fn every_violation_says_why() {
     let server = Server::start(OPEN);

@@ -179,7 +179,7 @@ fn no_upgrade_to_websocket() {
     ] {
         refused(&server, line, with(line), 400);
     }
-    // A plain GET is no broken handshake: it is told what this path wants.
+    // A plain GET is no broken handshake: the answer names the upgrade that this path needs.
     let plain = Peer::connect(&server)
         .send("GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect_status(426);
@@ -428,7 +428,7 @@ fn bytes_after_the_request_are_the_first_frames() {
     ws.expect_close(1002);
 }
 
-/// Held for a second, then 408, counted from accept, whatever they do meanwhile.
+/// Slow peers are held for a second from accept, then get 408, even if they send bytes meanwhile.
 #[test]
 fn slow_handshakes_are_dropped_at_the_timeout() {
     let server = Server::start("[limits]\nconnects_per_second = 0\nhandshake_timeout = 1\n");

@@ -1,6 +1,6 @@
-//! What a storm leaves behind. The C library's allocator keeps most of the peak, so that is not looked at; but what it
-//! keeps must be used again: a crowd that came, subscribed to long names, was published to and left costs no more
-//! memory when it comes another time, whether everybody left or one stayed.
+//! The memory after a storm. The C library's allocator keeps most of the peak, so the peak is not checked. But the kept
+//! memory must be used again: a crowd that connected, subscribed to long names, received events and left costs no more
+//! memory when it comes another time, whether all of it left or one stayed.
 
 use rustix::process::{Resource, Rlimit};
 use serde_json::json;

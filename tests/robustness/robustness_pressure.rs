@@ -1,6 +1,6 @@
-//! What many or greedy peers do to the others: bounded memory for those that never read, fair turns beside floods,
-//! clean books after storms of resets, and a loop that survives running out of descriptors. Each ends with a good
-//! client being served, and most with three seconds in which the server must not do anything at all.
+//! The effect of many or greedy peers on the others: bounded memory for peers that never read, fair turns beside
+//! floods, correct counts after storms of resets, and a loop that survives running out of descriptors. Each test ends
+//! with a good client that is served, and most with three seconds in which the server must not do anything at all.
 //!
 //! The numbers are generous where they are times, because tests run unoptimised and beside each other, and exact where
 //! they are counts.
@@ -74,9 +74,9 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let mut good = Peer::upgrade(&server, "/echo");
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
-    // Just below a quarter, then a large one: wherever the kernel stops taking the echoes, one of them is left that is
-    // small enough for the next to be read, and that one is too much. They are megabytes because the kernel tells of
-    // room in its buffer only when a third of it is free.
+    // Just below a quarter, then a large one. Wherever the kernel stops taking the echoes, one is left that is small
+    // enough for the next message to be read, and the echo of that message is too much. They are megabytes because the
+    // kernel reports room in its buffer only when a third of it is free.
     let small = Frame::binary(vec![0; 2 << 20]).bytes();
     let large = Frame::binary(vec![0; 8 << 20]).bytes();
     let bytes = [small, large].concat();
@@ -133,7 +133,7 @@ fn p95(server: &Server, rounds: usize) -> Duration {
     times[rounds * 95 / 100]
 }
 
-/// Measures a good client beside `flood`, which runs in a thread of its own until it is told to stop.
+/// Measures a good client beside `flood`, which runs in a thread of its own until it is stopped.
 fn p95_beside(server: &Server, flood: impl Fn(&AtomicBool, &AtomicBool) + Send + Sync) -> Duration {
     let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -362,7 +362,7 @@ fn a_message_rate_slows_its_peer_only() {
     );
 }
 
-/// Bodies of a megabyte are taken in turn rather than all at once, and whoever waited is served in the end.
+/// Bodies of a megabyte are read in turn rather than all at once, and every waiting peer is served in the end.
 #[test]
 fn many_large_bodies_wait_for_each_other_instead_of_taking_all_memory() {
     const PEERS: usize = 200;
@@ -376,7 +376,8 @@ fn many_large_bodies_wait_for_each_other_instead_of_taking_all_memory() {
             "POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {SIZE}\r\n\r\n"
         ));
     }
-    // Everybody sends all but the last byte, as far as it is taken; as nobody finishes, nobody makes room.
+    // Each peer sends all but the last byte, as far as the server reads it. As no body is complete, no memory becomes
+    // free.
     let mut sent = [0; PEERS];
     let (mut still, deadline) = (0, Instant::now() + Duration::from_secs(60));
     while still < 20 {

@@ -1,14 +1,14 @@
-//! What a slow database costs those who do not need it: nothing that they notice. A proxy between server and database
-//! delays, drips, cuts, resets, swallows and refuses; somebody else holds locks, takes privileges away, ends the
-//! connection. For each of these a new server is measured undisturbed and then disturbed: an echo, a fan-out, SQL's
-//! share of the loop's time. Rows that were written meanwhile come within a second of the end. `scripts/test --all`
-//! runs this file on every server that `scripts/servers` knows. With `TEST_ALL=1` there are more disturbances, and
-//! locks are held for 20 s.
+//! The cost of a slow database for requests that do not need it: too little to notice. A proxy between server and
+//! database delays, drips, cuts, resets, swallows and refuses; another client of the database holds locks, takes
+//! privileges away, ends the connection. For each of these a new server is measured undisturbed and then disturbed: an
+//! echo, a fan-out, SQL's share of the loop's time. Rows that were written meanwhile come within a second of the end.
+//! `scripts/test --all` runs this file on every server of `scripts/servers`. With `TEST_ALL=1` there are more
+//! disturbances, and locks are held for 20 s.
 //!
 //! An echo or a publish is sent when it is due, whether or not the one before came back, and its time counts from then:
-//! a loop that stands still for a tenth of the time delays a tenth of them. So the part of the echoes that waited is
-//! the share of the time too. A second server, which has no database, is measured at the same time: what its echoes
-//! wait for is the machine.
+//! a loop that stands still for a tenth of the time delays a tenth of them. So the share of delayed echoes is the share
+//! of the time too. A second server, which has no database, is measured at the same time: the delays of its echoes are
+//! the machine's.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
@@ -26,10 +26,10 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 use serde_json::Value;
 
-/// What a busy machine may add to any single time.
+/// The time that a busy machine may add to any single time.
 const NOISE: Duration = Duration::from_millis(20);
 
-/// What it may add to a median, which is a fifth of this.
+/// The time that it may add to a median, which is a fifth of this.
 const MEDIAN_NOISE: Duration = Duration::from_millis(1);
 
 /// `[database] share`, as it is by default.
@@ -45,7 +45,7 @@ const STATEMENT: Duration = Duration::from_millis(100);
 /// Rows that were written during a disturbance come so soon after its end.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What a busy machine may add to that.
+/// The time that a busy machine may add to that.
 const LATE: Duration = Duration::from_millis(500);
 
 /// Between two echoes, two publishes to the subscribers, two rows.
@@ -55,12 +55,12 @@ const ROW: Duration = Duration::from_millis(200);
 
 const SUBSCRIBERS: usize = 20;
 
-/// How long the undisturbed server, a disturbance, and what comes after it are measured.
+/// How long the undisturbed server, a disturbance, and the time after it are measured.
 const UNDISTURBED: Duration = Duration::from_millis(1500);
 const DISTURBED: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_millis(1500);
 
-/// Where everything stands still for longer than that, the test ends. What is only slow is measured and told.
+/// If everything stands still for longer than that, the test ends. A server that is only slow is measured and reported.
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn is_all() -> bool {
@@ -84,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// --- what is measured ------------------------------------------------------------------------------------------------
+// --- measuring -------------------------------------------------------------------------------------------------------
 
 /// When something was due, and how long it took from then.
 type Samples = Arc<Mutex<Vec<(Instant, Duration)>>>;
@@ -96,10 +96,10 @@ struct Stand {
     console: Mutex<Console>,
     /// It has no database.
     other: Server,
-    /// Somebody chats with the echo of each of them.
+    /// A client sends messages to the echo of each of them.
     echoes: Samples,
     others_echoes: Samples,
-    /// Somebody publishes by HTTP to subscribers; the last of them counts.
+    /// A client publishes by HTTP to subscribers; the last of them counts.
     fan_outs: Samples,
     /// When each row was committed, by its number.
     written: Arc<Mutex<Vec<Instant>>>,
@@ -249,7 +249,7 @@ impl Stand {
         }));
     }
 
-    /// Waits so long, and says what was measured in that time.
+    /// Waits so long, and returns the measurements of that time.
     fn measure(&self, time: Duration) -> Measured {
         let (began, before) = (Instant::now(), self.database());
         thread::sleep(time);
@@ -342,7 +342,7 @@ fn next_text(peer: &mut Peer) -> String {
     String::from_utf8(peer.next_frame().1).expect("text")
 }
 
-/// The next event on the channel that the peer is in. What the server asks besides is answered.
+/// The next event on the peer's channel. A ping of the server is answered.
 fn next_event(peer: &mut Peer, channel: &str) -> Value {
     loop {
         let message: Value = serde_json::from_str(&next_text(peer)).expect("JSON");
@@ -356,7 +356,7 @@ fn next_event(peer: &mut Peer, channel: &str) -> Value {
     }
 }
 
-/// Calls it when it is due, again and again until it is over. What is late is called at once.
+/// Calls `act` when it is due, again and again until it is over. A late call is made at once.
 fn every(pause: Duration, over: &AtomicBool, mut act: impl FnMut(Instant)) {
     let mut due = Instant::now();
     while !over.load(Ordering::SeqCst) {
@@ -400,7 +400,7 @@ impl Spread {
     }
 }
 
-/// What was measured in some seconds.
+/// The measurements of some seconds.
 struct Measured {
     time: Duration,
     echo: Spread,
@@ -408,7 +408,7 @@ struct Measured {
     others_echo: Spread,
     fan_out: Spread,
     statements: u64,
-    /// What they took, where the server counts it.
+    /// The time of the statements, where the server counts it.
     sql: Option<Duration>,
 }
 
@@ -418,7 +418,7 @@ impl Measured {
         self.others_echo.at(100)
     }
 
-    /// The share of the loop's time that SQL had: as the server counts it, or else as those who waited for it tell.
+    /// SQL's share of the loop's time: the server's own count, or else the share of delayed echoes.
     fn share(&self, undisturbed: &Self) -> f64 {
         match self.sql {
             Some(sql) => sql.as_secs_f64() / self.time.as_secs_f64(),
@@ -427,9 +427,9 @@ impl Measured {
     }
 }
 
-// --- what is promised ------------------------------------------------------------------------------------------------
+// --- promises --------------------------------------------------------------------------------------------------------
 
-/// What a disturbance may cost.
+/// The bound of a disturbance.
 #[derive(Clone, Copy)]
 struct Bound {
     /// How long it goes on.
@@ -450,7 +450,7 @@ impl Bound {
 /// Any number of statements may take this long, one after the other with a rest in between.
 const MANY: usize = usize::MAX;
 
-/// What was promised and did not hold, so that one run tells about all disturbances.
+/// The broken promises of all disturbances, so that one run reports them all.
 #[derive(Default)]
 struct Broken(Vec<String>);
 
@@ -467,7 +467,7 @@ impl Broken {
         assert!(self.0.is_empty(), "{:#?}", self.0);
     }
 
-    /// Measures a server undisturbed, while it is disturbed from `begin` on until `end`, and what comes after that.
+    /// Measures a server undisturbed, then disturbed from `begin` on until `end`, and then after the disturbance.
     fn disturb<T>(&mut self, what: &str, bound: Bound, begin: impl FnOnce(&Stand) -> T, end: impl FnOnce(&Stand, T)) {
         let stand = Stand::new();
         let undisturbed = stand.measure(UNDISTURBED);
@@ -650,7 +650,7 @@ impl Dump {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the script is there");
-        // What it has written shows that it holds the lock.
+        // Its output shows that it holds the lock.
         let mut some = [0; 65_536];
         let output = child.stdout.as_mut().expect("a pipe");
         output.read_exact(&mut some).expect("the head of a dump");
@@ -762,7 +762,7 @@ fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
     broken.none();
 }
 
-/// Nobody publishes anything for a while, somebody ends the connection, and the next row comes as if nothing had
+/// No row is published for a while, the database ends the connection, and the next row comes as if nothing had
 /// happened.
 #[test]
 fn every_database_that_ends_a_quiet_connection_brings_the_next_row_soon() {

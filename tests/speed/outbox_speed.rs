@@ -1,7 +1,7 @@
-//! How long a committed row takes to its readers, what looking at the table costs, and what each statement does. The
-//! figures are printed; with `cargo test --release --test speed outbox_speed -- --nocapture` they must be what is
-//! promised, else only of that order. On a machine that does something else in between one round of five must be: what
-//! others take is no property of ours. `DATABASE_SERVER` names another server than the system's.
+//! The time from a row's commit to its subscribers, the cost of looking at the table, and the time of each statement.
+//! The figures are printed. With `cargo test --release --test speed outbox_speed -- --nocapture` they must be as
+//! promised, else only of that order. The best of five rounds counts, because other programs of the machine may disturb
+//! a round. `DATABASE_SERVER` names another server than the system's.
 
 use std::sync::Arc;
 use std::thread;
@@ -46,7 +46,7 @@ fn expect_below<T: PartialOrd + std::fmt::Debug>(most: T, mut round: impl FnMut(
     assert!(rounds.len() < ROUNDS, "{rounds:?} and never below {most:?}");
 }
 
-/// Commits a row now and then, and tells how long each took to a subscriber: the median and the 99th percentile.
+/// Commits a row now and then, and returns how long each took to a subscriber: the median and the 99th percentile.
 fn deliver(joomla: &Joomla, site: &Site, rows: usize, mut after: impl FnMut()) -> (Duration, Duration) {
     let mut reader = site.connect_recovering();
     enter(&mut reader, "news", None);
@@ -244,7 +244,7 @@ fn stamp_everything(store: &mut MySql) {
     while !store.stamp_all(Look::Behind).is_empty() {}
 }
 
-/// What the statements take, in microseconds.
+/// The times of the statements, in microseconds.
 fn costs(joomla: &Joomla, store: &mut MySql, what: &str) -> Vec<(String, u128)> {
     let mut connection = joomla.connect();
     let highest = store.look(Look::Behind).highest;
@@ -339,7 +339,7 @@ fn every_database_stamps_in_milliseconds_beside_hundred_thousand_rows() {
     );
     drop(backup);
 
-    // What is done at every poll and with every row costs the same everywhere.
+    // The statements of every poll and of every row cost the same everywhere.
     for (others, what) in [(beside, "rows in flight"), (unpurged, "rows that could not be purged")] {
         for ((name, plain), (_, took)) in plain
             .iter()
