@@ -1,6 +1,6 @@
-// A fan-out server made of npm's `ws`: what jsocketd's fan-out is compared with. Whoever is connected gets whatever is posted,
-// as one text frame. There are no channels, no signatures and no history. It listens on a free port of 127.0.0.1 and prints
-// its address as jsocketd does.
+// A fan-out server made of npm's `ws`, for comparison with jsocketd's fan-out. It sends every posted text to every
+// connection, as one text frame. There are no channels, no signatures and no history. It listens on a free port of
+// 127.0.0.1 and prints its address as jsocketd does.
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 

@@ -1,6 +1,7 @@
-// The Channels tab in a real browser, against the real binary: subscribing, publishing, presence and recovery go the whole
-// way. What the server of the embedded defaults never says comes from a WebSocket that the browser's driver puts in its
-// place. Where the binary or the browser is missing, every test is skipped and says which.
+// The Channels tab in a real browser, against the real binary: subscribing, publishing, presence and recovery go the
+// whole way. Messages that a server with the default settings never sends come from a WebSocket that the browser's
+// driver puts in its place. Where the binary or the browser is missing, every test is skipped and names the missing
+// one.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -162,7 +163,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     assert.equal(await said(page, '"not to me"').count(), 0);
   });
 
-  test('what the API refuses is said in its words', async () => {
+  test('a refusal of the API is shown in its own words', async () => {
     const page = await openConnected();
     await page.fill('#publish-channel', 'no/channel');
     await page.locator('#publish-form').getByRole('button', { name: 'Publish' }).click();
@@ -225,7 +226,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     await entries(page, 'event').nth(4).waitFor();
     const texts = await entries(page, 'event').locator('.entry-text').allTextContents();
     assert.deepEqual(texts, ['"before"', '"one"', '"two"', '"three"', '"after"']);
-    // Without recovery what happens meanwhile is lost, and nothing pretends otherwise.
+    // Without recovery the events of an absence are lost, and the page does not hide that.
     await page.locator('#recovery').uncheck();
     await page.locator('#channels-status[data-state="open"]').waitFor();
     await subscription(page, 'recovered').and(page.locator('[data-state="in"]')).waitFor();
@@ -239,7 +240,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     const succeeded = (extra) => ({ event: 'pusher_internal:subscription_succeeded', channel: 'c', data: '{}', ...extra });
     const answers = [
       [succeeded({ pos: 'm00000001:5' }), event(6)],
-      // It breaks off in the middle of a recovery: the position told with it must not count.
+      // The connection breaks off in the middle of a recovery: its position must not count.
       [succeeded({ pos: 'm00000001:9', recovered: true }), event(7)],
       [succeeded({ pos: 'm00000001:9', recovered: true }), event(7), event(8), { event: 'pusher_internal:position', data: '{}', pos: 'm00000001:30' }],
       [succeeded({ pos: 'm00000002:1', recovered: false })],

@@ -1,5 +1,5 @@
-// What docs/protocol.md gives to be copied is run as it stands there: the recovering client against a line that is cut again
-// and again, and the shell's way to publish. Needs no browser, only node and the binary.
+// The recipes of docs/protocol.md run here as they stand there: the recovering client against a line that is cut again
+// and again, and the shell's way to publish. They need no browser, only node and the binary.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -47,7 +47,7 @@ export async function startServer(listen = '127.0.0.1:0', more = []) {
   };
 }
 
-/** What axe finds wrong with a page, in words. */
+/** The faults that axe finds in a page, as sentences. */
 export async function accessibilityTroubles(page) {
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
   const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document));

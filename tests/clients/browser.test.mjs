@@ -121,7 +121,7 @@ describe('pusher-js in a browser', { skip, timeout: 120_000 }, () => {
     }
   }
 
-  /** Waits until the page has heard this many things besides subscriptions. */
+  /** Waits until the page has received this many events besides subscriptions. */
   async function things(page, count) {
     let all;
     const said = () => JSON.stringify(all);

@@ -89,7 +89,7 @@ describe('the library for node', { skip, timeout: 60_000 }, () => {
     await fails(() => library.post({ path: '/nothing', body: {} }), 404);
   });
 
-  test('what is refused is refused with a status and a sentence', async () => {
+  test('every refusal has a status and a sentence', async () => {
     await fails(() => library.trigger('news', 'event', 'x'.repeat(10_241)), 413);
     await json(library.trigger('news', 'event', 'x'.repeat(10_240)));
     await fails(() => library.trigger('news', 'pusher:event', ''), 400);

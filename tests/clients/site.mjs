@@ -64,7 +64,7 @@ export async function startSite({ app = 'client_events = true', limits = '', pus
       appId: APP.id, key: APP.key, secret: APP.secret, host: url.hostname, port: url.port, encryptionMasterKeyBase64: MASTER_KEY,
       ...options,
     }),
-    /** A pusher-js client; `user` is whom the site's back end says it is. */
+    /** A pusher-js client; `user` is its user, as the site's back end signs it. */
     client: (user = {}, options = {}) => {
       const client = new Client(options.key ?? APP.key, clientOptions(site, user, options));
       clients.push(client);
@@ -74,7 +74,7 @@ export async function startSite({ app = 'client_events = true', limits = '', pus
   return site;
 }
 
-/** The options of pusher-js for a site that signs what is asked for; `asked` collects what that was. */
+/** The options of pusher-js for a site that signs every request; `asked` collects the requests. */
 export function clientOptions(site, user = {}, { asked = [], ...options } = {}) {
   const library = site.library();
   const answer = (callback, sign) => {
@@ -150,7 +150,7 @@ export async function until(what, fact) {
   }
 }
 
-/** Somebody who takes webhooks: `events` are those of the valid ones, and `failures` answers come first. */
+/** A receiver of webhooks: `events` are those of the valid ones, and `failures` answers come first. */
 export async function startHooks({ failures = 0 } = {}) {
   const library = new Library({ appId: APP.id, key: APP.key, secret: APP.secret, host: 'localhost' });
   const hooks = { events: [], bodies: [], invalid: 0, failed: 0 };

@@ -179,7 +179,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.ok(!(await page.evaluate(() => document.documentElement.outerHTML + JSON.stringify(sessionStorage))).includes('very-secret'));
   });
 
-  test('what the server says stays text', async () => {
+  test('replies of the server stay text', async () => {
     const page = await visit('console', {
       init: () => {
         const Real = WebSocket;
@@ -347,7 +347,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.match(hops.outbox.fix, /\[joomla\] root = '.*' and \[database\] outbox = true/);
   });
 
-  test('what is no answer of the task is told in words', async () => {
+  test('an invalid answer of the task gets a sentence', async () => {
     const page = await visit('status', { down: true });
     await page.route('**/*task=chain.http*', (route) => route.fulfill({ contentType: 'text/html', body: '<p>Log in</p>' }));
     const { http } = await chain(page);

@@ -90,7 +90,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   const numbers = async (page) => (await heard(page, 'n')).map(([, data]) => data);
   const ready = (page) => until('it is subscribed', async () => (await heard(page, 'ready', 'refused')).length);
   const hears = (page, count) => until(`${count} were heard`, async () => (await numbers(page)).length >= count);
-  const settled = (page) => page.waitForTimeout(400); // what comes too often comes by then
+  const settled = (page) => page.waitForTimeout(400); // an event that comes twice comes by then
   const state = (page, wanted) => page.waitForFunction((wanted) => window.client.state === wanted, wanted, { timeout: 60_000 });
   const publish = (channel, from, to, via) =>
     stand.publish(...Array.from({ length: to - from }, (_, n) => [channel, 'n', from + n, via]));
@@ -156,7 +156,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await bar(page).waitFor();
   });
 
-  test('what is gone is not offered to be loaded, and what is back is', async () => {
+  test('a page that is gone offers no reload, and a page that is back does', async () => {
     const page = await visit();
     await subscribed(page, 'private-com_content.article.1');
     await stand.publish(hint('gone'));
@@ -254,7 +254,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(await heard(page, 'gap'), []);
   });
 
-  test('what was published while the tab was elsewhere is heard when it is back, from the last that it heard', async () => {
+  test('a tab that comes back receives the events since its last one', async () => {
     const page = await visit({}, { member: 1 });
     await listen(page, 'private-user-1002', { from: 'last' });
     await publish('private-user-1002', 0, 3);
@@ -373,7 +373,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(await heard(page, 'gap'), []);
   });
 
-  test('what version 0.1 kept in the tab is an honest gap, and nothing breaks', async () => {
+  test('a position that version 0.1 kept in the tab is an honest gap, and nothing breaks', async () => {
     const page = await visit({}, { member: 0 });
     await page.evaluate(() => {
       const { url, key } = Joomla.getOptions('com_websockets');
@@ -470,7 +470,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(page.asked.filter((url) => /auth/.test(url)), []);
   });
 
-  test('who is thrown out stays away, and is told', async () => {
+  test('a terminated user stays away and sees the close code', async () => {
     const page = await visit({}, { member: 2 });
     await listen(page, 'private-user-1003');
     await page.evaluate(() => window.client.on('state', (...said) => (window.said = said)));
@@ -601,7 +601,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(troubles.splice(0), ['Error: on purpose']);
   });
 
-  test('what a page asks for after a hint is spread and asked once', async () => {
+  test('requests of a page after a hint are spread and sent once', async () => {
     const page = await visit({ spread: 300, bar: 0 });
     await listen(page, 'news');
     const waited = await page.evaluate(() => new Promise((resolve) => {

@@ -155,7 +155,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     await page.evaluate(() => window.channel.unsubscribe());
     server.say(event('a', 'o0000002a:6.d'));
     server.answers.b = { pos: PAGE };
-    await listen(page, 'b'); // what came before was seen by then
+    await listen(page, 'b'); // earlier frames were handled by then
     await hears(page, 5);
     server.asked = [];
     await listen(page, 'a');
@@ -205,7 +205,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(server.asked.at(-1), ['a', [PAGE]]);
   });
 
-  test('lives with what version 0.1 kept in the tab', async () => {
+  test('handles the positions that version 0.1 kept in the tab', async () => {
     const { page, server, open } = await visit();
     const old = {
       a: [['o0000002a:5', 'm6d083eb0:3'], ['o0000002a:4', 'o0000002a:5', 'm6d083eb0:3']], b: [['@1790000000000'], []],

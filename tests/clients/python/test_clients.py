@@ -85,7 +85,7 @@ class Site:
 
 
 def heard(channel, *events):
-    """What the channel says of these events, as a queue."""
+    """The channel's events of these names, as a queue."""
     said = queue.Queue()
     for event in events:
         channel.bind(event, lambda data, event=event: said.put((event, data)))
@@ -232,7 +232,7 @@ class Client(WithSite):
             self.library.trigger(name, "event", {"name": name})
             self.assertEqual(json.loads(said.get(timeout=PATIENCE)[1]), {"name": name})
             client.unsubscribe(name)
-            self.site.wait("nobody is left", lambda name=name: not self.library.channel_info(name)["occupied"])
+            self.site.wait("no member is left", lambda name=name: not self.library.channel_info(name)["occupied"])
         self.assertEqual(self.library.channel_info("presence-told"), {"occupied": False})
 
     def test_presence(self):

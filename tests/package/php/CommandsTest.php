@@ -87,7 +87,7 @@ final class CommandsTest extends TestCase
         $this->assertSame([], \Joomla\CMS\Log\Log::$lines);
     }
 
-    /** @return  array{int, string}  the exit code and what was said */
+    /** @return  array{int, string}  the exit code and the output */
     private function command(string $name, Noted $outbox, array $given, array $options = []): array
     {
         $app = new ConsoleApplication();

@@ -9,7 +9,7 @@
  */
 
 /*
- * What publishing and a page cost a request, beside a bare INSERT through the same driver:
+ * The cost of publishing and of a page in a request, beside a bare INSERT through the same driver:
  *
  *     scripts/mariadb run php tests/package/php/cost.php
  *

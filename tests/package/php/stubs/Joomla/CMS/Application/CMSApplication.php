@@ -13,7 +13,7 @@ namespace Joomla\CMS\Application;
 use Joomla\CMS\User\User;
 use Joomla\Input\Input;
 
-/** What a page of the site or of the back end is made by, as far as the package asks it. */
+/** The application of a page of the site or of the back end, as far as the package uses it. */
 class CMSApplication implements CMSApplicationInterface
 {
     public array $configuration = [];

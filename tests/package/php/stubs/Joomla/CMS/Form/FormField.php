@@ -29,7 +29,7 @@ abstract class FormField
         $this->name = 'jform[' . $element['name'] . ']';
     }
 
-    /** What a form does with each field ahead of showing it. */
+    /** Prepares the field, as a form does before it shows the field. */
     public function setup(\SimpleXMLElement $element, $value, $group = null)
     {
         $this->element  = $element;
@@ -42,7 +42,7 @@ abstract class FormField
 
     abstract protected function getInput();
 
-    /** What the options form of Joomla puts on the page. */
+    /** The HTML of the field, as Joomla's options form prints it. */
     public function html(): string
     {
         return $this->getInput();
