@@ -530,8 +530,8 @@ fn every_database_is_asked_seldom_by_an_idle_server() {
             .collect();
         number.parse().expect("a number")
     };
-    assert!(among <= figure("an idle server asks at most"), "{among}");
-    assert!(alone <= figure("and while nobody is connected at most"), "{alone}");
+    assert!(among <= figure("an idle server sends at most"), "{among}");
+    assert!(alone <= figure("and without connections at most"), "{alone}");
     assert!(counted <= figure("so of an idle hour they count at most"), "{counted}");
 }
 

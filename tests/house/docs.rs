@@ -287,9 +287,9 @@ fn the_privileges_are_those_that_check_prints() {
 }
 
 #[test]
-fn every_reason_why_somebody_is_a_guest_is_explained() {
+fn every_reason_why_a_visitor_is_a_guest_is_explained() {
     let text = read("docs/joomla.md");
-    let (_, section) = text.split_once("\n### Why somebody is a guest\n").unwrap();
+    let (_, section) = text.split_once("\n### Why a visitor is a guest\n").unwrap();
     let section = section.split("\n#").next().unwrap();
     let rows = rows(section);
     let stated: BTreeSet<&str> = rows.iter().filter_map(|row| unquoted(row[0])).collect();

@@ -245,7 +245,7 @@ final class Snippets
         ConfigurationDirectory=jsocketd
         ConfigurationDirectoryMode=0750
 
-        # What a server of sockets does not need.
+        # Rights that the server does not need.
         AmbientCapabilities=
         CapabilityBoundingSet=
         LockPersonality=yes
