@@ -150,7 +150,7 @@ fn at_server(site: &Site, addr: SocketAddr) -> Database {
 }
 
 #[test]
-fn an_account_of_another_plugin_is_told_which_and_what_helps() {
+fn an_unsupported_account_plugin_is_named_with_the_remedy() {
     let site = Site::joomla6();
     for (plugin, name, remedy) in [
         ("client_ed25519", "plugin ed25519", "VIA mysql_native_password"),
@@ -264,7 +264,7 @@ fn every_database_refuses_a_misspelt_user_with_a_sentence() {
 }
 
 #[test]
-fn every_database_takes_a_long_password_or_says_what_helps() {
+fn every_database_takes_a_long_password_or_names_the_remedy() {
     let site = Site::joomla6_on(Mariadb::shared());
     let long = "p".repeat(250);
     let database = add_user(&site, "long", &format!("IDENTIFIED BY {}", password(&long)));
@@ -361,7 +361,7 @@ fn every_database_without_room_for_prepared_statements_says_so() {
 // --- limits ----------------------------------------------------------------------------------------------------------
 
 #[test]
-fn every_database_tells_the_limits_of_its_account() {
+fn every_database_shows_the_limits_of_its_account() {
     let site = site_on(&Mariadb::shared());
     let how = format!(
         "IDENTIFIED BY {} WITH MAX_QUERIES_PER_HOUR 50000 MAX_UPDATES_PER_HOUR 20000 MAX_CONNECTIONS_PER_HOUR 500",

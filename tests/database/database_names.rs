@@ -256,7 +256,7 @@ fn a_name_that_does_not_exist_yet_is_waited_for() {
 }
 
 #[test]
-fn a_resolver_that_hangs_delays_nobody() {
+fn a_hanging_resolver_does_not_delay_the_loop() {
     let (names, port) = (Names::none(), port());
     names.set(&[("db.test", "hang")]);
     let mut house = house(&names, port);

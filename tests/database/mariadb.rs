@@ -39,7 +39,7 @@ fn both() -> [Site; 2] {
 }
 
 #[test]
-fn a_site_has_the_people_of_the_fixtures_and_nobody_is_logged_in() {
+fn a_site_has_the_users_of_the_fixtures_and_none_is_logged_in() {
     for (site, first) in both().into_iter().zip([290, 296]) {
         let users: Vec<(u32, String, u8)> = site.rows("SELECT id, username, block FROM #__users ORDER BY id");
         let names = [("admin", 0), ("anna", 0), ("bob", 0), ("carol", 0), ("dave", 1)];
@@ -289,7 +289,7 @@ fn connect(site: &Site, user: &str, password: &str) -> mysql::Result<Conn> {
 }
 
 #[test]
-fn the_sites_user_gets_in_with_its_password_and_nobody_without() {
+fn the_sites_user_logs_in_only_with_its_password() {
     let (site, other) = (Site::joomla6(), Site::joomla6());
     assert_eq!(site.setting("host"), site.server.addr.to_string());
     assert_eq!(site.setting("dbprefix"), site.prefix);

@@ -94,7 +94,7 @@ fn a_session_comes_with_its_user_and_the_mapped_groups() {
 }
 
 #[test]
-fn rows_belong_to_the_ids_that_were_asked_for_in_whatever_order_and_number() {
+fn rows_belong_to_the_requested_ids_in_any_order_and_number() {
     let site = Site::joomla6();
     let mut store = connected(by_tcp(&site));
     let users = ["admin", "anna", "bob", "carol", "dave"].map(|name| site.id_of(name));
@@ -192,7 +192,7 @@ fn a_text_that_is_too_long_stays_where_it_is() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_hides_nobody_else_and_makes_nobody_somebody() {
+fn an_unreadable_row_hides_no_other_row_and_identifies_no_user() {
     let site = Site::joomla6();
     let anna = site.id_of("anna");
     let mut store = connected(by_tcp(&site));
@@ -346,7 +346,7 @@ fn rules_and_chains_are_found_in_disorder_and_among_many() {
 }
 
 #[test]
-fn extensions_tell_parameters_and_versions() {
+fn extensions_have_parameters_and_versions() {
     let site = Site::joomla6();
     let mut store = connected(by_tcp(&site));
     let mut ask = || match store.ask(&Question::Extensions, at(0)) {
@@ -888,7 +888,7 @@ fn the_deleter_s_row_is_made_again() {
 }
 
 #[test]
-fn the_state_tells_names_values_and_ages() {
+fn the_state_has_names_values_and_ages() {
     let (site, mut store) = with_tables();
     let at_first = position(&site);
     for position in ["o000000ab:1.1", "o000000ab:2.z"] {
@@ -1057,7 +1057,7 @@ fn is_one_read_timeout(took: Duration) -> bool {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_nobody_elses() {
+fn a_late_answer_never_goes_to_another_question() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let (anna, bob) = (
@@ -1133,7 +1133,7 @@ fn watches() -> usize {
 
 /// The driver's own time-outs are for one read: at 5 ms a byte an answer took a second, at 400 ms more than a minute.
 #[test]
-fn an_answer_that_drips_ends_in_time_whatever_it_is() {
+fn every_kind_of_dripping_answer_ends_in_time() {
     let site = Site::joomla6();
     site.create_outbox();
     for pause in [5, 50, 400] {
@@ -1183,7 +1183,7 @@ fn a_session_that_is_set_up_by_drips_is_given_up_in_time() {
 /// The remaining hole: before the driver has logged in there is no socket to share. The documentation says how many
 /// bytes a server sends until then.
 #[test]
-fn a_log_in_that_drips_is_as_long_as_what_the_server_says_in_it() {
+fn a_dripping_log_in_is_as_long_as_the_servers_bytes() {
     let site = Site::joomla6();
     let (proxy, database) = between(&site);
     let mut store = new(database).watched_by(env!("CARGO_BIN_EXE_jsocketd").into());
@@ -1339,7 +1339,7 @@ fn a_statement_has_a_limit_and_only_its_kind_waits() {
 }
 
 #[test]
-fn measures_count_what_was_started() {
+fn measures_count_started_statements() {
     let site = Site::joomla6();
     let mut store = connected(by_tcp(&site));
     for _ in 0..3 {
@@ -1804,7 +1804,7 @@ fn an_own_user_needs_few_columns() {
 
 /// If the store may not read the second factors, it must not take a user for one without a second factor.
 #[test]
-fn a_user_who_may_not_see_second_factors_identifies_nobody() {
+fn without_the_right_to_second_factors_no_user_is_identified() {
     let site = Site::joomla6();
     let bob = site.id_of("bob");
     site.add_second_factor(bob);

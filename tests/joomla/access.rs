@@ -279,7 +279,7 @@ fn a_control_row_withdraws_it_at_once() {
 }
 
 #[test]
-fn a_category_takes_with_it_what_is_below() {
+fn a_hidden_category_hides_its_articles_and_subcategories() {
     let joomla = Joomla::joomla6();
     let outer = add_category(&joomla, 8, 1, 1);
     let inner = add_category(&joomla, outer, 1, 1);
@@ -495,7 +495,7 @@ fn channels_that_guests_lose_are_withdrawn() {
 }
 
 #[test]
-fn managers_hear_what_components_tell_managers() {
+fn managers_may_subscribe_to_the_channels_of_their_components() {
     let joomla = Joomla::joomla6();
     joomla.set_groups(joomla.id_of("bob"), &[6]);
     joomla.set_groups(joomla.id_of("carol"), &[7]);
@@ -864,7 +864,7 @@ fn corrupt_rules_open_nothing() {
 }
 
 #[test]
-fn without_the_tables_of_the_rules_nobody_gets_in_and_with_them_everybody_as_always() {
+fn without_the_tables_of_the_rules_no_visitor_is_admitted_until_they_are_back() {
     at_once(["usergroups", "viewlevels", "assets", "extensions"], |table| {
         let joomla = Joomla::joomla6();
         joomla.sql(&format!("RENAME TABLE #__{table} TO #__elsewhere"));

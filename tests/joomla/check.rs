@@ -106,7 +106,7 @@ impl Said {
 }
 
 #[test]
-fn a_good_site_is_told_in_plain_words() {
+fn a_good_site_is_reported_in_plain_words() {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
     joomla.configure("live_site", "'https://www.example.org/joomla'");
@@ -146,7 +146,7 @@ fn a_good_site_is_told_in_plain_words() {
 }
 
 #[test]
-fn how_sessions_are_kept_and_what_that_means_is_told() {
+fn the_session_handler_and_its_effects_are_reported() {
     for (field, literal, words) in [
         ("session_handler", "'redis'", "redis"),
         ("session_metadata", "false", "text alone"),
@@ -175,7 +175,7 @@ fn with_clock(ahead: i64) -> Joomla {
 }
 
 #[test]
-fn clocks_that_differ_are_told_and_the_later_one_ends_sessions() {
+fn differing_clocks_are_reported_and_the_later_one_ends_sessions() {
     at_once(
         [(100, "ahead of", 780), (-100, "behind", 880)],
         |(ahead, way, lives)| {
@@ -489,7 +489,7 @@ fn odd_rules_and_settings_are_warned_of() {
 }
 
 #[test]
-fn publishing_by_the_table_is_heard_and_what_is_wrong_is_refused_before() {
+fn publishing_by_the_table_is_delivered_and_mistakes_are_refused_before() {
     let joomla = Joomla::joomla6();
     let house = House::by_rows_only(joomla);
     let root = house.joomla.root();

@@ -26,7 +26,7 @@ fn names(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_signed_request_is_told_the_status() {
+fn a_signed_request_gets_the_status() {
     let house = House::by_rows_only(Joomla::joomla6());
     let mut guest = house.come_as_guest();
     let told = status(&house);
@@ -88,7 +88,7 @@ fn a_signed_request_is_told_the_status() {
 }
 
 #[test]
-fn the_status_tells_of_a_site_that_is_offline_and_of_a_database_that_is_away() {
+fn the_status_shows_an_offline_site_and_an_absent_database() {
     let house = House::by_rows_only(Joomla::joomla6_on(Mariadb::start(&[]).into()));
     assert_eq!(status(&house)["outbox"]["available"], true);
     house.joomla.configure("offline", "true");
@@ -319,7 +319,7 @@ fn a_server_that_starts_while_it_is_switched_off_has_no_visitors() {
 }
 
 #[test]
-fn the_options_say_what_guests_may_hear() {
+fn the_options_decide_which_channels_guests_may_use() {
     let house = house(&options(&json!({})));
     let joomla = &house.joomla;
     let mut guest = house.come_as_guest();
@@ -574,7 +574,7 @@ fn users_who_may_publish_can_publish_on_the_console() {
 }
 
 #[test]
-fn a_site_can_say_who_may_use_the_console() {
+fn a_site_can_restrict_the_console_to_some_users() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let page = |name: &str| proved(&house, name);

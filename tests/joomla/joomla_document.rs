@@ -215,7 +215,7 @@ fn the_recipe_for_channels_writes_its_rows() {
 }
 
 #[test]
-fn the_recipe_for_transactions_publishes_what_is_committed_and_nothing_else() {
+fn the_recipe_for_transactions_publishes_committed_events_only() {
     let site = site();
     site.sql("CREATE TABLE #__example_orders (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(20)) ENGINE=InnoDB");
     let order = r#"$order = (object) ["note" => "it's #__ \\"];"#;
@@ -239,7 +239,7 @@ fn the_recipe_for_transactions_publishes_what_is_committed_and_nothing_else() {
 }
 
 #[test]
-fn the_recipe_for_control_rows_writes_what_the_server_understands() {
+fn the_recipe_for_control_rows_writes_rows_that_the_server_understands() {
     let site = site();
     php(&site, "", recipe("After something changed"), "");
     let verbs: Vec<String> = rows(&site)

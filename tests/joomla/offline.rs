@@ -42,7 +42,7 @@ fn pages(house: &House) -> [Arrival; 4] {
 }
 
 #[test]
-fn an_offline_site_lets_in_whoever_may_see_it_then() {
+fn an_offline_site_admits_users_with_the_offline_permission() {
     let joomla = Joomla::joomla6();
     joomla.configure("offline", "true");
     joomla.set_groups(joomla.id_of("carol"), &[6]);
@@ -113,7 +113,7 @@ fn going_offline_and_coming_back_is_seen_in_the_file() {
 }
 
 #[test]
-fn sessions_are_judged_by_what_the_file_says_now() {
+fn sessions_are_judged_by_the_current_file() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let anna = joomla.id_of("anna");
@@ -226,7 +226,7 @@ fn jsocketd_toml_overrides_configuration_php() {
 }
 
 #[test]
-fn a_site_needs_no_folder_if_all_is_told() {
+fn a_site_needs_no_folder_if_all_values_are_configured() {
     let joomla = Joomla::joomla6();
     joomla.create_outbox();
     let terms = Terms {

@@ -71,7 +71,7 @@ fn version(joomla: &Joomla) -> String {
 }
 
 #[test]
-fn only_those_with_permission_are_told_why_they_are_guests_and_may_see_the_state() {
+fn only_users_with_permission_see_why_they_are_guests_and_the_state() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let mut guest = house.console(&Arrival::own());
@@ -138,7 +138,7 @@ fn users_who_may_not_log_in_are_guests() {
 }
 
 #[test]
-fn a_second_factor_makes_somebody_only_when_it_was_given() {
+fn a_user_with_a_second_factor_is_identified_only_once_it_was_given() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let anna = joomla.id_of("anna");
@@ -261,7 +261,7 @@ fn a_shared_session_without_a_name_has_a_cookie_for_each_application() {
 }
 
 #[test]
-fn without_metadata_the_session_text_tells_whose_it_is() {
+fn without_metadata_the_session_text_names_its_user() {
     let joomla = Joomla::joomla6();
     joomla.configure("session_metadata", "false");
     let house = House::open(joomla);
@@ -298,7 +298,7 @@ fn without_metadata_the_session_text_tells_whose_it_is() {
 }
 
 #[test]
-fn with_another_handler_the_row_tells_whose_a_session_is_but_not_its_second_factor() {
+fn with_another_handler_the_row_names_the_user_but_not_the_second_factor() {
     for joomla in both() {
         joomla.configure("session_handler", "'redis'");
         let is_three = joomla.version().starts_with("3.");
@@ -416,7 +416,7 @@ fn an_id_with_a_comma_comes_as_php_writes_it_into_the_cookie() {
 }
 
 #[test]
-fn cookies_of_the_same_name_and_of_both_applications_are_told_apart_as_php_does() {
+fn cookies_of_the_same_name_and_of_both_applications_are_separated_as_php_does() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let [anna, admin] = ["anna", "admin"].map(|name| joomla.id_of(name));
@@ -605,7 +605,7 @@ fn a_form_token_is_verified_and_a_wrong_one_makes_a_guest() {
 }
 
 #[test]
-fn with_mandatory_form_tokens_everybody_is_a_guest_before() {
+fn with_mandatory_form_tokens_every_visitor_is_a_guest_before() {
     let terms = Terms {
         joomla: "require_form_token = true",
         ..Terms::default()
@@ -752,7 +752,7 @@ fn no_log_line_has_a_secret_or_a_payload_in_it() {
 }
 
 #[test]
-fn a_right_signature_opens_what_the_rules_do_not_and_a_wrong_one_nothing() {
+fn a_valid_signature_opens_more_than_the_rules_and_an_invalid_one_nothing() {
     let house = House::open(Joomla::joomla6());
     let joomla = &house.joomla;
     let anna = joomla.id_of("anna");
@@ -962,7 +962,7 @@ fn a_control_row_takes_no_more_than_300_milliseconds() {
 }
 
 #[test]
-fn a_row_that_comes_before_joomla_is_done_is_heard_again_later() {
+fn a_control_row_that_comes_too_early_is_checked_again_later() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let login = joomla.log_in(joomla.id_of("anna"), Client::Site);
@@ -977,7 +977,7 @@ fn a_row_that_comes_before_joomla_is_done_is_heard_again_later() {
 }
 
 #[test]
-fn a_row_closes_only_those_whose_session_is_gone() {
+fn a_control_row_closes_only_connections_whose_session_is_gone() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
     let [anna, bob] = ["anna", "bob"].map(|name| joomla.id_of(name));
@@ -1161,7 +1161,7 @@ fn corrupt_session_texts_make_guests() {
 }
 
 #[test]
-fn tables_that_are_not_joomlas_let_nobody_in() {
+fn tables_that_are_not_joomlas_identify_no_user() {
     let changes = [
         (
             "ALTER TABLE #__session DROP COLUMN userid",

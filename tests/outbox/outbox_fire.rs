@@ -953,7 +953,7 @@ fn seed() -> u64 {
 
 /// As MySQL 8 has it: ids of several statements are mixed.
 #[test]
-fn every_committed_row_is_handled_once_whoever_is_killed() {
+fn every_committed_row_is_handled_once_even_if_processes_are_killed() {
     let (lasts, open) = lasts();
     let (seed, options) = (seed(), &["--innodb-autoinc-lock-mode=2"]);
     fight(Plan {

@@ -115,7 +115,7 @@ fn a_bulk_insert_that_is_open_across_a_restart_is_delivered_by_the_next_server()
 /// Version 0.1 gave clients positions up to the oldest row in flight, and a process that started afterwards went on at
 /// the last position of the process before: a row that was committed while none ran could be below it.
 #[test]
-fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() {
+fn a_row_committed_without_a_running_server_reaches_returning_clients() {
     let joomla = joomla();
     let site = start(&joomla);
     let mut client = Client::enter(&site, &["news"]);
@@ -138,7 +138,7 @@ fn a_row_that_is_committed_while_no_server_runs_is_told_to_whoever_comes_back() 
 /// Version 0.1 took a row that was in flight for longer than `gap_max` for dead. When it was committed after all,
 /// connected clients got it. For the others it depended on a list in memory, which went with the process.
 #[test]
-fn a_late_row_is_told_once_although_the_server_is_killed_right_after_it() {
+fn a_late_row_is_delivered_once_although_the_server_is_killed_right_after_it() {
     let joomla = joomla();
     let mut site = start(&joomla);
     let [mut live, mut away] = [Client::enter(&site, &["news"]), Client::enter(&site, &["news"])];
@@ -300,7 +300,7 @@ fn half_a_million_rows_in_flight_hold_nothing_up() {
 /// In version 0.1 the first thousand channels for which the table had to be read kept their places for a minute, even
 /// those of guests and of empty channels: all other clients got a gap.
 #[test]
-fn guests_who_ask_for_a_thousand_recoveries_take_nobody_s_place() {
+fn guests_with_a_thousand_recoveries_take_no_other_clients_place() {
     const GUESTS: usize = 80;
     const ASKED: usize = 20;
     const MOST: usize = 16; // of one connection
@@ -572,7 +572,7 @@ fn a_stamp_that_comes_too_late_changes_nothing() {
 /// Version 0.1 deleted only the rows that it had sent itself; a process that had been away for longer went on at the
 /// lowest row that was left, and reported no gap. Here the missing number shows the gap.
 #[test]
-fn a_process_that_was_stopped_for_longer_than_the_retention_tells_of_a_gap() {
+fn a_process_that_was_stopped_for_longer_than_the_retention_reports_a_gap() {
     let joomla = joomla();
     let mut stopped = Process::new(&joomla, 1, 60);
     let mut other = Process::new(&joomla, 2, 60);
@@ -722,7 +722,7 @@ impl Farewell {
 
 /// Version 0.1 obeyed a control row by asking the database, and delivered the rows behind it in the meantime.
 #[test]
-fn a_secret_behind_a_control_row_never_reaches_who_lost_the_right() {
+fn a_secret_behind_a_control_row_never_reaches_a_client_that_lost_the_right() {
     for round in 0..3 {
         let farewell = Farewell::new(Mariadb::shared());
         let mut connection = farewell.house.joomla.connect();

@@ -139,7 +139,7 @@ fn publish(joomla: &Joomla, what: std::ops::Range<usize>) -> Vec<String> {
 // --- order -----------------------------------------------------------------------------------------------------------
 
 #[test]
-fn one_order_for_everybody_and_it_is_the_order_of_visibility() {
+fn all_clients_get_one_order_and_it_is_the_order_of_visibility() {
     let (joomla, site, start) = start("");
     let (_, before) = place(&start);
     let (mut reader, mut stock) = (listener(&site, "news"), site.connect());
@@ -351,7 +351,7 @@ fn visit(site: &Site, joomla: &Joomla, login: &Login) -> Session {
 }
 
 #[test]
-fn a_client_that_subscribed_before_the_table_was_read_is_told_of_the_gap() {
+fn a_client_that_subscribed_before_the_table_was_read_gets_a_gap() {
     let server = Arc::new(Mariadb::start(&[]));
     let joomla = Joomla::joomla6_on(Arc::clone(&server));
     joomla.create_outbox();

@@ -54,12 +54,12 @@ fn churn(site: &Site, there: usize, join: impl Fn(&Session, usize) -> Vec<u8>, l
 }
 
 #[test]
-fn one_who_joins_and_leaves_a_presence_channel_of_a_hundred() {
+fn a_client_that_joins_and_leaves_a_presence_channel_of_a_hundred() {
     expect(Settings::default(), |site| churn(site, 99, member, "presence-crowd"));
 }
 
 #[test]
-fn one_who_joins_and_leaves_where_subscribers_are_counted() {
+fn a_client_that_joins_and_leaves_where_subscribers_are_counted() {
     let settings = Settings {
         app: "subscription_count = true",
         ..Settings::default()
@@ -132,7 +132,7 @@ fn deaf(addr: SocketAddr) -> Vec<Peer> {
 }
 
 #[test]
-fn fifty_who_never_read() {
+fn fifty_clients_that_never_read() {
     expect(Settings::default(), |site| {
         let (addr, mut api) = (site.server.addr, site.api());
         let (mut audience, data) = (deaf(addr), "d".repeat(10_000));
@@ -162,13 +162,13 @@ fn storm(addr: SocketAddr) -> Step {
 }
 
 #[test]
-fn a_storm_of_those_who_connect_and_drop() {
+fn a_storm_of_clients_that_connect_and_drop() {
     expect(Settings::default(), |site| storm(site.server.addr));
 }
 
 /// The same where their address is counted, and most of them are refused with a time to wait.
 #[test]
-fn a_storm_of_those_who_are_counted() {
+fn a_storm_of_clients_that_are_counted() {
     let start = || Site {
         server: Server::start(&format!(
             "[server]\ntrusted_proxies = []\n[[apps]]\nid = \"{ID}\"\nkey = \"{KEY}\"\nsecret = \"{SECRET}\"\n"

@@ -118,7 +118,7 @@ fn held(from: SocketAddr, to: SocketAddr) -> Option<usize> {
 }
 
 #[test]
-fn the_kernel_holds_little_for_who_never_reads() {
+fn the_kernel_holds_little_for_a_client_that_never_reads() {
     let site = Site::start();
     let mut deaf = Session::greeted(narrow(&site.server));
     deaf.subscribe("feed");

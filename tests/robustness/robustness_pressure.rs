@@ -101,7 +101,7 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
 
 /// The slow consumer that reads at last finds a close frame with the reason, if it could still be written.
 #[test]
-fn a_slow_consumer_is_told_1013() {
+fn a_slow_consumer_is_closed_with_1013() {
     let server = Server::start("[limits]\nsend_queue_seconds = 1\nclose_timeout = 10\n");
     let mut ws = Peer::upgrade(&server, "/echo");
     ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
@@ -326,7 +326,7 @@ fn without_descriptors_the_loop_neither_spins_nor_dies_nor_goes_deaf() {
 }
 
 #[test]
-fn noise_on_open_sockets_disturbs_nobody() {
+fn noise_on_open_sockets_disturbs_no_other_client() {
     let server = Server::start(OPEN);
     let fds = server.fds();
     let mut good = Peer::upgrade(&server, "/echo");

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_child_of_somebody_else_ends_at_once() {
+fn a_child_of_another_process_ends_at_once() {
     let own = std::process::id().to_string();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));

@@ -252,7 +252,7 @@ fn the_sample_file_changes_nothing() {
 }
 
 #[test]
-fn mistakes_are_told_with_line_column_and_key() {
+fn mistakes_are_reported_with_line_column_and_key() {
     let case = Case::new();
     for (content, wanted) in [
         (
@@ -460,7 +460,7 @@ const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcd
 const WEBHOOK: &str = "[[apps.webhooks]]\nurl = \"http://127.0.0.1:9/\"\nevents = [\"client_event\"]\n";
 
 #[test]
-fn mistakes_in_an_app_are_told_like_all_others() {
+fn mistakes_in_an_app_are_reported_like_all_others() {
     let case = Case::new();
     for (added, wanted) in [
         (
@@ -698,7 +698,7 @@ fn the_built_in_app_exists_only_under_the_embedded_defaults() {
 }
 
 #[test]
-fn all_mistakes_of_a_file_are_told_at_once_in_its_order() {
+fn all_mistakes_of_a_file_are_reported_at_once_in_its_order() {
     let mistakes =
         Case::new().mistakes("[server]\nlog_level = 1\nlisten = 1\n[limits]\nz = 1\nping_interval = 0\na = 1\n");
     let places: Vec<_> = mistakes
@@ -779,7 +779,7 @@ fn variables_are_read_like_the_file() {
 }
 
 #[test]
-fn bad_variables_are_told_by_name() {
+fn bad_variables_are_reported_by_name() {
     let case = Case::new();
     for (name, value, wanted) in [
         (
@@ -1107,7 +1107,7 @@ fn the_usual_file_is_read_if_it_exists_and_never_passed_over() {
 }
 
 #[test]
-fn a_reload_keeps_the_sockets_and_names_what_waits() {
+fn a_reload_keeps_the_sockets_and_names_the_keys_that_wait() {
     let old = nothing().load().expect("defaults").config;
     let mut new = Config::default();
     new.server.listen = vec![address("0.0.0.0:9")];

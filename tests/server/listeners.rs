@@ -63,7 +63,7 @@ fn unix(path: &Path) -> String {
 }
 
 #[test]
-fn several_listeners_answer_and_port_0_is_told() {
+fn several_listeners_answer_and_port_0_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("j.sock");
     let (_server, said) = start(&["127.0.0.1:0", "[::1]:0", &unix(&path)]);

@@ -167,7 +167,7 @@ fn a_target_that_closes_silently_after_each_answer_never_fails() {
 }
 
 #[test]
-fn a_closed_port_is_told_at_once() {
+fn a_closed_port_is_reported_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);

@@ -143,7 +143,7 @@ fn one_of_several_apps_must_be_named() {
 }
 
 #[test]
-fn the_embedded_defaults_know_each_other() {
+fn the_embedded_defaults_fit_each_other() {
     if std::path::Path::new("/etc/jsocketd/jsocketd.toml").exists() {
         return eprintln!("SKIPPED: /etc/jsocketd/jsocketd.toml exists, so there are no embedded defaults here");
     }
@@ -186,7 +186,7 @@ fn the_server_s_refusal_is_shown() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_is_another_is_told() {
+fn a_missing_or_foreign_server_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("a.toml");
     let listener = TcpListener::bind("127.0.0.2:0").expect("a port that no other test takes over");

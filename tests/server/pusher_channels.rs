@@ -326,7 +326,7 @@ fn rule_3_4_a_signature_is_for_one_connection_and_one_channel() {
 }
 
 #[test]
-fn rule_3_4_apps_know_nothing_of_each_other() {
+fn rule_3_4_apps_share_nothing() {
     let site = Site::with(Settings {
         more: "[[apps]]\nid = \"2\"\nkey = \"other-key\"\nsecret = \"other-secret\"\nclient_events = true",
         ..Settings::default()
@@ -508,7 +508,7 @@ fn count(session: &mut Session, channel: &str, count: usize) {
 }
 
 #[test]
-fn rule_6_subscribers_are_told_how_many_they_are() {
+fn rule_6_subscribers_get_their_number() {
     let site = Site::with(Settings {
         app: "subscription_count = true",
         ..Settings::default()
@@ -624,7 +624,7 @@ fn rule_8_on_presence_channels_the_senders_user_id_is_added() {
 }
 
 #[test]
-fn rule_8_what_else_the_sender_writes_is_dropped() {
+fn rule_8_other_fields_of_the_sender_are_dropped() {
     let site = Site::start();
     let mut sender = site.connect();
     let mut private = site.connect();
@@ -644,7 +644,7 @@ fn rule_8_what_else_the_sender_writes_is_dropped() {
 }
 
 #[test]
-fn rule_8_who_may_not_send_gets_an_error_and_nobody_the_event() {
+fn rule_8_a_sender_without_the_right_gets_an_error_and_no_client_the_event() {
     let site = Site::start();
     let mut sender = site.connect();
     let mut others = site.connect();

@@ -340,7 +340,7 @@ fn rule_1_6_64_kib_is_the_most_and_fragments_are_summed() {
 }
 
 #[test]
-fn rule_1_7_who_neither_signs_in_nor_joins_in_time_closes_4009() {
+fn rule_1_7_a_client_that_neither_signs_in_nor_joins_in_time_closes_4009() {
     let site = Site::with(Settings {
         pusher: "authorization_timeout = 1",
         ..Settings::default()
@@ -459,7 +459,7 @@ fn keys(message: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn rule_2_3_a_ping_is_answered_whatever_its_data() {
+fn rule_2_3_a_ping_with_any_data_is_answered() {
     let site = Site::start();
     let mut session = site.connect();
     for ping in [
@@ -574,7 +574,7 @@ fn rule_2_4_a_restart_closes_with_a_code_that_brings_clients_back_spread_out() {
 }
 
 #[test]
-fn rule_2_4_a_slow_consumer_is_closed_and_delays_nobody() {
+fn rule_2_4_a_slow_consumer_is_closed_and_delays_no_other_client() {
     let site = Site::with(Settings {
         limits: "send_queue_bytes = 131072",
         ..Settings::default()
@@ -746,7 +746,7 @@ fn rule_2_6_malformed_input_is_an_error_and_not_the_end() {
 }
 
 #[test]
-fn rule_2_6_nesting_is_bounded_where_nobody_needs_more() {
+fn rule_2_6_nesting_has_a_bound() {
     let site = Site::start();
     let mut session = site.connect();
     for (depth, fine) in [

@@ -85,7 +85,7 @@ fn rule_4_1_numbers_and_strings_are_the_same_user() {
 }
 
 #[test]
-fn rule_4_1_channel_data_that_names_nobody_is_refused() {
+fn rule_4_1_channel_data_without_a_user_is_refused() {
     let site = Site::start();
     let mut session = site.connect();
     for data in [
@@ -594,7 +594,7 @@ fn rule_7_3_server_to_user_events_come_once_to_every_connection_of_the_user() {
 }
 
 #[test]
-fn rule_7_4_who_is_signed_in_joins_with_the_signature_of_the_private_form() {
+fn rule_7_4_a_signed_in_client_joins_with_the_signature_of_the_private_form() {
     let site = Site::start();
     let mut session = site.connect();
     session.sign_in(r#"{"id":"7","user_info":{"name":"Ada"}}"#);
@@ -646,7 +646,7 @@ fn watched(session: &mut Session, online: &[&str], offline: &[&str]) {
 }
 
 #[test]
-fn rule_7_5_a_watchlist_tells_who_is_online_and_every_change() {
+fn rule_7_5_a_watchlist_reports_the_online_users_and_every_change() {
     let site = Site::start();
     let mut ada = site.connect();
     ada.sign_in(r#"{"id":"ada"}"#);
@@ -669,7 +669,7 @@ fn rule_7_5_a_watchlist_tells_who_is_online_and_every_change() {
 }
 
 #[test]
-fn rule_7_5_a_hundred_are_watched_and_more_are_told_4302() {
+fn rule_7_5_a_hundred_are_watched_and_more_get_4302() {
     let site = Site::start();
     let mut session = site.connect();
     let watchlist: Vec<String> = (0..101).map(|number| number.to_string()).collect();

@@ -156,7 +156,7 @@ fn mirrored(since: &Value, recovered: bool) -> Value {
 }
 
 #[test]
-fn exactly_what_was_missed_follows_the_confirmation_in_order() {
+fn exactly_the_missed_events_follow_the_confirmation_in_order() {
     let site = Site::start();
     let mut api = site.api();
     let mut session = site.connect_recovering();
@@ -393,7 +393,7 @@ fn the_exclusion_of_a_socket_holds_on_replay() {
 }
 
 #[test]
-fn only_who_may_subscribe_may_recover() {
+fn only_clients_that_may_subscribe_may_recover() {
     let site = Site::start();
     let mut session = site.connect_recovering();
     let pos = since(&mut session, "private-x");
@@ -591,7 +591,7 @@ fn publish_padded(
 }
 
 #[test]
-fn every_event_is_handled_once_or_the_gap_is_told() {
+fn every_event_is_handled_once_or_the_gap_is_reported() {
     const KEPT: usize = 12;
     let (mut gaps, mut recoveries) = (0, 0);
     for seed in 1..=12 {
@@ -742,7 +742,7 @@ fn bounds_in_bytes_and_in_time_keep_the_promise() {
 }
 
 #[test]
-fn a_long_absence_is_told_in_pieces_and_no_position_runs_ahead() {
+fn a_long_absence_is_recovered_in_pieces_and_no_position_runs_ahead() {
     let site = remembering("history_channel_bytes = 1048576");
     let mut noise = Noise(0x0010_0246);
     let mut api = site.api();

@@ -281,7 +281,7 @@ fn a_file_that_would_close_connections_changes_nothing() {
 }
 
 #[test]
-fn an_empty_file_changes_nothing_while_anybody_is_connected() {
+fn an_empty_file_changes_nothing_while_clients_are_connected() {
     let server = Server::start("[limits]\nping_timeout = 7\n");
     let fds = server.fds();
     let mut peer = Peer::upgrade(&server, "/echo");

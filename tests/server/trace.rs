@@ -193,7 +193,7 @@ fn recorded(path: &Path, flags: &[&str]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_recorded_server_is_replayed_and_nothing_of_anybody_is_in_the_file() {
+fn a_recorded_server_is_replayed_and_the_file_has_no_personal_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
     let words = recorded(&path, &[]);
@@ -716,7 +716,7 @@ fn expect_masked(text: &str, seed: u64) {
 }
 
 #[test]
-fn masking_never_changes_the_story_of_those_who_speak_the_protocol() {
+fn masking_never_changes_the_story_of_clients_that_keep_to_the_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let mut events: HashMap<String, usize> = HashMap::new();
     for seed in 1..=SEEDS {
@@ -753,7 +753,7 @@ fn every_story_is_replayed_as_it_was_recorded() {
 }
 
 #[test]
-fn a_plain_trace_tells_the_same_story_with_its_payloads() {
+fn a_plain_trace_has_the_same_story_with_its_payloads() {
     let folder = tempfile::tempdir().unwrap();
     for seed in 1..=SEEDS / 10 {
         let (replayed, text) = story(seed, folder.path(), true, Payloads::Plain);

@@ -203,7 +203,7 @@ fn joins_leaves_and_client_events_reach_the_site_in_order() {
 }
 
 #[test]
-fn a_target_that_refuses_hears_it_again_and_another_does_not_wait() {
+fn a_target_that_refuses_gets_the_post_again_and_another_does_not_wait() {
     let (good, told) = target(0);
     let (bad, told_late) = target(2);
     let port = server(vec![bad, good]);

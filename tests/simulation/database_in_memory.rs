@@ -146,7 +146,7 @@ fn rows_wait_when_they_are_committed_and_their_ids_are_used_up_at_once() {
 }
 
 #[test]
-fn a_look_finds_what_waits_in_its_place_and_passes_rows_in_flight() {
+fn a_look_finds_waiting_rows_in_their_place_and_passes_rows_in_flight() {
     let mut memory = Memory::default();
     memory.tables.now = 7000;
     for n in 2..=4 {
@@ -315,7 +315,7 @@ fn a_new_epoch_goes_on_behind_the_newest_row_or_makes_one() {
 }
 
 #[test]
-fn rows_are_told_as_they_are_but_long_data_are_left_out() {
+fn rows_are_read_as_they_are_but_long_data_are_left_out() {
     let mut memory = Memory::default();
     memory.tables.outbox.longest_data = 3;
     memory.tables.outbox.publish(row("a", "123"));
@@ -417,7 +417,7 @@ fn old_rows_are_deleted_in_order_but_never_the_newest_row() {
 }
 
 #[test]
-fn publish_adds_all_rows_and_tells_the_first_id() {
+fn publish_adds_all_rows_and_returns_the_first_id() {
     let mut memory = Memory::default();
     let rows = vec![row("b", "2"), row("c", "3")];
     assert_eq!(ask(&mut memory, Question::Publish(rows)), Answer::Added(2));
@@ -426,7 +426,7 @@ fn publish_adds_all_rows_and_tells_the_first_id() {
 }
 
 #[test]
-fn a_node_that_lags_reads_what_was_there_and_stamps_what_is() {
+fn a_lagging_node_reads_the_old_state_and_stamps_in_the_new_one() {
     let mut memory = Memory::default();
     for ms in [1000, 2000, 3000] {
         memory.tables.now = ms;
@@ -603,7 +603,7 @@ fn items_and_categories_come_with_their_chains() {
 }
 
 #[test]
-fn facts_are_told_as_they_are() {
+fn facts_are_read_as_they_are() {
     let mut memory = Memory::default();
     let group = GroupRow {
         id: 1,

@@ -45,7 +45,7 @@ fn a_full_read_goes_on_without_a_new_edge_and_a_short_one_does_not() {
 
 /// When descriptors become free again, the listener gets no edge.
 #[test]
-fn after_a_want_of_descriptors_those_who_wait_are_served_without_a_new_edge() {
+fn after_a_want_of_descriptors_waiting_clients_are_served_without_a_new_edge() {
     let (mut server, world) = server(1);
     world.borrow_mut().descriptors = 0;
     let n = world.borrow_mut().connect(10_000);
@@ -104,7 +104,7 @@ fn the_last_words_are_flushed_before_the_connection_is_freed() {
 /// A close with unread input is a reset, and a reset takes the close frame with it: the peer's bytes are read and
 /// thrown away until it ends too.
 #[test]
-fn a_close_of_ours_survives_what_the_peer_still_sends() {
+fn a_close_of_the_server_survives_the_last_bytes_of_the_peer() {
     let (mut server, world) = server(1);
     let n = world.borrow_mut().connect(10_000);
     world.borrow_mut().send(n, &handshake("/echo"));
@@ -129,7 +129,7 @@ fn a_close_of_ours_survives_what_the_peer_still_sends() {
 
 /// An event for a connection that is gone must not be taken for its successor in the slot.
 #[test]
-fn a_stale_id_finds_nobody() {
+fn a_stale_id_finds_no_connection() {
     let (mut server, world) = server(1);
     let first = world.borrow_mut().connect(10_000);
     world.borrow_mut().send(first, &handshake("/echo"));

@@ -1492,7 +1492,7 @@ fn thousands_of_stories_of_visitors_end_well() {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story_of_visitors() {
+fn the_same_seed_plays_the_same_story_of_visitors() {
     for seed in [1, 57, 426] {
         assert_eq!(story(seed), story(seed), "seed {seed}");
     }
@@ -1607,7 +1607,7 @@ fn a_form_token_that_cannot_be_checked_is_asked_for_once() {
 }
 
 #[test]
-fn a_client_that_subscribes_without_the_table_is_told_of_a_gap() {
+fn a_client_that_subscribes_without_the_table_gets_a_gap() {
     let mut stage = scene(Speaks::Recovering);
     stage.base.borrow_mut().go_down(true, false);
     stage.restart(0);
@@ -1656,7 +1656,7 @@ fn a_client_that_pings_without_the_table_keeps_its_position() {
 }
 
 #[test]
-fn a_user_who_is_looked_up_while_it_changes_and_leaves_is_forgotten() {
+fn a_user_that_changes_and_leaves_during_its_look_up_is_forgotten() {
     let mut stage = scene_of(0, Speaks::Stock);
     stage.end(0);
     stage.run(Duration::from_secs(1));

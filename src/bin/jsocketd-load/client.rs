@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dialogue_is_heard_alike_in_pieces_of_any_size() {
+    fn a_dialogue_is_read_alike_in_pieces_of_any_size() {
         let mut stream = REPLY.to_vec();
         stream.extend(b"\x81\x03one"); // text
         stream.extend(b"\x89\x01p"); // ping

@@ -155,7 +155,7 @@ fn only_ancestors_of_the_same_component_and_the_root_are_asked() {
 }
 
 #[test]
-fn rules_that_cannot_be_read_deny_everybody() {
+fn unreadable_rules_deny_all_users() {
     let deep = format!("{}1{}", r#"{"core.edit":"#.repeat(200), "}".repeat(200));
     for corrupt in [
         "{",
@@ -258,7 +258,7 @@ fn levels_open_for_groups_and_users() {
 }
 
 #[test]
-fn a_level_that_cannot_be_read_opens_for_nobody() {
+fn an_unreadable_level_opens_for_no_user() {
     for corrupt in ["[", "[2", "2", "-7", r#""2""#, "true", "x", "{\"\\u0000a\":2}"] {
         let (levels, warnings) = level(corrupt);
         assert_eq!(*levels, [1], "{corrupt}");

@@ -80,7 +80,7 @@ fn real_texts_are_read() {
 }
 
 #[test]
-fn the_second_factor_is_told() {
+fn the_second_factor_is_read_from_the_text() {
     let with = |property: &str| read(&text(&registry(&[&session(), &user(7), &com_users(&[property])]))).unwrap();
     assert!(with("s:11:\"mfa_checked\";i:1;").mfa_checked);
     assert!(with("s:11:\"mfa_checked\";s:1:\"1\";").mfa_checked);

@@ -155,7 +155,7 @@ fn it_polls_fast_while_rows_come_and_at_once_after_a_nudge() {
 }
 
 #[test]
-fn while_nobody_is_connected_it_asks_seldom() {
+fn without_connections_it_queries_seldom() {
     let mut stage = Stage::ready();
     stage.process.alone = true;
     stage.run(5000);
@@ -253,7 +253,7 @@ fn a_bad_row_is_counted_skipped_and_numbered() {
 }
 
 #[test]
-fn control_rows_are_told_before_everything_that_was_committed_behind_them_and_kept_from_clients() {
+fn control_rows_come_before_all_rows_committed_behind_them_and_never_reach_clients() {
     let mut stage = Stage::ready();
     stage.publish("news");
     stage.table().publish(control("recheck-user", r#"{"user_id":42}"#));
@@ -293,7 +293,7 @@ fn the_socket_that_published_is_named() {
 // --- rows in flight --------------------------------------------------------------------------------------------------
 
 #[test]
-fn tens_of_thousands_of_rows_in_flight_hold_nobody_up() {
+fn tens_of_thousands_of_rows_in_flight_delay_no_other_row() {
     let mut stage = Stage::ready();
     for _ in 0..5 {
         stage.publish("news");
@@ -345,7 +345,7 @@ fn tens_of_thousands_of_rows_in_flight_hold_nobody_up() {
 // --- rows that are missing -------------------------------------------------------------------------------------------
 
 #[test]
-fn rows_that_were_deleted_before_they_were_seen_are_a_gap_for_everybody() {
+fn rows_that_were_deleted_before_they_were_seen_are_a_gap_for_all_clients() {
     let mut stage = Stage::ready();
     stage.publish("news");
     stage.run(500);

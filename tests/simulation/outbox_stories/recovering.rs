@@ -73,7 +73,7 @@ fn a_client_from_a_faster_process_waits_for_the_tail() {
 }
 
 #[test]
-fn many_who_wait_for_rows_that_never_come_cost_no_more_polls() {
+fn many_clients_that_wait_for_rows_that_never_come_cost_no_more_polls() {
     let mut stage = Stage::ready();
     stage.run(3000);
     stage.process.asked.clear();
@@ -255,7 +255,7 @@ fn a_recovery_waits_while_the_database_is_away() {
 }
 
 #[test]
-fn a_thousand_channels_that_nobody_ever_wrote_to_keep_no_places() {
+fn a_thousand_empty_channels_keep_no_places() {
     let mut stage = small_history(10);
     let now = stage.now();
     let since = stage.since(20);

@@ -77,7 +77,7 @@ fn locked_rows_are_left_out_one_by_one() {
 }
 
 #[test]
-fn a_locked_control_row_holds_up_what_is_behind_it() {
+fn a_locked_control_row_delays_the_rows_behind_it() {
     let mut stage = Stage::ready();
     let user = |user: u32| control("recheck-user", &format!(r#"{{"user_id":{user}}}"#));
     let locked = stage.table().publish(user(1));
@@ -185,7 +185,7 @@ fn a_process_that_stops_in_its_transaction_is_waited_for_and_another_goes_on() {
 }
 
 #[test]
-fn when_the_answer_of_a_commit_is_lost_the_next_tail_tells() {
+fn after_a_lost_answer_of_a_commit_the_next_tail_decides() {
     for how in [
         "it was done",
         "it was not",
@@ -273,7 +273,7 @@ fn rows_that_another_process_stamps_at_the_same_moment_are_not_waited_for_until_
 }
 
 #[test]
-fn a_claim_that_finds_nothing_holds_up_nobody() {
+fn a_claim_that_finds_nothing_delays_no_row() {
     let mut stage = Stage::ready();
     stage.run(3000);
     for _ in 0..200 {

@@ -213,7 +213,7 @@ fn a_terminated_user_receives_no_row_committed_with_the_control_row() {
 }
 
 #[test]
-fn while_the_rights_are_read_everything_waits_but_what_a_signature_opened() {
+fn while_the_rights_are_read_all_channels_wait_but_the_signed_ones() {
     for speaks in [Speaks::Stock, Speaks::Recovering] {
         let mut stage = at_the_item(speaks);
         while !stage.is_in("private-x") {
@@ -288,7 +288,7 @@ fn a_returning_client_is_judged_by_answers_from_after_the_control_row() {
 }
 
 #[test]
-fn a_control_row_that_is_locked_holds_up_what_is_behind_it_and_nobody_hears_too_much() {
+fn a_locked_control_row_delays_the_rows_behind_it_and_no_client_receives_too_much() {
     let mut stage = at_the_item(Speaks::Stock);
     let next = stage.base.borrow().tables.outbox.next;
     stage.base.borrow_mut().tables.outbox.locked.push(next + 1..=next + 1);
@@ -393,7 +393,7 @@ fn no_client_is_admitted_by_answers_from_before_a_control_row() {
 
 /// Control rows may have been among those that are lost.
 #[test]
-fn after_a_gap_everybody_is_looked_at_again() {
+fn after_a_gap_all_connections_are_checked_again() {
     let mut stage = at_the_item(Speaks::Stock);
     stage.base.borrow_mut().tables.items[0].get_mut(&3).unwrap().state = 0;
     stage.base.borrow_mut().tables.outbox.state.remove("position");
