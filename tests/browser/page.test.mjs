@@ -28,7 +28,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
   afterEach(async () => {
     await context?.close();
     context = undefined;
-    // A refused connection is what some tests are about; the browser reports each in its console.
+    // Some tests are about refused connections; the browser reports each in its console.
     const unexpected = troubles.filter((trouble) => !/WebSocket connection to .* failed/.test(trouble));
     assert.deepEqual(unexpected, [], 'errors, warnings or policy violations in the browser');
   });
@@ -265,7 +265,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     assert.equal(copied.split('\n').length, 500);
     assert.match(copied.split('\n').at(-1), /^\d\d:\d\d:\d\d\.\d{3} {2}\[unasked\] {2}line 599$/);
-    // A reader who scrolled away is left alone, and offered the way back.
+    // A reader who has scrolled away stays there, and gets a button for the way back.
     await page.locator('#server-log').evaluate((log) => (log.scrollTop = 0));
     await page.locator('#server-log').evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     await page.fill('#command', 'one');

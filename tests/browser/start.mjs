@@ -1,5 +1,5 @@
-// Starts what the browser tests and the README's picture need: the binary that JSOCKETD_BIN names (otherwise the debug
-// build) on a free port, and the browser that CHROMIUM names, with an empty profile.
+// Starts the programs for the browser tests and the README's picture: the binary that JSOCKETD_BIN names (otherwise the
+// debug build) on a free port, and the browser that CHROMIUM names, with an empty profile.
 
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ export const launchBrowser = () =>
 
 /** A server of our own; resolves when it says where it listens. */
 export async function startServer(listen = '127.0.0.1:0', more = []) {
-  // The server refuses variables of its own prefix that it does not know, and JSOCKETD_BIN is ours.
+  // The server refuses unknown variables of its own prefix, and JSOCKETD_BIN is ours.
   const { JSOCKETD_BIN: _, ...env } = process.env;
   const child = spawn(BINARY, ['--listen', listen, ...more], { stdio: ['ignore', 'pipe', 'pipe'], env });
   const ended = new Promise((resolve) => child.once('exit', resolve));

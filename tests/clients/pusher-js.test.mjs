@@ -1,4 +1,4 @@
-// pusher-js in node against the real binary: what an application sees of channels, members, users and outages.
+// pusher-js in node against the real binary: channels, members, users and outages as an application sees them.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -73,7 +73,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(await added, { id: 'bob', info: { name: 'Bob' } });
     assert.deepEqual(bobs.members.members, { ada: { name: 'Ada' }, bob: { name: 'Bob' } });
 
-    // A second tab of Bob's is nobody new, and its end nobody's end.
+    // A second tab of Bob's is no new member, and its end removes no member.
     const events = [];
     room.bind_global((event) => events.push(event));
     const tab = site.client({ id: 'bob', user_info: { name: 'Bobby' } });

@@ -1,5 +1,6 @@
-// Starts what the tests of real clients need: the binary that JSOCKETD_BIN names (otherwise the debug build) with one app,
-// on a free port, and clients that are configured as its users' manuals say. Waits are for facts, each with a deadline.
+// Starts the programs for the tests of real clients: the binary that JSOCKETD_BIN names (otherwise the debug build)
+// with one app, on a free port, and clients that are configured as their manuals say. Waits are for facts, each with a
+// deadline.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

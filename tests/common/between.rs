@@ -23,13 +23,13 @@ pub enum Trick {
     Delay(Duration),
     /// Everything that the server says passes byte by byte, each after this time.
     Drip(Duration),
-    /// Of what the server says so many bytes pass; the rest when the trick is over.
+    /// So many bytes of the server pass; the rest when the trick is over.
     Stall(usize),
     /// Of the next answer so many bytes pass, then nothing more until the client leaves.
     Stop(usize),
     /// Of the next answer so many bytes pass, then the connection ends.
     Truncate(usize),
-    /// In what the server says these bytes are replaced by those; there are as many.
+    /// In the server's bytes these are replaced by those; there are as many.
     Swap(Vec<u8>, Vec<u8>),
     /// The next that the client says is answered with this. Nothing of that connection reaches the server any more.
     Answer(Vec<u8>),

@@ -1,6 +1,7 @@
-//! A client that does what `docs/protocol.md` asks of those who want to miss nothing, to the letter: it keeps one
-//! position for each channel and stream, and nothing else. It remembers no ids and drops no doubles, so an event that
-//! comes twice, or behind a later one, fails the test. [`Follower`] is the rules alone; [`Client`] adds a connection.
+//! A client that follows the rules of `docs/protocol.md` for clients that must miss nothing, to the letter: it keeps
+//! one position for each channel and stream, and nothing else. It remembers no ids and drops no doubles, so an event
+//! that comes twice, or behind a later one, fails the test. [`Follower`] is the rules alone; [`Client`] adds a
+//! connection.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
-//! A Joomla site of a test's own: a database with the tables and rows of a real one, a folder with its
-//! configuration.php, and what Joomla does to them when people log in and out, when administrators block them, move
-//! them between groups, publish and unpublish. Rows are written as the site's own configuration.php has Joomla write
-//! them.
+//! A Joomla site of a test's own: a database with the tables and rows of a real one, and a folder with its
+//! configuration.php. Its methods change the rows as Joomla does when users log in and out, and when administrators
+//! block them, move them between groups, publish and unpublish. Rows are written as the site's own configuration.php
+//! makes Joomla write them.
 //!
-//! The fixtures come from sites of Joomla 6.1.0 and 3.10.20 and have the same people: `admin` (super user), `anna`
+//! The fixtures come from sites of Joomla 6.1.0 and 3.10.20 and have the same users: `admin` (super user), `anna`
 //! (registered), `bob` (author, Press), `carol` (editor, VIP Gold), `dave` (registered, blocked).
 
 use std::fmt::{self, Write};

@@ -24,7 +24,7 @@ pub struct Mariadb {
     /// Where else it listens.
     pub socket: PathBuf,
     pid_file: PathBuf,
-    /// None: somebody else holds it.
+    /// None: another process holds it.
     holder: Option<Mutex<Holder>>,
 }
 
@@ -70,7 +70,7 @@ impl Mariadb {
         Arc::clone(server)
     }
 
-    /// A server that nobody else uses, with options of mariadbd: `--read-only=1`.
+    /// A server for the caller alone, with options of mariadbd: `--read-only=1`.
     pub fn start(options: &[&str]) -> Self {
         let mut child = script()
             .arg("hold")
@@ -143,7 +143,7 @@ impl Mariadb {
         wait_until("the database is gone", gone, || path.clone());
     }
 
-    /// Starts it again with what it has committed, at the same address, and waits until it answers.
+    /// Starts it again with its committed rows, at the same address, and waits until it answers.
     pub fn restart(&self) {
         let holder = self
             .holder
@@ -212,7 +212,7 @@ impl Drop for Mariadb {
         if let Some(holder) = &mut self.holder {
             let holder = holder.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
             holder.input = None;
-            // It cannot fail: it is our child and nobody has waited for it.
+            // This cannot fail: the process is our child, and no other call has waited for it.
             let _ = holder.child.wait();
         }
     }

@@ -38,7 +38,7 @@ impl Names {
             .iter()
             .map(|(name, address)| format!("{name} {address}\n"))
             .collect();
-        // Renamed into its place: nobody reads half of it.
+        // Renamed into its place: no reader sees half of it.
         let new = self.folder.path().join("new");
         fs::write(&new, lines).expect("written");
         fs::rename(new, self.file()).expect("renamed");

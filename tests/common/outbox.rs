@@ -1,4 +1,4 @@
-//! A server that reads a site's outbox table, what it says of itself, and positions in the table.
+//! A server that reads a site's outbox table, its figures, and positions in the table.
 
 use jsocketd::protocol::position::Position;
 use serde_json::{Value, json};

@@ -71,12 +71,12 @@ pub fn handshake(path: &str) -> String {
 }
 
 impl Peer {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn connect(server: &Server) -> Self {
         Self::connect_to(server.addr)
     }
 
-    /// Connects to a server at this address and says nothing.
+    /// Connects to a server at this address and sends nothing.
     pub fn connect_to(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server takes the connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");

@@ -180,7 +180,7 @@ impl Session {
         auth(&format!("{}::user::{user_data}", self.socket_id))
     }
 
-    /// Sends what subscribes to this channel, signed where that is needed.
+    /// Sends a subscription to this channel, signed where that is needed.
     pub fn ask(&mut self, channel: &str) -> &mut Self {
         let auth = if channel.starts_with("private-") {
             self.auth(channel)
@@ -190,7 +190,7 @@ impl Session {
         self.say_subscribe(json!({"channel": channel, "auth": auth}))
     }
 
-    /// Sends what subscribes to a presence channel.
+    /// Sends a subscription to a presence channel.
     pub fn ask_member(&mut self, channel: &str, channel_data: &str) -> &mut Self {
         let auth = self.auth_member(channel, channel_data);
         self.say_subscribe(json!({"channel": channel, "auth": auth, "channel_data": channel_data}))
@@ -250,7 +250,7 @@ impl Session {
         parsed(&self.next_text())
     }
 
-    /// This message comes next, and nothing else is in it; `data` is compared as what it is, a string or not.
+    /// The next message is exactly this one. `data` must have the same type, string or not.
     pub fn expect(&mut self, message: Value) -> &mut Self {
         let got = self.next();
         assert!(got == message, "expected {message}\n     got {got}");

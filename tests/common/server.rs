@@ -177,7 +177,7 @@ impl Server {
         wait_until(&what, || self.fds() <= most, || format!("it holds {}", self.fds()));
     }
 
-    /// Sets the limit of descriptors of the running process and returns what it was.
+    /// Sets the limit of descriptors of the running process and returns the old one.
     pub fn limit_fds(&self, limit: u64) -> u64 {
         let limits = Rlimit {
             current: Some(limit),
@@ -192,8 +192,8 @@ impl Server {
         before.current.expect("a finite limit")
     }
 
-    /// Three seconds in which nobody asks for anything must cost nothing: a level- or edge-trigger that is never
-    /// answered makes a loop spin, and this is where it shows.
+    /// Three seconds without a request must cost nothing: a level- or edge-trigger that is never answered makes a loop
+    /// spin, and this check shows it.
     pub fn expect_idle(&self) {
         let before = self.cpu();
         std::thread::sleep(Duration::from_secs(3));

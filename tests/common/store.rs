@@ -17,7 +17,7 @@ use super::joomla::Site;
 /// Bytes of an event's data in tests of the store.
 pub const LONGEST_EVENT: usize = 1000;
 
-/// Milliseconds since the start of a test, which decides what time it is.
+/// The time of a test's clock, in milliseconds since its start.
 pub fn at(ms: u64) -> Now {
     Now {
         at: Time(ms * 1000),
@@ -234,7 +234,7 @@ impl Process {
         process
     }
 
-    /// Goes on for so many seconds of its own, which take it a moment; what it saw.
+    /// Runs for so many seconds of its own clock, which take it a moment; returns the rows that it saw.
     pub fn live(&mut self, seconds: u64) -> Vec<Seen> {
         let mut seen = Vec::new();
         for _ in 0..seconds {

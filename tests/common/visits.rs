@@ -1,5 +1,5 @@
-//! A server of a Joomla site, and the people who come to it: with which cookies, from a page of which origin, and who
-//! the server takes them for. What Joomla does meanwhile is the business of [`joomla`](super::joomla).
+//! A server of a Joomla site, and its visitors: their cookies, the origins of their pages, and the server's identities
+//! for them. The module [`joomla`](super::joomla) changes the site meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,7 @@ impl House {
         session
     }
 
-    /// A client of the Pusher protocol on a page that nobody is logged in on.
+    /// A client of the Pusher protocol on a page without a logged-in user.
     pub fn come_as_guest(&self) -> Session {
         self.arrive(&Arrival::own())
     }
@@ -224,7 +224,7 @@ impl House {
 
     /// Waits until the outbox table is read.
     pub fn expect_reading(&self) {
-        // Rows from before the server reads the table are history and go to nobody.
+        // Rows from before the server reads the table are history and reach no client.
         let guest = &mut self.come_as_guest();
         guest.enter("ready");
         let is_heard = || {
@@ -246,7 +246,7 @@ impl House {
     }
 }
 
-/// How somebody comes.
+/// The handshake of a visitor.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     host: String,
@@ -450,7 +450,7 @@ fn is_access(refused: &Refused, kind: &str) -> bool {
     refused.kind == kind && refused.status == 403 && !refused.error.is_empty()
 }
 
-/// Does the same to each of these at the same time: most of what a sweep or a look at a file takes is waiting.
+/// Does the same to each of these at the same time: a sweep or a look at a file mostly waits.
 pub fn at_once<T: Send>(of: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     let test = &test;
     std::thread::scope(|scope| {

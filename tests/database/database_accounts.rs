@@ -36,7 +36,7 @@ fn is_mysql(site: &Site) -> bool {
     connected(by_socket(site)).server().expect("connected").kind == Kind::MySql
 }
 
-/// Why somebody cannot connect.
+/// The reason why the server cannot connect.
 fn refused(database: Database) -> String {
     new(database).connect(at(0)).expect_err("there is no way in")
 }
@@ -105,7 +105,7 @@ fn greeting() -> Vec<u8> {
     packet(0, &body)
 }
 
-/// A server that answers each log-in with the next of these, and says nothing when there are no more.
+/// A server that answers each log-in with the next of these, and sends nothing when there are no more.
 fn fake_server(mut answers: Vec<Vec<u8>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("its address");
@@ -188,8 +188,8 @@ fn an_unsupported_account_plugin_is_named_with_the_remedy() {
     }
 }
 
-/// A server that keeps everybody waiting after a wrong password: each try costs one read timeout and no more, tries
-/// become rare, no probe turns away at its greeting, and the reason is said.
+/// A server that delays every log-in after a wrong password: each try costs one read timeout and no more, tries become
+/// rare, no probe closes at its greeting, and the log has the reason.
 #[test]
 fn a_log_in_that_is_delayed_after_a_wrong_password_is_no_dead_server() {
     let site = Site::joomla6();
@@ -569,8 +569,8 @@ fn every_database_s_limit_is_kept_while_rows_come() {
 
 // --- upkeep of tables ------------------------------------------------------------------------------------------------
 
-/// OPTIMIZE and ALTER make the table anew while the server reads it: neither is a new epoch, and nobody misses
-/// anything.
+/// OPTIMIZE and ALTER make the table anew while the server reads it: neither is a new epoch, and no client misses an
+/// event.
 #[test]
 fn every_database_s_tables_may_be_optimized_beside_a_server() {
     let server = Arc::new(Mariadb::start(&[]));

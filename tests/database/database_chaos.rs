@@ -333,7 +333,7 @@ impl Crowd {
         Self { consoles }
     }
 
-    /// Asks everybody who it is: itself, or a guest for the time being. Returns how many are guests.
+    /// Asks every console for its identity: its own user, or a guest for the time being. Returns the number of guests.
     fn guests(&mut self) -> usize {
         for (console, _) in &mut self.consoles {
             console.peer.text("whoami");
@@ -436,7 +436,7 @@ fn crowd(joomla: &Joomla, user: u32) -> Login {
 
 // --- it takes nothing ------------------------------------------------------------------------------------------------
 
-/// Without a number no row is delivered. It is said once, everybody else is served, and no row is lost.
+/// Without a number no row is delivered. The log says so once, all other requests are served, and no row is lost.
 #[test]
 fn where_nothing_can_be_written_people_are_known_and_rows_wait() {
     let server = Arc::new(Mariadb::start(&[]));

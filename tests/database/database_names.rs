@@ -245,7 +245,7 @@ fn a_name_that_does_not_exist_yet_is_waited_for() {
     expect_soon(console.allowed(), |who| who["identity"] == "user");
     expect_all_well(&house, &login);
 
-    // The site's own configuration gets another name. Nothing is lost until it exists, and nobody is disconnected.
+    // The site's own configuration gets another name. Until it exists nothing is lost, and no client is disconnected.
     house.joomla.configure("host", &format!("'db4.test:{port}'"));
     logged(server, "WARN  the host db4.test is not known yet: ", 1);
     names.set(&[("db4.test", "127.0.0.4")]);

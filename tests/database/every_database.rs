@@ -65,7 +65,7 @@ fn seqs(site: &Site) -> Vec<(u64, Option<u64>)> {
     site.rows("SELECT id, seq FROM #__websockets_outbox ORDER BY id")
 }
 
-/// How often somebody had to wait for a row's lock.
+/// How often a statement had to wait for a row's lock.
 fn waits(server: &Mariadb) -> u64 {
     let row: Option<(String, u64)> = server
         .connect(None)
@@ -85,8 +85,8 @@ fn at_once<T>(what: &str, act: impl FnOnce() -> T) -> T {
 
 // --- whose rows ------------------------------------------------------------------------------------------------------
 
-/// Rows that others have in flight, before, between and behind those that are there: around 0, 3, 60 and 300 old ones,
-/// since servers choose other ways through small tables than through large ones.
+/// Rows that other transactions have in flight, before, between and behind the existing ones: around 0, 3, 60 and 300
+/// old rows, since servers choose other ways through small tables than through large ones.
 #[test]
 fn every_database_touches_no_row_that_others_have_in_flight() {
     for (options, levels) in [(&[][..], &LEVELS[..]), (&BY_STATEMENT[..], &LEVELS[2..])] {
@@ -157,7 +157,7 @@ fn beside_rows_in_flight(site: &Site, store: &mut MySql, level: &str, count: usi
     }
     assert_eq!(deleted, old, "{}", what("a deletion"));
 
-    // All of them go on as if nobody else were there.
+    // All of them go on as if they were alone.
     for writer in [&mut first, &mut second, &mut third] {
         at_once(&what("a writer"), || site.publish_on(writer, "news", "e", "more"));
     }
@@ -326,7 +326,7 @@ fn every_database_rolls_a_stamp_back_whose_rows_are_not_all_there() {
         let claimed = store.claim(Look::Behind);
         let asked: Vec<u64> = claimed.ids.clone();
         site.sql(&change);
-        // The row is left out for a while, as if somebody had locked it.
+        // The row is left out for a while, as if it were locked.
         assert_eq!(
             store.ask(&stamp(&claimed, &asked), at(0)),
             Err(Failure::Locked),
@@ -634,8 +634,8 @@ fn every_database_takes_the_counter_from_a_process_that_stopped() {
 
 // --- a server beside all that ----------------------------------------------------------------------------------------
 
-/// Tables that somebody locks for a while, as dumps, backups and changes of a table do: rows come soon after the lock
-/// is gone, the database counts as available all the time, and everybody else is served.
+/// Tables that another client locks for a while, as dumps, backups and changes of a table do: rows come soon after the
+/// lock is gone, the database counts as available all the time, and all other requests are served.
 #[test]
 fn every_database_s_rows_come_soon_after_a_lock() {
     let server = Arc::new(Mariadb::start(&[]));
@@ -659,7 +659,7 @@ fn every_database_s_rows_come_soon_after_a_lock() {
     for (n, (what, sql)) in held.chain([altered]).enumerate() {
         let data = n.to_string();
         let mut holder = joomla.connect();
-        // In the middle of it somebody publishes, and may have to wait for the lock as well.
+        // In the middle of it a writer publishes, and may have to wait for the lock as well.
         let ended = thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 thread::sleep(Duration::from_millis(300));
@@ -711,7 +711,7 @@ fn every_database_that_logs_by_statement_does_it_all() {
     joomla.publish("news", "e", "last");
     all.push("last".into());
     client.until("news", "last").expect("news", &all);
-    // Old rows are deleted, and nobody waits.
+    // Old rows are deleted, and no statement waits.
     let before = waits(&server);
     joomla.sql("UPDATE #__websockets_outbox SET stamped = stamped - INTERVAL 2 HOUR WHERE seq <= 100");
     let mut open = begin(&joomla, LEVELS[3]);

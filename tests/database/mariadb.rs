@@ -1,5 +1,5 @@
-//! The database harness itself: what other tests build on must be what a real Joomla leaves in its tables, or they
-//! prove nothing. The texts of the fixtures were written by Joomla; ours must not differ by a byte.
+//! The database harness itself: the rows that other tests build on must be those of a real Joomla, or the tests prove
+//! nothing. Joomla wrote the texts of the fixtures; ours must not differ by a byte.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -469,7 +469,7 @@ fn other_items_have_the_columns_that_are_configured() {
         }
         other => panic!("{other:?}"),
     };
-    // No level is no level that anybody has, and a key that is none says nothing.
+    // A row without a level is left out, and so is an id with two rows, because it is no key.
     assert_eq!(
         items(0),
         Ok(vec![(1, 2, 1, Some(86_400), Some(172_800)), (2, 2, 0, None, None)])
@@ -812,8 +812,8 @@ fn a_channel_is_only_itself() {
     assert_eq!(read("news", 0, 2, 10), rows("news", &[2]));
     assert_eq!(read("news", 0, 100, 1), rows("news", &[3]));
     assert!(read("näws", 0, 100, 10).is_empty());
-    // Rows that only a collation takes for the channel's count: else an answer that is full would look like the last
-    // one. To the server blanks at the end are none, and in a table that somebody made in another way there are more
+    // Rows that only a collation takes for the channel's own count too. Otherwise a full answer would look like the
+    // last one. To the server blanks at the end are none, and in a table that was made in another way there are more
     // such names.
     site.publish("news ", "e", "1");
     site.sql("UPDATE #__websockets_outbox SET seq = 50, stamped = created WHERE channel = 'news ' AND data = '1' AND seq IS NULL");
@@ -871,7 +871,7 @@ fn old_rows_are_deleted_but_never_the_newest_and_heartbeats_of_the_dead() {
     );
 }
 
-/// Where somebody has deleted the row that deleters hold, nobody can hold it.
+/// If the row that deleters hold was deleted, no process can hold it.
 #[test]
 fn the_deleter_s_row_is_made_again() {
     let (site, mut store) = with_tables();
@@ -1079,7 +1079,7 @@ fn a_late_answer_never_goes_to_another_question() {
         );
         assert_eq!(why, "it did not answer in time");
         proxy.play(Trick::Pass);
-        // The rest has come by now, and the same statement is asked for somebody else.
+        // The rest has come by now, and the same statement is sent for another session.
         thread::sleep(Duration::from_millis(20));
         assert_eq!(
             unavailable(ask_at(&mut store, &bob.id, now)),
@@ -1097,7 +1097,7 @@ fn a_late_answer_never_goes_to_another_question() {
     }
 }
 
-/// That the fence is needed: the driver itself goes on with a connection that is out of step.
+/// The fence is needed: the driver itself goes on with a connection that is out of step.
 #[test]
 fn the_driver_alone_would_mix_up_answers() {
     let site = Site::joomla6();
@@ -1572,7 +1572,7 @@ fn a_store_whose_host_moves_begins_anew() {
 #[test]
 fn an_endpoint_that_swallows_everything_ends_in_time() {
     let site = Site::joomla6();
-    // A queue of one place that is taken: the kernel drops what else comes.
+    // A queue of one place that is taken: the kernel drops all other connections.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     socket.bind(&any.into()).expect("a port");
@@ -1716,7 +1716,7 @@ fn a_server_that_greets_and_hangs_up_is_left_alone_for_longer_and_longer() {
     come_back(&mut store, at(now));
 }
 
-/// A server counts those who turn away at its greeting, and blocks their host in the end: see `max_connect_errors`.
+/// A server counts clients that close at its greeting, and blocks their host in the end: see `max_connect_errors`.
 #[test]
 fn a_server_that_says_no_is_asked_again_without_a_probe() {
     let site = Site::joomla6();
@@ -1741,7 +1741,7 @@ fn a_server_that_says_no_is_asked_again_without_a_probe() {
     site.sql(&format!("ALTER USER {} IDENTIFIED BY 'later'", site.user));
     now += 60_000;
     assert!(store.ask(&Question::Groups, at(now)).is_ok());
-    // From a server that says nothing any more nobody expects an answer.
+    // A silent server is not expected to answer.
     let (_second, database) = between(&site);
     let mut store = new(Database {
         password: Secret("wrong".into()),

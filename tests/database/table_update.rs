@@ -1,6 +1,6 @@
-//! From version 1 of the outbox's tables to version 2: `jsocketd schema --update` beside a site that goes on, wherever
-//! it is stopped; a server that finds tables of version 1; PHP of version 0.1 on tables of version 2. On every server
-//! that `scripts/servers` knows.
+//! From version 1 of the outbox's tables to version 2: `jsocketd schema --update` beside a running site, stopped at
+//! every point; a server that finds tables of version 1; PHP of version 0.1 on tables of version 2. On every server of
+//! `scripts/servers`.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -82,7 +82,7 @@ fn numbers(joomla: &Joomla) -> Vec<(u64, Option<u64>)> {
     joomla.rows("SELECT id, seq FROM #__websockets_outbox ORDER BY id")
 }
 
-/// Version 2 says of itself what it should, and the newest row has this number.
+/// The tables have the form of version 2, and the newest row has this number.
 fn expect_version_2(joomla: &Joomla, newest: u64) {
     let state = state(joomla);
     let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
@@ -251,7 +251,7 @@ fn every_database_s_locks_are_waited_for_and_not_for_ever() {
     expect_version_2(&joomla, 5);
 }
 
-/// Wherever it is stopped, nobody stamps anything meanwhile, and the next run goes on.
+/// Wherever the update is stopped, no process stamps rows meanwhile, and the next run goes on.
 #[test]
 fn every_database_goes_on_where_the_update_was_stopped() {
     let joomla = version_1(1_200);
@@ -322,7 +322,7 @@ fn every_database_s_missing_privileges_are_named() {
 }
 
 /// A package of version 0.1 goes on writing: its INSERT has neither of the new columns, its trimmer deletes by ids and
-/// notes that under a name that means nothing now.
+/// notes that under a name without a meaning in version 2.
 #[test]
 fn every_database_takes_the_statements_of_php_of_version_0_1() {
     let joomla = version_1(3);

@@ -297,7 +297,7 @@ fn every_reason_why_a_visitor_is_a_guest_is_explained() {
     let (_, reasons) = identity.split_once("pub enum Reason {\n").unwrap();
     let (reasons, _) = reasons.split_once("\n}\n").unwrap();
     let names = reasons.lines().filter_map(|line| line.trim().strip_suffix(','));
-    // A reason that nobody ever has stands in the list only.
+    // A reason that is never given stands in its own list only.
     let given = names.filter(|name| all.contains(&format!("Reason::{name}")));
     let kebab = |name: &str| -> String {
         let dashed = name.chars().map(|c| match c.is_ascii_uppercase() {
@@ -359,7 +359,7 @@ fn the_benchmarks_name_every_scenario_and_what_it_expects() {
     let files = fs::read_dir(root().join("scripts/scenarios")).unwrap();
     for path in files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // A variant without history expects what its original expects.
+        // A variant without history has the expectations of its original.
         let name = name.strip_suffix("-no-history").unwrap_or(name);
         let expected = expectations
             .get(name)

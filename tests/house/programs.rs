@@ -18,7 +18,7 @@ const BUILTINS: &str = ". : [ [[ bg break cd command compgen continue coproc dec
 const BEFORE: &str = "! { } if then else elif while until do time";
 const INSTEAD: &str = "for case select function esac done fi in";
 
-/// They run what follows their options. `one` is a function of scripts/test.
+/// Commands that run the command after their options. `one` is a function of scripts/test.
 const WRAPPERS: &str = "coproc command env exec nice one setsid timeout xargs";
 
 /// The text in front of a program's name, by the end of a file's name.
@@ -148,7 +148,7 @@ fn programs(path: &str, text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The names of the commands of a shell script, but for functions of its own and what bash brings.
+/// The names of the commands of a shell script, without its own functions and the commands of bash.
 fn commands(text: &str) -> BTreeSet<String> {
     let mut script = Script {
         rest: text.chars().peekable(),
@@ -170,7 +170,7 @@ fn commands(text: &str) -> BTreeSet<String> {
 /// A shell script for a reader that knows quotes, substitutions and the ends of commands, and no more.
 struct Script<'a> {
     rest: Peekable<Chars<'a>>,
-    /// Commands of this line: a `)` that nobody opened makes them patterns of a `case`.
+    /// Commands of this line: a `)` without its `(` makes them patterns of a `case`.
     line: Vec<String>,
     found: BTreeSet<String>,
     functions: BTreeSet<String>,
@@ -319,7 +319,7 @@ impl Script<'_> {
         }
     }
 
-    /// Notes what a simple command runs.
+    /// Records the program of a simple command.
     fn finish(&mut self, command: &mut Vec<String>) {
         let one_of = |list: &str, word: &str| words(list).any(|other| other == word);
         let is_set = |word: &str| {

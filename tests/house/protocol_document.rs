@@ -1,4 +1,4 @@
-//! docs/protocol.md is read by people who write clients: the numbers of its table of limits are those of the server.
+//! docs/protocol.md is for authors of clients: the numbers of its table of limits are those of the server.
 
 #![allow(clippy::unwrap_used)]
 

@@ -580,7 +580,7 @@ fn the_root_user_of_the_configuration_may_everything_but_be_another() {
     }
 }
 
-// --- what the configuration adds -------------------------------------------------------------------------------------
+// --- channels of the configuration -----------------------------------------------------------------------------------
 
 #[test]
 fn rules_of_the_configuration_open_other_channels() {
@@ -833,7 +833,7 @@ fn corrupt_rules_open_nothing() {
         let mut admin = come(&house, "admin");
         admin.enter("private-manage-com_content");
     }
-    // Without the root's permissions nobody is a super user.
+    // Without the root's permissions no user is a super user.
     joomla.sql("UPDATE #__assets SET rules = '{\"core.admin\":{\"8\":1}' WHERE name = 'root.1'");
     recheck();
     let is_refused = || !come(&house, "admin").may_enter("private-manage-com_installer");

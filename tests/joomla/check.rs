@@ -442,7 +442,7 @@ fn a_file_that_only_others_may_read_is_named() {
     let joomla = Joomla::joomla6();
     fs::set_permissions(joomla.configuration(), fs::Permissions::from_mode(0o000)).expect("ours");
     if fs::read(joomla.configuration()).is_ok() {
-        // Root reads everything, so nobody must be somebody else.
+        // Root reads everything, so the user `nobody` runs the check.
         let owner = "65534";
         let chown = |path: &std::path::Path, mode: u32| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");

@@ -12,7 +12,7 @@ use crate::common::{Peer, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
 
-/// The fixed fields of a status and what they are now.
+/// The fixed fields of a status and their values now.
 fn status(house: &House) -> Value {
     house.site.api().get("/status", &[])
 }
@@ -204,7 +204,7 @@ fn the_old_secret_is_accepted_for_a_while_after_a_rotation() {
     assert!(!accepts(&house, "another"));
     assert_eq!(accepts_clients(&house, "another"), [false; 2]);
 
-    // Its time ends without anybody saying so. The options have texts, too.
+    // Its time ends without a control row. The options hold texts, too.
     save(&house.joomla, &rotated(json!((now() + 3).to_string())));
     wait_until("the old secret is over", || !accepts(&house, SECRET), String::new);
     assert!(accepts(&house, NEW));
@@ -226,7 +226,7 @@ fn a_secret_in_the_options_that_can_be_guessed_is_refused_or_warned_of() {
     let house = house(&with("0123456789ab"));
     let told = |words: &str| house.site.server.log().matches(words).count();
     assert!(accepts(&house, "0123456789ab"));
-    // Another change of the options says nothing new.
+    // Another change of the options logs nothing new.
     let mut more = with("0123456789ab");
     more["guests"] = json!(0);
     save(&house.joomla, &more);
@@ -414,8 +414,8 @@ fn proved(house: &House, name: &str) -> Arrival {
     house.page(&login).proved(joomla.form_token(&login))
 }
 
-/// A cookie goes with any request that somebody's browser makes, so it takes more than that to publish or to see the
-/// state.
+/// A browser sends a cookie with every request, also with those of other sites. So publishing and seeing the state need
+/// more than a cookie.
 #[test]
 fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
     for joomla in [Joomla::joomla6(), Joomla::joomla3()] {
@@ -440,7 +440,7 @@ fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
             );
         };
         refused(&mut console);
-        // Neither another session's token nor none at all opens anything, and it stays who it is.
+        // Neither another session's token nor an empty one opens anything, and the visitor keeps its identity.
         for wrong in [&joomla.form_token(&other), ""] {
             assert_eq!(console.say(&format!("token {wrong}")), "Not allowed: wrong token.\n");
             refused(&mut console);
@@ -455,13 +455,13 @@ fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
         }
         let who: Value = serde_json::from_str(&console.say("whoami")).expect("JSON");
         assert_eq!(who["may_see_state"], true);
-        // It opens what the account may, and nothing else.
+        // The token opens the account's own commands, and no others.
         let anna = joomla.log_in(joomla.id_of("anna"), Client::Administrator);
         let mut anna = house.console(&house.page(&anna).proved(joomla.form_token(&anna)));
         for command in guarded {
             assert!(anna.say(command).contains("it takes websockets."), "{command}");
         }
-        // A guest's form token is nobody's proof.
+        // A guest's form token proves nothing.
         let guest = joomla.guest(Client::Site);
         let mut guest_console = house.console(&house.page(&guest));
         for _ in 0..2 {
@@ -514,7 +514,7 @@ fn users_who_may_publish_can_publish_on_the_console() {
         let words = answer.starts_with("Not allowed") && answer.contains("websockets.publish");
         assert!(words, "{answer}");
     }
-    // A page of another site brings nobody's rights along.
+    // A page of another site has no user's rights.
     let login = joomla.log_in(joomla.id_of("admin"), Client::Administrator);
     let mut evil = house.console(&house.page(&login).of_origin("https://evil.example"));
     let token = format!("token {}", joomla.form_token(&login));
@@ -579,7 +579,7 @@ fn a_site_can_restrict_the_console_to_some_users() {
     let joomla = &house.joomla;
     let page = |name: &str| proved(&house, name);
     let (admin, carol, anna) = (page("admin"), page("carol"), page("anna"));
-    // As long as it says nothing, everybody may who gets there. An empty list says nothing.
+    // Without a rule every client may use the console. An empty list is no rule.
     permit(
         joomla,
         &json!({"websockets.console": [], "websockets.monitor": {"2": 1}}),

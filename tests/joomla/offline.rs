@@ -199,7 +199,7 @@ fn a_site_that_moves_is_followed() {
     house.expect_user(&house.page(&login), anna);
     open.expect_nothing();
 
-    // Another database, where nobody is logged in.
+    // Another database, where no user is logged in.
     let other = Joomla::joomla6();
     other.sql(&format!("GRANT ALL ON {}.* TO {}", other.database, joomla.user));
     joomla.configure("db", &format!("'{}'", other.database));

@@ -55,7 +55,7 @@ fn people_are_known_by_their_sessions_on_site_and_administrator() {
             (&who["groups"], &who["levels"]),
             (&answers["0"]["groups"], &answers["0"]["levels"])
         );
-        // A page before the log-in: its session has got a new id, and the old one is nobody's.
+        // A page before the log-in: its session has got a new id, and the old one has no user.
         joomla.log_in_from(&guest, joomla.id_of("anna"));
         house.expect_guest(&house.page(&guest), "no-row");
         assert_eq!(house.console(&Arrival::own()).say("version"), version(joomla));
@@ -78,7 +78,7 @@ fn only_users_with_permission_see_why_they_are_guests_and_the_state() {
     let who: Value = serde_json::from_str(&guest.say("whoami")).expect("JSON");
     assert!(who.get("reason").is_none() && who["may_see_state"] == false, "{who}");
     assert!(guest.say("stats").starts_with("Not allowed"));
-    // The super user may everything, the others what the component's permissions say.
+    // The super user may use all commands, the others those that the component's permissions allow.
     for (name, may) in [("admin", true), ("anna", false), ("carol", false)] {
         let login = joomla.log_in(joomla.id_of(name), Client::Administrator);
         let mut console = house.console(&house.page(&login).proved(joomla.form_token(&login)));
@@ -147,7 +147,8 @@ fn a_user_with_a_second_factor_is_identified_only_once_it_was_given() {
     let page = house.page(&login);
     house.expect_guest(&page, "second-factor-pending");
 
-    // One was refused what it now may, the other was not and becomes somebody where it is.
+    // The first client was refused a channel that it may use now. The second was not, and becomes a user without a new
+    // connection.
     let mut refused = house.arrive(&page);
     refused.expect_denied(&format!("private-user-{anna}"));
     let mut quiet = house.arrive(&page);
@@ -447,7 +448,7 @@ fn cookies_of_the_same_name_and_of_both_applications_are_separated_as_php_does()
     house.expect_user(&two.clone().query("client=administrator"), admin);
     house.expect_user(&Arrival::own().cookie(&back), admin);
     house.expect_user(&Arrival::own().cookie(&site).query("client=administrator"), anna);
-    // The site's page counts on the site, also when nobody is logged in there.
+    // The site's page uses the site's session, also without a logged-in user there.
     house.expect_guest(&Arrival::own().cookie(format!("{back}; {guest}")), "guest-session");
     // Neither cookie opens the other application.
     let id = back.split_once('=').expect("a cookie").1;
@@ -1149,7 +1150,7 @@ fn corrupt_session_texts_make_guests() {
             (text.as_slice(), login.id.as_bytes()),
         );
         let who = house.who(&house.page(&login));
-        // A byte that was changed may be one that says nothing of the user; it must not name another.
+        // The changed byte may have no effect on the user; it must not name another.
         let whole = text.len() == good.len() && who["user_id"] == anna;
         assert!(
             who["identity"] == "guest" || whole,

@@ -60,7 +60,7 @@ pub fn sessions(stage: &mut Stage, crowd: usize) {
     stage.settle();
 }
 
-/// Each shows another session, and none is ever looked up; what they say waits.
+/// Each has another session cookie, and none is ever looked up; their messages wait.
 pub fn strangers(stage: &mut Stage, crowd: usize) {
     stage.database.link.resting.insert("sessions");
     let ids: Vec<_> = (0..crowd).map(|n| stage.client(Some(&format!("s{n:031x}")))).collect();
@@ -92,7 +92,7 @@ pub fn watchers(stage: &mut Stage, crowd: usize) {
     stage.play(each_signs_in(stage, &ids, 1000, &watched()));
 }
 
-/// Guests who ask for recovery.
+/// Guests that request recovery.
 pub fn recovering(stage: &mut Stage, crowd: usize) {
     for _ in 0..crowd {
         stage.recovering(None);

@@ -203,7 +203,7 @@ impl Stage {
         }
     }
 
-    /// Reads what the service wants done.
+    /// Reads the actions of the service, and counts their messages.
     fn look(&mut self) {
         let list = self.actions.take();
         for action in &list {
@@ -398,7 +398,7 @@ impl Stage {
         format!("{epoch}:{}.{mark}", newest.number() as i64 + from_newest)
     }
 
-    // --- what clients say ------------------------------------------------------------------------------------------
+    // --- messages of clients ---------------------------------------------------------------------------------------
 
     pub fn subscribe(&self, id: ConnectionId, channel: &str) -> (ConnectionId, Input) {
         say(id, "pusher:subscribe", json!({"channel": channel}))

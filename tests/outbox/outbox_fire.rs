@@ -267,7 +267,7 @@ impl Writer<'_> {
         })
     }
 
-    /// Does it and notes what became of it. False: the connection is of no use any more.
+    /// Does the work and records its outcome. False: the connection is of no use any more.
     fn perform(&mut self, connection: &mut Conn, work: Work) -> bool {
         let level = pick(&mut self.noise, &ISOLATION);
         let level = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
@@ -411,7 +411,7 @@ impl<'a> Client<'a> {
     fn connect(&mut self, server: usize) -> Option<Socket> {
         let addr = *self.field.addrs[server].lock().expect("no panic");
         let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2)).ok()?;
-        // A server that is stopped takes connections and says nothing.
+        // A stopped server takes connections and sends nothing.
         stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
         let recovery = if self.recovering { "&recovery=1" } else { "" };
         let url = format!("ws://{addr}/app/{KEY}?protocol=7&client=js&version=8.6.0&flash=false{recovery}");
@@ -538,7 +538,7 @@ fn say(socket: &mut Socket, message: Value) -> Option<()> {
 
 // --- misfortunes -----------------------------------------------------------------------------------------------------
 
-/// The two servers, and what befalls them and the database.
+/// The two servers, and the faults of them and of the database.
 struct Fate<'a> {
     field: &'a Field,
     sites: [Option<Site>; 2],
@@ -809,7 +809,7 @@ fn fight(plan: Plan) {
     }
 }
 
-/// Channel and token by the row's number: the same for everybody, and for the table.
+/// Channel and token by the row's number: the same for all clients, and for the table.
 fn one_order(field: &Field, clients: &[Client], deleted: &[Row]) -> BTreeMap<u64, (String, u64)> {
     let mut order = BTreeMap::new();
     let mut add = |seq: u64, channel: &str, token: u64| {

@@ -250,8 +250,8 @@ fn a_client_keeps_one_position_beside_a_transaction_that_is_open_all_the_time() 
     client.until("news", "last").expect("news", &all);
 }
 
-/// Version 0.1 asked for each missing id whether somebody has it locked: beside hundreds of thousands of them rows came
-/// late, or were given up. Here a look that takes too long is taken in windows.
+/// Version 0.1 checked for each missing id whether it was locked: beside hundreds of thousands of them rows came late,
+/// or were given up. Here a look that takes too long is taken in windows.
 #[test]
 fn half_a_million_rows_in_flight_hold_nothing_up() {
     let server = Arc::new(Mariadb::start(&["--innodb-buffer-pool-size=128M"]));
@@ -335,7 +335,7 @@ fn guests_with_a_thousand_recoveries_take_no_other_clients_place() {
     }
 }
 
-// --- tables that lose what they had ----------------------------------------------------------------------------------
+// --- tables that lose rows -------------------------------------------------------------------------------------------
 
 /// Version 0.1 began a new epoch when ids went back, and took the rows of its first answer for history: a control row
 /// among them was never obeyed.

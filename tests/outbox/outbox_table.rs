@@ -57,7 +57,7 @@ fn listener(site: &Site, channel: &str) -> Session {
     session
 }
 
-/// The next event as who asked for recovery gets it: its number and its data.
+/// The next event of a client with recovery: its number and its data.
 fn event(session: &mut Session) -> (u64, String) {
     let mut got = session.next();
     while got["event"] == "pusher_internal:position" {
@@ -708,7 +708,7 @@ fn a_delete_that_would_wait_gives_up() {
     assert_eq!(ids(&joomla), all[5..]);
 }
 
-// --- tables that are not what they were ------------------------------------------------------------------------------
+// --- tables that were changed ----------------------------------------------------------------------------------------
 
 fn dump(joomla: &Joomla) -> Vec<u8> {
     let output = joomla
@@ -738,7 +738,7 @@ fn reload(joomla: &Joomla, dump: &[u8]) {
     assert!(child.wait().expect("our child").success());
 }
 
-/// The head of a dump, and what it has of each table.
+/// The head of a dump, and its part for each table.
 fn parts(dump: &[u8]) -> [&[u8]; 3] {
     let text = str::from_utf8(dump).expect("text");
     let at = |table: &str| text.find(&format!("-- Table structure for table `j6x_websockets_{table}`"));
@@ -805,7 +805,7 @@ fn inflict(harm: Harm, refill: usize, running: bool) {
             serve(&joomla, "")
         }
     };
-    // Other rows have the ids of those that were lost, and more.
+    // Other rows have the ids of the lost ones, and more.
     let all: Vec<String> = (0..refill).map(|n| format!("other {n}")).collect();
     for data in &all {
         joomla.publish("news", "e", data);

@@ -27,7 +27,7 @@ fn unsubscribe(channel: &str) -> Vec<u8> {
     frame(&json!({"event": "pusher:unsubscribe", "data": {"channel": channel}}))
 }
 
-/// A member of the presence channel `presence-crowd`, who says who it is in a hundred bytes.
+/// A member of the presence channel `presence-crowd`, with a `user_info` of a hundred bytes.
 fn member(session: &Session, user: usize) -> Vec<u8> {
     let channel = "presence-crowd";
     let data = json!({"user_id": user.to_string(), "user_info": {"name": "n".repeat(88)}}).to_string();
@@ -140,7 +140,7 @@ fn fifty_clients_that_never_read() {
         Box::new(move || {
             api.publish("feed", "event", &data);
             published += 1;
-            // Each is closed for what waits after some hundred of these; then others come.
+            // Each is closed for its waiting bytes after some hundred of these; then others come.
             if published % 500 == 0 {
                 audience = deaf(addr);
             }

@@ -1,5 +1,4 @@
-//! A bystander beside attacks on a server that has a Joomla site: what they order there costs statements and judgements
-//! too.
+//! A bystander beside attacks on a server that has a Joomla site: requests there cost statements and judgements too.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -26,13 +25,13 @@ fn expect(floor: Duration, limits: &str, prepare: impl Fn(&House) -> Step) {
     expect_unnoticed(floor, stand, |house| &house.site, prepare);
 }
 
-/// A cookie that nobody was given.
+/// A cookie without a session.
 fn cookie(house: &House, id: u64) -> String {
     format!("{}={id:v>26}", house.joomla.cookie_name(Client::Site))
 }
 
-/// One invented cookie is shown by 450 sockets, as far as they are let in, with as many channels each as come at once.
-/// Then requests for the page show the same cookie.
+/// 450 sockets send one invented cookie, as far as the server accepts them, each with as many channels as a burst
+/// allows. Then requests for the page send the same cookie.
 fn show_one_cookie(house: &House, channels: usize) -> Step {
     let cookie = cookie(house, 1);
     let arrival = Arrival::own().cookie(&cookie);

@@ -1,10 +1,11 @@
 //! A bystander: a connection that pings at a steady pace beside an attack. There are two servers of the same kind.
-//! First the attack goes to the one while the bystander pings the other, which shows what the attackers' own share of
-//! the machine costs. Then the same attack goes to the bystander's server. Rejected: a quiet machine for the first
-//! figure, because attackers and a server at work take processors from everybody on a small one.
+//! First the attack goes to the one while the bystander pings the other. This shows the cost of the attackers' own
+//! share of the machine. Then the same attack goes to the bystander's server. Rejected: a quiet machine for the first
+//! figure, because attackers and a server at work take processors from all processes on a small machine.
 //!
-//! What the server or the bystander waits for a processor is the machine's doing and is taken off: the kernel counts
-//! it. Where one waits while the other works that is too much, so the server's work is bounded besides.
+//! The waits of the server and of the bystander for a processor are caused by the machine and are subtracted: the
+//! kernel counts them. If one waits while the other works, that subtracts too much, so the server's work is bounded
+//! besides.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -42,15 +43,15 @@ pub const STATEMENT: Duration = Duration::from_millis(2);
 /// statement that began within it.
 pub const STATEMENTS: Duration = Duration::from_millis(15);
 
-/// The server's work while 99 of 100 pings wait, in processor time: what bursts of all attackers cost at once in an
+/// The server's work while 99 of 100 pings wait, in processor time: the cost of all attackers' bursts at once in an
 /// unoptimised build. It is a bound by itself, since a busy machine may make each undisturbed ping slow.
 const WORK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 15 } else { 5 });
 
 /// One step of an attack that does not wait; whether there was anything to do.
 pub type Step = Box<dyn FnMut() -> bool + Send>;
 
-/// Compares what a bystander notices of an attack on its own server with what it notices of one on another server.
-/// `stand` starts a server, `prepare` brings the attackers to it and returns the step that they repeat.
+/// Compares the pings of a bystander beside an attack on its own server with its pings beside an attack on another
+/// server. `stand` starts a server, `prepare` brings the attackers to it and returns the step that they repeat.
 ///
 /// # Panics
 /// When 99 of 100 pings beside the attack take more than twice as long as undisturbed ones and `floor`, or more work
@@ -71,7 +72,7 @@ pub fn expect_unnoticed<T: Sync>(
         let undisturbed = beside(server, bystander, &mut there);
         let disturbed = beside(server, bystander, &mut here);
         println!("p99 undisturbed: {undisturbed:?}; beside the attack: {disturbed:?}");
-        // After the first try the server may still work off what the attack left behind.
+        // After the first try the server may still work off the rest of the attack.
         least = least.min(undisturbed.time);
         if disturbed.time <= 2 * least + floor && disturbed.work <= WORK {
             return;
@@ -120,7 +121,7 @@ impl Clocks {
     }
 }
 
-/// The bystander's p99 while somebody repeats `step`.
+/// The bystander's p99 while an attacker repeats `step`.
 fn beside(server: &Server, bystander: &mut Session, step: &mut Step) -> P99 {
     let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -197,7 +198,7 @@ impl Flooder {
         Self::new(peer, Vec::new())
     }
 
-    /// Sends and reads what can be at once; whether that was anything.
+    /// Sends and reads as much as possible at once; returns whether that was anything.
     ///
     /// # Panics
     /// When the connection has ended.

@@ -82,7 +82,7 @@ fn members_with_much_to_say_take_no_more_either() {
     });
 }
 
-/// Connects with a receive buffer that is as small as can be, so that what waits does so on the server's side.
+/// Connects with the smallest receive buffer, so that bytes wait on the server's side.
 fn narrow(server: &Server) -> Peer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("SO_RCVBUF");

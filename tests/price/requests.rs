@@ -8,7 +8,7 @@ use crate::common::pusher::{Api, Settings, Site};
 use crate::common::{Peer, wait_until};
 use rustix::process::Signal;
 
-/// Behind no proxy, everybody is who it is.
+/// Behind no proxy, every client has its own address.
 const DIRECT: &str = "trusted_proxies = []";
 
 fn site(server: &str, limits: &str) -> Site {

@@ -150,7 +150,7 @@ fn after_thousands_of_joins_and_leaves_it_is_full_at_the_same_place() {
     }
 }
 
-/// Waits until nobody is in any channel.
+/// Waits until no connection is in any channel.
 fn wait_for_none(site: &Site) {
     let mut api = site.api();
     wait_until(

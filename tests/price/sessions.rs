@@ -1,4 +1,4 @@
-//! `[limits] connections_per_session`, and what a session costs that is not logged in.
+//! `[limits] connections_per_session`, and the cost of a session that is not logged in.
 
 use crate::common::between::Between;
 use crate::common::frame::TEXT;
@@ -23,7 +23,7 @@ fn house(limits: &str) -> House {
     house
 }
 
-/// A cookie that nobody was given.
+/// A cookie without a session.
 fn invented(house: &House, id: &str) -> Arrival {
     Arrival::own().cookie(format!("{}={id:v<26}", house.joomla.cookie_name(Client::Site)))
 }
@@ -68,7 +68,7 @@ fn a_session_has_so_many_connections_of_any_kind_and_not_one_more() {
     let mut console = Peer::connect(&house.site.server);
     console.send(arrival.handshake("/?")).expect_switch();
     assert_eq!(console.expect_close(1008), OVER);
-    // The page is answered as to somebody without a session.
+    // The page is answered as to a client without a session.
     let refused = page(&house, &admin);
     let unknown = page(
         &house,

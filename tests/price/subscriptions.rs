@@ -1,4 +1,4 @@
-//! `[limits] subscriptions_per_second`: what counts, what does not, and that nothing is lost.
+//! `[limits] subscriptions_per_second`: the messages that count and those that do not, and a proof that none is lost.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ fn requests_that_cost_others_or_the_database_count_and_plain_answers_do_not() {
     thread::scope(|scope| {
         let counted = [
             scope.spawn(move || is_counted(|_, n| subscribe(&format!("c{n}")))),
-            // Refused ones, and those who come and go.
+            // Refused ones, and joins and leaves.
             scope.spawn(move || is_counted(|_, n| subscribe(&format!("private-c{n}")))),
             scope.spawn(move || is_counted(|_, n| if n % 2 == 0 { subscribe("c") } else { unsubscribe("c") })),
             scope.spawn(move || is_counted(|_, n| unsubscribe(&format!("c{n}")))),

@@ -1,4 +1,4 @@
-//! Hostile, greedy and many peers: what the server refuses, what they cost, and what others notice of them. A test that
+//! Hostile, greedy and many peers: the server's refusals, their cost, and the effect on other peers. A test that
 //! measures time holds `common::alone`.
 
 #[path = "../common/mod.rs"]

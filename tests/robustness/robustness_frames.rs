@@ -120,7 +120,7 @@ fn a_character_may_be_split_over_fragments() {
     for size in 1..text.len() {
         ws.send(fragments(TEXT, text.as_bytes(), size)).expect_text(text);
     }
-    // As binary it is nobody's business.
+    // In a binary message these bytes are allowed.
     ws.binary(b"\xff\xfe").expect_binary(b"\xff\xfe");
 }
 

@@ -1,5 +1,5 @@
-//! Hostile and unusual handshakes: which requests become a WebSocket, which are refused and how, and what a server that
-//! meets them all keeps doing for a good client (RFC 6455 section 4.2, RFC 9112).
+//! Hostile and unusual handshakes: the requests that become a WebSocket, the refusals of all others, and a good client
+//! that is served meanwhile (RFC 6455 section 4.2, RFC 9112).
 
 use std::time::{Duration, Instant};
 

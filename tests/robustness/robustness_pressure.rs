@@ -25,7 +25,7 @@ fn fifty_thousand_unread_pings_cost_no_memory() {
     let grown = server.rss().saturating_sub(before);
     assert!(grown < 3 << 20, "unread pongs cost {} KiB", grown / 1024);
     good.text("meanwhile").expect_text("meanwhile");
-    // Nothing is lost either: who begins to read late gets a pong for each.
+    // No pong is lost either: a client that begins to read late gets one for each ping.
     for _ in 0..sent.min(40_000) {
         ws.expect_frame(PONG, [b'p'; 125]);
     }
@@ -58,14 +58,15 @@ fn a_peer_that_never_reads_is_dropped_by_age() {
     let fds = server.fds();
     let mut ws = Peer::upgrade(&server, "/echo");
     ws.stuff(&Frame::binary([0; 65_536]).bytes(), 16_384);
-    // It is reset rather than left to the kernel with megabytes for nobody.
+    // The connection is reset. Otherwise the kernel would keep megabytes for a peer that never reads.
     server.expect_fds(fds);
     ws.expect_reset();
     good.text("others do not notice").expect_text("others do not notice");
 }
 
-/// `send_queue_bytes` is a limit for what answers and pushes add up to. An echo alone stops at a quarter of it, because
-/// then it is not read from any more; so a large message is made to be the next one when the outbox is just below that.
+/// `send_queue_bytes` limits the sum of answers and pushes. An echo alone stops at a quarter of it, because then the
+/// server does not read from it any more; so a large message is made to be the next one when the queue is just below
+/// that.
 #[test]
 fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     let server = Server::start(
@@ -302,7 +303,7 @@ fn without_descriptors_the_loop_neither_spins_nor_dies_nor_goes_deaf() {
     );
     let lines = server.log().lines().filter(|line| line.contains("descriptor")).count();
     assert!(lines < 6, "{lines} lines of log about it in two seconds");
-    // Three come back; three of those who wait are served, and nobody had to connect again.
+    // Three come back; three of the waiting clients are served without a new attempt.
     held.drain(..).for_each(drop);
     wait_until(
         "three of the waiting are served",

@@ -148,7 +148,7 @@ fn change(request: &Signed, random: &mut StdRng) -> Signed {
     changed
 }
 
-/// Any characters, with a taste for those that mean something in a query.
+/// Any characters, more often those with a meaning in a query.
 fn text(random: &mut StdRng, length: std::ops::Range<usize>) -> String {
     let length = random.random_range(length);
     let character = |random: &mut StdRng| match random.random_range(0..4) {

@@ -11,7 +11,7 @@ fn a_child_of_another_process_ends_at_once() {
     };
     let address = run(&["resolve", &own, "--", "127.0.0.1", "3306"]);
     assert_eq!(String::from_utf8_lossy(&address.stdout), "127.0.0.1:3306\n");
-    // 1 is nobody's parent here, 0 no process, and 2³² − 1 no number of one.
+    // Process 1 is not the parent here, 0 is no process, and 2³² − 1 is no process number.
     for server in ["1", "0", "4294967295"] {
         for child in [
             &["deadline", server][..],

@@ -160,7 +160,7 @@ fn the_flag_names_the_file_before_the_variable_does() {
     );
 }
 
-/// Tests of "no file" cannot run where somebody installed one; that is said, not hidden.
+/// Tests of "no file" cannot run where the file is installed; the test says so.
 fn default_file_exists() -> bool {
     let exists = Path::new("/etc/jsocketd/jsocketd.toml").exists();
     if exists {

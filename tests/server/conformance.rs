@@ -33,7 +33,7 @@ fn dialogue(server: &Server, case: &str, frames: &[Frame], expected: &[Expect]) 
     for &size in pieces {
         println!("case {case} in pieces of {size}");
         let mut ws = Peer::upgrade(server, "/echo");
-        // The server may have ended the connection before the last of what follows a violation is sent.
+        // The server may have ended the connection before the last bytes behind a violation are sent.
         for piece in bytes.chunks(size) {
             ws.try_send(piece);
         }
@@ -427,8 +427,8 @@ fn group_7_closing() {
     );
 }
 
-/// RFC 6455 section 7.4 and the registry: 1000–1003 and 1007–1014 are protocol codes, 3000–4999 are for everybody; the
-/// others must not be seen on the wire.
+/// RFC 6455 section 7.4 and the registry: 1000–1003 and 1007–1014 are protocol codes, 3000–4999 are free for
+/// applications; the others must not be seen on the wire.
 #[test]
 fn group_7_close_codes() {
     let server = Server::start(OPEN);

@@ -421,7 +421,7 @@ fn status_503_when_full() {
 #[test]
 fn status_429_above_the_rate() {
     let server = Server::start("[server]\ntrusted_proxies = []\n[limits]\nconnects_per_second = 1\n");
-    // Bursts of five times as many pass; by then less than a second has gone by, or the test says nothing.
+    // Bursts of five times as many pass; this must take less than a second, or the test proves nothing.
     let start = Instant::now();
     let statuses: Vec<u16> = (0..8)
         .map(|_| Peer::connect(&server).send(GET).reply().status)
@@ -473,7 +473,7 @@ fn a_second_signal_ends_at_once() {
     drop(idle);
 }
 
-/// The built-in credentials are known to everybody: a page of another site must not use them.
+/// The built-in credentials are public: a page of another site must not use them.
 #[test]
 fn under_the_embedded_defaults_a_foreign_page_has_neither_the_api_nor_a_socket() {
     let server = Server::start_defaults();

@@ -177,7 +177,7 @@ fn a_closed_port_is_reported_at_once() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
-/// `localhost` is usually `::1` first, where nobody listens here.
+/// `localhost` is usually `::1` first, where no server listens here.
 #[test]
 fn a_name_is_resolved_and_all_its_addresses_tried() {
     let (url, served) = target(|listener| {

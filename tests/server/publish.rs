@@ -42,7 +42,7 @@ fn to(server: &Server) -> [String; 4] {
     ]
 }
 
-/// Publishes, which must work and say nothing.
+/// Publishes, which must succeed without output.
 fn published(server: &Server, flags: &[&str], input: &str) {
     let to = to(server);
     let flags: Vec<_> = flags.iter().copied().chain(to.iter().map(String::as_str)).collect();

@@ -1,5 +1,5 @@
-//! Rules 3, 5, 6 and 8 of the Pusher protocol: which channels there are, who gets into them, what they remember, what
-//! they say of themselves, and what clients may send into them. Each test is named after its rule.
+//! Rules 3, 5, 6 and 8 of the Pusher protocol: the kinds of channels, the rights to them, their caches, their counts,
+//! and client events. Each test is named after its rule.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -388,7 +388,7 @@ fn rule_5_the_last_event_comes_right_behind_the_confirmation() {
     let mut api = site.api();
     let data = r#"{"n":12345678901234567890,"e":1e400}"#;
     for channel in ["cache-x", "private-cache-x", "private-encrypted-cache-x"] {
-        // Published to nobody.
+        // Published to no subscriber.
         api.publish(channel, "first", "1").publish(channel, "App\\Last", data);
         let mut session = site.connect();
         session

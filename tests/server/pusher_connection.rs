@@ -1,6 +1,6 @@
-//! Rules 1 and 2 of the Pusher protocol, and what clients do at the edges of a connection (11, 12): how it begins, how
-//! it is kept alive, how it ends, and what malformed frames do to it, which is nothing. Each test is named after its
-//! rule.
+//! Rules 1 and 2 of the Pusher protocol, and the behaviour of clients at the edges of a connection (11, 12): how it
+//! begins, how it is kept alive, how it ends, and that malformed frames have no effect on it. Each test is named after
+//! its rule.
 
 use std::collections::HashSet;
 
@@ -740,7 +740,7 @@ fn rule_2_6_malformed_input_is_an_error_and_not_the_end() {
         }
         assert!(rest.len() <= 2, "{start}: {rest:?}");
     }
-    // It is still what it was.
+    // The first subscription is unchanged.
     site.api().publish("private-before", "event", "{}");
     session.expect_event("private-before", "event", "{}");
 }

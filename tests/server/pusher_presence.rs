@@ -349,7 +349,7 @@ fn rule_4_4_the_limit_counts_users_and_not_tabs() {
         ("LimitReached", 4100),
         "{refused:?}"
     );
-    // A second tab of a member has room, and another one when somebody left.
+    // A second tab of a member has room, and another one when a member has left.
     extra.join(ROOM, "42");
     extra.unsubscribe(ROOM).expect_nothing();
     sessions[7].unsubscribe(ROOM).rest();
@@ -394,7 +394,7 @@ fn rule_4_random_joins_and_leaves_agree_with_an_obvious_model() {
                     let left = (message["channel"].as_str().unwrap().to_owned(), user);
                     assert!(gone.remove(&left), "{message}, still waiting for {gone:?}");
                 }
-                // A tab less of somebody who stays is seen by nobody.
+                // The end of one tab of a member that stays is not reported.
                 expect_tabs(&site, &sessions, ROOMS);
             }
             1 | 2 => {
@@ -582,7 +582,7 @@ fn rule_7_3_server_to_user_events_come_once_to_every_connection_of_the_user() {
     for session in [&mut other, &mut guest] {
         session.expect_nothing();
     }
-    // They are no channels to anybody else.
+    // They are no channels to any other client.
     assert_eq!(api.get("/channels", &[]), json!({"channels": {}}));
     // No connection is online: that is no error.
     api.publish("#server-to-user-nobody", "event", "{}");

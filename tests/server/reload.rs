@@ -1,5 +1,5 @@
 //! Reload (SIGHUP) and the log, as an administrator sees them: the built server with a configuration file, signals, and
-//! what it wrote to standard error. Which keys a reload may change is tested with the configuration.
+//! its lines on standard error. The tests of the configuration check which keys a reload may change.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -29,7 +29,7 @@ fn reload(server: &Server, toml: &str) {
     server.signal(Signal::HUP);
 }
 
-/// A connection that comes and goes leaves lines at debug.
+/// A connection that opens and closes leaves lines at debug.
 fn come_and_go(server: &Server) {
     let mut peer = Peer::upgrade(server, "/echo");
     peer.finish_and_drain();

@@ -578,7 +578,7 @@ impl World {
         }
     }
 
-    /// Something that nobody should say.
+    /// A message that no client should send.
     fn babble(&mut self, n: usize) {
         let id = self.peers[n].id;
         let socket = self.peers[n].socket.clone();
@@ -703,7 +703,7 @@ fn story(seed: u64, folder: &Path, well_formed: bool, payloads: Payloads) -> (Re
     (replay(&path).unwrap(), text)
 }
 
-/// Words of people that may stand in no trace; `q` and names of channels may.
+/// Texts of users that may stand in no trace; `q` and names of channels may.
 fn expect_masked(text: &str, seed: u64) {
     for word in ["quokka", "日本", "47110815", "Real-", "😀"] {
         let at = text.find(word);

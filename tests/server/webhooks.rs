@@ -61,7 +61,7 @@ fn server(hooks: Vec<Webhook>) -> u16 {
     url.trim_end_matches('/').rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-/// A target that takes everything after it refused the first `refusals` posts; what it took, headers checked.
+/// A target that accepts all posts after it refused the first `refusals`; returns the accepted ones, headers checked.
 fn target(mut refusals: usize) -> (Webhook, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

@@ -249,7 +249,7 @@ fn one_client_stamps_at_a_time_until_its_transaction_ends() {
     assert!(two.ask(&Question::Groups, &mut tables, now(0)).is_ok(), "it has none");
     assert_eq!(one.ask(&Question::Release, &mut tables, now(0)), Ok(Answer::Done));
     assert_eq!(claims(&mut two, &mut tables), Ok(()));
-    // The server ends a connection whose process says nothing.
+    // The server ends the connection of a silent process.
     tables.end(2);
     assert_eq!(claims(&mut one, &mut tables), Ok(()));
     let gone = two.ask(&Question::Release, &mut tables, now(0));

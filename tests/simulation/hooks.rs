@@ -63,7 +63,7 @@ impl Loop {
             }
         }
         let now = self.io.now();
-        // As small as a buffer can be that still shows whether a full read goes on.
+        // The smallest buffer that still shows whether a full read goes on.
         let mut buffer = [0; 16];
         self.outgoing.turn(&mut self.io, &mut buffer, now.at);
         for outcome in self.outgoing.outcomes() {

@@ -202,7 +202,7 @@ fn a_long_tick_does_not_delay_the_next_deadline() {
     );
 }
 
-/// A second signal does not wait for anybody.
+/// A second signal ends the server without waiting for its clients.
 #[test]
 fn a_second_signal_leaves_at_once() {
     let (mut server, world) = server(1);
@@ -295,7 +295,7 @@ fn a_spent_allowance_does_not_wake_the_loop_for_ever() {
     );
 }
 
-/// An address that is over its limit holds a place for a moment only, also when it says nothing.
+/// An address that is over its limit holds a place for a moment only, also when it sends nothing.
 #[test]
 fn a_connection_over_the_limit_does_not_keep_its_place() {
     let (mut server, world) = server(1);

@@ -117,7 +117,7 @@ impl Database {
         }
     }
 
-    /// The clock of everybody.
+    /// Moves the clock of all processes.
     pub fn pass(&mut self, span: Duration) {
         for world in &self.worlds {
             world.borrow_mut().pass(span);
@@ -134,7 +134,7 @@ impl Database {
         self.lines[n].spent = Duration::ZERO;
     }
 
-    /// It does not answer any more; `killed`: and will have forgotten everybody when it is there again; `forgets`: and
+    /// It does not answer any more. `killed`: it will have forgotten all connections when it is there again. `forgets`:
     /// the last commits too.
     pub fn go_down(&mut self, killed: bool, forgets: bool) {
         if killed {
@@ -286,7 +286,7 @@ impl Database {
         std::mem::take(&mut self.telling)
     }
 
-    /// Writes a control row, if the dice say so: then what follows from a change must follow at once.
+    /// Writes a control row, if the dice say so: then the effects of a change must follow at once.
     fn tell(&mut self, event: &str, data: &Value) -> bool {
         if !self.tells_all && self.dice.one_in(2) {
             return false;

@@ -330,8 +330,7 @@ impl Stage {
 
     // --- time ------------------------------------------------------------------------------------------------------
 
-    /// Lets the loops run for a while, as the system would: each sleeps until something is due or somebody says
-    /// something.
+    /// Lets the loops run for a while, as the system would: each sleeps until a deadline is due or bytes come.
     fn run(&mut self, span: Duration) {
         let end = self.now() + span;
         loop {
@@ -445,7 +444,7 @@ impl Stage {
         self.connect(self.people.len() - 1);
     }
 
-    /// Connects somebody, anew or again.
+    /// Connects a person, anew or again.
     fn connect(&mut self, who: usize) {
         let server = self.dice.below(self.processes.len());
         let now = self.now();
@@ -731,7 +730,7 @@ impl Stage {
                 watch.state = State::In;
                 if !recovering {
                     watch.handled.clear();
-                    // A process that has not read the table yet takes what it finds there for the past.
+                    // To a process that has not read the table yet, the rows there are history.
                     let site = self.processes[person.server].server.service().site().unwrap();
                     let knows = site.outbox().unwrap().position().is_some();
                     let noticed = self.restored.is_none_or(|at| self.served > at + NOTICED);
@@ -993,7 +992,7 @@ impl Stage {
         self.restored = Some(self.served);
         self.has_trouble();
         for person in &mut self.people {
-            // Control rows may be lost, and rows that nobody had seen.
+            // Control rows may be lost, and rows that no process had seen.
             person.barred.clear();
             let stock = person.speaks == Speaks::Stock;
             for watch in person.watches.values_mut() {
@@ -1253,7 +1252,7 @@ impl Stage {
         }
     }
 
-    /// Newcomers are what their sessions say, and may what the oracle says.
+    /// New visitors have the identity of their sessions, and the rights of the oracle.
     fn examine(&mut self) {
         for visitor in 0..self.visitors.len() {
             for speaks in [Speaks::Console, Speaks::Stock] {

@@ -1,5 +1,5 @@
 //! A network that exists only in memory and is as unkind as a kernel may be: readiness comes as edges only, in any
-//! order, late, or for somebody long gone; a write takes as little as it likes; accepting fails for want of
+//! order, late, or for a closed connection; a write takes as little as it likes; accepting fails for want of
 //! descriptors; the wall clock jumps. Every choice comes from one seed.
 
 use std::cell::RefCell;
@@ -172,7 +172,7 @@ impl World {
         pipe.readable_edge = true;
     }
 
-    /// Takes at most `most` of what the server wrote.
+    /// Takes at most `most` of the bytes that the server wrote.
     pub fn receive(&mut self, n: usize, most: usize) -> Vec<u8> {
         let pipe = &mut self.pipes[n];
         let taken: Vec<u8> = pipe.to_client.drain(..most.min(pipe.to_client.len())).collect();

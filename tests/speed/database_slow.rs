@@ -35,7 +35,7 @@ const MEDIAN_NOISE: Duration = Duration::from_millis(1);
 /// `[database] share`, as it is by default.
 const SHARE: f64 = 0.2;
 
-/// Of the loop's time, what a busy machine may take while a statement runs.
+/// The share of the loop's time that a busy machine may take while a statement runs.
 const SHARE_NOISE: f64 = 0.03;
 
 /// `[database] read_timeout_ms` and `statement_ms`, as they are by default.
@@ -67,7 +67,7 @@ fn is_all() -> bool {
     std::env::var("TEST_ALL").is_ok_and(|all| all == "1")
 }
 
-/// How long somebody holds a lock.
+/// How long another client holds a lock.
 fn locked() -> Duration {
     Duration::from_secs(if is_all() { 20 } else { 6 })
 }
@@ -89,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// When something was due, and how long it took from then.
 type Samples = Arc<Mutex<Vec<(Instant, Duration)>>>;
 
-/// A server whose database is behind a proxy, and those who measure it.
+/// A server whose database is behind a proxy, and the clients that measure it.
 struct Stand {
     house: House,
     between: Between,
@@ -254,7 +254,7 @@ impl Stand {
         let (began, before) = (Instant::now(), self.database());
         thread::sleep(time);
         let end = Instant::now();
-        // Those that were sent by then are on their way.
+        // The echoes and events that were sent by then are on their way.
         wait_long("the last echo and the last event are back", || {
             [&self.echoes, &self.others_echoes, &self.fan_outs]
                 .map(|samples| lock(samples).last().is_some_and(|(at, _)| *at >= end))
@@ -413,7 +413,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// The longest that the machine alone made anybody wait.
+    /// The longest delay that the machine alone caused.
     fn noise(&self) -> Duration {
         self.others_echo.at(100)
     }
@@ -627,7 +627,7 @@ fn every_database_that_breaks_off_is_found_again() {
 
 // --- locks -----------------------------------------------------------------------------------------------------------
 
-/// A dump that stands still because nobody reads it. The tables are locked meanwhile.
+/// A dump that stands still because its output is not read. The tables are locked meanwhile.
 struct Dump(Child);
 
 impl Dump {
@@ -726,8 +726,7 @@ fn connections(root: &mut Conn, joomla: &Joomla) -> Vec<u64> {
     root.query(who).expect("root may")
 }
 
-/// A connection learns what it may do in its database when it comes. Privileges that are given back count for the next
-/// one.
+/// A connection reads its privileges when it is made. Privileges that are given back count for the next one.
 #[test]
 fn every_database_that_takes_privileges_and_gives_them_back_is_read_again() {
     let _alone = alone();

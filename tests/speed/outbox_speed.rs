@@ -132,7 +132,7 @@ fn looking_every_twenty_milliseconds_costs_next_to_nothing() {
         serve(&joomla, "outbox = false"),
     ];
     sites[..2].iter().for_each(|site| drop(ready(site)));
-    // While nobody is connected they would look seldom.
+    // Without connections they would look seldom.
     let _visitors = sites.each_ref().map(Site::connect);
     let cpu = || sites.each_ref().map(|site| site.server.cpu());
     let asked = || joomla.rows::<(String, usize)>("SHOW GLOBAL STATUS LIKE 'Questions'")[0].1;

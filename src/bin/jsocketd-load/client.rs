@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// Reads what there is; `to_the_end` when the event says that the server closed its side.
+    /// Reads the bytes that are there; `to_the_end` when the event says that the server closed its side.
     pub fn read(
         &mut self,
         id: usize,

@@ -97,7 +97,7 @@ impl Lane {
         let slots = (traffic.pipeline + 1).next_power_of_two();
         for slot in 0..slots {
             let start = payloads.len();
-            // Shortened to the size from the front, so that what differs most is what stays.
+            // Shortened to the size from the front, so that the part with the most differences stays.
             let number = format!("{id:06x}{slot:03x}");
             let filling = (0..traffic.size.saturating_sub(number.len())).map(|at| b'a' + ((at + slot) % 26) as u8);
             payloads.extend(filling);

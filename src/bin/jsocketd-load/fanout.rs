@@ -200,7 +200,7 @@ impl Fanout {
         self.last_delivery = now;
     }
 
-    /// Counts what will not come any more.
+    /// Counts the events that will not come any more.
     fn give_up(&mut self) {
         let all = self.events.len();
         self.lost += self.lanes.iter().map(|lane| (all - lane.next) as u64).sum::<u64>();

@@ -34,7 +34,7 @@ const EVENTS: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Standing {
     pub opened: usize,
-    /// Those that need no upgrade (HTTP) too, once they are connected.
+    /// Connections without an upgrade (HTTP) count too, once they are connected.
     pub upgraded: usize,
     pub half_open: usize,
     pub refused: usize,
@@ -79,7 +79,7 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(600_000_000, 3).expect("the bounds are constants that hdrhistogram takes")
 }
 
-/// A mask that nobody can guess, from the standard library's randomly keyed hasher.
+/// A random mask, from the standard library's randomly keyed hasher.
 pub fn random_mask() -> [u8; 4] {
     let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_ne_bytes();
     [a, b, c, d]
@@ -236,7 +236,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends the run when the server has said nothing at all for longer than the patience.
+    /// Ends the run when the server has sent nothing at all for longer than the patience.
     pub fn check_patience(&self, what: &str) -> Result<(), Failure> {
         match self.now().since(self.last_activity) > self.patience {
             true => Err(self.stalled(what)),

@@ -153,7 +153,7 @@ impl Peer {
         }
     }
 
-    /// Writes; what the kernel does not take at once waits.
+    /// Writes; bytes that the kernel does not take at once wait.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());

@@ -163,7 +163,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Writes; what the kernel does not take at once waits.
+    /// Writes; bytes that the kernel does not take at once wait.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match self.waiting.is_empty() {
             true => match self.socket.write(bytes) {

@@ -52,8 +52,8 @@ use crate::watch::Watch;
 
 /// Puts a WebSocket server on this machine under load and reports the cost.
 ///
-/// Exit codes: 0 when everything expected was met (unless told otherwise: nothing refused, lost or wrong), 1 when not
-/// or when the server died or stalled, 2 when the run could not be made.
+/// Exit codes: 0 when all expectations are met (by default: nothing refused, lost or wrong), 1 when not or when the
+/// server died or stalled, 2 when the run could not be made.
 #[derive(Parser)]
 #[command(name = "jsocketd-load", version)]
 struct Cli {
@@ -93,7 +93,7 @@ struct Common {
     /// Joomla user
     #[arg(long, global = true, value_name = "FILE")]
     visitors: Option<PathBuf>,
-    /// The server's admin_token: `identified` and `polling` ask its console what the database cost it
+    /// The server's admin_token: `identified` and `polling` read the cost of the database from its console
     #[arg(long, global = true, value_name = "TOKEN", default_value = "load-admin-token")]
     admin_token: String,
     /// Expect a figure to be in bounds, e.g. max_p99_ms=5 (as in a file under `[expect]`); can be repeated
@@ -111,7 +111,7 @@ struct Common {
 enum Command {
     /// Send messages and compare the replies: rate, latency, CPU per message
     Echo(settings::Echo),
-    /// Hold connections that say nothing: memory per connection, CPU while idle
+    /// Hold connections that send nothing: memory per connection, CPU while idle
     Idle(settings::Idle),
     /// Connect all at once and send one console command each: no client refused, lost or answered wrongly
     Console(settings::Console),

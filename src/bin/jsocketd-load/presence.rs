@@ -22,7 +22,7 @@ pub struct Plan {
     pub channels: usize,
     /// Of each channel, when all are there; 64 at most.
     pub members: usize,
-    /// Of each channel, those who stay.
+    /// Of each channel, the members that stay.
     pub watchers: usize,
     /// Joins and leaves a second, counted together.
     pub rate: f64,
@@ -239,7 +239,7 @@ impl Presence {
         let Some(who) = member.and_then(|member| self.person(&member.user_id, self.channel(id))) else {
             return self.note_wrong(id, "a stranger was added or removed");
         };
-        // On the way back in, what belongs to the last stay may come before the new member list.
+        // When a person joins again, changes of its last stay may come before the new member list.
         if self.people[id].state == State::Joining {
             return;
         }

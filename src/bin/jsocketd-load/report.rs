@@ -22,7 +22,7 @@ enum Unit {
 
 use Unit::{Bytes, Count, Milliseconds, Nanoseconds, PerSecond, Ratio, Seconds};
 
-/// Name, what people read, unit. A report prints its figures in this order.
+/// Name, label for people, unit. A report prints its figures in this order.
 const FIGURES: &[(&str, &str, Unit)] = &[
     ("connections", "connections", Count),
     ("seconds", "measured for", Seconds),
@@ -131,7 +131,7 @@ impl Report {
         self.notes.push(sentence);
     }
 
-    /// Adds a table of what does not fit into figures: several servers beside each other.
+    /// Adds a table for figures of several servers beside each other.
     pub fn table(&mut self, rows: Vec<Vec<String>>) {
         self.table = rows;
     }

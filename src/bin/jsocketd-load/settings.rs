@@ -31,7 +31,7 @@ pub struct Echo {
     pub raw: bool,
 }
 
-/// Shake hands and then say nothing.
+/// Shake hands and then send nothing.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Idle {
@@ -47,7 +47,7 @@ pub struct Idle {
     /// Connect to the app of --app and subscribe to one channel that all share
     #[arg(long, conflicts_with = "identified")]
     pub subscribe: bool,
-    /// Connect as the people of --visitors and subscribe to the channel of their view level
+    /// Connect as the users of --visitors and subscribe to the channel of their view level
     #[arg(long)]
     pub identified: bool,
 }

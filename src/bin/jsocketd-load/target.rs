@@ -1,5 +1,5 @@
-//! Where the load goes: a WebSocket URL that must name a loopback address, so that a slip of the keyboard never becomes
-//! an attack on somebody's server. There is no flag that lifts this.
+//! The target of the load: a WebSocket URL that must name a loopback address, so that a typing mistake never becomes an
+//! attack on a foreign server. No flag lifts this.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -117,7 +117,7 @@ pub struct Frame<'a> {
 pub enum Decoded<'a> {
     Incomplete,
     Frame(Frame<'a>),
-    /// Not what a server may send; the reason.
+    /// A frame that a server may not send; the reason.
     Broken(&'static str),
 }
 

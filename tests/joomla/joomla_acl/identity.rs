@@ -1,5 +1,5 @@
 //! From rows of the session table to users and guests: every row of the kinds that were seen on running sites, every
-//! configuration of handler and metadata, and what somebody might forge.
+//! configuration of handler and metadata, and forged rows.
 
 use jsocketd::joomla::identity::Reason::{self, *};
 use jsocketd::joomla::identity::{Judgement, judge, judge_user};
@@ -278,7 +278,7 @@ fn a_session_is_of_one_application() {
     let two = SiteConfig { shared: true, ..site() };
     assert_eq!(of(None, front, &two), Ok(Some(front)));
     assert_eq!(of(None, back, &two), Ok(Some(back)));
-    // A name for the session, but not shared: one cookie, and the row says who wrote last.
+    // A name for the session, but not shared: one cookie, and the row names the application that wrote last.
     let named = SiteConfig {
         cookies: vec![(front, "same".to_owned()), (back, "same".to_owned())],
         ..site()
@@ -350,7 +350,7 @@ fn a_text_that_disagrees_or_cannot_be_read_makes_a_guest() {
         ..with_mfa(None)
     };
     assert_guest(&judged(&other, &site()), TextDisagrees);
-    // A text that PHP has not written yet says nothing.
+    // A text that PHP has not written yet holds no information.
     assert_user(&of(Vec::new()), Some(Client::Site));
 }
 

@@ -1,4 +1,4 @@
-//! Session texts: real ones of Joomla 3 and 6, what else PHP may write, and what nobody would.
+//! Session texts: real ones of Joomla 3 and 6, other texts that PHP may write, and damaged ones.
 
 use data_encoding::{BASE64, HEXLOWER};
 use jsocketd::joomla::session::{BadText, SessionText, form_token, read};
@@ -288,7 +288,7 @@ fn damaged_texts_are_read_or_refused() {
     );
 }
 
-/// Bytes changed, taken out, doubled or swapped for those that mean something.
+/// Bytes changed, taken out, doubled or swapped for bytes with a meaning.
 fn damage(dice: &mut Dice, mut bytes: Vec<u8>) -> Vec<u8> {
     const MEANING: &[u8] = b"sabidONCEerR:;{}\"|0123456789-";
     for _ in 0..1 + dice.below(4) {

@@ -1,5 +1,5 @@
-// Actions of people on a Joomla site: logging in, saving forms, publishing and trashing in lists. It uses Joomla's
-// forms and tasks, which are the same in 4, 5 and 6. It has nothing of jsocketd.
+// Actions of users on a Joomla site: logging in, saving forms, publishing and trashing in lists. It uses Joomla's forms
+// and tasks, which are the same in 4, 5 and 6. It has nothing of jsocketd.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -426,7 +426,7 @@ test('the kill switch ends it, pages go on', async () => {
   await readers.guest.goto(articlePage());
   assert.equal(await readers.guest.evaluate(() => globalThis.Joomla?.getOptions?.('com_websockets') ?? null), null);
   await joomla.saveOptions(admin, 'com_websockets', { enabled: 1 });
-  // A row tells the server. Without connections the server reads the table every two seconds.
+  // The row is the only message to the server. Without connections the server reads the table every two seconds.
   await new Promise((resolve) => setTimeout(resolve, 2500));
   await read(readers.guest);
 });

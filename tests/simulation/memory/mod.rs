@@ -32,7 +32,7 @@ pub struct Link {
     line: Line,
     /// A transaction is open on it.
     claimed: bool,
-    /// How old what it reads is, in milliseconds: it is connected to a node that lags.
+    /// How old the state that it reads is, in milliseconds: it is connected to a node that lags.
     pub lag: i64,
     /// Questions that are left alone for a while, by name, because they took too long: they have no answer, and nothing
     /// is wrong with the connection.
@@ -120,7 +120,7 @@ impl Link {
         self.asked.clear();
     }
 
-    /// See [`Store::readiness`]. A connection that is dead without anybody knowing is ready.
+    /// See [`Store::readiness`]. A dead connection is ready until a question fails.
     pub fn readiness(&self, now: Now) -> Readiness {
         match self.line {
             Line::Connected(_) => Readiness::Ready,

@@ -32,8 +32,8 @@ pub struct OutboxTables {
     pub next: u64,
     /// The server's `auto_increment_increment`.
     pub step: u64,
-    /// Ranges of ids that somebody has locked. (Nothing that the server asks meets the locks of rows that are being
-    /// written; the tests of the real servers say so.)
+    /// Ranges of locked ids. (No question of the server meets the locks of rows that are being written; the tests of
+    /// the real servers prove that.)
     pub locked: Vec<RangeInclusive<u64>>,
     /// Bytes of an event's data; longer ones are not fetched.
     pub longest_data: usize,
@@ -120,7 +120,7 @@ impl OutboxTables {
         tables
     }
 
-    // --- what others do with them --------------------------------------------------------------------------------
+    // --- other clients -------------------------------------------------------------------------------------------
 
     /// Starts a transaction. Its rows are there for [`Self::commit`] or [`Self::rollback`] to decide on.
     pub fn begin(&mut self) -> Transaction {
@@ -190,7 +190,7 @@ impl OutboxTables {
         id
     }
 
-    /// `DELETE` of the rows with numbers up to this one, by somebody who does as PHP does: never of the newest.
+    /// `DELETE` of the rows with numbers up to this one, as PHP does: never of the newest.
     pub fn trim(&mut self, seq: u64) {
         let newest = self.newest().map_or(0, |place| place.seq);
         let old: Vec<u64> = self

@@ -36,7 +36,7 @@ pub struct Tables {
     pub categories: BTreeMap<u64, Category>,
     /// `#__websockets_outbox` and `#__websockets_state`
     pub outbox: OutboxTables,
-    /// Questions, by name, that the server refuses, and what it says: a table or a privilege is missing.
+    /// Questions, by name, that the server refuses, and its reason: a table or a privilege is missing.
     pub refused: BTreeMap<&'static str, String>,
     /// No process can connect, and connected processes get no answers any more.
     pub down: bool,
@@ -148,7 +148,7 @@ impl Tables {
         Ok(match question {
             Question::Sessions { ids, text } => {
                 within_limit(ids);
-                // By the table's order and not by that of the question, for nobody may rely on that.
+                // By the table's order and not by that of the question, for no caller may rely on that.
                 let rows = self.sessions.iter().filter(|(id, _)| ids.contains(id));
                 Answer::Sessions(rows.map(|(id, session)| self.session(id, session, *text)).collect())
             }

@@ -202,7 +202,7 @@ impl Channel {
         self.position = Some(told);
     }
 
-    /// Between what it had and what it gets nothing of its channel may stand.
+    /// No row of its channel may stand between the client's position and the received row.
     fn walk(&self, name: usize, channel: &str, to: Position, got: Option<usize>, truth: &Truth) {
         let from = self.position.expect("it was told where it is");
         let (Position::Table { place: start, .. }, Position::Table { place: end, .. }) = (from, to) else {

@@ -265,7 +265,7 @@ fn a_thousand_empty_channels_keep_no_places() {
     assert_ne!(stage.reach_from("a", since, 0), Reach::No, "it waits for its turn");
     assert_eq!(stage.missed_since("a", since), Some(odd(21, 101)));
     assert!(stage.now().at.since(now.at).as_millis() < 1000);
-    // Those that are being read do not lose theirs.
+    // Channels that are being read do not lose their places.
     for n in 0..999 {
         assert_eq!(stage.missed_since(&format!("y{n}"), since), Some(vec![]));
     }
@@ -368,7 +368,7 @@ fn a_checked_position_stays_valid_while_other_channels_are_read() {
     let mut stage = small_history(10);
     let since = stage.since(20);
     assert_eq!(stage.missed_since("a", since), Some(odd(21, 101)));
-    // Others come all the time, and nobody is woken for each of them.
+    // Others connect all the time, and none of them wakes the others.
     stage.run(70_000);
     assert_eq!(stage.reach_from("a", since, 0), Reach::Read);
     let channel = stage.asks("channel");

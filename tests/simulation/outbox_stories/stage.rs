@@ -1,4 +1,4 @@
-//! One process in dialogue with a table: what it asks for, what it makes of the answers. Statements take no time here.
+//! One process in dialogue with a table: its questions, and its use of the answers. Statements take no time here.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Numbers: locks of others, lost answers, and rows that are not what they were.
+//! Numbers: locks of others, lost answers, and changed rows.
 
 use jsocketd::config::Database;
 use jsocketd::outbox::Seen;
@@ -162,7 +162,7 @@ fn a_process_that_stops_in_its_transaction_is_waited_for_and_another_goes_on() {
     stage.tables.end(2);
     stage.run(150);
     assert_eq!((stage.numbers(), stage.counters().locked_ms), (vec![2], 0));
-    // The other comes back, and what it read is worth nothing.
+    // The other process comes back, and the rows that it read are of no use.
     let now = stage.now();
     let question = other.question(now).expect("the end of its transaction");
     assert!(question.ends_transaction());

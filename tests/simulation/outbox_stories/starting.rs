@@ -1,4 +1,4 @@
-//! Starts, epochs, and databases that are not what they should be.
+//! Starts, epochs, and damaged databases.
 
 use jsocketd::config::Database;
 use jsocketd::outbox::{Reach, Seen};

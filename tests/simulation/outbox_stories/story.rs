@@ -69,7 +69,7 @@ struct Runner {
     process: Process,
     asked: Option<Asked>,
     wake: u64,
-    /// When its tick began, which is what its clock shows until the tick is over.
+    /// When its tick began. Its clock shows this time until the tick is over.
     tick: u64,
     /// It does nothing before it.
     stopped: u64,

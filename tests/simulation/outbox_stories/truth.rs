@@ -1,9 +1,9 @@
-//! The oracle: every row that was ever written and every number that was ever given, and with them what each process
-//! has to hand on and each client has to get. It is dumb on purpose: it walks back from a number to another one, row by
-//! row.
+//! The oracle: every row that was ever written and every number that was ever given. From them it computes the output
+//! of each process and the events of each client. It is simple on purpose: it walks back from a number to another one,
+//! row by row.
 //!
 //! Numbers have no holes, so a number and its mark have one past. Where commits were forgotten, or a backup was
-//! restored, the same numbers are given again to other rows: then there are branches, and nobody may get from one to
+//! restored, the same numbers are given again to other rows: then there are branches, and no client may get from one to
 //! another without a gap.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub enum Kind {
     Bad,
 }
 
-/// A row that somebody wrote.
+/// A written row.
 #[derive(Clone, Debug)]
 pub struct Written {
     pub kind: Kind,

@@ -1,4 +1,4 @@
-//! Those who write to the outbox table: transactions of every kind and length, each step at its time.
+//! The writers of the outbox table: transactions of every kind and length, each step at its time.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -41,7 +41,7 @@ struct Writer {
 #[derive(Debug, Default)]
 pub struct Writers {
     all: Vec<Writer>,
-    /// Ids that were handed out or chosen: nobody chooses them.
+    /// Ids that were handed out or chosen: no writer chooses them again.
     taken: BTreeSet<u64>,
 }
 
@@ -50,7 +50,7 @@ impl Writers {
         self.all.len()
     }
 
-    /// When somebody does something next.
+    /// When the next step of a writer is due.
     pub fn due(&self) -> u64 {
         let steps = self.all.iter().filter_map(|writer| writer.steps.front());
         steps.map(|(us, _)| *us).min().unwrap_or(u64::MAX)

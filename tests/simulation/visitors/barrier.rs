@@ -391,7 +391,7 @@ fn no_client_is_admitted_by_answers_from_before_a_control_row() {
     }
 }
 
-/// Control rows may have been among those that are lost.
+/// The lost rows may have included control rows.
 #[test]
 fn after_a_gap_all_connections_are_checked_again() {
     let mut stage = at_the_item(Speaks::Stock);

@@ -1,4 +1,4 @@
-//! Plays the rounds of the fanout scenario on each side in turns, and reports what they came to.
+//! Plays the rounds of the fanout scenario on each side in turns, and reports their figures.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
