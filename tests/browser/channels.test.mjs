@@ -87,7 +87,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
 
   const widthBeyondWindow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
-  test('tabs are told by the address and moved by arrow keys', async () => {
+  test('the address selects a tab, and arrow keys move between tabs', async () => {
     const page = await open({ hash: '' });
     const shown = async () => ({
       console: await page.locator('#console').isVisible(),
@@ -130,7 +130,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     assert.equal(await page.locator('#socket-id').textContent(), '–');
   });
 
-  test('a wrong key is told once and not tried again', async () => {
+  test('a wrong key is reported once and not tried again', async () => {
     const page = await open();
     await page.fill('#app-key', 'no such key');
     await page.press('#app-key', 'Enter');
@@ -207,7 +207,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     assert.equal(await entries(one, 'trouble').count(), 0);
   });
 
-  test('with recovery, what was missed comes when the connection is back', async () => {
+  test('with recovery, missed events come when the connection is back', async () => {
     const page = await open();
     await page.locator('#recovery').check();
     await page.locator('#connect-submit').click();

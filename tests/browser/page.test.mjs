@@ -438,7 +438,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     assert.ok(squeezed.y >= 0 && squeezed.y + squeezed.height <= 420);
   });
 
-  test('nothing moves for those who asked for less motion', async () => {
+  test('nothing moves for users with reduced motion', async () => {
     const page = await open({ reducedMotion: 'reduce' });
     await page.locator('#status').evaluate((status) => (status.dataset.state = 'connecting'));
     assert.equal(await page.locator('#status .lamp').evaluate((lamp) => lamp.getAnimations().length), 0);

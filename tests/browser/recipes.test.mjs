@@ -50,7 +50,7 @@ describe('the recipes', { skip: existsSync(BINARY) ? false : `there is no ${BINA
     return { child, lines: createInterface(child.stdout)[Symbol.asyncIterator]() };
   }
 
-  test('the recovering client hears every event once and in order, however often the line is cut', async () => {
+  test('the recovering client receives every event once and in order, however often the line is cut', async () => {
     // Between the client and the server: lets some bytes through, then cuts, so that frames break in the middle; or it cuts
     // where a recovery was promised and nothing of it has come yet.
     const open = new Set();
@@ -119,7 +119,7 @@ describe('the recipes', { skip: existsSync(BINARY) ? false : `there is no ${BINA
     }
   });
 
-  test('the recovering client says when there is a gap', async () => {
+  test('the recovering client reports a gap', async () => {
     const file = join(folder, 'gap.mjs');
     writeFileSync(join(folder, 'recovery.mjs'), recipe('js', 'class RecoveringClient'));
     const own = await startServer();

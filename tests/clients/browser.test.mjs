@@ -125,7 +125,7 @@ describe('pusher-js in a browser', { skip, timeout: 120_000 }, () => {
   async function things(page, count) {
     let all;
     const said = () => JSON.stringify(all);
-    await until(`${count} things were heard`, async () => {
+    await until(`${count} events were received`, async () => {
       all = (await heard(page)).filter(([, event]) => event !== 'pusher:subscription_succeeded');
       assert.ok(all.length <= count, `more than ${count} things: ${said()}`);
       return all.length === count;
@@ -133,7 +133,7 @@ describe('pusher-js in a browser', { skip, timeout: 120_000 }, () => {
     return all;
   }
 
-  test('hears public, private, encrypted and presence channels', async () => {
+  test('receives events of public, private, encrypted and presence channels', async () => {
     const page = await visit('ada');
     const names = ['news', 'private-x', 'private-encrypted-x', 'presence-x'];
     await join(page, ...names);
@@ -173,7 +173,7 @@ describe('pusher-js in a browser', { skip, timeout: 120_000 }, () => {
     await page.waitForFunction(() => window.client.connection.state === 'disconnected');
   });
 
-  test('an unknown key is told and not tried again', async () => {
+  test('an unknown key is reported and not tried again', async () => {
     const page = await visit('ada', { key: 'nobody' });
     await page.waitForFunction(() => window.client.connection.state === 'disconnected');
     assert.deepEqual(await heard(page), [['error', 4001]]);

@@ -63,7 +63,7 @@ describe('the library for node', { skip, timeout: 60_000 }, () => {
     assert.deepEqual(await json(library.triggerBatch(asked)), { batch: [{ subscription_count: 1 }, {}] });
   });
 
-  test('get tells of channels, one channel and its users', async () => {
+  test('get returns channels, one channel and its users', async () => {
     const client = site.client({ id: 'ada' });
     await Promise.all(['told', 'presence-told'].map((name) => subscribed(client, name)));
     const get = (path, params) => json(library.get({ path, params }));
@@ -82,7 +82,7 @@ describe('the library for node', { skip, timeout: 60_000 }, () => {
     await fails(() => library.get({ path: '/channels/told/users' }), 400);
   });
 
-  test('post sends what it is given', async () => {
+  test('post sends its body unchanged', async () => {
     const body = { name: 'event', channels: ['news'], data: { not: 'a string' } };
     assert.deepEqual(await json(library.post({ path: '/events', body })), {});
     await fails(() => library.post({ path: '/events', body: { channels: ['news'] } }), 400);

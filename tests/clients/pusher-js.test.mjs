@@ -19,7 +19,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     assert.match(client.connection.socket_id, /^\d+\.\d+$/);
   });
 
-  test('hears events of public and private channels, with data as it was published', async () => {
+  test('receives events of public and private channels, with data as it was published', async () => {
     const client = site.client();
     for (const name of ['news', 'private-news', 'private-App.Models.User.1']) {
       const channel = await subscribed(client, name);
@@ -61,7 +61,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(all, ['marker']);
   });
 
-  test('keeps the members of a presence channel, and knows itself', async () => {
+  test('keeps the members of a presence channel, itself among them', async () => {
     const ada = site.client({ id: 'ada', user_info: { name: 'Ada' } });
     const room = await subscribed(ada, 'presence-room');
     assert.equal(room.members.count, 1);
@@ -127,7 +127,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     assert.equal(client.connection.state, 'connected');
   });
 
-  test('reads what was encrypted for it', async () => {
+  test('decrypts the events of an encrypted channel', async () => {
     for (const name of ['private-encrypted-x', 'private-encrypted-cache-x']) {
       const channel = await subscribed(site.client(), name);
       const came = heard(channel, 'secret');
@@ -136,7 +136,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     }
   });
 
-  test('gets the last event of a cache channel, or is told that there is none', async () => {
+  test('gets the last event of a cache channel, or a cache miss', async () => {
     for (const name of ['cache-x', 'private-cache-x', 'presence-cache-x']) {
       const client = site.client({ id: 'ada' });
       const channel = client.subscribe(name);
@@ -147,7 +147,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     }
   });
 
-  test('signs in, hears what is for the user, and is thrown out', async () => {
+  test('signs in, receives the events of the user, and is terminated', async () => {
     const client = site.client({ id: 'ada', user_info: { name: 'Ada' } });
     client.signin();
     await until('Ada is signed in', () => client.user.user_data?.id === 'ada');
@@ -188,7 +188,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     assert.equal((await error).error.data.code, 4001);
   });
 
-  test('joins whatever the library signs', async () => {
+  test('joins with every signature of the library', async () => {
     for (const [at, strange] of ['', ' ', 'é', '🐘', '"', '\\', '\u2028', '</script>', '{"user_id":2}', '%41', 'a:b:c'].entries()) {
       const user = { id: `u${at}${strange}`, user_info: { [strange]: strange } };
       const room = await subscribed(site.client(user), 'presence-strange');
@@ -196,7 +196,7 @@ describe('pusher-js', { skip, timeout: 120_000 }, () => {
     }
   });
 
-  test('is told how many subscribe', async () => {
+  test('gets the number of subscribers', async () => {
     const counting = await startSite({ app: 'subscription_count = true' });
     try {
       const channel = counting.client().subscribe('news');

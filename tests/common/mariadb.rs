@@ -148,12 +148,12 @@ impl Mariadb {
         let holder = self
             .holder
             .as_ref()
-            .expect("only what a test has started for itself is started again");
+            .expect("only a server that a test has started for itself is started again");
         let mut holder = holder.lock().expect("one test, one server");
         let input = holder.input.as_mut().expect("the script runs");
         input.write_all(b"\n").expect("the script reads");
         let place = Self::at(&holder.ready());
-        assert_eq!(place.addr, self.addr, "somebody took the port of the database");
+        assert_eq!(place.addr, self.addr, "another process took the port of the database");
     }
 
     /// A connection of root's, to a database or to none.
@@ -183,7 +183,7 @@ impl Mariadb {
     /// The server's own version: `10.11.6-MariaDB-0+deb12u1`, `9.7.4`.
     pub fn version(&self) -> String {
         let version = self.connect(None).query_first("SELECT VERSION()");
-        version.expect("anybody may").expect("a version")
+        version.expect("every user may").expect("a version")
     }
 
     fn signal(&self, signal: Signal) {

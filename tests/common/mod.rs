@@ -65,7 +65,7 @@ pub fn children(parent: u32) -> Vec<(u32, String)> {
 pub fn wait_until(what: &str, mut fact: impl FnMut() -> bool, seen: impl Fn() -> String) {
     let deadline = Instant::now() + PATIENCE;
     while !fact() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}: {}", seen());
+        assert!(Instant::now() < deadline, "waited too long until {what}: {}", seen());
         std::thread::sleep(Duration::from_millis(2));
     }
 }

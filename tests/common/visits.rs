@@ -473,7 +473,7 @@ pub fn expect_soon(console: &mut Console, expected: impl Fn(&Value) -> bool) -> 
         if expected(&who) {
             return who;
         }
-        assert!(Instant::now() < deadline, "waited in vain; it is still {who}");
+        assert!(Instant::now() < deadline, "waited too long; it is still {who}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -194,7 +194,11 @@ fn a_database_whose_name_has_another_address_is_found() {
     // One look-up at the start; the database may have been away for a moment then, so there may be a few.
     let before = names.lookups("db.test").len();
     expect_all_well(&house, &login);
-    assert_eq!(names.lookups("db.test").len(), before, "while it is there nobody looks");
+    assert_eq!(
+        names.lookups("db.test").len(),
+        before,
+        "while it is there the server does not look"
+    );
 
     drop(there);
     logged(server, "is not available", 1);

@@ -56,7 +56,7 @@ fn begin(site: &Site, level: &str) -> Conn {
         &format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"),
         "START TRANSACTION",
     ] {
-        connection.query_drop(statement).expect("anybody may");
+        connection.query_drop(statement).expect("every user may");
     }
     connection
 }
@@ -101,7 +101,7 @@ fn every_database_touches_no_row_that_others_have_in_flight() {
                 let waited = waits(&server) - before;
                 assert_eq!(
                     waited, 0,
-                    "somebody waited for a lock beside {count} rows, {level}, {options:?}"
+                    "a writer waited for a lock beside {count} rows, {level}, {options:?}"
                 );
             }
         }
@@ -504,9 +504,9 @@ fn every_database_waits_for_no_lock() {
             ));
             assert!(
                 answer.is_ok() || is_locked(&answer),
-                "while somebody holds {what}: {question:?}: {answer:?} after {took:?}\n{told:#?}"
+                "while a client holds {what}: {question:?}: {answer:?} after {took:?}\n{told:#?}"
             );
-            assert!(took < AT_ONCE, "while somebody holds {what}: {told:#?}");
+            assert!(took < AT_ONCE, "while a client holds {what}: {told:#?}");
             answer
         };
         for look in [Look::Front(0), Look::Behind, Look::Window { after: 0, to: 100 }] {
@@ -519,7 +519,7 @@ fn every_database_waits_for_no_lock() {
             position: Position::NOWHERE,
         });
         if let Ok(Answer::Claimed(claimed)) = ask(claim(Look::Behind)) {
-            assert_eq!(claimed.ids.len(), 3, "while somebody holds {what}");
+            assert_eq!(claimed.ids.len(), 3, "while a client holds {what}");
             if !is_locked(&ask(stamp(&claimed, &claimed.ids))) {
                 site_undo(&site);
             }
@@ -541,7 +541,7 @@ fn every_database_waits_for_no_lock() {
         println!("{what}: {}", told.join(", "));
         assert!(
             !matches!(store.readiness(at(0)), Readiness::Probe),
-            "while somebody holds {what}"
+            "while a client holds {what}"
         );
         for end in ["UNLOCK TABLES", "ROLLBACK"] {
             holder.query_drop(end).expect("the end");
@@ -723,7 +723,7 @@ fn every_database_that_logs_by_statement_does_it_all() {
     client.until("news", "beside");
     open.query_drop("COMMIT").expect("the end");
     client.until("news", "slow again");
-    assert_eq!(waits(&server), before, "somebody waited for a lock");
+    assert_eq!(waits(&server), before, "a statement waited for a lock");
     for site in &sites {
         let log = site.server.log();
         assert!(

@@ -520,7 +520,7 @@ fn a_look_finds_committed_rows_without_a_number() {
         (window(0, open), open, None),
     ] {
         let looked = store.look(look);
-        assert!(!looked.found, "{look:?}: what is in flight is not there");
+        assert!(!looked.found, "{look:?}: a row in flight is not there");
         assert_eq!((looked.highest, looked.next), (highest, next), "{look:?}");
     }
     writer.query_drop("COMMIT").expect("the end");
@@ -1115,7 +1115,11 @@ fn the_driver_alone_would_mix_up_answers() {
     proxy.play(Trick::Pass);
     thread::sleep(Duration::from_millis(50));
     let answer: Result<Option<String>, _> = driver.query_first("SELECT 'bob'");
-    assert_eq!(answer.expect("an answer").as_deref(), Some("anna"), "somebody else's");
+    assert_eq!(
+        answer.expect("an answer").as_deref(),
+        Some("anna"),
+        "the answer to another question"
+    );
 }
 
 /// The store as the loop makes it.
@@ -1417,7 +1421,7 @@ fn a_server_that_stands_still_costs_one_read_timeout() {
             let (outcome, worst) = probe(&store, Duration::from_millis(100));
             let missed = outcome.expect_err("it stands still");
             assert!(missed.why.contains("does not greet within 100 ms"), "{missed:?}");
-            assert!(missed.taken, "it counts those who turn away");
+            assert!(missed.taken, "it counts clients that close early");
             work += worst;
             let started = Instant::now();
             store.probed(Err(missed), at(now));

@@ -730,7 +730,7 @@ fn members_have_pseudonyms_that_differ_from_channel_to_channel() {
     let name = presence["ids"][0].as_str().expect("a string").to_owned();
     assert!(presence["hash"][&name].is_null(), "{presence}");
     for (user, login) in joomla.rows::<(String, String)>("SELECT id, username FROM #__users") {
-        assert!(name != user && !name.contains(&login), "{name} tells who it is");
+        assert!(name != user && !name.contains(&login), "{name} shows the user");
     }
     // Another tab is the same member. Another channel has another name for it.
     let mut tab = house.arrive(&page);

@@ -458,7 +458,7 @@ fn a_file_that_only_others_may_read_is_named() {
             .expect("setpriv runs");
         let err = String::from_utf8_lossy(&stderr);
         if err.contains("setpriv:") {
-            eprintln!("SKIPPED: nobody may run the binary here: {err}");
+            eprintln!("SKIPPED: the user nobody may not run the binary here: {err}");
             return;
         }
         assert!(

@@ -344,7 +344,7 @@ fn the_options_decide_which_channels_guests_may_use() {
         guest.expect_event("private-level-1", "e", "2");
         save(joomla, &options(&json!({"guests": open})));
         let is_open = || guest.may_enter("news");
-        wait_until("guests may hear it again", is_open, || house.site.server.log());
+        wait_until("guests may subscribe again", is_open, || house.site.server.log());
         guest.enter("news");
     }
     anna.expect_nothing();

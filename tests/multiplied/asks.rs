@@ -65,7 +65,7 @@ fn subscribing() -> Vec<Row> {
             proof: IN,
             ..row(
                 ASK,
-                "before it is known whose session it is that many show",
+                "before the user of a session with many connections is known",
                 Tells::Nobody,
             )
         },
@@ -174,7 +174,7 @@ fn proving() -> Vec<Row> {
                 all_sign_in(stage, &ids)
             },
             proof: DONE,
-            ..row(SIGN_IN, "as a user as whom many are signed in", Tells::Nobody)
+            ..row(SIGN_IN, "as a user with many signed-in connections", Tells::Nobody)
         },
         Row {
             acts: |stage, times| {
@@ -226,7 +226,7 @@ fn proving() -> Vec<Row> {
                 all_say(&ids, "jsocketd:form_token", &json!({"form_token": token_of(USER)}))
             },
             proof: "form_token_accepted",
-            ..row(TOKEN, "by many who wait for it", Tells::Each)
+            ..row(TOKEN, "by many waiting connections", Tells::Each)
         },
         Row {
             acts: |stage, times| {

@@ -211,7 +211,7 @@ fn coming() -> Vec<Row> {
         },
         Row {
             acts: |stage, times| vec![(stage.crowd[0], Input::ProcessStats(Box::default())); times],
-            ..row("input ProcessStats", "that nobody asked for", Tells::Nobody)
+            ..row("input ProcessStats", "without a request", Tells::Nobody)
         },
     ]
 }
@@ -237,7 +237,7 @@ fn going() -> Vec<Row> {
                 }
                 closed(&ids)
             },
-            ..row(CLOSED, "with many channels that many hear", Tells::Nobody)
+            ..row(CLOSED, "with many channels of many subscribers", Tells::Nobody)
         },
         Row {
             crowd: sessions,
@@ -255,7 +255,7 @@ fn going() -> Vec<Row> {
                 stage.play(all_sign_in(stage, &ids));
                 closed(&ids)
             },
-            ..row(CLOSED, "signed in as a user as whom many are", Tells::Nobody)
+            ..row(CLOSED, "signed in as a user with many connections", Tells::Nobody)
         },
         Row {
             crowd: signing_in,

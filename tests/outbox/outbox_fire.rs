@@ -815,7 +815,7 @@ fn one_order(field: &Field, clients: &[Client], deleted: &[Row]) -> BTreeMap<u64
     let mut add = |seq: u64, channel: &str, token: u64| {
         let row = (channel.to_owned(), token);
         let known = order.entry(seq).or_insert_with(|| row.clone());
-        assert_eq!(*known, row, "number {seq} is another row to somebody else");
+        assert_eq!(*known, row, "number {seq} is another row to another client");
     };
     let there = read_rows(field, "TRUE").expect("the database is there");
     for (seq, channel, token) in deleted.iter().chain(&there) {
@@ -868,7 +868,7 @@ fn check_seen(clients: &[Client], order: &BTreeMap<u64, (String, u64)>, log: &st
 fn check_exactly_once(n: usize, client: &Client, order: &BTreeMap<u64, (String, u64)>, log: &str) {
     for gap in &client.gaps {
         let is_needed = gap.age >= RETENTION && !client.steady || gap.after > gap.up_to;
-        assert!(is_needed, "client {n} was told of a gap without need: {gap:?}\n{log}");
+        assert!(is_needed, "client {n} got a gap without need: {gap:?}\n{log}");
     }
     for (name, own) in &client.follower.channels {
         let gaps: Vec<&Gap> = client.gaps.iter().filter(|gap| gap.channel == *name).collect();

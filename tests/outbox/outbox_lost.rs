@@ -322,7 +322,11 @@ fn guests_with_a_thousand_recoveries_take_no_other_clients_place() {
     }
     let began = Instant::now();
     clients[0].come_back(&site).until_count("news", all.len());
-    println!("told beside {} recoveries within {:?}", GUESTS * ASKED, began.elapsed());
+    println!(
+        "delivered beside {} recoveries within {:?}",
+        GUESTS * ASKED,
+        began.elapsed()
+    );
     let recovered = guests.iter_mut().map(|guest| {
         let answers = (0..ASKED).map(|_| guest.next());
         answers.filter(|answer| answer["recovered"] == true).count()

@@ -300,7 +300,7 @@ fn stamps_block_no_writer_at_any_isolation_level() {
         "{} statements of writers: p50 {p50:?}, p99 {p99:?}, max {max:?}",
         took.len()
     );
-    assert_eq!(waits(), waited, "somebody waited for a lock");
+    assert_eq!(waits(), waited, "a writer waited for a lock");
     assert!(p99 < Duration::from_millis(50), "p99 {p99:?}");
     finish(open, "COMMIT");
 }
@@ -438,14 +438,14 @@ fn the_author_of_a_row_gets_no_copy_live_or_replayed() {
         )
     };
     publish(&author.socket_id, "by the author");
-    publish("1.1", "by somebody");
+    publish("1.1", "by another");
     let (last, data) = event(&mut author);
-    assert_eq!(data, "by somebody");
+    assert_eq!(data, "by another");
     assert_eq!(event(&mut reader).1, "by the author");
-    assert_eq!(event(&mut reader).1, "by somebody");
+    assert_eq!(event(&mut reader).1, "by another");
     for (session, expected) in [
-        (&mut author, vec!["by somebody"]),
-        (&mut reader, vec!["by the author", "by somebody"]),
+        (&mut author, vec!["by another"]),
+        (&mut reader, vec!["by the author", "by another"]),
     ] {
         assert_eq!(told(session), last);
         session.unsubscribe("news");

@@ -123,7 +123,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.equal(await page.inputValue('#websockets-command'), '');
     await page.locator('#websockets-commands button', { hasText: 'lag' }).focus();
     await page.keyboard.press('Enter');
-    await until('the loop told its delays', async () => /p99_us/.test(await text(page, 'server')));
+    await until('the loop shows its delays', async () => /p99_us/.test(await text(page, 'server')));
     assert.equal(await page.evaluate(() => document.activeElement.dataset.command), 'lag');
   });
 
@@ -144,7 +144,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.match(token, /^[0-9a-f]{32}$/);
     assert.deepEqual(await sent(page), [`token ${token}`, 'whoami', 'help']);
     await send(page, 'stats');
-    await until('the state is told', async () => /uptime_seconds/.test(await text(page, 'server')));
+    await until('the state is shown', async () => /uptime_seconds/.test(await text(page, 'server')));
     const lines = (await text(page, 'server')).replace(/\d\d:\d\d:\d\d\s+/g, '').split('\n').filter(Boolean);
     assert.equal(lines[0], 'Socket opening: 1');
     assert.match(lines[1], /^Receive: \{/, 'the reply to the token is not shown');
@@ -160,10 +160,10 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.ok(!kept.includes(token));
   });
 
-  test('a form token that is not accepted is told, and the replies stay with their commands', async () => {
+  test('a form token that is not accepted is reported, and the replies stay with their commands', async () => {
     const page = await visit('console', { init: recording('0'.repeat(32)) });
     await identified(page, 'user');
-    await until('it is told', async () => /did not accept the form token of this page[^\n]*The server's answer: Not allowed/.test(await text(page, 'server')));
+    await until('the refusal is shown', async () => /did not accept the form token of this page[^\n]*The server's answer: Not allowed/.test(await text(page, 'server')));
     for (const command of ['stats', 'test']) await send(page, command);
     await until('both are answered', async () => /Receive: This is a test!/.test(await text(page, 'server')));
     assert.match(await text(page, 'server'), /Receive: Not allowed[\s\S]*Receive: This is a test!/);
@@ -196,7 +196,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.equal(await page.locator('.websockets img, .websockets b, .websockets i').count(), 0);
   });
 
-  test('somebody whom the server does not know is told why', async () => {
+  test('an unknown visitor sees the reason', async () => {
     const page = await visit('console', { member: null });
     await identified(page, 'guest');
     assert.match(await text(page, 'identity'), /^Connected as a guest\. The server could not find your session/);
@@ -266,7 +266,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.equal((await chain(page)).outbox.state, 'passed', 'and it works again');
   });
 
-  test('an address that is not jsocketd\'s is told in the same words whatever is there, but to super users', async () => {
+  test('an address that is not jsocketd\'s gets the same sentence for every kind of answer, but for super users', async () => {
     const called = [];
     const listening = [];
     const listen = async (name, answer) => {
@@ -323,7 +323,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
         assert.ok(!shown.includes('inner'), shown);
         const all = await ask('');
         assert.ok(!all.includes('inner') || name === 'an API alike', all);
-        assert.notEqual(all, shown, 'super users are told more');
+        assert.notEqual(all, shown, 'super users see more');
       }
       for (const [name, said] of Object.entries(words)) assert.equal(said, words.closed, name);
       assert.match(words.closed, /PHP gets no answer from jsocketd: No jsocketd answers\./);
@@ -337,7 +337,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     }
   });
 
-  test('a table that nobody reads is noticed by the third hop', async () => {
+  test('a table that no server reads is noticed by the third hop', async () => {
     const page = await visit('status', { down: true });
     // PHP writes into the table, but the event never comes, as if the server read the table of another site.
     await page.route('**/*task=chain.outbox*', (route) => route.fulfill({ json: { success: true, data: { ms: 1 } } }));
@@ -355,7 +355,7 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
     assert.match(http.words, /Joomla's answer was not valid: HTTP 200/);
   });
 
-  test('the tasks refuse what they should', async () => {
+  test('the tasks refuse invalid requests', async () => {
     const page = await visit('status', { down: true });
     const call = (task, init) => page.evaluate(async ([name, options]) => {
       const answer = await fetch(`index.php?option=com_websockets&format=json&task=chain.${name}`, options);

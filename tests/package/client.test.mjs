@@ -89,7 +89,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     .filter(([event]) => !events.length || events.includes(event));
   const numbers = async (page) => (await heard(page, 'n')).map(([, data]) => data);
   const ready = (page) => until('it is subscribed', async () => (await heard(page, 'ready', 'refused')).length);
-  const hears = (page, count) => until(`${count} were heard`, async () => (await numbers(page)).length >= count);
+  const hears = (page, count) => until(`${count} were received`, async () => (await numbers(page)).length >= count);
   const settled = (page) => page.waitForTimeout(400); // an event that comes twice comes by then
   const state = (page, wanted) => page.waitForFunction((wanted) => window.client.state === wanted, wanted, { timeout: 60_000 });
   const publish = (channel, from, to, via) =>
@@ -144,7 +144,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await Promise.all([page.waitForEvent('load'), page.keyboard.press('Space')]);
   });
 
-  test('a page says nothing of the change that it was made after', async () => {
+  test('a page does not report a change from before it was made', async () => {
     const lagging = await position();
     await stand.publish(['private-com_content.article.3', 'changed', { ...hint('changed', 3)[2], at: Date.now() }]);
     // PHP read this position before the server saw the row, so the page gets a hint about the change.
@@ -269,11 +269,11 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await page.reload();
     await listen(page, 'private-user-1002');
     await publish('private-user-1002', 6, 7);
-    await until('the newest was heard', async () => (await numbers(page)).at(-1) === 6);
+    await until('the newest was received', async () => (await numbers(page)).at(-1) === 6);
     assert.deepEqual((await numbers(page)).slice(0, 6), upTo(6));
   });
 
-  test('a page hears what happened between its making and its connection', async () => {
+  test('a page receives the events between its making and its connection', async () => {
     const first = await position();
     await publish('late', 0, 5);
     const late = await visit({ position: first });
@@ -309,7 +309,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await state(opened, 'connected');
   });
 
-  test('events by HTTP are recovered too while the server lives, and their loss with it is told where they matter', async () => {
+  test('events by HTTP are recovered too while the server lives, and their loss with it is reported where they matter', async () => {
     const page = await visit({ bar: 0 }, { down: true, member: 0 });
     await listen(page, 'memory');
     const quiet = await visit({ bar: 0 }, { down: true, member: 0 });
@@ -323,7 +323,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(await numbers(page), upTo(4));
     assert.deepEqual(await heard(page, 'gap'), []);
     await stand.server.restart();
-    await until('the gap is told', async () => (await heard(page, 'gap')).length);
+    await until('the gap is reported', async () => (await heard(page, 'gap')).length);
     await until('the other is there too', async () => (await heard(quiet, 'ready')).length === 2);
     await settled(page);
     assert.equal((await heard(page, 'gap')).length, 1);
@@ -338,7 +338,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     await stand.server.stop();
     await stand.sql('TRUNCATE #__websockets_outbox');
     await stand.server.start();
-    await until('the gap is told', async () => (await heard(page, 'gap')).length);
+    await until('the gap is reported', async () => (await heard(page, 'gap')).length);
     await publish('epochs', 3, 5);
     await hears(page, 5);
     await settled(page);
@@ -361,7 +361,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     });
   }
 
-  test('a guest\'s page hears what happened since it was made, also when it comes from a cache', async () => {
+  test('a guest\'s page receives the events since it was made, also when it comes from a cache', async () => {
     const context = await visitor();
     await (await visit({ bar: 0, cached: 1 }, { context })).close();
     await publish('cached', 0, 3);
@@ -445,7 +445,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.match(guest.sockets[0].sent[0].data.since[0], /^o[0-9a-f]{8}:\d+\.[0-9a-z]+$/);
   });
 
-  test('a guest does not hear what members do', async () => {
+  test('a guest does not receive the events of members', async () => {
     const guest = await visit({ id: 2 });
     const member = await visit({ id: 2 }, { member: 0 });
     for (const page of [guest, member]) await listen(page, 'private-level-2');
@@ -481,7 +481,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.equal(page.sockets.length, 1);
   });
 
-  test('a key that the server does not know is told and not tried again', async () => {
+  test('an unknown key is reported and not tried again', async () => {
     const page = await visit();
     const why = await page.evaluate(async () => {
       const options = Joomla.getOptions('com_websockets');
@@ -539,7 +539,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
   // --- several scripts and tabs
   // ----------------------------------------------------------------------------------------
 
-  test('two tabs hear everything once each', async () => {
+  test('two tabs receive every event once each', async () => {
     const context = await visitor({ member: 0 });
     const tabs = await Promise.all([visit({}, { context }), visit({}, { context })]);
     for (const tab of tabs) await listen(tab, 'tabs', { from: 'last' });
@@ -550,7 +550,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     }
   });
 
-  test('a page keeps its own Pusher, and what that keeps', async () => {
+  test('a page keeps its own Pusher and its state', async () => {
     const page = await visit({ own: 1 });
     await listen(page, 'news');
     assert.equal(await page.evaluate(() => window.Pusher.own), true);
@@ -561,7 +561,7 @@ describe('the client script', { skip: missing && `there is no ${missing}`, timeo
     assert.deepEqual(await other.evaluate(() => Object.keys(Joomla)), ['optionsStorage', 'Text', 'getOptions']);
   });
 
-  test('scripts share a channel, and who comes late has missed nothing', async () => {
+  test('scripts share a channel, and a late script has missed nothing', async () => {
     const page = await visit({ bar: 0 });
     await listen(page, 'shared');
     await publish('shared', 0, 3);

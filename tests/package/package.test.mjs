@@ -47,7 +47,7 @@ describe('the package', { timeout: 120_000 }, () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('has the same bytes whoever builds it, when and where', async () => {
+  test('has the same bytes for every builder, time and place', async () => {
     await build(copySources({ fetch: true }), `${folder}/second`, { TZ: 'Pacific/Chatham', LC_ALL: 'C' }, 'umask 077; exec');
     assert.equal(hash(zip(`${folder}/second`)), hash(zip(`${folder}/first`)));
   });
@@ -66,7 +66,7 @@ for path in sys.argv[1:]:
     await run('python3', ['-c', program, zip(`${folder}/first`), ...files]);
   });
 
-  test('has an update server if it is told one', async () => {
+  test('has an update server if one is given', async () => {
     const server = /<updateservers>\s*<server type="extension" priority="1" name="jsocketd">(.*)<\/server>\s*<\/updateservers>\s*<\/extension>\s*$/;
     assert.doesNotMatch(readFileSync(`${folder}/pkg/pkg_websockets.xml`, 'utf8'), /updateserver/);
     await build(ROOT, `${folder}/third`, { UPDATE_URL: 'https://example.org/pkg_websockets.xml?a=1&b=2' });
@@ -152,7 +152,7 @@ for path in sys.argv[1:]:
     }
   });
 
-  test('has types for what it exports, and for nothing else', () => {
+  test('has types for its exports, and for nothing else', () => {
     const types = readFileSync(`${media}/js/websockets.d.ts`, 'utf8').replace(/\/\*\*.*?\*\//gs, '');
     const source = readFileSync(`${media}/js/websockets.js`, 'utf8');
     const members = (text, begin) => {

@@ -141,7 +141,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     });
   });
 
-  test('handles what the server sends, and remembers no ids', async () => {
+  test('handles all messages of the server, and remembers no ids', async () => {
     const { page, server } = await visit();
     server.answers.a = { pos: PAGE };
     await listen(page, 'a', { from: 'last' });
@@ -163,7 +163,7 @@ describe('the client script alone', { skip, timeout: 120_000 }, () => {
     assert.deepEqual(server.asked, [['a', ['o0000002a:5.c']]]);
   });
 
-  test('tells a gap of each stream where it matters', async () => {
+  test('reports a gap of each stream where it matters', async () => {
     const { page, server } = await visit();
     server.answers.a = { pos: ['o0000002a:5.b', 'm6d083eb0:1'], recovered: [false] };
     await listen(page, 'a');

@@ -185,7 +185,7 @@ impl Flooder {
     pub fn new(peer: Peer, bytes: Vec<u8>) -> Self {
         peer.stream
             .set_nonblocking(true)
-            .expect("a socket can be told not to wait");
+            .expect("a socket can be made not to wait");
         Self {
             stream: peer.stream,
             bytes,

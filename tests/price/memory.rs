@@ -138,7 +138,7 @@ fn the_kernel_holds_little_for_a_client_that_never_reads() {
         published >> 10,
         most >> 10
     );
-    assert!(most > 0, "the test could not see what the kernel holds");
+    assert!(most > 0, "the test could not measure the kernel's memory");
     assert!(
         most < KERNEL,
         "the kernel held {} KiB for a peer that reads nothing",

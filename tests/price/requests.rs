@@ -195,6 +195,6 @@ fn behind_a_proxy_that_keeps_no_connections_it_is_the_same() {
     };
     let statuses: Vec<u16> = (0..60).map(|_| ask("203.0.113.1")).collect();
     assert_eq!(statuses[..20], [200; 20]);
-    assert!(statuses.contains(&429), "none of 60 was told to wait: {statuses:?}");
+    assert!(statuses.contains(&429), "none of 60 had to wait: {statuses:?}");
     assert_eq!(ask("203.0.113.2"), 200);
 }

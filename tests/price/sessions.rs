@@ -161,7 +161,7 @@ fn the_text_of_a_guests_session_is_not_fetched() {
     let said: usize = guests.iter().map(|guest| said_for(guest).0).sum();
     assert!(
         said < LENGTH / 4,
-        "the database said {said} bytes of {GUESTS} guests whose texts have {LENGTH} each"
+        "the database sent {said} bytes for {GUESTS} guests whose texts have {LENGTH} each"
     );
     let (said, answer) = said_for(&anna);
     assert_eq!(answer["event"], "jsocketd:form_token_accepted", "{answer}");

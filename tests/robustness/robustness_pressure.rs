@@ -86,7 +86,7 @@ fn a_peer_that_reads_too_little_is_dropped_by_bytes() {
     while !server.log().contains("slow") {
         assert!(
             Instant::now() < deadline,
-            "more than send_queue_bytes waits and nobody minds"
+            "more than send_queue_bytes waits, and the connection stays open"
         );
         let taken = ws.send_some(rest);
         rest = if taken == rest.len() { &bytes } else { &rest[taken..] };
@@ -405,7 +405,7 @@ fn many_large_bodies_wait_for_each_other_instead_of_taking_all_memory() {
     while sent[..PEERS / 2].iter().any(|sent| *sent < SIZE) {
         assert!(
             Instant::now() < deadline,
-            "those who waited are not read any more: {sent:?}"
+            "the waiting peers are not read any more: {sent:?}"
         );
         for (peer, sent) in peers.iter_mut().zip(&mut sent) {
             if *sent < SIZE {

@@ -687,11 +687,7 @@ fn the_built_in_app_exists_only_under_the_embedded_defaults() {
     );
     assert!(Config::default().apps.is_empty());
     let loaded = nothing().load().expect("defaults");
-    assert_eq!(
-        loaded.warnings,
-        Vec::<String>::new(),
-        "its short secret is nobody's mistake"
-    );
+    assert_eq!(loaded.warnings, Vec::<String>::new(), "its short secret is no mistake");
     let again =
         Sources::parse(Path::new("trace"), &loaded.config.to_toml(Secrets::Shown)).expect("a trace can be replayed");
     assert_eq!(again.apps, loaded.config.apps);
@@ -1045,7 +1041,10 @@ fn embedded_defaults_are_for_this_machine_only() {
     assert!(is(listen(&["127.0.0.1:0", "[::1]:0"])));
     assert!(is(variable("JSOCKETD_LIMITS_PING_INTERVAL", "5")));
     assert!(!is(listen(&["127.0.0.1:0", "0.0.0.0:1"])));
-    assert!(!is(listen(&["unix:/run/x.sock"])), "behind a proxy everybody is local");
+    assert!(
+        !is(listen(&["unix:/run/x.sock"])),
+        "behind a proxy every client is local"
+    );
     assert!(!is(variable("JSOCKETD_ADMIN_TOKEN", TOKEN)));
     assert!(
         !is(Sources {
@@ -1054,7 +1053,7 @@ fn embedded_defaults_are_for_this_machine_only() {
                 .into(),
             ..nothing()
         }),
-        "the page would show somebody's own secret"
+        "the page would show a configured secret"
     );
     assert!(!is(variable("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9")));
     assert!(!is(variable("JSOCKETD_DATABASE_NAME", "joomla")));
@@ -1125,7 +1124,7 @@ fn a_reload_keeps_the_sockets_and_names_the_keys_that_wait() {
     let back = new.reloaded(&old);
     assert!(
         !back.config.embedded_defaults && back.config.apps.is_empty(),
-        "the public listener goes on, so nobody is local, and the built-in secret opens nothing"
+        "the public listener goes on, so no client is local, and the built-in secret opens nothing"
     );
     let nothing_new = old.reloaded(&old);
     assert_eq!((nothing_new.changed.len(), nothing_new.restart.len()), (0, 0));

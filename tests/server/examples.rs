@@ -192,9 +192,9 @@ fn slow_reader(address: &str) {
     };
     assert!(
         is_full,
-        "the server takes whatever it is sent by somebody who reads nothing"
+        "the server reads without limit from a client that reads nothing"
     );
-    expect(&mut connect(address), Message::text("nobody else waits"));
+    expect(&mut connect(address), Message::text("no other client waits"));
     // The message that did not fit is in the client's own buffer and leaves while it reads.
     slow.get_ref().set_write_timeout(Some(PATIENCE)).unwrap();
     let mut reader = slow.get_ref().try_clone().unwrap();

@@ -87,7 +87,7 @@ fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("j.sock");
     drop(UnixListener::bind(&path).expect("a socket"));
-    assert!(path.exists(), "nobody listens, but the file is there");
+    assert!(path.exists(), "no server listens, but the file is there");
     let (_server, _) = start(&[&unix(&path)]);
     assert!(asks_health(UnixStream::connect(&path).expect("it listens")).ends_with("alive\n"));
 

@@ -29,7 +29,7 @@ fn systemd_receives_ready_watchdog_and_stopping() {
         .expect("it says where it listens");
     let hear = || {
         let mut buffer = [0; 512];
-        let n = socket.recv(&mut buffer).expect("systemd is told something in time");
+        let n = socket.recv(&mut buffer).expect("systemd gets a message in time");
         String::from_utf8_lossy(&buffer[..n]).trim().to_owned()
     };
     assert_eq!(hear(), "READY=1", "first of all");

@@ -80,7 +80,7 @@ fn story(seed: u64) -> u64 {
     assert_eq!(
         server.service().counts().websockets,
         0,
-        "the service still believes in somebody"
+        "the service still has a connection"
     );
     world.borrow().history
 }
@@ -108,12 +108,12 @@ fn judge(client: &Client, jumped: bool) {
     let answers: Vec<&Heard> = answers(heard).collect();
     assert!(
         answers.len() <= client.expected.len(),
-        "client {} was told more than it asked",
+        "client {} received more than it requested",
         client.n
     );
     assert!(
         answers.iter().copied().eq(&client.expected[..answers.len()]),
-        "client {} was told something else",
+        "client {} received something else",
         client.n
     );
     let closes: Vec<&Heard> = heard.iter().filter(|h| matches!(h, Heard::Close(_))).collect();
@@ -129,7 +129,7 @@ fn judge(client: &Client, jumped: bool) {
         assert_eq!(
             answers.len(),
             client.expected.len(),
-            "client {} lost answers; it was told {closes:?}",
+            "client {} lost answers; it received {closes:?}",
             client.n
         );
         assert_eq!(

@@ -60,7 +60,7 @@ fn after_a_want_of_descriptors_waiting_clients_are_served_without_a_new_edge() {
     let patience = world
         .borrow()
         .patience
-        .expect("somebody waits, so the loop must wake by itself");
+        .expect("a client waits, so the loop must wake by itself");
     assert!(patience > Duration::ZERO && patience <= Duration::from_millis(100));
 
     world.borrow_mut().free_descriptors(10);
@@ -149,7 +149,11 @@ fn a_stale_id_finds_no_connection() {
     for _ in 0..50 {
         server.tick().unwrap();
     }
-    assert_eq!(world.borrow().reads, before, "somebody else's event made the loop read");
+    assert_eq!(
+        world.borrow().reads,
+        before,
+        "another connection's event made the loop read"
+    );
     assert_eq!(server.connections(), 1);
 }
 
@@ -259,7 +263,7 @@ fn a_client_that_is_made_to_wait_is_not_taken_for_dead() {
     }
     let (_, heard) = parse(&received);
     let echoes = heard.iter().filter(|heard| matches!(heard, Heard::Text(_))).count();
-    assert_eq!(echoes, 100, "the last it heard: {:?}", heard.last());
+    assert_eq!(echoes, 100, "the last message: {:?}", heard.last());
 }
 
 /// A client that has spent its allowance and sends nothing more costs nothing more.

@@ -653,7 +653,7 @@ impl Stage {
                 match heard {
                     Heard::Text(text) => {
                         let text = String::from_utf8(text).unwrap();
-                        self.say(|| format!("{who} hears {text}"));
+                        self.say(|| format!("{who} receives {text}"));
                         self.understand(who, &text);
                     }
                     Heard::Ping(payload) => world.borrow_mut().send(n, &frame(true, 10, &payload, MASK)),
@@ -670,7 +670,7 @@ impl Stage {
                 let pipe = &world.borrow().pipes[n];
                 let heard = &self.people[who].told;
                 panic!(
-                    "{who} was cut off without a word: freed {}, reset {}, unread {:?}, {:?}",
+                    "{who} was cut off without a close frame: freed {}, reset {}, unread {:?}, {:?}",
                     pipe.freed, pipe.server_reset, pipe.to_server, heard.status
                 );
             }
@@ -722,7 +722,7 @@ impl Stage {
                 for ((_, position), recovered) in shown.iter().zip(&recovered).filter(|((stream, _), _)| *stream == "o")
                 {
                     let has_reason = recovered == true || self.is_gap(position);
-                    assert!(has_reason, "{who} is told of a gap since {position} without a reason");
+                    assert!(has_reason, "{who} gets a gap since {position} without a reason");
                 }
                 let person = &mut self.people[who];
                 let recovering = person.speaks == Speaks::Recovering;
@@ -819,11 +819,11 @@ impl Stage {
         let late = self.served - watch.allowed;
         assert!(
             late <= Duration::from_secs(SWEEP) + SLACK,
-            "{who} heard {text} when it was forbidden for {late:?}"
+            "{who} received {text} when it was forbidden for {late:?}"
         );
         assert!(
             watch.stop_by.is_none_or(|by| self.served <= by),
-            "{who} heard {text} although the server was told, {:?} too late",
+            "{who} received {text} although a control row was written, {:?} too late",
             self.served - watch.stop_by.unwrap_or_default()
         );
         if person.speaks == Speaks::Recovering {
@@ -832,7 +832,7 @@ impl Stage {
         } else {
             assert!(frame["id"].is_null() && frame["pos"].is_null(), "{text}");
         }
-        assert!(watch.handled.insert(k), "{who} heard row {k} twice");
+        assert!(watch.handled.insert(k), "{who} received row {k} twice");
     }
 
     /// A page that lost the right to a channel never receives a row that was committed with the control row about it,
@@ -848,7 +848,7 @@ impl Stage {
         let may = person.watches[channel].signed || base.may(user, channel) || provisional && base.may(0, channel);
         assert!(
             may,
-            "{who} ({user}) heard {text}, commit {commit:?}, and lost the right with commit {from}"
+            "{who} ({user}) received {text}, commit {commit:?}, and lost the right with commit {from}"
         );
     }
 
@@ -859,7 +859,7 @@ impl Stage {
             assert_eq!(reply["identity"], "guest");
             return;
         };
-        let session = self.people[who].session.clone().expect("a stranger is nobody");
+        let session = self.people[who].session.clone().expect("a guest has no user");
         let last = self.owners.get(&(session, user as u32));
         let late = last.map(|last| self.served - *last);
         assert!(
@@ -1245,7 +1245,7 @@ impl Stage {
                     let due = row.committed.is_some_and(|commit| commit >= from) && row.channel == *channel;
                     assert!(
                         !due || watch.handled.contains(&(k as u64)),
-                        "{who} never heard row {k} of {channel}"
+                        "{who} never received row {k} of {channel}"
                     );
                 }
             }
@@ -1349,7 +1349,7 @@ impl Person {
         let state = self.watches.get(channel).map(|watch| watch.state);
         assert!(
             matches!(state, Some(State::In | State::Leaving(_))),
-            "{} heard {text} in {state:?}",
+            "{} received {text} in {state:?}",
             self.name
         );
     }
@@ -1363,7 +1363,7 @@ impl Person {
         for watch in self.watches.values_mut().filter(|watch| watch.state == State::In) {
             for position in &list {
                 let position = position.as_str().unwrap();
-                assert_ne!(position, NOWHERE, "{} is told to forget where it was", self.name);
+                assert_ne!(position, NOWHERE, "{} gets a position without a meaning", self.name);
                 watch.keep(position);
             }
         }
@@ -1616,10 +1616,7 @@ fn a_client_that_subscribes_without_the_table_gets_a_gap() {
     stage.run(Duration::from_secs(1));
     stage.subscribe(0, "news");
     stage.run(Duration::from_secs(6));
-    assert!(
-        stage.is_in("news"),
-        "it is let in although nobody knows where the table is"
-    );
+    assert!(stage.is_in("news"), "it is admitted without a position of the table");
     stage.base.borrow_mut().come_up();
     stage.run(Duration::from_secs(4));
     assert!(!stage.people[0].alive, "it is sent back");
@@ -1628,10 +1625,7 @@ fn a_client_that_subscribes_without_the_table_gets_a_gap() {
     stage.connect(0);
     stage.run(Duration::from_secs(2));
     let watch = &stage.people[0].watches["news"];
-    assert!(
-        watch.state == State::In && watch.from > from,
-        "and told that something may be missing"
-    );
+    assert!(watch.state == State::In && watch.from > from, "and gets a gap");
 }
 
 #[test]

@@ -332,7 +332,7 @@ impl Drop for Stand {
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; a second panic would end the process.
             let failed = thread.join().is_err();
-            assert!(!failed || thread::panicking(), "one of those who measure has failed");
+            assert!(!failed || thread::panicking(), "a measuring thread has failed");
         }
     }
 }
@@ -369,7 +369,7 @@ fn every(pause: Duration, over: &AtomicBool, mut act: impl FnMut(Instant)) {
 fn wait_long(what: &str, fact: impl Fn() -> bool) {
     let deadline = Instant::now() + LONGEST;
     while !fact() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "waited too long until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -617,7 +617,7 @@ fn every_database_that_breaks_off_is_found_again() {
     let in_all = vec![
         ("everything is swallowed", once, vec![Trick::Swallow]),
         ("connections are reset", at_once, vec![Trick::Reset]),
-        ("nobody listens", at_once, vec![Trick::Cut, Trick::Refuse]),
+        ("no server listens", at_once, vec![Trick::Cut, Trick::Refuse]),
     ];
     for (what, bound, tricks) in and_in_all(always, in_all) {
         broken.play(what, bound, &tricks);

@@ -92,7 +92,7 @@ fn floor(pause: Duration, turns: u64) -> Result<f64, Failure> {
 fn own_nanoseconds() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     let used = text.split_ascii_whitespace().next().and_then(|used| used.parse().ok());
-    used.ok_or_else(|| Failure::Run("the kernel does not tell what CPU a thread has used".into()))
+    used.ok_or_else(|| Failure::Run("the kernel does not report the CPU time of a thread".into()))
 }
 
 #[cfg(test)]

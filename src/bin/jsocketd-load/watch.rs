@@ -80,7 +80,7 @@ impl Watch {
     pub fn sql(&mut self) -> Result<Sql, Failure> {
         let answer = self.ask("stats")?;
         let stats: Stats = serde_json::from_str(&answer)
-            .map_err(|error| Failure::Run(format!("the console's stats are not what they were: {error}: {answer}")))?;
+            .map_err(|error| Failure::Run(format!("the console's stats have another form: {error}: {answer}")))?;
         stats
             .database
             .ok_or_else(|| Failure::Usage("the server has no site, so there is no database to look at".into()))

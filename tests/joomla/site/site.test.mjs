@@ -189,7 +189,7 @@ test('a secret that was changed works at once, and the one before goes on', asyn
   assert.equal(await admin.locator('.websockets-hop[data-state=passed]').count(), 3);
 });
 
-test('the console knows the administrator and answers test and version', async () => {
+test('the console identifies the administrator and answers test and version', async () => {
   await admin.goto(joomla.back('option=com_websockets&view=console'));
   await admin.waitForSelector('#websockets-lamp[data-state=open]');
   await admin.waitForFunction((user) => document.querySelector('#websockets-identity').textContent.includes(user), USER);
@@ -313,7 +313,7 @@ test('a category that is unpublished takes its articles with it', async () => {
   await joomla.categories(admin, 'unpublish', [category]);
   for (const page of Object.values(readers)) {
     await page.waitForSelector(SHOWN);
-    assert.equal(await page.locator(`${SHOWN} button`).count(), 1, 'what is gone cannot be loaded again');
+    assert.equal(await page.locator(`${SHOWN} button`).count(), 1, 'a page that is gone cannot be loaded again');
   }
   await picture(readers.guest, 'gone');
   await joomla.categories(admin, 'publish', [category]);
@@ -349,7 +349,7 @@ test('a reload during publishing loses nothing and doubles nothing', async () =>
   assert.equal(await page.evaluate(() => sessionStorage.getItem('gap')), null);
 });
 
-test('pages survive a server that goes away, and are told what they missed', async () => {
+test('pages survive a server that goes away, and get the missed events', async () => {
   const page = readers.staff;
   await read(page);
   const { address } = server;

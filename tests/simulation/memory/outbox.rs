@@ -595,10 +595,7 @@ impl OutboxTables {
         );
         for (id, seq) in ids.iter().zip(first..) {
             let place = Place { seq, mark };
-            assert!(
-                self.waiting.remove(id),
-                "the row {id} has a number or is nobody's to see"
-            );
+            assert!(self.waiting.remove(id), "the row {id} has a number or is not visible");
             let twin = self.numbers.insert(seq, *id);
             assert_eq!(twin, None, "two rows with the number {seq}");
             if let Some(row) = self.rows.get_mut(id) {

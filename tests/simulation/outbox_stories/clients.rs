@@ -204,13 +204,13 @@ impl Channel {
 
     /// No row of its channel may stand between the client's position and the received row.
     fn walk(&self, name: usize, channel: &str, to: Position, got: Option<usize>, truth: &Truth) {
-        let from = self.position.expect("it was told where it is");
+        let from = self.position.expect("it has a position");
         let (Position::Table { place: start, .. }, Position::Table { place: end, .. }) = (from, to) else {
             panic!("{from} {to}")
         };
         if from == Position::NOWHERE {
             // A client that subscribed without the table must receive a gap before anything else.
-            panic!("{name} gets {to} although it was told of no position");
+            panic!("{name} gets {to} although it has no position");
         }
         assert!(end.seq >= start.seq, "{name} goes back from {from} to {to}");
         let Some(way) = truth.between(start, end) else {

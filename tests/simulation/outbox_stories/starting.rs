@@ -356,7 +356,7 @@ fn an_outage_loses_nothing_and_asks_seldom() {
     assert_eq!(
         stage.outbox().position(),
         position,
-        "clients are told the same as before"
+        "clients get the same position as before"
     );
     assert!(stage.counters().late_ms >= 59_000);
     stage.tables.down = false;

@@ -497,9 +497,9 @@ impl World {
             assert!(expected.ends_with(&found), "{found:?} is not the end of {expected:?}");
             let is_gone = |place: &Place| self.tables.outbox.place(place.seq) != Some(*place);
             let any_gone = is_gone(&from) || way.iter().any(|(place, _)| is_gone(place));
-            assert!(any_gone, "{who} tells of a gap without a reason");
+            assert!(any_gone, "{who} reports a gap without a reason");
         } else {
-            assert_eq!(found, expected, "what {who} handed on from {from:?} to {place:?}");
+            assert_eq!(found, expected, "the output of {who} from {from:?} to {place:?}");
         }
         self.runners[who].anchor = Some(place);
         self.check_delays(who, &found);
@@ -592,7 +592,7 @@ impl World {
         }
         for (channel, position) in gaps {
             self.gaps += 1;
-            self.say(|_| format!("client {n} is told of a gap in {channel} since {position}"));
+            self.say(|_| format!("client {n} gets a gap in {channel} since {position}"));
             self.justify(who, position);
         }
     }
@@ -610,7 +610,7 @@ impl World {
         let is_small = self.plot.settings.history_bytes < 1 << 20;
         assert!(
             !is_current || !is_there || is_troubled || is_small,
-            "{who} tells of a gap since {position} without a reason"
+            "{who} reports a gap since {position} without a reason"
         );
     }
 

@@ -107,7 +107,7 @@ impl Truth {
             assert!(twin.is_none(), "{place:?} was given twice");
             before = Some(place);
             if let Some(row) = key.map(|key| &self.rows[key]) {
-                let (commit, _) = row.committed.expect("only what is committed has a number");
+                let (commit, _) = row.committed.expect("only committed rows have a number");
                 match row.kind {
                     Kind::Control => assert!(last_commit < commit, "row {key:?} was overtaken"),
                     _ => last_commit = last_commit.max(commit),

@@ -110,7 +110,11 @@ fn rows_of_an_item_wait_until_it_was_looked_at_and_nothing_else_waits() {
                 stage.base.borrow_mut().come_up();
             }
             stage.passes(5);
-            assert_eq!(stage.heard(0, ITEM), [rows[0], rows[3], later[1]], "it may hear them");
+            assert_eq!(
+                stage.heard(0, ITEM),
+                [rows[0], rows[3], later[1]],
+                "it may receive them"
+            );
             let last = stage.commit(None, &[ITEM]);
             stage.passes(1);
             assert_eq!(stage.heard(0, ITEM).last(), last.last());
