@@ -146,7 +146,7 @@ impl Link {
     /// See [`Store::ask`].
     ///
     /// # Errors
-    /// What the tables say, and the faults that were ordered.
+    /// The failure of the tables, or a failure that the test ordered.
     pub fn ask(&mut self, question: &Question, tables: &mut Tables, now: Now) -> Result<Answer, Failure> {
         let Line::Connected(life) = self.line else {
             return Err(unavailable("there is no connection"));
