@@ -170,19 +170,19 @@ impl<S: Socket> Connection<S> {
         if self.is_paused(limits, now) {
             return None;
         }
-        let over = match &mut self.state {
+        let event = match &mut self.state {
             State::Http(http) => match http.read(input, &mut self.queue, limits, now)? {
-                Asked::Request(request) => return Some(Event::Request(request)),
-                Asked::Handshake(request) => return Some(Event::Handshake(request)),
-                Asked::Refused(refusal) => self.refuse(refusal),
+                Asked::Request(request) => Event::Request(request),
+                Asked::Handshake(request) => Event::Handshake(request),
+                Asked::Refused(refusal) => Event::Over(self.refuse(refusal)),
             },
             State::WebSocket(websocket) => {
                 let received = websocket.read(input, &mut self.queue, limits, now)?;
                 self.allowances.note_message(limits, now);
                 match received {
-                    Received::Message(message) => return Some(Event::Message(message)),
-                    Received::Closed(code) => Over::PeerClosed(code),
-                    Received::Violated(reason) => Over::Violated(reason),
+                    Received::Message(message) => Event::Message(message),
+                    Received::Closed(code) => Event::Over(Over::PeerClosed(code)),
+                    Received::Violated(reason) => Event::Over(Over::Violated(reason)),
                 }
             }
             State::Finishing(_) | State::Doomed => {
@@ -190,8 +190,10 @@ impl<S: Socket> Connection<S> {
                 return None;
             }
         };
-        self.finish(limits, now);
-        Some(Event::Over(over))
+        if let Event::Over(_) = event {
+            self.finish(limits, now);
+        }
+        Some(event)
     }
 
     /// The peer has ended its side.

@@ -59,6 +59,7 @@ impl<S: Socket> Polled<S> {
     ///
     /// # Errors
     /// Those of the socket; the connection is then of no more use.
+    #[inline]
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         match until_blocked(&mut self.ready.writable, || self.stream.write_vectored(slices))? {
             Some(0) => Err(io::ErrorKind::WriteZero.into()),

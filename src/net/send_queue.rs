@@ -98,6 +98,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// Those of the socket; the connection is then of no more use.
+    #[inline]
     pub fn flush(&mut self, socket: &mut Polled<impl Socket>) -> io::Result<()> {
         while self.bytes > 0 {
             let written = match &self.first {

@@ -43,6 +43,7 @@ impl Wheel {
 
     /// Asks for a check in time for `deadline`, unless an earlier one is stored. The caller keeps `check_at` beside the
     /// connection: the second of the next check, `u64::MAX` while there is none. It sets `check_at` back at the check.
+    #[inline]
     pub fn schedule(&mut self, id: ConnectionId, deadline: Time, check_at: &mut u64) {
         if deadline != Time::NEVER && self.second(deadline) < *check_at {
             *check_at = self.insert(id, deadline);
