@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_changes_nothing_and_what_is_gone_says_nothing() {
+    fn text_that_is_no_object_changes_nothing_and_missing_text_means_the_defaults() {
         let off = read(r#"{"enabled":0}"#);
         for corrupt in ["{corrupt", "[]", "null", "1"] {
             assert_eq!(Parameters::read(Some(corrupt), &off, at(START)), off, "{corrupt}");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_three_or_none() {
+    fn credentials_are_complete_or_absent() {
         let all = json!({"app_id": "i", "app_key": "k", "app_secret": "0123456789abcdef"});
         assert!(read(&all.to_string()).credentials.is_some());
         for name in ["app_id", "app_key", "app_secret"] {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_can_be_guessed_is_refused_or_told() {
+    fn a_short_secret_is_refused_or_reported() {
         for (length, weakness, is_there) in [
             (1, Some(Weakness::Refused), false),
             (SHORTEST_SECRET - 1, Some(Weakness::Refused), false),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_secret_whose_time_is_nonsense_is_not_valid() {
+    fn an_old_secret_with_an_invalid_time_is_not_valid() {
         for nonsense in [
             json!(-1),
             json!(1.9e9),

@@ -43,7 +43,7 @@ struct Rows {
     extensions: Extensions,
 }
 
-/// What an answer changed.
+/// The changes that an answer caused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Changed {
     /// The rights of users may have changed.
@@ -216,7 +216,7 @@ mod tests {
     use crate::site::user::User;
 
     #[test]
-    fn another_root_user_changes_rights_as_soon_as_there_are_any() {
+    fn another_root_user_changes_the_rights_once_they_are_known() {
         let (settings, now) = (config::Joomla::default(), Now::default());
         let user = UserRow {
             id: 42,

@@ -53,7 +53,7 @@ mod tests {
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn it_is_the_same_each_time_and_another_one_elsewhere() {
+    fn a_pseudonym_depends_on_the_key_the_channel_and_the_user_only() {
         let one = pseudonym(KEY, "presence-a", 42);
         assert_eq!(one, pseudonym(KEY, "presence-a", 42));
         for other in [
@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_anybody_with_the_key_gets() {
+    fn a_pseudonym_is_the_one_that_openssl_computes() {
         // printf 'jsocketd presence\0\0\0\0\052presence-a' | openssl dgst -sha256 -hmac KEY -binary | head -c15 |
         // base32
         assert_eq!(pseudonym(KEY, "presence-a", 42), "pdoxp2uqjtjlxmp7erg37pkb");
     }
 
     #[test]
-    fn it_can_stand_anywhere_and_nobody_shares_one() {
+    fn pseudonyms_are_distinct_and_have_24_base32_digits() {
         let all: HashSet<String> = (0..10_000).map(|user| pseudonym(KEY, "presence-a", user)).collect();
         assert_eq!(all.len(), 10_000);
         for name in all {

@@ -15,7 +15,7 @@ use crate::protocol::channel::{ChannelName, Kind};
 /// The users for whom a channel is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// Everybody: the name has no prefix.
+    /// All clients: the name has no prefix.
     Open,
     /// Clients with a signature only.
     Signed,

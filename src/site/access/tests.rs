@@ -303,7 +303,7 @@ fn acl() -> Acl {
 }
 
 #[test]
-fn what_the_name_alone_decides() {
+fn verdicts_without_facts_follow_from_the_name_and_the_visitor() {
     let rules = [ChannelRule {
         pattern: "private-staff-*".into(),
         groups: vec![7],
@@ -366,12 +366,12 @@ fn what_the_name_alone_decides() {
             assert_eq!(again, access.judge_visitor(&subject, visitor, &acl, Age::Fresh, at(0)));
         }
     }
-    assert_eq!(access.question(at(0)), None, "nothing had to be asked");
+    assert_eq!(access.question(at(0)), None, "no verdict needed a fact");
     assert_eq!(access.question_due(), Time::NEVER);
 }
 
 #[test]
-fn guests_can_be_kept_out_of_everything_public() {
+fn guests_can_be_denied_channels_without_a_prefix() {
     let mut config = config();
     config.joomla.guests = Some(false);
     let mut access = Access::new(&config);
@@ -389,7 +389,7 @@ fn guests_can_be_kept_out_of_everything_public() {
 }
 
 #[test]
-fn an_article_is_heard_by_whoever_may_see_it() {
+fn an_articles_channel_admits_visitors_who_may_see_the_article() {
     type Change = fn(&mut World);
     fn item(world: &mut World) -> &mut Item {
         world.items.get_mut(&(0, 17)).unwrap()
@@ -442,7 +442,7 @@ fn an_article_is_heard_by_whoever_may_see_it() {
 }
 
 #[test]
-fn a_category_is_heard_by_whoever_may_see_it_and_all_above() {
+fn a_categorys_channel_admits_visitors_who_may_see_it_and_all_above() {
     type Change = fn(&mut World);
     fn filed(world: &mut World, id: u64) -> &mut Category {
         world.categories.get_mut(&id).unwrap()
@@ -545,7 +545,7 @@ fn verdicts_are_those_of_joomlas_sql() {
 }
 
 #[test]
-fn many_are_asked_about_in_few_questions() {
+fn many_facts_are_read_with_few_questions() {
     let (mut world, mut access) = (site(250), access());
     for _ in 0..3 {
         for id in 1..=250 {
@@ -563,11 +563,11 @@ fn many_are_asked_about_in_few_questions() {
     assert_eq!(decide(&mut access, &category(9), at(0)), Verdict::Yes(()));
     assert_eq!(decide(&mut access, &order(1), at(0)), HIDDEN);
     assert_eq!(world.asked, 5);
-    assert_eq!(access.question_due(), Time::NEVER, "nobody watches");
+    assert_eq!(access.question_due(), Time::NEVER, "no entry is watched");
 }
 
 #[test]
-fn a_kind_that_many_ask_about_does_not_starve_the_others() {
+fn a_kind_with_many_waiting_entries_does_not_starve_the_others() {
     let mut access = access();
     for id in 1..=1000 {
         decide(&mut access, &article(id), at(0));
@@ -580,7 +580,7 @@ fn a_kind_that_many_ask_about_does_not_starve_the_others() {
 }
 
 #[test]
-fn a_fact_lets_somebody_in_for_five_seconds() {
+fn a_fact_admits_visitors_for_five_seconds() {
     let (mut world, mut access) = (site(2), access());
     assert_eq!(Access::FRESH, 5);
     assert_eq!(decided(&mut access, &mut world, &article(1), at(0)), Verdict::Yes(()));
@@ -590,7 +590,7 @@ fn a_fact_lets_somebody_in_for_five_seconds() {
     assert_eq!(
         review(&mut access, &article(1), late),
         Verdict::Yes(()),
-        "who is in may go on by it"
+        "the subscriber may stay"
     );
     assert_eq!(decide(&mut access, &article(1), late), Verdict::NotYet);
     assert_eq!(decided(&mut access, &mut world, &article(1), late), HIDDEN);
@@ -602,7 +602,7 @@ fn a_fact_lets_somebody_in_for_five_seconds() {
 }
 
 #[test]
-fn its_age_counts_from_the_question_not_from_the_answer() {
+fn the_age_of_a_fact_counts_from_the_question() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     let question = access.question(at(0)).unwrap();
@@ -612,16 +612,20 @@ fn its_age_counts_from_the_question_not_from_the_answer() {
 }
 
 #[test]
-fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
+fn without_the_database_there_is_no_verdict_and_the_question_is_repeated() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     for failure in [Failure::Unavailable("gone".into()), Failure::Locked] {
         for round in 0..3 {
             let now = access.question_due().0.div_ceil(1000);
-            let question = access.question(at(now)).expect("it asks again by itself");
+            let question = access.question(at(now)).expect("the question is repeated");
             access.facts.answer(&question, Err(failure.clone()), at(now));
             assert_eq!(decide(&mut access, &article(1), at(now)), Verdict::NotYet, "{round}");
-            assert_eq!(access.question(at(now + 999)), None, "not at once");
+            assert_eq!(
+                access.question(at(now + 999)),
+                None,
+                "the question is not repeated at once"
+            );
             assert_eq!(access.question_due(), at(now + 1000).at);
         }
     }
@@ -630,7 +634,7 @@ fn while_the_database_is_away_nobody_is_judged_and_it_is_asked_again() {
 }
 
 #[test]
-fn who_is_in_stays_in_while_the_database_is_away() {
+fn subscribers_stay_while_the_database_is_away() {
     let (mut world, mut access) = (site(1), access());
     decided(&mut access, &mut world, &article(1), at(0));
     access.occupied(&channel(&article(1)));
@@ -647,12 +651,12 @@ fn who_is_in_stays_in_while_the_database_is_away() {
     assert_eq!(
         decide(&mut access, &article(1), at(600_000)),
         Verdict::NotYet,
-        "but nobody new"
+        "a new subscriber is not admitted"
     );
 }
 
 #[test]
-fn what_the_database_refuses_is_refused() {
+fn a_question_that_the_database_refuses_denies_access() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     for (n, failure) in [Failure::Refused("no such table".into()), Failure::Malformed("x".into())]
@@ -664,17 +668,17 @@ fn what_the_database_refuses_is_refused() {
         let question = access.question(now).unwrap();
         access.facts.answer(&question, Err(failure), now);
         assert_eq!(decide(&mut access, &article(1), now), UNKNOWABLE);
-        assert_eq!(access.question(now), None, "that was an answer");
+        assert_eq!(access.question(now), None, "a refusal is an answer");
     }
     assert_eq!(
         decided(&mut access, &mut world, &article(1), at(20_000)),
         Verdict::Yes(()),
-        "somebody mended it"
+        "the database answers again"
     );
 }
 
 #[test]
-fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
+fn a_malformed_row_denies_access_to_no_other_item() {
     let (mut world, mut access) = (site(100), access());
     world.poison.insert(50);
     for id in 1..=100 {
@@ -699,11 +703,11 @@ fn one_row_that_makes_no_sense_shuts_nobody_else_out() {
     world.asked = 0;
     access.recheck_all();
     pump(&mut access, &mut world, at(3000));
-    assert_eq!(world.asked, 1, "all is forgiven");
+    assert_eq!(world.asked, 1, "the item is asked for together with the others again");
 }
 
 #[test]
-fn a_question_that_was_lost_is_asked_again() {
+fn a_lost_question_is_asked_again() {
     let (mut world, mut access) = (site(1), access());
     decide(&mut access, &article(1), at(0));
     let lost = access.question(at(0)).unwrap();
@@ -718,7 +722,7 @@ fn a_question_that_was_lost_is_asked_again() {
 }
 
 #[test]
-fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
+fn unrequested_rows_and_answers_to_other_questions_change_nothing() {
     let (mut world, mut access) = (site(2), access());
     decide(&mut access, &article(1), at(0));
     access
@@ -740,7 +744,7 @@ fn rows_that_nobody_asked_for_and_others_answers_mean_nothing() {
 }
 
 #[test]
-fn an_item_that_was_changed_is_asked_about_at_once() {
+fn a_changed_item_is_asked_for_at_once() {
     let (mut world, mut access) = (site(2), access());
     for id in 1..=2 {
         decided(&mut access, &mut world, &article(id), at(0));
@@ -756,13 +760,13 @@ fn an_item_that_was_changed_is_asked_about_at_once() {
     assert_eq!(
         review(&mut access, &article(1), at(100)),
         Verdict::NotYet,
-        "the old facts are not believed"
+        "the old facts do not count"
     );
     let question = access.question(at(100)).unwrap();
     assert_eq!(
         question,
         Question::Items { kind: 0, ids: vec![1] },
-        "what nobody watches can wait"
+        "unwatched items are not asked for"
     );
     access.facts.answer(&question, world.ask(&question, at(100)), at(100));
     assert_eq!(access.facts.take_changed(at(100)), [channel(&article(1))]);
@@ -790,7 +794,7 @@ fn a_recheck_between_question_and_answer_asks_again() {
 }
 
 #[test]
-fn a_category_that_was_changed_takes_everything_below_along() {
+fn a_changed_category_rechecks_everything_below_it() {
     let (mut world, mut access) = (site(3), access());
     let elsewhere = Category {
         parent: 1,
@@ -835,7 +839,7 @@ fn a_category_that_was_changed_takes_everything_below_along() {
     world.asked = 0;
     pump(&mut access, &mut world, at(200));
     assert_eq!(world.asked, 2);
-    assert_eq!(access.facts.take_changed(at(200)), [], "nothing is different");
+    assert_eq!(access.facts.take_changed(at(200)), [], "nothing has changed");
 }
 
 #[test]
@@ -851,7 +855,7 @@ fn everything_can_be_rechecked() {
     access.recheck_all();
     access.recheck_all();
     pump(&mut access, &mut world, at(100));
-    assert_eq!(world.asked, 1, "the watched ones");
+    assert_eq!(world.asked, 1, "only watched items are asked for");
     assert_eq!(access.facts.take_changed(at(100)).len(), 100);
     assert_eq!(review(&mut access, &article(1), at(100)), HIDDEN);
     assert_eq!(review(&mut access, &article(200), at(100)), Verdict::NotYet);
@@ -878,7 +882,7 @@ fn watches_are_counted() {
 }
 
 #[test]
-fn what_is_watched_without_being_known_is_asked_for_and_told() {
+fn a_watched_item_without_a_fact_is_asked_for_and_reported() {
     let (mut world, mut access) = (site(1), access());
     access.occupied(&channel(&article(1)));
     access.facts.assert_consistent();
@@ -903,7 +907,7 @@ fn shown(ahead: i64) -> (i64, i64) {
 }
 
 #[test]
-fn dates_hold_only_while_both_clocks_say_so() {
+fn an_item_is_shown_only_while_both_clocks_are_within_its_dates() {
     for ahead in -CLOCK_TOLERANCE..=CLOCK_TOLERANCE {
         assert_eq!(shown(ahead), (30, 71), "a few seconds do not matter: {ahead}");
     }
@@ -945,28 +949,28 @@ fn a_difference_of_the_clocks_is_no_change_of_the_item() {
 }
 
 #[test]
-fn dates_change_things_by_themselves() {
+fn a_date_changes_an_item_without_a_question() {
     let (mut world, mut access) = (site(1), access());
     let item = world.items.get_mut(&(0, 1)).unwrap();
     (item.up, item.down) = (Some(EPOCH + 3), Some(EPOCH + 7));
     decided(&mut access, &mut world, &article(1), at(500));
     access.occupied(&channel(&article(1)));
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     let mut now = at(500);
     while now.at < at(15_000).at {
         now = at(access.deadline().0.div_ceil(1000).min(15_000));
-        assert_eq!(access.question(now), None, "no database is needed for it");
+        assert_eq!(access.question(now), None, "a date needs no question");
         if !access.facts.take_changed(now).is_empty() {
-            told.push((now.at.0 / 1000, review(&mut access, &article(1), now)));
+            changes.push((now.at.0 / 1000, review(&mut access, &article(1), now)));
         }
     }
-    assert_eq!(told, [(3000, Verdict::Yes(())), (8000, HIDDEN)]);
+    assert_eq!(changes, [(3000, Verdict::Yes(())), (8000, HIDDEN)]);
     access.vacated(&channel(&article(1)));
     access.facts.assert_consistent();
 }
 
 #[test]
-fn the_sweep_sees_everything_within_its_interval_and_spreads_by_itself() {
+fn the_sweep_asks_for_every_item_within_its_interval_and_spreads_the_questions() {
     const COUNT: u64 = 5000;
     let (mut world, mut access) = (site(COUNT), access());
     let interval = Duration::from_secs(config().joomla.sweep_interval);
@@ -1020,7 +1024,7 @@ fn neither_the_sweep_nor_newcomers_starve_the_other() {
     let mut sweeps = 0;
     for _ in 0..10 {
         let Some(Question::Items { ids, .. }) = access.question(at(30_000)) else {
-            panic!("there is more")
+            panic!("no question is due")
         };
         sweeps += usize::from(ids[0] <= 500);
     }
@@ -1028,7 +1032,7 @@ fn neither_the_sweep_nor_newcomers_starve_the_other() {
 }
 
 #[test]
-fn what_is_known_is_bounded() {
+fn the_number_of_entries_is_limited() {
     let mut access = access();
     for id in 1..=MOST as u64 * 3 {
         assert_eq!(decide(&mut access, &article(id), at(0)), Verdict::NotYet);
@@ -1037,14 +1041,14 @@ fn what_is_known_is_bounded() {
     access.facts.assert_consistent();
     // The newest entries are still asked for, oldest first, and no others.
     let Some(Question::Items { ids, .. }) = access.question(at(0)) else {
-        panic!("it asks")
+        panic!("no question is due")
     };
     assert_eq!(ids[0], MOST as u64 * 2 + 1);
     access.facts.assert_consistent();
 }
 
 #[test]
-fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
+fn watched_entries_are_never_dropped_and_no_visitor_is_admitted_without_room() {
     let mut access = access();
     for id in 1..=MOST as u64 {
         access.occupied(&channel(&article(id)));
@@ -1059,22 +1063,26 @@ fn what_is_watched_is_never_forgotten_and_nobody_is_let_in_without_room() {
 }
 
 #[test]
-fn other_item_types_begin_anew() {
+fn other_item_types_drop_all_facts() {
     let (mut world, mut access) = (site(1), access());
     decided(&mut access, &mut world, &order(1), at(0));
     access.occupied(&channel(&order(1)));
     let mut other = config();
     access.reconfigure(&other);
-    assert_eq!(access.facts.count(), (1, 1), "nothing is different");
+    assert_eq!(access.facts.count(), (1, 1), "nothing has changed");
     other.items.clear();
     access.reconfigure(&other);
     assert_eq!(access.facts.count(), (0, 0));
-    assert_eq!(decide(&mut access, &order(1), at(0)), SIGNATURE, "nobody's any more");
+    assert_eq!(
+        decide(&mut access, &order(1), at(0)),
+        SIGNATURE,
+        "the item type is unknown now"
+    );
     assert_eq!(access.question(at(0)), None);
 }
 
 #[test]
-fn channels_about_the_same_item_are_watched_each_under_other_types_too() {
+fn two_channels_about_one_item_are_both_watched_after_a_change_of_the_types() {
     let mut access = access();
     let names = ["private-com_content.article.1", "presence-com_content.article.1"];
     names.iter().for_each(|name| access.occupied(name));
@@ -1098,7 +1106,7 @@ struct Subscriber {
 /// A site that changes and a database that fails, with rechecks or without. In the end every subscriber has the right
 /// verdict.
 #[test]
-fn in_the_end_everybody_hears_what_joomla_would_show() {
+fn in_the_end_every_subscriber_has_the_verdict_of_joomla() {
     let interval = config().joomla.sweep_interval * 1000;
     for seed in 0..60 {
         let mut rng = StdRng::seed_from_u64(seed);

@@ -261,7 +261,7 @@ impl Sessions {
         }
     }
 
-    // --- when a session is looked at -----------------------------------------------------------------------------
+    // --- the schedule of the look-ups ----------------------------------------------------------------------------
 
     /// The session is looked up soon, but at most once a second, however many connections it has.
     pub(super) fn ask_soon(&mut self, index: usize, now: Now) {

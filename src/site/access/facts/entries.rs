@@ -121,7 +121,7 @@ impl Entries {
         self.entries.iter()
     }
 
-    // --- what is kept --------------------------------------------------------------------------------------------
+    // --- the entries ---------------------------------------------------------------------------------------------
 
     /// Makes room for an entry; drops the oldest unwatched entry if needed. Returns whether there is room.
     pub(super) fn make_room(&mut self, key: Key) -> bool {
@@ -185,7 +185,7 @@ impl Entries {
             return false;
         };
         let was_watched = entry.channels.remove(channel);
-        debug_assert!(was_watched, "unwatched more often than watched");
+        debug_assert!(was_watched, "the channel watched the entry");
         if !was_watched || entry.is_watched() {
             return false;
         }
@@ -199,7 +199,7 @@ impl Entries {
         true
     }
 
-    // --- when it is asked for ------------------------------------------------------------------------------------
+    // --- the schedule --------------------------------------------------------------------------------------------
 
     /// Asks for an entry soon, unless it is asked for already.
     pub(super) fn want(&mut self, key: Key) {
@@ -337,9 +337,9 @@ impl Entries {
                 Place::Urgent(_) => urgent += 1,
                 Place::Due(_) => {
                     due += 1;
-                    assert!(entry.is_watched(), "only what is watched is due");
+                    assert!(entry.is_watched(), "only watched entries are due");
                 }
-                Place::Idle => assert!(!entry.is_watched(), "what is watched is asked for again"),
+                Place::Idle => assert!(!entry.is_watched(), "every watched entry is in the schedule"),
                 Place::Asked => {}
             }
             if !entry.is_watched() {

@@ -357,7 +357,7 @@ impl Facts {
         let mut asked = self.entries.iter().filter(|(_, entry)| entry.is_asked_for());
         assert!(
             asked.all(|(key, _)| self.questions.has(*key)),
-            "it would never be answered"
+            "every entry that is asked for is in a question"
         );
         assert!(self.suspects.len() <= MOST_SUSPECTS);
     }

@@ -36,7 +36,7 @@ fn rule(pattern: &str, groups: &[u32], levels: &[u32], users: &[u32]) -> Channel
 }
 
 #[test]
-fn every_row_of_the_table_in_every_form() {
+fn every_row_of_the_table_is_parsed_in_every_form() {
     for (rest, expected) in [
         ("user-42", Subject::User(42)),
         ("user-4294967295", Subject::User(u32::MAX)),
@@ -69,7 +69,7 @@ fn every_row_of_the_table_in_every_form() {
 }
 
 #[test]
-fn what_only_looks_like_the_sites_names_is_nobodys_whatever_the_rules_say() {
+fn names_that_only_resemble_the_sites_names_need_a_signature_despite_rules() {
     let all = [rule("*", &[1], &[1], &[]), rule("private-*", &[1], &[1], &[])];
     for rest in [
         "user-0",
@@ -97,7 +97,7 @@ fn what_only_looks_like_the_sites_names_is_nobodys_whatever_the_rules_say() {
 }
 
 #[test]
-fn a_misspelt_key_names_nothing() {
+fn a_misspelt_key_names_no_subject() {
     for bad in crate::id::MISSPELT {
         for form in [
             "user-",
@@ -115,7 +115,7 @@ fn a_misspelt_key_names_nothing() {
 }
 
 #[test]
-fn a_rule_never_widens_what_the_site_decides() {
+fn a_rule_does_not_open_names_that_the_site_decides() {
     let all = [rule("*", &[1], &[1], &[7])];
     for (name, expected) in [
         ("private-user-42", Subject::User(42)),
@@ -133,7 +133,7 @@ fn a_rule_never_widens_what_the_site_decides() {
 }
 
 #[test]
-fn names_beside_the_table_go_by_the_rules_or_need_a_signature() {
+fn names_outside_the_table_follow_the_rules_or_need_a_signature() {
     let all = [rule("*", &[6], &[], &[])];
     let expected = Subject::Ruled(Box::new(Allowed {
         groups: [6].into(),
@@ -188,14 +188,14 @@ fn names_beside_the_table_go_by_the_rules_or_need_a_signature() {
 }
 
 #[test]
-fn rules_that_match_are_taken_together() {
+fn matching_rules_are_united() {
     let rules = [
         rule("private-staff-*", &[8, 6], &[3], &[]),
         rule("private-*-notes", &[7, 6], &[], &[42, 41]),
         rule("presence-staff-*", &[1], &[], &[]),
     ];
     let Subject::Ruled(both) = of("private-staff-notes-notes", &rules) else {
-        panic!("it is ruled")
+        panic!("no rule matched")
     };
     assert_eq!(*both.groups, [6, 7, 8]);
     assert_eq!(*both.levels, [3]);
@@ -205,7 +205,7 @@ fn rules_that_match_are_taken_together() {
 }
 
 #[test]
-fn a_rule_is_about_the_whole_name_with_its_prefixes() {
+fn a_rule_matches_the_whole_name_with_its_prefixes() {
     let rules = [rule("private-staff", &[6], &[], &[])];
     assert!(matches!(of("private-staff", &rules), Subject::Ruled(_)));
     for name in [
@@ -230,7 +230,7 @@ fn slow(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 #[test]
-fn patterns_match_as_the_obvious_way_says() {
+fn patterns_match_like_the_simple_way() {
     let mut rng = StdRng::seed_from_u64(5);
     let mut text = |alphabet: &[u8], most: usize| -> String {
         let length = rng.random_range(0..=most);
@@ -249,7 +249,7 @@ fn patterns_match_as_the_obvious_way_says() {
 }
 
 #[test]
-fn a_hostile_pattern_takes_no_time() {
+fn a_hostile_pattern_takes_little_time() {
     let name = "a".repeat(100_000);
     // The simple way would not end in any reasonable time.
     assert!(!matches(&format!("{}b", "a*".repeat(10_000)), &name));
@@ -258,7 +258,7 @@ fn a_hostile_pattern_takes_no_time() {
 }
 
 #[test]
-fn no_name_makes_it_panic() {
+fn every_subject_has_one_name_and_no_name_causes_a_panic() {
     let mut rng = StdRng::seed_from_u64(6);
     let parts = [
         "private-",
