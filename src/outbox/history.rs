@@ -280,7 +280,7 @@ impl History {
         }
     }
 
-    /// Drops what no client needs any more.
+    /// Drops the entries that no client needs any more.
     pub(super) fn expire(&mut self, now: Time) {
         self.words.retain(|_, word| word.is_none());
         let old = self.recalls.iter().filter(|(_, recall)| recall.until <= now);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn each_channel_that_is_read_has_its_turn_however_many_come_before_it() {
+    fn every_recalled_channel_gets_its_turn_despite_new_requests() {
         let mut history = History::default();
         history.clear(100);
         for channel in ["a", "b", "m"] {
@@ -331,6 +331,10 @@ mod tests {
         let round: Vec<String> = (0..4).map(|_| next(&mut history)).collect();
         assert_eq!(round, ["aa", "b", "m", "a"]);
         history.ask_for(7);
-        assert_eq!(history.words_question(), Some(Question::Check(vec![7])), "beside them");
+        assert_eq!(
+            history.words_question(),
+            Some(Question::Check(vec![7])),
+            "positions are checked besides"
+        );
     }
 }

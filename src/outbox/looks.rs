@@ -188,15 +188,15 @@ mod tests {
         looks.answered(Look::Behind, &looked(150, 50), POLL, at(1000));
         assert_eq!(looks.front(), Look::Front(100));
         looks.answered(Look::Front(100), &looked(0, 10_100), POLL, at(1500));
-        assert_eq!(looks.front(), Look::Front(150), "what is in front took too long");
-        assert_eq!(looks.behind_at(at(0)), at(1500), "and is looked for from behind");
+        assert_eq!(looks.front(), Look::Front(150), "the look in front took too long");
+        assert_eq!(looks.behind_at(at(0)), at(1500), "a look behind follows at once");
         looks.answered(Look::Behind, &looked(3, 50), POLL, at(1500));
         assert_eq!(looks.front(), Look::Front(3), "the table was emptied");
         assert_eq!(looks.claim(Look::Front(3)), Look::Behind);
     }
 
     #[test]
-    fn a_database_that_is_far_away_is_not_slow() {
+    fn a_long_round_trip_does_not_make_a_look_slow() {
         let mut looks = looks();
         looks.way = None;
         let mut looks_behind = |micros: u64| {
@@ -207,11 +207,11 @@ mod tests {
         };
         assert!([90_000, 91_000, 99_000, 90_000].into_iter().all(&mut looks_behind));
         looks_behind(102_000);
-        assert!(!looks_behind(90_000), "what takes 10 ms more is");
+        assert!(!looks_behind(90_000), "a look that takes 10 ms more is slow");
     }
 
     #[test]
-    fn a_look_behind_that_takes_too_long_goes_by_windows_for_a_while() {
+    fn looks_behind_use_windows_for_a_while_after_a_slow_one() {
         for killed in [false, true] {
             let mut looks = looks();
             looks.behind(POLL, at(0));
@@ -239,7 +239,7 @@ mod tests {
             );
             assert!(
                 now >= at(10_000) && now < at(10_100),
-                "{now:?}: it ends at the end of a round"
+                "{now:?}: the windows end at the end of a round"
             );
         }
     }
@@ -255,7 +255,7 @@ mod tests {
             assert_eq!(
                 looks.behind_at(at(second + 40)),
                 at(second + 40),
-                "it waits for the poll"
+                "the look waits for the poll"
             );
             let look = looks.behind(POLL, at(second));
             looks.answered(

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_refuses_is_bad_here_too() {
+    fn a_row_that_the_api_would_refuse_is_bad() {
         let long = "x".repeat(201);
         for (bad, why) in [
             (row("a b", "e", Some("{}"), None), "letters"),
@@ -115,7 +115,7 @@ mod tests {
             (row("news", "e", Some("{}"), Some("x")), "socket_id"),
             (row("#control", "e", Some("{}"), None), "verb"),
         ] {
-            let error = read(bad.clone(), 10, 10).expect_err("it is bad");
+            let error = read(bad.clone(), 10, 10).expect_err("the row is bad");
             assert!(error.contains(why), "{bad:?}: {error}");
         }
     }

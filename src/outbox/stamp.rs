@@ -66,7 +66,7 @@ impl Stamper {
     /// The question for the lock and the waiting rows.
     pub(super) fn question(&mut self, now: Time) -> Option<Question> {
         let look = self.wanted.filter(|_| self.at <= now)?;
-        self.at = now + LOCKED; // should the answer be lost
+        self.at = now + LOCKED; // in case the answer is lost
         let (limit, ensure) = (MOST, false);
         Some(Question::Claim { look, limit, ensure })
     }
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn control_rows_come_first_and_nothing_overtakes_those_that_find_no_room() {
+    fn control_rows_come_first_and_no_row_overtakes_control_rows_of_the_next_stamp() {
         let mut stamper = Stamper::default();
         assert_eq!(order(&mut stamper, &claimed(&[5, 8], &[3, 5, 6, 8]), 0), [5, 8, 3, 6]);
-        assert_eq!(stamper.due(), Time::NEVER, "all that waited is in it");
+        assert_eq!(stamper.due(), Time::NEVER, "the stamp has all waiting rows");
         let many: Vec<u64> = (100..100 + u64::from(MOST)).collect();
         assert_eq!(order(&mut stamper, &claimed(&many, &[1, 2]), 0), many);
-        assert_ne!(stamper.due(), Time::NEVER, "there is more");
+        assert_ne!(stamper.due(), Time::NEVER, "more rows wait");
         let ids = order(&mut stamper, &claimed(&[5], &many), 0);
         assert_eq!((ids.len(), ids[0], ids[1]), (many.len(), 5, 100));
         assert_eq!(order(&mut stamper, &claimed(&[], &[]), 0), [0; 0]);
@@ -196,21 +196,29 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_row_is_left_out_and_a_locked_control_row_holds_all_others_up() {
+    fn a_locked_row_is_skipped_and_a_locked_control_row_delays_all_others() {
         let mut stamper = Stamper::default();
         let rows = claimed(&[], &[1, 2, 3]);
         let met = |stamper: &mut Stamper, ids: &[u64], ms: u64| stamper.met_lock(ids, Look::Behind, Time(ms * 1000));
         assert_eq!(order(&mut stamper, &rows, 0), [1, 2, 3]);
         met(&mut stamper, &[1, 2, 3], 0);
-        assert_eq!(order(&mut stamper, &rows, 0), [1], "one by one");
+        assert_eq!(order(&mut stamper, &rows, 0), [1], "rows are stamped one by one");
         met(&mut stamper, &[1], 0);
         assert_eq!(order(&mut stamper, &rows, 0), [2]);
         assert_eq!(order(&mut stamper, &claimed(&[], &[1, 3]), 0), [3]);
         assert_eq!(order(&mut stamper, &claimed(&[], &[1]), 0), [0; 0]);
-        assert_eq!(stamper.due(), Time(250_000), "it is tried again a little later");
+        assert_eq!(
+            stamper.due(),
+            Time(250_000),
+            "the locked row is tried again a little later"
+        );
         assert_eq!(order(&mut stamper, &claimed(&[], &[1]), 250), [1]);
         assert_eq!(order(&mut stamper, &claimed(&[], &[]), 250), [0; 0]);
-        assert_eq!(order(&mut stamper, &rows, 260), [1, 2, 3], "all together again");
+        assert_eq!(
+            order(&mut stamper, &rows, 260),
+            [1, 2, 3],
+            "the rows are stamped together again"
+        );
         met(&mut stamper, &[4, 1], 300);
         assert_eq!(order(&mut stamper, &claimed(&[4], &[1]), 300), [4]);
         met(&mut stamper, &[4], 300);

@@ -213,10 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_waited_for_and_then_a_gap() {
+    fn a_missing_row_becomes_a_gap_after_a_wait() {
         let mut stream = stream(4);
         assert_eq!(stream.take(vec![row(6), row(7), row(9)], at(0)), (vec![], false));
-        assert_eq!(stream.take(vec![row(5)], at(1000)), (vec![row(5)], false), "it came");
+        assert_eq!(
+            stream.take(vec![row(5)], at(1000)),
+            (vec![row(5)], false),
+            "the missing row arrived"
+        );
         assert_eq!(stream.take(vec![row(7)], at(2000)), (vec![], false));
         assert_eq!(stream.take(vec![row(7)], at(3999)), (vec![], false));
         let (taken, gap) = stream.take(vec![row(7), row(8), row(11)], at(4000));
@@ -224,12 +228,12 @@ mod tests {
         assert_eq!(
             stream.take(vec![row(11)], at(4000)),
             (vec![], false),
-            "the next hole has its own time"
+            "the next missing row has its own time"
         );
     }
 
     #[test]
-    fn rows_that_are_gone_although_the_position_counts_them_are_a_gap() {
+    fn missing_rows_up_to_the_position_become_a_gap_after_a_wait() {
         let mut stream = stream(4);
         assert_eq!(stream.fit(Some(&written(9, 90)), at(0)), Fit::Same);
         assert!(stream.is_behind());
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_together_tells_a_table_from_another_one() {
+    fn a_read_as_of_one_instant_distinguishes_the_table_from_another_one() {
         let checked = |position: u64, newest: u64, found: &[(u64, u64)]| Checked {
             position: Some(written(position, position * 10)),
             newest: Some(row(newest).place),
