@@ -1,5 +1,5 @@
-//! One app: its settings and its parts. The connections come to this file, with their frames, and it passes each frame
-//! to the part that decides. Joining and leaving a channel concern all parts, so they stand here.
+//! One app: its settings and its parts. This file handles the frames of connections and passes each frame to the part
+//! that decides. Joining and leaving a channel concern all parts, so they stand here.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

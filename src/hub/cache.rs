@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_event_counts_until_its_time_is_up() {
+    fn the_newest_event_is_cached_until_it_expires() {
         let limits = App {
             cache_ttl: 10,
             ..App::new("a", "b", "c")
@@ -117,11 +117,11 @@ mod tests {
         cache.put("cache-x", "e", "3", age, &limits, at(20));
         assert_eq!(cache.find("cache-x", at(20)).map(|c| c.seconds_left(at(20))), Some(6));
         cache.put("cache-x", "e", "4", age * 3, &limits, at(20));
-        assert!(cache.find("cache-x", at(20)).is_none(), "it is too old");
+        assert!(cache.find("cache-x", at(20)).is_none(), "the event has expired");
     }
 
     #[test]
-    fn bytes_are_bounded_and_the_oldest_goes_first() {
+    fn bytes_are_limited_and_the_oldest_event_is_dropped_first() {
         let limits = App {
             cache_bytes: 1000,
             ..App::new("a", "b", "c")
@@ -136,7 +136,7 @@ mod tests {
         cache.put("cache-19", "e", &"x".repeat(2000), Duration::ZERO, &limits, at(0));
         assert!(
             cache.find("cache-19", at(0)).is_none(),
-            "an event that does not fit replaces the one before all the same"
+            "an event that does not fit still replaces the event before it"
         );
     }
 }

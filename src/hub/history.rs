@@ -164,7 +164,7 @@ mod tests {
 
     /// Compares the history with the simplest model: all events, and a rule for which ones may be dropped.
     #[test]
-    fn what_is_recovered_is_exactly_what_was_missed_or_nothing() {
+    fn a_recovery_has_exactly_the_missed_events_or_nothing() {
         let limits = limits(4, 2000, 3000);
         let mut memory = Memory::new(7);
         let mut all: Vec<(u64, String)> = Vec::new();
@@ -189,7 +189,7 @@ mod tests {
                     if let Some(found) = missed(&memory, channel, since) {
                         assert_eq!(found, truth, "round {round}, back {back}, {channel}");
                     } else {
-                        assert!(back > 0, "who missed nothing is always told so");
+                        assert!(back > 0, "a client that missed nothing always gets this answer");
                     }
                 }
             }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn other_runs_and_the_future_are_not_recovered() {
+    fn positions_of_other_runs_and_of_the_future_are_not_recovered() {
         let mut memory = Memory::new(7);
         publish(&mut memory, "c", &limits(10, 10_000, 10_000), 0);
         assert!(memory.reaches("c", Position::Memory { start: 7, n: 0 }));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn age_count_and_bytes_each_forget() {
+    fn age_count_and_bytes_each_limit_the_history() {
         let by_count = limits(2, 10_000, 10_000);
         let mut memory = Memory::new(7);
         let first = publish(&mut memory, "c", &by_count, 0);

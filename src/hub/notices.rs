@@ -1,4 +1,4 @@
-//! Who is informed when a channel changes: its subscribers, the app's webhooks and the site.
+//! Informs a channel's subscribers, the app's webhooks and the site when the channel changes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,7 +83,7 @@ impl Notices {
         });
     }
 
-    /// A user came into a presence channel, or left it, with its connection `id`.
+    /// A user joined a presence channel, or left it, with the connection `id`.
     pub(super) fn member(
         &self,
         change: Change,

@@ -1,6 +1,6 @@
-//! What a client that was away gets: exactly the events that it missed of a channel, or an answer that they are no
-//! longer known. There are two histories: the events in memory and the outbox table. Each answers for its own
-//! positions.
+//! The recovery of a client that was away: the client gets exactly the events of a channel that it missed, or an answer
+//! that they are no longer known. There are two histories: the events in memory and the outbox table. Each answers for
+//! its own positions.
 
 use super::events::Events;
 use super::session::Session;

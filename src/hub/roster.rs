@@ -68,7 +68,7 @@ impl Roster {
             self.names.insert(name.as_str().into(), channel);
             channel
         });
-        let session = self.sessions.get_mut(id).expect("a session enters");
+        let session = self.sessions.get_mut(id).expect("a subscriber has a session");
         self.bytes += SUBSCRIPTION;
         let subscribers = &mut self.channels[channel].subscribers;
         if subscribers.is_empty() {
@@ -175,7 +175,7 @@ impl Roster {
         all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
     }
 
-    /// The occupancy of a channel; `None`: nobody subscribes to it.
+    /// The occupancy of a channel; `None`: it has no subscribers.
     pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
         self.channel(channel).map(Channel::occupancy)
     }

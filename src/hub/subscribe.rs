@@ -1,5 +1,5 @@
-//! The data of `pusher:subscribe` (pusher.md sections 3 and 4), whether the connection may subscribe, and what the
-//! client gets if it may not.
+//! The data of `pusher:subscribe` (pusher.md sections 3 and 4), whether the connection may subscribe, and the refusal
+//! that the client gets otherwise.
 
 use std::borrow::Cow;
 
@@ -169,7 +169,7 @@ impl Subscribe {
         }))
     }
 
-    /// Whether the request has no signature at all. A wrong signature is rejected, whatever the site's rules allow.
+    /// Whether the request has no signature at all. A wrong signature is rejected even if the rules allow access.
     fn is_unsigned(&self) -> bool {
         let auth = self.auth.as_ref();
         auth.is_none_or(|auth| matches!(auth.get(), "null" | "\"\""))

@@ -11,7 +11,7 @@ use crate::protocol::{Attempt, Verdict};
 use crate::time::{Now, Time};
 
 #[test]
-fn a_crowd_that_left_gives_back_its_room() {
+fn memory_is_given_back_after_many_connections_have_left() {
     let mut app = App::new(0, config::App::new("7", "key", "secret"), 1);
     let now = Now {
         at: Time(0),
@@ -28,15 +28,15 @@ fn a_crowd_that_left_gives_back_its_room() {
         for channel in [format!("own-{slot}"), "crowd".to_owned()] {
             let frame = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
             let Asked::Subscribe(subscribe) = app.message(id(slot), &Message::Text(frame.into()), now, actions) else {
-                panic!("it asks for a channel");
+                panic!("the frame requests a channel");
             };
             let Verdict::Yes(ticket) = app.admit(id(slot), &subscribe, |_| None, now, actions) else {
                 panic!("the channel is open");
             };
             let absence = app.absence(id(slot), &ticket, &Attempt::default(), |_| {
-                panic!("it shows no position")
+                panic!("the client sent no position")
             });
-            let absence = absence.expect("nothing is to be asked");
+            let absence = absence.expect("no fact is missing");
             app.join(id(slot), ticket, &absence, |_| Missed::Nothing, now, actions);
         }
     }

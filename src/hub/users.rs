@@ -86,7 +86,7 @@ impl Users {
     }
 }
 
-/// Users who came (`online`) or went (`offline`): an entry of `pusher_internal:watchlist_events`.
+/// Users who went `online` or `offline`: an entry of `pusher_internal:watchlist_events`.
 #[derive(Debug, Serialize)]
 pub struct WatchlistEvent<'a> {
     pub(super) name: &'static str,
