@@ -88,7 +88,7 @@ pub(super) struct Waiting {
     pub(super) since: Time,
 }
 
-/// Who or what left or returned.
+/// The channel or member that left or returned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     /// The channel as a whole.
@@ -135,7 +135,7 @@ impl Kind {
     }
 }
 
-/// The channel or member that came or left, if the event is about that.
+/// The channel or member that arrived or left, if the event is about that.
 pub(super) fn subject(event: &HookEvent) -> Option<Subject> {
     match event {
         HookEvent::Occupied { .. } | HookEvent::Vacated { .. } => Some(Subject::Channel),

@@ -89,11 +89,11 @@ impl Grace {
     }
 
     /// Keeps the waiting events within the limits of a queue: beyond them, the graces of the oldest departures end at
-    /// once. The queue drops and counts what is too much for it, so events are dropped in one place only.
+    /// once. The queue drops and counts the events beyond its limits, so events are dropped in one place only.
     fn shorten(&mut self, out: &mut Vec<Waiting>) {
         while self.departures.len() > QUEUE_EVENTS || self.line.len() > QUEUE_EVENTS || self.bytes > QUEUE_BYTES {
             if !self.end_first(out) {
-                debug_assert!(false, "something waits, but for nobody");
+                debug_assert!(false, "waiting events without a departure");
                 return;
             }
         }

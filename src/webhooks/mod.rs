@@ -131,7 +131,7 @@ impl Webhooks {
         self.targets.iter().map(Target::deadline).min().unwrap_or(Time::NEVER)
     }
 
-    /// The server is shutting down. Nobody can return, so departures wait no longer.
+    /// The server is shutting down. No client can return, so departures wait no longer.
     pub fn drain(&mut self) {
         self.draining = true;
         for target in &mut self.targets {

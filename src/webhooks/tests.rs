@@ -71,16 +71,16 @@ impl Table {
     }
 
     /// Delivers all posts that are due now and returns their short forms.
-    fn told(&mut self) -> Vec<String> {
-        let mut told = Vec::new();
+    fn delivered(&mut self) -> Vec<String> {
+        let mut delivered = Vec::new();
         loop {
             let posts = self.due();
             if posts.is_empty() {
-                return told;
+                return delivered;
             }
             for post in posts {
                 self.done(&post);
-                told.push(short(&post));
+                delivered.push(short(&post));
             }
         }
     }
@@ -99,7 +99,7 @@ impl Table {
             assert!(next > self.now.at && next != Time::NEVER, "{next:?}");
             self.pass(next.since(self.now.at).as_millis() as u64);
         }
-        panic!("nothing is ever posted");
+        panic!("no post became due");
     }
 }
 
@@ -222,7 +222,7 @@ fn each_kind_has_its_fields_and_no_others() {
 
 /// pusher.md 10.5.
 #[test]
-fn a_target_hears_of_its_kinds_and_channels_only() {
+fn a_target_receives_its_kinds_and_channels_only() {
     let mut table = table(vec![
         hook("http://a/", &["member_added"], ""),
         hook("http://b/", &KINDS, "presence-staff"),
@@ -231,11 +231,11 @@ fn a_target_hears_of_its_kinds_and_channels_only() {
     table.note(join("presence-staff-1", "u"));
     table.note(join("presence-others", "u"));
     table.note(says("#server-to-user-1", "x"));
-    let mut heard: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
     loop {
         let posts = table.due();
         for post in &posts {
-            heard.entry(post.url.clone()).or_default().push(short(post));
+            received.entry(post.url.clone()).or_default().push(short(post));
             table.done(post);
         }
         if posts.is_empty() {
@@ -243,64 +243,68 @@ fn a_target_hears_of_its_kinds_and_channels_only() {
         }
     }
     assert_eq!(
-        heard["http://a/"],
+        received["http://a/"],
         ["member_added presence-staff-1 u", "member_added presence-others u"]
     );
     assert_eq!(
-        heard["http://b/"],
+        received["http://b/"],
         ["channel_occupied presence-staff-1", "member_added presence-staff-1 u"]
     );
 }
 
 /// pusher.md 10.4.
 #[test]
-fn a_return_within_the_grace_is_not_told_and_neither_is_the_departure() {
+fn a_departure_and_a_return_within_the_grace_are_not_sent() {
     let mut table = everything();
     table.note(on("c"));
     table.note(join("c", "u"));
-    assert_eq!(table.told(), ["channel_occupied c", "member_added c u"]);
+    assert_eq!(table.delivered(), ["channel_occupied c", "member_added c u"]);
     for _ in 0..5 {
         table.note(leave("c", "u"));
         table.note(off("c"));
         table.pass(2999);
-        assert_eq!(table.told(), Vec::<String>::new());
+        assert_eq!(table.delivered(), Vec::<String>::new());
         table.note(on("c"));
         table.note(join("c", "u"));
         table.pass(5000);
-        assert_eq!(table.told(), Vec::<String>::new());
+        assert_eq!(table.delivered(), Vec::<String>::new());
     }
-    assert_eq!(table.webhooks.deadline(), Time::NEVER, "nothing is left behind");
+    assert_eq!(
+        table.webhooks.deadline(),
+        Time::NEVER,
+        "no event and no departure is left"
+    );
     table.note(leave("c", "u"));
     table.note(off("c"));
     assert_eq!(table.webhooks.deadline(), table.now.at + GRACE);
     table.pass(3000);
     table.note(on("c"));
     assert_eq!(
-        table.told(),
+        table.delivered(),
         ["member_removed c u", "channel_vacated c", "channel_occupied c"]
     );
 }
 
 #[test]
-fn a_return_is_not_told_either_to_those_who_hear_of_returns_only() {
+fn a_return_within_the_grace_is_not_sent_to_a_target_without_departures() {
     let mut table = table(vec![hook("http://a/", &["channel_occupied", "client_event"], "")]);
     table.note(on("c"));
-    assert_eq!(table.told(), ["channel_occupied c"]);
+    assert_eq!(table.delivered(), ["channel_occupied c"]);
     table.note(off("c"));
     // The target does not receive departures, so the event does not wait for one.
     table.note(says("c", "x"));
-    assert_eq!(table.told(), ["client_event c"]);
+    assert_eq!(table.delivered(), ["client_event c"]);
     table.pass(1000);
     table.note(on("c"));
-    assert_eq!(table.told(), Vec::<String>::new());
+    assert_eq!(table.delivered(), Vec::<String>::new());
     table.note(off("c"));
     table.pass(3000);
     table.note(on("c"));
-    assert_eq!(table.told(), ["channel_occupied c"]);
+    assert_eq!(table.delivered(), ["channel_occupied c"]);
 }
 
 #[test]
-fn what_happens_behind_a_departure_does_not_overtake_it() {
+fn later_events_of_a_channel_do_not_overtake_a_departure() {
     let mut table = everything();
     table.note(leave("c", "u"));
     table.pass(1000);
@@ -308,20 +312,24 @@ fn what_happens_behind_a_departure_does_not_overtake_it() {
     table.note(leave("c", "w"));
     table.note(says("c", "x"));
     table.note(says("other", "x"));
-    assert_eq!(table.told(), ["client_event other"], "another channel does not wait");
+    assert_eq!(
+        table.delivered(),
+        ["client_event other"],
+        "another channel does not wait"
+    );
     table.pass(2000);
-    assert_eq!(table.told(), ["member_removed c u", "member_added c v"]);
+    assert_eq!(table.delivered(), ["member_removed c u", "member_added c v"]);
     table.pass(500);
     table.note(join("c", "w"));
     assert_eq!(
-        table.told(),
+        table.delivered(),
         ["client_event c"],
-        "the undone departure is waited for no longer"
+        "the event does not wait for the undone departure any more"
     );
 }
 
 #[test]
-fn a_time_is_that_of_the_event() {
+fn a_post_has_the_time_of_its_event() {
     let mut table = everything();
     table.note(off("c"));
     table.pass(10_000);
@@ -365,15 +373,15 @@ fn the_same_bytes_are_posted_again_and_the_next_waits() {
     assert_eq!((&again[0].body, &again[0].headers), (&first[0].body, &first[0].headers));
     assert_ne!(again[0].ticket, first[0].ticket);
     table.webhooks.posted(first[0].ticket, Outcome::Done, table.now);
-    assert!(table.due().is_empty(), "an old ticket says nothing of the new attempt");
+    assert!(table.due().is_empty(), "an old ticket does not end the new attempt");
     table.done(&again[0]);
-    assert_eq!(table.told(), ["channel_occupied d"], "a success ends the pauses");
+    assert_eq!(table.delivered(), ["channel_occupied d"], "a success ends the pauses");
 }
 
 #[test]
 fn a_target_that_fails_does_not_delay_another() {
     let mut table = table(vec![hook("http://a/", &KINDS, ""), hook("http://b/", &KINDS, "")]);
-    let mut heard = 0;
+    let mut delivered = 0;
     for n in 0..100 {
         table.note(on(&n.to_string()));
         loop {
@@ -386,7 +394,7 @@ fn a_target_that_fails_does_not_delay_another() {
                     "http://a/" => table.webhooks.posted(post.ticket, Outcome::Failed("down"), table.now),
                     _ => {
                         assert_eq!(short(&post), format!("channel_occupied {n}"));
-                        heard += 1;
+                        delivered += 1;
                         table.done(&post);
                     }
                 }
@@ -394,7 +402,7 @@ fn a_target_that_fails_does_not_delay_another() {
         }
         table.pass(100);
     }
-    assert_eq!(heard, 100);
+    assert_eq!(delivered, 100);
     assert_eq!(table.webhooks.counts().failed, 4, "after 0, 1, 3 and 7 s");
 }
 
@@ -409,7 +417,7 @@ fn an_event_that_is_refused_for_five_minutes_makes_room_for_the_next() {
     table.pass(LIFE.as_millis() as u64 - 255_000);
     assert!(table.due().is_empty());
     table.pass(1000);
-    assert_eq!(table.told(), ["channel_occupied good"]);
+    assert_eq!(table.delivered(), ["channel_occupied good"]);
     assert_eq!(table.webhooks.counts().dropped, 1);
 }
 
@@ -427,7 +435,7 @@ fn a_queue_is_bounded_in_events_and_drops_the_oldest_that_is_not_under_way() {
     let under_way = table.webhooks.targets[0].waits_for(1 << 32 | 1);
     assert!(under_way, "the first one is still under way");
     table.webhooks.posted(1 << 32 | 1, Outcome::Done, table.now);
-    assert_eq!(table.told()[0], "channel_occupied 6", "1 to 5 were dropped");
+    assert_eq!(table.delivered()[0], "channel_occupied 6", "1 to 5 were dropped");
 }
 
 #[test]
@@ -443,17 +451,17 @@ fn a_queue_is_bounded_in_bytes() {
     assert_eq!(
         table.webhooks.counts().waiting,
         0,
-        "what no queue can hold is dropped too"
+        "an event larger than the queue is dropped too"
     );
 }
 
 #[test]
-fn departures_beyond_the_bound_are_believed_early_and_nothing_is_lost_unseen() {
+fn departures_beyond_the_limit_are_sent_early_and_every_event_is_counted() {
     let mut table = everything();
     for n in 0..QUEUE_EVENTS + 5 {
         table.note(off(&n.to_string()));
     }
-    assert_eq!(table.told().len(), 5);
+    assert_eq!(table.delivered().len(), 5);
     let large = "x".repeat(1 << 20);
     for _ in 0..20 {
         table.note(says(&QUEUE_EVENTS.to_string(), &large));
@@ -468,18 +476,18 @@ fn departures_beyond_the_bound_are_believed_early_and_nothing_is_lost_unseen() {
 
 /// pusher.md section 5.
 #[test]
-fn a_miss_is_told_once_for_all_who_come_together() {
+fn misses_of_one_channel_within_a_short_time_are_sent_once() {
     let mut table = everything();
     for _ in 0..10 {
         table.note(miss("cache-a"));
         table.pass(100);
     }
     table.note(miss("cache-b"));
-    assert_eq!(table.told(), ["cache_miss cache-a", "cache_miss cache-b"]);
+    assert_eq!(table.delivered(), ["cache_miss cache-a", "cache_miss cache-b"]);
     table.pass(ONE_MISS.as_millis() as u64 - 1000);
     table.note(miss("cache-a"));
     table.note(miss("cache-b"));
-    assert_eq!(table.told(), ["cache_miss cache-a"]);
+    assert_eq!(table.delivered(), ["cache_miss cache-a"]);
     for n in 0..3 * QUEUE_EVENTS {
         table.note(miss(&n.to_string()));
     }
@@ -487,7 +495,7 @@ fn a_miss_is_told_once_for_all_who_come_together() {
 }
 
 #[test]
-fn a_reload_keeps_what_waits_for_a_target_that_stays() {
+fn a_reload_keeps_the_waiting_events_of_a_remaining_target() {
     let mut table = table(vec![hook("http://a/", &KINDS, ""), hook("http://b/", &KINDS, "")]);
     table.note(on("c"));
     table.note(off("d"));
@@ -497,7 +505,7 @@ fn a_reload_keeps_what_waits_for_a_target_that_stays() {
     table
         .webhooks
         .reconfigure(&[app("0", vec![hook("http://b/", &KINDS, "")]), new]);
-    assert_eq!(table.webhooks.counts().dropped, 2, "those of a");
+    assert_eq!(table.webhooks.counts().dropped, 2, "the events of target a");
     for post in &posts {
         table.webhooks.posted(post.ticket, Outcome::Failed("x"), table.now);
     }
@@ -507,9 +515,12 @@ fn a_reload_keeps_what_waits_for_a_target_that_stays() {
     assert_eq!(short(&again[0]), "channel_occupied c");
     let before = posts.iter().find(|post| post.url == "http://b/").unwrap();
     assert_eq!(again[0].body, before.body);
-    assert_ne!(again[0].headers, before.headers, "it is signed with the new secret");
+    assert_ne!(
+        again[0].headers, before.headers,
+        "the post is signed with the new secret"
+    );
     table.done(&again[0]);
-    assert_eq!(table.told(), ["channel_vacated d"], "and the new filter hides e");
+    assert_eq!(table.delivered(), ["channel_vacated d"], "and the new filter hides e");
     table.webhooks.note("0", on("c"), table.now);
     let other = table.due();
     assert_eq!(other[0].headers[1], ("X-Pusher-Key".to_owned(), "key-0".to_owned()));
@@ -517,24 +528,27 @@ fn a_reload_keeps_what_waits_for_a_target_that_stays() {
 }
 
 #[test]
-fn a_drain_believes_departures_at_once() {
+fn a_drain_sends_departures_at_once() {
     let mut table = everything();
     table.note(off("c"));
     assert!(table.webhooks.is_busy());
     table.webhooks.drain();
     assert!(table.webhooks.deadline() <= table.now.at);
     table.note(off("d"));
-    assert_eq!(table.told(), ["channel_vacated c", "channel_vacated d"]);
+    assert_eq!(table.delivered(), ["channel_vacated c", "channel_vacated d"]);
     assert!(!table.webhooks.is_busy());
     table.note(on("c"));
     table.fails_in(Outcome::Failed("down"));
-    assert!(!table.webhooks.is_busy(), "a target that fails is not waited for");
+    assert!(
+        !table.webhooks.is_busy(),
+        "the server does not wait for a target that fails"
+    );
 }
 
 /// Random arrivals and departures, and targets that fail and work again: the events that each target received must be
 /// possible.
 #[test]
-fn hundreds_of_random_stories_keep_the_promises() {
+fn targets_receive_possible_events_in_hundreds_of_random_stories() {
     for seed in 0..500 {
         story(seed);
     }
@@ -556,7 +570,7 @@ fn story(seed: u64) {
     let failing = [0.0, 0.2, 0.7].map(|chance: f64| chance * dice.random::<f64>());
     let mut truth: HashMap<&str, Truth> = HashMap::new();
     let mut flying: Vec<Post> = Vec::new();
-    let mut heard: [Vec<(String, u64)>; 3] = Default::default();
+    let mut received: [Vec<(String, u64)>; 3] = Default::default();
     let mut spoken = 0;
     let turns = dice.random_range(1..300);
     let end = turns + 2000;
@@ -599,7 +613,7 @@ fn story(seed: u64) {
         let posts = table.due();
         assert!(
             posts.is_empty() || before <= table.now.at,
-            "seed {seed}: something was due before the deadline said so"
+            "seed {seed}: a post was due before the deadline"
         );
         flying.extend(posts);
         flying.sort_by_key(|post| post.ticket >> 32);
@@ -628,36 +642,43 @@ fn story(seed: u64) {
             }
             let body: serde_json::Value = serde_json::from_slice(&post.body).unwrap();
             let data = body["events"][0]["data"].as_str().unwrap_or_default();
-            heard[which].push((format!("{} {data}", short(&post)), body["time_ms"].as_u64().unwrap()));
+            received[which].push((format!("{} {data}", short(&post)), body["time_ms"].as_u64().unwrap()));
             table.done(&post);
         }
         table.pass(dice.random_range(0..1500));
         if settling && flying.is_empty() && table.webhooks.deadline() == Time::NEVER {
             break;
         }
-        assert!(turn + 1 < end, "seed {seed}: it does not settle");
+        assert!(turn + 1 < end, "seed {seed}: the events are never all delivered");
     }
     let counts = table.webhooks.counts();
     assert_eq!(counts.waiting, 0, "seed {seed}");
     assert_eq!(
         counts.delivered as usize,
-        heard.iter().map(Vec::len).sum::<usize>(),
-        "seed {seed}: twice or never"
+        received.iter().map(Vec::len).sum::<usize>(),
+        "seed {seed}: a post was counted twice or never"
     );
-    for (which, heard) in heard.iter().enumerate() {
-        judge(seed, which, heard, &truth, spoken, counts.dropped);
+    for (which, received) in received.iter().enumerate() {
+        judge(seed, which, received, &truth, spoken, counts.dropped);
     }
     for target in &table.webhooks.targets {
-        assert!(target.is_empty(), "seed {seed}: something is left behind: {target:?}");
+        assert!(target.is_empty(), "seed {seed}: the target is not empty: {target:?}");
     }
 }
 
-fn judge(seed: u64, which: usize, heard: &[(String, u64)], truth: &HashMap<&str, Truth>, spoken: usize, dropped: u64) {
+fn judge(
+    seed: u64,
+    which: usize,
+    received: &[(String, u64)],
+    truth: &HashMap<&str, Truth>,
+    spoken: usize,
+    dropped: u64,
+) {
     let place = format!("seed {seed}, target {which}");
     let mut known: HashMap<String, bool> = HashMap::new();
     let mut times: HashMap<&str, u64> = HashMap::new();
     let mut last_word: HashMap<&str, usize> = HashMap::new();
-    for (event, time) in heard {
+    for (event, time) in received {
         let words: Vec<&str> = event.split(' ').collect();
         let channel = words[1];
         assert!(which != 1 || channel.starts_with('x'), "{place}: {event}");
@@ -696,7 +717,7 @@ fn judge(seed: u64, which: usize, heard: &[(String, u64)], truth: &HashMap<&str,
         }
     }
     if which != 1 {
-        let words = heard
+        let words = received
             .iter()
             .filter(|(event, _)| event.starts_with("client_event"))
             .count();
