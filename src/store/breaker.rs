@@ -5,7 +5,7 @@
 //! A connection that worked for a while and then fails may be tried again at once. Its failure does not yet mean that
 //! the server is in trouble: a connection ends after an idle night, at a restart or at a fail-over. A connection that
 //! fails soon after a success has to wait. Otherwise a database that accepts connections and then hangs would stall the
-//! loop over and over. A try that costs nobody anything is repeated after the same short pause, so that a database that
+//! loop over and over. A try without a cost is repeated after the same short pause, so that a database that
 //! comes back is found at once.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a success has to last until earlier failures are forgotten.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The least between two log lines.
+/// The shortest time between two log lines.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -38,12 +38,12 @@ pub struct Breaker {
     line: RareLine,
 }
 
-/// What a failure cost.
+/// The cost of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// Nobody waited for it, and the server does not count it.
+    /// The loop did not wait, and the server does not count the try.
     Nothing,
-    /// Nobody waited for long.
+    /// The loop did not wait for long.
     Little,
     /// The loop stood still.
     Much,
@@ -123,10 +123,10 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..count {
             breaker.fail(Cost::Little, now, jitter);
-            let until = breaker.wait(now).expect("it waits");
+            let until = breaker.wait(now).expect("the breaker waits");
             waits.push(until.since(now).as_millis());
             now = until;
-            assert_eq!(breaker.wait(now), None, "the instant itself is late enough");
+            assert_eq!(breaker.wait(now), None, "a try may be made at the instant itself");
         }
         waits
     }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_a_quarter_each_way_whatever_it_is_given() {
+    fn jitter_changes_a_wait_by_at_most_a_quarter() {
         assert_eq!(waits(&mut Breaker::default(), at(0), 0.0, 2), [750, 1500]);
         assert_eq!(waits(&mut Breaker::default(), at(0), 1.0, 2), [1250, 2500]);
         assert_eq!(waits(&mut Breaker::default(), at(0), 7.0, 1), [1250]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_good_for_long_is_tried_again_at_once_but_only_once() {
+    fn a_connection_that_worked_for_long_is_tried_again_at_once_but_only_once() {
         let mut breaker = Breaker::default();
         breaker.succeed(at(0));
         breaker.succeed(at(9_999));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_good_for_a_moment_goes_on_doubling() {
+    fn waits_go_on_doubling_after_a_short_success() {
         let mut breaker = Breaker::default();
         assert_eq!(waits(&mut breaker, at(0), 0.5, 2), [1000, 2000]);
         breaker.succeed(at(3000));
@@ -164,12 +164,16 @@ mod tests {
         assert_eq!(breaker.wait(at(3100)), Some(at(7100)));
         breaker.succeed(at(8000));
         breaker.fail(Cost::Little, at(18_000), 0.5);
-        assert_eq!(breaker.wait(at(18_000)), None, "ten good seconds");
-        assert_eq!(waits(&mut breaker, at(18_000), 0.5, 1), [1000], "are forgiven");
+        assert_eq!(breaker.wait(at(18_000)), None, "a success of ten seconds");
+        assert_eq!(
+            waits(&mut breaker, at(18_000), 0.5, 1),
+            [1000],
+            "makes the breaker forget earlier failures"
+        );
     }
 
     #[test]
-    fn an_expensive_failure_waits_also_after_a_good_time() {
+    fn an_expensive_failure_causes_a_wait_even_after_a_long_success() {
         let mut breaker = Breaker::default();
         assert_eq!(waits(&mut breaker, at(0), 0.5, 3), [1000, 2000, 4000]);
         breaker.succeed(at(8000));
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cost_nothing_is_tried_again_soon_however_often_it_failed() {
+    fn every_failure_without_a_cost_has_the_same_short_wait() {
         let mut breaker = Breaker::default();
         for n in 0..100 {
             breaker.fail(Cost::Nothing, at(n * 1000), 0.5);
@@ -187,7 +191,7 @@ mod tests {
         assert_eq!(
             waits(&mut breaker, at(100_000), 0.5, 2),
             [1000, 2000],
-            "and nothing is held against it"
+            "failures without a cost do not lengthen later waits"
         );
         breaker.succeed(at(110_000));
         breaker.fail(Cost::Nothing, at(120_000), 0.5);
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn it_speaks_once_a_minute_and_counts_the_rest() {
+    fn a_failure_is_logged_once_a_minute_and_the_rest_is_counted() {
         let mut breaker = Breaker::default();
         assert_eq!(breaker.may_speak(at(0)), Some(0));
         assert_eq!(breaker.may_speak(at(59_999)), None);

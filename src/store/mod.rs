@@ -61,7 +61,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// What the service asks of the database in one round trip.
+/// A question of the service to the database, for one round trip.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// The rows of these sessions: at most [`MOST_KEYS`] ids, each once. Answered with [`Answer::Sessions`].
@@ -180,7 +180,7 @@ pub enum Text {
     Never,
     /// Only of users with multi-factor authentication, and of rows that do not name their user.
     IfNeeded,
-    /// Only of rows that name a user: nobody needs the text of a guest.
+    /// Only of rows that name a user: the text of a guest is not needed.
     OfUsers,
     /// Always: without metadata only the text names the user.
     Always,
@@ -247,7 +247,7 @@ pub enum Failure {
     Malformed(String),
 }
 
-/// What the store needs before the next question.
+/// The step that the store needs before the next question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Nothing: the next question may be asked.
@@ -263,7 +263,7 @@ pub enum Readiness {
 
 /// A database.
 pub trait Store: fmt::Debug {
-    /// What the store needs now.
+    /// The step that the store needs now.
     fn readiness(&self, now: Now) -> Readiness;
 
     /// The addresses of the database's server, in the order in which to try them.
@@ -287,7 +287,7 @@ pub trait Store: fmt::Debug {
     ///
     /// # Errors
     /// See [`Failure`]. After `Unavailable` either the store is not ready, or it is ready and only questions of this
-    /// kind have to wait. The caller asks [`Store::readiness`] which of the two is true.
+    /// kind have to wait. [`Store::readiness`] returns which of the two is true.
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure>;
 }
 

@@ -62,7 +62,7 @@ pub use self::shape::Survey;
 /// factor.
 const SURVEY: Duration = Duration::from_secs(60);
 
-/// The least time between two surveys, whatever happens.
+/// The shortest time between two surveys, in all cases.
 const SURVEY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A connection that is refused something is dropped once it is this old: privileges may have been granted since it was
@@ -72,8 +72,8 @@ const DENIED: Duration = Duration::from_secs(10);
 /// A connection that breaks at this age or later had worked, so its failure does not delay the next try.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A connection that was silent for this long may have been cut on the way to the server. That it does not answer says
-/// nothing about the server yet.
+/// A connection that was silent for this long may have been cut on the way to the server. A missing answer on such a
+/// connection does not mean yet that the server has failed.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// See the module.

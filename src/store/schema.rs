@@ -8,7 +8,7 @@ const SQL: &str = include_str!("../../joomla/com_websockets/admin/sql/install.my
 pub(super) const OUTBOX: &str = "websockets_outbox";
 pub(super) const STATE: &str = "websockets_state";
 
-/// What the state table's row `schema` says of tables made by this SQL.
+/// The value of the state table's row `schema` for tables made by this SQL.
 pub const VERSION: &str = "2";
 
 /// The beginning of a heartbeat's name in the state table; the process follows in eight hexadecimal digits.
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_can_be_told_apart_by_the_semicolon_alone() {
+    fn every_semicolon_ends_a_statement() {
         let comments = SQL.lines().filter(|line| line.starts_with("--"));
         for comment in comments {
             assert!(!comment.contains([';', '\'', '"']), "{comment}");

@@ -88,7 +88,7 @@ pub struct AssetRow {
     pub rgt: i64,
 }
 
-/// What `#__extensions` says of the extensions that matter here.
+/// The facts in `#__extensions` about the extensions that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extensions {
     /// The parameters of com_users as JSON; `None`: there is no such row.

@@ -1,7 +1,7 @@
-//! What the server lets our account do in an hour, and how much of that we use. Hosters set `MAX_QUERIES_PER_HOUR` for
+//! The hourly limits of our account on the server, and how much of them is used. Hosters set `MAX_QUERIES_PER_HOUR` for
 //! the site's own user, and each query of ours is one less for the site. So we use at most half of the limit. Each
-//! statement adds to a debt, and time pays the debt off. While the debt is too large, the outbox's table is looked at
-//! less often. A statement itself is never delayed, since somebody waits for its answer.
+//! statement adds to a debt, and time pays the debt off. While the debt is too large, the outbox's table is polled less
+//! often. A statement itself is never delayed, since a client may wait for its answer.
 //!
 //! Servers count each statement that comes as text, also each one of a packet, but no prepared statement (measured on
 //! MariaDB 10.11 and 11.8 and MySQL 9.7). So a look in front costs nothing, and a stamp costs nine statements.
@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The number of statements that set up a session, about.
 const SESSION: u64 = 12;
 
-/// What the account may do in an hour, as far as the server says it. 0: no limit.
+/// The hourly limits of the account, as far as the server reports them. 0: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `MAX_QUERIES_PER_HOUR`: statements of any kind.

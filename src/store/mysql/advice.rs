@@ -1,6 +1,6 @@
-//! What an administrator can do about a server's refusal. It has sentences for errors whose own words do not say so,
-//! and for accounts that the driver cannot log in to. The driver panics for some of these accounts. The panic's message
-//! says which problem it is; nothing else of the panic is shown.
+//! Advice for an administrator about a server's refusal. There is advice for errors whose own text has none, and for
+//! accounts that the driver cannot log in to. The driver panics for some of these accounts. The panic's message names
+//! the problem; nothing else of the panic is shown.
 
 use std::any::Any;
 
@@ -11,7 +11,7 @@ use super::fault::Fault;
 /// Access is denied: the password is wrong, or the user may not log in from this host or in this way.
 const DENIED: [u16; 2] = [1045, 1698];
 
-/// After too many log-ins with a wrong user name or password the server delays further log-ins, whoever makes them.
+/// After too many log-ins with a wrong user name or password the server delays all further log-ins.
 const DELAYED: &str = "servers that delay log-ins after wrong passwords (plugin connection_control) do so until a log-in with \
                        the right password has waited for its turn: correct the user and the password, and run `jsocketd \
                        check`, which waits longer than the server may; or, as root, SET GLOBAL \
@@ -31,8 +31,8 @@ impl LogIns {
         match &outcome {
             Ok(_) | Err(Fault::Unfit(_)) => self.denied = false,
             Err(Fault::Server(code, _)) => self.denied = DENIED.contains(code),
-            // The server is there and took the log-in. A probe would only wait for its greeting, and the server would
-            // count it against us.
+            // The server is there and received the log-in. A probe would only wait for its greeting, and the server
+            // would count it against us.
             Err(Fault::Lost { late: true, .. }) if self.denied => {
                 return Err(Fault::Unfit(format!(
                     "it refused the user or the password, and now it does not answer a log-in in time: {DELAYED}"
@@ -73,7 +73,7 @@ pub(super) fn advised(code: u16, words: &str) -> String {
     format!("{words} ({advice})")
 }
 
-/// What an error of the driver itself says about the account.
+/// The fault that an error of the driver itself means.
 pub(super) fn of_driver(error: &DriverError) -> Fault {
     match error {
         DriverError::UnknownAuthPlugin(name) => Fault::Unfit(plugin(name)),
@@ -106,7 +106,7 @@ pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
 }
 
 /// The sentence for an account whose authentication plugin the driver does not have. Servers name a plugin also for
-/// users that do not exist, so that nobody can find out which users exist.
+/// users that do not exist, so that clients cannot find out which users exist.
 fn plugin(name: &str) -> String {
     let mysql = "ALTER USER … IDENTIFIED WITH caching_sha2_password BY '…'";
     let mariadb = "ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('…')";
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_in_that_is_late_after_a_wrong_password_is_a_delay() {
+    fn a_late_log_in_after_a_wrong_password_is_explained_as_a_delay() {
         let mut log_ins = LogIns::default();
         assert!(matches!(log_ins.note(late()), Err(Fault::Lost { late: true, .. })));
         assert!(matches!(log_ins.note(denied()), Err(Fault::Server(1045, _))));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_says_all_gets_no_advice() {
+    fn an_error_that_explains_itself_gets_no_advice() {
         assert_eq!(advised(1045, "Access denied"), "Access denied");
         assert!(advised(1461, "no more").contains("max_prepared_stmt_count"));
     }

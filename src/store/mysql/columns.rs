@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_as_all_majors_write_them() {
+    fn times_are_read_in_the_form_of_every_joomla_version() {
         assert_eq!(time(Value::NULL), Some(None));
         assert_eq!(time("0000-00-00 00:00:00".into()), Some(None));
         assert_eq!(time("0000-00-00".into()), Some(None));
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(
             time("2026-00-00 00:00:00".into()),
             None,
-            "a date that is none hides the item"
+            "an invalid date hides the item"
         );
         assert_eq!(time("tomorrow".into()), None);
     }

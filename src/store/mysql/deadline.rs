@@ -79,7 +79,7 @@ impl Deadline {
 }
 
 impl Drop for Deadline {
-    /// The deadline is dropped before the connection: the driver's last packet must not wait for anybody.
+    /// The deadline is dropped before the connection, so that nothing delays the driver's last packet.
     fn drop(&mut self) {
         // These calls fail only if the socket or the child is gone already.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);

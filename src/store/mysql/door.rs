@@ -64,7 +64,7 @@ impl Door {
         }
     }
 
-    /// What is needed while there is no connection.
+    /// The step that is needed while there is no connection.
     pub(super) fn readiness(&self, now: Time) -> Readiness {
         match self.breaker.wait(now) {
             Some(until) => Readiness::Closed(until),

@@ -144,7 +144,7 @@ fn opts(database: &Database, endpoint: &ListenAddr, limit: Duration, patience: D
         .connect_attrs(Some(HashMap::from([("program_name", "jsocketd")])))
         .local_infile_handler(Some(LocalInfileHandler::new(refuse)));
     match endpoint {
-        // The driver speaks no TLS over a Unix socket, where there is nobody in between.
+        // The driver speaks no TLS over a Unix socket, where no other machine is in between.
         ListenAddr::Unix(path) => match path.to_str() {
             Some(path) => Ok(opts.socket(Some(path))),
             None => Err(Fault::lost("the path of the socket is not UTF-8")),

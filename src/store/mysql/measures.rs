@@ -10,10 +10,10 @@ use crate::time::Time;
 /// A statement that takes longer is logged as a warning.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// The least time between two warnings about one kind of statement.
+/// The shortest time between two warnings about one kind of statement.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The least time between two warnings about rows that cannot be read.
+/// The shortest time between two warnings about rows that cannot be read.
 const QUIET_ROWS: Duration = Duration::from_secs(60);
 
 /// How often a statement of one kind was run, and how long it took.
@@ -27,7 +27,7 @@ pub struct Measure {
     pub total: Duration,
     /// The time of the longest statement.
     pub worst: Duration,
-    /// The warning about one that takes long.
+    /// The warning about a statement that takes long.
     slow: RareLine,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Measures {
     kinds: BTreeMap<&'static str, Measure>,
     /// The warning about rows that cannot be read.
     spoiled: RareLine,
-    /// Whether it was told that the clocks differ.
+    /// Whether it was logged that the clocks differ.
     told_clock: bool,
 }
 

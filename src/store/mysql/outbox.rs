@@ -169,8 +169,8 @@ fn check(seqs: &[u64], outbox: &str, state: &str) -> Statement {
 
 // --- stamping --------------------------------------------------------------------------------------------------------
 
-/// Makes a row of the state table if it is missing. A row that exists is not touched, so nobody waits. Rejected: INSERT
-/// IGNORE, which waits for the lock of a row that exists.
+/// Makes a row of the state table if it is missing. A row that exists is not touched, so no session waits. Rejected:
+/// INSERT IGNORE, which waits for the lock of a row that exists.
 fn ensure(name: &str, state: &str) -> String {
     format!(
         "INSERT INTO {state} (name, value, updated) SELECT '{name}', '', UTC_TIMESTAMP(3) FROM (SELECT 1) one \
@@ -184,7 +184,7 @@ fn ensure(name: &str, state: &str) -> String {
 fn claim(look: Look, limit: u32, ensure: bool, outbox: &str, state: &str) -> Statement {
     let waiting = waiting(look, outbox, |number| number.to_string());
     let lock = |columns: &str| format!("SELECT {columns} FROM {state} WHERE name = 'position' FOR UPDATE NOWAIT");
-    // The lock comes first, since an INSERT waits where somebody has locked the table.
+    // The lock comes first, since an INSERT waits while another session has locked the table.
     let (ensured, mut columns) = match ensure {
         true => (
             format!("{}; {}; ", lock("1"), self::ensure("position", state)),
@@ -248,7 +248,7 @@ fn stamp(ids: &[u64], epoch: u32, first: u64, mark: u64, outbox: &str, state: &s
     ))
 }
 
-/// Locks these rows, or fails at once if somebody has locked one of them or the table.
+/// Locks these rows, or fails at once if another session has locked one of them or the table.
 fn lock(ids: &[u64], outbox: &str) -> String {
     let ids: String = ids.iter().map(|id| format!(" UNION ALL SELECT {id}")).collect();
     format!(
@@ -290,7 +290,7 @@ fn datetime(mark: u64) -> Result<String, String> {
 // --- deleting --------------------------------------------------------------------------------------------------------
 
 /// The first half of a deletion: the oldest rows, read without locks. The newest row is never among them, since its
-/// number and mark tell a table from its copies.
+/// number and mark distinguish a table from its copies.
 fn old(retention: u64, dead: u64, limit: u32, outbox: &str, state: &str) -> Statement {
     Statement::packet(
         format!(
@@ -325,7 +325,7 @@ fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statemen
     Statement::packet(sql + "; COMMIT", columns)
 }
 
-/// Writes a heartbeat. Rejected: the INSERT alone, which waits where somebody has locked the table.
+/// Writes a heartbeat. Rejected: the INSERT alone, which waits while another session has locked the table.
 fn beat(process: u32, position: Position, state: &str) -> Statement {
     let name = format!("{HEARTBEAT}{process:08x}");
     Statement::packet(
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn a_stamp_moves_the_position_by_as_many_numbers_as_it_has_rows() {
         let Ok(Statement::Packet { sql, .. }) = stamp(&[7, 3, 9], 0xab, 41, 1_767_225_600_123, "o", "s") else {
-            panic!("a packet");
+            panic!("a stamp is a packet");
         };
         let set = "stamped = '2026-01-01 00:00:00.123', seq = CASE id WHEN 7 THEN 41 WHEN 3 THEN 42 WHEN 9 THEN 43 END";
         assert!(sql.contains(set), "{sql}");
@@ -413,6 +413,9 @@ mod tests {
             "{sql}"
         );
         assert!(stamp(&[], 1, 1, 1, "o", "s").is_err());
-        assert!(stamp(&[1], 1, 1, u64::MAX, "o", "s").is_err(), "no such time");
+        assert!(
+            stamp(&[1], 1, 1, u64::MAX, "o", "s").is_err(),
+            "the mark is no valid time"
+        );
     }
 }

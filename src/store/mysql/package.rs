@@ -1,6 +1,6 @@
 //! The statements with which the Joomla package uses the outbox's tables, in its own forms (`Outbox.php` and
-//! `Upkeep.php`). `check` runs them too, since nobody sees a refusal where the package runs them. Here they change no
-//! row, and their transaction is rolled back. The package's INSERT is that of
+//! `Upkeep.php`). `check` runs them too, since a refusal is not visible where the package runs them. Here they change
+//! no row, and their transaction is rolled back. The package's INSERT is that of
 //! [`Question::Publish`](crate::store::Question::Publish).
 
 use super::MySql;
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn every_function_that_the_package_uses_is_asked_for() {
+    fn the_statements_use_every_function_that_the_package_uses() {
         let asked = statements("o", "s").join("; ");
         let asked = functions(&asked);
         for source in [

@@ -1,6 +1,7 @@
 //! Reads the rows of an answer. A bad row of a session, a user, an item or a category is left out, and what it
-//! describes counts as missing. So a bad row affects nobody else, and gives nobody another identity. A bad row of the
-//! rules (groups, levels, assets) makes the whole answer useless, because the missing rule may be one that forbids.
+//! describes counts as missing. So a bad row affects no other visitor, and gives no visitor another identity. A bad row
+//! of the rules (groups, levels, assets) makes the whole answer useless, because the missing rule may be one that
+//! forbids.
 
 use std::collections::BTreeMap;
 
@@ -112,7 +113,7 @@ fn user(row: &[Value]) -> Result<Option<UserRow>, Bad> {
         id: number(row, 0).ok_or("users.id")?,
         name: text(row, 1).unwrap_or_default(),
         username: text(row, 2).unwrap_or_default(),
-        // An unclear value counts as blocked or as a second factor, so it lets nobody in.
+        // An unclear value counts as blocked or as a second factor, so it denies access.
         blocked: number::<i64>(row, 3) != Some(0),
         require_reset: optional::<i64>(row, 4).ok_or("users.requireReset")?.unwrap_or(0) != 0,
         mfa: number::<i64>(row, 5) != Some(0),
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_that_is_not_clear_is_none() {
+    fn an_unclear_chain_is_empty() {
         let read = |text: &str, category| chain(category, &[text.into()], 0);
         let steps = read("1/1/1/0/99/0,2/1/1/1/8/1,9/3/-2/2/3/2", Some(9)).expect("well written");
         assert_eq!(steps.len(), 2);
@@ -243,13 +244,19 @@ mod tests {
         );
         assert_eq!(chain(Some(9), &[Value::NULL], 0), Ok(Vec::new()));
         for (odd, why) in [
-            ("1/1/1/0/99/0,2/1/1/1/8/1", "it ends with another"),
-            ("1/1/1/0/99/0", "the root alone"),
-            ("2/1/1/1/8/1,9/3/1/2/3/2", "it does not begin with the root"),
+            ("1/1/1/0/99/0,2/1/1/1/8/1", "the chain ends with another category"),
+            ("1/1/1/0/99/0", "the chain has only the root"),
+            ("2/1/1/1/8/1,9/3/1/2/3/2", "the chain does not begin with the root"),
             ("1/1/1/0/99/0,9/3/1/2/3/2", "a level is missing"),
-            ("1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/10/11/2", "it is not within its parent"),
-            ("1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/2/9/2", "it sticks out of its parent"),
-            ("1/1/1/0/99/0,9/3/1/3/2/1", "it ends before it begins"),
+            (
+                "1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/10/11/2",
+                "the category is not within its parent",
+            ),
+            (
+                "1/1/1/0/99/0,2/1/1/1/8/1,9/3/1/2/9/2",
+                "the category ends after its parent",
+            ),
+            ("1/1/1/0/99/0,9/3/1/3/2/1", "the category ends before it begins"),
         ] {
             assert_eq!(read(odd, Some(9)), Ok(Vec::new()), "{why}");
         }
@@ -267,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_may_have_been_cut_is_not_believed() {
+    fn a_list_that_may_have_been_cut_is_rejected() {
         let cut = "1,".repeat(super::super::session::GROUP_CONCAT / 2);
         let row = [
             1.into(),
@@ -282,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn unclear_answers_let_nobody_in() {
+    fn an_unclear_value_counts_as_blocked_or_as_a_second_factor() {
         let row = |block: Value, mfa: Value| {
             let row = [7.into(), "n".into(), "u".into(), block, Value::NULL, mfa, "2,8".into()];
             user(&row).expect("a row").expect("a user")
@@ -299,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_key_twice_is_left_out_and_the_rest_stays() {
+    fn rows_with_a_duplicate_key_are_left_out_and_the_rest_stays() {
         let mut spoiled = Vec::new();
         let rows = unique(vec![(1, 'a'), (2, 'b'), (1, 'c')], |row| row.0, "key", &mut spoiled);
         assert_eq!((rows, spoiled), (vec![(2, 'b')], vec!["key"]));

@@ -1,6 +1,6 @@
-//! A session on the server: which server it is, the settings under which our statements run, and what its errors mean.
-//! A server (or a proxy in between) that does not keep a setting is not used, since our statements rely on every
-//! setting.
+//! A session on the server: the kind of the server, the settings under which our statements run, and the meaning of its
+//! errors. A server (or a proxy in between) that does not keep a setting is not used, since our statements rely on
+//! every setting.
 
 use std::fmt;
 
@@ -37,20 +37,20 @@ pub struct Server {
     pub clock: Option<i64>,
 }
 
-/// What an error of the server means for a question.
+/// The meaning of an error of the server for a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Another transaction holds a lock.
     Locked,
     /// The statement limit was reached.
     TooLong,
-    /// Somebody ended this one statement.
+    /// Another session ended this one statement.
     Interrupted,
     /// A table or a column is missing.
     Missing,
     /// A privilege is missing.
     Denied,
-    /// A limit is used up that others need too.
+    /// A limit is used up that the site or other clients need too.
     Exhausted,
     /// The server refuses the statement for another reason.
     Refused,
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_or_something_else_is_refused_with_a_sentence() {
+    fn an_old_or_unknown_server_is_refused_with_a_sentence() {
         let bad = [
             ("10.3.39-MariaDB", "", "MariaDB 10.4"),
             ("5.5.5-10.2.44-MariaDB", "", "MariaDB 10.4"),
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn a_setting_that_is_not_kept_is_named() {
         let settings = settings(Kind::MariaDb, "READ COMMITTED", 100);
-        let limit = settings.last().expect("there are some");
+        let limit = settings.last().expect("a session has settings");
         let says = |value: &str| limit.check(&[("max_statement_time".to_owned(), value.to_owned())]);
         assert_eq!(says("0.100000"), Ok(()));
         let why = says("0").expect_err("another value");

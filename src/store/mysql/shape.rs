@@ -1,6 +1,6 @@
-//! What the statements depend on: the names of the tables, the result of a survey, and lists of keys. A list is filled
-//! up to one of a few lengths by repeating its last key, so that a small number of prepared statements is enough for
-//! all lists.
+//! The facts that the statements depend on: the names of the tables, the result of a survey, and lists of keys. A list
+//! is filled up to one of a few lengths by repeating its last key, so that a small number of prepared statements is
+//! enough for all lists.
 
 use mysql::Value;
 
@@ -10,7 +10,7 @@ use crate::store::MOST_KEYS;
 /// The lengths that lists of keys are filled up to.
 const KEYS: [usize; 4] = [1, 4, 16, MOST_KEYS];
 
-/// What exists of the tables and columns that not every site has.
+/// Whether the tables and columns exist that not every site has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
     /// Whether there is a table of second factors: Joomla 4.2 and later.
@@ -21,13 +21,13 @@ pub struct Survey {
     pub names: Option<(String, String)>,
 }
 
-/// What the statements depend on.
+/// The facts that the statements depend on.
 #[derive(Debug)]
 pub(super) struct Shape {
     prefix: String,
     pub(super) items: Vec<ItemType>,
     pub(super) max_event_size: usize,
-    /// The newest one.
+    /// The newest survey.
     pub(super) survey: Survey,
 }
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_ends_its_quotes() {
+    fn a_backquote_in_a_name_is_doubled() {
         assert_eq!(quoted("a`b"), "`a``b`");
     }
 }

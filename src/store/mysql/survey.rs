@@ -92,7 +92,7 @@ fn joomla_version(conn: &mut Conn, shape: &Shape) -> Result<Option<(u32, u32)>, 
     })
 }
 
-/// The version of the outbox's tables, as the state table says it.
+/// The version of the outbox's tables, as the state table has it.
 pub(super) fn version(conn: &mut Conn, state: &str) -> Result<Option<String>, Fault> {
     let sql = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema'");
     Ok(query(conn, &sql)?.first().and_then(|row| columns::text(row, 0)))

@@ -2,7 +2,7 @@
 //! and keys, then numbers the rows in small steps, then writes the state table. It may be stopped anywhere, and the
 //! next run continues from there. The Joomla package does the same in PHP when it is updated (`TableUpdate.php`).
 //!
-//! The update runs on the command line, so it may wait. But nobody else must wait for it. A statement that waits for a
+//! The update runs on the command line, so it may wait. But the site must not wait for it. A statement that waits for a
 //! table holds up every later statement on this table, so each try is short.
 
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ struct Update<'a> {
     say: &'a mut dyn FnMut(String),
     /// How long the update may still wait for locks.
     patience: Duration,
-    /// Whether `say` was told that a lock is in the way.
+    /// Whether `say` was called about a lock in the way.
     told: bool,
 }
 
@@ -174,7 +174,7 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Tries again and again while somebody holds a lock.
+    /// Repeats a try while another session holds a lock.
     fn patiently<T>(&mut self, mut act: impl FnMut(&mut Conn) -> Result<T, Fault>) -> Result<T, Fault> {
         loop {
             let began = Instant::now();
@@ -196,7 +196,7 @@ impl Update<'_> {
     }
 }
 
-/// See [`Update::finish`]. Returns the position. `None`: somebody else has updated the tables meanwhile.
+/// See [`Update::finish`]. Returns the position. `None`: another process has updated the tables meanwhile.
 fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>, Fault> {
     query(conn, "START TRANSACTION")?;
     let schema = format!("SELECT CAST(value AS BINARY) FROM {state} WHERE name = 'schema' FOR UPDATE");

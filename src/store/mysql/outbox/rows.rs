@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_names_are_heartbeats() {
+    fn only_the_exact_form_of_a_name_is_a_heartbeat() {
         assert_eq!(process("process.0000abcd"), Some(0xabcd));
         for other in [
             "process.",
