@@ -1,5 +1,5 @@
-//! What the loop must do for the service, as data. The buffers are reused: a fan-out to ten thousand connections costs
-//! no allocation per recipient, and no allocation at all once the buffers have grown.
+//! The actions that the loop carries out for the service, as data. The buffers are reused: a fan-out to ten thousand
+//! connections costs no allocation per recipient, and no allocation at all once the buffers have grown.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -10,7 +10,7 @@ pub const SERVER_TO_USER: &str = "#server-to-user-";
 /// The kind of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Everybody may subscribe.
+    /// No prefix: needs no permission.
     Public,
     /// `private-`: needs permission.
     Private,

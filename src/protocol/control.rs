@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-/// The channel of control rows. Nobody can subscribe to it, because its name is not a valid channel name.
+/// The channel of control rows. No client can subscribe to it, because its name is not a valid channel name.
 pub const CHANNEL: &str = "#control";
 
 /// The event of a table's first row. The row requests nothing; it exists so that a position can always be compared with
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_row_of_a_table_asks_for_nothing() {
+    fn the_first_row_of_a_table_requests_nothing() {
         assert_eq!(Control::read("begin", "{}"), Ok(None));
     }
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_without_quoting_it() {
+    fn invalid_data_is_refused_without_quoting_it() {
         for (verb, data) in [
             ("recheck-user", ""),
             ("recheck-user", "{}"),

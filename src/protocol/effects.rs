@@ -1,5 +1,6 @@
-//! What one room requests of another, as data: the room that decides does not depend on the rooms that act. The service
-//! carries out the effects at the end of each of its entry points, in the order in which they were appended.
+//! The effects that one room requests of another, as data. So the room that decides does not depend on the rooms that
+//! act. The service carries out the effects at the end of each of its entry points, in the order in which they were
+//! appended.
 
 use serde::Serialize;
 

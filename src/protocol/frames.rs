@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_event_s_data_is_passed_on_as_it_was_written() {
+    fn the_data_of_a_client_event_is_passed_on_byte_for_byte() {
         let raw: Box<RawValue> = serde_json::from_str("{ \"a\" : 1.0e400 }").unwrap();
         assert_eq!(
             client_event("client-x", "presence-c", Some(&raw), Some("7"), Extra::default()),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_its_position_is_a_stock_client_s() {
+    fn a_frame_without_its_position_is_the_frame_of_a_stock_client() {
         let data = r#"{"x":"\",\"id\":\"1\"}"}"#;
         let extra = Extra {
             id: Some("o0000000a:7.z"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn only_recovery_adds_keys() {
+    fn only_recovery_adds_fields() {
         let extra = Extra {
             id: Some("m1:2"),
             ..Extra::default()

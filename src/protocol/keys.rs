@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_no_part_of_the_seed_or_of_a_secret() {
+    fn public_keys_are_no_part_of_the_seed_or_of_a_secret_key() {
         let keys = Keys::of(&seed());
         let secrets = [seed(), keys.sockets, keys.pseudonyms];
         for shown in [keys.start, keys.process] {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn every_use_has_a_key_of_its_own_and_so_has_every_seed() {
+    fn every_use_and_every_seed_has_its_own_key() {
         let mut keys = Vec::new();
         for seed in [seed(), [0; 32]] {
             keys.extend([

@@ -1,5 +1,5 @@
-//! What several rooms share: names, positions, frames, the checks of published events, and small structures (`slots`,
-//! `turn`, `refresh`, `retained`). This room depends on none of the rooms that use it.
+//! The parts that several rooms share: names, positions, frames, the checks of published events, and small structures
+//! (`slots`, `turn`, `refresh`, `retained`). This room depends on none of the rooms that use it.
 
 pub mod actions;
 pub mod channel;

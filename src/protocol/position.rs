@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_is_read_as_it_is_written_and_nothing_else_is_one() {
+    fn a_position_is_parsed_in_its_written_form_only() {
         let place = |seq, mark| Place { seq, mark };
         for (position, text) in [
             (Position::Memory { start: 0xab, n: 12 }, "m000000ab:12"),

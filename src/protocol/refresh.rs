@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_at_once_is_due_at_different_times_within_the_interval() {
+    fn facts_read_at_the_same_time_become_due_at_different_times() {
         let mut refresh = Refresh::default();
         for key in 0..1000 {
             refresh.seen(key, &mut Place::Idle, Time::default(), INTERVAL);

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_entries_of_a_channel_are_kept_and_the_rest_is_known_to_be_gone() {
+    fn the_log_keeps_the_newest_entries_and_records_where_they_begin() {
         let mut log = Retained::default();
         for number in 1..=6 {
             log.push(if number % 2 == 0 { "even" } else { "odd" }, number, 10, number);
@@ -199,7 +199,7 @@ mod tests {
 
     /// One old entry stays at the front of the order. Places of entries that were removed behind it must not pile up.
     #[test]
-    fn places_of_what_was_taken_out_are_few() {
+    fn the_order_keeps_few_places_of_removed_entries() {
         let mut log = Retained::default();
         log.push("slow", 1, 1, ());
         for number in 2..1000 {
@@ -214,14 +214,14 @@ mod tests {
             let entries = &log.channels[channel].entries;
             let oldest = entries[0].number;
             let places = log.order.iter().filter(|(n, of)| &**of == channel && *n >= oldest);
-            assert_eq!(places.count(), entries.len(), "each that is kept has its place");
+            assert_eq!(places.count(), entries.len(), "every kept entry has its place");
         }
         while log.pop_oldest().is_some() {}
         assert_eq!((log.len(), log.bytes(), log.order.len()), (0, 0, 0));
     }
 
     #[test]
-    fn what_is_taken_out_gives_back_its_room() {
+    fn removed_entries_give_back_their_capacity() {
         let mut log = Retained::default();
         for number in 0..5000 {
             log.push(&format!("c{number}"), 2 * number, 1, ());

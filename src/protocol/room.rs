@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_empty_becomes_small_in_few_steps() {
+    fn a_nearly_empty_collection_shrinks_in_few_steps() {
         drain(vec![0; 10_000], |of| {
             of.pop();
         });
@@ -136,12 +136,12 @@ mod tests {
         });
         let mut last = (0..10_000).rev();
         drain((0..10_000).map(|n| (n, n)).collect::<Slab<_>>(), |of| {
-            of.remove(last.next().expect("one for each"));
+            of.remove(last.next().expect("one number for each entry"));
         });
     }
 
     #[test]
-    fn what_is_in_use_or_small_stays() {
+    fn a_capacity_in_use_or_a_small_one_is_kept() {
         let mut half: Vec<u8> = Vec::with_capacity(1000);
         half.resize(200, 0);
         give_back(&mut half);
@@ -152,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn empty_slots_go_with_the_last_one_in_use() {
+    fn empty_slots_at_the_end_are_removed() {
         let mut slots: Vec<Option<u32>> = vec![Some(0); 10_000];
         slots[1..9_999].fill(None);
         give_back_slots(&mut slots);
-        assert_eq!(slots.len(), 10_000, "the last one is in use");
+        assert_eq!(slots.len(), 10_000, "the last slot is in use");
         slots[9_999] = None;
         give_back_slots(&mut slots);
         assert_eq!((slots.len(), slots.capacity()), (1, 2));

@@ -46,9 +46,9 @@ pub struct Logged {
 /// Whether all events after a position of the table can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// They can.
+    /// They can be sent.
     Yes,
-    /// They cannot: the client is informed of a gap.
+    /// They cannot be sent: the client is informed of a gap.
     No,
     /// Not known yet; the answer is on its way.
     Ask,

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_matches() {
+    fn a_wrong_signature_does_not_match() {
         let message: &[&[u8]] = &[b"1234.1234", b":", b"private-foobar"];
         let right = hmac_hex(SECRET, message);
         assert!(matches(SECRET, message, &right));

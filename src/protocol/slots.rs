@@ -84,7 +84,7 @@ mod tests {
         for id in &ids[1..9_999] {
             slots.remove(*id);
         }
-        assert_eq!(slots.slots.len(), 10_000, "the last one is in use");
+        assert_eq!(slots.slots.len(), 10_000, "the last slot is in use");
         slots.remove(ids[9_999]);
         assert_eq!((slots.slots.len(), slots.slots.capacity()), (1, 2));
     }

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_served_comes_last() {
+    fn the_served_candidate_comes_last() {
         let mut turn = Turn::default();
         let round = |turn: Turn| turn.round(3).collect::<Vec<_>>();
         assert_eq!(round(turn), [0, 1, 2]);
