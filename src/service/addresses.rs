@@ -13,7 +13,7 @@ use crate::time::{Bucket, Time};
 
 /// The most addresses that are remembered at once. When there are more, addresses without a connection and with a full
 /// bucket are removed first. If no address can be removed, new connections are accepted without counting: a limit must
-/// not become a way to lock everybody out.
+/// not become a way to lock all clients out.
 const REMEMBERED: usize = 65_536;
 
 /// The burst of new connections, in seconds of the rate.

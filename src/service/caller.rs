@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_the_site_s_own_by_the_host_that_the_client_named() {
+    fn a_page_on_the_host_that_the_client_named_is_the_site_s_own() {
         let page = ("origin", "https://www.example.org:8443");
         assert_eq!(judged("127.0.0.1", &[page, NAMED]), Origin::Own);
         assert_eq!(judged("127.0.0.1", &[page]), Origin::Foreign);
@@ -344,12 +344,16 @@ mod tests {
             assert_eq!(judged("127.0.0.1", &headers), Origin::Foreign, "{foreign}");
         }
         let twice = [PAGE, PAGE, NAMED];
-        assert_eq!(judged("127.0.0.1", &twice), Origin::Foreign, "which one is it?");
+        assert_eq!(
+            judged("127.0.0.1", &twice),
+            Origin::Foreign,
+            "two origins are ambiguous"
+        );
         assert_eq!(judged("203.0.113.9", &[]), Origin::None);
     }
 
     #[test]
-    fn where_the_proxy_says_https_a_page_of_http_is_foreign() {
+    fn a_page_on_http_is_foreign_if_the_proxy_reports_https() {
         let insecure = ("origin", "http://www.example.org");
         assert_eq!(judged("127.0.0.1", &[insecure, NAMED]), Origin::Own);
         for https in ["https", "HTTPS", "wss", "http, https"] {
@@ -369,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_comparison_looks_at_scheme_host_and_port() {
+    fn an_exact_comparison_includes_scheme_host_and_port() {
         let judged = |peer, headers: &[(&str, &str)]| judged_by(None, true, peer, headers);
         for (origin, own) in [
             ("http://10.0.0.5:8080", Origin::Own),
@@ -385,7 +389,7 @@ mod tests {
         assert_eq!(
             judged("127.0.0.1", &[PAGE, NAMED]),
             Origin::Foreign,
-            "the proxy says nothing"
+            "the proxy reports no scheme"
         );
         let port = ("origin", "https://www.example.org:8443");
         assert_eq!(judged("127.0.0.1", &[port, NAMED, HTTPS]), Origin::Foreign);
@@ -396,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_live_site_the_host_of_the_request_is_nobodys_own() {
+    fn with_a_live_site_the_host_of_the_request_does_not_count() {
         for exact in [false, true] {
             let judged = |headers: &[(&str, &str)]| judged_by(Some(PAGE.1), exact, "127.0.0.1", headers);
             assert_eq!(judged(&[PAGE]), Origin::Own);

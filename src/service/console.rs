@@ -1,7 +1,7 @@
 //! The console protocol: a text frame is a command, the reply is a text frame. `test`, `version` and the answer to an
 //! unknown command are letter for letter those of the original of 2012. Commands that show the server's state or
-//! publish need a permission; others get a refusal. A session's cookie is not enough for these commands: they also need
-//! the session's form token, or the admin token.
+//! publish need a permission; without it they are refused. A session's cookie is not enough for these commands: they
+//! also need the session's form token, or the admin token.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -31,9 +31,9 @@ const WRONG_TOKENS: u8 = 3;
 /// The users who may give a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
-    /// Everybody, always: with these commands a user gains more permissions.
+    /// All users, always: with these commands a user gains more permissions.
     All,
-    /// Users of the console: everybody, unless the site's permissions restrict it.
+    /// Users of the console: all users, unless the site's permissions restrict it.
     Users,
     /// Users who may see the server's state.
     Monitors,

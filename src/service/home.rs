@@ -41,7 +41,7 @@ impl Home {
             Some(site) => site.reconfigure(facts, config, most, actions.effects()),
             None => self.site = Some(Box::new(Site::new(facts, config, keys, most))),
         }
-        // After it was found, the app may have got another id from the component.
+        // A known app is not searched again: the component may have given the app another id.
         if self.app.is_none() {
             self.find_app(config, apps);
         }

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_knows_the_path_and_only_the_development_app() {
+    fn the_document_contains_the_path_and_only_the_development_app() {
         let known = |page: Page| {
             let document = text(&page.response(&HeaderMap::new()));
             let value = block(&document, "<meta name=\"jsocketd\" content=\"", "\">");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_needs_nothing_else() {
+    fn the_document_refers_to_no_other_resource() {
         let document = text(&page().response(&HeaderMap::new()));
         for reference in ["page.css", "src=\"", "http-equiv", " style=\"", " onclick", "innerHTML"] {
             assert!(!document.contains(reference), "the page refers to {reference}");

@@ -83,8 +83,8 @@ impl Waiting {
         self.since = None;
     }
 
-    /// The first message waits on. If the wait is over, that wait was for an earlier message: a new wait begins, until
-    /// `until`. Returns true if it begins.
+    /// The first message still waits. If the wait is over, it was the wait of an earlier message, and a new wait
+    /// begins, which ends at `until`. Returns true if a new wait begins.
     pub(super) fn wait_on(&mut self, said: Said, until: Time, now: Time) -> bool {
         self.messages.push_front(said);
         self.since.get_or_insert(now);
