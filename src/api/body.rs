@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_depth_is_that_outside_of_strings() {
+    fn brackets_in_strings_do_not_count_for_the_depth() {
         for (text, deepest) in [
             ("", 0),
             ("1", 0),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_cut_and_counted() {
+    fn a_list_keeps_its_first_items_and_counts_the_rest() {
         let text = format!("[{}1]", "1,".repeat(999));
         let list: AtMost<u8, 10> = serde_json::from_str(&text).unwrap();
         assert_eq!((list.items.len(), list.more), (10, 990));

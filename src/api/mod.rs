@@ -188,7 +188,7 @@ pub enum Resource {
     Connections,
     /// Show the status of the app.
     Status,
-    /// Look at the outbox table now.
+    /// Poll the outbox table now.
     Nudge,
     /// Close a user's connections.
     Terminate,

@@ -58,7 +58,7 @@ fn rule_9_1_the_worked_example_of_the_documentation_passes() {
 }
 
 #[test]
-fn rule_9_1_the_first_flaw_in_the_order_of_the_checks_is_told() {
+fn rule_9_1_the_answer_names_the_first_flaw_in_the_order_of_the_checks() {
     type Flaw = fn(Call) -> Call;
     let wrong_body: Flaw = |mut call| {
         call.body[0] = b' ';
@@ -127,7 +127,7 @@ fn rule_9_1_an_unknown_app_is_404() {
 }
 
 #[test]
-fn rule_9_1_the_key_is_that_of_this_app() {
+fn rule_9_1_the_key_must_be_that_of_this_app() {
     let mut stage = stage();
     let call = Call::post(EVENTS, EVENT);
     let other = call.clone().set("auth_key", "other-key");
@@ -196,7 +196,7 @@ fn rule_9_1_the_timestamp_is_within_600_s() {
 }
 
 #[test]
-fn rule_9_1_a_wrong_signature_is_refused_and_the_right_one_not_told() {
+fn rule_9_1_the_refusal_of_a_wrong_signature_does_not_contain_the_right_one() {
     let call = Call::post(EVENTS, EVENT);
     let right = call.right_signature();
     let mut stage = stage();
@@ -331,7 +331,7 @@ fn rule_9_1_the_path_is_signed_as_sent_with_its_prefix() {
 }
 
 #[test]
-fn rule_9_1_a_body_is_vouched_for_by_its_md5() {
+fn rule_9_1_a_body_needs_its_md5() {
     let mut stage = stage();
     let call = Call::post(EVENTS, EVENT);
     stage
@@ -356,7 +356,7 @@ fn rule_9_1_a_body_is_vouched_for_by_its_md5() {
 }
 
 #[test]
-fn rule_9_1_the_md5_of_nothing_may_be_given_or_not() {
+fn rule_9_1_the_md5_of_an_empty_body_is_optional() {
     let mut stage = stage();
     let python = Call::get("/apps/7/channels").with("body_md5", "d41d8cd98f00b204e9800998ecf8427e");
     stage.send(&python).is(200, r#"{"channels":{"news":{}}}"#);
@@ -516,7 +516,7 @@ fn rule_9_2_user_count_of_channels_needs_the_presence_prefix() {
 }
 
 #[test]
-fn rule_9_2_a_channel_says_whether_it_is_occupied() {
+fn rule_9_2_the_answer_about_a_channel_has_its_occupancy() {
     let mut stage = stage();
     stage.subscribe(2, "presence-room", Some("a"));
     stage.subscribe(3, "presence-room", Some("a"));
@@ -654,7 +654,7 @@ fn rule_9_2_another_method_is_405_with_allow() {
 }
 
 #[test]
-fn rule_9_2_what_is_not_there_is_404_signed_or_not() {
+fn rule_9_2_an_unknown_path_is_404_signed_or_not() {
     let mut stage = stage();
     for path in [
         "/apps/7",
@@ -686,7 +686,7 @@ fn rule_11_3_connections_are_counted() {
 // 9.3 Validation
 
 #[test]
-fn rule_9_3_what_is_missing_is_400() {
+fn rule_9_3_a_missing_parameter_is_400() {
     let mut stage = stage();
     for (changes, text) in [
         (json!({"name": null}), "Missing parameter: name"),
@@ -771,7 +771,7 @@ fn rule_9_3_fields_of_another_type_are_400() {
 }
 
 #[test]
-fn rule_9_3_null_is_as_good_as_left_out() {
+fn rule_9_3_a_field_that_is_null_counts_as_missing() {
     let mut stage = stage();
     let body = r#"{"name":"greeting","channels":["news"],"channel":null,"data":"x","socket_id":null,"info":null}"#;
     stage.post(EVENTS, body).is(200, "{}");
@@ -881,7 +881,7 @@ fn rule_9_3_a_name_has_200_characters_at_most_of_any_kind() {
 }
 
 #[test]
-fn rule_9_3_only_the_server_speaks_of_the_protocol() {
+fn rule_9_3_names_of_protocol_events_are_refused() {
     let mut stage = stage();
     for name in [
         "pusher:error",
@@ -1000,7 +1000,7 @@ fn rule_9_3_parameters_may_come_in_the_query_of_an_empty_post() {
 }
 
 #[test]
-fn rule_9_3_of_a_field_that_comes_twice_the_last_counts() {
+fn rule_9_3_the_last_of_two_equal_fields_counts() {
     let mut stage = stage();
     let body = r#"{"name":"a","name":"b","channel":"x","channel":"news","data":[1],"\u0064ata":"d","zzz":{},"zzz":1}"#;
     let outcome = stage.post(EVENTS, body);
@@ -1009,7 +1009,7 @@ fn rule_9_3_of_a_field_that_comes_twice_the_last_counts() {
 }
 
 #[test]
-fn rule_9_3_a_disabled_app_is_403_for_those_who_may_know() {
+fn rule_9_3_a_disabled_app_is_403_for_signed_requests_only() {
     let mut stage = stage();
     stage.settings().enabled = false;
     stage.post(EVENTS, EVENT).refuses(403, "disabled");
@@ -1075,7 +1075,7 @@ fn rule_9_3_the_content_type_does_not_matter() {
 }
 
 #[test]
-fn rule_9_4_no_other_site_is_let_in() {
+fn rule_9_4_no_answer_allows_another_origin() {
     let mut stage = stage();
     for outcome in [stage.post(EVENTS, EVENT), stage.raw("OPTIONS", EVENTS, b"")] {
         let named = outcome
@@ -1109,7 +1109,7 @@ fn rule_7_3_the_channels_of_users_are_not_shown() {
 }
 
 #[test]
-fn rule_7_6_terminate_closes_those_signed_in_as_the_user() {
+fn rule_7_6_terminate_closes_the_connections_of_the_signed_in_user() {
     let mut stage = Stage::new();
     stage.connect(1, Some("7"));
     stage.connect(2, Some("7"));
@@ -1126,7 +1126,7 @@ fn rule_7_6_terminate_closes_those_signed_in_as_the_user() {
 }
 
 #[test]
-fn rule_7_6_terminate_without_the_app_finds_it_by_its_key() {
+fn rule_7_6_terminate_without_an_app_id_uses_the_app_of_the_key() {
     let mut stage = Stage::new();
     stage.connect(1, Some("7"));
     let call = Call::post("/users/7/terminate_connections", "{}");
@@ -1204,7 +1204,7 @@ fn rule_1_1_paths_have_the_prefix() {
 }
 
 #[test]
-fn rule_9_apps_know_nothing_of_each_other() {
+fn rule_9_an_app_has_no_access_to_the_channels_of_another() {
     let mut stage = stage();
     let call = |path: &str| Call::get(path).set("auth_key", "other-key").secret("other-secret");
     stage.send(&call("/apps/8/channels")).is(200, r#"{"channels":{}}"#);
@@ -1241,7 +1241,7 @@ fn rule_2_6_nesting_is_bounded() {
 }
 
 #[test]
-fn rule_2_6_hostile_queries_are_refused_in_words() {
+fn rule_2_6_hostile_queries_are_refused_with_a_sentence() {
     let mut stage = stage();
     let good = Call::post(EVENTS, EVENT).target();
     let many = "a&".repeat(8000);

@@ -131,12 +131,14 @@ impl Stage {
             app.message(id, &Message::Text(frame.to_string().into()), now, &mut actions)
             && let Verdict::Yes(ticket) = app.admit(id, &subscribe, |_| None, now, &mut actions)
         {
-            let absence = app.absence(id, &ticket, &Attempt::default(), |_| panic!("it shows no position"));
-            let absence = absence.expect("nothing has to be known first");
+            let absence = app.absence(id, &ticket, &Attempt::default(), |_| {
+                panic!("the client sent no position")
+            });
+            let absence = absence.expect("no fact is missing");
             app.join(id, ticket, &absence, |_| Missed::Gone, now, &mut actions);
         }
-        let told = format!("{actions:?}");
-        assert!(!told.contains("error"), "{frame} led to {told}");
+        let listed = format!("{actions:?}");
+        assert!(!listed.contains("error"), "{frame} led to {listed}");
     }
 
     pub fn send(&mut self, call: &Call) -> Outcome {
@@ -208,7 +210,7 @@ impl Outcome {
             assert_eq!(refused.as_object().unwrap().len(), 1);
             assert!(
                 outcome.sent.is_empty() && outcome.closed.is_empty(),
-                "refused and done: {outcome:?}"
+                "refused and carried out: {outcome:?}"
             );
         }
         outcome
