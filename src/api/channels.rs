@@ -12,7 +12,7 @@ use crate::hub::channel::Occupancy;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::time::Now;
 
-/// The attributes that a request's `info` asks for. Unknown names are ignored.
+/// The attributes that a request's `info` lists. Unknown names are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     user_count: bool,

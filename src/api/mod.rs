@@ -42,7 +42,7 @@ pub fn is_for(path: &str, config: &config::Pusher) -> bool {
 pub enum Answered {
     /// The response is ready.
     Now(Response<Bytes>),
-    /// The request asks for the status of the app with this number; the service must gather it.
+    /// The request is for the status of the app with this number; the service must gather it.
     Status(usize),
 }
 

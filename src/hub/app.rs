@@ -131,7 +131,7 @@ impl App {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    /// Greets a connection. `socket` is new and random. `recovery`: the client asked for recovery.
+    /// Greets a connection. `socket` is new and random. `recovery`: the client requested recovery.
     pub fn connect(
         &mut self,
         id: ConnectionId,
@@ -264,7 +264,7 @@ impl App {
         subscribe.admit(id, &self.roster, &credentials, rule, actions)
     }
 
-    /// The answer to a client that was away from a channel; `None`: the table must be asked first. `reach`: whether the
+    /// The answer to a client that was away from a channel; `None`: the table must be read first. `reach`: whether the
     /// table still has everything after one of its positions.
     pub fn absence(
         &mut self,

@@ -93,7 +93,7 @@ impl Channel {
 }
 
 impl Recipients<'_> {
-    /// Sends an event of a stream: `with_position` to connections that asked for recovery, and the frame that `plain`
+    /// Sends an event of a stream: `with_position` to connections that requested recovery, and the frame that `plain`
     /// encodes to the others.
     pub(super) fn send(
         &self,

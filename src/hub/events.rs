@@ -37,7 +37,7 @@ pub(super) struct Events {
     table: Option<Position>,
     /// How long the outbox table of the app's site keeps rows; `None`: the app has no site.
     rows_kept: Option<Duration>,
-    /// The time of the next round. A round sends positions to connections that asked for recovery, and drops old
+    /// The time of the next round. A round sends positions to connections that requested recovery, and drops old
     /// events.
     next_round: Time,
 }
@@ -167,7 +167,7 @@ impl Events {
     }
 
     /// Sets the position in the outbox table; `None`: the app's site has no table. The first position is sent to the
-    /// connections that asked for recovery before. A connection that subscribed while the table could not be read may
+    /// connections that requested recovery before. A connection that subscribed while the table could not be read may
     /// have missed rows, so it is closed and reconnects.
     pub(super) fn set_table(&mut self, position: Option<Position>, roster: &Roster, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.table, position);
@@ -210,8 +210,8 @@ impl Events {
     }
 }
 
-/// Rows of the table may have been lost. Connections that asked for recovery are closed, so that the clients reconnect
-/// and ask for the missed events.
+/// Rows of the table may have been lost. Connections that requested recovery are closed, so that the clients reconnect
+/// and request the missed events.
 pub(super) fn close_for_gap(roster: &Roster, actions: &mut Actions) {
     let all = roster.sessions.iter();
     for (id, _) in all.filter(|(_, session)| session.recovery && session.hears()) {

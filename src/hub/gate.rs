@@ -1,4 +1,4 @@
-//! The handshake of the Pusher protocol on `/app/{key}`: what the client asks for, and which documented close code
+//! The handshake of the Pusher protocol on `/app/{key}`: what the client requests, and which documented close code
 //! rejects it (pusher.md 1.1–1.3). A handshake is rejected after the upgrade, because Pusher clients understand close
 //! codes and not HTTP statuses.
 
@@ -14,7 +14,7 @@ pub fn key<'a>(path: &'a str, config: &config::Pusher) -> Option<&'a str> {
     (!key.is_empty() && !key.contains('/')).then_some(key)
 }
 
-/// Finds the app and checks the terms of the connection. Returns the app's number, and whether the client asks for
+/// Finds the app and checks the terms of the connection. Returns the app's number, and whether the client requests
 /// recovery: `?recovery=1`.
 ///
 /// # Errors

@@ -28,7 +28,7 @@ pub struct Absence {
 }
 
 impl Absence {
-    /// The answer to a client that asked for recovery and was away from a channel; `None`: the table must be asked
+    /// The answer to a client that requested recovery and was away from a channel; `None`: the table must be read
     /// first. `reach`: whether the table still has everything after one of its positions.
     pub(super) fn of(
         session: &mut Session,

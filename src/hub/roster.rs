@@ -197,7 +197,7 @@ impl Roster {
         socket != SocketId(0, 0) && !self.sockets.contains_key(&socket)
     }
 
-    /// Whether a connection asked for recovery.
+    /// Whether a connection requested recovery.
     pub fn wants_recovery(&self, id: ConnectionId) -> bool {
         self.find(id).is_some_and(|session| session.recovery)
     }

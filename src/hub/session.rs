@@ -12,7 +12,7 @@ use crate::time::Bucket;
 #[derive(Debug)]
 pub struct Session {
     pub(super) socket: SocketId,
-    /// The client asked for recovery.
+    /// The client requested recovery.
     pub(super) recovery: bool,
     /// The connection has signed in, or has joined a private or presence channel at least once.
     pub(super) authorized: bool,

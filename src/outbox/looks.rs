@@ -131,7 +131,7 @@ impl Looks {
                 self.behind_at = now + pause;
             }
         }
-        // The highest id goes back when the table is emptied.
+        // The highest id becomes lower when the table is emptied.
         self.top = self.highest.min(looked.highest);
         self.highest = looked.highest;
     }

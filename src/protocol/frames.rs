@@ -20,7 +20,7 @@ struct Frame<'a, D: Serialize> {
     extra: Extra<'a>,
 }
 
-/// Fields only for connections that asked for recovery.
+/// Fields only for connections that requested recovery.
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Extra<'a> {
     /// The event's own position.

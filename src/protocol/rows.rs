@@ -32,7 +32,7 @@ pub struct Event {
     pub logged: Logged,
 }
 
-/// An event in the form for clients that asked for recovery.
+/// An event in the form for clients that requested recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     /// The row's number.

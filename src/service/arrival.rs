@@ -191,7 +191,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// The app of a handshake, and whether the client asks for recovery; or the close code that rejects the handshake.
+    /// The app of a handshake, and whether the client requests recovery; or the close code that rejects the handshake.
     fn enter_app(&mut self, key: &str) -> Result<(usize, bool), gate::Refusal> {
         let admitted = self.admit();
         if self.entrance.draining {

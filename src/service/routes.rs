@@ -53,7 +53,7 @@ pub enum Route {
     Echo,
 }
 
-/// Whether a request asks for the console's page.
+/// Whether a request is for the console's page.
 pub fn is_page(call: &Call<'_>, config: &Config) -> bool {
     reads(call) && Place::of(call, config) == Some(Place::Console)
 }

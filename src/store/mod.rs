@@ -1,5 +1,5 @@
 //! The database as the service sees it: questions and answers. A question is one round trip; an answer holds plain
-//! rows. Nothing here decides anything: `outbox`, `site` and `joomla` decide what rows mean. `mysql` asks a real
+//! rows. Nothing here decides anything: `outbox`, `site` and `joomla` decide what rows mean. `mysql` queries a real
 //! server, behind the fence that `docs/architecture.md` describes; the tests and the simulator have a database in
 //! memory.
 //!
@@ -42,7 +42,7 @@ impl SessionId {
     /// The longest value that the column takes, in bytes.
     pub const LONGEST: usize = 192;
 
-    /// The session id, if `value` can be one. PHP makes no other values, so the database is not asked about them.
+    /// The session id, if `value` can be one. PHP makes no other values, so the database is not queried for them.
     pub fn parse(value: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b',' || byte == b'-';
         let fits = !value.is_empty() && value.len() <= Self::LONGEST && value.bytes().all(plain);

@@ -1,5 +1,5 @@
-//! The site's MySQL or MariaDB. The loop itself asks it: one connection, one statement at a time. The driver blocks, so
-//! there is a fence around it. The fence consists of:
+//! The site's MySQL or MariaDB. The loop itself queries it: one connection, one statement at a time. The driver blocks,
+//! so there is a fence around it. The fence consists of:
 //!
 //! - The store connects only after the server has greeted a probe that does not block ([`Readiness::Probe`]). The one
 //!   exception is a server that has just answered with a refusal: the store connects to it again without a probe.
@@ -58,7 +58,7 @@ pub use self::measures::Measure;
 pub use self::session::{Kind, Server};
 pub use self::shape::Survey;
 
-/// How long a survey is used: tables appear when Joomla is updated, and one of them says which users have a second
+/// How long a survey is used: tables appear when Joomla is updated, and one of them lists the users with a second
 /// factor.
 const SURVEY: Duration = Duration::from_secs(60);
 

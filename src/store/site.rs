@@ -15,11 +15,11 @@ pub struct SessionRow {
     pub id: SessionId,
     /// 0 site, 1 administrator; `None` with a shared session or without metadata.
     pub client_id: Option<u8>,
-    /// As the row says.
+    /// As in the row.
     pub guest: bool,
     /// Unix seconds of the last request.
     pub time: i64,
-    /// As the row says; 0 for guests, and without metadata.
+    /// As in the row; 0 for guests, and without metadata.
     pub user_id: u32,
     /// That user, if there is one.
     pub user: Option<UserRow>,

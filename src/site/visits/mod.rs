@@ -61,7 +61,7 @@ impl Visits {
 
     // --- connections ---------------------------------------------------------------------------------------------
 
-    /// A connection came with this session, or is a guest for a reason. Returns whether it may stay: at most `most`
+    /// Adds a connection with this session, or a guest with the reason. Returns whether it may stay: at most `most`
     /// connections may have the same session; 0: any number.
     #[must_use]
     pub fn enter(

@@ -124,7 +124,7 @@ fn plugin(name: &str) -> String {
 }
 
 /// Suppresses the messages of panics of the driver, which is fenced: the reason for the missing connection already
-/// contains what they say. To be called once, at the start of a program.
+/// contains their text. To be called once, at the start of a program.
 pub fn silence_driver_panics() {
     let write = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

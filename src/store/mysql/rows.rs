@@ -194,7 +194,7 @@ fn category(row: &[Value]) -> Result<CategoryRow, Bad> {
 
 /// Reads `id/access/published/lft/rgt/level,…`, from the root down to the category itself. Empty if there is no such
 /// category, or if its place in the tree is not clear. The place is clear if the parents and the nested set, which
-/// Joomla uses, say the same.
+/// Joomla uses, agree.
 fn chain(category: Option<u64>, row: &[Value], n: usize) -> Result<Vec<CategoryStep>, Bad> {
     const BAD: Bad = "a row of categories";
     let Some(list) = bytes(row, n) else {

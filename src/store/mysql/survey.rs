@@ -1,6 +1,7 @@
 //! Finds out which of the tables and columns exist that not every site has, and which version the outbox's tables have.
-//! A statement leaves out only what is absent for sure. A table that we merely may not read could be the one that says
-//! which users have a second factor. So the statements still read it, and the server's refusal says what is missing.
+//! A statement leaves out only what is absent for sure. A table that we merely may not read could be the one that
+//! lists the users with a second factor. So the statements still read it, and the server's refusal names what is
+//! missing.
 
 use super::columns;
 use super::driver::{Conn, query};
@@ -47,7 +48,7 @@ pub(super) fn survey(conn: &mut Conn, shape: &Shape) -> Result<Survey, Fault> {
         match refusal(conn, &sql)? {
             None => true,
             Some(NO_TABLE) => false,
-            // If nothing of a table is granted to a user, the server does not say to this user whether the table
+            // If nothing of a table is granted to a user, the server does not show this user whether the table
             // exists.
             Some(_) => joomla_version(conn, shape)?.is_none_or(|version| version >= MFA),
         }
