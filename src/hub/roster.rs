@@ -40,7 +40,7 @@ pub struct Roster {
     pub(super) bytes: usize,
 }
 
-/// Which subscriptions are reviewed.
+/// The subscriptions to review.
 #[derive(Clone, Copy, Debug)]
 pub enum Reviewed<'a> {
     /// All subscriptions of the app.

@@ -33,8 +33,8 @@ impl Users {
         connections.len() as u32 - 1
     }
 
-    /// Signs out the connection at `place`. The user's last connection moves to `place`; it is returned if it is
-    /// another one.
+    /// Signs out the connection at `place` of the user's list. The last connection of the list moves to `place`, and is
+    /// returned if it is another one.
     pub fn sign_out(&mut self, user: &str, place: u32) -> Option<ConnectionId> {
         let connections = self.online.get_mut(user)?;
         connections.swap_remove(place as usize);

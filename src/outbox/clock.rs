@@ -8,7 +8,7 @@ use crate::time::Time;
 /// After the last row the table is polled fast for this time.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// After this time without a row there is no conversation, and the pause between two polls doubles.
+/// After this time without a row the pause between two polls doubles.
 const STILL: Duration = Duration::from_secs(60);
 
 /// The pause between two polls while no client is connected. The database closes a connection that is silent for 10 s.

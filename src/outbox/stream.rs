@@ -11,7 +11,7 @@ use crate::protocol::position::{Place, Position};
 use crate::store::{Checked, Row};
 use crate::time::Time;
 
-/// How long a number that is missing or went back is waited for on one connection: the database node may lag behind.
+/// The wait on one connection for a number that is missing or went back: the database node may lag behind.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The reason for a new epoch if everything else fits.
@@ -288,7 +288,7 @@ mod tests {
             ..Checked::default()
         };
         for (checked, same, why) in [
-            (checked(9, 9, &[(4, 40)]), true, "it went on"),
+            (checked(9, 9, &[(4, 40)]), true, "more rows were stamped"),
             (checked(9, 9, &[]), true, "the last row was deleted"),
             (checked(9, 2, &[]), true, "the table was emptied"),
             (checked(9, 9, &[(4, 41)]), false, "the last row is another one"),

@@ -520,7 +520,7 @@ fn a_reload_keeps_the_waiting_events_of_a_remaining_target() {
         "the post is signed with the new secret"
     );
     table.done(&again[0]);
-    assert_eq!(table.delivered(), ["channel_vacated d"], "and the new filter hides e");
+    assert_eq!(table.delivered(), ["channel_vacated d"], "the new filter excludes e");
     table.webhooks.note("0", on("c"), table.now);
     let other = table.due();
     assert_eq!(other[0].headers[1], ("X-Pusher-Key".to_owned(), "key-0".to_owned()));
