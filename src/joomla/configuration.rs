@@ -34,7 +34,7 @@ pub const NOT_UTF8: &str = "it has characters that are not in UTF-8";
 pub struct BadFile {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong, as a sentence without its full stop. It never repeats a value.
+    /// The error, as a sentence without its full stop. It never repeats a value.
     pub why: &'static str,
 }
 
@@ -236,7 +236,7 @@ impl Constants {
     /// The value of a constant that a file defines as a string; `None` if no file defines the constant.
     ///
     /// # Errors
-    /// Why the value cannot be determined, as a clause: `it calls getenv()`.
+    /// The reason why the value cannot be determined, as a clause: `it calls getenv()`.
     pub fn defined(&self, name: &str) -> Option<Result<&[u8], &str>> {
         let constant = self.known.get(name.as_bytes()).filter(|constant| constant.file > 0)?;
         Some(match &constant.value {

@@ -11,7 +11,7 @@ use crate::store::{SessionRow, UserRow};
 /// Seconds for which a session of Joomla 3 is valid if its row keeps only the time of its start.
 const LONGEST_WITHOUT_TIME: i64 = 24 * 60 * 60;
 
-/// What a session's row says about its visitor.
+/// A visitor, according to the row of the session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
     /// This user, logged in to this application; `None`: to both applications.
@@ -105,14 +105,14 @@ fn judge_row(
     Ok(Judgement::User(user.clone(), client))
 }
 
-/// The user whom only the session's text names.
+/// The user, if only the session's text names the user.
 fn user_in_text(text: Option<Result<SessionText, BadText>>) -> Result<(u32, SessionText), Reason> {
     let text = text.ok_or(Reason::UserUnknown)?.map_err(|_| Reason::BadText)?;
     let user = text.user_id.ok_or(Reason::GuestSession)?;
     Ok((user, text))
 }
 
-/// Which application the session belongs to.
+/// The application that the session belongs to.
 fn client(row: &SessionRow, asked_as: Client, site: &SiteConfig) -> Result<Option<Client>, Reason> {
     let is_cookie_of = |client| {
         let name = |of| site.cookies.iter().find(|(c, _)| *c == of).map(|(_, name)| name);

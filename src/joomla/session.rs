@@ -25,7 +25,7 @@ const USER: &[&str] = &["Joomla\\CMS\\User\\User", "JUser"];
 /// Characters of a session's token.
 const TOKEN: usize = 32;
 
-/// What a session's text says.
+/// The contents of a session's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionText {
     /// The user who is logged in; `None`: a guest.
@@ -54,7 +54,7 @@ pub fn read(text: &[u8]) -> Result<SessionText, BadText> {
     let decoded = BASE64.decode(encoded).map_err(|_| BadText)?;
     let tree = serialize::parse(&decoded).ok_or(BadText)?;
     let root = tree.root();
-    // PHP writes the name of a protected property like this.
+    // PHP writes the name of a protected property with `\0*\0` before it.
     let data = root.get("\0*\0data").filter(|data| is_open(*data));
     let data = data.filter(|_| is_a(root, REGISTRY)).ok_or(BadText)?;
     // Joomla 3 keeps everything one level deeper, in its default namespace.
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_user_is_nobody() {
+    fn a_misspelt_user_id_is_refused() {
         assert_eq!(user_of("42"), Ok(Some(42)));
         for bad in crate::id::MISSPELT {
             let expected = if bad == "0" { Ok(None) } else { Err(BadText) };

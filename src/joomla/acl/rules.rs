@@ -1,6 +1,7 @@
-//! The JSON in the columns `rules`: an asset's rules say who may or may not do what (`Joomla\CMS\Access\Rules`), and a
-//! view level's rules list the groups and users that it opens for. The JSON is read as PHP reads it. Where PHP would
-//! guess or ignore something, the result is [`Odd`], and that part never grants anything.
+//! The JSON in the columns `rules`: an asset's rules allow and deny actions to groups and users
+//! (`Joomla\CMS\Access\Rules`), and a view level's rules list the groups and users that it opens for. The JSON is read
+//! as PHP reads it. Where PHP would guess or ignore something, the result is [`Odd`], and that part never grants
+//! anything.
 
 use std::collections::BTreeMap;
 

@@ -110,7 +110,7 @@ impl<'a> Lexer<'a> {
         self.pass(count)
     }
 
-    /// Skips the text up to and including the next opening tag, or up to the end.
+    /// Skips the text up to and including the next opening tag, or up to the end of the file.
     fn skip_html(&mut self) {
         let rest = self.rest();
         let opens = |(at, five): (usize, &[u8])| {

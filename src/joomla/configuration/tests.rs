@@ -59,7 +59,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// The value that Joomla's own writer meant by a line `\tpublic $key = literal;`. This oracle uses no tokens.
+/// The value that Joomla's own writer expressed with a line `\tpublic $key = literal;`. This oracle uses no tokens.
 fn written_by_joomla(literal: &str) -> Result<Value, Why> {
     let inside = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     Ok(match (literal, inside) {
@@ -98,7 +98,7 @@ fn files_that_joomla_wrote_are_read_field_by_field() {
 }
 
 #[test]
-fn the_odd_password_is_what_php_says_it_is() {
+fn an_odd_password_is_read_as_php_reads_it() {
     let parsed = fixture("j5.3-after-admin-save-odd-password.php");
     assert_eq!(known(&parsed, "password"), text(r"jo'om\la pass"));
     assert_eq!(known(&parsed, "sitename"), text(r#"Joomla's Lab \ "5" $x"#));
@@ -253,7 +253,7 @@ fn constants_and_concatenations_are_known() {
 }
 
 #[test]
-fn what_must_be_run_is_passed_over_with_the_reason() {
+fn values_that_php_must_compute_are_skipped_with_the_reason() {
     for (literal, why) in [
         ("getenv('A') ?: 'b;c'", "it calls getenv()"),
         ("$_ENV['A']", "it uses the variable $_ENV"),
@@ -315,7 +315,7 @@ fn classes_are_written_in_many_ways() {
 }
 
 #[test]
-fn what_methods_set_is_not_known() {
+fn properties_that_methods_set_cannot_be_read() {
     let parsed = parsed(
         "<?php class JConfig {
             public function __construct() {
@@ -343,7 +343,7 @@ fn lines_are_counted_as_an_editor_does() {
 }
 
 #[test]
-fn half_a_file_is_no_file() {
+fn an_incomplete_file_is_refused() {
     for (text, line, why) in [
         ("", 1, "no class JConfig"),
         ("class JConfig { public $x = 1; }", 1, "no class JConfig"),
@@ -437,7 +437,7 @@ fn other_encodings_are_kept_or_refused_and_never_changed() {
 }
 
 #[test]
-fn constants_cannot_blow_up() {
+fn constants_cannot_make_a_value_grow_without_limit() {
     let mut source =
         "<?php define('A0', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx');\n".to_owned();
     for step in 0..200 {

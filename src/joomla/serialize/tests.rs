@@ -112,7 +112,7 @@ fn the_limits_hold() {
 }
 
 #[test]
-fn what_php_does_not_write_is_refused() {
+fn texts_that_php_does_not_write_are_refused() {
     for text in [
         "",
         "x",
@@ -153,7 +153,7 @@ fn what_php_does_not_write_is_refused() {
 }
 
 #[test]
-fn the_front_of_a_text_tells_where_it_ends() {
+fn a_value_at_the_front_of_a_text_is_read_with_its_end() {
     assert_eq!(parse_front(b"a:1:{i:0;N;}b|i:2;").map(|(_, end)| end), Some(12));
     assert_eq!(parse_front(b"s:1:\"a\";x").map(|(_, end)| end), Some(8));
 }

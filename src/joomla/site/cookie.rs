@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_is_not_the_sockets_is_named_with_the_one_that_would_do() {
+    fn a_cookie_path_that_is_not_the_sockets_is_reported_with_the_remedy() {
         for (path, prefix) in [
             ("", ""),
             ("/", ""),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_is_not_the_sites_is_named() {
+    fn a_cookie_domain_that_is_not_the_sites_is_reported() {
         let said = |domain: &str, site: Option<&str>| obstacles("", domain, site, "").len();
         for (domain, site) in [
             ("", Some("https://www.example.org")),

@@ -188,7 +188,7 @@ mod tests {
 
     /// Every row of the table in joomla.md 2.3, whose results come from PHP.
     #[test]
-    fn every_form_means_what_it_means_to_joomla() {
+    fn every_form_of_a_host_is_read_as_joomla_reads_it() {
         let name = |name: &str, port| Host::Name(name.into(), port);
         let socket = |path: &str| Host::Socket(path.into());
         for (text, host) in [
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_joomla_cannot_use_is_refused_with_a_sentence() {
+    fn hosts_that_joomla_cannot_use_are_refused_with_a_sentence() {
         for (text, sentence) in [
             ("p:db.example.org", "leave the p: out"),
             ("p:localhost", "leave the p: out"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_a_socket_first() {
+    fn localhost_is_tried_as_a_socket_first() {
         assert_eq!(
             endpoints("localhost:3307", &["/tmp/mysql.sock", "/var/run/mysqld/mysqld.sock"]),
             [

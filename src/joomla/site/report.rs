@@ -4,8 +4,8 @@ use super::{Handler, Origin, SiteConfig, SiteRead};
 use crate::config::ListenAddr;
 use crate::store::TlsMode;
 
-/// Describes which file was read, where each value came from, how the database is reached, and what the site's sessions
-/// mean for the identities of visitors. The warnings are not included.
+/// Describes the file that was read, the origin of each value, the connection to the database, and the consequences of
+/// the session settings for the identities of visitors. The warnings are not included.
 pub fn describe(read: &SiteRead) -> Vec<String> {
     let mut sentences = vec![match &read.file {
         Some(file) => format!("The site's configuration is {}.", file.display()),
@@ -87,7 +87,7 @@ fn cookies(site: &SiteConfig) -> String {
     }
 }
 
-/// What the site's session settings mean for identities.
+/// One sentence about the consequences of the site's session settings for identities.
 fn sessions(site: &SiteConfig) -> String {
     match (&site.handler, site.metadata) {
         (Handler::Database, true) => {

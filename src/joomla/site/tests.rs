@@ -393,7 +393,7 @@ fn each_value_that_is_missing_or_computed_is_named() {
 }
 
 #[test]
-fn what_a_constructor_sets_can_be_given_here() {
+fn our_own_configuration_replaces_a_value_that_a_constructor_sets() {
     let folder = Folder::with("function __construct() { $this->password = getenv('P'); }");
     let problems = folder.problems();
     assert!(
@@ -466,7 +466,7 @@ fn hosts_that_cannot_be_used_are_named() {
 }
 
 #[test]
-fn encryption_is_what_joomla_makes_of_it() {
+fn encryption_is_read_as_joomla_reads_it() {
     let tls = |lines: &str| Folder::with(lines).read().database.tls;
     for off in [
         "",
@@ -509,7 +509,7 @@ fn encryption_is_what_joomla_makes_of_it() {
 }
 
 #[test]
-fn sessions_are_what_joomla_makes_of_them() {
+fn session_settings_are_read_as_joomla_reads_them() {
     let read = |lines: &str| Folder::with(lines).read();
     let site = |lines: &str| read(lines).site;
     let other = |name: &str| Handler::Other(name.into());
@@ -568,7 +568,7 @@ fn sessions_are_what_joomla_makes_of_them() {
 }
 
 #[test]
-fn the_other_values_are_what_joomla_makes_of_them() {
+fn the_other_values_are_read_as_joomla_reads_them() {
     let site = |lines: &str| Folder::with(lines).read().site;
     for (lines, user) in [
         ("public $root_user = 42;", Some(RootUser::Id(42))),
@@ -676,7 +676,7 @@ define('JPATH_BASE', JPATH_ROOT . $applicationPath);\n"
 }
 
 #[test]
-fn a_defines_file_that_only_php_understands_is_told() {
+fn a_defines_file_that_only_php_understands_gives_a_warning() {
     let folder = Folder::new(SITE);
     for (defines, words) in [
         ("<?php define('JPATH_CONFIGURATION', getenv('C'));", "it calls getenv()"),
@@ -701,7 +701,7 @@ fn a_defines_file_that_only_php_understands_is_told() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_not_whole_is_told() {
+fn a_missing_or_incomplete_file_is_reported() {
     let folder = Folder::empty();
     let file = folder.path("configuration.php");
     let problems = folder.problems();
@@ -741,7 +741,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn check_says_where_everything_was_found() {
+fn check_names_the_origin_of_every_value() {
     let folder =
         Folder::with("public $session_handler = 'database'; public $live_site = 'https://x.org';").own(|config| {
             config.database.name = "other".into();
@@ -771,7 +771,7 @@ fn check_says_where_everything_was_found() {
 }
 
 #[test]
-fn check_says_what_the_session_handler_means() {
+fn check_describes_the_consequences_of_the_session_handler() {
     for (handler, metadata, words) in [
         ("database", true, "second factors and form tokens by the session's text"),
         ("database", false, "by the session's text alone"),
@@ -805,7 +805,7 @@ fn check_says_what_the_session_handler_means() {
 }
 
 #[test]
-fn a_watch_begins_with_what_was_read() {
+fn a_watch_begins_with_the_state_that_was_read() {
     let folder = Folder::new(SITE);
     let look = |path: &Path| fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
     let path = folder.path("configuration.php");

@@ -1,4 +1,4 @@
-//! Detects that configuration.php has changed since it was read. The loop looks at the file and decides how often.
+//! Detects that configuration.php has changed since it was read. The loop checks the file and decides how often.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -33,13 +33,13 @@ pub struct Watch {
 
 impl Watch {
     /// `seen` is the state of the file that was read, from [`SiteRead`](super::SiteRead). That stamp is taken before
-    /// the file is read, so a change during the reading is detected at the next look.
+    /// the file is read, so a change during the reading is detected at the next check.
     pub fn new(seen: Option<Stamp>) -> Self {
         Self { seen }
     }
 
-    /// Whether the file has changed since the last look. `now` is `None` if the file cannot be seen, for instance
-    /// because it is being replaced. That is no change: the next state is compared with the last one that was seen.
+    /// Whether the file has changed since the last check. `now` is `None` if the file cannot be found, for instance
+    /// because it is being replaced. That is no change: the next state is compared with the last known one.
     pub fn changed(&mut self, now: Option<Stamp>) -> bool {
         let changed = now.is_some() && now != self.seen;
         self.seen = now.or(self.seen);
@@ -58,7 +58,7 @@ mod tests {
     };
 
     #[test]
-    fn a_change_is_told_once() {
+    fn a_change_is_reported_once() {
         for other in [
             Stamp {
                 mtime: (100, 6),
