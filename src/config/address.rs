@@ -26,7 +26,7 @@ pub struct HostName {
     pub port: u16,
 }
 
-/// Why a text is no address to listen on, as a sentence that says what to write instead.
+/// The reason why a text is no address to listen on, as a sentence that names the remedy.
 pub type BadAddress = String;
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes and the last one is NUL.

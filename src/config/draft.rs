@@ -9,7 +9,7 @@ use super::{Config, keys};
 /// A key by its section and name.
 pub(super) type Name = (&'static str, &'static str);
 
-/// See the module.
+/// The configuration and the places of its values: see the module.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) config: Config,

@@ -21,7 +21,7 @@ use super::{keys, text};
 /// A larger file is a mistake (a device, a log): refused instead of read into memory.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Keys that there are no more: section, name and what to do, as the rest of a sentence that begins with the key.
+/// Keys of earlier versions: section, name and remedy, as the rest of a sentence that begins with the key.
 const FORMER: [(&str, &str, &str); 3] = [
     (
         "database",
@@ -80,7 +80,8 @@ pub(super) fn parse(path: &Path, text: &str, draft: &mut Draft, problems: &mut V
     let (document, errors) = DeTable::parse_recoverable(text);
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
     if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
-        // The first one: the others may be its consequences. Only the message: the error's own Display shows the line.
+        // Only the first error is reported: the others may be its consequences. Only its message is used: the error's
+        // own Display shows the line.
         let what = error.message().replace('\n', ", ");
         problems.push(Problem::new(place(path, text, start(error)), what));
         return;
@@ -135,7 +136,7 @@ impl Reader<'_> {
         self.problems.extend(put.err());
     }
 
-    /// Reads what should be a section, or all of those that may stand several times.
+    /// Reads a section, or all tables of a section that may stand several times.
     fn section(&mut self, section: &'static str, at: At, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
         let is_array = keys::is_array(section);
         match value.get_ref() {
@@ -158,7 +159,7 @@ impl Reader<'_> {
     }
 }
 
-/// The sentence for a name that is nothing in this table, by the likeliest mistake.
+/// The sentence for an unknown name in this table, by the likeliest mistake.
 fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
     let meant = |near: Option<String>| near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
     let is_section = match value {

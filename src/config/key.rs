@@ -19,18 +19,18 @@ pub(super) struct Key {
     pub(super) field: for<'a> fn(&'a mut Config, At) -> Field<'a>,
 }
 
-/// Which one, among the tables that may stand several times. Meaningless for the others.
+/// The number of a table among those that may stand several times. It has no meaning for other tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct At {
-    /// Of all with this header; of the apps for a webhook.
+    /// The number among all tables with this header; for a webhook, the number of its app.
     pub(super) nth: usize,
-    /// Of this app's webhooks.
+    /// The number among this app's webhooks.
     pub(super) webhook: usize,
 }
 
 impl Key {
-    /// Its environment variable. The name of `[server]` is left out, since its keys are set most often. Of apps only
-    /// the credentials of the first one have variables: containers need those.
+    /// Its environment variable. The name of `[server]` is left out, since its keys are set most often. Of the apps,
+    /// only the credentials of the first one have variables, because containers need those.
     pub(super) fn variable(&self) -> Option<String> {
         let name = match self.section {
             "server" => format!("JSOCKETD_{}", self.name),

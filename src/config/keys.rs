@@ -1,5 +1,5 @@
-//! Questions about the keys: which keys and sections there are, which tables a configuration has, and where two
-//! configurations differ.
+//! Look-ups in the table of keys: all keys and sections, the tables of a configuration, and the differences between two
+//! configurations.
 
 use super::key::{APPS, At, CHANNELS, ITEMS, Key, WEBHOOKS};
 use super::sections::{App, ChannelRule, ItemType, KEYS, Webhook};
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_file_says_every_default() {
+    fn the_sample_file_has_every_default() {
         let sample = sample();
         let lines: Vec<&str> = sample
             .lines()
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_app_waits_only_for_a_secret() {
+    fn the_sample_app_lacks_only_a_secret() {
         let path = Path::new("sample");
         let refused = Sources::parse(path, &sample()).expect_err("no secret");
         assert!(
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_file_says_every_range() {
+    fn the_sample_file_has_every_range() {
         let sample = sample();
         for (key, range) in ranges() {
             let (_, section) = sample

@@ -33,18 +33,18 @@ pub struct Sources {
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Its meaning.
+    /// The merged values.
     pub config: Config,
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
-    /// Whether that file has no key and no table: it may have been cut off at its start.
+    /// Whether that file has no key and no table. Such a file may have lost its contents.
     pub file_is_empty: bool,
-    /// What is allowed but probably not meant, one sentence each.
+    /// Settings that are allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Sources {
-    /// These flags of the command line, with this process's environment and the usual file.
+    /// Combines these flags of the command line with this process's environment and the usual file.
     pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenAddr>, joomla: Option<PathBuf>) -> Self {
         Self {
             config,
@@ -59,7 +59,7 @@ impl Sources {
     /// default.
     ///
     /// # Errors
-    /// All mistakes at once. Of a file that cannot be read or is no TOML, only that one is known.
+    /// All mistakes at once. If the file cannot be read or is no TOML, this is the only mistake from the file.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         let (mut draft, mut problems) = (Draft::default(), Vec::new());
         let mut is_open_to_all = false;

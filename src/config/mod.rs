@@ -1,9 +1,8 @@
 //! The configuration file, the environment and the command line as one typed value, [`Config`].
 //!
 //! `sections` declares each key with its meaning, default and range; `keys` looks them up. [`Sources`] (`load`) finds
-//! what was typed; `file` and `environment` read it into a `draft`, which puts each value where it belongs and
-//! remembers its place; `rules` checks what no single key can get wrong. `value`, `text`, `url`, `address` and `origin`
-//! parse values.
+//! the sources; `file` and `environment` read them into a `draft`, which puts each value where it belongs and remembers
+//! its place; `rules` checks values against each other. `value`, `text`, `url`, `address` and `origin` parse values.
 //! Rejected: serde's derive, since it stops at the first mistake and knows neither a range nor the nearest key.
 
 mod address;
@@ -32,7 +31,7 @@ pub use value::Secrets;
 
 use sections::MOST_CONNECTIONS;
 
-/// Everything, with every default filled in.
+/// All sections, with every default filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// `[server]`
@@ -63,18 +62,18 @@ pub struct Config {
 }
 
 /// Descriptors that are not for connections: the poller, listeners, signals, webhooks, the database, files, and the
-/// connections beyond `max_connections`, which are accepted only to be refused with an answer.
+/// connections beyond `max_connections`, which are accepted only to send them a refusal.
 pub const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// The result of a reload: see [`Config::reloaded`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reload {
-    /// What is in force from now on.
+    /// The configuration in force from now on.
     pub config: Config,
-    /// What changed and is in force: keys (`limits.ping_interval`, `apps.joomla.watchlist`, `apps.joomla.webhooks`) and
-    /// tables that came or went (`apps.shop (added)`, `channels.private-staff-* (removed)`).
+    /// The changes that are in force: keys (`limits.ping_interval`, `apps.joomla.watchlist`, `apps.joomla.webhooks`)
+    /// and tables that were added or removed (`apps.shop (added)`, `channels.private-staff-* (removed)`).
     pub changed: Vec<String>,
-    /// What changed in the sources and keeps its old value until a restart.
+    /// Keys that changed in the sources but keep their old values until a restart.
     pub restart: Vec<String>,
 }
 

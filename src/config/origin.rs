@@ -15,14 +15,14 @@ pub struct Origin {
     pub port: Option<u16>,
 }
 
-/// Why a text is no origin, as a sentence. It never repeats the text, which may hold a password.
+/// The reason why a text is no origin, as a sentence. It never repeats the text, which may hold a password.
 pub type BadOrigin = &'static str;
 
 impl Origin {
     /// The origin of an address, with or without a path. Its port may be empty (RFC 3986, 3.2.3).
     ///
     /// # Errors
-    /// When what precedes the path is no origin.
+    /// When the text before the path is no origin.
     pub fn of_address(text: &str) -> Result<Self, BadOrigin> {
         let host = text.find("://").map_or(0, |at| at + 3);
         let end = text[host..].find(['/', '?', '#', '\\']);
@@ -88,7 +88,7 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Which half of `HOST[:PORT]` is wrong.
+/// The half of `HOST[:PORT]` that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadAuthority {
     Host,

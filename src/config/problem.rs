@@ -12,13 +12,13 @@ pub struct LoadError(pub Vec<Problem>);
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct Problem {
-    /// Where it is.
+    /// The place of the mistake.
     pub place: Place,
-    /// What it is, as a sentence that names the key.
+    /// The mistake, as a sentence that names the key.
     pub what: String,
 }
 
-/// Where something was typed.
+/// The place of a value in its source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A file as a whole.

@@ -1,5 +1,5 @@
-//! What no single key can get wrong: values that contradict each other, tables that lack a key or share a name, and a
-//! site without a folder. What is allowed but probably not meant is a warning.
+//! Checks of several keys together: values that contradict each other, tables that lack a key or share a name, and a
+//! site without a folder. A setting that is allowed but probably not meant gives a warning.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use super::sections::{App, BUILT_IN_SECRET};
 use super::text::{self, SHORT_SECRET};
 use super::{Config, keys};
 
-/// The send queue must hold the largest message and so many bytes: its frame's header, pongs and the close frame.
+/// The bytes that a send queue must hold besides the largest message: its frame's header, pongs and the close frame.
 const QUEUE_ROOM: usize = 1024;
 
-/// An event must fit so often into a send queue. Otherwise one event with many quotes, each escaped twice, could make
-/// all subscribers slow consumers.
+/// How many times the largest event must fit into a send queue. Otherwise one event with many quotes, each escaped
+/// twice, could make all subscribers slow consumers.
 const EVENTS_IN_QUEUE: usize = 4;
 
 /// The key of several checks.
@@ -24,8 +24,8 @@ const QUEUE: Name = ("limits", "send_queue_bytes");
 /// The key that a flag sets too.
 pub(super) const ROOT: Name = ("joomla", "root");
 
-/// What can be wrong with the tables that may stand several times: they lack keys, or two have the same name. Other
-/// mistakes do not hide these.
+/// Checks the tables that may stand several times: whether one lacks keys, or two have the same name. Other mistakes do
+/// not hide these.
 pub(super) fn check_tables(draft: &Draft, problems: &mut Vec<Problem>) {
     problems.extend(draft.incomplete_tables());
     let config = &draft.config;
@@ -96,8 +96,7 @@ pub(super) fn refuse_the_built_in_secret(draft: &Draft, problems: &mut Vec<Probl
     }
 }
 
-/// The configuration, if nothing is wrong with it. Values that contradict each other are looked for only where every
-/// value was accepted.
+/// The configuration, if nothing is wrong with it. Contradictions are searched for only if every value was accepted.
 ///
 /// # Errors
 /// The problems, in the order of their places.
@@ -116,7 +115,7 @@ pub(super) fn finish(draft: Draft, mut problems: Vec<Problem>) -> Result<Config,
     Err(LoadError(problems))
 }
 
-/// What a send queue must hold.
+/// Checks that a send queue can hold the messages and events that the limits allow.
 fn check_queues(draft: &Draft, problems: &mut Vec<Problem>) {
     let limits = &draft.config.limits;
     let least = limits.max_message_size + QUEUE_ROOM;
@@ -185,10 +184,11 @@ fn check_listeners(draft: &Draft, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The times of `[database]` that must not be the wrong way round.
+/// Checks the order of the times in `[database]`.
 fn check_database(draft: &Draft, problems: &mut Vec<Problem>) {
     let database = &draft.config.database;
-    // The server must have had its time before the connection is given up: that costs a new one.
+    // The database server must have had its full time before the connection is given up, because giving up costs a new
+    // connection.
     let longer = "must be more than";
     let least = "must be at least";
     for (good, (name, value), wanted, (other, than)) in [
@@ -219,7 +219,7 @@ fn is_of_site(app: &App, config: &Config) -> bool {
     config.has_site() && app.id == config.joomla.app
 }
 
-/// What is allowed but probably not meant, one sentence each.
+/// Settings that are allowed but probably not meant, one sentence each.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(address @ ListenAddr::Tcp(_)) = &config.server.admin_listen

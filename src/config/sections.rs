@@ -17,7 +17,7 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
 /// In minutes, the unit of `$lifetime`.
 const YEAR: u64 = 525_600;
-/// In milliseconds, the unit of the times in `[database]` that a tick can feel.
+/// In milliseconds, the unit of the times in `[database]` that can delay a tick.
 const MINUTE: u64 = 60_000;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -25,7 +25,7 @@ const GIB: u64 = 1 << 30;
 /// The ids of groups, view levels and users; no id is 0.
 const IDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
-/// The most that `max_connections` may ask for; also what it comes to where descriptors are unlimited.
+/// The largest value of `max_connections`; also its effective value if descriptors are unlimited.
 pub(super) const MOST_CONNECTIONS: u64 = 10_000_000;
 
 /// The secret of [`App::built_in`]. It is public, so it is refused in every source.
@@ -89,7 +89,7 @@ macro_rules! is_needed {
 }
 
 sections! {
-    /// `[server]`: where the server is reached and by whom.
+    /// `[server]`: the addresses of the server and the clients that may use them.
     Server, "server", |config, _| config.server => {
         /// Where the server listens; at least one.
         listen: Vec<ListenAddr> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into())], Listeners;
@@ -171,7 +171,7 @@ sections! {
 
     /// `[pusher]`: the Pusher Channels protocol, for all apps.
     Pusher, "pusher", |config, _| config.pusher => {
-        /// What precedes `/app/` and `/apps/` in every path: empty, or `/prefix`.
+        /// The text before `/app/` and `/apps/` in every path: empty, or `/prefix`.
         path: String = String::new(), Text(text::path);
         /// Seconds of silence after which clients are told to ping.
         activity_timeout: u64 = 120, Time(1..=DAY);
@@ -183,7 +183,7 @@ sections! {
         authorization_timeout: u64 = 0, Time(0..=HOUR);
     }
 
-    /// `[joomla]`: the site. What is empty or 0 is taken from its configuration.php.
+    /// `[joomla]`: the site. Empty and 0 mean the value of its configuration.php.
     Joomla, "joomla", |config, _| config.joomla => {
         /// The folder of configuration.php; empty: none is read.
         root: String = String::new(), Text(text::plain);
@@ -220,7 +220,7 @@ sections! {
         root_user: String = String::new(), Text(text::plain);
     }
 
-    /// `[database]`: the site's database. What is empty is taken from configuration.php.
+    /// `[database]`: the site's database. Empty means the value of configuration.php.
     Database, "database", |config, _| config.database => {
         /// As `$host`: `localhost`, `db.example.org:3307`, `unix:/path`, …
         host: String = String::new(), Text(text::plain);
@@ -320,7 +320,7 @@ sections! {
     Webhook, WEBHOOKS, |config, at| config.apps[at.nth].webhooks[at.webhook] => {
         /// An [`HttpUrl`](super::HttpUrl), as it was typed. It is shown, so it must not be a secret.
         url: String, Text(text::url);
-        /// Which of [`WEBHOOK_EVENTS`](super::text::WEBHOOK_EVENTS); at least one.
+        /// Some of [`WEBHOOK_EVENTS`](super::text::WEBHOOK_EVENTS); at least one.
         events: Vec<String>, Events;
         /// The beginning of the channels' names; empty: all channels.
         channel_prefix: String = String::new(), Text(text::channel_prefix);
@@ -374,7 +374,8 @@ impl App {
         }
     }
 
-    /// The app of the embedded defaults. It may do all that the page shows, since its users are on this machine.
+    /// The app of the embedded defaults. It may use everything that the page shows, since its users are on this
+    /// machine.
     pub(crate) fn built_in() -> Self {
         Self {
             client_events: true,

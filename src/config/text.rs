@@ -1,5 +1,5 @@
-//! Reads texts: paths, names, secrets, patterns, and what gets into SQL. A reader returns the text to keep, or the rest
-//! of a sentence that says what to write instead; the sentence never repeats a text that may hold a password.
+//! Reads texts: paths, names, secrets, patterns, and identifiers in SQL. A reader returns the text to keep, or the rest
+//! of a sentence that names the remedy. The sentence never repeats a text that may hold a password.
 
 use http::{HeaderName, HeaderValue, header};
 
@@ -12,8 +12,8 @@ pub(super) type Reader = fn(&str) -> Result<String, String>;
 /// The longest id or key of an app.
 const LONGEST_NAME: usize = 64;
 
-/// The fewest characters of an app's secret and of `admin_token`. Shorter ones can be found by trying: against one
-/// signature, or by asking with each token.
+/// The fewest characters of an app's secret and of `admin_token`. Shorter ones can be guessed: against one signature,
+/// or by a request with each token.
 pub const SHORTEST_SECRET: usize = 12;
 
 /// A secret or token with fewer characters gets a warning.
@@ -25,7 +25,7 @@ const LONGEST_IDENTIFIER: usize = 64;
 /// The longest channel name of the Pusher protocol.
 const LONGEST_CHANNEL: usize = 164;
 
-/// The events that a webhook can ask for (Pusher docs, "Webhooks").
+/// The events that a webhook can request (Pusher docs, "Webhooks").
 pub const WEBHOOK_EVENTS: [&str; 7] = [
     "channel_occupied",
     "channel_vacated",
@@ -53,7 +53,7 @@ const OWN_HEADERS: [HeaderName; 13] = [
     header::USER_AGENT,
 ];
 
-/// The text, if it fits; otherwise what to write instead.
+/// The text, if it fits; otherwise the text to write instead.
 fn keep_if(fits: bool, text: &str, wanted: impl Into<String>) -> Result<String, String> {
     match fits {
         true => Ok(text.to_owned()),
@@ -86,7 +86,7 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     }
 }
 
-/// What the Pusher protocol allows in a channel's name.
+/// Whether the Pusher protocol allows this byte in a channel's name.
 fn in_channel(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-=@,.;".contains(&byte)
 }
@@ -162,7 +162,7 @@ pub(super) fn live_site(text: &str) -> Result<String, String> {
     }
 }
 
-/// What `#__` stands for.
+/// The prefix of the site's tables, for which `#__` stands.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let fits = text.len() <= LONGEST_IDENTIFIER && text.bytes().all(in_identifier);
     keep_if(
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_one_of_channels_that_are_not_open() {
+    fn a_pattern_must_name_private_or_presence_channels() {
         let longest = format!("private-{}", "x".repeat(LONGEST_CHANNEL - 8));
         for good in [
             "private-staff-*",
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_what_they_are_for() {
+    fn the_other_texts_are_checked_by_their_meaning() {
         for good in ["", "it's \\ \"any\" pässword\n"] {
             assert_eq!(password(good).as_deref(), Ok(good));
         }
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_suggested_only_when_it_is_near() {
+    fn a_name_is_suggested_only_for_a_similar_one() {
         let known = ["ping_interval", "ping_timeout", "enabled"];
         assert_eq!(nearest("ping_interal", known), Some("ping_interval"));
         assert_eq!(nearest("pingtimeout", known), Some("ping_timeout"));

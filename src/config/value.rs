@@ -1,5 +1,5 @@
-//! What may be typed as a value, and what it means: one kind of [`Field`] for each kind of value. A refusal is the rest
-//! of a sentence; it never repeats a secret. `sections` says which key has which field.
+//! The values that a source may have, and their meaning: one kind of [`Field`] for each kind of value. A refusal is the
+//! rest of a sentence; it never repeats a secret. `sections` says which key has which field.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,10 +10,10 @@ use super::address::ListenAddr;
 use super::origin::Origin;
 use super::text;
 
-/// The field of a value, and what it accepts.
+/// The field of a value, with the values that it accepts.
 pub(super) enum Field<'a> {
     Switch(&'a mut bool),
-    /// A switch that the site decides as long as it is `""` here.
+    /// A switch that has the site's value as long as it is `""` here.
     Inherit(&'a mut Option<bool>),
     /// A duration, in the unit that the comment of its key names.
     Time(&'a mut u64, RangeInclusive<u64>),
@@ -38,7 +38,7 @@ pub(super) enum Field<'a> {
 /// Whether secrets are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
-    /// As they are.
+    /// Unchanged.
     Shown,
     /// As this text; an empty one as empty.
     As(&'static str),
@@ -86,7 +86,7 @@ const MASKED: &str = "is ***, which stands for a secret that was masked";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 impl Field<'_> {
-    /// What `text`, from the environment, stands for in this field. Commas separate the items of a list.
+    /// The value that `text`, from the environment, stands for in this field. Commas separate the items of a list.
     pub(super) fn typed(&self, text: &str) -> Typed {
         match self {
             Self::Time(..) | Self::Size(..) | Self::Count(..) => Typed::Integer(text.trim().to_owned(), 10),
@@ -105,7 +105,7 @@ impl Field<'_> {
         }
     }
 
-    /// Sets the field to what was typed, if the field accepts it.
+    /// Sets the field to the typed value, if the field accepts it.
     pub(super) fn set(self, typed: &Typed) -> Result<(), Refusal> {
         match self {
             Self::Switch(place) => match typed {
@@ -237,7 +237,7 @@ fn whole(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, Refusal> {
     within(typed, range).or_else(|it| refuse(format!("must be a whole number from {start} to {end}, not {it}")))
 }
 
-/// The number, if it is in this range; else what was typed.
+/// The number, if it is in this range; else the typed text.
 fn within(typed: &Typed, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let Typed::Integer(digits, radix) = typed else {
         return Err(typed.kind().into());
