@@ -1,9 +1,9 @@
-//! What may stand in a trace of an input. The names of channels and events, positions and the protocol's own words
-//! stay. Payloads become `x` of the same length, unless the trace is to have them. Ids of users become tokens. Secrets
-//! are always replaced.
+//! Masks the inputs of a trace. The names of channels and events, positions and the protocol's own words stay. Payloads
+//! become `x` of the same length, unless the trace is recorded with payloads. Ids of users become tokens. Secrets are
+//! always replaced.
 //!
-//! The shadow cannot check the signature of what was masked. So the masker checks the real signature, and signs the
-//! masked message with the masked secret if the real one was right.
+//! The shadow cannot check the signature of a masked message. So the masker checks the real signature, and signs the
+//! masked message with the masked secret if the real signature was right.
 
 use std::collections::HashMap;
 
@@ -26,12 +26,12 @@ use crate::protocol::actions::{Actions, Message};
 use crate::protocol::signature;
 use crate::service::{Input, caller, console};
 
-/// Headers that stay, because they decide how a request is served. All others may hold anything, a cookie, a token, the
-/// address of a page, and are masked.
+/// Headers that stay, because they decide how a request is served. All others are masked, because they may hold
+/// anything: a cookie, a token, the address of a page.
 const SHOWN: &str = "host origin connection upgrade sec-websocket-key sec-websocket-version content-length content-type \
                      transfer-encoding expect if-none-match x-forwarded-for x-forwarded-host";
 
-/// What stands in a trace in place of every secret.
+/// The text that replaces every secret in a trace.
 const MASKED_SECRET: &str = "a-masked-secret";
 
 fn client_event(key: &str) -> Field {
@@ -50,7 +50,7 @@ fn frame(key: &str) -> Field {
     }
 }
 
-/// The data of a frame that asks for something.
+/// The data of a frame that makes a request.
 fn asked(key: &str) -> Field {
     match key {
         "channel" => Field::Channel,
@@ -93,13 +93,13 @@ fn handshake(key: &str) -> Field {
 /// Masks inputs. It needs [`Masker::configure`] before the first one.
 #[derive(Debug, Default)]
 pub struct Masker {
-    /// What words become.
+    /// The masked words.
     pub words: Words,
     /// The open Pusher connections.
     pub talks: HashMap<ConnectionId, Talk>,
     /// The names of the site's session cookies.
     pub cookies: Vec<String>,
-    /// The connection of the latest handshake and its app. The actions tell whether it was accepted.
+    /// The connection of the latest handshake and its app. The actions show whether it was accepted.
     entering: Option<(ConnectionId, usize)>,
     admin_token: String,
     /// The apps' real secrets, by id. As in the hub, an app that is no longer configured keeps its secret.
@@ -127,7 +127,7 @@ impl Masker {
         for hook in masked.apps.iter_mut().flat_map(|app| &mut app.webhooks) {
             hook.url = self.hook_url(&hook.url);
         }
-        // What has no secret must stay without one: it opens nothing.
+        // An empty secret stays empty: the server refuses everything that would need it.
         masked.to_toml(Secrets::As(MASKED_SECRET))
     }
 
@@ -141,7 +141,7 @@ impl Masker {
         }
     }
 
-    /// An input. `apps` are those of the shadow.
+    /// Masks an input. `apps` are those of the shadow.
     pub fn input(&mut self, id: ConnectionId, input: &Input, apps: &Apps) -> Masked {
         match input {
             Input::Opened(caller) => Masked::Opened(*caller),
@@ -170,7 +170,8 @@ impl Masker {
         }
     }
 
-    /// The actions of the server and of the shadow that followed an input: they give a new connection its socket ids.
+    /// Notes the actions of the server and of the shadow that followed an input: they give a new connection its socket
+    /// ids.
     pub fn followed(&mut self, actions: &Actions, shadow: &Actions) {
         if let Some((id, app)) = self.entering.take()
             && let Some(socket) = greeting(actions, id)
@@ -226,7 +227,7 @@ impl Masker {
         value.to_string()
     }
 
-    /// Which of the messages that the data of a frame may sign it signs rightly.
+    /// The index of the message that the signature in this data is valid for, in the list of [`messages`].
     fn signed(&self, data: &Value, app: &config::App, socket: &str) -> Option<usize> {
         let (key, given) = data["auth"].as_str()?.split_once(':')?;
         let secret = self.secrets.get(&app.id).filter(|_| key == app.key)?;
@@ -336,7 +337,7 @@ impl Masker {
     }
 }
 
-/// Everything that the signature of a frame may cover: a sign-in, a channel with a member, a channel alone.
+/// The messages that the signature of a frame may cover: a sign-in, a channel with a member, a channel alone.
 fn messages(socket: &str, data: &Value) -> [Option<String>; 3] {
     let text = |key: &str| data[key].as_str();
     let channel = text("channel").map(|channel| format!("{socket}:{channel}"));
@@ -359,7 +360,7 @@ fn md5(body: &[u8]) -> String {
     HEXLOWER.encode(&Md5::digest(body))
 }
 
-/// What an absolute target has before its path, without a name and password.
+/// The scheme and host of an absolute target, without a name and password.
 fn origin(uri: &http::Uri) -> String {
     match (uri.scheme_str(), uri.authority()) {
         (Some(scheme), Some(authority)) => {

@@ -1,14 +1,14 @@
 //! Traces: every input of the service and the shape of the actions that followed, one JSON object a line, and their
-//! replay through the same code. A trace is made to be shown to others, so an input is masked before it reaches the
-//! file.
+//! replay through the same code. A trace is meant to be shown to other people, so an input is masked before it is
+//! written to the file.
 //!
-//! Masking changes what the service says. So a recorder has a service of its own, the shadow. The shadow gets the
+//! Masking changes the answers of the service. So a recorder has a service of its own, the shadow. The shadow gets the
 //! masked inputs, and its actions are the recorded ones. A replay of the file is exact by construction: it differs only
-//! when the code differs. A line says where the shadow did something else than the server.
+//! when the code differs. A line of its own records each place where the shadow acted differently from the server.
 //!
 //! Rejected: recording the server's own actions in a form that masking does not change. Then every decision that
 //! depends on a secret must be recorded and forced on replay: signatures by either of two secrets, form tokens, second
-//! factors in session texts, the admin token. That takes a way into each room that decides, and one forgotten case
+//! factors in session texts, the admin token. That takes a hook in each module that decides, and one forgotten case
 //! makes the replay of an unchanged server fail.
 
 mod masker;
@@ -54,9 +54,9 @@ enum Line {
     Drain,
     /// The service did what was due.
     Due(Now),
-    /// An input: its time, its connection, what it is.
+    /// An input: its time, its connection, its masked contents.
     In(Now, u64, Masked),
-    /// The site as it is from here on.
+    /// The site's settings from here on.
     Site(Now, Box<SiteConfig>),
     /// A question of the service to the database, and the answer.
     Answered(Now, Question, Result<Answer, Failure>),
@@ -64,7 +64,7 @@ enum Line {
     Posted(Now, u64, Result<u16, String>),
     /// The actions of the shadow that followed.
     Out(Vec<String>),
-    /// The actions of the server in this place, where they are others than the shadow's.
+    /// The actions of the server in this place, if they differ from the shadow's.
     Diverged(Vec<String>),
 }
 
@@ -92,7 +92,7 @@ struct Head {
     body: String,
 }
 
-/// Whether a trace has what people wrote, or only how long it was.
+/// Whether a trace has the texts of people, or only their lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Payloads {
     /// Every payload becomes `x` of the same length.
@@ -107,7 +107,7 @@ pub enum Payloads {
 pub struct Recording {
     /// The file. It is overwritten.
     pub path: PathBuf,
-    /// What of payloads it has.
+    /// How much of payloads it has.
     pub payloads: Payloads,
 }
 
@@ -126,7 +126,7 @@ impl Recorder {
     /// # Errors
     /// When the file cannot be made.
     pub fn create(recording: &Recording, config: &Config, seed: Seed) -> io::Result<Self> {
-        // What is not masked still tells which address came when.
+        // The parts that are not masked still show the times and addresses of visitors.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -173,7 +173,7 @@ impl Recorder {
         self.record(Line::Posted(now, ticket, result.map_err(mask)));
     }
 
-    /// The site is known, or has changed.
+    /// The site was read for the first time, or has changed.
     pub fn known(&mut self, site: &SiteConfig, now: Now) {
         self.masker.cookies = site.cookies.iter().map(|(_, name)| name.clone()).collect();
         self.record(Line::Site(now, Box::new(visitors::site(site))));
@@ -266,7 +266,7 @@ impl Stage {
             Line::Site(now, site) => configured(service)?.set_site(*site, now, actions),
             Line::Answered(now, question, answer) => {
                 let service = configured(service)?;
-                // Where masking made the service ask something else, the recorded question stands in.
+                // If masking made the service ask another question, the recorded question is used instead.
                 let own = service.question(now);
                 let question = own.filter(|own| *own == question).unwrap_or(question);
                 service.answer(&question, answer, now, actions);
@@ -288,7 +288,7 @@ pub enum Replayed {
     Same {
         /// The number of inputs.
         inputs: usize,
-        /// How often masking had made the shadow do something else than the server.
+        /// How often masking had made the shadow act differently from the server.
         diverged: usize,
     },
     /// An input led to other actions than this line of the file says.

@@ -1,5 +1,5 @@
 //! Actions in a few words each. [`shapes`] are enough to see a change and too little to read a message: a replay
-//! compares them. [`kinds`] are what masking must not change: they compare the server's actions with its shadow's.
+//! compares them. Masking must not change [`kinds`]: with them, the server's actions are compared with its shadow's.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! What may stand in a trace of the site and of its database's answers. The users of sessions, groups, levels, rules
-//! and channels stay, because they decide. Session ids become tokens. Names, session texts and payloads are masked.
+//! Masks the site and its database's answers in a trace. The users of sessions, groups, levels, rules and channels
+//! stay, because they decide. Session ids become tokens. Names, session texts and payloads are masked.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub fn cookie(header: &str, names: &[String], words: &mut Words) -> String {
         .filter(|(name, _)| names.iter().any(|own| own == name))
         .map(|(name, value)| match crate::site::session_id(value) {
             Some(id) => format!("{name}={}", words.token(id.expose())),
-            // What is no session id stays none.
+            // A value that is no session id stays invalid.
             None => format!("{name}=!"),
         })
         .collect();
@@ -64,8 +64,8 @@ fn session(row: SessionRow, words: &mut Words) -> Option<SessionRow> {
     Some(SessionRow {
         id: session_id(&row.id, words)?,
         user: row.user.map(user),
-        // The text holds whatever the site's extensions put there. A user whose second factor stands in it is a guest
-        // in the trace.
+        // The text may hold anything that the site's extensions put there. A user whose second factor is recorded in it
+        // is a guest in the trace.
         text: None,
         ..row
     })
@@ -73,7 +73,7 @@ fn session(row: SessionRow, words: &mut Words) -> Option<SessionRow> {
 
 fn outbox_row(row: Row, words: &Words) -> Row {
     if row.channel == CHANNEL {
-        // It holds ids and nothing else, and they decide.
+        // A control row holds only ids, and the ids decide.
         return row;
     }
     Row {

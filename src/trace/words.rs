@@ -1,4 +1,4 @@
-//! Words, numbers and JSON as they may stand in a trace: which values stay, and what stands in place of the others.
+//! Masks words, numbers and JSON for a trace: some values stay, and tokens or masks replace the others.
 //!
 //! JSON is parsed, masked value by value, and printed again. Rejected: rewriting the text in place, which keeps white
 //! space, escapes and doubled keys. It took more code than everything else here, and its only gain was that a size
@@ -19,7 +19,7 @@ use crate::protocol::position::Position;
 /// Ids that are remembered: some megabytes. All further ones share one token.
 const REMEMBERED: usize = 100_000;
 
-/// What becomes of a value.
+/// How a value is masked.
 #[derive(Clone, Copy)]
 pub enum Field {
     /// A text that stays.
@@ -36,7 +36,7 @@ pub enum Field {
     Position,
     /// Always masked.
     Secret,
-    /// Masked, unless the trace is to have payloads.
+    /// Masked, unless the trace is recorded with payloads.
     Payload,
     /// The same. In a query it is always masked, and so is its name.
     Other,
@@ -44,7 +44,7 @@ pub enum Field {
     Object(Fields),
 }
 
-/// What becomes of the value with this key.
+/// How the value with this key is masked.
 pub type Fields = fn(&str) -> Field;
 
 /// Masks values. The same id always gets the same token, and two ids never share one, so a trace stays a story about
@@ -60,8 +60,8 @@ pub struct Words {
 }
 
 impl Words {
-    /// The token of an id, with as many characters where its number leaves room. A number becomes a number, because 10
-    /// and "10" are one user. An empty text stays empty.
+    /// The token of an id. It is as long as the id if its number leaves room. A number becomes a number, because 10 and
+    /// "10" are one user. An empty text stays empty.
     pub fn token(&mut self, text: &str) -> String {
         if text.is_empty() {
             return String::new();
@@ -79,7 +79,7 @@ impl Words {
         }
     }
 
-    /// A text that is nothing but somebody's words.
+    /// Masks a text that a person wrote.
     pub fn payload(&self, text: &str) -> String {
         match self.payloads {
             Payloads::Masked => mask(text),
@@ -87,7 +87,7 @@ impl Words {
         }
     }
 
-    /// A text that has this meaning.
+    /// Masks a text that has this meaning.
     pub fn text(&mut self, text: &str, field: Field) -> String {
         match field {
             Field::Keep => text.to_owned(),
@@ -130,7 +130,8 @@ impl Words {
         }
     }
 
-    /// A channel's name stays, except for the user that it may name. What is no name stays none.
+    /// A channel's name stays, except for the user that it may name. A text that is no valid name becomes one that is
+    /// none either.
     pub fn channel(&mut self, name: &str) -> String {
         match ChannelName::parse(name).map(ChannelName::user) {
             Ok(None) => name.to_owned(),
@@ -139,7 +140,7 @@ impl Words {
         }
     }
 
-    /// The shadow's socket id for a real one. One that nobody has stays one that nobody has.
+    /// The shadow's socket id for a real one. An id that no connection has becomes an id that no connection has.
     pub fn socket(&self, id: &str) -> String {
         match id.parse::<SocketId>() {
             Ok(socket) => {
@@ -187,7 +188,7 @@ pub fn mask(text: impl AsRef<[u8]>) -> String {
     masked.collect()
 }
 
-/// Whether a text is a number as serde_json writes it, so that the number may be meant.
+/// Whether a text is a number as serde_json writes it. The text and the number may then be the same id.
 fn is_number(text: &str) -> bool {
     let number = text.parse::<serde_json::Number>();
     number.is_ok_and(|number| number.to_string() == text)
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_stays_the_same_and_the_different_different() {
+    fn equal_ids_get_equal_tokens_and_different_ids_different_tokens() {
         let mut words = Words::default();
         let mut seen = HashSet::new();
         let mut originals: Vec<String> = (0..3000).map(|n: i32| (n - 100).to_string()).collect();
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_is_bounded_and_then_words_are_masked_all_the_same() {
+    fn the_memory_is_bounded_and_further_words_share_one_token() {
         let mut words = Words::default();
         let first = words.token("word-0");
         for n in 0..REMEMBERED + 1000 {
