@@ -1,4 +1,4 @@
-//! The commands that are not the server: each does its work, says what it did or found, and ends.
+//! The commands that are not the server: each does its work, prints the result, and ends.
 
 pub mod check;
 pub mod publish;

@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the whole exchange may take from then on.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// No answer of the API is longer, and neither is data from standard input that a server could accept.
+/// The most bytes of an answer, and of data from standard input. No answer of the API is longer, and no server accepts
+/// longer data.
 const LARGEST: u64 = 1 << 20;
 
 /// How many characters are shown of an answer that is not the API's.
@@ -59,7 +60,8 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
     Ok(judge(&answer).map_err(|why| format!("http://{} {why}", server.authority()))?)
 }
 
-/// Writes a row into the outbox table. No server checks it on its way, so it is checked here, as the server will do.
+/// Writes a row into the outbox table. No server checks the row before it is written, so it is checked here with the
+/// server's rules.
 fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
     let site_app = config.apps.iter().find(|app| app.id == config.joomla.app);
     let most = site_app.map_or(10_240, |app| app.max_event_size);
@@ -98,7 +100,7 @@ fn app<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a App, String> {
     }
 }
 
-/// What precedes `/apps/` in the path of `--url`.
+/// The text before `/apps/` in the path of `--url`.
 fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
     match url.path.contains('?') {
         true => Err("--url must end before its ?"),
@@ -129,7 +131,7 @@ fn listener(config: &Config) -> Result<HttpUrl, &'static str> {
     })
 }
 
-/// The event's data: what was typed, or standard input where a hyphen was typed.
+/// The event's data: the typed text, or standard input if the text is a hyphen.
 fn data(typed: &str) -> Result<String, String> {
     if typed != "-" {
         return Ok(typed.to_owned());
@@ -168,7 +170,7 @@ fn request(server: &HttpUrl, path: &str, app: &App, body: &str) -> String {
     )
 }
 
-/// Sends the request and returns all that came back.
+/// Sends the request and returns the whole answer.
 fn exchange(server: &HttpUrl, request: &str) -> io::Result<Vec<u8>> {
     let mut stream = connect(server)?;
     let deadline = Instant::now() + TIMEOUT;
@@ -209,7 +211,7 @@ fn receive(stream: &mut TcpStream, answer: &mut Vec<u8>, deadline: Instant) -> i
             Ok(0) => break,
             Ok(len) => answer.extend_from_slice(&buffer[..len]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What a timeout of a socket is called on Unix.
+            // Unix reports the timeout of a socket as `WouldBlock`.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
             Err(error) => return Err(error),
         }
@@ -308,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_whole_with_its_announced_body() {
+    fn an_answer_is_complete_with_its_announced_body() {
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"));
         assert!(is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\n{}"), "it ends with the stream");
     }
 
     #[test]
-    fn the_server_is_where_the_configuration_listens() {
+    fn the_servers_address_is_the_one_that_the_configuration_listens_on() {
         let at = |addresses: &[&str]| {
             let mut config = Config::default();
             config.server.listen = addresses.iter().map(|text| text.parse().expect(text)).collect();

@@ -1,4 +1,4 @@
-//! `jsocketd replay`: runs a recorded trace through the same core and says whether it does the same.
+//! `jsocketd replay`: runs a recorded trace through the same service and reports whether the actions are the same.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,7 +8,8 @@ use jsocketd::trace::{self, Replayed};
 /// Replays the trace and prints the result.
 ///
 /// # Errors
-/// When the file cannot be read or is no trace, or when the core acts differently now: then both actions are shown.
+/// When the file cannot be read or is no trace, or when the service acts differently now. Then the error shows
+/// both actions.
 pub fn replay(file: &Path) -> Result<(), Box<dyn Error>> {
     match trace::replay(file)? {
         Replayed::Same { inputs, diverged: 0 } => println!("{inputs} inputs, the same actions"),

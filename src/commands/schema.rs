@@ -1,5 +1,5 @@
 //! `jsocketd schema`: prints the SQL of the outbox's tables, or with `--update` changes tables of version 1 in the
-//! site's database to version 2. It does not create tables: an administrator does, or the Joomla package.
+//! site's database to version 2. It does not create tables: an administrator or the Joomla package creates them.
 
 use std::error::Error;
 
@@ -10,7 +10,7 @@ use jsocketd::store::schema::schema;
 
 use super::open_site;
 
-/// In milliseconds. An ALTER of a large table takes long, and nobody waits for this process.
+/// In milliseconds. An ALTER of a large table takes long, and no client waits for this process.
 const LONGEST_STATEMENT_MS: u64 = 3_600_000;
 
 /// Prints the SQL of the tables. Without a site their prefix is `#__`, as in Joomla's own SQL files.
@@ -30,7 +30,7 @@ pub fn print(sources: &Sources) -> Result<(), Box<dyn Error>> {
 /// Updates the tables and prints each step.
 ///
 /// # Errors
-/// A sentence that says why it could not, and what helps.
+/// A sentence that names the reason and the remedy.
 pub fn update(sources: &Sources) -> Result<(), Box<dyn Error>> {
     let mut config = sources.load()?.config;
     config.database.statement_ms = LONGEST_STATEMENT_MS;

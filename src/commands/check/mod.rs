@@ -22,7 +22,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{complain, site_store};
 
-/// What was found, in the order in which it is printed.
+/// The findings, in the order in which they are printed.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-/// Prints what is in force and what is missing.
+/// Prints the configuration in force and the missing parts.
 ///
 /// # Errors
 /// When something is missing that the server needs; standard error has named it then.
@@ -198,7 +198,7 @@ fn describe_server(server: &Server, config: &Config, report: &mut Report) {
     }
 }
 
-/// Asks every question that the server will ask, and notes each refusal.
+/// Runs every query that the server will run, and notes each refusal.
 struct Inspection<'a> {
     config: &'a Config,
     database: &'a Database,
@@ -237,7 +237,7 @@ impl Inspection<'_> {
                 names.join(", ")
             ));
         }
-        // Where the reason is another one, privileges would not help.
+        // If the reason is another one, privileges would not help.
         let helps = self.store.lacks_something() && !self.refused.is_empty();
         for refused in std::mem::take(&mut self.refused) {
             report.lack(refused);
@@ -284,7 +284,7 @@ impl Inspection<'_> {
 
     fn visitors(&mut self, report: &mut Report) {
         let before = self.refused.len();
-        // PHP makes no such id, so it belongs to nobody.
+        // PHP makes no such id, so no session has it.
         let ids = SessionId::parse("jsocketd-check").into_iter().collect();
         self.ask(&Question::Sessions {
             ids,

@@ -8,7 +8,7 @@ use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Ques
 
 use super::{Inspection, Report, now};
 
-/// Reports whether the tables exist and the server may do with them what it will do.
+/// Reports whether the tables exist and whether the server has the privileges that it needs for them.
 pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
     let rows = match inspection.store.ask(&Question::State, now()) {
         Ok(Answer::State(rows)) => rows,
