@@ -1,6 +1,6 @@
 //! Log lines: one sentence each, to standard error, in the form that people or systemd's journal read well. `RUST_LOG`,
 //! else the configuration, decides which lines are written; [`RareLine`] and [`Quiet`] write a line that may come often
-//! only once in a while. The place that logs decides what is worth a line, and at which level.
+//! only once in a while. The code that logs decides which events get a line, and at which level.
 //!
 //! No line holds a payload, a cookie, a token or a secret. Lines of libraries may: at `trace` tungstenite writes whole
 //! handshakes and messages. So libraries log only at `warn` and above, whatever `RUST_LOG` says.
@@ -137,7 +137,7 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// Why a peer can cause a log line. Each kind has its own second.
+/// The causes of log lines that a peer can repeat. Each kind has its own second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A client was refused because `max_connections` are open.
@@ -146,7 +146,7 @@ pub enum Kind {
     Accept,
     /// An address made too many connections, at once or in a second.
     Address,
-    /// A connection sent or ordered more than it may in a second.
+    /// A connection exceeded a rate: messages, requests or subscriptions.
     MessageRate,
     /// A message, head or body was larger than its limit.
     TooLarge,
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_left_out_below_warn_whatever_the_filter_says() {
+    fn lines_of_libraries_below_warn_are_omitted_with_every_filter() {
         let logger = env_logger::Builder::new().parse_filters("trace").build();
         let discreet = Discreet(logger);
         let is_written = |level, target| {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_sent_cannot_forge_a_line() {
+    fn a_message_of_a_peer_cannot_forge_a_line() {
         assert_eq!(
             journal(Level::Info, "jsocketd", "a\r\n<3>b\u{1b}[0m\u{85}ü"),
             "<6>a\\r\\n<3>b\\u{1b}[0m\\u{85}ü\n"
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_speaks_once_a_second_and_counts_the_rest() {
+    fn a_kind_of_line_is_written_once_a_second_and_the_rest_is_counted() {
         let mut quiet = Quiet::new();
         let at = |ms: u64| Time(ms * 1000);
         assert_eq!(quiet.allow(Kind::Full, at(0)), Some(0));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_silent_about_nothing() {
+    fn the_count_of_omitted_lines_is_added_unless_it_is_zero() {
         assert_eq!(format!("full{}", More(0)), "full");
         assert_eq!(format!("full{}", More(412)), "full (and 412 more)");
     }

@@ -1,5 +1,5 @@
-//! The server's binary: reads the command line, starts the command, and says on standard error why it could not.
-//! Everything of the server is in the library.
+//! The server's binary: reads the command line, starts the command, and writes on standard error why the command
+//! failed. The server itself is in the library.
 
 mod cli;
 mod commands;
@@ -53,7 +53,7 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     Ok(process::serve(loaded, &reload, recording)?)
 }
 
-/// The part of the child process in a look-up: see [`process::lookup`].
+/// The child process of a look-up: see [`process::lookup`].
 fn resolve(server: u32, host: &str, port: u16) -> Result<(), Box<dyn Error>> {
     let answer = process::lookup::answer(server, host, port)?;
     Ok(std::io::stdout().write_all(answer.as_bytes())?)

@@ -44,8 +44,8 @@ impl Sub<Duration> for Time {
 }
 
 /// A token bucket: `rate` tokens flow in each second, and it holds those of `seconds` seconds. Both are arguments of
-/// each call, since a reload may change them; neither is 0. All that it keeps is when it will be full again (the
-/// "generic cell rate algorithm").
+/// each call, since a reload may change them; neither is 0. It keeps only the instant at which it will be full again
+/// (the "generic cell rate algorithm").
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
     /// Nanoseconds since the server started.
@@ -99,7 +99,7 @@ impl Bucket {
         Time(at.saturating_sub(u64::from(seconds) * SECOND).div_ceil(1000))
     }
 
-    /// The time that it takes to fill it, in nanoseconds.
+    /// The time in which an empty bucket fills, in nanoseconds.
     fn missing(&self, now: Time) -> u64 {
         self.full_at.saturating_sub(nanoseconds(now))
     }
@@ -109,12 +109,12 @@ fn nanoseconds(time: Time) -> u64 {
     time.0.saturating_mul(1000)
 }
 
-/// How long it takes until so many tokens have flowed, in nanoseconds.
+/// The time in which so many tokens flow, in nanoseconds.
 fn span(tokens: u64, rate: u32) -> u64 {
     tokens.saturating_mul(SECOND) / u64::from(rate.max(1))
 }
 
-/// What the clocks say at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
+/// The clocks at the start of a tick: the loop's own monotonic clock and the wall clock, which may jump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Now {
     /// The monotonic clock, for deadlines and durations.
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_bucket_passes_when_it_is_full_and_is_paid_for() {
+    fn a_full_bucket_gives_more_than_it_holds_and_is_empty_for_longer_afterwards() {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.take_many(100, 10, 1, at(0)), Ok(()));
         assert_eq!(bucket.take_many(1, 10, 1, at(0)), Err(ms(9_100)));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_token_comes_when_it_is_said_to() {
+    fn the_next_token_comes_at_the_announced_time() {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.next(10, 2), at(0));
         while bucket.take(10, 2, at(30)) {}
@@ -198,7 +198,7 @@ mod tests {
 
     /// So many requests at random times never get more than the bucket and what flowed into it.
     #[test]
-    fn no_more_passes_than_bucket_and_time_allow() {
+    fn a_bucket_never_gives_more_than_it_held_and_received() {
         use rand::{RngExt, SeedableRng};
         for seed in 0..50 {
             let mut random = rand::rngs::StdRng::seed_from_u64(seed);
