@@ -4,15 +4,16 @@
 use crate::config::Limits;
 use crate::time::{Bucket, Time};
 
-/// How many seconds' worth may come at once.
+/// The size of a burst: the seconds whose messages or orders may come at once.
 const BURST: u32 = 2;
 
-/// What a connection may still order in this second. Each rate is a limit of the configuration; 0 is no limit.
+/// The messages and orders that a connection may still send in this second. Each rate is a limit of the configuration;
+/// 0 is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowances {
     messages: Bucket,
     orders: Bucket,
-    /// Its orders are subscriptions. Otherwise they are requests, and it sends no messages.
+    /// The connection's orders are subscriptions. Otherwise they are requests, and the connection sends no messages.
     is_websocket: bool,
 }
 
@@ -32,7 +33,7 @@ impl Allowances {
         }
     }
 
-    /// The limit by which more was ordered than may be for now; `resumes` says when there is something again.
+    /// The limit that the connection has exceeded for now; `resumes` says when the connection may go on.
     pub(super) fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
         if is_spent(self.messages, limits.messages_per_second, now) {
             return Some("messages_per_second");

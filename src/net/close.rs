@@ -91,7 +91,7 @@ const GOING_AWAY: &str = "the server is shutting down";
 /// The state of a connection that has said its last word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finishing {
-    /// When it is freed, whatever is left then.
+    /// When the connection is freed, even if bytes are left.
     pub(super) until: Time,
     /// No progress moves `until` beyond it.
     at_most: Time,

@@ -1,5 +1,5 @@
 //! One connection: its socket, what it speaks (HTTP, then perhaps WebSocket), its send queue and its deadline. Bytes
-//! become events here, and answers become bytes. What an event means and which answer it gets is decided elsewhere.
+//! become events here, and answers become bytes. Other modules decide what an event means and which answer it gets.
 //!
 //! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`; it may skip steps and never goes back. A
 //! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and for a
@@ -29,11 +29,11 @@ use crate::time::Time;
 /// A TCP or Unix connection.
 #[derive(Debug)]
 pub struct Connection<S> {
-    /// Its stream, and what can be done with it.
+    /// The stream with its readiness.
     pub socket: Polled<S>,
     /// The other end.
     pub peer: Peer,
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     pub queue: SendQueue,
     state: State,
     /// Read but not decoded, because the connection was paused in the middle.
@@ -68,12 +68,12 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Whether it has ended and only waits to be freed.
+    /// Whether the connection has ended and only waits to be freed.
     pub fn is_doomed(&self) -> bool {
         matches!(self.state, State::Doomed)
     }
 
-    /// Whether it has neither ended nor said its last word.
+    /// Whether the connection has neither ended nor begun to finish.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Http(_) | State::WebSocket(_))
     }
@@ -83,14 +83,14 @@ impl<S: Socket> Connection<S> {
         matches!(self.state, State::WebSocket(_))
     }
 
-    /// Sets the deadline of its request, which will be refused.
+    /// Sets the deadline of the connection's request, which will be refused.
     pub fn hurry(&mut self, deadline: Time) {
         if let State::Http(http) = &mut self.state {
             http.hurry(deadline);
         }
     }
 
-    /// Ends it; the next reap frees it.
+    /// Ends the connection; the next reap frees it.
     pub fn doom(&mut self) {
         self.state = State::Doomed;
     }
@@ -110,7 +110,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// The limit that it has exceeded for now; `deadline` says when it may go on.
+    /// The limit that the connection has exceeded for now; `deadline` says when the connection may go on.
     pub fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
         self.allowances.throttled_by(limits, now)
     }
@@ -390,13 +390,13 @@ impl<S: Socket> Connection<S> {
         own.min(self.slow_at(limits))
     }
 
-    /// When it will be closed as a slow consumer.
+    /// When the connection will be closed as a slow consumer.
     fn slow_at(&self, limits: &Limits) -> Time {
         self.over_since + Duration::from_secs(limits.send_queue_seconds)
     }
 
-    /// Does what is due: a ping, the end of what took too long, the release of memory. Returns how the connection
-    /// ended, if it did.
+    /// Does the work that is due: sends a ping, ends a request or message that took too long, frees memory. Returns how
+    /// the connection ended, if it did.
     pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Over> {
         if self.is_live() && self.slow_at(limits) <= now {
             return Some(self.close_slow("send_queue_seconds", limits, now));
@@ -418,7 +418,7 @@ impl<S: Socket> Connection<S> {
                 websocket.check_deadlines(&mut self.queue, limits, now)?
             }
             State::Finishing(finishing) if finishing.until <= now => {
-                // The peer takes nothing: the kernel need not keep the rest for it.
+                // The peer reads nothing, so the kernel need not keep the rest for the peer.
                 if !self.queue.is_empty() {
                     self.socket.stream.reset_on_close();
                 }

@@ -1,5 +1,5 @@
-//! An outgoing connection: its socket, whether it is connected, and its deadline. What is sent over it, and which
-//! address is tried next, is decided in [`super::outgoing`] and [`super::probe`].
+//! An outgoing connection: its socket, whether it is connected, and its deadline. [`super::outgoing`] and
+//! [`super::probe`] decide which bytes are sent over it, and which address is tried next.
 
 use std::io;
 
@@ -21,7 +21,7 @@ impl<S: Socket> Line<S> {
     /// Begins a connection, as outgoing number `n`.
     ///
     /// # Errors
-    /// What the system refuses at once.
+    /// The reason, if the system refuses at once.
     pub(super) fn dial(
         address: &ListenAddr,
         n: usize,
@@ -49,7 +49,7 @@ impl<S: Socket> Line<S> {
     /// Whether it is connected. The kernel is asked only after an edge.
     ///
     /// # Errors
-    /// Why it failed.
+    /// Why the connection failed.
     pub(super) fn is_connected(&mut self) -> io::Result<bool> {
         let ready = &mut self.socket.ready;
         if !self.connected && (ready.readable || ready.writable) {

@@ -1,4 +1,4 @@
-//! What comes out of a connection: a request, a handshake, a message, or how it ended.
+//! The events of a connection: a request, a handshake, a message, or its end.
 
 use std::fmt;
 
@@ -33,11 +33,11 @@ pub enum Over {
     Refused(StatusCode),
     /// The peer ended the stream.
     Ended,
-    /// The socket failed, and why.
+    /// The socket failed, for this reason.
     Failed(String),
     /// A deadline passed.
     TimedOut(&'static str),
-    /// The peer does not read what it is sent, by this limit.
+    /// The peer does not read its messages; this limit was exceeded.
     Slow(&'static str),
 }
 

@@ -1,6 +1,6 @@
-//! The HTTP exchange of a connection: whose turn it is, how long a request may take, and what its answer depends on. It
-//! owns no socket: it reads slices and writes into the connection's send queue. What a request means is decided
-//! elsewhere.
+//! The HTTP exchange of a connection: whether the peer or the server is next, how long a request may take, and the
+//! facts that its answer depends on. It owns no socket: it reads slices and writes into the connection's send queue.
+//! Other modules decide what a request means.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Exchange {
     pub(super) ended: bool,
 }
 
-/// Whose turn it is.
+/// The side that must send next.
 #[derive(Debug)]
 enum Turn {
     /// The peer's turn: a request is awaited.
@@ -40,7 +40,7 @@ enum Turn {
     },
 }
 
-/// What a peer sent.
+/// A request of a peer.
 pub(super) enum Asked {
     Request(Request<Bytes>),
     /// A valid WebSocket handshake.

@@ -49,7 +49,7 @@ enum State {
         seen: Vec<u8>,
     },
     Body(Box<Pending>),
-    /// After a refusal. Nobody can say where the next request would begin.
+    /// After a refusal. The start of the next request is unknown.
     Refused,
 }
 
@@ -81,7 +81,7 @@ enum Framing {
     Chunked(Chunked),
 }
 
-/// What [`Parser::read`] found.
+/// The result of [`Parser::read`].
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -105,7 +105,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 ///
 /// Its URI is in origin form or `*`. A URI in absolute form is brought into origin form, and its authority replaces the
 /// `Host` header (RFC 9112 section 3.2.2). So `Host` always names the host that is meant. Header values share the
-/// memory of the head: whoever keeps a value for long copies it.
+/// memory of the head, so code that keeps a value for long must copy it.
 #[derive(Debug)]
 pub struct Incoming {
     /// Head and body; trailers are dropped.

@@ -1,6 +1,6 @@
-//! What the loop asks of the operating system, as two small traits. They have two implementations: mio over real
-//! sockets (`poll.rs`), and the seeded network of the simulator in `tests/simulation`, which does whatever a kernel may
-//! do.
+//! The loop's interface to the operating system, as two small traits. They have two implementations: mio over real
+//! sockets (`poll.rs`), and the seeded network of the simulator in `tests/simulation`, which behaves in every way that
+//! a kernel may.
 
 use std::io;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub trait Io {
     /// Takes the next waiting client of a listener.
     ///
     /// # Errors
-    /// `WouldBlock` when no client waits; whatever `accept(2)` says otherwise.
+    /// `WouldBlock` when no client waits; otherwise the error of `accept(2)`.
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Socket, Peer)>;
 
     /// Registers a connection for readable and writable edges, once and for its life.
@@ -44,7 +44,7 @@ pub trait Io {
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
 
     /// Begins an outgoing connection and registers it under the number `n`, at most [`MOST_OUTGOING`]. After its first
-    /// edge `Socket::is_connected` says how it went.
+    /// edge, `Socket::is_connected` returns the result.
     ///
     /// # Errors
     /// If the system refuses at once.

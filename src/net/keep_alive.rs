@@ -14,7 +14,7 @@ pub(super) struct KeepAlive {
     pinged: bool,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -50,7 +50,7 @@ impl KeepAlive {
         }
     }
 
-    /// What is due. A ping that is due counts as sent from here on.
+    /// The action that is due. A ping that is due counts as sent from here on.
     pub(super) fn check(&mut self, limits: &Limits, now: Time) -> Due {
         if self.deadline(limits) > now {
             return Due::Nothing;

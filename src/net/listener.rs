@@ -42,7 +42,7 @@ impl Listener {
         Ok(Self { socket, path })
     }
 
-    /// Where it really listens, as a URL: the kernel's port instead of 0.
+    /// The bound address as a URL, with the kernel's port instead of 0.
     pub fn url(&self) -> String {
         if let Some(path) = &self.path {
             return format!("unix:{}", path.display());
@@ -58,7 +58,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // Somebody else may have removed it; then there is nothing left to do.
+            // Another process may have removed the file; then there is nothing left to do.
             let _ = fs::remove_file(path);
         }
     }
@@ -80,7 +80,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a process listens there, without waiting. A full backlog means that one does.
+/// Whether a process listens there, without waiting. A full backlog means that a process listens.
 fn probe(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

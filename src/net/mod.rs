@@ -1,5 +1,4 @@
-//! Sockets and bytes: everything between the kernel and a decoded message. What a message means is decided in
-//! `service`.
+//! Sockets and bytes: everything between the kernel and a decoded message. `service` decides what a message means.
 
 mod allowance;
 pub mod close;

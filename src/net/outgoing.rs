@@ -38,7 +38,7 @@ const KEEP: Duration = Duration::from_secs(30);
 /// A post to be made.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its number, which its outcome repeats.
+    /// The number of the post, which its outcome repeats.
     pub ticket: u64,
     /// The target. Its client must be free.
     pub target: u32,
@@ -53,7 +53,7 @@ pub struct Request {
 /// How a post ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Which.
+    /// The number of the post.
     pub ticket: u64,
     /// The status of the answer, or why there is none.
     pub result: Result<u16, String>,
@@ -90,13 +90,13 @@ enum Stage {
     Kept,
 }
 
-/// What became of a client in its turn.
+/// The result of a client's turn.
 enum Turn {
-    /// Nothing to be done until it is ready again.
+    /// The client waits for readiness.
     Wait,
-    /// The answer is complete, and the connection is kept or not.
+    /// The answer is complete: its status, and whether the connection is kept.
     Answered(u16, bool),
-    /// The connection failed, and why.
+    /// The connection failed, for this reason.
     Lost(String),
     /// A kept connection is of no more use.
     Stale,

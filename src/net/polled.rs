@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use super::io::Socket;
 
-/// What the kernel reported of a socket.
+/// The readiness that the kernel reported for a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edges {
     /// Bytes, an end or an error can be read.
@@ -21,7 +21,7 @@ pub struct Edges {
 pub struct Polled<S> {
     /// Its stream.
     pub stream: S,
-    /// What was reported and is not used up.
+    /// The reported readiness that is not used up.
     pub ready: Edges,
 }
 

@@ -1,6 +1,6 @@
 //! Finds out without waiting whether a MySQL server is there. It connects to each of the endpoints in turn, until a
 //! server greets. It reads the greeting only, sends nothing, and closes the connection. Then the driver makes another
-//! connection, which may block and now has no reason to.
+//! connection, which could block but now has no reason to.
 //!
 //! Rejected: the driver's own connect alone. Over a Unix socket it has no timeout. A server that was stopped never
 //! greets, though its kernel accepts connections.
@@ -36,7 +36,7 @@ pub struct Probe<S> {
 #[derive(Debug)]
 struct Run<S> {
     endpoints: Vec<ListenAddr>,
-    /// Which of them is tried.
+    /// The index of the endpoint that is being tried.
     at: usize,
     patience: Duration,
     call: Option<Call<S>>,
@@ -65,12 +65,12 @@ impl<S: Socket> Probe<S> {
         Self { run: None }
     }
 
-    /// Whether it is under way: until `turn` has returned how it ended.
+    /// Whether a probe is under way: until `turn` has returned how it ended.
     pub fn is_running(&self) -> bool {
         self.run.is_some()
     }
 
-    /// Begins; each endpoint has `patience` to greet. What was under way is given up.
+    /// Begins; each endpoint has `patience` to greet. A probe that is under way is given up.
     pub fn start(&mut self, endpoints: &[ListenAddr], patience: Duration, io: &mut impl Io<Socket = S>, now: Time) {
         // The old connection goes first: they share their number.
         self.run = None;
@@ -86,7 +86,7 @@ impl<S: Socket> Probe<S> {
         self.run = Some(run);
     }
 
-    /// Notes readiness. What was meant for an earlier connection does no harm: reading a socket that is not ready finds
+    /// Notes readiness. An edge of an earlier connection does no harm: reading a socket that is not ready finds
     /// nothing.
     pub fn note(&mut self, reported: Edges) {
         if let Some(call) = self.run.as_mut().and_then(|run| run.call.as_mut()) {
@@ -206,8 +206,7 @@ impl<S: Socket> Call<S> {
     }
 }
 
-/// What the server's first packet says: three bytes of length, one of sequence, then the packet. `ended`: no more
-/// comes.
+/// Judges the server's first packet: three bytes of length, one of sequence, then the packet. `ended`: no more comes.
 fn judge(received: &[u8], ended: bool) -> Reply {
     let Some((head, packet)) = received.split_at_checked(4) else {
         return match ended {
@@ -218,7 +217,8 @@ fn judge(received: &[u8], ended: bool) -> Reply {
     let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
     let whole = packet.len() >= length || ended || received.len() >= GREETING;
     match packet.first() {
-        // A server that drips its greeting would drip its answers too, and those are waited for.
+        // The whole greeting must come. A server that sends its greeting too slowly would also send its answers too
+        // slowly, and the loop waits for answers.
         Some(&PROTOCOL | &ERROR) if !whole => Reply::Wait,
         Some(&PROTOCOL) if packet.len() < length && received.len() < GREETING => {
             Reply::Failed("it closed the connection in its greeting".to_owned())
@@ -231,7 +231,7 @@ fn judge(received: &[u8], ended: bool) -> Reply {
 }
 
 /// An error packet: 0xff, two bytes of code, the text (with `#` and a state of five characters before it, if the server
-/// knows already that we would understand it).
+/// has already learnt that the client understands it).
 fn refusal(packet: &[u8]) -> String {
     let text = packet.get(3..).unwrap_or_default();
     let text = match text {

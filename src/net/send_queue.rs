@@ -1,6 +1,6 @@
 //! A connection's send queue: the frames that wait to be written, its own and shared ones. A flush writes them with one
 //! `send` or `writev`, mostly once a tick. The queue counts its bytes, so that the connection can recognise a slow
-//! consumer. What happens to a slow consumer is decided there.
+//! consumer. The connection decides what happens to a slow consumer.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn order_holds_over_partial_writes_at_every_cut() {
+    fn partial_writes_keep_the_order_at_every_cut() {
         for cut in 1..12 {
             let mut queue = SendQueue::default();
             queue.append_with(|out| out.extend_from_slice(b"one"));
@@ -214,7 +214,7 @@ mod tests {
             queue.append_with(|out| out.extend_from_slice(b"three"));
             let mut socket = polled(vec![cut]);
             queue.flush(&mut socket).unwrap();
-            assert_eq!(socket.ready.writable, cut == 11, "what the kernel refused is noted");
+            assert_eq!(socket.ready.writable, cut == 11, "the kernel's refusal is noted");
             assert_eq!(queue.len(), 11usize.saturating_sub(cut));
             take_again(&mut socket);
             queue.flush(&mut socket).unwrap();

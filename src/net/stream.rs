@@ -21,7 +21,7 @@ impl Stream {
     /// Accepts the next waiting client of a listener. Its address is `None` on a Unix socket.
     ///
     /// # Errors
-    /// `WouldBlock` when no client waits; whatever `accept(2)` says otherwise.
+    /// `WouldBlock` when no client waits; otherwise the error of `accept(2)`.
     pub(super) fn accept(listener: &Listener) -> io::Result<(Self, Option<IpAddr>)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (socket, address) = acceptfrom_with(&listener.socket, flags)?;

@@ -5,12 +5,12 @@ use slab::Slab;
 use crate::id::ConnectionId;
 use crate::protocol::room::give_back;
 
-/// What is kept for each connection, by its id.
+/// The entries of the connections, by id.
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Slab<(ConnectionId, T)>,
     /// The generation of the newest connection. It starts again at 1 after 4 billion connections. An old id can name a
-    /// new connection only if somebody keeps it for so long.
+    /// new connection only if the id is kept for so long.
     generation: u32,
 }
 
@@ -33,7 +33,7 @@ impl<T> Table<T> {
         id
     }
 
-    /// The entry with this id, if it is still there.
+    /// The entry with this id, if it still exists.
     pub fn find(&mut self, id: ConnectionId) -> Option<&mut T> {
         let (owner, entry) = self.slots.get_mut(id.slot())?;
         (*owner == id).then_some(entry)

@@ -1,5 +1,5 @@
 //! The WebSocket of a connection: its messages, its pings, and how long a message may stay unfinished. It owns no
-//! socket: it reads slices and writes into the connection's send queue. What a message means is decided elsewhere.
+//! socket: it reads slices and writes into the connection's send queue. Other modules decide what a message means.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::wire::{Received, Wire};
 use crate::config::Limits;
 use crate::time::Time;
 
-/// Seconds of silence after which a decoder that large messages made grow is replaced. Long enough not to undo it
-/// between two large messages of one conversation.
+/// Seconds of silence after which the decoder is replaced if large messages made it grow. They are long enough that it
+/// is not replaced between two large messages of one conversation.
 const SHRINK_AFTER: u64 = 10;
 
 /// An open WebSocket.
@@ -78,7 +78,8 @@ impl WebSocket {
         self.keep_alive.deadline(limits).min(shrink).min(unfinished)
     }
 
-    /// Does what is due: a ping, a close frame, the release of memory. Returns why the connection is over, if it is.
+    /// Does the work that is due: sends a ping or a close frame, frees memory. Returns why the connection is over, if
+    /// it is.
     pub(super) fn check_deadlines(&mut self, queue: &mut SendQueue, limits: &Limits, now: Time) -> Option<Over> {
         if self.unfinished_until(limits) <= now {
             self.close(&CloseReason::UNFINISHED, queue);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_never_comes_before_the_deadline_nor_a_second_late() {
+    fn a_check_comes_within_a_second_after_the_deadline() {
         let mut wheel = Wheel::new();
         wheel.insert(id(1), Time(2_300_000));
         let mut due = Vec::new();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_sleep_skips_nobody() {
+    fn a_long_wait_skips_no_connection() {
         for gap in [1, 127, 128, 129, 1000] {
             let mut wheel = Wheel::new();
             let mut due = Vec::new();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_deadline_is_looked_at_within_one_turn() {
+    fn a_far_deadline_is_checked_within_one_turn_of_the_ring() {
         let mut wheel = Wheel::new();
         let second = wheel.insert(id(1), at(10_000));
         assert!(second < SLOTS as u64);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_gives_back_the_room_of_a_crowd() {
+    fn a_slot_frees_the_memory_of_a_crowd() {
         let mut wheel = Wheel::new();
         for n in 0..1000 {
             wheel.insert(id(n), at(5));

@@ -21,7 +21,7 @@ const GROWN: u32 = 2048;
 /// The close code of a gateway that got an invalid answer.
 const BAD_GATEWAY: u16 = 1014;
 
-/// What a peer sent.
+/// The decoded input of a peer.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     /// A whole message.

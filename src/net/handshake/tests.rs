@@ -45,7 +45,7 @@ fn the_example_of_the_rfc() {
 }
 
 #[test]
-fn spellings_that_are_as_good() {
+fn other_valid_spellings_are_accepted() {
     let good = check(&request(GOOD)).expect("it is well formed");
     let cases = [
         ("GET /chat ", "GET http://server.example.com/chat "),
@@ -176,7 +176,7 @@ fn a_body_is_refused() {
 }
 
 #[test]
-fn what_is_not_meant_as_a_handshake_is_left_alone() {
+fn requests_that_are_no_handshake_are_not_judged_as_one() {
     for lines in [
         "",
         "Upgrade: h2c\r\nConnection: Upgrade\r\n",

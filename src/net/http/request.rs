@@ -1,4 +1,4 @@
-//! What a complete head means: method, target, host, the length of the body and what the client expects. A head that
+//! Interprets a complete head: method, target, host, the length of the body and the client's expectation. A head that
 //! two readers could understand differently is refused.
 
 use std::net::Ipv6Addr;
@@ -15,7 +15,7 @@ use super::{Framing, HttpLimits, Incoming, Pending, Refusal, bad_request, has_to
 pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Result<Pending, Refusal> {
     let mut lines = vec![httparse::EMPTY_HEADER; fields];
     let mut parsed = httparse::Request::new(&mut lines);
-    // The scanner is the stricter of the two; should it ever be wrong, `httparse` still stands behind it.
+    // The scanner is stricter than `httparse`. If the scanner has a bug, `httparse` still checks the head.
     if parsed.parse(&bytes) != Ok(httparse::Status::Complete(bytes.len())) {
         return Err(bad_request("This is not an HTTP request."));
     }

@@ -1,5 +1,5 @@
-//! Turns a response into bytes. The framing is decided here alone: whatever the response says of its own length,
-//! transfer coding or connection is replaced, so that it cannot contradict what is written.
+//! Turns a response into bytes. The framing is decided here alone: the response's own headers for length, transfer
+//! coding and connection are replaced, so that they cannot contradict the bytes that are written.
 
 use std::io::Write;
 

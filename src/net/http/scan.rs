@@ -1,5 +1,5 @@
-//! Reads every byte of a request's head exactly once, as it comes, and says where the head ends or what is wrong with
-//! it. It checks the grammar of lines, not their meaning. `httparse` slices the complete head.
+//! Reads every byte of a request's head exactly once, as it comes, and finds the end of the head or an error in it. It
+//! checks the grammar of lines, not their meaning. `httparse` slices the complete head.
 //!
 //! Rejected: calling `httparse` whenever bytes come. It reads the same bytes again and again
 //! (tungstenite 376, CVE-2023-43669), answers differently when the bytes come in other pieces, and lets lines end with
@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::HttpLimits;
 
-/// What is wrong with a request: a status and one plain sentence.
+/// An error in a request: a status and one plain sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::net) struct Flaw(pub(super) StatusCode, pub(super) &'static str);
 
@@ -67,7 +67,8 @@ const BARE_CR: Flaw = Flaw(StatusCode::BAD_REQUEST, "There is a CR that no LF fo
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     at: At,
-    /// Empty lines, then bytes of the method, then of the target, then of the version: whichever is being read.
+    /// The count for the part that is being read: empty lines, then bytes of the method, of the target, or of the
+    /// version.
     run: usize,
     /// Bytes from the method's first on.
     len: usize,

@@ -1,4 +1,4 @@
-//! What a hostile or a sloppy client may send, and what comes of it. Every table is run whole and byte by byte.
+//! Tests with the input of hostile and sloppy clients. Every table is run whole and byte by byte.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ const LIMITS: HttpLimits = HttpLimits {
     body: 1_000,
 };
 
-/// What came of some input, in a form that can be compared.
+/// The result of some input, in a form that can be compared.
 #[derive(Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "tests may waste memory")]
 enum Outcome {
@@ -55,7 +55,7 @@ fn parse_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &HttpLim
     for mut input in pieces {
         loop {
             match parser.read(&mut input, limits) {
-                Progress::More => break assert!(input.is_empty(), "More was told before all input was taken"),
+                Progress::More => break assert!(input.is_empty(), "More was returned before all input was consumed"),
                 Progress::Continue => outcomes.push(Outcome::Continue),
                 Progress::Request(incoming) => {
                     assert!(!parser.in_request());
@@ -102,7 +102,7 @@ fn request(input: impl AsRef<[u8]>) -> Incoming {
     }
 }
 
-/// The status with which the input is refused, before anything else comes of it.
+/// The status with which the input is refused, if there is no other outcome before.
 fn refused(input: impl AsRef<[u8]>) -> u16 {
     let input = input.as_ref();
     match &outcomes(input)[..] {
@@ -233,7 +233,7 @@ fn targets_are_brought_into_origin_form() {
             "{line}"
         );
     }
-    // HTTP/1.1 needs a Host even so, HTTP/1.0 learns it from here.
+    // HTTP/1.1 needs a Host in any case; HTTP/1.0 gets it from the target.
     assert_eq!(refused("GET http://b/ HTTP/1.1\r\n\r\n"), 400);
     assert_eq!(request("GET http://b/ HTTP/1.0\r\n\r\n").request.headers()["host"], "b");
 }
@@ -372,7 +372,7 @@ fn sixty_headers_and_a_large_cookie() {
 }
 
 #[test]
-fn a_head_has_a_size_a_number_of_lines_and_a_target_of_some_length() {
+fn the_size_the_lines_and_the_target_of_a_head_are_limited() {
     let limits = HttpLimits {
         head: 200,
         headers: 3,
@@ -395,7 +395,7 @@ fn a_head_has_a_size_a_number_of_lines_and_a_target_of_some_length() {
     assert_eq!(refusal(&format!("GET /{} HTTP/1.1\r\n", "x".repeat(185))), 414);
     assert_eq!(refusal(&with("A:\r\nB:\r\n")), 200);
     assert_eq!(refusal(with("A:\r\nB:\r\nC").trim_end()), 431);
-    // What never ends is refused at the limit, and empty lines before it count by themselves.
+    // An endless head is refused at the limit. Empty lines before a head do not count towards its size.
     assert_eq!(refusal(&format!("\r\n\r\n{}", head_of(200))), 200);
     for piece in ["X: y\r\n", "X", "X: y"] {
         assert_eq!(refused(format!("GET / HTTP/1.1\r\n{}", piece.repeat(20_000))), 431);
@@ -407,7 +407,7 @@ fn a_head_has_a_size_a_number_of_lines_and_a_target_of_some_length() {
 }
 
 #[test]
-fn a_target_beyond_what_the_uri_type_counts_is_too_long() {
+fn a_target_longer_than_the_uri_type_allows_is_refused() {
     let limits = HttpLimits {
         head: 1 << 20,
         headers: 100_000,
@@ -596,7 +596,7 @@ fn chunk_extensions_and_trailers_are_bounded() {
 }
 
 #[test]
-fn a_client_that_waits_is_told_to_go_on_once() {
+fn a_client_that_waits_gets_100_continue_once() {
     let post = |version: &str, lines: &str| format!("POST / HTTP/{version}\r\nHost: a\r\n{lines}\r\n\r\n");
     let waiting = post("1.1", "Content-Length: 2\r\nExpect: 100-Continue");
     let mut parser = Parser::new();
@@ -610,16 +610,19 @@ fn a_client_that_waits_is_told_to_go_on_once() {
         Progress::Request(incoming) => assert_eq!(incoming.request.body(), "ab"),
         other => panic!("{other:?}"),
     }
-    let told = |input: &str| parse_pieces([input.as_bytes()], &LIMITS).contains(&Outcome::Continue);
-    assert!(told(&post("1.1", "Transfer-Encoding: chunked\r\nExpect: 100-continue")));
-    assert!(!told(&(waiting + "a")), "it did not wait");
+    let continued = |input: &str| parse_pieces([input.as_bytes()], &LIMITS).contains(&Outcome::Continue);
+    assert!(continued(&post(
+        "1.1",
+        "Transfer-Encoding: chunked\r\nExpect: 100-continue"
+    )));
+    assert!(!continued(&(waiting + "a")), "the client did not wait");
     assert!(
-        !told(&post("1.1", "Expect: 100-continue")),
-        "there is nothing to wait for"
+        !continued(&post("1.1", "Expect: 100-continue")),
+        "the request has no body"
     );
     assert!(
-        !told(&post("1.0", "Content-Length: 2\r\nExpect: 100-continue")),
-        "HTTP/1.0 does not know it"
+        !continued(&post("1.0", "Content-Length: 2\r\nExpect: 100-continue")),
+        "HTTP/1.0 has no 100 Continue"
     );
     assert_eq!(refused(post("1.1", "Content-Length: 2\r\nExpect: 200-ok")), 417);
     assert_eq!(
@@ -669,8 +672,9 @@ fn pipelined_requests_come_one_by_one_and_the_rest_stays() {
 }
 
 #[test]
-fn smuggled_requests_never_come_out() {
-    // Each hides a second request from a reader that takes the other view; the outcome is a refusal, and nothing else.
+fn smuggled_requests_are_refused() {
+    // Each head has two possible readings, and hides a second request from the reader of one kind. The outcome is a
+    // refusal, and nothing else.
     let hidden = "0\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
     let cases = [
         "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -694,13 +698,13 @@ fn smuggled_requests_never_come_out() {
         )),
         400
     );
-    // An underscore makes another header of it, not a Content-Length.
+    // With an underscore the name is another header, not Content-Length.
     let outcomes = outcomes(with("Content_Length: 5\r\n") + &with(""));
     assert_eq!(outcomes.len(), 2);
 }
 
 #[test]
-fn nothing_is_held_between_requests_nor_for_what_is_only_announced() {
+fn no_memory_is_held_between_requests_nor_for_an_announced_body() {
     assert!(size_of::<Parser>() <= 80, "{}", size_of::<Parser>());
     let held = |parser: &Parser| match &parser.state {
         State::Head { seen, .. } => seen.capacity(),
@@ -779,7 +783,7 @@ fn responses() {
         written(&response(103, &[], "no"), new, false, true),
         "HTTP/1.1 103 Early Hints\r\n\r\n"
     );
-    // What a response says of its own framing is not believed.
+    // The response's own headers for its framing are replaced.
     let lies = response(
         200,
         &[
@@ -793,7 +797,7 @@ fn responses() {
         written(&lies, new, false, true),
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
     );
-    // Its own wish to close is.
+    // Its own `Connection: close` stays.
     assert!(
         written(&response(200, &[("connection", "close")], ""), new, false, true).contains("Connection: close\r\n")
     );
@@ -933,7 +937,7 @@ impl Random {
     }
 }
 
-/// Whether the client is told to go on depends on the pieces, by nature.
+/// Removes `Continue`, because a `100 Continue` depends on the pieces by design.
 fn without_continue(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     outcomes.retain(|outcome| *outcome != Outcome::Continue);
     outcomes
@@ -952,7 +956,7 @@ fn two_hundred_thousand_inputs_in_any_pieces() {
         let seed = random.0;
         let input = random.input();
         let pieces = random.split(&input);
-        let told = std::panic::catch_unwind(|| {
+        let result = std::panic::catch_unwind(|| {
             let whole = without_continue(parse_pieces([&input[..]], &LIMITS));
             assert_eq!(
                 whole,
@@ -962,7 +966,7 @@ fn two_hundred_thousand_inputs_in_any_pieces() {
             httparse_agrees(&input);
             whole
         });
-        let Ok(whole) = told else {
+        let Ok(whole) = result else {
             panic!("round {round}, seed {seed:#x}: {}", input.escape_ascii())
         };
         for outcome in whole {

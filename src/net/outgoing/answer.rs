@@ -101,7 +101,7 @@ impl Answer {
             return Err("its answer is no HTTP".to_owned());
         };
         match status {
-            // Nobody asked for another protocol.
+            // The post did not ask for another protocol.
             101 => return Err("it answered 101".to_owned()),
             100..200 => return Ok(()),
             _ => {}
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_doubtful_does_not() {
+    fn a_doubtful_answer_does_not_keep_the_connection() {
         for (text, status) in [
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive, Close\r\n\r\n",
@@ -242,11 +242,11 @@ mod tests {
         let mut two = Answer::new();
         let both = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n";
         assert_eq!(two.take(both), Ok(true));
-        assert!(!two.keeps_alive(), "an answer without a question");
+        assert!(!two.keeps_alive(), "the second answer belongs to no request");
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn bytes_that_are_no_answer_are_refused() {
         for text in [
             "SSH-2.0-x\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",

@@ -1,4 +1,4 @@
-//! A probe of servers that exist only as a list of reads.
+//! Tests of the probe with scripted servers: each is a list of reads.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,7 +8,7 @@ use crate::id::ConnectionId;
 use crate::net::io::{Peer, Ready};
 use crate::time::Now;
 
-/// What becomes of a connection: reads in order, then `WouldBlock` for ever.
+/// A scripted connection: reads in order, then `WouldBlock` for ever.
 #[derive(Debug)]
 struct Fate {
     connected: Result<bool, io::ErrorKind>,
@@ -32,7 +32,7 @@ impl Socket for Fate {
     }
 
     fn write_vectored(&mut self, _: &[IoSlice<'_>]) -> io::Result<usize> {
-        panic!("a probe says nothing")
+        panic!("a probe sends nothing")
     }
 
     fn is_connected(&mut self) -> io::Result<bool> {
@@ -76,7 +76,7 @@ impl Io for Network {
     }
 }
 
-/// Everything that was promised comes at once, the end too.
+/// All scripted bytes come at once, and the end too.
 const ALL: Edges = Edges {
     readable: true,
     writable: true,
@@ -103,7 +103,7 @@ fn start(fates: Vec<io::Result<Fate>>) -> (Probe<Fate>, Network) {
     (probe, network)
 }
 
-/// How it ends when everything that was promised comes at once.
+/// The outcome of a probe when all scripted bytes come at once.
 fn outcome(fates: Vec<io::Result<Fate>>) -> Result<usize, String> {
     let (mut probe, mut network) = start(fates);
     for _ in 0..10 {
@@ -111,7 +111,11 @@ fn outcome(fates: Vec<io::Result<Fate>>) -> Result<usize, String> {
         if let Some(outcome) = probe.turn(&mut network, Time(1000)) {
             assert!(!probe.is_running());
             assert_eq!(probe.deadline(), Time::NEVER);
-            assert_eq!(probe.turn(&mut network, Time(1000)), None, "it is told once");
+            assert_eq!(
+                probe.turn(&mut network, Time(1000)),
+                None,
+                "the outcome is reported once"
+            );
             return outcome.map_err(|missed| missed.why);
         }
     }
@@ -125,13 +129,13 @@ fn packet(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_greeting_ends_it() {
+fn a_greeting_ends_the_probe() {
     let greeting = packet(b"\x0a10.11.6-MariaDB\0and so on");
     assert_eq!(outcome(vec![fate(&[&greeting])]), Ok(0));
     let bytes: Vec<&[u8]> = greeting.chunks(1).collect();
     assert_eq!(outcome(vec![fate(&bytes)]), Ok(0), "byte by byte");
     let long = packet(&[b"\x0a", &[b'x'; 4000][..]].concat());
-    assert_eq!(outcome(vec![fate(&[&long])]), Ok(0), "as much as is looked at");
+    assert_eq!(outcome(vec![fate(&[&long])]), Ok(0), "as many bytes as are read");
 }
 
 #[test]
@@ -169,9 +173,9 @@ fn the_endpoints_are_tried_in_turn() {
     let missed = probe
         .turn(&mut network, Time(0))
         .expect("it ended")
-        .expect_err("nobody");
+        .expect_err("no server");
     assert!(!missed.taken, "{missed:?}");
-    let why = outcome(vec![refused(), at_once()]).expect_err("nobody is there");
+    let why = outcome(vec![refused(), at_once()]).expect_err("no server greets");
     assert_eq!(
         why,
         "127.0.0.1:3306: connection refused; 127.0.0.1:3307: entity not found"
@@ -180,7 +184,7 @@ fn the_endpoints_are_tried_in_turn() {
 }
 
 #[test]
-fn an_error_packet_is_told_in_the_servers_words() {
+fn an_error_packet_is_reported_in_the_servers_words() {
     let plain = packet(b"\xff\x10\x04Too many connections");
     let with_state = packet(b"\xff\x10\x04#08004Too many connections");
     for bytes in [plain, with_state] {
@@ -195,7 +199,7 @@ fn an_error_packet_is_told_in_the_servers_words() {
 }
 
 #[test]
-fn what_is_no_mysql_server_is_none() {
+fn a_server_of_another_protocol_is_reported_as_no_mysql_server() {
     for bytes in [
         &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
         b"HTTP/1.1 400 Bad Request\r\n",
@@ -225,7 +229,7 @@ fn each_endpoint_has_its_own_time() {
     let (mut probe, mut network) = start(vec![never, fate(&[b"\x30"])]);
     assert_eq!(probe.deadline(), Time(500_000));
     probe.note(ALL);
-    assert_eq!(probe.deadline(), Time(0), "it wants its turn");
+    assert_eq!(probe.deadline(), Time(0), "the probe needs a turn");
     assert_eq!(probe.turn(&mut network, Time(100_000)), None);
     assert_eq!(probe.turn(&mut network, Time(499_999)), None);
     assert_eq!(probe.turn(&mut network, Time(500_000)), None);
@@ -235,7 +239,7 @@ fn each_endpoint_has_its_own_time() {
     let why = probe
         .turn(&mut network, Time(1_000_000))
         .expect("it ended")
-        .expect_err("nobody");
+        .expect_err("no server");
     assert_eq!(
         why.why,
         "127.0.0.1:3306: no connection within 500 ms; \
