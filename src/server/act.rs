@@ -32,10 +32,10 @@ use super::connections::{Connections, List};
 /// measured at four times the cost of a frame of fifty.
 const FAN_OUT: usize = 500_000;
 
-/// How long a connection that will be refused has for its request.
+/// The time that a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
 
-/// The service, and what its actions are carried out on.
+/// The service, and the connections and lists that its actions change.
 pub(super) struct Dispatcher<I: Io> {
     pub(super) io: I,
     pub(super) config: Config,
@@ -48,7 +48,7 @@ pub(super) struct Dispatcher<I: Io> {
     /// Actions of the input that is being handled.
     actions: Actions,
     pub(super) connections: Connections<I::Socket>,
-    /// Connections for which the service requested facts about the process.
+    /// Connections for which the service requested the facts of the process.
     pub(super) wants_stats: List,
     /// Posts for the `post` phase.
     pub(super) posts: Vec<Post>,
@@ -181,7 +181,7 @@ impl<I: Io> Dispatcher<I> {
         }
     }
 
-    /// Puts a connection that something was done to into the lists where it now belongs.
+    /// Puts a connection that was changed into the lists where it now belongs.
     pub(super) fn requeue(&mut self, id: ConnectionId) {
         self.connections.requeue(id, &self.config.limits, self.now.at);
     }
@@ -238,7 +238,7 @@ impl<I: Io> Dispatcher<I> {
         self.decide(|service, now, actions| service.answer(question, answer, now, actions));
     }
 
-    /// A post ended with this status, or why it has none.
+    /// A post ended with this status, or without one for this reason.
     pub(super) fn posted(&mut self, ticket: u64, result: Result<u16, &str>) {
         if let Some(recorder) = &mut self.recorder {
             recorder.posted(ticket, result, self.now);
@@ -246,7 +246,7 @@ impl<I: Io> Dispatcher<I> {
         self.service.posted(ticket, webhooks::Outcome::of(result), self.now);
     }
 
-    /// Time has passed: the service does what is due.
+    /// Time has passed: the service does the work that is due.
     pub(super) fn due(&mut self) {
         if self.service.deadline() <= self.now.at {
             if let Some(recorder) = &mut self.recorder {

@@ -1,6 +1,6 @@
-//! Every connection with the loop's own notes about it, and the lists of the connections for which a phase has work.
+//! Every connection with the loop's own state of it, and the lists of the connections for which a phase has work.
 //! [`Connections::requeue`] alone decides which lists a connection belongs to. The flags of an [`Entry`] prevent that a
-//! connection is in a list twice. What a phase does with its list is decided in the phase.
+//! connection is in a list twice. The phase decides what it does with its list.
 
 use std::collections::VecDeque;
 
@@ -50,7 +50,7 @@ impl List {
         std::mem::replace(&mut self.filling, std::mem::take(&mut self.spare))
     }
 
-    /// Keeps the buffer that `take` returned, without the room that only a crowd needed.
+    /// Keeps the buffer that `take` returned, without the memory that only a crowd needed.
     pub(super) fn recycle(&mut self, mut worked_off: Vec<ConnectionId>) {
         give_back(&mut worked_off);
         worked_off.clear();
@@ -58,7 +58,7 @@ impl List {
     }
 }
 
-/// A connection and what the loop notes about it.
+/// A connection with the loop's own state of it.
 #[derive(Debug)]
 pub(super) struct Entry<S> {
     pub(super) connection: Connection<S>,
@@ -69,7 +69,7 @@ pub(super) struct Entry<S> {
     /// The service wants an input when its send queue is empty.
     pub(super) tell_when_flushed: bool,
     memory: Memory,
-    /// What `Connections::request_bytes` counts of it.
+    /// The bytes of this connection that `Connections::request_bytes` counts.
     counted: usize,
     /// It is in the list of this name; `queued`: in `again`.
     dirty: bool,
@@ -91,7 +91,7 @@ enum Memory {
 
 impl<S: Socket> Entry<S> {
     /// Whether it is not read although it could be: other connections need the memory, or the service waits for an
-    /// answer. A connection whose peer has gone is read to its end, which frees what it holds.
+    /// answer. A connection whose peer has gone is read to its end, which frees its memory.
     pub(super) fn is_held(&self) -> bool {
         (self.on_hold || self.memory == Memory::Waiting)
             && self.connection.is_live()
@@ -246,8 +246,9 @@ impl<S: Socket> Connections<S> {
     }
 
     /// Does what `requeue` does, for a connection whose send queue alone has changed. Such a change moves its deadline
-    /// only when the queue crosses the high-water mark. Otherwise the wheel is not asked: computing a deadline fetches
-    /// the decoder's memory into the cache, and a fan-out would pay more for that than for all else per recipient.
+    /// only when the queue crosses the high-water mark. Otherwise the wheel is left alone: computing a deadline fetches
+    /// the decoder's memory into the cache, and a fan-out would pay more for that than for the rest of the work per
+    /// recipient.
     pub(super) fn requeue_written(&mut self, id: ConnectionId, limits: &Limits, now: Time) {
         self.write(id, limits, now, |_| {});
     }

@@ -1,6 +1,6 @@
-//! The database in the loop: it is asked in the `work` phase, one statement after the other, as long as the tick's
-//! budget lasts and SQL has not had its share of the loop's time. What to ask, and what an answer means, is the
-//! service's.
+//! The database in the loop: it gets statements in the `work` phase, one after the other, as long as the tick's budget
+//! lasts and SQL has not used up its share of the loop's time. The service decides what to ask and what an answer
+//! means.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::time::Time;
 use super::act::Dispatcher;
 use super::share::Share;
 
-/// The site's database, if there is one, and the probe that finds out whether it is there.
+/// The site's database, if there is one, and the probe that checks whether it accepts connections.
 pub(super) struct Database<S> {
     store: Option<Box<dyn Store>>,
     probe: Probe<S>,
@@ -25,7 +25,7 @@ pub(super) struct Database<S> {
     sql: Sql,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[allow(
     clippy::large_enum_variant,
     reason = "it is moved once, from one function to the other"
@@ -33,7 +33,7 @@ pub(super) struct Database<S> {
 enum Step {
     /// There is nothing to do now.
     Nothing,
-    /// Something was done that comes before a statement.
+    /// A step that comes before a statement was done.
     Prepared,
     /// A statement.
     Answered(Question, Result<Answer, Failure>),

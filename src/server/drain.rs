@@ -86,7 +86,7 @@ impl Drain {
         }
     }
 
-    /// When `drain_step` has something to do.
+    /// When `drain_step` has work.
     pub(super) fn next(&self, config: &Config, now: Time) -> Time {
         self.run.as_ref().map_or(Time::NEVER, |run| run.next(config, now))
     }

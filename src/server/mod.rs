@@ -1,6 +1,6 @@
-//! The loop. One `Server` owns everything through one `&mut self`; `tick` is its phases and nothing else. This room
-//! alone knows both the sockets (`net`) and the decisions (`service`). It is generic over the operating system, so that
-//! the simulator can stand in for it.
+//! The loop. One `Server` owns everything through one `&mut self`; `tick` is its phases and nothing else. This module
+//! alone uses both the sockets (`net`) and the decisions (`service`). It is generic over the operating system, so that
+//! the simulator can replace it.
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `lag` the measurements of the
@@ -37,7 +37,8 @@ use self::database::Database;
 use self::drain::Drain;
 use self::posts::Posts;
 
-/// Bytes of the one read buffer of the loop. A connection that fills it goes on in the next tick, after the others.
+/// Bytes of the one read buffer of the loop. A connection that fills the buffer is read again in the next tick, after
+/// the other connections.
 const READ_BUFFER: usize = 64 * 1024;
 
 /// Messages that one tick handles. The connections that have input share them, and each may have [`LEAST`] in any case.
@@ -59,7 +60,7 @@ pub enum Flow {
     Abandon,
 }
 
-/// What the loop asks of its owner after a tick.
+/// The requests of the loop to its owner after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// SIGHUP came: read the configuration again and hand it to `reconfigure`.
@@ -106,7 +107,7 @@ impl<I: Io> Server<I> {
         }
     }
 
-    /// From here on no tick waits longer than this. The owner has work of its own between ticks.
+    /// From here on no tick waits longer than this, because the owner has work of its own between ticks.
     pub fn wake_within(&mut self, heartbeat: Option<Duration>) {
         self.heartbeat = heartbeat;
     }
@@ -134,7 +135,7 @@ impl<I: Io> Server<I> {
         self.dispatcher.set_site(site);
     }
 
-    /// What the last tick asks of the owner.
+    /// The requests of the last tick to the owner.
     pub fn wishes(&mut self) -> Vec<Wish> {
         std::mem::take(&mut self.wishes)
     }
@@ -152,7 +153,7 @@ impl<I: Io> Server<I> {
     /// One turn of the loop.
     ///
     /// # Errors
-    /// When the poller fails, which nothing can fix.
+    /// When the poller fails; the loop cannot go on then.
     pub fn tick(&mut self) -> io::Result<Flow> {
         self.wait()?;
         self.read();
@@ -315,7 +316,7 @@ impl<I: Io> Server<I> {
 
     // --- work, post and accept -----------------------------------------------------------------------------------
 
-    /// Does what may take time. It comes after a flush for that reason.
+    /// Does the work that may take time. It comes after a flush for that reason.
     fn work(&mut self) {
         if !self.dispatcher.wants_stats.is_empty() {
             self.dispatcher.hand_out(&ProcessStats {
@@ -329,7 +330,7 @@ impl<I: Io> Server<I> {
         self.database.ask(&mut self.dispatcher);
     }
 
-    /// Moves the bytes of webhooks, and lets the service do what is due.
+    /// Sends and receives the bytes of webhooks, and lets the service do the work that is due.
     fn post(&mut self) {
         self.posts.carry(&mut self.dispatcher, &mut self.buffer);
     }

@@ -28,7 +28,8 @@ impl<S: Socket> Posts<S> {
         self.outgoing.configure(hooks.map(|hook| hook.url.as_str()));
     }
 
-    /// Moves the bytes of posts, reports outcomes to the service, and lets the service do what is due.
+    /// Sends and receives the bytes of posts, reports outcomes to the service, and lets the service do the work that is
+    /// due.
     pub(super) fn carry<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
         self.turn(dispatcher, buffer);
         for outcome in self.outgoing.outcomes() {

@@ -26,13 +26,13 @@ use crate::time::Time;
 /// How often configuration.php is checked for changes.
 const SITE_CHECK: Duration = Duration::from_secs(2);
 
-/// Why the server could not start or had to stop.
+/// The errors that keep the server from starting or stop it.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened to.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which.
+        /// The address.
         address: ListenAddr,
         /// Why.
         source: io::Error,
@@ -40,7 +40,7 @@ pub enum ServeError {
     /// The file of `--record` cannot be made.
     #[error("cannot record to {}: {source}", path.display())]
     Record {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -157,7 +157,7 @@ fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// What is outside of the process and may change: the site's folder as it was read last, and the addresses of hosts.
+/// The environment of the process, which may change: the site's folder as it was read last, and the addresses of hosts.
 struct Premises {
     read: Option<SiteRead>,
     watch: Watch,
@@ -184,7 +184,7 @@ impl Premises {
         Ok(premises)
     }
 
-    /// How long nothing has to be done here.
+    /// The time until there is work here.
     fn wake(&self, now: Time) -> Option<Duration> {
         if self.moved {
             return Some(Duration::ZERO);
@@ -353,7 +353,7 @@ fn refusal(closed: &[(&str, usize)], file_is_empty: bool, connections: usize) ->
     }
 }
 
-/// Does nothing where systemd did not start the process.
+/// Does nothing if systemd did not start the process.
 fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_reload_says_whom_it_would_cut_off() {
+    fn a_refused_reload_counts_the_connections_that_it_would_close() {
         for (closed, file_is_empty, connections, why) in [
             (&[][..], false, 7, None),
             (&[], true, 0, None),

@@ -16,7 +16,7 @@ const SHORT: u32 = 50;
 /// The time of which statements within the budget may use the same percentage in one piece.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// See the file.
+/// The state of SQL's share: see the file.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     /// The time of statements that SQL has not paid for yet, at the instant `at`: of ticks with a long statement, and
@@ -64,8 +64,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Statements that take so long, each as soon as it may be asked and a poll later, for some seconds: the share that
-    /// SQL had of the second half, and the longest time without a rest.
+    /// Runs statements that take so long for two minutes, each as soon as it is allowed, but at least a poll after the
+    /// one before. Returns the share that SQL had of the second half, and the longest time without a rest.
     fn run(statement: Duration, poll: Duration) -> (f64, Duration) {
         let settings = config::Database::default();
         let mut share = Share::default();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn long_statements_have_their_share_and_not_more() {
+    fn long_statements_have_their_share_of_the_time() {
         for statement in [ms(11), ms(80), ms(90), ms(400), ms(500)] {
             let (had, worst) = run(statement, Duration::ZERO);
             assert!((0.15..=0.25).contains(&had), "{statement:?}: {had}");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn short_statements_wait_only_once_they_have_had_a_lot() {
+    fn short_statements_wait_only_after_half_of_the_time() {
         let settings = config::Database::default();
         let mut share = Share::default();
         let mut now = Time(1_000_000);
@@ -110,12 +110,12 @@ mod tests {
         let (had, _) = run(ms(9), Duration::ZERO);
         assert!((0.45..=0.51).contains(&had), "{had}");
         let (had, _) = run(ms(1), ms(20));
-        assert!((0.045..0.05).contains(&had), "{had}: what polls seldom never waits");
+        assert!((0.045..0.05).contains(&had), "{had}: rare short statements never wait");
     }
 
-    /// A stopped process, a suspended machine.
+    /// The time in which a process is stopped, or the machine suspended, is not time of SQL.
     #[test]
-    fn no_rest_is_longer_than_that_for_a_whole_answer() {
+    fn a_rest_is_at_most_the_one_for_a_whole_answer() {
         let settings = config::Database::default();
         let mut share = Share::default();
         let now = Time(3_600_000_000);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_goes_by_pays() {
+    fn passing_time_pays_for_statements() {
         let settings = config::Database::default();
         let mut share = Share::default();
         share.spend(ms(100), ms(100), &settings, Time(1_000_000));
@@ -135,7 +135,7 @@ mod tests {
         share.spend(ms(20), ms(20), &settings, Time(2_020_000));
         share.spend(ms(20), ms(20), &settings, Time(2_040_000));
         assert_eq!(share.rest(), Time(2_200_000));
-        // A long one does not pay for short ones before it.
+        // The rest after a long statement does not pay for short statements before it.
         let mut share = Share::default();
         share.spend(ms(400), ms(5), &settings, Time(3_000_000));
         share.spend(ms(15), ms(15), &settings, Time(3_020_000));

@@ -38,7 +38,7 @@ pub struct Lookup {
 /// The addresses of a name, in the order in which to try. May take seconds: for the child and for the command line.
 ///
 /// # Errors
-/// What the resolver says, or that the name has no address.
+/// The error of the resolver, or that the name has no address.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in (host, port).to_socket_addrs()? {
@@ -52,7 +52,7 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// What the child of `server` does: [`resolve`], as text, one address a line.
+/// The work of the child of `server`: [`resolve`], as text, one address a line.
 ///
 /// # Errors
 /// As [`resolve`], or when the server has ended.
@@ -66,7 +66,7 @@ impl Lookup {
     /// Starts a child that looks this name up.
     ///
     /// # Errors
-    /// When there is no further process to be had.
+    /// When the system can start no further process.
     pub fn of(name: &HostName, now: Time) -> io::Result<Self> {
         let mut command = Command::new(OURSELVES);
         // No shell is in between, and behind the dashes a name cannot be taken for a flag.
@@ -105,7 +105,7 @@ impl Lookup {
     /// Ends the child. `turn` returns when it has ended.
     pub fn kill(&mut self) {
         self.killed = true;
-        // It fails only where the child has ended already.
+        // The call fails only if the child has ended already.
         let _ = self.child.kill();
     }
 
@@ -144,11 +144,11 @@ impl Drop for Lookup {
     }
 }
 
-/// What is in the pipe of a process that has ended, up to [`MOST_BYTES`].
+/// The bytes in the pipe of a process that has ended, up to [`MOST_BYTES`].
 fn contents(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        // What was read before an error stays.
+        // The bytes that were read before an error stay.
         let _ = pipe.take(MOST_BYTES).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -184,16 +184,16 @@ mod tests {
         Lookup::start(command, Time(0), patience).expect("sh starts")
     }
 
-    /// How a child ends, and how often it was asked before.
+    /// The end of a child.
     fn end(mut lookup: Lookup) -> Result<Vec<SocketAddr>, String> {
         let began = Instant::now();
         loop {
             if let Some(end) = lookup.turn(Time(0) + began.elapsed()) {
                 let zombies = format!("/proc/{}", lookup.child.id());
-                assert!(!std::path::Path::new(&zombies).exists(), "it was collected");
+                assert!(!std::path::Path::new(&zombies).exists(), "the child was collected");
                 return end;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
+            assert!(began.elapsed() < Duration::from_secs(20), "the child does not end");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_the_childs_words() {
+    fn a_failure_is_reported_in_the_childs_words() {
         let of = |text: &str| end(script(text, LONGEST)).expect_err(text);
         assert_eq!(
             of("echo 'jsocketd: no such name' >&2; echo 127.0.0.1:1; exit 1"),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_end_is_ended() {
+    fn a_child_that_does_not_end_is_killed() {
         for text in [
             "exec sleep 100",
             "trap '' TERM; while :; do :; done",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_somebody_else_holds_is_not_waited_for() {
+    fn a_pipe_that_another_process_holds_open_is_not_waited_for() {
         let began = Instant::now();
         let end = end(script("sleep 3 & echo 127.0.0.1:3306", LONGEST));
         assert_eq!(end, Ok(vec!["127.0.0.1:3306".parse().expect("an address")]));

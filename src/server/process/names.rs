@@ -1,6 +1,6 @@
 //! The names of the hosts that the server connects to: the addresses of each name at its last look-up, and when the
-//! name is looked up again. One name is looked up at a time. The caller decides which names are needed, and what other
-//! addresses mean.
+//! name is looked up again. One name is looked up at a time. The caller decides which names are needed, and acts on
+//! changed addresses.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(750);
 /// The least between two warnings about one name.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// The known names: see the module.
 #[derive(Debug, Default)]
 pub struct Names {
     names: Vec<Known>,
@@ -29,9 +29,9 @@ pub struct Names {
 #[derive(Debug)]
 struct Known {
     name: HostName,
-    /// From the last look-up that found any; empty: no look-up has.
+    /// The addresses of the last look-up that found any; empty: no look-up has found any.
     addresses: Vec<SocketAddr>,
-    /// When it is to be looked up.
+    /// When the name is to be looked up.
     due: Option<Time>,
     /// It is not looked up before this instant, unless an administrator wants it.
     rest: Option<Time>,
@@ -112,7 +112,7 @@ impl Names {
             Ok(lookup) => self.lookup = Some((Some(known.name.clone()), lookup)),
             Err(error) => {
                 known.looked_up(Err(format!("no process can be started: {error}")), now);
-                // The machine failed, not the name, so nobody else will ask for it.
+                // The machine failed, not the name, so no failed connection will request another look-up.
                 known.due = known.rest;
             }
         }
@@ -199,11 +199,15 @@ mod tests {
         let now = Time(5_000_000);
         let mut known = Known::new(name("db"));
         assert_eq!(known.looked_up(Err("no such name".into()), now), None);
-        assert_eq!(known.due, Some(now + PAUSE), "it is not known: nobody has to ask");
+        assert_eq!(
+            known.due,
+            Some(now + PAUSE),
+            "an unknown name is looked up again without a request"
+        );
         known.due = None;
         let found = known.looked_up(Ok(addresses(&[1])), now);
         assert_eq!(found, Some((name("db"), addresses(&[1]))));
-        assert_eq!(known.due, None, "it is known: somebody must ask");
+        assert_eq!(known.due, None, "a known name is looked up again only on request");
 
         let mut names = Names {
             names: vec![known],
@@ -213,25 +217,25 @@ mod tests {
         names.ask(&name("db"), soon);
         assert_eq!(names.due(), Some(now + PAUSE), "not before the pause is over");
         names.ask(&name("db"), now + 2 * PAUSE);
-        assert_eq!(names.due(), Some(now + PAUSE), "it was asked for already");
+        assert_eq!(names.due(), Some(now + PAUSE), "an earlier request counts");
         names.keep(&[name("db")], soon);
-        assert_eq!(names.due(), Some(soon), "an administrator does not wait");
+        assert_eq!(names.due(), Some(soon), "a reload does not wait for the pause");
     }
 
     #[test]
-    fn only_other_addresses_are_news() {
+    fn only_changed_addresses_are_reported() {
         let now = Time(5_000_000);
         let mut known = Known::new(name("db"));
         let mut news = |list: &[u8]| known.looked_up(Ok(addresses(list)), now).map(|(_, found)| found);
         assert_eq!(news(&[1, 2]), Some(addresses(&[1, 2])));
-        assert_eq!(news(&[2, 1]), None, "a name server turns them round");
+        assert_eq!(news(&[2, 1]), None, "the order of the addresses is no change");
         assert_eq!(news(&[2]), Some(addresses(&[2])));
         assert_eq!(known.looked_up(Err("no answer".into()), now), None);
         assert_eq!(known.addresses, addresses(&[2]), "the old ones stay");
     }
 
     #[test]
-    fn a_name_that_is_gone_is_forgotten() {
+    fn a_name_that_is_not_needed_any_more_is_forgotten() {
         let now = Time(5_000_000);
         let mut names = Names::default();
         names.keep(&[name("one"), name("two")], now);
