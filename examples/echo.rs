@@ -1,5 +1,5 @@
 //! An echo server over `net` alone: a poller, a table of connections, a timer wheel. It has no service, no SQL and no
-//! configuration. It is the loop of `src/server/mod.rs` without what an echo can do without; `select.rs` is its
+//! configuration. It is the loop of `src/server/mod.rs`, reduced to the parts that an echo needs; `select.rs` is its
 //! ancestor.
 //!
 //! `cargo run --example echo [ADDRESS]`

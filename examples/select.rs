@@ -1,7 +1,8 @@
 //! The ancestor: an echo server in the manner of a PHP daemon of 2012 that called `socket_select` in a loop. In each
 //! turn it gives the kernel the list of all its sockets, and the kernel reports which of them can be read or written.
-//! What was left is reported again in the next turn (level-triggered). So nothing can be forgotten, and each turn costs
-//! as much as there are sockets. What each of its steps became is in `docs/architecture.md`.
+//! Input that was not read is reported again in the next turn (level-triggered). So no input can be forgotten, but the
+//! cost of each turn grows with the number of sockets. `docs/architecture.md` compares each step with the loop of
+//! today.
 //!
 //! `cargo run --example select [ADDRESS]`
 
@@ -60,7 +61,7 @@ enum Client {
     Open(WebSocket<TcpStream>, Waits),
 }
 
-/// What an open WebSocket waits for. It waits to write when the kernel has not taken all of its answers.
+/// The event that an open WebSocket waits for. It waits to write when the kernel has not taken all of its answers.
 enum Waits {
     ToRead,
     ToWrite,

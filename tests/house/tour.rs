@@ -1,5 +1,5 @@
-//! What exists and is not documented: phases, lists and limits of the loop, files of the source, keys, flags, commands.
-//! The other direction, that what is documented exists, is the business of `docs.rs`.
+//! Everything that exists must be documented: phases, lists and limits of the loop, files of the source, keys, flags,
+//! commands. `docs.rs` tests the other direction: everything that is documented must exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ fn product(file: &str) -> String {
     text.split("\n#[cfg(test)]").next().unwrap().to_owned()
 }
 
-/// All words that stand between backticks or in code blocks, in every document.
+/// All words between backticks or in code blocks, in every document.
 fn words_of_the_documents() -> BTreeSet<String> {
     let mut paths = vec![root().join("README.md")];
     paths.extend(
@@ -80,7 +80,7 @@ fn words_of_the_documents() -> BTreeSet<String> {
     words
 }
 
-/// Fails with a list of those that `is_there` does not hold of.
+/// Fails with a list of the names for which `is_there` is false.
 fn all_there(what: &str, least: usize, names: &[String], is_there: impl Fn(&str) -> bool) {
     assert!(names.len() >= least, "only {} of these were found: {what}", names.len());
     let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
@@ -163,7 +163,7 @@ fn every_limit_of_the_loop_has_its_row() {
     all_there("limits", 30, &limits, has_row);
 }
 
-/// At the top of the source a file or folder; in the rooms that the tour is about each file.
+/// At the top of the source, every file or folder has a row; in the rooms that the tour is about, every file has one.
 #[test]
 fn every_file_of_the_house_has_its_row() {
     let mut files = Vec::new();
@@ -186,7 +186,7 @@ fn every_file_of_the_house_has_its_row() {
 #[test]
 fn every_key_is_in_the_documents() {
     let sample = read("conf/jsocketd.toml");
-    // What is commented out in the sample is a key too.
+    // A key that is commented out in the sample is a key too.
     let is_key = |line: &str| {
         line.split_once(" = ")
             .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
@@ -206,7 +206,7 @@ fn every_key_is_in_the_documents() {
     all_there("keys", 90, &keys, |key| words.contains(key));
 }
 
-/// What `help` shows; what the server starts for itself is hidden there.
+/// The commands that `help` shows. Commands that only the server starts are hidden there.
 #[test]
 fn every_command_and_every_flag_is_in_the_documents() {
     let help = |arguments: &[&str]| {
@@ -253,7 +253,7 @@ fn every_console_command_is_in_the_documents() {
 }
 
 #[test]
-fn the_hour_is_as_long_as_the_tour_says() {
+fn the_tour_says_how_long_the_files_of_the_hour_are() {
     let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
     let lines: usize = HOUR
         .iter()
@@ -280,7 +280,7 @@ fn the_exercise_has_a_solution() {
     let copy = tempfile::tempdir().unwrap();
     let all = std::env::var_os("TEST_ALL").is_some();
     let parts: &[&str] = match all {
-        // What the source includes, and what Cargo asks for.
+        // The files that the source includes, and the files that Cargo needs.
         true => &["src", "conf", "joomla", "tests/fixtures", "Cargo.toml", "Cargo.lock"],
         false => &["src/service"],
     };
@@ -291,13 +291,13 @@ fn the_exercise_has_a_solution() {
     }
     run(Command::new("git").arg("apply").arg(patch).current_dir(copy.path()));
     if all {
-        // It shares the dependencies that are built already.
+        // The copy shares the dependencies that are built already.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let mut test = Command::new(env!("CARGO"));
         test.args(["test", "--offline", "--lib", "service::console"])
             .current_dir(copy.path());
-        // What Cargo tells this test would make dependencies out of date, there and then here: ring asks for the folder
-        // of the manifest.
+        // The variables that Cargo sets for this test are removed: they would make dependencies out of date in the
+        // copy, and then here, because ring reads the folder of the manifest.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_MANIFEST")) {
             test.env_remove(name);
         }
