@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::common::between::{Between, Trick};
 use crate::common::joomla::Site as Joomla;
 use crate::common::mariadb::run;
+use crate::common::pusher::Session;
 use crate::common::visits::{Arrival, Console, House, Terms, Visitor};
 use crate::common::{Frame, Peer, Server, alone, wait_until};
 use mysql::prelude::Queryable;
@@ -158,10 +159,11 @@ impl Stand {
         &self.house.joomla
     }
 
-    fn subscribe(&self, channel: &str) -> Peer {
+    fn subscribe(&self, channel: &str) -> Session {
         let mut session = self.house.come_as_guest();
         session.enter(channel);
-        session.peer.patient(LONGEST)
+        session.peer = session.peer.patient(LONGEST);
+        session
     }
 
     fn chat(&mut self, reader: Peer, echoes: Samples) {
@@ -178,14 +180,14 @@ impl Stand {
         }));
         self.threads.push(thread::spawn(move || {
             for at in due {
-                assert_eq!(next_text(&mut reader), "still there?");
+                reader.expect_text("still there?");
                 lock(&echoes).push((at, at.elapsed()));
             }
         }));
     }
 
     fn fan_out(&mut self) {
-        let mut peers: Vec<Peer> = (0..SUBSCRIBERS).map(|_| self.subscribe("fan-out")).collect();
+        let mut sessions: Vec<Session> = (0..SUBSCRIBERS).map(|_| self.subscribe("fan-out")).collect();
         let api = self.house.site.api();
         let mut writer = api.peer.stream.try_clone().expect("a descriptor");
         let body = r#"{"name":"e","channel":"fan-out","data":"1"}"#;
@@ -202,8 +204,8 @@ impl Stand {
         self.threads.push(thread::spawn(move || {
             for at in due {
                 assert_eq!(replies.reply().status, 200);
-                for peer in &mut peers {
-                    next_event(peer, "fan-out");
+                for session in &mut sessions {
+                    next_event(session, "fan-out");
                 }
                 lock(&fan_outs).push((at, at.elapsed()));
             }
@@ -236,12 +238,12 @@ impl Stand {
     }
 
     fn read_rows(&mut self) {
-        let mut peer = self.subscribe("rows");
+        let mut session = self.subscribe("rows");
         let (over, arrived) = (Arc::clone(&self.over), Arc::clone(&self.arrived));
         self.threads.push(thread::spawn(move || {
             while !over.load(Ordering::SeqCst) {
-                if peer.hears_within(Duration::from_millis(50)) {
-                    let message = next_event(&mut peer, "rows");
+                if session.peer.hears_within(Duration::from_millis(50)) {
+                    let message = next_event(&mut session, "rows");
                     let n = message["data"].as_str().and_then(|n| n.parse().ok());
                     lock(&arrived).push((n.expect("a number"), Instant::now()));
                 }
@@ -337,23 +339,11 @@ impl Drop for Stand {
     }
 }
 
-/// The next text.
-fn next_text(peer: &mut Peer) -> String {
-    String::from_utf8(peer.next_frame().1).expect("text")
-}
-
-/// The next event on the peer's channel. A ping of the server is answered.
-fn next_event(peer: &mut Peer, channel: &str) -> Value {
-    loop {
-        let message: Value = serde_json::from_str(&next_text(peer)).expect("JSON");
-        match message["event"].as_str() {
-            Some("pusher:ping") => drop(peer.text(r#"{"event":"pusher:pong","data":{}}"#)),
-            _ => {
-                assert_eq!(message["channel"], channel, "{message}");
-                return message;
-            }
-        }
-    }
+/// The next event on the session's channel.
+fn next_event(session: &mut Session, channel: &str) -> Value {
+    let message = session.next();
+    assert_eq!(message["channel"], channel, "{message}");
+    message
 }
 
 /// Calls `act` when it is due, again and again until it is over. A late call is made at once.
