@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::slice;
 
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use super::channel::{Channel, Hears, Occupancy, Subscriber};
@@ -35,9 +36,30 @@ pub struct Roster {
     /// By socket id: a publisher may exclude its own connection from an event.
     pub(super) sockets: HashMap<SocketId, ConnectionId>,
     pub(super) users: Users,
+    /// All subscriptions, and all members of presence channels: a user counts once in each.
+    subscriptions: usize,
+    members: usize,
     /// The estimated bytes of all subscriptions, with their channels and members. Everything that a client can enlarge
     /// or multiply counts.
     pub(super) bytes: usize,
+}
+
+/// How full an app is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// Open connections.
+    pub connections: usize,
+    /// Channels with subscribers.
+    pub channels: usize,
+    /// Subscriptions of all connections.
+    pub subscriptions: usize,
+    /// Members of all presence channels; a user counts once in each channel.
+    pub members: usize,
+    /// Users who are signed in.
+    pub users: usize,
+    /// The estimated bytes of all subscriptions, which `subscription_bytes` of the app limits.
+    pub subscription_bytes: usize,
 }
 
 /// The subscriptions to review.
@@ -70,6 +92,7 @@ impl Roster {
         });
         let session = self.sessions.get_mut(id).expect("a subscriber has a session");
         self.bytes += SUBSCRIPTION;
+        self.subscriptions += 1;
         let subscribers = &mut self.channels[channel].subscribers;
         if subscribers.is_empty() {
             // Most channels that a connection creates have one subscriber. The usual growth would reserve room for
@@ -102,6 +125,7 @@ impl Roster {
         let members = &mut self.channels[channel].members;
         let gone = member.and_then(|user_id| Some((members.remove(&user_id)?, user_id)));
         self.bytes -= gone.as_ref().map_or(0, |(bytes, _)| *bytes);
+        self.members -= usize::from(gone.is_some());
         Some((channel, gone.map(|(_, user_id)| user_id)))
     }
 
@@ -116,6 +140,7 @@ impl Roster {
             self.channels[channel].subscribers[place].back = index as u32;
         }
         self.bytes -= SUBSCRIPTION;
+        self.subscriptions -= 1;
         let (channel, place) = (channel as usize, place as usize);
         let subscribers = &mut self.channels[channel].subscribers;
         subscribers.swap_remove(place);
@@ -143,6 +168,7 @@ impl Roster {
     pub(super) fn add_member(&mut self, channel: usize, member: &Member) -> bool {
         let bytes = self.channels[channel].members.add(member);
         self.bytes += bytes.unwrap_or_default();
+        self.members += usize::from(bytes.is_some());
         bytes.is_some()
     }
 
@@ -190,6 +216,18 @@ impl Roster {
     /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// How full the app is.
+    pub fn load(&self) -> Load {
+        Load {
+            connections: self.connections(),
+            channels: self.channels.len(),
+            subscriptions: self.subscriptions,
+            members: self.members,
+            users: self.users.online(),
+            subscription_bytes: self.bytes,
+        }
     }
 
     /// Whether no connection has this socket id.

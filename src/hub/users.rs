@@ -16,6 +16,11 @@ pub struct Users {
 }
 
 impl Users {
+    /// The number of signed-in users.
+    pub fn online(&self) -> usize {
+        self.online.len()
+    }
+
     /// The connections that are signed in as a user.
     pub fn connections(&self, user: &str) -> &[Subscriber] {
         self.online.get(user).map_or(&[], Vec::as_slice)

@@ -178,7 +178,8 @@ impl Outbox {
         Counters {
             history_rows,
             history_bytes,
-            waiting: self.reader.stream.is_behind(),
+            unstamped: self.stamper.has_rows(),
+            behind: self.reader.stream.behind(),
             late_ms: ms(now.at.since(self.clock.caught_up + self.clock.pause(now.at))),
             locked_ms: ms(self.stamper.locked_for(now.at)),
             deleted: self.cleaner.deleted,
@@ -433,8 +434,7 @@ impl Outbox {
         if self.refused.as_ref() != Some(&why) {
             log::warn!("the outbox is not read: {why}");
         }
-        self.refused = Some(why);
-        self.clock.wake = true;
+        (self.refused, self.clock.wake) = (Some(why), true);
         self.stop(until);
     }
 

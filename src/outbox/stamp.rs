@@ -83,6 +83,11 @@ impl Stamper {
         }
     }
 
+    /// Whether rows wait for a number.
+    pub(super) fn has_rows(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// For how long the counter's lock was not available.
     pub(super) fn locked_for(&self, now: Time) -> Duration {
         self.locked_since.map_or(Duration::ZERO, |since| now.since(since))

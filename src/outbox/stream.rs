@@ -67,9 +67,14 @@ impl Stream {
         self.end
     }
 
+    /// How many rows the table has behind the last one.
+    pub(super) fn behind(&self) -> u64 {
+        self.end.seq.saturating_sub(self.last.seq)
+    }
+
     /// Whether the table has rows behind the last one.
     pub(super) fn is_behind(&self) -> bool {
-        self.end.seq > self.last.seq
+        self.behind() > 0
     }
 
     /// Whether rows behind this one were lost.

@@ -54,6 +54,8 @@ pub(super) struct Dispatcher<I: Io> {
     pub(super) posts: Vec<Post>,
     /// Copies that this tick may still append: see [`FAN_OUT`].
     fan_out_left: usize,
+    /// Messages that were sent since the start, each copy of a fan-out counted.
+    pub(super) sent: u64,
     draining: bool,
     quiet: Quiet,
 }
@@ -72,6 +74,7 @@ impl<I: Io> Dispatcher<I> {
             wants_stats: List::default(),
             posts: Vec::new(),
             fan_out_left: FAN_OUT,
+            sent: 0,
             draining: false,
             quiet: Quiet::new(),
         }
@@ -304,7 +307,10 @@ impl<I: Io> Dispatcher<I> {
                 connection.accept(manners, now);
                 log::debug!("{to} became a WebSocket");
             }
-            Action::Send(_, message) => connection.send(&message),
+            Action::Send(_, message) => {
+                self.sent += 1;
+                connection.send(&message);
+            }
             Action::Close(_, code, reason) => {
                 log::debug!("{to} is closed: {code} {reason}");
                 connection.close(&CloseReason { code, reason }, limits, now);
@@ -324,6 +330,7 @@ impl<I: Io> Dispatcher<I> {
     fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
         let frame = frame::encode(frame::Opcode::Text, text.as_bytes());
         self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());
+        self.sent += recipients.len() as u64;
         let (limits, now) = (&self.config.limits, self.now.at);
         self.connections.fan_out(recipients, &frame, limits, now);
     }

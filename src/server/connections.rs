@@ -110,6 +110,8 @@ pub(super) struct Connections<S> {
     pub(super) dirty: List,
     /// Connections that said their last word since the last reap.
     pub(super) departed: List,
+    /// How many connections have said their last word and are still there.
+    closing: usize,
     /// Connections that have ended.
     doomed: List,
     /// Connections whose deadline may have come.
@@ -127,6 +129,7 @@ impl<S: Socket> Connections<S> {
             again: List::default(),
             dirty: List::default(),
             departed: List::default(),
+            closing: 0,
             doomed: List::default(),
             due: Vec::new(),
             request_bytes: 0,
@@ -155,6 +158,11 @@ impl<S: Socket> Connections<S> {
 
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// How many of them have said their last word and are about to end.
+    pub(super) fn closing(&self) -> usize {
+        self.closing
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -220,6 +228,7 @@ impl<S: Socket> Connections<S> {
         let connection = &mut entry.connection;
         if !connection.is_live() && !entry.departed {
             entry.departed = true;
+            self.closing += 1;
             self.departed.push(id);
         }
         if connection.is_doomed() {
@@ -280,6 +289,7 @@ impl<S: Socket> Connections<S> {
         for id in &doomed {
             if let Some(entry) = self.table.remove(*id) {
                 self.request_bytes -= entry.counted;
+                self.closing -= usize::from(entry.departed);
                 log::debug!("{id} is gone");
             }
         }

@@ -10,7 +10,7 @@ use crate::net::polled::Edges;
 use crate::net::probe::Probe;
 use crate::service::Sql;
 use crate::store::{Answer, Failure, Question, Readiness, Store};
-use crate::time::Time;
+use crate::time::{Now, Time};
 
 use super::act::Dispatcher;
 use super::share::Share;
@@ -72,8 +72,13 @@ impl<S: Socket> Database<S> {
     }
 
     /// The time that SQL has taken so far, if there is a database.
-    pub(super) fn stats(&self) -> Option<Sql> {
-        self.store.is_some().then_some(self.sql)
+    pub(super) fn stats(&self, now: Now) -> Option<Sql> {
+        let store = self.store.as_ref()?;
+        let retry_ms = match store.readiness(now) {
+            Readiness::Closed(until) => u64::try_from(until.since(now.at).as_millis()).unwrap_or(u64::MAX),
+            Readiness::Ready | Readiness::Preparing | Readiness::Probe => 0,
+        };
+        Some(Sql { retry_ms, ..self.sql })
     }
 
     /// The readiness of the probe's connection changed.

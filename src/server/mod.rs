@@ -4,7 +4,7 @@
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `lag` the measurements of the
-//! loop, and `process` the life of the process around the loop.
+//! loop, `rates` what comes and goes in a second, and `process` the life of the process around the loop.
 
 mod accept;
 mod act;
@@ -14,6 +14,7 @@ mod drain;
 mod lag;
 mod posts;
 pub mod process;
+mod rates;
 mod share;
 
 use std::io;
@@ -26,7 +27,7 @@ use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
 use crate::net::probe::NUMBER as PROBE;
-use crate::service::{Input, ProcessStats, Seed, Service};
+use crate::service::{Input, Process, ProcessStats, Seed, Service};
 use crate::store::Store;
 use crate::time::Time;
 pub use crate::trace::{Payloads, Recording};
@@ -36,6 +37,7 @@ use self::act::Dispatcher;
 use self::database::Database;
 use self::drain::Drain;
 use self::posts::Posts;
+use self::rates::{Rates, Traffic};
 
 /// Bytes of the one read buffer of the loop. A connection that fills the buffer is read again in the next tick, after
 /// the other connections.
@@ -84,6 +86,9 @@ pub struct Server<I: Io> {
     /// When the last tick ended.
     ended: Time,
     lag: lag::Ticks,
+    rates: Rates,
+    /// What tells this process from others.
+    process: Process,
 }
 
 impl<I: Io> Server<I> {
@@ -104,12 +109,19 @@ impl<I: Io> Server<I> {
             wishes: Vec::new(),
             heartbeat: None,
             lag: lag::Ticks::default(),
+            rates: Rates::default(),
+            process: Process::default(),
         }
     }
 
     /// From here on no tick waits longer than this, because the owner has work of its own between ticks.
     pub fn wake_within(&mut self, heartbeat: Option<Duration>) {
         self.heartbeat = heartbeat;
+    }
+
+    /// Shows these facts about the process to administrators from here on.
+    pub fn set_process(&mut self, process: Process) {
+        self.process = process;
     }
 
     /// Writes every input and action to a trace from here on.
@@ -150,6 +162,16 @@ impl<I: Io> Server<I> {
         self.dispatcher.connections.len()
     }
 
+    /// What came and went since the start.
+    fn traffic(&self) -> Traffic {
+        let counts = self.dispatcher.service.counts();
+        Traffic {
+            requests: counts.requests,
+            messages_in: counts.messages_in,
+            messages_out: self.dispatcher.sent,
+        }
+    }
+
     /// One turn of the loop.
     ///
     /// # Errors
@@ -166,6 +188,7 @@ impl<I: Io> Server<I> {
         self.reap();
         self.ended = self.dispatcher.io.now().at;
         self.lag.tick(self.dispatcher.now.at, self.ended);
+        self.rates.note(self.traffic(), self.ended);
         Ok(self.drain.flow())
     }
 
@@ -320,11 +343,17 @@ impl<I: Io> Server<I> {
     fn work(&mut self) {
         if !self.dispatcher.wants_stats.is_empty() {
             self.dispatcher.hand_out(&ProcessStats {
+                process: self.process.clone(),
                 connections: self.dispatcher.connections.len(),
+                closing: self.dispatcher.connections.closing(),
                 max_connections: self.acceptor.max_connections,
+                messages_out: self.dispatcher.sent,
+                per_second: self.rates.per_second(self.traffic(), self.dispatcher.now.at),
                 resident_bytes: process::resident_bytes(),
+                descriptors: process::descriptors(),
+                descriptor_limit: process::descriptor_limit(),
                 lag: self.lag.lag(),
-                sql: self.database.stats(),
+                sql: self.database.stats(self.dispatcher.now),
             });
         }
         self.database.ask(&mut self.dispatcher);

@@ -20,6 +20,7 @@ use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
+use crate::service::Process;
 use crate::store::mysql::MySql;
 use crate::time::Time;
 
@@ -68,6 +69,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
 
     let (io, urls) = listen(&config)?;
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
+    server.set_process(Process {
+        pid: std::process::id(),
+        config_file: loaded.file,
+    });
     if let Some(recording) = record {
         server.record(&recording).map_err(|source| {
             let path = recording.path;
@@ -121,7 +126,7 @@ fn raise_descriptors() -> u64 {
             log::warn!("the descriptor limit cannot be raised: {error}");
         }
     }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    descriptor_limit()
 }
 
 /// Listens at all addresses. Returns also their URLs, in order.
@@ -358,6 +363,22 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
     }
+}
+
+/// The descriptors that this process has open; 0 where /proc is not readable.
+pub(super) fn descriptors() -> u64 {
+    let folder = std::path::Path::new("/proc/self/fd");
+    // Since Linux 6.2 the folder's size is the number of its files. Else they are counted.
+    let size = folder.metadata().map_or(0, |found| found.len());
+    match size {
+        0 => folder.read_dir().map_or(0, |files| files.count() as u64),
+        size => size,
+    }
+}
+
+/// The descriptors that this process may have open.
+pub(super) fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The resident memory of this process; 0 where /proc is not readable.

@@ -12,9 +12,9 @@ use super::addresses::Addresses;
 use super::caller::{Call, Origin, Own};
 use super::console::Console;
 use super::home::Home;
-use super::members::{Member, Members, Speaks};
+use super::members::{Member, Members, Speaks, Wants};
 use super::page::Page;
-use super::routes::{self, Refusal, Route};
+use super::routes::{self, Answer, Refusal, Route};
 use crate::api::{self, Answered, Api};
 use crate::config::{self, Config};
 use crate::hub::apps::Apps;
@@ -112,16 +112,7 @@ impl Arrival<'_> {
                 response
             }
             Ok(()) if self.asks_as_visitor() => None,
-            Ok(()) => {
-                let Entrance { page, draining, .. } = &*self.entrance;
-                Some(Box::new(routes::answer(
-                    &self.call,
-                    false,
-                    self.config,
-                    page,
-                    *draining,
-                )))
-            }
+            Ok(()) => self.answer(false),
         };
         if !is_free {
             self.charge();
@@ -129,6 +120,40 @@ impl Arrival<'_> {
         if let Some(response) = response {
             self.actions.push(Action::Respond(self.id, response));
         }
+    }
+
+    /// Goes on with a request for a guarded place: its user is known.
+    pub(super) fn visit(mut self) {
+        let permission = routes::permission(&self.call, self.config);
+        let mut may = false;
+        if let Some(site) = self.home.site_mut() {
+            may = permission.is_some_and(|permission| site.may(self.id, permission));
+            site.leave(self.id);
+        }
+        if let Some(response) = self.answer(may) {
+            self.actions.push(Action::Respond(self.id, response));
+        }
+    }
+
+    /// The answer to a request that is not for the HTTP API; `None`: it follows when the process's numbers arrive.
+    /// `may`: the request's user has the permission that its place needs.
+    fn answer(&mut self, may: bool) -> Option<Box<Response<Bytes>>> {
+        let Entrance { page, draining, .. } = &*self.entrance;
+        match routes::answer(&self.call, may, self.config, page, *draining) {
+            Answer::Now(response) => Some(response),
+            Answer::State(state) => {
+                self.gather(Wants::State(state));
+                None
+            }
+        }
+    }
+
+    /// Requests the process's numbers. They are needed for this answer.
+    fn gather(&mut self, wants: Wants) {
+        if let Some(member) = self.members.get_mut(self.id) {
+            member.rare.get_or_insert_default().wants = Some(wants);
+        }
+        self.actions.push(Action::Gather(self.id));
     }
 
     /// Handles a WebSocket handshake.
@@ -292,19 +317,16 @@ impl Arrival<'_> {
         match answered {
             Answered::Now(response) => Some(Box::new(response)),
             Answered::Status(app) => {
-                if let Some(member) = self.members.get_mut(self.id) {
-                    member.rare.get_or_insert_default().status = Some(app);
-                }
-                self.actions.push(Action::Gather(self.id));
+                self.gather(Wants::App(app));
                 None
             }
         }
     }
 
-    /// Whether a visitor requests the page with a session of the site. Then the answer waits until the session's user
-    /// is known.
+    /// Whether a visitor requests a guarded place with a session of the site. Then the answer waits until the session's
+    /// user is known.
     fn asks_as_visitor(&mut self) -> bool {
-        if !routes::is_page(&self.call, self.config)
+        if routes::permission(&self.call, self.config).is_none()
             || self.call.may_see_state(self.config)
             || self.origin() == Origin::Foreign
         {
@@ -312,12 +334,12 @@ impl Arrival<'_> {
         }
         let most = self.config.limits.connections_per_session;
         let Some(site) = self.home.site_mut() else { return false };
-        if !site.enter_for_page(self.id, self.call.request, most, self.now) {
+        if !site.enter_for_request(self.id, self.call.request, most, self.now) {
             return false;
         }
         if let Some(member) = self.members.get_mut(self.id) {
-            let page = (*self.call.caller, self.call.request.clone());
-            member.rare.get_or_insert_default().page = Some(page);
+            let visit = (*self.call.caller, self.call.request.clone());
+            member.rare.get_or_insert_default().visit = Some(visit);
         }
         true
     }

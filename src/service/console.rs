@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::caller;
-use super::stats::{Counts, ProcessStats};
+use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
@@ -210,10 +210,10 @@ impl Console {
     }
 
     /// Answers the oldest question with facts that have been gathered for it.
-    pub fn answer(&mut self, facts: &ProcessStats, counts: &Counts, site: Option<&Site>, now: Now) -> Option<String> {
+    pub fn answer(&mut self, snapshot: &Snapshot) -> Option<String> {
         Some(match self.asked.pop_front()? {
-            Question::Stats => stats(facts, counts, site, now),
-            Question::Lag => json!(facts.lag).to_string(),
+            Question::Stats => stats(snapshot),
+            Question::Lag => json!(snapshot.lag).to_string(),
         })
     }
 
@@ -353,22 +353,25 @@ fn time(now: Now) -> String {
         )
 }
 
-fn stats(facts: &ProcessStats, counts: &Counts, site: Option<&Site>, now: Now) -> String {
+fn stats(snapshot: &Snapshot) -> String {
+    let (connections, traffic) = (&snapshot.connections, &snapshot.traffic);
     let mut shown = json!({
-        "connections": facts.connections,
-        "max_connections": facts.max_connections,
-        "websockets": counts.websockets,
-        "messages_in": counts.messages_in,
-        "messages_out": counts.messages_out,
-        "requests": counts.requests,
-        "uptime_seconds": now.at.seconds(),
-        "resident_bytes": facts.resident_bytes,
+        "connections": connections.total,
+        "max_connections": connections.max,
+        "websockets": connections.websockets,
+        "messages_in": traffic.messages_in,
+        "messages_out": traffic.messages_out,
+        "requests": traffic.requests,
+        "uptime_seconds": snapshot.uptime_s,
+        "resident_bytes": snapshot.resident_bytes,
     });
-    if let Some(sql) = &facts.sql {
+    if let Some(sql) = &snapshot.database {
         shown["database"] = json!(sql);
     }
-    if let Some(site) = site {
-        shown["site"] = site.stats(now);
+    if let Some(site) = &snapshot.site {
+        let outbox = snapshot.outbox.as_ref().map(|outbox| outbox.counters);
+        shown["site"] =
+            json!({"joomla": site.joomla, "sessions": site.sessions, "users": site.users, "outbox": outbox});
     }
     shown.to_string()
 }

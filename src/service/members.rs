@@ -7,6 +7,7 @@ use http::Request;
 
 use super::caller::Caller;
 use super::console::Console;
+use super::routes::State;
 use super::waiting::Waiting;
 use crate::id::ConnectionId;
 use crate::protocol::slots::Slots;
@@ -28,10 +29,19 @@ pub(super) struct Rare {
     pub(super) refused: Option<&'static str>,
     /// Messages that wait until a fact is known.
     pub(super) waiting: Option<Waiting>,
-    /// A request for the page. It waits until its user is known.
-    pub(super) page: Option<(Caller, Request<Bytes>)>,
-    /// The number of the app whose status was requested. The answer waits for the numbers of the process.
-    pub(super) status: Option<usize>,
+    /// A request for a guarded place. It waits until its user is known.
+    pub(super) visit: Option<(Caller, Request<Bytes>)>,
+    /// The answer that waits for the numbers of the process.
+    pub(super) wants: Option<Wants>,
+}
+
+/// An answer that needs the numbers of the process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wants {
+    /// The status of the app with this number.
+    App(usize),
+    /// The state of the server.
+    State(State),
 }
 
 /// The protocol of a connection.
@@ -48,7 +58,32 @@ pub(super) enum Speaks {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     slots: Slots<Member>,
-    websockets: usize,
+    websockets: WebSockets,
+}
+
+/// The open WebSockets by protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WebSockets {
+    pub(super) console: usize,
+    pub(super) echo: usize,
+    pub(super) pusher: usize,
+}
+
+impl WebSockets {
+    /// All of them.
+    pub(super) fn total(&self) -> usize {
+        self.console + self.echo + self.pusher
+    }
+
+    /// The number of those that use this protocol; `None`: it is not the protocol of a WebSocket.
+    fn of(&mut self, speaks: &Speaks) -> Option<&mut usize> {
+        match speaks {
+            Speaks::Http => None,
+            Speaks::Console(_) => Some(&mut self.console),
+            Speaks::Echo => Some(&mut self.echo),
+            Speaks::Pusher(_) => Some(&mut self.pusher),
+        }
+    }
 }
 
 impl Member {
@@ -72,7 +107,7 @@ impl Member {
     pub(super) fn take<T>(&mut self, part: impl FnOnce(&mut Rare) -> &mut Option<T>) -> Option<T> {
         let rare = self.rare.as_mut()?;
         let taken = part(rare).take();
-        let waits = rare.waiting.is_some() || rare.page.is_some() || rare.status.is_some();
+        let waits = rare.waiting.is_some() || rare.visit.is_some() || rare.wants.is_some();
         if rare.refused.is_none() && !waits {
             self.rare = None;
         }
@@ -93,16 +128,19 @@ impl Members {
 
     /// The connection became a WebSocket.
     pub(super) fn upgrade(&mut self, id: ConnectionId, speaks: Speaks) {
-        self.websockets += 1;
-        if let Some(member) = self.get_mut(id) {
-            member.speaks = speaks;
+        let Some(member) = self.slots.get_mut(id) else { return };
+        if let Some(count) = self.websockets.of(&speaks) {
+            *count += 1;
         }
+        member.speaks = speaks;
     }
 
     /// Removes a connection.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Member> {
         let member = self.slots.remove(id)?;
-        self.websockets -= usize::from(!matches!(member.speaks, Speaks::Http));
+        if let Some(count) = self.websockets.of(&member.speaks) {
+            *count -= 1;
+        }
         Some(member)
     }
 
@@ -111,8 +149,8 @@ impl Members {
         self.slots.iter()
     }
 
-    /// The number of open WebSockets.
-    pub(super) fn websockets(&self) -> usize {
+    /// The open WebSockets.
+    pub(super) fn websockets(&self) -> WebSockets {
         self.websockets
     }
 }

@@ -11,6 +11,7 @@ mod input;
 mod members;
 pub mod page;
 pub mod routes;
+pub mod snapshot;
 mod stats;
 mod status;
 mod talk;
@@ -23,8 +24,8 @@ use self::arrival::{Arrival, Entrance};
 use self::caller::{Call, Caller};
 use self::home::Home;
 pub use self::input::Input;
-use self::members::{Members, Speaks};
-pub use self::stats::{Counts, Lag, ProcessStats, Sql};
+use self::members::{Members, Speaks, Wants};
+pub use self::stats::{Counts, Lag, PerSecond, Process, ProcessStats, Sql};
 use self::talk::Talk;
 use self::waiting::Waiters;
 use crate::api::Api;
@@ -38,7 +39,7 @@ use crate::protocol::actions::{Action, Actions};
 use crate::protocol::effects::Effect;
 use crate::protocol::keys::Keys;
 pub use crate::protocol::keys::Seed;
-use crate::site::{CONSOLE, Site};
+use crate::site::Site;
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 use crate::webhooks::{Outcome, Webhooks};
@@ -171,12 +172,14 @@ impl Service {
         self.home.site()
     }
 
+    /// The number of open WebSockets.
+    pub fn websockets(&self) -> usize {
+        self.members.websockets().total()
+    }
+
     /// Counts since the start.
     pub fn counts(&self) -> Counts {
-        Counts {
-            websockets: self.members.websockets(),
-            ..self.counts
-        }
+        self.counts
     }
 
     /// Handles an input of the connection `id` and appends the resulting actions.
@@ -389,38 +392,26 @@ impl Service {
     /// Continues the waiting work of a connection as far as possible. `is_last`: the first message gets an answer now.
     fn go_on(&mut self, id: ConnectionId, is_last: bool, now: Now, actions: &mut Actions) {
         let member = self.members.get_mut(id);
-        match member.and_then(|member| member.take(|rare| &mut rare.page)) {
-            Some((caller, request)) => self.answer_page(id, &caller, &request, actions),
+        match member.and_then(|member| member.take(|rare| &mut rare.visit)) {
+            Some((caller, request)) => self.arrival(id, &caller, &request, now, actions).visit(),
             None => self.talk(id, now, actions).go_on(is_last),
         }
     }
 
-    /// Answers the request for the page: its user is known.
-    fn answer_page(&mut self, id: ConnectionId, caller: &Caller, request: &Request<Bytes>, actions: &mut Actions) {
-        let mut manages = false;
-        if let Some(site) = self.home.site_mut() {
-            manages = site.may(id, CONSOLE);
-            site.leave(id);
-        }
-        let call = Call::new(caller, request, &self.config.server);
-        let Entrance { page, draining, .. } = &self.entrance;
-        let response = routes::answer(&call, manages, &self.config, page, *draining);
-        actions.push(Action::Respond(id, Box::new(response)));
-    }
-
-    /// The numbers of the process arrived, for a status request or for the console.
+    /// The numbers of the process arrived, for a request or for the console.
     fn facts(&mut self, id: ConnectionId, facts: &ProcessStats, now: Now, actions: &mut Actions) {
-        let counts = self.counts();
+        let snapshot = snapshot::take(self, facts, now);
         let Some(member) = self.members.get_mut(id) else { return };
-        if let Some(app) = member.take(|rare| &mut rare.status) {
-            let (site, draining) = (self.home.of(app), self.entrance.draining);
-            let response = status::answer(facts, self.apps.app(app), site, draining, now);
+        if let Some(wants) = member.take(|rare| &mut rare.wants) {
+            let response = match wants {
+                Wants::App(app) => status::answer(&snapshot, app, self.home.of(app).is_some()),
+                Wants::State(state) => state.show(&snapshot),
+            };
             return actions.push(Action::Respond(id, Box::new(response)));
         }
         if let Speaks::Console(console) = &mut member.speaks
-            && let Some(text) = console.answer(facts, &counts, self.home.site(), now)
+            && let Some(text) = console.answer(&snapshot)
         {
-            self.counts.messages_out += 1;
             actions.push(Action::Send(id, console::text(text)));
         }
     }

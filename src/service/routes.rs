@@ -5,7 +5,10 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::caller::Call;
 use super::page::Page;
+use super::snapshot::Snapshot;
+use crate::api::reply;
 use crate::config::Config;
+use crate::site::{CONSOLE, MONITOR};
 
 /// An answer that rejects a request, with a status and a sentence.
 pub type Refusal = Box<Response<Bytes>>;
@@ -21,14 +24,17 @@ pub enum Place {
     Health,
     /// Whether the server accepts new connections.
     Ready,
+    /// The state of the server in numbers.
+    Status,
 }
 
 /// Every path that has an answer, except those of the Pusher protocol.
-pub const PATHS: [(&str, Place); 4] = [
+pub const PATHS: [(&str, Place); 5] = [
     ("/", Place::Console),
     ("/echo", Place::Echo),
     ("/health", Place::Health),
     ("/ready", Place::Ready),
+    ("/debug/status", Place::Status),
 ];
 
 impl Place {
@@ -38,9 +44,19 @@ impl Place {
         let is_on = match place {
             Place::Console => config.console.enabled,
             Place::Echo => config.echo.enabled,
-            Place::Health | Place::Ready => true,
+            Place::Health | Place::Ready | Place::Status => true,
         };
         is_on.then_some(*place)
+    }
+
+    /// The permission on com_websockets with which a user of the site may read a guarded place; `None`: everybody may
+    /// read the place.
+    fn permission(self) -> Option<&'static str> {
+        match self {
+            Place::Console => Some(CONSOLE),
+            Place::Status => Some(MONITOR),
+            Place::Echo | Place::Health | Place::Ready => None,
+        }
     }
 }
 
@@ -53,40 +69,76 @@ pub enum Route {
     Echo,
 }
 
-/// Whether a request is for the console's page.
-pub fn is_page(call: &Call<'_>, config: &Config) -> bool {
-    reads(call) && Place::of(call, config) == Some(Place::Console)
+/// The answer to a plain request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The response is ready.
+    Now(Box<Response<Bytes>>),
+    /// The caller may see this; the service must gather it.
+    State(State),
+}
+
+/// A view of the server's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All numbers, as JSON.
+    Status,
+}
+
+impl State {
+    /// The response that shows it.
+    pub fn show(self, snapshot: &Snapshot) -> Response<Bytes> {
+        match self {
+            State::Status => reply::json(snapshot),
+        }
+    }
+}
+
+/// The permission that a user of the site needs for a request that reads a guarded place; `None`: it does not.
+pub fn permission(call: &Call<'_>, config: &Config) -> Option<&'static str> {
+    let place = Place::of(call, config).filter(|_| reads(call));
+    place.and_then(Place::permission)
 }
 
 fn reads(call: &Call<'_>) -> bool {
     matches!(*call.request.method(), Method::GET | Method::HEAD)
 }
 
-/// Answers a plain request. `manages`: the request's session belongs to a user who may see the page.
-pub fn answer(call: &Call<'_>, manages: bool, config: &Config, page: &Page, draining: bool) -> Response<Bytes> {
-    if let Err(refusal) = named_right(call, config) {
-        return *refusal;
-    }
-    let response = match Place::of(call, config) {
-        Some(Place::Console) if manages => page.response(call.request.headers()),
-        Some(Place::Console) => show_page(call, config, page),
-        Some(Place::Echo) => upgrade_required("/echo speaks WebSocket only"),
-        Some(Place::Health) => sentence(StatusCode::OK, "alive"),
-        Some(Place::Ready) if draining => sentence(
+/// Answers a plain request. `may`: the request's session belongs to a user with the [`permission`] for it.
+pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining: bool) -> Answer {
+    let response = match open(call, may, config) {
+        Err(refusal) => refusal,
+        Ok(Place::Console) => Box::new(page.response(call.request.headers())),
+        Ok(Place::Status) => return Answer::State(State::Status),
+        Ok(Place::Echo) => Box::new(upgrade_required("/echo speaks WebSocket only")),
+        Ok(Place::Health) => Box::new(sentence(StatusCode::OK, "alive")),
+        Ok(Place::Ready) if draining => Box::new(sentence(
             StatusCode::SERVICE_UNAVAILABLE,
             "draining: new connections are turned away",
-        ),
-        Some(Place::Ready) => sentence(StatusCode::OK, "ready"),
-        None => return sentence(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        )),
+        Ok(Place::Ready) => Box::new(sentence(StatusCode::OK, "ready")),
     };
-    if reads(call) {
-        return response;
+    Answer::Now(response)
+}
+
+/// The place that a request may read. This alone decides who may read a guarded place: a caller who may see the
+/// server's state, or a user of the site with the place's permission (`may`).
+fn open(call: &Call<'_>, may: bool, config: &Config) -> Result<Place, Refusal> {
+    named_right(call, config)?;
+    let refuse = |status, why| Err(Box::new(sentence(status, why)));
+    let Some(place) = Place::of(call, config) else {
+        return refuse(StatusCode::NOT_FOUND, "there is nothing at this path");
+    };
+    if !reads(call) {
+        let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        refusal.headers_mut().insert(header::ALLOW, allowed);
+        return Err(Box::new(refusal));
     }
-    let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
-    refusal
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    refusal
+    match place.permission().is_none() || may || call.may_see_state(config) {
+        true => Ok(place),
+        false => Err(Box::new(for_the_administrator(call, place, config))),
+    }
 }
 
 /// Finds the protocol of a handshake.
@@ -98,7 +150,7 @@ pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
     let route = match Place::of(call, config) {
         Some(Place::Console) => Route::Console,
         Some(Place::Echo) => Route::Echo,
-        Some(Place::Health | Place::Ready) | None => {
+        Some(Place::Health | Place::Ready | Place::Status) | None => {
             return Err(Box::new(sentence(
                 StatusCode::NOT_FOUND,
                 "there is no WebSocket at this path",
@@ -148,20 +200,22 @@ fn closing(mut refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn show_page(call: &Call<'_>, config: &Config, page: &Page) -> Response<Bytes> {
-    if call.may_see_state(config) {
-        return page.response(call.request.headers());
-    }
-    if config.server.admin_token.is_empty() {
-        return sentence(
-            StatusCode::FORBIDDEN,
+/// The refusal of a guarded place.
+fn for_the_administrator(call: &Call<'_>, place: Place, config: &Config) -> Response<Bytes> {
+    let (closed, asks) = match place {
+        Place::Console => (
             "the page is for the administrator: set admin_token, or admin_listen and come by it",
-        );
+            "the page asks for the admin token as the password",
+        ),
+        _ => (
+            "the server's state is for the administrator: set admin_token, or admin_listen and come by it",
+            "the server's state needs the admin token, as a Bearer token or as the password",
+        ),
+    };
+    if config.server.admin_token.is_empty() {
+        return sentence(StatusCode::FORBIDDEN, closed);
     }
-    let mut response = sentence(
-        StatusCode::UNAUTHORIZED,
-        "the page asks for the admin token as the password",
-    );
+    let mut response = sentence(StatusCode::UNAUTHORIZED, asks);
     let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
     if call.request.headers().contains_key(header::AUTHORIZATION) {

@@ -1,52 +1,49 @@
 //! The status of the server, which the site's PHP requests with a signed request (`GET /apps/{id}/status`). It has the
-//! numbers that a status page needs to name a fault, and no secret, name or address. The console's `stats` shows
-//! administrators more.
+//! numbers that a status page needs to name a fault, and no secret, name or address. `GET /debug/status` and the
+//! console's `stats` show administrators more.
 
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::stats::{ProcessStats, Sql};
+use super::snapshot::{OutboxNumbers, SiteNumbers, Snapshot};
+use super::stats::Sql;
 use crate::api::reply;
-use crate::hub::app::App;
-use crate::outbox::Outbox;
-use crate::site::Site;
-use crate::time::Now;
 
-/// The answer for one app. `site`: given only if the app is the site's.
-pub fn answer(facts: &ProcessStats, app: &App, site: Option<&Site>, draining: bool, now: Now) -> Response<Bytes> {
-    // Without a site the status has no database, although another app's site may have one.
-    let sql = facts.sql.filter(|_| site.is_some());
+/// The answer for the app with this number. `is_site`: whether the app is the site's.
+pub fn answer(snapshot: &Snapshot, app: usize, is_site: bool) -> Response<Bytes> {
     let ms = |us: u32| f64::from(us) / 1000.0;
+    let of_app = snapshot.apps.get(app);
+    // Another app's status has no database, although the site may have one.
+    let site = snapshot.site.as_ref().filter(|_| is_site);
     reply::json(&json!({
-        "product": "jsocketd",
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": now.at.seconds(),
-        "connections": app.roster.connections(),
-        "draining": draining,
-        "loop": {"delay_ms_p99": ms(facts.lag.p99_us), "delay_ms_max": ms(facts.lag.max_us)},
+        "product": snapshot.product,
+        "version": snapshot.version,
+        "uptime_s": snapshot.uptime_s,
+        "connections": of_app.map_or(0, |app| app.load.connections),
+        "draining": snapshot.draining,
+        "loop": {"delay_ms_p99": ms(snapshot.lag.p99_us), "delay_ms_max": ms(snapshot.lag.max_us)},
         "site": site.map(of_site),
-        "database": sql.map(|sql| of_database(&sql)),
-        "outbox": site.and_then(Site::outbox).map(|outbox| of_outbox(outbox, sql, now)),
+        "database": snapshot.database.as_ref().filter(|_| is_site).map(of_database),
+        "outbox": snapshot.outbox.as_ref().filter(|_| is_site).map(of_outbox),
     }))
 }
 
-fn of_site(site: &Site) -> Value {
-    json!({"joomla": site.joomla_version(), "offline": site.is_offline(), "enabled": site.is_enabled()})
+fn of_site(site: &SiteNumbers) -> Value {
+    json!({"joomla": site.joomla, "offline": site.offline, "enabled": site.enabled})
 }
 
 fn of_database(sql: &Sql) -> Value {
     json!({"available": sql.available, "statements": sql.statements, "overruns": sql.overruns, "total_us": sql.total_us})
 }
 
-fn of_outbox(outbox: &Outbox, sql: Option<Sql>, now: Now) -> Value {
-    let available = outbox.is_ready() && sql.is_some_and(|sql| sql.available);
-    let counters = outbox.counters(now);
+fn of_outbox(outbox: &OutboxNumbers) -> Value {
+    let counters = &outbox.counters;
     json!({
-        "available": available,
-        "position": outbox.position().map(|position| position.to_string()),
-        "lag_ms": available.then_some(counters.late_ms),
-        "waiting": counters.waiting,
+        "available": outbox.available,
+        "position": outbox.position,
+        "lag_ms": outbox.available.then_some(counters.late_ms),
+        "waiting": counters.behind > 0,
         "locked_ms": counters.locked_ms,
     })
 }

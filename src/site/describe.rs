@@ -1,4 +1,4 @@
-//! The site's part of the console and of the statistics, as JSON.
+//! The site's part of the console, as JSON.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,6 @@ use super::visits::{Visits, Who};
 use crate::id::ConnectionId;
 use crate::joomla::identity::Reason;
 use crate::joomla::site::{Client, SiteConfig};
-use crate::outbox::Outbox;
-use crate::time::Now;
 
 /// The user of a connection. `reasons`: includes the reason why the connection is a guest.
 pub(super) fn connection(
@@ -46,15 +44,4 @@ pub(super) fn connection(
         };
     }
     shown
-}
-
-/// The numbers of sessions, users and rows.
-pub(super) fn counts(joomla: Option<&str>, visits: &Visits, outbox: Option<&Outbox>, now: Now) -> Value {
-    let (sessions, users) = visits.counts();
-    json!({
-        "joomla": joomla,
-        "sessions": sessions,
-        "users": users,
-        "outbox": outbox.map(|outbox| json!(outbox.counters(now))),
-    })
 }

@@ -112,9 +112,9 @@ impl Site {
         self.visits.enter(id, session, most, now)
     }
 
-    /// A request for the console's page arrived, not from a page of another site. Returns whether the request has a
-    /// session. A browser that opens an address sends no Origin, and only its user sees the answer.
-    pub fn enter_for_page(&mut self, id: ConnectionId, request: &Request<Bytes>, most: u32, now: Now) -> bool {
+    /// A request for a place that needs a permission arrived, not from a page of another site. Returns whether the
+    /// request has a session. A browser that opens an address sends no Origin, and only its user sees the answer.
+    pub fn enter_for_request(&mut self, id: ConnectionId, request: &Request<Bytes>, most: u32, now: Now) -> bool {
         let session = cookie::session(request, &self.facts.cookies);
         session.is_ok() && self.visits.enter(id, session, most, now)
     }
@@ -195,9 +195,9 @@ impl Site {
         describe::connection(id, reasons, &self.facts, &self.visits, &self.rights)
     }
 
-    /// The numbers of sessions, users and rows, as JSON.
-    pub fn stats(&self, now: Now) -> Value {
-        describe::counts(self.joomla_version(), &self.visits, self.outbox(), now)
+    /// The numbers of sessions and of users.
+    pub fn counts(&self) -> (usize, usize) {
+        self.visits.counts()
     }
 
     /// The version of Joomla, if it is known.

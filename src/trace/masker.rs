@@ -159,7 +159,12 @@ impl Masker {
                 }
             }),
             Input::Message(Message::Binary(bytes)) => Masked::Binary(bytes.len()),
-            Input::ProcessStats(facts) => Masked::ProcessStats(facts.clone()),
+            Input::ProcessStats(facts) => {
+                let mut facts = facts.clone();
+                // The path may have a person's name.
+                facts.process.config_file = None;
+                Masked::ProcessStats(facts)
+            }
             Input::Flushed => Masked::Flushed,
             Input::Closed => {
                 if let Some(talk) = self.talks.remove(&id) {

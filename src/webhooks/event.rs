@@ -68,7 +68,8 @@ impl<'a> Outcome<'a> {
 }
 
 /// Counts of all targets together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Events that wait, including departures in their grace.
     pub waiting: usize,

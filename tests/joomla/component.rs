@@ -7,7 +7,7 @@ use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
 use crate::common::outbox::seq;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
-use crate::common::visits::{Arrival, Console, House, Terms, Visitor, control};
+use crate::common::visits::{Arrival, Console, HOST, House, Terms, Visitor, control};
 use crate::common::{Peer, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
@@ -469,6 +469,43 @@ fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
             assert_eq!(answer, "Not allowed: wrong token.\n");
         }
     }
+}
+
+/// The state is only read, and a page of another site cannot read the answer: here the cookie of a user with the right
+/// is enough, as for the page.
+#[test]
+fn the_state_is_for_sessions_whose_user_may_monitor() {
+    let house = House::by_rows_only(Joomla::joomla6());
+    let joomla = &house.joomla;
+    let ask = |name: &str, origin: &str| {
+        let login = joomla.log_in(joomla.id_of(name), Client::Administrator);
+        let cookie = joomla.cookie(&login);
+        let request = format!(
+            "GET /debug/status?client=administrator HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n{origin}\r\n"
+        );
+        Peer::connect(&house.site.server).send(request).reply()
+    };
+    let evil = "Origin: https://evil.example\r\n";
+    let state: Value = serde_json::from_str(&ask("admin", "").body).expect("JSON");
+    assert_eq!(state["site"]["enabled"], true, "{state}");
+    assert_eq!(state["database"]["available"], true, "{state}");
+    assert_eq!(state["outbox"]["available"], true, "{state}");
+    assert!(
+        state["outbox"]["position"]
+            .as_str()
+            .is_some_and(|position| position.starts_with('o'))
+    );
+    assert_eq!(ask("admin", evil).status, 401);
+    assert_eq!(ask("anna", "").status, 401);
+    permit(joomla, &json!({"websockets.monitor": {"2": 1}}));
+    wait_until(
+        "anna may see the state",
+        || ask("anna", "").status == 200,
+        || ask("anna", "").body,
+    );
+    assert_eq!(ask("anna", evil).status, 401);
+    let unknown = format!("GET /debug/status HTTP/1.1\r\nHost: {HOST}\r\nCookie: a=b\r\n\r\n");
+    Peer::connect(&house.site.server).send(unknown).expect_status(401);
 }
 
 /// Where texts of sessions are not in the database no form token can be checked.

@@ -45,6 +45,11 @@ fn paths() -> Vec<Row> {
             proof: "200",
             ..row("path /ready", MANY, Tells::Nobody)
         },
+        Row {
+            acts: |stage, times| ask(stage, times, "/debug/status"),
+            proof: "401",
+            ..row("path /debug/status", MANY, Tells::Nobody)
+        },
     ]
 }
 

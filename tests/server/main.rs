@@ -18,6 +18,7 @@ mod pusher_connection;
 mod pusher_presence;
 mod pusher_recovery;
 mod reload;
+mod status;
 mod systemd;
 mod trace;
 mod webhooks;

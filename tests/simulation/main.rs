@@ -77,11 +77,7 @@ fn story(seed: u64) -> u64 {
     for client in &clients {
         judge(client, jumped);
     }
-    assert_eq!(
-        server.service().counts().websockets,
-        0,
-        "the service still has a connection"
-    );
+    assert_eq!(server.service().websockets(), 0, "the service still has a connection");
     world.borrow().history
 }
 

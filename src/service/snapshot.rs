@@ -1,0 +1,210 @@
+//! The state of the server in numbers, as one plain value. It is gathered when somebody asks and kept by nobody. `GET
+//! /debug/status`, `jsocketd status`, the console's `stats` and the signed status of an app show parts of it.
+//!
+//! It has no secret and no name of a peer: no channel, no address, no user. A reader may be of another version, so a
+//! part that is missing has its default.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use super::stats::{Lag, PerSecond, ProcessStats, Sql};
+use crate::hub::roster::Load;
+use crate::outbox::{Counters, Outbox};
+use crate::site::Site;
+use crate::time::Now;
+use crate::webhooks;
+
+/// See the top of this file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Snapshot {
+    /// Always `jsocketd`.
+    pub product: String,
+    /// The version of the server.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// The configuration file that was read; `None`: there is none.
+    pub config_file: Option<PathBuf>,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Whether the server shuts down.
+    pub draining: bool,
+    /// Open connections by kind.
+    pub connections: Connections,
+    /// Every app that the configuration has or had since the start.
+    pub apps: Vec<AppNumbers>,
+    /// What came and went.
+    pub traffic: Traffic,
+    /// Resident memory in bytes; 0: the system does not report it.
+    pub resident_bytes: u64,
+    /// Open descriptors; 0: the system does not report them.
+    pub descriptors: u64,
+    /// The limit of open descriptors.
+    pub descriptor_limit: u64,
+    /// How long the loop was away from its poller.
+    #[serde(rename = "loop")]
+    pub lag: Lag,
+    /// `None`: there is no site.
+    pub site: Option<SiteNumbers>,
+    /// `None`: there is no database.
+    pub database: Option<Sql>,
+    /// `None`: no outbox table is read.
+    pub outbox: Option<OutboxNumbers>,
+    /// All targets of webhooks together.
+    pub webhooks: webhooks::Counts,
+}
+
+/// Open connections by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connections {
+    /// All of them.
+    pub total: usize,
+    /// The limit of all of them.
+    pub max: usize,
+    /// Those that speak HTTP or have sent nothing yet.
+    pub http: usize,
+    /// WebSockets of any protocol.
+    pub websockets: usize,
+    /// WebSockets of the console.
+    pub console: usize,
+    /// WebSockets of `/echo`.
+    pub echo: usize,
+    /// WebSockets of the Pusher protocol; `apps` has them by app.
+    pub pusher: usize,
+    /// Those that have said their last word and are about to end.
+    pub closing: usize,
+}
+
+/// One app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppNumbers {
+    /// Its id.
+    pub id: String,
+    /// Whether it may be used.
+    pub enabled: bool,
+    /// How full it is.
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+/// What came and went since the start, and in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// HTTP requests, handshakes not counted.
+    pub requests: u64,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages sent; a message to many connections counts once for each of them.
+    pub messages_out: u64,
+    /// The average of the last seconds.
+    pub per_second: PerSecond,
+}
+
+/// The site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteNumbers {
+    /// Its version of Joomla; `None`: not known yet.
+    pub joomla: Option<String>,
+    /// Whether it is offline.
+    pub offline: bool,
+    /// Whether it has the server switched on.
+    pub enabled: bool,
+    /// Sessions of connected visitors.
+    pub sessions: usize,
+    /// Users among these visitors.
+    pub users: usize,
+}
+
+/// The outbox table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutboxNumbers {
+    /// Whether rows are delivered.
+    pub available: bool,
+    /// The newest row that was passed on; `None`: not known.
+    pub position: Option<String>,
+    /// Totals and the current state.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// Gathers the numbers of a service; `facts` are those of the process around it.
+pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapshot {
+    let site = service.home.site();
+    let counts = service.counts;
+    Snapshot {
+        product: "jsocketd".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: facts.process.pid,
+        config_file: facts.process.config_file.clone(),
+        uptime_s: now.at.seconds(),
+        draining: service.entrance.draining,
+        connections: connections(service, facts),
+        apps: apps(service),
+        traffic: Traffic {
+            requests: counts.requests,
+            messages_in: counts.messages_in,
+            messages_out: facts.messages_out,
+            per_second: facts.per_second,
+        },
+        resident_bytes: facts.resident_bytes,
+        descriptors: facts.descriptors,
+        descriptor_limit: facts.descriptor_limit,
+        lag: facts.lag.clone(),
+        site: site.map(of_site),
+        database: facts.sql,
+        outbox: site.and_then(Site::outbox).map(|outbox| of_outbox(outbox, facts, now)),
+        webhooks: service.webhooks.counts(),
+    }
+}
+
+fn connections(service: &Service, facts: &ProcessStats) -> Connections {
+    let open = service.members.websockets();
+    // A connection that is closing may still be counted as a WebSocket until the tick ends.
+    let others = open.total() + facts.closing;
+    Connections {
+        total: facts.connections,
+        max: facts.max_connections,
+        http: facts.connections.saturating_sub(others),
+        websockets: open.total(),
+        console: open.console,
+        echo: open.echo,
+        pusher: open.pusher,
+        closing: facts.closing,
+    }
+}
+
+fn apps(service: &Service) -> Vec<AppNumbers> {
+    let numbers = service.apps.iter().map(|app| AppNumbers {
+        id: app.settings.id.clone(),
+        enabled: app.settings.enabled,
+        load: app.roster.load(),
+    });
+    numbers.collect()
+}
+
+fn of_site(site: &Site) -> SiteNumbers {
+    let (sessions, users) = site.counts();
+    SiteNumbers {
+        joomla: site.joomla_version().map(str::to_owned),
+        offline: site.is_offline(),
+        enabled: site.is_enabled(),
+        sessions,
+        users,
+    }
+}
+
+fn of_outbox(outbox: &Outbox, facts: &ProcessStats, now: Now) -> OutboxNumbers {
+    OutboxNumbers {
+        available: outbox.is_ready() && facts.sql.is_some_and(|sql| sql.available),
+        position: outbox.position().map(|position| position.to_string()),
+        counters: outbox.counters(now),
+    }
+}
