@@ -6,6 +6,7 @@
 pub mod api;
 pub mod child;
 pub mod config;
+pub mod flight;
 pub mod hub;
 pub mod id;
 pub mod joomla;

@@ -24,7 +24,9 @@ pub use address::{BadAddress, HostName, ListenAddr};
 pub use load::{Loaded, Sources};
 pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};
-pub use sections::{App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Pusher, Server, Webhook};
+pub use sections::{
+    App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Loop, Pusher, Server, Webhook,
+};
 pub use text::{SHORT_SECRET, SHORTEST_SECRET, WEBHOOK_EVENTS};
 pub use url::{BadUrl, HttpUrl};
 pub use value::Secrets;
@@ -38,6 +40,8 @@ pub struct Config {
     pub server: Server,
     /// `[limits]`
     pub limits: Limits,
+    /// `[loop]`
+    pub looping: Loop,
     /// `[console]`
     pub console: Console,
     /// `[echo]`

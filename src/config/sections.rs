@@ -157,6 +157,12 @@ sections! {
         drain_seconds: u64 = 10, Time(0..=HOUR);
     }
 
+    /// `[loop]`
+    Loop, "loop", |config, _| config.looping => {
+        /// Milliseconds from which a tick of the loop is slow: it is written to the log.
+        slow_ms: u64 = 50, Time(1..=MINUTE);
+    }
+
     /// `[console]`
     Console, "console", |config, _| config.console => {
         /// Whether `/` answers: the console protocol and its page.

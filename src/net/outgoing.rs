@@ -179,9 +179,11 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
-    /// Gives each client its turn that has something to do, then ends those whose deadline is over.
-    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, buffer: &mut [u8], now: Time) {
+    /// Gives each client its turn that has something to do, then ends those whose deadline is over. Returns whether
+    /// there was one.
+    pub fn turn(&mut self, io: &mut impl Io<Socket = S>, buffer: &mut [u8], now: Time) -> bool {
         let mut awake = std::mem::replace(&mut self.awake, std::mem::take(&mut self.spare));
+        let had_work = !awake.is_empty();
         for n in awake.drain(..) {
             let Some(client) = self.clients.get_mut(n) else {
                 continue;
@@ -193,6 +195,7 @@ impl<S: Socket> Outgoing<S> {
         self.spare = awake;
         let late = |(n, client): (usize, &Client<S>)| (client.line.deadline <= now).then_some(n);
         let late: Vec<usize> = self.clients.iter().filter_map(late).collect();
+        let had_work = had_work || !late.is_empty();
         for n in late {
             let turn = match &self.clients[n].stage {
                 Stage::Connecting(..) => Turn::Lost(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
@@ -204,6 +207,7 @@ impl<S: Socket> Outgoing<S> {
             };
             self.conclude(n, turn, io, now);
         }
+        had_work
     }
 
     /// Takes out the outcomes so far.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal};
@@ -35,6 +35,8 @@ pub struct MioIo {
     admin: Option<usize>,
     signals: Signals,
     start: Instant,
+    /// The wall clock at the start, in milliseconds since 1970, as it was computed in this second.
+    wall: (u64, u64),
 }
 
 impl MioIo {
@@ -48,7 +50,7 @@ impl MioIo {
             let source = &mut SourceFd(&listener.socket.as_raw_fd());
             poll.registry().register(source, Token(n), Interest::READABLE)?;
         }
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             poll,
@@ -57,6 +59,7 @@ impl MioIo {
             admin,
             signals,
             start: Instant::now(),
+            wall: (u64::MAX, 0),
         })
     }
 
@@ -92,6 +95,7 @@ impl Io for MioIo {
                         // A child process ended. Its owner only needs the wait to end.
                         SIGCHLD => {}
                         SIGHUP => ready.push(Ready::Signal(Signal::Reload)),
+                        SIGUSR1 => ready.push(Ready::Signal(Signal::Report)),
                         _ => ready.push(Ready::Signal(Signal::Terminate)),
                     }
                 }
@@ -105,13 +109,27 @@ impl Io for MioIo {
     }
 
     fn now(&mut self) -> Now {
-        let at = Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX));
-        // A clock that is set before 1970 is read as 1970.
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = self.clock();
+        // The wall clock is for people and for times of the site. It is read once a second.
+        if self.wall.0 != at.seconds() {
+            // A clock that is set before 1970 is read as 1970.
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+            self.wall = (at.seconds(), unix_ms.saturating_sub(at.0 / 1000));
+        }
         Now {
             at,
-            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            unix_ms: self.wall.1 + at.0 / 1000,
         }
+    }
+
+    fn clock(&mut self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn processor(&mut self) -> Duration {
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(used).unwrap_or_default()
     }
 
     fn listeners(&self) -> usize {

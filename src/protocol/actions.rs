@@ -28,6 +28,8 @@ pub enum Action {
     Hurry(ConnectionId),
     /// Collect the facts about the process and pass them as `Input::ProcessStats` for the same connection.
     Gather(ConnectionId),
+    /// Show the records of the loop.
+    ShowLoop(ConnectionId, LoopView),
     /// Pass `Input::Flushed` once less than the send queue's high-water mark waits.
     WhenFlushed(ConnectionId),
     /// The connection's request costs more than its own answer: count it in the connection's limit of requests or
@@ -39,6 +41,17 @@ pub enum Action {
     Release(ConnectionId),
     /// Post a webhook and pass the outcome to `Service::posted`.
     Post(Box<Post>),
+}
+
+/// How the records of the loop are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopView {
+    /// As JSON, in the answer of the request; the ticks after the one with this number.
+    Json(u64),
+    /// The latest ticks, in a message.
+    Ticks,
+    /// The culprits of the worst ticks of the last hour, in a message.
+    Blame,
 }
 
 /// How a WebSocket is kept alive and closed.

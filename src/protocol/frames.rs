@@ -72,6 +72,35 @@ fn text(frame: &impl Serialize) -> String {
     serde_json::to_string(frame).expect("strings and raw JSON always serialize")
 }
 
+/// The channel of one of these frames, or its event if it has no channel: what a person knows it by.
+pub fn label(frame: &str) -> &str {
+    let Some(rest) = frame.strip_prefix(r#"{"event":""#) else {
+        return "";
+    };
+    let Some(end) = end_of_string(rest) else { return "" };
+    let (event, rest) = rest.split_at(end);
+    let channel = rest.strip_prefix(r#"","channel":""#);
+    channel
+        .and_then(|rest| end_of_string(rest).map(|end| &rest[..end]))
+        .unwrap_or(event)
+}
+
+/// Where the JSON string that has begun ends.
+fn end_of_string(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| match (is_escaped, byte) {
+        (true, _) => {
+            is_escaped = false;
+            false
+        }
+        (false, b'\\') => {
+            is_escaped = true;
+            false
+        }
+        (false, byte) => byte == b'"',
+    })
+}
+
 /// An event of a channel, with its data as a JSON string.
 pub fn event(event: &str, channel: &str, data: &str, user_id: Option<&str>, extra: Extra<'_>) -> String {
     text(&Frame {

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::logging::Kind;
+use crate::flight::Kind;
+use crate::logging;
 use crate::net::connection::Connection;
 use crate::net::io::Io;
 use crate::time::Time;
@@ -70,12 +71,16 @@ impl Acceptor {
                 Waiting::Paused(until) if until > now => continue,
                 Waiting::Somebody | Waiting::Paused(_) => self.listeners[n] = Waiting::Somebody,
             }
+            let before = dispatcher.connections.len();
             for _ in 0..ACCEPTS {
                 self.accept_one(n, dispatcher);
                 if !matches!(self.listeners[n], Waiting::Somebody) {
                     break;
                 }
             }
+            let accepted = (dispatcher.connections.len() - before) as u32;
+            dispatcher.flight.counts().accepts += accepted;
+            dispatcher.piece(|culprit| (culprit.kind, culprit.count) = (Kind::Accepts, accepted));
         }
     }
 
@@ -84,14 +89,14 @@ impl Acceptor {
         let (now, many) = (dispatcher.now.at, dispatcher.connections.len());
         let paused = Waiting::Paused(now + ACCEPT_PAUSE);
         if many >= most + SURPLUS {
-            dispatcher.warn(Kind::Full, format_args!("{many} connections: newcomers wait"));
+            dispatcher.warn(logging::Kind::Full, format_args!("{many} connections: newcomers wait"));
             self.listeners[listener] = paused;
             return;
         }
         match dispatcher.io.accept(listener) {
             Ok((socket, peer)) => {
                 if many >= most {
-                    dispatcher.warn(Kind::Full, format_args!("max_connections ({most}) reached"));
+                    dispatcher.warn(logging::Kind::Full, format_args!("max_connections ({most}) reached"));
                 }
                 let connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
                 let id = dispatcher.connections.insert(connection, many >= most);
@@ -102,7 +107,10 @@ impl Acceptor {
             // The client or its network failed while the client waited. The next client may be fine.
             Err(error) if is_the_clients(&error) => log::debug!("a client was lost while it waited: {error}"),
             Err(error) => {
-                dispatcher.warn(Kind::Accept, format_args!("no new connections for a moment: {error}"));
+                dispatcher.warn(
+                    logging::Kind::Accept,
+                    format_args!("no new connections for a moment: {error}"),
+                );
                 self.listeners[listener] = paused;
             }
         }

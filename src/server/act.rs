@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
+use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder, Report};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
@@ -16,21 +17,26 @@ use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
 use crate::net::io::Io;
-use crate::protocol::actions::{Action, Actions, Dialect, Post};
+use crate::protocol::actions::{Action, Actions, Dialect, LoopView, Message, Post};
+use crate::protocol::frames;
 use crate::service::caller::Caller;
-use crate::service::{Input, ProcessStats, Seed, Service};
+use crate::service::{Input, ProcessStats, Seed, Service, status};
 use crate::store::{Answer, Failure, Question};
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::trace::{Recorder, Recording};
 use crate::webhooks;
 
 use super::connections::{Connections, List};
+use super::heard::Heard;
 
 /// Copies of events that one tick appends to send queues. After that, each connection may send only one more message in
 /// the tick. Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller
 /// number costs more: a frame is the cheaper, the more frames a recipient gets in one `writev`. A frame of ten was
 /// measured at four times the cost of a frame of fifty.
 const FAN_OUT: usize = 500_000;
+
+/// Ticks that the console shows at once.
+const TICKS_SHOWN: usize = 20;
 
 /// The time that a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
@@ -57,6 +63,10 @@ pub(super) struct Dispatcher<I: Io> {
     /// Messages that were sent since the start, each copy of a fan-out counted.
     pub(super) sent: u64,
     draining: bool,
+    /// The times of the tick's phases.
+    pub(super) flight: FlightRecorder,
+    /// What the connection that is being read sent.
+    heard: Heard,
     quiet: Quiet,
 }
 
@@ -76,6 +86,8 @@ impl<I: Io> Dispatcher<I> {
             fan_out_left: FAN_OUT,
             sent: 0,
             draining: false,
+            flight: FlightRecorder::default(),
+            heard: Heard::default(),
             quiet: Quiet::new(),
         }
     }
@@ -111,6 +123,49 @@ impl<I: Io> Dispatcher<I> {
         }
     }
 
+    // --- the flight recorder ---------------------------------------------------------------------------------------
+
+    /// The poller's wait is over: reads the clocks, ends the records of the last tick, and begins those of this one.
+    /// Returns whether it is the first tick of a second.
+    pub(super) fn begin_tick(&mut self, events: usize, timeout: Option<Duration>) -> bool {
+        self.now = self.io.now();
+        let (io, slow_ms) = (&mut self.io, self.config.looping.slow_ms);
+        if let Some(tick) = self.flight.end(self.now.at, events, slow_ms, || io.processor()) {
+            if let Some(id) = ConnectionId::from_raw(tick.culprit.connection)
+                && let Some(address) = self.service.address(id)
+            {
+                tick.culprit.append(&format!(" from {address}"));
+            }
+            log::warn!("slow tick: {tick}");
+        }
+        self.flight.begin(self.now, events, timeout, || io.processor())
+    }
+
+    /// Adds the time since the last lap to the phase. Returns the time.
+    pub(super) fn lap(&mut self) -> Time {
+        let now = self.io.clock();
+        self.flight.lap(now);
+        now
+    }
+
+    /// Does the same at the end of a piece of work that can be blamed. `name` says what it was.
+    pub(super) fn piece(&mut self, name: impl FnOnce(&mut Culprit)) {
+        self.flight.piece(self.io.clock(), name);
+    }
+
+    /// A connection was read, and its input was handled.
+    pub(super) fn was_read(&mut self, id: ConnectionId) {
+        let heard = &mut self.heard;
+        let counts = self.flight.counts();
+        counts.reads += 1;
+        counts.messages += heard.count();
+        self.flight.piece(self.io.clock(), |culprit| {
+            culprit.connection = id.raw();
+            heard.name(culprit);
+        });
+        heard.clear();
+    }
+
     // --- from bytes to inputs --------------------------------------------------------------------------------------
 
     /// A new tick's fan-out budget.
@@ -134,6 +189,7 @@ impl<I: Io> Dispatcher<I> {
             // A panic ends this connection only.
             match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
                 Ok(Some(event)) => {
+                    self.heard.note(&event);
                     self.handle(id, event);
                     messages -= 1;
                     if self.fan_out_left == 0 || messages == 0 {
@@ -255,7 +311,12 @@ impl<I: Io> Dispatcher<I> {
             if let Some(recorder) = &mut self.recorder {
                 recorder.due(self.now);
             }
+            let part = self.service.due_part();
             self.decide(|service, now, actions| service.due(now, actions));
+            self.piece(|culprit| {
+                culprit.kind = Blamed::Due;
+                culprit.append(part);
+            });
         }
     }
 
@@ -291,13 +352,17 @@ impl<I: Io> Dispatcher<I> {
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,
             Action::Hold(to) | Action::Release(to) | Action::Charge(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
+            Action::ShowLoop(to, view) => return self.show_loop(to, view),
             Action::Post(post) => return self.posts.push(*post),
         };
         let (limits, now) = (&self.config.limits, self.now.at);
         let Some(entry) = self.connections.find(to) else { return };
         let connection = &mut entry.connection;
         match action {
-            Action::Respond(_, response) => connection.respond(&response, self.draining, limits, now),
+            Action::Respond(_, response) => {
+                self.flight.counts().bytes_out += response.body().len() as u64;
+                connection.respond(&response, self.draining, limits, now);
+            }
             Action::Accept(_, dialect) => {
                 let manners = match dialect {
                     Dialect::Plain => &close::PLAIN,
@@ -309,6 +374,7 @@ impl<I: Io> Dispatcher<I> {
             }
             Action::Send(_, message) => {
                 self.sent += 1;
+                self.flight.counts().bytes_out += message.len() as u64;
                 connection.send(&message);
             }
             Action::Close(_, code, reason) => {
@@ -321,17 +387,43 @@ impl<I: Io> Dispatcher<I> {
             Action::Hold(_) => entry.on_hold = true,
             Action::Release(_) => entry.on_hold = false,
             Action::WhenFlushed(_) => entry.tell_when_flushed = true,
-            Action::Fanout(..) | Action::Post(_) => {}
+            Action::Fanout(..) | Action::ShowLoop(..) | Action::Post(_) => {}
         }
         self.connections.requeue(to, limits, now);
     }
 
     /// Sends a text to many connections: it is encoded once.
     fn fan_out(&mut self, recipients: &[ConnectionId], text: &str) {
+        let is_timed = self.flight.counts_as_large(recipients.len(), text.len());
+        if is_timed {
+            self.flight.fan_out_began(self.io.clock());
+        }
         let frame = frame::encode(frame::Opcode::Text, text.as_bytes());
         self.fan_out_left = self.fan_out_left.saturating_sub(recipients.len());
         self.sent += recipients.len() as u64;
         let (limits, now) = (&self.config.limits, self.now.at);
         self.connections.fan_out(recipients, &frame, limits, now);
+        if is_timed {
+            let label = frames::label(text);
+            self.flight
+                .fan_out_ended(self.io.clock(), label, recipients.len(), text.len());
+        }
+    }
+
+    /// Shows the records of the loop.
+    fn show_loop(&mut self, to: ConnectionId, view: LoopView) {
+        let since = if let LoopView::Json(since) = view { since } else { 0 };
+        let report = Report::new(&self.flight, since, self.config.looping.slow_ms, self.now);
+        let text = match view {
+            LoopView::Json(_) => {
+                return self.act(
+                    Action::Respond(to, Box::new(status::records(&report))),
+                    &Actions::default(),
+                );
+            }
+            LoopView::Ticks => report.ticks_text(TICKS_SHOWN),
+            LoopView::Blame => report.blame_text(TICKS_SHOWN),
+        };
+        self.act(Action::Send(to, Message::Text(text.into())), &Actions::default());
     }
 }

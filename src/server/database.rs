@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::config::ListenAddr;
+use crate::flight::{Kind, Recorder};
 use crate::net::io::{Io, Socket};
 use crate::net::polled::Edges;
 use crate::net::probe::Probe;
@@ -91,10 +92,10 @@ impl<S: Socket> Database<S> {
     pub(super) fn ask<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>) {
         let Some(mut store) = self.store.take() else { return };
         let budget = Duration::from_millis(dispatcher.config.database.budget_ms);
-        let began = dispatcher.io.now().at;
+        let began = dispatcher.io.clock();
         let (mut sql, mut longest) = (Duration::ZERO, Duration::ZERO);
         while !self.rests(dispatcher) {
-            let before = dispatcher.io.now().at;
+            let before = dispatcher.lap();
             if before.since(began) >= budget {
                 break;
             }
@@ -102,16 +103,26 @@ impl<S: Socket> Database<S> {
             if let Step::Nothing = step {
                 break;
             }
-            let took = dispatcher.io.now().at.since(before);
+            let after = dispatcher.io.clock();
+            let took = after.since(before);
             (sql, longest) = (sql + took, longest.max(took));
-            if let Step::Answered(question, answer) = step {
-                self.sql.statements += 1;
-                self.away &= answer.is_err();
-                dispatcher.answer(&question, answer);
+            match step {
+                Step::Nothing => {}
+                Step::Prepared => dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect),
+                Step::Answered(question, answer) => {
+                    self.sql.statements += 1;
+                    self.away &= answer.is_err();
+                    note(&mut dispatcher.flight, after, &question, &answer);
+                    dispatcher.answer(&question, answer);
+                    dispatcher.piece(|culprit| {
+                        culprit.kind = Kind::Answer;
+                        culprit.append(question.name());
+                    });
+                }
             }
         }
         if !sql.is_zero() {
-            let now = dispatcher.io.now().at;
+            let now = dispatcher.io.clock();
             match dispatcher.connections.is_empty() {
                 // No connection can be delayed.
                 true => self.share = Share::default(),
@@ -176,4 +187,25 @@ impl<S: Socket> Database<S> {
             false => due,
         }
     }
+}
+
+/// Notes a statement in the flight recorder.
+fn note(flight: &mut Recorder, now: Time, question: &Question, answer: &Result<Answer, Failure>) {
+    let rows = answer.as_ref().map_or(0, Answer::rows);
+    let counts = flight.counts();
+    counts.statements += 1;
+    counts.rows += rows as u32;
+    flight.piece(now, |culprit| {
+        culprit.kind = Kind::Statement;
+        culprit.count = rows as u32;
+        culprit.outcome = match answer {
+            Ok(_) => "",
+            Err(Failure::Unavailable(_)) => "no answer",
+            Err(Failure::Locked) => "locked",
+            Err(Failure::TooLong) => "took too long",
+            Err(Failure::Denied(_) | Failure::Refused(_)) => "refused",
+            Err(Failure::Malformed(_)) => "malformed answer",
+        };
+        culprit.append(question.name());
+    });
 }

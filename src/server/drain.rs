@@ -61,11 +61,13 @@ impl Drain {
         true
     }
 
-    /// Closes the connections that are due by now, and ends the drain when it is over.
-    pub(super) fn drain_step<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) {
-        let Some(run) = &mut self.run else { return };
+    /// Closes the connections that are due by now, and ends the drain when it is over. Returns how
+    /// many connections were due.
+    pub(super) fn drain_step<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) -> usize {
+        let Some(run) = &mut self.run else { return 0 };
         let now = dispatcher.now.at;
-        for _ in 0..run.due(&dispatcher.config, now) {
+        let due = run.due(&dispatcher.config, now);
+        for _ in 0..due {
             let Some(id) = run.remaining.pop() else { break };
             run.asked += 1;
             let limits = &dispatcher.config.limits;
@@ -84,6 +86,7 @@ impl Drain {
             }
             self.flow = Flow::Drained;
         }
+        due
     }
 
     /// When `drain_step` has work.

@@ -3,15 +3,16 @@
 //! the simulator can replace it.
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
-//! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `lag` the measurements of the
-//! loop, `rates` what comes and goes in a second, and `process` the life of the process around the loop.
+//! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `heard` the input of one read,
+//! `rates` what comes and goes in a second, and `process` the life of the process around the loop. How long each phase
+//! took goes to the flight recorder (`flight`).
 
 mod accept;
 mod act;
 mod connections;
 mod database;
 mod drain;
-mod lag;
+mod heard;
 mod posts;
 pub mod process;
 mod rates;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
+use crate::flight::{Kind, Lag, Phase, Report};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
@@ -69,6 +71,8 @@ pub enum Wish {
     Reload,
     /// Draining has begun.
     Draining,
+    /// SIGUSR1 came: write the records of the loop.
+    Report,
 }
 
 /// The whole server.
@@ -83,9 +87,8 @@ pub struct Server<I: Io> {
     ready: Vec<Ready>,
     wishes: Vec<Wish>,
     heartbeat: Option<Duration>,
-    /// When the last tick ended.
+    /// When the last tick ended, or its last phase that had work.
     ended: Time,
-    lag: lag::Ticks,
     rates: Rates,
     /// What tells this process from others.
     process: Process,
@@ -108,7 +111,6 @@ impl<I: Io> Server<I> {
             ready: Vec::new(),
             wishes: Vec::new(),
             heartbeat: None,
-            lag: lag::Ticks::default(),
             rates: Rates::default(),
             process: Process::default(),
         }
@@ -152,6 +154,25 @@ impl<I: Io> Server<I> {
         std::mem::take(&mut self.wishes)
     }
 
+    /// The records of the loop, with the latest ticks after number `since`.
+    pub fn report(&mut self, since: u64) -> Report {
+        let dispatcher = &mut self.dispatcher;
+        Report::new(
+            &dispatcher.flight,
+            since,
+            dispatcher.config.looping.slow_ms,
+            dispatcher.now,
+        )
+    }
+
+    /// Ascribes the time since the last tick, or since the last call, to a piece of work of the owner.
+    pub fn did(&mut self, kind: Kind, name: &str) {
+        self.dispatcher.piece(|culprit| {
+            culprit.kind = kind;
+            culprit.append(name);
+        });
+    }
+
     /// The service, for tests.
     pub fn service(&self) -> &Service {
         &self.dispatcher.service
@@ -186,9 +207,8 @@ impl<I: Io> Server<I> {
         self.accept();
         self.write();
         self.reap();
-        self.ended = self.dispatcher.io.now().at;
-        self.lag.tick(self.dispatcher.now.at, self.ended);
-        self.rates.note(self.traffic(), self.ended);
+        self.ended = self.dispatcher.flight.last_lap();
+        self.dispatcher.flight.enter(Phase::Between);
         Ok(self.drain.flow())
     }
 
@@ -196,10 +216,13 @@ impl<I: Io> Server<I> {
 
     /// Waits for readiness and notes it at connections, listeners and outgoing connections; handles signals.
     fn wait(&mut self) -> io::Result<()> {
+        self.ended = self.dispatcher.lap();
         let timeout = self.timeout();
         self.ready.clear();
         self.dispatcher.io.wait(timeout, &mut self.ready)?;
-        self.dispatcher.now = self.dispatcher.io.now();
+        if self.dispatcher.begin_tick(self.ready.len(), timeout) {
+            self.rates.note(self.traffic(), self.dispatcher.now.at);
+        }
         for n in 0..self.ready.len() {
             match self.ready[n] {
                 Ready::Listener(n) => self.acceptor.ready(n),
@@ -241,6 +264,7 @@ impl<I: Io> Server<I> {
     fn handle_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Reload => self.wishes.push(Wish::Reload),
+            Signal::Report => self.wishes.push(Wish::Report),
             Signal::Terminate => {
                 if self.drain.terminate(&mut self.dispatcher) {
                     self.wishes.push(Wish::Draining);
@@ -253,12 +277,14 @@ impl<I: Io> Server<I> {
 
     /// Reads the connections that have something to read, each at most one buffer.
     fn read(&mut self) {
+        self.dispatcher.flight.enter(Phase::Read);
         self.dispatcher.refill_fan_out();
         let list = self.dispatcher.connections.again.take();
         let messages = (MESSAGES / list.len().max(1)).max(LEAST);
         for id in &list {
             self.read_one(*id, messages);
             self.dispatcher.requeue(*id);
+            self.dispatcher.was_read(*id);
         }
         self.dispatcher.connections.again.recycle(list);
     }
@@ -284,6 +310,7 @@ impl<I: Io> Server<I> {
         let buffer = &mut self.buffer[..most];
         match connection.read(buffer, limits, now) {
             Ok(n) => {
+                dispatcher.flight.counts().bytes_in += n as u64;
                 let remaining = dispatcher.decode(id, &buffer[..n], messages);
                 if remaining > 0 {
                     dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - remaining..n]));
@@ -297,8 +324,10 @@ impl<I: Io> Server<I> {
 
     /// Checks the connections whose deadline may have come, and goes on with a drain.
     fn time(&mut self) {
+        self.dispatcher.flight.enter(Phase::Time);
         let now = self.dispatcher.now.at;
-        for _ in 0..self.dispatcher.connections.expire(now) {
+        let due = self.dispatcher.connections.expire(now);
+        for _ in 0..due {
             let dispatcher = &mut self.dispatcher;
             let Some((id, connection)) = dispatcher.connections.next_due(now) else {
                 continue;
@@ -308,13 +337,23 @@ impl<I: Io> Server<I> {
             }
             dispatcher.requeue(id);
         }
-        self.drain.drain_step(&mut self.dispatcher);
+        if due > 0 {
+            self.dispatcher.flight.counts().timers += due as u32;
+            self.dispatcher
+                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Timers, due as u32));
+        }
+        let asked = self.drain.drain_step(&mut self.dispatcher);
+        if asked > 0 {
+            self.dispatcher
+                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Drain, asked as u32));
+        }
     }
 
     // --- write ---------------------------------------------------------------------------------------------------
 
     /// Writes each send queue that is not empty, with one `writev`, and closes slow consumers.
     fn write(&mut self) {
+        self.dispatcher.flight.enter(Phase::Write);
         let list = self.dispatcher.connections.dirty.take();
         for id in &list {
             let dispatcher = &mut self.dispatcher;
@@ -334,6 +373,10 @@ impl<I: Io> Server<I> {
             }
             dispatcher.requeue_written(*id);
         }
+        if !list.is_empty() {
+            let now = self.dispatcher.io.clock();
+            self.dispatcher.flight.written(now, list.len());
+        }
         self.dispatcher.connections.dirty.recycle(list);
     }
 
@@ -341,6 +384,7 @@ impl<I: Io> Server<I> {
 
     /// Does the work that may take time. It comes after a flush for that reason.
     fn work(&mut self) {
+        self.dispatcher.flight.enter(Phase::Work);
         if !self.dispatcher.wants_stats.is_empty() {
             self.dispatcher.hand_out(&ProcessStats {
                 process: self.process.clone(),
@@ -352,20 +396,23 @@ impl<I: Io> Server<I> {
                 resident_bytes: process::resident_bytes(),
                 descriptors: process::descriptors(),
                 descriptor_limit: process::descriptor_limit(),
-                lag: self.lag.lag(),
+                lag: Lag::of(&self.dispatcher.flight),
                 sql: self.database.stats(self.dispatcher.now),
             });
+            self.dispatcher.piece(|culprit| culprit.kind = Kind::Report);
         }
         self.database.ask(&mut self.dispatcher);
     }
 
     /// Sends and receives the bytes of webhooks, and lets the service do the work that is due.
     fn post(&mut self) {
+        self.dispatcher.flight.enter(Phase::Post);
         self.posts.carry(&mut self.dispatcher, &mut self.buffer);
     }
 
     /// Accepts the clients that wait at a listener, a bounded number.
     fn accept(&mut self) {
+        self.dispatcher.flight.enter(Phase::Accept);
         self.acceptor.accept(&mut self.dispatcher);
     }
 
@@ -375,9 +422,12 @@ impl<I: Io> Server<I> {
     /// Their last words were flushed before.
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
+        dispatcher.flight.enter(Phase::Reap);
         let departed = dispatcher.connections.departed.take();
         for id in &departed {
             dispatcher.input(*id, Input::Closed);
+            dispatcher.flight.counts().closes += 1;
+            dispatcher.piece(|culprit| (culprit.kind, culprit.connection) = (Kind::Close, id.raw()));
         }
         dispatcher.connections.departed.recycle(departed);
         dispatcher.connections.free_doomed();

@@ -1,6 +1,7 @@
 //! The HTTP of webhooks: sends the posts that the service asked for, and reports to the service how each of them ended.
 
 use crate::config::Config;
+use crate::flight::Kind;
 use crate::net::io::{Io, Socket};
 use crate::net::outgoing::{Outgoing, Request};
 use crate::protocol::actions::Post;
@@ -35,6 +36,7 @@ impl<S: Socket> Posts<S> {
         for outcome in self.outgoing.outcomes() {
             let result = outcome.result.as_ref().map(|status| *status).map_err(String::as_str);
             dispatcher.posted(outcome.ticket, result);
+            dispatcher.piece(|culprit| culprit.kind = Kind::Webhooks);
         }
         dispatcher.due();
         // A connection that was kept can take its next post at once.
@@ -43,10 +45,18 @@ impl<S: Socket> Posts<S> {
 
     fn turn<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
         let now = dispatcher.now.at;
+        let posts = dispatcher.posts.len();
+        let url = dispatcher.posts.last().map(|post| post.url.clone());
         for post in dispatcher.posts.drain(..) {
             self.outgoing.start(request(post), &mut dispatcher.io, now);
         }
-        self.outgoing.turn(&mut dispatcher.io, buffer, now);
+        let is_busy = self.outgoing.turn(&mut dispatcher.io, buffer, now);
+        if posts > 0 || is_busy {
+            dispatcher.piece(|culprit| {
+                (culprit.kind, culprit.count) = (Kind::Webhooks, posts as u32);
+                culprit.append(url.as_deref().unwrap_or_default());
+            });
+        }
     }
 
     /// When `carry` must be called next if nothing becomes ready.

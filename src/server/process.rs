@@ -16,6 +16,7 @@ use self::names::Names;
 use super::{Flow, Recording, Server, Wish};
 use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
+use crate::flight::Kind;
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
 use crate::net::listener::Listener;
@@ -91,7 +92,16 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
         for wish in server.wishes() {
             match wish {
                 Wish::Draining => tell_systemd(&[NotifyState::Stopping]),
-                Wish::Reload => reload(&mut config, sources, &mut server, descriptors, &mut premises),
+                Wish::Reload => {
+                    reload(&mut config, sources, &mut server, descriptors, &mut premises);
+                    server.did(Kind::Reload, "");
+                }
+                Wish::Report => {
+                    for line in server.report(0).lines() {
+                        log::info!("{line}");
+                    }
+                    server.did(Kind::Report, "");
+                }
             }
         }
         premises.reread_site(&config, &mut server);
@@ -223,12 +233,16 @@ impl Premises {
         self.moved = false;
         while let Some((name, addresses)) = self.names.turn(now) {
             self.moved = true;
+            server.did(Kind::Names, &name.host);
             server.posts.outgoing.set_addresses(&name, &addresses);
             if let Some(read) = self.read.as_mut().filter(|_| database.as_ref() == Some(&name)) {
                 let endpoints: Vec<ListenAddr> = addresses.into_iter().map(ListenAddr::Tcp).collect();
                 read.database.endpoints.clone_from(&endpoints);
                 server.database.move_to(endpoints);
             }
+        }
+        if let Some(name) = self.names.running() {
+            server.did(Kind::Names, &name.host);
         }
     }
 
@@ -283,6 +297,7 @@ impl Premises {
                     file.display()
                 ),
             }
+            server.did(Kind::Site, "");
         }
     }
 }

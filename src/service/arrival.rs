@@ -22,7 +22,7 @@ use crate::hub::gate;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::SocketId;
-use crate::protocol::actions::{Action, Actions, Dialect};
+use crate::protocol::actions::{Action, Actions, Dialect, LoopView};
 use crate::site::{SWITCHED_OFF, Site};
 use crate::time::Now;
 
@@ -143,6 +143,10 @@ impl Arrival<'_> {
             Answer::Now(response) => Some(response),
             Answer::State(state) => {
                 self.gather(Wants::State(state));
+                None
+            }
+            Answer::Loop(since) => {
+                self.actions.push(Action::ShowLoop(self.id, LoopView::Json(since)));
                 None
             }
         }

@@ -13,7 +13,7 @@ use super::caller;
 use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::id::ConnectionId;
-use crate::protocol::actions::{Action, Actions, Message};
+use crate::protocol::actions::{Action, Actions, LoopView, Message};
 use crate::protocol::{Attempt, Verdict};
 use crate::site::visits::NoProof;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
@@ -61,7 +61,7 @@ impl For {
 }
 
 /// Every command: its name, the users who may give it, and its text in `help`.
-const COMMANDS: [(&str, For, &str); 10] = [
+const COMMANDS: [(&str, For, &str); 12] = [
     ("test", For::Users, "prints a text message"),
     ("version", For::Users, "shows the version of the server"),
     ("help", For::All, "lists the commands"),
@@ -74,6 +74,16 @@ const COMMANDS: [(&str, For, &str); 10] = [
         "counts connections and messages, tells uptime and memory (JSON)",
     ),
     ("lag", For::Monitors, "tells the loop's recent delays (JSON)"),
+    (
+        "ticks",
+        For::Monitors,
+        "shows the loop's latest ticks and what took the longest in each",
+    ),
+    (
+        "blame",
+        For::Monitors,
+        "shows what took the longest in the worst ticks of the last hour",
+    ),
     (
         "publish",
         For::Publishers,
@@ -204,6 +214,8 @@ impl Console {
             }
             "stats" => return self.ask(id, Question::Stats, actions),
             "lag" => return self.ask(id, Question::Lag, actions),
+            "ticks" => return actions.push(Action::ShowLoop(id, LoopView::Ticks)),
+            "blame" => return actions.push(Action::ShowLoop(id, LoopView::Blame)),
             _ => "Command not found\n".to_owned(),
         };
         actions.push(Action::Send(id, text(reply)));

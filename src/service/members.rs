@@ -126,6 +126,11 @@ impl Members {
         self.slots.get_mut(id)
     }
 
+    /// The member of a connection.
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Member> {
+        self.slots.get(id)
+    }
+
     /// The connection became a WebSocket.
     pub(super) fn upgrade(&mut self, id: ConnectionId, speaks: Speaks) {
         let Some(member) = self.slots.get_mut(id) else { return };

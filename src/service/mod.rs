@@ -13,9 +13,11 @@ pub mod page;
 pub mod routes;
 pub mod snapshot;
 mod stats;
-mod status;
+pub mod status;
 mod talk;
 mod waiting;
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Request;
@@ -130,6 +132,17 @@ impl Service {
         self.apps.deadline().min(site).min(own)
     }
 
+    /// The part that has work first, in words.
+    pub fn due_part(&self) -> &'static str {
+        let parts = [
+            (self.apps.deadline(), "channels"),
+            (self.webhooks.deadline(), "webhooks"),
+            (self.waiters.deadline(), "messages that wait for an identity"),
+        ];
+        let first = parts.into_iter().find(|(at, _)| *at == self.deadline());
+        first.map_or("visitors of the site", |(_, part)| part)
+    }
+
     /// Does what is due.
     pub fn due(&mut self, now: Now, actions: &mut Actions) {
         for app in self.apps.iter_mut() {
@@ -175,6 +188,11 @@ impl Service {
     /// The number of open WebSockets.
     pub fn websockets(&self) -> usize {
         self.members.websockets().total()
+    }
+
+    /// The address by which the limits count the connection.
+    pub fn address(&self, id: ConnectionId) -> Option<IpAddr> {
+        self.members.get(id)?.counted
     }
 
     /// Counts since the start.

@@ -26,15 +26,18 @@ pub enum Place {
     Ready,
     /// The state of the server in numbers.
     Status,
+    /// The records of the loop.
+    Loop,
 }
 
 /// Every path that has an answer, except those of the Pusher protocol.
-pub const PATHS: [(&str, Place); 5] = [
+pub const PATHS: [(&str, Place); 6] = [
     ("/", Place::Console),
     ("/echo", Place::Echo),
     ("/health", Place::Health),
     ("/ready", Place::Ready),
     ("/debug/status", Place::Status),
+    ("/debug/loop", Place::Loop),
 ];
 
 impl Place {
@@ -44,7 +47,7 @@ impl Place {
         let is_on = match place {
             Place::Console => config.console.enabled,
             Place::Echo => config.echo.enabled,
-            Place::Health | Place::Ready | Place::Status => true,
+            Place::Health | Place::Ready | Place::Status | Place::Loop => true,
         };
         is_on.then_some(*place)
     }
@@ -54,7 +57,7 @@ impl Place {
     fn permission(self) -> Option<&'static str> {
         match self {
             Place::Console => Some(CONSOLE),
-            Place::Status => Some(MONITOR),
+            Place::Status | Place::Loop => Some(MONITOR),
             Place::Echo | Place::Health | Place::Ready => None,
         }
     }
@@ -76,6 +79,8 @@ pub enum Answer {
     Now(Box<Response<Bytes>>),
     /// The caller may see this; the service must gather it.
     State(State),
+    /// The caller may see the records of the loop, of the ticks after the one with this number.
+    Loop(u64),
 }
 
 /// A view of the server's state.
@@ -100,6 +105,12 @@ pub fn permission(call: &Call<'_>, config: &Config) -> Option<&'static str> {
     place.and_then(Place::permission)
 }
 
+/// The number of the tick in `?since=N`: 0 without it; `None`: it is no number.
+fn since(call: &Call<'_>) -> Option<u64> {
+    let value = call.query().split('&').find_map(|pair| pair.strip_prefix("since="));
+    value.map_or(Some(0), |value| value.parse().ok())
+}
+
 fn reads(call: &Call<'_>) -> bool {
     matches!(*call.request.method(), Method::GET | Method::HEAD)
 }
@@ -110,6 +121,10 @@ pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining
         Err(refusal) => refusal,
         Ok(Place::Console) => Box::new(page.response(call.request.headers())),
         Ok(Place::Status) => return Answer::State(State::Status),
+        Ok(Place::Loop) => match since(call) {
+            Some(since) => return Answer::Loop(since),
+            None => Box::new(sentence(StatusCode::BAD_REQUEST, "since must be the number of a tick")),
+        },
         Ok(Place::Echo) => Box::new(upgrade_required("/echo speaks WebSocket only")),
         Ok(Place::Health) => Box::new(sentence(StatusCode::OK, "alive")),
         Ok(Place::Ready) if draining => Box::new(sentence(
@@ -150,7 +165,7 @@ pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
     let route = match Place::of(call, config) {
         Some(Place::Console) => Route::Console,
         Some(Place::Echo) => Route::Echo,
-        Some(Place::Health | Place::Ready | Place::Status) | None => {
+        Some(Place::Health | Place::Ready | Place::Status | Place::Loop) | None => {
             return Err(Box::new(sentence(
                 StatusCode::NOT_FOUND,
                 "there is no WebSocket at this path",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::flight::Lag;
+
 /// Numbers that only the loop and the operating system have. A trace of an older version lacks some of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -81,24 +83,6 @@ impl Sql {
         self.worst_us = self.worst_us.max(micros);
         self.total_us = self.total_us.saturating_add(micros);
     }
-}
-
-/// How long the loop was away from its poller: the longest that a client's message waits for the loop.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Lag {
-    /// Ticks since the start.
-    pub ticks: u64,
-    /// The number of latest ticks in the percentiles.
-    pub sample: usize,
-    /// Microseconds, the median of the sample.
-    pub p50_us: u32,
-    /// Microseconds, the 99th percentile of the sample.
-    pub p99_us: u32,
-    /// Microseconds, the longest tick of the sample.
-    pub max_us: u32,
-    /// Microseconds: the longest tick of each of the last seconds that had a tick, newest first; 60 at most.
-    pub worst_by_second_us: Vec<u32>,
 }
 
 /// Counts since the start.

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 use super::snapshot::{OutboxNumbers, SiteNumbers, Snapshot};
 use super::stats::Sql;
 use crate::api::reply;
+use crate::flight::Report;
+
+/// The records of the loop, for `GET /debug/loop`.
+pub fn records(report: &Report) -> Response<Bytes> {
+    reply::json(report)
+}
 
 /// The answer for the app with this number. `is_site`: whether the app is the site's.
 pub fn answer(snapshot: &Snapshot, app: usize, is_site: bool) -> Response<Bytes> {

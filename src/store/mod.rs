@@ -223,6 +223,27 @@ pub enum Answer {
     Done,
 }
 
+impl Answer {
+    /// How many rows were read.
+    pub fn rows(&self) -> usize {
+        match self {
+            Answer::Sessions(rows) => rows.len(),
+            Answer::Users(rows) => rows.len(),
+            Answer::Groups(rows) => rows.len(),
+            Answer::Levels(rows) => rows.len(),
+            Answer::Assets(rows) => rows.len(),
+            Answer::Items(rows) => rows.len(),
+            Answer::Categories(rows) => rows.len(),
+            Answer::Claimed(claimed) => claimed.ids.len() + claimed.control.len(),
+            Answer::Old(old) => old.ids.len(),
+            Answer::Rows(rows) => rows.len(),
+            Answer::State(rows) => rows.len(),
+            Answer::Extensions(_) | Answer::Looked(_) | Answer::Checked(_) => 1,
+            Answer::Added(_) | Answer::Done => 0,
+        }
+    }
+}
+
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {

@@ -51,6 +51,7 @@ fn kind(action: &Action, actions: &Actions) -> String {
         Action::Close(to, code, _) => format!("{to} close {code}"),
         Action::Hurry(to) => format!("{to} hurry"),
         Action::Gather(to) => format!("{to} gather"),
+        Action::ShowLoop(to, view) => format!("{to} show loop {view:?}"),
         Action::Charge(to) => format!("{to} charge"),
         Action::Hold(to) => format!("{to} hold"),
         Action::Release(to) => format!("{to} release"),

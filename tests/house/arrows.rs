@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("child", &[]),
     ("config", &[]),
+    ("flight", &["id", "time"]),
     ("logging", &["time"]),
     ("protocol", &["config", "id", "time"]),
     ("net", &["protocol", "config", "id", "time", "logging"]),
@@ -32,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "service",
         &[
             "site", "outbox", "api", "webhooks", "hub", "joomla", "store", "protocol", "config", "id", "time",
-            "logging",
+            "logging", "flight",
         ],
     ),
     (
@@ -46,7 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "server",
         &[
             "trace", "service", "webhooks", "joomla", "store", "net", "protocol", "config", "id", "time", "logging",
-            "child",
+            "child", "flight",
         ],
     ),
     // The binary's own.

@@ -78,6 +78,11 @@ impl Names {
         }
     }
 
+    /// The name that is being looked up.
+    pub fn running(&self) -> Option<&HostName> {
+        self.lookup.as_ref()?.0.as_ref()
+    }
+
     /// When `turn` must be called next if SIGCHLD does not come before.
     pub fn due(&self) -> Option<Time> {
         match &self.lookup {

@@ -1,0 +1,229 @@
+use super::*;
+use crate::flight::tick::Durations;
+use crate::flight::{Lag, Report};
+
+const SLOW_MS: u64 = 50;
+
+/// A recorder with a clock that stands still unless it is told to go on.
+#[derive(Default)]
+struct Stage {
+    flight: Recorder,
+    now: Time,
+    used: Duration,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut stage = Self::default();
+        stage.wait(0, 0);
+        stage
+    }
+
+    /// The loop waits for so many microseconds, and then so much is ready. Returns the text of a slow tick.
+    fn wait(&mut self, us: u64, events: usize) -> Option<String> {
+        self.now.0 += us;
+        let used = self.used;
+        let slow = self.flight.end(self.now, events, SLOW_MS, || used);
+        let slow = slow.map(|tick| tick.to_string());
+        let now = Now {
+            at: self.now,
+            unix_ms: self.now.0 / 1000,
+        };
+        self.flight.begin(now, events, Some(Duration::from_millis(5)), || used);
+        slow
+    }
+
+    /// The process works.
+    fn work(&mut self, us: u64) {
+        self.now.0 += us;
+        self.used += Duration::from_micros(us);
+    }
+
+    fn piece(&mut self, us: u64, kind: Kind, name: &str) {
+        self.work(us);
+        self.flight.piece(self.now, |culprit| {
+            culprit.kind = kind;
+            culprit.append(name);
+        });
+    }
+
+    fn newest(&self) -> &Tick {
+        self.flight
+            .ticks()
+            .max_by_key(|tick| tick.number)
+            .expect("a tick has ended")
+    }
+}
+
+#[test]
+fn the_phases_add_up_to_the_tick() {
+    let mut stage = Stage::new();
+    for n in 1..=3 * SAMPLE as u64 {
+        stage.flight.enter(Phase::Read);
+        stage.piece(n % 7, Kind::Input, "");
+        stage.flight.enter(Phase::Write);
+        stage.work(n % 5);
+        stage.flight.written(stage.now, 1);
+        // A phase without work reads no clock: its time counts as that of the next one.
+        stage.flight.enter(Phase::Work);
+        stage.work(n % 3);
+        stage.flight.enter(Phase::Between);
+        stage.work(n % 2);
+        stage.flight.lap(stage.now);
+        stage.wait(10, 1);
+        let tick = stage.newest();
+        assert_eq!(tick.number, n);
+        assert_eq!(u64::from(tick.us), n % 7 + n % 5 + n % 3 + n % 2);
+        assert_eq!(tick.us, tick.phases.iter().sum::<u32>());
+        let slept = if n == 1 { 0 } else { 10 };
+        assert_eq!(tick.slept_us, slept);
+    }
+    assert_eq!(stage.flight.ticks().count(), SAMPLE - 1);
+    let totals = stage.flight.totals();
+    assert_eq!((totals.ticks, totals.slow), (3 * SAMPLE as u64, 0));
+    let all: u64 = totals.phases.iter().map(|phase| phase.sum_us).sum();
+    assert_eq!(all, totals.tick.sum_us);
+}
+
+#[test]
+fn the_longest_piece_is_the_culprit() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    stage.piece(300, Kind::Input, "a");
+    stage.flight.enter(Phase::Work);
+    stage.piece(500_000, Kind::Statement, "sessions");
+    stage.flight.enter(Phase::Reap);
+    stage.piece(400, Kind::Close, "b");
+    let slow = stage.wait(0, 3);
+    assert_eq!(
+        slow.as_deref(),
+        Some("501 ms, of which work 500: statement sessions 500 ms, 3 connections waited")
+    );
+}
+
+#[test]
+fn a_fan_out_takes_its_time_from_the_input_that_caused_it() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    stage.work(20_000);
+    stage.flight.fan_out_began(stage.now);
+    stage.work(15_000);
+    stage.flight.fan_out_ended(stage.now, "news", 10_000, 100);
+    stage.piece(5_000, Kind::Input, "POST /apps/joomla/events");
+    assert_eq!(stage.flight.tick().culprit.us, 25_000, "of the input itself");
+    stage.flight.enter(Phase::Write);
+    stage.work(40_000);
+    stage.flight.written(stage.now, 10_010);
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(
+        slow.contains("fan-out to news 55 ms (10000 recipients, 100 bytes)"),
+        "{slow}"
+    );
+}
+
+#[test]
+fn writes_that_no_fan_out_caused_are_not_blamed_on_one() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    stage.flight.fan_out_began(stage.now);
+    stage.flight.fan_out_ended(stage.now, "news", 40, 100);
+    stage.flight.enter(Phase::Write);
+    stage.work(60_000);
+    stage.flight.written(stage.now, 500);
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(
+        slow.ends_with("writes to many connections 60 ms (500 connections)"),
+        "{slow}"
+    );
+}
+
+#[test]
+fn many_short_pieces_are_blamed_together() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    for _ in 0..100 {
+        stage.flight.counts().reads += 1;
+        stage.piece(600, Kind::Input, "");
+    }
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(
+        slow.ends_with("input of many connections 60 ms (100 connections)"),
+        "{slow}"
+    );
+}
+
+#[test]
+fn a_process_that_did_not_run_is_not_the_fault_of_a_connection() {
+    let mut stage = Stage::new();
+    stage.wait(5_000, 0);
+    stage.flight.enter(Phase::Read);
+    stage.now.0 += 400_000;
+    stage.piece(1_000, Kind::Input, "");
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(slow.contains("the process did not run"), "{slow}");
+    // Right behind it a tick that works: no second is over, so there is no new sample.
+    stage.flight.enter(Phase::Read);
+    stage.piece(100_000, Kind::Input, "");
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(!slow.contains("did not run"), "{slow}");
+    // A statement waits without using the processor.
+    stage.flight.enter(Phase::Work);
+    stage.now.0 += 200_000;
+    stage.piece(1_000, Kind::Statement, "look");
+    let slow = stage.wait(5_000, 0).expect("it was slow");
+    assert!(slow.contains("statement look 201 ms"), "{slow}");
+}
+
+#[test]
+fn a_late_timer_is_noted_and_a_wait_that_an_event_ended_is_not() {
+    let mut stage = Stage::new();
+    stage.wait(5_300, 0);
+    assert_eq!(stage.flight.tick().late_us, 300);
+    stage.wait(9_000, 1);
+    assert_eq!(stage.flight.tick().late_us, 0);
+    assert_eq!(stage.flight.totals().late.sum_us, 300);
+}
+
+#[test]
+fn a_report_has_the_ticks_since_a_number() {
+    let mut stage = Stage::new();
+    for n in 0..10 {
+        stage.flight.enter(Phase::Read);
+        stage.piece(1000 * n, Kind::Input, "");
+        stage.wait(0, 0);
+    }
+    let now = Now {
+        at: stage.now,
+        unix_ms: 1,
+    };
+    let all = Report::new(&stage.flight, 0, 50, now);
+    assert_eq!((all.recent.len(), all.worst.len(), all.worst_hour.len()), (10, 9, 9));
+    assert_eq!(
+        (all.worst[0].us, all.worst[8].us),
+        (9000, 1000),
+        "shorter ones are not worth it"
+    );
+    assert_eq!((all.recent[0].n, all.ticks, all.busy_us), (1, 10, 45_000));
+    assert_eq!(Lag::of(&stage.flight).max_us, 9000);
+    let rest = Report::new(&stage.flight, 8, 50, now);
+    assert_eq!(rest.recent.iter().map(|tick| tick.n).collect::<Vec<_>>(), [9, 10]);
+    assert!(Report::new(&stage.flight, 10, 50, now).worst.is_empty());
+    let text = serde_json::to_string(&all).expect("it is JSON");
+    assert_eq!(serde_json::from_str::<Report>(&text).expect("it is a report"), all);
+}
+
+#[test]
+fn durations_are_counted_in_buckets_that_double() {
+    let mut durations = Durations::default();
+    for us in [0, 63, 64, 127, 128, 50_000, 2_097_151, 2_097_152, u32::MAX] {
+        durations.add(us);
+    }
+    let counted: Vec<(usize, u64)> = durations
+        .buckets
+        .into_iter()
+        .enumerate()
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    assert_eq!(counted, [(0, 2), (1, 2), (2, 1), (10, 1), (15, 1), (16, 2)]);
+    assert_eq!(durations.sum_us, 50_382 + 2_097_151 + 2_097_152 + u64::from(u32::MAX));
+}

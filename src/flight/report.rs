@@ -1,0 +1,323 @@
+//! What the recorder shows: as JSON for programs, as lines for people.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::culprit::{Culprit, Ms};
+use super::recorder::Recorder;
+use super::tick::{Counts, PHASES, Tick};
+use crate::time::Now;
+
+/// How long the loop was away from its poller: the longest that a client's message waits for the loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lag {
+    /// Ticks since the start.
+    pub ticks: u64,
+    /// The number of latest ticks in the percentiles.
+    pub sample: usize,
+    /// Microseconds, the median of the sample.
+    pub p50_us: u32,
+    /// Microseconds, the 99th percentile of the sample.
+    pub p99_us: u32,
+    /// Microseconds, the longest tick of the sample.
+    pub max_us: u32,
+    /// Microseconds: the longest tick of each of the last seconds that had a tick, newest first; 60 at most.
+    pub worst_by_second_us: Vec<u32>,
+}
+
+/// The records as `GET /debug/loop` shows them. Times are microseconds unless the name says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Now, since the start.
+    pub now_us: u64,
+    /// Now, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// `[loop] slow_ms`: from here on a tick is slow.
+    pub slow_ms: u64,
+    /// Ticks since the start.
+    pub ticks: u64,
+    /// Slow ones among them.
+    pub slow_ticks: u64,
+    /// The time of all ticks together: what the loop did not wait.
+    pub busy_us: u64,
+    /// The number of latest ticks in the percentiles.
+    pub sample: usize,
+    /// The median of the sample.
+    pub p50_us: u32,
+    /// The 99th percentile of the sample.
+    pub p99_us: u32,
+    /// The longest tick of the sample.
+    pub max_us: u32,
+    /// The latest ticks, the oldest first.
+    pub recent: Vec<TickView>,
+    /// The worst ticks since the start, of 1 ms or longer, the longest first.
+    pub worst: Vec<TickView>,
+    /// The worst ticks of the last hour, the longest first.
+    pub worst_hour: Vec<TickView>,
+    /// The culprits of the worst ticks of the last hour, the most expensive first.
+    pub blame: Vec<Blame>,
+}
+
+/// One tick.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TickView {
+    /// Its number since the start.
+    pub n: u64,
+    /// When it began, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// How long the loop waited before.
+    pub slept_us: u32,
+    /// How much later than its timer it woke.
+    pub late_us: u32,
+    /// How long it took without the wait.
+    pub us: u32,
+    /// How long each phase took.
+    pub phases_us: PhasesView,
+    /// What it did.
+    pub counts: Counts,
+    /// Connections and listeners that became ready while it ran.
+    pub waiting: u32,
+    /// What took the longest.
+    pub culprit: CulpritView,
+}
+
+/// The times of the phases, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/architecture.md describes each phase")]
+pub struct PhasesView {
+    pub wait: u32,
+    pub read: u32,
+    pub time: u32,
+    pub write: u32,
+    pub work: u32,
+    pub post: u32,
+    pub accept: u32,
+    pub reap: u32,
+    pub between: u32,
+}
+
+impl PhasesView {
+    /// The times, in the order of the phases.
+    pub fn times(&self) -> [u32; PHASES.len()] {
+        let Self {
+            wait,
+            read,
+            time,
+            write,
+            work,
+            post,
+            accept,
+            reap,
+            between,
+        } = *self;
+        [wait, read, time, write, work, post, accept, reap, between]
+    }
+}
+
+impl From<[u32; PHASES.len()]> for PhasesView {
+    fn from([wait, read, time, write, work, post, accept, reap, between]: [u32; PHASES.len()]) -> Self {
+        Self {
+            wait,
+            read,
+            time,
+            write,
+            work,
+            post,
+            accept,
+            reap,
+            between,
+        }
+    }
+}
+
+/// A culprit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CulpritView {
+    /// The kind of work.
+    pub kind: String,
+    /// What it was: the same text for the same thing.
+    pub name: String,
+    /// How long it took.
+    pub us: u32,
+    /// All of it as a sentence.
+    pub text: String,
+}
+
+/// The time that one culprit had of the worst ticks of the last hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blame {
+    /// The kind of work.
+    pub kind: String,
+    /// What it was.
+    pub name: String,
+    /// In how many of these ticks it was the culprit.
+    pub ticks: usize,
+    /// The time that it took in them.
+    pub us: u64,
+    /// The longest time.
+    pub worst_us: u32,
+}
+
+impl From<&Culprit> for CulpritView {
+    fn from(culprit: &Culprit) -> Self {
+        Self {
+            kind: culprit.kind.name().to_owned(),
+            name: culprit.thing(),
+            us: culprit.us,
+            text: culprit.to_string(),
+        }
+    }
+}
+
+impl From<&Tick> for TickView {
+    fn from(tick: &Tick) -> Self {
+        Self {
+            n: tick.number,
+            unix_ms: tick.unix_ms,
+            slept_us: tick.slept_us,
+            late_us: tick.late_us,
+            us: tick.us,
+            phases_us: tick.phases.into(),
+            counts: tick.counts,
+            waiting: tick.waiting,
+            culprit: CulpritView::from(&tick.culprit),
+        }
+    }
+}
+
+/// `526 ms, of which work 521: statement sessions 500 ms (no answer), 3 connections waited`
+impl fmt::Display for Tick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (phase, us) = self.longest_phase();
+        let phase = PHASES[phase as usize].1;
+        write!(f, "{} ms, of which {phase} {}: {}", Ms(self.us), Ms(us), self.culprit)?;
+        match self.waiting {
+            0 => Ok(()),
+            1 => f.write_str(", 1 connection waited"),
+            many => write!(f, ", {many} connections waited"),
+        }
+    }
+}
+
+impl Lag {
+    /// The percentiles of the latest ticks, and the worst tick of each second.
+    pub fn of(recorder: &Recorder) -> Self {
+        let mut sorted: Vec<u32> = recorder.ticks().map(|tick| tick.us).collect();
+        sorted.sort_unstable();
+        let at = |part: f64| sorted.get(((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1)));
+        Self {
+            ticks: recorder.totals.ticks,
+            sample: sorted.len(),
+            p50_us: at(0.5).copied().unwrap_or(0),
+            p99_us: at(0.99).copied().unwrap_or(0),
+            max_us: sorted.last().copied().unwrap_or(0),
+            worst_by_second_us: recorder.by_second.iter().rev().map(|(_, worst)| *worst).collect(),
+        }
+    }
+}
+
+impl Report {
+    /// The records at `now`. Of the ticks only those after number `since`; the lists of the worst are left empty if no
+    /// such tick belongs to them.
+    pub fn new(recorder: &Recorder, since: u64, slow_ms: u64, now: Now) -> Self {
+        let lag = Lag::of(recorder);
+        let totals = &recorder.totals;
+        let newest_first = |tick: &&Tick| std::cmp::Reverse(tick.number);
+        let mut recent: Vec<&Tick> = recorder.ticks().filter(|tick| tick.number > since).collect();
+        recent.sort_by_key(newest_first);
+        let mut worst: Vec<&Tick> = recorder.worst.ticks().iter().collect();
+        worst.sort_by_key(|tick| std::cmp::Reverse((tick.us, tick.number)));
+        let worst_hour = recorder.hour.ticks(now.at);
+        let is_new = |ticks: &[&Tick]| ticks.iter().any(|tick| tick.number > since);
+        let views = |ticks: &[&Tick]| ticks.iter().map(|tick| TickView::from(*tick)).collect();
+        Self {
+            now_us: now.at.0,
+            unix_ms: now.unix_ms,
+            slow_ms,
+            ticks: totals.ticks,
+            slow_ticks: totals.slow,
+            busy_us: totals.tick.sum_us,
+            sample: lag.sample,
+            p50_us: lag.p50_us,
+            p99_us: lag.p99_us,
+            max_us: lag.max_us,
+            recent: recent.into_iter().rev().map(TickView::from).collect(),
+            blame: blame(&worst_hour),
+            worst: if is_new(&worst) { views(&worst) } else { Vec::new() },
+            worst_hour: if is_new(&worst_hour) {
+                views(&worst_hour)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// All records, a line each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let text = self.blame_text(usize::MAX) + "the latest ticks:\n" + &self.ticks_text(usize::MAX);
+        text.lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The latest `many` ticks, a line each, the oldest first.
+    pub fn ticks_text(&self, many: usize) -> String {
+        let skipped = self.recent.len().saturating_sub(many);
+        self.recent[skipped..].iter().map(TickView::line).collect()
+    }
+
+    /// The culprits of the worst ticks of the last hour, and these ticks, at most `many` lines of each.
+    pub fn blame_text(&self, many: usize) -> String {
+        let mut text = String::from("culprits of the worst ticks of the last hour:\n");
+        for blame in self.blame.iter().take(many) {
+            let ticks = if blame.ticks == 1 { "tick" } else { "ticks" };
+            text += &format!(
+                "{:>9} ms in {:>3} {ticks}, at most {} ms: {}\n",
+                blame.us / 1000,
+                blame.ticks,
+                Ms(blame.worst_us),
+                blame.name
+            );
+        }
+        text += "the worst ticks of the last hour:\n";
+        text.extend(self.worst_hour.iter().take(many).map(TickView::line));
+        text
+    }
+}
+
+impl TickView {
+    /// One line for people, with its end.
+    fn line(&self) -> String {
+        let time = i64::try_from(self.unix_ms)
+            .ok()
+            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+            .map_or_else(String::new, |time| format!("{time:.3} "));
+        format!(
+            "{time}tick {}: {:>7} ms, {}\n",
+            self.n,
+            Ms(self.us).to_string(),
+            self.culprit.text
+        )
+    }
+}
+
+/// The time of each culprit of these ticks, the most expensive first.
+fn blame(ticks: &[&Tick]) -> Vec<Blame> {
+    let mut things: HashMap<String, Blame> = HashMap::new();
+    for tick in ticks {
+        let culprit = &tick.culprit;
+        let name = culprit.thing();
+        let blame = things.entry(name.clone()).or_insert_with(|| Blame {
+            kind: culprit.kind.name().to_owned(),
+            name,
+            ..Blame::default()
+        });
+        blame.ticks += 1;
+        blame.us += u64::from(culprit.us);
+        blame.worst_us = blame.worst_us.max(culprit.us);
+    }
+    let mut blame: Vec<Blame> = things.into_values().collect();
+    blame.sort_by(|a, b| (b.us, &a.name).cmp(&(a.us, &b.name)));
+    blame
+}

@@ -1,0 +1,64 @@
+//! What the connection that is being read sent, for the flight recorder.
+
+use http::Method;
+
+use crate::flight::{Culprit, Kind};
+use crate::net::event::Event;
+
+/// Bytes of a path that are kept.
+const MOST_PATH: usize = 120;
+
+/// The input of one read.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    messages: u32,
+    /// Bytes of the messages, or of the body.
+    bytes: u32,
+    requests: u32,
+    /// Those of the last request or handshake. The query is left out, since it may hold a signature.
+    method: Method,
+    path: String,
+}
+
+impl Heard {
+    /// An event was decoded.
+    pub(super) fn note(&mut self, event: &Event) {
+        let bytes = match event {
+            Event::Message(message) => {
+                self.messages += 1;
+                message.len()
+            }
+            Event::Request(request) | Event::Handshake(request) => {
+                self.requests += 1;
+                self.method.clone_from(request.method());
+                self.path.clear();
+                let path = request.uri().path();
+                self.path.push_str(path.get(..MOST_PATH).unwrap_or(path));
+                request.body().len()
+            }
+            Event::Over(_) => 0,
+        };
+        self.bytes = self.bytes.saturating_add(bytes as u32);
+    }
+
+    /// The connection was read.
+    pub(super) fn clear(&mut self) {
+        (self.messages, self.requests, self.bytes) = (0, 0, 0);
+    }
+
+    /// How many messages, requests and handshakes there were.
+    pub(super) fn count(&self) -> u32 {
+        self.messages + self.requests
+    }
+
+    /// Names a culprit by them.
+    pub(super) fn name(&self, culprit: &mut Culprit) {
+        culprit.kind = Kind::Input;
+        (culprit.count, culprit.bytes) = (self.messages, self.bytes);
+        if self.requests > 0 {
+            culprit.append(self.method.as_str());
+            culprit.append(" ");
+            culprit.append(&self.path);
+        }
+    }
+}
