@@ -45,7 +45,7 @@ pub enum Kind {
     Close,
     /// The end of many connections, none of which took long.
     Closes,
-    /// Numbers for administrators: statistics, metrics, these records.
+    /// Numbers for administrators: statistics, metrics, these records; or a sign of life for the service manager.
     Report,
     /// The configuration was read again.
     Reload,
@@ -172,7 +172,8 @@ impl Culprit {
             Kind::Accepts => "new connections".to_owned(),
             Kind::Close => format!("end of {id}{}", spaced(name)),
             Kind::Closes => "ends of many connections".to_owned(),
-            Kind::Report => "a report for the administrator".to_owned(),
+            Kind::Report if name.is_empty() => "a report for the administrator".to_owned(),
+            Kind::Report => format!("a report to {name}"),
             Kind::Reload => "reading the configuration again".to_owned(),
             Kind::Site => "reading configuration.php again".to_owned(),
             Kind::Names => format!("looking up {name}"),

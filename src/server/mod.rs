@@ -53,6 +53,9 @@ const MESSAGES: usize = 128;
 /// See [`MESSAGES`]: enough for a handshake and a message in the same segment.
 const LEAST: usize = 2;
 
+/// Reports of the poller whose handling is timed. That of fewer counts as the beginning of the read phase.
+const MANY_EVENTS: usize = 32;
+
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -223,6 +226,7 @@ impl<I: Io> Server<I> {
         if self.dispatcher.begin_tick(self.ready.len(), timeout) {
             self.rates.note(self.traffic(), self.dispatcher.now.at);
         }
+        let mut is_piece = self.ready.len() >= MANY_EVENTS;
         for n in 0..self.ready.len() {
             match self.ready[n] {
                 Ready::Listener(n) => self.acceptor.ready(n),
@@ -234,8 +238,16 @@ impl<I: Io> Server<I> {
                 }
                 Ready::Outgoing(PROBE, edges) => self.database.note_probe(edges),
                 Ready::Outgoing(n, edges) => self.posts.outgoing.note(n, edges),
-                Ready::Signal(signal) => self.handle_signal(signal),
+                Ready::Signal(signal) => {
+                    self.handle_signal(signal);
+                    is_piece = true;
+                }
             }
+        }
+        if is_piece {
+            let events = self.ready.len() as u32;
+            self.dispatcher
+                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Events, events));
         }
         Ok(())
     }

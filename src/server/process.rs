@@ -109,6 +109,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
         if watchdog.is_some_and(|interval| server.ended.since(told) > interval / 4) {
             told = server.ended;
             tell_systemd(&[NotifyState::Watchdog]);
+            server.did(Kind::Report, "systemd");
         }
         match flow {
             Flow::Continue => {}
@@ -297,8 +298,8 @@ impl Premises {
                     file.display()
                 ),
             }
-            server.did(Kind::Site, "");
         }
+        server.did(Kind::Site, "");
     }
 }
 

@@ -8,6 +8,7 @@ mod api_signature;
 mod children;
 mod config;
 mod conformance;
+mod culprits;
 mod examples;
 mod http;
 mod listeners;

@@ -1,0 +1,311 @@
+//! Whose fault was it? Each kind of culprit is brought about in a running server, and the flight recorder must name it.
+//! `database/culprits_of_sql.rs` has the kinds that need a database. A test of the documents checks that each kind has
+//! a case.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::pusher::{Settings, Site};
+use crate::common::{Frame, Peer, Server};
+
+const TOKEN: &str = "an-admin-token-of-this-test";
+
+/// A site whose every tick of a millisecond is slow.
+fn site(limits: &str, more: &str) -> Site {
+    Site::with(Settings {
+        server: &format!("admin_token = \"{TOKEN}\""),
+        limits: &format!("requests_per_second = 0\nsubscriptions_per_second = 0\n{limits}\n[loop]\nslow_ms = 1"),
+        app: "client_events = true\nmax_channels = 5000",
+        more,
+        ..Settings::default()
+    })
+}
+
+/// The records of the loop.
+fn records(server: &Server) -> Value {
+    let request = format!("GET /debug/loop HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let reply = Peer::connect(server).send(request).expect_status(200);
+    serde_json::from_str(&reply.body).expect("JSON")
+}
+
+/// The text of the longest tick with a culprit of this kind whose name contains this.
+fn culprit(server: &Server, kind: &str, name: &str) -> Option<String> {
+    let records = records(server);
+    let ticks = records["recent"].as_array().expect("a list").iter();
+    let of_kind = ticks.filter(|tick| tick["culprit"]["kind"] == kind);
+    let named = of_kind.filter(|tick| tick["culprit"]["name"].as_str().is_some_and(|text| text.contains(name)));
+    let longest = named.max_by_key(|tick| tick["us"].as_u64())?;
+    Some(longest["culprit"]["text"].as_str()?.to_owned())
+}
+
+/// Brings it about until a tick has this culprit. On a busy machine the process may stand still just then, and the
+/// machine is blamed; so it is brought about again.
+fn expect_culprit(server: &Server, kind: &str, name: &str, mut bring_about: impl FnMut()) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        bring_about();
+        for _ in 0..10 {
+            if let Some(text) = culprit(server, kind, name) {
+                return text;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let blame = records(server)["blame"].to_string();
+        assert!(
+            Instant::now() < deadline,
+            "no tick is blamed on {kind} {name:?}: {blame}\n{}",
+            server.log()
+        );
+    }
+}
+
+/// Lets the process stand still while `during` is done, so that all of it is in one tick afterwards.
+fn stopped(server: &Server, during: impl FnOnce()) {
+    server.signal(Signal::STOP);
+    during();
+    std::thread::sleep(Duration::from_millis(20));
+    server.signal(Signal::CONT);
+}
+
+/// Peers at `/echo`.
+fn echoes(site: &Site, many: usize) -> Vec<Peer> {
+    (0..many).map(|_| site.upgrade("/echo")).collect()
+}
+
+#[test]
+fn a_huge_request_is_named_with_its_connection_and_path() {
+    let site = site("max_body_size = 4000000", "");
+    let mut api = site.api();
+    let events: Vec<Value> = (0..10)
+        .map(|_| json!({"name": "e", "channel": "c", "data": "x".repeat(300_000)}))
+        .collect();
+    let body = json!({ "batch": events }).to_string();
+    let text = expect_culprit(&site.server, "input", "POST /apps/4711/batch_events", || {
+        api.send("POST", "/batch_events", &[], &body);
+    });
+    assert!(text.starts_with('#') && text.contains(" bytes)"), "{text}");
+    let log = site.server.log();
+    assert!(log.contains("slow tick: "), "{log}");
+}
+
+#[test]
+fn a_flood_is_named_with_its_connection() {
+    let site = site("", "");
+    let mut peer = site.upgrade("/echo");
+    let flood: Vec<u8> = (0..3000).flat_map(|_| Frame::text("flood").bytes()).collect();
+    let text = expect_culprit(&site.server, "input", "messages", || {
+        peer.send(&flood);
+        (0..3000).for_each(|_| {
+            peer.next_frame();
+        });
+    });
+    assert!(text.contains(" messages, ") || text.contains("(1 message, "), "{text}");
+    // Clients by address: the slow ticks among them name it.
+    let log = site.server.log();
+    let slow: Vec<&str> = log.lines().filter(|line| line.contains("messages from ")).collect();
+    assert!(slow.iter().all(|line| line.contains("from 127.0.0.1")), "{slow:?}");
+}
+
+#[test]
+fn input_of_many_connections_is_not_blamed_on_one() {
+    let site = site("", "");
+    let mut peers = echoes(&site, 200);
+    let text = expect_culprit(&site.server, "inputs", "many connections", || {
+        stopped(&site.server, || {
+            for peer in &mut peers {
+                peer.text(&"all at once ".repeat(100));
+            }
+        });
+    });
+    assert!(text.contains(" connections)"), "{text}");
+}
+
+#[test]
+fn a_giant_fan_out_is_named_with_its_channel() {
+    let site = site("", "");
+    let _subscribers: Vec<_> = (0..1000)
+        .map(|_| {
+            let mut session = site.connect();
+            session.subscribe("giant");
+            session
+        })
+        .collect();
+    let mut api = site.api();
+    let text = expect_culprit(&site.server, "fan-out", "giant", || {
+        api.publish("giant", "e", &"x".repeat(1000));
+    });
+    assert!(text.contains("000 recipients, "), "{text}");
+    let log = site.server.log();
+    assert!(log.contains("slow tick: ") && log.contains("fan-out to giant"), "{log}");
+}
+
+#[test]
+fn pings_of_many_connections_are_timers_and_writes() {
+    let site = site("ping_interval = 1", "");
+    let _peers = echoes(&site, 500);
+    expect_culprit(&site.server, "timers", "", || {});
+    expect_culprit(&site.server, "writes", "", || {});
+}
+
+#[test]
+fn new_and_lost_connections_are_named() {
+    let site = site("", "");
+    let mut peers = Vec::new();
+    let text = expect_culprit(&site.server, "accepts", "new connections", || {
+        stopped(&site.server, || {
+            peers.extend((0..200).map(|_| Peer::connect(&site.server)))
+        });
+    });
+    assert!(text.contains("connections)"), "{text}");
+    expect_culprit(&site.server, "closes", "many connections", || {
+        let mut sessions: Vec<_> = (0..200).map(|_| site.connect()).collect();
+        for session in &mut sessions {
+            (0..5).for_each(|n| {
+                session.subscribe(&format!("c{n}"));
+            });
+        }
+        stopped(&site.server, || {
+            sessions.into_iter().for_each(|session| session.peer.reset())
+        });
+    });
+    let text = expect_culprit(&site.server, "close", "end of #", || {
+        let mut busy = site.connect();
+        for n in 0..1000 {
+            busy.subscribe(&format!("c{n}"));
+        }
+    });
+    assert!(text.contains(" ms"), "{text}");
+}
+
+#[test]
+fn what_the_process_does_between_two_ticks_is_named() {
+    let site = site(
+        "",
+        "[[apps.webhooks]]\nurl = \"http://no-such-host.invalid/hook\"\nevents = [\"channel_occupied\"]",
+    );
+    let server = &site.server;
+    expect_culprit(server, "names", "looking up no-such-host.invalid", || {
+        server.signal(Signal::HUP)
+    });
+    let config = fs::read_to_string(site.server.config_path()).expect("it can be read");
+    fs::write(site.server.config_path(), config.replace("slow_ms = 1", "slow_ms = 2")).expect("written");
+    expect_culprit(server, "reload", "reading the configuration again", || {
+        server.signal(Signal::HUP)
+    });
+    expect_culprit(server, "report", "a report for the administrator", || {
+        server.signal(Signal::USR1)
+    });
+    let log = site.server.log();
+    for part in [
+        "culprits of the worst ticks of the last hour:",
+        "the latest ticks:",
+        "tick 1: ",
+    ] {
+        assert!(log.contains(part), "{part}\n{log}");
+    }
+}
+
+#[test]
+fn webhooks_and_what_is_due_are_named() {
+    let target = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/hook", target.local_addr().expect("an address"));
+    let hooks = format!("[[apps.webhooks]]\nurl = \"{url}\"\nevents = [\"channel_occupied\", \"channel_vacated\"]");
+    let site = site("", &hooks);
+    let mut channels = 0..;
+    let mut session = site.connect();
+    let mut occupy = || {
+        for n in channels.by_ref().take(50) {
+            session.subscribe(&format!("c{n}"));
+        }
+    };
+    expect_culprit(&site.server, "due", "webhooks", &mut occupy);
+    let text = expect_culprit(&site.server, "webhooks", &url, &mut occupy);
+    assert!(text.contains("post"), "{text}");
+}
+
+#[test]
+fn a_drain_and_its_signal_are_named() {
+    let site = site("", "");
+    let _peers = echoes(&site, 300);
+    site.server.signal(Signal::TERM);
+    expect_culprit(&site.server, "drain", "the drain", || {});
+    expect_culprit(&site.server, "events", "events", || {});
+}
+
+#[test]
+fn a_process_that_stood_still_is_not_the_fault_of_a_client() {
+    let site = site("", "");
+    let mut peers: Vec<Peer> = echoes(&site, 4);
+    let flood: Vec<u8> = (0..2000).flat_map(|_| Frame::text("flood").bytes()).collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let found = || culprit(&site.server, "machine", "did not run");
+    while found().is_none() {
+        assert!(Instant::now() < deadline, "{}", records(&site.server)["blame"]);
+        for peer in &mut peers {
+            peer.send_some(&flood);
+        }
+        stopped(&site.server, || std::thread::sleep(Duration::from_millis(100)));
+        for peer in &mut peers {
+            peer.read_some();
+        }
+    }
+}
+
+#[test]
+fn the_phases_add_up_and_the_number_of_a_tick_limits_the_answer() {
+    let site = site("", "");
+    let mut peer = site.upgrade("/echo");
+    for n in 0..50 {
+        peer.text(&n.to_string()).expect_text(&n.to_string());
+    }
+    let all = records(&site.server);
+    let ticks = all["recent"].as_array().expect("a list");
+    assert!(ticks.len() >= 50);
+    for pair in ticks.windows(2) {
+        assert_eq!(pair[0]["n"].as_u64().map(|n| n + 1), pair[1]["n"].as_u64());
+    }
+    for tick in ticks {
+        let phases = tick["phases_us"].as_object().expect("an object");
+        let sum: u64 = phases.values().filter_map(Value::as_u64).sum();
+        assert_eq!(Some(sum), tick["us"].as_u64(), "{tick}");
+    }
+    let newest = ticks.last().and_then(|tick| tick["n"].as_u64()).expect("a number");
+    let ask = |since: &str| {
+        let request = format!(
+            "GET /debug/loop?since={since} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        Peer::connect(&site.server).send(request).reply()
+    };
+    let later: Value = serde_json::from_str(&ask(&newest.to_string()).body).expect("JSON");
+    let later = later["recent"].as_array().expect("a list");
+    assert!(later.iter().all(|tick| tick["n"].as_u64() > Some(newest)) && !later.is_empty());
+    for wrong in ["", "-1", "x", "99999999999999999999"] {
+        assert_eq!(ask(wrong).status, 400, "{wrong}");
+    }
+    let none: Value = serde_json::from_str(&ask("18446744073709551615").body).expect("JSON");
+    assert_eq!(none["recent"], json!([]));
+    // Without the token nobody sees the records.
+    let request = "GET /debug/loop HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(Peer::connect(&site.server).send(request).reply().status, 401);
+}
+
+#[test]
+fn the_console_shows_the_records() {
+    let server = Server::start_defaults();
+    let mut console = Peer::upgrade(&server, "/");
+    let mut ask = |command: &str| {
+        let (_, text) = console.text(command).next_frame();
+        String::from_utf8(text).expect("text")
+    };
+    ask("test");
+    let ticks = ask("ticks");
+    assert!(ticks.lines().count() >= 2 && ticks.contains(" ms, #"), "{ticks}");
+    let blame = ask("blame");
+    assert!(
+        blame.starts_with("culprits of the worst ticks of the last hour:\n"),
+        "{blame}"
+    );
+}
