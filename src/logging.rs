@@ -14,15 +14,34 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::time::Time;
 
+/// `RUST_LOG` has a part that means nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{FILTER_VARIABLE}: {0}")]
+pub struct BadFilter(String);
+
+/// The first part of the path of each of our modules.
+const PROGRAM: &str = "jsocketd";
+
+/// The variable that decides which lines are written.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
 /// Starts logging at `level`, once per process; [`set_level`] changes the level.
-pub fn init(level: LevelFilter) {
+///
+/// # Errors
+/// When `RUST_LOG` is set and has a part that means nothing.
+pub fn init(level: LevelFilter) -> Result<(), BadFilter> {
     let mut builder = env_logger::Builder::new();
-    if environment_decides() {
-        builder.parse_default_env();
-    } else {
+    match std::env::var_os(FILTER_VARIABLE) {
+        Some(filter) if environment_decides() => {
+            let filter = filter
+                .to_str()
+                .ok_or_else(|| BadFilter("the value is not UTF-8".into()))?;
+            check_filter(filter)?;
+            builder.parse_filters(filter);
+        }
         // Everything passes the filter, and `set_level` decides: the level of `log` can be changed, a built filter
         // cannot.
-        builder.filter_level(LevelFilter::Trace);
+        _ => drop(builder.filter_level(LevelFilter::Trace)),
     }
     let in_journal = stderr_is_journal();
     builder.format(move |out, record| match in_journal {
@@ -35,6 +54,52 @@ pub fn init(level: LevelFilter) {
     let first = log::set_boxed_logger(Box::new(Discreet(logger)));
     debug_assert!(first.is_ok(), "logging is started once");
     set_level(level);
+    Ok(())
+}
+
+/// Checks each part of a filter: `LEVEL`, `MODULE` or `MODULE=LEVEL`, separated by commas, and behind one slash a text
+/// that a line must contain. env_logger passes over a part that it cannot read, and takes every other word for a
+/// module: a misspelt level would switch the log off.
+fn check_filter(filter: &str) -> Result<(), BadFilter> {
+    let (parts, text) = filter.split_once('/').unwrap_or((filter, ""));
+    if text.contains('/') {
+        return Err(BadFilter(format!("`{filter}` has more than one slash")));
+    }
+    for part in parts.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (module, level) = match part.split_once('=') {
+            Some((module, level)) => (module, Some(level.trim())),
+            None if is_level(part) => continue,
+            None => (part, None),
+        };
+        if let Some(level) = level.filter(|level| !is_level(level)) {
+            return Err(BadFilter(format!("`{level}` in `{part}` is not a level: {LEVELS}")));
+        }
+        // Another program's filter may name modules of libraries. Without a level that is more likely a misspelt word.
+        let is_meant = is_module(module) || level.is_some() && !module.starts_with(PROGRAM);
+        if !is_meant {
+            return Err(BadFilter(format!(
+                "`{module}` is neither a level ({LEVELS}) nor a module of {PROGRAM}, such as {PROGRAM}::hub"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The levels of a filter.
+const LEVELS: &str = "off, error, warn, info, debug or trace";
+
+fn is_level(word: &str) -> bool {
+    word.parse::<LevelFilter>().is_ok()
+}
+
+/// Whether a target of `RUST_LOG` is this program or a part of it. The rooms are those of `lib.rs`, and the commands.
+fn is_module(target: &str) -> bool {
+    let mut path = target.split("::");
+    let is_room = |room: &str| {
+        let mut lines = include_str!("lib.rs").lines();
+        room == "commands" || lines.any(|line| line.strip_prefix("pub mod ") == Some(&format!("{room};")))
+    };
+    path.next() == Some(PROGRAM) && path.next().is_none_or(is_room)
 }
 
 /// Leaves out the lines of libraries below `warn`.
@@ -58,7 +123,7 @@ impl<L: Log> Log for Discreet<L> {
 
 /// Whether a target is a module of this crate.
 fn is_ours(target: &str) -> bool {
-    target.split("::").next() == Some("jsocketd")
+    target.split("::").next() == Some(PROGRAM)
 }
 
 /// Changes the level of our own code now. Libraries stay at `warn` or below. Does nothing when `RUST_LOG` is set.
@@ -69,7 +134,7 @@ pub fn set_level(level: LevelFilter) {
 }
 
 fn environment_decides() -> bool {
-    std::env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty())
+    std::env::var_os(FILTER_VARIABLE).is_some_and(|filter| !filter.is_empty())
 }
 
 /// Whether standard error goes to the journal, found out as systemd.exec(5) says: processes whose output was redirected
@@ -269,6 +334,37 @@ mod tests {
             for level in [Level::Info, Level::Debug, Level::Trace] {
                 assert!(!is_written(level, target), "{target} {level}");
             }
+        }
+    }
+
+    #[test]
+    fn a_filter_with_a_part_that_means_nothing_is_refused_with_that_part() {
+        for good in [
+            "debug",
+            "TRACE",
+            "off",
+            "jsocketd",
+            "jsocketd=debug,mio=trace",
+            " info , jsocketd::hub=debug,",
+            "jsocketd::server::act=trace",
+            "jsocketd::commands::check",
+            "debug/#12",
+        ] {
+            assert_eq!(check_filter(good), Ok(()), "{good}");
+        }
+        for (bad, word) in [
+            ("debgu", "`debgu`"),
+            ("info,verbose", "`verbose`"),
+            ("jsocketd=debgu", "`debgu`"),
+            ("jsocketd=", "`` in `jsocketd=`"),
+            ("jsocketd=debug=info", "`debug=info`"),
+            ("jsocketdd=debug", "`jsocketdd`"),
+            ("jsocketd::hubb=debug", "`jsocketd::hubb`"),
+            ("mio", "`mio`"),
+            ("debug/a/b", "`debug/a/b`"),
+        ] {
+            let why = check_filter(bad).expect_err(bad).to_string();
+            assert!(why.starts_with("RUST_LOG: ") && why.contains(word), "{bad}: {why}");
         }
     }
 

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     let sources = jsocketd::config::Sources::from(flags.sources);
     let loaded = sources.load()?;
-    logging::init(loaded.config.server.log_level);
+    logging::init(loaded.config.server.log_level)?;
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }

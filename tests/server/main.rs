@@ -12,6 +12,7 @@ mod culprits;
 mod examples;
 mod http;
 mod listeners;
+mod log;
 mod outgoing;
 mod publish;
 mod pusher_channels;
