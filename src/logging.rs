@@ -158,7 +158,7 @@ fn journal_line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
 }
 
 fn terminal_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let (time, style) = (out.timestamp_seconds(), out.default_level_style(record.level()));
+    let (time, style) = (out.timestamp_millis(), out.default_level_style(record.level()));
     let (level, origin, sentence) = (record.level(), Origin(record), Sentence(record.args()));
     writeln!(out, "{time} {style}{level:<5}{style:#} {origin}{sentence}")
 }

@@ -51,8 +51,8 @@ fn a_line_for_a_terminal_has_the_time_the_level_and_a_sentence() {
     let (time, rest) = line.split_once(' ').expect("a time");
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     assert_eq!(
-        shape, "9999-99-99T99:99:99Z",
-        "UTC, to the second, and no colours in a file"
+        shape, "9999-99-99T99:99:99.999Z",
+        "UTC, to the millisecond, and no colours in a file"
     );
     assert!(
         rest.starts_with("INFO  the descriptor limit is "),
