@@ -21,3 +21,6 @@ pub mod store;
 pub mod time;
 pub mod trace;
 pub mod webhooks;
+
+/// The commit that this was built from; `None`: a debug build, or one without a repository (`build.rs`).
+pub const COMMIT: Option<&str> = option_env!("JSOCKETD_COMMIT");

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use jsocketd::config::Loaded;
 use jsocketd::logging;
 use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
@@ -41,6 +42,7 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     let sources = jsocketd::config::Sources::from(flags.sources);
     let loaded = sources.load()?;
     logging::init(loaded.config.server.log_level)?;
+    log::info!("{}", first_line(&loaded));
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
@@ -51,6 +53,27 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     };
     let recording = flags.record.map(|path| Recording { path, payloads });
     Ok(process::serve(loaded, &reload, recording)?)
+}
+
+/// The first line of the log: what runs, with which configuration, and where it will listen. `listening on` on standard
+/// output names the ports that the system chooses.
+fn first_line(loaded: &Loaded) -> String {
+    let (version, process) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let commit = jsocketd::COMMIT.map_or_else(String::new, |commit| format!(" (commit {commit})"));
+    let source = match &loaded.file {
+        Some(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("configuration {}", path.display())
+        }
+        None if loaded.config.embedded_defaults => "the embedded defaults".to_owned(),
+        None => "no configuration file".to_owned(),
+    };
+    let server = &loaded.config.server;
+    let admin = server.admin_listen.iter();
+    let admin = admin.map(|address| format!("{address} for administrators"));
+    let listeners: Vec<String> = server.listen.iter().map(ToString::to_string).chain(admin).collect();
+    let listeners = listeners.join(", ");
+    format!("jsocketd {version}{commit} starts: process {process}, {source}, listeners {listeners}")
 }
 
 /// The child process of a look-up: see [`process::lookup`].

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod arrows;
+mod build;
 mod columns;
 mod docs;
 mod index;

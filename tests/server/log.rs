@@ -1,9 +1,40 @@
-//! The log: the filter of `RUST_LOG`.
+//! The log: its first line, and the filter of `RUST_LOG`.
 //!
 //! Levels and reloads are in `reload.rs`, the escaping of control characters in the unit tests of `logging`.
 
 use std::fs;
 use std::process::Command;
+
+use crate::common::server::Server;
+
+#[test]
+fn the_first_line_names_version_process_configuration_and_listeners() {
+    let toml = "[server]\nadmin_listen = \"127.0.0.1:0\"\n";
+    let server = Server::start(toml);
+    let (log, pid, file) = (server.log(), server.pid, server.config_path());
+    let first = log.lines().next().expect("a first line");
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = jsocketd::COMMIT.map_or_else(String::new, |commit| format!(" (commit {commit})"));
+    let file = file.display();
+    let wanted = format!(
+        " INFO  jsocketd {version}{commit} starts: process {pid}, configuration {file}, \
+         listeners 127.0.0.1:0, 127.0.0.1:0 for administrators"
+    );
+    let (time, rest) = first.split_at(first.find(' ').expect("a time"));
+    assert_eq!(rest, wanted);
+    // 2026-11-30T07:29:39.123Z
+    assert!(
+        time.len() == 24 && time.as_bytes()[19] == b'.' && time.ends_with('Z'),
+        "{time}"
+    );
+
+    let first = Server::start_defaults().log();
+    let first = first.lines().next().unwrap_or_default();
+    assert!(
+        first.contains(", the embedded defaults, listeners 127.0.0.1:0"),
+        "{first}"
+    );
+}
 
 #[test]
 fn a_wrong_rust_log_ends_the_start_and_names_the_word() {
