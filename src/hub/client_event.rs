@@ -32,6 +32,21 @@ impl<'a> ClientEvent<'a> {
         settings: &config::App,
         now: Now,
     ) -> Result<Self, (String, Option<u16>)> {
+        let event = Self::of(frame, id, roster, settings, now);
+        match &event {
+            Ok(event) => log::debug!("{id} sends {} to {}", event.frame.event, event.channel),
+            Err((why, _)) => log::debug!("{id} may not send a client event: {why}"),
+        }
+        event
+    }
+
+    fn of(
+        frame: &'a Incoming<'a>,
+        id: ConnectionId,
+        roster: &mut Roster,
+        settings: &config::App,
+        now: Now,
+    ) -> Result<Self, (String, Option<u16>)> {
         let no = |why: &str| Err((why.to_owned(), None));
         if !settings.client_events {
             return no("client events are not enabled for this app");

@@ -105,6 +105,11 @@ impl Events {
         now: Now,
         actions: &mut Actions,
     ) {
+        let (name, channel, app) = (publication.event, publication.channel.as_str(), &settings.id);
+        match logged {
+            Some(Logged { seq, .. }) => log::debug!("{name} is published to {channel} of {app}, from row {seq}"),
+            None => log::debug!("{name} is published to {channel} of {app}"),
+        }
         self.keep(publication, Duration::ZERO, settings, now);
         let recipients = publication.recipients();
         let encode = |extra: Extra<'_>| publication.encode(extra);

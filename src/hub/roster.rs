@@ -142,6 +142,7 @@ impl Roster {
         self.bytes -= SUBSCRIPTION;
         self.subscriptions -= 1;
         let (channel, place) = (channel as usize, place as usize);
+        log::debug!("{id} leaves {}", self.channels[channel].name);
         let subscribers = &mut self.channels[channel].subscribers;
         subscribers.swap_remove(place);
         if let Some(moved) = subscribers.get(place) {
@@ -329,6 +330,12 @@ impl Roster {
             }
         }
         withdrawn
+    }
+
+    /// The id of the user as which a connection is signed in.
+    pub fn user_of(&self, id: ConnectionId) -> Option<&str> {
+        let user = self.find(id)?.user.as_ref()?;
+        Some(&user.member.user_id)
     }
 
     /// The session of a connection.

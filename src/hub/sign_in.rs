@@ -44,6 +44,11 @@ impl SignIn<'_> {
         let (member, mut watchlist) = match checked {
             Ok(checked) => checked,
             Err(why) => {
+                // A reason that was made at run time may repeat a signature or the data of the user.
+                match &why {
+                    Cow::Borrowed(why) => log::debug!("{id} is not signed in: {why}"),
+                    Cow::Owned(_) => log::debug!("{id} is not signed in: the key or the signature is wrong"),
+                }
                 actions.send(id, frames::error(&why, None));
                 return Asked::Done;
             }
@@ -55,6 +60,7 @@ impl SignIn<'_> {
             }
             return Asked::Done;
         }
+        log::debug!("{id} is signed in as user {}", member.user_id);
         tell_signed_in(id, &self.user_data, actions);
         if watchlist.len() > MAX_WATCHLIST {
             watchlist.truncate(MAX_WATCHLIST);

@@ -2,6 +2,7 @@
 //! that the client gets otherwise.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -66,6 +67,11 @@ impl Refusal {
         }
         // A name that is too long is not repeated in full.
         let shown: String = channel.chars().take(event::MAX_NAME).collect();
+        // A reason that was made at run time may repeat a signature or the data of a member.
+        match &self.error {
+            Cow::Borrowed(why) => log::debug!("{id} may not be subscribed to {shown}: {}, {why}", self.kind),
+            Cow::Owned(_) => log::debug!("{id} may not be subscribed to {shown}: {}", self.kind),
+        }
         let data = Data {
             r#type: self.kind,
             error: &self.error,
@@ -248,6 +254,23 @@ fn text<'a>(field: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, st
     let read = field.map(|field| serde_json::from_str::<Option<Cow<'_, str>>>(field.get()));
     let read = read.transpose().map(Option::flatten);
     read.map_err(|_| Refusal::new(AUTH, format!("`{name}` is not a string")))
+}
+
+/// The channel, and why the connection may subscribe. Of a member only the id.
+impl fmt::Display for Ticket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.name.kind() {
+            Kind::Public => "open to everybody",
+            Kind::ServerToUser => "by its sign-in",
+            _ if self.by_rule => "by the site's rules",
+            _ => "by its signature",
+        };
+        write!(f, "{} ({by})", self.name.as_str())?;
+        match &self.member {
+            Some(member) => write!(f, " as member {}", member.user_id),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<'a> Ticket<'a> {

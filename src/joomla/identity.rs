@@ -2,6 +2,8 @@
 //! a guest with a reason. When the identity cannot be determined, the visitor is a guest. Groups and rights are
 //! determined in `acl`; cookies and origins were checked before.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::joomla::session::{self, BadText, SessionText};
@@ -64,6 +66,13 @@ pub enum Reason {
     RightsChanged,
     /// The database did not answer in time.
     DatabaseUnavailable,
+}
+
+/// The name in kebab case.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Judges the row of a session whose id came in the cookie of `asked_as`. `now_unix` is the time in seconds by our

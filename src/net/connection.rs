@@ -254,32 +254,35 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Closes: a close frame on a WebSocket, nothing more on HTTP; then the last bytes are flushed and the connection
-    /// ends.
-    pub fn close(&mut self, reason: &CloseReason, limits: &Limits, now: Time) {
+    /// ends. Returns how it ended, if it had not ended before.
+    pub fn close(&mut self, reason: CloseReason, limits: &Limits, now: Time) -> Option<Over> {
         if let State::WebSocket(websocket) = &mut self.state {
-            websocket.close(reason, &mut self.queue);
+            websocket.close(&reason, &mut self.queue);
         }
-        if self.is_live() {
-            self.finish(limits, now);
+        if !self.is_live() {
+            return None;
         }
+        self.finish(limits, now);
+        Some(Over::Closed(reason))
     }
 
-    /// Closes after decoding panicked. The decoder is in no state to write the close frame.
-    pub fn close_broken(&mut self, limits: &Limits, now: Time) {
+    /// Closes after decoding panicked. The decoder is in no state to write the close frame. Returns how it ended.
+    pub fn close_broken(&mut self, limits: &Limits, now: Time) -> Over {
         if self.is_websocket() {
             let CloseReason { code, reason } = CloseReason::OUR_BUG;
             let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
             send(&mut self.queue, Opcode::Close, &payload);
         }
         self.finish(limits, now);
+        Over::Closed(CloseReason::OUR_BUG)
     }
 
     /// Closes because the server stops: a WebSocket and an idle HTTP connection at once. A connection in the middle of
-    /// a request is closed after the answer.
-    pub fn leave(&mut self, limits: &Limits, now: Time) {
+    /// a request is closed after the answer. Returns how it ended, if it did now.
+    pub fn leave(&mut self, limits: &Limits, now: Time) -> Option<Over> {
         match &self.state {
-            State::Http(http) if http.is_busy() => {}
-            _ => self.close(&self.manners().going_away, limits, now),
+            State::Http(http) if http.is_busy() => None,
+            _ => self.close(self.manners().going_away.clone(), limits, now),
         }
     }
 
@@ -289,8 +292,9 @@ impl<S: Socket> Connection<S> {
     fn close_slow(&mut self, limit: &'static str, limits: &Limits, now: Time) -> Over {
         self.queue.drop_unwritten();
         self.socket.stream.reset_on_close();
-        self.close(&self.manners().slow_consumer, limits, now);
-        Over::Slow(limit)
+        let reason = &self.manners().slow_consumer;
+        self.close(reason.clone(), limits, now);
+        Over::Slow(limit, reason.code)
     }
 
     fn manners(&self) -> &'static Manners {
@@ -406,9 +410,9 @@ impl<S: Socket> Connection<S> {
             State::Http(http) if http.deadline() <= now => match http.expects_request() {
                 true => {
                     self.refuse(super::http::timeout());
-                    Over::TimedOut("handshake_timeout")
+                    Over::TimedOut("handshake_timeout", None)
                 }
-                false => Over::TimedOut("keep_alive_timeout"),
+                false => Over::TimedOut("keep_alive_timeout", None),
             },
             State::WebSocket(websocket) => {
                 if has_more {

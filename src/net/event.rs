@@ -29,23 +29,25 @@ pub enum Over {
     PeerClosed(Option<u16>),
     /// The peer broke the WebSocket protocol.
     Violated(CloseReason),
+    /// We closed it, for this reason. Only a WebSocket gets the code.
+    Closed(CloseReason),
     /// The peer broke HTTP.
     Refused(StatusCode),
     /// The peer ended the stream.
     Ended,
     /// The socket failed, for this reason.
     Failed(String),
-    /// A deadline passed.
-    TimedOut(&'static str),
-    /// The peer does not read its messages; this limit was exceeded.
-    Slow(&'static str),
+    /// A deadline passed; with the code of the close frame, if there was one.
+    TimedOut(&'static str, Option<u16>),
+    /// The peer does not read its messages; this limit was exceeded. With the code of the close frame.
+    Slow(&'static str, u16),
 }
 
 impl Over {
     /// Which limit ended it, if it is one that is worth a warning.
     pub fn limit(&self) -> Option<Kind> {
         match self {
-            Over::Slow(_) => Some(Kind::SlowConsumer),
+            Over::Slow(..) => Some(Kind::SlowConsumer),
             Over::Violated(reason) if *reason == CloseReason::TOO_BIG => Some(Kind::TooLarge),
             Over::Violated(reason) if *reason == CloseReason::TOO_MANY_FRAGMENTS => Some(Kind::TooLarge),
             Over::Refused(
@@ -63,11 +65,13 @@ impl fmt::Display for Over {
             Over::PeerClosed(Some(code)) => write!(f, "was closed by its peer with {code}"),
             Over::PeerClosed(None) => write!(f, "was closed by its peer"),
             Over::Violated(reason) => write!(f, "broke the protocol: {} {}", reason.code, reason.reason),
+            Over::Closed(reason) => write!(f, "is closed: {} {}", reason.code, reason.reason),
             Over::Refused(status) => write!(f, "sent a bad request: {status}"),
             Over::Ended => write!(f, "was ended by its peer"),
             Over::Failed(why) => write!(f, "failed: {why}"),
-            Over::TimedOut(limit) => write!(f, "ran into {limit}"),
-            Over::Slow(limit) => write!(f, "is a slow consumer ({limit}) and is dropped"),
+            Over::TimedOut(limit, Some(code)) => write!(f, "ran into {limit} and is closed: {code}"),
+            Over::TimedOut(limit, None) => write!(f, "ran into {limit}"),
+            Over::Slow(limit, code) => write!(f, "is a slow consumer ({limit}) and is dropped: {code}"),
         }
     }
 }

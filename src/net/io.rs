@@ -2,6 +2,7 @@
 //! sockets (`poll.rs`), and the seeded network of the simulator in `tests/simulation`, which behaves in every way that
 //! a kernel may.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -120,4 +121,14 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// Whether it came by the listener that is for administrators.
     pub admin: bool,
+}
+
+/// The address, for the logs.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => f.write_str("a Unix socket"),
+        }
+    }
 }

@@ -83,7 +83,7 @@ impl WebSocket {
     pub(super) fn check_deadlines(&mut self, queue: &mut SendQueue, limits: &Limits, now: Time) -> Option<Over> {
         if self.unfinished_until(limits) <= now {
             self.close(&CloseReason::UNFINISHED, queue);
-            return Some(Over::TimedOut("message_timeout"));
+            return Some(Over::TimedOut("message_timeout", Some(CloseReason::UNFINISHED.code)));
         }
         if self.shrink_at() <= now {
             self.wire.shrink();
@@ -98,7 +98,7 @@ impl WebSocket {
             }
             Due::End => {
                 self.close(&self.manners.no_pong, queue);
-                return Some(Over::TimedOut("ping_timeout"));
+                return Some(Over::TimedOut("ping_timeout", Some(self.manners.no_pong.code)));
             }
         }
         None

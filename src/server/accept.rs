@@ -100,7 +100,7 @@ impl Acceptor {
                 }
                 let connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
                 let id = dispatcher.connections.insert(connection, many >= most);
-                log::debug!("{id} came by listener {listener}");
+                log::debug!("{id} came from {peer} by listener {listener}");
                 dispatcher.opened(id);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[listener] = Waiting::Nobody,

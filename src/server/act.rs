@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 
 use crate::config::Config;
 use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder, Report};
@@ -26,6 +27,7 @@ use crate::time::{Now, Time};
 use crate::trace::{Recorder, Recording};
 use crate::webhooks;
 
+use super::access_log::AccessLog;
 use super::connections::{Connections, List};
 use super::heard::Heard;
 
@@ -67,6 +69,7 @@ pub(super) struct Dispatcher<I: Io> {
     pub(super) flight: FlightRecorder,
     /// What the connection that is being read sent.
     heard: Heard,
+    pub(super) access_log: AccessLog,
     quiet: Quiet,
 }
 
@@ -88,6 +91,7 @@ impl<I: Io> Dispatcher<I> {
             draining: false,
             flight: FlightRecorder::default(),
             heard: Heard::default(),
+            access_log: AccessLog::default(),
             quiet: Quiet::new(),
         }
     }
@@ -207,7 +211,8 @@ impl<I: Io> Dispatcher<I> {
                 }
                 Err(_) => {
                     log::error!("{id} decoding panicked; the connection is closed");
-                    connection.close_broken(limits, now);
+                    let over = connection.close_broken(limits, now);
+                    self.note_end(id, over);
                     return 0;
                 }
             }
@@ -217,20 +222,25 @@ impl<I: Io> Dispatcher<I> {
     /// Passes an event to the service.
     pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
         let input = match event {
-            Event::Request(request) => Input::Request(self.caller(id), request),
-            Event::Handshake(request) => Input::Handshake(self.caller(id), request),
+            Event::Request(request) => Input::Request(self.called(id, &request), request),
+            Event::Handshake(request) => Input::Handshake(self.called(id, &request), request),
             Event::Message(message) => Input::Message(message),
-            Event::Over(over) => return self.note_end(id, &over),
+            Event::Over(over) => return self.note_end(id, over),
         };
         self.input(id, input);
     }
 
-    /// Logs how a connection ended: limits as warnings, everything else for debugging.
-    pub(super) fn note_end(&mut self, id: ConnectionId, over: &Over) {
-        match over.limit() {
-            Some(kind) => self.warn(kind, format_args!("{id} {over}")),
-            None => log::debug!("{id} {over}"),
+    /// Notes how a connection ended. A limit is worth a warning.
+    pub(super) fn note_end(&mut self, id: ConnectionId, over: Over) {
+        if let Some(kind) = over.limit() {
+            self.warn(kind, format_args!("{id} {over}"));
         }
+        self.access_log.ended(id, over);
+    }
+
+    /// A connection said its last word.
+    pub(super) fn left(&mut self, id: ConnectionId) {
+        self.access_log.left(id, || self.service.identity(id), self.now.at);
     }
 
     /// Logs a warning that thousands of peers may cause: at most one line a second of its kind.
@@ -266,8 +276,17 @@ impl<I: Io> Dispatcher<I> {
             self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
         }
         let caller = self.caller(id);
+        self.access_log.opened(id, caller.address, self.now.at);
         self.input(id, Input::Opened(caller));
         self.requeue(id);
+    }
+
+    /// The caller of a request or handshake that is complete.
+    fn called(&mut self, id: ConnectionId, request: &Request<Bytes>) -> Caller {
+        let caller = self.caller(id);
+        self.access_log
+            .asked(id, &caller, request, &self.config.server, self.now.at);
+        caller
     }
 
     fn caller(&mut self, id: ConnectionId) -> Caller {
@@ -362,6 +381,7 @@ impl<I: Io> Dispatcher<I> {
             Action::Respond(_, response) => {
                 self.flight.counts().bytes_out += response.body().len() as u64;
                 connection.respond(&response, self.draining, limits, now);
+                self.access_log.answered(to, &response, || self.io.now());
             }
             Action::Accept(_, dialect) => {
                 let manners = match dialect {
@@ -370,7 +390,7 @@ impl<I: Io> Dispatcher<I> {
                     Dialect::OldPusher => &close::OLD_PUSHER,
                 };
                 connection.accept(manners, now);
-                log::debug!("{to} became a WebSocket");
+                self.access_log.accepted(to, || self.io.now());
             }
             Action::Send(_, message) => {
                 self.sent += 1;
@@ -378,8 +398,9 @@ impl<I: Io> Dispatcher<I> {
                 connection.send(&message);
             }
             Action::Close(_, code, reason) => {
-                log::debug!("{to} is closed: {code} {reason}");
-                connection.close(&CloseReason { code, reason }, limits, now);
+                if let Some(over) = connection.close(CloseReason { code, reason }, limits, now) {
+                    self.note_end(to, over);
+                }
             }
             Action::Gather(_) => self.wants_stats.push(to),
             Action::Hurry(_) => connection.hurry(now + HURRY),
@@ -389,7 +410,7 @@ impl<I: Io> Dispatcher<I> {
             Action::WhenFlushed(_) => entry.tell_when_flushed = true,
             Action::Fanout(..) | Action::ShowLoop(..) | Action::Post(_) => {}
         }
-        self.connections.requeue(to, limits, now);
+        self.requeue(to);
     }
 
     /// Sends a text to many connections: it is encoded once.

@@ -290,7 +290,6 @@ impl<S: Socket> Connections<S> {
             if let Some(entry) = self.table.remove(*id) {
                 self.request_bytes -= entry.counted;
                 self.closing -= usize::from(entry.departed);
-                log::debug!("{id} is gone");
             }
         }
         self.doomed.recycle(doomed);

@@ -71,10 +71,11 @@ impl Drain {
             let Some(id) = run.remaining.pop() else { break };
             run.asked += 1;
             let limits = &dispatcher.config.limits;
-            if let Some(entry) = dispatcher.connections.find(id) {
-                entry.connection.leave(limits, now);
+            let entry = dispatcher.connections.find(id);
+            if let Some(over) = entry.and_then(|entry| entry.connection.leave(limits, now)) {
+                dispatcher.note_end(id, over);
             }
-            dispatcher.connections.requeue(id, limits, now);
+            dispatcher.requeue(id);
         }
         let limits = &dispatcher.config.limits;
         let is_over = now >= run.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);

@@ -8,6 +8,7 @@
 //! took goes to the flight recorder (`flight`).
 
 mod accept;
+mod access_log;
 mod act;
 mod connections;
 mod database;
@@ -328,7 +329,7 @@ impl<I: Io> Server<I> {
                     dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - remaining..n]));
                 }
             }
-            Err(over) => dispatcher.note_end(id, &over),
+            Err(over) => dispatcher.note_end(id, over),
         }
     }
 
@@ -345,7 +346,7 @@ impl<I: Io> Server<I> {
                 continue;
             };
             if let Some(over) = connection.check_deadlines(&dispatcher.config.limits, now) {
-                dispatcher.note_end(id, &over);
+                dispatcher.note_end(id, over);
             }
             dispatcher.requeue(id);
         }
@@ -378,7 +379,7 @@ impl<I: Io> Server<I> {
             let flushed = entry.tell_when_flushed && over.is_none() && connection.queue.is_empty();
             entry.tell_when_flushed &= !flushed;
             if let Some(over) = over {
-                dispatcher.note_end(*id, &over);
+                dispatcher.note_end(*id, over);
             }
             if flushed {
                 dispatcher.input(*id, Input::Flushed);
@@ -437,6 +438,7 @@ impl<I: Io> Server<I> {
         dispatcher.flight.enter(Phase::Reap);
         let departed = dispatcher.connections.departed.take();
         for id in &departed {
+            dispatcher.left(*id);
             dispatcher.input(*id, Input::Closed);
             dispatcher.flight.counts().closes += 1;
             dispatcher.piece(|culprit| (culprit.kind, culprit.connection) = (Kind::Close, id.raw()));

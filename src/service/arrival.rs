@@ -211,6 +211,7 @@ impl Arrival<'_> {
         while !app.roster.is_free(socket) {
             socket = SocketId(random.random(), random.random());
         }
+        log::debug!("{} is socket {socket} of the app {}", self.id, app.settings.id);
         let settings = &self.config.pusher;
         app.connect(self.id, socket, recovery, settings, self.now, self.actions);
         let away = away(self.home);

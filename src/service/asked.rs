@@ -73,6 +73,7 @@ fn subscribe(
     let Some(absence) = absence else {
         return false;
     };
+    log::debug!("{id} subscribes to {ticket}");
     app.join(id, ticket, &absence, missed(site, now), now, actions);
     true
 }
@@ -83,6 +84,7 @@ fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attem
     let proved = site.map(|site| site.prove(id, token, attempt.now, actions.effects()));
     let error = match proved {
         Some(Verdict::Yes(())) => {
+            log::debug!("{id} has shown the form token of its session");
             actions.send(id, frames::bare(FORM_TOKEN_RIGHT, None, Extra::default()));
             return true;
         }
@@ -91,6 +93,7 @@ fn prove(token: &str, id: ConnectionId, site: Option<&mut Site>, attempt: &Attem
         Some(Verdict::No(NoProof::Wrong)) => "the form token is not this session's",
         None => "there is no site whose form tokens could be checked",
     };
+    log::debug!("{id} has shown no right form token: {error}");
     actions.send(id, frames::error(error, None));
     true
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::config::{self, Config, Server};
+use crate::id::ConnectionId;
 
 /// The peer of a connection, as the loop sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
 /// A request or handshake with its caller. The proxy's headers are read once.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
+    /// The connection.
+    pub id: ConnectionId,
     /// The connection's peer.
     pub caller: &'a Caller,
     /// The request or handshake.
@@ -43,10 +46,11 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Reads the headers of a trusted proxy.
-    pub fn new(caller: &'a Caller, request: &'a Request<Bytes>, server: &Server) -> Self {
+    pub fn new(id: ConnectionId, caller: &'a Caller, request: &'a Request<Bytes>, server: &Server) -> Self {
         let is_proxied = direct_address(caller, &server.trusted_proxies).is_none();
         let forwarded = is_proxied.then(|| forwarded_address(request, &server.trusted_proxies));
         Self {
+            id,
             caller,
             request,
             is_proxied,
@@ -308,7 +312,13 @@ mod tests {
             live_site,
             exact,
         };
-        Call::new(&caller, &request.body(Bytes::new()).unwrap(), server).origin(own)
+        Call::new(
+            ConnectionId::new(1, 1),
+            &caller,
+            &request.body(Bytes::new()).unwrap(),
+            server,
+        )
+        .origin(own)
     }
 
     #[test]

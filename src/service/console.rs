@@ -175,6 +175,10 @@ impl Console {
         if personal && !attempt.is_last && site.is_some_and(|site| !site.is_known(id)) {
             return Verdict::NotYet;
         }
+        log::debug!(
+            "{id} gives the command {}",
+            known.map_or("that is unknown", |(known, ..)| *known)
+        );
         let may = |action| self.is_admin || site.is_some_and(|site| site.may(id, action));
         if let Some(missing) = group.permissions(ruled).find(|action| !may(action)) {
             return Verdict::No(not_allowed(config, site.map(|_| missing)));
@@ -249,7 +253,10 @@ impl Console {
         let proved = site
             .filter(|_| !is_admin)
             .map(|site| site.show(id, given, attempt.now, actions.effects()));
-        let mut answer = |reply: &str| actions.push(Action::Send(id, text(reply.to_owned())));
+        let mut answer = |reply: &str| {
+            log::debug!("{id} shows a token: {}", reply.trim_end());
+            actions.push(Action::Send(id, text(reply.to_owned())));
+        };
         if is_admin {
             self.is_admin = true;
             answer("Allowed: stats, lag and publish answer from here on.");

@@ -7,6 +7,7 @@ mod asked;
 pub mod caller;
 pub mod console;
 mod home;
+mod identity;
 mod input;
 mod members;
 pub mod page;
@@ -25,6 +26,7 @@ use http::Request;
 use self::arrival::{Arrival, Entrance};
 use self::caller::{Call, Caller};
 use self::home::Home;
+pub use self::identity::Identity;
 pub use self::input::Input;
 use self::members::{Members, Speaks, Wants};
 pub use self::stats::{Counts, Lag, PerSecond, Process, ProcessStats, Sql};
@@ -195,6 +197,12 @@ impl Service {
         self.members.get(id)?.counted
     }
 
+    /// What a connection is now, for the logs.
+    pub fn identity(&self, id: ConnectionId) -> Identity<'_> {
+        let of = |member| Identity::of(id, member, &self.apps, &self.home);
+        self.members.get(id).map_or_else(Identity::default, of)
+    }
+
     /// Counts since the start.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -304,16 +312,8 @@ impl Service {
         let (home, apps) = (&mut self.home, &mut self.apps);
         match effect {
             Effect::Hook(app, event) => self.webhooks.note(&apps.app(app).settings.id, event, now),
-            Effect::Occupied(channel) => {
-                if let Some(site) = home.site_mut() {
-                    site.occupied(&channel);
-                }
-            }
-            Effect::Vacated(channel) => {
-                if let Some(site) = home.site_mut() {
-                    site.vacated(&channel);
-                }
-            }
+            Effect::Occupied(channel) => home.site_mut().into_iter().for_each(|site| site.occupied(&channel)),
+            Effect::Vacated(channel) => home.site_mut().into_iter().for_each(|site| site.vacated(&channel)),
             Effect::Wake(id) => {
                 home.review(Reviewed::Connection(id), apps, now, actions);
                 self.go_on(id, false, now, actions);
@@ -379,7 +379,7 @@ impl Service {
     ) -> Arrival<'a> {
         Arrival {
             id,
-            call: Call::new(caller, request, &self.config.server),
+            call: Call::new(id, caller, request, &self.config.server),
             config: &self.config,
             entrance: &mut self.entrance,
             members: &mut self.members,

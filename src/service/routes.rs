@@ -237,7 +237,7 @@ fn for_the_administrator(call: &Call<'_>, place: Place, config: &Config) -> Resp
         // Each guess costs a connection, and connections are counted and limited.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
-        log::debug!("a wrong admin token was shown");
+        log::debug!("{} shows a wrong admin token", call.id);
     }
     response
 }

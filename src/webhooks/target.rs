@@ -159,6 +159,11 @@ impl Target {
             self.tries.count = self.tries.count.wrapping_add(1);
             let ticket = u64::from(self.number) << 32 | u64::from(self.tries.count);
             self.tries.under_way = Some(ticket);
+            log::debug!(
+                "webhook {} is sent one of {} events",
+                self.receiver.place(),
+                self.queue.len()
+            );
             actions.push(Action::Post(Box::new(self.receiver.post(ticket, event.body.clone()))));
         }
     }
@@ -176,6 +181,7 @@ impl Target {
                     give_back(&mut self.queue);
                 }
                 self.counts.delivered += 1;
+                log::debug!("webhook {} has taken an event", self.receiver.place());
                 self.tries.refused = false;
                 self.tries.retry_at = now;
                 if std::mem::take(&mut self.tries.failures) > 0

@@ -714,9 +714,9 @@ fn no_log_line_has_a_secret_or_a_payload_in_it() {
     show(&mut session, &token);
     expect_accepted(&mut session);
     session.sign_in(&json!({"id": anna.to_string(), "user_info": {"name": "MARKER-USER"}}).to_string());
-    let shown = session.auth("private-MARKER-CHANNEL");
-    session.subscribe("private-MARKER-CHANNEL");
-    session.whisper("private-MARKER-CHANNEL", "client-x", json!("MARKER-CLIENT"));
+    let shown = session.auth("private-room");
+    session.subscribe("private-room");
+    session.whisper("private-room", "client-x", json!("MARKER-CLIENT"));
     let answer = session.next();
     session.enter("news");
     house.site.api().publish("news", "x", "MARKER-API");
@@ -736,7 +736,19 @@ fn no_log_line_has_a_secret_or_a_payload_in_it() {
     ));
     house.expect_guest(&made_up.query("MARKER-QUERY"), "no-row");
     let log = house.site.server.log();
-    assert!(log.contains(" DEBUG jsocketd::"), "the log is loud:\n{log}");
+    for said in [
+        " has a session; its user is looked up".to_owned(),
+        format!(" is user {anna}"),
+        " is a guest: no-row".to_owned(),
+        " has shown the form token of its session".to_owned(),
+        " x is published to news of 4711, from row ".to_owned(),
+        " gives the command that is unknown".to_owned(),
+    ] {
+        let is_there = log
+            .lines()
+            .any(|line| line.contains(" DEBUG jsocketd::") && line.contains(&said));
+        assert!(is_there, "no line at debug has {said}:\n{log}");
+    }
     let signature = shown.split_once(':').expect("key:signature").1;
     let secrets = [
         SECRET,

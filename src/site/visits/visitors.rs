@@ -2,6 +2,7 @@
 //! no answer for too long is a guest for now.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use crate::config;
@@ -24,6 +25,18 @@ pub enum Who {
     Provisional,
     /// A user.
     User(u32),
+}
+
+/// A clause for the log, to follow the connection's id.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Asking => f.write_str("has a session; its user is looked up"),
+            Who::Guest(reason) => write!(f, "is a guest: {reason}"),
+            Who::Provisional => write!(f, "is a guest for now: {}", Reason::DatabaseUnavailable),
+            Who::User(user) => write!(f, "is user {user}"),
+        }
+    }
 }
 
 /// Whether a form token is the one of the connection's session.
@@ -94,6 +107,7 @@ impl Visitors {
     /// Adds a connection with the index of its session, or with the reason why it has none.
     pub(super) fn enter(&mut self, id: ConnectionId, session: Result<usize, Reason>, now: Now) {
         let who = session.map_or_else(Who::Guest, |_| Who::Asking);
+        log::debug!("{id} {who}");
         let visit = Visit {
             session: session.ok(),
             who,
@@ -135,6 +149,7 @@ impl Visitors {
     pub(super) fn becomes(&mut self, id: ConnectionId, who: Who, effects: &mut Vec<Effect>) {
         let Some(visit) = self.visits.get_mut(id) else { return };
         if visit.who != who || visit.asks_for_token.is_some() {
+            log::debug!("{id} {who}");
             visit.who = who;
             effects.push(Effect::Wake(id));
         }
@@ -159,6 +174,7 @@ impl Visitors {
                 && visit.who == Who::Asking
             {
                 visit.who = Who::Provisional;
+                log::debug!("{id} {}", visit.who);
                 effects.push(Effect::Wake(id));
             }
         }
