@@ -107,6 +107,8 @@ sections! {
         max_connections: usize = 0, Size(0..=MOST_CONNECTIONS);
         /// `error`, `warn`, `info`, `debug` or `trace`; `RUST_LOG` overrides it.
         log_level: LevelFilter = LevelFilter::Info, Level;
+        /// The file with a line for each request and each connection; empty: none.
+        access_log: String = String::new(), Text(text::plain);
     }
 
     /// `[limits]`: times in seconds, sizes in bytes; 0 in a rate means no limit.

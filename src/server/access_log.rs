@@ -2,18 +2,25 @@
 //! same as JSON in the access log (`[server] access_log`). Nothing is noted while nobody wants either.
 //!
 //! A line has facts only: never a query, a header, a payload or a name. What a connection does in between is logged
-//! where it is decided.
+//! where it is decided. docs/operations.md describes the fields of the file.
 
-use std::fmt;
+mod file;
+
+use std::borrow::Cow;
+use std::io;
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
 use log::Level;
+use serde::Serialize;
 
+use self::file::LogFile;
 use crate::config::Server;
 use crate::id::ConnectionId;
 use crate::net::event::Over;
+use crate::net::io::Peer;
 use crate::protocol::slots::Slots;
 use crate::service::Identity;
 use crate::service::caller::{Call, Caller};
@@ -22,10 +29,20 @@ use crate::time::{Now, Time};
 /// The most characters of a path in a line. A peer chooses the path, and may send many.
 const SHOWN: usize = 200;
 
-/// The connections that are noted.
+/// The file, and the connections that are noted.
 #[derive(Debug, Default)]
 pub(super) struct AccessLog {
+    /// `None`: there is no access log.
+    file: Option<LogFile>,
     visits: Slots<Visit>,
+}
+
+/// The access log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("[server] access_log: {path}: {source}; name a regular file in a folder that this user may write")]
+pub struct BadAccessLog {
+    path: String,
+    source: io::Error,
 }
 
 /// One connection.
@@ -33,9 +50,11 @@ pub(super) struct AccessLog {
 struct Visit {
     /// When it was accepted.
     since: Time,
-    /// The client, as far as it is known: a proxy's until its first request. `None`: a Unix socket.
-    client: Option<IpAddr>,
+    /// Where it comes from: the peer, and from its first request on the client that a trusted proxy names.
+    source: Peer,
+    requests: u64,
     asked: Option<Asked>,
+    is_websocket: bool,
     over: Option<Over>,
 }
 
@@ -48,19 +67,85 @@ struct Asked {
     since: Time,
 }
 
+/// The line of a request.
+#[derive(Serialize)]
+struct RequestLine<'a> {
+    time: String,
+    kind: &'static str,
+    connection: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    method: &'a str,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    bytes: usize,
+    ms: f64,
+}
+
+/// The line of a connection.
+#[derive(Serialize)]
+struct ConnectionLine<'a> {
+    time: String,
+    kind: &'static str,
+    connection: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    requests: u64,
+    websocket: bool,
+    end: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<Cow<'a, str>>,
+    ms: f64,
+}
+
 impl AccessLog {
-    /// Whether connections and their requests are to be noted.
-    pub(super) fn is_wanted(&self) -> bool {
-        log::log_enabled!(Level::Debug)
+    /// Writes to this file from here on; an empty path: to none. It is opened again also if the path is the same, since
+    /// the old file may have been renamed.
+    ///
+    /// # Errors
+    /// When it cannot be opened. Then everything stays as it was.
+    pub(super) fn open(&mut self, path: &str, now: Time) -> Result<(), BadAccessLog> {
+        let opened = (!path.is_empty()).then(|| LogFile::open(path)).transpose();
+        let file = opened.map_err(|source| BadAccessLog {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.flush(now);
+        self.file = file;
+        Ok(())
     }
 
-    /// A connection was accepted from this address; `None`: from a Unix socket.
-    pub(super) fn opened(&mut self, id: ConnectionId, client: Option<IpAddr>, now: Time) {
+    /// Writes the lines of this tick into the file. This takes as long as the disk does.
+    pub(super) fn flush(&mut self, now: Time) {
+        if let Some(file) = &mut self.file {
+            file.flush(now);
+        }
+    }
+
+    /// Whether connections and their requests are to be noted.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.file.is_some() || log::log_enabled!(Level::Debug)
+    }
+
+    /// A connection was accepted.
+    pub(super) fn opened(&mut self, id: ConnectionId, caller: &Caller, now: Time) {
         if self.is_wanted() {
             let visit = Visit {
                 since: now,
-                client,
+                source: Peer {
+                    address: caller.address,
+                    admin: caller.admin,
+                },
+                requests: 0,
                 asked: None,
+                is_websocket: false,
                 over: None,
             };
             self.visits.insert(id, visit);
@@ -78,7 +163,8 @@ impl AccessLog {
     ) {
         if let Some(visit) = self.visits.get_mut(id) {
             let client = Call::new(id, caller, request, server).address();
-            visit.client = client.or(visit.client);
+            visit.source.address = client.or(visit.source.address);
+            visit.requests += 1;
             visit.asked = Some(Asked {
                 method: request.method().clone(),
                 path: request.uri().path().chars().take(SHOWN).collect(),
@@ -100,12 +186,10 @@ impl AccessLog {
 
     fn settled(&mut self, id: ConnectionId, status: StatusCode, bytes: usize, clock: impl FnOnce() -> Now) {
         let Some(visit) = self.visits.get_mut(id) else { return };
-        let Some(Asked { method, path, since }) = visit.asked.take() else {
-            return;
-        };
-        let (client, ms) = (Client(visit.client), clock().at.since(since).as_secs_f64() * 1000.0);
-        let status = status.as_str();
-        log::debug!("{id} {method} {path} from {client}: {status}, {bytes} bytes, {ms:.3} ms");
+        visit.is_websocket |= status == StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(asked) = visit.asked.take() {
+            asked.log(id, visit.source, Some(status), bytes, clock(), self.file.as_mut());
+        }
     }
 
     /// A connection ended by itself or by us. The first reason counts.
@@ -116,26 +200,103 @@ impl AccessLog {
     }
 
     /// A connection has said its last word. `identity` is what it was.
-    pub(super) fn left<'a>(&mut self, id: ConnectionId, identity: impl FnOnce() -> Identity<'a>, now: Time) {
-        let Some(visit) = self.visits.remove(id) else { return };
-        let (client, identity) = (Client(visit.client), identity());
-        let seconds = now.since(visit.since).as_secs_f64();
-        let over = match &visit.over {
-            Some(over) => over.to_string(),
-            None => "ended after its last answer".to_owned(),
+    pub(super) fn left<'a>(&mut self, id: ConnectionId, identity: impl FnOnce() -> Identity<'a>, now: Now) {
+        let Some(mut visit) = self.visits.remove(id) else {
+            return;
         };
-        log::debug!("{id} {over}; it was here from {client}{identity} for {seconds:.3} s");
+        if let Some(asked) = visit.asked.take() {
+            asked.log(id, visit.source, None, 0, now, self.file.as_mut());
+        }
+        visit.log(id, identity(), now, self.file.as_mut());
     }
 }
 
-/// Where a connection comes from.
-struct Client(Option<IpAddr>);
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("a Unix socket"),
+impl Asked {
+    fn log(
+        &self,
+        id: ConnectionId,
+        source: Peer,
+        status: Option<StatusCode>,
+        bytes: usize,
+        now: Now,
+        file: Option<&mut LogFile>,
+    ) {
+        let Self { method, path, since } = self;
+        let ms = milliseconds(*since, now.at);
+        match status {
+            Some(status) => {
+                let status = status.as_u16();
+                log::debug!("{id} {method} {path} from {source}: {status}, {bytes} bytes, {ms} ms");
+            }
+            None => log::debug!("{id} {method} {path} from {source}: no answer, {ms} ms"),
+        }
+        if let Some(file) = file {
+            file.append(&RequestLine {
+                time: time(now),
+                kind: "request",
+                connection: id.to_string(),
+                client: source.address,
+                method: method.as_str(),
+                path,
+                status: status.map(|status| status.as_u16()),
+                bytes,
+                ms,
+            });
         }
     }
+}
+
+impl Visit {
+    fn log(&self, id: ConnectionId, identity: Identity<'_>, now: Now, file: Option<&mut LogFile>) {
+        let (ms, source) = (milliseconds(self.since, now.at), self.source);
+        match &self.over {
+            Some(over) => log::debug!("{id} {over}; it was here from {source}{identity} for {ms} ms"),
+            None => log::debug!("{id} ended after its last answer; it was here from {source} for {ms} ms"),
+        }
+        let Some(file) = file else { return };
+        let (end, code, why) = self.end();
+        file.append(&ConnectionLine {
+            time: time(now),
+            kind: "connection",
+            connection: id.to_string(),
+            client: source.address,
+            app: identity.app,
+            user: identity.user,
+            requests: self.requests,
+            websocket: self.is_websocket,
+            end,
+            // On HTTP nobody got the code.
+            code: code.filter(|_| self.is_websocket),
+            why,
+            ms,
+        });
+    }
+
+    /// How it ended: a word for programs, the code of the close frame, and the reason or the name of the limit.
+    fn end(&self) -> (&'static str, Option<u16>, Option<Cow<'_, str>>) {
+        match &self.over {
+            None => ("server", None, None),
+            Some(Over::Closed(reason)) => ("server", Some(reason.code), Some((&*reason.reason).into())),
+            Some(Over::PeerClosed(code)) => ("peer", *code, None),
+            Some(Over::Ended) => ("peer", None, None),
+            Some(Over::Violated(reason)) => ("violation", Some(reason.code), Some((&*reason.reason).into())),
+            Some(Over::Refused(status)) => ("refused", None, Some(status.to_string().into())),
+            Some(Over::TimedOut(limit, code)) => ("timeout", *code, Some((*limit).into())),
+            Some(Over::Slow(limit, code)) => ("slow", Some(*code), Some((*limit).into())),
+            Some(Over::Failed(why)) => ("failed", None, Some(why.into())),
+        }
+    }
+}
+
+/// Milliseconds, in thousandths.
+fn milliseconds(since: Time, now: Time) -> f64 {
+    now.since(since).as_micros() as f64 / 1000.0
+}
+
+/// `2026-11-30T07:29:39.123Z`
+fn time(now: Now) -> String {
+    let time = i64::try_from(now.unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map(|time| format!("{time:.3}")).unwrap_or_default()
 }

@@ -240,7 +240,7 @@ impl<I: Io> Dispatcher<I> {
 
     /// A connection said its last word.
     pub(super) fn left(&mut self, id: ConnectionId) {
-        self.access_log.left(id, || self.service.identity(id), self.now.at);
+        self.access_log.left(id, || self.service.identity(id), self.now);
     }
 
     /// Logs a warning that thousands of peers may cause: at most one line a second of its kind.
@@ -276,7 +276,7 @@ impl<I: Io> Dispatcher<I> {
             self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
         }
         let caller = self.caller(id);
-        self.access_log.opened(id, caller.address, self.now.at);
+        self.access_log.opened(id, &caller, self.now.at);
         self.input(id, Input::Opened(caller));
         self.requeue(id);
     }

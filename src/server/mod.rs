@@ -36,6 +36,7 @@ use crate::time::Time;
 pub use crate::trace::{Payloads, Recording};
 
 use self::accept::Acceptor;
+use self::access_log::BadAccessLog;
 use self::act::Dispatcher;
 use self::database::Database;
 use self::drain::Drain;
@@ -136,6 +137,14 @@ impl<I: Io> Server<I> {
     /// When the file cannot be made.
     pub fn record(&mut self, recording: &Recording) -> io::Result<()> {
         self.dispatcher.record(recording)
+    }
+
+    /// Writes the access log to this file from here on, opened anew; an empty path: to none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened. Then the one of before stays.
+    pub fn open_access_log(&mut self, path: &str) -> Result<(), BadAccessLog> {
+        self.dispatcher.access_log.open(path, self.ended)
     }
 
     /// Uses another configuration from here on. Listeners stay as they are.
@@ -432,7 +441,7 @@ impl<I: Io> Server<I> {
     // --- reap ----------------------------------------------------------------------------------------------------
 
     /// Reports to the service the connections that said their last word, and frees the connections that have ended.
-    /// Their last words were flushed before.
+    /// Their last words were flushed before. The access log has its last line of the tick then, and is written.
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
         dispatcher.flight.enter(Phase::Reap);
@@ -448,5 +457,6 @@ impl<I: Io> Server<I> {
         dispatcher
             .connections
             .admit_waiting(&dispatcher.config.limits, dispatcher.now.at);
+        dispatcher.access_log.flush(dispatcher.now.at);
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use self::names::Names;
+use super::access_log::BadAccessLog;
 use super::{Flow, Recording, Server, Wish};
 use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
@@ -47,6 +48,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The access log cannot be opened.
+    #[error("{0}")]
+    AccessLog(#[from] BadAccessLog),
     /// The site is not as it must be.
     #[error("{0}")]
     Site(#[from] SiteError),
@@ -80,6 +84,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
             ServeError::Record { path, source }
         })?;
     }
+    server.open_access_log(&config.server.access_log)?;
     let mut premises = Premises::find(&config, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
     let mut told = server.ended;
@@ -94,6 +99,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
                 Wish::Draining => tell_systemd(&[NotifyState::Stopping]),
                 Wish::Reload => {
                     reload(&mut config, sources, &mut server, descriptors, &mut premises);
+                    // Also if the configuration was refused: the file may have been renamed.
+                    if let Err(error) = server.open_access_log(&config.server.access_log) {
+                        log::error!("{error}; the file that was open before stays in use");
+                    }
                     server.did(Kind::Reload, "");
                 }
                 Wish::Report => {
