@@ -179,6 +179,11 @@ impl<S: Socket> Outgoing<S> {
         }
     }
 
+    /// Whether there is no connection.
+    pub fn is_idle(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Gives each client its turn that has something to do, then ends those whose deadline is over. Returns whether
     /// there was one.
     pub fn turn(&mut self, io: &mut impl Io<Socket = S>, buffer: &mut [u8], now: Time) -> bool {

@@ -124,7 +124,8 @@ impl Io for MioIo {
     }
 
     fn clock(&mut self) -> Time {
-        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let elapsed = self.start.elapsed();
+        Time(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
     }
 
     fn processor(&mut self) -> Duration {

@@ -122,11 +122,9 @@ impl AccessLog {
         Ok(())
     }
 
-    /// Writes the lines of this tick into the file. This takes as long as the disk does.
-    pub(super) fn flush(&mut self, now: Time) {
-        if let Some(file) = &mut self.file {
-            file.flush(now);
-        }
+    /// Writes the lines of this tick into the file. This takes as long as the disk does. Returns how many there were.
+    pub(super) fn flush(&mut self, now: Time) -> u32 {
+        self.file.as_mut().map_or(0, |file| file.flush(now))
     }
 
     /// Whether connections and their requests are to be noted.

@@ -285,6 +285,9 @@ impl<S: Socket> Connections<S> {
 
     /// Frees the connections that ended.
     pub(super) fn free_doomed(&mut self) {
+        if self.doomed.is_empty() {
+            return;
+        }
         let doomed = self.doomed.take();
         for id in &doomed {
             if let Some(entry) = self.table.remove(*id) {

@@ -375,6 +375,9 @@ impl<I: Io> Server<I> {
 
     /// Writes each send queue that is not empty, with one `writev`, and closes slow consumers.
     fn write(&mut self) {
+        if self.dispatcher.connections.dirty.is_empty() {
+            return;
+        }
         self.dispatcher.flight.enter(Phase::Write);
         let list = self.dispatcher.connections.dirty.take();
         for id in &list {
@@ -395,10 +398,8 @@ impl<I: Io> Server<I> {
             }
             dispatcher.requeue_written(*id);
         }
-        if !list.is_empty() {
-            let now = self.dispatcher.io.clock();
-            self.dispatcher.flight.written(now, list.len());
-        }
+        let now = self.dispatcher.io.clock();
+        self.dispatcher.flight.written(now, list.len());
         self.dispatcher.connections.dirty.recycle(list);
     }
 
@@ -445,18 +446,23 @@ impl<I: Io> Server<I> {
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
         dispatcher.flight.enter(Phase::Reap);
-        let departed = dispatcher.connections.departed.take();
-        for id in &departed {
-            dispatcher.left(*id);
-            dispatcher.input(*id, Input::Closed);
-            dispatcher.flight.counts().closes += 1;
-            dispatcher.piece(|culprit| (culprit.kind, culprit.connection) = (Kind::Close, id.raw()));
+        if !dispatcher.connections.departed.is_empty() {
+            let departed = dispatcher.connections.departed.take();
+            for id in &departed {
+                dispatcher.left(*id);
+                dispatcher.input(*id, Input::Closed);
+                dispatcher.flight.counts().closes += 1;
+                dispatcher.piece(|culprit| (culprit.kind, culprit.connection) = (Kind::Close, id.raw()));
+            }
+            dispatcher.connections.departed.recycle(departed);
         }
-        dispatcher.connections.departed.recycle(departed);
         dispatcher.connections.free_doomed();
         dispatcher
             .connections
             .admit_waiting(&dispatcher.config.limits, dispatcher.now.at);
-        dispatcher.access_log.flush(dispatcher.now.at);
+        let lines = dispatcher.access_log.flush(dispatcher.now.at);
+        if lines > 0 {
+            dispatcher.piece(|culprit| (culprit.kind, culprit.count) = (Kind::AccessLog, lines));
+        }
     }
 }

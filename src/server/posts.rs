@@ -44,6 +44,9 @@ impl<S: Socket> Posts<S> {
     }
 
     fn turn<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, buffer: &mut [u8]) {
+        if dispatcher.posts.is_empty() && self.outgoing.is_idle() {
+            return;
+        }
         let now = dispatcher.now.at;
         let posts = dispatcher.posts.len();
         let url = dispatcher.posts.last().map(|post| post.url.clone());

@@ -22,6 +22,8 @@ pub(super) struct LogFile<F = File> {
     path: String,
     file: F,
     buffer: Vec<u8>,
+    /// How many lines that are.
+    lines: u32,
     /// The last write ended in the middle of a line.
     is_torn: bool,
     /// Lines that were lost since the last write that succeeded.
@@ -52,6 +54,7 @@ impl<F: Write> LogFile<F> {
             path: path.to_owned(),
             file,
             buffer: Vec::new(),
+            lines: 0,
             is_torn: false,
             lost: 0,
             rare: RareLine::default(),
@@ -65,13 +68,15 @@ impl<F: Write> LogFile<F> {
         }
         serde_json::to_writer(&mut self.buffer, line).expect("a Vec takes all, and the lines have no maps");
         self.buffer.push(b'\n');
+        self.lines += 1;
     }
 
-    /// Writes the lines of this tick.
-    pub(super) fn flush(&mut self, now: Time) {
+    /// Writes the lines of this tick. Returns how many there were.
+    pub(super) fn flush(&mut self, now: Time) -> u32 {
         if self.buffer.is_empty() {
-            return;
+            return 0;
         }
+        let lines = std::mem::take(&mut self.lines);
         let (written, failure) = write(&mut self.file, &self.buffer);
         let (done, rest) = self.buffer.split_at(written);
         let lost = rest.iter().filter(|byte| **byte == b'\n').count();
@@ -102,6 +107,7 @@ impl<F: Write> LogFile<F> {
         }
         give_back(&mut self.buffer);
         self.buffer.clear();
+        lines
     }
 }
 
