@@ -67,9 +67,14 @@ pub enum Command {
 pub struct Serve {
     #[command(flatten)]
     pub sources: Sources,
-    /// Write a trace of all inputs, to be studied with `jsocketd replay`
+    /// Write a trace of all inputs, to be studied with `jsocketd replay`. If FILE exists, FILE.1 is written, or FILE.2
+    /// and so on
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// The most bytes of the trace. When it is that long, the recording stops and the server goes on
+    #[arg(long, value_name = "BYTES", requires = "record", default_value_t = 1 << 30,
+          value_parser = clap::value_parser!(u64).range(65536..))]
+    pub record_limit: u64,
     /// Keep messages and the data of events in the trace; secrets stay masked
     #[arg(long, requires = "record")]
     pub record_plain: bool,

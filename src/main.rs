@@ -51,7 +51,8 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
         true => Payloads::Plain,
         false => Payloads::Masked,
     };
-    let recording = flags.record.map(|path| Recording { path, payloads });
+    let limit = flags.record_limit;
+    let recording = flags.record.map(|path| Recording { path, payloads, limit });
     Ok(process::serve(loaded, &reload, recording)?)
 }
 

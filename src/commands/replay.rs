@@ -3,22 +3,43 @@
 use std::error::Error;
 use std::path::Path;
 
-use jsocketd::trace::{self, Replayed};
+use jsocketd::trace::{self, Ending, Replayed};
 
-/// Replays the trace and prints the result.
+/// Replays the trace and prints the result. A trace whose rest is missing is a success if its beginning is.
 ///
 /// # Errors
 /// When the file cannot be read or is no trace, or when the service acts differently now. Then the error shows
 /// both actions.
 pub fn replay(file: &Path) -> Result<(), Box<dyn Error>> {
+    let path = file.display();
     match trace::replay(file)? {
-        Replayed::Same { inputs, diverged: 0 } => println!("{inputs} inputs, the same actions"),
-        Replayed::Same { inputs, diverged } => println!(
-            "{inputs} inputs, the same actions; diverged lines, where masking had changed the story: {diverged}"
-        ),
+        Replayed::Same {
+            inputs,
+            diverged,
+            ending,
+        } => {
+            let note = match diverged {
+                0 => String::new(),
+                many => format!("; diverged lines, where masking had changed the story: {many}"),
+            };
+            println!("{path}: {inputs} inputs, the same actions{note}");
+            if let Some(why) = missing(ending) {
+                println!("{path}: the rest is missing: {why}");
+            }
+            Ok(())
+        }
         Replayed::Different { line, recorded, now } => {
-            return Err(format!("line {line}: other actions\nrecorded: {recorded:?}\nnow:      {now:?}").into());
+            Err(format!("{path}:{line}: other actions\nrecorded: {recorded:?}\nnow:      {now:?}").into())
         }
     }
-    Ok(())
+}
+
+/// Why the rest of a trace is missing.
+fn missing(ending: Ending) -> Option<String> {
+    match ending {
+        Ending::Whole => None,
+        Ending::Limit => Some("the file reached --record-limit".to_owned()),
+        Ending::Cut(line) => Some(format!("line {line} is cut")),
+        Ending::Open => Some("the server was killed, or it still records".to_owned()),
+    }
 }

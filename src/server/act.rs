@@ -4,6 +4,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use crate::time::{Now, Time};
 use crate::trace::{Recorder, Recording};
 use crate::webhooks;
 
+use super::Flow;
 use super::access_log::AccessLog;
 use super::connections::{Connections, List};
 use super::heard::Heard;
@@ -98,9 +100,29 @@ impl<I: Io> Dispatcher<I> {
 
     // --- calls of the owner ----------------------------------------------------------------------------------------
 
-    pub(super) fn record(&mut self, recording: &Recording) -> io::Result<()> {
-        self.recorder = Some(Recorder::create(recording, &self.config, self.seed)?);
-        Ok(())
+    pub(super) fn record(&mut self, recording: &Recording) -> io::Result<PathBuf> {
+        let recorder = Recorder::create(recording, &self.config, self.seed)?;
+        Ok(self.recorder.insert(recorder).path().to_owned())
+    }
+
+    /// The tick ended at `ended`: its lines of the trace are written. `flow`: whether another tick follows.
+    pub(super) fn end_tick(&mut self, ended: Time, flow: Flow) {
+        let Some(recorder) = &mut self.recorder else { return };
+        recorder.ticked(self.now.at, ended);
+        if flow != Flow::Continue {
+            recorder.finish();
+        }
+        if recorder.is_over() {
+            self.recorder = None;
+        }
+        self.piece(|culprit| culprit.kind = Blamed::Trace);
+    }
+
+    /// Work between two ticks is done: its lines of the trace are written.
+    fn end_between(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
     }
 
     pub(super) fn reconfigure(&mut self, config: Config) {
@@ -109,6 +131,7 @@ impl<I: Io> Dispatcher<I> {
         }
         self.config = config.clone();
         self.decide(|service, _, actions| service.reconfigure(config, actions));
+        self.end_between();
     }
 
     pub(super) fn set_site(&mut self, site: SiteConfig) {
@@ -116,6 +139,7 @@ impl<I: Io> Dispatcher<I> {
             recorder.known(&site, self.now);
         }
         self.decide(|service, now, actions| service.set_site(site, now, actions));
+        self.end_between();
     }
 
     /// From here on the server shuts down.

@@ -20,6 +20,7 @@ mod rates;
 mod share;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -131,11 +132,11 @@ impl<I: Io> Server<I> {
         self.process = process;
     }
 
-    /// Writes every input and action to a trace from here on.
+    /// Writes every input and action to a trace from here on. Returns the path of the trace.
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub fn record(&mut self, recording: &Recording) -> io::Result<()> {
+    pub fn record(&mut self, recording: &Recording) -> io::Result<PathBuf> {
         self.dispatcher.record(recording)
     }
 
@@ -222,7 +223,9 @@ impl<I: Io> Server<I> {
         self.reap();
         self.ended = self.dispatcher.flight.last_lap();
         self.dispatcher.flight.enter(Phase::Between);
-        Ok(self.drain.flow())
+        let flow = self.drain.flow();
+        self.dispatcher.end_tick(self.ended, flow);
+        Ok(flow)
     }
 
     // --- wait ----------------------------------------------------------------------------------------------------

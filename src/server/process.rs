@@ -79,10 +79,10 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
         config_file: loaded.file,
     });
     if let Some(recording) = record {
-        server.record(&recording).map_err(|source| {
-            let path = recording.path;
-            ServeError::Record { path, source }
-        })?;
+        let path = recording.path.clone();
+        let made = server.record(&recording);
+        let made = made.map_err(|source| ServeError::Record { path, source })?;
+        log::info!("the trace is written to {}", made.display());
     }
     server.open_access_log(&config.server.access_log)?;
     let mut premises = Premises::find(&config, &mut server)?;

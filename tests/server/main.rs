@@ -24,4 +24,5 @@ mod reload;
 mod status;
 mod systemd;
 mod trace;
+mod trace_file;
 mod webhooks;
