@@ -43,6 +43,9 @@ pub enum Command {
     Replay {
         /// The trace that `serve --record` wrote
         file: PathBuf,
+        /// Print in words what happens in it: the ticks and how long they took, each input, answer and action
+        #[arg(long)]
+        story: bool,
     },
     /// The server starts this itself: it ends the connection on standard input when the timer on standard output fires
     #[command(name = jsocketd::store::mysql::deadline::COMMAND, hide = true)]

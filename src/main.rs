@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Publish(flags) => publish::publish(flags),
         Command::Schema { flags, update: false } => schema::print(&flags.into()),
         Command::Schema { flags, update: true } => schema::update(&flags.into()),
-        Command::Replay { file } => replay::replay(&file),
+        Command::Replay { file, story } => replay::replay(&file, story),
         Command::Deadline { server } => deadline::wait(server).map_err(Into::into),
         Command::Resolve { server, host, port } => resolve(server, &host, port),
     };

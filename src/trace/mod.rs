@@ -16,6 +16,7 @@ mod masker;
 mod recorder;
 mod replay;
 mod shape;
+mod story;
 mod visitors;
 mod words;
 
@@ -38,7 +39,7 @@ use crate::time::{Now, Time};
 use crate::webhooks::Outcome;
 
 pub use self::recorder::{Payloads, Recorder, Recording};
-pub use self::replay::{Ending, Replayed, replay};
+pub use self::replay::{Ending, Replayed, replay, tell};
 
 /// The version of the format. Version 1 has no line with the version, no ticks and no end; it can still be replayed.
 const FORMAT: u32 = 2;

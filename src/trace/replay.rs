@@ -2,10 +2,11 @@
 //! replayed up to there.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use super::shape::shapes;
+use super::story::Story;
 use super::{End, FORMAT, Line, Stage};
 
 /// The outcome of a replay.
@@ -49,6 +50,15 @@ pub enum Ending {
 /// # Errors
 /// When the file cannot be read, is empty, or is no trace. The message names the file and the line.
 pub fn replay(path: &Path) -> io::Result<Replayed> {
+    tell(path, &mut io::sink())
+}
+
+/// Does the same and writes in words what happens in the trace.
+///
+/// # Errors
+/// The same, and when `out` cannot be written.
+pub fn tell(path: &Path, out: &mut dyn Write) -> io::Result<Replayed> {
+    let mut story = Story::new(out);
     let mut lines = Lines::open(path)?;
     let mut stage = Stage::default();
     let (mut inputs, mut diverged) = (0, 0);
@@ -57,7 +67,9 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
         match line {
             Line::Out(recorded) => {
                 let now = shapes(&stage.actions);
+                story.actions(&stage.actions)?;
                 if now != recorded {
+                    story.end()?;
                     let line = lines.number;
                     return Ok(Replayed::Different { line, recorded, now });
                 }
@@ -69,8 +81,10 @@ pub fn replay(path: &Path) -> io::Result<Replayed> {
             Line::Trace(_) | Line::Site(..) | Line::Config(..) | Line::Keys(_) => {}
             Line::Drain | Line::Due(_) | Line::Tick(..) => {}
         }
+        story.line(&line)?;
         stage.play(line).map_err(|why| lines.bad(why))?;
     }
+    story.end()?;
     let ending = match end {
         Some(End::Server) => Ending::Whole,
         Some(End::Limit) => Ending::Limit,

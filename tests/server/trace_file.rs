@@ -38,6 +38,19 @@ fn replayed(path: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What `replay --story` prints.
+fn story(path: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    let output = command.args(["replay", "--story"]).arg(path).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// The lines of a story without headings and times.
+fn words(story: &str) -> Vec<&str> {
+    let lines = story.lines().filter(|line| line.starts_with("  "));
+    lines.map(|line| line[16..].trim_end()).collect()
+}
+
 /// What `replay` complains about when it fails.
 fn refused(path: &Path, text: impl AsRef<[u8]>) -> String {
     fs::write(path, text).unwrap();
@@ -298,4 +311,64 @@ fn the_limit_has_the_documented_default_and_its_least_value() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("--record-limit"), "{said}");
     }
+}
+
+#[test]
+fn a_story_says_in_words_what_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace");
+    let whole = small_trace(&path);
+    let told = story(&path);
+    let all = [
+        "the configuration is in force",
+        "#0.1 connects from 127.0.0.1",
+        "#0.1 asks for a WebSocket: GET /echo",
+        "  #0.1 becomes a WebSocket",
+        "#0.1 sends a text of 5 bytes: xxxxx",
+        "  #0.1 is sent a text of 5 bytes: xxxxx",
+        "#0.1 is gone",
+        "the server shuts down: it closes its connections",
+    ];
+    assert_eq!(words(&told), all, "{told}");
+    let last = told.lines().rev().take(2).collect::<Vec<_>>();
+    assert_eq!(last[1], "the server ended");
+    assert_eq!(
+        last[0],
+        replayed(&path).trim_end(),
+        "the result is that of a replay without the story"
+    );
+
+    // Every line of a tick stands below the heading of that tick, with its time.
+    let (_, after) = told.split_once("#0.1 sends").unwrap();
+    let before = &told[..told.len() - after.len()];
+    let heading = before.lines().rev().find(|line| line.starts_with("tick ")).unwrap();
+    let (began, took) = heading.split_once(" at ").unwrap().1.split_once(", took ").unwrap();
+    assert_eq!(
+        before.lines().last().unwrap().trim_start(),
+        format!("{began}  #0.1 sends")
+    );
+    assert!(took.strip_suffix(" ms").unwrap().parse::<f64>().is_ok(), "{heading}");
+
+    // A tick without its end, and a text that a terminal would act on.
+    let at = whole.find("\"xxxxx\"").unwrap();
+    let end = at + whole[at..].find('\n').unwrap() + 1;
+    fs::write(&path, whole[..end].replace("xxxxx", "\\u001b[2J\\u202ex")).unwrap();
+    let told = story(&path);
+    assert!(
+        told.contains("a tick whose end is missing\n") && told.contains("a text of 8 bytes: \\u{1b}[2J\\u{202e}x\n"),
+        "{told}"
+    );
+
+    // A long text is cut.
+    fs::write(&path, whole.replace("xxxxx", &"x".repeat(61))).unwrap();
+    let told = story(&path);
+    let cut = format!(" a text of 61 bytes: {}…", "x".repeat(60));
+    assert_eq!(told.matches(&cut).count(), 2, "{told}");
+    assert!(include_str!("../../docs/architecture.md").contains("at most 60 characters"));
+
+    // Where the service acts differently, the story ends with what it does now.
+    fs::write(&path, whole.replace("#0.1 accept Plain", "#0.1 accept Pusher")).unwrap();
+    let told = story(&path);
+    assert_eq!(words(&told).last(), Some(&"  #0.1 becomes a WebSocket"), "{told}");
+    assert!(told.contains(": other actions\n"), "{told}");
 }
