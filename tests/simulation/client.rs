@@ -13,6 +13,18 @@ pub enum Heard {
     Close(u16),
 }
 
+impl Heard {
+    fn words(&self) -> String {
+        match self {
+            Heard::Text(text) => format!("a text of {} bytes", text.len()),
+            Heard::Binary(bytes) => format!("a binary message of {} bytes", bytes.len()),
+            Heard::Ping(_) => "a ping".to_owned(),
+            Heard::Pong(_) => "a pong".to_owned(),
+            Heard::Close(code) => format!("a close with {code}"),
+        }
+    }
+}
+
 /// Encodes one masked client frame.
 pub fn frame(fin: bool, opcode: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut out = vec![u8::from(fin) << 7 | opcode];
@@ -113,6 +125,17 @@ pub enum Fate {
     Deaf,
 }
 
+impl Fate {
+    fn words(self) -> String {
+        match self {
+            Fate::Polite => "then it closes the WebSocket".to_owned(),
+            Fate::Abrupt => "then it disconnects without a close".to_owned(),
+            Fate::Reset(at) => format!("after {at} of them it resets the connection"),
+            Fate::Deaf => "it never reads".to_owned(),
+        }
+    }
+}
+
 pub struct Client {
     pub n: usize,
     pub fate: Fate,
@@ -147,6 +170,11 @@ impl Client {
         };
         let room = 16 + dice.below(4096);
         let n = world.connect(room);
+        world.tell(|| {
+            let (messages, bytes, end) = (expected.len(), script.len(), fate.words());
+            let path = if echo { "/echo" } else { "/" };
+            format!("client {n} will send {bytes} bytes: a handshake to {path}, messages: {messages}; {end}")
+        });
         Self {
             n,
             fate,
@@ -184,7 +212,16 @@ impl Client {
         if self.fate != Fate::Deaf && !world.dice.one_in(3) {
             let most = 1 + world.dice.below(8192);
             let more = world.receive(self.n, most);
+            let (status, known) = (self.told.status, self.told.heard.len());
             self.told.append(&more);
+            if !more.is_empty() {
+                let status = self.told.status.filter(|_| status.is_none());
+                let status = status.map(|status| format!("the status {status}"));
+                let heard = self.told.heard[known..].iter().map(Heard::words);
+                let all: Vec<String> = status.into_iter().chain(heard).collect();
+                let end = if all.is_empty() { "" } else { ": " };
+                world.tell(|| format!("client {} reads {} bytes{end}{}", self.n, more.len(), all.join(", ")));
+            }
             self.react(world);
         }
     }

@@ -2,7 +2,7 @@
 //! reads, partial writes, stalls, resets, late and stale events, want of descriptors and clock jumps.
 //!
 //! A failure prints its seed; `SIM_SEED=N cargo test --test simulation` runs that one alone. `SIM_SEEDS=N` runs the
-//! first N instead of the usual number.
+//! first N instead of the usual number. `SIM_STORY=N cargo test --test simulation thousands` prints a story in words.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,6 +15,7 @@ mod outbox_stories;
 mod rules;
 mod tables;
 mod visitors;
+mod words;
 mod world;
 
 use std::time::Duration;
@@ -38,7 +39,13 @@ fn server(seed: u64) -> (Server<SimIo>, Shared) {
 
 /// Runs one story to its end and returns the hash of all that could be observed.
 fn story(seed: u64) -> u64 {
-    let (mut server, world) = server(seed);
+    let (server, world) = server(seed);
+    play(server, &world);
+    world.borrow().history
+}
+
+/// Runs the story of this world to its end.
+fn play(mut server: Server<SimIo>, world: &Shared) {
     world.borrow_mut().unkind = true;
     let mut clients = Vec::new();
     let count = 1 + world.borrow_mut().dice.below(6);
@@ -78,7 +85,6 @@ fn story(seed: u64) -> u64 {
         judge(client, jumped);
     }
     assert_eq!(server.service().websockets(), 0, "the service still has a connection");
-    world.borrow().history
 }
 
 /// Time passes, mostly a little; now and then the clocks jump, or there are no descriptors for a moment.
@@ -86,13 +92,24 @@ fn disturb(world: &mut World, jumped: &mut bool) {
     let step = world.dice.below(3000) as u64 + 1;
     world.pass(Duration::from_micros(step));
     match world.dice.below(400) {
-        0 => world.now.unix_ms = world.dice.roll() % 4_000_000_000_000,
+        0 => {
+            world.now.unix_ms = world.dice.roll() % 4_000_000_000_000;
+            world.tell(|| "the wall clock jumps".to_owned());
+        }
         1 => {
             *jumped = true;
             let seconds = world.dice.below(200) as u64;
             world.pass(Duration::from_secs(seconds));
+            world.tell(|| format!("{seconds} seconds pass"));
         }
-        2 => world.descriptors = 0,
+        2 => {
+            world.descriptors = 0;
+            world.tell(|| "no descriptor is left".to_owned());
+        }
+        3..20 if world.descriptors == 0 => {
+            world.descriptors = 100;
+            world.tell(|| "there are descriptors again".to_owned());
+        }
         3..20 => world.descriptors = world.descriptors.max(100),
         _ => {}
     }
@@ -139,6 +156,9 @@ fn judge(client: &Client, jumped: bool) {
 
 #[test]
 fn thousands_of_stories_end_well() {
+    if let Some(seed) = number("SIM_STORY") {
+        return words::print(seed);
+    }
     tell(SEEDS, |seed| {
         story(seed);
     });
@@ -146,19 +166,25 @@ fn thousands_of_stories_end_well() {
 
 /// Plays the stories of so many seeds, or of the one that the environment names.
 fn tell(seeds: u64, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    if let Some(seed) = number("SIM_SEED") {
         return story(seed);
     }
-    let seeds = std::env::var("SIM_SEEDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(seeds);
-    for seed in 0..seeds {
+    for seed in 0..number("SIM_SEEDS").unwrap_or(seeds) {
         if let Err(panic) = std::panic::catch_unwind(|| story(seed)) {
             eprintln!("seed {seed} failed; SIM_SEED={seed} cargo test --test simulation runs it alone");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// The number that a variable of the environment has.
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number: {value}")),
+    )
 }
 
 #[test]

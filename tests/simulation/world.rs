@@ -15,6 +15,7 @@ use jsocketd::net::polled::Edges;
 use jsocketd::time::{Now, Time};
 
 use crate::tables::Answers;
+use crate::words::Notes;
 
 /// xorshift64*: small, and the same on every machine and with every version of every library.
 #[derive(Clone)]
@@ -106,6 +107,8 @@ pub struct World {
     pub patience: Option<Duration>,
     /// Everything that would be observable from outside, hashed: the same seed must give the same.
     pub history: u64,
+    /// What clients and the network do, in words, for a story that is printed.
+    pub notes: Option<Notes>,
     /// Socket calls, by which a test can recognize a loop that spins.
     pub reads: usize,
     pub writes: usize,
@@ -139,6 +142,7 @@ impl World {
             unkind: false,
             patience: None,
             history: 0,
+            notes: None,
             reads: 0,
             writes: 0,
             accepts: 0,
@@ -160,7 +164,30 @@ impl World {
         });
         self.backlog.push_back(self.pipes.len() - 1);
         self.listener_edge = true;
-        self.pipes.len() - 1
+        let n = self.pipes.len() - 1;
+        self.tell(|| format!("client {n} connects; its socket takes {room} bytes"));
+        n
+    }
+
+    /// Notes what a client or the network does before the next tick.
+    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.before(self.now, what());
+        }
+    }
+
+    /// Notes what the network gives to the server in the tick.
+    fn tell_in(&mut self, what: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.arrives(self.now, what());
+        }
+    }
+
+    /// Notes what the network takes from the server in the tick.
+    fn tell_out(&mut self, what: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.leaves(self.now, what());
+        }
     }
 
     pub fn send(&mut self, n: usize, bytes: &[u8]) {
@@ -170,6 +197,7 @@ impl World {
         }
         pipe.to_server.extend(bytes);
         pipe.readable_edge = true;
+        self.tell(|| format!("client {n} sends {} bytes", bytes.len()));
     }
 
     /// Takes at most `most` of the bytes that the server wrote.
@@ -187,6 +215,7 @@ impl World {
     pub fn end(&mut self, n: usize) {
         self.pipes[n].client_ended = true;
         self.pipes[n].readable_edge = true;
+        self.tell(|| format!("client {n} ends its side"));
     }
 
     /// The client sends a reset.
@@ -196,6 +225,7 @@ impl World {
         pipe.to_client.clear();
         pipe.readable_edge = true;
         pipe.writable_edge = true;
+        self.tell(|| format!("client {n} resets the connection"));
     }
 
     pub fn pass(&mut self, span: Duration) {
@@ -229,9 +259,14 @@ impl World {
     fn ready(&mut self, n: usize, late: bool) -> Option<Ready> {
         let pipe = &mut self.pipes[n];
         let owner = pipe.owner.filter(|_| !pipe.freed)?;
-        if late || !(pipe.readable_edge || pipe.writable_edge) {
+        let has_edge = pipe.readable_edge || pipe.writable_edge;
+        if late && has_edge {
+            self.tell_in(|| format!("the event of client {n} is late"));
+        }
+        if late || !has_edge {
             return None;
         }
+        let pipe = &mut self.pipes[n];
         let edges = Edges {
             readable: pipe.readable_edge,
             writable: pipe.writable_edge,
@@ -269,6 +304,7 @@ impl Io for SimIo {
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.patience = timeout;
+        world.notes.iter_mut().for_each(Notes::tick);
         if std::mem::take(&mut world.listener_edge) {
             ready.push(Ready::Listener(0));
         }
@@ -285,6 +321,7 @@ impl Io for SimIo {
             let count = world.past.len();
             let which = world.dice.below(count);
             let id = world.past[which];
+            world.tell_in(|| format!("an event comes for {id} without a reason"));
             ready.push(Ready::Connection(id, both(world.dice.one_in(2))));
         }
         if world.unkind {
@@ -310,9 +347,11 @@ impl Io for SimIo {
         let mut world = self.0.borrow_mut();
         world.accepts += 1;
         if world.descriptors == 0 && !world.backlog.is_empty() {
+            world.tell_in(|| "accepting fails: there is no descriptor".to_owned());
             return Err(io::Error::from_raw_os_error(24));
         }
         if world.unkind && world.dice.one_in(8) {
+            world.tell_in(|| "accepting fails: the connection was aborted".to_owned());
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         let Some(n) = world.backlog.pop_front() else {
@@ -335,6 +374,7 @@ impl Io for SimIo {
     fn register(&mut self, socket: &mut SimSocket, id: ConnectionId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.past.push(id);
+        world.tell_in(|| format!("client {} is {id} for the server", socket.n));
         let pipe = &mut world.pipes[socket.n];
         pipe.owner = Some(Owner::Client(id));
         pipe.readable_edge = !pipe.to_server.is_empty() || pipe.client_ended || pipe.reset;
@@ -399,6 +439,7 @@ impl Socket for SimSocket {
             *to = from;
         }
         world.note(n as u64);
+        world.tell_in(|| format!("the server reads {n} bytes of client {}", self.n));
         Ok(n)
     }
 
@@ -425,10 +466,14 @@ impl Socket for SimSocket {
             // When it took less than there was room for, the room that is left is an edge of its own.
             pipe.writable_edge |= pipe.room > pipe.to_client.len() + bytes.len();
         }
-        if bytes.is_empty() {
+        let (taken, all) = (bytes.len(), slices.iter().map(|slice| slice.len()).sum::<usize>());
+        if taken > 0 {
+            pipe.to_client.extend(&bytes);
+        }
+        world.tell_out(|| format!("the socket of client {} takes {taken} of {all} bytes", self.n));
+        if taken == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        pipe.to_client.extend(&bytes);
         let hash = bytes
             .iter()
             .fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(*b)));
@@ -445,7 +490,9 @@ impl Socket for SimSocket {
     }
 
     fn shutdown_write(&mut self) {
-        self.world.borrow_mut().pipes[self.n].server_ended = true;
+        let mut world = self.world.borrow_mut();
+        world.pipes[self.n].server_ended = true;
+        world.tell_out(|| format!("the server ends its side to client {}", self.n));
     }
 
     fn reset_on_close(&mut self) {
@@ -466,6 +513,9 @@ impl Drop for SimSocket {
             pipe.to_client.clear();
         }
         pipe.server_ended = true;
+        let reset = pipe.server_reset;
         world.note(99);
+        let how = if reset { ", with a reset" } else { "" };
+        world.tell_out(|| format!("the server frees the connection of client {}{how}", self.n));
     }
 }
