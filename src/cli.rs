@@ -81,6 +81,10 @@ pub struct Serve {
     /// Keep messages and the data of events in the trace; secrets stay masked
     #[arg(long, requires = "record")]
     pub record_plain: bool,
+    /// Delay every statement of the database on purpose, to see the effect of a slow one: 1 to 60000 milliseconds.
+    /// Without a site, a statement named slow runs once a second
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub slow_sql: Option<u64>,
 }
 
 /// The flags of `publish`. It takes its address and credentials from the configuration of the server.

@@ -7,6 +7,7 @@ mod commands;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use jsocketd::config::Loaded;
@@ -53,7 +54,8 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     };
     let limit = flags.record_limit;
     let recording = flags.record.map(|path| Recording { path, payloads, limit });
-    Ok(process::serve(loaded, &reload, recording)?)
+    let slow_sql = flags.slow_sql.map(Duration::from_millis);
+    Ok(process::serve(loaded, &reload, recording, slow_sql)?)
 }
 
 /// The first line of the log: what runs, with which configuration, and where it will listen. `listening on` on standard

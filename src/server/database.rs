@@ -34,8 +34,8 @@ pub(super) struct Database<S> {
 enum Step {
     /// There is nothing to do now.
     Nothing,
-    /// A step that comes before a statement was done.
-    Prepared,
+    /// A step that comes before a statement was done, or a statement with this name that nobody asked for.
+    Prepared(Option<&'static str>),
     /// A statement.
     Answered(Question, Result<Answer, Failure>),
 }
@@ -108,7 +108,15 @@ impl<S: Socket> Database<S> {
             (sql, longest) = (sql + took, longest.max(took));
             match step {
                 Step::Nothing => {}
-                Step::Prepared => dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect),
+                Step::Prepared(Some(name)) => {
+                    self.sql.statements += 1;
+                    dispatcher.flight.counts().statements += 1;
+                    dispatcher.flight.piece(after, |culprit| {
+                        culprit.kind = Kind::Statement;
+                        culprit.append(name);
+                    });
+                }
+                Step::Prepared(None) => dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect),
                 Step::Answered(question, answer) => {
                     self.sql.statements += 1;
                     self.away &= answer.is_err();
@@ -137,12 +145,9 @@ impl<S: Socket> Database<S> {
     fn step<I: Io<Socket = S>>(&mut self, store: &mut dyn Store, dispatcher: &mut Dispatcher<I>) -> Step {
         let now = dispatcher.now;
         match store.readiness(now) {
-            Readiness::Probe if self.probe(store, dispatcher) => Step::Prepared,
+            Readiness::Probe if self.probe(store, dispatcher) => Step::Prepared(None),
             Readiness::Probe | Readiness::Closed(_) => Step::Nothing,
-            Readiness::Preparing => {
-                store.prepare(now);
-                Step::Prepared
-            }
+            Readiness::Preparing => Step::Prepared(store.prepare(now)),
             Readiness::Ready => match dispatcher.service.question(now) {
                 Some(question) => {
                     let answer = store.ask(&question, now);

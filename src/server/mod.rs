@@ -155,10 +155,15 @@ impl<I: Io> Server<I> {
         self.dispatcher.reconfigure(config);
     }
 
+    /// Uses another database than before.
+    pub fn set_store(&mut self, store: Box<dyn Store>) {
+        self.database.replace(store);
+    }
+
     /// Sets the site or a new state of it; `store`: another database than before.
     pub fn set_site(&mut self, site: SiteConfig, store: Option<Box<dyn Store>>) {
         if let Some(store) = store {
-            self.database.replace(store);
+            self.set_store(store);
         }
         self.dispatcher.set_site(site);
     }

@@ -23,7 +23,9 @@ use crate::logging;
 use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
 use crate::service::Process;
+use crate::store::Store;
 use crate::store::mysql::MySql;
+use crate::store::slow::{Artificial, Slowed};
 use crate::time::Time;
 
 /// How often configuration.php is checked for changes.
@@ -62,11 +64,16 @@ pub enum ServeError {
     Abandoned,
 }
 
-/// Runs the server until a signal ends it. `sources` is read again on SIGHUP.
+/// Runs the server until a signal ends it. `sources` is read again on SIGHUP. `slow_sql` is the delay of `--slow-sql`.
 ///
 /// # Errors
 /// When it cannot start, when the poller fails, or when a second signal cut the drain short.
-pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Result<(), ServeError> {
+pub fn serve(
+    loaded: Loaded,
+    sources: &Sources,
+    record: Option<Recording>,
+    slow_sql: Option<Duration>,
+) -> Result<(), ServeError> {
     let mut config = loaded.config;
     let descriptors = raise_descriptors();
     let room = config.connections_for(descriptors);
@@ -85,7 +92,7 @@ pub fn serve(loaded: Loaded, sources: &Sources, record: Option<Recording>) -> Re
         log::info!("the trace is written to {}", made.display());
     }
     server.open_access_log(&config.server.access_log)?;
-    let mut premises = Premises::find(&config, &mut server)?;
+    let mut premises = Premises::find(&config, slow_sql, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
     let mut told = server.ended;
     announce(&config, &urls)?;
@@ -190,20 +197,34 @@ struct Premises {
     names: Names,
     /// A name got other addresses: the server tries them at once.
     moved: bool,
+    /// The delay of `--slow-sql`.
+    slow_sql: Option<Duration>,
 }
 
 impl Premises {
     /// Reads the site, if there is one, and passes it to the server.
-    fn find(config: &Config, server: &mut Server<MioIo>) -> Result<Self, SiteError> {
+    fn find(config: &Config, slow_sql: Option<Duration>, server: &mut Server<MioIo>) -> Result<Self, SiteError> {
         let mut premises = Self {
             read: None,
             watch: Watch::new(None),
             checked: None,
             names: Names::default(),
             moved: false,
+            slow_sql,
         };
-        if config.has_site() {
-            premises.enter(config, true, server)?;
+        let is_site = config.has_site();
+        if let Some(ms) = slow_sql.map(|delay| delay.as_millis()) {
+            match is_site {
+                true => log::warn!("--slow-sql: on purpose, every statement of the database takes {ms} ms longer"),
+                false => {
+                    log::warn!("--slow-sql: there is no database; a statement named slow takes {ms} ms every second")
+                }
+            }
+        }
+        match slow_sql {
+            _ if is_site => premises.enter(config, true, server)?,
+            Some(delay) => server.set_store(Box::new(Artificial::new(delay))),
+            None => {}
         }
         premises.keep_names(server);
         Ok(premises)
@@ -278,7 +299,11 @@ impl Premises {
                 most,
             )
             .watched_by(OURSELVES.into());
-            Box::new(store) as Box<dyn crate::store::Store>
+            let store: Box<dyn Store> = Box::new(store);
+            match self.slow_sql {
+                Some(delay) => Box::new(Slowed { store, delay }),
+                None => store,
+            }
         });
         server.set_site(read.site.clone(), store);
         self.watch = Watch::new(read.stamp);

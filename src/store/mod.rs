@@ -13,6 +13,7 @@ pub mod mysql;
 mod outbox;
 pub mod schema;
 mod site;
+pub mod slow;
 
 use std::fmt;
 use std::time::Duration;
@@ -300,8 +301,11 @@ pub trait Store: fmt::Debug {
     /// own there, which takes no longer than its timeouts. `Err`: why no server greeted a connection.
     fn probed(&mut self, endpoint: Result<usize, NoGreeting>, now: Now);
 
-    /// Takes the next step to set up a connection; a step takes as long as a statement.
-    fn prepare(&mut self, _now: Now) {}
+    /// Takes the next step to set up a connection; a step takes as long as a statement. Returns the name of the
+    /// statement if it was one of its own and not a part of a log-in.
+    fn prepare(&mut self, _now: Now) -> Option<&'static str> {
+        None
+    }
 
     /// Runs one statement. Takes no longer than the statement limit, or than the read timeout if the connection is
     /// dead.

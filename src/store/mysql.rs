@@ -321,8 +321,9 @@ impl Store for MySql {
         }
     }
 
-    fn prepare(&mut self, now: Now) {
+    fn prepare(&mut self, now: Now) -> Option<&'static str> {
         self.attempt(now, |store| store.step(now));
+        None
     }
 
     fn ask(&mut self, question: &Question, now: Now) -> Result<Answer, Failure> {

@@ -11,4 +11,5 @@ mod component;
 mod joomla_acl;
 mod joomla_document;
 mod offline;
+mod slow_sql;
 mod visitors;
