@@ -10,8 +10,11 @@
   const PONG_TIMEOUT = 30_000;
   const KEPT_IDS = 1000; // for each channel, to find repeated events
 
-  /** `path` is the prefix of /app/ and /apps/. `app` exists only under the embedded defaults. */
-  const { path, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
+  /**
+   * `path` is the prefix of /app/ and /apps/. The key is public. `app`, with its secret, exists only under the embedded
+   * defaults.
+   */
+  const { path, key: publicKey, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
 
   const kindOf = (name) => /^(private-encrypted-|private-|presence-|#server-to-user-)/.exec(name)?.[0] ?? '';
   const json = (text) => {
@@ -38,7 +41,7 @@
    */
   async function publish(event) {
     const target = `${path}/apps/${encodeURIComponent(app.id)}/events`;
-    const parameters = { ...event, auth_key: app.key, auth_timestamp: String(Math.floor(Date.now() / 1000)), auth_version: '1.0' };
+    const parameters = { ...event, auth_key: publicKey, auth_timestamp: String(Math.floor(Date.now() / 1000)), auth_version: '1.0' };
     const sorted = Object.keys(parameters).sort().map((name) => `${name}=${parameters[name]}`).join('&');
     const query = new URLSearchParams({ ...parameters, auth_signature: await signature(`POST\n${target}\n${sorted}`) });
     return fetch(`${new URL(`.${target}`, new URL('.', location.href))}?${query}`, { method: 'POST' });
@@ -84,6 +87,7 @@
   const key = $('app-key');
   const recovery = $('recovery');
   let socketId = null;
+  let leftAt = null; // when the last connection ended
 
   const note = (text, meta) => events.add({ kind: 'note', text, meta });
   const trouble = (text) => events.add({ kind: 'trouble', text });
@@ -103,12 +107,11 @@
     state(state, details) {
       lamp.state = state;
       $('drop').disabled = state !== 'open';
-      $('connect-submit').textContent = state === 'stopped' ? 'Connect' : 'Connect anew';
       ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
     },
   }, after);
-  const lamp = new Lamp('channels-', { connect, disconnect: () => line.stop() });
-  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, $('connect-submit'));
+  const lamp = new Lamp('channels-', { disconnect: () => line.stop() });
+  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, key);
 
   function connect() {
     if (key.value.trim() === '') {
@@ -145,10 +148,21 @@
   }
 
   function ended() {
+    if (socketId !== null) leftAt ??= performance.now();
     socketId = null;
     $('socket-id').textContent = '–';
     liveness.end();
     for (const subscription of subscriptions.values()) subscription.enter('waiting', 'waits for a connection');
+  }
+
+  /** Shows the gap that an absence left between the events, and what becomes of the events in it. */
+  function showAbsence() {
+    if (leftAt !== null && subscriptions.size) {
+      const away = duration(performance.now() - leftAt);
+      const fate = recovery.checked ? 'What was published meanwhile follows, or a gap is reported.' : 'Recovery is off: what was published meanwhile is missing here.';
+      events.add({ kind: 'away', text: `Away for ${away}. ${fate}` });
+    }
+    leftAt = null;
   }
 
   const say = (event, data, channel) => line.send(JSON.stringify(channel === undefined ? { event, data } : { event, channel, data }));
@@ -199,9 +213,10 @@
     'pusher:connection_established': ({ socket_id, activity_timeout }) => {
       socketId = socket_id;
       $('socket-id').textContent = socket_id;
-      lamp.show('Connected', `socket id ${socket_id}`, { disconnect: 'Disconnect' }, $('connect-submit'));
+      showStatus('Connected', `socket id ${socket_id}`, { disconnect: 'Disconnect' });
       liveness.begin(activity_timeout * 1000);
       note(`Connected, the socket id is ${socket_id}.`);
+      showAbsence();
       announce('Connected');
       for (const subscription of subscriptions.values()) subscription.ask();
     },
@@ -242,8 +257,8 @@
     const text = typeof frame.data === 'string' ? frame.data : JSON.stringify(frame.data) ?? '';
     const value = structure(text);
     const from = frame.user_id === undefined ? '' : ` from ${frame.user_id}`;
-    const head = element('div', 'event-head', element('span', 'event-name', frame.event), element('span', 'event-channel', ` · ${frame.channel}${from}`));
-    const body = element('div', '', head, value === undefined ? plainText(text) : structuredReply(text, value));
+    const head = () => element('div', 'event-head', element('span', 'event-name', frame.event), element('span', 'event-channel', ` · ${frame.channel}${from}`));
+    const body = () => element('div', '', head(), value === undefined ? plainText(text) : structuredReply(text, value));
     events.add({ kind: 'event', text: `${frame.event} · ${frame.channel}${from}  ${text}`, body, meta: frame.id ?? '' });
     announce(`${frame.event} on ${frame.channel}`);
   }
@@ -285,7 +300,7 @@
       if (kind && app && kind !== '#server-to-user-') {
         if (kind === 'presence-') data.channel_data = JSON.stringify({ user_id: this.#user, user_info: { name: this.#user } });
         const signed = [asker, this.#name, data.channel_data].filter((part) => part !== undefined).join(':');
-        data.auth = `${app.key}:${await signature(signed)}`;
+        data.auth = `${publicKey}:${await signature(signed)}`;
       }
       const { since } = this.#place;
       if (recovery.checked && since.length) data.since = since;
@@ -302,7 +317,7 @@
       this.#members = new Set(presence?.ids ?? []);
       this.enter('in', 'subscribed');
       this.#showMembers();
-      const words = { true: ' Recovered: what was missed follows.', false: ' Not recovered: events are missing, an application would load its state anew.' };
+      const words = { true: ' Recovered: what was missed follows.', false: ' Not recovered: events are missing here, an application would load its state anew.' };
       events.add({ kind: recovered === false ? 'trouble' : 'note', text: `Subscribed to ${this.#name}.${words[recovered] ?? ''}`, meta: pos });
       announce(`Subscribed to ${this.#name}`);
     }
@@ -379,11 +394,15 @@
   }
 
   const showUrl = () => ($('connect-url').textContent = key.value.trim() ? address() : '–');
-  key.addEventListener('input', showUrl);
+  key.addEventListener('input', () => {
+    showUrl();
+    // Another key needs another connection.
+    if (line.state === 'open') lamp.show('Connected', `socket id ${socketId}`, { connect: 'Connect anew', disconnect: 'Disconnect' }, key);
+  });
 
   $('connect-form').addEventListener('submit', (event) => {
     event.preventDefault();
-    line.stop();
+    if (line.state !== 'waiting') line.stop();
     connect();
   });
   $('drop').addEventListener('click', () => line.drop(DROP_PAUSE));
@@ -462,7 +481,7 @@
 
   // ---- Start -----------------------------------------------------------------------------------------------------
 
-  key.value = app?.key ?? '';
+  key.value = publicKey ?? '';
   $('user-id').value = `user-${100 + Math.floor(Math.random() * 900)}`;
   $('publish-fields').hidden = !app;
   $('channel-kinds').replaceChildren(...(app ? ['my-channel', 'private-news', 'presence-room', 'cache-weather'] : ['my-channel', 'cache-weather'])

@@ -1,8 +1,8 @@
 'use strict';
 
-// The Console tab: one WebSocket to the address of this page. A command is a text frame, and so is its reply. Two panes
-// show what was sent and received. The tab also shows the state of the connection. Sections: words, panes, line,
-// commands, command box.
+// The Console tab: one WebSocket to the address of this page. A command is a text frame, and so is its reply. One column
+// shows each command with its reply below it. The tab also shows the state of the connection. Sections: words, column,
+// line, commands, command box.
 
 {
   // ---- Numbers and words -------------------------------------------------------------------------------------------
@@ -14,21 +14,12 @@
   const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
   const masked = (command) => (isSecret(command) ? 'token ••••' : command);
 
-  // ---- Panes -------------------------------------------------------------------------------------------------------
+  /** Whether the reply of a command is measurements. */
+  const isMeasured = (command) => /^\s*(stats|lag)\b/.test(command ?? '');
 
-  const client = new Pane('client');
-  const server = new Pane('server');
+  // ---- The column --------------------------------------------------------------------------------------------------
 
-  // Pointing at a command highlights its reply in the other pane, and pointing at a reply highlights its command.
-  for (const type of ['pointerover', 'pointerout']) {
-    document.addEventListener(type, (event) => {
-      const pair = event.target.closest?.('[data-pair]')?.dataset.pair;
-      if (!pair) return;
-      for (const entry of document.querySelectorAll(`[data-pair="${pair}"]`)) {
-        entry.classList.toggle('is-paired', type === 'pointerover');
-      }
-    });
-  }
+  const talk = new Pane('talk');
 
   // ---- The line ----------------------------------------------------------------------------------------------------
 
@@ -52,16 +43,13 @@
 
   function onOpen() {
     showStatus('Connected', address, { disconnect: 'Disconnect' });
-    server.add({ kind: 'note', text: 'Socket open.' });
+    talk.add({ kind: 'note', text: 'Connected.' });
     announce('Connected');
     if (tokenWasUsed) {
-      client.add({ kind: 'note', text: 'This is a new connection: send the token again for the commands that need it.' });
+      talk.add({ kind: 'note', text: 'This is a new connection: send the token again for the commands that need it.' });
       tokenWasUsed = false;
     }
-    if (line.send('help')) {
-      pending.push({ command: 'help', at: performance.now(), forList: true });
-      client.add({ kind: 'note', text: 'Asking for the list of commands: help' });
-    }
+    if (line.send('help')) pending.push({ command: 'help', at: performance.now(), forList: true });
   }
 
   function onWaiting({ words, opened, wait }) {
@@ -71,7 +59,7 @@
       disconnect: 'Stop',
     });
     const said = opened ? `Closed (${words}).` : `Not connected: ${words}.`;
-    server.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
+    talk.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
     announce(`${said} Next try in ${plural(pause, 'second')}`);
     forgetPending();
   }
@@ -79,7 +67,7 @@
   function onStopped({ words, opened }) {
     const said = opened ? `Closed (${words})` : capital(words);
     showStatus('Disconnected', said, { connect: 'Connect' });
-    server.add({ kind: 'note', text: `${said}.` });
+    talk.add({ kind: 'note', text: `${said}.` });
     announce('Disconnected');
     forgetPending();
   }
@@ -88,7 +76,6 @@
 
   /** Commands that wait for their reply. The server answers each one, in order. */
   let pending = [];
-  let sentCount = 0;
   let tokenWasUsed = false; // the token itself is never stored
 
   /** Sends a command. If that is impossible, it shows the reason on the page and returns false. */
@@ -96,22 +83,21 @@
     const shown = masked(command);
     if (!line.send(command)) {
       const why = line.state === 'connecting' ? 'still connecting' : 'not connected';
-      client.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
+      talk.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
       say(`Not sent: ${why}. Your command is still here.`, 'trouble');
       announce(`Not sent: ${why}`);
       return false;
     }
     if (isSecret(command)) tokenWasUsed = true;
-    sentCount += 1;
-    const entry = client.add({ kind: 'sent', text: shown, pair: sentCount });
-    pending.push({ command: shown, at: performance.now(), pair: sentCount, entry });
+    const entry = talk.add({ kind: 'sent', text: shown });
+    pending.push({ command: shown, at: performance.now(), entry });
     say();
     return true;
   }
 
   function onMessage(text) {
     if (typeof text !== 'string') {
-      server.add({ kind: 'note', text: `A binary message of ${plural(text.size ?? 0, 'byte')}.` });
+      talk.add({ kind: 'note', text: `A binary message of ${plural(text.size ?? 0, 'byte')}.` });
       return;
     }
     const asked = pending.shift();
@@ -119,14 +105,15 @@
     if (asked?.forList) {
       const found = readHelp(text);
       if (found.length) showCommands(found);
-      server.add({ kind: 'note', meta, text: found.length ? `The list of commands: ${found.length}.` : 'The server gave no list of commands.' });
+      else talk.add({ kind: 'note', text: 'The server gave no list of commands.' });
+      $('commands').dataset.from = 'server';
       return;
     }
     const value = structure(text);
     // The line break at the end of "Command not found\n" belongs to the protocol.
     const shown = text.replace(/\r?\n$/, '');
-    const body = value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value);
-    server.add({ kind: 'reply', text: shown, body, meta, pair: asked?.pair });
+    const body = () => (value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value, isMeasured(asked?.command)));
+    talk.add({ kind: 'reply', text: shown, body, meta, after: asked?.entry });
     const brief = value === undefined ? shown : `structured reply, ${plural(members(value).length, 'member')}`;
     announce(asked ? `${asked.command}: ${brief}` : brief);
   }
@@ -137,7 +124,7 @@
       if (entry) entry.querySelector('.entry-meta').textContent = 'no reply';
     }
     const lost = pending.filter(({ forList }) => !forList).length;
-    if (lost) client.add({ kind: 'trouble', text: `${plural(lost, 'command')} got no reply before the connection ended.` });
+    if (lost) talk.add({ kind: 'trouble', text: `${plural(lost, 'command')} got no reply before the connection ended.` });
     pending = [];
   }
 
@@ -282,11 +269,11 @@
     { name: 'version', what: 'Show the version of the server' },
   ]);
   if ('WebSocket' in window) {
-    client.add({ kind: 'note', text: 'Checking: WebSocket available' });
+    talk.add({ kind: 'note', text: `Welcome. First ${HAS_KEYBOARD ? 'press' : 'tap'} “test” in the list of commands, or type it and press Enter. The answer appears below the command.` });
     if (HAS_KEYBOARD) box.focus();
     line.connect();
   } else {
-    client.add({ kind: 'trouble', text: 'Error: No WebSocket available' });
+    talk.add({ kind: 'trouble', text: 'This browser has no WebSocket, which this page needs.' });
     lamp.state = 'stopped';
     showStatus('Disconnected', 'This browser has no WebSocket', {});
   }

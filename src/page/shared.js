@@ -1,16 +1,13 @@
 'use strict';
 
-// The code that all tabs of the page share: words, elements, panes, replies and the line, which is the connection. The
-// scripts of the page share one scope. Code for one tab is in a block of its own file. Data of the server is added to
-// the page as text, never as markup. Sections: numbers, words, document, panes, replies, line, lamp.
+// The code that all tabs of the page share: words, elements, panes and the line, which is the connection. replies.js and
+// units.js show data. The scripts of the page share one scope. Code for one tab is in a block of its own file. Data of
+// the server is added to the page as text, never as markup. Sections: numbers, words, document, panes, line, lamp.
 
 // ---- Numbers ----------------------------------------------------------------------------------------------------
 
 const KEPT_ENTRIES = 500; // in each pane; the oldest are removed first
-const SHOWN_CHARACTERS = 4000; // of a reply before "show all"
-const SHOWN_LINES = 60;
-const SHOWN_MEMBERS = 100; // of one array or object before "show more"
-const OPEN_MEMBERS = 24; // a nested value with more members starts closed
+const ENTRIES_A_FRAME = 50; // at most, so that thousands of entries at once do not stop the page
 const FIRST_WAIT = 500; // milliseconds before the second try, which double with each failure
 const LONGEST_WAIT = 30_000; // up to this
 const CONNECT_TIMEOUT = 10_000;
@@ -93,18 +90,28 @@ const announce = (() => {
 
 // ---- Panes -------------------------------------------------------------------------------------------------------
 
-/** A bounded log. It scrolls to its newest entry unless the reader scrolled away from it. */
+/**
+ * A bounded log. It scrolls to its newest entry unless the reader scrolled away from it. Entries are shown once a frame:
+ * a layout for each one would stop the page when thousands come.
+ */
 class Pane {
   #log;
   #newest;
-  #lines = []; // the text for the button Copy, one string for each entry
+  #count; // shows how many entries there were, and is empty while all of them are kept
+  #added = 0; // since the last clear
+  #waiting = []; // entries for the next frame, each with the entry that it follows, if it does not come last
+  #texts = new WeakMap(); // the text of an entry for the button Copy
   #following = true;
+  #aim = 0; // the scroll position that shows the newest entry
+  #shown = null; // the entry that must be in sight with everything after it, as far as there is room
 
   constructor(name) {
     this.#log = $(`${name}-log`);
     this.#newest = $(`${name}-newest`);
+    this.#count = $(`${name}-count`);
     this.#log.addEventListener('scroll', () => this.#onScroll(), { passive: true });
     this.#newest.addEventListener('click', () => {
+      this.#shown = null;
       this.#follow();
       this.#log.focus();
     });
@@ -112,44 +119,72 @@ class Pane {
     new ResizeObserver(() => this.#following && this.#follow()).observe(this.#log);
     $(`${name}-clear`).addEventListener('click', () => this.#clear());
     const copy = $(`${name}-copy`);
-    copy.addEventListener('click', () => copyText(this.#lines.join('\n'), copy));
+    copy.addEventListener('click', () => {
+      this.#flush(KEPT_ENTRIES);
+      copyText([...this.#log.children].map((entry) => this.#texts.get(entry)).join('\n'), copy);
+    });
   }
 
-  /** Adds an entry and returns it. `kind` is note, trouble, sent or reply. `pair` connects a reply with its command. */
-  add({ kind, text, body, meta = '', pair = 0 }) {
+  /**
+   * Adds an entry and returns it. `kind` is note, trouble, sent, reply, event or away. `body` makes its content when it is
+   * shown. `after` is the entry that it belongs below, else it is the last.
+   */
+  add({ kind, text, body = () => plainText(text), meta = '', after = null }) {
     const now = new Date();
     const time = element('time', '', clock(now));
     time.dateTime = now.toISOString();
     time.title = now.toLocaleString();
-    const metaCell = element('span', 'entry-meta', meta);
-    const entry = element('div', 'entry', time, element('div', 'entry-body', body ?? plainText(text)), metaCell);
+    const entry = element('div', 'entry', time, element('span', 'entry-meta', meta));
     entry.dataset.kind = kind;
-    if (pair) entry.dataset.pair = pair;
-    this.#log.append(entry);
-    this.#lines.push([clock(now), meta && `[${meta}]`, text].filter(Boolean).join('  '));
-    while (this.#lines.length > KEPT_ENTRIES) {
-      this.#lines.shift();
-      this.#log.firstElementChild.remove();
-    }
-    if (this.#following) this.#follow();
-    else this.#newest.hidden = false;
+    this.#texts.set(entry, [clock(now), meta && `[${meta}]`, text].filter(Boolean).join('  '));
+    this.#waiting.push({ entry, body, after });
+    this.#added += 1;
+    // A page in the background has no frames.
+    if (this.#waiting.length > KEPT_ENTRIES) this.#waiting.shift();
+    if (this.#waiting.length === 1) requestAnimationFrame(() => this.#flush(ENTRIES_A_FRAME));
     return entry;
   }
 
+  /** Shows up to so many of the waiting entries. The next frames show the rest. */
+  #flush(most) {
+    if (this.#waiting.length === 0) return;
+    for (const { entry, body, after } of this.#waiting.splice(0, most)) {
+      entry.lastElementChild.before(element('div', 'entry-body', body()));
+      if (after?.parentElement === this.#log) after.after(entry);
+      else this.#log.append(entry);
+      this.#shown = after;
+    }
+    if (this.#waiting.length > 0) requestAnimationFrame(() => this.#flush(most));
+    while (this.#log.childElementCount > KEPT_ENTRIES) this.#log.firstElementChild.remove();
+    if (this.#following) this.#follow();
+    else this.#newest.hidden = false;
+    this.#showCount();
+  }
+
+  #showCount() {
+    const { childElementCount } = this.#log;
+    this.#count.textContent = this.#added > childElementCount ? `the last ${childElementCount} of ${this.#added.toLocaleString('en')}` : '';
+  }
+
   #follow() {
-    this.#log.scrollTop = this.#log.scrollHeight;
+    const end = this.#log.scrollHeight - this.#log.clientHeight;
+    this.#aim = this.#shown?.parentElement === this.#log ? Math.min(end, this.#shown.offsetTop) : end;
+    this.#log.scrollTop = this.#aim;
     this.#following = true;
     this.#newest.hidden = true;
   }
 
   #onScroll() {
-    this.#following = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 24;
+    const { scrollTop, scrollHeight, clientHeight } = this.#log;
+    this.#following = scrollHeight - scrollTop - clientHeight < 24 || Math.abs(scrollTop - this.#aim) < 2;
     if (this.#following) this.#newest.hidden = true;
   }
 
   #clear() {
+    this.#waiting = [];
     this.#log.replaceChildren();
-    this.#lines = [];
+    this.#added = 0;
+    this.#showCount();
     this.#follow();
     announce('Cleared');
   }
@@ -173,124 +208,6 @@ async function copyText(text, from) {
   from.textContent = done ? 'Copied' : 'Refused';
   announce(done ? 'Copied' : 'The browser refused to copy');
   setTimeout(() => (from.textContent = 'Copy'), 1500);
-}
-
-// ---- Replies -----------------------------------------------------------------------------------------------------
-
-/** Text with its line breaks. A very long text shows its beginning and a button for the rest. */
-function plainText(text) {
-  const shown = beginning(text);
-  const line = element('div', 'entry-text', shown);
-  if (shown.length === text.length) return line;
-  const all = button(`Show all (${plural(text.length, 'character')})`, () => {
-    line.textContent = text;
-    tools.remove();
-    line.tabIndex = -1;
-    line.focus({ preventScroll: true });
-  });
-  const tools = element('div', 'reply-tools', all);
-  line.append('…');
-  return element('div', '', line, tools);
-}
-
-function beginning(text) {
-  let end = Math.min(text.length, SHOWN_CHARACTERS);
-  for (let at = -1, lines = 0; lines < SHOWN_LINES; lines += 1) {
-    at = text.indexOf('\n', at + 1);
-    if (at < 0 || at >= end) break;
-    if (lines === SHOWN_LINES - 1) end = at;
-  }
-  const isSplitPair = end < text.length && /[\uD800-\uDBFF]/.test(text[end - 1]);
-  return text.slice(0, isSplitPair ? end - 1 : end);
-}
-
-/** A number as the server wrote it. JSON.parse would round a 64-bit id. */
-class Digits {
-  constructor(source) {
-    this.source = source;
-  }
-}
-
-/** The object or array in a reply; undefined: the reply is neither. */
-function structure(text) {
-  if (!/^\s*[[{]/.test(text)) return undefined;
-  try {
-    return JSON.parse(text, (_key, value, context) =>
-      typeof value === 'number' && context?.source ? new Digits(context.source) : value);
-  } catch {
-    return undefined;
-  }
-}
-
-const members = (value) => (Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value));
-const ROOT = Symbol('root'); // the key of the outermost value
-const isBranch = (value) => typeof value === 'object' && value !== null && !(value instanceof Digits);
-
-/** A structured reply: a foldable tree, and the exact text. */
-function structuredReply(text, value) {
-  const tree = element('div', 'tree', branch(ROOT, value, true));
-  const raw = plainText(text);
-  raw.hidden = true;
-  const views = [[button('Tree', () => show(tree)), tree], [button('Raw', () => show(raw)), raw]];
-  const show = (chosen) => {
-    for (const [toggle, view] of views) {
-      view.hidden = view !== chosen;
-      toggle.setAttribute('aria-pressed', String(view === chosen));
-    }
-  };
-  show(tree);
-  const tools = element('div', 'reply-tools', ...views.map(([toggle]) => toggle));
-  tools.setAttribute('role', 'group');
-  tools.setAttribute('aria-label', 'View of this reply');
-  return element('div', '', tree, raw, tools);
-}
-
-/** One object or array. Its members are built when it is first opened, so that a large reply costs nothing. */
-function branch(key, value, open) {
-  const all = members(value);
-  const size = Array.isArray(value) ? `[${all.length}]` : `{${all.length}}`;
-  const words = plural(all.length, Array.isArray(value) ? 'item' : 'member');
-  const sizeMark = element('span', 'size', key === ROOT ? words : size);
-  sizeMark.title = words;
-  const summary = element('summary', '', ...keyMark(key), sizeMark);
-  const inside = element('div');
-  const details = element('details', '', summary, inside);
-  let built = 0;
-  const build = () => {
-    const upTo = Math.min(all.length, built + SHOWN_MEMBERS);
-    for (const [name, member] of all.slice(built, upTo)) {
-      inside.append(isBranch(member) ? branch(name, member, open && members(member).length <= OPEN_MEMBERS && key === ROOT) : leaf(name, member));
-    }
-    built = upTo;
-    if (built === all.length) return;
-    const more = button(`Show more (${(all.length - built).toLocaleString('en')} left)`, () => {
-      const next = more.parentElement;
-      build();
-      next.remove();
-      summary.focus();
-    });
-    inside.append(element('div', 'reply-tools', more));
-  };
-  details.addEventListener('toggle', () => details.open && built === 0 && build());
-  if (open) {
-    build();
-    details.open = true;
-  }
-  return details;
-}
-
-function keyMark(key) {
-  if (key === ROOT) return [];
-  return [element('span', typeof key === 'number' ? 'index' : 'key', key === '' ? '""' : String(key)), ': '];
-}
-
-function leaf(key, value) {
-  const [kind, text] =
-    value instanceof Digits ? ['number', value.source]
-    : typeof value === 'string' ? ['string', JSON.stringify(value)]
-    : typeof value === 'number' ? ['number', String(value)]
-    : ['literal', String(value)];
-  return element('div', 'leaf', ...keyMark(key), element('span', kind, text));
 }
 
 // ---- The line: one WebSocket that reconnects ----------------------------------------------------------------------
@@ -430,7 +347,7 @@ class Line {
 
 // ---- The lamp ----------------------------------------------------------------------------------------------------
 
-/** The lamp of one tab: its words, its state and its buttons. */
+/** The lamp of one tab: its words, its state and its buttons. A button that submits a form needs no `connect`. */
 class Lamp {
   #box;
   #word;
@@ -444,7 +361,7 @@ class Lamp {
     this.#detail = $(`${prefix}status-detail`);
     this.#connect = $(`${prefix}connect`);
     this.#disconnect = $(`${prefix}disconnect`);
-    this.#connect.addEventListener('click', connect);
+    if (connect) this.#connect.addEventListener('click', connect);
     this.#disconnect.addEventListener('click', disconnect);
   }
 

@@ -56,26 +56,16 @@ pub(super) struct Arrival<'a> {
     pub(super) actions: &'a mut Actions,
 }
 
-/// The app of the embedded defaults. Its secret is public, so the page may contain it.
-fn development(config: &Config) -> Option<&config::App> {
-    config.apps.first().filter(|_| config.embedded_defaults)
-}
-
 impl Entrance {
     /// The state without connections. `key` is for the generator of socket ids.
     pub(super) fn new(config: &Config, key: [u8; 32]) -> Self {
         Self {
             addresses: Addresses::default(),
-            page: Page::new(development(config), &config.pusher.path),
+            page: Page::new(config, config.apps.iter()),
             random: StdRng::from_seed(key),
             draining: false,
             quiet: Quiet::new(),
         }
-    }
-
-    /// Applies a new configuration.
-    pub(super) fn reconfigure(&mut self, config: &Config) {
-        self.page = Page::new(development(config), &config.pusher.path);
     }
 
     /// Creates the member for a new connection and counts its address, if the limits allow another connection.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::asked::missed;
 use super::members::Speaks;
+use super::page::Page;
 use crate::config::Config;
 use crate::hub::app::App;
 use crate::hub::apps::Apps;
@@ -143,8 +144,13 @@ impl Home {
     }
 
     /// The component's parameters contain the credentials of the site's app. Credentials in the configuration take
-    /// precedence.
-    pub(super) fn take_credentials(&mut self, config: &Config, apps: &mut Apps) {
+    /// precedence. The page contains the key.
+    pub(super) fn take_credentials(&mut self, config: &Config, apps: &mut Apps, page: &mut Page) {
+        self.set_credentials(config, apps);
+        page.refresh(config, apps.iter().map(|app| &app.settings));
+    }
+
+    fn set_credentials(&mut self, config: &Config, apps: &mut Apps) {
         let Some((app, site)) = self.both(apps) else { return };
         let own = config.apps.iter().find(|own| own.id == config.joomla.app);
         if own.is_some_and(|own| !own.secret.is_empty()) {

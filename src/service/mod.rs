@@ -121,10 +121,10 @@ impl Service {
         }
         self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.keys.start, actions);
-        self.entrance.reconfigure(&config);
         self.config = config;
         self.home.find_app(&self.config, &mut self.apps);
-        self.home.take_credentials(&self.config, &mut self.apps);
+        self.home
+            .take_credentials(&self.config, &mut self.apps, &mut self.entrance.page);
     }
 
     /// When `due` must be called next.
@@ -348,7 +348,7 @@ impl Service {
                     outbox.nudge(now);
                 }
             }
-            Effect::Extensions => home.take_credentials(&self.config, apps),
+            Effect::Extensions => home.take_credentials(&self.config, apps, &mut self.entrance.page),
             Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
         }
     }

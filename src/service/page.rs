@@ -9,22 +9,33 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::config;
+use crate::config::{self, Config};
 
 const DOCUMENT: &str = include_str!("../page/index.html");
 
-/// The style, and the place in the document that refers to it. The reference also lets the page be edited without a
+/// The styles, and the places in the document that refer to them. The references also let the page be edited without a
 /// build.
-const STYLE: (&str, &str) = (
-    r#"<link rel="stylesheet" href="page.css">"#,
-    include_str!("../page/page.css"),
-);
+const STYLES: [(&str, &str); 2] = [
+    (
+        r#"<link rel="stylesheet" href="page.css">"#,
+        include_str!("../page/page.css"),
+    ),
+    (
+        r#"<link rel="stylesheet" href="channels.css">"#,
+        include_str!("../page/channels.css"),
+    ),
+];
 
 /// The scripts in the order in which they run, and the places in the document that refer to them.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 6] = [
     (
         r#"<script src="shared.js"></script>"#,
         include_str!("../page/shared.js"),
+    ),
+    (r#"<script src="units.js"></script>"#, include_str!("../page/units.js")),
+    (
+        r#"<script src="replies.js"></script>"#,
+        include_str!("../page/replies.js"),
     ),
     (
         r#"<script src="console.js"></script>"#,
@@ -45,6 +56,9 @@ const KNOWN: &str = r#"<meta name="jsocketd" content="{&quot;path&quot;:&quot;&q
 struct Known<'a> {
     /// The path before `/app/` and `/apps/`.
     path: &'a str,
+    /// The key of the first enabled app. A key is public: the pages of the site contain it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     /// The app of the embedded defaults. Its secret is public; no other app may stand here.
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<Development<'a>>,
@@ -53,49 +67,45 @@ struct Known<'a> {
 #[derive(Serialize)]
 struct Development<'a> {
     id: &'a str,
-    key: &'a str,
     secret: &'a str,
 }
 
 /// The assembled page. Made once; each answer shares its bytes.
 #[derive(Clone, Debug)]
 pub struct Page {
+    /// The facts in the document, as JSON.
+    known: String,
     document: Bytes,
     etag: HeaderValue,
     policy: HeaderValue,
 }
 
 impl Page {
-    /// Joins the embedded files and computes the hashes of the inline blocks. `path` stands before `/app/` and
-    /// `/apps/`. `development` is the app of the embedded defaults. Its secret becomes part of the document, so never
-    /// pass another app.
-    pub fn new(development: Option<&config::App>, path: &str) -> Self {
-        let style = unix_lines(STYLE.1);
-        let mut document = DOCUMENT.replacen(STYLE.0, &format!("<style>{style}</style>"), 1);
-        let mut hashes = Vec::with_capacity(SCRIPTS.len());
-        for (reference, script) in SCRIPTS {
-            let script = unix_lines(script);
-            document = document.replacen(reference, &format!("<script>{script}</script>"), 1);
-            hashes.push(format!("'{}'", source_hash(&script)));
+    /// The page for a configuration. `apps` are the settings in force: an app may have its key from the site.
+    pub fn new<'a>(config: &Config, apps: impl Iterator<Item = &'a config::App>) -> Self {
+        Self::with(known(config, apps))
+    }
+
+    /// Makes the page anew if the configuration or an app's key changed.
+    pub fn refresh<'a>(&mut self, config: &Config, apps: impl Iterator<Item = &'a config::App>) {
+        let known = known(config, apps);
+        if known != self.known {
+            *self = Self::with(known);
         }
-        let known = Known {
-            path,
-            app: development.map(|app| Development {
-                id: &app.id,
-                key: &app.key,
-                secret: &app.secret,
-            }),
-        };
-        let known = serde_json::to_string(&known).expect("strings always serialize");
-        document = document.replacen(KNOWN, &KNOWN.replace(EMPTY, &attribute(&known)), 1);
+    }
+
+    /// Joins the embedded files and computes the hashes of the inline blocks.
+    fn with(known: String) -> Self {
+        let mut document = DOCUMENT.replacen(KNOWN, &KNOWN.replace(EMPTY, &attribute(&known)), 1);
+        let styles = embed(&mut document, &STYLES, "style");
+        let scripts = embed(&mut document, &SCRIPTS, "script");
         let policy = format!(
-            "default-src 'none'; script-src {}; style-src '{}'; connect-src 'self'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            hashes.join(" "),
-            source_hash(&style),
+            "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         let fingerprint = HEXLOWER.encode(&Sha256::digest(document.as_bytes())[..16]);
         Self {
+            known,
             document: Bytes::from(document),
             etag: visible_ascii(&format!("\"{fingerprint}\"")),
             policy: visible_ascii(&policy),
@@ -130,6 +140,33 @@ impl Page {
 
 /// The value of [`KNOWN`] in the source file.
 const EMPTY: &str = "{&quot;path&quot;:&quot;&quot;}";
+
+/// The facts about the server that the scripts need, as JSON.
+fn known<'a>(config: &Config, mut apps: impl Iterator<Item = &'a config::App>) -> String {
+    let development = config.apps.first().filter(|_| config.embedded_defaults);
+    let known = Known {
+        path: &config.pusher.path,
+        key: apps
+            .find(|app| app.enabled && !app.key.is_empty())
+            .map(|app| app.key.as_str()),
+        app: development.map(|app| Development {
+            id: &app.id,
+            secret: &app.secret,
+        }),
+    };
+    serde_json::to_string(&known).expect("strings always serialize")
+}
+
+/// Puts files in place of their references, each in an element of its own. Returns their source expressions.
+fn embed(document: &mut String, files: &[(&str, &str)], element: &str) -> String {
+    let mut hashes = Vec::with_capacity(files.len());
+    for (reference, file) in files {
+        let file = unix_lines(file);
+        *document = document.replacen(reference, &format!("<{element}>{file}</{element}>"), 1);
+        hashes.push(format!("'{}'", source_hash(&file)));
+    }
+    hashes.join(" ")
+}
 
 /// Browsers hash a block with LF line ends, and a checkout may have CRLF.
 fn unix_lines(text: &str) -> String {
@@ -175,54 +212,71 @@ mod tests {
     }
 
     fn page() -> Page {
-        Page::new(None, "")
+        Page::with("{}".to_owned())
+    }
+
+    /// The texts of all elements with this name, as a browser would find them.
+    fn blocks<'a>(document: &'a str, element: &str) -> Vec<&'a str> {
+        let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+        let rest = document.split(open.as_str()).skip(1);
+        rest.map(|rest| rest.split(close.as_str()).next().unwrap()).collect()
     }
 
     #[test]
     fn the_policy_allows_exactly_the_inline_blocks() {
         let response = page().response(&HeaderMap::new());
         let document = text(&response);
-        let style = block(&document, "<style>", "</style>");
-        assert_eq!(style, unix_lines(STYLE.1), "the style ends early");
-        let scripts: Vec<&str> = document
-            .split("<script>")
-            .skip(1)
-            .map(|rest| rest.split("</script>").next().unwrap())
-            .collect();
-        let whole: Vec<String> = SCRIPTS.iter().map(|(_, script)| unix_lines(script)).collect();
-        assert_eq!(scripts, whole, "a script is missing or ends early");
-        assert_eq!(document.matches("<script").count(), SCRIPTS.len());
-        let hashes: Vec<String> = scripts
-            .iter()
-            .map(|script| format!("'{}'", source_hash(script)))
-            .collect();
+        let hashes = |element: &str, files: &[(&str, &str)]| {
+            let blocks = blocks(&document, element);
+            let whole: Vec<String> = files.iter().map(|(_, file)| unix_lines(file)).collect();
+            assert_eq!(blocks, whole, "a {element} is missing or ends early");
+            assert_eq!(document.matches(&format!("<{element}")).count(), files.len());
+            let hashes: Vec<String> = blocks.iter().map(|block| format!("'{}'", source_hash(block))).collect();
+            hashes.join(" ")
+        };
         assert_eq!(
             response.headers()[header::CONTENT_SECURITY_POLICY],
             format!(
-                "default-src 'none'; script-src {}; style-src '{}'; connect-src 'self'; img-src data:; \
+                "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                hashes.join(" "),
-                source_hash(style),
+                hashes("script", &SCRIPTS),
+                hashes("style", &STYLES),
             )
         );
     }
 
     #[test]
-    fn the_document_contains_the_path_and_only_the_development_app() {
-        let known = |page: Page| {
+    fn the_document_contains_the_path_and_keys_and_only_the_development_secret() {
+        let known = |page: &Page| {
             let document = text(&page.response(&HeaderMap::new()));
             let value = block(&document, "<meta name=\"jsocketd\" content=\"", "\">");
             value.replace("&quot;", "\"").replace("&lt;", "<").replace("&amp;", "&")
         };
-        assert_eq!(known(Page::new(None, "/live")), r#"{"path":"/live"}"#);
-        let app = config::App::new("i<d", "k&quot;", "s\"");
+        let mut config = Config {
+            embedded_defaults: true,
+            apps: vec![config::App::new("i<d", "k&quot;", "s\"")],
+            ..Config::default()
+        };
+        let development = Page::new(&config, config.apps.iter());
         assert_eq!(
-            known(Page::new(Some(&app), "")),
-            r#"{"path":"","app":{"id":"i<d","key":"k&quot;","secret":"s\""}}"#
+            known(&development),
+            r#"{"path":"","key":"k&quot;","app":{"id":"i<d","secret":"s\""}}"#
         );
-        let (one, other) = (Page::new(Some(&app), ""), page());
-        assert_ne!(one.etag, other.etag, "a browser must not keep the other one");
-        assert!(!text(&other.response(&HeaderMap::new())).contains("&quot;app&quot;"));
+        config.embedded_defaults = false;
+        config.pusher.path = "/live".to_owned();
+        let mut page = Page::new(&config, config.apps.iter());
+        assert_eq!(known(&page), r#"{"path":"/live","key":"k&quot;"}"#);
+        assert_ne!(page.etag, development.etag, "a browser must not keep the other one");
+        let mut other = config::App::new("other", "other-key", "other-secret");
+        let document = page.document.as_ptr();
+        page.refresh(&config, config.apps.iter().chain([&other]));
+        assert_eq!(page.document.as_ptr(), document, "nothing changed");
+        config.apps[0].enabled = false;
+        page.refresh(&config, config.apps.iter().chain([&other]));
+        assert_eq!(known(&page), r#"{"path":"/live","key":"other-key"}"#);
+        other.key.clear();
+        page.refresh(&config, config.apps.iter().chain([&other]));
+        assert_eq!(known(&page), r#"{"path":"/live"}"#);
     }
 
     #[test]
@@ -237,7 +291,15 @@ mod tests {
     #[test]
     fn the_document_refers_to_no_other_resource() {
         let document = text(&page().response(&HeaderMap::new()));
-        for reference in ["page.css", "src=\"", "http-equiv", " style=\"", " onclick", "innerHTML"] {
+        for reference in [
+            "page.css",
+            "channels.css",
+            "src=\"",
+            "http-equiv",
+            " style=\"",
+            " onclick",
+            "innerHTML",
+        ] {
             assert!(!document.contains(reference), "the page refers to {reference}");
         }
         let outside = document

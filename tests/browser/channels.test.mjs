@@ -4,6 +4,7 @@
 // one.
 
 import assert from 'node:assert/strict';
+import { createHash, createHmac } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,7 +55,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
   /** Opens the tab and connects. */
   async function openConnected(options) {
     const page = await open(options);
-    await page.locator('#connect-submit').click();
+    await page.locator('#channels-connect').click();
     await connected(page);
     return page;
   }
@@ -85,32 +86,40 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     assert.match(await entries(page, 'sent').nth(count).innerText(), /: 200 \{\}/);
   }
 
+  /** Publishes as a library of the HTTP API does. */
+  async function post(path, body) {
+    const md5 = createHash('md5').update(body).digest('hex');
+    const query = `auth_key=jsocketd-key&auth_timestamp=${Math.floor(Date.now() / 1000)}&auth_version=1.0&body_md5=${md5}`;
+    const signed = createHmac('sha256', 'jsocketd-secret').update(`POST\n${path}\n${query}`).digest('hex');
+    const answer = await fetch(`${server.url.slice(0, -1)}${path}?${query}&auth_signature=${signed}`, { method: 'POST', body });
+    assert.equal(answer.status, 200, await answer.text());
+  }
+
   const widthBeyondWindow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
   test('the address selects a tab, and arrow keys move between tabs', async () => {
     const page = await open({ hash: '' });
+    const TABS = ['Console', 'Channels'];
     const shown = async () => ({
-      console: await page.locator('#console').isVisible(),
-      channels: await page.locator('#channels').isVisible(),
+      visible: (await Promise.all(TABS.map(async (name) => ((await page.locator(`#${name.toLowerCase()}`).isVisible()) ? [name] : [])))).flat(),
       selected: await page.locator('[role="tab"][aria-selected="true"]').textContent(),
       reachable: await page.locator('[role="tab"]:not([tabindex="-1"])').textContent(),
     });
-    const onConsole = { console: true, channels: false, selected: 'Console', reachable: 'Console' };
-    const onChannels = { console: false, channels: true, selected: 'Channels', reachable: 'Channels' };
-    assert.deepEqual(await shown(), onConsole);
-    const steps = [['ArrowRight', onChannels], ['ArrowRight', onConsole], ['ArrowLeft', onChannels], ['Home', onConsole], ['End', onChannels]];
+    const on = (name) => ({ visible: [name], selected: name, reachable: name });
+    assert.deepEqual(await shown(), on('Console'));
+    const steps = [['ArrowRight', 'Channels'], ['ArrowRight', 'Console'], ['ArrowLeft', 'Channels'], ['Home', 'Console'], ['End', 'Channels']];
     await page.locator('#tab-console').focus();
     for (const [key, expected] of steps) {
       await page.keyboard.press(key);
-      assert.deepEqual(await shown(), expected, key);
-      assert.equal(await page.evaluate(() => document.activeElement.textContent), expected.selected);
+      assert.deepEqual(await shown(), on(expected), key);
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), expected);
     }
     assert.equal(new URL(page.url()).hash, '#channels');
     await page.reload();
-    assert.deepEqual(await shown(), onChannels, 'a link to the tab opens it');
+    assert.deepEqual(await shown(), on('Channels'), 'a link to the tab opens it');
     await page.evaluate(() => (location.hash = '#console'));
     await page.locator('#console').waitFor();
-    assert.deepEqual(await shown(), onConsole);
+    assert.deepEqual(await shown(), on('Console'));
     assert.equal(await page.locator('#status').isVisible(), true);
     assert.equal(await page.locator('#channels-status').isVisible(), false);
   });
@@ -119,7 +128,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     const page = await open();
     assert.equal(await page.locator('#channels-status').getAttribute('data-state'), 'idle');
     assert.equal(await page.inputValue('#app-key'), 'jsocketd-key');
-    await page.locator('#connect-submit').click();
+    await page.locator('#channels-connect').click();
     await connected(page);
     const id = await socketId(page);
     assert.equal(await page.locator('#channels-status-detail').textContent(), `socket id ${id}`);
@@ -128,6 +137,96 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     await page.locator('#channels-disconnect').click();
     await said(page, /^Closed \(1000/).waitFor();
     assert.equal(await page.locator('#socket-id').textContent(), '–');
+  });
+
+  test('there is one button to connect in every state', async () => {
+    const page = await open();
+    const buttons = () => page.locator('#channels, #channels-status').locator('button:visible', { hasText: /^(Connect|Disconnect|Stop)/ }).allTextContents();
+    assert.deepEqual(await buttons(), ['Connect']);
+    await page.locator('#channels-connect').press('Enter');
+    await connected(page);
+    assert.deepEqual(await buttons(), ['Disconnect']);
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'channels-disconnect', 'the keyboard keeps its place');
+    await page.locator('#drop').click();
+    await page.locator('#channels-status[data-state="waiting"]').waitFor();
+    assert.deepEqual(await buttons(), ['Connect now', 'Stop']);
+    await page.locator('#channels-connect').click();
+    await connected(page);
+    // Another key is another connection.
+    await page.fill('#app-key', 'no such key');
+    assert.deepEqual(await buttons(), ['Connect anew', 'Disconnect']);
+    await page.locator('#channels-connect').click();
+    await said(page, /^Closed \(4001, .*Application does not exist/).waitFor();
+    assert.deepEqual(await buttons(), ['Connect']);
+  });
+
+  test('publishing is in sight at 860 pixels, however many subscriptions there are', async () => {
+    const page = await openConnected();
+    for (let n = 0; n < 8; n += 1) await subscribe(page, `channel-${n}`);
+    await publish(page, 'channel-1', '{"message":"hello"}');
+    for (const name of ['Publish', 'Client event']) {
+      const box = await page.locator('#publish-form').getByRole('button', { name, exact: true }).boundingBox();
+      assert.ok(box.y > 0 && box.y + box.height < 430, `${name}: ${JSON.stringify(box)}`);
+    }
+    const event = await entries(page, 'event').first().boundingBox();
+    assert.ok(event.y + event.height <= 860, 'and so is the event that comes of it');
+    assert.equal(await page.evaluate(() => document.documentElement.scrollTop), 0);
+  });
+
+  test('three thousand events are shown as they come', async () => {
+    const page = await openConnected();
+    await subscribe(page, 'flood');
+    // The longest time without a frame, and how many events the reader had seen at each frame.
+    await page.evaluate(() => {
+      const seen = (globalThis.seen = { frames: [], longest: 0 });
+      let last = performance.now();
+      const look = (now) => {
+        seen.longest = Math.max(seen.longest, now - last);
+        last = now;
+        const numbers = document.querySelector('#events-log .entry:last-child')?.textContent.match(/number: (\d+)/);
+        if (numbers) seen.frames.push(Number(numbers[1]));
+        requestAnimationFrame(look);
+      };
+      requestAnimationFrame(look);
+    });
+    const EVENTS = 3000;
+    for (let n = 0; n < EVENTS; n += 10) {
+      await post('/apps/joomla/batch_events', JSON.stringify({ batch: Array.from({ length: 10 }, (_, at) => ({ channel: 'flood', name: 'e', data: JSON.stringify({ number: n + at + 1, text: 'x'.repeat(80) }) })) }));
+    }
+    await page.locator('#events-log .entry').last().getByText(`${EVENTS}`, { exact: true }).waitFor();
+    const { frames, longest } = await page.evaluate(() => globalThis.seen);
+    assert.ok(new Set(frames).size >= 20, `the list moved ${new Set(frames).size} times`);
+    assert.deepEqual(frames, frames.toSorted((a, b) => a - b), 'in order');
+    assert.ok(longest < 1500, `the page stood still for ${longest} ms`);
+    assert.equal(await page.locator('#events-log .entry').count(), 500, 'the list is bounded');
+    assert.equal(await page.locator('#events-count').textContent(), 'the last 500 of 3,002');
+    await subscription(page, 'flood').getByRole('button').click();
+    await said(page, 'Unsubscribed from flood.').waitFor();
+  });
+
+  test('a dropped connection leaves a gap to see, with and without recovery', async () => {
+    for (const recovers of [true, false]) {
+      const page = await open();
+      await page.locator('#recovery').setChecked(recovers);
+      await page.locator('#channels-connect').click();
+      await connected(page);
+      await subscribe(page, 'gap');
+      await publish(page, 'gap', '"before"');
+      await page.locator('#drop').click();
+      const began = Date.now();
+      await page.locator('#channels-status[data-state="waiting"]').waitFor();
+      await publish(page, 'gap', '"meanwhile"');
+      await connected(page);
+      assert.ok(Date.now() - began > 4500, 'the connection is away for five seconds');
+      await subscription(page, 'gap').and(page.locator('[data-state="in"]')).waitFor();
+      await publish(page, 'gap', '"after"');
+      await entries(page, 'event').last().getByText('"after"').waitFor();
+      const column = await page.locator('#events-log .entry:is([data-kind="event"], [data-kind="away"]) .entry-text').allTextContents();
+      const away = column.findIndex((text) => /^Away for [56]\.\d s\. /.test(text));
+      assert.deepEqual(column.toSpliced(away, 1), recovers ? ['"before"', '"meanwhile"', '"after"'] : ['"before"', '"after"']);
+      assert.equal(away, 1, column.join('\n'));
+      assert.match(column[away], recovers ? /What was published meanwhile follows/ : /Recovery is off: what was published meanwhile is missing here/);
+    }
   });
 
   test('a wrong key is reported once and not tried again', async () => {
@@ -210,7 +309,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
   test('with recovery, missed events come when the connection is back', async () => {
     const page = await open();
     await page.locator('#recovery').check();
-    await page.locator('#connect-submit').click();
+    await page.locator('#channels-connect').click();
     await connected(page);
     await subscribe(page, 'recovered');
     await publish(page, 'recovered', '"before"');
@@ -255,7 +354,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     });
     const page = await open({ prepare });
     await page.locator('#recovery').check();
-    await page.locator('#connect-submit').click();
+    await page.locator('#channels-connect').click();
     await connected(page);
     await subscribe(page, 'c');
     for (let again = 0; again < 4; again += 1) {
@@ -292,11 +391,10 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
       const page = await open({ url: own.url, httpCredentials: { username: 'x', password: TOKEN } });
       const answer = await page.content();
       assert.doesNotMatch(answer, /jsocketd-secret|a-secret-that-stays-there/);
-      assert.equal(await page.inputValue('#app-key'), '');
+      assert.equal(await page.inputValue('#app-key'), 'site-key', 'the key is public');
       assert.equal(await page.locator('#publish-data').isVisible(), false);
       assert.match(await page.locator('#publish-hint').textContent(), /jsocketd publish/);
-      await page.fill('#app-key', 'site-key');
-      await page.press('#app-key', 'Enter');
+      await page.locator('#channels-connect').click();
       await connected(page);
       await subscribe(page, 'my-channel');
       await page.fill('#channel', 'private-x');
@@ -316,7 +414,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
         const page = await open({ colorScheme, ...options });
         assert.deepEqual(await accessibilityTroubles(page), []);
         await page.locator('#recovery').check();
-        await page.locator('#connect-submit').click();
+        await page.locator('#channels-connect').click();
         await connected(page);
         await subscribe(page, 'presence-room');
         await subscribe(page, `public-${'x'.repeat(150)}`);

@@ -56,11 +56,11 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
 
   const connected = (page) => page.locator('#status[data-state="open"]').waitFor();
   const statusWord = (page) => page.locator('#status-word').textContent();
-  const replies = (page) => page.locator('#server-log .entry[data-kind="reply"]');
-  const sent = (page) => page.locator('#client-log .entry[data-kind="sent"]');
+  const replies = (page) => page.locator('#talk-log .entry[data-kind="reply"]');
+  const sent = (page) => page.locator('#talk-log .entry[data-kind="sent"]');
   const bodyOf = (entry) => entry.locator('.entry-text').first().textContent();
   const listed = (page, name) => page.locator(`#commands button[data-name="${name}"]`);
-  const listArrived = (page) => page.getByText(/^The list of commands: \d+\.$/).waitFor();
+  const listArrived = (page) => page.locator('#commands[data-from="server"]').waitFor();
 
   /** Types a command, and returns the entry of its reply. */
   async function ask(page, command) {
@@ -78,7 +78,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const page = await open();
     const answer = await page.request.get(server.url);
     const headers = answer.headers();
-    assert.match(headers['content-security-policy'], /default-src 'none'; script-src( 'sha256-[^']+'){4}; style-src 'sha256-[^']+';/);
+    assert.match(headers['content-security-policy'], /default-src 'none'; script-src( 'sha256-[^']+'){6}; style-src( 'sha256-[^']+'){2};/);
     assert.doesNotMatch(headers['content-security-policy'], /unsafe/);
     assert.equal(headers['x-content-type-options'], 'nosniff');
     const again = await page.request.get(server.url, { headers: { 'If-None-Match': headers.etag } });
@@ -105,7 +105,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     await connected(page);
     assert.equal(await statusWord(page), 'Connected');
     assert.equal(await page.locator('#status-detail').textContent(), server.url.replace('http', 'ws'));
-    await page.getByText('Checking: WebSocket available').waitFor();
+    await page.getByText('Welcome. First press “test” in the list of commands, or type it and press Enter.').waitFor();
     await page.locator('#announcer', { hasText: 'Connected' }).waitFor({ state: 'attached' });
   });
 
@@ -226,6 +226,81 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     assert.equal(await bodyOf(reply), source);
   });
 
+  test('a command and its answer stand together, whatever the order of the answers', async () => {
+    const held = [];
+    const page = await openScripted((text, reply) => {
+      if (text === 'help') reply('');
+      else held.push(() => reply(`answer to ${text}`));
+      if (held.length === 3) held.forEach((send) => send());
+    });
+    for (const command of ['one', 'two', 'three']) {
+      await page.fill('#command', command);
+      await page.press('#command', 'Enter');
+    }
+    await replies(page).nth(2).waitFor();
+    const column = await page.locator('#talk-log .entry:is([data-kind="sent"], [data-kind="reply"]) .entry-text').allTextContents();
+    assert.deepEqual(column, ['one', 'answer to one', 'two', 'answer to two', 'three', 'answer to three']);
+  });
+
+  test('measurements have units, and the raw text stays as it came', async () => {
+    const source = '{"uptime_seconds":7385,"resident_bytes":9437184,"messages_in":1234567,"lag":{"p50_us":180,"p99_us":1523,"max_us":526000},"worst_by_second_us":[90,2500000],"wait_ms":0.4,"unix_ms":1767322999000,"_us":3}';
+    const page = await openScripted((text, reply) => reply(source));
+    const reply = await ask(page, 'stats');
+    await reply.locator('summary', { hasText: 'worst_by_second' }).waitFor();
+    const tree = await reply.locator('.tree').innerText();
+    const expected = ['uptime: 2 h 3 min', 'resident: 9.4 MB', 'messages_in: 1,234,567', 'p50: 180 µs', 'p99: 1.5 ms', 'max: 526 ms', '0: 90 µs', '1: 2.5 s', 'wait: 400 µs', 'unix_ms: 1,767,322,999,000', '_us: 3'];
+    for (const line of expected) assert.ok(tree.split('\n').some((found) => found.trim() === line), `${line} in\n${tree}`);
+    assert.equal(await reply.locator('.leaf', { hasText: 'resident' }).getAttribute('title'), 'resident_bytes: 9437184');
+    await reply.getByRole('button', { name: 'Raw' }).click();
+    assert.equal(await bodyOf(reply), source);
+    // Only measurements: what an application sends stays as it is.
+    assert.match(await (await ask(page, 'whoami')).locator('.tree').innerText(), /resident_bytes: 9437184/);
+  });
+
+  for (const [width, height, why] of [[667, 330, 'a phone on its side'], [700, 430, '1400 × 860 at 200 %'], [1400, 860, 'a desktop'], [390, 844, 'a phone']]) {
+    test(`the answer is in sight at ${width} × ${height}: ${why}`, async () => {
+      const page = await open({ viewport: { width, height } });
+      await connected(page);
+      await listArrived(page);
+      for (const command of ['test', 'help', 'stats', 'test']) {
+        const reply = await ask(page, command);
+        await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+        const [log, shown, asked] = [await page.locator('#talk-log').boundingBox(), await reply.boundingBox(), await sent(page).last().boundingBox()];
+        const floor = Math.min(log.y + log.height, height, (await page.locator('#composer').boundingBox()).y);
+        assert.ok(log.y >= 0 && floor - log.y >= 150, `${command}: there is room for it: ${log.y} to ${floor}`);
+        assert.ok(asked.y >= log.y - 1, `${command}: the command is in sight`);
+        assert.ok(shown.y + Math.min(shown.height, 100) <= floor + 1, `${command}: the answer begins at ${shown.y} of ${floor}`);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollTop), 0, 'without scrolling the page');
+      }
+      assert.ok((await widthBeyondWindow(page)) <= 0);
+      for (const name of ['#command', '#talk-copy', '#talk-clear', '#disconnect']) {
+        const box = await page.locator(name).boundingBox();
+        assert.ok(box.y >= 0 && box.y + box.height <= height, `${name} is in sight`);
+      }
+      assert.deepEqual(await accessibilityTroubles(page), []);
+    });
+  }
+
+  test('forced colours mark exactly one tab and no entry', async () => {
+    const page = await open({ forcedColors: 'active' });
+    await connected(page);
+    await ask(page, 'test');
+    for (const chosen of ['console', 'channels']) {
+      await page.locator(`#tab-${chosen}`).click();
+      // A tab is marked if its ground is not the page's, or if its edge is not its ground.
+      const looks = await page.locator('[role="tab"]').evaluateAll((tabs) => tabs.map((tab) => {
+        const { backgroundColor, borderBottomColor } = getComputedStyle(tab);
+        const page = getComputedStyle(document.body).backgroundColor;
+        const ground = /, 0\)$/.test(backgroundColor) ? page : backgroundColor;
+        return { name: tab.id, marked: ground !== page || borderBottomColor !== ground };
+      }));
+      assert.deepEqual(looks.filter(({ marked }) => marked).map(({ name }) => name), [`tab-${chosen}`]);
+    }
+    const edges = await page.locator('#talk-log .entry[data-kind="reply"]').evaluateAll((entries) =>
+      entries.map((entry) => getComputedStyle(entry)).map((style) => style.borderLeftWidth + style.borderTopWidth));
+    assert.deepEqual(new Set(edges), new Set(['0px0px']));
+  });
+
   test('wide and broken structures do no harm', async () => {
     const texts = { wide: JSON.stringify(Array.from({ length: 250 }, (_, at) => at)), deep: '['.repeat(5000) + ']'.repeat(5000), broken: '{"a":', number: '42' };
     const page = await openScripted((text, reply) => reply(texts[text] ?? 'help'));
@@ -256,26 +331,27 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     }, { permissions: ['clipboard-read', 'clipboard-write'] });
     await page.fill('#command', 'flood');
     await page.press('#command', 'Enter');
-    await page.locator('#server-log').getByText('line 599', { exact: true }).waitFor();
-    assert.equal(await page.locator('#server-log .entry').count(), 500);
-    assert.equal(await page.locator('#server-log').getByText('line 99', { exact: true }).count(), 0);
-    assert.ok(await page.locator('#server-log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2));
-    await page.getByRole('button', { name: 'Copy Websocket Server' }).click();
+    await page.locator('#talk-log').getByText('line 599', { exact: true }).waitFor();
+    assert.equal(await page.locator('#talk-log .entry').count(), 500);
+    assert.equal(await page.locator('#talk-log').getByText('line 99', { exact: true }).count(), 0);
+    assert.match(await page.locator('#talk-count').textContent(), /^the last 500 of 60\d$/);
+    assert.ok(await page.locator('#talk-log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2));
+    await page.getByRole('button', { name: 'Copy commands and answers' }).click();
     await page.locator('#announcer', { hasText: 'Copied' }).waitFor({ state: 'attached' });
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     assert.equal(copied.split('\n').length, 500);
     assert.match(copied.split('\n').at(-1), /^\d\d:\d\d:\d\d\.\d{3} {2}\[unasked\] {2}line 599$/);
     // A reader who has scrolled away stays there, and gets a button for the way back.
-    await page.locator('#server-log').evaluate((log) => (log.scrollTop = 0));
-    await page.locator('#server-log').evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await page.locator('#talk-log').evaluate((log) => (log.scrollTop = 0));
+    await page.locator('#talk-log').evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     await page.fill('#command', 'one');
     await page.press('#command', 'Enter');
-    await page.locator('#server-newest').waitFor();
-    assert.ok(await page.locator('#server-log').evaluate((log) => log.scrollTop < 200));
-    await page.locator('#server-newest').click();
-    assert.ok(await page.locator('#server-log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2));
-    await page.getByRole('button', { name: 'Clear Websocket Server' }).click();
-    assert.equal(await page.locator('#server-log .entry').count(), 0);
+    await page.locator('#talk-newest').waitFor();
+    assert.ok(await page.locator('#talk-log').evaluate((log) => log.scrollTop < 200));
+    await page.locator('#talk-newest').click();
+    assert.ok(await page.locator('#talk-log').evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2));
+    await page.getByRole('button', { name: 'Clear commands and answers' }).click();
+    assert.equal(await page.locator('#talk-log .entry').count(), 0);
   });
 
   test('a server that dies and comes back is found again, and nothing is lost in silence', async () => {
@@ -286,15 +362,15 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
       await connected(page);
       await own.end();
       await page.locator('#status[data-state="waiting"]').waitFor();
-      await page.locator('#server-log').getByText(/^Closed \(1006, the connection broke off\)\. Next try in /).waitFor();
+      await page.locator('#talk-log').getByText(/^Closed \(1006, the connection broke off\)\. Next try in /).waitFor();
       await page.locator('#status-word', { hasText: /^Waiting \d+ s before the next try$/ }).waitFor();
       await page.fill('#command', 'test');
       await page.press('#command', 'Enter');
-      await page.locator('#client-log').getByText(/^Not sent, .*: test$/).waitFor();
+      await page.locator('#talk-log').getByText(/^Not sent, .*: test$/).waitFor();
       assert.match(await page.locator('#hint').textContent(), /^Not sent: /);
       assert.equal(await page.inputValue('#command'), 'test', 'the command is still there');
       // Two failed tries later the pause has grown.
-      await page.locator('#server-log').getByText(/^Not connected: the server cannot be reached\. Next try in /).nth(2).waitFor();
+      await page.locator('#talk-log').getByText(/^Not connected: the server cannot be reached\. Next try in /).nth(2).waitFor();
       next = await startServer(own.address);
       await connected(page);
       await page.press('#command', 'Enter');
@@ -312,7 +388,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
       const page = await open({ url: own.url });
       await connected(page);
       const ended = own.end('SIGTERM');
-      await page.locator('#server-log').getByText(/^Closed \(1001, the server is going away/).waitFor({ timeout: 20_000 });
+      await page.locator('#talk-log').getByText(/^Closed \(1001, the server is going away/).waitFor({ timeout: 20_000 });
       await ended;
     } finally {
       await own.end();
@@ -323,7 +399,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const page = await openScripted((text, reply, socket) => text === 'die' && socket.close({ code: 1013, reason: 'too slow' }));
     await page.fill('#command', 'die');
     await page.press('#command', 'Enter');
-    await page.locator('#server-log').getByText(/^Closed \(1013, the server is busy, try again later: too slow\)\. Next try in /).waitFor();
+    await page.locator('#talk-log').getByText(/^Closed \(1013, the server is busy, try again later: too slow\)\. Next try in /).waitFor();
     await page.getByText('1 command got no reply before the connection ended.').waitFor();
     assert.equal(await sent(page).first().locator('.entry-meta').textContent(), 'no reply');
   });
@@ -382,7 +458,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
       await page.keyboard.press('Tab');
     }
     const known = order.filter((name) => !['Newest ↓'].includes(name));
-    assert.deepEqual(known.slice(0, 7), ['disconnect', 'client-copy', 'client-clear', 'client-log', 'server-copy', 'server-clear', 'server-log']);
+    assert.deepEqual(known.slice(0, 7), ['disconnect', 'talk-copy', 'talk-clear', 'talk-log', 'test', 'version', 'help']);
     assert.deepEqual(known.slice(-2), ['command', 'Send!']);
     for (const name of ['help', 'test', 'version', 'stats']) assert.ok(known.includes(name), `${name} is reached by Tab`);
   });

@@ -8,12 +8,12 @@ const server = await startServer();
 const browser = await launchBrowser();
 const page = await browser.newPage({ viewport: { width: 1400, height: 860 }, colorScheme: 'light' });
 await page.goto(server.url);
-await page.getByText(/^The list of commands: /).waitFor();
+await page.locator('#commands[data-from="server"]').waitFor();
 const commands = ['test', 'version', 'time', 'tset', 'stats'];
 for (const [at, command] of commands.entries()) {
   await page.fill('#command', command);
   await page.press('#command', 'Enter');
-  await page.locator('#server-log .entry[data-kind="reply"]').nth(at).waitFor();
+  await page.locator('#talk-log .entry[data-kind="reply"]').nth(at).waitFor();
 }
 await page.screenshot({ path: fileURLToPath(new URL('../../docs/console.png', import.meta.url)) });
 await browser.close();

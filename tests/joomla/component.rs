@@ -7,7 +7,7 @@ use crate::common::joomla::{Site as Joomla, now};
 use crate::common::mariadb::Mariadb;
 use crate::common::outbox::seq;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Site, signature};
-use crate::common::visits::{Arrival, Console, HOST, House, Terms, Visitor, control};
+use crate::common::visits::{ADMIN_TOKEN, Arrival, Console, HOST, House, Terms, Visitor, control};
 use crate::common::{Peer, Server, wait_until};
 use jsocketd::joomla::site::Client;
 use serde_json::{Value, json};
@@ -181,6 +181,29 @@ fn accepts_clients(house: &House, secret: &str) -> [bool; 2] {
     let auth = format!("{KEY}:{}", signature(secret, &format!("{socket}::user::{user_data}")));
     session.say(json!({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}}));
     [channel, session.next()["event"] == "pusher:signin_success"]
+}
+
+#[test]
+fn the_page_has_the_key_from_the_component_and_no_secret() {
+    let of_key = |key: &str| json!({"app_id": ID, "app_key": key, "app_secret": SECRET});
+    let house = house(&of_key(KEY));
+    let page = || {
+        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\r\n");
+        Peer::connect(&house.site.server).send(request).reply().body
+    };
+    let has = |key: &str| {
+        page().contains(&format!(
+            "{{&quot;path&quot;:&quot;&quot;,&quot;key&quot;:&quot;{key}&quot;}}"
+        ))
+    };
+    assert!(has(KEY));
+    save(&house.joomla, &of_key("another-key"));
+    wait_until(
+        "the page has the new key",
+        || has("another-key"),
+        || house.site.server.log(),
+    );
+    assert!(!page().contains(SECRET));
 }
 
 #[test]
