@@ -17,13 +17,6 @@
   const { path, key: publicKey, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
 
   const kindOf = (name) => /^(private-encrypted-|private-|presence-|#server-to-user-)/.exec(name)?.[0] ?? '';
-  const json = (text) => {
-    try {
-      return JSON.parse(text);
-    } catch {
-      return undefined;
-    }
-  };
 
   // ---- Signatures ------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,15 @@ const clock = (date) =>
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
+/** The value of a JSON text; undefined: it is none. */
+const json = (text) => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
 // ---- The document ------------------------------------------------------------------------------------------------
 
 const $ = (id) => document.getElementById(id);

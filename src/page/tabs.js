@@ -1,7 +1,7 @@
 'use strict';
 
 // Shows one of the tabs. The address names the tab (`#channels`), so that a link can lead to it. Arrow keys move
-// between the tabs, as in every tab list.
+// between the tabs, as in every tab list. The event `tab` of the window names the shown tab to the other scripts.
 
 {
   const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -15,6 +15,7 @@
     }
     for (const part of document.querySelectorAll('[data-tab]')) part.hidden = part.dataset.tab !== chosen;
     document.title = `jsocketd ${chosen}`;
+    window.dispatchEvent(new CustomEvent('tab', { detail: chosen }));
   }
 
   function choose(tab) {

@@ -6,7 +6,7 @@
 /** Microseconds. */
 function micros(us) {
   if (us < 1000) return `${us} µs`;
-  if (us < 1e6) return `${(us / 1000).toFixed(us < 1e5 ? 1 : 0)} ms`;
+  if (us < 1e6) return `${(us / 1000).toFixed(us < 9950 ? 1 : 0)} ms`;
   return span(us / 1e6);
 }
 

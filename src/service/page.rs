@@ -15,7 +15,7 @@ const DOCUMENT: &str = include_str!("../page/index.html");
 
 /// The styles, and the places in the document that refer to them. The references also let the page be edited without a
 /// build.
-const STYLES: [(&str, &str); 2] = [
+const STYLES: [(&str, &str); 3] = [
     (
         r#"<link rel="stylesheet" href="page.css">"#,
         include_str!("../page/page.css"),
@@ -24,10 +24,14 @@ const STYLES: [(&str, &str); 2] = [
         r#"<link rel="stylesheet" href="channels.css">"#,
         include_str!("../page/channels.css"),
     ),
+    (
+        r#"<link rel="stylesheet" href="loop.css">"#,
+        include_str!("../page/loop.css"),
+    ),
 ];
 
 /// The scripts in the order in which they run, and the places in the document that refer to them.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 8] = [
     (
         r#"<script src="shared.js"></script>"#,
         include_str!("../page/shared.js"),
@@ -45,6 +49,11 @@ const SCRIPTS: [(&str, &str); 6] = [
         r#"<script src="channels.js"></script>"#,
         include_str!("../page/channels.js"),
     ),
+    (
+        r#"<script src="timeline.js"></script>"#,
+        include_str!("../page/timeline.js"),
+    ),
+    (r#"<script src="loop.js"></script>"#, include_str!("../page/loop.js")),
     (r#"<script src="tabs.js"></script>"#, include_str!("../page/tabs.js")),
 ];
 
@@ -294,6 +303,7 @@ mod tests {
         for reference in [
             "page.css",
             "channels.css",
+            "loop.css",
             "src=\"",
             "http-equiv",
             " style=\"",

@@ -99,7 +99,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
 
   test('the address selects a tab, and arrow keys move between tabs', async () => {
     const page = await open({ hash: '' });
-    const TABS = ['Console', 'Channels'];
+    const TABS = ['Console', 'Channels', 'Loop'];
     const shown = async () => ({
       visible: (await Promise.all(TABS.map(async (name) => ((await page.locator(`#${name.toLowerCase()}`).isVisible()) ? [name] : [])))).flat(),
       selected: await page.locator('[role="tab"][aria-selected="true"]').textContent(),
@@ -107,7 +107,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     });
     const on = (name) => ({ visible: [name], selected: name, reachable: name });
     assert.deepEqual(await shown(), on('Console'));
-    const steps = [['ArrowRight', 'Channels'], ['ArrowRight', 'Console'], ['ArrowLeft', 'Channels'], ['Home', 'Console'], ['End', 'Channels']];
+    const steps = [['ArrowRight', 'Channels'], ['ArrowRight', 'Loop'], ['ArrowRight', 'Console'], ['ArrowLeft', 'Loop'], ['Home', 'Console'], ['End', 'Loop'], ['ArrowLeft', 'Channels']];
     await page.locator('#tab-console').focus();
     for (const [key, expected] of steps) {
       await page.keyboard.press(key);

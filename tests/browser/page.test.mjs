@@ -78,7 +78,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const page = await open();
     const answer = await page.request.get(server.url);
     const headers = answer.headers();
-    assert.match(headers['content-security-policy'], /default-src 'none'; script-src( 'sha256-[^']+'){6}; style-src( 'sha256-[^']+'){2};/);
+    assert.match(headers['content-security-policy'], /default-src 'none'; script-src( 'sha256-[^']+'){8}; style-src( 'sha256-[^']+'){3};/);
     assert.doesNotMatch(headers['content-security-policy'], /unsafe/);
     assert.equal(headers['x-content-type-options'], 'nosniff');
     const again = await page.request.get(server.url, { headers: { 'If-None-Match': headers.etag } });
@@ -285,7 +285,7 @@ describe('the console page', { skip, timeout: 180_000 }, () => {
     const page = await open({ forcedColors: 'active' });
     await connected(page);
     await ask(page, 'test');
-    for (const chosen of ['console', 'channels']) {
+    for (const chosen of ['console', 'channels', 'loop']) {
       await page.locator(`#tab-${chosen}`).click();
       // A tab is marked if its ground is not the page's, or if its edge is not its ground.
       const looks = await page.locator('[role="tab"]').evaluateAll((tabs) => tabs.map((tab) => {
