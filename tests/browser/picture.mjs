@@ -6,7 +6,7 @@ import { launchBrowser, missing, startServer } from './start.mjs';
 if (missing) throw new Error(`there is no ${missing}`);
 const server = await startServer();
 const browser = await launchBrowser();
-const page = await browser.newPage({ viewport: { width: 1400, height: 860 }, colorScheme: 'light' });
+const page = await browser.newPage({ viewport: { width: 1120, height: 690 }, colorScheme: 'light' });
 await page.goto(server.url);
 await page.locator('#commands[data-from="server"]').waitFor();
 const commands = ['test', 'version', 'time', 'tset', 'stats'];

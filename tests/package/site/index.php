@@ -99,7 +99,7 @@ if ($path !== '/') {
 }
 
 // The options that the plugin adds to a page. With `cached` the browser's cache may keep the page.
-$wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0, 'example' => 0];
+$wanted  = $_GET + ['id' => 1, 'cached' => 0, 'bar' => 1, 'spread' => $settings->spreadMs, 'position' => null, 'dark' => 0, 'own' => 0, 'example' => 0, 'picture' => 0];
 $options = [
     'url'      => $settings->serverUrl,
     'key'      => $settings->appKey,
@@ -151,6 +151,9 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <?php endif; ?>
 </head>
 <body>
+<?php if ($wanted['picture']) : ?>
+<?php require __DIR__ . '/visitor.php'; ?>
+<?php else : ?>
 <main>
 <h1>Article <?php echo (int) $wanted['id']; ?></h1>
 <p>Read by <?php echo $user ? "user $user" : 'a guest'; ?>. <a href="#more">More</a></p>
@@ -158,5 +161,6 @@ header('Cache-Control: ' . ($wanted['cached'] ? 'max-age=60' : 'no-cache'));
 <div id="newest"></div>
 <p id="more"><label>Notes <input name="notes"></label></p>
 </main>
+<?php endif; ?>
 </body>
 </html>
