@@ -90,6 +90,11 @@ pub(super) const KINDS: [(Kind, &str, &str); 24] = [
 ];
 
 impl Kind {
+    /// The names of all kinds.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|(_, name, _)| *name)
+    }
+
     /// The name in JSON and in texts.
     pub fn name(self) -> &'static str {
         KINDS[self as usize].1

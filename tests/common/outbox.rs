@@ -7,7 +7,8 @@ use super::joomla::Site as Joomla;
 use super::pusher::{ID, KEY, SECRET, Session, Site};
 use super::{Peer, Server, wait_until};
 
-const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The token of the administrator.
+pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Starts a server of this site, with these lines in `[database]`. Nothing is looked at again by itself but the table.
 pub fn serve(joomla: &Joomla, database: &str) -> Site {

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod culprits_of_sql;
 mod database_accounts;
 mod database_chaos;
 mod database_names;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jsocketd::flight::Kind;
 use toml::{Table, Value};
 
 use crate::docs::quoted;
@@ -250,6 +251,21 @@ fn every_console_command_is_in_the_documents() {
     let names: Vec<String> = names.map(str::to_owned).collect();
     let words = words_of_the_documents();
     all_there("console commands", 10, &names, |name| words.contains(name));
+}
+
+/// Each kind of culprit of a slow tick has a row in operations.md and a test that brings it about.
+#[test]
+fn every_kind_of_culprit_is_explained_and_brought_about() {
+    let manual = read("docs/operations.md");
+    let (_, table) = manual.split_once("| culprit | what it is |").unwrap();
+    let rows = table.split("\n\n").next().unwrap().lines().skip(2);
+    let explained: BTreeSet<&str> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
+    assert_eq!(explained, Kind::names().collect());
+    let cases = read("tests/server/culprits.rs") + &read("tests/database/culprits_of_sql.rs");
+    // Nothing is known that brings "other" about: such a tick is a fault of the recorder.
+    for kind in Kind::names().filter(|kind| *kind != "other") {
+        assert!(cases.contains(&format!("\"{kind}\"")), "nothing brings {kind} about");
+    }
 }
 
 #[test]
