@@ -22,7 +22,9 @@ fn site(limits: &str, more: &str) -> Site {
 fn site_that_logs(slow_ms: u64, limits: &str, more: &str) -> Site {
     Site::with(Settings {
         server: &format!("admin_token = \"{ADMIN_TOKEN}\""),
-        limits: &format!("requests_per_second = 0\nsubscriptions_per_second = 0\n{limits}\n[loop]\nslow_ms = {slow_ms}"),
+        limits: &format!(
+            "requests_per_second = 0\nsubscriptions_per_second = 0\n{limits}\n[loop]\nslow_ms = {slow_ms}"
+        ),
         app: "client_events = true\nmax_channels = 5000",
         more,
         ..Settings::default()
@@ -102,7 +104,10 @@ fn a_giant_fan_out_is_named_with_its_channel() {
     let log = site.server.log();
     let is_slow = |line: &&str| line.contains(" slow tick: ") && line.contains(": fan-out to giant ");
     let line = log.lines().find(is_slow).expect(&log);
-    assert!(line.contains(" ms, of which ") && line.contains("000 recipients, "), "{line}");
+    assert!(
+        line.contains(" ms, of which ") && line.contains("000 recipients, "),
+        "{line}"
+    );
 }
 
 #[test]
@@ -154,7 +159,11 @@ fn what_the_process_does_between_two_ticks_is_named() {
         server.signal(Signal::HUP)
     });
     let config = fs::read_to_string(site.server.config_path()).expect("it can be read");
-    fs::write(site.server.config_path(), config.replace("slow_ms = 60000", "slow_ms = 2")).expect("written");
+    fs::write(
+        site.server.config_path(),
+        config.replace("slow_ms = 60000", "slow_ms = 2"),
+    )
+    .expect("written");
     expect_culprit(server, "reload", "reading the configuration again", || {
         server.signal(Signal::HUP)
     });
