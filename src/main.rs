@@ -72,7 +72,7 @@ fn first_line(loaded: &Loaded) -> String {
         None => "no configuration file".to_owned(),
     };
     let server = &loaded.config.server;
-    let admin = server.admin_listen.iter();
+    let admin = server.admin_listen.named().into_iter();
     let admin = admin.map(|address| format!("{address} for administrators"));
     let listeners: Vec<String> = server.listen.iter().map(ToString::to_string).chain(admin).collect();
     let listeners = listeners.join(", ");

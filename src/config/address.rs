@@ -16,6 +16,19 @@ pub enum ListenAddr {
     Unix(PathBuf),
 }
 
+/// The value of `admin_listen`: where the page and the state commands need no token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminListen {
+    /// `auto`: the socket `admin.sock` in the folder for sockets, if a configuration file is read and the folder can be
+    /// written to. See [`Loaded::admin_socket`](super::Loaded::admin_socket).
+    #[default]
+    Auto,
+    /// Nowhere: an empty text.
+    Off,
+    /// Here.
+    At(ListenAddr),
+}
+
 /// A host and port that the server connects to. The name is resolved while the server runs, since its addresses may
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +50,39 @@ impl ListenAddr {
     /// proxy, which forwards requests from anywhere.
     pub fn is_loopback(&self) -> bool {
         matches!(self, Self::Tcp(address) if address.ip().to_canonical().is_loopback())
+    }
+}
+
+impl FromStr for AdminListen {
+    type Err = BadAddress;
+
+    /// Reads `auto`, an empty text, or an address as [`ListenAddr`] does.
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        match text {
+            "" => Ok(Self::Off),
+            "auto" => Ok(Self::Auto),
+            address => address.parse().map(Self::At),
+        }
+    }
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => Ok(()),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl AdminListen {
+    /// The address that is named; `None`: the value is `auto` or empty.
+    pub fn named(&self) -> Option<&ListenAddr> {
+        match self {
+            Self::At(address) => Some(address),
+            Self::Auto | Self::Off => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::address::ListenAddr;
+use super::address::{AdminListen, ListenAddr};
 use super::draft::Draft;
 use super::environment::{self, FILE_VARIABLE};
 use super::problem::{LoadError, Place, Problem};
@@ -14,6 +14,12 @@ use super::{App, Config, file, keys};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
+
+/// The folder of the administrators' socket when systemd names none.
+const SOCKETS: &str = "/run/jsocketd";
+
+/// The variable with which systemd names the folders of `RuntimeDirectory`, separated by colons.
+const SOCKETS_VARIABLE: &str = "RUNTIME_DIRECTORY";
 
 /// All sources of the configuration. The server keeps them and loads them again on SIGHUP.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +45,9 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Whether that file has no key and no table. Such a file may have lost its contents.
     pub file_is_empty: bool,
+    /// The administrators' socket, if `admin_listen` is `auto` and a file was read. It is an offer: the server goes on
+    /// without it where it cannot have it.
+    pub admin_socket: Option<ListenAddr>,
     /// Settings that are allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -89,7 +98,7 @@ impl Sources {
             && config.apps.is_empty()
             && !config.has_site()
             && config.server.admin_token.is_empty()
-            && config.server.admin_listen.is_none()
+            && config.server.admin_listen.named().is_none()
             && config.server.listen.iter().all(ListenAddr::is_loopback);
         if config.embedded_defaults {
             config.apps.push(App::built_in());
@@ -105,12 +114,22 @@ impl Sources {
                 secrets.join(" and ")
             ));
         }
+        let is_auto = config.server.admin_listen == AdminListen::Auto;
         Ok(Loaded {
+            admin_socket: file.as_ref().filter(|_| is_auto).and_then(|_| self.admin_socket()),
             config,
             file,
             file_is_empty,
             warnings,
         })
+    }
+
+    /// The socket `admin.sock` in the folder for sockets; `None`: its path is no good one.
+    fn admin_socket(&self) -> Option<ListenAddr> {
+        let named = self.environment.iter().find(|(name, _)| name == SOCKETS_VARIABLE);
+        let folders = named.map_or(Some(SOCKETS), |(_, folders)| folders.to_str())?;
+        let first = folders.split(':').next().filter(|first| !first.is_empty());
+        format!("unix:{}/admin.sock", first.unwrap_or(SOCKETS)).parse().ok()
     }
 
     /// Reads a text alone, without any other source; its mistakes are shown with `name`. The built-in secret is

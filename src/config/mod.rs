@@ -20,7 +20,7 @@ mod text;
 mod url;
 mod value;
 
-pub use address::{BadAddress, HostName, ListenAddr};
+pub use address::{AdminListen, BadAddress, HostName, ListenAddr};
 pub use load::{Loaded, Sources};
 pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};

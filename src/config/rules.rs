@@ -167,7 +167,7 @@ fn check_secrets(draft: &Draft, problems: &mut Vec<Problem>) {
 
 fn check_listeners(draft: &Draft, problems: &mut Vec<Problem>) {
     let server = &draft.config.server;
-    let all: Vec<_> = server.listen.iter().chain(&server.admin_listen).collect();
+    let all: Vec<_> = server.listen.iter().chain(server.admin_listen.named()).collect();
     for (index, address) in all.iter().enumerate() {
         let any_port = matches!(address, ListenAddr::Tcp(address) if address.port() == 0);
         if !any_port && all[..index].contains(address) {
@@ -222,7 +222,7 @@ fn is_of_site(app: &App, config: &Config) -> bool {
 /// Settings that are allowed but probably not meant, one sentence each.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    if let Some(address @ ListenAddr::Tcp(_)) = &config.server.admin_listen
+    if let Some(address @ ListenAddr::Tcp(_)) = config.server.admin_listen.named()
         && !address.is_loopback()
     {
         warnings.push(format!(

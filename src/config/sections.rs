@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
-use super::address::ListenAddr;
+use super::address::{AdminListen, ListenAddr};
 use super::key::{APPS, CHANNELS, ITEMS, Key, WEBHOOKS};
 use super::text;
 use super::value::Field;
@@ -93,8 +93,8 @@ sections! {
     Server, "server", |config, _| config.server => {
         /// Where the server listens; at least one.
         listen: Vec<ListenAddr> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into())], Listeners;
-        /// Where the page and the state commands need no token.
-        admin_listen: Option<ListenAddr> = None, Listener;
+        /// Where the page and the state commands need no token. A Unix socket has mode 0600, whatever `unix_mode` says.
+        admin_listen: AdminListen = AdminListen::Auto, AdminListener;
         /// The token that opens the same on `listen`; empty: they stay closed there.
         admin_token: String = String::new(), Secret(text::secret);
         /// Permission bits of `unix:` sockets.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
-use super::address::ListenAddr;
+use super::address::{AdminListen, ListenAddr};
 use super::origin::Origin;
 use super::text;
 
@@ -26,7 +26,7 @@ pub(super) enum Field<'a> {
     /// A text, with its reader.
     Text(&'a mut String, text::Reader),
     Listeners(&'a mut Vec<ListenAddr>),
-    Listener(&'a mut Option<ListenAddr>),
+    AdminListener(&'a mut AdminListen),
     Peers(&'a mut Vec<IpAddr>),
     Origins(&'a mut Vec<String>),
     Events(&'a mut Vec<String>),
@@ -99,7 +99,7 @@ impl Field<'_> {
             Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) | Self::Events(_) | Self::Headers(_) => {
                 Typed::List(parts(text).map(|part| Typed::Text(part.to_owned())).collect())
             }
-            Self::Mode(_) | Self::Level(_) | Self::Secret(..) | Self::Text(..) | Self::Listener(_) => {
+            Self::Mode(_) | Self::Level(_) | Self::Secret(..) | Self::Text(..) | Self::AdminListener(_) => {
                 Typed::Text(text.to_owned())
             }
         }
@@ -134,10 +134,9 @@ impl Field<'_> {
                 }
                 *place = list;
             }
-            Self::Listener(place) => match typed {
-                Typed::Text(text) if text.is_empty() => *place = None,
+            Self::AdminListener(place) => match typed {
                 Typed::Text(text) => match text.parse() {
-                    Ok(address) => *place = Some(address),
+                    Ok(value) => *place = value,
                     Err(why) => return refuse(format!("cannot be {}", named(text, &why))),
                 },
                 other => return refuse(format!("must be a string, not {}", other.kind())),
@@ -195,7 +194,7 @@ impl Field<'_> {
             Self::Secret(value, _) => quoted(secrets.show(value)),
             Self::Text(value, _) => quoted(value),
             Self::Listeners(value) => list(value.iter()),
-            Self::Listener(value) => quoted(&value.as_ref().map_or_else(String::new, ListenAddr::to_string)),
+            Self::AdminListener(value) => quoted(&value.to_string()),
             Self::Peers(value) => list(value.iter()),
             Self::Origins(value) | Self::Events(value) => list(value.iter()),
             // Any value may be a token; the names of the headers do not say which.

@@ -1,6 +1,7 @@
 //! The life of the process around the loop: descriptors, listeners, the lines at the start, systemd, reload, the names
 //! of hosts, the end.
 
+mod listeners;
 pub mod lookup;
 pub mod names;
 
@@ -20,7 +21,6 @@ use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
 use crate::flight::Kind;
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
-use crate::net::listener::Listener;
 use crate::net::poll::MioIo;
 use crate::service::Process;
 use crate::store::Store;
@@ -74,12 +74,12 @@ pub fn serve(
     record: Option<Recording>,
     slow_sql: Option<Duration>,
 ) -> Result<(), ServeError> {
-    let mut config = loaded.config;
     let descriptors = raise_descriptors();
-    let room = config.connections_for(descriptors);
+    let room = loaded.config.connections_for(descriptors);
     log::info!("the descriptor limit is {descriptors}: at most {room} connections");
 
-    let (io, urls) = listen(&config)?;
+    let (io, urls) = listeners::listen(&loaded)?;
+    let mut config = loaded.config;
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
     server.set_process(Process {
         pid: std::process::id(),
@@ -154,22 +154,6 @@ fn raise_descriptors() -> u64 {
         }
     }
     descriptor_limit()
-}
-
-/// Listens at all addresses. Returns also their URLs, in order.
-fn listen(config: &Config) -> Result<(MioIo, Vec<String>), ServeError> {
-    let server = &config.server;
-    let mut listeners = Vec::new();
-    for address in server.listen.iter().chain(&server.admin_listen) {
-        let bound = Listener::bind(address, server.unix_mode);
-        listeners.push(bound.map_err(|source| ServeError::Listen {
-            address: address.clone(),
-            source,
-        })?);
-    }
-    let admin = server.admin_listen.as_ref().map(|_| listeners.len() - 1);
-    let urls = listeners.iter().map(Listener::url).collect();
-    Ok((MioIo::new(listeners, admin)?, urls))
 }
 
 /// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for

@@ -270,7 +270,7 @@ impl Arrival<'_> {
             Some(member) => member.rare.as_ref().and_then(|rare| rare.refused),
             None => {
                 let address = self.call.address();
-                if address.is_none() && !self.config.embedded_defaults {
+                if address.is_none() && !self.config.embedded_defaults && !self.call.caller.admin {
                     addresses.warn_of_silent_proxy(self.now.at);
                 }
                 let member = self.entrance.count(self.id, address, limits, self.now);

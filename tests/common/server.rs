@@ -58,6 +58,8 @@ impl Server {
         for name in ["RUST_LOG", "JOURNAL_STREAM", "NOTIFY_SOCKET"] {
             command.env_remove(name);
         }
+        // The machine's own server may have the socket for administrators.
+        command.env("RUNTIME_DIRECTORY", folder.path().join("none"));
         command.arg("serve");
         if let Some(toml) = toml {
             let path = folder.path().join("jsocketd.toml");

@@ -1,4 +1,5 @@
-//! Listeners: several at once, IPv6, Unix sockets with their permissions, and files that exist already at their paths.
+//! Listeners: several at once, IPv6, Unix sockets with their permissions, files that exist already at their paths, and
+//! the administrators' socket, which nobody has to ask for.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use crate::common::Server;
 
 /// A server that is ended with the test.
 struct Running(Child);
@@ -108,4 +111,166 @@ fn an_address_in_use_is_named() {
     let address = taken.local_addr().expect("an address").to_string();
     let refused = refusal(&[&address]);
     assert!(refused.contains(&address) && refused.contains("in use"), "{refused}");
+}
+
+// --- the administrators' socket --------------------------------------------------------------------------------------
+
+/// Starts a server with a configuration file. Its sockets belong into this folder.
+fn start_in(folder: &Path, toml: &str) -> Server {
+    Server::start_with(toml, |command, _| {
+        command.env("RUNTIME_DIRECTORY", folder);
+    })
+}
+
+/// The status of the page, which only administrators see.
+fn asks_page(mut stream: impl Read + Write) -> String {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("it takes the request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer[9..12]).into_owned()
+}
+
+fn asks_page_at(path: &Path) -> String {
+    asks_page(UnixStream::connect(path).expect("it listens"))
+}
+
+/// Whether the log of a server has a line of this level with these words.
+fn warned(server: &Server, words: &str) -> bool {
+    let log = server.log();
+    log.lines().any(|line| line.contains("WARN") && line.contains(words))
+}
+
+#[test]
+fn with_a_configuration_file_there_is_a_socket_for_administrators() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.sock");
+    // One that a killed server left behind.
+    drop(UnixListener::bind(&path).expect("a socket"));
+    let server = start_in(folder.path(), "[server]\nunix_mode = \"0666\"\n");
+    assert_eq!(server.printed(), format!("listening on {}", unix(&path)));
+    let mode = fs::metadata(&path).expect("the socket's file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "whatever unix_mode says");
+    assert_eq!(asks_page_at(&path), "200");
+    // Its client is no proxy that forgot a header.
+    assert!(!server.log().contains("X-Forwarded-For"), "{}", server.log());
+    assert_eq!(asks_page(TcpStream::connect(server.addr).expect("it listens")), "403");
+
+    // A second server does not take the socket away, and starts all the same.
+    let second = start_in(folder.path(), "");
+    assert!(warned(&second, "another process listens"), "{}", second.log());
+    assert!(warned(&second, "admin_listen"), "the remedy: {}", second.log());
+    drop(second);
+    assert_eq!(asks_page_at(&path), "200");
+    drop(server);
+}
+
+#[test]
+fn the_socket_for_administrators_goes_with_its_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = start_in(folder.path(), "");
+    let path = folder.path().join("admin.sock");
+    assert!(path.exists());
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.ended().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_server_that_cannot_have_the_socket_for_administrators_starts_without_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("a file");
+    for place in [
+        folder.path().join("missing"),
+        file,
+        "/proc".into(),
+        "/".repeat(200).into(),
+    ] {
+        let server = start_in(&place, "");
+        assert!(!server.log().contains("WARN"), "{}", server.log());
+        assert_eq!(server.fds(), Server::start("").fds());
+    }
+    let foreign = folder.path().join("admin.sock");
+    fs::write(&foreign, "data").expect("a file");
+    let server = start_in(folder.path(), "");
+    assert!(warned(&server, "is not a socket"), "{}", server.log());
+    assert_eq!(fs::read_to_string(&foreign).expect("it is still there"), "data");
+}
+
+#[test]
+fn nobody_gets_the_socket_for_administrators_who_did_not_want_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.sock");
+    let server = start_in(folder.path(), "[server]\nadmin_listen = \"\"\n");
+    assert!(!path.exists(), "it is switched off");
+    drop(server);
+    let mut command = command(&["127.0.0.1:0"]);
+    let child = command.env("RUNTIME_DIRECTORY", folder.path()).stdout(Stdio::piped());
+    let mut running = Running(child.stderr(Stdio::null()).spawn().expect("the binary starts"));
+    let mut line = String::new();
+    let mut lines = BufReader::new(running.0.stdout.take().expect("it is piped"));
+    lines.read_line(&mut line).expect("it listens");
+    assert!(
+        !path.exists(),
+        "without a configuration file everybody here may see the state anyway"
+    );
+    drop(running);
+
+    // The proxy's socket never becomes the administrators', also at the same path.
+    let toml = format!("[server]\nlisten = [\"127.0.0.1:0\", \"{}\"]\n", unix(&path));
+    let config = folder.path().join("jsocketd.toml");
+    fs::write(&config, toml).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    command
+        .env("RUNTIME_DIRECTORY", folder.path())
+        .arg("--config")
+        .arg(&config);
+    let mut running = Running(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts"),
+    );
+    let mut lines = BufReader::new(running.0.stdout.take().expect("it is piped"));
+    for _ in 0..2 {
+        lines.read_line(&mut line).expect("it listens");
+    }
+    assert_eq!(asks_page_at(&path), "403");
+}
+
+#[test]
+fn a_unix_socket_that_admin_listen_names_is_for_administrators_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mine.sock");
+    let toml = format!("[server]\nadmin_listen = \"{}\"\nunix_mode = \"0666\"\n", unix(&path));
+    let server = start_in(folder.path(), &toml);
+    let mode = fs::metadata(&path).expect("the socket's file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(asks_page_at(&path), "200");
+    assert!(!folder.path().join("admin.sock").exists());
+    // A page whose own name resolves to this machine names another host.
+    let mut evil = UnixStream::connect(&path).expect("it listens");
+    evil.write_all(b"GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n")
+        .expect("taken");
+    let mut answer = String::new();
+    evil.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    // Whoever asks for an address gets it or an error.
+    let config = folder.path().join("jsocketd.toml");
+    fs::write(&config, toml).expect("written");
+    let output = command(&["127.0.0.1:0"])
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("mine.sock") && said.contains("another process listens"),
+        "{said}"
+    );
+    drop(server);
 }

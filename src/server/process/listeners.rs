@@ -1,0 +1,53 @@
+//! The listeners at the start: those that the configuration names, and the administrators' socket, which nobody has to
+//! ask for.
+
+use std::io;
+
+use super::ServeError;
+use crate::config::{ListenAddr, Loaded};
+use crate::net::listener::Listener;
+use crate::net::poll::MioIo;
+
+/// The permission bits of the administrators' socket: only the server's own user, and root, see its state.
+const ADMIN_MODE: u32 = 0o600;
+
+/// Listens at all addresses. Returns also their URLs, in order.
+pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Vec<String>), ServeError> {
+    let server = &loaded.config.server;
+    let bind = |address: &ListenAddr, mode| {
+        Listener::bind(address, mode).map_err(|source| ServeError::Listen {
+            address: address.clone(),
+            source,
+        })
+    };
+    let bound = server.listen.iter().map(|address| bind(address, server.unix_mode));
+    let mut listeners = bound.collect::<Result<Vec<_>, _>>()?;
+    let admin = match (server.admin_listen.named(), &loaded.admin_socket) {
+        (Some(address), _) => Some(bind(address, ADMIN_MODE)?),
+        (None, Some(offered)) => admin_by_default(offered),
+        (None, None) => None,
+    };
+    let number = admin.is_some().then_some(listeners.len());
+    listeners.extend(admin);
+    let urls = listeners.iter().map(Listener::url).collect();
+    Ok((MioIo::new(listeners, number)?, urls))
+}
+
+/// The administrators' listener that nobody asked for. The server starts without it where it cannot have it.
+fn admin_by_default(address: &ListenAddr) -> Option<Listener> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let failed = match Listener::bind(address, ADMIN_MODE) {
+        Ok(listener) => return Some(listener),
+        Err(error) => error,
+    };
+    match failed.kind() {
+        // Nobody made the folder, as without systemd.
+        NotFound | NotADirectory => log::debug!("no socket for administrators at {address}: there is no such folder"),
+        PermissionDenied | ReadOnlyFilesystem => log::info!("no socket for administrators at {address}: {failed}"),
+        _ => log::warn!(
+            "no socket for administrators at {address}: {failed}; give this server another address with [server] \
+             admin_listen, or switch it off with \"\""
+        ),
+    }
+    None
+}
