@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderName, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -28,6 +28,10 @@ pub const MAX_CHANNELS: usize = 100;
 
 /// The most events of a batch.
 pub const MAX_BATCH: usize = 10;
+
+/// The header of an answer that says to how many connections the events of the request were sent. The body stays that
+/// of the Pusher protocol.
+pub const DELIVERIES: HeaderName = HeaderName::from_static("jsocketd-deliveries");
 
 /// A request to publish, not yet checked.
 #[derive(Debug)]
@@ -138,14 +142,13 @@ impl<'a> Request<'a> {
         let events = self.check(&app.settings)?;
         let publishes = events.iter().map(|event| event.channels.len()).sum();
         let allowance = rates.take(&app.settings, publishes, now.at)?;
-        for event in &events {
-            event.publish(app, now, actions);
-        }
+        let deliveries: usize = events.iter().map(|event| event.publish(app, now, actions)).sum();
         let mut response = match self.form {
             Form::Single => answer_single(app, &events),
             Form::Batch => answer_batch(app, &events),
         };
         allowance.write(response.headers_mut());
+        response.headers_mut().insert(DELIVERIES, deliveries.into());
         Ok(response)
     }
 
@@ -235,16 +238,18 @@ impl<'a> Draft<'a> {
 /// Only the server itself sends events of the protocol, so their names are refused. Other names may have any
 /// characters: Laravel's are names of PHP classes.
 impl Event<'_> {
-    fn publish(&self, app: &mut App, now: Now, actions: &mut Actions) {
-        for &channel in &self.channels {
+    /// Returns to how many connections the event is sent now. One that subscribed to two of the channels counts twice.
+    fn publish(&self, app: &mut App, now: Now, actions: &mut Actions) -> usize {
+        let channels = self.channels.iter().map(|&channel| {
             let publication = Publication {
                 channel,
                 event: self.name,
                 data: self.data,
                 socket_id: self.socket_id,
             };
-            app.publish(&publication, now, actions);
-        }
+            app.publish(&publication, now, actions)
+        });
+        channels.sum()
     }
 }
 

@@ -449,6 +449,38 @@ fn rule_9_2_a_batch_is_published_in_order() {
     stage.post(BATCH, r#"{"batch":[]}"#).is(200, "{}");
 }
 
+/// Not a rule of Pusher's: a header of our own, which libraries ignore.
+#[test]
+fn the_answer_says_to_how_many_connections_the_events_were_sent() {
+    let mut stage = stage();
+    stage.subscribe(2, "news", None);
+    stage.subscribe(3, "other", None);
+    let batch = |events: &[String]| format!("{{\"batch\":[{}]}}", events.join(","));
+    for (path, body, deliveries) in [
+        (EVENTS, event(json!({})), "2"),
+        (EVENTS, event(json!({"channel": "empty"})), "0"),
+        (EVENTS, event(json!({"socket_id": "1.2"})), "1"),
+        (
+            EVENTS,
+            event(json!({"channel": null, "channels": ["news", "other", "empty"]})),
+            "3",
+        ),
+        (EVENTS, event(json!({"info": "subscription_count"})), "2"),
+        (
+            BATCH,
+            batch(&[event(json!({})), event(json!({"channel": "other"}))]),
+            "3",
+        ),
+    ] {
+        let outcome = stage.post(path, &body);
+        assert_eq!(outcome.headers["jsocketd-deliveries"], deliveries, "{body}");
+        let sent: usize = outcome.sent.iter().map(|sent| sent.to.len()).sum();
+        assert_eq!(sent.to_string(), deliveries, "{body}");
+    }
+    let refused = stage.post(EVENTS, event(json!({"name": "pusher:x"})));
+    assert!(refused.status == 400 && !refused.headers.contains_key("jsocketd-deliveries"));
+}
+
 #[test]
 fn rule_9_2_a_batch_answers_info_in_the_same_order() {
     let mut stage = stage();

@@ -77,10 +77,10 @@ impl App {
 
     // --- publishing ----------------------------------------------------------------------------------------------
 
-    /// Delivers an event. Keeps it for new subscribers of a cache channel and for clients that are away.
-    pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) {
+    /// Delivers an event, and keeps it for clients that come later. Returns the number of connections that get it now.
+    pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) -> usize {
         self.events
-            .publish(publication, None, &self.roster, &self.settings, now, actions);
+            .publish(publication, None, &self.roster, &self.settings, now, actions)
     }
 
     /// Publishes a row of the outbox table, or closes connections after a gap. The table keeps the events for recovery.

@@ -94,7 +94,7 @@ impl Channel {
 
 impl Recipients<'_> {
     /// Sends an event of a stream: `with_position` to connections that requested recovery, and the frame that `plain`
-    /// encodes to the others.
+    /// encodes to the others. Returns the number of connections.
     pub(super) fn send(
         &self,
         stream: Stream,
@@ -102,7 +102,7 @@ impl Recipients<'_> {
         plain: impl FnOnce() -> String,
         roster: &Roster,
         actions: &mut Actions,
-    ) {
+    ) -> usize {
         let except = self.except.and_then(|socket| roster.sockets.get(&socket).copied());
         let (channel, subscribers) = roster.hearers(self.channel, self.user);
         let hears = |subscriber: &Subscriber| match subscriber.hears {
@@ -115,9 +115,10 @@ impl Recipients<'_> {
             let all = subscribers.iter().filter(move |own| Some(own.id) != except);
             all.filter(move |own| hears(own) == kind).map(|own| own.id)
         };
-        actions.fan_out(of(Hears::Positions), with_position);
-        if of(Hears::Stock).next().is_some() {
-            actions.fan_out(of(Hears::Stock), plain().into());
+        let sent = actions.fan_out(of(Hears::Positions), with_position);
+        match of(Hears::Stock).next() {
+            Some(_) => sent + actions.fan_out(of(Hears::Stock), plain().into()),
+            None => sent,
         }
     }
 }

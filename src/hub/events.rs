@@ -95,7 +95,8 @@ impl Events {
     }
 
     /// Delivers an event. Keeps it for new subscribers of a cache channel and for clients that are away. `logged`: the
-    /// event as a row of the outbox table, which keeps it for these clients.
+    /// event as a row of the outbox table, which keeps it for these clients. Returns the number of connections that get
+    /// it now.
     pub(super) fn publish(
         &mut self,
         publication: &Publication<'_>,
@@ -104,7 +105,7 @@ impl Events {
         settings: &config::App,
         now: Now,
         actions: &mut Actions,
-    ) {
+    ) -> usize {
         let (name, channel, app) = (publication.event, publication.channel.as_str(), &settings.id);
         match logged {
             Some(Logged { seq, .. }) => log::debug!("{name} is published to {channel} of {app}, from row {seq}"),
@@ -116,13 +117,14 @@ impl Events {
         match logged {
             Some(logged) => {
                 let plain = || encode(Extra::default());
-                recipients.send(Stream::Table, logged.frame.clone(), plain, roster, actions);
+                recipients.send(Stream::Table, logged.frame.clone(), plain, roster, actions)
             }
             None => self.deliver(recipients, encode, roster, settings, now, actions),
         }
     }
 
-    /// Delivers one event to all recipients, with or without its position, and keeps it for recovery.
+    /// Delivers one event to all recipients, with or without its position, and keeps it for recovery. Returns the
+    /// number of connections that get it now.
     pub(super) fn deliver(
         &mut self,
         to: Recipients<'_>,
@@ -131,7 +133,7 @@ impl Events {
         settings: &config::App,
         now: Now,
         actions: &mut Actions,
-    ) {
+    ) -> usize {
         let encode_with = |id: &str| {
             encode(Extra {
                 id: Some(id),
@@ -142,7 +144,7 @@ impl Events {
         let with_position = history.append(to.channel, to.except, encode_with, settings, now.at);
         self.arm_round(settings, now.at);
         let plain = || encode(Extra::default());
-        to.send(Stream::Memory, with_position, plain, roster, actions);
+        to.send(Stream::Memory, with_position, plain, roster, actions)
     }
 
     /// The newest position of each stream.

@@ -55,7 +55,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "server", "trace", "site", "outbox", "joomla", "store", "protocol", "config", "time",
+            "cli", "server", "trace", "service", "site", "outbox", "api", "joomla", "store", "protocol", "config",
+            "time",
         ],
     ),
     ("main", &["config", "logging", "server", "store"]),

@@ -9,6 +9,9 @@ use crate::common::{PATIENCE, Peer, Server};
 
 const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\n";
 
+/// The output for an event that one connection gets.
+const TO_ONE: &str = "published to 1 connection";
+
 /// A server with one app.
 fn server() -> Server {
     Server::start(APP)
@@ -42,8 +45,8 @@ fn to(server: &Server) -> [String; 4] {
     ]
 }
 
-/// Publishes, which must succeed without output.
-fn published(server: &Server, flags: &[&str], input: &str) {
+/// Publishes, which must succeed and say this.
+fn published(server: &Server, flags: &[&str], input: &str, said: &str) {
     let to = to(server);
     let flags: Vec<_> = flags.iter().copied().chain(to.iter().map(String::as_str)).collect();
     let output = publish(&flags, input);
@@ -51,7 +54,7 @@ fn published(server: &Server, flags: &[&str], input: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert_eq!((output.status.code(), &*out, &*err), (Some(0), "", ""));
+    assert_eq!((output.status.code(), out.trim_end(), &*err), (Some(0), said, ""));
 }
 
 /// Publishes, which must fail with one complaint on one line.
@@ -100,7 +103,7 @@ fn a_subscriber_gets_the_data_as_it_was_typed() {
         ("", "", ""),
         ("-", "from\nstandard input\n", "from\nstandard input\n"),
     ] {
-        published(&server, &["news", "App\\Events\\X", data], input);
+        published(&server, &["news", "App\\Events\\X", data], input, TO_ONE);
         let event = json(&mut peer);
         assert_eq!(
             (&event["event"], &event["channel"]),
@@ -114,8 +117,15 @@ fn a_subscriber_gets_the_data_as_it_was_typed() {
 fn the_connection_that_is_named_is_left_out() {
     let server = server();
     let ((mut one, id), (mut other, _)) = (subscriber(&server, "ka"), subscriber(&server, "ka"));
-    published(&server, &["news", "first", "1", "--socket-id", &id], "");
-    published(&server, &["news", "second", "2"], "");
+    let except = ["news", "first", "1", "--socket-id", &id];
+    published(&server, &except, "", TO_ONE);
+    published(&server, &["news", "second", "2"], "", "published to 2 connections");
+    published(
+        &server,
+        &["nobody-hears-it", "third", "3"],
+        "",
+        "published to 0 connections",
+    );
     assert_eq!(json(&mut one)["event"], "second");
     assert_eq!(json(&mut other)["event"], "first");
 }
@@ -138,7 +148,7 @@ fn one_of_several_apps_must_be_named() {
         complaint(&[&to[..], &["--app", "c"]].concat()),
         "the configuration has no app \"c\", but a, b"
     );
-    published(&server, &["news", "x", "1", "--app", "b"], "");
+    published(&server, &["news", "x", "1", "--app", "b"], "", TO_ONE);
     assert_eq!(json(&mut peer)["event"], "x");
 }
 

@@ -1,0 +1,248 @@
+//! A small blocking HTTP client for the commands that ask a running server. It has deadlines, since a command must end.
+//! Rejected: ureq 3.5 and minreq 3.0. A server may refuse early and close while the request is still being sent: both
+//! return the broken connection then, not the answer. minreq takes an answer that is no HTTP for a 503.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use jsocketd::config::{Config, HttpUrl, ListenAddr};
+use socket2::Socket;
+
+/// How long each address of the server may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the whole exchange may take from then on.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The most bytes of an answer. No answer that a command asks for is longer.
+pub const LARGEST: u64 = 1 << 20;
+
+/// How many characters are shown of an answer that cannot be read.
+const SHOWN: usize = 300;
+
+/// Where a server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// At this host and port.
+    Tcp(HttpUrl),
+}
+
+/// The answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers, names in lower case.
+    headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Server {
+    /// The address where the server listens for clients, as seen from this machine.
+    ///
+    /// # Errors
+    /// The configuration has no TCP address with a port.
+    pub fn of_listener(config: &Config) -> Result<Self, &'static str> {
+        let tcp = |address: &ListenAddr| match address {
+            ListenAddr::Tcp(address) if address.port() != 0 => Some(*address),
+            _ => None,
+        };
+        let Some(mut address) = config.server.listen.iter().find_map(tcp) else {
+            return Err(
+                "the configuration names no TCP address with its port: name the server with --url http://HOST:PORT",
+            );
+        };
+        match address.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Ok(Self::Tcp(HttpUrl {
+            host: address.ip().to_string(),
+            port: address.port(),
+            path: "/".into(),
+        }))
+    }
+
+    /// The value of the `Host` header.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Tcp(url) => url.authority(),
+        }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Those of the operating system, of the last address that was tried.
+    pub fn connect(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(url) => connect(url),
+        }
+    }
+
+    /// Sends a request and returns the answer.
+    ///
+    /// # Errors
+    /// A sentence that names the server: it cannot be reached, is too slow, or does not answer in HTTP.
+    pub fn exchange(&self, request: &str) -> Result<Answer, String> {
+        let bytes = self.bytes(request).map_err(|error| format!("{self}: {error}"))?;
+        Answer::parse(&bytes).ok_or_else(|| format!("{self} does not answer in HTTP"))
+    }
+
+    fn bytes(&self, request: &str) -> io::Result<Vec<u8>> {
+        let mut stream = self.connect()?;
+        let deadline = Instant::now() + TIMEOUT;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        // A server may refuse early: it answers and closes while the rest is still being sent. Its answer counts.
+        let sent = stream.write_all(request.as_bytes());
+        let mut bytes = Vec::new();
+        let received = receive(&mut stream, &mut bytes, deadline);
+        match bytes.is_empty() {
+            true => sent
+                .and(received)
+                .and(Err(io::Error::other("it closed the connection without an answer"))),
+            false => received.map(|()| bytes),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(url) => write!(f, "http://{}", url.authority()),
+        }
+    }
+}
+
+impl Answer {
+    /// Reads an answer that has been received whole, or up to the end of its stream.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let Ok(httparse::Status::Complete(end)) = response.parse(bytes) else {
+            return None;
+        };
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let headers = response.headers.iter();
+        Some(Self {
+            status: response.code?,
+            headers: headers
+                .map(|header| (header.name.to_ascii_lowercase(), text(header.value)))
+                .collect(),
+            body: bytes[end..].to_vec(),
+        })
+    }
+
+    /// The value of a header; its name is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The beginning of the body for a terminal.
+    pub fn sentence(&self) -> String {
+        on_one_line(&String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// The beginning of a text from outside, for a terminal: without control characters.
+pub fn on_one_line(text: &str) -> String {
+    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    let line: String = text.chars().map(blank).collect();
+    line.trim().chars().take(SHOWN).collect()
+}
+
+/// The text before the server's own paths in the path of `--url`.
+///
+/// # Errors
+/// The URL has a query.
+pub fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
+    match url.path.contains('?') {
+        true => Err("--url must end before its ?"),
+        false => Ok(url.path.trim_end_matches('/').to_owned()),
+    }
+}
+
+fn connect(url: &HttpUrl) -> io::Result<Socket> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (url.host.as_str(), url.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream.into()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Reads to the end of the stream or of the announced body.
+fn receive(stream: &mut Socket, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    while !is_whole(answer) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => answer.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Unix reports the timeout of a socket as `WouldBlock`.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
+        }
+        if answer.len() as u64 > LARGEST {
+            return Err(io::Error::other("its answer is larger than 1 MiB"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the announced body is complete. Without an announcement it ends with the stream.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(answer) = Answer::parse(bytes) else {
+        return false;
+    };
+    let length = answer.header("content-length").and_then(|length| length.parse().ok());
+    length.is_some_and(|length: usize| answer.body.len() >= length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_with_its_announced_body() {
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"));
+        assert!(is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\n{}"), "it ends with the stream");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_one() {
+        for bytes in ["HTTP/1.1 502 X\r\n", "SSH-2.0-OpenSSH\r\n", ""] {
+            assert_eq!(Answer::parse(bytes.as_bytes()), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_servers_address_is_the_one_that_the_configuration_listens_on() {
+        let at = |addresses: &[&str]| {
+            let mut config = Config::default();
+            config.server.listen = addresses.iter().map(|text| text.parse().expect(text)).collect();
+            Server::of_listener(&config).map(|server| server.to_string())
+        };
+        for (addresses, url) in [
+            (&["0.0.0.0:80"][..], "http://127.0.0.1"),
+            (&["[::]:81"], "http://[::1]:81"),
+            (&["unix:/run/x", "127.0.0.1:0", "10.0.0.1:8080"], "http://10.0.0.1:8080"),
+        ] {
+            assert_eq!(at(addresses).as_deref(), Ok(url));
+        }
+        assert!(at(&["unix:/run/x", "127.0.0.1:0"]).is_err());
+    }
+}
