@@ -29,6 +29,15 @@ pub enum Command {
     Serve(Serve),
     /// Read the configuration, say what is wrong with it and print what is in force
     Check(Sources),
+    /// Ask a running server for its state
+    #[command(
+        after_help = "It asks at the socket for administrators (admin_listen) of the configuration, or at --url with \
+                            the admin_token of the configuration or of JSOCKETD_ADMIN_TOKEN. Without a configuration \
+                            file it asks http://127.0.0.1:8080.\n\n\
+                            Exit codes: 0 the state was printed, or the server is ready; 1 the server refuses, or is \
+                            not ready; 2 the server cannot be asked."
+    )]
+    Status(Status),
     /// Publish one event through the HTTP API of a running server, or through the outbox table
     Publish(Publish),
     /// Print the SQL of the outbox's tables, with the prefix of the site's tables
@@ -116,6 +125,23 @@ pub struct Publish {
     /// The folder of the Joomla site, with --outbox
     #[arg(long, value_name = "DIR", requires = "outbox")]
     pub joomla: Option<PathBuf>,
+}
+
+/// The flags of `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Print the server's JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only say whether new clients may come, on one line and by the exit code
+    #[arg(long, conflicts_with = "json")]
+    pub ready: bool,
+    /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
+    #[arg(long)]
+    pub url: Option<HttpUrl>,
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// The flags that are sources of the configuration.

@@ -16,13 +16,14 @@ use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
 
 use cli::{Cli, Command, Serve};
-use commands::{check, complain, publish, replay, schema};
+use commands::{check, complain, publish, replay, schema, status};
 
 fn main() -> ExitCode {
     silence_driver_panics();
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => check::check(&flags.into()),
+        Command::Status(flags) => return status::status(&flags),
         Command::Publish(flags) => publish::publish(flags),
         Command::Schema { flags, update: false } => schema::print(&flags.into()),
         Command::Schema { flags, update: true } => schema::update(&flags.into()),

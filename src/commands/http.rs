@@ -1,14 +1,17 @@
-//! A small blocking HTTP client for the commands that ask a running server. It has deadlines, since a command must end.
+//! A small blocking HTTP client for the commands that ask a running server, over TCP or a Unix socket. It has
+//! deadlines, since a command must end.
 //! Rejected: ureq 3.5 and minreq 3.0. A server may refuse early and close while the request is still being sent: both
-//! return the broken connection then, not the answer. minreq takes an answer that is no HTTP for a 503.
+//! return the broken connection then, not the answer. minreq takes an answer that is no HTTP for a 503. Neither speaks
+//! over a Unix socket.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jsocketd::config::{Config, HttpUrl, ListenAddr};
-use socket2::Socket;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// How long each address of the server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +30,8 @@ const SHOWN: usize = 300;
 pub enum Server {
     /// At this host and port.
     Tcp(HttpUrl),
+    /// At this Unix socket.
+    Unix(PathBuf),
 }
 
 /// The answer to a request.
@@ -67,10 +72,24 @@ impl Server {
         }))
     }
 
+    /// The server at this address; `None`: its port is not known.
+    pub fn at(address: &ListenAddr) -> Option<Self> {
+        match address {
+            ListenAddr::Unix(path) => Some(Self::Unix(path.clone())),
+            ListenAddr::Tcp(address) if address.port() == 0 => None,
+            ListenAddr::Tcp(address) => Some(Self::Tcp(HttpUrl {
+                host: address.ip().to_string(),
+                port: address.port(),
+                path: "/".into(),
+            })),
+        }
+    }
+
     /// The value of the `Host` header.
     pub fn host(&self) -> String {
         match self {
             Self::Tcp(url) => url.authority(),
+            Self::Unix(_) => "localhost".into(),
         }
     }
 
@@ -81,7 +100,24 @@ impl Server {
     pub fn connect(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(url) => connect(url),
+            Self::Unix(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.connect_timeout(&SockAddr::unix(path)?, CONNECT_TIMEOUT)?;
+                Ok(socket)
+            }
         }
+    }
+
+    /// Asks for a path, with further header lines, each with its line end.
+    ///
+    /// # Errors
+    /// Those of [`Self::exchange`].
+    pub fn get(&self, path: &str, lines: &str) -> Result<Answer, String> {
+        let (host, version) = (self.host(), env!("CARGO_PKG_VERSION"));
+        // HTTP/1.0: no proxy answers it in chunks.
+        self.exchange(&format!(
+            "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: jsocketd/{version}\r\n{lines}Connection: close\r\n\r\n"
+        ))
     }
 
     /// Sends a request and returns the answer.
@@ -114,6 +150,7 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(url) => write!(f, "http://{}", url.authority()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -5,6 +5,8 @@ pub mod http;
 pub mod publish;
 pub mod replay;
 pub mod schema;
+pub mod status;
+mod units;
 
 use std::error::Error;
 use std::fmt::Display;

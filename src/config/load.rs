@@ -52,6 +52,13 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+impl Loaded {
+    /// Where administrators need no token: the address that `admin_listen` names, or the offered socket.
+    pub fn admin_address(&self) -> Option<&ListenAddr> {
+        self.config.server.admin_listen.named().or(self.admin_socket.as_ref())
+    }
+}
+
 impl Sources {
     /// Combines these flags of the command line with this process's environment and the usual file.
     pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenAddr>, joomla: Option<PathBuf>) -> Self {

@@ -1,5 +1,9 @@
 //! The state of a running server, `GET /debug/status`: the numbers are right, and only administrators see them.
-//! `joomla/component.rs` has the sessions of a site.
+//! `joomla/component.rs` has the sessions of a site. `jsocketd status` prints it, and its exit codes are for scripts.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -154,4 +158,203 @@ fn the_state_is_guarded_as_the_page_is() {
     let head = request.replace("GET", "HEAD");
     let reply = Peer::connect(&open).send(format!("{head}{request}")).head();
     assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+}
+
+// --- the command -----------------------------------------------------------------------------------------------------
+
+/// Runs `jsocketd status` with these variables. Returns its exit code, what it printed, and its complaints.
+fn run(flags: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    command
+        .env_clear()
+        .arg("status")
+        .args(flags)
+        .envs(variables.iter().copied());
+    let output = command.output().expect("jsocketd runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("it ends by itself"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn config(server: &Server) -> String {
+    server.config_path().to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn the_command_asks_at_the_socket_for_administrators() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    let runtime = [("RUNTIME_DIRECTORY", path)];
+    let server = Server::start_with(APP, |command, _| {
+        command.env("RUNTIME_DIRECTORY", path);
+    });
+    let _peer = subscriber(&server);
+    let (code, text, complaints) = run(&["--config", &config(&server)], &runtime);
+    assert_eq!((code, complaints.as_str()), (0, ""), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!((18..=30).contains(&lines.len()), "{text}");
+    for line in &lines {
+        let is_path = line.starts_with("configuration");
+        assert!(is_path || line.chars().count() <= 80, "{line}");
+        assert_eq!(&line[15..16], " ", "the values are aligned: {line}");
+    }
+    let pid = server.pid;
+    for wanted in [
+        format!("jsocketd        {}, process {pid}, up ", env!("CARGO_PKG_VERSION")),
+        format!("configuration   {}", config(&server)),
+        "state           ready".into(),
+        "  Pusher        1".into(),
+        "app a           1 connection, 1 channel".into(),
+        "                1 subscription (".into(),
+        "webhooks        0 waiting, 0 delivered, 0 failed, 0 dropped".into(),
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(&wanted)), "{wanted}:\n{text}");
+    }
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("memory ") && line.ends_with(" MiB")),
+        "{text}"
+    );
+
+    let (code, json, _) = run(&["--json", "--config", &config(&server)], &runtime);
+    let state: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        (code, &state["pid"], &state["apps"][0]["subscriptions"]),
+        (0, &json!(pid), &json!(1))
+    );
+    assert_eq!(
+        run(&["--ready", "--config", &config(&server)], &runtime),
+        (0, "ready\n".into(), String::new())
+    );
+
+    // The server is gone, and its socket with it.
+    let gone = config(&server);
+    let kept = folder.path().join("kept.toml");
+    std::fs::copy(&gone, &kept).expect("copied");
+    drop(server);
+    let (code, out, complaints) = run(&["--config", kept.to_str().expect("UTF-8")], &runtime);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(
+        complaints.starts_with(&format!("jsocketd: unix:{path}/admin.sock: ")),
+        "{complaints}"
+    );
+    assert!(
+        complaints.contains("--url http://HOST:PORT"),
+        "the remedy: {complaints}"
+    );
+}
+
+#[test]
+fn the_command_asks_at_a_url_with_the_token() {
+    let server = server();
+    let url = format!("http://{}", server.addr);
+    let (code, text, _) = run(&["--url", &url, "--config", &config(&server)], &[]);
+    assert_eq!(
+        (code, text.lines().next().map(|line| &line[..8])),
+        (0, Some("jsocketd"))
+    );
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let elsewhere = ["--url", &url, "--config", empty.path().to_str().expect("UTF-8")];
+    let (code, out, _) = run(&elsewhere, &[("JSOCKETD_ADMIN_TOKEN", TOKEN)]);
+    assert_eq!((code, out.is_empty()), (0, false), "a variable has the token");
+    let (code, out, complaints) = run(&elsewhere, &[]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        complaints.starts_with(&format!("jsocketd: {url} refuses with 401: ")),
+        "{complaints}"
+    );
+    let (code, _, complaints) = run(&elsewhere, &[("JSOCKETD_ADMIN_TOKEN", "another-token-of-a-test")]);
+    assert_eq!(code, 1);
+    assert!(!complaints.contains("another-token"), "{complaints}");
+    assert_eq!(
+        run(&[&elsewhere[..], &["--ready"]].concat(), &[]).0,
+        0,
+        "it needs no token"
+    );
+
+    for (answer, words) in [
+        ("HTTP/1.0 200 OK\r\n\r\nready, or not", "not as jsocketd does"),
+        ("HTTP/1.0 404 X\r\n\r\n\u{1b}[2J", "answers 404"),
+        ("SSH-2.0-OpenSSH\r\n", "does not answer in HTTP"),
+    ] {
+        for flags in [&["--url"][..], &["--ready", "--url"]] {
+            let (code, out, complaints) = at_another_server(answer, flags);
+            assert_eq!((code, out.as_str()), (2, ""), "{answer}");
+            assert!(
+                complaints.contains(words) && !complaints.contains('\u{1b}'),
+                "{complaints}"
+            );
+        }
+    }
+}
+
+/// Runs the command at a server of another kind, which answers this.
+fn at_another_server(answer: &str, flags: &[&str]) -> (i32, String, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a request");
+                request.extend(byte);
+            }
+            stream.write_all(answer.as_bytes()).expect("an answer");
+        });
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        let config = empty.path().to_str().expect("UTF-8").to_owned();
+        run(&[flags, &[&url, "--config", &config]].concat(), &[])
+    })
+}
+
+#[test]
+fn the_command_says_whether_new_clients_may_come() {
+    let server = Server::start("[limits]\ndrain_seconds = 60\n");
+    let url = format!("http://{}", server.addr);
+    let ready = ["--ready", "--url", &url, "--config", &config(&server)];
+    assert_eq!(run(&ready, &[]), (0, "ready\n".into(), String::new()));
+    let _peers = [Peer::upgrade(&server, "/echo"), Peer::upgrade(&server, "/echo")];
+    server.signal(rustix::process::Signal::TERM);
+    wait_until("the server drains", || run(&ready, &[]).0 == 1, || server.log());
+    let (_, line, complaints) = run(&ready, &[]);
+    assert_eq!(
+        (line.as_str(), complaints.as_str()),
+        ("draining: new connections are turned away\n", "")
+    );
+    drop(server);
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let (code, out, complaints) = run(
+        &[
+            "--ready",
+            "--url",
+            &url,
+            "--config",
+            empty.path().to_str().expect("UTF-8"),
+        ],
+        &[],
+    );
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(complaints.starts_with(&format!("jsocketd: {url}: ")), "{complaints}");
+}
+
+/// While the server is down, another program may listen at its address: it gets no token, since nobody named it.
+#[test]
+fn the_token_is_sent_to_no_address_that_was_only_guessed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("jsocketd.toml");
+    let toml = format!("[server]\nlisten = [\"{addr}\"]\nadmin_token = \"{TOKEN}\"\n");
+    std::fs::write(&file, toml).expect("written");
+    let runtime = [("RUNTIME_DIRECTORY", folder.path().to_str().expect("UTF-8"))];
+    let (code, _, complaints) = run(&["--config", file.to_str().expect("UTF-8")], &runtime);
+    assert!(code == 2 && complaints.contains("admin.sock"), "{complaints}");
+    listener.set_nonblocking(true).expect("set");
+    assert!(listener.accept().is_err(), "nobody came");
 }

@@ -1,0 +1,325 @@
+//! `jsocketd status`: asks a running server for its state and prints it. By default it asks at the socket for
+//! administrators, which is on this machine and needs no token. `--ready` only asks whether new clients may come, which
+//! everybody may know.
+//!
+//! A token is never sent to an address that was only guessed: while the server is down, another program could listen
+//! there.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jsocketd::config::{Loaded, Sources};
+use jsocketd::service::snapshot::{AppNumbers, Snapshot};
+
+use super::complain;
+use super::http::{Answer, Server, prefix};
+use super::units::{bytes, count, counted, micros, rate, span};
+use crate::cli::Status;
+
+/// The server answered: it refuses to tell, or it takes no new clients (`--ready`).
+const REFUSED: u8 = 1;
+
+/// The server cannot be asked: it is not there, or it is no jsocketd, or the configuration has a mistake.
+const NOT_ASKED: u8 = 2;
+
+/// The width of the labels.
+const LABEL: usize = 15;
+
+/// Apps that are shown; those with the most connections.
+const MOST_APPS: usize = 5;
+
+/// Prints the state of a server. Returns the exit code of the process: see `jsocketd status --help`.
+pub fn status(flags: &Status) -> ExitCode {
+    let asked = match flags.ready {
+        true => ready(flags),
+        false => state(flags),
+    };
+    let (text, code) = match asked {
+        Ok(answer) => answer,
+        Err(why) => {
+            complain(why);
+            return NOT_ASKED.into();
+        }
+    };
+    match code {
+        0 => print(&text),
+        _ if flags.ready => print(&text),
+        _ => complain(text.trim_end()),
+    }
+    code.into()
+}
+
+/// Prints a text. If nobody reads it, nothing is lost.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Whether the server takes new clients: a line for people, and the exit code.
+fn ready(flags: &Status) -> Result<(String, u8), String> {
+    let loaded = load(flags)?;
+    let mut failed = Vec::new();
+    for (server, prefix) in places(flags, &loaded, true)? {
+        match server.get(&format!("{prefix}/ready"), "") {
+            Ok(answer) => return judge_ready(&server, &answer),
+            Err(why) => failed.push(why),
+        }
+    }
+    Err(failed.join("\n"))
+}
+
+fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String> {
+    let line = answer.sentence();
+    match answer.status {
+        200 if line == "ready" => Ok((format!("{line}\n"), 0)),
+        503 => Ok((format!("{line}\n"), REFUSED)),
+        status => Err(format!(
+            "{server} answers {status} to /ready, not as jsocketd does: {line}"
+        )),
+    }
+}
+
+/// The state: a text for people or the server's own JSON, and the exit code.
+fn state(flags: &Status) -> Result<(String, u8), String> {
+    let loaded = load(flags)?;
+    let token = &loaded.config.server.admin_token;
+    // At the address of `admin_listen` no token is needed.
+    let is_admin = flags.url.is_none() && loaded.admin_address().is_some();
+    let line = match is_admin || token.is_empty() {
+        true => String::new(),
+        false => format!("Authorization: Bearer {token}\r\n"),
+    };
+    let (server, prefix) = places(flags, &loaded, false)?.remove(0);
+    let answer = server
+        .get(&format!("{prefix}/debug/status"), &line)
+        .map_err(|why| format!("{why}{}", advice(&server)))?;
+    let said = answer.sentence();
+    match answer.status {
+        200 => {}
+        401 | 403 | 421 | 429 | 503 => {
+            return Ok((format!("{server} refuses with {}: {said}", answer.status), REFUSED));
+        }
+        status => return Err(format!("{server} answers {status}, not as jsocketd does: {said}")),
+    }
+    let snapshot = serde_json::from_slice::<Snapshot>(&answer.body).ok();
+    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.product == "jsocketd") else {
+        return Err(format!("{server} answers, but not as jsocketd does: {said}"));
+    };
+    let text = match flags.json {
+        true => String::from_utf8_lossy(&answer.body).into_owned() + "\n",
+        false => describe(&snapshot),
+    };
+    Ok((text, 0))
+}
+
+fn load(flags: &Status) -> Result<Loaded, String> {
+    let sources = Sources::of_process(flags.config.clone(), Vec::new(), None);
+    sources.load().map_err(|error| error.to_string())
+}
+
+/// Where the server may be asked, each with what precedes its paths; at least one. Others than the first are only for
+/// what everybody may know.
+fn places(flags: &Status, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
+    if let Some(url) = &flags.url {
+        return Ok(vec![(Server::Tcp(url.clone()), prefix(url)?)]);
+    }
+    let admin = loaded.admin_address().and_then(Server::at);
+    let listener = Server::of_listener(&loaded.config);
+    let mut places: Vec<Server> = admin.into_iter().collect();
+    match listener {
+        Ok(listener) if all || places.is_empty() => places.push(listener),
+        Err(why) if places.is_empty() => return Err(why.into()),
+        _ => {}
+    }
+    Ok(places.into_iter().map(|server| (server, String::new())).collect())
+}
+
+/// What to do when the server cannot be reached here.
+fn advice(server: &Server) -> &'static str {
+    match server {
+        Server::Tcp(_) => "",
+        Server::Unix(_) => {
+            "\nIs the server running, and may you open its socket (as root, or as the server's own user)? Another way is \
+             --url http://HOST:PORT with admin_token."
+        }
+    }
+}
+
+/// The state in aligned lines, of at most 80 columns as long as names and paths are short.
+fn describe(snapshot: &Snapshot) -> String {
+    let mut lines = Lines::default();
+    let uptime = span(Duration::from_secs(snapshot.uptime_s));
+    lines.add(
+        "jsocketd",
+        format!("{}, process {}, up {uptime}", snapshot.version, snapshot.pid),
+    );
+    match &snapshot.config_file {
+        Some(file) => lines.add("configuration", file.display()),
+        None => lines.add("configuration", "no file"),
+    }
+    lines.add(
+        "state",
+        if snapshot.draining {
+            "draining: no new clients"
+        } else {
+            "ready"
+        },
+    );
+    let open = &snapshot.connections;
+    lines.add("connections", of(open.total as u64, open.max as u64));
+    for (kind, number) in [
+        ("  Pusher", open.pusher),
+        ("  console", open.console),
+        ("  /echo", open.echo),
+        ("  HTTP", open.http),
+        ("  closing", open.closing),
+    ] {
+        lines.add(kind, count(number as u64));
+    }
+    add_apps(&mut lines, &snapshot.apps);
+    let traffic = &snapshot.traffic;
+    let each = |total, per_second| format!("{}, {}", count(total), rate(per_second));
+    lines.add("messages in", each(traffic.messages_in, traffic.per_second.messages_in));
+    lines.add(
+        "messages out",
+        each(traffic.messages_out, traffic.per_second.messages_out),
+    );
+    lines.add("requests", each(traffic.requests, traffic.per_second.requests));
+    lines.add("memory", bytes(snapshot.resident_bytes));
+    lines.add("descriptors", of(snapshot.descriptors, snapshot.descriptor_limit));
+    add_loop(&mut lines, snapshot);
+    add_site(&mut lines, snapshot);
+    let hooks = &snapshot.webhooks;
+    lines.add(
+        "webhooks",
+        format!(
+            "{} waiting, {} delivered, {} failed, {} dropped",
+            count(hooks.waiting as u64),
+            count(hooks.delivered),
+            count(hooks.failed),
+            count(hooks.dropped)
+        ),
+    );
+    lines.0
+}
+
+fn add_apps(lines: &mut Lines, apps: &[AppNumbers]) {
+    let mut apps: Vec<&AppNumbers> = apps.iter().collect();
+    apps.sort_by_key(|app| std::cmp::Reverse(app.load.connections));
+    for app in apps.iter().take(MOST_APPS) {
+        let load = &app.load;
+        let off = if app.enabled { "" } else { "disabled, " };
+        lines.add(
+            &format!("app {}", app.id),
+            format!(
+                "{off}{}, {}",
+                counted(load.connections as u64, "connection", "connections"),
+                counted(load.channels as u64, "channel", "channels")
+            ),
+        );
+        lines.add(
+            "",
+            format!(
+                "{} ({}), {}, {}",
+                counted(load.subscriptions as u64, "subscription", "subscriptions"),
+                bytes(load.subscription_bytes as u64),
+                counted(load.members as u64, "member", "members"),
+                counted(load.users as u64, "user", "users")
+            ),
+        );
+    }
+    let more = apps.len().saturating_sub(MOST_APPS);
+    if more > 0 {
+        lines.add("", format!("and {}", counted(more as u64, "more app", "more apps")));
+    }
+}
+
+fn add_loop(lines: &mut Lines, snapshot: &Snapshot) {
+    let lag = &snapshot.lag;
+    lines.add("loop", counted(lag.ticks, "tick", "ticks"));
+    let [half, most, longest] = [lag.p50_us, lag.p99_us, lag.max_us].map(|us| micros(us.into()));
+    lines.add(
+        "",
+        format!(
+            "the last {}: half within {half}, 99 % within {most}",
+            count(lag.sample as u64)
+        ),
+    );
+    lines.add("", format!("the longest of them {longest}"));
+}
+
+fn add_site(lines: &mut Lines, snapshot: &Snapshot) {
+    if let Some(site) = &snapshot.site {
+        let version = site.joomla.as_deref().unwrap_or("of an unknown version");
+        let (sessions, users) = (site.sessions as u64, site.users as u64);
+        let state = match (site.enabled, site.offline) {
+            (false, _) => ", switched off",
+            (true, true) => ", offline",
+            (true, false) => "",
+        };
+        lines.add(
+            "site",
+            format!(
+                "Joomla {version}{state}, {}, {}",
+                counted(sessions, "session", "sessions"),
+                counted(users, "user", "users")
+            ),
+        );
+    }
+    if let Some(sql) = &snapshot.database {
+        let state = match (sql.available, sql.retry_ms) {
+            (true, _) => "available".to_owned(),
+            (false, 0) => "not available".to_owned(),
+            (false, ms) => format!("not available, tried again in {}", micros(ms * 1000)),
+        };
+        lines.add("database", state);
+        lines.add(
+            "",
+            format!(
+                "{} took {}, at most {} in one tick",
+                counted(sql.statements, "statement", "statements"),
+                micros(sql.total_us),
+                micros(sql.worst_us)
+            ),
+        );
+    }
+    if let Some(outbox) = &snapshot.outbox {
+        let position = outbox.position.as_deref().unwrap_or("unknown");
+        let counters = &outbox.counters;
+        let state = if outbox.available { "is read" } else { "is not read" };
+        lines.add("outbox table", format!("{state}, position {position}"));
+        lines.add(
+            "",
+            format!(
+                "{} behind, {} late, {}",
+                counted(counters.behind, "row", "rows"),
+                micros(counters.late_ms * 1000),
+                match counters.unstamped {
+                    true => "rows wait for a number",
+                    false => "every row has a number",
+                }
+            ),
+        );
+    }
+}
+
+/// A number and its limit.
+fn of(number: u64, limit: u64) -> String {
+    match limit {
+        u64::MAX => format!("{}, no limit", count(number)),
+        limit => format!("{} of {}", count(number), count(limit)),
+    }
+}
+
+/// Lines of a label and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, label: &str, value: impl Display) {
+        // Names and versions are from outside.
+        let line = format!("{label:<LABEL$} {value}").replace(char::is_control, "?");
+        let _ = writeln!(self.0, "{}", line.trim_end());
+    }
+}
