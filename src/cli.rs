@@ -38,6 +38,12 @@ pub enum Command {
                             not ready; 2 the server cannot be asked."
     )]
     Status(Status),
+    /// Print the events of channels as they come, each as one line of JSON
+    #[command(
+        after_help = "It connects again by itself when the connection is lost. It ends with 0 at Ctrl-C and when\n\
+                            nobody reads its output any more, and with 1 when the server refuses it or a channel."
+    )]
+    Listen(Listen),
     /// Publish one event through the HTTP API of a running server, or through the outbox table
     Publish(Publish),
     /// Print the SQL of the outbox's tables, with the prefix of the site's tables
@@ -125,6 +131,24 @@ pub struct Publish {
     /// The folder of the Joomla site, with --outbox
     #[arg(long, value_name = "DIR", requires = "outbox")]
     pub joomla: Option<PathBuf>,
+}
+
+/// The flags of `listen`. It takes its address and credentials from the configuration of the server.
+#[derive(Args, Debug)]
+pub struct Listen {
+    /// The channels; private- and presence- ones are signed with the app's secret
+    #[arg(value_name = "CHANNEL", required = true)]
+    pub channels: Vec<String>,
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The app, if the configuration has several
+    #[arg(long, value_name = "ID")]
+    pub app: Option<String>,
+    /// The server, http://HOST:PORT, with what precedes /app/ in its paths; without this flag the first TCP address
+    /// that the configuration listens on
+    #[arg(long)]
+    pub url: Option<HttpUrl>,
 }
 
 /// The flags of `status`.

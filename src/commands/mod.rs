@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod http;
+pub mod listen;
 pub mod publish;
 pub mod replay;
 pub mod schema;
