@@ -149,10 +149,14 @@ fn advice(server: &Server) -> &'static str {
 /// The state in aligned lines, of at most 80 columns as long as names and paths are short.
 fn describe(snapshot: &Snapshot) -> String {
     let mut lines = Lines::default();
+    let commit = snapshot
+        .commit
+        .as_ref()
+        .map_or_else(String::new, |commit| format!(" (commit {commit})"));
     let uptime = span(Duration::from_secs(snapshot.uptime_s));
     lines.add(
         "jsocketd",
-        format!("{}, process {}, up {uptime}", snapshot.version, snapshot.pid),
+        format!("{}{commit}, process {}, up {uptime}", snapshot.version, snapshot.pid),
     );
     match &snapshot.config_file {
         Some(file) => lines.add("configuration", file.display()),
@@ -186,6 +190,9 @@ fn describe(snapshot: &Snapshot) -> String {
         each(traffic.messages_out, traffic.per_second.messages_out),
     );
     lines.add("requests", each(traffic.requests, traffic.per_second.requests));
+    let sizes = |total, per_second: f64| format!("{}, {} a second", bytes(total), bytes(per_second.round() as u64));
+    lines.add("bytes in", sizes(traffic.bytes_in, traffic.per_second.bytes_in));
+    lines.add("bytes out", sizes(traffic.bytes_out, traffic.per_second.bytes_out));
     lines.add("memory", bytes(snapshot.resident_bytes));
     lines.add("descriptors", of(snapshot.descriptors, snapshot.descriptor_limit));
     add_loop(&mut lines, snapshot);

@@ -205,10 +205,13 @@ impl<I: Io> Server<I> {
     /// What came and went since the start.
     fn traffic(&self) -> Traffic {
         let counts = self.dispatcher.service.counts();
+        let totals = self.dispatcher.flight.totals();
         Traffic {
             requests: counts.requests,
             messages_in: counts.messages_in,
             messages_out: self.dispatcher.sent,
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
         }
     }
 
@@ -417,13 +420,16 @@ impl<I: Io> Server<I> {
     fn work(&mut self) {
         self.dispatcher.flight.enter(Phase::Work);
         if !self.dispatcher.wants_stats.is_empty() {
+            let traffic = self.traffic();
             self.dispatcher.hand_out(&ProcessStats {
                 process: self.process.clone(),
                 connections: self.dispatcher.connections.len(),
                 closing: self.dispatcher.connections.closing(),
                 max_connections: self.acceptor.max_connections,
-                messages_out: self.dispatcher.sent,
-                per_second: self.rates.per_second(self.traffic(), self.dispatcher.now.at),
+                messages_out: traffic.messages_out,
+                bytes_in: traffic.bytes_in,
+                bytes_out: traffic.bytes_out,
+                per_second: self.rates.per_second(traffic, self.dispatcher.now.at),
                 resident_bytes: process::resident_bytes(),
                 descriptors: process::descriptors(),
                 descriptor_limit: process::descriptor_limit(),

@@ -15,6 +15,8 @@ pub(super) struct Traffic {
     pub(super) requests: u64,
     pub(super) messages_in: u64,
     pub(super) messages_out: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
 }
 
 /// The totals of the last seconds.
@@ -47,6 +49,8 @@ impl Rates {
             requests: rate(totals.requests, before.requests),
             messages_in: rate(totals.messages_in, before.messages_in),
             messages_out: rate(totals.messages_out, before.messages_out),
+            bytes_in: rate(totals.bytes_in, before.bytes_in),
+            bytes_out: rate(totals.bytes_out, before.bytes_out),
         }
     }
 }
@@ -64,6 +68,8 @@ mod tests {
             requests,
             messages_in: 2 * requests,
             messages_out: 30 * requests,
+            bytes_in: 400 * requests,
+            bytes_out: 5000 * requests,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub product: String,
     /// The version of the server.
     pub version: String,
+    /// The commit that it was built from; `None`: not known.
+    pub commit: Option<String>,
     /// The process id.
     pub pid: u32,
     /// The configuration file that was read; `None`: there is none.
@@ -102,6 +104,10 @@ pub struct Traffic {
     pub messages_in: u64,
     /// Messages sent; a message to many connections counts once for each of them.
     pub messages_out: u64,
+    /// Bytes read from connections.
+    pub bytes_in: u64,
+    /// Bytes written to connections.
+    pub bytes_out: u64,
     /// The average of the last seconds.
     pub per_second: PerSecond,
 }
@@ -142,6 +148,7 @@ pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapsho
     Snapshot {
         product: "jsocketd".into(),
         version: env!("CARGO_PKG_VERSION").into(),
+        commit: crate::COMMIT.map(str::to_owned),
         pid: facts.process.pid,
         config_file: facts.process.config_file.clone(),
         uptime_s: now.at.seconds(),
@@ -152,6 +159,8 @@ pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapsho
             requests: counts.requests,
             messages_in: counts.messages_in,
             messages_out: facts.messages_out,
+            bytes_in: facts.bytes_in,
+            bytes_out: facts.bytes_out,
             per_second: facts.per_second,
         },
         resident_bytes: facts.resident_bytes,

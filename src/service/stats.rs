@@ -21,6 +21,10 @@ pub struct ProcessStats {
     pub max_connections: usize,
     /// Messages that were sent since the start; a message to many connections counts once for each of them.
     pub messages_out: u64,
+    /// Bytes read from connections since the start.
+    pub bytes_in: u64,
+    /// Bytes written to connections since the start.
+    pub bytes_out: u64,
     /// What came and went lately.
     pub per_second: PerSecond,
     /// Resident memory of the process in bytes; 0: the system does not report it.
@@ -55,6 +59,10 @@ pub struct PerSecond {
     pub messages_in: f64,
     /// Messages sent, counted as [`ProcessStats::messages_out`].
     pub messages_out: f64,
+    /// Bytes read from connections.
+    pub bytes_in: f64,
+    /// Bytes written to connections.
+    pub bytes_out: f64,
 }
 
 /// The time that the database took from the loop since the start.

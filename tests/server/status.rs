@@ -117,6 +117,12 @@ fn messages_out_are_deliveries() {
     let (_, stats) = console.text("stats").next_frame();
     let stats: Value = serde_json::from_slice(&stats).expect("JSON");
     assert_eq!(stats["messages_out"], traffic["messages_out"]);
+    // Each copy of the event has its bytes.
+    assert!(
+        grew("bytes_out") > 5 * r#"{"event":"saved","channel":"news"}"#.len() as u64,
+        "{traffic}"
+    );
+    assert!(grew("bytes_in") > 30, "{traffic}");
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn the_command_asks_at_the_socket_for_administrators() {
     }
     let pid = server.pid;
     for wanted in [
-        format!("jsocketd        {}, process {pid}, up ", env!("CARGO_PKG_VERSION")),
+        format!("jsocketd        {}", env!("CARGO_PKG_VERSION")),
         format!("configuration   {}", config(&server)),
         "state           ready".into(),
         "  Pusher        1".into(),
@@ -213,6 +219,7 @@ fn the_command_asks_at_the_socket_for_administrators() {
     ] {
         assert!(lines.iter().any(|line| line.starts_with(&wanted)), "{wanted}:\n{text}");
     }
+    assert!(lines[0].contains(&format!(", process {pid}, up ")), "{text}");
     assert!(
         lines
             .iter()
