@@ -165,7 +165,7 @@ impl Culprit {
             Kind::Input => format!("{id}{}", spaced(name)),
             Kind::Inputs => "input of many connections".to_owned(),
             Kind::FanOut => format!("fan-out to {name}"),
-            Kind::Writes => "writes to many connections".to_owned(),
+            Kind::Writes => "writes to connections".to_owned(),
             Kind::Timers => "deadlines of connections".to_owned(),
             Kind::Drain => "the drain".to_owned(),
             Kind::Statement => format!("statement {name}"),
@@ -193,7 +193,7 @@ impl Culprit {
 /// `statement sessions 500 ms (100 rows, no answer)`
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ms", self.thing(), Ms(self.us))?;
+        write!(f, "{} {}", self.thing(), Span(self.us))?;
         let unit = KINDS[self.kind as usize].2;
         let counted = (self.count > 0 && !unit.is_empty()).then(|| match self.count {
             1 => format!("1 {}", unit.strip_suffix('s').unwrap_or(unit)),
@@ -209,7 +209,7 @@ impl fmt::Display for Culprit {
     }
 }
 
-/// Microseconds, shown as milliseconds: whole ones from ten on, else with one digit more, and nothing smaller.
+/// Microseconds, shown as milliseconds: whole ones from ten on, else with one digit more.
 pub(super) struct Ms(pub(super) u32);
 
 impl fmt::Display for Ms {
@@ -217,6 +217,18 @@ impl fmt::Display for Ms {
         match self.0 {
             0..10_000 => write!(f, "{:.1}", f64::from(self.0) / 1000.0),
             us => write!(f, "{}", (us + 500) / 1000),
+        }
+    }
+}
+
+/// Microseconds with their unit: `0 µs`, `999 µs`, `1.0 ms`, `12 ms`.
+pub(super) struct Span(pub(super) u32);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1000 => write!(f, "{} µs", self.0),
+            us => write!(f, "{} ms", Ms(us)),
         }
     }
 }
@@ -265,10 +277,7 @@ mod tests {
             ..Culprit::default()
         };
         let id = ConnectionId::new(3, 1);
-        assert_eq!(
-            culprit.to_string(),
-            format!("{id} messages 0.0 ms (1 message, 7 bytes)")
-        );
+        assert_eq!(culprit.to_string(), format!("{id} messages 40 µs (1 message, 7 bytes)"));
     }
 
     #[test]

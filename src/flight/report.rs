@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::culprit::{Culprit, Ms};
+use super::culprit::{Culprit, Ms, Span};
 use super::recorder::Recorder;
 use super::tick::{Counts, PHASES, Tick};
 use crate::time::Now;
@@ -193,7 +193,7 @@ impl fmt::Display for Tick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (phase, us) = self.longest_phase();
         let phase = PHASES[phase as usize].1;
-        write!(f, "{} ms, of which {phase} {}: {}", Ms(self.us), Ms(us), self.culprit)?;
+        write!(f, "{}, of which {phase} {}: {}", Span(self.us), Ms(us), self.culprit)?;
         match self.waiting {
             0 => Ok(()),
             1 => f.write_str(", 1 connection waited"),
@@ -273,10 +273,10 @@ impl Report {
         for blame in self.blame.iter().take(many) {
             let ticks = if blame.ticks == 1 { "tick" } else { "ticks" };
             text += &format!(
-                "{:>9} ms in {:>3} {ticks}, at most {} ms: {}\n",
+                "{:>9} ms in {:>3} {ticks}, at most {}: {}\n",
                 blame.us / 1000,
                 blame.ticks,
-                Ms(blame.worst_us),
+                Span(blame.worst_us),
                 blame.name
             );
         }
@@ -294,9 +294,9 @@ impl TickView {
             .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
             .map_or_else(String::new, |time| format!("{time:.3} "));
         format!(
-            "{time}tick {}: {:>7} ms, {}\n",
+            "{time}tick {}: {:>7}, {}\n",
             self.n,
-            Ms(self.us).to_string(),
+            Span(self.us).to_string(),
             self.culprit.text
         )
     }

@@ -1,17 +1,14 @@
 //! Between the sockets and the decisions: decoded events go to the service as inputs, and the actions that the service
-//! answers with are carried out on connections. All inputs and actions pass through here, so they are recorded here
-//! too.
+//! answers with are carried out on connections.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 
 use crate::config::Config;
-use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder, Report};
+use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
@@ -19,28 +16,24 @@ use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
 use crate::net::io::Io;
-use crate::protocol::actions::{Action, Actions, Dialect, LoopView, Message, Post};
+use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
 use crate::service::caller::Caller;
-use crate::service::{Input, ProcessStats, Seed, Service, status};
+use crate::service::{Input, ProcessStats, Seed};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
-use crate::trace::{Recorder, Recording};
-use crate::webhooks;
 
 use super::Flow;
 use super::access_log::AccessLog;
+use super::blame::{self, Heard};
 use super::connections::{Connections, List};
-use super::heard::Heard;
+use super::decisions::Decisions;
 
 /// Copies of events that one tick appends to send queues. After that, each connection may send only one more message in
 /// the tick. Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller
 /// number costs more: a frame is the cheaper, the more frames a recipient gets in one `writev`. A frame of ten was
 /// measured at four times the cost of a frame of fifty.
 const FAN_OUT: usize = 500_000;
-
-/// Ticks that the console shows at once.
-const TICKS_SHOWN: usize = 20;
 
 /// The time that a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
@@ -51,12 +44,7 @@ pub(super) struct Dispatcher<I: Io> {
     pub(super) config: Config,
     /// The clocks as the tick began.
     pub(super) now: Now,
-    pub(super) service: Service,
-    /// The seed of the service's randomness, for the trace.
-    seed: Seed,
-    recorder: Option<Recorder>,
-    /// Actions of the input that is being handled.
-    actions: Actions,
+    pub(super) decisions: Decisions,
     pub(super) connections: Connections<I::Socket>,
     /// Connections for which the service requested the facts of the process.
     pub(super) wants_stats: List,
@@ -80,11 +68,8 @@ impl<I: Io> Dispatcher<I> {
         Self {
             now: io.now(),
             io,
-            service: Service::new(config.clone(), seed),
+            decisions: Decisions::new(&config, seed),
             config,
-            seed,
-            recorder: None,
-            actions: Actions::default(),
             connections: Connections::new(),
             wants_stats: List::default(),
             posts: Vec::new(),
@@ -100,54 +85,29 @@ impl<I: Io> Dispatcher<I> {
 
     // --- calls of the owner ----------------------------------------------------------------------------------------
 
-    pub(super) fn record(&mut self, recording: &Recording) -> io::Result<PathBuf> {
-        let recorder = Recorder::create(recording, &self.config, self.seed)?;
-        Ok(self.recorder.insert(recorder).path().to_owned())
-    }
-
-    /// The tick ended at `ended`: its lines of the trace are written. `flow`: whether another tick follows.
-    pub(super) fn end_tick(&mut self, ended: Time, flow: Flow) {
-        let Some(recorder) = &mut self.recorder else { return };
-        recorder.ticked(self.now.at, ended);
-        if flow != Flow::Continue {
-            recorder.finish();
-        }
-        if recorder.is_over() {
-            self.recorder = None;
-        }
-        self.piece(|culprit| culprit.kind = Blamed::Trace);
-    }
-
-    /// Work between two ticks is done: its lines of the trace are written.
-    fn end_between(&mut self) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.flush();
-        }
-    }
-
     pub(super) fn reconfigure(&mut self, config: Config) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.reconfigured(&config);
-        }
         self.config = config.clone();
-        self.decide(|service, _, actions| service.reconfigure(config, actions));
-        self.end_between();
+        self.decisions.reconfigure(config);
+        self.carry_out();
+        self.decisions.flush();
     }
 
     pub(super) fn set_site(&mut self, site: SiteConfig) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.known(&site, self.now);
-        }
-        self.decide(|service, now, actions| service.set_site(site, now, actions));
-        self.end_between();
+        self.decisions.set_site(site, self.now);
+        self.carry_out();
+        self.decisions.flush();
     }
 
     /// From here on the server shuts down.
     pub(super) fn drain(&mut self) {
         self.draining = true;
-        self.service.drain();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.drained();
+        self.decisions.drain();
+    }
+
+    /// The tick ended at `ended`: its lines of the trace are written. `flow`: whether another tick follows.
+    pub(super) fn end_tick(&mut self, ended: Time, flow: Flow) {
+        if self.decisions.end_tick(self.now.at, ended, flow) {
+            self.piece(|culprit| culprit.kind = Blamed::Trace);
         }
     }
 
@@ -160,7 +120,7 @@ impl<I: Io> Dispatcher<I> {
         let (io, slow_ms) = (&mut self.io, self.config.looping.slow_ms);
         if let Some(tick) = self.flight.end(self.now.at, events, slow_ms, || io.processor()) {
             if let Some(id) = ConnectionId::from_raw(tick.culprit.connection)
-                && let Some(address) = self.service.address(id)
+                && let Some(address) = self.decisions.service.address(id)
             {
                 tick.culprit.append(&format!(" from {address}"));
             }
@@ -264,7 +224,8 @@ impl<I: Io> Dispatcher<I> {
 
     /// A connection said its last word.
     pub(super) fn left(&mut self, id: ConnectionId) {
-        self.access_log.left(id, || self.service.identity(id), self.now);
+        self.access_log
+            .left(id, || self.decisions.service.identity(id), self.now);
     }
 
     /// Logs a warning that thousands of peers may cause: at most one line a second of its kind.
@@ -326,36 +287,20 @@ impl<I: Io> Dispatcher<I> {
 
     /// Something happened on a connection.
     pub(super) fn input(&mut self, id: ConnectionId, input: Input) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.input(id, &input, self.now);
-        }
-        self.decide(|service, now, actions| service.input(id, input, now, actions));
+        self.decisions.input(id, input, self.now);
+        self.carry_out();
     }
 
     /// The database answered.
     pub(super) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.answered(question, &answer, self.now);
-        }
-        self.decide(|service, now, actions| service.answer(question, answer, now, actions));
-    }
-
-    /// A post ended with this status, or without one for this reason.
-    pub(super) fn posted(&mut self, ticket: u64, result: Result<u16, &str>) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.posted(ticket, result, self.now);
-        }
-        self.service.posted(ticket, webhooks::Outcome::of(result), self.now);
+        self.decisions.answer(question, answer, self.now);
+        self.carry_out();
     }
 
     /// Time has passed: the service does the work that is due.
     pub(super) fn due(&mut self) {
-        if self.service.deadline() <= self.now.at {
-            if let Some(recorder) = &mut self.recorder {
-                recorder.due(self.now);
-            }
-            let part = self.service.due_part();
-            self.decide(|service, now, actions| service.due(now, actions));
+        if let Some(part) = self.decisions.due(self.now) {
+            self.carry_out();
             self.piece(|culprit| {
                 culprit.kind = Blamed::Due;
                 culprit.append(part);
@@ -372,22 +317,18 @@ impl<I: Io> Dispatcher<I> {
         self.wants_stats.recycle(list);
     }
 
-    /// Runs a decision of the service and carries out its actions.
-    fn decide(&mut self, decision: impl FnOnce(&mut Service, Now, &mut Actions)) {
-        let mut actions = std::mem::take(&mut self.actions);
-        decision(&mut self.service, self.now, &mut actions);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.actions(&actions);
-        }
+    // --- its actions -----------------------------------------------------------------------------------------------
+
+    /// Carries out the actions of the last decision.
+    fn carry_out(&mut self) {
+        let mut actions = std::mem::take(&mut self.decisions.actions);
         let mut list = actions.take();
         for action in list.drain(..) {
             self.act(action, &actions);
         }
         actions.reuse(list);
-        self.actions = actions;
+        self.decisions.actions = actions;
     }
-
-    // --- its actions -----------------------------------------------------------------------------------------------
 
     fn act(&mut self, action: Action, actions: &Actions) {
         let to = match action {
@@ -395,7 +336,10 @@ impl<I: Io> Dispatcher<I> {
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,
             Action::Hold(to) | Action::Release(to) | Action::Charge(to) => to,
             Action::Fanout(range, text) => return self.fan_out(actions.recipients(range), &text),
-            Action::ShowLoop(to, view) => return self.show_loop(to, view),
+            Action::ShowLoop(to, view) => {
+                let shown = blame::show(&self.flight, to, view, self.config.looping.slow_ms, self.now);
+                return self.act(shown, actions);
+            }
             Action::Post(post) => return self.posts.push(*post),
         };
         let (limits, now) = (&self.config.limits, self.now.at);
@@ -453,22 +397,5 @@ impl<I: Io> Dispatcher<I> {
             self.flight
                 .fan_out_ended(self.io.clock(), label, recipients.len(), text.len());
         }
-    }
-
-    /// Shows the records of the loop.
-    fn show_loop(&mut self, to: ConnectionId, view: LoopView) {
-        let since = if let LoopView::Json(since) = view { since } else { 0 };
-        let report = Report::new(&self.flight, since, self.config.looping.slow_ms, self.now);
-        let text = match view {
-            LoopView::Json(_) => {
-                return self.act(
-                    Action::Respond(to, Box::new(status::records(&report))),
-                    &Actions::default(),
-                );
-            }
-            LoopView::Ticks => report.ticks_text(TICKS_SHOWN),
-            LoopView::Blame => report.blame_text(TICKS_SHOWN),
-        };
-        self.act(Action::Send(to, Message::Text(text.into())), &Actions::default());
     }
 }

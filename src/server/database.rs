@@ -148,7 +148,7 @@ impl<S: Socket> Database<S> {
             Readiness::Probe if self.probe(store, dispatcher) => Step::Prepared(None),
             Readiness::Probe | Readiness::Closed(_) => Step::Nothing,
             Readiness::Preparing => Step::Prepared(store.prepare(now)),
-            Readiness::Ready => match dispatcher.service.question(now) {
+            Readiness::Ready => match dispatcher.decisions.service.question(now) {
                 Some(question) => {
                     let answer = store.ask(&question, now);
                     Step::Answered(question, answer)
@@ -161,7 +161,7 @@ impl<S: Socket> Database<S> {
     /// Whether SQL has to wait. It does not wait in the middle of a transaction, for whose end other processes wait. It
     /// does not wait between finding rows and reading them either, and pays for that afterwards.
     fn rests<I: Io>(&self, dispatcher: &Dispatcher<I>) -> bool {
-        self.share.rest() > dispatcher.now.at && !dispatcher.service.goes_on()
+        self.share.rest() > dispatcher.now.at && !dispatcher.decisions.service.goes_on()
     }
 
     /// Finds out whether the database is there, without waiting for it. Returns whether it is known now.
@@ -182,7 +182,7 @@ impl<S: Socket> Database<S> {
     pub(super) fn due<I: Io<Socket = S>>(&self, dispatcher: &Dispatcher<I>) -> Time {
         let Some(store) = &self.store else { return Time::NEVER };
         let due = match store.readiness(dispatcher.now) {
-            Readiness::Ready => dispatcher.service.question_due(),
+            Readiness::Ready => dispatcher.decisions.service.question_due(),
             Readiness::Probe if self.probe.is_running() => self.probe.deadline(),
             Readiness::Probe | Readiness::Preparing => Time(0),
             Readiness::Closed(until) => until,

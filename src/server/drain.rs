@@ -79,7 +79,7 @@ impl Drain {
         }
         let limits = &dispatcher.config.limits;
         let is_over = now >= run.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);
-        let webhooks = dispatcher.service.webhooks();
+        let webhooks = dispatcher.decisions.service.webhooks();
         if dispatcher.connections.is_empty() && !webhooks.is_busy() || is_over {
             let lost = webhooks.counts().waiting;
             if lost > 0 {

@@ -10,10 +10,11 @@
 mod accept;
 mod access_log;
 mod act;
+mod blame;
 mod connections;
 mod database;
+mod decisions;
 mod drain;
-mod heard;
 mod posts;
 pub mod process;
 mod rates;
@@ -137,7 +138,7 @@ impl<I: Io> Server<I> {
     /// # Errors
     /// When the file cannot be made.
     pub fn record(&mut self, recording: &Recording) -> io::Result<PathBuf> {
-        self.dispatcher.record(recording)
+        self.dispatcher.decisions.record(recording, &self.dispatcher.config)
     }
 
     /// Writes the access log to this file from here on, opened anew; an empty path: to none.
@@ -173,15 +174,12 @@ impl<I: Io> Server<I> {
         std::mem::take(&mut self.wishes)
     }
 
-    /// The records of the loop, with the latest ticks after number `since`.
-    pub fn report(&mut self, since: u64) -> Report {
-        let dispatcher = &mut self.dispatcher;
-        Report::new(
-            &dispatcher.flight,
-            since,
-            dispatcher.config.looping.slow_ms,
-            dispatcher.now,
-        )
+    /// The records of the loop.
+    pub fn report(&self) -> Report {
+        let Dispatcher {
+            flight, config, now, ..
+        } = &self.dispatcher;
+        Report::new(flight, 0, config.looping.slow_ms, *now)
     }
 
     /// Ascribes the time since the last tick, or since the last call, to a piece of work of the owner.
@@ -194,7 +192,7 @@ impl<I: Io> Server<I> {
 
     /// The service, for tests.
     pub fn service(&self) -> &Service {
-        &self.dispatcher.service
+        &self.dispatcher.decisions.service
     }
 
     /// How many connections there are.
@@ -204,7 +202,7 @@ impl<I: Io> Server<I> {
 
     /// What came and went since the start.
     fn traffic(&self) -> Traffic {
-        let counts = self.dispatcher.service.counts();
+        let counts = self.dispatcher.decisions.service.counts();
         let totals = self.dispatcher.flight.totals();
         Traffic {
             requests: counts.requests,
@@ -284,7 +282,7 @@ impl<I: Io> Server<I> {
         let due = [
             self.acceptor.next(),
             dispatcher.connections.next_check(),
-            dispatcher.service.deadline(),
+            dispatcher.decisions.service.deadline(),
             self.posts.deadline(),
             self.database.due(dispatcher),
             self.drain.next(&dispatcher.config, self.ended),

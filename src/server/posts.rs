@@ -35,7 +35,7 @@ impl<S: Socket> Posts<S> {
         self.turn(dispatcher, buffer);
         for outcome in self.outgoing.outcomes() {
             let result = outcome.result.as_ref().map(|status| *status).map_err(String::as_str);
-            dispatcher.posted(outcome.ticket, result);
+            dispatcher.decisions.posted(outcome.ticket, result, dispatcher.now);
             dispatcher.piece(|culprit| culprit.kind = Kind::Webhooks);
         }
         dispatcher.due();

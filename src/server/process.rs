@@ -113,7 +113,7 @@ pub fn serve(
                     server.did(Kind::Reload, "");
                 }
                 Wish::Report => {
-                    for line in server.report(0).lines() {
+                    for line in server.report().lines() {
                         log::info!("{line}");
                     }
                     server.did(Kind::Report, "");

@@ -132,7 +132,7 @@ fn writes_that_no_fan_out_caused_are_not_blamed_on_one() {
     stage.flight.written(stage.now, 500);
     let slow = stage.wait(5_000, 0).expect("it was slow");
     assert!(
-        slow.ends_with("writes to many connections 60 ms (500 connections)"),
+        slow.ends_with("writes to connections 60 ms (500 connections)"),
         "{slow}"
     );
 }

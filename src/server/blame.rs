@@ -1,9 +1,16 @@
-//! What the connection that is being read sent, for the flight recorder.
+//! The loop's part of the flight recorder: the input that is blamed, and the records as they are shown.
 
 use http::Method;
 
-use crate::flight::{Culprit, Kind};
+use crate::flight::{Culprit, Kind, Recorder, Report};
+use crate::id::ConnectionId;
 use crate::net::event::Event;
+use crate::protocol::actions::{Action, LoopView, Message};
+use crate::service::status;
+use crate::time::Now;
+
+/// Ticks that the console shows at once.
+const TICKS_SHOWN: usize = 20;
 
 /// Bytes of a path that are kept.
 const MOST_PATH: usize = 120;
@@ -61,4 +68,16 @@ impl Heard {
             culprit.append(&self.path);
         }
     }
+}
+
+/// The action that shows the records to a connection.
+pub(super) fn show(flight: &Recorder, to: ConnectionId, view: LoopView, slow_ms: u64, now: Now) -> Action {
+    let since = if let LoopView::Json(since) = view { since } else { 0 };
+    let report = Report::new(flight, since, slow_ms, now);
+    let text = match view {
+        LoopView::Json(_) => return Action::Respond(to, Box::new(status::records(&report))),
+        LoopView::Ticks => report.ticks_text(TICKS_SHOWN),
+        LoopView::Blame => report.blame_text(TICKS_SHOWN),
+    };
+    Action::Send(to, Message::Text(text.into()))
 }
