@@ -149,7 +149,7 @@ impl Tick {
 
 /// Durations in buckets, for histograms. Bucket `n` counts durations of less than 2^n × 64 µs; the last one counts all
 /// that are longer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durations {
     /// Counts, each without those of the buckets before it.
     pub buckets: [u64; LONGEST + 1],
@@ -167,10 +167,16 @@ impl Durations {
         self.buckets[(bits as usize).min(LONGEST)] += 1;
         self.sum_us += u64::from(us);
     }
+
+    /// How many durations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
 }
 
 /// Sums since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Ticks.
     pub ticks: u64,

@@ -64,6 +64,11 @@ impl Absence {
         Some(absence)
     }
 
+    /// For each position that the client sent: whether everything after it is still known.
+    pub fn recovered(&self) -> &[bool] {
+        &self.recovered
+    }
+
     /// The additional fields of a confirmation.
     pub(super) fn extra(&self) -> Extra<'_> {
         Extra {

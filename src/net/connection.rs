@@ -372,6 +372,11 @@ impl<S: Socket> Connection<S> {
         self.over_since != before
     }
 
+    /// Whether more waits in the send queue than its high-water mark.
+    pub fn is_slow(&self) -> bool {
+        self.over_since != Time::NEVER
+    }
+
     /// Whether the send queue is over its limit, after a flush.
     fn is_over_full(&self, limits: &Limits) -> bool {
         // An HTTP answer may be larger than the limit; the next one waits until it has left.

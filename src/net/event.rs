@@ -56,6 +56,28 @@ impl Over {
             _ => None,
         }
     }
+
+    /// Why it ended, in a word, and the key of the configuration whose limit it exceeded, if there is one. 414 and 431
+    /// stand for `max_head_size`, although the number of headers has a key of its own.
+    pub fn cause(&self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Over::PeerClosed(_) | Over::Ended => ("peer", None),
+            Over::Violated(reason) if *reason == CloseReason::TOO_BIG => ("violation", Some("max_message_size")),
+            Over::Violated(reason) if *reason == CloseReason::TOO_MANY_FRAGMENTS => {
+                ("violation", Some("max_fragments"))
+            }
+            Over::Violated(_) => ("violation", None),
+            Over::Closed(_) => ("server", None),
+            Over::Refused(StatusCode::PAYLOAD_TOO_LARGE) => ("refused", Some("max_body_size")),
+            Over::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG) => {
+                ("refused", Some("max_head_size"))
+            }
+            Over::Refused(_) => ("refused", None),
+            Over::Failed(_) => ("failed", None),
+            Over::TimedOut(limit, _) => ("timeout", Some(limit)),
+            Over::Slow(limit, _) => ("slow", Some(limit)),
+        }
+    }
 }
 
 /// A clause for the log, to follow the connection's id.

@@ -57,6 +57,11 @@ impl<T> Table<T> {
         self.slots.is_empty()
     }
 
+    /// All entries, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, (_, entry))| entry)
+    }
+
     /// The ids of all entries, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.slots.iter().map(|(_, (id, _))| *id)

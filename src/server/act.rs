@@ -19,7 +19,7 @@ use crate::net::io::Io;
 use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
 use crate::service::caller::Caller;
-use crate::service::{Input, ProcessStats, Seed};
+use crate::service::{Ends, Input, ProcessStats, Seed};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
@@ -54,6 +54,8 @@ pub(super) struct Dispatcher<I: Io> {
     fan_out_left: usize,
     /// Messages that were sent since the start, each copy of a fan-out counted.
     pub(super) sent: u64,
+    /// How connections ended.
+    pub(super) ends: Ends,
     draining: bool,
     /// The times of the tick's phases.
     pub(super) flight: FlightRecorder,
@@ -75,6 +77,7 @@ impl<I: Io> Dispatcher<I> {
             posts: Vec::new(),
             fan_out_left: FAN_OUT,
             sent: 0,
+            ends: Ends::default(),
             draining: false,
             flight: FlightRecorder::default(),
             heard: Heard::default(),
@@ -189,6 +192,7 @@ impl<I: Io> Dispatcher<I> {
                     if !rest.is_empty()
                         && let Some(limit) = connection.throttled_by(limits, now)
                     {
+                        self.ends.reached(limit);
                         self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
                     }
                     return rest.len();
@@ -214,8 +218,9 @@ impl<I: Io> Dispatcher<I> {
         self.input(id, input);
     }
 
-    /// Notes how a connection ended. A limit is worth a warning.
+    /// Counts and notes how a connection ended. A limit is worth a warning.
     pub(super) fn note_end(&mut self, id: ConnectionId, over: Over) {
+        self.ends.note(over.cause());
         if let Some(kind) = over.limit() {
             self.warn(kind, format_args!("{id} {over}"));
         }

@@ -13,6 +13,7 @@ use crate::net::io::Socket;
 use crate::net::table::Table;
 use crate::net::wheel::Wheel;
 use crate::protocol::room::give_back;
+use crate::service::SendQueues;
 use crate::time::Time;
 
 use super::READ_BUFFER;
@@ -171,6 +172,19 @@ impl<S: Socket> Connections<S> {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.table.ids()
+    }
+
+    /// What waits in the send queues. It takes a look at every connection.
+    pub(super) fn send_queues(&self) -> SendQueues {
+        let mut found = SendQueues::default();
+        for entry in self.table.iter() {
+            let bytes = entry.connection.queue.len();
+            found.bytes += bytes;
+            found.largest = found.largest.max(bytes);
+            found.waiting += usize::from(bytes > 0);
+            found.slow += usize::from(entry.connection.is_slow());
+        }
+        found
     }
 
     /// How many bytes one read may take.

@@ -2,6 +2,8 @@
 //! lasts and SQL has not used up its share of the loop's time. The service decides what to ask and what an answer
 //! means.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::ListenAddr;
@@ -9,7 +11,7 @@ use crate::flight::{Kind, Recorder};
 use crate::net::io::{Io, Socket};
 use crate::net::polled::Edges;
 use crate::net::probe::Probe;
-use crate::service::Sql;
+use crate::service::{Sql, Statement};
 use crate::store::{Answer, Failure, Question, Readiness, Store};
 use crate::time::{Now, Time};
 
@@ -24,6 +26,8 @@ pub(super) struct Database<S> {
     /// See `is_away`.
     away: bool,
     sql: Sql,
+    /// By name.
+    statements: BTreeMap<&'static str, Statement>,
 }
 
 /// The result of one step.
@@ -48,6 +52,7 @@ impl<S: Socket> Database<S> {
             share: Share::default(),
             away: false,
             sql: Sql::default(),
+            statements: BTreeMap::new(),
         }
     }
 
@@ -80,6 +85,11 @@ impl<S: Socket> Database<S> {
             Readiness::Ready | Readiness::Preparing | Readiness::Probe => 0,
         };
         Some(Sql { retry_ms, ..self.sql })
+    }
+
+    /// The statements so far, by name.
+    pub(super) fn statements(&self) -> Vec<Statement> {
+        self.statements.values().cloned().collect()
     }
 
     /// The readiness of the probe's connection changed.
@@ -120,6 +130,7 @@ impl<S: Socket> Database<S> {
                 Step::Answered(question, answer) => {
                     self.sql.statements += 1;
                     self.away &= answer.is_err();
+                    self.count(&question, &answer, took);
                     note(&mut dispatcher.flight, after, &question, &answer);
                     dispatcher.answer(&question, answer);
                     dispatcher.piece(|culprit| {
@@ -140,6 +151,14 @@ impl<S: Socket> Database<S> {
         }
         self.sql.available = store.readiness(dispatcher.now) == Readiness::Ready;
         self.store = Some(store);
+    }
+
+    fn count(&mut self, question: &Question, answer: &Result<Answer, Failure>, took: Duration) {
+        let name = question.name();
+        let statement = self.statements.entry(name).or_default();
+        statement.name = Cow::Borrowed(name);
+        statement.times.add(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        statement.errors += u64::from(!matches!(answer, Ok(_) | Err(Failure::Locked)));
     }
 
     fn step<I: Io<Socket = S>>(&mut self, store: &mut dyn Store, dispatcher: &mut Dispatcher<I>) -> Step {

@@ -130,7 +130,9 @@ impl<I: Io> Server<I> {
 
     /// Shows these facts about the process to administrators from here on.
     pub fn set_process(&mut self, process: Process) {
-        self.process = process;
+        let now = self.dispatcher.now;
+        let started_ms = now.unix_ms - now.at.0 / 1000;
+        self.process = Process { started_ms, ..process };
     }
 
     /// Writes every input and action to a trace from here on. Returns the path of the trace.
@@ -432,7 +434,11 @@ impl<I: Io> Server<I> {
                 descriptors: process::descriptors(),
                 descriptor_limit: process::descriptor_limit(),
                 lag: Lag::of(&self.dispatcher.flight),
+                totals: *self.dispatcher.flight.totals(),
+                ends: self.dispatcher.ends.clone(),
+                send_queues: self.dispatcher.connections.send_queues(),
                 sql: self.database.stats(self.dispatcher.now),
+                statements: self.database.statements(),
             });
             self.dispatcher.piece(|culprit| culprit.kind = Kind::Report);
         }

@@ -84,6 +84,7 @@ pub fn serve(
     server.set_process(Process {
         pid: std::process::id(),
         config_file: loaded.file,
+        ..Process::default()
     });
     if let Some(recording) = record {
         let path = recording.path.clone();

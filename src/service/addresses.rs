@@ -22,6 +22,33 @@ const BURST_SECONDS: u32 = 5;
 /// The burst of requests on a proxy's connections, in seconds of the rate.
 const REQUEST_BURST_SECONDS: u32 = 2;
 
+/// The limit of an address that refuses a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Too many connections at once.
+    Connections,
+    /// Too many new ones in a second.
+    Connects,
+}
+
+impl Over {
+    /// The limit's key in the configuration.
+    pub fn key(self) -> &'static str {
+        match self {
+            Over::Connections => "connections_per_address",
+            Over::Connects => "connects_per_second",
+        }
+    }
+
+    /// A sentence for the client.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Over::Connections => "too many connections from your address",
+            Over::Connects => "too many new connections from your address, try again in a moment",
+        }
+    }
+}
+
 /// The addresses that are connected or were connected a moment ago.
 #[derive(Debug, Default)]
 pub struct Addresses {
@@ -42,13 +69,8 @@ impl Addresses {
     /// Without limits no address is counted. Give the returned address to `release` when the connection is closed.
     ///
     /// # Errors
-    /// The limits do not allow the connection now; the sentence is for the client.
-    pub fn admit(
-        &mut self,
-        address: Option<IpAddr>,
-        limits: &Limits,
-        now: Time,
-    ) -> Result<Option<IpAddr>, &'static str> {
+    /// The limit that does not allow the connection now.
+    pub fn admit(&mut self, address: Option<IpAddr>, limits: &Limits, now: Time) -> Result<Option<IpAddr>, Over> {
         let limited = limits.connects_per_second > 0 || limits.connections_per_address > 0;
         let Some(address) = address.map(network).filter(|_| limited) else {
             return Ok(None);
@@ -57,11 +79,11 @@ impl Addresses {
             return Ok(None);
         };
         if limits.connections_per_address > 0 && usage.connections >= limits.connections_per_address {
-            return Err("too many connections from your address");
+            return Err(Over::Connections);
         }
         let rate = limits.connects_per_second;
         if rate > 0 && !usage.connects.take(rate, BURST_SECONDS, now) {
-            return Err("too many new connections from your address, try again in a moment");
+            return Err(Over::Connects);
         }
         usage.connections += 1;
         Ok(Some(address))

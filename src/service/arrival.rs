@@ -15,6 +15,7 @@ use super::home::Home;
 use super::members::{Member, Members, Speaks, Wants};
 use super::page::Page;
 use super::routes::{self, Answer, Refusal, Route};
+use super::stats::{Handshakes, Tally, count};
 use crate::api::{self, Answered, Api};
 use crate::config::{self, Config};
 use crate::hub::apps::Apps;
@@ -39,6 +40,9 @@ pub(super) struct Entrance {
     random: StdRng,
     /// New WebSockets are rejected.
     pub(super) draining: bool,
+    pub(super) handshakes: Handshakes,
+    /// How often a limit refused a connection or request, by its key in the configuration.
+    pub(super) limits: Tally,
     quiet: Quiet,
 }
 
@@ -64,6 +68,8 @@ impl Entrance {
             page: Page::new(config, config.apps.iter()),
             random: StdRng::from_seed(key),
             draining: false,
+            handshakes: Handshakes::default(),
+            limits: Tally::default(),
             quiet: Quiet::new(),
         }
     }
@@ -78,7 +84,10 @@ impl Entrance {
     ) -> Member {
         let (counted, refused) = match self.addresses.admit(address, limits, now.at) {
             Ok(counted) => (counted, None),
-            Err(why) => (None, Some(why)),
+            Err(over) => {
+                count(&mut self.limits, over.key());
+                (None, Some(over.sentence()))
+            }
         };
         if let Some(why) = refused
             && let Some(more) = self.quiet.allow(Kind::Address, now.at)
@@ -152,14 +161,25 @@ impl Arrival<'_> {
 
     /// Handles a WebSocket handshake.
     pub(super) fn handshake(mut self) {
-        if let Some(key) = gate::key(self.call.path(), &self.config.pusher) {
-            return self.handshake_of_app(key);
+        let outcome = match gate::key(self.call.path(), &self.config.pusher) {
+            Some(key) => self.handshake_of_app(key),
+            None => self.handshake_of_ours(),
+        };
+        let handshakes = &mut self.entrance.handshakes;
+        match outcome {
+            Ok(()) => handshakes.accepted += 1,
+            Err(code) => *handshakes.refused.entry(code).or_default() += 1,
         }
+    }
+
+    /// Handles a handshake of a protocol of our own. Like the next function, it returns the status or close code if it
+    /// refuses the handshake.
+    fn handshake_of_ours(&mut self) -> Result<(), u16> {
         let route = self.admit().and_then(|()| routes::upgrade(&self.call, self.config));
         let speaks = match route {
             Err(refusal) => {
                 self.charge();
-                return self.actions.push(Action::Respond(self.id, refusal));
+                return self.refuse(refusal);
             }
             Ok(Route::Console) => {
                 let is_admin = self.call.may_see_state(self.config);
@@ -169,19 +189,21 @@ impl Arrival<'_> {
         };
         self.actions.push(Action::Accept(self.id, Dialect::Plain));
         if matches!(speaks, Speaks::Console(_)) && !self.enter_site(None) {
+            count(&mut self.entrance.limits, "connections_per_session");
             return self.close(1008, OVER_SESSION);
         }
         self.members.upgrade(self.id, speaks);
-        if self.entrance.draining {
-            self.close(1001, "the server is shutting down");
+        match self.entrance.draining {
+            true => self.close(1001, "the server is shutting down"),
+            false => Ok(()),
         }
     }
 
     /// Handles a handshake of the Pusher protocol. An invalid handshake is accepted and then closed with a close code,
     /// because Pusher clients understand close codes.
-    fn handshake_of_app(mut self, key: &str) {
+    fn handshake_of_app(&mut self, key: &str) -> Result<(), u16> {
         if let Err(refusal) = routes::named_right(&self.call, self.config) {
-            return self.actions.push(Action::Respond(self.id, refusal));
+            return self.refuse(refusal);
         }
         let dialect = match gate::is_old(self.call.query()) {
             true => Dialect::OldPusher,
@@ -206,9 +228,7 @@ impl Arrival<'_> {
         app.connect(self.id, socket, recovery, settings, self.now, self.actions);
         let away = away(self.home);
         self.members.upgrade(self.id, speaks);
-        if let Some((code, why)) = away {
-            self.close(code, why);
-        }
+        away.map_or(Ok(()), |(code, why)| self.close(code, why))
     }
 
     /// The app of a handshake, and whether the client requests recovery; or the close code that rejects the handshake.
@@ -227,7 +247,10 @@ impl Arrival<'_> {
         }
         match self.enter_site(Some(app)) {
             true => Ok((app, recovery)),
-            false => Err((4100, OVER_SESSION)),
+            false => {
+                count(&mut self.entrance.limits, "connections_per_session");
+                Err((4100, OVER_SESSION))
+            }
         }
     }
 
@@ -262,6 +285,7 @@ impl Arrival<'_> {
     /// Whether the request is handled: there is room, and its address stayed within the limits.
     fn admit(&mut self) -> Result<(), Refusal> {
         if self.call.caller.surplus {
+            count(&mut self.entrance.limits, "max_connections");
             return Err(routes::full());
         }
         let limits = &self.config.limits;
@@ -285,7 +309,10 @@ impl Arrival<'_> {
         let may_ask = |address| addresses.may_ask(address, limits, self.now.at);
         match refused {
             Some(why) => Err(routes::too_many(why)),
-            None if !self.call.forwarded.is_none_or(may_ask) => Err(routes::too_often()),
+            None if !self.call.forwarded.is_none_or(may_ask) => {
+                count(&mut self.entrance.limits, "requests_per_second");
+                Err(routes::too_often())
+            }
             None => Ok(()),
         }
     }
@@ -339,7 +366,16 @@ impl Arrival<'_> {
         true
     }
 
-    fn close(&mut self, code: u16, why: &'static str) {
+    /// Refuses the handshake with a response.
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), u16> {
+        let status = refusal.status().as_u16();
+        self.actions.push(Action::Respond(self.id, refusal));
+        Err(status)
+    }
+
+    /// Refuses the handshake with a close code, after it was accepted.
+    fn close(&mut self, code: u16, why: &'static str) -> Result<(), u16> {
         self.actions.push(Action::Close(self.id, code, why.into()));
+        Err(code)
     }
 }

@@ -1,6 +1,7 @@
 //! Answers to clients that the hub cannot give alone. The site decides who may subscribe and which rows its outbox
 //! table still has; the hub does the rest.
 
+use super::Counts;
 use crate::hub::app::App;
 use crate::hub::ask::{Asked, FORM_TOKEN_RIGHT};
 use crate::hub::subscribe::Subscribe;
@@ -23,11 +24,12 @@ pub(super) fn answer(
     app: &mut App,
     site: Option<&mut Site>,
     attempt: &Attempt,
+    counts: &mut Counts,
     actions: &mut Actions,
 ) -> bool {
     match asked {
         Asked::Done => true,
-        Asked::Subscribe(subscribe) => self::subscribe(subscribe, id, app, site, attempt, actions),
+        Asked::Subscribe(subscribe) => self::subscribe(subscribe, id, app, site, attempt, counts, actions),
         Asked::FormToken(token) => prove(token, id, site, attempt, actions),
         Asked::SignedIn(user) => {
             if let Some(site) = site {
@@ -44,6 +46,7 @@ fn subscribe(
     app: &mut App,
     mut site: Option<&mut Site>,
     attempt: &Attempt,
+    counts: &mut Counts,
     actions: &mut Actions,
 ) -> bool {
     let now = attempt.now;
@@ -74,6 +77,12 @@ fn subscribe(
         return false;
     };
     log::debug!("{id} subscribes to {ticket}");
+    for recovered in absence.recovered() {
+        match recovered {
+            true => counts.recovered += 1,
+            false => counts.gaps += 1,
+        }
+    }
     app.join(id, ticket, &absence, missed(site, now), now, actions);
     true
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::caller::Call;
+use super::metrics::{self, Format};
 use super::page::Page;
 use super::snapshot::Snapshot;
 use crate::api::reply;
@@ -28,16 +29,19 @@ pub enum Place {
     Status,
     /// The records of the loop.
     Loop,
+    /// The state of the server for Prometheus.
+    Metrics,
 }
 
 /// Every path that has an answer, except those of the Pusher protocol.
-pub const PATHS: [(&str, Place); 6] = [
+pub const PATHS: [(&str, Place); 7] = [
     ("/", Place::Console),
     ("/echo", Place::Echo),
     ("/health", Place::Health),
     ("/ready", Place::Ready),
     ("/debug/status", Place::Status),
     ("/debug/loop", Place::Loop),
+    ("/metrics", Place::Metrics),
 ];
 
 impl Place {
@@ -47,7 +51,7 @@ impl Place {
         let is_on = match place {
             Place::Console => config.console.enabled,
             Place::Echo => config.echo.enabled,
-            Place::Health | Place::Ready | Place::Status | Place::Loop => true,
+            Place::Health | Place::Ready | Place::Status | Place::Loop | Place::Metrics => true,
         };
         is_on.then_some(*place)
     }
@@ -57,7 +61,7 @@ impl Place {
     fn permission(self) -> Option<&'static str> {
         match self {
             Place::Console => Some(CONSOLE),
-            Place::Status | Place::Loop => Some(MONITOR),
+            Place::Status | Place::Loop | Place::Metrics => Some(MONITOR),
             Place::Echo | Place::Health | Place::Ready => None,
         }
     }
@@ -88,6 +92,8 @@ pub enum Answer {
 pub enum State {
     /// All numbers, as JSON.
     Status,
+    /// All numbers, for Prometheus.
+    Metrics(Format),
 }
 
 impl State {
@@ -95,6 +101,7 @@ impl State {
     pub fn show(self, snapshot: &Snapshot) -> Response<Bytes> {
         match self {
             State::Status => reply::json(snapshot),
+            State::Metrics(format) => metrics::response(snapshot, format),
         }
     }
 }
@@ -121,6 +128,7 @@ pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining
         Err(refusal) => refusal,
         Ok(Place::Console) => Box::new(page.response(call.request.headers())),
         Ok(Place::Status) => return Answer::State(State::Status),
+        Ok(Place::Metrics) => return Answer::State(State::Metrics(Format::of(call.request.headers()))),
         Ok(Place::Loop) => match since(call) {
             Some(since) => return Answer::Loop(since),
             None => Box::new(sentence(StatusCode::BAD_REQUEST, "since must be the number of a tick")),
@@ -165,7 +173,7 @@ pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
     let route = match Place::of(call, config) {
         Some(Place::Console) => Route::Console,
         Some(Place::Echo) => Route::Echo,
-        Some(Place::Health | Place::Ready | Place::Status | Place::Loop) | None => {
+        Some(Place::Health | Place::Ready | Place::Status | Place::Loop | Place::Metrics) | None => {
             return Err(Box::new(sentence(
                 StatusCode::NOT_FOUND,
                 "there is no WebSocket at this path",

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use super::stats::{Lag, PerSecond, ProcessStats, Sql};
+use super::stats::{Ends, Handshakes, Lag, PerSecond, ProcessStats, SendQueues, Sql, Statement};
+use crate::flight::Totals;
 use crate::hub::roster::Load;
 use crate::outbox::{Counters, Outbox};
 use crate::site::Site;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub pid: u32,
     /// The configuration file that was read; `None`: there is none.
     pub config_file: Option<PathBuf>,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: u64,
     /// Seconds since the start.
     pub uptime_s: u64,
     /// Whether the server shuts down.
@@ -40,6 +43,12 @@ pub struct Snapshot {
     pub apps: Vec<AppNumbers>,
     /// What came and went.
     pub traffic: Traffic,
+    /// Handshakes of WebSockets.
+    pub handshakes: Handshakes,
+    /// How connections ended, and which limits were reached.
+    pub ends: Ends,
+    /// What waits in the send queues.
+    pub send_queues: SendQueues,
     /// Resident memory in bytes; 0: the system does not report it.
     pub resident_bytes: u64,
     /// Open descriptors; 0: the system does not report them.
@@ -49,10 +58,15 @@ pub struct Snapshot {
     /// How long the loop was away from its poller.
     #[serde(rename = "loop")]
     pub lag: Lag,
+    /// The sums of all ticks; `GET /debug/loop` shows ticks one by one.
+    #[serde(skip)]
+    pub totals: Totals,
     /// `None`: there is no site.
     pub site: Option<SiteNumbers>,
     /// `None`: there is no database.
     pub database: Option<Sql>,
+    /// The statements of the database by name, those that were used.
+    pub statements: Vec<Statement>,
     /// `None`: no outbox table is read.
     pub outbox: Option<OutboxNumbers>,
     /// All targets of webhooks together.
@@ -108,6 +122,14 @@ pub struct Traffic {
     pub bytes_in: u64,
     /// Bytes written to connections.
     pub bytes_out: u64,
+    /// Copies of events that were sent.
+    pub deliveries: u64,
+    /// Connections that were accepted.
+    pub accepts: u64,
+    /// Positions of clients that were away, after which everything was still known.
+    pub recovered: u64,
+    /// The same, after which something was not known any more.
+    pub gaps: u64,
     /// The average of the last seconds.
     pub per_second: PerSecond,
 }
@@ -144,13 +166,14 @@ pub struct OutboxNumbers {
 /// Gathers the numbers of a service; `facts` are those of the process around it.
 pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapshot {
     let site = service.home.site();
-    let counts = service.counts;
+    let (counts, totals) = (service.counts, &facts.totals);
     Snapshot {
         product: "jsocketd".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         commit: crate::COMMIT.map(str::to_owned),
         pid: facts.process.pid,
         config_file: facts.process.config_file.clone(),
+        started_ms: facts.process.started_ms,
         uptime_s: now.at.seconds(),
         draining: service.entrance.draining,
         connections: connections(service, facts),
@@ -161,14 +184,23 @@ pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapsho
             messages_out: facts.messages_out,
             bytes_in: facts.bytes_in,
             bytes_out: facts.bytes_out,
+            deliveries: totals.deliveries,
+            accepts: totals.accepts,
+            recovered: counts.recovered,
+            gaps: counts.gaps,
             per_second: facts.per_second,
         },
+        handshakes: service.entrance.handshakes.clone(),
+        ends: ends(service, facts),
+        send_queues: facts.send_queues,
         resident_bytes: facts.resident_bytes,
         descriptors: facts.descriptors,
         descriptor_limit: facts.descriptor_limit,
         lag: facts.lag.clone(),
+        totals: *totals,
         site: site.map(of_site),
         database: facts.sql,
+        statements: facts.statements.clone(),
         outbox: site.and_then(Site::outbox).map(|outbox| of_outbox(outbox, facts, now)),
         webhooks: service.webhooks.counts(),
     }
@@ -188,6 +220,16 @@ fn connections(service: &Service, facts: &ProcessStats) -> Connections {
         pusher: open.pusher,
         closing: facts.closing,
     }
+}
+
+/// The limits of the connections, which the loop counts, and those of addresses and sessions.
+fn ends(service: &Service, facts: &ProcessStats) -> Ends {
+    let mut ends = facts.ends.clone();
+    for (limit, times) in &service.entrance.limits {
+        debug_assert!(ends.limits.contains_key(limit), "{limit} is one of the limits");
+        *ends.limits.entry(limit.clone()).or_default() += times;
+    }
+    ends
 }
 
 fn apps(service: &Service) -> Vec<AppNumbers> {

@@ -1,11 +1,14 @@
 //! Numbers for administrators: measurements of the loop, and counts of the service.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::flight::Lag;
+use crate::flight::{Durations, Totals};
 
 /// Numbers that only the loop and the operating system have. A trace of an older version lacks some of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,8 +38,112 @@ pub struct ProcessStats {
     pub descriptor_limit: u64,
     /// The loop's recent delays.
     pub lag: Lag,
+    /// The sums of all ticks.
+    pub totals: Totals,
+    /// How connections ended, and which limits were reached.
+    pub ends: Ends,
+    /// What waits in the send queues.
+    pub send_queues: SendQueues,
     /// The time that the site's database took from the loop; `None`: there is no database.
     pub sql: Option<Sql>,
+    /// The statements of the database by name, those that were used.
+    pub statements: Vec<Statement>,
+}
+
+/// Counts since the start by name. The names are a fixed few: never those of a peer.
+pub type Tally = BTreeMap<Cow<'static, str>, u64>;
+
+/// Why connections end: the words of [`Ends::reasons`].
+const REASONS: [&str; 7] = ["peer", "failed", "refused", "violation", "timeout", "slow", "server"];
+
+/// The limits that are counted: the keys of [`Ends::limits`].
+const LIMITS: [&str; 17] = [
+    "max_connections",
+    "connects_per_second",
+    "connections_per_address",
+    "connections_per_session",
+    "requests_per_second",
+    "messages_per_second",
+    "subscriptions_per_second",
+    "max_head_size",
+    "max_body_size",
+    "max_message_size",
+    "max_fragments",
+    "handshake_timeout",
+    "keep_alive_timeout",
+    "message_timeout",
+    "ping_timeout",
+    "send_queue_bytes",
+    "send_queue_seconds",
+];
+
+/// How connections ended, and which limits were reached, since the start. Each name is there from the start with 0,
+/// since a count that appears with 1 shows no increase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ends {
+    /// Connections that ended, by the reason in a word.
+    pub reasons: Tally,
+    /// How often a limit was reached, by its key in the configuration.
+    pub limits: Tally,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        let zero = |name| (Cow::Borrowed(name), 0);
+        Self {
+            reasons: REASONS.map(zero).into(),
+            limits: LIMITS.map(zero).into(),
+        }
+    }
+}
+
+impl Ends {
+    /// A connection ended for this reason, because of this limit.
+    pub fn note(&mut self, (reason, limit): (&'static str, Option<&'static str>)) {
+        debug_assert!(self.reasons.contains_key(reason), "{reason} is one of the reasons");
+        count(&mut self.reasons, reason);
+        if let Some(limit) = limit {
+            self.reached(limit);
+        }
+    }
+
+    /// A limit was reached.
+    pub fn reached(&mut self, limit: &'static str) {
+        debug_assert!(self.limits.contains_key(limit), "{limit} is one of the limits");
+        count(&mut self.limits, limit);
+    }
+}
+
+/// Counts one more of a name.
+pub fn count(tally: &mut Tally, name: &'static str) {
+    *tally.entry(Cow::Borrowed(name)).or_default() += 1;
+}
+
+/// What waits in the send queues of all connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SendQueues {
+    /// Bytes in all of them.
+    pub bytes: usize,
+    /// Bytes in the largest one.
+    pub largest: usize,
+    /// How many are not empty.
+    pub waiting: usize,
+    /// How many hold more than a quarter of `send_queue_bytes`.
+    pub slow: usize,
+}
+
+/// The statements of one name, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Statement {
+    /// The name.
+    pub name: Cow<'static, str>,
+    /// Statements that had no answer, or none that could be used. A lock of another process is no error.
+    pub errors: u64,
+    /// How long each of them took.
+    pub times: Durations,
 }
 
 /// What tells this process from others.
@@ -47,6 +154,8 @@ pub struct Process {
     pub pid: u32,
     /// The configuration file that was read; `None`: there is none.
     pub config_file: Option<PathBuf>,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: u64,
 }
 
 /// How much came and went in a second, on the average of the last seconds.
@@ -100,4 +209,18 @@ pub struct Counts {
     pub messages_in: u64,
     /// HTTP requests answered, handshakes not counted.
     pub requests: u64,
+    /// Positions of clients that were away, after which everything was still known.
+    pub recovered: u64,
+    /// The same, after which something was not known any more.
+    pub gaps: u64,
+}
+
+/// Handshakes of WebSockets since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handshakes {
+    /// Those that led to a WebSocket.
+    pub accepted: u64,
+    /// The others, by the HTTP status or close code that they got.
+    pub refused: BTreeMap<u16, u64>,
 }

@@ -86,7 +86,7 @@ impl Talk<'_> {
                     Said::Message(message) => app.message(id, &message, now, actions),
                     Said::Asked(asked, _) => asked,
                 };
-                if !asked::answer(&asked, id, app, site, attempt, actions) {
+                if !asked::answer(&asked, id, app, site, attempt, self.counts, actions) {
                     rest = Some(Said::Asked(asked, len));
                 }
             }

@@ -7,6 +7,7 @@ mod build;
 mod columns;
 mod docs;
 mod index;
+mod metrics;
 mod programs;
 mod protocol_document;
 mod tour;

@@ -500,14 +500,14 @@ fn a_cookie_alone_opens_no_command_of_those_that_show_the_state_or_publish() {
 fn the_state_is_for_sessions_whose_user_may_monitor() {
     let house = House::by_rows_only(Joomla::joomla6());
     let joomla = &house.joomla;
-    let ask = |name: &str, origin: &str| {
+    let ask_for = |path: &str, name: &str, origin: &str| {
         let login = joomla.log_in(joomla.id_of(name), Client::Administrator);
         let cookie = joomla.cookie(&login);
-        let request = format!(
-            "GET /debug/status?client=administrator HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n{origin}\r\n"
-        );
+        let request =
+            format!("GET {path}?client=administrator HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n{origin}\r\n");
         Peer::connect(&house.site.server).send(request).reply()
     };
+    let ask = |name: &str, origin: &str| ask_for("/debug/status", name, origin);
     let evil = "Origin: https://evil.example\r\n";
     let state: Value = serde_json::from_str(&ask("admin", "").body).expect("JSON");
     assert_eq!(state["site"]["enabled"], true, "{state}");
@@ -518,6 +518,20 @@ fn the_state_is_for_sessions_whose_user_may_monitor() {
             .as_str()
             .is_some_and(|position| position.starts_with('o'))
     );
+    let metrics = ask_for("/metrics", "admin", "").body;
+    for line in [
+        "jsocketd_database_up 1",
+        "jsocketd_outbox_up 1",
+        "jsocketd_outbox_epochs_total 1",
+        "jsocketd_statement_errors_total{statement=\"sessions\"} 0",
+        "jsocketd_statement_seconds_bucket{statement=\"sessions\",le=\"+Inf\"} ",
+    ] {
+        assert!(
+            metrics.contains(&format!("\n{line}")),
+            "there is no {line} in:\n{metrics}"
+        );
+    }
+    assert_eq!(ask_for("/metrics", "anna", "").status, 401);
     assert_eq!(ask("admin", evil).status, 401);
     assert_eq!(ask("anna", "").status, 401);
     permit(joomla, &json!({"websockets.monitor": {"2": 1}}));

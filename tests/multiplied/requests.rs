@@ -50,6 +50,11 @@ fn paths() -> Vec<Row> {
             proof: "401",
             ..row("path /debug/status", MANY, Tells::Nobody)
         },
+        Row {
+            acts: |stage, times| ask(stage, times, "/metrics"),
+            proof: "401",
+            ..row("path /metrics", MANY, Tells::Nobody)
+        },
     ]
 }
 

@@ -11,6 +11,7 @@ mod attacks;
 mod attacks_on_a_site;
 mod bystander;
 mod memory;
+mod metrics;
 mod requests;
 mod rooms;
 mod sessions;

@@ -15,6 +15,7 @@ mod http;
 mod listen;
 mod listeners;
 mod log;
+mod metrics;
 mod outgoing;
 mod publish;
 mod pusher_channels;

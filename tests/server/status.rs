@@ -128,7 +128,7 @@ fn messages_out_are_deliveries() {
 #[test]
 fn the_state_is_guarded_as_the_page_is() {
     let server = server();
-    for path in ["/", "/debug/status"] {
+    for path in ["/", "/debug/status", "/metrics"] {
         for (lines, status) in [
             (String::new(), 401),
             ("Authorization: Bearer wrong\r\n".to_owned(), 401),
