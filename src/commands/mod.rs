@@ -1,5 +1,6 @@
 //! The commands that are not the server: each does its work, prints the result, and ends.
 
+mod admin;
 pub mod check;
 pub mod http;
 pub mod listen;

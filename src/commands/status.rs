@@ -1,28 +1,18 @@
-//! `jsocketd status`: asks a running server for its state and prints it. By default it asks at the socket for
-//! administrators, which is on this machine and needs no token. `--ready` only asks whether new clients may come, which
-//! everybody may know.
-//!
-//! A token is never sent to an address that was only guessed: while the server is down, another program could listen
-//! there.
+//! `jsocketd status`: asks a running server for its state and prints it. `--ready` only asks whether new clients may
+//! come, which everybody may know.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use jsocketd::config::{Loaded, Sources};
 use jsocketd::service::snapshot::{AppNumbers, Snapshot};
 
+use super::admin::{Failure, REFUSED, Target, load, places};
 use super::complain;
-use super::http::{Answer, Server, prefix};
+use super::http::{Answer, Server};
 use super::units::{bytes, count, counted, micros, rate, span};
 use crate::cli::Status;
-
-/// The server answered: it refuses to tell, or it takes no new clients (`--ready`).
-const REFUSED: u8 = 1;
-
-/// The server cannot be asked: it is not there, or it is no jsocketd, or the configuration has a mistake.
-const NOT_ASKED: u8 = 2;
 
 /// The width of the labels.
 const LABEL: usize = 15;
@@ -34,21 +24,18 @@ const MOST_APPS: usize = 5;
 pub fn status(flags: &Status) -> ExitCode {
     let asked = match flags.ready {
         true => ready(flags),
-        false => state(flags),
+        false => state(flags).map(|text| (text, 0)),
     };
-    let (text, code) = match asked {
-        Ok(answer) => answer,
-        Err(why) => {
-            complain(why);
-            return NOT_ASKED.into();
+    match asked {
+        Ok((text, code)) => {
+            print(&text);
+            code.into()
         }
-    };
-    match code {
-        0 => print(&text),
-        _ if flags.ready => print(&text),
-        _ => complain(text.trim_end()),
+        Err(failure) => {
+            complain(failure.why);
+            failure.code.into()
+        }
     }
-    code.into()
 }
 
 /// Prints a text. If nobody reads it, nothing is lost.
@@ -57,16 +44,16 @@ fn print(text: &str) {
 }
 
 /// Whether the server takes new clients: a line for people, and the exit code.
-fn ready(flags: &Status) -> Result<(String, u8), String> {
-    let loaded = load(flags)?;
+fn ready(flags: &Status) -> Result<(String, u8), Failure> {
+    let loaded = load(flags.config.clone())?;
     let mut failed = Vec::new();
-    for (server, prefix) in places(flags, &loaded, true)? {
+    for (server, prefix) in places(flags.url.as_ref(), &loaded, true)? {
         match server.get(&format!("{prefix}/ready"), "") {
-            Ok(answer) => return judge_ready(&server, &answer),
+            Ok(answer) => return Ok(judge_ready(&server, &answer)?),
             Err(why) => failed.push(why),
         }
     }
-    Err(failed.join("\n"))
+    Err(failed.join("\n").into())
 }
 
 fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String> {
@@ -80,70 +67,14 @@ fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String>
     }
 }
 
-/// The state: a text for people or the server's own JSON, and the exit code.
-fn state(flags: &Status) -> Result<(String, u8), String> {
-    let loaded = load(flags)?;
-    let token = &loaded.config.server.admin_token;
-    // At the address of `admin_listen` no token is needed.
-    let is_admin = flags.url.is_none() && loaded.admin_address().is_some();
-    let line = match is_admin || token.is_empty() {
-        true => String::new(),
-        false => format!("Authorization: Bearer {token}\r\n"),
-    };
-    let (server, prefix) = places(flags, &loaded, false)?.remove(0);
-    let answer = server
-        .get(&format!("{prefix}/debug/status"), &line)
-        .map_err(|why| format!("{why}{}", advice(&server)))?;
-    let said = answer.sentence();
-    match answer.status {
-        200 => {}
-        401 | 403 | 421 | 429 | 503 => {
-            return Ok((format!("{server} refuses with {}: {said}", answer.status), REFUSED));
-        }
-        status => return Err(format!("{server} answers {status}, not as jsocketd does: {said}")),
-    }
-    let snapshot = serde_json::from_slice::<Snapshot>(&answer.body).ok();
-    let Some(snapshot) = snapshot.filter(|snapshot| snapshot.product == "jsocketd") else {
-        return Err(format!("{server} answers, but not as jsocketd does: {said}"));
-    };
-    let text = match flags.json {
-        true => String::from_utf8_lossy(&answer.body).into_owned() + "\n",
+/// The state: a text for people or the server's own JSON.
+fn state(flags: &Status) -> Result<String, Failure> {
+    let target = Target::new(flags.url.as_ref(), &load(flags.config.clone())?)?;
+    let (snapshot, json) = target.state(&target.ask("/debug/status")?)?;
+    Ok(match flags.json {
+        true => json + "\n",
         false => describe(&snapshot),
-    };
-    Ok((text, 0))
-}
-
-fn load(flags: &Status) -> Result<Loaded, String> {
-    let sources = Sources::of_process(flags.config.clone(), Vec::new(), None);
-    sources.load().map_err(|error| error.to_string())
-}
-
-/// Where the server may be asked, each with what precedes its paths; at least one. Others than the first are only for
-/// what everybody may know.
-fn places(flags: &Status, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
-    if let Some(url) = &flags.url {
-        return Ok(vec![(Server::Tcp(url.clone()), prefix(url)?)]);
-    }
-    let admin = loaded.admin_address().and_then(Server::at);
-    let listener = Server::of_listener(&loaded.config);
-    let mut places: Vec<Server> = admin.into_iter().collect();
-    match listener {
-        Ok(listener) if all || places.is_empty() => places.push(listener),
-        Err(why) if places.is_empty() => return Err(why.into()),
-        _ => {}
-    }
-    Ok(places.into_iter().map(|server| (server, String::new())).collect())
-}
-
-/// What to do when the server cannot be reached here.
-fn advice(server: &Server) -> &'static str {
-    match server {
-        Server::Tcp(_) => "",
-        Server::Unix(_) => {
-            "\nIs the server running, and may you open its socket (as root, or as the server's own user)? Another way is \
-             --url http://HOST:PORT with admin_token."
-        }
-    }
+    })
 }
 
 /// The state in aligned lines, of at most 80 columns as long as names and paths are short.

@@ -1,0 +1,158 @@
+//! Asks a running server for what only administrators may see, for `status`. By default it asks at the socket
+//! for administrators, which is on this machine and needs no token.
+//!
+//! A token is never sent to an address that was only guessed: while the server is down, another program could listen
+//! there.
+
+use std::path::PathBuf;
+
+use jsocketd::config::{HttpUrl, Loaded, Sources};
+use jsocketd::service::snapshot::Snapshot;
+use serde::de::DeserializeOwned;
+
+use super::http::{Answer, Server, prefix};
+
+/// The server answered, and refuses.
+pub const REFUSED: u8 = 1;
+
+/// The server cannot be asked: it is not there, or it is no jsocketd, or the configuration has a mistake.
+pub const NOT_ASKED: u8 = 2;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// A sentence, or several lines.
+    pub why: String,
+    /// The exit code of the process.
+    pub code: u8,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, code: NOT_ASKED }
+    }
+}
+
+/// A server, and how it is asked.
+pub struct Target {
+    /// Where it is.
+    pub server: Server,
+    /// The text before the server's own paths.
+    prefix: String,
+    /// The header line with the token, if one is needed.
+    authorization: String,
+}
+
+impl Target {
+    /// The server at `--url`, or the one of the configuration.
+    ///
+    /// # Errors
+    /// A sentence: there is no address to ask at.
+    pub fn new(url: Option<&HttpUrl>, loaded: &Loaded) -> Result<Self, String> {
+        let (server, prefix) = places(url, loaded, false)?.remove(0);
+        let token = &loaded.config.server.admin_token;
+        // At the address of `admin_listen` no token is needed.
+        let is_admin = url.is_none() && loaded.admin_address().is_some();
+        let authorization = match is_admin || token.is_empty() {
+            true => String::new(),
+            false => format!("Authorization: Bearer {token}\r\n"),
+        };
+        Ok(Self {
+            server,
+            prefix,
+            authorization,
+        })
+    }
+
+    /// Asks for a path and waits for the answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, is too slow, or does not answer in HTTP.
+    pub fn ask(&self, path: &str) -> Result<Answer, Failure> {
+        let path = format!("{}{path}", self.prefix);
+        let answer = self.server.get(&path, &self.authorization);
+        Ok(answer.map_err(|why| format!("{why}{}", advice(&self.server)))?)
+    }
+
+    /// The state of the server in an answer, and its text.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`].
+    pub fn state(&self, answer: &Answer) -> Result<(Snapshot, String), Failure> {
+        let (snapshot, json) = self.read::<Snapshot>(answer)?;
+        match snapshot.product == "jsocketd" {
+            true => Ok((snapshot, json)),
+            false => Err(self.odd(answer)),
+        }
+    }
+
+    /// The value in an answer, and its text.
+    ///
+    /// # Errors
+    /// The server refuses, or what answers is no jsocketd.
+    pub fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<(T, String), Failure> {
+        let server = &self.server;
+        match answer.status {
+            200 => {}
+            401 | 403 | 421 | 429 | 503 => {
+                return Err(Failure {
+                    why: format!("{server} refuses with {}: {}", answer.status, answer.sentence()),
+                    code: REFUSED,
+                });
+            }
+            status => {
+                let said = answer.sentence();
+                return Err(format!("{server} answers {status}, not as jsocketd does: {said}").into());
+            }
+        }
+        match serde_json::from_slice(&answer.body) {
+            Ok(value) => Ok((value, String::from_utf8_lossy(&answer.body).into_owned())),
+            Err(_) => Err(self.odd(answer)),
+        }
+    }
+
+    fn odd(&self, answer: &Answer) -> Failure {
+        let (server, said) = (&self.server, answer.sentence());
+        format!("{server} answers, but not as jsocketd does: {said}").into()
+    }
+}
+
+/// Reads the configuration, as `serve` does.
+///
+/// # Errors
+/// Its mistakes.
+pub fn load(file: Option<PathBuf>) -> Result<Loaded, String> {
+    let sources = Sources::of_process(file, Vec::new(), None);
+    sources.load().map_err(|error| error.to_string())
+}
+
+/// Where the server may be asked, each with what precedes its paths; at least one. Others than the first are only for
+/// what everybody may know.
+///
+/// # Errors
+/// A sentence: there is none.
+pub fn places(url: Option<&HttpUrl>, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
+    if let Some(url) = url {
+        return Ok(vec![(Server::Tcp(url.clone()), prefix(url)?)]);
+    }
+    let admin = loaded.admin_address().and_then(Server::at);
+    let listener = Server::of_listener(&loaded.config);
+    let mut places: Vec<Server> = admin.into_iter().collect();
+    match listener {
+        Ok(listener) if all || places.is_empty() => places.push(listener),
+        Err(why) if places.is_empty() => return Err(why.into()),
+        _ => {}
+    }
+    Ok(places.into_iter().map(|server| (server, String::new())).collect())
+}
+
+/// What to do when the server cannot be reached here.
+fn advice(server: &Server) -> &'static str {
+    match server {
+        Server::Tcp(_) => "",
+        Server::Unix(_) => {
+            "\nIs the server running, and may you open its socket (as root, or as the server's own user)? Another way is \
+             --url http://HOST:PORT with admin_token."
+        }
+    }
+}
