@@ -28,8 +28,10 @@ pub struct Lag {
     pub worst_by_second_us: Vec<u32>,
 }
 
-/// The records as `GET /debug/loop` shows them. Times are microseconds unless the name says otherwise.
+/// The records as `GET /debug/loop` shows them. Times are microseconds unless the name says otherwise. A reader may be of
+/// another version, so a part that is missing has its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// Now, since the start.
     pub now_us: u64,
@@ -63,6 +65,7 @@ pub struct Report {
 
 /// One tick.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TickView {
     /// Its number since the start.
     pub n: u64,
@@ -86,6 +89,7 @@ pub struct TickView {
 
 /// The times of the phases, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "docs/architecture.md describes each phase")]
 pub struct PhasesView {
     pub wait: u32,
@@ -135,6 +139,7 @@ impl From<[u32; PHASES.len()]> for PhasesView {
 
 /// A culprit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CulpritView {
     /// The kind of work.
     pub kind: String,
@@ -148,6 +153,7 @@ pub struct CulpritView {
 
 /// The time that one culprit had of the worst ticks of the last hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Blame {
     /// The kind of work.
     pub kind: String,

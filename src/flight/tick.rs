@@ -37,6 +37,7 @@ pub const PHASES: [(Phase, &str); 9] = [
 
 /// What a tick did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Reports of the poller.
     pub events: u32,
