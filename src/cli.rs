@@ -44,6 +44,14 @@ pub enum Command {
                             nobody reads its output any more, and with 1 when the server refuses it or a channel."
     )]
     Listen(Listen),
+    /// Watch a running server: its load, where the loop's time goes, and the culprits of slow ticks
+    #[command(
+        after_help = "It asks where `jsocketd status` asks, once a second. Keys: q leaves, p pauses, the arrows or j and k\n\
+                      scroll the ticks, s sorts them, ? shows the keys.\n\n\
+                      Exit codes: 0 it was left, or the screen was printed; 1 the server refuses; 2 the server cannot be\n\
+                      asked, or there is no terminal."
+    )]
+    Top(Top),
     /// Publish one event through the HTTP API of a running server, or through the outbox table
     Publish(Publish),
     /// Print the SQL of the outbox's tables, with the prefix of the site's tables
@@ -160,6 +168,23 @@ pub struct Status {
     /// Only say whether new clients may come, on one line and by the exit code
     #[arg(long, conflicts_with = "json")]
     pub ready: bool,
+    /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
+    #[arg(long)]
+    pub url: Option<HttpUrl>,
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The flags of `top`.
+#[derive(Args, Debug)]
+pub struct Top {
+    /// Print one screen as plain text and end
+    #[arg(long)]
+    pub once: bool,
+    /// Print the server's JSON of /debug/status and /debug/loop in one object and end
+    #[arg(long)]
+    pub json: bool,
     /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
     #[arg(long)]
     pub url: Option<HttpUrl>,

@@ -16,7 +16,7 @@ use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
 
 use cli::{Cli, Command, Serve};
-use commands::{check, complain, listen, publish, replay, schema, status};
+use commands::{check, complain, listen, publish, replay, schema, status, top};
 
 fn main() -> ExitCode {
     silence_driver_panics();
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(flags) => check::check(&flags.into()),
         Command::Status(flags) => return status::status(&flags),
         Command::Listen(flags) => listen::listen(flags),
+        Command::Top(flags) => return top::top(&flags),
         Command::Publish(flags) => publish::publish(flags),
         Command::Schema { flags, update: false } => schema::print(&flags.into()),
         Command::Schema { flags, update: true } => schema::update(&flags.into()),

@@ -1,16 +1,17 @@
-//! Asks a running server for what only administrators may see, for `status`. By default it asks at the socket
+//! Asks a running server for what only administrators may see, for `status` and `top`. By default it asks at the socket
 //! for administrators, which is on this machine and needs no token.
 //!
 //! A token is never sent to an address that was only guessed: while the server is down, another program could listen
 //! there.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jsocketd::config::{HttpUrl, Loaded, Sources};
 use jsocketd::service::snapshot::Snapshot;
 use serde::de::DeserializeOwned;
 
-use super::http::{Answer, Server, prefix};
+use super::http::{Answer, Exchange, Server, prefix};
 
 /// The server answered, and refuses.
 pub const REFUSED: u8 = 1;
@@ -72,6 +73,15 @@ impl Target {
         let path = format!("{}{path}", self.prefix);
         let answer = self.server.get(&path, &self.authorization);
         Ok(answer.map_err(|why| format!("{why}{}", advice(&self.server)))?)
+    }
+
+    /// Asks for a path. Connecting may take as long as `limit`.
+    ///
+    /// # Errors
+    /// A sentence: the server cannot be reached.
+    pub fn begin(&self, path: &str, limit: Duration) -> Result<Exchange, String> {
+        let path = format!("{}{path}", self.prefix);
+        Exchange::begin(&self.server, &self.server.request(&path, &self.authorization), limit)
     }
 
     /// The state of the server in an answer, and its text.

@@ -19,8 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the whole exchange may take from then on.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The most bytes of an answer. No answer that a command asks for is longer.
-pub const LARGEST: u64 = 1 << 20;
+/// The most bytes of an answer. No answer that a command asks for is longer; the records of the loop are the longest.
+pub const LARGEST: u64 = 4 << 20;
 
 /// How many characters are shown of an answer that cannot be read.
 const SHOWN: usize = 300;
@@ -98,11 +98,15 @@ impl Server {
     /// # Errors
     /// Those of the operating system, of the last address that was tried.
     pub fn connect(&self) -> io::Result<Socket> {
+        self.connect_within(CONNECT_TIMEOUT)
+    }
+
+    fn connect_within(&self, limit: Duration) -> io::Result<Socket> {
         match self {
-            Self::Tcp(url) => connect(url),
+            Self::Tcp(url) => connect(url, limit),
             Self::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                socket.connect_timeout(&SockAddr::unix(path)?, CONNECT_TIMEOUT)?;
+                socket.connect_timeout(&SockAddr::unix(path)?, limit)?;
                 Ok(socket)
             }
         }
@@ -113,11 +117,16 @@ impl Server {
     /// # Errors
     /// Those of [`Self::exchange`].
     pub fn get(&self, path: &str, lines: &str) -> Result<Answer, String> {
+        self.exchange(&self.request(path, lines))
+    }
+
+    /// The request for a path, with further header lines.
+    pub fn request(&self, path: &str, lines: &str) -> String {
         let (host, version) = (self.host(), env!("CARGO_PKG_VERSION"));
         // HTTP/1.0: no proxy answers it in chunks.
-        self.exchange(&format!(
+        format!(
             "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: jsocketd/{version}\r\n{lines}Connection: close\r\n\r\n"
-        ))
+        )
     }
 
     /// Sends a request and returns the answer.
@@ -125,23 +134,67 @@ impl Server {
     /// # Errors
     /// A sentence that names the server: it cannot be reached, is too slow, or does not answer in HTTP.
     pub fn exchange(&self, request: &str) -> Result<Answer, String> {
-        let bytes = self.bytes(request).map_err(|error| format!("{self}: {error}"))?;
-        Answer::parse(&bytes).ok_or_else(|| format!("{self} does not answer in HTTP"))
+        let mut exchange = Exchange::begin(self, request, CONNECT_TIMEOUT)?;
+        loop {
+            if let Some(answer) = exchange.wait(TIMEOUT)? {
+                return Ok(answer);
+            }
+        }
     }
+}
 
-    fn bytes(&self, request: &str) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
+/// A request that was sent, and what has come of its answer.
+pub struct Exchange {
+    server: Server,
+    stream: Socket,
+    /// Whether the whole request was sent.
+    sent: io::Result<()>,
+    bytes: Vec<u8>,
+    deadline: Instant,
+}
+
+impl Exchange {
+    /// Connects within `limit` for each address, and sends a request.
+    ///
+    /// # Errors
+    /// A sentence that names the server, which cannot be reached.
+    pub fn begin(server: &Server, request: &str, limit: Duration) -> Result<Self, String> {
+        let connected = || {
+            let stream = server.connect_within(limit)?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
+            Ok(stream)
+        };
+        let mut stream = connected().map_err(|error: io::Error| format!("{server}: {error}"))?;
         let deadline = Instant::now() + TIMEOUT;
-        stream.set_write_timeout(Some(TIMEOUT))?;
         // A server may refuse early: it answers and closes while the rest is still being sent. Its answer counts.
         let sent = stream.write_all(request.as_bytes());
-        let mut bytes = Vec::new();
-        let received = receive(&mut stream, &mut bytes, deadline);
-        match bytes.is_empty() {
-            true => sent
+        Ok(Self {
+            server: server.clone(),
+            stream,
+            sent,
+            bytes: Vec::new(),
+            deadline,
+        })
+    }
+
+    /// Waits for the answer, at most this long; `None`: it has not come whole.
+    ///
+    /// # Errors
+    /// A sentence that names the server: it is too slow, or does not answer in HTTP.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<Answer>, String> {
+        let (server, until) = (&self.server, Instant::now() + limit);
+        let received = receive(&mut self.stream, &mut self.bytes, until.min(self.deadline));
+        let whole = match received {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && until < self.deadline => return Ok(None),
+            received if self.bytes.is_empty() => std::mem::replace(&mut self.sent, Ok(()))
                 .and(received)
                 .and(Err(io::Error::other("it closed the connection without an answer"))),
-            false => received.map(|()| bytes),
+            received => received,
+        };
+        whole.map_err(|error| format!("{server}: {error}"))?;
+        match Answer::parse(&self.bytes) {
+            Some(answer) => Ok(Some(answer)),
+            None => Err(format!("{server} does not answer in HTTP")),
         }
     }
 }
@@ -204,10 +257,10 @@ pub fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
     }
 }
 
-fn connect(url: &HttpUrl) -> io::Result<Socket> {
+fn connect(url: &HttpUrl, limit: Duration) -> io::Result<Socket> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (url.host.as_str(), url.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+        match TcpStream::connect_timeout(&address, limit) {
             Ok(stream) => return Ok(stream.into()),
             Err(error) => last = error,
         }
@@ -217,7 +270,7 @@ fn connect(url: &HttpUrl) -> io::Result<Socket> {
 
 /// Reads to the end of the stream or of the announced body.
 fn receive(stream: &mut Socket, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 1 << 16];
     while !is_whole(answer) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -233,7 +286,7 @@ fn receive(stream: &mut Socket, answer: &mut Vec<u8>, deadline: Instant) -> io::
             Err(error) => return Err(error),
         }
         if answer.len() as u64 > LARGEST {
-            return Err(io::Error::other("its answer is larger than 1 MiB"));
+            return Err(io::Error::other("its answer is larger than 4 MiB"));
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ pub mod publish;
 pub mod replay;
 pub mod schema;
 pub mod status;
+pub mod top;
 mod units;
 
 use std::error::Error;

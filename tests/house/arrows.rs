@@ -56,7 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "commands",
         &[
             "cli", "server", "trace", "service", "site", "outbox", "api", "joomla", "store", "protocol", "config",
-            "time",
+            "time", "flight",
         ],
     ),
     ("main", &["config", "logging", "server", "store"]),

@@ -25,6 +25,7 @@ mod pusher_recovery;
 mod reload;
 mod status;
 mod systemd;
+mod top;
 mod trace;
 mod trace_file;
 mod webhooks;

@@ -1,0 +1,121 @@
+//! The terminal while `top` has it: the second screen, without echo. The first screen comes back however `top` ends.
+
+use std::io::{self, IsTerminal, Write, stdout};
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
+use crossterm::{execute, queue};
+
+use super::line::{Line, Look};
+
+/// The terminal, which is given back when this is dropped, and before a panic is printed.
+pub struct Terminal {
+    /// Whether the looks have colours: not where NO_COLOR is set (no-color.org).
+    colours: bool,
+}
+
+impl Terminal {
+    /// Whether standard output is a terminal that can be drawn on.
+    pub fn is_there() -> bool {
+        stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn open() -> io::Result<Self> {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            give_back();
+            print(panic);
+        }));
+        // From here on it is given back.
+        IS_TAKEN.store(true, Ordering::Relaxed);
+        let terminal = Self {
+            colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        enable_raw_mode()?;
+        execute!(stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
+        Ok(terminal)
+    }
+
+    /// Its columns and rows.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn size() -> io::Result<(usize, usize)> {
+        let (columns, rows) = size()?;
+        Ok((columns.into(), rows.into()))
+    }
+
+    /// Draws lines that fill the screen.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn draw(&self, lines: &[Line]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        queue!(bytes, BeginSynchronizedUpdate)?;
+        for (row, line) in (0..).zip(lines) {
+            queue!(bytes, MoveTo(0, row))?;
+            for (look, text) in line.pieces() {
+                let (attribute, colour) = style(*look);
+                if let Some(attribute) = attribute {
+                    queue!(bytes, SetAttribute(attribute))?;
+                }
+                if let Some(colour) = colour.filter(|_| self.colours) {
+                    queue!(bytes, SetForegroundColor(colour))?;
+                }
+                queue!(bytes, Print(text), SetAttribute(Attribute::Reset))?;
+            }
+        }
+        queue!(bytes, EndSynchronizedUpdate)?;
+        let mut out = stdout().lock();
+        out.write_all(&bytes)?;
+        out.flush()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Whether the terminal is taken. Giving it back twice would put the cursor over the text of a panic.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Gives the terminal back. What fails cannot be helped: the terminal may be gone.
+fn give_back() {
+    if !IS_TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    // Cleared, since tmux leaves some of the second screen on the first one if the size has changed.
+    let (clear, leave) = (Clear(ClearType::All), LeaveAlternateScreen);
+    let _ = execute!(
+        stdout(),
+        SetAttribute(Attribute::Reset),
+        EnableLineWrap,
+        Show,
+        clear,
+        leave
+    );
+    let _ = disable_raw_mode();
+}
+
+/// Red and magenta are readable on dark and on light ground; yellow and blue are not.
+fn style(look: Look) -> (Option<Attribute>, Option<Color>) {
+    match look {
+        Look::Plain => (None, None),
+        Look::Strong => (Some(Attribute::Bold), None),
+        Look::Reverse => (Some(Attribute::Reverse), None),
+        Look::Warning => (Some(Attribute::Bold), Some(Color::DarkMagenta)),
+        Look::Bad => (Some(Attribute::Bold), Some(Color::DarkRed)),
+    }
+}
