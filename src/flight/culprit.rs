@@ -144,6 +144,12 @@ impl Culprit {
         (self.bytes, self.us, self.outcome) = (0, 0, "");
     }
 
+    /// Says what it was.
+    pub fn is(&mut self, kind: Kind, name: &str) {
+        self.kind = kind;
+        self.append(name);
+    }
+
     /// Appends to the name, as far as there is room.
     pub fn append(&mut self, text: &str) {
         let room = LONGEST_NAME.saturating_sub(self.name.len()).min(text.len());

@@ -126,8 +126,8 @@ impl Recorder {
         }
     }
 
-    /// Counts a fan-out; `bytes`: of one copy. Returns whether it is large enough to be timed: then `fan_out_began` and `fan_out_ended` must
-    /// be called before and after it.
+    /// Counts a fan-out; `bytes`: of one copy. Returns whether it is large enough to be timed: then `fan_out_began` and
+    /// `fan_out_ended` must be called before and after it.
     pub fn counts_as_large(&mut self, recipients: usize, bytes: usize) -> bool {
         let counts = self.counts();
         counts.deliveries += count(recipients);

@@ -226,9 +226,9 @@ impl Lag {
 }
 
 impl Report {
-    /// The records at `now`. Of the ticks only those after number `since`; the lists of the worst are left empty if no
-    /// such tick belongs to them.
-    pub fn new(recorder: &Recorder, since: u64, slow_ms: u64, now: Now) -> Self {
+    /// The records at `now`. Of the latest ticks only those after number `since`. The lists of the worst are left empty
+    /// if no tick after number `worst_since` belongs to them.
+    pub fn new(recorder: &Recorder, since: u64, worst_since: u64, slow_ms: u64, now: Now) -> Self {
         let lag = Lag::of(recorder);
         let totals = &recorder.totals;
         let newest_first = |tick: &&Tick| std::cmp::Reverse(tick.number);
@@ -237,7 +237,7 @@ impl Report {
         let mut worst: Vec<&Tick> = recorder.worst.ticks().iter().collect();
         worst.sort_by_key(|tick| std::cmp::Reverse((tick.us, tick.number)));
         let worst_hour = recorder.hour.ticks(now.at);
-        let is_new = |ticks: &[&Tick]| ticks.iter().any(|tick| tick.number > since);
+        let is_new = |ticks: &[&Tick]| ticks.iter().any(|tick| tick.number > worst_since);
         let views = |ticks: &[&Tick]| ticks.iter().map(|tick| TickView::from(*tick)).collect();
         Self {
             now_us: now.at.0,

@@ -306,10 +306,7 @@ impl<I: Io> Dispatcher<I> {
     pub(super) fn due(&mut self) {
         if let Some(part) = self.decisions.due(self.now) {
             self.carry_out();
-            self.piece(|culprit| {
-                culprit.kind = Blamed::Due;
-                culprit.append(part);
-            });
+            self.piece(|culprit| culprit.is(Blamed::Due, part));
         }
     }
 

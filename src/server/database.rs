@@ -121,10 +121,9 @@ impl<S: Socket> Database<S> {
                 Step::Prepared(Some(name)) => {
                     self.sql.statements += 1;
                     dispatcher.flight.counts().statements += 1;
-                    dispatcher.flight.piece(after, |culprit| {
-                        culprit.kind = Kind::Statement;
-                        culprit.append(name);
-                    });
+                    dispatcher
+                        .flight
+                        .piece(after, |culprit| culprit.is(Kind::Statement, name));
                 }
                 Step::Prepared(None) => dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect),
                 Step::Answered(question, answer) => {
@@ -133,10 +132,7 @@ impl<S: Socket> Database<S> {
                     self.count(&question, &answer, took);
                     note(&mut dispatcher.flight, after, &question, &answer);
                     dispatcher.answer(&question, answer);
-                    dispatcher.piece(|culprit| {
-                        culprit.kind = Kind::Answer;
-                        culprit.append(question.name());
-                    });
+                    dispatcher.piece(|culprit| culprit.is(Kind::Answer, question.name()));
                 }
             }
         }

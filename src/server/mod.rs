@@ -4,7 +4,7 @@
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `heard` the input of one read,
-//! `rates` what comes and goes in a second, and `process` the life of the process around the loop. How long each phase
+//! `numbers` and `rates` what administrators see, and `process` the life of the process around the loop. How long each phase
 //! took goes to the flight recorder (`flight`).
 
 mod accept;
@@ -15,6 +15,7 @@ mod connections;
 mod database;
 mod decisions;
 mod drain;
+mod numbers;
 mod posts;
 pub mod process;
 mod rates;
@@ -27,12 +28,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::flight::{Kind, Lag, Phase, Report};
+use crate::flight::{Kind, Phase, Report};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
 use crate::net::probe::NUMBER as PROBE;
-use crate::service::{Input, Process, ProcessStats, Seed, Service};
+use crate::service::{Input, Process, Seed, Service};
 use crate::store::Store;
 use crate::time::Time;
 pub use crate::trace::{Payloads, Recording};
@@ -42,8 +43,8 @@ use self::access_log::BadAccessLog;
 use self::act::Dispatcher;
 use self::database::Database;
 use self::drain::Drain;
+use self::numbers::Numbers;
 use self::posts::Posts;
-use self::rates::{Rates, Traffic};
 
 /// Bytes of the one read buffer of the loop. A connection that fills the buffer is read again in the next tick, after
 /// the other connections.
@@ -96,9 +97,7 @@ pub struct Server<I: Io> {
     heartbeat: Option<Duration>,
     /// When the last tick ended, or its last phase that had work.
     ended: Time,
-    rates: Rates,
-    /// What tells this process from others.
-    process: Process,
+    numbers: Numbers,
 }
 
 impl<I: Io> Server<I> {
@@ -118,8 +117,7 @@ impl<I: Io> Server<I> {
             ready: Vec::new(),
             wishes: Vec::new(),
             heartbeat: None,
-            rates: Rates::default(),
-            process: Process::default(),
+            numbers: Numbers::default(),
         }
     }
 
@@ -130,9 +128,7 @@ impl<I: Io> Server<I> {
 
     /// Shows these facts about the process to administrators from here on.
     pub fn set_process(&mut self, process: Process) {
-        let now = self.dispatcher.now;
-        let started_ms = now.unix_ms - now.at.0 / 1000;
-        self.process = Process { started_ms, ..process };
+        self.numbers.set_process(process, self.dispatcher.now);
     }
 
     /// Writes every input and action to a trace from here on. Returns the path of the trace.
@@ -181,15 +177,12 @@ impl<I: Io> Server<I> {
         let Dispatcher {
             flight, config, now, ..
         } = &self.dispatcher;
-        Report::new(flight, 0, config.looping.slow_ms, *now)
+        Report::new(flight, 0, 0, config.looping.slow_ms, *now)
     }
 
     /// Ascribes the time since the last tick, or since the last call, to a piece of work of the owner.
     pub fn did(&mut self, kind: Kind, name: &str) {
-        self.dispatcher.piece(|culprit| {
-            culprit.kind = kind;
-            culprit.append(name);
-        });
+        self.dispatcher.piece(|culprit| culprit.is(kind, name));
     }
 
     /// The service, for tests.
@@ -200,19 +193,6 @@ impl<I: Io> Server<I> {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.dispatcher.connections.len()
-    }
-
-    /// What came and went since the start.
-    fn traffic(&self) -> Traffic {
-        let counts = self.dispatcher.decisions.service.counts();
-        let totals = self.dispatcher.flight.totals();
-        Traffic {
-            requests: counts.requests,
-            messages_in: counts.messages_in,
-            messages_out: self.dispatcher.sent,
-            bytes_in: totals.bytes_in,
-            bytes_out: totals.bytes_out,
-        }
     }
 
     /// One turn of the loop.
@@ -245,7 +225,7 @@ impl<I: Io> Server<I> {
         self.ready.clear();
         self.dispatcher.io.wait(timeout, &mut self.ready)?;
         if self.dispatcher.begin_tick(self.ready.len(), timeout) {
-            self.rates.note(self.traffic(), self.dispatcher.now.at);
+            self.numbers.note(&self.dispatcher);
         }
         let mut is_piece = self.ready.len() >= MANY_EVENTS;
         for n in 0..self.ready.len() {
@@ -420,26 +400,9 @@ impl<I: Io> Server<I> {
     fn work(&mut self) {
         self.dispatcher.flight.enter(Phase::Work);
         if !self.dispatcher.wants_stats.is_empty() {
-            let traffic = self.traffic();
-            self.dispatcher.hand_out(&ProcessStats {
-                process: self.process.clone(),
-                connections: self.dispatcher.connections.len(),
-                closing: self.dispatcher.connections.closing(),
-                max_connections: self.acceptor.max_connections,
-                messages_out: traffic.messages_out,
-                bytes_in: traffic.bytes_in,
-                bytes_out: traffic.bytes_out,
-                per_second: self.rates.per_second(traffic, self.dispatcher.now.at),
-                resident_bytes: process::resident_bytes(),
-                descriptors: process::descriptors(),
-                descriptor_limit: process::descriptor_limit(),
-                lag: Lag::of(&self.dispatcher.flight),
-                totals: *self.dispatcher.flight.totals(),
-                ends: self.dispatcher.ends.clone(),
-                send_queues: self.dispatcher.connections.send_queues(),
-                sql: self.database.stats(self.dispatcher.now),
-                statements: self.database.statements(),
-            });
+            let most = self.acceptor.max_connections;
+            let stats = self.numbers.gather(&self.dispatcher, &self.database, most);
+            self.dispatcher.hand_out(&stats);
             self.dispatcher.piece(|culprit| culprit.kind = Kind::Report);
         }
         self.database.ask(&mut self.dispatcher);

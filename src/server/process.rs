@@ -4,16 +4,17 @@
 mod listeners;
 pub mod lookup;
 pub mod names;
+pub mod resources;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::RngExt;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 
 use self::names::Names;
+use self::resources::raise_descriptors;
 use super::access_log::BadAccessLog;
 use super::{Flow, Recording, Server, Wish};
 use crate::child::OURSELVES;
@@ -140,21 +141,6 @@ pub fn serve(
             Flow::Abandon => return Err(ServeError::Abandoned),
         }
     }
-}
-
-/// Raises the soft limit of descriptors to the hard one and returns it. Where that is refused, the soft limit stays.
-fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            log::warn!("the descriptor limit cannot be raised: {error}");
-        }
-    }
-    descriptor_limit()
 }
 
 /// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for
@@ -398,31 +384,6 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");
     }
-}
-
-/// The descriptors that this process has open; 0 where /proc is not readable.
-pub(super) fn descriptors() -> u64 {
-    let folder = std::path::Path::new("/proc/self/fd");
-    // Since Linux 6.2 the folder's size is the number of its files. Else they are counted.
-    let size = folder.metadata().map_or(0, |found| found.len());
-    match size {
-        0 => folder.read_dir().map_or(0, |files| files.count() as u64),
-        size => size,
-    }
-}
-
-/// The descriptors that this process may have open.
-pub(super) fn descriptor_limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// The resident memory of this process; 0 where /proc is not readable.
-pub(super) fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|line| line.split(' ').nth(1)?.parse::<u64>().ok())
-        .unwrap_or(0);
-    pages * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

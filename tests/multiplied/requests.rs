@@ -51,6 +51,11 @@ fn paths() -> Vec<Row> {
             ..row("path /debug/status", MANY, Tells::Nobody)
         },
         Row {
+            acts: |stage, times| ask(stage, times, "/debug/loop"),
+            proof: "401",
+            ..row("path /debug/loop", MANY, Tells::Nobody)
+        },
+        Row {
             acts: |stage, times| ask(stage, times, "/metrics"),
             proof: "401",
             ..row("path /metrics", MANY, Tells::Nobody)
@@ -213,6 +218,8 @@ fn commands() -> Vec<Row> {
             "messages_in",
         ),
         command("command lag", |stage, times| give(stage, times, "lag"), "p99_us"),
+        command("command ticks", |stage, times| give(stage, times, "ticks"), ""),
+        command("command blame", |stage, times| give(stage, times, "blame"), ""),
         Row {
             crowd: subscribers,
             acts: |stage, times| give(stage, times, "publish private-room saved {}"),

@@ -196,7 +196,7 @@ fn a_report_has_the_ticks_since_a_number() {
         at: stage.now,
         unix_ms: 1,
     };
-    let all = Report::new(&stage.flight, 0, 50, now);
+    let all = Report::new(&stage.flight, 0, 0, 50, now);
     assert_eq!((all.recent.len(), all.worst.len(), all.worst_hour.len()), (10, 9, 9));
     assert_eq!(
         (all.worst[0].us, all.worst[8].us),
@@ -205,9 +205,9 @@ fn a_report_has_the_ticks_since_a_number() {
     );
     assert_eq!((all.recent[0].n, all.ticks, all.busy_us), (1, 10, 45_000));
     assert_eq!(Lag::of(&stage.flight).max_us, 9000);
-    let rest = Report::new(&stage.flight, 8, 50, now);
+    let rest = Report::new(&stage.flight, 8, 8, 50, now);
     assert_eq!(rest.recent.iter().map(|tick| tick.n).collect::<Vec<_>>(), [9, 10]);
-    assert!(Report::new(&stage.flight, 10, 50, now).worst.is_empty());
+    assert!(Report::new(&stage.flight, 10, 10, 50, now).worst.is_empty());
     let text = serde_json::to_string(&all).expect("it is JSON");
     assert_eq!(serde_json::from_str::<Report>(&text).expect("it is a report"), all);
 }
