@@ -70,7 +70,7 @@ impl Api {
             return Err(DISABLED.into());
         }
         let request = publish::Request::of(channel, name, data);
-        let published = request.publish(app, &mut self.rates, now, actions);
+        let published = request.publish(false, app, &mut self.rates, now, actions);
         published.map(drop).map_err(|refusal| refusal.text)
     }
 
@@ -117,15 +117,16 @@ impl Api {
         if !app.settings.enabled {
             return Err(Refusal::new(StatusCode::FORBIDDEN, DISABLED));
         }
+        let is_counted = parameters.all(publish::COUNTED).any(|value| value == "1");
         let response = match resource {
             Resource::Status => return Ok(Answered::Status(number)),
             Resource::Events => {
                 let request = publish::Request::single(request.body(), &parameters)?;
-                request.publish(app, &mut self.rates, now, actions)
+                request.publish(is_counted, app, &mut self.rates, now, actions)
             }
             Resource::BatchEvents => {
                 let request = publish::Request::batch(request.body())?;
-                request.publish(app, &mut self.rates, now, actions)
+                request.publish(is_counted, app, &mut self.rates, now, actions)
             }
             Resource::Nudge => {
                 actions.effect(Effect::Nudge(number));

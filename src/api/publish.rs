@@ -29,9 +29,12 @@ pub const MAX_CHANNELS: usize = 100;
 /// The most events of a batch.
 pub const MAX_BATCH: usize = 10;
 
-/// The header of an answer that says to how many connections the events of the request were sent. The body stays that
-/// of the Pusher protocol.
+/// The header of an answer that says to how many connections the events of the request were sent, if the request has
+/// the parameter [`COUNTED`]. The body stays that of the Pusher protocol.
 pub const DELIVERIES: HeaderName = HeaderName::from_static("jsocketd-deliveries");
+
+/// The parameter of a request that wants to know it.
+pub const COUNTED: &str = "deliveries";
 
 /// A request to publish, not yet checked.
 #[derive(Debug)]
@@ -127,13 +130,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Publishes all events of the request.
+    /// Publishes all events of the request. `is_counted`: the answer has [`DELIVERIES`].
     ///
     /// # Errors
     /// 400 or 413 for an event that may not be published, 429 when the rate limit is exceeded. Then nothing is
     /// published.
     pub fn publish(
         &self,
+        is_counted: bool,
         app: &mut App,
         rates: &mut Rates,
         now: Now,
@@ -148,7 +152,9 @@ impl<'a> Request<'a> {
             Form::Batch => answer_batch(app, &events),
         };
         allowance.write(response.headers_mut());
-        response.headers_mut().insert(DELIVERIES, deliveries.into());
+        if is_counted {
+            response.headers_mut().insert(DELIVERIES, deliveries.into());
+        }
         Ok(response)
     }
 

@@ -472,12 +472,14 @@ fn the_answer_says_to_how_many_connections_the_events_were_sent() {
             "3",
         ),
     ] {
-        let outcome = stage.post(path, &body);
+        let outcome = stage.send(&Call::post(path, &body).with("deliveries", "1"));
         assert_eq!(outcome.headers["jsocketd-deliveries"], deliveries, "{body}");
         let sent: usize = outcome.sent.iter().map(|sent| sent.to.len()).sum();
         assert_eq!(sent.to_string(), deliveries, "{body}");
     }
-    let refused = stage.post(EVENTS, event(json!({"name": "pusher:x"})));
+    let unasked = stage.post(EVENTS, event(json!({})));
+    assert!(unasked.status == 200 && !unasked.headers.contains_key("jsocketd-deliveries"));
+    let refused = stage.send(&Call::post(EVENTS, event(json!({"name": "pusher:x"}))).with("deliveries", "1"));
     assert!(refused.status == 400 && !refused.headers.contains_key("jsocketd-deliveries"));
 }
 

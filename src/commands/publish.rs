@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
-use jsocketd::api::publish::DELIVERIES;
+use jsocketd::api::publish::{COUNTED, DELIVERIES};
 use jsocketd::config::{App, Config, Sources};
 use jsocketd::outbox;
 use jsocketd::protocol::signature;
@@ -102,7 +102,7 @@ fn request(server: &Server, path: &str, app: &App, body: &str) -> String {
         .map_or(0, |since| since.as_secs());
     let md5 = HEXLOWER.encode(&Md5::digest(body));
     let query = format!(
-        "auth_key={}&auth_timestamp={now}&auth_version=1.0&body_md5={md5}",
+        "auth_key={}&auth_timestamp={now}&auth_version=1.0&body_md5={md5}&{COUNTED}=1",
         app.key
     );
     let signature = signature::hmac_hex(&app.secret, &[b"POST\n", path.as_bytes(), b"\n", query.as_bytes()]);

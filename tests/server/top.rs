@@ -1,6 +1,6 @@
 //! `jsocketd top`: in a terminal that tmux plays, at two sizes, with a server that stands still and one that is gone;
-//! however it ends, the terminal is as before. `--once` and `--json` print. What stands in which line is a matter of the
-//! unit tests (`src/commands/top/tests.rs`).
+//! however it ends, the terminal is as before. `--once` and `--json` print. What stands in which line is a matter of
+//! the unit tests (`src/commands/top/tests.rs`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
