@@ -171,6 +171,25 @@ fn every_way_out_gives_the_terminal_back() {
     terminal.expect_left(0);
 }
 
+/// Reading a terminal that is gone ends at once, again and again.
+#[test]
+fn it_ends_with_its_terminal_also_where_it_ignores_that_signal() {
+    let server = server();
+    for variables in ["", "trap '' HUP;"] {
+        let terminal = Terminal::start(&flags(&server), variables);
+        terminal.expect("connections ");
+        let process = terminal.process();
+        // tmux itself must stay.
+        terminal.tmux(&["new-session", "-d", "-s", "other", "sleep 1000"]);
+        terminal.tmux(&["kill-session", "-t", "0"]);
+        wait_until(
+            "top ends",
+            || kill_process(process, Signal::CONT).is_err(),
+            || format!("{variables:?}"),
+        );
+    }
+}
+
 #[test]
 fn a_server_that_gives_no_answer_is_reported_and_asked_again() {
     let server = server();

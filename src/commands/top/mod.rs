@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use jsocketd::flight::Report;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::line::{Line, Look};
@@ -172,7 +172,8 @@ impl Live {
 
     /// Draws, asks and reads keys until somebody leaves.
     fn run(mut self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        // SIGHUP ends the process as it always does: there is no terminal to give back.
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let terminal = Terminal::open()?;
         while signals.pending().next().is_none() {
             let (columns, rows) = Terminal::size()?;
@@ -195,7 +196,7 @@ impl Live {
                 // A signal is noticed after a quarter of a second.
                 None => until.saturating_duration_since(Instant::now()).min(SECOND / 4),
             };
-            if event::poll(wait)? {
+            if Terminal::has_event(wait)? {
                 return Ok(match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => self.press(key),
                     _ => ControlFlow::Continue(()),

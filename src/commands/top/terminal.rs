@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write, stdout};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
@@ -10,7 +11,9 @@ use crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
-use crossterm::{execute, queue};
+use crossterm::{event, execute, queue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::line::{Line, Look};
 
@@ -53,6 +56,26 @@ impl Terminal {
     pub fn size() -> io::Result<(usize, usize)> {
         let (columns, rows) = size()?;
         Ok((columns.into(), rows.into()))
+    }
+
+    /// Waits for a key or a change of the size, and tells whether there is one. crossterm alone would read the end of a
+    /// terminal that is gone for ever, so that is looked at before.
+    ///
+    /// # Errors
+    /// Those of the operating system, or the terminal is gone.
+    pub fn has_event(longest: Duration) -> io::Result<bool> {
+        let out = stdout();
+        let mut terminal = [PollFd::new(&out, PollFlags::IN)];
+        let longest = Timespec::try_from(longest).map_err(io::Error::other)?;
+        match poll(&mut terminal, Some(&longest)) {
+            // A change of the size comes as a signal.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Err(io::Error::other("the terminal is gone"));
+        }
+        event::poll(Duration::ZERO)
     }
 
     /// Draws lines that fill the screen.
