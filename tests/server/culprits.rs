@@ -122,12 +122,11 @@ fn pings_of_many_connections_are_timers_and_writes() {
 fn new_and_lost_connections_are_named() {
     let site = site("", "");
     let mut peers = Vec::new();
-    let text = expect_culprit(&site.server, "accepts", "new connections", || {
+    expect_culprit(&site.server, "accepts", "new connections", || {
         stopped(&site.server, || {
             peers.extend((0..200).map(|_| Peer::connect(&site.server)))
         });
     });
-    assert!(text.contains("connections)"), "{text}");
     expect_culprit(&site.server, "closes", "many connections", || {
         let mut sessions: Vec<_> = (0..200).map(|_| site.connect()).collect();
         for session in &mut sessions {
