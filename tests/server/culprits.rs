@@ -249,6 +249,48 @@ fn a_process_that_stood_still_is_not_the_fault_of_a_client() {
     }
 }
 
+/// Nothing that the process does is without a name.
+#[test]
+fn few_slow_ticks_have_no_culprit() {
+    let site = site_that_logs(1, "", "");
+    let mut subscribers: Vec<_> = (0..300).map(|_| site.connect()).collect();
+    for session in &mut subscribers {
+        session.subscribe("busy");
+    }
+    let mut api = site.api();
+    let slow = || -> Vec<String> {
+        let log = site.server.log();
+        let lines = log.lines().filter(|line| line.contains(" slow tick: "));
+        lines.map(str::to_owned).collect()
+    };
+    let flood: Vec<u8> = (0..500).flat_map(|_| Frame::text("flood").bytes()).collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while slow().len() < 100 && Instant::now() < deadline {
+        api.publish("busy", "e", &"x".repeat(5000));
+        let mut peers = echoes(&site, 50);
+        for peer in &mut peers {
+            peer.send(&flood[..]);
+        }
+        for peer in &mut peers {
+            (0..500).for_each(|_| {
+                peer.next_frame();
+            });
+        }
+        stopped(&site.server, || peers.drain(..).for_each(Peer::reset));
+        site.server.signal(Signal::HUP);
+        site.server.signal(Signal::USR1);
+    }
+    let slow = slow();
+    let nameless: Vec<&String> = slow.iter().filter(|line| line.contains(": other ")).collect();
+    assert!(slow.len() >= 20, "too few slow ticks to judge: {slow:?}");
+    assert!(
+        nameless.len() * 20 <= slow.len(),
+        "{} of {}: {nameless:?}",
+        nameless.len(),
+        slow.len()
+    );
+}
+
 #[test]
 fn the_phases_add_up_and_the_number_of_a_tick_limits_the_answer() {
     let site = site("", "");
