@@ -242,6 +242,8 @@ final class Snippets
         # For "unix:/run/jsocketd/jsocketd.sock". A proxy's user needs the group: usermod -aG jsocketd www-data
         RuntimeDirectory=jsocketd
         RuntimeDirectoryMode=0750
+        LogsDirectory=jsocketd
+        LogsDirectoryMode=0750
         ConfigurationDirectory=jsocketd
         ConfigurationDirectoryMode=0750
 
