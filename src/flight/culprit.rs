@@ -167,8 +167,9 @@ impl Culprit {
             text => format!(" {text}"),
         };
         match self.kind {
-            Kind::Input if self.count > 0 => format!("{id} messages{}", spaced(name)),
-            Kind::Input => format!("{id}{}", spaced(name)),
+            // Requests of one path may come by many connections.
+            Kind::Input if self.count == 0 => name.to_owned(),
+            Kind::Input => format!("{id} messages{}", spaced(name)),
             Kind::Inputs => "input of many connections".to_owned(),
             Kind::FanOut => format!("fan-out to {name}"),
             Kind::Writes => "writes to connections".to_owned(),
@@ -199,6 +200,9 @@ impl Culprit {
 /// `statement sessions 500 ms (100 rows, no answer)`
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Kind::Input, 0, Some(id)) = (self.kind, self.count, ConnectionId::from_raw(self.connection)) {
+            write!(f, "{id} ")?;
+        }
         write!(f, "{} {}", self.thing(), Span(self.us))?;
         let unit = KINDS[self.kind as usize].2;
         let counted = (self.count > 0 && !unit.is_empty()).then(|| match self.count {

@@ -85,20 +85,10 @@ pub fn label(frame: &str) -> &str {
         .unwrap_or(event)
 }
 
-/// Where the JSON string that has begun ends.
+/// Where the JSON string that has begun ends: at the first quotation mark that is not escaped.
 fn end_of_string(text: &str) -> Option<usize> {
-    let mut is_escaped = false;
-    text.bytes().position(|byte| match (is_escaped, byte) {
-        (true, _) => {
-            is_escaped = false;
-            false
-        }
-        (false, b'\\') => {
-            is_escaped = true;
-            false
-        }
-        (false, byte) => byte == b'"',
-    })
+    let mut quotes = text.match_indices('"').map(|(at, _)| at);
+    quotes.find(|at| text[..*at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0)
 }
 
 /// An event of a channel, with its data as a JSON string.
@@ -181,6 +171,24 @@ pub fn error(message: &str, code: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_is_known_by_its_channel_or_else_by_its_event() {
+        for name in ["news", "a\"b", "back\\", "\\\"x", "ü"] {
+            let frame = event(name, "private-room", "\"channel\":\"x\"", None, Extra::default());
+            assert_eq!(label(&frame), "private-room", "{frame}");
+        }
+        assert_eq!(label(PONG), "pusher:pong");
+        for other in [
+            "",
+            "{}",
+            "{\"event\":\"",
+            "{\"event\":\"x",
+            "{\"event\":\"x\",\"channel\":\"y",
+        ] {
+            assert!(label(other).len() <= 1, "{other}");
+        }
+    }
 
     #[test]
     fn data_is_encoded_twice_and_otherwise_untouched() {

@@ -276,7 +276,9 @@ impl<S: Socket> Connections<S> {
         self.write(id, limits, now, |_| {});
     }
 
-    /// Appends the same frame to the send queue of each of these connections.
+    /// Appends the same frame to the send queue of each of these connections. Not inlined: what the caller keeps in
+    /// registers would cost each recipient two instructions.
+    #[inline(never)]
     pub(super) fn fan_out(&mut self, recipients: &[ConnectionId], frame: &Bytes, limits: &Limits, now: Time) {
         for id in recipients {
             self.write(*id, limits, now, |connection| connection.send_shared(frame));

@@ -1,11 +1,11 @@
 //! The loop. One `Server` owns everything through one `&mut self`; `tick` is its phases and nothing else. This module
-//! alone uses both the sockets (`net`) and the decisions (`service`). It is generic over the operating system, so that
-//! the simulator can replace it.
+//! alone uses both the sockets (`net`) and the decisions (`service`). It is generic over the operating system, so
+//! that the simulator can replace it.
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `heard` the input of one read,
-//! `numbers` and `rates` what administrators see, and `process` the life of the process around the loop. How long each phase
-//! took goes to the flight recorder (`flight`).
+//! `numbers` and `rates` what administrators see, and `process` the life of the process around the loop. How long
+//! each phase took goes to the flight recorder (`flight`).
 
 mod accept;
 mod access_log;

@@ -127,24 +127,12 @@ fn new_and_lost_connections_are_named() {
             peers.extend((0..200).map(|_| Peer::connect(&site.server)))
         });
     });
-    expect_culprit(&site.server, "closes", "many connections", || {
-        let mut sessions: Vec<_> = (0..200).map(|_| site.connect()).collect();
-        for session in &mut sessions {
-            (0..5).for_each(|n| {
-                session.subscribe(&format!("c{n}"));
-            });
-        }
-        stopped(&site.server, || {
-            sessions.into_iter().for_each(|session| session.peer.reset())
-        });
-    });
-    let text = expect_culprit(&site.server, "close", "end of #", || {
+    expect_culprit(&site.server, "close", "end of #", || {
         let mut busy = site.connect();
         for n in 0..1000 {
             busy.subscribe(&format!("c{n}"));
         }
     });
-    assert!(text.contains(" ms"), "{text}");
 }
 
 #[test]

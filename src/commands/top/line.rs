@@ -1,8 +1,8 @@
 //! Lines of styled text, as wide as the screen. The same lines are printed plain (`top --once`) and drawn
 //! (`super::terminal`).
 //!
-//! All text may come from outside, so a line shows printable ASCII and the few symbols of this view. Each of them is one
-//! column wide, and none of them moves the cursor.
+//! All text may come from outside, so a line shows printable ASCII and the few symbols of this view. Each of them is
+//! one column wide, and none of them moves the cursor.
 
 use std::fmt::Display;
 

@@ -1,11 +1,11 @@
 //! `jsocketd top`: a live view of a running server in a terminal, over `/debug/status` and `/debug/loop`. `--once`
 //! prints one screen, `--json` what it is made of.
 //!
-//! One thread, as in the server: while an answer is awaited the keys are read, so `q` leaves when the server hangs. Only
-//! the look-up of a name and connecting block, the latter for a second an address.
+//! One thread, as in the server: while an answer is awaited the keys are read, so `q` leaves when the server hangs.
+//! Only the look-up of a name and connecting block, the latter for a second an address.
 //!
-//! Rejected: ratatui 0.30. It would add 42 crates to the build, crossterm adds 9, and a screen that is the same as the
-//! plain text of `--once` needs no widgets.
+//! Rejected: ratatui 0.30. It would add 42 crates to the build, crossterm adds 9, and a screen that is the same as
+//! the plain text of `--once` needs no widgets.
 
 mod line;
 mod screen;

@@ -227,3 +227,25 @@ fn durations_are_counted_in_buckets_that_double() {
     assert_eq!(counted, [(0, 2), (1, 2), (2, 1), (10, 1), (15, 1), (16, 2)]);
     assert_eq!(durations.sum_us, 50_382 + 2_097_151 + 2_097_152 + u64::from(u32::MAX));
 }
+
+/// In a real tick the writes that go with these take longer.
+#[test]
+fn the_ends_of_many_connections_and_the_work_after_a_statement_are_named() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Reap);
+    for _ in 0..100 {
+        stage.flight.counts().closes += 1;
+        stage.piece(600, Kind::Close, "");
+    }
+    stage.wait(5_000, 0);
+    assert_eq!(stage.newest().culprit.kind.name(), "closes");
+    stage.flight.enter(Phase::Work);
+    stage.piece(2_000, Kind::Statement, "sessions");
+    stage.piece(9_000, Kind::Answer, "sessions");
+    stage.wait(5_000, 0);
+    let culprit = &stage.newest().culprit;
+    assert_eq!(
+        (culprit.kind.name(), culprit.thing().as_str()),
+        ("answer", "work after statement sessions")
+    );
+}
