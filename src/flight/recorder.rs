@@ -111,13 +111,15 @@ impl Recorder {
         let us = micros(now, self.lap);
         self.lap = now;
         let phase = self.phase as usize;
-        self.tick().phases[phase] += us;
+        let sum = &mut self.tick().phases[phase];
+        // A machine that slept in between makes the longest time there is.
+        *sum = sum.saturating_add(us);
         us
     }
 
     /// The same at the end of a piece of work. `name` says what it was; it is called for the longest of the tick alone.
     pub fn piece(&mut self, now: Time, name: impl FnOnce(&mut Culprit)) {
-        let us = self.lap(now) + std::mem::take(&mut self.carried);
+        let us = self.lap(now).saturating_add(std::mem::take(&mut self.carried));
         let culprit = &mut self.tick().culprit;
         if us > culprit.us || culprit.kind == Kind::Other {
             culprit.clear();
@@ -137,7 +139,7 @@ impl Recorder {
 
     /// A large fan-out begins. The time so far belongs to the piece of work around it.
     pub fn fan_out_began(&mut self, now: Time) {
-        self.carried += self.lap(now);
+        self.carried = self.carried.saturating_add(self.lap(now));
     }
 
     /// A large fan-out to this channel ended. `bytes`: of one copy.
@@ -145,7 +147,7 @@ impl Recorder {
         let us = self.lap(now);
         let largest = &mut self.fan_out;
         if largest.name == channel {
-            largest.us += us;
+            largest.us = largest.us.saturating_add(us);
             largest.count += count(recipients);
         } else if count(recipients) > largest.count {
             largest.clear();
@@ -160,7 +162,7 @@ impl Recorder {
         let us = self.lap(now);
         self.tick().counts.writes += count(connections);
         if self.fan_out.count > 0 && self.fan_out.count as usize * 2 >= connections {
-            self.fan_out.us += us;
+            self.fan_out.us = self.fan_out.us.saturating_add(us);
         }
     }
 

@@ -249,3 +249,21 @@ fn the_ends_of_many_connections_and_the_work_after_a_statement_are_named() {
         ("answer", "work after statement sessions")
     );
 }
+
+#[test]
+fn a_tick_over_which_the_machine_slept_has_the_longest_time() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    for _ in 0..3 {
+        stage.flight.fan_out_began(stage.now);
+        stage.now.0 += 1 << 33;
+        stage.flight.fan_out_ended(stage.now, "news", 40, 1);
+        stage.now.0 += 1 << 33;
+        stage.piece(1, Kind::Input, "");
+    }
+    stage.flight.enter(Phase::Write);
+    stage.now.0 += 1 << 33;
+    stage.flight.written(stage.now, 40);
+    assert!(stage.wait(5_000, 0).is_some());
+    assert_eq!(stage.newest().us, u32::MAX);
+}
