@@ -226,7 +226,7 @@ impl fmt::Display for Ms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0..10_000 => write!(f, "{:.1}", f64::from(self.0) / 1000.0),
-            us => write!(f, "{}", (us + 500) / 1000),
+            us => write!(f, "{}", us / 1000 + u32::from(us % 1000 >= 500)),
         }
     }
 }
