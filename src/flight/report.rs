@@ -28,8 +28,8 @@ pub struct Lag {
     pub worst_by_second_us: Vec<u32>,
 }
 
-/// The records as `GET /debug/loop` shows them. Times are microseconds unless the name says otherwise. A reader may be of
-/// another version, so a part that is missing has its default.
+/// The records as `GET /debug/loop` shows them. Times are microseconds unless the name says otherwise. A reader may be
+/// of another version, so a part that is missing has its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
