@@ -168,12 +168,8 @@ pub struct Status {
     /// Only say whether new clients may come, on one line and by the exit code
     #[arg(long, conflicts_with = "json")]
     pub ready: bool,
-    /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
-    #[arg(long)]
-    pub url: Option<HttpUrl>,
-    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub asked: Asked,
 }
 
 /// The flags of `top`.
@@ -185,6 +181,13 @@ pub struct Top {
     /// Print the server's JSON of /debug/status and /debug/loop in one object and end
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub asked: Asked,
+}
+
+/// The flags that say which server is asked for its state.
+#[derive(Args, Debug)]
+pub struct Asked {
     /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
     #[arg(long)]
     pub url: Option<HttpUrl>,

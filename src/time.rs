@@ -43,6 +43,13 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// A time of the wall clock in UTC, to the millisecond: `2026-11-30T07:29:39.123Z`. `None`: it is no date that can be
+/// written. `unix_ms`: milliseconds since 1970.
+pub fn utc(unix_ms: u64) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok()?;
+    Some(format!("{time:.3}"))
+}
+
 /// A token bucket: `rate` tokens flow in each second, and it holds those of `seconds` seconds. Both are arguments of
 /// each call, since a reload may change them; neither is 0. It keeps only the instant at which it will be full again
 /// (the "generic cell rate algorithm").

@@ -156,7 +156,7 @@ pub fn places(url: Option<&HttpUrl>, loaded: &Loaded, all: bool) -> Result<Vec<(
     Ok(places.into_iter().map(|server| (server, String::new())).collect())
 }
 
-/// What to do when the server cannot be reached here.
+/// The remedy where the server cannot be reached.
 fn advice(server: &Server) -> &'static str {
     match server {
         Server::Tcp(_) => "",

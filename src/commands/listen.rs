@@ -84,7 +84,7 @@ pub fn listen(flags: Listen) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What is listened to, and where.
+/// The channels, and the server that sends their events.
 struct Wanted<'a> {
     server: Server,
     prefix: String,

@@ -7,7 +7,7 @@ use crate::id::ConnectionId;
 /// The longest name of a culprit in bytes; the rest of a longer one is cut off.
 const LONGEST_NAME: usize = 200;
 
-/// What kind of work a culprit is. Each kind names something on which somebody can act.
+/// The kind of work that a culprit is. An administrator can act on each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// None was named.
@@ -120,7 +120,7 @@ impl Kind {
 /// A piece of work, and how long it took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Culprit {
-    /// What it was.
+    /// The kind of work.
     pub kind: Kind,
     /// The connection, as a raw id; 0: none.
     pub connection: u64,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::culprit::{Culprit, Ms, Span};
 use super::recorder::Recorder;
 use super::tick::{Counts, PHASES, Tick};
-use crate::time::Now;
+use crate::time::{Now, utc};
 
 /// How long the loop was away from its poller: the longest that a client's message waits for the loop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,7 +157,7 @@ pub struct CulpritView {
 pub struct Blame {
     /// The kind of work.
     pub kind: String,
-    /// What it was.
+    /// The name of the work: the same text for the same work.
     pub name: String,
     /// In how many of these ticks it was the culprit.
     pub ticks: usize,
@@ -262,9 +262,8 @@ impl Report {
     }
 
     /// All records, a line each.
-    pub fn lines(&self) -> impl Iterator<Item = String> {
-        let text = self.blame_text(usize::MAX) + "the latest ticks:\n" + &self.ticks_text(usize::MAX);
-        text.lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
+    pub fn text(&self) -> String {
+        self.blame_text(usize::MAX) + "the latest ticks:\n" + &self.ticks_text(usize::MAX)
     }
 
     /// The latest `many` ticks, a line each, the oldest first.
@@ -295,10 +294,7 @@ impl Report {
 impl TickView {
     /// One line for people, with its end.
     fn line(&self) -> String {
-        let time = i64::try_from(self.unix_ms)
-            .ok()
-            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-            .map_or_else(String::new, |time| format!("{time:.3} "));
+        let time = utc(self.unix_ms).map_or_else(String::new, |time| time + " ");
         format!(
             "{time}tick {}: {:>7}, {}\n",
             self.n,

@@ -12,7 +12,6 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use jiff::Timestamp;
 use log::Level;
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ use crate::net::io::Peer;
 use crate::protocol::slots::Slots;
 use crate::service::Identity;
 use crate::service::caller::{Call, Caller};
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, utc};
 
 /// The most characters of a path in a line. A peer chooses the path, and may send many.
 const SHOWN: usize = 200;
@@ -230,7 +229,7 @@ impl Asked {
         }
         if let Some(file) = file {
             file.append(&RequestLine {
-                time: time(now),
+                time: utc(now.unix_ms).unwrap_or_default(),
                 kind: "request",
                 connection: id.to_string(),
                 client: source.address,
@@ -254,7 +253,7 @@ impl Visit {
         let Some(file) = file else { return };
         let (end, code, why) = self.end();
         file.append(&ConnectionLine {
-            time: time(now),
+            time: utc(now.unix_ms).unwrap_or_default(),
             kind: "connection",
             connection: id.to_string(),
             client: source.address,
@@ -289,12 +288,4 @@ impl Visit {
 /// Milliseconds, in thousandths.
 fn milliseconds(since: Time, now: Time) -> f64 {
     now.since(since).as_micros() as f64 / 1000.0
-}
-
-/// `2026-11-30T07:29:39.123Z`
-fn time(now: Now) -> String {
-    let time = i64::try_from(now.unix_ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.map(|time| format!("{time:.3}")).unwrap_or_default()
 }

@@ -115,7 +115,7 @@ pub fn serve(
                     server.did(Kind::Reload, "");
                 }
                 Wish::Report => {
-                    for line in server.report().lines() {
+                    for line in server.report().text().lines() {
                         log::info!("{line}");
                     }
                     server.did(Kind::Report, "");

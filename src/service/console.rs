@@ -17,7 +17,7 @@ use crate::protocol::actions::{Action, Actions, LoopView, Message};
 use crate::protocol::{Attempt, Verdict};
 use crate::site::visits::NoProof;
 use crate::site::{CONSOLE, MONITOR, PUBLISH, Site};
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, utc};
 
 /// The answer of `version`.
 pub const VERSION: &str = concat!("jsocketd ", env!("CARGO_PKG_VERSION"));
@@ -209,7 +209,7 @@ impl Console {
             "test" => "This is a test!".to_owned(),
             "version" => version(site),
             "help" => help(),
-            "time" => time(now),
+            "time" => utc(now.unix_ms).unwrap_or_else(|| "The clock shows no date that can be written.\n".to_owned()),
             "ping" => "pong".to_owned(),
             "whoami" => {
                 let may_see_state =
@@ -360,16 +360,6 @@ fn help() -> String {
     COMMANDS.iter().fold(String::new(), |all, (name, _, what)| {
         all + &format!("{name:<9}{what}\n")
     })
-}
-
-fn time(now: Now) -> String {
-    i64::try_from(now.unix_ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(
-            || "The clock shows no date that can be written.\n".to_owned(),
-            |time| format!("{time:.3}"),
-        )
 }
 
 fn stats(snapshot: &Snapshot) -> String {

@@ -60,7 +60,7 @@ fn run(flags: &Top) -> Result<(), Failure> {
         let why = "standard output is no terminal: --once prints one screen as plain text, --json prints JSON";
         return Err(why.to_owned().into());
     }
-    let target = Target::new(flags.url.as_ref(), &load(flags.config.clone())?)?;
+    let target = Target::new(flags.asked.url.as_ref(), &load(flags.asked.config.clone())?)?;
     let mut live = Live::new(target);
     // Nothing is drawn yet, so the reason why there is no answer can be printed with its remedy.
     let (status, records) = (live.target.ask("/debug/status")?, live.target.ask(&records_path(0))?);
@@ -242,7 +242,7 @@ impl Live {
         Ok(())
     }
 
-    /// What a key does; `Break`: it leaves.
+    /// Handles a key. `Break`: the key ends the program.
     fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
         let screen = &mut self.screen;
         let page = screen.page.max(1);

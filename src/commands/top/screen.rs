@@ -53,7 +53,7 @@ impl Order {
     }
 }
 
-/// What is shown beside the numbers, and how.
+/// The parts of the screen besides the numbers.
 #[derive(Debug, Default)]
 pub struct Screen {
     /// Which ticks are listed.
@@ -168,7 +168,7 @@ struct Row {
     line: Line,
     columns: usize,
     is_full: bool,
-    /// What stands between the last part and the next.
+    /// The text between the last part and the next.
     comma: &'static str,
 }
 
@@ -236,7 +236,7 @@ fn clients(snapshot: &Snapshot, columns: usize) -> [Line; 2] {
     [row.line, apps.line]
 }
 
-/// What comes and goes in a second.
+/// The lines of the rates, each a second.
 fn rates(view: &View, columns: usize) -> [Line; 2] {
     let each = view.snapshot.traffic.per_second;
     let mut row = Row::new("each second", columns);
