@@ -170,7 +170,7 @@ test('the status page finds nothing wrong, and the chain holds', async () => {
   await admin.goto(joomla.back('option=com_websockets&view=status'));
   const found = await admin.locator('.websockets-results .alert-danger, .websockets-results .alert-warning').allInnerTexts();
   // A busy machine is slow. The answer of the server shows that the form kept the secret.
-  assert.deepEqual(found.filter((one) => !one.includes('loop was late')), []);
+  assert.deepEqual(found.filter((one) => !one.includes('loop was delayed')), []);
   await admin.click('#websockets-chain-test');
   for (const hop of ['socket', 'http', 'outbox']) {
     await admin.waitForSelector(`#websockets-hop-${hop}[data-state=passed]`);
@@ -193,7 +193,7 @@ test('the console identifies the administrator and answers test and version', as
   await admin.goto(joomla.back('option=com_websockets&view=console'));
   await admin.waitForSelector('#websockets-lamp[data-state=open]');
   await admin.waitForFunction((user) => document.querySelector('#websockets-identity').textContent.includes(user), USER);
-  for (const [command, answer] of [['test', 'This is a test!'], ['version', 'jsocketd'], ['stats', 'uptime_seconds'], ['nonsense', 'Command not found']]) {
+  for (const [command, answer] of [['test', 'This is a test!'], ['version', 'jsocketd'], ['stats', 'uptime_seconds'], ['blame', 'culprits of'], ['nonsense', 'Command not found']]) {
     await admin.fill('#websockets-command', command);
     await admin.press('#websockets-command', 'Enter');
     await admin.waitForFunction((text) => document.querySelector('#websockets-server').textContent.includes(text), answer);
