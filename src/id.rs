@@ -2,6 +2,7 @@
 //! tables.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// Reads the key of a user, a group, a view level (`u32`) or an item (`u64`): decimal digits without a sign, a space or
@@ -19,35 +20,36 @@ pub fn key<T: FromStr>(text: &str) -> Option<T> {
 ///
 /// A slot is used again, an id is not: a late event, timer or action with an old id finds no connection instead of
 /// another one (nginx's instance bit, mio issues 172 and 808). No connection has generation 0, so the ids below 2^32
-/// are free for listeners and signals.
+/// are free for listeners and signals. And an optional id needs no more room than an id, nor more time to compare, which
+/// counts once for each recipient of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId(NonZeroU64);
 
 impl ConnectionId {
     /// The id for `slot` in its `generation` (1 or more).
     pub fn new(slot: u32, generation: u32) -> Self {
-        debug_assert!(generation > 0, "generation 0 belongs to listeners and signals");
-        Self(u64::from(generation) << 32 | u64::from(slot))
+        Self::from_raw(u64::from(generation) << 32 | u64::from(slot))
+            .expect("generation 0 belongs to listeners and signals")
     }
 
     /// The id that `raw` stands for; `None` when `raw` belongs to a listener or a signal.
     pub fn from_raw(raw: u64) -> Option<Self> {
-        (raw >> 32 != 0).then_some(Self(raw))
+        NonZeroU64::new(raw).filter(|raw| raw.get() >> 32 != 0).map(Self)
     }
 
     /// The id as one number, as it is registered with the poller.
     pub fn raw(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// The slot of the table.
     pub fn slot(self) -> usize {
-        (self.0 & 0xffff_ffff) as usize
+        (self.raw() & 0xffff_ffff) as usize
     }
 
     /// The generation: which connection of its slot this is.
     pub fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.raw() >> 32) as u32
     }
 }
 

@@ -4,7 +4,6 @@ use tungstenite::Utf8Bytes;
 
 use super::presence::Members;
 use super::roster::Roster;
-use super::session::Session;
 use crate::id::ConnectionId;
 use crate::protocol::SocketId;
 use crate::protocol::actions::Actions;
@@ -106,9 +105,7 @@ impl Recipients<'_> {
         let except = self.except.and_then(|socket| roster.sockets.get(&socket).copied());
         let (channel, subscribers) = roster.hearers(self.channel, self.user);
         let hears = |subscriber: &Subscriber| match subscriber.hears {
-            // A connection with a replay gets this event as a part of the replay.
-            Hears::Later if roster.has_replay(subscriber.id, channel, stream) => Hears::Later,
-            Hears::Later => roster.find(subscriber.id).map_or(Hears::Later, Session::hears_events),
+            Hears::Later => roster.hears_beside_replays(subscriber.id, channel, stream),
             hears => hears,
         };
         let of = |kind| {

@@ -271,6 +271,16 @@ impl Roster {
         self.find(id).is_some_and(|session| session.replays.iter().any(is_of))
     }
 
+    /// How a connection with unfinished replays hears a new event of a channel in a stream. Few recipients have one.
+    #[cold]
+    pub(super) fn hears_beside_replays(&self, id: ConnectionId, channel: Option<u32>, stream: Stream) -> Hears {
+        match self.has_replay(id, channel, stream) {
+            // The connection gets this event as a part of the replay.
+            true => Hears::Later,
+            false => self.find(id).map_or(Hears::Later, Session::hears_events),
+        }
+    }
+
     /// Adds a replay to a connection. New events of the channel wait until the replay is finished.
     pub(super) fn add_replay(&mut self, id: ConnectionId, replay: Replay) {
         if let Some(session) = self.session(id) {

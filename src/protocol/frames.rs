@@ -87,8 +87,12 @@ pub fn label(frame: &str) -> &str {
 
 /// Where the JSON string that has begun ends: at the first quotation mark that is not escaped.
 fn end_of_string(text: &str) -> Option<usize> {
-    let mut quotes = text.match_indices('"').map(|(at, _)| at);
-    quotes.find(|at| text[..*at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0)
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    })
 }
 
 /// An event of a channel, with its data as a JSON string.
