@@ -53,7 +53,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Publishes an event to one channel with the limits of a request, but without a signature.
+    /// Publishes an event to one channel with the limits of a request, but without a signature. Returns to how many
+    /// connections the event was sent.
     ///
     /// # Errors
     /// Why the event may not be published, as a sentence for people.
@@ -65,13 +66,15 @@ impl Api {
         data: &str,
         now: Now,
         actions: &mut Actions,
-    ) -> Result<(), Cow<'static, str>> {
+    ) -> Result<usize, Cow<'static, str>> {
         if !app.settings.enabled {
             return Err(DISABLED.into());
         }
         let request = publish::Request::of(channel, name, data);
-        let published = request.publish(false, app, &mut self.rates, now, actions);
-        published.map(drop).map_err(|refusal| refusal.text)
+        let published = request.publish(app, &mut self.rates, now, actions);
+        published
+            .map(|(_, deliveries)| deliveries)
+            .map_err(|refusal| refusal.text)
     }
 
     /// Answers a request for which `is_for` holds.
@@ -118,15 +121,21 @@ impl Api {
             return Err(Refusal::new(StatusCode::FORBIDDEN, DISABLED));
         }
         let is_counted = parameters.all(publish::COUNTED).any(|value| value == "1");
+        let published = |(mut response, deliveries): (Response<Bytes>, usize)| {
+            if is_counted {
+                response.headers_mut().insert(publish::DELIVERIES, deliveries.into());
+            }
+            response
+        };
         let response = match resource {
             Resource::Status => return Ok(Answered::Status(number)),
             Resource::Events => {
                 let request = publish::Request::single(request.body(), &parameters)?;
-                request.publish(is_counted, app, &mut self.rates, now, actions)
+                request.publish(app, &mut self.rates, now, actions).map(published)
             }
             Resource::BatchEvents => {
                 let request = publish::Request::batch(request.body())?;
-                request.publish(is_counted, app, &mut self.rates, now, actions)
+                request.publish(app, &mut self.rates, now, actions).map(published)
             }
             Resource::Nudge => {
                 actions.effect(Effect::Nudge(number));

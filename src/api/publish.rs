@@ -130,32 +130,29 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Publishes all events of the request. `is_counted`: the answer has [`DELIVERIES`].
+    /// Publishes all events of the request. Returns the answer, and to how many connections the events were sent, as in
+    /// [`DELIVERIES`].
     ///
     /// # Errors
     /// 400 or 413 for an event that may not be published, 429 when the rate limit is exceeded. Then nothing is
     /// published.
     pub fn publish(
         &self,
-        is_counted: bool,
         app: &mut App,
         rates: &mut Rates,
         now: Now,
         actions: &mut Actions,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<(Response<Bytes>, usize), Refusal> {
         let events = self.check(&app.settings)?;
         let publishes = events.iter().map(|event| event.channels.len()).sum();
         let allowance = rates.take(&app.settings, publishes, now.at)?;
-        let deliveries: usize = events.iter().map(|event| event.publish(app, now, actions)).sum();
+        let deliveries = events.iter().map(|event| event.publish(app, now, actions)).sum();
         let mut response = match self.form {
             Form::Single => answer_single(app, &events),
             Form::Batch => answer_batch(app, &events),
         };
         allowance.write(response.headers_mut());
-        if is_counted {
-            response.headers_mut().insert(DELIVERIES, deliveries.into());
-        }
-        Ok(response)
+        Ok((response, deliveries))
     }
 
     fn check(&self, settings: &config::App) -> Result<Vec<Event<'_>>, Refusal> {

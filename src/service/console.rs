@@ -92,7 +92,7 @@ const COMMANDS: [(&str, For, &str); 12] = [
     (
         "token",
         For::All,
-        "\"token VALUE\" opens stats, lag and publish: the admin token, or your session's form token",
+        "\"token VALUE\" opens stats, lag, ticks, blame and publish: the admin token, or your session's form token",
     ),
 ];
 
@@ -259,7 +259,7 @@ impl Console {
         };
         if is_admin {
             self.is_admin = true;
-            answer("Allowed: stats, lag and publish answer from here on.");
+            answer("Allowed: all commands answer from here on.");
             return Verdict::Yes(None);
         }
         match proved {
@@ -312,10 +312,11 @@ impl Wanted {
     }
 }
 
-/// The reply to `publish`.
-pub fn published(outcome: Result<(), Cow<'static, str>>) -> String {
+/// The reply to `publish`: to how many connections the event was sent, or why it was not published.
+pub fn published(outcome: Result<usize, Cow<'static, str>>) -> String {
     match outcome {
-        Ok(()) => "Published.".to_owned(),
+        Ok(1) => "Published to 1 connection.".to_owned(),
+        Ok(count) => format!("Published to {count} connections."),
         Err(why) => format!("Not published: {}.\n", why.trim_end_matches('.')),
     }
 }

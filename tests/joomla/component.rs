@@ -599,10 +599,10 @@ fn users_who_may_publish_can_publish_on_the_console() {
     guest.expect_nothing();
 
     let mut console = house.console(&admin);
-    assert_eq!(console.say(command), "Published.");
+    assert_eq!(console.say(command), "Published to 1 connection.");
     guest.expect_event("news", "a.name", r#"{"a": "b  c"}"#);
     let mut token = house.console(&Arrival::own());
-    assert_eq!(token.allowed().say("publish news e 1"), "Published.");
+    assert_eq!(token.allowed().say("publish news e 1"), "Published to 1 connection.");
     guest.expect_event("news", "e", "1");
     let long = format!("publish news e {}", "x".repeat(10_241));
     for (bad, why) in [
@@ -630,7 +630,7 @@ fn users_who_may_publish_can_publish_on_the_console() {
 
     // Editors may, but not see the state.
     permit(joomla, &json!({"websockets.publish": {"4": 1}}));
-    wait_to_say(&house, &carol, "publish news e 2", "Published.");
+    wait_to_say(&house, &carol, "publish news e 2", "Published to 1 connection.");
     guest.expect_event("news", "e", "2");
     let mut carol = house.console(&carol);
     assert!(carol.say("stats").starts_with("Not allowed"));
@@ -683,7 +683,9 @@ fn without_a_site_the_console_publishes_into_the_only_app() {
     let server = Server::start_defaults();
     let site = Site { server };
     let mut console = Peer::upgrade(&site.server, "/");
-    console.text("publish news e 1").expect_text("Published.");
+    console
+        .text("publish news e 1")
+        .expect_text("Published to 0 connections.");
     let token = "0123456789abcdef0123456789abcdef";
     let app = |id: &str| format!("[[apps]]\nid = \"{id}\"\nkey = \"{id}\"\nsecret = \"{SECRET}\"\n");
     let toml = format!("[server]\nadmin_token = \"{token}\"\n{}{}", app("one"), app("two"));

@@ -223,7 +223,7 @@ fn commands() -> Vec<Row> {
         Row {
             crowd: subscribers,
             acts: |stage, times| give(stage, times, "publish private-room saved {}"),
-            proof: "Published.",
+            proof: "Published to ",
             ..row("command publish", "to many subscribers", Tells::Each)
         },
         command(

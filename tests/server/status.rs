@@ -104,7 +104,9 @@ fn messages_out_are_deliveries() {
     let mut console = Peer::upgrade(&server, "/");
     console.text(&format!("token {TOKEN}")).next_frame();
     let before = status(&server)["traffic"].clone();
-    console.text(r#"publish news saved {"id":1}"#).expect_text("Published.");
+    console
+        .text(r#"publish news saved {"id":1}"#)
+        .expect_text("Published to 5 connections.");
     for subscriber in &mut subscribers {
         subscriber.next_frame();
     }

@@ -130,7 +130,7 @@ fn recorded(path: &Path, flags: &[&str]) -> Vec<&'static str> {
     console.text("stats").next_frame();
     console
         .text("publish news e the quokka is 47110815 here")
-        .expect_text("Published.");
+        .expect_text("Published to 0 connections.");
     let mut echo = Peer::upgrade(&server, "/echo");
     echo.text("quokkas are 47110815 here")
         .expect_text("quokkas are 47110815 here");
