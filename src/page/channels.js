@@ -1,78 +1,11 @@
 'use strict';
 
 // The Channels tab: a small client of the Pusher protocol that shows each of its steps. It connects with a key,
-// subscribes, shows events, publishes, and follows the recovery extension exactly as docs/protocol.md describes it. It
-// signs only with the public secret of the embedded defaults, because a real server does not put its secret into a
-// page. Sections: settings, signatures, positions, connection, frames, subscriptions, steps.
+// subscribes, shows events, publishes, and follows the recovery extension. pusher.js has the rules of the protocol that
+// are not to be seen. Sections: connection, frames, subscriptions, steps.
 
 {
   const DROP_PAUSE = 5000; // milliseconds
-  const PONG_TIMEOUT = 30_000;
-  const KEPT_IDS = 1000; // for each channel, to find repeated events
-
-  /**
-   * `path` is the prefix of /app/ and /apps/. The key is public. `app`, with its secret, exists only under the embedded
-   * defaults.
-   */
-  const { path, key: publicKey, app } = JSON.parse(document.querySelector('meta[name="jsocketd"]').content);
-
-  const kindOf = (name) => /^(private-encrypted-|private-|presence-|#server-to-user-)/.exec(name)?.[0] ?? '';
-
-  // ---- Signatures ------------------------------------------------------------------------------------------------
-
-  /** The HMAC-SHA256 of a text with the development secret, in hexadecimal. */
-  async function signature(text) {
-    const bytes = (string) => new TextEncoder().encode(string);
-    const key = await crypto.subtle.importKey('raw', bytes(app.secret), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
-    const signed = new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes(text)));
-    return [...signed].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  }
-
-  /**
-   * Publishes through the HTTP API. All parameters are in the query of a POST without a body, which the API allows. A
-   * body would need its MD5, which browsers cannot compute.
-   */
-  async function publish(event) {
-    const target = `${path}/apps/${encodeURIComponent(app.id)}/events`;
-    const parameters = { ...event, auth_key: publicKey, auth_timestamp: String(Math.floor(Date.now() / 1000)), auth_version: '1.0' };
-    const sorted = Object.keys(parameters).sort().map((name) => `${name}=${parameters[name]}`).join('&');
-    const query = new URLSearchParams({ ...parameters, auth_signature: await signature(`POST\n${target}\n${sorted}`) });
-    return fetch(`${new URL(`.${target}`, new URL('.', location.href))}?${query}`, { method: 'POST' });
-  }
-
-  // ---- Positions -------------------------------------------------------------------------------------------------
-
-  /**
-   * The newest positions of a channel, one for each stream. A position is opaque, but its first character names the
-   * stream.
-   */
-  class Place {
-    #streams = new Map();
-    #ids = new Set();
-
-    get since() {
-      return [...this.#streams.values()];
-    }
-
-    at(position) {
-      if (typeof position === 'string') this.#streams.set(position[0], position);
-    }
-
-    /** Notes an event. It returns false for a repeated one. */
-    isNew({ id, pos }) {
-      if (id === undefined) return true;
-      this.at(pos ?? id);
-      if (this.#ids.has(id)) return false;
-      this.#ids.add(id);
-      if (this.#ids.size > KEPT_IDS) this.#ids.delete(this.#ids.values().next().value);
-      return true;
-    }
-
-    forget() {
-      this.#streams.clear();
-      this.#ids.clear();
-    }
-  }
 
   // ---- The connection --------------------------------------------------------------------------------------------
 
@@ -86,64 +19,33 @@
   const trouble = (text) => events.add({ kind: 'trouble', text });
 
   const address = () =>
-    beside(`.${path}/app/${encodeURIComponent(key.value.trim())}?protocol=7&client=jsocketd-page&version=1${recovery.checked ? '&recovery=1' : ''}`);
+    socketAddress(`.${path}/app/${encodeURIComponent(key.value.trim())}?protocol=7&client=jsocketd-page&version=1${recovery.checked ? '&recovery=1' : ''}`);
 
-  /** When to connect again after a close code: 4000 to 4099 never, 4200 to 4299 at once, all others later. */
-  function after(code) {
-    if (code >= 4200 && code < 4300) return 'now';
-    return code >= 4000 && code < 4100 ? 'never' : 'later';
-  }
-
-  const line = new Line('', {
-    message: heard,
-    countdown: (left) => (lamp.word = `Waiting ${Math.ceil(left / 1000)} s before the next try`),
-    state(state, details) {
-      lamp.state = state;
-      $('drop').disabled = state !== 'open';
-      ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
-    },
-  }, after);
-  const lamp = new Lamp('channels-', { disconnect: () => line.stop() });
-  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, key);
+  const peer = () => (socketId === null ? `key ${key.value}` : `socket id ${socketId}`);
+  const { line, lamp } = shownLine('channels-', events, key, {
+    url: '',
+    peer,
+    heard,
+    opened: () => ($('drop').disabled = false),
+    ended,
+    after: whenClosed,
+  });
+  const liveness = new Liveness(line);
 
   function connect() {
     if (key.value.trim() === '') {
       key.focus();
       return;
     }
-    line.url = address();
+    showUrl();
     line.connect();
-  }
-
-  function onConnecting() {
-    showStatus('Connecting…', `key ${key.value}`, { disconnect: 'Stop' });
-    $('connect-url').textContent = address();
-  }
-
-  function onOpen() {
-    showStatus('Connected', 'no socket id yet', { disconnect: 'Disconnect' });
-  }
-
-  function onWaiting({ words, opened, wait }) {
-    const said = opened ? `Closed (${words})` : capital(words);
-    showStatus(`Waiting ${Math.ceil(wait / 1000)} s before the next try`, said, { connect: 'Connect now', disconnect: 'Stop' });
-    trouble(`${said}. Next try in ${seconds(wait)}.`);
-    announce(said);
-    ended();
-  }
-
-  function onStopped({ words, opened }) {
-    const said = opened ? `Closed (${words})` : capital(words);
-    showStatus('Disconnected', said, { connect: 'Connect' });
-    note(`${said}.`);
-    announce('Disconnected');
-    ended();
   }
 
   function ended() {
     if (socketId !== null) leftAt ??= performance.now();
     socketId = null;
     $('socket-id').textContent = '–';
+    $('drop').disabled = true;
     liveness.end();
     for (const subscription of subscriptions.values()) subscription.enter('waiting', 'waits for a connection');
   }
@@ -151,7 +53,7 @@
   /** Shows the gap that an absence left between the events, and what becomes of the events in it. */
   function showAbsence() {
     if (leftAt !== null && subscriptions.size) {
-      const away = duration(performance.now() - leftAt);
+      const away = micros((performance.now() - leftAt) * 1000);
       const fate = recovery.checked ? 'What was published meanwhile follows, or a gap is reported.' : 'Recovery is off: what was published meanwhile is missing here.';
       events.add({ kind: 'away', text: `Away for ${away}. ${fate}` });
     }
@@ -160,35 +62,10 @@
 
   const say = (event, data, channel) => line.send(JSON.stringify(channel === undefined ? { event, data } : { event, channel, data }));
 
-  /** After so many seconds without a frame the client sends a ping, and without an answer it ends the connection. */
-  const liveness = (() => {
-    let timer = 0;
-    let timeout = 0;
-    const listen = () => {
-      clearTimeout(timer);
-      if (!timeout) return;
-      timer = setTimeout(() => {
-        say('pusher:ping', {});
-        timer = setTimeout(() => line.drop(0), PONG_TIMEOUT);
-      }, timeout);
-    };
-    return {
-      begin(silence) {
-        timeout = silence;
-        listen();
-      },
-      listen,
-      end() {
-        clearTimeout(timer);
-        timeout = 0;
-      },
-    };
-  })();
-
   // ---- Frames ----------------------------------------------------------------------------------------------------
 
   function heard(text) {
-    liveness.listen();
+    liveness.heard();
     const frame = typeof text === 'string' ? json(text) : undefined;
     if (typeof frame?.event !== 'string') {
       trouble(`Not a frame of the protocol: ${typeof text === 'string' ? text : 'binary'}`);
@@ -196,8 +73,7 @@
     }
     // The data of protocol events is JSON in a string, and sometimes plain JSON.
     const data = typeof frame.data === 'string' ? json(frame.data) : frame.data;
-    const answer = FRAMES[frame.event];
-    if (answer) answer(data ?? {}, frame, subscriptions.get(frame.channel));
+    if (Object.hasOwn(FRAMES, frame.event)) FRAMES[frame.event](data ?? {}, frame, subscriptions.get(frame.channel));
     else if (frame.channel !== undefined) onEvent(frame);
     else note(`${frame.event} ${JSON.stringify(frame.data)}`);
   }
@@ -206,7 +82,7 @@
     'pusher:connection_established': ({ socket_id, activity_timeout }) => {
       socketId = socket_id;
       $('socket-id').textContent = socket_id;
-      showStatus('Connected', `socket id ${socket_id}`, { disconnect: 'Disconnect' });
+      lamp.detail = `socket id ${socket_id}`;
       liveness.begin(activity_timeout * 1000);
       note(`Connected, the socket id is ${socket_id}.`);
       showAbsence();
@@ -248,10 +124,9 @@
       return;
     }
     const text = typeof frame.data === 'string' ? frame.data : JSON.stringify(frame.data) ?? '';
-    const value = structure(text);
     const from = frame.user_id === undefined ? '' : ` from ${frame.user_id}`;
     const head = () => element('div', 'event-head', element('span', 'event-name', frame.event), element('span', 'event-channel', ` · ${frame.channel}${from}`));
-    const body = () => element('div', '', head(), value === undefined ? plainText(text) : structuredReply(text, value));
+    const body = () => element('div', '', head(), shownText(text));
     events.add({ kind: 'event', text: `${frame.event} · ${frame.channel}${from}  ${text}`, body, meta: frame.id ?? '' });
     announce(`${frame.event} on ${frame.channel}`);
   }
@@ -376,21 +251,20 @@
   }
 
   function showOwn() {
-    $('channel-own').replaceChildren(...[...subscriptions.keys()].map((name) => Object.assign(document.createElement('option'), { value: name })));
+    suggest('channel-own', [...subscriptions.keys()]);
   }
 
   // ---- The steps -------------------------------------------------------------------------------------------------
 
-  function hint(id, text, kind = 'note') {
-    $(id).textContent = text;
-    $(id).dataset.kind = kind;
+  /** Shows the address of the next connection. */
+  function showUrl() {
+    if (key.value.trim()) line.url = address();
+    $('connect-url').textContent = key.value.trim() ? address() : '–';
   }
-
-  const showUrl = () => ($('connect-url').textContent = key.value.trim() ? address() : '–');
   key.addEventListener('input', () => {
     showUrl();
     // Another key needs another connection.
-    if (line.state === 'open') lamp.show('Connected', `socket id ${socketId}`, { connect: 'Connect anew', disconnect: 'Disconnect' }, key);
+    if (line.state === 'open') lamp.show('open', 'Connected', peer(), { connect: 'Connect anew', disconnect: 'Disconnect' });
   });
 
   $('connect-form').addEventListener('submit', (event) => {
@@ -404,7 +278,6 @@
     if (!recovery.checked) for (const subscription of subscriptions.values()) subscription.forgetPosition();
     hintRecovery();
     // It is part of the address, so it needs a new connection.
-    line.url = address();
     line.drop(0);
   });
   const hintRecovery = () => hint('recovery-hint', recovery.checked
@@ -448,8 +321,13 @@
     try {
       const answer = await publish(sent);
       const text = await answer.text();
-      const said = answer.ok ? text : json(text)?.error ?? text;
-      events.add({ kind: answer.ok ? 'sent' : 'trouble', text: `Published ${sent.name} to ${sent.channel}: ${answer.status} ${said}`, meta: duration(performance.now() - began) });
+      const meta = micros((performance.now() - began) * 1000);
+      if (answer.ok) {
+        const reached = plural(Number(answer.headers.get('Jsocketd-Deliveries')), 'connection');
+        events.add({ kind: 'sent', text: `Published ${sent.name} to ${sent.channel}: sent to ${reached}.`, meta });
+      } else {
+        events.add({ kind: 'trouble', text: `Not published ${sent.name} to ${sent.channel}: ${answer.status} ${json(text)?.error ?? text}`, meta });
+      }
     } catch (error) {
       trouble(`Not published, the server cannot be reached: ${error.message}`);
     }
@@ -477,8 +355,7 @@
   key.value = publicKey ?? '';
   $('user-id').value = `user-${100 + Math.floor(Math.random() * 900)}`;
   $('publish-fields').hidden = !app;
-  $('channel-kinds').replaceChildren(...(app ? ['my-channel', 'private-news', 'presence-room', 'cache-weather'] : ['my-channel', 'cache-weather'])
-    .map((value) => Object.assign(document.createElement('option'), { value })));
+  suggest('channel-kinds', app ? ['my-channel', 'private-news', 'presence-room', 'cache-weather'] : ['my-channel', 'cache-weather']);
   showUrl();
   hint('channel-hint', KINDS);
   hintRecovery();

@@ -14,8 +14,8 @@
   const isSecret = (command) => /^\s*token\b\W*\S/i.test(command) || /^\s*token\s/i.test(command);
   const masked = (command) => (isSecret(command) ? 'token ••••' : command);
 
-  /** Whether the reply of a command is measurements. */
-  const isMeasured = (command) => /^\s*(stats|lag)\b/.test(command ?? '');
+  /** Whether the numbers in the reply of a command are counts if they have no unit. Those of `whoami` are ids. */
+  const isCounts = (command) => /^\s*(stats|lag)\b/.test(command ?? '');
 
   // ---- The column --------------------------------------------------------------------------------------------------
 
@@ -23,26 +23,17 @@
 
   // ---- The line ----------------------------------------------------------------------------------------------------
 
-  const address = beside('.');
-
-  const lamp = new Lamp('', { connect: () => line.connect(), disconnect: () => line.stop() });
-  const showStatus = (word, detail, buttons) => lamp.show(word, detail, buttons, $('command'));
-
-  const line = new Line(address, {
-    message: onMessage,
-    countdown: (left) => (lamp.word = `Waiting ${Math.ceil(left / 1000)} s before the next try`),
-    state(state, details) {
-      lamp.state = state;
-      ({ connecting: onConnecting, open: onOpen, waiting: onWaiting, stopped: onStopped })[state](details);
-    },
+  const address = socketAddress('.');
+  const { line, lamp } = shownLine('', talk, $('command'), {
+    url: address,
+    peer: () => address,
+    heard: onMessage,
+    opened: onOpen,
+    ended: forgetPending,
+    connect: () => line.connect(),
   });
 
-  function onConnecting({ tries }) {
-    showStatus('Connecting…', tries ? `${address}, try ${tries + 1}` : address, { disconnect: tries ? 'Stop' : 'Disconnect' });
-  }
-
   function onOpen() {
-    showStatus('Connected', address, { disconnect: 'Disconnect' });
     talk.add({ kind: 'note', text: 'Connected.' });
     announce('Connected');
     if (tokenWasUsed) {
@@ -52,39 +43,21 @@
     if (line.send('help')) pending.push({ command: 'help', at: performance.now(), forList: true });
   }
 
-  function onWaiting({ words, opened, wait }) {
-    const pause = Math.ceil(wait / 1000);
-    showStatus(`Waiting ${pause} s before the next try`, opened ? `Closed (${words})` : capital(words), {
-      connect: 'Connect now',
-      disconnect: 'Stop',
-    });
-    const said = opened ? `Closed (${words}).` : `Not connected: ${words}.`;
-    talk.add({ kind: 'trouble', text: `${said} Next try in ${seconds(wait)}.` });
-    announce(`${said} Next try in ${plural(pause, 'second')}`);
-    forgetPending();
-  }
-
-  function onStopped({ words, opened }) {
-    const said = opened ? `Closed (${words})` : capital(words);
-    showStatus('Disconnected', said, { connect: 'Connect' });
-    talk.add({ kind: 'note', text: `${said}.` });
-    announce('Disconnected');
-    forgetPending();
-  }
-
   // ---- Commands and their replies ----------------------------------------------------------------------------------
 
   /** Commands that wait for their reply. The server answers each one, in order. */
   let pending = [];
   let tokenWasUsed = false; // the token itself is never stored
 
-  /** Sends a command. If that is impossible, it shows the reason on the page and returns false. */
-  function send(command) {
+  /**
+   * Sends a command. If that is impossible, it shows the reason and what it has `kept` of the command, and returns false.
+   */
+  function send(command, kept = '') {
     const shown = masked(command);
     if (!line.send(command)) {
       const why = line.state === 'connecting' ? 'still connecting' : 'not connected';
       talk.add({ kind: 'trouble', text: `Not sent, ${why}: ${shown}` });
-      say(`Not sent: ${why}. Your command is still here.`, 'trouble');
+      say(`Not sent: ${why}.${kept}`, 'trouble');
       announce(`Not sent: ${why}`);
       return false;
     }
@@ -101,7 +74,7 @@
       return;
     }
     const asked = pending.shift();
-    const meta = asked ? duration(performance.now() - asked.at) : 'unasked';
+    const meta = asked ? micros((performance.now() - asked.at) * 1000) : 'unasked';
     if (asked?.forList) {
       const found = readHelp(text);
       if (found.length) showCommands(found);
@@ -112,7 +85,7 @@
     const value = structure(text);
     // The line break at the end of "Command not found\n" belongs to the protocol.
     const shown = text.replace(/\r?\n$/, '');
-    const body = () => (value === undefined ? plainText(shown || '(empty)') : structuredReply(shown, value, isMeasured(asked?.command)));
+    const body = () => shownText(shown, { empty: '(empty)', measures: isCounts(asked?.command) ? 'counts' : 'units' });
     talk.add({ kind: 'reply', text: shown, body, meta, after: asked?.entry });
     const brief = value === undefined ? shown : `structured reply, ${plural(members(value).length, 'member')}`;
     announce(asked ? `${asked.command}: ${brief}` : brief);
@@ -156,15 +129,9 @@
 
   // ---- The command box and its history -----------------------------------------------------------------------------
 
-  // On a phone the keyboard would cover the page too early, and it has no arrow keys.
-  const HAS_KEYBOARD = matchMedia('(pointer: fine)').matches;
   const HINT = HAS_KEYBOARD ? 'Enter sends · ↑ ↓ earlier commands · Esc clears' : 'Type a command, or tap one to send it.';
 
-  function say(text = HINT, kind = 'note') {
-    const hint = $('hint');
-    hint.textContent = text;
-    hint.dataset.kind = kind;
-  }
+  const say = (text = HINT, kind = 'note') => hint('hint', text, kind);
 
   const box = (() => {
     const input = $('command');
@@ -213,7 +180,7 @@
       say(isSecret(input.value) ? 'The token’s value is hidden here and kept nowhere.' : HINT);
     });
     input.addEventListener('keydown', (event) => {
-      if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+      if (!isAlone(event)) return;
       const act = { ArrowUp: () => step(-1), ArrowDown: () => step(1), Escape: clear }[event.key];
       if (!act) return;
       event.preventDefault();
@@ -226,7 +193,7 @@
         input.focus();
         return;
       }
-      if (send(input.value)) {
+      if (send(input.value, ' Your command is still here.')) {
         remember(input.value);
         show('');
       }
@@ -243,13 +210,10 @@
     return {
       /** Sends a command of the list. The text in the box stays. */
       submit(command) {
-        if (send(command)) {
-          const typed = input.value;
-          remember(command);
-          show(typed);
-        } else {
-          say(`Not sent: ${line.state === 'connecting' ? 'still connecting' : 'not connected'}.`, 'trouble');
-        }
+        if (!send(command)) return;
+        const typed = input.value;
+        remember(command);
+        show(typed);
       },
       /** Puts the beginning of a command into the box. */
       begin(text) {
@@ -274,7 +238,6 @@
     line.connect();
   } else {
     talk.add({ kind: 'trouble', text: 'This browser has no WebSocket, which this page needs.' });
-    lamp.state = 'stopped';
-    showStatus('Disconnected', 'This browser has no WebSocket', {});
+    lamp.show('stopped', 'Disconnected', 'This browser has no WebSocket', {});
   }
 }

@@ -9,6 +9,8 @@
 
   const PERIOD = 1000; // milliseconds between two questions
   const LONGEST_PERIOD = 30_000; // after failures, which double the period
+  const HOUR = 3_600_000;
+  const LONGEST_NAME = 80; // characters in the first line; the table of the blame has the rest
   const ANSWER_TIMEOUT = 10_000;
   const KEPT_TICKS = 1024; // for each choice of the filter
   const TABLE_ROWS = 100;
@@ -29,12 +31,9 @@
   let failures = 0; // since the last good answer
   let timer = 0;
   let question = null; // its AbortController
+  let answeredAt = 0; // when the last report came
 
-  const lamp = new Lamp('loop-', { connect: () => goOn(), disconnect: () => pause() });
-  const showStatus = (state, word, detail, buttons) => {
-    lamp.state = state;
-    lamp.show(word, detail, buttons, $('bars'));
-  };
+  const lamp = new Lamp('loop-', { connect: () => goOn(), disconnect: () => pause() }, $('bars'));
 
   /** Begins or ends the questions, as far as anybody can see the answers. */
   function follow() {
@@ -52,7 +51,7 @@
   function pause() {
     isPaused = true;
     follow();
-    showStatus('idle', 'Paused', 'The server is not asked.', { connect: 'Go on' });
+    lamp.show('idle', 'Paused', 'The server is not asked.', { connect: 'Go on' });
     announce('Paused');
   }
 
@@ -60,44 +59,60 @@
     isPaused = false;
     clearTimeout(timer);
     timer = 0;
-    showStatus('connecting', 'Asking…', '', { disconnect: 'Pause' });
+    lamp.show('connecting', 'Asking…', '', { disconnect: 'Pause' });
     announce('Going on');
     follow();
   }
 
-  /** Asks once, and returns why there was no report; undefined: there was one. */
+  /**
+   * How many ticks to ask for: at first, and after a while without an answer, all that the server keeps; otherwise as many
+   * as the bars and the table show. A busy loop has thousands a second.
+   */
+  const limit = () => {
+    const wantsAll = report === NOTHING || performance.now() - answeredAt > 3 * PERIOD;
+    return wantsAll ? KEPT_TICKS : Math.max(timeline.room, TABLE_ROWS);
+  };
+
+  /** Asks once. Returns the report, or in `failure` why there is none. */
   async function exchange(ended) {
     let text;
     try {
-      const address = new URL(`debug/loop?since=${report.since}`, new URL('.', location.href));
+      const address = beside(`debug/loop?since=${report.since}&limit=${limit()}`);
       const answer = await fetch(address, { cache: 'no-store', signal: AbortSignal.any([ended, AbortSignal.timeout(ANSWER_TIMEOUT)]) });
-      if (!answer.ok) return why(answer.status);
+      if (!answer.ok) return { failure: why(answer.status), isFinal: answer.status === 401 };
       text = await answer.text();
     } catch (error) {
-      return error.name === 'TimeoutError' ? `No answer within ${ANSWER_TIMEOUT / 1000} s.` : 'The server cannot be reached.';
+      return { failure: error.name === 'TimeoutError' ? `No answer within ${ANSWER_TIMEOUT / 1000} s.` : 'The server cannot be reached.' };
     }
-    const said = json(text);
-    if (!Array.isArray(said?.recent)) return 'The answer is no report of the loop.';
-    take(said);
-    return undefined;
+    const said = readReport(text);
+    return said ? { said } : { failure: 'The answer is no report of the loop.' };
   }
 
   async function ask() {
     const own = new AbortController();
     question = own;
-    const failure = await exchange(own.signal);
+    const { said, failure, isFinal } = await exchange(own.signal);
     if (own.signal.aborted) return;
     question = null;
-    timer = setTimeout(nextQuestion, PERIOD);
-    if (failure === undefined) {
+    if (said) {
       failures = 0;
-      showStatus('open', 'Live', 'asked once a second', { disconnect: 'Pause' });
-    } else {
-      failures += 1;
-      clearTimeout(timer);
-      if (failures === 1) announce(failure);
-      waitOut(Math.min(LONGEST_PERIOD, PERIOD * 2 ** failures), failure);
+      answeredAt = performance.now();
+      timer = setTimeout(nextQuestion, PERIOD);
+      take(said);
+      lamp.show('open', 'Live', 'asked once a second', { disconnect: 'Pause' });
+      return;
     }
+    failures += 1;
+    if (failures === 1) announce(failure);
+    if (report === NOTHING) hint('loop-first', failure, 'trouble');
+    if (isFinal) stop(failure);
+    else waitOut(Math.min(LONGEST_PERIOD, PERIOD * 2 ** failures), failure);
+  }
+
+  /** Waits for the reader. After a 401 the browser would ask for the password again with each question. */
+  function stop(failure) {
+    isPaused = true;
+    lamp.show('stopped', 'Refused', failure, { connect: 'Ask again' });
   }
 
   function nextQuestion() {
@@ -107,7 +122,7 @@
 
   /** Counts down to the next question. */
   function waitOut(left, failure) {
-    showStatus('waiting', `Waiting ${seconds(left).replace('.0', '')} before the next try`, failure, { connect: 'Ask now', disconnect: 'Pause' });
+    lamp.show('waiting', nextTry(left), failure, { connect: 'Ask now', disconnect: 'Pause' });
     timer = setTimeout(() => (left > 1000 ? waitOut(left - 1000, failure) : nextQuestion()), Math.min(left, 1000));
   }
 
@@ -130,9 +145,15 @@
     }
     const recent = answer.recent.filter(({ n }) => n > report.since);
     const before = report;
-    report = { ...before, ...answer, began, since: recent.at(-1)?.n ?? before.since };
+    // The lists of the worst are empty while no new tick belongs to them.
+    const worst = answer.worst.length ? answer.worst : before.worst;
+    const worst_hour = (answer.worst_hour.length ? answer.worst_hour : before.worst_hour).filter(({ unix_ms }) => unix_ms >= answer.unix_ms - HOUR);
+    report = { ...answer, worst, worst_hour, began, since: recent.at(-1)?.n ?? before.since };
     for (const [choice, wanted] of Object.entries(isKept)) {
-      kept[choice] = [...(kept[choice] ?? []), ...recent.filter(wanted)].slice(-KEPT_TICKS);
+      // A slow tick may be older than the latest ones, or one of those that were left out.
+      const found = choice === '0' ? recent : [...worst_hour.filter(wanted), ...recent.filter(wanted)];
+      const all = new Map([...(kept[choice] ?? []), ...found].map((tick) => [tick.n, tick]));
+      kept[choice] = [...all.values()].sort((a, b) => a.n - b.n).slice(-KEPT_TICKS);
     }
     showFirst();
     showFigures(before);
@@ -142,7 +163,7 @@
   const chosenTicks = () => kept[filter.value] ?? [];
 
   function showAll() {
-    timeline.show(chosenTicks(), report.slow_ms * 1000);
+    timeline.show(chosenTicks(), report.slow_ms * 1000, filter.value === '0');
     showTicks();
     showBlame();
   }
@@ -154,11 +175,11 @@
     const slow = micros(report.slow_ms * 1000);
     const [worst] = report.worst_hour;
     const [blamed] = report.blame;
-    const isSlow = worst !== undefined && worst.us >= report.slow_ms * 1000;
-    $('loop-first').textContent = isSlow && blamed
-      ? `Look at the blame first: ${culpritName(blamed)} took ${micros(blamed.us)} of the slowest ticks of the last hour.`
-      : `No tick of the last hour took ${slow} or longer. Look at the tallest bar first: point at it, or choose it with the arrow keys.`;
-    $('loop-first').dataset.kind = isSlow ? 'trouble' : 'note';
+    const isSlow = worst !== undefined && isKept.slow(worst);
+    const tallest = `Look at the tallest bar first: ${HAS_KEYBOARD ? 'point at it, or choose it with the arrow keys' : 'tap it'}.`;
+    if (!isSlow) hint('loop-first', `No tick of the last hour took ${slow} or longer. ${tallest}`);
+    else if (!blamed) hint('loop-first', tallest, 'trouble');
+    else hint('loop-first', `Look at the blame first: ${micros(blamed.us)} of the slowest ticks of the last hour went to “${shorten(blamed.name, LONGEST_NAME)}”.`, 'trouble');
   }
 
   function showFigures(before) {
@@ -170,15 +191,13 @@
       ['busy', `${(busy * 100).toFixed(busy < 0.1 ? 1 : 0)} %`],
       ['ticks a second', count(Math.round(rate))],
       ['slow ticks', `${count(report.slow_ticks)} of ${count(report.ticks)}`],
-      ['median', micros(report.p50_us)],
+      ['running', span(Math.floor(report.now_us / 1e6))],
+      [`latest ${count(report.sample)}: median`, micros(report.p50_us)],
       ['99 % below', micros(report.p99_us)],
       ['longest', micros(report.max_us)],
-      ['running', span(Math.floor(report.now_us / 1e6))],
     ];
     $('loop-figures').replaceChildren(...figures.map(([name, value]) => element('li', '', element('span', '', name), ' ', element('strong', '', value))));
   }
-
-  const culpritName = ({ kind, name }) => name || kind;
 
   // ---- One tick ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +228,7 @@
     const phases = element('ul', 'readout-phases', ...phasesOf(tick).map(([phase, us]) => element('li', '', swatch(phase), `${phase} ${micros(us)}`)));
     $('readout').replaceChildren(
       element('p', 'readout-head', element('strong', '', `${micros(tick.us)}`), ` ${isChosen ? 'tick' : 'newest tick,'} ${count(tick.n)} at ${momentOf(tick)}`),
-      element('p', 'readout-culprit', tick.culprit?.text || 'no culprit'),
+      element('p', 'readout-culprit', tick.culprit.text || 'no culprit'),
       phases,
       element('p', 'readout-counts', `${countWords(tick)}; ${waitWords(tick)}`),
     );
@@ -231,13 +250,13 @@
     ['Tick', ({ n }) => count(n), 'number'],
     ['Time', momentOf],
     ['Took', ({ us }) => micros(us), 'number'],
-    ['Culprit', ({ culprit }) => culprit?.text || '–', 'wide'],
+    ['Culprit', ({ culprit }) => culprit.text || '–', 'wide'],
     ['Phases', phaseWords, 'wide'],
     ['Done', countWords, 'wide'],
     ['Sleep', waitWords, 'wide'],
   ];
   const BLAME_COLUMNS = [
-    ['Culprit', culpritName, 'wide'],
+    ['Culprit', ({ name }) => name, 'wide'],
     ['Kind', ({ kind }) => kind],
     ['Ticks', ({ ticks }) => count(ticks), 'number'],
     ['Time in all', ({ us }) => micros(us), 'number'],
@@ -277,10 +296,12 @@
   const showLegend = () => $('legend').replaceChildren(...Object.entries(PHASES).map(([phase, what]) =>
     Object.assign(element('li', '', swatch(phase), phase), { title: what })));
 
+  hint('bars-hint', 'One bar is one tick. The height is its time, on a logarithmic scale; the colours are the shares of its phases. '
+    + `Where a dotted line stands, ticks were left out. ${HAS_KEYBOARD ? '← → choose a tick, Home and End the oldest and the newest, p pauses.' : 'Tap a bar to read about it.'}`);
   filter.addEventListener('change', showAll);
   choice.addEventListener('change', showTicks);
-  $('loop').addEventListener('keydown', (event) => {
-    if (event.key !== 'p' || event.ctrlKey || event.altKey || event.metaKey || event.target.tagName === 'SELECT') return;
+  $('loop-panel').addEventListener('keydown', (event) => {
+    if (event.key !== 'p' || !isAlone(event) || event.target.tagName === 'SELECT') return;
     (isPaused ? goOn : pause)();
   });
   for (const query of ['(forced-colors: active)', '(prefers-color-scheme: dark)']) matchMedia(query).addEventListener('change', showLegend);

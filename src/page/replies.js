@@ -53,12 +53,21 @@ function structure(text) {
   }
 }
 
+/** The text of a server, with its structure if it has one. */
+function shownText(text, { empty = '', measures = '' } = {}) {
+  const value = structure(text);
+  return value === undefined ? plainText(text || empty) : structuredReply(text, value, measures);
+}
+
 const members = (value) => (Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value));
 const ROOT = Symbol('root'); // the key of the outermost value
 const isBranch = (value) => typeof value === 'object' && value !== null && !(value instanceof Digits);
 
-/** A structured reply: a foldable tree, and the exact text. `measures`: the tree shows its numbers in their units. */
-function structuredReply(text, value, measures = false) {
+/**
+ * A structured reply: a foldable tree, and the exact text. `measures` is 'units' if the tree shows numbers in the units that
+ * their names say, and 'counts' if all other numbers are counts.
+ */
+function structuredReply(text, value, measures) {
   const tree = element('div', 'tree', branch(ROOT, value, true, { measures }));
   const raw = plainText(text);
   raw.hidden = true;
@@ -96,7 +105,7 @@ function branch(key, value, open, view) {
     }
     built = upTo;
     if (built === all.length) return;
-    const more = button(`Show more (${(all.length - built).toLocaleString('en')} left)`, () => {
+    const more = button(`Show more (${count(all.length - built)} left)`, () => {
       const next = more.parentElement;
       build();
       next.remove();
@@ -121,8 +130,9 @@ function leaf(key, value, { measures, unit }) {
   const isNumber = value instanceof Digits || typeof value === 'number';
   const source = value instanceof Digits ? value.source : typeof value === 'string' ? JSON.stringify(value) : String(value);
   const kind = isNumber ? 'number' : typeof value === 'string' ? 'string' : 'literal';
-  if (!measures || !isNumber) return element('div', 'leaf', ...keyMark(key), element('span', kind, source));
   const known = typeof key === 'string' ? unitOf(key, unit) : { name: key, unit };
+  const isPlain = !isNumber || !measures || (measures === 'units' && !known.unit);
+  if (isPlain) return element('div', 'leaf', ...keyMark(key), element('span', kind, source));
   const made = element('div', 'leaf', ...keyMark(known.name), element('span', kind, measured(Number(source), known.unit)));
   made.title = `${key}: ${source}`;
   return made;

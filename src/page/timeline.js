@@ -45,6 +45,7 @@ class Paint {
   }
 
   phase(name, context) {
+    if (!Object.hasOwn(PHASES, name)) return this.of('edge');
     if (!this.#forced.matches) return this.of(`phase-${name}`);
     return (this.#fills[`pattern-${name}`] ??= this.#pattern(name, context));
   }
@@ -67,6 +68,7 @@ class Timeline {
   static #PITCH = 8; // pixels from bar to bar
   static #AXIS = 56; // pixels for the scale's words
   static #LOWEST = 10; // microseconds at the foot of the scale
+  static #HIGHEST = 1e10; // microseconds at its top at most, longer than the server can count
   static #PAGE = 10; // ticks that Page Up and Page Down pass over
 
   #bars = $('bars');
@@ -75,6 +77,7 @@ class Timeline {
   #onShow;
   #ticks = [];
   #slow = 0;
+  #isWhole = false; // whether a missing number between two ticks is one that was left out
   #chosen = null; // the number of the tick that the keyboard chose
   #hovered = null; // the number of the tick under the pointer
   #last = null; // the number of the right-most tick, while a reader looks at the bars
@@ -106,10 +109,19 @@ class Timeline {
     pen.fillRect(1, 1, canvas.width - 2, canvas.height - 2);
   }
 
-  /** Shows these ticks, oldest first. `slow`: microseconds from which a tick is slow. */
-  show(ticks, slow) {
+  /** How many bars fit. */
+  get room() {
+    return Math.max(1, Math.floor((this.#bars.clientWidth - Timeline.#AXIS) / Timeline.#PITCH));
+  }
+
+  /**
+   * Shows these ticks, oldest first. `slow`: microseconds from which a tick is slow. `isWhole`: they are all ticks, so that
+   * a gap between two numbers is shown.
+   */
+  show(ticks, slow, isWhole) {
     this.#ticks = ticks;
     this.#slow = slow;
+    this.#isWhole = isWhole;
     this.#draw();
   }
 
@@ -123,7 +135,7 @@ class Timeline {
 
   /** The places of the first bar and of the one after the last. */
   #window() {
-    const fit = Math.max(1, Math.floor((this.#bars.clientWidth - Timeline.#AXIS) / Timeline.#PITCH));
+    const fit = this.room;
     const held = this.#last === null ? -1 : this.#at(this.#last);
     let end = held < 0 ? this.#ticks.length : held + 1;
     if (this.#chosen !== null) {
@@ -153,7 +165,7 @@ class Timeline {
   }
 
   #onKey(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    if (!isAlone(event)) return;
     const at = this.#chosenAt();
     const last = this.#ticks.length - 1;
     const to = {
@@ -189,8 +201,9 @@ class Timeline {
     const [start, end] = this.#window();
     const bars = this.#ticks.slice(start, end);
     const shown = this.#hovered ?? this.#ticks[this.#chosenAt()]?.n;
-    const top = Math.max(1000, this.#slow * 4, ...bars.map(({ us }) => us * 1.5));
-    const scale = (us) => Math.max(0, Math.log(us / Timeline.#LOWEST) / Math.log(top / Timeline.#LOWEST)) * (height - 4);
+    const top = Math.min(Timeline.#HIGHEST, Math.max(1000, this.#slow * 4, ...bars.map(({ us }) => us * 1.5)));
+    const share = (us) => Math.log(us / Timeline.#LOWEST) / Math.log(top / Timeline.#LOWEST);
+    const scale = (us) => Math.min(1, Math.max(0, share(us))) * (height - 4);
     this.#drawScale(pen, width, height, top, scale);
     bars.forEach((tick, at) => {
       const x = Timeline.#AXIS + at * Timeline.#PITCH;
@@ -199,8 +212,10 @@ class Timeline {
         pen.fillRect(x - 1, 0, 1, height);
         pen.fillRect(x + Timeline.#PITCH - 1, 0, 1, height);
       }
+      if (this.#isWhole && tick.n - (bars[at - 1]?.n ?? tick.n) > 1) this.#drawGap(pen, x - 1, height);
       this.#drawBar(pen, tick, x, Math.max(4, scale(tick.us)), height);
     });
+    if (this.#slow) this.#drawSlow(pen, width, Math.round(height - scale(this.#slow)));
     this.#report(shown);
   }
 
@@ -214,13 +229,21 @@ class Timeline {
       pen.fillStyle = this.#paint.of('soft');
       pen.fillText(us < 1000 ? '0.1 ms' : us < 1e6 ? `${us / 1000} ms` : `${us / 1e6} s`, 0, Math.max(8, y));
     }
-    if (!this.#slow) return;
-    const y = Math.round(height - scale(this.#slow));
+  }
+
+  /** The line from which a tick is slow. Its word has a ground of its own, because bars reach it. */
+  #drawSlow(pen, width, y) {
+    const wide = pen.measureText('slow').width;
+    pen.fillStyle = this.#paint.of('surface');
+    pen.fillRect(width - wide - 4, Math.max(0, y - 16), wide + 4, 14);
     pen.fillStyle = this.#paint.of('bad');
     for (let x = Timeline.#AXIS; x < width; x += 8) pen.fillRect(x, y - 1, 4, 2);
-    pen.textAlign = 'right';
-    pen.fillText('slow', width - 2, y - 9);
-    pen.textAlign = 'left';
+    pen.fillText('slow', width - wide - 2, Math.max(7, y - 9));
+  }
+
+  #drawGap(pen, x, height) {
+    pen.fillStyle = this.#paint.of('edge');
+    for (let y = 0; y < height; y += 6) pen.fillRect(x, y, 1, 3);
   }
 
   /** The height is the tick's time; each phase has its share of the height. */
@@ -251,4 +274,4 @@ class Timeline {
 }
 
 /** A tick in one sentence. */
-const tickWords = ({ n, us, culprit }) => `Tick ${n}, ${micros(us)}${culprit?.text ? `: ${culprit.text}` : ''}`;
+const tickWords = ({ n, us, culprit }) => `Tick ${n}, ${micros(us)}${culprit.text ? `: ${culprit.text}` : ''}`;

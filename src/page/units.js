@@ -5,7 +5,7 @@
 
 /** Microseconds. */
 function micros(us) {
-  if (us < 1000) return `${us} µs`;
+  if (us < 1000) return `${Math.round(us)} µs`;
   if (us < 1e6) return `${(us / 1000).toFixed(us < 9950 ? 1 : 0)} ms`;
   return span(us / 1e6);
 }
@@ -24,8 +24,6 @@ function size(bytes) {
   const [by, unit] = bytes < 1e6 ? [1e3, 'kB'] : bytes < 1e9 ? [1e6, 'MB'] : [1e9, 'GB'];
   return `${(bytes / by).toFixed(1)} ${unit}`;
 }
-
-const count = (number) => number.toLocaleString('en');
 
 /** The end of a name, and how its numbers are shown. */
 const UNITS = {

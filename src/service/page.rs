@@ -31,7 +31,7 @@ const STYLES: [(&str, &str); 3] = [
 ];
 
 /// The scripts in the order in which they run, and the places in the document that refer to them.
-const SCRIPTS: [(&str, &str); 8] = [
+const SCRIPTS: [(&str, &str); 11] = [
     (
         r#"<script src="shared.js"></script>"#,
         include_str!("../page/shared.js"),
@@ -41,13 +41,22 @@ const SCRIPTS: [(&str, &str); 8] = [
         r#"<script src="replies.js"></script>"#,
         include_str!("../page/replies.js"),
     ),
+    (r#"<script src="line.js"></script>"#, include_str!("../page/line.js")),
     (
         r#"<script src="console.js"></script>"#,
         include_str!("../page/console.js"),
     ),
     (
+        r#"<script src="pusher.js"></script>"#,
+        include_str!("../page/pusher.js"),
+    ),
+    (
         r#"<script src="channels.js"></script>"#,
         include_str!("../page/channels.js"),
+    ),
+    (
+        r#"<script src="report.js"></script>"#,
+        include_str!("../page/report.js"),
     ),
     (
         r#"<script src="timeline.js"></script>"#,

@@ -5,52 +5,15 @@
 
 import assert from 'node:assert/strict';
 import { createHash, createHmac } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { accessibilityTroubles, launchBrowser, missing, startServer } from './start.mjs';
+import { describe, test } from 'node:test';
+import { accessibilityTroubles } from './start.mjs';
+import { DESKTOP, LIMITS, PHONE, smallTargets, useBrowser, widthBeyondWindow, withToken } from './suite.mjs';
 
-const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
-const DESKTOP = { viewport: { width: 1400, height: 860 } };
-const TOKEN = 'a-token-of-sixteen';
+describe('the channels tab', LIMITS, () => {
+  const stage = useBrowser(/WebSocket connection to .* failed|status of 401/);
 
-const skip = missing ? `there is no ${missing}` : false;
-
-describe('the channels tab', { skip, timeout: 180_000 }, () => {
-  let browser;
-  let server;
-  let contexts = [];
-  let troubles = [];
-
-  before(async () => {
-    browser = await launchBrowser();
-    server = await startServer();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.end();
-  });
-  afterEach(async () => {
-    for (const context of contexts) await context.close();
-    const unexpected = troubles.filter((trouble) => !/WebSocket connection to .* failed|status of 401/.test(trouble));
-    contexts = [];
-    troubles = [];
-    assert.deepEqual(unexpected, [], 'errors, warnings or policy violations in the browser');
-  });
-
-  /** Opens the tab as one visitor. `prepare` runs before the page is loaded. */
-  async function open({ url = server.url, hash = '#channels', prepare, ...options } = {}) {
-    const context = await browser.newContext({ ...DESKTOP, ...options });
-    contexts.push(context);
-    const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
-    page.on('console', (message) => ['error', 'warning'].includes(message.type()) && troubles.push(message.text()));
-    page.on('pageerror', (error) => troubles.push(String(error)));
-    await prepare?.(page);
-    await page.goto(url + hash);
-    return page;
-  }
+  /** Opens the tab as one visitor. */
+  const open = (options) => stage.open({ hash: '#channels', ...options });
 
   /** Opens the tab and connects. */
   async function openConnected(options) {
@@ -83,7 +46,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     await page.fill('#publish-data', data);
     await page.locator('#publish-form').getByRole('button', { name: 'Publish' }).click();
     await entries(page, 'sent').nth(count).waitFor();
-    assert.match(await entries(page, 'sent').nth(count).innerText(), /: 200 \{\}/);
+    assert.match(await entries(page, 'sent').nth(count).innerText(), /: sent to \d+ connections?\./);
   }
 
   /** Publishes as a library of the HTTP API does. */
@@ -91,17 +54,15 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     const md5 = createHash('md5').update(body).digest('hex');
     const query = `auth_key=jsocketd-key&auth_timestamp=${Math.floor(Date.now() / 1000)}&auth_version=1.0&body_md5=${md5}`;
     const signed = createHmac('sha256', 'jsocketd-secret').update(`POST\n${path}\n${query}`).digest('hex');
-    const answer = await fetch(`${server.url.slice(0, -1)}${path}?${query}&auth_signature=${signed}`, { method: 'POST', body });
+    const answer = await fetch(`${stage.url.slice(0, -1)}${path}?${query}&auth_signature=${signed}`, { method: 'POST', body });
     assert.equal(answer.status, 200, await answer.text());
   }
-
-  const widthBeyondWindow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
   test('the address selects a tab, and arrow keys move between tabs', async () => {
     const page = await open({ hash: '' });
     const TABS = ['Console', 'Channels', 'Loop'];
     const shown = async () => ({
-      visible: (await Promise.all(TABS.map(async (name) => ((await page.locator(`#${name.toLowerCase()}`).isVisible()) ? [name] : [])))).flat(),
+      visible: (await Promise.all(TABS.map(async (name) => ((await page.locator(`#${name.toLowerCase()}-panel`).isVisible()) ? [name] : [])))).flat(),
       selected: await page.locator('[role="tab"][aria-selected="true"]').textContent(),
       reachable: await page.locator('[role="tab"]:not([tabindex="-1"])').textContent(),
     });
@@ -118,10 +79,20 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     await page.reload();
     assert.deepEqual(await shown(), on('Channels'), 'a link to the tab opens it');
     await page.evaluate(() => (location.hash = '#console'));
-    await page.locator('#console').waitFor();
+    await page.locator('#console-panel').waitFor();
     assert.deepEqual(await shown(), on('Console'));
     assert.equal(await page.locator('#status').isVisible(), true);
     assert.equal(await page.locator('#channels-status').isVisible(), false);
+  });
+
+  test('a link to a tab leaves the bar in sight', async () => {
+    for (const hash of ['#console', '#channels', '#loop']) {
+      const page = await open({ ...PHONE, hash });
+      await page.waitForTimeout(300);
+      const { y } = await page.locator('[role="tablist"]').boundingBox();
+      assert.ok(y >= 0, `${hash}: ${y}`);
+      assert.equal(await page.evaluate(() => document.scrollingElement.scrollTop), 0);
+    }
   });
 
   test('connects step by step and shows URL, socket id and lamp', async () => {
@@ -133,7 +104,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     const id = await socketId(page);
     assert.equal(await page.locator('#channels-status-detail').textContent(), `socket id ${id}`);
     assert.equal(await page.locator('#connect-url').textContent(),
-      `${server.url.replace('http', 'ws')}app/jsocketd-key?protocol=7&client=jsocketd-page&version=1`);
+      `${stage.url.replace('http', 'ws')}app/jsocketd-key?protocol=7&client=jsocketd-page&version=1`);
     await page.locator('#channels-disconnect').click();
     await said(page, /^Closed \(1000/).waitFor();
     assert.equal(await page.locator('#socket-id').textContent(), '–');
@@ -141,7 +112,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
 
   test('there is one button to connect in every state', async () => {
     const page = await open();
-    const buttons = () => page.locator('#channels, #channels-status').locator('button:visible', { hasText: /^(Connect|Disconnect|Stop)/ }).allTextContents();
+    const buttons = () => page.locator('#channels-panel, #channels-status').locator('button:visible', { hasText: /^(Connect|Disconnect|Stop)/ }).allTextContents();
     assert.deepEqual(await buttons(), ['Connect']);
     await page.locator('#channels-connect').press('Enter');
     await connected(page);
@@ -262,12 +233,32 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
     assert.equal(await said(page, '"not to me"').count(), 0);
   });
 
+  test('publishing says to how many connections the event was sent', async () => {
+    const [page, other] = [await openConnected(), await openConnected()];
+    await publish(page, 'counted', '1');
+    for (const subscriber of [page, other]) await subscribe(subscriber, 'counted');
+    await publish(page, 'counted', '2');
+    await page.locator('#not-me').check();
+    await publish(page, 'counted', '3');
+    const texts = await entries(page, 'sent').locator('.entry-text').allTextContents();
+    assert.deepEqual(texts, ['0 connections', '2 connections', '1 connection'].map((reached) => `Published my-event to counted: sent to ${reached}.`));
+  });
+
+  test('events may have the names of what every object has', async () => {
+    const page = await openConnected();
+    await subscribe(page, 'named');
+    for (const name of ['constructor', 'toString', '__proto__']) {
+      await publish(page, 'named', '{"constructor":{"__proto__":1}}', name);
+      await page.locator('.event-name', { hasText: name }).waitFor();
+    }
+  });
+
   test('a refusal of the API is shown in its own words', async () => {
     const page = await openConnected();
     await page.fill('#publish-channel', 'no/channel');
     await page.locator('#publish-form').getByRole('button', { name: 'Publish' }).click();
-    await said(page, /^Published my-event to no\/channel: 400 Invalid channel name/).waitFor();
-    troubles = troubles.filter((trouble) => !/status of 400/.test(trouble));
+    await said(page, /^Not published my-event to no\/channel: 400 Invalid channel name/).waitFor();
+    stage.troubles = stage.troubles.filter((trouble) => !/status of 400/.test(trouble));
   });
 
   test('private and presence channels are signed here; members come and go', async () => {
@@ -383,12 +374,8 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
   });
 
   test('a real server gives the page no secret, and the page says where authorization comes from', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'jsocketd-'));
-    const file = join(folder, 'jsocketd.toml');
-    writeFileSync(file, `[server]\nadmin_token = "${TOKEN}"\n\n[[apps]]\nid = "site"\nkey = "site-key"\nsecret = "a-secret-that-stays-there"\n`, { mode: 0o600 });
-    const own = await startServer('127.0.0.1:0', ['--config', file]);
-    try {
-      const page = await open({ url: own.url, httpCredentials: { username: 'x', password: TOKEN } });
+    await withToken(async (visitor) => {
+      const page = await open(visitor);
       const answer = await page.content();
       assert.doesNotMatch(answer, /jsocketd-secret|a-secret-that-stays-there/);
       assert.equal(await page.inputValue('#app-key'), 'site-key', 'the key is public');
@@ -402,10 +389,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
       assert.match(await page.locator('#channel-hint').textContent(), /authEndpoint/);
       assert.equal(await page.locator('.subscription').count(), 1);
       assert.deepEqual(await accessibilityTroubles(page), []);
-    } finally {
-      await own.end();
-      rmSync(folder, { recursive: true });
-    }
+    }, '\n[[apps]]\nid = "site"\nkey = "site-key"\nsecret = "a-secret-that-stays-there"\n');
   });
 
   for (const colorScheme of ['light', 'dark']) {
@@ -424,10 +408,7 @@ describe('the channels tab', { skip, timeout: 180_000 }, () => {
         assert.deepEqual(await accessibilityTroubles(page), []);
         assert.ok((await widthBeyondWindow(page)) <= 0);
         if (kind === 'phone') {
-          const small = await page.locator('button:visible, .field:visible, summary:visible, .check:visible').evaluateAll((targets) =>
-            targets.map((target) => ({ name: target.id || target.textContent, box: target.getBoundingClientRect() }))
-              .filter(({ box }) => box.height < 44 || box.width < 44).map(({ name, box }) => `${name} ${box.width}×${box.height}`));
-          assert.deepEqual(small, []);
+          assert.deepEqual(await smallTargets(page, 'button, .field, summary, .check'), []);
         }
         await page.locator('#drop').click();
         await page.locator('#channels-status[data-state="waiting"]').waitFor();

@@ -1,76 +1,19 @@
-// The Loop tab in a real browser. Its ticks come from ticks.mjs, so that a test chooses what the loop did; the last tests
-// ask the real server. Where the binary or the browser is missing, every test is skipped and names the missing one.
+// The look of the Loop tab in a real browser. Its ticks come from ticks.mjs, so that a test chooses what the loop did; the
+// last test asks the real server. questions.test.mjs is about the questions and answers. Where the binary or the browser is missing, every test is skipped and names the missing one.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { accessibilityTroubles, launchBrowser, missing, startServer } from './start.mjs';
-import { Loop, quick, serveLoop, stopped, tick } from './ticks.mjs';
+import { describe, test } from 'node:test';
+import { accessibilityTroubles } from './start.mjs';
+import { DESKTOP, LIMITS, PHONE, smallTargets, useBrowser, widthBeyondWindow } from './suite.mjs';
+import { cells, live, Loop, loopTab, quick, readout, rows, tick, turned, valueText } from './ticks.mjs';
 
-const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
-const DESKTOP = { viewport: { width: 1400, height: 860 } };
-const TOKEN = 'a-token-of-sixteen';
 const PICTURES = process.env.PICTURES; // a folder, to look at
 
-const skip = missing ? `there is no ${missing}` : false;
+describe('the loop tab', LIMITS, () => {
+  // Some tests are about refused questions, and some look at the canvas; the browser reports both in its console.
+  const stage = useBrowser(/Failed to load resource|willReadFrequently/);
 
-describe('the loop tab', { skip, timeout: 180_000 }, () => {
-  let browser;
-  let server;
-  let context;
-  let troubles;
-
-  before(async () => {
-    browser = await launchBrowser();
-    server = await startServer();
-  });
-  after(async () => {
-    await browser?.close();
-    await server?.end();
-  });
-  afterEach(async () => {
-    await context?.close();
-    context = undefined;
-    // Some tests are about refused questions, and some look at the canvas; the browser reports both in its console.
-    const unexpected = troubles.filter((trouble) => !/Failed to load resource|willReadFrequently/.test(trouble));
-    assert.deepEqual(unexpected, [], 'errors, warnings or policy violations in the browser');
-  });
-
-  /** Opens the tab. `answer` says what the loop answers; without it the real server does. */
-  async function open({ url = server.url, answer, asked, hash = '#loop', ...options } = {}) {
-    troubles = [];
-    context = await browser.newContext({ ...DESKTOP, ...options });
-    const page = await context.newPage();
-    page.setDefaultTimeout(10_000);
-    page.on('console', (message) => ['error', 'warning'].includes(message.type()) && troubles.push(message.text()));
-    page.on('pageerror', (error) => troubles.push(String(error)));
-    if (answer) await serveLoop(page, answer, asked);
-    await page.goto(url + hash);
-    return page;
-  }
-
-  /** Opens the tab on a loop of 300 quick ticks, of which the 290th met a stopped database. */
-  async function openOn(loop = turned(300, 290), options = {}) {
-    const page = await open({ answer: (since) => loop.answer(since), ...options });
-    await live(page);
-    return page;
-  }
-
-  function turned(ticks, ...slow) {
-    const loop = new Loop();
-    for (let n = 1; n <= ticks; n += 1) loop.turn(slow.includes(n) ? stopped(n) : quick(n));
-    return loop;
-  }
-
-  const live = (page) => page.locator('#loop-status[data-state="open"]').waitFor();
-  const word = (page) => page.locator('#loop-status-word').textContent();
-  const valueText = (page) => page.locator('#bars').getAttribute('aria-valuetext');
-  const readout = (page) => page.locator('#readout').innerText();
-  const rows = (page, table) => page.locator(`#${table} tbody tr`);
-  const cells = (page, table, at) => rows(page, table).nth(at).locator('td').allTextContents();
-  const widthBeyondWindow = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  const { open, openOn } = loopTab(stage);
 
   /** Points at the bar of the tick that is so many places left of the newest one. */
   async function pointAt(page, back) {
@@ -89,7 +32,7 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
 
   test('a slow tick stands out, and pointing at it names the culprit', async () => {
     const page = await openOn();
-    assert.equal(await page.locator('#loop-first').textContent(), 'Look at the blame first: statement sessions took 523 ms of the slowest ticks of the last hour.');
+    assert.equal(await page.locator('#loop-first').textContent(), 'Look at the blame first: 523 ms of the slowest ticks of the last hour went to “statement sessions”.');
     assert.equal(await colour(page, 10, 0.5), '#d55e00', 'the bar of the slow tick has the colour of the work phase');
     assert.equal(await colour(page, 9, 0.5), '', 'the bar of a quick tick ends below');
     assert.match(await colour(page, 9, 0.05), /^#/);
@@ -137,73 +80,6 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
     assert.match(await valueText(page), /^Tick 340, /);
   });
 
-  test('asks once a second for what is new, only while the tab is shown and not paused', async () => {
-    const asked = [];
-    const loop = turned(20);
-    const page = await open({ answer: (since) => loop.answer(since), asked, hash: '' });
-    await page.locator('#status[data-state="open"]').waitFor();
-    await page.waitForTimeout(1500);
-    assert.deepEqual(asked, [], 'nobody looks');
-    await page.locator('#tab-loop').click();
-    await live(page);
-    loop.turn(quick(21));
-    await rows(page, 'ticks-table').filter({ hasText: /^21/ }).waitFor();
-    await page.waitForTimeout(3000);
-    assert.deepEqual(asked.slice(0, 3).map(({ since }) => since), [0, 20, 21]);
-    assert.ok(asked.length >= 4 && asked.length <= 7, `${asked.length} questions in about four seconds`);
-    await page.locator('#bars').press('p');
-    assert.equal(await word(page), 'Paused');
-    const before = asked.length;
-    await page.waitForTimeout(2200);
-    assert.equal(asked.length, before, 'paused');
-    await page.locator('#loop-connect').press('Enter');
-    await live(page);
-    assert.equal(await page.evaluate(() => document.activeElement.id), 'loop-disconnect', 'the keyboard keeps its place');
-    await page.locator('#tab-console').click();
-    const left = asked.length;
-    await page.waitForTimeout(2200);
-    assert.ok(asked.length <= left + 1, 'another tab is shown');
-  });
-
-  test('a refusal is explained, and the questions become rare', async () => {
-    const WORDS = [
-      [401, /admin token \(401\)/], [403, /websockets\.monitor/], [404, /proxy does not pass the path on/], [429, /asks too often/],
-      [502, /fails \(502\)/], [418, /no report of the loop \(418\)/], ['abort', /cannot be reached/], ['no report', /no report of the loop/],
-    ];
-    for (const [status, words] of WORDS) {
-      const asked = [];
-      const page = await open({ answer: () => status, asked });
-      await page.locator('#loop-status[data-state="waiting"]').waitFor();
-      assert.match(await page.locator('#loop-status-detail').textContent(), words, String(status));
-      assert.match(await word(page), /^Waiting [12] s before the next try$/);
-      if (status === 403) {
-        while (asked.length < 3) await page.waitForTimeout(100);
-        assert.ok(asked[1].at - asked[0].at >= 1900 && asked[2].at - asked[1].at >= 3900, `each pause is longer: ${JSON.stringify(asked)}`);
-        assert.deepEqual(await accessibilityTroubles(page), []);
-        await page.locator('#loop-connect').click();
-        await page.locator('#loop-status-word', { hasText: /^Waiting 1\d s / }).waitFor();
-        assert.equal(asked.length, 4, 'Ask now asks now');
-      }
-      await context.close();
-    }
-  });
-
-  test('goes on when the server is back, also if it started anew', async () => {
-    let loop = turned(300, 290);
-    let isAway = false;
-    const page = await openOn(undefined, { answer: (since) => (isAway ? 'abort' : loop.answer(since)) });
-    isAway = true;
-    await page.locator('#loop-status[data-state="waiting"]').waitFor();
-    assert.equal(await rows(page, 'ticks-table').count(), 100, 'what was seen stays');
-    isAway = false;
-    loop = turned(7);
-    await live(page);
-    await rows(page, 'ticks-table').nth(6).waitFor();
-    await page.locator('#bars[aria-valuemax="6"]').waitFor({ timeout: 5000 });
-    assert.equal((await cells(page, 'ticks-table', 0))[0], '7');
-    assert.match(await page.locator('#loop-first').textContent(), /^No tick of the last hour took 50 ms or longer\. Look at the tallest bar first/);
-  });
-
   test('the table has what the bars have, and the filter holds for both', async () => {
     const loop = turned(300, 100, 290);
     const page = await openOn(loop);
@@ -232,37 +108,12 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
   test('names from the server are text, whatever is in them', async () => {
     const loop = new Loop();
     const evil = '<img src=x onerror=alert(1)>';
-    loop.turn(tick(1, { work: 90_000 }, { culprit: { kind: 'statement', name: evil, us: 90_000, text: `statement ${evil}` } }));
-    const page = await openOn(loop);
-    assert.match(await readout(page), /<img src=x onerror=alert\(1\)>/);
-    assert.equal(await page.locator('#loop img').count(), 0);
-    // A tick without a culprit and with unknown phases and counts harms nothing.
-    loop.turn({ ...tick(2, { later: 70 }, { counts: { things: 2 } }), culprit: null });
-    await page.locator('#bars[aria-valuemax="1"]').waitFor();
-    assert.match(await readout(page), /no culprit/);
-    assert.match(await readout(page), /later 70 µs/);
-  });
-
-  test('a thousand ticks a second do not stop the page', async () => {
-    const loop = turned(1024);
-    const page = await openOn(loop);
-    await page.evaluate(() => {
-      globalThis.longest = 0;
-      let last = performance.now();
-      const look = (now) => {
-        globalThis.longest = Math.max(globalThis.longest, now - last);
-        last = now;
-        requestAnimationFrame(look);
-      };
-      requestAnimationFrame(look);
-    });
-    for (let second = 1; second <= 3; second += 1) {
-      loop.turn(...Array.from({ length: 1024 }, (_, at) => quick(second * 1024 + at + 1)));
-      await rows(page, 'ticks-table').filter({ hasText: new RegExp(`^${((second + 1) * 1024).toLocaleString('en')}`) }).waitFor();
+    loop.turn(tick(1, { work: 90_000, [evil]: 5 }, { counts: { [evil]: 2 }, culprit: { kind: 'statement', name: evil, us: 90_000, text: `statement ${evil}` } }));
+    const page = await openOn(loop, { answer: () => ({ ...loop.answer(), blame: [{ kind: evil, name: evil, ticks: 1, us: 90_000, worst_us: 90_000 }] }) });
+    for (const place of ['#readout', '#loop-first', '#blame-table tbody', '#ticks-table tbody']) {
+      assert.ok((await page.locator(place).innerText()).includes(evil), place);
     }
-    const longest = await page.evaluate(() => globalThis.longest);
-    assert.ok(longest < 700, `the page stood still for ${longest} ms`);
-    assert.equal(await page.locator('#bars').getAttribute('aria-valuemax'), '1023', 'what is kept is bounded');
+    assert.equal(await page.locator('#loop-panel img').count(), 0);
   });
 
   // Machado, Oliveira, Fernandes: A Physiologically-based Model for Simulation of Color Vision Deficiency (2009), severity 1.
@@ -289,7 +140,7 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
       const page = await openOn(undefined, { answer: () => turned(3).answer(), colorScheme });
       const names = await page.locator('#legend li').allTextContents();
       assert.equal(names.length, 9);
-      const colours = await page.locator('#loop').evaluate((loop, names) => [...names.map((name) => `phase-${name}`), 'edge', 'surface'].map((name) => getComputedStyle(loop).getPropertyValue(`--${name}`).trim()), names);
+      const colours = await page.locator('#loop-panel').evaluate((loop, names) => [...names.map((name) => `phase-${name}`), 'edge', 'surface'].map((name) => getComputedStyle(loop).getPropertyValue(`--${name}`).trim()), names);
       const [edge, surface] = colours.splice(-2);
       assert.ok(contrast(edge, surface) >= 3, `the edge of a bar: ${contrast(edge, surface)}`);
       for (const [eye, matrix] of Object.entries(EYES)) {
@@ -329,10 +180,7 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
         assert.deepEqual(await accessibilityTroubles(page), []);
         assert.ok((await widthBeyondWindow(page)) <= 0);
         if (kind === 'phone') {
-          const small = await page.locator('button:visible, select:visible').evaluateAll((targets) =>
-            targets.map((target) => ({ name: target.id || target.textContent, box: target.getBoundingClientRect() }))
-              .filter(({ box }) => box.height < 44 || box.width < 44).map(({ name, box }) => `${name} ${box.width}×${box.height}`));
-          assert.deepEqual(small, []);
+          assert.deepEqual(await smallTargets(page, 'button, select'), []);
         }
         if (PICTURES) await page.screenshot({ path: `${PICTURES}/loop-${kind.replaceAll(' ', '-')}-${colorScheme}.png` });
       });
@@ -347,26 +195,11 @@ describe('the loop tab', { skip, timeout: 180_000 }, () => {
     await row.waitFor();
     await page.locator('#loop-disconnect').click();
     const [number, , took, culprit] = await row.locator('td').allTextContents();
-    const { recent } = await (await fetch(`${server.url}debug/loop`)).json();
+    const { recent } = await (await fetch(`${stage.url}debug/loop`)).json();
     const reported = recent.find(({ n }) => n === Number(number.replaceAll(',', '')));
     assert.equal(culprit, reported.culprit.text);
     assert.equal(took, reported.us < 1000 ? `${reported.us} µs` : took);
     assert.deepEqual(Object.keys(reported.phases_us), await page.locator('#legend li').allTextContents(), 'the phases have their colours');
     assert.match((await page.locator('#loop-figures').innerText()).replace(/\s+/g, ' '), /busy [\d.]+ % ticks a second \d+ slow ticks \d+ of \d+/);
-  });
-
-  test('an administrator with a token sees the loop of a server in production', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'jsocketd-'));
-    const file = join(folder, 'jsocketd.toml');
-    writeFileSync(file, `[server]\nadmin_token = "${TOKEN}"\n`, { mode: 0o600 });
-    const own = await startServer('127.0.0.1:0', ['--config', file]);
-    try {
-      const page = await open({ url: own.url, httpCredentials: { username: 'x', password: TOKEN } });
-      await live(page);
-      await rows(page, 'ticks-table').filter({ hasText: 'GET /' }).first().waitFor();
-    } finally {
-      await own.end();
-      rmSync(folder, { recursive: true });
-    }
   });
 });
