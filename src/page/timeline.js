@@ -215,30 +215,25 @@ class Timeline {
       if (this.#isWhole && tick.n - (bars[at - 1]?.n ?? tick.n) > 1) this.#drawGap(pen, x - 1, height);
       this.#drawBar(pen, tick, x, Math.max(4, scale(tick.us)), height);
     });
-    if (this.#slow) this.#drawSlow(pen, width, Math.round(height - scale(this.#slow)));
     this.#report(shown);
   }
 
   #drawScale(pen, width, height, top, scale) {
     pen.font = '12px system-ui, sans-serif';
     pen.textBaseline = 'middle';
+    const slow = this.#slow ? Math.round(height - scale(this.#slow)) : -Infinity;
     for (let us = 100; us < top; us *= 10) {
       const y = Math.round(height - scale(us)) - 0.5;
       pen.fillStyle = this.#paint.of('line');
       pen.fillRect(Timeline.#AXIS, y, width, 1);
+      if (Math.abs(y - slow) < 12) continue; // the word of that line stands here
       pen.fillStyle = this.#paint.of('soft');
       pen.fillText(us < 1000 ? '0.1 ms' : us < 1e6 ? `${us / 1000} ms` : `${us / 1e6} s`, 0, Math.max(8, y));
     }
-  }
-
-  /** The line from which a tick is slow. Its word has a ground of its own, because bars reach it. */
-  #drawSlow(pen, width, y) {
-    const wide = pen.measureText('slow').width;
-    pen.fillStyle = this.#paint.of('surface');
-    pen.fillRect(width - wide - 4, Math.max(0, y - 16), wide + 4, 14);
+    if (!this.#slow) return;
     pen.fillStyle = this.#paint.of('bad');
-    for (let x = Timeline.#AXIS; x < width; x += 8) pen.fillRect(x, y - 1, 4, 2);
-    pen.fillText('slow', width - wide - 2, Math.max(7, y - 9));
+    pen.fillText('slow', 0, Math.max(8, slow));
+    for (let x = Timeline.#AXIS; x < width; x += 8) pen.fillRect(x, slow - 1, 4, 2);
   }
 
   #drawGap(pen, x, height) {
