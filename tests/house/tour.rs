@@ -317,7 +317,7 @@ fn the_exercise_has_a_solution() {
         let mut test = Command::new(env!("CARGO"));
         test.args(["test", "--offline", "--lib", "service::console"])
             .current_dir(copy.path());
-        // The variables that Cargo sets for this test are removed: ring's build script reads some of them, and so ring and
+        // The variables that Cargo sets for this test are removed: ring's build script reads some of them, so ring and
         // all that depends on it would be compiled again, in the copy and then here.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
