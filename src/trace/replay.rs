@@ -2,12 +2,15 @@
 //! replayed up to there.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::shape::shapes;
 use super::story::Story;
 use super::{End, FORMAT, Line, Stage};
+
+/// The most bytes of the first line. A file that is no trace may have no lines at all.
+const FIRST_LINE: u64 = 65_536;
 
 /// The outcome of a replay.
 #[derive(Debug, PartialEq)]
@@ -126,7 +129,8 @@ impl<'a> Lines<'a> {
     /// The next line; `None` behind the last whole line.
     fn next(&mut self) -> io::Result<Option<Line>> {
         let mut text = Vec::new();
-        let read = self.file.read_until(b'\n', &mut text);
+        let most = if self.number == 0 { FIRST_LINE } else { u64::MAX };
+        let read = (&mut self.file).take(most).read_until(b'\n', &mut text);
         if read.map_err(|error| named(self.path, error))? == 0 {
             return match self.number {
                 0 => Err(named(self.path, "the file is empty; `serve --record` writes a trace")),

@@ -16,6 +16,10 @@ const SHOWN: usize = 60;
 /// Connections of a fan-out that are named.
 const NAMED: usize = 5;
 
+/// Lines of a tick that wait for its heading. A longer tick is told in parts. A trace of version 1 has no ends of
+/// ticks.
+const WAITING: usize = 10_000;
+
 /// Tells a trace, line by line.
 pub struct Story<'a> {
     out: &'a mut dyn Write,
@@ -137,6 +141,9 @@ impl<'a> Story<'a> {
     }
 
     fn say(&mut self, what: impl Into<String>) -> io::Result<()> {
+        if self.tick.len() == WAITING {
+            self.heading("a part of a tick")?;
+        }
         self.tick.push(escaped(&what.into()));
         match self.is_outside {
             true => self.lines(),
@@ -303,4 +310,28 @@ fn clock(time: Time) -> String {
 
 fn duration(took: Duration) -> String {
     format!("{:.1} ms", took.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_without_ends_of_ticks_is_told_in_parts() {
+        let mut out = Vec::new();
+        let mut story = Story::new(&mut out);
+        let lines = 2 * WAITING + 5;
+        for _ in 0..lines {
+            story.line(&Line::Drain).expect("a Vec takes all");
+            assert!(story.tick.len() <= WAITING);
+        }
+        story.end().expect("a Vec takes all");
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert_eq!(text.matches("the server shuts down").count(), lines);
+        let headings: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(
+            headings,
+            ["a part of a tick", "a part of a tick", "a tick whose end is missing"]
+        );
+    }
 }

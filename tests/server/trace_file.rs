@@ -261,6 +261,24 @@ fn replay_names_its_file_and_refuses_what_is_no_trace() {
     assert!(said.contains("nothing: "), "{said}");
 }
 
+/// A disk image, for instance: the file is not read to its end before it is refused.
+#[test]
+fn a_huge_file_without_lines_is_refused_in_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    File::create(&path).unwrap().set_len(1 << 32).unwrap();
+    let mut command = Command::new("sh");
+    let replay = "ulimit -v 500000 && exec \"$0\" replay \"$1\"";
+    let output = command
+        .args(["-c", replay, env!("CARGO_BIN_EXE_jsocketd")])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("image:1: this is not the beginning of a trace"), "{said}");
+}
+
 #[test]
 fn a_trace_of_version_1_is_replayed() {
     let folder = tempfile::tempdir().unwrap();
