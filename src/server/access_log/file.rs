@@ -26,9 +26,11 @@ pub(super) struct LogFile<F = File> {
     lines: u32,
     /// The last write ended in the middle of a line.
     is_torn: bool,
-    /// Lines that were lost since the last write that succeeded.
+    /// Lines that were lost since the last line in the log that says how many.
     lost: usize,
     rare: RareLine,
+    /// The last line in the log about this file is a warning.
+    has_warned: bool,
 }
 
 impl LogFile {
@@ -58,6 +60,7 @@ impl<F: Write> LogFile<F> {
             is_torn: false,
             lost: 0,
             rare: RareLine::default(),
+            has_warned: false,
         }
     }
 
@@ -90,20 +93,17 @@ impl<F: Write> LogFile<F> {
             Some(error) => {
                 self.lost += lost;
                 if self.rare.allow(LOSS_PAUSE, now).is_some() {
+                    self.has_warned = true;
                     let (path, lost) = (&self.path, self.lost);
                     log::warn!("[server] access_log: {path} cannot be written: {error}; {lost} lines are lost so far");
                 }
             }
-            None => {
-                let lost = std::mem::take(&mut self.lost);
-                if lost > 0 {
-                    self.rare = RareLine::default();
-                    log::info!(
-                        "[server] access_log: {} is written again; {lost} lines were lost",
-                        self.path
-                    );
-                }
+            // A disk that is full again and again has two lines in each pause.
+            None if std::mem::take(&mut self.has_warned) => {
+                let (path, lost) = (&self.path, std::mem::take(&mut self.lost));
+                log::info!("[server] access_log: {path} is written again; {lost} lines were lost");
             }
+            None => {}
         }
         give_back(&mut self.buffer);
         self.buffer.clear();
@@ -201,6 +201,22 @@ mod tests {
             log.flush(Time(0));
             assert_eq!(log.lost, n);
         }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_again_soon_has_no_further_lines_in_the_log() {
+        let mut log = log(0);
+        let mut spoken = 0;
+        for _ in 0..10 {
+            let before = log.has_warned;
+            tick(&mut log, &[11]);
+            spoken += usize::from(log.has_warned != before);
+            log.file.room += 100;
+            tick(&mut log, &[11]);
+            spoken += usize::from(log.has_warned);
+            log.file.room = log.file.bytes.len();
+        }
+        assert_eq!((spoken, log.lost), (1, 9));
     }
 
     #[test]
