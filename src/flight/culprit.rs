@@ -21,7 +21,7 @@ pub enum Kind {
     Inputs,
     /// An event for many connections. The name is the channel.
     FanOut,
-    /// Connections were written to, none of them because of one large fan-out.
+    /// Connections were written to, most of them not because of one piece of work.
     Writes,
     /// The deadlines of connections: pings, time-outs.
     Timers,
@@ -29,7 +29,7 @@ pub enum Kind {
     Drain,
     /// One statement of the database. The name is the statement's.
     Statement,
-    /// The work that followed from the answer of a statement. The name is the statement's.
+    /// The work that followed from the answer of a statement, for so many connections. The name is the statement's.
     Answer,
     /// Many statements, none of which took long.
     Statements,
@@ -43,7 +43,7 @@ pub enum Kind {
     Accepts,
     /// The end of one connection: its subscriptions and memberships end too.
     Close,
-    /// The end of many connections, none of which took long.
+    /// The end of many connections, none of which took long: their last words, and what they leave behind.
     Closes,
     /// Numbers for administrators: statistics, metrics, these records; or a sign of life for the service manager.
     Report,
@@ -62,7 +62,7 @@ pub enum Kind {
 }
 
 /// Every kind, with its name in JSON and the unit of its count.
-pub(super) const KINDS: [(Kind, &str, &str); 24] = [
+pub(super) const KINDS: [(Kind, &str, &str); Kind::COUNT] = [
     (Kind::Other, "other", ""),
     (Kind::Events, "events", "events"),
     (Kind::Input, "input", "messages"),
@@ -72,7 +72,7 @@ pub(super) const KINDS: [(Kind, &str, &str); 24] = [
     (Kind::Timers, "timers", "deadlines"),
     (Kind::Drain, "drain", "connections"),
     (Kind::Statement, "statement", "rows"),
-    (Kind::Answer, "answer", ""),
+    (Kind::Answer, "answer", "connections"),
     (Kind::Statements, "statements", "statements"),
     (Kind::Connect, "connect", ""),
     (Kind::Webhooks, "webhooks", "posts"),
@@ -90,6 +90,9 @@ pub(super) const KINDS: [(Kind, &str, &str); 24] = [
 ];
 
 impl Kind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 24;
+
     /// The names of all kinds.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KINDS.iter().map(|(_, name, _)| *name)
@@ -144,10 +147,23 @@ impl Culprit {
         (self.bytes, self.us, self.outcome) = (0, 0, "");
     }
 
+    /// Becomes a copy of another one, keeping the buffer.
+    pub(super) fn copy(&mut self, other: &Self) {
+        self.clear();
+        (self.kind, self.connection, self.count) = (other.kind, other.connection, other.count);
+        (self.bytes, self.us, self.outcome) = (other.bytes, other.us, other.outcome);
+        self.name.push_str(&other.name);
+    }
+
     /// Says what it was.
     pub fn is(&mut self, kind: Kind, name: &str) {
         self.kind = kind;
         self.append(name);
+    }
+
+    /// Says what it was, and how many there were.
+    pub fn are(&mut self, kind: Kind, many: usize) {
+        (self.kind, self.count) = (kind, u32::try_from(many).unwrap_or(u32::MAX));
     }
 
     /// Appends to the name, as far as there is room.
@@ -183,7 +199,7 @@ impl Culprit {
             Kind::Due => format!("what was due of the {name}"),
             Kind::Accepts => "new connections".to_owned(),
             Kind::Close => format!("end of {id}{}", spaced(name)),
-            Kind::Closes => "ends of many connections".to_owned(),
+            Kind::Closes => "ends of connections".to_owned(),
             Kind::Report if name.is_empty() => "a report for the administrator".to_owned(),
             Kind::Report => format!("a report to {name}"),
             Kind::Reload => "reading the configuration again".to_owned(),

@@ -36,8 +36,12 @@ pub struct Recorder {
     lap: Time,
     /// Time before a fan-out that belongs to the piece around it, in microseconds.
     carried: u32,
-    /// The largest fan-out of the tick, with the time of all to its channel.
-    fan_out: Culprit,
+    /// The work that filled the most send queues since the last write: the time of the next write belongs to it.
+    cause: Culprit,
+    /// How many send queues it filled; 0: there is no such work.
+    filled: usize,
+    /// The number of the tick in which it did. What comes after the last write of a tick is written in the next one.
+    caused_in: u64,
     pub(super) worst: Worst,
     pub(super) hour: Hour,
     /// The second and its longest tick in microseconds, newest last.
@@ -54,7 +58,9 @@ impl Default for Recorder {
             phase: Phase::Between,
             lap: Time(0),
             carried: 0,
-            fan_out: Culprit::default(),
+            cause: Culprit::default(),
+            filled: 0,
+            caused_in: 0,
             worst: Worst::default(),
             hour: Hour::default(),
             by_second: VecDeque::with_capacity(SECONDS),
@@ -118,7 +124,8 @@ impl Recorder {
     }
 
     /// The same at the end of a piece of work. `name` says what it was; it is called for the longest of the tick alone.
-    pub fn piece(&mut self, now: Time, name: impl FnOnce(&mut Culprit)) {
+    /// Returns the time of the piece in microseconds.
+    pub fn piece(&mut self, now: Time, name: impl FnOnce(&mut Culprit)) -> u32 {
         let us = self.lap(now).saturating_add(std::mem::take(&mut self.carried));
         let culprit = &mut self.tick().culprit;
         if us > culprit.us || culprit.kind == Kind::Other {
@@ -126,6 +133,32 @@ impl Recorder {
             culprit.us = us;
             name(culprit);
         }
+        us
+    }
+
+    /// Work that took `us` microseconds filled so many send queues. The time of the next write belongs to it, unless
+    /// other work, such as a fan-out in it, has filled half as many since the last write.
+    pub fn cause(&mut self, us: u32, queues: usize, name: impl FnOnce(&mut Culprit)) {
+        if queues > self.filled * 2 {
+            self.set_cause(us, queues, name);
+        }
+    }
+
+    fn set_cause(&mut self, us: u32, queues: usize, name: impl FnOnce(&mut Culprit)) {
+        self.blame_cause();
+        (self.filled, self.caused_in) = (queues, self.number);
+        self.cause.us = us;
+        name(&mut self.cause);
+    }
+
+    /// Blames the work that filled the send queues, if nothing in the tick took longer, and forgets it.
+    fn blame_cause(&mut self) {
+        let culprit = &mut self.ring[self.number as usize % SAMPLE].culprit;
+        if self.cause.us > culprit.us {
+            std::mem::swap(&mut self.cause, culprit);
+        }
+        self.cause.clear();
+        self.filled = 0;
     }
 
     /// Counts a fan-out; `bytes`: of one copy. Returns whether it is large enough to be timed: then `fan_out_began` and
@@ -145,24 +178,38 @@ impl Recorder {
     /// A large fan-out to this channel ended. `bytes`: of one copy.
     pub fn fan_out_ended(&mut self, now: Time, channel: &str, recipients: usize, bytes: usize) {
         let us = self.lap(now);
-        let largest = &mut self.fan_out;
-        if largest.name == channel {
-            largest.us = largest.us.saturating_add(us);
-            largest.count += count(recipients);
-        } else if count(recipients) > largest.count {
-            largest.clear();
-            (largest.kind, largest.us, largest.count) = (Kind::FanOut, us, count(recipients));
-            largest.append(channel);
+        let (copies, bytes) = (count(recipients), count(bytes));
+        let (cause, is_now) = (&mut self.cause, self.caused_in == self.number);
+        if is_now && cause.kind == Kind::FanOut && cause.name == channel {
+            cause.us = cause.us.saturating_add(us);
+            cause.count = cause.count.saturating_add(copies);
+            cause.bytes = cause.bytes.max(bytes);
+            self.filled = self.filled.max(recipients);
+            return;
         }
-        largest.bytes = largest.bytes.max(count(bytes));
+        if recipients > self.filled {
+            self.set_cause(us, recipients, |culprit| {
+                culprit.is(Kind::FanOut, channel);
+                (culprit.count, culprit.bytes) = (copies, bytes);
+            });
+        }
     }
 
-    /// A write phase is over. If most of the writes are copies of one fan-out, their time belongs to it.
-    pub fn written(&mut self, now: Time, connections: usize) {
+    /// A write phase is over; `last`: how many connections had their last words written at most. The time belongs to
+    /// the work that filled at least half of these send queues, else to the ends of connections if these are as many.
+    pub fn written(&mut self, now: Time, connections: usize, last: usize) {
         let us = self.lap(now);
         self.tick().counts.writes += count(connections);
-        if self.fan_out.count > 0 && self.fan_out.count as usize * 2 >= connections {
-            self.fan_out.us = self.fan_out.us.saturating_add(us);
+        if self.filled * 2 < connections && last * 2 >= connections {
+            self.set_cause(0, last, |culprit| {
+                (culprit.kind, culprit.count) = (Kind::Closes, count(last));
+            });
+        }
+        if self.filled > 0 {
+            if self.filled * 2 >= connections {
+                self.cause.us = self.cause.us.saturating_add(us);
+            }
+            self.blame_cause();
         }
     }
 
@@ -181,8 +228,9 @@ impl Recorder {
         if micros(now, self.lap) < NO_WAIT {
             tick.waiting = count(events);
         }
-        if self.fan_out.us > tick.culprit.us {
-            std::mem::swap(&mut self.fan_out, &mut tick.culprit);
+        // It is kept for the write of the next tick.
+        if self.cause.us > tick.culprit.us {
+            tick.culprit.copy(&self.cause);
         }
         tick.blame_many();
         self.processor.busy += u64::from(tick.us);
@@ -222,7 +270,12 @@ impl Recorder {
         self.phase = Phase::Wait;
         self.lap = now.at;
         self.carried = 0;
-        self.fan_out.clear();
+        if self.filled > 0 && self.caused_in + 1 == number {
+            self.cause.us = 0;
+        } else if self.filled > 0 {
+            self.cause.clear();
+            self.filled = 0;
+        }
         let second = now.at.seconds();
         let is_first = second != self.processor.second || number == 1;
         if is_first {

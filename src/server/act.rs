@@ -89,15 +89,19 @@ impl<I: Io> Dispatcher<I> {
     // --- calls of the owner ----------------------------------------------------------------------------------------
 
     pub(super) fn reconfigure(&mut self, config: Config) {
+        let filled = self.connections.dirty.len();
         self.config = config.clone();
         self.decisions.reconfigure(config);
         self.carry_out();
+        self.caused(filled, |culprit| culprit.kind = Blamed::Reload);
         self.decisions.flush();
     }
 
     pub(super) fn set_site(&mut self, site: SiteConfig) {
+        let filled = self.connections.dirty.len();
         self.decisions.set_site(site, self.now);
         self.carry_out();
+        self.caused(filled, |culprit| culprit.kind = Blamed::Site);
         self.decisions.flush();
     }
 
@@ -142,6 +146,20 @@ impl<I: Io> Dispatcher<I> {
     /// Does the same at the end of a piece of work that can be blamed. `name` says what it was.
     pub(super) fn piece(&mut self, name: impl FnOnce(&mut Culprit)) {
         self.flight.piece(self.io.clock(), name);
+    }
+
+    /// The same for work before which so many send queues were `filled`. If it filled many, the time of writing them
+    /// belongs to it too.
+    pub(super) fn piece_since(&mut self, filled: usize, name: impl Fn(&mut Culprit)) {
+        let us = self.flight.piece(self.io.clock(), &name);
+        let queues = self.connections.dirty.len() - filled;
+        self.flight.cause(us, queues, name);
+    }
+
+    /// The same for work whose own time is ascribed elsewhere.
+    pub(super) fn caused(&mut self, filled: usize, name: impl FnOnce(&mut Culprit)) {
+        let queues = self.connections.dirty.len() - filled;
+        self.flight.cause(0, queues, name);
     }
 
     /// A connection was read, and its input was handled.
@@ -210,7 +228,16 @@ impl<I: Io> Dispatcher<I> {
     /// Passes an event to the service.
     pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
         let input = match event {
-            Event::Request(request) => Input::Request(self.called(id, &request), request),
+            Event::Request(request) => {
+                let filled = self.connections.dirty.len();
+                let caller = self.called(id, &request);
+                self.input(id, Input::Request(caller, request));
+                let queues = self.connections.dirty.len() - filled;
+                return self.flight.cause(0, queues, |culprit| {
+                    culprit.connection = id.raw();
+                    self.heard.name(culprit);
+                });
+            }
             Event::Handshake(request) => Input::Handshake(self.called(id, &request), request),
             Event::Message(message) => Input::Message(message),
             Event::Over(over) => return self.note_end(id, over),
@@ -237,6 +264,14 @@ impl<I: Io> Dispatcher<I> {
     pub(super) fn warn(&mut self, kind: Kind, what: std::fmt::Arguments<'_>) {
         if let Some(more) = self.quiet.allow(kind, self.now.at) {
             log::warn!("{what}{}", More(more));
+        }
+    }
+
+    /// Frees the connections that ended. Closing a socket takes as long as a write.
+    pub(super) fn free_doomed(&mut self) {
+        let freed = self.connections.free_doomed();
+        if freed > 0 {
+            self.piece(|culprit| culprit.are(Blamed::Closes, freed));
         }
     }
 
@@ -304,9 +339,10 @@ impl<I: Io> Dispatcher<I> {
 
     /// Time has passed: the service does the work that is due.
     pub(super) fn due(&mut self) {
+        let filled = self.connections.dirty.len();
         if let Some(part) = self.decisions.due(self.now) {
             self.carry_out();
-            self.piece(|culprit| culprit.is(Blamed::Due, part));
+            self.piece_since(filled, |culprit| culprit.is(Blamed::Due, part));
         }
     }
 

@@ -42,6 +42,10 @@ impl List {
         self.filling.push(id);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.filling.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.filling.is_empty()
     }
@@ -299,12 +303,13 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Frees the connections that ended.
-    pub(super) fn free_doomed(&mut self) {
+    /// Frees the connections that ended. Returns how many there were.
+    pub(super) fn free_doomed(&mut self) -> usize {
         if self.doomed.is_empty() {
-            return;
+            return 0;
         }
         let doomed = self.doomed.take();
+        let freed = doomed.len();
         for id in &doomed {
             if let Some(entry) = self.table.remove(*id) {
                 self.request_bytes -= entry.counted;
@@ -312,6 +317,7 @@ impl<S: Socket> Connections<S> {
             }
         }
         self.doomed.recycle(doomed);
+        freed
     }
 
     /// Request-memory backpressure: admits connections that waited for memory. While there is room it admits all of

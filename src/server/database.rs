@@ -125,14 +125,21 @@ impl<S: Socket> Database<S> {
                         .flight
                         .piece(after, |culprit| culprit.is(Kind::Statement, name));
                 }
-                Step::Prepared(None) => dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect),
+                Step::Prepared(None) => {
+                    dispatcher.flight.piece(after, |culprit| culprit.kind = Kind::Connect);
+                }
                 Step::Answered(question, answer) => {
                     self.sql.statements += 1;
                     self.away &= answer.is_err();
                     self.count(&question, &answer, took);
                     note(&mut dispatcher.flight, after, &question, &answer);
+                    let filled = dispatcher.connections.dirty.len();
                     dispatcher.answer(&question, answer);
-                    dispatcher.piece(|culprit| culprit.is(Kind::Answer, question.name()));
+                    let queues = (dispatcher.connections.dirty.len() - filled) as u32;
+                    dispatcher.piece_since(filled, |culprit| {
+                        culprit.is(Kind::Answer, question.name());
+                        culprit.count = queues;
+                    });
                 }
             }
         }

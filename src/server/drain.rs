@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::flight::Kind;
 use crate::id::ConnectionId;
 use crate::net::io::Io;
 use crate::time::Time;
@@ -61,11 +62,11 @@ impl Drain {
         true
     }
 
-    /// Closes the connections that are due by now, and ends the drain when it is over. Returns how
-    /// many connections were due.
-    pub(super) fn drain_step<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) -> usize {
-        let Some(run) = &mut self.run else { return 0 };
+    /// Closes the connections that are due by now, and ends the drain when it is over.
+    pub(super) fn drain_step<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) {
+        let Some(run) = &mut self.run else { return };
         let now = dispatcher.now.at;
+        let filled = dispatcher.connections.dirty.len();
         let due = run.due(&dispatcher.config, now);
         for _ in 0..due {
             let Some(id) = run.remaining.pop() else { break };
@@ -87,7 +88,9 @@ impl Drain {
             }
             self.flow = Flow::Drained;
         }
-        due
+        if due > 0 {
+            dispatcher.piece_since(filled, |culprit| culprit.are(Kind::Drain, due));
+        }
     }
 
     /// When `drain_step` has work.

@@ -246,9 +246,8 @@ impl<I: Io> Server<I> {
             }
         }
         if is_piece {
-            let events = self.ready.len() as u32;
-            self.dispatcher
-                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Events, events));
+            let events = self.ready.len();
+            self.dispatcher.piece(|culprit| culprit.are(Kind::Events, events));
         }
         Ok(())
     }
@@ -339,6 +338,7 @@ impl<I: Io> Server<I> {
     fn time(&mut self) {
         self.dispatcher.flight.enter(Phase::Time);
         let now = self.dispatcher.now.at;
+        let filled = self.dispatcher.connections.dirty.len();
         let due = self.dispatcher.connections.expire(now);
         for _ in 0..due {
             let dispatcher = &mut self.dispatcher;
@@ -353,13 +353,9 @@ impl<I: Io> Server<I> {
         if due > 0 {
             self.dispatcher.flight.counts().timers += due as u32;
             self.dispatcher
-                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Timers, due as u32));
+                .piece_since(filled, |culprit| culprit.are(Kind::Timers, due));
         }
-        let asked = self.drain.drain_step(&mut self.dispatcher);
-        if asked > 0 {
-            self.dispatcher
-                .piece(|culprit| (culprit.kind, culprit.count) = (Kind::Drain, asked as u32));
-        }
+        self.drain.drain_step(&mut self.dispatcher);
     }
 
     // --- write ---------------------------------------------------------------------------------------------------
@@ -389,9 +385,10 @@ impl<I: Io> Server<I> {
             }
             dispatcher.requeue_written(*id);
         }
-        let now = self.dispatcher.io.clock();
-        self.dispatcher.flight.written(now, list.len());
-        self.dispatcher.connections.dirty.recycle(list);
+        let dispatcher = &mut self.dispatcher;
+        let (now, last) = (dispatcher.io.clock(), dispatcher.connections.departed.len());
+        dispatcher.flight.written(now, list.len(), last);
+        dispatcher.connections.dirty.recycle(list);
     }
 
     // --- work, post and accept -----------------------------------------------------------------------------------
@@ -428,6 +425,7 @@ impl<I: Io> Server<I> {
         let dispatcher = &mut self.dispatcher;
         dispatcher.flight.enter(Phase::Reap);
         if !dispatcher.connections.departed.is_empty() {
+            let filled = dispatcher.connections.dirty.len();
             let departed = dispatcher.connections.departed.take();
             for id in &departed {
                 dispatcher.left(*id);
@@ -435,9 +433,10 @@ impl<I: Io> Server<I> {
                 dispatcher.flight.counts().closes += 1;
                 dispatcher.piece(|culprit| (culprit.kind, culprit.connection) = (Kind::Close, id.raw()));
             }
+            dispatcher.caused(filled, |culprit| culprit.are(Kind::Closes, departed.len()));
             dispatcher.connections.departed.recycle(departed);
         }
-        dispatcher.connections.free_doomed();
+        dispatcher.free_doomed();
         dispatcher
             .connections
             .admit_waiting(&dispatcher.config.limits, dispatcher.now.at);

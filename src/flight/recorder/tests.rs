@@ -63,7 +63,7 @@ fn the_phases_add_up_to_the_tick() {
         stage.piece(n % 7, Kind::Input, "");
         stage.flight.enter(Phase::Write);
         stage.work(n % 5);
-        stage.flight.written(stage.now, 1);
+        stage.flight.written(stage.now, 1, 0);
         // A phase without work reads no clock: its time counts as that of the next one.
         stage.flight.enter(Phase::Work);
         stage.work(n % 3);
@@ -113,7 +113,7 @@ fn a_fan_out_takes_its_time_from_the_input_that_caused_it() {
     assert_eq!(stage.flight.tick().culprit.us, 25_000, "of the input itself");
     stage.flight.enter(Phase::Write);
     stage.work(40_000);
-    stage.flight.written(stage.now, 10_010);
+    stage.flight.written(stage.now, 10_010, 0);
     let slow = stage.wait(5_000, 0).expect("it was slow");
     assert!(
         slow.contains("fan-out to news 55 ms (10000 recipients, 100 bytes)"),
@@ -129,7 +129,7 @@ fn writes_that_no_fan_out_caused_are_not_blamed_on_one() {
     stage.flight.fan_out_ended(stage.now, "news", 40, 100);
     stage.flight.enter(Phase::Write);
     stage.work(60_000);
-    stage.flight.written(stage.now, 500);
+    stage.flight.written(stage.now, 500, 0);
     let slow = stage.wait(5_000, 0).expect("it was slow");
     assert!(
         slow.ends_with("writes to connections 60 ms (500 connections)"),
@@ -228,26 +228,91 @@ fn durations_are_counted_in_buckets_that_double() {
     assert_eq!(durations.sum_us, 50_382 + 2_097_151 + 2_097_152 + u64::from(u32::MAX));
 }
 
-/// In a real tick the writes that go with these take longer.
-#[test]
-fn the_ends_of_many_connections_and_the_work_after_a_statement_are_named() {
-    let mut stage = Stage::new();
-    stage.flight.enter(Phase::Reap);
-    for _ in 0..100 {
-        stage.flight.counts().closes += 1;
-        stage.piece(600, Kind::Close, "");
-    }
-    stage.wait(5_000, 0);
-    assert_eq!(stage.newest().culprit.kind.name(), "closes");
+/// A tick whose work after a statement filled so many send queues, of which so many are written for so long.
+fn answered(stage: &mut Stage, filled: usize, written: usize, us: u64) {
     stage.flight.enter(Phase::Work);
     stage.piece(2_000, Kind::Statement, "sessions");
-    stage.piece(9_000, Kind::Answer, "sessions");
+    stage.piece(1_000, Kind::Answer, "sessions");
+    stage
+        .flight
+        .cause(1_000, filled, |culprit| culprit.is(Kind::Answer, "sessions"));
+    stage.flight.enter(Phase::Write);
+    stage.work(us);
+    stage.flight.written(stage.now, written, 0);
     stage.wait(5_000, 0);
+}
+
+fn kind_and_us(stage: &Stage) -> (&'static str, u32) {
     let culprit = &stage.newest().culprit;
-    assert_eq!(
-        (culprit.kind.name(), culprit.thing().as_str()),
-        ("answer", "work after statement sessions")
-    );
+    (culprit.kind.name(), culprit.us)
+}
+
+#[test]
+fn writes_belong_to_the_work_that_filled_the_queues() {
+    let mut stage = Stage::new();
+    answered(&mut stage, 300, 310, 40_000);
+    assert_eq!(kind_and_us(&stage), ("answer", 41_000));
+    answered(&mut stage, 300, 601, 40_000);
+    assert_eq!(kind_and_us(&stage), ("writes", 40_000), "of less than half of them");
+    answered(&mut stage, 300, 310, 500);
+    assert_eq!(kind_and_us(&stage), ("statement", 2_000), "which took longer");
+}
+
+#[test]
+fn work_behind_the_last_write_has_the_write_of_the_next_tick_and_no_later_one() {
+    let mut stage = Stage::new();
+    for (ticks, expected) in [(0, ("reload", 30_000)), (1, ("writes", 30_000))] {
+        stage.flight.enter(Phase::Between);
+        stage.piece(1_000, Kind::Reload, "");
+        stage.flight.cause(0, 500, |culprit| culprit.is(Kind::Reload, ""));
+        stage.wait(0, 0);
+        assert_eq!(kind_and_us(&stage), ("reload", 1_000));
+        for _ in 0..ticks {
+            stage.flight.enter(Phase::Read);
+            stage.piece(10, Kind::Input, "");
+            stage.wait(0, 0);
+        }
+        stage.flight.enter(Phase::Write);
+        stage.work(30_000);
+        stage.flight.written(stage.now, 500, 0);
+        stage.wait(5_000, 0);
+        assert_eq!(kind_and_us(&stage), expected);
+    }
+}
+
+#[test]
+fn a_fan_out_keeps_its_writes_from_the_work_that_it_is_a_part_of() {
+    let mut stage = Stage::new();
+    stage.flight.enter(Phase::Read);
+    stage.flight.fan_out_began(stage.now);
+    stage.work(1_000);
+    stage.flight.fan_out_ended(stage.now, "news", 1_000, 100);
+    // The request has an answer too.
+    stage
+        .flight
+        .cause(0, 1_001, |culprit| culprit.is(Kind::Input, "POST /"));
+    stage.piece(100, Kind::Input, "POST /");
+    stage.flight.enter(Phase::Write);
+    stage.work(9_000);
+    stage.flight.written(stage.now, 1_001, 0);
+    stage.wait(5_000, 0);
+    assert_eq!(kind_and_us(&stage), ("fan-out", 10_000));
+}
+
+#[test]
+fn last_words_belong_to_the_ends_of_their_connections() {
+    let mut stage = Stage::new();
+    for (last, expected) in [(100, "closes"), (20, "writes")] {
+        stage.flight.enter(Phase::Write);
+        stage.work(9_000);
+        stage.flight.written(stage.now, 100, last);
+        stage.flight.enter(Phase::Reap);
+        for _ in 0..last {
+            stage.piece(10, Kind::Close, "");
+        }
+        stage.wait(5_000, 0);
+        assert_eq!(kind_and_us(&stage), (expected, 9_000));
+    }
 }
 
 #[test]
@@ -263,7 +328,7 @@ fn a_tick_over_which_the_machine_slept_has_the_longest_time() {
     }
     stage.flight.enter(Phase::Write);
     stage.now.0 += 1 << 33;
-    stage.flight.written(stage.now, 40);
+    stage.flight.written(stage.now, 40, 0);
     assert!(stage.wait(5_000, 0).is_some());
     assert_eq!(stage.newest().us, u32::MAX);
 }
