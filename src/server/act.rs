@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
-use crate::logging::{Kind, More, Quiet};
+use crate::logging::{Kind, More, Quiet, RareLine};
 use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
@@ -38,6 +38,9 @@ const FAN_OUT: usize = 500_000;
 /// The time that a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// The least between two lines about slow ticks with the same kind of culprit.
+const SLOW_TICKS: Duration = Duration::from_secs(1);
+
 /// The service, and the connections and lists that its actions change.
 pub(super) struct Dispatcher<I: Io> {
     pub(super) io: I,
@@ -59,6 +62,8 @@ pub(super) struct Dispatcher<I: Io> {
     draining: bool,
     /// The times of the tick's phases.
     pub(super) flight: FlightRecorder,
+    /// The lines about slow ticks, by the kind of culprit.
+    slow_ticks: [RareLine; Blamed::COUNT],
     /// What the connection that is being read sent.
     heard: Heard,
     pub(super) access_log: AccessLog,
@@ -80,6 +85,7 @@ impl<I: Io> Dispatcher<I> {
             ends: Ends::default(),
             draining: false,
             flight: FlightRecorder::default(),
+            slow_ticks: [RareLine::default(); Blamed::COUNT],
             heard: Heard::default(),
             access_log: AccessLog::default(),
             quiet: Quiet::new(),
@@ -131,7 +137,11 @@ impl<I: Io> Dispatcher<I> {
             {
                 tick.culprit.append(&format!(" from {address}"));
             }
-            log::warn!("slow tick: {tick}");
+            // A flood of one client must not hide a slow statement.
+            let line = &mut self.slow_ticks[tick.culprit.kind as usize];
+            if let Some(more) = line.allow(SLOW_TICKS, self.now.at) {
+                log::warn!("slow tick: {tick}{}", More(more));
+            }
         }
         self.flight.begin(self.now, events, timeout, || io.processor())
     }

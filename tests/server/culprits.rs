@@ -2,7 +2,7 @@
 //! `database/culprits_of_sql.rs` has the kinds that need a database. A test of the documents checks that each kind has
 //! a case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -300,6 +300,43 @@ fn a_process_that_stood_still_is_not_the_fault_of_a_client() {
             peer.read_some();
         }
     }
+}
+
+/// Clients that bring about slow ticks without end do not fill the disk, and hide no other culprit.
+#[test]
+fn slow_ticks_have_at_most_one_line_a_second_and_kind() {
+    let site = site_that_logs(1, "", "");
+    let began = Instant::now();
+    let mut peers = echoes(&site, 300);
+    let slow = || records(&site.server)["slow_ticks"].as_u64().expect("a number");
+    while slow() < 100 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", slow());
+        stopped(&site.server, || {
+            for peer in &mut peers {
+                peer.text("x");
+            }
+        });
+        for peer in &mut peers {
+            peer.expect_text("x");
+        }
+    }
+    let log = site.server.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" slow tick: ")).collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains(" WARN ") && line.contains(" ms, of which ")),
+        "{log}"
+    );
+    assert!(lines.iter().any(|line| line.ends_with(" more)")), "{log}");
+    let records = records(&site.server);
+    let recent = records["recent"].as_array().expect("a list").iter();
+    let kinds: BTreeSet<String> = recent
+        .filter(|tick| tick["us"].as_u64() >= Some(1000))
+        .map(|tick| tick["culprit"]["kind"].to_string())
+        .collect();
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    assert!(lines.len() <= kinds.len() * seconds, "{seconds} s, {kinds:?}\n{log}");
 }
 
 /// Nothing that the process does is without a name.
