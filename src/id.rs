@@ -20,8 +20,8 @@ pub fn key<T: FromStr>(text: &str) -> Option<T> {
 ///
 /// A slot is used again, an id is not: a late event, timer or action with an old id finds no connection instead of
 /// another one (nginx's instance bit, mio issues 172 and 808). No connection has generation 0, so the ids below 2^32
-/// are free for listeners and signals. And an optional id needs no more room than an id, nor more time to compare, which
-/// counts once for each recipient of an event.
+/// are free for listeners and signals. An optional id needs no more room than an id, nor more time to compare, which
+/// counts for each recipient of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(NonZeroU64);
 
