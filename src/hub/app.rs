@@ -35,8 +35,10 @@ const SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 /// One app.
 #[derive(Debug)]
 pub struct App {
-    /// The app's section of the configuration.
+    /// The app's section of the configuration. The site's component may have given the app another id, key and secret.
     pub settings: config::App,
+    /// The id that the configuration gives it.
+    pub(super) configured: String,
     /// The secret that was valid before the one in the settings, with the time at which it ends.
     pub former: Option<FormerSecret>,
     /// The connections, the channels and the signed-in users.
@@ -53,6 +55,7 @@ impl App {
     /// server from other runs.
     pub fn new(number: usize, settings: config::App, start: u32) -> Self {
         Self {
+            configured: settings.id.clone(),
             settings,
             former: None,
             roster: Roster::default(),

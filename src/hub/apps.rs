@@ -27,7 +27,7 @@ impl Apps {
     /// are added; `start` is for them. An app that is missing is disabled, and its connections are closed.
     pub fn reconfigure(&mut self, settings: &[config::App], start: u32, actions: &mut Actions) {
         for app in &mut self.apps {
-            match settings.iter().find(|new| new.id == app.settings.id) {
+            match settings.iter().find(|new| new.id == app.configured) {
                 Some(new) => app.settings = new.clone(),
                 None => app.settings.enabled = false,
             }
@@ -38,10 +38,27 @@ impl Apps {
             }
         }
         for new in settings {
-            if self.find_id(&new.id).is_none() {
+            if self.find_configured(&new.id).is_none() {
                 self.apps.push(App::new(self.apps.len(), new.clone(), start));
             }
         }
+    }
+
+    /// The apps with open connections that other settings lack: the id that the configuration gave each, and its number
+    /// of connections. All of these connections would be closed. An app that is there with `enabled = false` is not in
+    /// the list: that is intentional.
+    pub fn closed_by(&self, settings: &[config::App]) -> Vec<(&str, usize)> {
+        let is_missing = |app: &&App| settings.iter().all(|other| other.id != app.configured);
+        let open = self.apps.iter().filter(|app| app.settings.enabled);
+        open.filter(is_missing)
+            .map(|app| (app.configured.as_str(), app.roster.connections()))
+            .filter(|(_, connections)| *connections > 0)
+            .collect()
+    }
+
+    /// The app to which the configuration gives this id.
+    pub fn find_configured(&self, id: &str) -> Option<usize> {
+        self.apps.iter().position(|app| app.configured == id)
     }
 
     /// The app with this id.

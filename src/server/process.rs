@@ -330,7 +330,11 @@ fn reload(
         restart,
     } = config.reloaded(&loaded.config);
     let is_empty = loaded.file_is_empty && !changed.is_empty();
-    if let Some(why) = refusal(&server.service().closed_by(&new), is_empty, server.connections()) {
+    if let Some(why) = refusal(
+        &server.service().apps().closed_by(&new.apps),
+        is_empty,
+        server.connections(),
+    ) {
         return log::error!("the configuration stays as it was: {why}; stop the server if that is meant");
     }
     for warning in &loaded.warnings {

@@ -42,15 +42,15 @@ impl Home {
             Some(site) => site.reconfigure(facts, config, most, actions.effects()),
             None => self.site = Some(Box::new(Site::new(facts, config, keys, most))),
         }
-        // A known app is not searched again: the component may have given the app another id.
-        if self.app.is_none() {
-            self.find_app(config, apps);
-        }
+        self.find_app(config, apps);
     }
 
-    /// Finds the app by the id that the configuration gives it.
+    /// Finds the app of the site.
     pub(super) fn find_app(&mut self, config: &Config, apps: &mut Apps) {
-        self.app = self.site.as_ref().and_then(|_| apps.find_id(&config.joomla.app));
+        self.app = self
+            .site
+            .as_ref()
+            .and_then(|_| apps.find_configured(&config.joomla.app));
         if let Some(app) = self.app {
             let retention = Duration::from_secs(config.database.retention);
             apps.app_mut(app).belong_to_site(retention);

@@ -95,31 +95,8 @@ impl Service {
         self.site_changed(now, actions);
     }
 
-    /// The apps with open connections that are missing in another configuration, each with its number of connections.
-    /// All of these connections would be closed. An app there with `enabled = false` is not in the list: that is
-    /// intentional.
-    pub fn closed_by(&self, config: &Config) -> Vec<(&str, usize)> {
-        let mut closed = Vec::new();
-        for (n, app) in self.apps.iter().enumerate() {
-            // The component may have given the app another id; the configuration has the original id.
-            let id = match self.home.app() == Some(n) {
-                true => &self.config.joomla.app,
-                false => &app.settings.id,
-            };
-            let is_gone = config.apps.iter().all(|other| other.id != *id);
-            if is_gone && app.settings.enabled && app.roster.connections() > 0 {
-                closed.push((id.as_str(), app.roster.connections()));
-            }
-        }
-        closed
-    }
-
     /// Applies a new configuration. Decisions of the past stay as they are.
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
-        if let Some(app) = self.home.app() {
-            // The component may have given the app another id; the configuration has the original id.
-            self.apps.app_mut(app).settings.id.clone_from(&self.config.joomla.app);
-        }
         self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.keys.start, actions);
         self.config = config;
