@@ -1,5 +1,4 @@
-//! How much comes and goes in a second, on the average of the last seconds. The totals are kept once a second, so a
-//! tick costs one comparison.
+//! How much comes and goes in a second, on the average of the last seconds. The totals are kept once a second.
 
 use std::collections::VecDeque;
 
@@ -22,17 +21,14 @@ pub(super) struct Traffic {
 /// The totals of the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    /// The totals at the end of the first tick of a second, oldest first. All but the first are younger than
+    /// The totals at the beginning of the first tick of a second, oldest first. All but the first are younger than
     /// [`AVERAGE`].
     kept: VecDeque<(Time, Traffic)>,
 }
 
 impl Rates {
-    /// Notes the totals at the end of a tick.
+    /// Notes the totals, once a second.
     pub(super) fn note(&mut self, totals: Traffic, now: Time) {
-        if self.kept.back().is_some_and(|(at, _)| at.seconds() == now.seconds()) {
-            return;
-        }
         self.kept.push_back((now, totals));
         while self.kept.get(1).is_some_and(|(at, _)| is_old(*at, now)) {
             self.kept.pop_front();
@@ -81,7 +77,9 @@ mod tests {
         for tick in 0..720 {
             requests += if tick < 600 { 10 } else { 1 };
             now = Time(tick * 100_000);
-            rates.note(traffic(requests), now);
+            if tick % 10 == 0 {
+                rates.note(traffic(requests), now);
+            }
             assert!(rates.kept.len() <= AVERAGE as usize + 2);
             if tick == 599 {
                 let shown = rates.per_second(traffic(requests), now);
