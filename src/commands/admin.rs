@@ -4,6 +4,7 @@
 //! A token is never sent to an address that was only guessed: while the server is down, another program could listen
 //! there.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use jsocketd::config::{HttpUrl, Loaded, Sources};
 use jsocketd::service::snapshot::Snapshot;
 use serde::de::DeserializeOwned;
 
-use super::http::{Answer, Exchange, Server, prefix};
+use super::http::{Answer, Exchange, Server, harmless};
 
 /// The server answered, and refuses.
 pub const REFUSED: u8 = 1;
@@ -96,7 +97,7 @@ impl Target {
         }
     }
 
-    /// The value in an answer, and its text.
+    /// The value in an answer, and its text for a terminal.
     ///
     /// # Errors
     /// The server refuses, or what answers is no jsocketd.
@@ -116,7 +117,7 @@ impl Target {
             }
         }
         match serde_json::from_slice(&answer.body) {
-            Ok(value) => Ok((value, String::from_utf8_lossy(&answer.body).into_owned())),
+            Ok(value) => Ok((value, harmless(&String::from_utf8_lossy(&answer.body)))),
             Err(_) => Err(self.odd(answer)),
         }
     }
@@ -124,6 +125,18 @@ impl Target {
     fn odd(&self, answer: &Answer) -> Failure {
         let (server, said) = (&self.server, answer.sentence());
         format!("{server} answers, but not as jsocketd does: {said}").into()
+    }
+}
+
+/// Prints an answer. A reader who leaves early, as `head` does, is no failure.
+///
+/// # Errors
+/// Standard output cannot be written, as on a full disk.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}").into()),
+        _ => Ok(()),
     }
 }
 
@@ -143,7 +156,7 @@ pub fn load(file: Option<PathBuf>) -> Result<Loaded, String> {
 /// A sentence: there is none.
 pub fn places(url: Option<&HttpUrl>, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
     if let Some(url) = url {
-        return Ok(vec![(Server::Tcp(url.clone()), prefix(url)?)]);
+        return Ok(vec![Server::named(url)?]);
     }
     let admin = loaded.admin_address().and_then(Server::at);
     let listener = Server::of_listener(&loaded.config);

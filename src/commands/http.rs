@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The most bytes of an answer. No answer that a command asks for is longer; the records of the loop are the longest.
-pub const LARGEST: u64 = 4 << 20;
+pub const LARGEST: u64 = 2 << 20;
 
 /// How many characters are shown of an answer that cannot be read.
 const SHOWN: usize = 300;
@@ -46,6 +46,28 @@ pub struct Answer {
 }
 
 impl Server {
+    /// The server at `--url`, and the text before its own paths.
+    ///
+    /// # Errors
+    /// The URL has a query.
+    pub fn named(url: &HttpUrl) -> Result<(Self, String), &'static str> {
+        match url.path.contains('?') {
+            true => Err("--url must end before its ?"),
+            false => Ok((Self::Tcp(url.clone()), url.path.trim_end_matches('/').to_owned())),
+        }
+    }
+
+    /// The server at `--url` or in the configuration, and the text before the paths of the Pusher protocol.
+    ///
+    /// # Errors
+    /// Those of [`Self::named`] and [`Self::of_listener`].
+    pub fn for_clients(url: Option<&HttpUrl>, config: &Config) -> Result<(Self, String), &'static str> {
+        match url {
+            Some(url) => Self::named(url),
+            None => Ok((Self::of_listener(config)?, config.pusher.path.clone())),
+        }
+    }
+
     /// The address where the server listens for clients, as seen from this machine.
     ///
     /// # Errors
@@ -239,22 +261,30 @@ impl Answer {
     }
 }
 
-/// The beginning of a text from outside, for a terminal: without control characters.
+/// Whether a character from outside could move a terminal's cursor, or show the text around it in another order.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The beginning of a text from outside, for a terminal: without harmful characters.
 pub fn on_one_line(text: &str) -> String {
-    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    let blank = |c: char| if is_harmful(c) { ' ' } else { c };
     let line: String = text.chars().map(blank).collect();
     line.trim().chars().take(SHOWN).collect()
 }
 
-/// The text before the server's own paths in the path of `--url`.
-///
-/// # Errors
-/// The URL has a query.
-pub fn prefix(url: &HttpUrl) -> Result<String, &'static str> {
-    match url.path.contains('?') {
-        true => Err("--url must end before its ?"),
-        false => Ok(url.path.trim_end_matches('/').to_owned()),
+/// JSON from outside, for a terminal: on one line and without harmful characters. Those that JSON allows between
+/// strings become blanks. It allows none of them within strings, where the others are written in another way.
+pub fn harmless(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => shown.push(' '),
+            c if is_harmful(c) => shown += &format!("\\u{:04x}", u32::from(c)),
+            c => shown.push(c),
+        }
     }
+    shown
 }
 
 fn connect(url: &HttpUrl, limit: Duration) -> io::Result<Socket> {
@@ -286,7 +316,7 @@ fn receive(stream: &mut Socket, answer: &mut Vec<u8>, deadline: Instant) -> io::
             Err(error) => return Err(error),
         }
         if answer.len() as u64 > LARGEST {
-            return Err(io::Error::other("its answer is larger than 4 MiB"));
+            return Err(io::Error::other("its answer is larger than 2 MiB"));
         }
     }
     Ok(())

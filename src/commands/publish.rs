@@ -16,7 +16,7 @@ use jsocketd::time::Now;
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
-use super::http::{Answer, Server, on_one_line, prefix};
+use super::http::{Answer, Server, on_one_line};
 use super::{app, open_site, say};
 use crate::cli::Publish;
 
@@ -35,10 +35,7 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
         return by_table(&config, flags);
     }
     let app = app(&config, flags.app.as_deref())?;
-    let (server, prefix) = match &flags.url {
-        Some(url) => (Server::Tcp(url.clone()), prefix(url)?),
-        None => (Server::of_listener(&config)?, config.pusher.path.clone()),
-    };
+    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &config)?;
     let mut event = json!({ "name": flags.event, "channel": flags.channel, "data": data(&flags.data)? });
     if let Some(socket_id) = flags.socket_id {
         event["socket_id"] = socket_id.into();

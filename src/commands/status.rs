@@ -2,16 +2,15 @@
 //! come, which everybody may know.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use jsocketd::service::snapshot::{AppNumbers, Snapshot};
 
-use super::admin::{Failure, REFUSED, Target, load, places};
+use super::admin::{Failure, REFUSED, Target, load, places, print};
 use super::complain;
-use super::http::{Answer, Server};
-use super::units::{bytes, count, counted, micros, rate, span};
+use super::http::{Answer, Server, is_harmful};
+use super::units::{bytes, count, counted, micros, millis, rate, span};
 use crate::cli::Status;
 
 /// The width of the labels.
@@ -26,21 +25,13 @@ pub fn status(flags: &Status) -> ExitCode {
         true => ready(flags),
         false => state(flags).map(|text| (text, 0)),
     };
-    match asked {
-        Ok((text, code)) => {
-            print(&text);
-            code.into()
-        }
+    match asked.and_then(|(text, code)| print(&text).map(|()| code)) {
+        Ok(code) => code.into(),
         Err(failure) => {
             complain(failure.why);
             failure.code.into()
         }
     }
-}
-
-/// Prints a text. If nobody reads it, nothing is lost.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Whether the server takes new clients: a line for people, and the exit code.
@@ -78,7 +69,7 @@ fn state(flags: &Status) -> Result<String, Failure> {
 }
 
 /// The state in aligned lines, of at most 80 columns as long as names and paths are short.
-fn describe(snapshot: &Snapshot) -> String {
+pub fn describe(snapshot: &Snapshot) -> String {
     let mut lines = Lines::default();
     let commit = snapshot
         .commit
@@ -209,7 +200,7 @@ fn add_site(lines: &mut Lines, snapshot: &Snapshot) {
         let state = match (sql.available, sql.retry_ms) {
             (true, _) => "available".to_owned(),
             (false, 0) => "not available".to_owned(),
-            (false, ms) => format!("not available, tried again in {}", micros(ms * 1000)),
+            (false, ms) => format!("not available, tried again in {}", millis(ms)),
         };
         lines.add("database", state);
         lines.add(
@@ -232,7 +223,7 @@ fn add_site(lines: &mut Lines, snapshot: &Snapshot) {
             format!(
                 "{} behind, {} late, {}",
                 counted(counters.behind, "row", "rows"),
-                micros(counters.late_ms * 1000),
+                millis(counters.late_ms),
                 match counters.unstamped {
                     true => "rows wait for a number",
                     false => "every row has a number",
@@ -257,7 +248,7 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, label: &str, value: impl Display) {
         // Names and versions are from outside.
-        let line = format!("{label:<LABEL$} {value}").replace(char::is_control, "?");
+        let line = format!("{label:<LABEL$} {value}").replace(is_harmful, "?");
         let _ = writeln!(self.0, "{}", line.trim_end());
     }
 }

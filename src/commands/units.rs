@@ -45,6 +45,11 @@ pub fn micros(us: u64) -> String {
     }
 }
 
+/// A short time in milliseconds, shown in the same way.
+pub fn millis(ms: u64) -> String {
+    micros(ms.saturating_mul(1000))
+}
+
 /// A long time, by its two largest units.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();

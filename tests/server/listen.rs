@@ -1,6 +1,6 @@
 //! `jsocketd listen` end to end: what it prints, what it signs, when it connects again, and how it ends.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-use crate::common::{PATIENCE, Peer, Server};
+use crate::common::{PATIENCE, Peer, Server, wait_until};
 
 const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\nclient_events = true\n";
 
@@ -270,4 +270,62 @@ fn a_signal_ends_the_wait_for_another_connection_too() {
     assert!(said.contains("closed the connection with 4100"), "{said}");
     listening.signal(Signal::INT);
     assert_eq!(listening.ended(), 0);
+}
+
+/// A server that accepts, and takes its time with the handshake.
+#[test]
+fn a_signal_ends_the_wait_for_the_handshake_too() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", server.local_addr().expect("bound"));
+    let config = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(config.path(), APP).expect("written");
+    let mut listening = Listening::start_at(&url, config.path().to_str().expect("UTF-8"), &["news"]);
+    let (mut stream, _) = server.accept().expect("a connection");
+    stream.write_all(b"HTTP/1.1 101 Switching").expect("taken");
+    listening.signal(Signal::INT);
+    assert_eq!(listening.ended(), 0);
+    assert!(listening.err.next().is_none(), "there is nothing to complain about");
+}
+
+/// A server that pings without end and reads no answer: what waits to be sent is bounded.
+#[test]
+fn a_server_that_does_not_read_is_left() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", server.local_addr().expect("bound"));
+    let config = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(config.path(), APP).expect("written");
+    let mut listening = Listening::start_at(&url, config.path().to_str().expect("UTF-8"), &["news"]);
+    let mut socket = greet(&server, 120);
+    assert_eq!(listening.said(), "jsocketd: listens to news");
+    let ping = Message::text(json!({"event": "pusher:ping"}).to_string());
+    while socket.send(ping.clone()).is_ok() {}
+    let said = listening.said();
+    assert!(said.starts_with(&format!("jsocketd: {url}: ")), "{said}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_the_reader_of_its_output_too() {
+    let server = Server::start(APP);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    command.env_clear().args(["listen", "news", "--url"]);
+    command.arg(format!("http://{}", server.addr)).arg("--config");
+    let piped = command
+        .arg(server.config_path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("jsocketd runs");
+    let out = child.stdout.take().expect("a pipe");
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert_eq!(err.next().expect("a line").expect("UTF-8"), "jsocketd: listens to news");
+    let data = format!("\"{}\"", "x".repeat(9000));
+    for _ in 0..20 {
+        publish(&server, "news", "large", &data);
+    }
+    // More than a pipe holds: it is in the middle of a line, and stays there.
+    let line = format!("{{\"channel\":\"news\",\"event\":\"large\",\"data\":{data}}}\n").len() as u64;
+    let waiting = || rustix::io::ioctl_fionread(&out).expect("a pipe");
+    let is_full = || waiting() % line > 0 && waiting() > 48 * 1024;
+    wait_until("the output is full", is_full, || waiting().to_string());
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it is ours");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }

@@ -2,25 +2,31 @@
 //! what needs a signature with the secret of the configuration, and connects again when the connection is lost. It ends
 //! when nobody reads its output any more, at SIGINT or SIGTERM, and when the server refuses it.
 
+mod line;
+
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::io::{self, Read, StdoutLock, Write};
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use jsocketd::config::{App, Sources};
 use jsocketd::protocol::signature;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
+use rustix::io::{Errno, retry_on_intr};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use socket2::Socket;
-use tungstenite::protocol::CloseFrame;
+use tungstenite::client::client_with_config;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
-use super::http::{Server, TIMEOUT, on_one_line, prefix};
+use super::http::{Server, TIMEOUT, on_one_line};
 use super::{app, complain};
 use crate::cli::Listen;
 
@@ -34,6 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// The most bytes of a message, and of what waits to be sent. No server sends larger events.
+const LARGEST: usize = 4 << 20;
+
+/// Bytes that a pipe takes without a wait once it is ready (`PIPE_BUF` of Linux).
+const PIECE: usize = 4096;
+
 /// Messages that are handled before signals are looked at again.
 const AT_ONCE: usize = 1000;
 
@@ -44,10 +56,7 @@ const AT_ONCE: usize = 1000;
 pub fn listen(flags: Listen) -> Result<(), Box<dyn Error>> {
     let sources = Sources::of_process(flags.config.clone(), Vec::new(), None);
     let config = sources.load()?.config;
-    let (server, prefix) = match &flags.url {
-        Some(url) => (Server::Tcp(url.clone()), prefix(url)?),
-        None => (Server::of_listener(&config)?, config.pusher.path.clone()),
-    };
+    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &config)?;
     let wanted = Wanted {
         app: app(&config, flags.app.as_deref())?,
         channels: flags.channels.into_iter().collect(),
@@ -57,21 +66,21 @@ pub fn listen(flags: Listen) -> Result<(), Box<dyn Error>> {
     let stop = Stop::new()?;
     let (mut wait, mut was_there) = (FIRST_WAIT, false);
     loop {
-        let lost = match Session::open(&wanted) {
+        let ended = match Session::open(&wanted, &stop) {
             Ok(mut session) => {
                 was_there = true;
-                let ended = session.run(&stop);
+                let ended = session.run();
                 if session.is_subscribed() {
                     wait = FIRST_WAIT;
                 }
-                match ended {
-                    End::Stopped => return Ok(()),
-                    End::Refused(why) => return Err(why.into()),
-                    End::Lost(why) => why,
-                }
+                ended
             }
-            Err(why) if was_there => why,
-            Err(why) => return Err(why.into()),
+            Err(end) => end,
+        };
+        let lost = match ended {
+            End::Stopped => return Ok(()),
+            End::Lost(why) if was_there => why,
+            End::Refused(why) | End::Lost(why) => return Err(why.into()),
         };
         complain(format_args!(
             "{lost}; events may be missed until the next try in {} s",
@@ -113,6 +122,28 @@ impl Stop {
         Ok(Self(reader))
     }
 
+    /// Waits until the socket or the output is ready for this, at most so long. The end is a signal, or that nobody
+    /// reads the output any more.
+    fn or_ready(&self, of: &impl AsFd, ready: PollFlags, limit: Option<Duration>) -> Result<(), End> {
+        let timeout = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let stdout = io::stdout();
+        let mut watched = [
+            PollFd::new(&self.0, PollFlags::IN),
+            PollFd::new(of, ready),
+            // Only its end is of interest, which is always reported.
+            PollFd::new(&stdout, PollFlags::empty()),
+        ];
+        // A signal interrupts the wait, and its byte ends the next one.
+        if let Err(error) = retry_on_intr(|| poll(&mut watched, timeout.as_ref())) {
+            return Err(End::Lost(error.to_string()));
+        }
+        let [stopped, _, out] = watched.map(|watched| watched.revents());
+        match !stopped.is_empty() || out.contains(PollFlags::ERR) {
+            true => Err(End::Stopped),
+            false => Ok(()),
+        }
+    }
+
     /// Waits for a signal, at most so long.
     fn comes_within(&self, wait: Duration) -> io::Result<bool> {
         self.0.set_read_timeout(Some(wait))?;
@@ -136,16 +167,6 @@ struct Frame<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// A line of the output.
-#[derive(Serialize)]
-struct Line<'a> {
-    channel: &'a str,
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    data: &'a RawValue,
-}
-
 /// A connection to the server.
 struct Session<'a> {
     wanted: &'a Wanted<'a>,
@@ -156,29 +177,39 @@ struct Session<'a> {
     asked: bool,
     /// The channels whose confirmation has not come yet.
     missing: BTreeSet<String>,
-    out: StdoutLock<'static>,
+    stop: &'a Stop,
 }
 
 impl<'a> Session<'a> {
     /// Connects and becomes a WebSocket.
-    fn open(wanted: &'a Wanted<'a>) -> Result<Self, String> {
+    fn open(wanted: &'a Wanted<'a>, stop: &'a Stop) -> Result<Self, End> {
         let Wanted {
             server, prefix, app, ..
         } = wanted;
-        let failed = |why: String| format!("{server}: {why}");
-        let stream = server.connect().map_err(|error| failed(error.to_string()))?;
-        let timeouts = stream
-            .set_read_timeout(Some(TIMEOUT))
-            .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)));
-        timeouts.map_err(|error| failed(error.to_string()))?;
+        let failed = |why: &dyn Display| End::Lost(format!("{server}: {}", on_one_line(&why.to_string())));
+        let stream = server.connect().map_err(|error| failed(&error))?;
+        stream.set_nonblocking(true).map_err(|error| failed(&error))?;
         let (host, key, version) = (server.host(), &app.key, env!("CARGO_PKG_VERSION"));
         let url = format!("ws://{host}{prefix}/app/{key}?protocol=7&client=jsocketd&version={version}");
-        let (socket, _) = tungstenite::client(url, stream).map_err(|error| match error {
-            HandshakeError::Failure(error) => failed(on_one_line(&error.to_string())),
-            HandshakeError::Interrupted(_) => failed("it does not answer the handshake in time".into()),
-        })?;
-        let nonblocking = socket.get_ref().set_nonblocking(true);
-        nonblocking.map_err(|error| failed(error.to_string()))?;
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(LARGEST))
+            .max_frame_size(Some(LARGEST))
+            .max_write_buffer_size(LARGEST);
+        let deadline = Instant::now() + TIMEOUT;
+        let mut handshake = client_with_config(url, stream, Some(limits));
+        let socket = loop {
+            let interrupted = match handshake {
+                Ok((socket, _)) => break socket,
+                Err(HandshakeError::Failure(error)) => return Err(failed(&error)),
+                Err(HandshakeError::Interrupted(interrupted)) => interrupted,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(failed(&"it does not answer the handshake in time"));
+            }
+            stop.or_ready(interrupted.get_ref().get_ref(), PollFlags::IN, Some(left))?;
+            handshake = interrupted.handshake();
+        };
         Ok(Self {
             wanted,
             socket,
@@ -186,7 +217,7 @@ impl<'a> Session<'a> {
             heard: Instant::now(),
             asked: false,
             missing: wanted.channels.clone(),
-            out: io::stdout().lock(),
+            stop,
         })
     }
 
@@ -196,16 +227,17 @@ impl<'a> Session<'a> {
     }
 
     /// Handles what comes until the end of the session.
-    fn run(&mut self, stop: &Stop) -> End {
-        loop {
-            let more = match self.receive() {
-                Ok(more) => more,
-                Err(end) => return end,
-            };
-            if let Err(end) = self.wait(stop, more) {
-                return end;
+    fn run(&mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.receive().and_then(|more| self.wait(more)) {
+                break end;
             }
+        };
+        if let End::Stopped = end {
+            // The server learns that this client leaves; whether it does no longer counts.
+            let _ = self.socket.close(None);
         }
+        end
     }
 
     /// Handles the messages that are there. Returns whether there may be more.
@@ -228,28 +260,11 @@ impl<'a> Session<'a> {
     }
 
     /// Waits until something comes, or the server has been silent for too long.
-    fn wait(&mut self, stop: &Stop, more: bool) -> Result<(), End> {
+    fn wait(&mut self, more: bool) -> Result<(), End> {
         let patience = if self.asked { PATIENCE } else { Duration::ZERO };
         let left = (self.heard + self.silence + patience).saturating_duration_since(Instant::now());
-        let timeout = if more { Duration::ZERO } else { left };
-        let timeout = Timespec::try_from(timeout).ok();
-        let stdout = io::stdout();
-        let mut watched = [
-            PollFd::new(&stop.0, PollFlags::IN),
-            PollFd::new(self.socket.get_ref(), PollFlags::IN),
-            // Only its end is of interest, which is always reported.
-            PollFd::new(&stdout, PollFlags::empty()),
-        ];
-        match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(self.lost(&error)),
-        }
-        let [stopped, _, out] = watched.map(|watched| watched.revents());
-        if !stopped.is_empty() || out.contains(PollFlags::ERR) {
-            // The server learns that this client leaves; whether it does no longer counts.
-            let _ = self.socket.close(None);
-            return Err(End::Stopped);
-        }
+        let limit = if more { Duration::ZERO } else { left };
+        self.stop.or_ready(self.socket.get_ref(), PollFlags::IN, Some(limit))?;
         if left.is_zero() {
             if self.asked {
                 return Err(self.lost(&"it does not answer a ping"));
@@ -310,19 +325,19 @@ impl<'a> Session<'a> {
     }
 
     fn print(&mut self, channel: &str, event: &str, user_id: Option<&str>, data: Option<&RawValue>) -> Result<(), End> {
-        let data = shown(data);
-        let line = Line {
-            channel,
-            event,
-            user_id,
-            data: &data,
-        };
-        let line = serde_json::to_string(&line).expect("text always has a JSON form");
-        match writeln!(self.out, "{}", harmless(&line)).and_then(|()| self.out.flush()) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(End::Stopped),
-            Err(error) => Err(End::Refused(format!("standard output: {error}"))),
+        let line = line::of_event(channel, event, user_id, data) + "\n";
+        let (mut left, out) = (line.as_bytes(), io::stdout());
+        while !left.is_empty() {
+            // A reader may be slow, and the wait for it must end with a signal.
+            self.stop.or_ready(&out, PollFlags::OUT, None)?;
+            match rustix::io::write(&out, &left[..left.len().min(PIECE)]) {
+                Ok(len) => left = &left[len..],
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => return Err(End::Stopped),
+                Err(error) => return Err(End::Refused(format!("standard output: {error}"))),
+            }
         }
+        Ok(())
     }
 
     fn send(&mut self, frame: &Value) -> Result<(), End> {
@@ -348,7 +363,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn lost(&self, why: &dyn std::fmt::Display) -> End {
+    fn lost(&self, why: &dyn Display) -> End {
         End::Lost(format!("{}: {}", self.wanted.server, on_one_line(&why.to_string())))
     }
 }
@@ -380,63 +395,9 @@ fn inner(data: Option<&RawValue>) -> Value {
     }
 }
 
-/// The data of an event as it is printed. Publishers send a string that mostly holds JSON: then it is that JSON, on one
-/// line. Numbers keep all their digits.
-fn shown(data: Option<&RawValue>) -> Box<RawValue> {
-    let text = data.map_or("null", RawValue::get);
-    let held = serde_json::from_str::<String>(text).ok();
-    let held = held.and_then(|held| RawValue::from_string(held).ok());
-    let raw = held.unwrap_or_else(|| RawValue::from_string(text.to_owned()).expect("it was JSON before"));
-    match raw.get().contains(['\n', '\r', '\t']) {
-        true => serde_json::from_str::<Value>(raw.get())
-            .and_then(|value| serde_json::value::to_raw_value(&value))
-            .unwrap_or(raw),
-        false => raw,
-    }
-}
-
-/// A line of JSON without control characters, which could harm a terminal. They stand in strings only.
-fn harmless(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
-    for c in line.chars() {
-        match c.is_control() {
-            true => shown += &format!("\\u{:04x}", u32::from(c)),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).expect("JSON")
-    }
-
-    #[test]
-    fn the_data_of_an_event_is_the_json_in_its_string() {
-        for (data, wanted) in [
-            (r#""{\"id\":1}""#, r#"{"id":1}"#),
-            (r#""12345678901234567890.5""#, "12345678901234567890.5"),
-            (r#""not JSON""#, r#""not JSON""#),
-            (r#""""#, r#""""#),
-            (r#""{\n  \"a\": [1,\n2]}""#, r#"{"a":[1,2]}"#),
-            (r#"{"plain": 1}"#, r#"{"plain": 1}"#),
-        ] {
-            assert_eq!(shown(Some(&raw(data))).get(), wanted, "{data}");
-        }
-        assert_eq!(shown(None).get(), "null");
-    }
-
-    #[test]
-    fn no_control_character_reaches_the_terminal() {
-        let line = "{\"data\":\"\u{9b}31m\u{7f}ü\"}";
-        assert_eq!(harmless(line), "{\"data\":\"\\u009b31m\\u007fü\"}");
-        let back: Value = serde_json::from_str(&harmless(line)).expect("still JSON");
-        assert_eq!(back["data"], "\u{9b}31m\u{7f}ü");
-    }
 
     #[test]
     fn only_private_and_presence_channels_are_signed() {
