@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -24,9 +24,12 @@ const SEND_BUFFER: usize = 128 * 1024;
 pub struct Listener {
     /// Non-blocking.
     pub(super) socket: Socket,
-    /// The file of a Unix socket. It is removed with the listener.
-    path: Option<PathBuf>,
+    /// The file of a Unix socket, and what tells it from others. It is removed with the listener.
+    file: Option<(PathBuf, FileId)>,
 }
+
+/// The device and the inode of a file.
+type FileId = (u64, u64);
 
 impl Listener {
     /// Binds `address` and listens. `mode` is for the file of a Unix socket: one without a listener is
@@ -35,16 +38,16 @@ impl Listener {
     /// # Errors
     /// Those of the operating system; `AddrInUse` for a Unix socket that is alive or a path that is no socket.
     pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
-        let (socket, path) = match address {
+        let (socket, file) = match address {
             ListenAddr::Tcp(address) => (bind_tcp(*address)?, None),
-            ListenAddr::Unix(path) => (bind_unix(path, mode)?, Some(path.clone())),
+            ListenAddr::Unix(path) => (bind_unix(path, mode)?, Some((path.clone(), file_id(path)?))),
         };
-        Ok(Self { socket, path })
+        Ok(Self { socket, file })
     }
 
     /// The bound address as a URL, with the kernel's port instead of 0.
     pub fn url(&self) -> String {
-        if let Some(path) = &self.path {
+        if let Some((path, _)) = &self.file {
             return format!("unix:{}", path.display());
         }
         match self.socket.local_addr().map(|address| address.as_socket()) {
@@ -57,11 +60,17 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Another process may have removed the file; then there is nothing left to do.
+        // Somebody may have removed the file, and another server may have its own there by now.
+        if let Some((path, own)) = &self.file
+            && file_id(path).is_ok_and(|found| found == *own)
+        {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {

@@ -177,6 +177,20 @@ fn the_socket_for_administrators_goes_with_its_server() {
     assert!(!path.exists());
 }
 
+/// Somebody removed the file of the first server, so the second one made its own.
+#[test]
+fn a_server_leaves_the_socket_of_another_one_where_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.sock");
+    let mut first = start_in(folder.path(), "");
+    fs::remove_file(&path).expect("it is there");
+    let second = start_in(folder.path(), "");
+    first.signal(rustix::process::Signal::TERM);
+    assert!(first.ended().success());
+    assert_eq!(asks_page_at(&path), "200");
+    drop(second);
+}
+
 #[test]
 fn a_server_that_cannot_have_the_socket_for_administrators_starts_without_it() {
     let folder = tempfile::tempdir().expect("a folder");
