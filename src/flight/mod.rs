@@ -15,6 +15,6 @@ mod worst;
 
 pub use self::culprit::{Culprit, Kind};
 pub use self::recorder::{Recorder, SAMPLE};
-pub use self::report::{Blame, CulpritView, Lag, PhasesView, Report, TickView};
+pub use self::report::{Blame, CulpritView, Lag, Report, TickView};
 pub use self::tick::{Counts, Durations, LONGEST, PHASES, Phase, Tick, Totals};
 pub use self::worst::MOST_WORST;

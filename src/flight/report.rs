@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::culprit::{Culprit, Ms, Span};
 use super::recorder::Recorder;
@@ -55,10 +55,13 @@ pub struct Report {
     pub max_us: u32,
     /// The latest ticks, the oldest first.
     pub recent: Vec<TickView>,
-    /// The worst ticks since the start, of 1 ms or longer, the longest first.
-    pub worst: Vec<TickView>,
-    /// The worst ticks of the last hour, the longest first.
-    pub worst_hour: Vec<TickView>,
+    /// The worst ticks since the start, of 1 ms or longer, the longest first; `None`: as in the report before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst: Option<Vec<TickView>>,
+    /// The worst ticks of the last hour, the longest first; `None`: as in the report before, without those that are
+    /// older than an hour now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_hour: Option<Vec<TickView>>,
     /// The culprits of the worst ticks of the last hour, the most expensive first.
     pub blame: Vec<Blame>,
 }
@@ -77,8 +80,9 @@ pub struct TickView {
     pub late_us: u32,
     /// How long it took without the wait.
     pub us: u32,
-    /// How long each phase took.
-    pub phases_us: PhasesView,
+    /// How long each phase took, in the order of [`PHASES`].
+    #[serde(serialize_with = "by_name", deserialize_with = "of_names")]
+    pub phases_us: [u32; PHASES.len()],
     /// What it did.
     pub counts: Counts,
     /// Connections and listeners that became ready while it ran.
@@ -87,54 +91,15 @@ pub struct TickView {
     pub culprit: CulpritView,
 }
 
-/// The times of the phases, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "docs/architecture.md describes each phase")]
-pub struct PhasesView {
-    pub wait: u32,
-    pub read: u32,
-    pub time: u32,
-    pub write: u32,
-    pub work: u32,
-    pub post: u32,
-    pub accept: u32,
-    pub reap: u32,
-    pub between: u32,
+/// Writes the times of the phases by their names.
+fn by_name<S: Serializer>(phases: &[u32; PHASES.len()], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(PHASES.iter().map(|(_, name)| name).zip(phases))
 }
 
-impl PhasesView {
-    /// The times, in the order of the phases.
-    pub fn times(&self) -> [u32; PHASES.len()] {
-        let Self {
-            wait,
-            read,
-            time,
-            write,
-            work,
-            post,
-            accept,
-            reap,
-            between,
-        } = *self;
-        [wait, read, time, write, work, post, accept, reap, between]
-    }
-}
-
-impl From<[u32; PHASES.len()]> for PhasesView {
-    fn from([wait, read, time, write, work, post, accept, reap, between]: [u32; PHASES.len()]) -> Self {
-        Self {
-            wait,
-            read,
-            time,
-            write,
-            work,
-            post,
-            accept,
-            reap,
-            between,
-        }
-    }
+/// Reads them: a phase that is missing took no time, and an unknown one is ignored.
+fn of_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u32; PHASES.len()], D::Error> {
+    let times = HashMap::<String, u32>::deserialize(deserializer)?;
+    Ok(PHASES.map(|(_, name)| times.get(name).copied().unwrap_or_default()))
 }
 
 /// A culprit.
@@ -186,7 +151,7 @@ impl From<&Tick> for TickView {
             slept_us: tick.slept_us,
             late_us: tick.late_us,
             us: tick.us,
-            phases_us: tick.phases.into(),
+            phases_us: tick.phases,
             counts: tick.counts,
             waiting: tick.waiting,
             culprit: CulpritView::from(&tick.culprit),
@@ -226,19 +191,22 @@ impl Lag {
 }
 
 impl Report {
-    /// The records at `now`. Of the latest ticks only those after number `since`. The lists of the worst are left empty
-    /// if no tick after number `worst_since` belongs to them.
-    pub fn new(recorder: &Recorder, since: u64, worst_since: u64, slow_ms: u64, now: Now) -> Self {
+    /// The records at `now` for a reader who has those up to tick `since`; 0: it has none. Of the latest ticks only
+    /// those after it, at most `limit`. A list of the worst is left out if no tick after it belongs to the list.
+    pub fn new(recorder: &Recorder, since: u64, limit: usize, slow_ms: u64, now: Now) -> Self {
         let lag = Lag::of(recorder);
         let totals = &recorder.totals;
         let newest_first = |tick: &&Tick| std::cmp::Reverse(tick.number);
         let mut recent: Vec<&Tick> = recorder.ticks().filter(|tick| tick.number > since).collect();
         recent.sort_by_key(newest_first);
+        recent.truncate(limit);
         let mut worst: Vec<&Tick> = recorder.worst.ticks().iter().collect();
         worst.sort_by_key(|tick| std::cmp::Reverse((tick.us, tick.number)));
         let worst_hour = recorder.hour.ticks(now.at);
-        let is_new = |ticks: &[&Tick]| ticks.iter().any(|tick| tick.number > worst_since);
-        let views = |ticks: &[&Tick]| ticks.iter().map(|tick| TickView::from(*tick)).collect();
+        let changed = |ticks: &[&Tick]| {
+            let is_changed = since == 0 || ticks.iter().any(|tick| tick.number > since);
+            is_changed.then(|| ticks.iter().map(|tick| TickView::from(*tick)).collect())
+        };
         Self {
             now_us: now.at.0,
             unix_ms: now.unix_ms,
@@ -252,24 +220,19 @@ impl Report {
             max_us: lag.max_us,
             recent: recent.into_iter().rev().map(TickView::from).collect(),
             blame: blame(&worst_hour),
-            worst: if is_new(&worst) { views(&worst) } else { Vec::new() },
-            worst_hour: if is_new(&worst_hour) {
-                views(&worst_hour)
-            } else {
-                Vec::new()
-            },
+            worst: changed(&worst),
+            worst_hour: changed(&worst_hour),
         }
     }
 
     /// All records, a line each.
     pub fn text(&self) -> String {
-        self.blame_text(usize::MAX) + "the latest ticks:\n" + &self.ticks_text(usize::MAX)
+        self.blame_text(usize::MAX) + "the latest ticks:\n" + &self.ticks_text()
     }
 
-    /// The latest `many` ticks, a line each, the oldest first.
-    pub fn ticks_text(&self, many: usize) -> String {
-        let skipped = self.recent.len().saturating_sub(many);
-        self.recent[skipped..].iter().map(TickView::line).collect()
+    /// The latest ticks, a line each, the oldest first.
+    pub fn ticks_text(&self) -> String {
+        self.recent.iter().map(TickView::line).collect()
     }
 
     /// The culprits of the worst ticks of the last hour, and these ticks, at most `many` lines of each.
@@ -286,7 +249,7 @@ impl Report {
             );
         }
         text += "the worst ticks of the last hour:\n";
-        text.extend(self.worst_hour.iter().take(many).map(TickView::line));
+        text.extend(self.worst_hour.iter().flatten().take(many).map(TickView::line));
         text
     }
 }

@@ -169,9 +169,9 @@ impl Durations {
         self.sum_us += u64::from(us);
     }
 
-    /// How many durations there are.
+    /// How many durations there are, as far as the number fits: they may be those of another server.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.buckets.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 

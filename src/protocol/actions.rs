@@ -46,8 +46,13 @@ pub enum Action {
 /// How the records of the loop are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopView {
-    /// As JSON, in the answer of the request; the ticks after the one with this number.
-    Json(u64),
+    /// As JSON, in the answer of the request: the ticks after number `since`, and of the latest ones at most `limit`.
+    Json {
+        /// The number of a tick; 0: all ticks.
+        since: u64,
+        /// From 1 to [`SAMPLE`](crate::flight::SAMPLE).
+        limit: usize,
+    },
     /// The latest ticks, in a message.
     Ticks,
     /// The culprits of the worst ticks of the last hour, in a message.

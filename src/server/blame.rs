@@ -72,16 +72,13 @@ impl Heard {
 
 /// The action that shows the records to a connection.
 pub(super) fn show(flight: &Recorder, to: ConnectionId, view: LoopView, slow_ms: u64, now: Now) -> Action {
-    let (since, worst_since) = match view {
-        LoopView::Json(since) => (since, since),
-        LoopView::Ticks => (flight.totals().ticks.saturating_sub(TICKS_SHOWN as u64), u64::MAX),
-        LoopView::Blame => (u64::MAX, 0),
-    };
-    let report = Report::new(flight, since, worst_since, slow_ms, now);
+    let report = |since, limit| Report::new(flight, since, limit, slow_ms, now);
     let text = match view {
-        LoopView::Json(_) => return Action::Respond(to, Box::new(status::records(&report))),
-        LoopView::Ticks => report.ticks_text(TICKS_SHOWN),
-        LoopView::Blame => report.blame_text(TICKS_SHOWN),
+        LoopView::Json { since, limit } => {
+            return Action::Respond(to, Box::new(status::records(&report(since, limit))));
+        }
+        LoopView::Ticks => report(0, TICKS_SHOWN).ticks_text(),
+        LoopView::Blame => report(0, 0).blame_text(TICKS_SHOWN),
     };
     Action::Send(to, Message::Text(text.into()))
 }

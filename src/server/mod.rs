@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::flight::{Kind, Phase, Report};
+use crate::flight::{Kind, Phase, Report, SAMPLE};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
@@ -177,7 +177,7 @@ impl<I: Io> Server<I> {
         let Dispatcher {
             flight, config, now, ..
         } = &self.dispatcher;
-        Report::new(flight, 0, 0, config.looping.slow_ms, *now)
+        Report::new(flight, 0, SAMPLE, config.looping.slow_ms, *now)
     }
 
     /// Ascribes the time since the last tick, or since the last call, to a piece of work of the owner.

@@ -23,7 +23,7 @@ use crate::hub::gate;
 use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::SocketId;
-use crate::protocol::actions::{Action, Actions, Dialect, LoopView};
+use crate::protocol::actions::{Action, Actions, Dialect};
 use crate::site::{SWITCHED_OFF, Site};
 use crate::time::Now;
 
@@ -144,8 +144,8 @@ impl Arrival<'_> {
                 self.gather(Wants::State(state));
                 None
             }
-            Answer::Loop(since) => {
-                self.actions.push(Action::ShowLoop(self.id, LoopView::Json(since)));
+            Answer::Loop(view) => {
+                self.actions.push(Action::ShowLoop(self.id, view));
                 None
             }
         }

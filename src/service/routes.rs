@@ -9,6 +9,8 @@ use super::page::Page;
 use super::snapshot::Snapshot;
 use crate::api::reply;
 use crate::config::Config;
+use crate::flight::SAMPLE;
+use crate::protocol::actions::LoopView;
 use crate::site::{CONSOLE, MONITOR};
 
 /// An answer that rejects a request, with a status and a sentence.
@@ -83,8 +85,8 @@ pub enum Answer {
     Now(Box<Response<Bytes>>),
     /// The caller may see this; the service must gather it.
     State(State),
-    /// The caller may see the records of the loop, of the ticks after the one with this number.
-    Loop(u64),
+    /// The caller may see the records of the loop.
+    Loop(LoopView),
 }
 
 /// A view of the server's state.
@@ -112,10 +114,17 @@ pub fn permission(call: &Call<'_>, config: &Config) -> Option<&'static str> {
     place.and_then(Place::permission)
 }
 
-/// The number of the tick in `?since=N`: 0 without it; `None`: it is no number.
-fn since(call: &Call<'_>) -> Option<u64> {
-    let value = call.query().split('&').find_map(|pair| pair.strip_prefix("since="));
-    value.map_or(Some(0), |value| value.parse().ok())
+/// The ticks that `?since=N&limit=M` asks for: all of them without these parameters.
+fn ticks(call: &Call<'_>) -> Result<LoopView, &'static str> {
+    let value = |name| call.query().split('&').find_map(|pair| pair.strip_prefix(name));
+    let since = value("since=").map_or(Ok(0), str::parse);
+    let limit = value("limit=").map_or(Ok(SAMPLE), str::parse).ok();
+    Ok(LoopView::Json {
+        since: since.map_err(|_| "since must be the number of a tick")?,
+        limit: limit
+            .filter(|limit| (1..=SAMPLE).contains(limit))
+            .ok_or("limit must be a number from 1 to 1024")?,
+    })
 }
 
 fn reads(call: &Call<'_>) -> bool {
@@ -129,9 +138,9 @@ pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining
         Ok(Place::Console) => Box::new(page.response(call.request.headers())),
         Ok(Place::Status) => return Answer::State(State::Status),
         Ok(Place::Metrics) => return Answer::State(State::Metrics(Format::of(call.request.headers()))),
-        Ok(Place::Loop) => match since(call) {
-            Some(since) => return Answer::Loop(since),
-            None => Box::new(sentence(StatusCode::BAD_REQUEST, "since must be the number of a tick")),
+        Ok(Place::Loop) => match ticks(call) {
+            Ok(view) => return Answer::Loop(view),
+            Err(why) => Box::new(sentence(StatusCode::BAD_REQUEST, why)),
         },
         Ok(Place::Echo) => Box::new(upgrade_required("/echo speaks WebSocket only")),
         Ok(Place::Health) => Box::new(sentence(StatusCode::OK, "alive")),

@@ -2,8 +2,8 @@
 //! `joomla/component.rs` has the sessions of a site. `jsocketd status` prints it, and its exit codes are for scripts.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::process::Command;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -168,16 +168,65 @@ fn the_state_is_guarded_as_the_page_is() {
     assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
 }
 
+/// `since` and `limit` of the records of the loop.
+#[test]
+fn a_watcher_of_the_loop_asks_for_what_is_new_to_it() {
+    let server = server();
+    let ask = |query: &str| {
+        let request =
+            format!("GET /debug/loop{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+        Peer::connect(&server).send(request).reply()
+    };
+    let records = |query: &str| -> Value { serde_json::from_str(&ask(query).body).expect("JSON") };
+    let numbers = |records: &Value| -> Vec<u64> {
+        let ticks = records["recent"].as_array().expect("a list").iter();
+        ticks.map(|tick| tick["n"].as_u64().expect("a number")).collect()
+    };
+    let mut peer = Peer::upgrade(&server, "/echo");
+    for n in 0..20 {
+        peer.text(&n.to_string()).expect_text(&n.to_string());
+    }
+    let all = records("");
+    let newest = *numbers(&all).last().expect("a tick");
+    assert!(newest >= 20 && all["worst"].is_array() && all["worst_hour"].is_array());
+    let latest = records("?limit=5");
+    let ticks = numbers(&latest);
+    assert_eq!(ticks.len(), 5, "{ticks:?}");
+    assert!(ticks.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{ticks:?}");
+    assert!(ticks[4] > newest && latest["worst"].is_array(), "the latest of all");
+    assert_eq!(numbers(&records("?limit=1024")).first(), Some(&1), "all that there are");
+    assert_eq!(numbers(&records(&format!("?limit=1&since={newest}"))).len(), 1);
+    // A list of the worst ticks is left out until it changes. On a busy machine it may change just then.
+    let unchanged = || {
+        let newest = numbers(&records("?limit=1"))[0];
+        records(&format!("?since={newest}&limit=9"))
+    };
+    wait_until(
+        "nothing changes",
+        || unchanged().get("worst_hour").is_none() && unchanged().get("worst").is_none(),
+        || unchanged().to_string(),
+    );
+    for wrong in ["", "0", "1025", "-1", "x", "5.0", "99999999999999999999"] {
+        let refusal = ask(&format!("?since=1&limit={wrong}"));
+        assert_eq!(
+            (refusal.status, refusal.body.as_str()),
+            (400, "limit must be a number from 1 to 1024\n"),
+            "{wrong}"
+        );
+    }
+}
+
 // --- the command -----------------------------------------------------------------------------------------------------
 
 /// Runs `jsocketd status` with these variables. Returns its exit code, what it printed, and its complaints.
 fn run(flags: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    run_command(&[&["status"], flags].concat(), variables)
+}
+
+/// The same with any command.
+fn run_command(words: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
-    command
-        .env_clear()
-        .arg("status")
-        .args(flags)
-        .envs(variables.iter().copied());
+    command.env_clear().args(words).envs(variables.iter().copied());
     let output = command.output().expect("jsocketd runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (
@@ -301,6 +350,17 @@ fn the_command_asks_at_a_url_with_the_token() {
     }
 }
 
+/// Reads a request up to the end of its head.
+fn request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a request");
+        request.extend(byte);
+    }
+    String::from_utf8(request).expect("UTF-8")
+}
+
 /// Runs the command at a server of another kind, which answers this.
 fn at_another_server(answer: &str, flags: &[&str]) -> (i32, String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -308,18 +368,85 @@ fn at_another_server(answer: &str, flags: &[&str]) -> (i32, String, String) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (mut stream, _) = listener.accept().expect("a connection");
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).expect("a request");
-                request.extend(byte);
-            }
+            request(&mut stream);
             stream.write_all(answer.as_bytes()).expect("an answer");
         });
         let empty = tempfile::NamedTempFile::new().expect("a file");
         let config = empty.path().to_str().expect("UTF-8").to_owned();
         run(&[flags, &[&url, "--config", &config]].concat(), &[])
     })
+}
+
+/// Another server's texts may hold what a terminal obeys. JSON itself allows some of it within strings.
+#[test]
+fn no_control_character_of_a_server_reaches_the_terminal() {
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let config = empty.path().to_str().expect("UTF-8");
+    let evil = "\u{9b}2J\u{7f}\u{202e}";
+    let state = format!(
+        "{{\r\n\"product\": \"jsocketd\",\t\"version\": \"{evil}\", \"apps\": [{{\"id\": \"\\u001b[2J{evil}\"}}]}}"
+    );
+    let records = format!("{{\"blame\": [{{\"name\": \"{evil}\"}}], \"ticks\":\r1}}");
+    let body = |path: &str| if path.contains("loop") { &records } else { &state }.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let asked = [
+        (&["status"][..], 1),
+        (&["status", "--json"], 1),
+        (&["top", "--once"], 2),
+        (&["top", "--json"], 2),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..asked.iter().map(|(_, times)| times).sum() {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let request = request(&mut stream);
+                let body = body(request.split(' ').nth(1).expect("a path"));
+                let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all((head + &body).as_bytes()).expect("an answer");
+            }
+        });
+        for (words, _) in asked {
+            let (code, text, complaints) = run_command(&[words, &["--url", &url, "--config", config]].concat(), &[]);
+            assert_eq!((code, complaints.as_str()), (0, ""), "{words:?}");
+            let harm = text.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+            assert_eq!(harm, None, "{words:?}: {text:?}");
+            if words[1..] == ["--json"] {
+                let value: Value = serde_json::from_str(&text).expect("still JSON");
+                let state = value.get("status").unwrap_or(&value);
+                assert_eq!(state["version"], evil, "with the same content");
+                assert_eq!(text.lines().count(), 1, "{text}");
+            }
+        }
+    });
+}
+
+/// A script must not take an empty file for an answer; a reader who leaves early has seen enough.
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let server = server();
+    let url = format!("http://{}", server.addr);
+    for words in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--ready"],
+        &["top", "--once"],
+        &["top", "--json"],
+    ] {
+        let at = |out: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+            let command = command.env_clear().args(words).args(["--url", &url, "--config"]);
+            command.arg(config(&server)).stdout(out).output().expect("it runs")
+        };
+        let full = at(std::fs::File::create("/dev/full").expect("a device").into());
+        let complaints = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(2), "{words:?}: {complaints}");
+        assert!(complaints.starts_with("jsocketd: standard output: "), "{complaints}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let left = at(writer.into());
+        assert_eq!((left.status.code(), left.stderr.len()), (Some(0), 0), "{words:?}");
+    }
 }
 
 #[test]

@@ -165,10 +165,12 @@ fn every_way_out_gives_the_terminal_back() {
         terminal.expect("connections ");
         terminal.press(key).expect_left(0);
     }
-    let terminal = Terminal::start(&flags(&server), "");
-    terminal.expect("connections ");
-    kill_process(terminal.process(), Signal::TERM).expect("it runs");
-    terminal.expect_left(0);
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let terminal = Terminal::start(&flags(&server), "");
+        terminal.expect("connections ");
+        kill_process(terminal.process(), signal).expect("it runs");
+        terminal.expect_left(0);
+    }
 }
 
 /// Reading a terminal that is gone ends at once, again and again.

@@ -8,27 +8,28 @@
 //! the plain text of `--once` needs no widgets.
 
 mod line;
+mod rows;
 mod screen;
 mod terminal;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use jsocketd::flight::Report;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::line::{Line, Look};
 use self::screen::Screen;
 use self::terminal::Terminal;
-use self::view::View;
-use super::admin::{Failure, NOT_ASKED, Target, load};
+use self::view::{MOST_TICKS, View};
+use super::admin::{Failure, NOT_ASKED, Target, load, print};
 use super::complain;
 use super::http::{Answer, Exchange};
 use super::units::span;
@@ -63,16 +64,15 @@ fn run(flags: &Top) -> Result<(), Failure> {
     let target = Target::new(flags.asked.url.as_ref(), &load(flags.asked.config.clone())?)?;
     let mut live = Live::new(target);
     // Nothing is drawn yet, so the reason why there is no answer can be printed with its remedy.
-    let (status, records) = (live.target.ask("/debug/status")?, live.target.ask(&records_path(0))?);
+    let records = if flags.json { "/debug/loop" } else { &records_path(0) };
+    let (status, records) = (live.target.ask("/debug/status")?, live.target.ask(records)?);
     if flags.json {
         let ((_, status), (_, records)) = (live.target.state(&status)?, live.target.read::<Report>(&records)?);
-        print(&format!("{{\"status\":{status},\"loop\":{records}}}\n"));
-        return Ok(());
+        return print(&format!("{{\"status\":{status},\"loop\":{records}}}\n"));
     }
     live.take(&status, &records)?;
     if flags.once {
-        print(&live.text());
-        return Ok(());
+        return print(&live.text());
     }
     live.run().map_err(|error| Failure {
         why: format!("the terminal: {error}"),
@@ -80,14 +80,9 @@ fn run(flags: &Top) -> Result<(), Failure> {
     })
 }
 
-/// Prints a text. If nobody reads it, nothing is lost.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
 /// The path of the records after tick `since`.
 fn records_path(since: u64) -> String {
-    format!("/debug/loop?since={since}")
+    format!("/debug/loop?since={since}&limit={MOST_TICKS}")
 }
 
 /// The view while it is open.
@@ -172,8 +167,8 @@ impl Live {
 
     /// Draws, asks and reads keys until somebody leaves.
     fn run(mut self) -> io::Result<()> {
-        // SIGHUP ends the process as it always does: there is no terminal to give back.
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        // SIGHUP may be meant for the server: the terminal is still there then.
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let terminal = Terminal::open()?;
         while signals.pending().next().is_none() {
             let (columns, rows) = Terminal::size()?;

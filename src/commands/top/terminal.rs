@@ -142,3 +142,44 @@ fn style(look: Look) -> (Option<Attribute>, Option<Color>) {
         Look::Bad => (Some(Attribute::Bold), Some(Color::DarkRed)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[ignore = "the next test runs it in a terminal"]
+    fn panics() {
+        let _terminal = Terminal::open().expect("a terminal");
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_printed() {
+        let program = std::env::current_exe().expect("this test");
+        let script = format!(
+            "{} --ignored --exact commands::top::terminal::tests::panics --nocapture; stty -a",
+            program.display()
+        );
+        let mut command = Command::new("script");
+        command
+            .args(["-q", "-e", "-c", &script, "/dev/null"])
+            .stdin(Stdio::null());
+        let output = command.output().expect("script runs: it is a package of util-linux");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (before, after) = text.split_once("\u{1b}[?1049l").expect(&text);
+        assert!(
+            before.contains("\u{1b}[?1049h") && !before.contains("on purpose"),
+            "{text:?}"
+        );
+        let [message, cursor] = [after.find("on purpose"), before.find("\u{1b}[?25h")];
+        assert!(message.is_some() && cursor.is_some(), "{text:?}");
+        let lacks = |word: &str| !after.contains(&format!("-{word}"));
+        assert!(
+            after.contains("icanon") && lacks("icanon") && lacks("echo "),
+            "{text:?}"
+        );
+    }
+}

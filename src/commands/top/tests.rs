@@ -1,26 +1,31 @@
 //! The screen at every size, from answers like those of a server. `tests/server/top.rs` has it in a terminal.
 
-use jsocketd::flight::{Blame, Counts, CulpritView, PhasesView, Report, TickView};
-use jsocketd::service::Sql;
+use jsocketd::flight::{Blame, Counts, CulpritView, Durations, Phase, Report, TickView};
 use jsocketd::service::snapshot::{AppNumbers, OutboxNumbers, SiteNumbers, Snapshot};
+use jsocketd::service::{Sql, Statement};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::line::{Line, Look};
 use super::screen::{Order, Screen};
 use super::view::View;
+use crate::commands::status::describe;
+
+mod view;
 
 const NOON: u64 = 12 * 3_600_000;
 
 fn tick(n: u64, us: u32, text: &str) -> TickView {
+    let mut phases_us = <[u32; _]>::default();
+    (phases_us[Phase::Read as usize], phases_us[Phase::Work as usize]) = (us / 4, us - us / 4);
     TickView {
         n,
         unix_ms: NOON + n * 1000,
         slept_us: 1_000_000 - us,
         us,
-        phases_us: PhasesView {
-            read: us / 4,
-            work: us - us / 4,
-            ..PhasesView::default()
-        },
+        phases_us,
         counts: Counts {
             statements: 3,
             ..Counts::default()
@@ -67,6 +72,23 @@ fn snapshot() -> Snapshot {
     snapshot.connections.pusher = 12_300;
     snapshot.traffic.per_second.messages_out = 4567.0;
     snapshot.traffic.per_second.bytes_in = 2048.0;
+    (snapshot.send_queues.waiting, snapshot.send_queues.slow) = (3, 2);
+    (snapshot.send_queues.bytes, snapshot.send_queues.largest) = (200 << 10, 150 << 10);
+    snapshot.ends.reasons.insert("slow".into(), 7);
+    let statement = |name: &'static str, took: &[u32], errors| {
+        let mut times = Durations::default();
+        took.iter().for_each(|us| times.add(*us));
+        Statement {
+            name: name.into(),
+            errors,
+            times,
+        }
+    };
+    snapshot.statements = vec![
+        statement("sessions", &[1500; 4], 0),
+        statement("outbox", &[900_000, 1_200_000], 1),
+        statement("users", &[300], 0),
+    ];
     snapshot.lag.worst_by_second_us = vec![526_000, 50, 2000, 50];
     let mut app = AppNumbers::default();
     (app.load.channels, app.load.subscriptions) = (17, 2345);
@@ -86,14 +108,16 @@ fn report() -> Report {
     Report {
         unix_ms: NOON + 60_000,
         slow_ms: 50,
+        now_us: 60_000_000,
+        busy_us: 120_000,
         ticks: 39,
         slow_ticks: 1,
         p50_us: 60,
         p99_us: 2000,
         max_us: 526_000,
         recent: worst.clone(),
-        worst,
-        worst_hour,
+        worst: Some(worst),
+        worst_hour: Some(worst_hour),
         blame: vec![Blame {
             kind: "statement".into(),
             name: "statement sessions".into(),
@@ -158,35 +182,40 @@ fn a_small_terminal_has_all_that_matters() {
             "             bytes in 2.0 KiB, out 0 bytes, statements 3.0, rows 0.0",
         ),
         (5, "memory       45.0 MiB, descriptors 19,500 of 20,000: NEAR THE LIMIT"),
-        (6, "site         Joomla 5.3.1, 12 sessions, 5 users"),
         (
-            7,
+            6,
+            "send queues  3 waiting (200.0 KiB), 2 SLOW CONSUMERS, 7 closed as slow",
+        ),
+        (7, "site         Joomla 5.3.1, 12 sessions, 5 users"),
+        (
+            8,
             "database     available, 1,234 statements, at most 120 ms a tick, 0 over budget",
         ),
-        (8, "outbox       is read, 0 rows behind, 0 µs late, 0 passed on, 0 bad"),
-        (9, "webhooks     0 waiting, 0 delivered, 0 failed, 0 dropped"),
+        (9, "statements   outbox 2 in 2.1 s (1 FAILED), sessions 4 in 6.0 ms"),
+        (10, "outbox       is read, 0 rows behind, 0 µs late, 0 passed on, 0 bad"),
+        (11, "webhooks     0 waiting, 0 delivered, 0 failed, 0 dropped"),
         (
-            10,
+            12,
             "loop         busy 0.2%, tick p50 60 µs, p99 2.0 ms, max 526 ms, 1 slow",
         ),
-        (11, "longest tick ▁▃▁█"),
-        (12, "phases       work 75%, read 25%"),
+        (13, "longest tick ▁▃▁█"),
+        (14, "phases       work 75%, read 25%"),
         (
-            14,
+            16,
             "   total    worst  ticks  culprit of the worst ticks of the last hour",
         ),
-        (15, "  500 ms   500 ms      1  statement sessions"),
-        (16, "worst ticks of the last hour, the longest first (1 to 6 of 40)"),
+        (17, "  500 ms   500 ms      1  statement sessions"),
+        (18, "worst ticks of the last hour, the longest first (1 to 4 of 40)"),
         (
-            17,
+            19,
             "12:00:03  526 ms SLOW work     statement sessions 500 ms (no answer) (2 waited)",
         ),
-        (18, "12:00:11  2.0 ms      work     fan-out to news 1.9 ms (2 waited)"),
+        (20, "12:00:11  2.0 ms      work     fan-out to news 1.9 ms (2 waited)"),
         (23, "the footer"),
     ] {
         assert_eq!(lines[row], wanted, "row {row}:\n{}", lines.join("\n"));
     }
-    let bar = lines[13].trim_start();
+    let bar = lines[15].trim_start();
     assert!(bar.starts_with("│work─") && bar.contains("─│read─"), "{bar}");
     let work = bar.chars().skip(1).position(|c| c == '│').expect("read");
     assert_eq!(work + 1, 67 * 3 / 4, "three quarters");
@@ -196,12 +225,18 @@ fn a_small_terminal_has_all_that_matters() {
 fn a_large_terminal_has_more_ticks_and_their_numbers() {
     let lines = drawn(&mut screen(), &view(), 140, 50);
     assert!(lines[1].ends_with("HTTP 0, closing 0"), "{}", lines[1]);
-    assert!(lines[10].ends_with("1 slow, 39 since the start"), "{}", lines[10]);
-    assert!(lines[16].ends_with("(1 to 32 of 40)"), "{}", lines[16]);
     assert!(
-        lines[17].starts_with("12:00:03 #3          526 ms SLOW work     statement"),
+        lines[6].ends_with("7 closed as slow, largest 150.0 KiB"),
         "{}",
-        lines[17]
+        lines[6]
+    );
+    assert!(lines[9].ends_with("6.0 ms, users 1 in 300 µs"), "{}", lines[9]);
+    assert!(lines[12].ends_with("1 slow, 39 since the start"), "{}", lines[12]);
+    assert!(lines[18].ends_with("(1 to 30 of 40)"), "{}", lines[18]);
+    assert!(
+        lines[19].starts_with("12:00:03 #3          526 ms SLOW work     statement"),
+        "{}",
+        lines[19]
     );
     assert!(lines[48].starts_with("12:00:"), "{}", lines[48]);
     assert_eq!(lines[49], "the footer");
@@ -240,6 +275,21 @@ fn a_screen_of_every_size_is_filled() {
     assert!(help[22].starts_with("j k") && !help[22].contains('…'), "{}", help[22]);
 }
 
+/// A part that has no room is left out whole, with its word.
+#[test]
+fn a_row_ends_with_a_whole_part() {
+    let whole = drawn(&mut screen(), &view(), 200, 24);
+    for columns in 14..140 {
+        let lines = drawn(&mut screen(), &view(), columns, 24);
+        for (line, whole) in lines.iter().zip(&whole).take(13).skip(1) {
+            // Of a very narrow screen nothing but the label.
+            let rest = whole.strip_prefix(line.as_str()).expect(line);
+            let is_whole = line.len() < 14 || rest.is_empty() || rest.starts_with(", ");
+            assert!(is_whole, "{columns} columns: {line}");
+        }
+    }
+}
+
 #[test]
 fn a_colour_never_stands_alone() {
     let view = view();
@@ -250,8 +300,17 @@ fn a_colour_never_stands_alone() {
         .map(|(_, text)| text.as_str())
         .collect();
     // The height of the bar, the word behind the time.
-    assert_eq!(warnings, ["19,500 of 20,000: NEAR THE LIMIT", "█", "  526 ms"]);
-    assert!(lines[17].text().contains("526 ms SLOW"));
+    assert_eq!(
+        warnings,
+        [
+            "descriptors 19,500 of 20,000: NEAR THE LIMIT",
+            "2 SLOW CONSUMERS",
+            "outbox 2 in 2.1 s (1 FAILED)",
+            "█",
+            "  526 ms"
+        ]
+    );
+    assert!(lines[19].text().contains("526 ms SLOW"));
 }
 
 #[test]
@@ -259,66 +318,66 @@ fn the_ticks_are_sorted_and_scroll_to_their_ends() {
     let (view, mut screen) = (view(), screen());
     screen.scroll = usize::MAX;
     let lines = drawn(&mut screen, &view, 80, 24);
-    assert_eq!((screen.scroll, screen.page), (34, 6));
+    assert_eq!((screen.scroll, screen.page), (36, 4));
     assert!(
-        lines[16].ends_with("(35 to 40 of 40)") && !lines[22].is_empty(),
+        lines[18].ends_with("(37 to 40 of 40)") && !lines[22].is_empty(),
         "{}",
         lines.join("\n")
     );
     (screen.order, screen.scroll) = (screen.order.next(), 1);
     assert_eq!(screen.order, Order::Newest);
     let lines = drawn(&mut screen, &view, 80, 24);
-    assert!(lines[17].starts_with("12:00:38"), "{}", lines[17]);
+    assert!(lines[19].starts_with("12:00:38"), "{}", lines[19]);
     (screen.order, screen.scroll) = (screen.order.next(), 0);
     let lines = drawn(&mut screen, &view, 80, 24);
     assert!(
-        lines[16].starts_with("latest ticks") && lines[17].starts_with("12:00:39"),
+        lines[18].starts_with("latest ticks") && lines[19].starts_with("12:00:39"),
         "{}",
-        lines[17]
+        lines[19]
     );
     assert_eq!(screen.order.next(), Order::Worst);
 }
 
+/// What a server could say at most, as far as it is JSON of the right shape.
 #[test]
-fn averages_are_over_the_last_ten_seconds() {
-    let view = view();
-    assert_eq!((view.ticks.len(), view.since()), (10, 39), "a second each");
-    assert!((view.per_second(|counts| counts.statements) - 3.0).abs() < 0.1);
-    let phases = view.phases();
+fn no_number_is_too_large() {
+    fn enlarge(value: &mut Value, number: &Value) {
+        match value {
+            Value::Number(_) => *value = number.clone(),
+            Value::Array(all) => all.iter_mut().for_each(|value| enlarge(value, number)),
+            Value::Object(all) => all.values_mut().for_each(|value| enlarge(value, number)),
+            _ => {}
+        }
+    }
+    fn largest<T: Serialize + DeserializeOwned>(of: &T) -> T {
+        let mut whole = serde_json::to_value(of).expect("JSON");
+        enlarge(&mut whole, &json!(u32::MAX));
+        let mut largest: T = serde_json::from_value(whole.clone()).expect("every number has room for 32 bits");
+        let parts: Vec<String> = whole.as_object().expect("an object").keys().cloned().collect();
+        for part in parts {
+            let before = whole[&part].clone();
+            enlarge(&mut whole[&part], &json!(u64::MAX));
+            match serde_json::from_value(whole.clone()) {
+                Ok(larger) => largest = larger,
+                Err(_) => whole[&part] = before,
+            }
+        }
+        largest
+    }
+    let mut state = snapshot();
+    state.database = Some(Sql {
+        retry_ms: 1,
+        ..Sql::default()
+    });
+    let (state, report) = (largest(&state), largest(&report()));
     assert_eq!(
-        phases.iter().sum::<u64>(),
-        view.ticks.iter().map(|tick| u64::from(tick.us)).sum::<u64>()
+        state.outbox.as_ref().map(|outbox| outbox.counters.late_ms),
+        Some(u64::MAX)
     );
-    let busy = view.busy();
-    assert!((0.002..0.003).contains(&busy), "{busy}");
-}
-
-#[test]
-fn lists_that_did_not_change_are_kept_until_they_are_old() {
-    let mut view = view();
-    let next = |minutes: u64| Report {
-        unix_ms: NOON + minutes * 60_000,
-        ticks: 41,
-        recent: vec![tick(41, 10, "other")],
-        ..Report::default()
-    };
-    view.update(snapshot(), next(2));
-    assert_eq!((view.report.worst_hour.len(), view.report.worst.len()), (40, 40));
-    assert_eq!(view.since(), 41);
-    view.update(snapshot(), next(61));
-    assert_eq!((view.report.worst_hour.len(), view.report.worst.len()), (0, 40));
-}
-
-#[test]
-fn another_process_is_asked_for_everything() {
-    let mut view = view();
-    let other = Snapshot { pid: 5, ..snapshot() };
-    view.update(
-        other,
-        Report {
-            ticks: 3,
-            ..Report::default()
-        },
-    );
-    assert_eq!((view.since(), view.report.worst.len()), (0, 0));
+    let mut view = View::default();
+    for _ in 0..3 {
+        view.update(state.clone(), report.clone());
+        drawn(&mut screen(), &view, 200, 60);
+    }
+    assert!(!describe(&state).is_empty());
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::flight::tick::Durations;
-use crate::flight::{Lag, Report};
+use crate::flight::{Lag, PHASES, Report, TickView};
 
 const SLOW_MS: u64 = 50;
 
@@ -196,20 +196,46 @@ fn a_report_has_the_ticks_since_a_number() {
         at: stage.now,
         unix_ms: 1,
     };
-    let all = Report::new(&stage.flight, 0, 0, 50, now);
-    assert_eq!((all.recent.len(), all.worst.len(), all.worst_hour.len()), (10, 9, 9));
+    let report = |since, limit| Report::new(&stage.flight, since, limit, 50, now);
+    let numbers = |ticks: &[TickView]| ticks.iter().map(|tick| tick.n).collect::<Vec<_>>();
+    let all = report(0, SAMPLE);
+    let [worst, worst_hour] = [&all.worst, &all.worst_hour].map(|list| list.as_ref().expect("a list"));
+    assert_eq!((all.recent.len(), worst.len(), worst_hour.len()), (10, 9, 9));
     assert_eq!(
-        (all.worst[0].us, all.worst[8].us),
+        (worst[0].us, worst[8].us),
         (9000, 1000),
         "shorter ones are not worth it"
     );
     assert_eq!((all.recent[0].n, all.ticks, all.busy_us), (1, 10, 45_000));
     assert_eq!(Lag::of(&stage.flight).max_us, 9000);
-    let rest = Report::new(&stage.flight, 8, 8, 50, now);
-    assert_eq!(rest.recent.iter().map(|tick| tick.n).collect::<Vec<_>>(), [9, 10]);
-    assert!(Report::new(&stage.flight, 10, 10, 50, now).worst.is_empty());
-    let text = serde_json::to_string(&all).expect("it is JSON");
-    assert_eq!(serde_json::from_str::<Report>(&text).expect("it is a report"), all);
+    let rest = report(8, SAMPLE);
+    assert_eq!((numbers(&rest.recent), &rest.worst), (vec![9, 10], &all.worst));
+    let last = report(0, 2);
+    assert_eq!((numbers(&last.recent), &last.worst), (vec![9, 10], &all.worst));
+    let nothing_new = report(10, SAMPLE);
+    assert_eq!((nothing_new.worst, nothing_new.worst_hour), (None, None));
+    let empty = Report::new(&Recorder::default(), 0, SAMPLE, 50, now);
+    assert_eq!((empty.worst, empty.worst_hour), (Some(Vec::new()), Some(Vec::new())));
+    for report in [all, report(10, 1)] {
+        let text = serde_json::to_string(&report).expect("it is JSON");
+        assert_eq!(text.contains("\"worst\":"), report.worst.is_some(), "{text}");
+        assert_eq!(serde_json::from_str::<Report>(&text).expect("it is a report"), report);
+    }
+}
+
+/// A reader may be older or newer than the server.
+#[test]
+fn phases_are_read_by_their_names() {
+    let text = r#"{"n": 7, "phases_us": {"read": 3, "nap": 5, "between": 2}, "later": 1}"#;
+    let tick: TickView = serde_json::from_str(text).expect("a tick");
+    let mut phases = [0; PHASES.len()];
+    (phases[Phase::Read as usize], phases[Phase::Between as usize]) = (3, 2);
+    assert_eq!((tick.n, tick.phases_us), (7, phases));
+    let written = serde_json::to_value(&tick).expect("JSON");
+    let written = written["phases_us"].as_object().expect("an object");
+    assert_eq!((written.len(), &written["read"]), (PHASES.len(), &3.into()));
+    let none: TickView = serde_json::from_str("{}").expect("a tick");
+    assert_eq!(none.phases_us, [0; PHASES.len()]);
 }
 
 #[test]
