@@ -145,7 +145,7 @@
     }
     const recent = answer.recent.filter(({ n }) => n > report.since);
     const before = report;
-    // The lists of the worst are empty while no new tick belongs to them.
+    // The lists of the worst are left out while no new tick belongs to them.
     const worst = answer.worst.length ? answer.worst : before.worst;
     const worst_hour = (answer.worst_hour.length ? answer.worst_hour : before.worst_hour).filter(({ unix_ms }) => unix_ms >= answer.unix_ms - HOUR);
     report = { ...answer, worst, worst_hour, began, since: recent.at(-1)?.n ?? before.since };

@@ -149,25 +149,26 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    #[ignore = "the next test runs it in a terminal"]
-    fn panics() {
-        let _terminal = Terminal::open().expect("a terminal");
-        panic!("on purpose");
-    }
+    /// Set where the test runs itself in a terminal.
+    const IN_TERMINAL: &str = "TEST_IN_TERMINAL";
 
     #[test]
     fn a_panic_gives_the_terminal_back_before_it_is_printed() {
-        let program = std::env::current_exe().expect("this test");
+        if std::env::var_os(IN_TERMINAL).is_some() {
+            let _terminal = Terminal::open().expect("a terminal");
+            panic!("on purpose");
+        }
+        let (program, name) = (std::env::current_exe().expect("this test"), std::thread::current());
         let script = format!(
-            "{} --ignored --exact commands::top::terminal::tests::panics --nocapture; stty -a",
-            program.display()
+            "{IN_TERMINAL}=1 {} --exact {} --nocapture; stty -a",
+            program.display(),
+            name.name().expect("the test's name"),
         );
         let mut command = Command::new("script");
         command
             .args(["-q", "-e", "-c", &script, "/dev/null"])
             .stdin(Stdio::null());
-        let output = command.output().expect("script runs: it is a package of util-linux");
+        let output = command.output().expect("script runs");
         let text = String::from_utf8_lossy(&output.stdout);
         let (before, after) = text.split_once("\u{1b}[?1049l").expect(&text);
         assert!(
