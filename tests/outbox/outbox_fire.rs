@@ -6,7 +6,7 @@
 //!
 //! The oracle: each committed row is handled exactly once, or a gap was reported where it should have been; all clients
 //! have the same order; rolled back rows are never seen; no writer waits for a lock. The seed is printed; `FIRE_SEED`
-//! sets it. The test takes some 40 s, and 4 minutes with `TEST_ALL=1`.
+//! sets it. The test takes some 40 s, and 2 minutes with `TEST_ALL=1`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -939,7 +939,7 @@ fn check_writers(writers: &[Writer]) {
 /// Seconds of a battle, and how long a transaction stays open.
 fn lasts() -> (Duration, Duration) {
     match std::env::var("TEST_ALL").as_deref() {
-        Ok("1") => (Duration::from_secs(240), Duration::from_secs(60)),
+        Ok("1") => (Duration::from_secs(120), Duration::from_secs(45)),
         _ => (Duration::from_secs(25), Duration::from_secs(8)),
     }
 }
