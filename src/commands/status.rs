@@ -94,14 +94,8 @@ pub fn describe(snapshot: &Snapshot) -> String {
     );
     let open = &snapshot.connections;
     lines.add("connections", of(open.total as u64, open.max as u64));
-    for (kind, number) in [
-        ("  Pusher", open.pusher),
-        ("  console", open.console),
-        ("  /echo", open.echo),
-        ("  HTTP", open.http),
-        ("  closing", open.closing),
-    ] {
-        lines.add(kind, count(number as u64));
+    for (kind, number) in open.kinds() {
+        lines.add(&format!("  {kind}"), count(number as u64));
     }
     add_apps(&mut lines, &snapshot.apps);
     let traffic = &snapshot.traffic;

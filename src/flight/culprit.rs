@@ -91,7 +91,7 @@ pub(super) const KINDS: [(Kind, &str, &str); Kind::COUNT] = [
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 24;
+    pub const COUNT: usize = Self::Machine as usize + 1;
 
     /// The names of all kinds.
     pub fn names() -> impl Iterator<Item = &'static str> {

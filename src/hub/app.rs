@@ -51,8 +51,7 @@ pub struct App {
 }
 
 impl App {
-    /// An app without connections. `number` is its index in the list of all apps. `start` distinguishes this run of the
-    /// server from other runs.
+    /// An app without connections. `number`: its index among all apps. `start`: differs between runs of the server.
     pub fn new(number: usize, settings: config::App, start: u32) -> Self {
         Self {
             configured: settings.id.clone(),
@@ -66,8 +65,7 @@ impl App {
         }
     }
 
-    /// From here on the app's connections are visitors of a site. `retention`: how long the site's outbox table keeps
-    /// rows.
+    /// From here on the app's connections are visitors of a site, whose outbox table keeps rows for `retention`.
     pub fn belong_to_site(&mut self, retention: Duration) {
         self.events.set_rows_kept(retention);
         self.notices.belong_to_site();
@@ -106,9 +104,8 @@ impl App {
                     self.replays
                         .hold(publication.channel, event.logged.seq, is_doubted, roster, now);
                 }
-                let logged = Some(&event.logged);
                 self.events
-                    .publish(&publication, logged, roster, settings, now, actions);
+                    .publish(&publication, Some(&event.logged), roster, settings, now, actions);
             }
             Seen::Past(event, age) => {
                 if let Some(publication) = Publication::of(event) {

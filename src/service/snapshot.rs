@@ -95,6 +95,19 @@ pub struct Connections {
     pub closing: usize,
 }
 
+impl Connections {
+    /// Each kind with its name for people.
+    pub fn kinds(&self) -> [(&'static str, usize); 5] {
+        [
+            ("Pusher", self.pusher),
+            ("console", self.console),
+            ("/echo", self.echo),
+            ("HTTP", self.http),
+            ("closing", self.closing),
+        ]
+    }
+}
+
 /// One app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

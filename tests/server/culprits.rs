@@ -141,8 +141,7 @@ fn expect_crowd(server: &Server, name: &str) {
     wait_until(name, is_named, || json!(crowds()).to_string());
 }
 
-/// What the server writes to many connections because of one piece of work counts for that work, also if it writes in
-/// the next tick.
+/// One piece of work closes many connections. The time of writing to them counts for that work, also in the next tick.
 #[test]
 fn work_that_closes_many_connections_is_named_for_the_time_of_writing_to_them() {
     let site = site("", "");
@@ -192,7 +191,7 @@ fn new_and_lost_connections_are_named() {
             busy.subscribe(&format!("c{n}"));
         }
     });
-    // What takes long at the end of a connection without subscriptions is the end of its socket.
+    // These connections have no subscriptions: only the end of their sockets takes time.
     drop(peers);
     let text = expect_culprit(&site.server, "closes", "ends of connections", || {
         let peers = echoes(&site, 300);

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -213,13 +214,22 @@ fn hear(socket: &mut WebSocket<TcpStream>) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
+fn url_of(server: &TcpListener) -> String {
+    format!("http://{}", server.local_addr().expect("bound"))
+}
+
+/// A server that the test itself plays, and a listener to its channel `news` with its configuration.
+fn at_an_artificial_server() -> (TcpListener, NamedTempFile, Listening) {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let config = NamedTempFile::new().expect("a file");
+    std::fs::write(config.path(), APP).expect("written");
+    let listening = Listening::start_at(&url_of(&server), config.path().to_str().expect("UTF-8"), &["news"]);
+    (server, config, listening)
+}
+
 #[test]
 fn it_connects_again_answers_pings_and_asks_a_silent_server() {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", server.local_addr().expect("bound"));
-    let config = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(config.path(), APP).expect("written");
-    let mut listening = Listening::start_at(&url, config.path().to_str().expect("UTF-8"), &["news"]);
+    let (server, _config, mut listening) = at_an_artificial_server();
     let mut first = greet(&server, 120);
     assert_eq!(listening.said(), "jsocketd: listens to news");
     say(&mut first, &json!({"event": "pusher:ping", "data": {}}));
@@ -229,7 +239,7 @@ fn it_connects_again_answers_pings_and_asks_a_silent_server() {
     drop(first);
     let said = listening.said();
     assert!(
-        said.starts_with(&format!("jsocketd: {url}: ")) && said.ends_with("the next try in 1 s"),
+        said.starts_with(&format!("jsocketd: {}: ", url_of(&server))) && said.ends_with("the next try in 1 s"),
         "{said}"
     );
 
@@ -251,7 +261,10 @@ fn it_connects_again_answers_pings_and_asks_a_silent_server() {
     third.close(Some(close(4009))).expect("it is sent");
     assert_eq!(
         listening.said(),
-        format!("jsocketd: {url} closed the connection with 4009: come back")
+        format!(
+            "jsocketd: {} closed the connection with 4009: come back",
+            url_of(&server)
+        )
     );
     assert_eq!(listening.ended(), 1);
 }
@@ -275,11 +288,7 @@ fn a_signal_ends_the_wait_for_another_connection_too() {
 /// A server that accepts, and takes its time with the handshake.
 #[test]
 fn a_signal_ends_the_wait_for_the_handshake_too() {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", server.local_addr().expect("bound"));
-    let config = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(config.path(), APP).expect("written");
-    let mut listening = Listening::start_at(&url, config.path().to_str().expect("UTF-8"), &["news"]);
+    let (server, _config, mut listening) = at_an_artificial_server();
     let (mut stream, _) = server.accept().expect("a connection");
     stream.write_all(b"HTTP/1.1 101 Switching").expect("taken");
     listening.signal(Signal::INT);
@@ -290,17 +299,13 @@ fn a_signal_ends_the_wait_for_the_handshake_too() {
 /// A server that pings without end and reads no answer: what waits to be sent is bounded.
 #[test]
 fn a_server_that_does_not_read_is_left() {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", server.local_addr().expect("bound"));
-    let config = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(config.path(), APP).expect("written");
-    let mut listening = Listening::start_at(&url, config.path().to_str().expect("UTF-8"), &["news"]);
+    let (server, _config, mut listening) = at_an_artificial_server();
     let mut socket = greet(&server, 120);
     assert_eq!(listening.said(), "jsocketd: listens to news");
     let ping = Message::text(json!({"event": "pusher:ping"}).to_string());
     while socket.send(ping.clone()).is_ok() {}
     let said = listening.said();
-    assert!(said.starts_with(&format!("jsocketd: {url}: ")), "{said}");
+    assert!(said.starts_with(&format!("jsocketd: {}: ", url_of(&server))), "{said}");
 }
 
 #[test]

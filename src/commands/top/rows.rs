@@ -85,13 +85,7 @@ fn clients(snapshot: &Snapshot, columns: usize) -> [Line; 2] {
     let open = &snapshot.connections;
     let mut row = Row::new("connections", columns);
     row.limited("", open.total as u64, open.max as u64);
-    for (kind, number) in [
-        ("Pusher", open.pusher),
-        ("console", open.console),
-        ("/echo", open.echo),
-        ("HTTP", open.http),
-        ("closing", open.closing),
-    ] {
+    for (kind, number) in open.kinds() {
         row.add(format!("{kind} {}", count(number as u64)));
     }
     let sum = |part: fn(&AppNumbers) -> usize| snapshot.apps.iter().map(part).fold(0, usize::saturating_add) as u64;
@@ -127,7 +121,7 @@ fn rates(view: &View, columns: usize) -> [Line; 2] {
     [row.line, more.line]
 }
 
-/// What waits for clients that do not take it.
+/// The bytes that wait in send queues, and the slow consumers.
 fn send_queues(snapshot: &Snapshot, columns: usize) -> Line {
     let queues = &snapshot.send_queues;
     let mut row = Row::new("send queues", columns);

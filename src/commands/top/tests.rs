@@ -338,7 +338,7 @@ fn the_ticks_are_sorted_and_scroll_to_their_ends() {
     assert_eq!(screen.order.next(), Order::Worst);
 }
 
-/// What a server could say at most, as far as it is JSON of the right shape.
+/// The largest numbers that JSON of the right shape can hold.
 #[test]
 fn no_number_is_too_large() {
     fn enlarge(value: &mut Value, number: &Value) {

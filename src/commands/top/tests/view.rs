@@ -1,4 +1,4 @@
-//! What is kept of the answers.
+//! The view keeps parts of earlier answers.
 
 use super::*;
 use crate::commands::top::view::MOST_TICKS;
