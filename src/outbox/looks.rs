@@ -37,6 +37,8 @@ pub(super) struct Looks {
     /// The highest id at the last look behind. It becomes the top at the next one. So a row that stays uncommitted for
     /// up to a second is still found in front.
     highest: u64,
+    /// When the highest id was read last. Windows are more frequent than looks behind and do not read it more often.
+    read_at: Time,
     behind_at: Time,
     /// The number of looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
     settled: u8,
@@ -94,7 +96,8 @@ impl Looks {
 
     /// The rows that a stamp reads after a look has found some: all rows, except with windows. So the rows of one
     /// transaction get their numbers in the order in which they were written. This holds even if the transaction was
-    /// open so long that only some of its ids are in front.
+    /// open so long that only some of its ids are in front. With windows it holds as a rule, for a transaction that was
+    /// open for less than a second.
     pub(super) fn claim(&self, found: Look) -> Look {
         match self.windows {
             None => Look::Behind,
@@ -129,11 +132,14 @@ impl Looks {
                 let after = looked.next.map_or(0, |next| next - 1);
                 self.windows = self.windows.map(|(_, until)| (after, until));
                 self.behind_at = now + pause;
+                if now < self.read_at + BEHIND_EVERY {
+                    return;
+                }
             }
         }
         // The highest id becomes lower when the table is emptied.
         self.top = self.highest.min(looked.highest);
-        self.highest = looked.highest;
+        (self.highest, self.read_at) = (looked.highest, now);
     }
 
     /// A look took longer than the limit for a statement.
@@ -242,6 +248,21 @@ mod tests {
                 "{now:?}: the windows end at the end of a round"
             );
         }
+    }
+
+    /// Otherwise the later rows of a transaction would be found in front, before its first ones.
+    #[test]
+    fn windows_raise_the_top_once_a_second_only() {
+        let mut looks = looks();
+        looks.answered(Look::Behind, &looked(60_000, 10_100), POLL, at(0));
+        let tops = (1000..=3000).step_by(20).map(|ms| {
+            let window = looks.behind(POLL, at(ms));
+            looks.answered(window, &looked(ms, 90), POLL, at(ms));
+            looks.front()
+        });
+        let mut tops: Vec<Look> = tops.collect();
+        tops.dedup();
+        assert_eq!(tops, [Look::Front(1000), Look::Front(2000)]);
     }
 
     /// A look behind is the poll of its second, and one statement once the highest id is known to be the top.

@@ -313,4 +313,13 @@ impl Client {
         assert_eq!(self.follower.channels[channel].gaps, 0, "{channel}");
         self
     }
+
+    /// As [`Self::expect`], but in any order.
+    pub fn expect_each_once(&self, channel: &str, expected: &[String]) {
+        let (mut got, mut expected) = (self.follower.data(channel), expected.iter().collect::<Vec<_>>());
+        got.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(got, expected, "{channel}");
+        assert_eq!(self.follower.channels[channel].gaps, 0, "{channel}");
+    }
 }

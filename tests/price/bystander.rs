@@ -37,8 +37,8 @@ pub const SOCKETS: Duration = Duration::from_micros(500);
 /// long.
 pub const MESSAGES: Duration = Duration::from_micros(if cfg!(debug_assertions) { 8000 } else { 750 });
 
-/// The time that the database may add where the attack causes a query now and then.
-pub const STATEMENT: Duration = Duration::from_millis(2);
+/// The time that a flood of requests may add: those of one tick, and now and then a query.
+pub const REQUESTS: Duration = Duration::from_millis(if cfg!(debug_assertions) { 8 } else { 2 });
 
 /// The time that it may add where there is always a query to send: `[database] budget_ms`, as it is by default, and the
 /// statement that began within it.

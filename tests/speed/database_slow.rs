@@ -310,7 +310,8 @@ impl Stand {
     }
 
     /// How long the echo stood still each time that this was longer than `least`. Echoes that wait for the same
-    /// statement stand side by side.
+    /// statement come back together. The two of a stamp follow each other with one turn of the loop in between: they are
+    /// two stalls.
     fn stalls(&self, from: Instant, end: Instant, least: Duration) -> Vec<Duration> {
         let echoes = lock(&self.echoes);
         let mut stalls: Vec<(Instant, Instant)> = Vec::new();
@@ -319,7 +320,7 @@ impl Stand {
             .filter(|(at, took)| (from..end).contains(at) && *took > least)
         {
             match stalls.last_mut() {
-                Some((_, until)) if at <= until => *until = (*at + *took).max(*until),
+                Some((_, until)) if *at + *took <= *until + NOISE => *until = (*at + *took).max(*until),
                 _ => stalls.push((*at, *at + *took)),
             }
         }
