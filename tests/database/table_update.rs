@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::follower::Client;
 use crate::common::joomla::{Site as Joomla, fixture};
-use crate::common::outbox::{ready, serve};
+use crate::common::outbox::{ready, serve, stats, wait_for};
 use crate::common::store::{Outbox as _, by_tcp, connected, place};
 use crate::common::visits::{House, Terms, Visitor};
 use crate::common::wait_until;
@@ -345,8 +345,11 @@ fn every_database_takes_the_statements_of_php_of_version_0_1() {
     // PHP of version 0.1 may delete the newest row too, as no other version does. Then the server cannot say whether
     // the position was of this table.
     client.leave();
+    let rows = stats(&site)["rows"].as_u64();
     joomla.sql("DELETE FROM #__websockets_outbox WHERE seq IS NOT NULL");
     insert(&joomla, 1);
+    // Before this row the position is the newest one, and then nothing can be missing.
+    wait_for(&site, "rows", |now| Some(now) > rows);
     client.come_back(&site);
     insert(&joomla, 1);
     client.until_count("news", client.follower.data("news").len() + 1);

@@ -952,8 +952,14 @@ fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
     let over = AtomicBool::new(false);
     let count = thread::scope(|scope| {
         let dumps = scope.spawn(|| {
-            (0..4).for_each(|_| drop(dump(&joomla)));
+            let took = |_| {
+                let began = Instant::now();
+                dump(&joomla);
+                began.elapsed()
+            };
+            let longest = (0..4).map(took).max();
             over.store(true, Ordering::Relaxed);
+            longest.expect("it dumped")
         });
         let mut count = 0;
         let mut worst = Duration::ZERO;
@@ -965,9 +971,9 @@ fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
             worst = worst.max(committed.elapsed());
             count += 1;
         }
-        dumps.join().expect("it dumps");
-        println!("the row that took longest beside dumps came after {worst:?}");
-        assert!(worst < Duration::from_secs(3), "{worst:?}");
+        let longest = dumps.join().expect("it dumps");
+        println!("the row that took longest came after {worst:?}; the longest dump took {longest:?}");
+        assert!(worst < longest + Duration::from_secs(2), "{worst:?}, {longest:?}");
         count
     });
     let expected: Vec<String> = (0..count).map(|n| n.to_string()).collect();
