@@ -681,7 +681,7 @@ fn every_database_s_rows_come_soon_after_a_lock() {
         client.until("news", &data);
         let took = ended.elapsed();
         println!("{what}: the row came {} ms after the end", took.as_millis());
-        assert!(took < Duration::from_millis(2000), "{what}: {took:?}");
+        assert!(took < Duration::from_millis(3000), "{what}: {took:?}");
         expected.push(data);
     }
     client.expect("news", &expected);

@@ -204,8 +204,8 @@ fn a_client_that_moves_between_two_servers_misses_nothing_and_gets_nothing_twice
 }
 
 /// Version 0.1 remembered 5,000 missing ids one by one, and gave the oldest up when there were more: with every second
-/// id in flight, which is what `auto_increment_increment = 2` makes too, rows were lost. The order is not expected: on a
-/// slow machine the look behind takes too long beside so many rows, and then the later rows may be found first.
+/// id in flight, which is what `auto_increment_increment = 2` makes too, rows were lost. The order is not expected: on
+/// a slow machine the look behind takes too long beside so many rows, and then the later rows may be found first.
 #[test]
 fn every_second_id_may_be_missing() {
     const ROWS: usize = 6_000;

@@ -940,15 +940,15 @@ fn tables_that_appear_later_are_read_from_then_on() {
 fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
     let (joomla, site, _) = start("");
     let mut client = Client::enter(&site, &["news"]);
-    let rows = vec!["('others', 'e', REPEAT('x', 3000), UTC_TIMESTAMP(3))"; 1000].join(", ");
-    for _ in 0..10 {
+    let rows = vec!["('others', 'e', REPEAT('x', 10000), UTC_TIMESTAMP(3))"; 500].join(", ");
+    for _ in 0..5 {
         joomla.sql(&format!(
             "INSERT INTO #__websockets_outbox (channel, event, data, created) VALUES {rows}"
         ));
     }
     let began = Instant::now();
-    wait_for(&site, "rows", |rows| rows == 10_000);
-    println!("10,000 rows of 3 KB were read in {:?}", began.elapsed());
+    wait_for(&site, "rows", |rows| rows == 2500);
+    println!("2,500 rows of 10 KB were read in {:?}", began.elapsed());
     let over = AtomicBool::new(false);
     let count = thread::scope(|scope| {
         let dumps = scope.spawn(|| {
@@ -973,7 +973,7 @@ fn a_dump_that_locks_the_tables_holds_rows_up_no_longer_than_itself() {
         }
         let longest = dumps.join().expect("it dumps");
         println!("the row that took longest came after {worst:?}; the longest dump took {longest:?}");
-        assert!(worst < longest + Duration::from_secs(2), "{worst:?}, {longest:?}");
+        assert!(worst < longest + Duration::from_secs(4), "{worst:?}, {longest:?}");
         count
     });
     let expected: Vec<String> = (0..count).map(|n| n.to_string()).collect();

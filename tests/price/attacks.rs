@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::bystander::{Flooder, MESSAGES, SOCKETS, Step, all, expect_unnoticed};
+use super::bystander::{Flooder, Step, TICK, all, expect_unnoticed};
 use crate::common::frame::TEXT;
 use crate::common::peer::handshake;
 use crate::common::pusher::{ID, KEY, SECRET, Session, Settings, Site};
@@ -12,7 +12,7 @@ use crate::common::{Frame, Peer, Server};
 use serde_json::{Value, json};
 
 fn expect(settings: Settings<'_>, prepare: impl Fn(&Site) -> Step) {
-    expect_unnoticed(SOCKETS, || Site::with(settings), |site| site, prepare);
+    expect_unnoticed(TICK, || Site::with(settings), |site| site, prepare);
 }
 
 fn frame(message: &Value) -> Vec<u8> {
@@ -77,7 +77,7 @@ fn flood_of(event: &str) {
     let bytes = frame(&json!({"event": event, "data": {}})).repeat(1000);
     let start = || Site::with(Settings::default());
     expect_unnoticed(
-        MESSAGES,
+        TICK,
         start,
         |site| site,
         |site| flood(20, || site.connect().peer, &bytes),
@@ -111,7 +111,7 @@ fn a_flood_of_sign_ins() {
     let start = || Site::with(Settings::default());
     // All of them may go on in the same second.
     expect_unnoticed(
-        MESSAGES,
+        TICK,
         start,
         |site| site,
         |site| flood(50, || site.connect().peer, &bytes),
@@ -174,5 +174,5 @@ fn a_storm_of_clients_that_are_counted() {
             "[server]\ntrusted_proxies = []\n[[apps]]\nid = \"{ID}\"\nkey = \"{KEY}\"\nsecret = \"{SECRET}\"\n"
         )),
     };
-    expect_unnoticed(SOCKETS, start, |site| site, |site| storm(site.server.addr));
+    expect_unnoticed(TICK, start, |site| site, |site| storm(site.server.addr));
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
-use super::bystander::{Flooder, REQUESTS, SOCKETS, STATEMENTS, Step, all, expect_unnoticed};
+use super::bystander::{Flooder, STATEMENTS, Step, TICK, all, expect_unnoticed};
 use crate::common::joomla::Site as Joomla;
 use crate::common::pusher::KEY;
 use crate::common::visits::{Arrival, HOST, House, Terms};
@@ -57,13 +57,13 @@ fn show_one_cookie(house: &House, channels: usize) -> Step {
 
 #[test]
 fn one_cookie_that_many_show() {
-    expect(REQUESTS, "", |house| show_one_cookie(house, 200));
+    expect(TICK, "", |house| show_one_cookie(house, 200));
 }
 
 #[test]
 fn one_cookie_that_any_number_may_show() {
     let limits = "connections_per_session = 0\nsubscriptions_per_second = 0";
-    expect(REQUESTS, limits, |house| show_one_cookie(house, 300));
+    expect(TICK, limits, |house| show_one_cookie(house, 300));
 }
 
 /// Three hundred come in a second, each with a session of its own and 32 frames that ask for items: they wait for an
@@ -103,7 +103,7 @@ fn frames_that_wait_while_answers_come() {
 fn a_flood_of_form_tokens() {
     let shown = json!({"event": "jsocketd:form_token", "data": {"form_token": "0".repeat(32)}}).to_string();
     let bytes = Frame::text(shown).bytes().repeat(50);
-    expect(SOCKETS, "", |house| {
+    expect(TICK, "", |house| {
         // Each shows a guest's session of its own.
         let flooder = |_| {
             let guest = house.joomla.guest(Client::Site);

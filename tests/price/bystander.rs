@@ -28,17 +28,10 @@ const PACE: Duration = Duration::from_millis(3);
 /// first.
 const TRIES: usize = 6;
 
-/// The time that a server at work may add: it serves its attackers' sockets in the same tick as the bystander's, and
-/// each of them costs some microseconds in an unoptimised build, even with few requests.
-pub const SOCKETS: Duration = Duration::from_micros(500);
-
-/// The time that a flood of messages may add: a tick handles 128 of them, and on a slow machine an unoptimised build
-/// takes some fifty microseconds for one whose signature is checked. Without that limit a tick would take ten times as
-/// long.
-pub const MESSAGES: Duration = Duration::from_micros(if cfg!(debug_assertions) { 8000 } else { 750 });
-
-/// The time that a flood of requests may add: those of one tick, and now and then a query.
-pub const REQUESTS: Duration = Duration::from_millis(if cfg!(debug_assertions) { 8 } else { 2 });
+/// The time that a server at work may add: it serves its attackers' sockets in the same tick as the bystander's, and a
+/// tick handles 128 messages. On a slow machine an unoptimised build takes some fifty microseconds for one of them.
+/// Without that limit a tick would take ten times as long.
+pub const TICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 8 } else { 2 });
 
 /// The time that it may add where there is always a query to send: `[database] budget_ms`, as it is by default, and the
 /// statement that began within it.

@@ -310,8 +310,8 @@ impl Stand {
     }
 
     /// How long the echo stood still each time that this was longer than `least`. Echoes that wait for the same
-    /// statement come back together. The two of a stamp follow each other with one turn of the loop in between: they are
-    /// two stalls.
+    /// statement come back together. Two statements with one turn of the loop in between, as those of a stamp, are two
+    /// stalls.
     fn stalls(&self, from: Instant, end: Instant, least: Duration) -> Vec<Duration> {
         let echoes = lock(&self.echoes);
         let mut stalls: Vec<(Instant, Instant)> = Vec::new();

@@ -71,8 +71,8 @@ struct Common {
     /// The server's process, for its CPU and memory
     #[arg(long, global = true)]
     pid: Option<u32>,
-    /// Widen the bounds of times, rates and ratios by this factor, for a machine that others use too. Counts and bytes
-    /// are held as they are
+    /// Widen the bounds of times and rates by this factor, for a machine that is slow or that others use too, and those
+    /// of ratios by 1.25 at most. Counts and bytes are held as they are
     #[arg(long, global = true, value_name = "FACTOR", default_value_t = 1.0)]
     slack: f64,
     /// The other server of `compare`, or one of those of `fanout`, in their order

@@ -22,6 +22,9 @@ enum Unit {
 
 use Unit::{Bytes, Count, Milliseconds, Nanoseconds, PerSecond, Ratio, Seconds};
 
+/// The most slack of a ratio: both of its parts were measured in one run, so the speed of the machine is in neither.
+const OF_RATIOS: f64 = 1.25;
+
 /// Name, label for people, unit. A report prints its figures in this order.
 const FIGURES: &[(&str, &str, Unit)] = &[
     ("connections", "connections", Count),
@@ -185,7 +188,7 @@ impl Report {
     }
 
     /// Whether every expectation is met; else a sentence for each that is not. `slack` (1 or more) widens the bounds of
-    /// the figures that depend on the load of the machine.
+    /// the figures that depend on the speed and the load of the machine, those of ratios by [`OF_RATIOS`] at most.
     pub fn judge(&self, expectations: &Expectations, slack: f64) -> Result<(), Failure> {
         let mut missed = Vec::new();
         for (expectation, limit) in expectations {
@@ -196,7 +199,8 @@ impl Report {
                 )));
             };
             let slack = match unit(name) {
-                Some(PerSecond | Milliseconds | Seconds | Nanoseconds | Ratio) => slack,
+                Some(PerSecond | Milliseconds | Seconds | Nanoseconds) => slack,
+                Some(Ratio) => slack.min(OF_RATIOS),
                 Some(Count | Bytes) | None => 1.0,
             };
             let limit = &if most { limit * slack } else { limit / slack };
@@ -354,7 +358,7 @@ mod tests {
     #[test]
     fn slack_is_for_what_a_busy_machine_changes() {
         let mut report = Report::new("x".into());
-        for (name, value) in [("p99_ms", 12.0), ("rate", 80.0), ("lost", 1.0)] {
+        for (name, value) in [("p99_ms", 12.0), ("rate", 80.0), ("lost", 1.0), ("cpu_ratio", 1.3)] {
             report.set(name, value);
         }
         assert!(report.judge(&expect("max_p99_ms", 10.0), 1.0).is_err());
@@ -362,5 +366,7 @@ mod tests {
         assert!(report.judge(&expect("min_rate", 100.0), 1.25).is_ok());
         assert!(report.judge(&expect("min_rate", 101.0), 1.25).is_err());
         assert!(report.judge(&expect("max_lost", 0.9), 1.25).is_err());
+        assert!(report.judge(&expect("max_cpu_ratio", 1.1), 3.0).is_ok());
+        assert!(report.judge(&expect("max_cpu_ratio", 1.0), 3.0).is_err());
     }
 }
