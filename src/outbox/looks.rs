@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::store::{Look, Looked};
 use crate::time::Time;
 
-/// The time between two looks behind.
+/// The time between two looks behind, and the shortest time between two changes of the top.
 const BEHIND_EVERY: Duration = Duration::from_secs(1);
 
 /// The ids of one window: a few milliseconds if all of them are rows in flight.
@@ -39,6 +39,9 @@ pub(super) struct Looks {
     highest: u64,
     /// When the highest id was read last. Windows are more frequent than looks behind and do not read it more often.
     read_at: Time,
+    /// The lowest id of a row that the windows of this round have found. It waits for its number, perhaps because none
+    /// can be written now.
+    waiting: Option<u64>,
     behind_at: Time,
     /// The number of looks behind that have read the highest id since rows came; [`READ_HIGHEST`] of them are enough.
     settled: u8,
@@ -113,7 +116,7 @@ impl Looks {
         self.way = Some(way);
         let took = Duration::from_micros(looked.micros - way);
         let slow = took > self.budget;
-        if looked.found || slow || (matches!(look, Look::Front(_)) && took > LOW) {
+        if looked.found.is_some() || slow || (matches!(look, Look::Front(_)) && took > LOW) {
             self.settled = 0;
         }
         match look {
@@ -126,19 +129,25 @@ impl Looks {
             Look::Anywhere if slow => return self.windows = Some((0, now + WINDOWS_FOR)),
             Look::Anywhere => return,
             Look::Behind if slow => self.windows = Some((0, now + WINDOWS_FOR)),
-            Look::Behind if !looked.found => self.settled = self.settled.saturating_add(1),
+            Look::Behind if looked.found.is_none() => self.settled = self.settled.saturating_add(1),
             Look::Behind => {}
             Look::Window { .. } => {
                 let after = looked.next.map_or(0, |next| next - 1);
                 self.windows = self.windows.map(|(_, until)| (after, until));
                 self.behind_at = now + pause;
-                if now < self.read_at + BEHIND_EVERY {
+                self.waiting = self.waiting.or(looked.found);
+                if after > 0 || now < self.read_at + BEHIND_EVERY {
                     return;
                 }
             }
         }
+        // Rows that wait stay in front, so that they get their numbers before later rows.
+        let waiting = self.waiting.take().or(looked.found);
         // The highest id becomes lower when the table is emptied.
         self.top = self.highest.min(looked.highest);
+        if let Some(first) = waiting {
+            self.top = self.top.min(first.saturating_sub(1));
+        }
         (self.highest, self.read_at) = (looked.highest, now);
     }
 
@@ -252,7 +261,7 @@ mod tests {
 
     /// Otherwise the later rows of a transaction would be found in front, before its first ones.
     #[test]
-    fn windows_raise_the_top_once_a_second_only() {
+    fn windows_raise_the_top_once_a_second_only_and_below_rows_that_wait() {
         let mut looks = looks();
         looks.answered(Look::Behind, &looked(60_000, 10_100), POLL, at(0));
         let tops = (1000..=3000).step_by(20).map(|ms| {
@@ -263,6 +272,23 @@ mod tests {
         let mut tops: Vec<Look> = tops.collect();
         tops.dedup();
         assert_eq!(tops, [Look::Front(1000), Look::Front(2000)]);
+        let found = Looked {
+            found: Some(1700),
+            next: Some(20_001),
+            ..looked(4000, 90)
+        };
+        let window = looks.behind(POLL, at(4000));
+        looks.answered(window, &found, POLL, at(4000));
+        let window = looks.behind(POLL, at(4020));
+        assert_eq!(
+            window,
+            Look::Window {
+                after: 20_000,
+                to: 40_000
+            }
+        );
+        looks.answered(window, &looked(4000, 90), POLL, at(4020));
+        assert_eq!(looks.front(), Look::Front(1699), "the row of the first window waits");
     }
 
     /// A look behind is the poll of its second, and one statement once the highest id is known to be the top.
@@ -293,7 +319,7 @@ mod tests {
         assert_eq!(next(&nothing), (Look::Anywhere, Look::Front(70)));
         let found = |looks: &mut Looks| {
             let found = Looked {
-                found: true,
+                found: Some(71),
                 ..looked(0, 50)
             };
             looks.answered(Look::Front(70), &found, POLL, at(0));

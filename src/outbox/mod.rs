@@ -370,7 +370,7 @@ impl Outbox {
             // back and has reached the same number again: by then there may be other rows.
             Fit::Other(..) | Fit::Lower | Fit::Broken(_) => self.phase = Phase::Unknown,
         }
-        if looked.found {
+        if looked.found.is_some() {
             self.stamper.want(self.looks.claim(look));
         }
         let retention_ms = self.settings.retention * 1000;

@@ -48,8 +48,8 @@ pub struct Looked {
     pub position: Option<String>,
     /// The database's clock: milliseconds since 1970 UTC. 0 where the position is missing.
     pub now_ms: u64,
-    /// Whether a row waits for a number where the look was made.
-    pub found: bool,
+    /// The lowest id of a row that waits for a number where the look was made.
+    pub found: Option<u64>,
     /// The highest id of all rows, including rows in flight, as of before the look. [`Look::Front`] and
     /// [`Look::Anywhere`] do not read it.
     pub highest: u64,

@@ -152,7 +152,7 @@ fn a_look_finds_waiting_rows_in_their_place_and_passes_rows_in_flight() {
     for n in 2..=4 {
         memory.tables.outbox.publish(row("a", &n.to_string()));
     }
-    let found = |memory: &mut Memory, place| look(memory, place).found;
+    let found = |memory: &mut Memory, place| look(memory, place).found.is_some();
     assert!(found(&mut memory, Look::Front(3)) && !found(&mut memory, Look::Front(4)));
     assert!(found(&mut memory, Look::Behind));
     let window = |after, to| Look::Window { after, to };
@@ -169,7 +169,7 @@ fn a_look_finds_waiting_rows_in_their_place_and_passes_rows_in_flight() {
     let expected = Looked {
         position: Some(written(4, 7000)),
         now_ms: 7000,
-        found: false,
+        found: None,
         highest: 9,
         next: None,
         micros: 50_050,

@@ -255,7 +255,9 @@ fn costs(joomla: &Joomla, store: &mut MySql, what: &str) -> Vec<(String, u128)> 
     };
     note(
         "an empty poll".into(),
-        median(50, || timed(|| assert!(!store.look(Look::Front(highest)).found))),
+        median(50, || {
+            timed(|| assert!(store.look(Look::Front(highest)).found.is_none()))
+        }),
     );
     let behind = median(5, || timed(|| drop(store.look(Look::Behind))));
     note("a look behind".into(), behind);

@@ -490,7 +490,7 @@ impl OutboxTables {
         Ok(Answer::Looked(Looked {
             now_ms: position.as_ref().map_or(0, |_| now_ms),
             position,
-            found: !ids.is_empty(),
+            found: ids.first().copied(),
             highest: all.map_or(0, |(id, _)| *id),
             next: match look {
                 Look::Window { to, .. } => self.rows.range(to + 1..).next().map(|(id, _)| *id),

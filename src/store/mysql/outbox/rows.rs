@@ -65,7 +65,7 @@ fn looked(ids: &[Vec<Value>], seen: &[Vec<Value>]) -> Result<Looked, Failure> {
                 looked.position = Some(text(row, 1).unwrap_or_default());
                 looked.now_ms = number(row, 2).unwrap_or(0);
             }
-            Some(1) => looked.found = true,
+            Some(1) => looked.found = number(row, 2),
             _ => return Err(strange()),
         }
     }
