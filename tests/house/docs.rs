@@ -8,10 +8,12 @@ use std::fs;
 
 use jsocketd::config::ItemType;
 use jsocketd::protocol::control::Control;
+use jsocketd::service::metrics::{Format, encode};
+use jsocketd::service::snapshot::Snapshot;
 use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 
-use crate::{files, read, root};
+use crate::{files, read, root, snippets};
 
 /// A path in a document that begins so is a file or folder of this repository.
 const FOLDERS: [&str; 8] = [
@@ -114,16 +116,25 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn the_table_of_limits_says_every_default() {
-    let sample: Table = read("conf/jsocketd.toml").parse().unwrap();
-    let stated = defaults("docs/operations.md", 4, &sample);
-    for name in sample["limits"].as_table().unwrap().keys() {
-        assert!(
-            stated.contains_key(&("limits".to_owned(), name.clone())),
-            "operations.md lacks the limit {name}"
-        );
+    let sample = sample();
+    let stated = defaults("docs/operations.md", 6, &sample);
+    for section in ["limits", "server", "[apps]", "database"] {
+        let keys = sample[section].as_table().unwrap().iter();
+        for (name, _) in keys.filter(|(_, value)| value.is_integer()) {
+            assert!(
+                stated.contains_key(&(section.to_owned(), name.clone())),
+                "operations.md lacks the limit [{section}] {name}"
+            );
+        }
     }
-    // A code or status that is stated must be one that the source gives.
-    let source = sources();
+}
+
+/// The table's last three cells: what the client gets, the line in the log, the metric.
+#[test]
+fn the_table_of_limits_quotes_the_source() {
+    let (source, metrics) = (sources(), encode(&Snapshot::default(), Format::Text));
+    // A text may go on in the next line of the source.
+    let source: String = source.split("\\\n").map(str::trim_start).collect();
     let statuses = BTreeMap::from([
         ("408", "REQUEST_TIMEOUT"),
         ("413", "PAYLOAD_TOO_LARGE"),
@@ -132,21 +143,112 @@ fn the_table_of_limits_says_every_default() {
         ("431", "REQUEST_HEADER_FIELDS_TOO_LARGE"),
         ("503", "SERVICE_UNAVAILABLE"),
     ]);
-    for ((_, name), answer) in stated {
-        for number in answer
-            .split(|c: char| !c.is_ascii_digit())
-            .filter(|word| word.len() > 2)
-        {
-            let wanted = match number.len() {
-                3 => format!("StatusCode::{}", statuses[number]),
-                _ => format!("::new({number}, "),
+    let (mut codes, mut texts, mut families) = (0, 0, 0);
+    for ((section, name), row) in defaults("docs/operations.md", 6, &sample()) {
+        let [answer, line, metric] = [3, 4, 5].map(|n| row[n].as_str());
+        let place = format!("operations.md, [{section}] {name}");
+        // A code or status must be one that the source gives.
+        let unquoted = answer
+            .split('`')
+            .step_by(2)
+            .flat_map(|part| part.split(|c: char| !c.is_ascii_digit()));
+        for number in unquoted.filter(|word| word.len() > 2) {
+            let wanted = match statuses.get(number) {
+                Some(status) => vec![format!("StatusCode::{status}")],
+                None => vec![
+                    format!("::new({number}, "),
+                    format!("({number}, \""),
+                    format!(", {number}, why"),
+                    format!("Some({number})"),
+                    format!("(\"LimitReached\", {number})"),
+                ],
             };
             assert!(
-                source.contains(&wanted),
-                "nothing answers {number}, as is said of {name}"
+                wanted.iter().any(|wanted| source.contains(wanted)),
+                "{place}: nothing answers {number}"
+            );
+            codes += 1;
+        }
+        // A text must be the source's, but for what varies: a key's name, and what the dots stand for.
+        let quotations = [answer, line]
+            .into_iter()
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        for text in quotations.filter(|text| text.contains(' ') && !text.contains("RUST_LOG")) {
+            for part in text.split('…').flat_map(|part| part.split(name.as_str())) {
+                assert!(
+                    source.contains(part.trim()),
+                    "{place}: the source does not say {part:?}"
+                );
+            }
+            texts += 1;
+        }
+        let is_counted = metrics.contains(&format!("jsocketd_limits_reached_total{{limit=\"{name}\"}}"));
+        if ["limits", "server"].contains(&section.as_str()) {
+            assert_eq!(metric.starts_with("counted"), is_counted, "{place}: {metric}");
+        }
+        let named: Vec<&str> = quoted(metric)
+            .into_iter()
+            .filter(|name| name.starts_with("jsocketd_"))
+            .collect();
+        for family in &named {
+            assert!(
+                metrics.contains(&format!("# TYPE {family} ")),
+                "{place}: no metric {family}"
             );
         }
+        families += named.len();
+        assert!(
+            metric.starts_with("counted") || metric.contains("none") || !named.is_empty(),
+            "{place}: name a metric, or say none"
+        );
     }
+    assert!(
+        codes > 25 && texts > 25 && families > 25,
+        "{codes} codes, {texts} texts, {families} metrics"
+    );
+}
+
+/// What a small site reads about sizes is what was measured, and a script that exists measures it again.
+#[test]
+fn the_figures_of_the_sizes_are_those_of_the_benchmarks() {
+    let (text, benchmarks) = (read("docs/operations.md"), read("docs/benchmarks.md"));
+    let (_, section) = text.split_once("\n## How much it carries\n").unwrap();
+    let (_, table) = section.split_once("| what | measured | by |\n").unwrap();
+    let (stated, measured) = (rows(table.split("\n\n").next().unwrap()), rows(&benchmarks));
+    for row in &stated {
+        let [what, figure, by] = row[..] else {
+            panic!("{row:?} has a cell too few or too many")
+        };
+        let number = figure.split(' ').next().unwrap();
+        let scenario = unquoted(by).and_then(|by| by.strip_prefix("scripts/load "));
+        if let Some(scenario) = scenario {
+            let file = format!("scripts/scenarios/{scenario}.toml");
+            assert!(root().join(&file).exists(), "{what}: there is no {file}");
+        }
+        let is_there = measured.iter().any(|row| {
+            let has_number = |cell: &&str| cell.split([' ', ';']).any(|word| word == number);
+            let is_of = |cell: &&str| scenario.is_none_or(|name| cell.contains(&format!("`{name}`")));
+            row.iter().any(is_of) && row.iter().any(has_number)
+        });
+        assert!(is_there, "{what}: no table of benchmarks.md has {number} by {by}");
+    }
+    assert!(stated.len() > 10, "only {} figures were found", stated.len());
+}
+
+/// The configurations of the proxies are those that the commands write.
+#[test]
+fn the_lines_for_proxies_are_those_of_setup() {
+    let text = read("docs/operations.md").replace("\n   ", "\n");
+    let block = |language| blocks(&text, "### By hand", language);
+    let upstream = "127.0.0.1:8080";
+    assert_eq!(
+        block("nginx"),
+        [
+            snippets::nginx_http("jsocketd", upstream),
+            snippets::nginx_location("jsocketd", "/ws")
+        ]
+    );
+    assert_eq!(block("apache"), [snippets::apache_location(upstream, "/ws")]);
 }
 
 #[test]
@@ -177,9 +279,57 @@ fn the_periods_of_the_privacy_page_are_the_defaults() {
     assert!(stated >= 3, "only {stated} periods were found");
 }
 
-/// The defaults that the tables of a document state for keys (`[section] name`), which must be those of the sample:
-/// each key with what its row says last.
-fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), String> {
+/// The scripts of pages store nothing but what privacy.md lists.
+#[test]
+fn the_browser_stores_what_the_privacy_page_says() {
+    let scripts = files(&["joomla", "src/page"]);
+    let scripts = scripts.iter().filter(|(path, _)| path.ends_with(".js"));
+    let mut stores = BTreeMap::new();
+    for (path, text) in scripts {
+        let code = text.lines().map(|line| line.split("//").next().unwrap());
+        let code = code.collect::<Vec<_>>().join("\n");
+        for word in ["localStorage", "document.cookie", "indexedDB", "caches."] {
+            assert!(!code.contains(word), "{path}: privacy.md does not list {word}");
+        }
+        let writes = code.matches("sessionStorage.setItem(").count();
+        assert_eq!(writes > 0, code.contains("sessionStorage"), "{path}");
+        if writes > 0 {
+            stores.insert(path.as_str(), writes);
+        }
+    }
+    // The positions and the time of a reload; the commands of the two consoles.
+    let listed = [
+        ("joomla/com_websockets/media/js/console.js", 1),
+        ("joomla/com_websockets/media/js/websockets.js", 2),
+        ("src/page/console.js", 1),
+    ];
+    assert_eq!(stores, BTreeMap::from(listed));
+}
+
+/// The sample configuration, with the keys of an app under the name `[apps]`: there they are commented out.
+fn sample() -> Table {
+    let text = read("conf/jsocketd.toml");
+    let (_, app) = text.split_once("\n#[[apps]]\n").unwrap();
+    let is_key = |line: &&str| {
+        let name = line.split(" = ").next().unwrap();
+        name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let keys: Vec<&str> = app
+        .lines()
+        .take_while(|line| line.starts_with('#'))
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(is_key)
+        .collect();
+    let app: Table = keys.join("\n").parse().unwrap();
+    let mut sample: Table = text.parse().unwrap();
+    assert!(app.len() > 20, "the keys of an app were not found");
+    sample.insert("[apps]".into(), Value::Table(app));
+    sample
+}
+
+/// The rows of a document whose first cell is a key (`[section] name`), by key. The default that the second cell states
+/// must be that of the sample.
+fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), Vec<String>> {
     let text = read(document);
     let mut stated = BTreeMap::new();
     for row in rows(&text) {
@@ -203,7 +353,8 @@ fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, S
             cells,
             "{document}: [{section}] {name} has a cell too few or too many"
         );
-        stated.insert((section.to_owned(), name.to_owned()), row[cells - 1].to_owned());
+        let cells = row.into_iter().map(str::to_owned).collect();
+        stated.insert((section.to_owned(), name.to_owned()), cells);
     }
     stated
 }

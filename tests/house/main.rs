@@ -10,6 +10,9 @@ mod index;
 mod metrics;
 mod programs;
 mod protocol_document;
+#[allow(dead_code)]
+#[path = "../../src/commands/snippets.rs"]
+mod snippets;
 mod tour;
 
 use std::fs;
