@@ -235,6 +235,23 @@ fn the_figures_of_the_sizes_are_those_of_the_benchmarks() {
     assert!(stated.len() > 10, "only {} figures were found", stated.len());
 }
 
+/// The lines of `jsocketd status` that a reader is told to look at are lines that it prints.
+#[test]
+fn the_lines_of_status_are_those_that_it_prints() {
+    let (text, source) = (read("docs/operations.md"), read("src/commands/status.rs"));
+    let (_, table) = text.split_once("\n| line | usual | else |\n").unwrap();
+    let labels = rows(table.split("\n\n").next().unwrap());
+    let labels: Vec<&str> = labels.iter().filter_map(|row| unquoted(row[0])).collect();
+    assert!(labels.len() > 6, "only {labels:?} were found");
+    for label in labels {
+        let is_there = [format!("\"{label}\""), format!("\"{label} {{}}\"")];
+        assert!(
+            is_there.iter().any(|text| source.contains(text)),
+            "status has no line {label}"
+        );
+    }
+}
+
 /// The configurations of the proxies are those that the commands write.
 #[test]
 fn the_lines_for_proxies_are_those_of_setup() {
