@@ -8,12 +8,10 @@ use std::fs;
 
 use jsocketd::config::ItemType;
 use jsocketd::protocol::control::Control;
-use jsocketd::service::metrics::{Format, encode};
-use jsocketd::service::snapshot::Snapshot;
 use jsocketd::store::grants::grants;
 use toml::{Table, Value};
 
-use crate::{files, read, root, snippets};
+use crate::{files, read, root};
 
 /// A path in a document that begins so is a file or folder of this repository.
 const FOLDERS: [&str; 8] = [
@@ -42,7 +40,7 @@ fn documents() -> Vec<(String, String)> {
 }
 
 /// The cells of the rows of every table in `text`, heads and rules left out.
-fn rows(text: &str) -> Vec<Vec<&str>> {
+pub fn rows(text: &str) -> Vec<Vec<&str>> {
     let lines: Vec<&str> = text.lines().collect();
     let is_rule = |line: &str| line.starts_with("|-");
     (0..lines.len())
@@ -59,7 +57,7 @@ pub fn quoted(text: &str) -> BTreeSet<&str> {
 }
 
 /// The text without its backticks, if it is wrapped in one pair.
-fn unquoted(cell: &str) -> Option<&str> {
+pub fn unquoted(cell: &str) -> Option<&str> {
     cell.strip_prefix('`')?
         .strip_suffix('`')
         .filter(|inner| !inner.contains('`'))
@@ -112,160 +110,6 @@ fn every_link_leads_somewhere() {
             }
         }
     }
-}
-
-#[test]
-fn the_table_of_limits_says_every_default() {
-    let sample = sample();
-    let stated = defaults("docs/operations.md", 6, &sample);
-    for section in ["limits", "server", "[apps]", "database"] {
-        let keys = sample[section].as_table().unwrap().iter();
-        for (name, _) in keys.filter(|(_, value)| value.is_integer()) {
-            assert!(
-                stated.contains_key(&(section.to_owned(), name.clone())),
-                "operations.md lacks the limit [{section}] {name}"
-            );
-        }
-    }
-}
-
-/// The table's last three cells: what the client gets, the line in the log, the metric.
-#[test]
-fn the_table_of_limits_quotes_the_source() {
-    let (source, metrics) = (sources(), encode(&Snapshot::default(), Format::Text));
-    // A text may go on in the next line of the source.
-    let source: String = source.split("\\\n").map(str::trim_start).collect();
-    let statuses = BTreeMap::from([
-        ("408", "REQUEST_TIMEOUT"),
-        ("413", "PAYLOAD_TOO_LARGE"),
-        ("414", "URI_TOO_LONG"),
-        ("429", "TOO_MANY_REQUESTS"),
-        ("431", "REQUEST_HEADER_FIELDS_TOO_LARGE"),
-        ("503", "SERVICE_UNAVAILABLE"),
-    ]);
-    let (mut codes, mut texts, mut families) = (0, 0, 0);
-    for ((section, name), row) in defaults("docs/operations.md", 6, &sample()) {
-        let [answer, line, metric] = [3, 4, 5].map(|n| row[n].as_str());
-        let place = format!("operations.md, [{section}] {name}");
-        // A code or status must be one that the source gives.
-        let unquoted = answer
-            .split('`')
-            .step_by(2)
-            .flat_map(|part| part.split(|c: char| !c.is_ascii_digit()));
-        for number in unquoted.filter(|word| word.len() > 2) {
-            let wanted = match statuses.get(number) {
-                Some(status) => vec![format!("StatusCode::{status}")],
-                None => vec![
-                    format!("::new({number}, "),
-                    format!("({number}, \""),
-                    format!(", {number}, why"),
-                    format!("Some({number})"),
-                    format!("(\"LimitReached\", {number})"),
-                ],
-            };
-            assert!(
-                wanted.iter().any(|wanted| source.contains(wanted)),
-                "{place}: nothing answers {number}"
-            );
-            codes += 1;
-        }
-        // A text must be the source's, but for what varies: a key's name, and what the dots stand for.
-        let quotations = [answer, line]
-            .into_iter()
-            .flat_map(|cell| cell.split('`').skip(1).step_by(2));
-        for text in quotations.filter(|text| text.contains(' ') && !text.contains("RUST_LOG")) {
-            for part in text.split('…').flat_map(|part| part.split(name.as_str())) {
-                assert!(
-                    source.contains(part.trim()),
-                    "{place}: the source does not say {part:?}"
-                );
-            }
-            texts += 1;
-        }
-        let is_counted = metrics.contains(&format!("jsocketd_limits_reached_total{{limit=\"{name}\"}}"));
-        if ["limits", "server"].contains(&section.as_str()) {
-            assert_eq!(metric.starts_with("counted"), is_counted, "{place}: {metric}");
-        }
-        let named: Vec<&str> = quoted(metric)
-            .into_iter()
-            .filter(|name| name.starts_with("jsocketd_"))
-            .collect();
-        for family in &named {
-            assert!(
-                metrics.contains(&format!("# TYPE {family} ")),
-                "{place}: no metric {family}"
-            );
-        }
-        families += named.len();
-        assert!(
-            metric.starts_with("counted") || metric.contains("none") || !named.is_empty(),
-            "{place}: name a metric, or say none"
-        );
-    }
-    assert!(
-        codes > 25 && texts > 25 && families > 25,
-        "{codes} codes, {texts} texts, {families} metrics"
-    );
-}
-
-/// What a small site reads about sizes is what was measured, and a script that exists measures it again.
-#[test]
-fn the_figures_of_the_sizes_are_those_of_the_benchmarks() {
-    let (text, benchmarks) = (read("docs/operations.md"), read("docs/benchmarks.md"));
-    let (_, section) = text.split_once("\n## How much it carries\n").unwrap();
-    let (_, table) = section.split_once("| what | measured | by |\n").unwrap();
-    let (stated, measured) = (rows(table.split("\n\n").next().unwrap()), rows(&benchmarks));
-    for row in &stated {
-        let [what, figure, by] = row[..] else {
-            panic!("{row:?} has a cell too few or too many")
-        };
-        let number = figure.split(' ').next().unwrap();
-        let scenario = unquoted(by).and_then(|by| by.strip_prefix("scripts/load "));
-        if let Some(scenario) = scenario {
-            let file = format!("scripts/scenarios/{scenario}.toml");
-            assert!(root().join(&file).exists(), "{what}: there is no {file}");
-        }
-        let is_there = measured.iter().any(|row| {
-            let has_number = |cell: &&str| cell.split([' ', ';']).any(|word| word == number);
-            let is_of = |cell: &&str| scenario.is_none_or(|name| cell.contains(&format!("`{name}`")));
-            row.iter().any(is_of) && row.iter().any(has_number)
-        });
-        assert!(is_there, "{what}: no table of benchmarks.md has {number} by {by}");
-    }
-    assert!(stated.len() > 10, "only {} figures were found", stated.len());
-}
-
-/// The lines of `jsocketd status` that a reader is told to look at are lines that it prints.
-#[test]
-fn the_lines_of_status_are_those_that_it_prints() {
-    let (text, source) = (read("docs/operations.md"), read("src/commands/status.rs"));
-    let (_, table) = text.split_once("\n| line | usual | else |\n").unwrap();
-    let labels = rows(table.split("\n\n").next().unwrap());
-    let labels: Vec<&str> = labels.iter().filter_map(|row| unquoted(row[0])).collect();
-    assert!(labels.len() > 6, "only {labels:?} were found");
-    for label in labels {
-        let is_there = [format!("\"{label}\""), format!("\"{label} {{}}\"")];
-        assert!(
-            is_there.iter().any(|text| source.contains(text)),
-            "status has no line {label}"
-        );
-    }
-}
-
-/// The configurations of the proxies are those that the commands write.
-#[test]
-fn the_lines_for_proxies_are_those_of_setup() {
-    let text = read("docs/operations.md").replace("\n   ", "\n");
-    let block = |language| blocks(&text, "### By hand", language);
-    let upstream = "127.0.0.1:8080";
-    assert_eq!(
-        block("nginx"),
-        [
-            snippets::nginx_http("jsocketd", upstream),
-            snippets::nginx_location("jsocketd", "/ws")
-        ]
-    );
-    assert_eq!(block("apache"), [snippets::apache_location(upstream, "/ws")]);
 }
 
 #[test]
@@ -323,30 +167,9 @@ fn the_browser_stores_what_the_privacy_page_says() {
     assert_eq!(stores, BTreeMap::from(listed));
 }
 
-/// The sample configuration, with the keys of an app under the name `[apps]`: there they are commented out.
-fn sample() -> Table {
-    let text = read("conf/jsocketd.toml");
-    let (_, app) = text.split_once("\n#[[apps]]\n").unwrap();
-    let is_key = |line: &&str| {
-        let name = line.split(" = ").next().unwrap();
-        name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-    };
-    let keys: Vec<&str> = app
-        .lines()
-        .take_while(|line| line.starts_with('#'))
-        .filter_map(|line| line.strip_prefix('#'))
-        .filter(is_key)
-        .collect();
-    let app: Table = keys.join("\n").parse().unwrap();
-    let mut sample: Table = text.parse().unwrap();
-    assert!(app.len() > 20, "the keys of an app were not found");
-    sample.insert("[apps]".into(), Value::Table(app));
-    sample
-}
-
 /// The rows of a document whose first cell is a key (`[section] name`), by key. The default that the second cell states
 /// must be that of the sample.
-fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), Vec<String>> {
+pub fn defaults(document: &str, cells: usize, sample: &Table) -> BTreeMap<(String, String), Vec<String>> {
     let text = read(document);
     let mut stated = BTreeMap::new();
     for row in rows(&text) {
@@ -424,7 +247,7 @@ fn constants(document: &str, least: usize) {
 
 /// The code blocks of a language within a section of a document: from its heading to the next of the same depth or
 /// less.
-fn blocks<'a>(text: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
+pub fn blocks<'a>(text: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap();
     let depth = heading.bytes().take_while(|byte| *byte == b'#').count();
     let ends = (1..=depth).filter_map(|depth| section.find(&format!("\n{} ", "#".repeat(depth))));
@@ -551,10 +374,10 @@ fn the_benchmarks_name_every_scenario_and_what_it_expects() {
     }
 }
 
-/// All Rust of the server, its tests (but for this one) and its dependencies' names as `Cargo.toml` spells them.
-fn sources() -> String {
+/// All Rust of the server, its tests (but not those of this folder) and its dependencies' names in `Cargo.toml`.
+pub fn sources() -> String {
     let rust = files(&["src", "tests"])
         .into_iter()
-        .filter(|(path, _)| path.ends_with(".rs") && path != "tests/house/docs.rs");
+        .filter(|(path, _)| path.ends_with(".rs") && !path.starts_with("tests/house/"));
     rust.fold(read("Cargo.toml"), |all, (_, text)| all + &text)
 }

@@ -8,6 +8,7 @@ mod columns;
 mod docs;
 mod index;
 mod metrics;
+mod operations;
 mod programs;
 mod protocol_document;
 #[allow(dead_code)]
