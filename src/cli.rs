@@ -27,8 +27,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the server (what `jsocketd` alone does)
     Serve(Serve),
-    /// Read the configuration, say what is wrong with it and print what is in force
-    Check(Sources),
+    /// Name every fault of the configuration, the site and its database, and print a summary
+    #[command(after_help = "Exit codes: 0 there is no fault; 1 there is one.")]
+    Check(Check),
     /// Ask a running server for its state
     #[command(
         after_help = "It asks at the socket for administrators (admin_listen) of the configuration, or at --url with \
@@ -157,6 +158,22 @@ pub struct Listen {
     /// that the configuration listens on
     #[arg(long)]
     pub url: Option<HttpUrl>,
+}
+
+/// The flags of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Print also the configuration in force, as TOML, and all that was found, as comments
+    #[arg(long)]
+    pub all: bool,
+    /// Print all of it as one object of JSON, and nothing else
+    #[arg(long, conflicts_with = "all")]
+    pub json: bool,
+    /// Count warnings as faults
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// The flags of `status`.

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     silence_driver_panics();
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
-        Command::Check(flags) => check::check(&flags.into()),
+        Command::Check(flags) => return check::check(flags),
         Command::Status(flags) => return status::status(&flags),
         Command::Listen(flags) => listen::listen(flags),
         Command::Top(flags) => return top::top(&flags),

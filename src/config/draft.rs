@@ -33,6 +33,11 @@ impl Draft {
         self.values.is_empty() && self.tables.is_empty()
     }
 
+    /// Whether every value was accepted and no table lacks a key.
+    pub(super) fn is_complete(&self) -> bool {
+        self.values.iter().all(|value| value.accepted) && self.incomplete_tables().next().is_none()
+    }
+
     /// Adds one of the tables that may stand several times.
     pub(super) fn add_table(&mut self, section: &'static str, at: At, place: Place) {
         keys::make_room(&mut self.config, section, at);
@@ -55,7 +60,7 @@ impl Draft {
         });
         put.map_err(|refusal| {
             let what = format!("`{}` in {} {}", key.name, keys::title(key.section), refusal.why);
-            Problem::new(place(refusal.item), what)
+            Problem::new(place(refusal.item), what).within(key.section)
         })
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::draft::Draft;
 use super::key::{At, Key};
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, SITE};
 use super::sections::KEYS;
 use super::{keys, text};
 
@@ -24,7 +24,11 @@ pub(super) fn read(environment: &[(OsString, OsString)], draft: &mut Draft, prob
         if name.starts_with("JSOCKETD_") && name != FILE_VARIABLE {
             match setting(&name, value.to_str()) {
                 Ok(setting) => settings.push(setting),
-                Err(what) => problems.push(Problem::new(Place::Variable(name.into()), what)),
+                Err(what) => {
+                    let section = SITE.into_iter().find(|section| names(&name, section));
+                    let problem = Problem::new(Place::Variable(name.into()), what);
+                    problems.push(problem.within(section.unwrap_or_default()));
+                }
             }
         }
     }
@@ -38,6 +42,12 @@ pub(super) fn read(environment: &[(OsString, OsString)], draft: &mut Draft, prob
             .into_iter()
             .for_each(|setting| put(setting, draft, problems)),
     }
+}
+
+/// Whether a variable is about this section, by its name.
+fn names(variable: &str, section: &str) -> bool {
+    let rest = variable.strip_prefix("JSOCKETD_").unwrap_or_default();
+    rest.to_ascii_lowercase().starts_with(section)
 }
 
 fn setting<'a>(name: &str, value: Option<&'a str>) -> Result<Setting<'a>, String> {

@@ -42,7 +42,7 @@ const FORMER: [(&str, &str, &str); 3] = [
 
 /// The text of the file and its permission bits.
 pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {
-    let refuse = |what: String| Problem::new(Place::File(path.into()), what);
+    let refuse = |what: String| Problem::new(Place::File(path.into()), what).hiding_site();
     let unreadable = |error: io::Error| refuse(format!("cannot read the configuration file: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
@@ -59,9 +59,20 @@ pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(&error.as_bytes()[..good]).into_owned();
             let place = place(path, &text, good);
-            Err(Problem::new(place, "the configuration file is not UTF-8 here"))
+            Err(Problem::new(place, "the configuration file is not UTF-8 here").hiding_site())
         }
     }
+}
+
+/// Whether every user of this machine can read a file with these permission bits: all folders of its path let them in.
+pub(super) fn is_open_to_all(path: &Path, mode: u32) -> bool {
+    let lets_in = |folder: &Path| {
+        folder
+            .metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    mode & 0o004 != 0 && real.ancestors().skip(1).all(lets_in)
 }
 
 /// The place of the byte at `offset`.
@@ -83,7 +94,7 @@ pub(super) fn parse(path: &Path, text: &str, draft: &mut Draft, problems: &mut V
         // Only the first error is reported: the others may be its consequences. Only its message is used: the error's
         // own Display shows the line.
         let what = error.message().replace('\n', ", ");
-        problems.push(Problem::new(place(path, text, start(error)), what));
+        problems.push(Problem::new(place(path, text, start(error)), what).hiding_site());
         return;
     }
     let mut reader = Reader {
@@ -108,9 +119,10 @@ impl Reader<'_> {
         place(self.path, self.text, span.start)
     }
 
-    fn problem(&mut self, span: Range<usize>, what: String) {
+    /// `section`: the section that is concerned.
+    fn problem(&mut self, section: &str, span: Range<usize>, what: String) {
         let place = self.place(span);
-        self.problems.push(Problem::new(place, what));
+        self.problems.push(Problem::new(place, what).within(section));
     }
 
     /// Reads the keys and sections of one table; the file itself is the one without a name.
@@ -121,7 +133,11 @@ impl Reader<'_> {
             } else if let Some(inner) = keys::section_in(section, name.get_ref()) {
                 self.section(inner, at, name, value);
             } else {
-                self.problem(name.span(), unknown(section, name.get_ref(), value.get_ref()));
+                let meant = match section {
+                    "" => text::nearest(name.get_ref(), keys::sections()).unwrap_or_default(),
+                    section => section,
+                };
+                self.problem(meant, name.span(), unknown(section, name.get_ref(), value.get_ref()));
             }
         }
     }
@@ -155,7 +171,7 @@ impl Reader<'_> {
         }
         let count = if is_array { "sections, each" } else { "one section," };
         let what = format!("`{}` must be {count} written {}", name.get_ref(), keys::title(section));
-        self.problem(name.span(), what);
+        self.problem(section, name.span(), what);
     }
 }
 

@@ -36,6 +36,15 @@ pub struct Sources {
     pub default_file: PathBuf,
 }
 
+/// What the sources say, right or wrong.
+#[derive(Debug)]
+pub struct Inspected {
+    /// The merged values. A value that was refused has its default.
+    pub loaded: Loaded,
+    /// The mistakes, in the order of their places. While there are any, `loaded` has no warnings.
+    pub problems: Vec<Problem>,
+}
+
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -77,6 +86,15 @@ impl Sources {
     /// # Errors
     /// All mistakes at once. If the file cannot be read or is no TOML, this is the only mistake from the file.
     pub fn load(&self) -> Result<Loaded, LoadError> {
+        let Inspected { loaded, problems } = self.inspect();
+        match problems.is_empty() {
+            true => Ok(loaded),
+            false => Err(LoadError(problems)),
+        }
+    }
+
+    /// Does the same, and returns what is known also when there are mistakes.
+    pub fn inspect(&self) -> Inspected {
         let (mut draft, mut problems) = (Draft::default(), Vec::new());
         let mut is_open_to_all = false;
         let file = self.file().unwrap_or_else(|problem| {
@@ -86,7 +104,7 @@ impl Sources {
         if let Some(path) = &file {
             match file::read(path) {
                 Ok((text, mode)) => {
-                    is_open_to_all = mode & 0o004 != 0;
+                    is_open_to_all = file::is_open_to_all(path, mode);
                     file::parse(path, &text, &mut draft, &mut problems);
                 }
                 Err(problem) => problems.push(problem),
@@ -111,24 +129,29 @@ impl Sources {
             config.apps.push(App::built_in());
         }
         rules::add_site_app(&mut draft, &mut problems);
-        let config = rules::finish(draft, problems)?;
+        rules::finish(&draft, &mut problems);
 
-        let mut warnings = rules::warnings(&config);
-        if let (Some(path), true, false) = (&file, is_open_to_all, secrets.is_empty()) {
-            warnings.push(format!(
-                "{} holds {} and can be read by every user of this machine; chmod o-r fixes it",
-                path.display(),
-                secrets.join(" and ")
-            ));
+        let mut warnings = Vec::new();
+        if problems.is_empty() {
+            warnings = rules::warnings(&draft.config);
+            if let (Some(path), true, false) = (&file, is_open_to_all, secrets.is_empty()) {
+                warnings.push(format!(
+                    "{} holds {} and can be read by every user of this machine; chmod o-r fixes it",
+                    path.display(),
+                    secrets.join(" and ")
+                ));
+            }
         }
+        let config = draft.config;
         let is_auto = config.server.admin_listen == AdminListen::Auto;
-        Ok(Loaded {
+        let loaded = Loaded {
             admin_socket: file.as_ref().filter(|_| is_auto).and_then(|_| self.admin_socket()),
             config,
             file,
             file_is_empty,
             warnings,
-        })
+        };
+        Inspected { loaded, problems }
     }
 
     /// The socket `admin.sock` in the folder for sockets; `None`: its path is no good one.
@@ -148,7 +171,11 @@ impl Sources {
         let (mut draft, mut problems) = (Draft::default(), Vec::new());
         file::parse(name, text, &mut draft, &mut problems);
         rules::check_tables(&draft, &mut problems);
-        rules::finish(draft, problems)
+        rules::finish(&draft, &mut problems);
+        match problems.is_empty() {
+            true => Ok(draft.config),
+            false => Err(LoadError(problems)),
+        }
     }
 
     /// The same sources for loading again, with the file of `loaded` named: when that file has vanished since, it is a
@@ -165,10 +192,8 @@ impl Sources {
         }
         if let Some((_, path)) = self.environment.iter().find(|(name, _)| name == FILE_VARIABLE) {
             if path.is_empty() {
-                return Err(Problem::new(
-                    Place::Variable(FILE_VARIABLE.into()),
-                    "the name of the configuration file is empty; unset the variable or name a file",
-                ));
+                let what = "the name of the configuration file is empty; unset the variable or name a file";
+                return Err(Problem::new(Place::Variable(FILE_VARIABLE.into()), what).hiding_site());
             }
             return Ok(Some(path.into()));
         }
@@ -187,10 +212,10 @@ impl Sources {
         if let Some(root) = &self.joomla {
             match root.to_str() {
                 Some(root) => draft.config.joomla.root = root.to_owned(),
-                None => problems.push(Problem::new(
-                    Place::Flag("--joomla"),
-                    "the name of the folder is not UTF-8",
-                )),
+                None => {
+                    let what = "the name of the folder is not UTF-8";
+                    problems.push(Problem::new(Place::Flag("--joomla"), what).hiding_site());
+                }
             }
             draft.note_flag(ROOT, "--joomla");
         }

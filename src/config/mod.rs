@@ -2,8 +2,9 @@
 //!
 //! `sections` declares each key with its meaning, default and range; `keys` looks them up. [`Sources`] (`load`) finds
 //! the sources; `file` and `environment` read them into a `draft`, which puts each value where it belongs and remembers
-//! its place; `rules` checks values against each other. `value`, `text`, `url`, `address` and `origin` parse values.
-//! Rejected: serde's derive, since it stops at the first mistake and knows neither a range nor the nearest key.
+//! its place; `rules` checks values against each other; `openness` says who may see the page. `value`, `text`, `url`,
+//! `address` and `origin` parse values. Rejected: serde's derive, since it stops at the first mistake and knows neither a
+//! range nor the nearest key.
 
 mod address;
 mod draft;
@@ -12,6 +13,7 @@ mod file;
 mod key;
 mod keys;
 mod load;
+mod openness;
 mod origin;
 mod problem;
 mod rules;
@@ -21,7 +23,8 @@ mod url;
 mod value;
 
 pub use address::{AdminListen, BadAddress, HostName, ListenAddr};
-pub use load::{Loaded, Sources};
+pub use load::{Inspected, Loaded, Sources};
+pub use openness::openness;
 pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};
 pub use sections::{

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// The sections that describe the site and its database.
+pub(super) const SITE: [&str; 2] = ["joomla", "database"];
+
 /// All mistakes of the sources, one a line; at least one.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
@@ -16,6 +19,8 @@ pub struct Problem {
     pub place: Place,
     /// The mistake, as a sentence that names the key.
     pub what: String,
+    /// Whether it leaves unknown which site is meant, or how its database is reached.
+    pub hides_site: bool,
 }
 
 /// The place of a value in its source.
@@ -43,7 +48,20 @@ impl Problem {
         Self {
             place,
             what: what.into(),
+            hides_site: false,
         }
+    }
+
+    /// The same mistake; it hides the site if `section` is one of those that describe the site.
+    pub(super) fn within(mut self, section: &str) -> Self {
+        self.hides_site = SITE.contains(&section);
+        self
+    }
+
+    /// The same mistake; it hides the site.
+    pub(super) fn hiding_site(mut self) -> Self {
+        self.hides_site = true;
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::address::ListenAddr;
 use super::draft::{Draft, Name};
 use super::key::{APPS, At, CHANNELS, ITEMS};
-use super::problem::{LoadError, Problem};
+use super::problem::{Place, Problem};
 use super::sections::{App, BUILT_IN_SECRET};
 use super::text::{self, SHORT_SECRET};
 use super::{Config, keys};
@@ -60,10 +60,8 @@ pub(super) fn refuse_missing_folder(draft: &Draft, problems: &mut Vec<Problem>) 
         Err(error) => error.to_string(),
     };
     let place = draft.place(&[(ROOT, At::FIRST)]);
-    problems.push(Problem::new(
-        place,
-        format!("`root` in [joomla] cannot be {root:?}: {why}"),
-    ));
+    let what = format!("`root` in [joomla] cannot be {root:?}: {why}");
+    problems.push(Problem::new(place, what).hiding_site());
 }
 
 /// Gives a site without an app of its own one. It has no secret, so nobody can sign anything for it: the site's rules
@@ -96,23 +94,18 @@ pub(super) fn refuse_the_built_in_secret(draft: &Draft, problems: &mut Vec<Probl
     }
 }
 
-/// The configuration, if nothing is wrong with it. Contradictions are searched for only if every value was accepted.
-///
-/// # Errors
-/// The problems, in the order of their places.
-pub(super) fn finish(draft: Draft, mut problems: Vec<Problem>) -> Result<Config, LoadError> {
-    if problems.is_empty() {
-        check_queues(&draft, &mut problems);
-        check_secrets(&draft, &mut problems);
-        check_listeners(&draft, &mut problems);
-        check_database(&draft, &mut problems);
-        check_channels(&draft, &mut problems);
-    }
-    if problems.is_empty() {
-        return Ok(draft.config);
+/// Searches for values that contradict each other, and puts all problems in the order of their places. A value that was
+/// refused has its default in `draft`, so contradictions are searched for only if every value was accepted.
+pub(super) fn finish(draft: &Draft, problems: &mut Vec<Problem>) {
+    let is_read = problems.iter().all(|problem| !matches!(problem.place, Place::File(_)));
+    if is_read && draft.is_complete() {
+        check_queues(draft, problems);
+        check_secrets(draft, problems);
+        check_listeners(draft, problems);
+        check_database(draft, problems);
+        check_channels(draft, problems);
     }
     problems.sort_by(|one, other| one.place.cmp(&other.place));
-    Err(LoadError(problems))
 }
 
 /// Checks that a send queue can hold the messages and events that the limits allow.
@@ -219,9 +212,18 @@ fn is_of_site(app: &App, config: &Config) -> bool {
     config.has_site() && app.id == config.joomla.app
 }
 
-/// Settings that are allowed but probably not meant, one sentence each.
+/// Settings that are allowed but probably not meant, one sentence each. Whether the site's app has a secret is not known
+/// here, because the site's component may have one.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if config.apps.is_empty() {
+        warnings.push(format!(
+            "there is no app, so nobody can connect to {}/app/: write [[apps]] with id, key and secret into the \
+             configuration, or set JSOCKETD_APP_ID, JSOCKETD_APP_KEY and JSOCKETD_APP_SECRET, or name the folder of a Joomla \
+             site, which has an app of its own ([joomla] root; `jsocketd setup --joomla DIR` writes it)",
+            config.pusher.path
+        ));
+    }
     if let Some(address @ ListenAddr::Tcp(_)) = config.server.admin_listen.named()
         && !address.is_loopback()
     {
@@ -236,18 +238,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     let apps = config.apps.iter().filter(|_| !config.embedded_defaults);
-    for app in apps.filter(|app| app.secret.len() < SHORT_SECRET) {
-        warnings.push(match app.secret.is_empty() {
-            true => format!(
-                "the app {0} has no secret, so signatures and the HTTP API are off for it; an [[apps]] entry with the id {0}, a \
-                 key and a secret, or JSOCKETD_APP_ID, JSOCKETD_APP_KEY and JSOCKETD_APP_SECRET, turn them on",
-                app.id
-            ),
-            false => format!(
-                "the secret of the app {} has fewer than {SHORT_SECRET} characters and could be guessed",
-                app.id
-            ),
-        });
+    for app in apps.filter(|app| (1..SHORT_SECRET).contains(&app.secret.len())) {
+        warnings.push(format!(
+            "the secret of the app {} has fewer than {SHORT_SECRET} characters and could be guessed",
+            app.id
+        ));
     }
     warnings
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Database, Secret};
 
-pub use read::{is_wanted, read};
+pub use read::{Resolve, inspect, is_wanted, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
@@ -112,6 +112,25 @@ pub struct SiteRead {
     pub warnings: Vec<String>,
     /// The origin of each value, in the order in which the values were needed.
     pub sources: Vec<Source>,
+}
+
+/// What is known of a site, also if it cannot be read as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inspected {
+    /// The settings for the service, if none of them is missing.
+    pub site: Option<SiteConfig>,
+    /// The settings for the store, if none of them is missing.
+    pub database: Option<Database>,
+    /// See [`SiteRead::file`].
+    pub file: Option<PathBuf>,
+    /// See [`SiteRead::stamp`].
+    pub stamp: Option<Stamp>,
+    /// See [`SiteRead::warnings`].
+    pub warnings: Vec<String>,
+    /// See [`SiteRead::sources`].
+    pub sources: Vec<Source>,
+    /// Why the site cannot be read, as sentences.
+    pub problems: Vec<String>,
 }
 
 /// A value's origin.

@@ -7,18 +7,19 @@ pub mod names;
 pub mod resources;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::RngExt;
 use sd_notify::NotifyState;
 
+use self::listeners::Urls;
 use self::names::Names;
 use self::resources::raise_descriptors;
 use super::access_log::BadAccessLog;
 use super::{Flow, Recording, Server, Wish};
 use crate::child::OURSELVES;
-use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources};
+use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources, openness};
 use crate::flight::Kind;
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
 use crate::logging;
@@ -80,11 +81,11 @@ pub fn serve(
     log::info!("the descriptor limit is {descriptors}: at most {room} connections");
 
     let (io, urls) = listeners::listen(&loaded)?;
-    let mut config = loaded.config;
+    let (mut config, config_file) = (loaded.config, loaded.file);
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
     server.set_process(Process {
         pid: std::process::id(),
-        config_file: loaded.file,
+        config_file: config_file.clone(),
         ..Process::default()
     });
     if let Some(recording) = record {
@@ -97,7 +98,7 @@ pub fn serve(
     let mut premises = Premises::find(&config, slow_sql, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
     let mut told = server.ended;
-    announce(&config, &urls)?;
+    announce(&config, config_file.as_deref(), &urls)?;
     tell_systemd(&[NotifyState::Ready]);
     loop {
         let wakes = [watchdog.map(|interval| interval / 2), premises.wake(server.ended)];
@@ -144,18 +145,20 @@ pub fn serve(
 }
 
 /// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for
-/// it.
-fn announce(config: &Config, urls: &[String]) -> io::Result<()> {
+/// it. The log says who may see the page.
+fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for url in urls {
+    for url in urls.all.iter().chain(&urls.admin) {
         writeln!(out, "listening on {url}")?;
     }
     out.flush()?;
+    let openness = openness(config, file, &urls.all, urls.admin.as_deref());
+    log::info!("page and state: {openness}");
     if config.embedded_defaults {
         let app = config.apps.first().map_or("no app".to_owned(), |app| {
             format!("app {} with key {}", app.id, app.key)
         });
-        log::info!("no configuration file: loopback only, {app}; console, /echo and page are open to this machine");
+        log::info!("no configuration file: loopback only, {app}; console and /echo are open to this machine");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use super::silent_proxy::Sign;
 use crate::config::Limits;
 use crate::logging::RareLine;
 use crate::protocol::room::give_back;
@@ -126,14 +127,22 @@ impl Addresses {
         }
     }
 
-    /// Logs once that a trusted proxy does not name its clients.
-    pub fn warn_of_silent_proxy(&mut self, now: Time) {
-        if self.warned.allow(Duration::MAX, now).is_some() {
-            log::warn!(
-                "a trusted proxy, or a client on this machine, sent no X-Forwarded-For: limits per address are off for it \
-                 (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)"
-            );
+    /// Logs once that a trusted proxy does not name its clients. `peer`: its address; `None`: it came by a Unix socket.
+    pub fn warn_of_silent_proxy(&mut self, sign: Sign, peer: Option<IpAddr>, now: Time) {
+        if self.warned.allow(Duration::MAX, now).is_none() {
+            return;
         }
+        let from = peer.map_or_else(|| "a Unix socket".to_owned(), |address| address.to_string());
+        let what = match sign {
+            Sign::Header => {
+                format!("the proxy at {from} sends no X-Forwarded-For, so limits per address are off for its clients")
+            }
+            Sign::Page => format!(
+                "a page's request came from {from} without X-Forwarded-For; if a proxy forwarded it, limits per address are off \
+                 for its clients"
+            ),
+        };
+        log::warn!("{what} (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for)");
     }
 
     /// Every few seconds removes the addresses without a connection whose buckets are full: a new entry would be the

@@ -15,6 +15,7 @@ use super::home::Home;
 use super::members::{Member, Members, Speaks, Wants};
 use super::page::Page;
 use super::routes::{self, Answer, Refusal, Route};
+use super::silent_proxy;
 use super::stats::{Handshakes, Tally, count};
 use crate::api::{self, Answered, Api};
 use crate::config::{self, Config};
@@ -289,14 +290,17 @@ impl Arrival<'_> {
             return Err(routes::full());
         }
         let limits = &self.config.limits;
-        let addresses = &mut self.entrance.addresses;
+        if !self.config.embedded_defaults
+            && !self.call.caller.admin
+            && let Some(sign) = silent_proxy::sign(&self.call, &self.config.server.listen)
+        {
+            let peer = self.call.caller.address;
+            self.entrance.addresses.warn_of_silent_proxy(sign, peer, self.now.at);
+        }
         let refused = match self.members.get_mut(self.id) {
             Some(member) => member.rare.as_ref().and_then(|rare| rare.refused),
             None => {
                 let address = self.call.address();
-                if address.is_none() && !self.config.embedded_defaults && !self.call.caller.admin {
-                    addresses.warn_of_silent_proxy(self.now.at);
-                }
                 let member = self.entrance.count(self.id, address, limits, self.now);
                 let refused = member.rare.as_ref().and_then(|rare| rare.refused);
                 self.members.insert(self.id, member);

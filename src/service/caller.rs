@@ -245,7 +245,7 @@ impl<'a> Own<'a> {
 }
 
 /// The host that the request names.
-fn host(request: &Request<Bytes>) -> Option<Authority> {
+pub(super) fn host(request: &Request<Bytes>) -> Option<Authority> {
     if let Some(authority) = request.uri().authority() {
         return Some(authority.clone());
     }

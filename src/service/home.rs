@@ -25,6 +25,8 @@ pub(super) struct Home {
     site: Option<Box<Site>>,
     /// The number of the site's app; `None`: there is no site, or the configuration has no such app.
     app: Option<usize>,
+    /// What was logged about the secret of this app, as long as it is true.
+    complaint: Option<String>,
 }
 
 impl Home {
@@ -151,13 +153,26 @@ impl Home {
     }
 
     fn set_credentials(&mut self, config: &Config, apps: &mut Apps) {
-        let Some((app, site)) = self.both(apps) else { return };
+        let (Some(app), Some(site)) = (self.app, self.site.as_deref()) else {
+            return;
+        };
+        let app = apps.app_mut(app);
         let own = config.apps.iter().find(|own| own.id == config.joomla.app);
         if own.is_some_and(|own| !own.secret.is_empty()) {
             app.former = None;
+            self.complaint = None;
             return;
         }
-        let Some(credentials) = &site.parameters().credentials else {
+        let Some(parameters) = site.parameters() else { return };
+        // Credentials that the component had before stay.
+        let is_off =
+            app.settings.secret.is_empty() || parameters.credentials.is_some() || parameters.weakness.is_some();
+        let complaint = parameters.complaint(&config.joomla.app).filter(|_| is_off);
+        if let Some(why) = complaint.as_ref().filter(|_| complaint != self.complaint) {
+            log::warn!("{why}");
+        }
+        self.complaint = complaint;
+        let Some(credentials) = &parameters.credentials else {
             return;
         };
         app.former = credentials.former.as_ref().map(|former| former.secret.clone());

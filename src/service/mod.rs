@@ -13,6 +13,7 @@ mod members;
 pub mod metrics;
 pub mod page;
 pub mod routes;
+pub mod silent_proxy;
 pub mod snapshot;
 mod stats;
 pub mod status;

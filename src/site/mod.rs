@@ -205,9 +205,9 @@ impl Site {
         self.rights.extensions().joomla_version.as_deref()
     }
 
-    /// The options of the component.
-    pub fn parameters(&self) -> &Parameters {
-        self.options.parameters()
+    /// The options of the component; `None`: they were not read yet.
+    pub fn parameters(&self) -> Option<&Parameters> {
+        self.rights.knows_extensions().then(|| self.options.parameters())
     }
 
     /// Whether the site is offline.

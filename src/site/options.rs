@@ -31,11 +31,7 @@ impl Options {
     /// Applies the component's parameters in Joomla's stored form.
     pub(super) fn read(&mut self, said: &Extensions, now: Now) {
         let was_enabled = self.is_enabled();
-        let new = Parameters::read(said.com_websockets.as_deref(), &self.parameters, now);
-        if let Some(weakness) = new.weakness.filter(|_| new.weakness != self.parameters.weakness) {
-            log::warn!("{weakness}");
-        }
-        self.parameters = new;
+        self.parameters = Parameters::read(said.com_websockets.as_deref(), &self.parameters, now);
         match (was_enabled, self.is_enabled()) {
             (true, false) => log::warn!("the site has switched jsocketd off: its app's connections are closed"),
             (false, true) => log::info!("the site has switched jsocketd on again"),

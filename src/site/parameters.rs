@@ -118,6 +118,22 @@ impl Parameters {
             weakness,
         }
     }
+
+    /// What is wrong with the secret of the site's app, which has none in the configuration, as a sentence with the
+    /// remedy.
+    pub fn complaint(&self, app: &str) -> Option<String> {
+        match (self.weakness, &self.credentials) {
+            (Some(weakness @ Weakness::Refused), _) | (Some(weakness @ Weakness::Short), Some(_)) => {
+                Some(weakness.to_string())
+            }
+            (None, Some(_)) => None,
+            (_, None) => Some(format!(
+                "the app {app} has no secret, so signatures and the HTTP API are off for it: neither com_websockets on the site \
+                 nor the configuration has one. The package makes one when it is installed; an [[apps]] entry with the id \
+                 {app}, a key and a secret, or JSOCKETD_APP_ID, JSOCKETD_APP_KEY and JSOCKETD_APP_SECRET, do it too"
+            )),
+        }
+    }
 }
 
 impl Credentials {
@@ -237,6 +253,24 @@ mod tests {
                 some[name] = bad;
                 assert!(read(&some.to_string()).credentials.is_none(), "{some}");
             }
+        }
+    }
+
+    #[test]
+    fn a_complaint_names_the_remedy_and_a_good_secret_has_none() {
+        let all = |secret: &str| json!({"app_id": "i", "app_key": "k", "app_secret": secret}).to_string();
+        assert_eq!(read(&all("0123456789abcdef")).complaint("a"), None);
+        for (params, words) in [
+            ("{}", "the app a has no secret"),
+            (
+                r#"{"app_id":"i","app_secret":"0123456789ab"}"#,
+                "the app a has no secret",
+            ),
+            (&all("0123456789ab"), "could be guessed"),
+            (&all("short"), "so it is refused"),
+        ] {
+            let said = read(params).complaint("a").expect(params);
+            assert!(said.contains(words), "{said}");
         }
     }
 

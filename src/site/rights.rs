@@ -27,6 +27,8 @@ pub const MONITOR: &str = "websockets.monitor";
 #[derive(Debug)]
 pub struct Rights {
     rows: Rows,
+    /// Whether the extensions were read.
+    has_extensions: bool,
     root: Option<RootUser>,
     /// The rules that follow from the parts; `None`: some parts have not been read yet.
     acl: Option<Acl>,
@@ -57,6 +59,7 @@ impl Rights {
     pub fn new(root: Option<RootUser>, settings: &config::Joomla) -> Self {
         Self {
             rows: Rows::default(),
+            has_extensions: false,
             root,
             acl: None,
             guest: Membership::default(),
@@ -80,6 +83,11 @@ impl Rights {
     /// Whether everything was read at least once.
     pub fn is_known(&self) -> bool {
         self.acl.is_some()
+    }
+
+    /// Whether the facts of the extensions were read.
+    pub fn knows_extensions(&self) -> bool {
+        self.has_extensions
     }
 
     /// The facts of the extensions.
@@ -175,7 +183,8 @@ impl Rights {
         let rows = &mut self.rows;
         match answer {
             Ok(Answer::Extensions(new)) => {
-                changed.extensions = rows.extensions != *new;
+                let is_first = !std::mem::replace(&mut self.has_extensions, true);
+                changed.extensions = is_first || rows.extensions != *new;
                 rows.extensions = new.clone();
             }
             Ok(Answer::Groups(new)) => rows.groups.clone_from(new),

@@ -47,7 +47,14 @@ fn check_with(joomla: &Joomla, toml: &str) -> Said {
     )
     .expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
-    let said = run(&["check", "--config", path(&file), "--joomla", path(joomla.root())]);
+    let said = run(&[
+        "check",
+        "--all",
+        "--config",
+        path(&file),
+        "--joomla",
+        path(joomla.root()),
+    ]);
     // It is a file of TOML, without a secret in it.
     toml::from_str::<toml::Table>(&said.out).unwrap_or_else(|why| panic!("{why}\n{}", said.out));
     for secret in [joomla.secret, &joomla.password, "0123456789abcdef"] {
@@ -73,7 +80,7 @@ impl Said {
     /// All is there: exit code 0.
     fn expect_good(&self) -> &Self {
         assert!(
-            self.code == 0 && !self.out.contains("MISSING"),
+            self.code == 0 && !self.out.contains("FAULT") && self.out.ends_with("# verdict         good\n"),
             "{}\n{}",
             self.out,
             self.err
@@ -92,7 +99,7 @@ impl Said {
     /// Something is missing, which these words name, on standard error too.
     fn expect_missing(&self, words: &[&str]) -> &Self {
         assert_eq!(self.code, 1, "{}\n{}", self.out, self.err);
-        let missing: Vec<&str> = self.err.lines().filter(|line| line.contains("missing: ")).collect();
+        let missing: Vec<&str> = self.err.lines().filter(|line| line.contains("fault: ")).collect();
         for word in words {
             assert!(
                 missing.iter().any(|line| line.contains(word)),

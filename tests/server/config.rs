@@ -39,10 +39,13 @@ impl Case {
         path
     }
 
-    /// `check` with an environment of only these variables.
+    /// `check --all` with an environment of only these variables.
     fn check(&self, flags: &[&str], variables: &[(&str, &str)]) -> Said {
         let mut command = jsocketd();
-        command.arg("check").args(flags).envs(variables.iter().copied());
+        command
+            .args(["check", "--all"])
+            .args(flags)
+            .envs(variables.iter().copied());
         said(command.output())
     }
 
@@ -50,7 +53,7 @@ impl Case {
     fn mistakes(&self, content: impl AsRef<[u8]>) -> Vec<String> {
         let path = self.file("bad.toml", content);
         let said = self.check(&["--config", text(&path)], &[]);
-        assert_eq!((said.status, said.out.as_str()), (Some(1), ""), "{}", said.err);
+        said.expect_refused();
         lines(&said.err.replace(text(&path), "F"))
     }
 }
@@ -74,18 +77,30 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
+/// The beginning of the warning that most of these configurations deserve.
+const NO_APP: &str = "there is no app, so nobody can connect to /app/";
+
+/// The mistakes and warnings. The sites of these tests do not exist, and `check` says so: these faults are left out.
 fn lines(text: &str) -> Vec<String> {
     text.lines()
         .map(|line| line.strip_prefix("jsocketd: ").expect(line).to_owned())
-        .filter(|line| !line.starts_with("missing: ") && line != "one thing is missing")
+        .filter(|line| !line.starts_with("fault: ") && !line.contains(NO_APP))
         .collect()
 }
 
 impl Said {
+    /// The configuration is refused: no value is in force, and the summary says so.
+    fn expect_refused(&self) {
+        assert_eq!(self.status, Some(1), "{}", self.err);
+        let table: toml::Table = self.out.parse().expect("standard output is TOML");
+        assert!(table.is_empty() && self.out.contains("not valid\n"), "{}", self.out);
+        assert!(self.out.contains("\n# verdict         not good: "), "{}", self.out);
+    }
+
     /// The value that is in force for a key, or one of the tables of that name by its number, or all of them.
     fn value(&self, section: &str, key: &str) -> toml::Value {
-        // The sites of these tests do not exist, and `check` says so. It prints the values in force all the same.
-        assert!(self.status == Some(0) || self.err.contains("missing: "), "{}", self.err);
+        // It prints the values in force also where the site does not exist.
+        assert!(self.status == Some(0) || self.err.contains("fault: "), "{}", self.err);
         let table: toml::Table = self.out.parse().expect("standard output is TOML");
         match key.parse::<usize>() {
             Ok(n) => table[section][n].clone(),
@@ -142,12 +157,8 @@ fn the_flag_names_the_file_before_the_variable_does() {
     let variable = [("JSOCKETD_CONFIG", text(&two))];
     let said = case.check(&[], &variable);
     assert_eq!(said.value("limits", "ping_timeout"), toml::Value::from(2));
-    assert!(
-        said.out
-            .starts_with(&format!("# configuration file: {}\n", two.display())),
-        "{}",
-        said.out
-    );
+    let shown = format!("\n# configuration   {}\n", two.display());
+    assert!(said.out.contains(&shown), "{}", said.out);
     let said = case.check(&["--config", text(&one)], &variable);
     assert_eq!(said.value("limits", "ping_timeout"), toml::Value::from(1));
     let said = case.check(&[], &[("JSOCKETD_CONFIG", "")]);
@@ -175,13 +186,10 @@ fn without_a_file_the_defaults_are_in_force_and_said_to_be() {
         return;
     }
     let said = Case::new().check(&[], &[]);
+    let shown = "\n# configuration   no file: embedded defaults\n";
+    assert!(said.out.contains(shown), "{}", said.out);
     assert!(
-        said.out.starts_with("# no configuration file: embedded defaults\n"),
-        "{}",
-        said.out
-    );
-    assert!(
-        said.out.contains(&Config::default().to_toml(Secrets::MASKED)),
+        said.out.starts_with(&Config::default().to_toml(Secrets::MASKED)),
         "{}",
         said.out
     );
@@ -229,12 +237,8 @@ fn the_output_of_check_can_be_loaded_again() {
         .replace("\"***\"", &format!("\"{TOKEN}\""))
         .replace(": ***", ": hunter2");
     let second = case.check(&["--config", text(&case.file("second.toml", &shown))], &[]);
-    assert_eq!(
-        first.out.split_once('\n').map(|x| x.1),
-        second.out.split_once('\n').map(|x| x.1),
-        "{}",
-        second.err
-    );
+    let settings = |said: &Said| said.out.split_once("\n# ").map(|(settings, _)| settings.to_owned());
+    assert_eq!(settings(&first), settings(&second), "{}", second.err);
 }
 
 #[test]
@@ -248,7 +252,9 @@ fn the_sample_file_changes_nothing() {
     };
     let loaded = sources.load().expect("the sample is good");
     assert_eq!(loaded.config, Config::default(), "and a file is no embedded default");
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    // The one thing that it lacks.
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].starts_with(NO_APP), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -738,7 +744,7 @@ fn a_file_that_cannot_be_read_is_an_error() {
             (vec![], vec![("JSOCKETD_CONFIG", text(path))]),
         ] {
             let said = case.check(&flags, &variables);
-            assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+            said.expect_refused();
             let start = format!("jsocketd: {}: cannot read the configuration file: ", path.display());
             assert!(said.err.starts_with(&start) && said.err.contains(why), "{}", said.err);
         }
@@ -816,7 +822,7 @@ fn bad_variables_are_reported_by_name() {
         ),
     ] {
         let said = case.check(&[], &[(name, value)]);
-        assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+        said.expect_refused();
         assert_eq!(lines(&said.err), [wanted]);
     }
     let mut command = jsocketd();
@@ -873,7 +879,7 @@ fn a_secret_is_never_printed() {
     let said = case.check(&["--config", text(&case.file("good.toml", &good))], &[]);
     assert_eq!(said.value("server", "admin_token"), toml::Value::from("***"));
     assert!(
-        !said.out.contains(TOKEN) && said.err.is_empty(),
+        !said.out.contains(TOKEN) && lines(&said.err).is_empty(),
         "{}{}",
         said.out,
         said.err
@@ -926,6 +932,11 @@ fn probable_mistakes_get_a_warning() {
     let case = Case::new();
     let path = case.file("open.toml", format!("[server]\nadmin_token = \"{TOKEN}\"\n"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
+    // Nobody else gets into the folder.
+    fs::set_permissions(case.folder.path(), fs::Permissions::from_mode(0o700)).expect("permissions");
+    let said = case.check(&["--config", text(&path)], &[]);
+    assert_eq!((said.status, lines(&said.err)), (Some(0), Vec::new()));
+    fs::set_permissions(case.folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
     let said = case.check(&["--config", text(&path)], &[]);
     let readable = |holds: &str, path: &Path| {
         let path = path.display();
@@ -951,7 +962,10 @@ fn probable_mistakes_get_a_warning() {
     );
     let harmless = case.file("harmless.toml", "[server]\nadmin_token = \"\"\n");
     fs::set_permissions(&harmless, fs::Permissions::from_mode(0o644)).expect("permissions");
-    assert_eq!(case.check(&["--config", text(&harmless)], &[]).err, "");
+    assert_eq!(
+        lines(&case.check(&["--config", text(&harmless)], &[]).err),
+        Vec::<String>::new()
+    );
 
     let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "0123456789a")]);
     assert_eq!(
@@ -978,6 +992,145 @@ fn probable_mistakes_get_a_warning() {
         "{}",
         said.err
     );
+}
+
+#[test]
+fn a_configuration_without_an_app_gets_one_warning_with_the_ways_out() {
+    let case = Case::new();
+    let check = |content: &str| {
+        let file = case.file("apps.toml", content);
+        case.check(&["--config", text(&file)], &[]).err
+    };
+    let said = check("[pusher]\npath = \"/prefix\"\n");
+    let warnings: Vec<&str> = said.lines().collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    for words in [
+        "nobody can connect to /prefix/app/",
+        "[[apps]]",
+        "JSOCKETD_APP_ID",
+        "[joomla] root",
+        "jsocketd setup --joomla DIR",
+    ] {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    assert!(!check(APP).contains("there is no app"));
+    let own =
+        [("ID", "a"), ("KEY", "k"), ("SECRET", TOKEN)].map(|(name, value)| (format!("JSOCKETD_APP_{name}"), value));
+    let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let said = case.check(&["--config", text(&case.file("none.toml", ""))], &own);
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
+}
+
+/// `check` alone, with these flags and this content of the file.
+fn plain(case: &Case, flags: &[&str], content: &str) -> Said {
+    let file = case.file("plain.toml", content);
+    said(jsocketd().args(["check", "--config", text(&file)]).args(flags).output())
+}
+
+#[test]
+fn a_summary_of_ten_lines_at_the_most_is_all_that_is_printed() {
+    let case = Case::new();
+    for (content, flags, status, verdict) in [
+        (APP, &[][..], 0, "good"),
+        (APP, &["--strict"], 0, "good"),
+        ("", &[], 0, "good"),
+        ("", &["--strict"], 1, "not good: 1 warning (--strict)"),
+        ("[limits]\nx = 1\ny = 2\n", &[], 1, "not good: 2 faults"),
+        ("[database]\nname = \"x\"\n", &[], 1, "not good: 4 faults"),
+    ] {
+        let said = plain(&case, flags, content);
+        assert_eq!(said.status, Some(status), "{content}: {}", said.err);
+        assert!(said.out.lines().count() <= 10, "{}", said.out);
+        assert!(
+            said.out.ends_with(&format!("\nverdict         {verdict}\n")),
+            "{}",
+            said.out
+        );
+    }
+    let said = plain(&case, &[], APP);
+    for line in [
+        "listeners       127.0.0.1:8080; at most ",
+        "page and state  closed at 127.0.0.1:8080, as ",
+        "apps            a\n",
+        "site            none\n",
+        "warnings        none\n",
+    ] {
+        assert!(said.out.contains(line), "no {line:?} in\n{}", said.out);
+    }
+}
+
+#[test]
+fn one_object_of_json_has_everything_and_no_secret() {
+    let case = Case::new();
+    let object = |content: &str, flags: &[&str]| {
+        let said = plain(&case, &[&["--json"], flags].concat(), content);
+        assert_eq!(said.err, "");
+        assert!(!said.out.contains(TOKEN), "{}", said.out);
+        let object: serde_json::Value = serde_json::from_str(&said.out).expect("one object");
+        (said.status, object)
+    };
+    let (status, good) = object(&format!("[server]\nadmin_token = \"{TOKEN}\"\n{APP}"), &[]);
+    assert_eq!((status, &good["good"]), (Some(0), &serde_json::json!(true)));
+    assert_eq!(
+        (&good["faults"], &good["warnings"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
+    assert_eq!(good["config"]["server"]["admin_token"], "***");
+    assert_eq!(good["config"]["apps"][0]["id"], "a");
+    assert_eq!(good["facts"]["apps"], "a");
+    assert_eq!(
+        good["facts"]["page_and_state"]
+            .as_str()
+            .map(|text| text.starts_with("open at ")),
+        Some(true)
+    );
+    let (status, bad) = object("[limits]\nx = 1\n", &[]);
+    assert_eq!(
+        (status, &bad["good"], &bad["config"]),
+        (Some(1), &false.into(), &serde_json::Value::Null)
+    );
+    let fault = bad["faults"][0].as_str().expect("a text");
+    assert!(fault.ends_with(":2:1: unknown key `x` in [limits]"), "{fault}");
+    let (status, strict) = object("", &["--strict"]);
+    assert_eq!((status, &strict["good"]), (Some(1), &false.into()));
+}
+
+#[test]
+fn mistakes_do_not_hide_other_mistakes_or_the_site() {
+    let case = Case::new();
+    // Contradictions are found beside an unknown key.
+    let wanted = "F:2:1: unknown key `x` in [limits]\nF:3:20: `send_queue_bytes` in [limits] must be at least";
+    let found = case
+        .mistakes("[limits]\nx = 1\nmax_message_size = 1048576\n")
+        .join("\n");
+    assert!(found.starts_with(wanted), "{found}");
+    let folder = case.folder.path().join("site");
+    fs::create_dir(&folder).expect("a folder");
+    let site = format!("root = \"{}\"", text(&folder));
+    for (content, is_checked) in [
+        (format!("[limits]\nx = 1\n[joomla]\n{site}\n"), true),
+        (format!("[limit]\n[joomla]\n{site}\n"), true),
+        (format!("[joomla]\n{site}\nlifetme = 1\n"), false),
+        (format!("[joomla]\n{site}\n[database]\nprefix = \"a b\"\n"), false),
+        (format!("[joomla]\n{site}\n[databse]\nname = \"a\"\n"), false),
+        (format!("[joomla]\n{site}\n[limits\n"), false),
+    ] {
+        let said = plain(&case, &[], &content);
+        assert_eq!(said.status, Some(1), "{content}");
+        assert_eq!(
+            said.err.contains("fault: there is no "),
+            is_checked,
+            "{content}{}",
+            said.err
+        );
+        assert_eq!(said.out.contains("not checked"), !is_checked, "{content}{}", said.out);
+        assert!(said.err.contains("plain.toml:"), "{content}{}", said.err);
+    }
+    let said = case.check(
+        &["--joomla", text(&folder)],
+        &[("JSOCKETD_DATABASE_NAM", "x"), ("JSOCKETD_LISTNE", "x")],
+    );
+    assert!(!said.err.contains("fault: "), "{}", said.err);
 }
 
 #[test]
@@ -1240,7 +1393,7 @@ fn a_site_s_folder_comes_from_flag_variable_and_file() {
         ),
     ] {
         let said = case.check(&flags, &variables);
-        assert_eq!((said.status, said.out.as_str()), (Some(1), ""));
+        said.expect_refused();
         assert!(lines(&said.err)[0].starts_with(wanted), "{}", said.err);
     }
     let mut command = jsocketd();
@@ -1284,11 +1437,6 @@ fn overrides_of_a_site_come_from_variables_too() {
     assert_eq!(lines(&said.err), ["JSOCKETD_CHANNELS_PATTERN: unknown variable"]);
 }
 
-/// The warning about a site's app without a secret.
-const NO_SECRET: &str = "warning: the app joomla has no secret, so signatures and the HTTP API are off for it; an [[apps]] \
-                         entry with the id joomla, a key and a secret, or JSOCKETD_APP_ID, JSOCKETD_APP_KEY and \
-                         JSOCKETD_APP_SECRET, turn them on";
-
 #[test]
 fn a_site_has_an_app_even_without_credentials() {
     let case = Case::new();
@@ -1303,9 +1451,10 @@ fn a_site_has_an_app_even_without_credentials() {
         (app["id"].as_str(), app["key"].as_str(), app["secret"].as_str()),
         (Some("joomla"), Some("joomla"), Some(""))
     );
-    assert_eq!(lines(&said.err), [NO_SECRET]);
+    // The component may have a secret for it, so there is no warning as long as that is not known.
+    assert_eq!(lines(&said.err), Vec::<String>::new());
     let again = check(&said.out, &[]);
-    assert_eq!(lines(&again.err), [NO_SECRET]);
+    assert_eq!(lines(&again.err), Vec::<String>::new());
     assert_eq!(again.value("apps", ""), said.value("apps", ""));
 
     let own = [

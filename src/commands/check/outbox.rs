@@ -6,50 +6,71 @@ use jsocketd::store::mysql::package::try_package;
 use jsocketd::store::schema::{HEARTBEAT, objection, schema};
 use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Question, Store};
 
-use super::{Inspection, Report, now};
+use super::report::Report;
+use super::site::{Inspection, now};
+
+/// A server whose heartbeat is older than this many milliseconds has ended.
+const FRESH_MS: i64 = 60_000;
 
 /// Reports whether the tables exist and whether the server has the privileges that it needs for them.
 pub(super) fn inspect(inspection: &mut Inspection<'_>, report: &mut Report) {
     let rows = match inspection.store.ask(&Question::State, now()) {
-        Ok(Answer::State(rows)) => rows,
+        Ok(Answer::State(rows)) => Some(rows),
         Ok(_) => return,
-        // The tables may exist: the privilege to read them is missing.
-        Err(Failure::Denied(why)) => {
-            return inspection.refused.push(format!("the question for state: {why}"));
+        // The tables may exist: the privilege to read them is missing, and perhaps others.
+        Err(failure @ Failure::Denied(_)) => {
+            inspection.note(&Question::State, &failure);
+            None
         }
         Err(Failure::Refused(why)) => {
-            report.lack(format!(
-                "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them:\n{}",
-                schema(&inspection.database.prefix)
+            report.note("tables", "cannot be read");
+            report.fault(format!(
+                "the outbox's tables cannot be read ({why}); `jsocketd schema` prints the SQL that makes them"
             ));
+            report.say(schema(&inspection.database.prefix));
             return;
         }
-        Err(failure) => return inspection.note(&Question::State, &failure),
+        Err(failure) => {
+            report.note("tables", "cannot be read now");
+            return inspection.note(&Question::State, &failure);
+        }
     };
-    let version = rows
-        .iter()
-        .find(|(name, ..)| name == "schema")
-        .map(|(_, value, _)| value.as_str());
-    if let Some(why) = objection(version) {
-        return report.lack(why);
+    let state = rows.as_deref().unwrap_or_default();
+    let version = state.iter().find(|(name, ..)| name == "schema");
+    let version = version.map(|(_, value, _)| value.as_str());
+    if let Some(why) = rows.as_ref().and_then(|_| objection(version)) {
+        report.note("tables", "of another version");
+        return report.fault(why);
     }
-    if let Some(checked) = reads(inspection) {
-        report.say(match checked.newest {
-            Some(newest) => format!("outbox table: the newest row has the number {}", newest.seq),
-            None => "outbox table: no row has a number yet".to_owned(),
-        });
-    }
+    let newest = reads(inspection).map(|checked| match checked.newest {
+        Some(newest) => format!("the newest row has the number {}", newest.seq),
+        None => "no row has a number yet".to_owned(),
+    });
     writes(inspection);
     match try_package(&mut inspection.store) {
         Ok(true) => {}
         Ok(false) => drop(inspection.locked.insert("the package's statements")),
-        Err(why) => inspection
-            .refused
-            .push(format!("a statement of the Joomla package: {why}")),
+        Err(why) => inspection.refuse("the Joomla package", why),
     }
-    for (name, position, age) in rows.iter().filter(|(name, ..)| name.starts_with(HEARTBEAT)) {
+    let beats: Vec<_> = state.iter().filter(|(name, ..)| name.starts_with(HEARTBEAT)).collect();
+    for (name, position, age) in &beats {
         report.say(format!("    {name} was at {position} {} s ago", age / 1000));
     }
+    if let Some(newest) = &newest {
+        report.say(format!("outbox table: {newest}"));
+    }
+    let running = match beats.iter().filter(|(.., age)| *age < FRESH_MS).count() {
+        0 => "no server reads them".to_owned(),
+        1 => "one server reads them".to_owned(),
+        many => format!("{many} servers read them"),
+    };
+    report.note(
+        "tables",
+        match (version, newest) {
+            (Some(version), Some(newest)) => format!("version {version}; {newest}; {running}"),
+            _ => "cannot be read".to_owned(),
+        },
+    );
 }
 
 /// Asks for all that the server reads, behind the last row.
@@ -140,8 +161,6 @@ fn expect_failure(
     match inspection.store.ask(question, now()) {
         Err(failure) if is_right(&failure) => {}
         Err(failure) => inspection.note(question, &failure),
-        Ok(_) => inspection
-            .refused
-            .push(format!("the question for {}: {otherwise}", question.name())),
+        Ok(_) => inspection.refuse(question.name(), otherwise.to_owned()),
     }
 }

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use super::host::Host;
 use super::live_site::origin;
 use super::locate::{cannot_read, locate, read_file, real};
-use super::{Client, Handler, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, cookie, cookie_name};
+use super::{
+    Client, Handler, Inspected, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, Stamp, cookie, cookie_name,
+};
 use crate::config::Config;
 use crate::id::key;
 use crate::joomla::configuration::{self, Constants, Found, Parsed, Unreadable};
@@ -20,6 +22,9 @@ use crate::store::{Database, Secret, Tls, TlsMode};
 
 /// Seconds that a session lives if `$lifetime` is missing, empty or 0 (Joomla's service provider of the session).
 const LIFETIME: u64 = 900;
+
+/// Returns the addresses of a host's name and port.
+pub type Resolve<'a> = dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>> + 'a;
 
 /// Whether the configuration names a site or a database host.
 pub fn is_wanted(config: &Config) -> bool {
@@ -31,10 +36,25 @@ pub fn is_wanted(config: &Config) -> bool {
 ///
 /// # Errors
 /// The file cannot be read; a value that is needed is missing, cannot be determined or cannot be used.
-pub fn read(
-    config: &Config,
-    resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>,
-) -> Result<SiteRead, SiteError> {
+pub fn read(config: &Config, resolve: &mut Resolve<'_>) -> Result<SiteRead, SiteError> {
+    let found = inspect(config, resolve);
+    match (found.site, found.database) {
+        (Some(site), Some(database)) if found.problems.is_empty() => Ok(SiteRead {
+            site,
+            database,
+            file: found.file,
+            stamp: found.stamp,
+            warnings: found.warnings,
+            sources: found.sources,
+        }),
+        _ => Err(SiteError {
+            problems: found.problems,
+        }),
+    }
+}
+
+/// Does the same, and returns what is known also when something is missing.
+pub fn inspect(config: &Config, resolve: &mut Resolve<'_>) -> Inspected {
     let mut reader = Reader {
         config,
         file: None,
@@ -43,31 +63,24 @@ pub fn read(
         warnings: Vec::new(),
         problems: Vec::new(),
     };
-    let mut stamp = None;
-    if !config.joomla.root.is_empty() {
-        let mut constants = Constants::default();
-        let path = locate(Path::new(&config.joomla.root), &mut constants, &mut reader.warnings);
-        let (text, seen) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
-        reader.parsed = configuration::parse(&text, &real(&path), &mut constants)
-            .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
-        reader.file = Some(path);
-        stamp = Some(seen);
+    let (mut site, mut database, mut stamp) = (None, None, None);
+    match reader.read_file() {
+        Ok(seen) => {
+            stamp = seen;
+            reader.warn_of_code();
+            database = reader.database(resolve);
+            site = reader.site();
+        }
+        Err(why) => reader.refuse(why),
     }
-    reader.warn_of_code();
-    let database = reader.database(resolve);
-    let site = reader.site();
-    match (site, database) {
-        (Some(site), Some(database)) if reader.problems.is_empty() => Ok(SiteRead {
-            site,
-            database,
-            file: reader.file,
-            stamp,
-            warnings: reader.warnings,
-            sources: reader.sources,
-        }),
-        _ => Err(SiteError {
-            problems: reader.problems,
-        }),
+    Inspected {
+        site,
+        database,
+        file: reader.file,
+        stamp,
+        warnings: reader.warnings,
+        sources: reader.sources,
+        problems: reader.problems,
     }
 }
 
@@ -90,6 +103,21 @@ impl Reader<'_> {
 
     fn refuse(&mut self, why: impl Into<String>) {
         self.problems.push(why.into());
+    }
+
+    /// Reads configuration.php, if there is a root. Returns its state just before.
+    fn read_file(&mut self) -> Result<Option<Stamp>, String> {
+        let root = Path::new(&self.config.joomla.root);
+        if root.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let mut constants = Constants::default();
+        let path = locate(root, &mut constants, &mut self.warnings);
+        let (text, stamp) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
+        self.parsed = configuration::parse(&text, &real(&path), &mut constants)
+            .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
+        self.file = Some(path);
+        Ok(Some(stamp))
     }
 
     fn warn_of_code(&mut self) {
@@ -162,7 +190,7 @@ impl Reader<'_> {
         self.take(key, ours, own, |parsed| parsed.truth(key))
     }
 
-    fn database(&mut self, resolve: &mut dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Option<Database> {
+    fn database(&mut self, resolve: &mut Resolve<'_>) -> Option<Database> {
         let own = &self.config.database;
         self.check_type();
         let host = self.host(&own.host);

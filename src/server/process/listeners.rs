@@ -11,8 +11,16 @@ use crate::net::poll::MioIo;
 /// The permission bits of the administrators' socket: only the server's own user, and root, see its state.
 const ADMIN_MODE: u32 = 0o600;
 
-/// Listens at all addresses. Returns also their URLs, in order.
-pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Vec<String>), ServeError> {
+/// The URLs of the listeners.
+pub(super) struct Urls {
+    /// Those for everybody, in order.
+    pub(super) all: Vec<String>,
+    /// The one where administrators need no token.
+    pub(super) admin: Option<String>,
+}
+
+/// Listens at all addresses.
+pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
     let server = &loaded.config.server;
     let bind = |address: &ListenAddr, mode| {
         Listener::bind(address, mode).map_err(|source| ServeError::Listen {
@@ -27,9 +35,12 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Vec<String>), ServeError
         (None, Some(offered)) => admin_by_default(offered),
         (None, None) => None,
     };
+    let urls = Urls {
+        all: listeners.iter().map(Listener::url).collect(),
+        admin: admin.as_ref().map(Listener::url),
+    };
     let number = admin.is_some().then_some(listeners.len());
     listeners.extend(admin);
-    let urls = listeners.iter().map(Listener::url).collect();
     Ok((MioIo::new(listeners, number)?, urls))
 }
 
