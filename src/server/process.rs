@@ -144,14 +144,9 @@ pub fn serve(
     }
 }
 
-/// Writes to standard output where the server listens, one URL a line. A program that starts the server can wait for
-/// it. The log says who may see the page.
+/// Writes to the log who may see the page, and then to standard output where the server listens, one URL a line. A
+/// program that starts the server can wait for it.
 fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for url in urls.all.iter().chain(&urls.admin) {
-        writeln!(out, "listening on {url}")?;
-    }
-    out.flush()?;
     let openness = openness(config, file, &urls.all, urls.admin.as_deref());
     log::info!("page and state: {openness}");
     if config.embedded_defaults {
@@ -160,7 +155,11 @@ fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()>
         });
         log::info!("no configuration file: loopback only, {app}; console and /echo are open to this machine");
     }
-    Ok(())
+    let mut out = io::stdout().lock();
+    for url in urls.all.iter().chain(&urls.admin) {
+        writeln!(out, "listening on {url}")?;
+    }
+    out.flush()
 }
 
 /// The environment of the process, which may change: the site's folder as it was read last, and the addresses of hosts.

@@ -445,6 +445,95 @@ fn an_unreachable_database_and_an_unreadable_file_are_named() {
 }
 
 #[test]
+fn several_faults_are_named_in_one_run_wherever_the_database_is() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let good = fs::read_to_string(joomla.configuration()).expect("a text");
+    let others: &[(&str, &str)] = &[
+        ("secret", "''"),
+        ("cookie_path", "'/elsewhere'"),
+        ("session_name", "getenv('X')"),
+    ];
+    for (host, words) in [
+        ("'127.0.0.1:1'", "127.0.0.1:1: "),
+        ("'no-such-host.invalid'", "its name cannot be resolved"),
+        ("'p:localhost'", "persistent connection"),
+    ] {
+        fs::write(joomla.configuration(), &good).expect("a file");
+        for (field, literal) in others.iter().chain(&[("host", host)]) {
+            joomla.configure(field, literal);
+        }
+        let said = check(&joomla);
+        assert_eq!(said.err.matches("jsocketd: fault: ").count(), 3, "{}", said.err);
+        said.expect_missing(&[words, "has no $secret", "$session_name cannot be read"]);
+        assert!(said.err.contains("warning: $cookie_path"), "{}", said.err);
+        assert!(
+            said.out.contains("# verdict         not good: 3 faults\n"),
+            "{}",
+            said.out
+        );
+    }
+    // Faults of the file do not hide those of the database.
+    fs::write(joomla.configuration(), &good).expect("a file");
+    joomla.configure("secret", "''");
+    joomla.sql("RENAME TABLE #__viewlevels TO #__levels; DROP TABLE #__websockets_state");
+    check(&joomla).expect_missing(&["has no $secret", "viewlevels", "websockets_state"]);
+}
+
+#[test]
+fn a_privilege_that_several_questions_need_is_one_fault() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let user = joomla.restricted_user(&["SELECT ON #__session"]);
+    joomla.configure("user", &format!("'{user}'"));
+    let said = check(&joomla);
+    said.expect_missing(&["websockets_state", "websockets_outbox", "users"]);
+    let mut faults: Vec<&str> = said.err.lines().filter(|line| line.contains("fault: ")).collect();
+    let count = faults.len();
+    faults.sort_unstable();
+    faults.dedup_by_key(|line| line.split_once(": the database").map(|(_, why)| why));
+    assert_eq!(faults.len(), count, "{}", said.err);
+    // What to run is printed without --all too, before the summary.
+    let said = run(&["check", "--joomla", path(joomla.root())]);
+    let (remedy, summary) = said.out.split_once("configuration   ").expect("a summary");
+    assert!(remedy.contains("\n    GRANT SELECT"), "{}", said.out);
+    assert!(summary.lines().count() <= 10, "{}", said.out);
+}
+
+#[test]
+fn a_good_site_has_a_summary_of_ten_lines() {
+    let joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    joomla.install_component("{}");
+    let said = run(&["check", "--joomla", path(joomla.root())]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(said.out.lines().count(), 10, "{}", said.out);
+    let kind = if joomla.server.is_mariadb() { "MariaDB" } else { "MySQL" };
+    for words in [
+        &format!(
+            "site            {}: Joomla 6.1.0, com_websockets 1.0.0\n",
+            joomla.configuration().display()
+        ),
+        &format!("database        {kind} "),
+        "tables          version 2; ",
+        "no server reads them\n",
+        "visitors        can be identified; guests may enter channels without a prefix, and those of groups 1, 9 and",
+        "verdict         good\n",
+    ] {
+        assert!(said.out.contains(words), "no {words:?} in\n{}", said.out);
+    }
+    let house = House::by_rows_only_here(joomla);
+    let beats = || {
+        house
+            .joomla
+            .value::<u64>("SELECT COUNT(*) FROM #__websockets_state WHERE name LIKE 'process.%'")
+    };
+    wait_until("it has a heartbeat", || beats() == 1, || house.site.server.log());
+    let said = run(&["check", "--joomla", path(house.joomla.root())]);
+    assert!(said.out.contains("one server reads them\n"), "{}", said.out);
+}
+
+#[test]
 fn a_file_that_only_others_may_read_is_named() {
     let joomla = Joomla::joomla6();
     fs::set_permissions(joomla.configuration(), fs::Permissions::from_mode(0o000)).expect("ours");

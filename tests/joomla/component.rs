@@ -276,6 +276,77 @@ fn a_secret_in_the_options_that_can_be_guessed_is_refused_or_warned_of() {
     assert!(!accepts(&house, "0123456789a"));
 }
 
+#[test]
+fn a_site_s_app_is_said_to_have_no_secret_only_if_the_component_has_none() {
+    let words = "the app joomla has no secret";
+    let server = |joomla: Joomla, app: &str| {
+        joomla.create_outbox();
+        let terms = Terms {
+            app,
+            ..Terms::default()
+        };
+        let house = House::with(joomla, terms);
+        // The extensions are read before the rest of the rights.
+        let is_known = || house.stats()["site"]["joomla"].is_string();
+        wait_until("the extensions are read", is_known, || house.site.server.log());
+        house
+    };
+    let told = |house: &House| house.site.server.log().matches(words).count();
+    let check = |house: &House| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+        command
+            .env_clear()
+            .args(["check", "--config"])
+            .arg(house.site.server.config_path());
+        let said = command
+            .arg("--joomla")
+            .arg(house.joomla.root())
+            .output()
+            .expect("jsocketd runs");
+        let errors = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!errors.contains("fewer than"), "{errors}");
+        (
+            errors.matches(words).count(),
+            String::from_utf8_lossy(&said.stdout).into_owned(),
+        )
+    };
+    let with = Joomla::joomla6();
+    let params = json!({"app_id": ID, "app_key": KEY, "app_secret": SECRET});
+    with.install_component(&params.to_string());
+    let house = server(with, "\n");
+    assert_eq!(told(&house), 0, "{}", house.site.server.log());
+    let (warnings, summary) = check(&house);
+    assert_eq!(warnings, 0);
+    assert!(
+        summary.contains(&format!("apps            {ID} (from com_websockets)\n")),
+        "{summary}"
+    );
+    let openness = house.site.server.log();
+    assert!(
+        openness.contains("to users of the site who have a permission for it"),
+        "{openness}"
+    );
+
+    let house = server(Joomla::joomla6(), "\n");
+    wait_until("it is said", || told(&house) == 1, || house.site.server.log());
+    let (warnings, summary) = check(&house);
+    assert_eq!(warnings, 1);
+    assert!(
+        summary.contains("apps            joomla (without a secret)\n"),
+        "{summary}"
+    );
+
+    // A secret in the configuration needs none in the component, and a weak one there does no harm.
+    let with = Joomla::joomla6();
+    with.install_component(&json!({"app_id": ID, "app_key": KEY, "app_secret": "short"}).to_string());
+    let house = server(with, "");
+    let log = house.site.server.log();
+    assert!(!log.contains(words) && !log.contains("fewer than"), "{log}");
+    let (warnings, summary) = check(&house);
+    assert_eq!(warnings, 0);
+    assert!(summary.contains(&format!("apps            {ID}\n")), "{summary}");
+}
+
 /// How soon a control row has done its work, and a good deal more for a busy machine.
 const TOLD: Duration = Duration::from_secs(2);
 

@@ -23,6 +23,7 @@ mod pusher_connection;
 mod pusher_presence;
 mod pusher_recovery;
 mod reload;
+mod start;
 mod status;
 mod systemd;
 mod top;
