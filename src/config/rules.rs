@@ -212,8 +212,8 @@ fn is_of_site(app: &App, config: &Config) -> bool {
     config.has_site() && app.id == config.joomla.app
 }
 
-/// Settings that are allowed but probably not meant, one sentence each. Whether the site's app has a secret is not known
-/// here, because the site's component may have one.
+/// Settings that are allowed but probably not meant, one sentence each. Whether the site's app has a secret is not
+/// known here, because the site's component may have one.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.apps.is_empty() {

@@ -87,7 +87,7 @@ impl Report {
 
     /// Whether the exit code is 0. `strict`: warnings count.
     pub(super) fn is_good(&self, strict: bool) -> bool {
-        self.all_faults().is_empty() && !(strict && !self.warnings.is_empty())
+        self.all_faults().is_empty() && (!strict || self.warnings.is_empty())
     }
 
     fn verdict(&self, strict: bool) -> String {
