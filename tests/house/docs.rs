@@ -67,7 +67,7 @@ pub fn unquoted(cell: &str) -> Option<&str> {
 fn every_file_that_is_named_exists() {
     let mut named = 0;
     for (document, text) in documents() {
-        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !"._/-".contains(c)) {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !"._/-@".contains(c)) {
             let word = word.trim_end_matches('.');
             if FOLDERS.iter().any(|folder| word.starts_with(folder)) {
                 named += 1;
