@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jsocketd::config::{HttpUrl, ListenAddr};
+use jsocketd::config::{BadOrigin, HttpUrl, ListenAddr, Origin};
 
 /// The real-time server for Joomla sites: one thread, one readiness loop, WebSockets.
 #[derive(Debug, Parser)]
@@ -30,6 +30,14 @@ pub enum Command {
     /// Name every fault of the configuration, the site and its database, and print a summary
     #[command(after_help = "Exit codes: 0 there is no fault; 1 there is one.")]
     Check(Check),
+    /// Put a site's configuration, the unit and the web server's lines in their places
+    #[command(
+        after_help = "It shows every change as a diff and asks before it writes. It restarts nothing: it prints the\n\
+                      commands to run next. `jsocketd setup --remove` takes away what it has made.\n\n\
+                      Exit codes: 0 everything is in its place, or was shown with --dry-run; 1 something is in the way, and\n\
+                      nothing was written."
+    )]
+    Setup(Setup),
     /// Ask a running server for its state
     #[command(
         after_help = "It asks at the socket for administrators (admin_listen) of the configuration, or at --url with \
@@ -109,6 +117,41 @@ pub struct Serve {
     /// Without a site, a statement named slow runs once a second
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub slow_sql: Option<u64>,
+}
+
+/// The flags of `setup`.
+#[derive(Args, Debug)]
+pub struct Setup {
+    /// The folder of the Joomla site, where its configuration.php is
+    #[arg(long, value_name = "DIR", required_unless_present = "remove")]
+    pub joomla: Option<PathBuf>,
+    /// The site's address, https://HOST, where neither $live_site nor the web server names it
+    #[arg(long, value_parser = address, conflicts_with = "remove")]
+    pub url: Option<Origin>,
+    /// The web server in front of the site, where nginx and Apache both serve it
+    #[arg(long, value_name = "NAME", value_parser = ["nginx", "apache"], conflicts_with = "remove")]
+    pub web_server: Option<String>,
+    /// A name for one of several sites on this machine: /etc/jsocketd/NAME.toml, jsocketd@NAME.service and its own port
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Write without a question
+    #[arg(long)]
+    pub yes: bool,
+    /// Show the changes and write nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Take away what an earlier `setup` has made
+    #[arg(long)]
+    pub remove: bool,
+}
+
+/// The address of a site, with or without a path.
+fn address(text: &str) -> Result<Origin, BadOrigin> {
+    let origin = Origin::of_address(text)?;
+    match origin.scheme.as_str() {
+        "http" | "https" => Ok(origin),
+        _ => Err("an address starts with http:// or https://"),
+    }
 }
 
 /// The flags of `publish`. It takes its address and credentials from the configuration of the server.

@@ -16,13 +16,14 @@ use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
 
 use cli::{Cli, Command, Serve};
-use commands::{check, complain, listen, publish, replay, schema, status, top};
+use commands::{check, complain, listen, publish, replay, schema, setup, status, top};
 
 fn main() -> ExitCode {
     silence_driver_panics();
     let done = match Cli::parse().command() {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => return check::check(flags),
+        Command::Setup(flags) => setup::setup(&flags),
         Command::Status(flags) => return status::status(&flags),
         Command::Listen(flags) => listen::listen(flags),
         Command::Top(flags) => return top::top(&flags),

@@ -7,9 +7,8 @@ pub mod listen;
 pub mod publish;
 pub mod replay;
 pub mod schema;
-// `setup` and `doctor` use it.
-#[allow(dead_code)]
-pub mod snippets;
+pub mod setup;
+mod snippets;
 pub mod status;
 pub mod top;
 mod units;

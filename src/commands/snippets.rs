@@ -6,7 +6,7 @@
 //! of the site's host, too. In nginx the location begins with `^~`, so that no regular expression of the site's own
 //! locations comes first.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// A web server that can pass WebSockets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,23 @@ pub enum Proxy {
     Nginx,
     /// Apache 2.4.47 or newer, with mod_proxy, mod_proxy_http and mod_headers.
     Apache,
+}
+
+impl Proxy {
+    /// The one of this name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = [Self::Nginx, Self::Apache].into_iter();
+        all.find(|proxy| proxy.to_string().eq_ignore_ascii_case(name))
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nginx => "nginx",
+            Self::Apache => "Apache",
+        })
+    }
 }
 
 /// All lines for a person to copy, with comments that say where they belong. `upstream` is where jsocketd listens:
