@@ -89,6 +89,18 @@ fn a_site_is_set_up_once_and_taken_away_without_a_trace() {
 }
 
 #[test]
+fn a_websocket_goes_through_apache() {
+    let machine = machine();
+    let said = machine.handshake("apache2ctl start", "apache2ctl graceful");
+    let (_, answer) = said.split_once("ANSWER: ").unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        answer.starts_with("HTTP/1.1 101 ") && answer.contains("pusher:connection_established"),
+        "{said}"
+    );
+    assert!(!said.contains("sent no X-Forwarded-For"), "{said}");
+}
+
+#[test]
 fn prefork_is_warned_of_in_numbers() {
     let machine = machine();
     let enabled = machine.path("/etc/apache2/mods-enabled");

@@ -280,6 +280,52 @@ fn a_unit_that_is_enabled_is_disabled_first() {
 }
 
 #[test]
+fn a_program_in_a_home_folder_is_refused() {
+    let machine = machine();
+    let home = machine.path("/root");
+    fs::create_dir(&home).expect("a folder");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("it is ours");
+    fs::copy(machine.path(JSOCKETD), home.join("jsocketd")).expect("a copy");
+    let before = machine.state_with_times();
+    let said = machine.run(&["/root/jsocketd", "setup", "--joomla", SITE, "--yes"]);
+    assert!(!said.is_good, "{}", said.text);
+    assert!(
+        said.text
+            .contains("install -m 0755 /root/jsocketd /usr/local/bin/jsocketd"),
+        "{}",
+        said.text
+    );
+    assert_same(&machine.state_with_times(), &before);
+}
+
+#[test]
+fn a_record_that_others_may_write_is_not_believed() {
+    let machine = machine();
+    machine.good_setup(&["--joomla", SITE, "--yes"]);
+    let (folder, file) = (
+        machine.path("/var/lib/jsocketd"),
+        machine.path("/var/lib/jsocketd/setup.json"),
+    );
+    let mode =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    for (path, good, bad) in [(&folder, 0o755, 0o775), (&file, 0o600, 0o602)] {
+        mode(path, bad);
+        let before = machine.state_with_times();
+        for flags in [&["--remove", "--yes"][..], &["--joomla", SITE, "--yes"]] {
+            assert!(machine.bad_setup(flags).contains("is not root's own"));
+        }
+        assert_same(&machine.state_with_times(), &before);
+        mode(path, good);
+    }
+    std::os::unix::fs::chown(&folder, Some(990), None).expect("for root");
+    assert!(
+        machine
+            .bad_setup(&["--remove", "--yes"])
+            .contains("/var/lib/jsocketd is not root's own")
+    );
+}
+
+#[test]
 fn only_root_can_write() {
     let machine = machine();
     let said = machine.run(&[

@@ -18,7 +18,7 @@ mount --make-rprivate / 2>/dev/null || ! grep -q shared: /proc/self/mountinfo
 mount --rbind /usr "$root/usr"
 mount --bind -o ro /usr "$root/usr" && mount -o remount,bind,ro "$root/usr"
 mount --rbind /dev "$root/dev"
-mount --bind /proc "$root/proc"
+mount -t proc proc "$root/proc"
 exec chroot "$root" "$@"
 "#;
 
@@ -27,6 +27,25 @@ pub const JSOCKETD: &str = "/opt/jsocketd/jsocketd";
 
 /// The site of most tests.
 pub const SITE: &str = "/var/www/site";
+
+/// What [`Machine::handshake`] runs. The processes end with the namespace. A reload takes a moment, so the client tries
+/// until it has an answer of jsocketd.
+const HANDSHAKE: &str = r#"
+ip link set lo up
+START
+PROGRAM setup --joomla /var/www/site --yes
+RELOAD
+PROGRAM serve >/tmp/log 2>&1 &
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    answer=$(curl -skiN --http1.1 --max-time 1 --resolve www.example.org:443:127.0.0.1 \
+        -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \
+        -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" https://www.example.org/ws/app/joomla | tr -d '\000')
+    case $answer in *connection_established*) break ;; esac
+    sleep 0.3
+done
+echo "ANSWER: $answer"
+cat /tmp/log
+"#;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\
     jsocketd:x:990:990::/nonexistent:/usr/sbin/nologin\n";
@@ -195,6 +214,9 @@ impl Machine {
         let mut all = Command::new("unshare");
         all.args([
             "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
             "--net",
             "--propagation",
             "unchanged",
@@ -228,6 +250,16 @@ impl Machine {
         let said = self.setup(flags);
         assert!(!said.is_good, "{}", said.text);
         said.text
+    }
+
+    /// Starts the web server, sets the site up, reloads the web server, starts jsocketd, and opens a WebSocket at the
+    /// public address: what came back.
+    pub fn handshake(&self, start: &str, reload: &str) -> String {
+        let script = HANDSHAKE
+            .replace("START", start)
+            .replace("RELOAD", reload)
+            .replace("PROGRAM", JSOCKETD);
+        self.run(&["sh", "-c", &script]).text
     }
 
     /// Everything below /etc, /var/www and /var/lib, each path with its mode, owner and contents.

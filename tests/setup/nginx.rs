@@ -36,7 +36,7 @@ fn a_site_is_set_up_once_and_taken_away_without_a_trace() {
     let text = machine.good_setup(&["--joomla", SITE, "--yes"]);
     for words in [
         "site               /var/www/site\n",
-        "address            https://www.example.org\n",
+        "address            https://www.example.org ($live_site)\n",
         "configuration.php  /var/www/site/configuration.php (mode 0644, www-data:www-data)\n",
         "web server         nginx 1.",
         "www.example.org in /etc/nginx/sites-available/site, with TLS\n",
@@ -110,6 +110,55 @@ fn a_site_is_set_up_once_and_taken_away_without_a_trace() {
     assert_same(&machine.state(), &before);
     let text = machine.good_setup(&["--remove", "--yes"]);
     assert!(text.contains("There is nothing to remove"), "{text}");
+    assert_same(&machine.state(), &before);
+}
+
+#[test]
+fn a_websocket_goes_through_nginx() {
+    let machine = machine();
+    let said = machine.handshake("nginx", "nginx -s reload");
+    let (_, answer) = said.split_once("ANSWER: ").unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        answer.starts_with("HTTP/1.1 101 ") && answer.contains("pusher:connection_established"),
+        "{said}"
+    );
+    assert!(!said.contains("sent no X-Forwarded-For"), "{said}");
+}
+
+#[test]
+fn nginx_without_a_folder_for_snippets_gets_the_file_beside_its_own() {
+    let machine = machine();
+    std::fs::remove_dir_all(machine.path("/etc/nginx/snippets")).expect("Debian's");
+    let before = machine.state();
+    machine.good_setup(&["--joomla", SITE, "--yes"]);
+    assert!(machine.read("/etc/nginx/jsocketd.conf").contains("location ^~ /ws/ {"));
+    machine.good_setup(&["--remove", "--yes"]);
+    assert_same(&machine.state(), &before);
+}
+
+#[test]
+fn a_newer_version_replaces_the_text_of_an_older_one() {
+    use sha2::Digest;
+    let machine = machine();
+    let before = machine.state();
+    machine.good_setup(&["--joomla", SITE, "--yes"]);
+    let after = machine.state();
+    let (path, record) = ("/etc/nginx/snippets/jsocketd.conf", "/var/lib/jsocketd/setup.json");
+    let sum = |text: &str| data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(text));
+    let (new, old) = (machine.read(path), "location ^~ /ws/ { return 503; }\n");
+    machine.write(path, old);
+    machine.write(record, &machine.read(record).replace(&sum(&new), &sum(old)));
+    machine.good_setup(&["--joomla", SITE, "--yes"]);
+    assert_eq!(machine.read(path), new);
+    let differs = machine
+        .state()
+        .into_iter()
+        .filter(|(path, what)| after.get(path) != Some(what));
+    assert_eq!(
+        differs.map(|(path, _)| path).collect::<Vec<_>>(),
+        [std::path::Path::new(&record[1..])]
+    );
+    machine.good_setup(&["--remove", "--yes"]);
     assert_same(&machine.state(), &before);
 }
 

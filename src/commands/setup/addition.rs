@@ -72,6 +72,9 @@ pub fn plan(folder: &Path, flags: &Setup, names: &Names, records: &mut Records) 
     wants.extend(want);
     if systemd != Systemd::Missing {
         let program = std::env::current_exe()?;
+        if unit::origin(names, records) == unit::Origin::Setup {
+            can_run(&program, user.as_ref())?;
+        }
         wants.extend(unit::wants(names, records, &program, &groups, &accounts));
     }
     let path = site.socket.clone();
@@ -93,11 +96,15 @@ pub fn plan(folder: &Path, flags: &Setup, names: &Names, records: &mut Records) 
 
     found("site", &site.root);
     found("configuration.php", &site.describe_file(&accounts));
+    let source = match (&flags.url, &site.address) {
+        (Some(_), _) => "--url",
+        (None, Some(_)) => "$live_site",
+        (None, None) => "the web server's name of the host; name another one with --url",
+    };
+    let told = address.as_ref().map(|address| format!("{address} ({source})"));
     found(
         "address",
-        &address
-            .as_ref()
-            .map_or("not known; name it with --url".to_owned(), Origin::to_string),
+        &told.unwrap_or_else(|| "not known; name it with --url".to_owned()),
     );
     found("PHP", &site.php_user(&accounts));
     found(
@@ -167,6 +174,19 @@ fn groups(site: &Site, user: Option<&User>, accounts: &Accounts) -> Result<BTree
          to a group of its own",
         site.describe_file(accounts)
     ))
+}
+
+/// Refuses a program that the server's user cannot start, as in a home folder.
+fn can_run(program: &Path, user: Option<&User>) -> Result<(), String> {
+    let access = user.map(|user| user.access(program)).transpose();
+    match access.map_err(|why| format!("{}: {why}", program.display()))? {
+        None | Some(Access::Granted) => Ok(()),
+        Some(_) => Err(format!(
+            "the user {USER} cannot start {0}. Copy it first: install -m 0755 {0} /usr/local/bin/jsocketd; then run \
+             /usr/local/bin/jsocketd setup",
+            program.display()
+        )),
+    }
 }
 
 /// What is wanted of the configuration file, and the configuration then.

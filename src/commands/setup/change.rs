@@ -133,7 +133,7 @@ impl fmt::Display for Change {
         }
         let Some(context) = self.context else {
             let sign = if self.after.is_some() { '+' } else { '-' };
-            return writeln!(f, "{sign} record {path}");
+            return writeln!(f, "{sign} file {path}");
         };
         let name = |entry: &Option<Entry>| match entry {
             Some(_) => path.to_string(),

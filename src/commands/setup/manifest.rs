@@ -6,9 +6,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -282,16 +284,16 @@ impl Records {
                     continue;
                 }
             };
-            let context = if matches!(made, Made::Lines { hunks, .. } if hunks.iter().any(Hunk::replaces)) {
-                0
-            } else {
-                3
+            let context = match made {
+                Made::Lines { hunks, .. } if hunks.iter().any(Hunk::replaces) => Some(0),
+                Made::Lines { .. } => Some(3),
+                _ => None,
             };
             changes.push(Change {
                 path: path.to_owned(),
                 before,
                 after,
-                context: Some(context),
+                context,
             });
         }
         if !changes.iter().any(|change| change.path == self.path) {
@@ -407,6 +409,18 @@ fn load(path: &Path) -> Result<Option<Manifest>, String> {
         Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         text => text.map_err(|why| format!("{} cannot be read: {why}", path.display()))?,
     };
+    // What stands in the record is removed by root, so nobody else may write it.
+    for path in path.ancestors().take(2) {
+        let found = path
+            .symlink_metadata()
+            .map_err(|why| format!("{}: {why}", path.display()))?;
+        if found.uid() != 0 && found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 || found.is_symlink() {
+            return Err(format!(
+                "{} is not root's own, so `jsocketd setup` does not believe what stands in it",
+                path.display()
+            ));
+        }
+    }
     let manifest: Manifest = serde_json::from_slice(&text)
         .map_err(|why| format!("{} is not the record of `jsocketd setup`: {why}", path.display()))?;
     match manifest.version {

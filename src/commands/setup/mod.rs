@@ -121,8 +121,12 @@ impl Steps {
             return;
         };
         say(&format!("\n$ {}", self.check.join(" ")));
-        let done = Command::new(program).args(arguments).stdin(Stdio::null()).status();
-        if let Err(why) = done {
+        let mut command = Command::new(program);
+        // The unit has none of them.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("JSOCKETD_")) {
+            command.env_remove(name);
+        }
+        if let Err(why) = command.args(arguments).stdin(Stdio::null()).status() {
             say(&format!("{program} cannot be run: {why}"));
         }
     }
@@ -140,7 +144,8 @@ fn agreed() -> Result<bool, Box<dyn Error>> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
 }
 
-/// Prints a line of what was found.
+/// Prints a line of what was found, without characters that a terminal would obey.
 fn found(name: &str, what: &str) {
+    let what = what.replace(char::is_control, "?");
     say(format!("{name:<18} {what}").trim_end());
 }

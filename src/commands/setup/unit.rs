@@ -12,6 +12,9 @@ use super::names::Names;
 const UNIT: &str = include_str!("../../../conf/jsocketd.service");
 const TEMPLATE: &str = include_str!("../../../conf/jsocketd@.service");
 
+/// Their first line where they are written, in place of the advice to copy them.
+const HEAD: &str = "# Written by `jsocketd setup`; `jsocketd setup --remove` takes it away.\n\n";
+
 /// The program's path in both.
 const PROGRAM: &str = "/usr/local/bin/jsocketd";
 
@@ -91,7 +94,8 @@ pub fn wants(
     let mut wants = Vec::new();
     if origin(names, records) == Origin::Setup {
         let text = if names.is_instance() { TEMPLATE } else { UNIT };
-        let text = text.replace(PROGRAM, &program.to_string_lossy());
+        let directives = text.find("[Unit]").map_or(text, |start| &text[start..]);
+        let text = HEAD.to_owned() + &directives.replace(PROGRAM, &program.to_string_lossy());
         wants.push(Want::File(folder.join(names.unit_file()), text.into(), Rights::PUBLIC));
     }
     if !groups.is_empty() {

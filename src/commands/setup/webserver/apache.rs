@@ -10,7 +10,7 @@ use super::super::change::Rights;
 use super::super::manifest::Want;
 use super::super::names::Names;
 use super::apache_text::lines;
-use super::{Host, Route, include_everywhere, program, real, run};
+use super::{Host, Route, include_everywhere, program, real, refuses, run};
 use crate::commands::snippets;
 
 /// The folder of the configuration.
@@ -47,10 +47,7 @@ impl Apache {
         };
         let dump = |what: &str| match run(&control, &["-t", "-D", what])? {
             (true, text, _) => Ok(text),
-            (false, _, errors) => Err(format!(
-                "Apache refuses its configuration as it is now:\n{}",
-                errors.trim()
-            )),
+            (false, _, errors) => Err(refuses("Apache", &errors)),
         };
         let hosts = dump("DUMP_VHOSTS")?;
         let modules = dump("DUMP_MODULES")?;

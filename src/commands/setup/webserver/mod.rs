@@ -286,6 +286,18 @@ fn program(name: &str) -> Option<PathBuf> {
     paths.find(|path| path.is_file())
 }
 
+/// The sentence for a web server that refuses its configuration before anything has changed.
+fn refuses(name: &str, message: &str) -> String {
+    let hint = match rustix::process::geteuid().is_root() {
+        true => "",
+        false => " (only root may read all of it: use sudo)",
+    };
+    format!(
+        "{name} refuses its configuration as it is now{hint}:\n{}",
+        message.trim()
+    )
+}
+
 /// Runs a program and waits for it: whether it succeeded, and what it wrote to standard output and standard error.
 fn run(program: &Path, arguments: &[&str]) -> Result<(bool, String, String), String> {
     let output = Command::new(program)

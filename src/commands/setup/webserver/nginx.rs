@@ -8,7 +8,7 @@ use super::super::change::Rights;
 use super::super::manifest::Want;
 use super::super::names::Names;
 use super::nginx_text::{Block, Directive, parse};
-use super::{Host, Route, include_everywhere, matches, program, real, run};
+use super::{Host, Route, include_everywhere, matches, program, real, refuses, run};
 use crate::commands::snippets;
 
 /// nginx's default of `worker_connections`.
@@ -47,10 +47,7 @@ impl Nginx {
         }
         let (is_good, files, errors) = run(&nginx, &["-T", "-q"])?;
         if !is_good {
-            return Err(format!(
-                "nginx refuses its configuration as it is now:\n{}",
-                errors.trim()
-            ));
+            return Err(refuses("nginx", &errors));
         }
         let files = files
             .lines()
