@@ -191,19 +191,63 @@ fn files_of_somebody_else_are_not_overwritten() {
         assert_same(&machine.state_with_times(), &before);
         fs::remove_file(machine.path(path)).expect("it is there");
     }
+}
+
+#[test]
+fn a_host_in_a_file_elsewhere_is_for_a_person() {
+    let machine = machine();
     fs::remove_file(machine.path("/etc/nginx/sites-enabled/site")).expect("a link");
     machine.write("/srv/site.conf", SITE_TEXT);
     symlink("/srv/site.conf", machine.path("/etc/nginx/sites-enabled/site")).expect("a link");
-    let why = machine.bad_setup(&["--joomla", SITE, "--yes"]);
+    let line = "include /etc/nginx/snippets/jsocketd.conf;";
+    let words = format!(
+        "\n  put `{line}` into the host of www.example.org in /srv/site.conf, which is outside of /etc/nginx\n"
+    );
+    for _ in 0..2 {
+        let text = machine.good_setup(&["--joomla", SITE, "--yes"]);
+        assert!(text.contains(&words), "{text}");
+        assert_eq!(machine.read("/srv/site.conf"), SITE_TEXT);
+    }
+    machine.write(
+        "/srv/site.conf",
+        &SITE_TEXT.replace("listen", &format!("{line} listen")),
+    );
+    let text = machine.good_setup(&["--joomla", SITE, "--yes"]);
     assert!(
-        why.contains("the site's host is in /srv/site.conf, outside of /etc/nginx"),
+        text.contains("nothing was written") && !text.contains("put `"),
+        "{text}"
+    );
+    let before = machine.state_with_times();
+    let why = machine.bad_setup(&["--remove", "--yes"]);
+    assert!(
+        why.contains("/etc/nginx/snippets/jsocketd.conf\" failed") && why.contains("/etc/nginx/sites-enabled/site:2"),
         "{why}"
     );
-    assert!(
-        why.contains("put `include /etc/nginx/snippets/jsocketd.conf;` into it by hand"),
-        "{why}"
+    assert_same(&machine.state_with_times(), &before);
+}
+
+#[test]
+fn a_host_that_is_new_gets_its_line_too() {
+    let machine = machine();
+    let before = machine.state();
+    machine.good_setup(&["--joomla", SITE, "--yes"]);
+    let more = "server { listen 443; server_name www.example.org; root /var/www/site; }\n";
+    machine.write(
+        "/etc/nginx/sites-available/site",
+        &(machine.read("/etc/nginx/sites-available/site") + more),
     );
-    assert_eq!(machine.read("/srv/site.conf"), SITE_TEXT);
+    let text = machine.good_setup(&["--joomla", SITE, "--yes"]);
+    assert!(
+        text.contains("+server { include /etc/nginx/snippets/jsocketd.conf; listen 443;"),
+        "{text}"
+    );
+    machine.good_setup(&["--remove", "--yes"]);
+    assert_eq!(
+        machine.read("/etc/nginx/sites-available/site"),
+        SITE_TEXT.to_owned() + more
+    );
+    machine.write("/etc/nginx/sites-available/site", SITE_TEXT);
+    assert_same(&machine.state(), &before);
 }
 
 #[test]

@@ -82,12 +82,13 @@ pub fn plan(folder: &Path, flags: &Setup, names: &Names, records: &mut Records) 
         upstream: settings::upstream(&config)?,
         path,
     };
-    let mut notes = Vec::new();
-    if let Some(server) = &server {
-        let (more, told) = server.wants(&hosts, names, &route)?;
-        wants.extend(more);
-        notes.extend(told);
-    }
+    let needs = server
+        .as_ref()
+        .map(|server| server.needs(&hosts, names, &route))
+        .transpose()?
+        .unwrap_or_default();
+    wants.extend(needs.wants);
+    let mut notes = needs.notes;
     if route.upstream.starts_with("unix:") {
         notes.push(format!(
             "the web server's user needs the group {USER} for the Unix socket: usermod -aG {USER} www-data"
@@ -138,7 +139,8 @@ pub fn plan(folder: &Path, flags: &Setup, names: &Names, records: &mut Records) 
     }
     let changes = records.plan(wants)?;
     let tester = server.as_ref().map(WebServer::proxy);
-    let mut next = commands(names, systemd, tester, !changes.is_empty());
+    let mut next = needs.by_hand;
+    next.extend(commands(names, systemd, tester, !changes.is_empty()));
     if server.is_none() {
         next.push(by_hand(wanted, &route));
     }

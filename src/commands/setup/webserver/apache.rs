@@ -10,7 +10,7 @@ use super::super::change::Rights;
 use super::super::manifest::Want;
 use super::super::names::Names;
 use super::apache_text::lines;
-use super::{Host, Route, include_everywhere, program, real, refuses, run};
+use super::{Host, Needs, Route, program, real, refuses, run};
 use crate::commands::snippets;
 
 /// The folder of the configuration.
@@ -99,7 +99,7 @@ impl Apache {
     ///
     /// # Errors
     /// It is too old, lacks a module, or a host cannot be changed.
-    pub fn wants(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<(Vec<Want>, Vec<String>), String> {
+    pub fn needs(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<Needs, String> {
         if self.version < FIRST_VERSION {
             return Err(format!(
                 "{} cannot pass WebSockets on; 2.4.47 is the first that can",
@@ -110,11 +110,17 @@ impl Apache {
         let snippet = folder.join("conf-available").join(names.web_server_file());
         let text = "# Written by `jsocketd setup`; `jsocketd setup --remove` takes it away.\n".to_owned()
             + &snippets::apache_location(&route.upstream, &route.path);
-        let mut wants = self.module_links(folder)?;
-        wants.push(Want::File(snippet.clone(), text.into(), Rights::PUBLIC));
+        let mut needs = Needs {
+            wants: self.module_links(folder)?,
+            notes: vec![self.note()],
+            ..Needs::default()
+        };
+        needs
+            .wants
+            .push(Want::File(snippet.clone(), text.into(), Rights::PUBLIC));
         let words = format!("Include {}", snippet.display());
-        wants.extend(include_everywhere(hosts, folder, &snippet, &words)?);
-        Ok((wants, vec![self.note()]))
+        needs.include(hosts, folder, &snippet, &words)?;
+        Ok(needs)
     }
 
     /// What each WebSocket costs.

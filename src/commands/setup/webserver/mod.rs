@@ -48,6 +48,17 @@ pub struct Route {
     pub upstream: String,
 }
 
+/// What a web server needs.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// What is to be there.
+    pub wants: Vec<Want>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// What a person has to do, because it is not ours to do.
+    pub by_hand: Vec<String>,
+}
+
 /// A web server of this machine.
 #[derive(Debug)]
 pub enum WebServer {
@@ -134,14 +145,14 @@ impl WebServer {
         }
     }
 
-    /// What is to be there, and sentences about it.
+    /// What it needs to pass the route's requests on at these hosts.
     ///
     /// # Errors
     /// It cannot be arranged; a sentence that says what to do.
-    pub fn wants(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<(Vec<Want>, Vec<String>), String> {
+    pub fn needs(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<Needs, String> {
         match self {
-            Self::Nginx(nginx) => nginx.wants(hosts, names, route),
-            Self::Apache(apache) => apache.wants(hosts, names, route),
+            Self::Nginx(nginx) => nginx.needs(hosts, names, route),
+            Self::Apache(apache) => apache.needs(hosts, names, route),
         }
     }
 }
@@ -182,44 +193,47 @@ pub fn reload(proxy: Proxy, with_systemd: bool) -> &'static str {
     }
 }
 
-/// The changes that make each host include `snippet`, a file of the folder of the web server's configuration.
-///
-/// # Errors
-/// A host is in a file elsewhere, or passes the same path on for another jsocketd; a sentence.
-fn include_everywhere(hosts: &[Host], folder: &Path, snippet: &Path, words: &str) -> Result<Vec<Want>, String> {
-    let mut files: BTreeMap<&Path, Vec<Hunk>> = BTreeMap::new();
-    for host in hosts {
-        let file = host.file.display();
-        if host.includes.iter().any(|include| matches(include, snippet)) {
-            continue;
+impl Needs {
+    /// Adds the changes that make each host include `snippet`. `folder` is the web server's own: a file elsewhere is a
+    /// person's to change.
+    ///
+    /// # Errors
+    /// A host passes the same path on for another jsocketd; a sentence.
+    fn include(&mut self, hosts: &[Host], folder: &Path, snippet: &Path, words: &str) -> Result<(), String> {
+        let mut files: BTreeMap<&Path, Vec<Hunk>> = BTreeMap::new();
+        for host in hosts {
+            let file = host.file.display();
+            if host.includes.iter().any(|include| matches(include, snippet)) {
+                continue;
+            }
+            let is_ours = |include: &&PathBuf| {
+                let name = include.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                include.parent() == snippet.parent() && name.starts_with("jsocketd") && name.ends_with(".conf")
+            };
+            if let Some(other) = host.includes.iter().find(is_ours) {
+                return Err(format!(
+                    "the host in {file} includes {} already, and one host cannot pass the same path on to two servers",
+                    other.display()
+                ));
+            }
+            if !host.file.starts_with(folder) {
+                let name = host.names.first().map_or("the site", String::as_str);
+                self.by_hand.push(format!(
+                    "put `{words}` into the host of {name} in {file}, which is outside of {}",
+                    folder.display()
+                ));
+                continue;
+            }
+            let text = fs::read(&host.file).map_err(|why| format!("{file} cannot be read: {why}"))?;
+            let hunk = edit::inside(&text, host.open, words);
+            files.entry(&host.file).or_default().push(hunk);
         }
-        let is_ours = |include: &&PathBuf| {
-            let name = include.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            include.parent() == snippet.parent() && name.starts_with("jsocketd") && name.ends_with(".conf")
-        };
-        if let Some(other) = host.includes.iter().find(is_ours) {
-            return Err(format!(
-                "the host in {file} includes {} already, and one host cannot pass the same path on to two servers",
-                other.display()
-            ));
-        }
-        if !host.file.starts_with(folder) {
-            return Err(format!(
-                "the site's host is in {file}, outside of {}, so `jsocketd setup` leaves it alone; put `{words}` into it \
-                 by hand and run this again",
-                folder.display()
-            ));
-        }
-        let text = fs::read(&host.file).map_err(|why| format!("{file} cannot be read: {why}"))?;
-        files
-            .entry(&host.file)
-            .or_default()
-            .push(edit::inside(&text, host.open, words));
+        let lines = files
+            .into_iter()
+            .map(|(path, hunks)| Want::Lines(path.into(), hunks, 3));
+        self.wants.extend(lines);
+        Ok(())
     }
-    Ok(files
-        .into_iter()
-        .map(|(path, hunks)| Want::Lines(path.into(), hunks, 3))
-        .collect())
 }
 
 /// Whether a host with the name `own` answers to `name`. Both are in lower case.

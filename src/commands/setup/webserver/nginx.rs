@@ -8,7 +8,7 @@ use super::super::change::Rights;
 use super::super::manifest::Want;
 use super::super::names::Names;
 use super::nginx_text::{Block, Directive, parse};
-use super::{Host, Route, include_everywhere, matches, program, real, refuses, run};
+use super::{Host, Needs, Route, matches, program, real, refuses, run};
 use crate::commands::snippets;
 
 /// nginx's default of `worker_connections`.
@@ -126,7 +126,7 @@ impl Nginx {
     ///
     /// # Errors
     /// No file that it includes in `http { }` can be added; or a host cannot be changed.
-    pub fn wants(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<(Vec<Want>, Vec<String>), String> {
+    pub fn needs(&self, hosts: &[Host], names: &Names, route: &Route) -> Result<Needs, String> {
         let folder = self.main.parent().unwrap_or(&self.main);
         let file = names.web_server_file();
         let mut places = self.http_includes.iter().filter_map(|pattern| {
@@ -147,19 +147,19 @@ impl Nginx {
         let http = head.to_owned() + &snippets::nginx_http(&names.upstream(), &route.upstream);
         let location = head.to_owned() + &snippets::nginx_location(&names.upstream(), &route.path);
         let words = format!("include {};", snippet.display());
-        let lines = include_everywhere(hosts, folder, &snippet, &words)?;
-        let mut wants = vec![
-            Want::File(place, http.into(), Rights::PUBLIC),
-            Want::File(snippet, location.into(), Rights::PUBLIC),
-        ];
-        wants.extend(lines);
-        let note = format!(
+        let mut needs = Needs::default();
+        needs.wants.push(Want::File(place, http.into(), Rights::PUBLIC));
+        needs
+            .wants
+            .push(Want::File(snippet.clone(), location.into(), Rights::PUBLIC));
+        needs.include(hosts, folder, &snippet, &words)?;
+        needs.notes.push(format!(
             "each open page takes two of nginx's worker_connections, of which each worker has {}; raise them, and \
              worker_rlimit_nofile, for more than {} pages",
             self.worker_connections,
             self.worker_connections / 2
-        );
-        Ok((wants, vec![note]))
+        ));
+        Ok(needs)
     }
 }
 
