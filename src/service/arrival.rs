@@ -17,6 +17,7 @@ use super::page::Page;
 use super::routes::{self, Answer, Refusal, Route};
 use super::silent_proxy;
 use super::stats::{Handshakes, Tally, count};
+use super::status::Seen;
 use crate::api::{self, Answered, Api};
 use crate::config::{self, Config};
 use crate::hub::apps::Apps;
@@ -270,7 +271,8 @@ impl Arrival<'_> {
 
     /// The origin of the page that made the request, compared with the site's own origins.
     fn origin(&self) -> Origin {
-        let live_site = self.home.site().and_then(Site::live_site);
+        let facts = self.home.site().map(Site::facts);
+        let live_site = facts.and_then(|facts| facts.live_site.as_deref());
         self.call.origin(Own::site(self.config, live_site))
     }
 
@@ -343,7 +345,9 @@ impl Arrival<'_> {
         match answered {
             Answered::Now(response) => Some(Box::new(response)),
             Answered::Status(app) => {
-                self.gather(Wants::App(app));
+                let site = self.home.of(app);
+                let seen = Seen::new(&self.call, self.origin(), site);
+                self.gather(Wants::App(app, Box::new(seen)));
                 None
             }
         }

@@ -39,7 +39,7 @@ pub struct Call<'a> {
     /// The request or handshake.
     pub request: &'a Request<Bytes>,
     /// The peer is a trusted proxy.
-    is_proxied: bool,
+    pub is_proxied: bool,
     /// The client's address according to the proxy; `None`: there is no proxy, or it names no address.
     pub forwarded: Option<IpAddr>,
 }
@@ -123,7 +123,7 @@ impl<'a> Call<'a> {
 
     /// The host that the client named: the one that a trusted proxy reports, or the request's own. If there are several
     /// proxies, the last one is the trusted one.
-    fn named_host(&self) -> Option<Authority> {
+    pub fn named_host(&self) -> Option<Authority> {
         match self.said_by_proxy("x-forwarded-host") {
             Some(named) => named.parse().ok(),
             None => host(self.request),
@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
 
     /// The scheme that the client used: the one that a trusted proxy reports, else http, because this server speaks
     /// only http.
-    fn named_scheme(&self) -> &'static str {
+    pub fn named_scheme(&self) -> &'static str {
         match self.said_by_proxy("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
             _ => "http",

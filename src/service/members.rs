@@ -8,6 +8,7 @@ use http::Request;
 use super::caller::Caller;
 use super::console::Console;
 use super::routes::State;
+use super::status::Seen;
 use super::waiting::Waiting;
 use crate::id::ConnectionId;
 use crate::protocol::slots::Slots;
@@ -36,10 +37,10 @@ pub(super) struct Rare {
 }
 
 /// An answer that needs the numbers of the process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Wants {
-    /// The status of the app with this number.
-    App(usize),
+    /// The status of the app with this number, for a request that was seen so.
+    App(usize, Box<Seen>),
     /// The state of the server.
     State(State),
 }

@@ -401,7 +401,7 @@ impl Service {
         let Some(member) = self.members.get_mut(id) else { return };
         if let Some(wants) = member.take(|rare| &mut rare.wants) {
             let response = match wants {
-                Wants::App(app) => status::answer(&snapshot, app, self.home.of(app).is_some()),
+                Wants::App(app, seen) => status::answer(&snapshot, app, self.home.of(app).is_some(), &seen, now),
                 Wants::State(state) => state.show(&snapshot),
             };
             return actions.push(Action::Respond(id, Box::new(response)));

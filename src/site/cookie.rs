@@ -10,7 +10,10 @@ use crate::store::SessionId;
 
 /// The session of a request, or the reason why it has none. `names`: the site's applications with the names of their
 /// cookies.
-pub(super) fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> Result<(SessionId, Client), Reason> {
+///
+/// # Errors
+/// The request has no such cookie, or its value cannot be a session id.
+pub fn session(request: &Request<Bytes>, names: &[(Client, String)]) -> Result<(SessionId, Client), Reason> {
     let mut parameters = request.uri().query().unwrap_or("").split('&');
     let wanted = match parameters.any(|parameter| parameter == "client=administrator") {
         true => Client::Administrator,

@@ -4,7 +4,7 @@
 
 pub mod access;
 mod control;
-mod cookie;
+pub mod cookie;
 mod describe;
 mod options;
 pub mod parameters;
@@ -119,9 +119,9 @@ impl Site {
         session.is_ok() && self.visits.enter(id, session, most, now)
     }
 
-    /// The only origin that is the site's own (`$live_site`); `None`: the host that a request names is the site's own.
-    pub fn live_site(&self) -> Option<&str> {
-        self.facts.live_site.as_deref()
+    /// The settings of the site's configuration.php.
+    pub fn facts(&self) -> &SiteConfig {
+        &self.facts
     }
 
     /// A connection is closed.

@@ -45,6 +45,16 @@ fn a_signed_request_gets_the_status() {
         told["site"],
         json!({"joomla": house.joomla.version(), "offline": false, "enabled": true})
     );
+    // The tests are on the proxy's address and send no header of a proxy, no Origin and no cookie.
+    let host = told["request"]["host"].clone();
+    assert_eq!(
+        told["request"],
+        json!({"peer": "127.0.0.1", "proxied": true, "client": null, "host": host, "scheme": "http", "origin": "none",
+               "session": "none"})
+    );
+    assert!(host.is_string(), "{told}");
+    let seconds = told["time"].as_i64().expect("milliseconds") / 1000;
+    assert!((seconds - now()).abs() < 60, "{told}");
     let database = &told["database"];
     assert!(
         database["available"] == true && database["statements"].as_u64() > Some(5),
