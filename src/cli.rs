@@ -38,6 +38,15 @@ pub enum Command {
                       nothing was written."
     )]
     Setup(Setup),
+    /// Prove the whole chain of a site from the outside in, and name the line to mend
+    #[command(
+        after_help = "It loads the site's page as a browser does, connects to the socket that the page names, and watches a\n\
+                      silent connection while it looks at the rest. On the server's machine, with --joomla or --config,\n\
+                      it also looks at the database and follows an event on its way. It changes nothing but two rows in\n\
+                      the outbox table, for a channel of its own.\n\n\
+                      Exit codes: 0 there is no fault; 1 there is one; 2 it cannot run."
+    )]
+    Doctor(Doctor),
     /// Ask a running server for its state
     #[command(
         after_help = "It asks at the socket for administrators (admin_listen) of the configuration, or at --url with \
@@ -152,6 +161,35 @@ fn address(text: &str) -> Result<Origin, BadOrigin> {
         "http" | "https" => Ok(origin),
         _ => Err("an address starts with http:// or https://"),
     }
+}
+
+/// The flags of `doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// The public address of a page of the site, https://www.example.org/; without it $live_site of the site's
+    /// configuration.php
+    pub url: Option<String>,
+    /// Print one list as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The folder of the Joomla site, where its configuration.php is
+    #[arg(long, value_name = "DIR")]
+    pub joomla: Option<PathBuf>,
+    /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The socket, wss://HOST/ws, where no page names it
+    #[arg(long, value_name = "URL", requires = "key")]
+    pub socket: Option<String>,
+    /// The key of the app, with --socket
+    #[arg(long, requires = "socket")]
+    pub key: Option<String>,
+    /// The longest time for which a silent connection is watched; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value_t = 65, value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub idle: u64,
+    /// Trust the roots in this PEM file too; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
 }
 
 /// The flags of `publish`. It takes its address and credentials from the configuration of the server.

@@ -16,7 +16,7 @@ use jsocketd::server::{Payloads, Recording, process};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
 
 use cli::{Cli, Command, Serve};
-use commands::{check, complain, listen, publish, replay, schema, setup, status, top};
+use commands::{check, complain, doctor, listen, publish, replay, schema, setup, status, top};
 
 fn main() -> ExitCode {
     silence_driver_panics();
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => return check::check(flags),
         Command::Setup(flags) => setup::setup(&flags),
+        Command::Doctor(flags) => return doctor::doctor(flags),
         Command::Status(flags) => return status::status(&flags),
         Command::Listen(flags) => listen::listen(flags),
         Command::Top(flags) => return top::top(&flags),

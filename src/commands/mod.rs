@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod check;
+pub mod doctor;
 pub mod http;
 pub mod listen;
 pub mod publish;

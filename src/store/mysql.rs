@@ -148,6 +148,13 @@ impl MySql {
         Err(self.door.why.clone())
     }
 
+    /// The account whose privileges count, in the form that a GRANT takes; `None`: there is no connection.
+    pub fn account(&mut self) -> Option<String> {
+        let conn = &mut self.link.as_mut()?.conn;
+        conn.begin();
+        update::account(conn)
+    }
+
     /// The kind and the version of the server, while there is a connection.
     pub fn server(&self) -> Option<&Server> {
         self.link.as_ref().map(|link| &link.server)

@@ -59,6 +59,13 @@ pub fn check(flags: Check) -> ExitCode {
     }
 }
 
+/// The faults of the site and its database, for `doctor`.
+pub fn faults_of_site(config: &Config) -> Vec<String> {
+    let mut report = Report::default();
+    site::inspect(config, &mut report);
+    report.into_faults()
+}
+
 /// Notes the mistakes in the configuration. The values that are in force are not known then.
 fn mistakes(loaded: &Loaded, problems: &[Problem], report: &mut Report) {
     for problem in problems {

@@ -80,6 +80,11 @@ impl Report {
         mistakes.chain(warnings).chain(faults)
     }
 
+    /// The faults of the site and its database.
+    pub(super) fn into_faults(self) -> Vec<String> {
+        self.faults
+    }
+
     fn all_faults(&self) -> Vec<&str> {
         let all = self.mistakes.iter().chain(&self.faults);
         all.map(String::as_str).collect()

@@ -233,7 +233,7 @@ fn finish(conn: &mut Conn, outbox: &str, state: &str) -> Result<Option<Position>
 }
 
 /// The account whose privileges count, in the form that a GRANT takes.
-fn account(conn: &mut Conn) -> Option<String> {
+pub(super) fn account(conn: &mut Conn) -> Option<String> {
     let account = text(query(conn, "SELECT CURRENT_USER()").ok()?.first()?, 0)?;
     let (user, host) = account.rsplit_once('@')?;
     Some(format!("'{user}'@'{host}'"))

@@ -1,0 +1,101 @@
+//! Recognises the usual proxies by their answers, and has the lines that each needs.
+
+use std::fmt;
+
+use super::address::Address;
+use super::exchange::Answer;
+use crate::commands::snippets::{self, lines};
+
+/// A proxy that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// nginx, and OpenResty.
+    Nginx,
+    /// Apache's httpd.
+    Apache,
+    /// Caddy.
+    Caddy,
+    /// HAProxy. It names itself in its own error pages only.
+    Haproxy,
+    /// LiteSpeed, and OpenLiteSpeed.
+    LiteSpeed,
+    /// Cloudflare.
+    Cloudflare,
+    /// Varnish.
+    Varnish,
+}
+
+impl Product {
+    /// The proxy that an answer came through; the outermost, where there are several.
+    pub fn of(answer: &Answer) -> Option<Self> {
+        let text = |name: &str| answer.all(name).collect::<Vec<_>>().join(",").to_ascii_lowercase();
+        let (server, via) = (text("server"), text("via"));
+        let has = |name: &str| answer.header(name).is_some();
+        let own_page = || answer.body.starts_with(b"<html><body><h1>");
+        Some(match server.as_str() {
+            _ if has("cf-ray") || server.contains("cloudflare") => Self::Cloudflare,
+            _ if has("x-varnish") || via.contains("varnish") || server.contains("varnish") => Self::Varnish,
+            _ if server.contains("nginx") || server.contains("openresty") => Self::Nginx,
+            _ if server.contains("apache") => Self::Apache,
+            _ if server.contains("caddy") || via.contains("caddy") => Self::Caddy,
+            _ if server.contains("litespeed") => Self::LiteSpeed,
+            _ if server.contains("haproxy") || via.contains("haproxy") => Self::Haproxy,
+            // Its answers of its own have no Server header and this form.
+            "" if answer.status >= 400 && own_page() => Self::Haproxy,
+            _ => return None,
+        })
+    }
+
+    /// The lines that pass WebSockets on to the server at `upstream`, on the path of the socket.
+    pub fn snippet(self, upstream: &str, socket: &Address) -> String {
+        let path = prefix(socket);
+        match self {
+            Self::Nginx => lines(snippets::Proxy::Nginx, upstream, path),
+            Self::Apache => lines(snippets::Proxy::Apache, upstream, path),
+            Self::Caddy => format!(
+                "# Caddyfile, in the block of the site. Caddy passes Upgrade, Host and X-Forwarded-For on by itself.\n\
+                 handle_path {path}/* {{\n    reverse_proxy {upstream}\n}}\n"
+            ),
+            Self::Haproxy => format!(
+                "# haproxy.cfg; the first lines in the frontend, the others in a backend of their own.\n\
+                 use_backend jsocketd if {{ path_beg {path}/ }}\n\
+                 backend jsocketd\n\
+                 \x20   option forwardfor\n\
+                 \x20   timeout tunnel 5m\n\
+                 \x20   http-request set-header X-Forwarded-Host %[req.hdr(host)]\n\
+                 \x20   http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}\n\
+                 \x20   http-request replace-path {path}(/.*) \\1\n\
+                 \x20   server jsocketd {upstream}\n"
+            ),
+            Self::LiteSpeed => format!(
+                "WebAdmin, Virtual Hosts, the site, Web Socket Proxy: URI {path}/, Address {upstream}"
+            ),
+            Self::Cloudflare => "Cloudflare's dashboard, the site, Network: WebSockets on. Then see the web server behind it."
+                .to_owned(),
+            Self::Varnish => "sub vcl_recv {\n    if (req.http.upgrade ~ \"(?i)websocket\") {\n        return (pipe);\n    }\n}\n\
+                              sub vcl_pipe {\n    if (req.http.upgrade) {\n        set bereq.http.upgrade = req.http.upgrade;\n        \
+                              set bereq.http.connection = req.http.connection;\n    }\n}\n"
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nginx => "nginx",
+            Self::Apache => "Apache",
+            Self::Caddy => "Caddy",
+            Self::Haproxy => "HAProxy",
+            Self::LiteSpeed => "LiteSpeed",
+            Self::Cloudflare => "Cloudflare",
+            Self::Varnish => "Varnish",
+        })
+    }
+}
+
+/// What precedes the server's own paths in the address of the socket: `/ws`.
+pub fn prefix(socket: &Address) -> &str {
+    let path = socket.bare_path();
+    path.split("/app/").next().unwrap_or_default().trim_end_matches('/')
+}
