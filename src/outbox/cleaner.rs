@@ -30,6 +30,8 @@ const DEAD: u64 = 600;
 pub(super) struct Cleaner {
     clean_at: Time,
     beat_at: Time,
+    /// Whether the table has had a heartbeat of this process.
+    pub(super) has_beaten: bool,
     /// The number of deleted rows.
     pub(super) deleted: u64,
 }
@@ -78,6 +80,10 @@ impl Cleaner {
         now: Time,
     ) -> Option<Question> {
         match (question, answer) {
+            (Question::Beat { .. }, Ok(_)) => {
+                self.has_beaten = true;
+                None
+            }
             (_, Ok(Answer::Old(Old { ids, processes }))) => Some(Question::Delete { ids, processes }),
             (Question::Delete { ids, .. }, Ok(_)) => {
                 self.deleted += ids.len() as u64;

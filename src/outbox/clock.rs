@@ -5,6 +5,15 @@ use std::time::Duration;
 use crate::config::Database;
 use crate::time::Time;
 
+/// The pause after a failure of the database. The store has its own breaker, so an attempt costs nothing.
+pub(super) const RETRY: Duration = Duration::from_millis(250);
+
+/// The pause after a refusal: a table or a privilege is missing, and the administrator must fix it.
+pub(super) const REFUSED: Duration = Duration::from_secs(10);
+
+/// The same where a privilege is missing.
+pub(super) const DENIED: Duration = Duration::from_millis(750);
+
 /// After the last row the table is polled fast for this time.
 const BUSY: Duration = Duration::from_secs(1);
 

@@ -24,7 +24,7 @@ mod stream;
 use std::time::Duration;
 
 use self::cleaner::Cleaner;
-use self::clock::Clock;
+use self::clock::{Clock, DENIED, REFUSED, RETRY};
 pub use self::counters::Counters;
 use self::looks::Looks;
 use self::phase::Phase;
@@ -39,13 +39,6 @@ pub use crate::protocol::rows::{Event, Logged, Reach, Seen};
 use crate::protocol::turn::Turn;
 use crate::store::{Answer, Checked, Claimed, Failure, Look, Looked, Question, Row, schema};
 use crate::time::{Now, Time};
-
-/// The pause after a failure of the database. The store has its own breaker, so an attempt costs nothing.
-const RETRY: Duration = Duration::from_millis(250);
-
-/// The pause after a refusal: a table or a privilege is missing, and the administrator must fix it.
-const REFUSED: Duration = Duration::from_secs(10);
-const DENIED: Duration = Duration::from_millis(750);
 
 /// The number of duties that take turns; see [`Outbox::choose_duty`].
 const DUTIES: usize = 7;
@@ -169,6 +162,11 @@ impl Outbox {
                 .map_or(Missed::Nothing, Missed::Event),
             _ => Missed::Gone,
         }
+    }
+
+    /// The process whose heartbeat is in the table, if it is there.
+    pub fn heartbeat(&self) -> Option<u32> {
+        self.cleaner.has_beaten.then_some(self.process)
     }
 
     /// The counters.

@@ -25,6 +25,8 @@ pub(super) struct Database<S> {
     share: Share,
     /// See `is_away`.
     away: bool,
+    /// The process has deleted its heartbeat, and nothing is asked any more.
+    left: bool,
     sql: Sql,
     /// By name.
     statements: BTreeMap<&'static str, Statement>,
@@ -51,6 +53,7 @@ impl<S: Socket> Database<S> {
             probe: Probe::new(),
             share: Share::default(),
             away: false,
+            left: false,
             sql: Sql::default(),
             statements: BTreeMap::new(),
         }
@@ -97,9 +100,39 @@ impl<S: Socket> Database<S> {
         self.probe.note(reported);
     }
 
+    /// Deletes this process's heartbeat from the state table, if the database is at hand and surely answers within
+    /// `patience`. Asks nothing afterwards. Returns whether nothing is left to do.
+    pub(super) fn leave<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>, patience: Duration) -> bool {
+        let service = &dispatcher.decisions.service;
+        let (Some(store), Some(process)) = (&mut self.store, service.heartbeat()) else {
+            return true;
+        };
+        let limit = Duration::from_millis(dispatcher.config.database.read_timeout_ms);
+        if self.left || limit > patience || store.readiness(dispatcher.now) != Readiness::Ready {
+            return true;
+        }
+        // The question would break the open transaction off.
+        if service.goes_on() {
+            return false;
+        }
+        let (question, before) = (Question::Leave(process), dispatcher.lap());
+        let answer = store.ask(&question, dispatcher.now);
+        let after = dispatcher.io.clock();
+        self.count(&question, &answer, after.since(before));
+        note(&mut dispatcher.flight, after, &question, &answer);
+        self.left = answer != Err(Failure::Locked);
+        if let Err(why) = answer {
+            log::info!("the heartbeat of this process stays in the state table for some minutes: {why}");
+        }
+        self.left
+    }
+
     /// Asks the database, or connects to it. The time of a statement is bounded, so the budget is exceeded by one
     /// statement at most.
     pub(super) fn ask<I: Io<Socket = S>>(&mut self, dispatcher: &mut Dispatcher<I>) {
+        if self.left {
+            return;
+        }
         let Some(mut store) = self.store.take() else { return };
         let budget = Duration::from_millis(dispatcher.config.database.budget_ms);
         let began = dispatcher.io.clock();
@@ -202,7 +235,9 @@ impl<S: Socket> Database<S> {
 
     /// When `ask` has something to do.
     pub(super) fn due<I: Io<Socket = S>>(&self, dispatcher: &Dispatcher<I>) -> Time {
-        let Some(store) = &self.store else { return Time::NEVER };
+        let Some(store) = self.store.as_ref().filter(|_| !self.left) else {
+            return Time::NEVER;
+        };
         let due = match store.readiness(dispatcher.now) {
             Readiness::Ready => dispatcher.decisions.service.question_due(),
             Readiness::Probe if self.probe.is_running() => self.probe.deadline(),

@@ -1,6 +1,6 @@
 //! The drain: how a signal ends the process without cutting connections. The connections that exist when it begins are
 //! closed one by one, spread over `drain_seconds`. It ends when no connection is left and the webhooks are out, or when
-//! its time is over.
+//! its time is over. Last of all the heartbeat of the process is deleted, if the database is at hand.
 
 use std::time::Duration;
 
@@ -12,6 +12,10 @@ use crate::time::Time;
 
 use super::Flow;
 use super::act::Dispatcher;
+use super::database::Database;
+
+/// The end of the drain's time, in which the heartbeat of the process is deleted.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Whether the loop goes on, and a drain that is under way.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ struct Run {
     remaining: Vec<ConnectionId>,
     /// How many connections were asked.
     asked: usize,
+    /// Since when nothing is left to wait for but the database.
+    idle: Option<Time>,
 }
 
 impl Drain {
@@ -58,6 +64,7 @@ impl Drain {
             since: dispatcher.now.at,
             remaining: dispatcher.connections.ids().collect(),
             asked: 0,
+            idle: None,
         });
         true
     }
@@ -78,18 +85,28 @@ impl Drain {
             }
             dispatcher.requeue(id);
         }
-        let limits = &dispatcher.config.limits;
-        let is_over = now >= run.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1);
-        let webhooks = dispatcher.decisions.service.webhooks();
-        if dispatcher.connections.is_empty() && !webhooks.is_busy() || is_over {
-            let lost = webhooks.counts().waiting;
+        let is_idle = dispatcher.connections.is_empty() && !dispatcher.decisions.service.webhooks().is_busy();
+        run.idle = is_idle.then(|| run.idle.unwrap_or(now));
+        if due > 0 {
+            dispatcher.piece_since(filled, |culprit| culprit.are(Kind::Drain, due));
+        }
+    }
+
+    /// Ends the drain when it is over. Call it when the database has been asked for the last time in this tick.
+    pub(super) fn finish<I: Io>(&mut self, database: &mut Database<I::Socket>, dispatcher: &mut Dispatcher<I>) {
+        let Some(run) = &self.run else { return };
+        let (now, end) = (dispatcher.now.at, run.end(&dispatcher.config));
+        if run.idle.is_none() && now + LEAVING < end {
+            return;
+        }
+        let has_left = database.leave(dispatcher, end.since(now));
+        let is_done = run.idle.is_some_and(|since| has_left || now >= since + LEAVING);
+        if is_done || now >= end {
+            let lost = dispatcher.decisions.service.webhooks().counts().waiting;
             if lost > 0 {
                 log::warn!("{lost} webhook events are lost: their targets did not take them");
             }
             self.flow = Flow::Drained;
-        }
-        if due > 0 {
-            dispatcher.piece_since(filled, |culprit| culprit.are(Kind::Drain, due));
         }
     }
 
@@ -112,6 +129,12 @@ impl Run {
             (all as u128 * gone / span) as usize + 1
         };
         by_now.min(all) - self.asked
+    }
+
+    /// When the drain is over in any case.
+    fn end(&self, config: &Config) -> Time {
+        let limits = &config.limits;
+        self.since + Duration::from_secs(limits.drain_seconds + limits.close_timeout + 1)
     }
 
     /// When the next connection must be closed, or the end be checked.

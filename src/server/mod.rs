@@ -403,6 +403,7 @@ impl<I: Io> Server<I> {
             self.dispatcher.piece(|culprit| culprit.kind = Kind::Report);
         }
         self.database.ask(&mut self.dispatcher);
+        self.drain.finish(&mut self.database, &mut self.dispatcher);
     }
 
     /// Sends and receives the bytes of webhooks, and lets the service do the work that is due.

@@ -218,6 +218,11 @@ impl Service {
         self.home.site().map_or(Time::NEVER, Site::question_due)
     }
 
+    /// The process whose heartbeat is in the site's database.
+    pub fn heartbeat(&self) -> Option<u32> {
+        self.home.site().and_then(Site::outbox)?.heartbeat()
+    }
+
     /// Whether rows of the outbox are on their way, or a transaction is open: the next question must be asked at once.
     pub fn goes_on(&self) -> bool {
         let outbox = self.home.site().and_then(Site::outbox);

@@ -168,6 +168,8 @@ pub enum Question {
         /// The position that the process has reached.
         position: Position,
     },
+    /// Deletes the heartbeat of a process that ends. Answered with [`Answer::Done`].
+    Leave(u32),
     /// All rows of the state table; for the command line. Answered with [`Answer::State`].
     State,
     /// Adds rows to the outbox table, all or none; for the command line. Answered with [`Answer::Added`].
@@ -370,6 +372,7 @@ impl Question {
             Question::Old { .. } => "old",
             Question::Delete { .. } => "delete",
             Question::Beat { .. } => "heartbeat",
+            Question::Leave(_) => "leave",
             Question::State => "state",
             Question::Publish(_) => "publish",
         }

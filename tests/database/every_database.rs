@@ -518,6 +518,7 @@ fn every_database_waits_for_no_lock() {
             process: 7,
             position: Position::NOWHERE,
         });
+        let _ = ask(Question::Leave(7));
         if let Ok(Answer::Claimed(claimed)) = ask(claim(Look::Behind)) {
             assert_eq!(claimed.ids.len(), 3, "while a client holds {what}");
             if !is_locked(&ask(stamp(&claimed, &claimed.ids))) {

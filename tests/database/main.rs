@@ -10,6 +10,7 @@ mod database_accounts;
 mod database_chaos;
 mod database_names;
 mod every_database;
+mod leaving;
 mod mariadb;
 mod store_mysql;
 mod table_update;

@@ -925,6 +925,30 @@ fn the_state_has_names_values_and_ages() {
 }
 
 #[test]
+fn a_process_takes_its_own_heartbeat_along() {
+    let (site, mut store) = with_tables();
+    for process in [1, 0xffff_ffff] {
+        let position = Position::NOWHERE;
+        assert_eq!(store.ask_for(Question::Beat { process, position }), Answer::Done);
+    }
+    let names = || site.rows::<String>("SELECT name FROM #__websockets_state ORDER BY name");
+    let mut holder = site.connect();
+    let lock = "START TRANSACTION; SELECT * FROM #__websockets_state WHERE name = 'process.00000001' FOR UPDATE";
+    holder.query_drop(site.text(lock)).expect("root may");
+    assert_eq!(store.ask(&Question::Leave(1), at(0)), Err(Failure::Locked));
+    assert_eq!(
+        store.ask_for(Question::Leave(0xffff_ffff)),
+        Answer::Done,
+        "only its own row counts"
+    );
+    holder.query_drop("ROLLBACK").expect("the end");
+    for _ in 0..2 {
+        assert_eq!(store.ask_for(Question::Leave(1)), Answer::Done, "also if there is none");
+    }
+    assert_eq!(names(), ["deleter", "position", "schema"]);
+}
+
+#[test]
 fn rows_are_published_all_or_none() {
     let (site, mut store) = with_tables();
     let row = |channel: &str, data: &str| NewRow {
@@ -972,6 +996,7 @@ fn tables_that_are_missing_are_named_and_found_once_they_are_there() {
         claim(Look::Front(0)),
         crate::common::store::old(60, 1),
         Question::Beat { process, position },
+        Question::Leave(process),
         Question::State,
     ] {
         match store.ask(&question, at(0)) {

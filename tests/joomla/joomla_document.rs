@@ -102,6 +102,7 @@ fn questions() -> Vec<Question> {
             limit,
         }),
         Question::Beat { process, position },
+        Question::Leave(process),
         Question::Old {
             retention: 0,
             dead: 0,

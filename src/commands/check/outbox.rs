@@ -114,6 +114,7 @@ fn writes(inspection: &mut Inspection<'_>) {
     publish_nothing(inspection);
     let (process, position) = (0, Position::NOWHERE);
     inspection.ask(&Question::Beat { process, position });
+    inspection.ask(&Question::Leave(process));
     let old = Question::Old {
         retention: 7 * 24 * 3600,
         dead: 7 * 24 * 3600,

@@ -76,6 +76,7 @@ pub(super) fn statement(question: &Question, shape: &Shape) -> Result<Statement,
         Question::Old { retention, dead, limit } => old(*retention, *dead, *limit, &outbox, &state),
         Question::Delete { ids, processes } => delete(ids, processes, &outbox, &state),
         Question::Beat { process, position } => beat(*process, *position, &state),
+        Question::Leave(process) => leave(*process, &state),
         Question::State => Statement::prepared(
             format!(
                 "SELECT CAST(name AS BINARY), CAST(value AS BINARY), \
@@ -317,8 +318,7 @@ fn delete(ids: &[u64], processes: &[u32], outbox: &str, state: &str) -> Statemen
         columns.push(0);
     }
     for process in processes {
-        let row = format!("FROM {state} WHERE name = '{HEARTBEAT}{process:08x}'");
-        sql += &format!("; SELECT 1 {row} FOR UPDATE NOWAIT; DELETE {row}");
+        sql += &format!("; {}", silence(*process, state));
         columns.extend([1, 0]);
     }
     columns.push(0);
@@ -338,6 +338,18 @@ fn beat(process: u32, position: Position, state: &str) -> Statement {
         ),
         vec![0, 1, 0, 0],
     )
+}
+
+/// Deletes the heartbeat of a process, or fails at once if another session has locked it.
+fn silence(process: u32, state: &str) -> String {
+    let row = format!("FROM {state} WHERE name = '{HEARTBEAT}{process:08x}'");
+    format!("SELECT 1 {row} FOR UPDATE NOWAIT; DELETE {row}")
+}
+
+/// Deletes the heartbeat of the process that asks. No other session needs its row, so the lock lasts for this alone.
+fn leave(process: u32, state: &str) -> Statement {
+    let sql = format!("START TRANSACTION; {}; COMMIT", silence(process, state));
+    Statement::packet(sql, vec![0, 1, 0, 0])
 }
 
 // --- rows ------------------------------------------------------------------------------------------------------------

@@ -439,6 +439,10 @@ impl OutboxTables {
                 self.set(&format!("process.{process:08x}"), &position.to_string(), now);
                 Ok(Answer::Done)
             }
+            Question::Leave(process) => {
+                self.state.remove(&format!("process.{process:08x}"));
+                Ok(Answer::Done)
+            }
             Question::State => {
                 let rows = self.state.iter();
                 let rows = rows.map(|(name, (value, at))| (name.clone(), value.clone(), now - at));
