@@ -1,7 +1,8 @@
 //! Reads a site's configuration.php without running PHP: the public properties of the class `JConfig` as plain values,
 //! each with its line. It reads strings in both quotings, decimal numbers, booleans, `null`, constants of `define`, and
 //! strings joined by dots. Every other value is skipped, with the reason why it cannot be read. That is an error only
-//! if the value is needed; `site` decides which values are needed and what they mean.
+//! if the value is needed; `site` decides which values are needed and what they mean. Values of a parent class or a
+//! trait are not read, because they may be in another file, which PHP finds by running code.
 //!
 //! Values are bytes, because neither the file nor a password in it has to be UTF-8. [`Parsed::text`] refuses a value
 //! that is not UTF-8, because a replaced character would make a wrong password. Rejected: PHP in a child process,
@@ -11,6 +12,7 @@
 //! likely being written at this moment. A file is also refused if it contains text that cannot be skipped safely.
 
 mod lexer;
+mod outside;
 mod parser;
 #[cfg(test)]
 mod tests;
@@ -132,10 +134,20 @@ pub struct Unreadable {
     pub why: String,
 }
 
+/// A part of `JConfig` whose values are not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The line that brings the values in.
+    pub line: usize,
+    /// The part: `the parent class Base`, `the trait Local`, `the constructor's parameters $a and $b`.
+    pub part: String,
+}
+
 /// The public properties of `JConfig`.
 #[derive(Clone, Default, PartialEq)]
 pub struct Parsed {
     entries: BTreeMap<String, Entry>,
+    unread: Vec<Unread>,
     /// The line of the first method that sets a property through a computed name.
     dynamic: Option<usize>,
 }
@@ -148,6 +160,16 @@ impl std::fmt::Debug for Parsed {
 }
 
 impl Parsed {
+    /// The parts of the class whose values are not read.
+    pub fn unread(&self) -> &[Unread] {
+        &self.unread
+    }
+
+    /// Whether the class itself has the property, and the line of its name.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        self.entries.get(key).map(|entry| entry.line)
+    }
+
     /// The line at which a method sets properties through computed names, if a method does that.
     pub fn dynamic(&self) -> Option<usize> {
         self.dynamic
@@ -203,6 +225,10 @@ impl Parsed {
                 why,
             }),
         }
+    }
+
+    fn leave_out(&mut self, part: Option<Unread>) {
+        self.unread.extend(part);
     }
 
     fn set(&mut self, name: &[u8], line: usize, value: Result<Value, Why>) {
@@ -273,8 +299,8 @@ impl Constants {
 /// the path of the file; `__DIR__` is its folder.
 ///
 /// # Errors
-/// PHP could not run the file, it has no class `JConfig` or two of them, it cannot be read safely, or it is longer than
-/// [`LONGEST_FILE`].
+/// PHP could not run the file, it has no class `JConfig` or two of them, only PHP can tell whether it declares the
+/// class, it cannot be read safely, or it is longer than [`LONGEST_FILE`].
 pub fn parse(text: &[u8], file: &Path, constants: &mut Constants) -> Result<Parsed, BadFile> {
     read(text, file, constants)?.ok_or_else(|| BadFile::new(1, "there is no class JConfig in it"))
 }

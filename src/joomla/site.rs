@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Database, Secret};
 
-pub use read::{Resolve, inspect, is_wanted, read};
+pub use read::{Resolve, inspect, read};
 pub use report::describe;
 pub use watch::{Stamp, Watch};
 
@@ -131,6 +131,28 @@ pub struct Inspected {
     pub sources: Vec<Source>,
     /// Why the site cannot be read, as sentences.
     pub problems: Vec<String>,
+}
+
+impl Inspected {
+    /// The site, if it can be read as a whole.
+    ///
+    /// # Errors
+    /// The problems.
+    pub fn whole(self) -> Result<SiteRead, SiteError> {
+        match (self.site, self.database) {
+            (Some(site), Some(database)) if self.problems.is_empty() => Ok(SiteRead {
+                site,
+                database,
+                file: self.file,
+                stamp: self.stamp,
+                warnings: self.warnings,
+                sources: self.sources,
+            }),
+            _ => Err(SiteError {
+                problems: self.problems,
+            }),
+        }
+    }
 }
 
 /// A value's origin.

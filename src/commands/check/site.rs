@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsocketd::config::Config;
 use jsocketd::joomla::acl::{self, Acl};
-use jsocketd::joomla::site::{self, SiteConfig, SiteRead};
+use jsocketd::joomla::site::{self, SiteConfig};
 use jsocketd::server::process::lookup::resolve;
 use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
@@ -49,18 +49,11 @@ pub(super) fn inspect(config: &Config, report: &mut Report) -> Option<Parameters
     if let Some(why) = unresolved {
         report.fault(why);
     }
-    let database = found.database.clone()?;
-    if let Some(site) = found.site.filter(|_| found.problems.is_empty()) {
-        let read = SiteRead {
-            site,
-            database: database.clone(),
-            file: found.file,
-            stamp: found.stamp,
-            warnings: found.warnings,
-            sources: found.sources,
-        };
+    let database = found.database.clone();
+    if let Ok(read) = found.whole() {
         site::describe(&read).into_iter().for_each(|line| report.say(line));
     }
+    let database = database?;
     if is_remote {
         report.note("database", "not asked: its host has no address");
         return None;

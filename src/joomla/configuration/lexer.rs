@@ -74,6 +74,18 @@ fn in_name(byte: u8) -> bool {
     starts_name(byte) || byte.is_ascii_digit()
 }
 
+/// Compares names without regard to case, as PHP does for keywords, classes and functions. A leading backslash was
+/// removed before.
+pub(super) fn is(name: &[u8], word: &str) -> bool {
+    name.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// A name or an operator for a message: short, without control characters.
+pub(super) fn shown(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&name[..name.len().min(64)]);
+    text.chars().filter(|char| !char.is_control()).collect()
+}
+
 struct Lexer<'a> {
     text: &'a [u8],
     at: usize,

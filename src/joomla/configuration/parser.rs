@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::lexer::{ASSIGNMENTS, Kind, Token};
+use super::lexer::{ASSIGNMENTS, Kind, Token, is, shown};
+use super::outside;
 use super::{BadFile, Constants, Parsed, Value, Why};
 
 /// How many calls of `dirname` may be nested; real files have at most three.
@@ -25,12 +26,14 @@ const STATEMENT_ENDS: &[&str] = &[";", ")", "]", "}"];
 /// Reads the tokens of a file: its constants, and the class `JConfig` if the file declares it.
 ///
 /// # Errors
-/// The class is declared twice, or the file ends within it.
+/// The class is declared twice or behind a condition, or the file ends within it.
 pub(super) fn read(tokens: &[Token<'_>], file: &Path, constants: &mut Constants) -> Result<Option<Parsed>, BadFile> {
     let mut parser = Parser {
         tokens,
         at: 0,
         depth: 0,
+        block: 0,
+        open: 0,
         copied: 0,
         file,
         constants,
@@ -43,6 +46,10 @@ struct Parser<'t, 'a> {
     at: usize,
     /// How many calls of `dirname` the current operand is in.
     depth: usize,
+    /// The end of the block of code that the parser is in, if it is in one.
+    block: usize,
+    /// How many blocks without braces it is in: `if (…): … endif;`.
+    open: usize,
     /// Bytes of constants that were copied into values.
     copied: usize,
     /// `__FILE__`
@@ -54,6 +61,9 @@ impl<'t, 'a> Parser<'t, 'a> {
     fn file(&mut self) -> Result<Option<Parsed>, BadFile> {
         let mut found = None;
         while let Some(token) = self.next() {
+            if token.kind == Kind::Op(b"{") {
+                self.block = self.block.max(token.closes);
+            }
             let Kind::Name(name) = token.kind else { continue };
             match name.to_ascii_lowercase().as_slice() {
                 // The name of a member, or `Name::class`: no declaration.
@@ -63,7 +73,22 @@ impl<'t, 'a> Parser<'t, 'a> {
                         let why = "the class JConfig is declared a second time here";
                         return Err(BadFile::new(token.line, why));
                     }
+                    if self.at <= self.block || self.open > 0 {
+                        return Err(BadFile::new(token.line, outside::CONDITIONAL));
+                    }
                     found = Some(self.class(token.line)?);
+                }
+                word @ (b"if" | b"while" | b"for" | b"foreach" | b"switch") => match outside::guard(self.rest()) {
+                    Some(length) if word == b"if" => self.at += length,
+                    _ => self.open += usize::from(outside::opens_without_brace(self.tokens, self.at)),
+                },
+                b"endif" | b"endwhile" | b"endfor" | b"endforeach" | b"endswitch" => {
+                    self.open = self.open.saturating_sub(1);
+                }
+                // Its braces are no condition.
+                b"namespace" => {
+                    self.skip_to(&[";", "{"]);
+                    self.at += 1;
                 }
                 // The arguments of an anonymous class come before its body; both kinds of class have a body.
                 b"class" => self.skip_to(STATEMENT_ENDS),
@@ -76,6 +101,10 @@ impl<'t, 'a> Parser<'t, 'a> {
             }
         }
         Ok(found)
+    }
+
+    fn rest(&self) -> &'t [Token<'a>] {
+        self.tokens.get(self.at..).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<&'t Kind<'a>> {
@@ -159,13 +188,14 @@ impl<'t, 'a> Parser<'t, 'a> {
 
     /// Reads the class. The keyword `class` was consumed before; it is in this line.
     fn class(&mut self, line: usize) -> Result<Parsed, BadFile> {
+        let (mut parsed, mut assigned) = (Parsed::default(), BTreeMap::new());
+        parsed.leave_out(outside::parent(self.rest()));
         self.skip_to(&["{"]);
         let end = self.next().map_or(usize::MAX, |open| open.closes);
         if end >= self.tokens.len() {
             let why = "the class JConfig starts here and the file ends within it";
             return Err(BadFile::new(line, why));
         }
-        let (mut parsed, mut assigned) = (Parsed::default(), BTreeMap::new());
         while self.at <= end {
             self.member(&mut parsed, &mut assigned)?;
         }
@@ -191,6 +221,9 @@ impl<'t, 'a> Parser<'t, 'a> {
                         return Ok(());
                     }
                     b"const" | b"case" | b"use" => {
+                        if is(name, "use") {
+                            parsed.leave_out(outside::traits(self.rest()));
+                        }
                         self.skip_to(STATEMENT_ENDS);
                         return Ok(());
                     }
@@ -241,6 +274,15 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// be determined, because the method may be the constructor.
     fn method(&mut self, parsed: &mut Parsed, assigned: &mut BTreeMap<&'a [u8], usize>) {
         let start = self.at;
+        if self.sees_name("__construct") {
+            let parameters = outside::parameters(&self.rest()[1..]);
+            for token in &parameters {
+                if let Kind::Variable(name) = token.kind {
+                    parsed.set(name, token.line, Err("it is a parameter of the constructor".to_owned()));
+                }
+            }
+            parsed.leave_out(outside::named(&parameters));
+        }
         self.skip_to(STATEMENT_ENDS);
         let end = self.at.min(self.tokens.len());
         for four in self.tokens[start..end].windows(4) {
@@ -403,16 +445,4 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
         Ok(Value::Text(path))
     }
-}
-
-/// Compares names without regard to case, as PHP does for keywords, classes and functions. A leading backslash was
-/// removed before.
-fn is(name: &[u8], word: &str) -> bool {
-    name.eq_ignore_ascii_case(word.as_bytes())
-}
-
-/// A name or an operator for a message: short, without control characters.
-fn shown(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&name[..name.len().min(64)]);
-    text.chars().filter(|char| !char.is_control()).collect()
 }

@@ -315,6 +315,79 @@ fn classes_are_written_in_many_ways() {
 }
 
 #[test]
+fn values_from_outside_the_class_are_named_and_not_read() {
+    for (source, wanted) in [
+        (
+            "<?php\nclass JConfig extends \\Site\\Base implements A {\n public $x = 1; }",
+            vec![(2, "the parent class Site\\Base")],
+        ),
+        ("<?php class JConfig extends stdClass { public $x = 1; }", vec![]),
+        (
+            "<?php class JConfig {\n use Local;\n use A, B { A::x insteadof B; }\n public $x = 1; }",
+            vec![(2, "the trait Local"), (3, "the traits A, B")],
+        ),
+        (
+            "<?php class JConfig { public $x = 1;\n public function __construct(public string $host = 'h', array $no = [1, ')'],
+             protected $hidden = 2, #[Attr('public', [1])] readonly (A&B)|null $user = null, private(set) int $lifetime = 15,
+             private $p = f(public: 1)) { } }",
+            vec![(2, "the constructor's parameters $host, $user, $lifetime")],
+        ),
+        ("<?php class JConfig { function __construct(array $a = [], $b = 1) { } public $x = 1; }", vec![]),
+        ("<?php class JConfig { function other(public $a) { } public $x = 1; }", vec![]),
+    ] {
+        let parsed = parsed(source);
+        assert_eq!(known(&parsed, "x"), Value::Int(1), "{source}");
+        let unread: Vec<_> = parsed.unread().iter().map(|part| (part.line, part.part.as_str())).collect();
+        assert_eq!(unread, wanted, "{source}");
+    }
+    let parsed = parsed("<?php class JConfig { function __construct(public $host = 'h', private $user = 'u') { } }");
+    let why = parsed.text("host").expect_err("it is a value of the call");
+    assert_eq!(why.why, "it is a parameter of the constructor");
+    assert_eq!(parsed.text("user"), Ok(None), "Joomla does not see it either");
+}
+
+#[test]
+fn a_class_behind_a_condition_is_refused_with_the_way_out() {
+    for source in [
+        "<?php\nif (getenv('X')) { class JConfig { public $x = 1; } }",
+        "<?php\nif ($a) { } else { class JConfig { public $x = 1; } }",
+        "<?php\nif ($a): class JConfig { public $x = 1; } endif;",
+        "<?php\nif ($a): $b = 1; else: class JConfig { public $x = 1; } endif;",
+        "<?php\nforeach (f() as $a): class JConfig { public $x = 1; } endforeach;",
+        "<?php\nif (!class_exists('Other')) { class JConfig { public $x = 1; } }",
+        "<?php\nif (class_exists('JConfig')) { class JConfig { public $x = 1; } }",
+        "<?php\nif (!class_exists('JConfig') && f()) { class JConfig { public $x = 1; } }",
+        "<?php\nif ($a) { if (!class_exists('JConfig')) { class JConfig { public $x = 1; } } }",
+        "<?php\nfunction f() { class JConfig { public $x = 1; } }",
+        "<?php\ntry { class JConfig { public $x = 1; } } catch (E) { }",
+        "<?php\nnamespace { if ($a) { class JConfig { public $x = 1; } } }",
+    ] {
+        let bad = parse(source.as_bytes(), Path::new("/c.php")).expect_err(source);
+        assert_eq!(bad.line, 2, "{source}");
+        for words in [
+            "behind an `if`",
+            "[joomla] and [database]",
+            "leave `root` in [joomla] empty",
+        ] {
+            assert!(bad.why.contains(words), "{source}: {bad}");
+        }
+    }
+    for source in [
+        "<?php if (!class_exists('JConfig')) { class JConfig { public $x = 1; } }",
+        "<?php if (!\\Class_Exists(\"jconfig\", false)) { define('A', 1); class JConfig { public $x = A; } }",
+        "<?php if ($a) { f(); } class JConfig { public $x = 1; }",
+        "<?php if ($a): f(); endif; while (f()): endwhile; class JConfig { public $x = 1; }",
+        "<?php if ($a) f(); $b = $c ? 1 : 2; class JConfig { public $x = 1; }",
+        "<?php namespace { class JConfig { public $x = 1; } }",
+        "<?php defined('_JEXEC') or die; class JConfig { public $x = 1; } if ($a) { f(); }",
+        "<?php $f = function () { return 1; }; class JConfig { public $x = 1; }",
+        "<?php if (f(['{'])) { } class JConfig { public $x = 1; }",
+    ] {
+        assert_eq!(known(&parsed(source), "x"), Value::Int(1), "{source}");
+    }
+}
+
+#[test]
 fn properties_that_methods_set_cannot_be_read() {
     let parsed = parsed(
         "<?php class JConfig {

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::live_site::origin;
 use super::locate::{cannot_read, locate, read_file, real};
 use super::{
-    Client, Handler, Inspected, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, Stamp, cookie, cookie_name,
+    Client, Handler, Inspected, Origin, RootUser, SiteConfig, SiteError, SiteRead, Source, cookie, cookie_name,
 };
 use crate::config::Config;
 use crate::id::key;
@@ -26,103 +26,79 @@ const LIFETIME: u64 = 900;
 /// Returns the addresses of a host's name and port.
 pub type Resolve<'a> = dyn FnMut(&str, u16) -> io::Result<Vec<SocketAddr>> + 'a;
 
-/// Whether the configuration names a site or a database host.
-pub fn is_wanted(config: &Config) -> bool {
-    !config.joomla.root.is_empty() || !config.database.host.is_empty()
-}
-
 /// Reads the site that the configuration names. `resolve` returns the addresses of a host's name; it is called for the
 /// database's host if that host is a name. An empty list means that they are not known yet, which is no error.
 ///
 /// # Errors
 /// The file cannot be read; a value that is needed is missing, cannot be determined or cannot be used.
 pub fn read(config: &Config, resolve: &mut Resolve<'_>) -> Result<SiteRead, SiteError> {
-    let found = inspect(config, resolve);
-    match (found.site, found.database) {
-        (Some(site), Some(database)) if found.problems.is_empty() => Ok(SiteRead {
-            site,
-            database,
-            file: found.file,
-            stamp: found.stamp,
-            warnings: found.warnings,
-            sources: found.sources,
-        }),
-        _ => Err(SiteError {
-            problems: found.problems,
-        }),
-    }
+    inspect(config, resolve).whole()
 }
 
 /// Does the same, and returns what is known also when something is missing.
 pub fn inspect(config: &Config, resolve: &mut Resolve<'_>) -> Inspected {
     let mut reader = Reader {
         config,
-        file: None,
         parsed: Parsed::default(),
-        sources: Vec::new(),
-        warnings: Vec::new(),
-        problems: Vec::new(),
+        found: Inspected::default(),
     };
-    let (mut site, mut database, mut stamp) = (None, None, None);
     match reader.read_file() {
-        Ok(seen) => {
-            stamp = seen;
+        Ok(()) => {
             reader.warn_of_code();
-            database = reader.database(resolve);
-            site = reader.site();
+            reader.found.database = reader.database(resolve);
+            reader.found.site = reader.site();
         }
         Err(why) => reader.refuse(why),
     }
-    Inspected {
-        site,
-        database,
-        file: reader.file,
-        stamp,
-        warnings: reader.warnings,
-        sources: reader.sources,
-        problems: reader.problems,
-    }
+    reader.found
 }
 
 /// Takes values and records their origins.
 struct Reader<'a> {
     config: &'a Config,
-    file: Option<PathBuf>,
     /// Has no properties if no file is read.
     parsed: Parsed,
-    sources: Vec<Source>,
-    warnings: Vec<String>,
-    /// Each value that is missing has one.
-    problems: Vec<String>,
+    /// What was found so far. Each value that is missing has a problem.
+    found: Inspected,
 }
 
 impl Reader<'_> {
     fn warn(&mut self, why: impl Into<String>) {
-        self.warnings.push(why.into());
+        self.found.warnings.push(why.into());
     }
 
     fn refuse(&mut self, why: impl Into<String>) {
-        self.problems.push(why.into());
+        self.found.problems.push(why.into());
     }
 
-    /// Reads configuration.php, if there is a root. Returns its state just before.
-    fn read_file(&mut self) -> Result<Option<Stamp>, String> {
+    /// Reads configuration.php, if there is a root.
+    fn read_file(&mut self) -> Result<(), String> {
         let root = Path::new(&self.config.joomla.root);
         if root.as_os_str().is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let mut constants = Constants::default();
-        let path = locate(root, &mut constants, &mut self.warnings);
+        let path = locate(root, &mut constants, &mut self.found.warnings);
         let (text, stamp) = read_file(&path).map_err(|why| cannot_read(&path, &why))?;
         self.parsed = configuration::parse(&text, &real(&path), &mut constants)
             .map_err(|bad| format!("{}, line {}: {}", path.display(), bad.line, bad.why))?;
-        self.file = Some(path);
-        Ok(Some(stamp))
+        (self.found.file, self.found.stamp) = (Some(path), Some(stamp));
+        Ok(())
     }
 
     fn warn_of_code(&mut self) {
-        if let (Some(file), Some(line)) = (&self.file, self.parsed.dynamic()) {
-            self.warnings.push(format!(
+        let Some(file) = &self.found.file else { return };
+        for unread in self.parsed.unread() {
+            self.found.warnings.push(format!(
+                "{}, line {}: the values of {} are not read, as that needs PHP; write those that are needed into [joomla] or \
+                 [database]",
+                file.display(),
+                unread.line,
+                unread.part
+            ));
+        }
+        if let Some(line) = self.parsed.dynamic() {
+            self.found.warnings.push(format!(
                 "{}, line {line}: PHP sets properties here whose names cannot be known; if one of those that are \
                  needed is among them, write it into [joomla] or [database]",
                 file.display()
@@ -150,12 +126,17 @@ impl Reader<'_> {
                 }
             },
         };
-        self.sources.push(Source { key, origin });
+        self.found.sources.push(Source { key, origin });
         value
     }
 
     fn unreadable(&mut self, why: &Unreadable, ours: &str) {
-        let file = self.file.as_deref().unwrap_or(Path::new("configuration.php")).display();
+        let file = self
+            .found
+            .file
+            .as_deref()
+            .unwrap_or(Path::new("configuration.php"))
+            .display();
         let Unreadable { key, line, why } = why;
         let why = match why == configuration::NOT_UTF8 {
             true => format!(
@@ -164,7 +145,7 @@ impl Reader<'_> {
             ),
             false => format!("cannot be read without running PHP ({why}); write it into {ours}"),
         };
-        self.problems.push(format!("{file}, line {line}: ${key} {why}"));
+        self.found.problems.push(format!("{file}, line {line}: ${key} {why}"));
     }
 
     /// A string that may be missing.
@@ -175,10 +156,10 @@ impl Reader<'_> {
 
     /// A string that must not be missing.
     fn needed(&mut self, key: &'static str, ours: &'static str, own: &str) -> Option<String> {
-        let problems = self.problems.len();
+        let problems = self.found.problems.len();
         let value = self.text(key, ours, own);
-        if value.is_none() && self.problems.len() == problems {
-            self.problems.push(match &self.file {
+        if value.is_none() && self.found.problems.len() == problems {
+            self.found.problems.push(match &self.found.file {
                 Some(file) => format!("{} has no ${key}; write it there, or into {ours}", file.display()),
                 None => format!("{ours} is missing: it is needed, as `root` in [joomla] names no folder of a site"),
             });
@@ -200,7 +181,7 @@ impl Reader<'_> {
         });
         let (user, password) = self.credentials();
         let name = self.needed("db", "[database] name", &own.name);
-        let prefix = self.needed("dbprefix", "[database] prefix", &own.prefix);
+        let prefix = self.prefix(&own.prefix);
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$');
         if prefix.as_ref().is_some_and(|prefix| !prefix.bytes().all(is_plain)) {
             self.refuse(
@@ -221,14 +202,32 @@ impl Reader<'_> {
         })
     }
 
+    /// The prefix of the tables. If the file's `$dbprefix` is empty, tables have none, as in Joomla 4 and later
+    /// (`DatabaseDriver`); Joomla 3 uses `jos_` then, which our own configuration can say.
+    fn prefix(&mut self, own: &str) -> Option<String> {
+        let key = "dbprefix";
+        match self
+            .parsed
+            .line(key)
+            .filter(|_| own.is_empty() && matches!(self.parsed.text(key), Ok(None)))
+        {
+            Some(line) => {
+                let origin = Origin::File(line);
+                self.found.sources.push(Source { key, origin });
+                Some(String::new())
+            }
+            None => self.needed(key, "[database] prefix", own),
+        }
+    }
+
     fn check_type(&mut self) {
         match self.parsed.text("dbtype") {
             Ok(None) => {}
             Ok(Some(found)) => {
                 let kind = found.value.to_ascii_lowercase();
                 if !matches!(kind.as_str(), "mysqli" | "mysql" | "pdomysql") {
-                    let file = self.file.as_deref().unwrap_or(Path::new("")).display();
-                    self.problems.push(format!(
+                    let file = self.found.file.as_deref().unwrap_or(Path::new("")).display();
+                    self.found.problems.push(format!(
                         "{file}, line {}: $dbtype is {kind:?}; jsocketd reads MySQL and MariaDB only, so it cannot \
                          serve this site's identities and outbox. Leave `root` in [joomla] empty to run without the \
                          site",
@@ -242,9 +241,9 @@ impl Reader<'_> {
 
     /// The host as it is written, and its meaning. If the file's `$host` is missing or empty, Joomla uses `localhost`.
     fn host(&mut self, own: &str) -> Option<(String, Host)> {
-        let is_empty = self.file.is_some() && own.is_empty() && matches!(self.parsed.text("host"), Ok(None));
+        let is_empty = self.found.file.is_some() && own.is_empty() && matches!(self.parsed.text("host"), Ok(None));
         let text = if is_empty {
-            self.sources.push(Source {
+            self.found.sources.push(Source {
                 key: "host",
                 origin: Origin::Default,
             });
@@ -269,9 +268,9 @@ impl Reader<'_> {
         let password = if !own.password.is_empty() || is_other {
             self.take("password", ours, Some(own.password.clone()), |_| Ok(None))
         } else {
-            let problems = self.problems.len();
+            let problems = self.found.problems.len();
             let found = self.text("password", ours, "");
-            (self.problems.len() == problems).then(|| found.unwrap_or_default())
+            (self.found.problems.len() == problems).then(|| found.unwrap_or_default())
         };
         (user, password)
     }
@@ -282,7 +281,7 @@ impl Reader<'_> {
         let mode = match own.tls.as_str() {
             "" => self.tls_of_file(),
             given => {
-                self.sources.push(Source {
+                self.found.sources.push(Source {
                     key: "dbencryption",
                     origin,
                 });
@@ -357,7 +356,7 @@ impl Reader<'_> {
         let shared = self.truth("shared_session", "[joomla] shared_session", own.shared_session);
         let shared = shared.unwrap_or(false);
         let name = self.text("session_name", "[joomla] session_name", &own.session_name);
-        if shared && name.is_none() && self.problems.is_empty() {
+        if shared && name.is_none() && self.found.problems.is_empty() {
             self.warn(
                 "$shared_session is on without a $session_name, so site and administrator still have a session cookie \
                  each; Joomla's own switch in the global configuration makes one",
@@ -413,7 +412,7 @@ impl Reader<'_> {
             Ok(None) | Err(_) => String::new(),
         });
         let obstacles = cookie::obstacles(&path, &domain, live_site, &self.config.pusher.path);
-        self.warnings.extend(obstacles);
+        self.found.warnings.extend(obstacles);
     }
 
     /// The lifetime in seconds. The file has minutes, which may have a fraction.

@@ -64,13 +64,16 @@ fn database(read: &SiteRead) -> String {
         TlsMode::On => "encrypted over TCP, its certificate not checked",
         TlsMode::Verify => "encrypted over TCP, its certificate checked",
     };
+    let tables = match database.prefix.as_str() {
+        "" => "tables without a prefix".to_owned(),
+        prefix => format!("tables {prefix}…"),
+    };
     format!(
-        "The database is {:?} on {:?} ({}), user {:?}, tables {}…, {encryption}.",
+        "The database is {:?} on {:?} ({}), user {:?}, {tables}, {encryption}.",
         database.name,
         database.host,
         endpoints.join(", then "),
         database.user,
-        database.prefix
     )
 }
 

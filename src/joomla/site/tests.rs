@@ -232,9 +232,7 @@ fn a_hand_edited_file_makes_a_site() {
 #[test]
 fn no_file_is_needed() {
     let mut config = Config::default();
-    assert!(!is_wanted(&config));
     config.database.host = "[::1]:3307".into();
-    assert!(is_wanted(&config));
     let problems = read(&config, &mut no_names).expect_err("incomplete").problems;
     let missing = [
         "[database] user",
@@ -350,7 +348,6 @@ fn each_value_that_is_missing_or_computed_is_named() {
     for (key, ours) in [
         ("user", "[database] user"),
         ("db", "[database] name"),
-        ("dbprefix", "[database] prefix"),
         ("secret", "[joomla] secret"),
     ] {
         for nothing in ["''", "null"] {
@@ -390,6 +387,69 @@ fn each_value_that_is_missing_or_computed_is_named() {
     }
     // A value that is not needed may be anything.
     Folder::with("public $smtppass = getenv('SMTP'); public $sitename = \"$x\";").read();
+}
+
+#[test]
+fn an_empty_prefix_means_tables_without_one() {
+    for nothing in ["''", "null", "\"\"", "false"] {
+        let folder = Folder::with(&format!("public $dbprefix = {nothing};"));
+        let read = folder.read();
+        assert_eq!(read.database.prefix, "", "{nothing}");
+        assert!(matches!(origin_of(&read, "dbprefix"), Origin::File(_)), "{nothing}");
+        let told = super::describe(&read).join(" ");
+        assert!(told.contains("tables without a prefix"), "{told}");
+        // Joomla 3 takes another one then.
+        let folder = folder.own(|config| config.database.prefix = "jos_".into());
+        assert_eq!(folder.read().database.prefix, "jos_");
+    }
+    let folder = Folder::with("");
+    let text = fs::read_to_string(folder.path("configuration.php")).expect("text");
+    let without: String = text
+        .lines()
+        .filter(|line| !line.contains("$dbprefix"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    folder.write("configuration.php", without);
+    let problems = folder.problems();
+    assert!(
+        problems.len() == 1 && problems[0].contains("has no $dbprefix"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn values_from_a_parent_a_trait_or_a_parameter_are_said_to_be_unread() {
+    let folder = Folder::with("use Local;\nfunction __construct(public $session_name = 'x') { }");
+    let problems = folder.problems();
+    let words = [
+        "$session_name cannot be read",
+        "a parameter of the constructor",
+        "[joomla] session_name",
+    ];
+    assert!(
+        problems.len() == 1 && words.iter().all(|word| problems[0].contains(word)),
+        "{problems:?}"
+    );
+    let folder = folder.own(|config| config.joomla.session_name = "y".into());
+    let text = fs::read_to_string(folder.path("configuration.php")).expect("text");
+    folder.write(
+        "configuration.php",
+        text.replace("class JConfig", "class JConfig extends Base"),
+    );
+    let read = folder.read();
+    let file = folder.path("configuration.php").display().to_string();
+    assert_eq!(read.warnings.len(), 3, "{:?}", read.warnings);
+    for (warning, part) in read.warnings.iter().zip([
+        "the parent class Base are not read",
+        "the trait Local are not read",
+        "the constructor's parameters $session_name are not read",
+    ]) {
+        assert!(
+            warning.starts_with(&format!("{file}, line ")) && warning.contains(part),
+            "{warning}"
+        );
+        assert!(warning.contains("[joomla] or [database]"), "{warning}");
+    }
 }
 
 #[test]
