@@ -271,7 +271,7 @@ fn a_locked_table_is_reported_as_locked_and_not_as_missing() {
     for (lock, tried) in [
         ("LOCK TABLES #__websockets_outbox READ", "delete"),
         ("LOCK TABLES #__websockets_outbox WRITE", "check, claim, look"),
-        ("LOCK TABLES #__websockets_state READ", "claim, heartbeat, old"),
+        ("LOCK TABLES #__websockets_state READ", "claim, heartbeat, leave, old"),
         ("LOCK TABLES #__websockets_state WRITE", "state"),
         (
             "START TRANSACTION; SELECT * FROM #__websockets_state FOR UPDATE",

@@ -17,6 +17,28 @@ fn both() -> [Joomla; 2] {
 // --- who comes -------------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_site_whose_tables_have_no_prefix_works_like_any_other() {
+    let mut joomla = Joomla::joomla6();
+    joomla.create_outbox();
+    let tables: Vec<String> = joomla.rows("SHOW TABLES");
+    for table in &tables {
+        let bare = table.strip_prefix(joomla.prefix).expect("it has the prefix");
+        joomla.sql(&format!("RENAME TABLE `{table}` TO `{bare}`"));
+    }
+    joomla.prefix = "";
+    joomla.configure("dbprefix", "''");
+    let house = House::with(joomla, Terms::without_sweep());
+    house.expect_reading();
+    let anna = house.joomla.id_of("anna");
+    let login = house.joomla.log_in(anna, Client::Site);
+    house.expect_user(&house.page(&login), anna);
+    let mut session = house.come_known(&login);
+    session.enter("private-com_content.article.2").enter("news");
+    house.joomla.publish("news", "e", "1");
+    session.expect_event("news", "e", "1");
+}
+
+#[test]
 fn people_are_known_by_their_sessions_on_site_and_administrator() {
     for (joomla, acl) in both().into_iter().zip(["j6", "j3"]) {
         let house = House::open(joomla);

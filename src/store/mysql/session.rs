@@ -415,4 +415,32 @@ mod tests {
         assert!(why.contains("max_statement_time = 0.100: it says 0"), "{why}");
         assert!(limit.check(&[]).expect_err("no value").contains("says nothing"));
     }
+
+    #[test]
+    fn a_clock_that_differs_by_more_than_five_seconds_is_named() {
+        let mut server = Server::parse("11.8.0-MariaDB", "").expect("a version");
+        let now = Now {
+            unix_ms: 1_800_000_000_999,
+            ..Now::default()
+        };
+        assert_eq!(server.odd_clock(now), None, "its clock is not known");
+        for (ahead, said) in [
+            (0, None),
+            (5, None),
+            (-5, None),
+            (6, Some("is 6 s ahead of this machine's")),
+            (-6, Some("is 6 s behind this machine's")),
+            (600, Some("is 600 s ahead of this machine's")),
+        ] {
+            let clock = format!("{}.123456", 1_800_000_000 + ahead);
+            server.learn(&[("timestamp".to_owned(), clock)]);
+            let odd = server.odd_clock(now);
+            assert_eq!(odd.is_some(), said.is_some(), "{ahead}: {odd:?}");
+            let odd = odd.unwrap_or_default();
+            assert!(
+                said.is_none_or(|words| odd.contains(words) && odd.contains("time server")),
+                "{ahead}: {odd}"
+            );
+        }
+    }
 }
