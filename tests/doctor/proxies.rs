@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use crate::elsewhere::{Elsewhere, HOST};
 use crate::middle::{self, Trick};
-use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, WRONG_NAME, location};
+use crate::nginx::{Nginx, free_port};
+use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, Valid, WRONG_NAME, location};
 
 /// What cannot be checked without TLS.
 const PLAIN: &[&str] = &["certificate", "https"];
 /// What cannot be checked on a port of its own.
 const ON_A_PORT: &[&str] = &["https"];
 
-fn over_tls(name: &'static str, good: bool) -> Stage {
+fn over_tls(name: &'static str, valid: Valid) -> Stage {
     let plan = Plan {
-        tls: Some((name, good)),
+        tls: Some((name, valid)),
         ..Plan::default()
     };
     Stage::new(plan, |_| {})
@@ -30,12 +31,12 @@ fn a_healthy_set_up_has_no_finding() {
 
 #[test]
 fn a_healthy_set_up_has_no_finding_over_tls() {
-    over_tls(HOST, true).examine().expect_healthy(ON_A_PORT);
+    over_tls(HOST, Valid::Long).examine().expect_healthy(ON_A_PORT);
 }
 
 #[test]
 fn another_machine_checks_the_outer_hops_alone() {
-    let stage = over_tls(HOST, true);
+    let stage = over_tls(HOST, Valid::Long);
     let report = stage.examine_with(&[]);
     let checked: Vec<&str> = report
         .findings
@@ -70,6 +71,11 @@ fn people_get_one_line_a_hop_and_the_sum() {
         "{text}"
     );
     assert!(text.contains("0 warnings, 0 faults, "), "{text}");
+    // Hops that are not checked for the same reason share their line.
+    assert!(
+        text.contains("server's machine") && text.contains("\n             also: privileges, secret, "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn a_forwarded_header_of_the_client_that_is_passed_on_is_named() {
 
 #[test]
 fn a_wrong_host_and_a_missing_scheme_are_named() {
-    let mut stage = over_tls(HOST, true);
+    let mut stage = over_tls(HOST, Valid::Long);
     stage.serve_with("proxy_set_header X-Forwarded-Proto $scheme;", "");
     let report = stage.examine();
     assert_eq!(report.of("origin").verdict, "warning", "{report:#?}");
@@ -264,16 +270,39 @@ fn a_cached_101_is_named() {
 
 #[test]
 fn an_expired_certificate_is_named_and_hides_nothing() {
-    let report = over_tls(HOST, false).examine();
+    let report = over_tls(HOST, Valid::Expired).examine();
     report.expect_faults(&["certificate"], &["expired on 2020-03-01", "certbot renew"]);
     assert_eq!(report.of("delivery").verdict, "ok", "{report:#?}");
 }
 
 #[test]
+fn a_certificate_that_expires_soon_is_a_warning() {
+    let report = over_tls(HOST, Valid::Short).examine();
+    let finding = report.of("certificate");
+    assert_eq!(finding.verdict, "warning", "{report:?}");
+    assert!(
+        finding.says.contains("in 14 days") && finding.mend.contains("certbot renew"),
+        "{finding:?}"
+    );
+    assert_eq!(report.code, 0);
+}
+
+#[test]
+fn a_page_of_http_leads_to_https_and_the_doctor_follows() {
+    let stage = over_tls(HOST, Valid::Long);
+    let here = Elsewhere::shared().here;
+    let plain = free_port(here);
+    let _nginx = Nginx::start((here, plain), None, "", &format!("return 301 {}; ", stage.url()));
+    let root = stage.joomla.root().display().to_string();
+    let report = stage.examine_at(&format!("http://{HOST}:{plain}/"), &["--joomla", &root]);
+    report.expect_healthy(&[]);
+}
+
+#[test]
 fn a_certificate_for_another_name_is_named() {
-    let report = over_tls(WRONG_NAME, true).examine();
+    let report = over_tls(WRONG_NAME, Valid::Long).examine();
     report.expect_faults(&["certificate"], &[HOST, WRONG_NAME]);
-    let stage = over_tls(HOST, true);
+    let stage = over_tls(HOST, Valid::Long);
     let output = stage.command(&[]).output().expect("the doctor runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("no root that browsers trust"), "{text}");
@@ -346,7 +375,7 @@ fn an_offline_site_is_named() {
 
 #[test]
 fn a_socket_without_tls_on_a_page_with_it_is_named() {
-    let stage = over_tls(HOST, true);
+    let stage = over_tls(HOST, Valid::Long);
     let plain = format!("ws://{HOST}:{}/ws", stage.port);
     stage.site.change(|manner| manner.socket.0 = plain.clone());
     let began = Instant::now();

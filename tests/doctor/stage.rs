@@ -50,12 +50,23 @@ pub fn user() -> &'static str {
 /// How a stage differs from a healthy one.
 #[derive(Default)]
 pub struct Plan {
-    /// Over TLS, with a certificate for this name, valid or expired.
-    pub tls: Option<(&'static str, bool)>,
+    /// Over TLS, with a certificate for this name.
+    pub tls: Option<(&'static str, Valid)>,
     /// Lines of `jsocketd.toml`.
     pub toml: String,
     /// The database server, if it is another one than that of all tests.
     pub mariadb: Option<Arc<Mariadb>>,
+}
+
+/// For how long a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Valid {
+    /// A month.
+    Long,
+    /// Some days.
+    Short,
+    /// Until the first of March 2020.
+    Expired,
 }
 
 /// The set-up.
@@ -113,7 +124,7 @@ impl Stage {
     pub fn new(plan: Plan, change: impl FnOnce(&Joomla)) -> Self {
         let elsewhere = Elsewhere::shared();
         let port = free_port(elsewhere.here);
-        let certificate = plan.tls.map(|(name, good)| Certificate::new(name, good));
+        let certificate = plan.tls.map(|(name, valid)| Certificate::new(name, valid));
         let tls = certificate.is_some();
         let joomla = Joomla::joomla6_on(plan.mariadb.unwrap_or_else(Mariadb::shared));
         joomla.configure("host", &format!("'localhost:{}'", joomla.server.socket.display()));
@@ -194,7 +205,12 @@ impl Stage {
 
     /// Runs it with these flags.
     pub fn examine_with(&self, flags: &[&str]) -> Report {
-        let mut command = self.command(flags);
+        self.examine_at(&self.url(), flags)
+    }
+
+    /// Runs it for another address.
+    pub fn examine_at(&self, url: &str, flags: &[&str]) -> Report {
+        let mut command = self.command_at(url, flags);
         if let Some(certificate) = &self.certificate {
             command.arg("--ca").arg(certificate.root());
         }
@@ -208,6 +224,10 @@ impl Stage {
 
     /// The doctor's command, which trusts the usual roots alone.
     pub fn command(&self, flags: &[&str]) -> Command {
+        self.command_at(&self.url(), flags)
+    }
+
+    fn command_at(&self, url: &str, flags: &[&str]) -> Command {
         let mut command = Elsewhere::shared().command(PathBuf::from(env!("CARGO_BIN_EXE_jsocketd")));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("JSOCKETD_") {
@@ -216,7 +236,7 @@ impl Stage {
         }
         // The machine's own configuration must not count.
         command.env("JSOCKETD_CONFIG", self.empty.path());
-        command.args(["doctor", &self.url()]).args(flags);
+        command.args(["doctor", url]).args(flags);
         if !flags.contains(&"--idle") {
             command.args(["--idle", "30"]);
         }
@@ -300,8 +320,8 @@ struct Certificate {
 }
 
 impl Certificate {
-    /// For this name; a good one is valid now.
-    fn new(name: &str, good: bool) -> Self {
+    /// For this name.
+    fn new(name: &str, valid: Valid) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let own = Self { folder };
         let path = |file: &str| own.folder.path().join(file).display().to_string();
@@ -326,9 +346,10 @@ impl Certificate {
                       [any]\ncommonName=supplied\n";
         let folder = own.folder.path().display().to_string();
         write("config", &config.replace("{0}", &path("index")).replace("{1}", &folder));
-        let dates = match good {
-            true => "-days 30",
-            false => "-startdate 20200101000000Z -enddate 20200301000000Z",
+        let dates = match valid {
+            Valid::Long => "-days 30",
+            Valid::Short => "-days 5",
+            Valid::Expired => "-startdate 20200101000000Z -enddate 20200301000000Z",
         };
         openssl(&format!(
             "ca -batch -config {} -cert {} -keyfile {} -in {} -out {} -extfile {} {dates} -notext",

@@ -105,7 +105,11 @@ fn read_more(wire: &mut Wire, bytes: &mut Vec<u8>) -> Result<bool, Trouble> {
     Ok(read > 0)
 }
 
-fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Trouble> {
+/// Reads a head if it is there whole; also returns where it ends.
+///
+/// # Errors
+/// It is no head of HTTP, or has too many lines.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Trouble> {
     let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
     let mut response = httparse::Response::new(&mut lines);
     match response.parse(bytes) {

@@ -99,3 +99,55 @@ pub fn prefix(socket: &Address) -> &str {
     let path = socket.bare_path();
     path.split("/app/").next().unwrap_or_default().trim_end_matches('/')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::exchange::parse;
+    use super::*;
+
+    fn product(head: &str) -> Option<Product> {
+        let bytes = format!("HTTP/1.1 {head}\r\n\r\n");
+        let (answer, _) = parse(bytes.as_bytes()).expect("HTTP").expect("whole");
+        Product::of(&answer)
+    }
+
+    #[test]
+    fn a_proxy_is_known_by_its_answers() {
+        for (head, wanted) in [
+            ("101 X\r\nServer: nginx/1.22.1", Some(Product::Nginx)),
+            ("200 X\r\nServer: openresty", Some(Product::Nginx)),
+            ("503 X\r\nServer: Apache/2.4.57 (Debian)", Some(Product::Apache)),
+            ("502 X\r\nServer: Caddy", Some(Product::Caddy)),
+            ("200 X\r\nVia: 1.1 Caddy", Some(Product::Caddy)),
+            ("200 X\r\nServer: LiteSpeed", Some(Product::LiteSpeed)),
+            ("200 X\r\nServer: nginx\r\nX-Varnish: 32770", Some(Product::Varnish)),
+            ("200 X\r\nServer: cloudflare\r\nCF-RAY: 1", Some(Product::Cloudflare)),
+            (
+                "503 X\r\n\r\n<html><body><h1>503 Service Unavailable</h1>",
+                Some(Product::Haproxy),
+            ),
+            ("101 X\r\nUpgrade: websocket", None),
+            ("200 X\r\nServer: Microsoft-IIS/10.0", None),
+        ] {
+            assert_eq!(product(head), wanted, "{head}");
+        }
+    }
+
+    #[test]
+    fn every_snippet_has_the_path_and_the_target() {
+        let socket: Address = "wss://www.example.org/live/ws/app/k".parse().expect("an address");
+        for product in [
+            Product::Nginx,
+            Product::Apache,
+            Product::Caddy,
+            Product::Haproxy,
+            Product::LiteSpeed,
+        ] {
+            let snippet = product.snippet("127.0.0.1:8081", &socket);
+            assert!(
+                snippet.contains("/live/ws/") && snippet.contains("127.0.0.1:8081"),
+                "{product}: {snippet}"
+            );
+        }
+    }
+}

@@ -142,12 +142,21 @@ impl Findings {
         self.add(hop, Verdict::NotChecked, why.into(), None, None);
     }
 
-    /// Skips those of these hops about which nothing was said.
+    /// Skips those of these hops about which nothing was said. For people they share their line.
     pub fn skip_rest(&mut self, hops: &[&'static str], why: &str) {
-        for hop in hops {
-            if self.of(hop).is_none() {
-                self.skip(hop, why);
-            }
+        let open: Vec<&'static str> = hops.iter().copied().filter(|hop| self.of(hop).is_none()).collect();
+        let Some((first, others)) = open.split_first() else {
+            return;
+        };
+        self.skip(first, why);
+        for hop in others {
+            self.list.push(Finding {
+                hop,
+                ..self.list[self.list.len() - 1].clone()
+            });
+        }
+        if !others.is_empty() {
+            self.note(&format!("             also: {}", others.join(", ")));
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Seen {
     pub status: Status,
     /// The server's clock in Unix seconds, and when it was read.
     pub clock: Option<(i64, Instant)>,
+    /// The proxy that the status came through, by its headers. The server itself has none of them.
+    product: Option<Product>,
 }
 
 impl Seen {
@@ -133,7 +135,11 @@ pub fn status(
         );
         let seconds = i64::try_from(status.time / 1000).ok().filter(|seconds| *seconds > 0);
         let clock = seconds.map(|seconds| (seconds, Instant::now()));
-        return Some(Seen { status, clock });
+        return Some(Seen {
+            status,
+            clock,
+            product: Product::of(&answer),
+        });
     }
     refused(&answer, target, findings);
     None
@@ -167,7 +173,6 @@ fn refused(answer: &Answer, target: &Target, findings: &mut Findings) {
             "start jsocketd with the site's folder (--joomla, or [joomla] root), and compare [[apps]] with App ID in the \
              component's options",
         ),
-        // The key is in the text that had to be signed, not the secret; it is shown nevertheless only on one line.
         status => findings.skip(
             hop::SECRET,
             format!("the proxy does not pass {place}/apps/ on to jsocketd, which browsers do not need: {status}: {words}"),
@@ -234,7 +239,7 @@ pub fn client(
             target.snippet(product),
         );
     };
-    if !request.proxied && Some(client) != own && (product.is_some() || is_private(client)) {
+    if !request.proxied && Some(client) != own && (seen.product.is_some() || is_private(client)) {
         let peer = peer.map_or_else(String::new, |peer| peer.to_string());
         return findings.fault_with(
             hop::CLIENT,

@@ -246,10 +246,6 @@ fn refused(answer: &Answer, target: &Target, product: Option<Product>, findings:
             format!("421: {words}"),
             "let the proxy pass the Host on, and give jsocketd a configuration file".into(),
         ),
-        403 if text.contains("embedded") || text.contains("without a configuration file") => fault(
-            format!("403: {words}"),
-            "start jsocketd with a configuration file".into(),
-        ),
         403 => fault(
             format!("403: {name}, or a firewall in it, refuses WebSockets here: {words}"),
             format!("allow {place}/ there: in ModSecurity and the like, an exception for the path; at a CDN, WebSockets on"),
