@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jsocketd::service::metrics::{Format, encode};
 use jsocketd::service::snapshot::Snapshot;
@@ -147,6 +147,20 @@ fn the_lines_of_status_are_those_that_it_prints() {
             "status has no line {label}"
         );
     }
+}
+
+/// The hops of `jsocketd doctor` that the page explains are those that it has.
+#[test]
+fn the_hops_of_the_doctor_are_its_own() {
+    let (text, source) = (read("docs/operations.md"), read("src/commands/doctor/report.rs"));
+    let (_, table) = text.split_once("\n| hop | proved | ").unwrap();
+    let rows = table.split("\n\n").next().unwrap().lines().skip(2);
+    let explained: BTreeSet<&str> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
+    let (_, names) = source.split_once("pub mod hop {").unwrap();
+    let names = names.split("pub const ALL").next().unwrap();
+    let names: BTreeSet<&str> = names.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 15, "only {names:?} were found");
+    assert_eq!(explained, names);
 }
 
 /// The configurations of the proxies are those that the commands write.
