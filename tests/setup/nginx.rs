@@ -185,6 +185,25 @@ fn the_units_are_those_that_systemd_takes() {
 }
 
 #[test]
+fn a_machine_without_systemd_gets_no_unit() {
+    let machine = machine();
+    let before = machine.state();
+    let command = format!("mount -t tmpfs none /usr/lib/systemd && exec {JSOCKETD} setup");
+    let said = machine.run(&["sh", "-c", &format!("{command} --joomla {SITE} --yes")]);
+    assert!(said.is_good, "{}", said.text);
+    for words in [
+        "systemd            is not there, so no unit is written\n",
+        "  start the server as the user jsocketd: jsocketd serve --config /etc/jsocketd/jsocketd.toml\n  nginx -s reload\n",
+    ] {
+        assert!(said.text.contains(words), "{words}: {}", said.text);
+    }
+    assert!(!machine.has("/etc/systemd/system/jsocketd.service"));
+    let said = machine.run(&["sh", "-c", &format!("{command} --remove --yes")]);
+    assert!(said.text.contains("\nNext:\n  nginx -s reload\n"), "{}", said.text);
+    assert_same(&machine.state(), &before);
+}
+
+#[test]
 fn a_packages_files_stay_and_only_the_root_is_filled_in() {
     let machine = machine();
     let sample = include_str!("../../conf/jsocketd.toml");

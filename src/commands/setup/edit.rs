@@ -75,7 +75,9 @@ pub fn apply(text: &[u8], hunks: &[Hunk]) -> Result<Vec<u8>, String> {
 /// gone needs nothing.
 pub fn undo<'a>(text: &[u8], hunks: &'a [Hunk]) -> (Vec<u8>, Vec<&'a str>) {
     let (mut text, mut kept) = (text.to_vec(), Vec::new());
-    for hunk in hunks {
+    // Lines first: the words of a part can be those of a line.
+    let (lines, parts): (Vec<_>, Vec<_>) = hunks.iter().partition(|hunk| matches!(hunk, Hunk::Line { .. }));
+    for hunk in lines.into_iter().chain(parts) {
         match hunk {
             Hunk::Line { line, .. } => {
                 let ours = line.trim().as_bytes();
@@ -215,6 +217,29 @@ mod tests {
         let after = apply(text, &hunks).unwrap();
         assert_eq!(after, b"server { include x; a; } server { include x; b; }");
         assert_eq!(undo(&after, &hunks[..1]), (text.to_vec(), vec![]));
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_of_any_text() {
+        use rand::{RngExt, SeedableRng};
+        let mut random = rand::rngs::StdRng::seed_from_u64(14);
+        let alphabet = b"{{}; a#\n\n\r\t\xff</";
+        for _ in 0..20_000 {
+            let length = random.random_range(1..60);
+            let text: Vec<u8> = (0..length)
+                .map(|_| alphabet[random.random_range(0..alphabet.len())])
+                .collect();
+            let opens = (0..length).filter(|at| text[*at] == b'{');
+            let hunks: Vec<Hunk> = opens.map(|at| inside(&text, at + 1, "include x;")).collect();
+            let after = apply(&text, &hunks).unwrap();
+            assert_eq!(
+                after.windows(10).filter(|part| part == b"include x;").count(),
+                hunks.len()
+            );
+            let recorded: Vec<Hunk> = hunks.iter().map(Hunk::without_place).collect();
+            let (back, _) = undo(&after, &recorded);
+            assert_eq!(back, text, "{}", String::from_utf8_lossy(&text));
+        }
     }
 
     #[test]
