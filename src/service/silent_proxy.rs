@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderName, Request, header};
 
 use super::caller::{self, Call};
 use crate::config::{ListenAddr, Origin};
@@ -32,17 +32,23 @@ pub enum Sign {
 
 /// The sign that a proxy forwarded a request and did not name the client. `listeners`: where the server listens.
 pub fn sign(call: &Call<'_>, listeners: &[ListenAddr]) -> Option<Sign> {
-    let headers = call.request.headers();
-    // A header that names only proxies, such as that of a browser beside the proxy, is no fault of the proxy.
-    if call.address().is_some() || headers.contains_key("x-forwarded-for") {
+    if call.address().is_some() {
         return None;
     }
-    if headers.keys().any(|name| OF_PROXIES.contains(&name.as_str())) {
-        return Some(Sign::Header);
-    }
-    let page = headers.get(header::ORIGIN)?.to_str().ok()?.parse::<Origin>().ok()?;
-    let is_elsewhere = !is_loopback(&page.host) && !names_listener(call.request, listeners);
-    is_elsewhere.then_some(Sign::Page)
+    let headers = call.request.headers();
+    // Most headers are told by their first letter, as this is done for each request.
+    let may_be_of_proxy = |name: &HeaderName| matches!(name.as_str().as_bytes(), [b'f' | b'v' | b'x', ..]);
+    let is_of_proxy = |name: &HeaderName| may_be_of_proxy(name) && OF_PROXIES.contains(&name.as_str());
+    let sign = match headers.keys().any(is_of_proxy) {
+        true => Sign::Header,
+        false => {
+            let page = headers.get(header::ORIGIN)?.to_str().ok()?.parse::<Origin>().ok()?;
+            let is_elsewhere = !is_loopback(&page.host) && !names_listener(call.request, listeners);
+            is_elsewhere.then_some(Sign::Page)?
+        }
+    };
+    // A header that names only proxies, such as that of a browser beside the proxy, is no fault of the proxy.
+    (!headers.contains_key("x-forwarded-for")).then_some(sign)
 }
 
 /// Whether the request names one of our own ports, and a name that may be this machine's: a browser on this machine
