@@ -28,16 +28,14 @@ pub(super) fn inspect(config: &Config, report: &mut Report) -> Option<Parameters
             Ok(Vec::new())
         })
     });
-    let file = found.file.as_ref().map_or_else(
-        || match config.joomla.root.is_empty() {
-            true => "without configuration.php".to_owned(),
-            false => format!("{} cannot be read", config.joomla.root),
-        },
-        |file| file.display().to_string(),
-    );
+    let file = match &found.file {
+        Some(file) => file.display().to_string(),
+        None if config.joomla.root.is_empty() => "without configuration.php".to_owned(),
+        None => format!("{} cannot be read", config.joomla.root),
+    };
     report.note("site", file.clone());
-    for problem in &found.problems {
-        report.fault(problem.clone());
+    for fault in found.problems.iter().chain(&unresolved) {
+        report.fault(fault.clone());
     }
     for warning in &found.warnings {
         report.warn(warning.clone());
@@ -45,36 +43,38 @@ pub(super) fn inspect(config: &Config, report: &mut Report) -> Option<Parameters
     if let Some(site) = &found.site {
         origins(site, config, report);
     }
-    let is_remote = unresolved.is_some();
-    if let Some(why) = unresolved {
-        report.fault(why);
-    }
     let database = found.database.clone();
     if let Ok(read) = found.whole() {
         site::describe(&read).into_iter().for_each(|line| report.say(line));
     }
     let database = database?;
-    if is_remote {
+    if unresolved.is_some() {
         report.note("database", "not asked: its host has no address");
         return None;
     }
+    let mut inspection = Inspection {
+        config,
+        database: &database,
+        store: open(config, &database, report)?,
+        refused: Vec::new(),
+        locked: BTreeSet::new(),
+    };
+    let extensions = inspection.run(report)?;
+    report.note("site", format!("{file}: {}", versions(&extensions)));
+    Some(parameters(&extensions))
+}
+
+/// Connects to the database, and reports what its server and its user say about themselves.
+fn open(config: &Config, database: &Database, report: &mut Report) -> Option<MySql> {
+    let Database { name, host, user, .. } = database;
     let mut store = site_store(config, database.clone());
     if let Err(why) = store.connect(now()) {
-        report.note(
-            "database",
-            format!("{:?} at {:?} cannot be reached", database.name, database.host),
-        );
-        report.fault(format!("the database {} at {}: {why}", database.name, database.host));
+        report.note("database", format!("{name:?} at {host:?} cannot be reached"));
+        report.fault(format!("the database {name} at {host}: {why}"));
         return None;
     }
     if let Some(server) = store.server() {
-        report.note(
-            "database",
-            format!(
-                "{server}: {:?} at {:?}, user {:?}",
-                database.name, database.host, database.user
-            ),
-        );
+        report.note("database", format!("{server}: {name:?} at {host:?}, user {user:?}"));
         describe_server(server, config, report);
     }
     for sentence in store.limits().describe() {
@@ -86,27 +86,21 @@ pub(super) fn inspect(config: &Config, report: &mut Report) -> Option<Parameters
              outbox come seconds late. Have the limit raised, or give jsocketd a database user of its own",
         );
     }
-    let mut inspection = Inspection {
-        config,
-        database: &database,
-        store,
-        refused: Vec::new(),
-        locked: BTreeSet::new(),
+    Some(store)
+}
+
+/// `Joomla 6.1.0, com_websockets 1.0.0`
+fn versions(extensions: &Extensions) -> String {
+    let joomla = extensions
+        .joomla_version
+        .as_ref()
+        .map(|version| format!("Joomla {version}"));
+    let package = match &extensions.package_version {
+        Some(version) => format!("com_websockets {version}"),
+        None => "com_websockets is not installed".to_owned(),
     };
-    let extensions = inspection.run(report)?;
-    let versions = [
-        extensions
-            .joomla_version
-            .as_ref()
-            .map(|version| format!("Joomla {version}")),
-        Some(match &extensions.package_version {
-            Some(version) => format!("com_websockets {version}"),
-            None => "com_websockets is not installed".to_owned(),
-        }),
-    ];
-    let versions: Vec<String> = versions.into_iter().flatten().collect();
-    report.note("site", format!("{file}: {}", versions.join(", ")));
-    Some(parameters(&extensions))
+    let both: Vec<String> = joomla.into_iter().chain([package]).collect();
+    both.join(", ")
 }
 
 fn origins(site: &SiteConfig, config: &Config, report: &mut Report) {
