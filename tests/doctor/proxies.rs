@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::elsewhere::{Elsewhere, HOST};
 use crate::middle::{self, Trick};
-use crate::nginx::{Nginx, free_port};
 use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, Valid, WRONG_NAME, location};
+use crate::web_server::{Apache, Nginx, free_port};
 
 /// What cannot be checked without TLS.
 const PLAIN: &[&str] = &["certificate", "https"];
@@ -221,6 +221,28 @@ fn a_proxy_that_drops_the_upgrade_is_named() {
 }
 
 #[test]
+fn an_apache_that_drops_the_upgrade_is_named_and_its_snippet_mends_it() {
+    let mut stage = Stage::healthy();
+    let at = stage.without_nginx();
+    let site = stage.site.addr;
+    let server = stage.server.addr;
+    let lines = format!("<Location /ws/>\nProxyPass http://{server}/\n</Location>");
+    let apache = Apache::start(at, site, &lines);
+    let report = stage.examine();
+    let finding = report.expect_faults(
+        &["upgrade"],
+        &["Apache passes the request on without", "upgrade=websocket"],
+    );
+    drop(apache);
+    let _apache = Apache::start(
+        at,
+        site,
+        &finding.snippet.replace("127.0.0.1:8080", &server.to_string()),
+    );
+    stage.examine().expect_healthy(PLAIN);
+}
+
+#[test]
 fn a_path_that_is_not_passed_on_is_named() {
     let mut stage = Stage::healthy();
     stage.serve(MAP, "");
@@ -239,7 +261,7 @@ fn a_path_that_is_not_passed_on_is_named() {
 #[test]
 fn a_server_that_does_not_run_is_named() {
     let mut stage = Stage::healthy();
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], crate::nginx::free_port([127, 0, 0, 1].into())));
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], crate::web_server::free_port([127, 0, 0, 1].into())));
     stage.serve(MAP, &location(nobody, LINES));
     stage
         .examine()

@@ -16,8 +16,8 @@ use crate::common::Server;
 use crate::common::joomla::{Session, Site as Joomla};
 use crate::common::mariadb::Mariadb;
 use crate::elsewhere::{Elsewhere, HOST, OTHER};
-use crate::nginx::{Nginx, free_port};
 use crate::site::{Manner, Site};
+use crate::web_server::{Nginx, free_port};
 
 /// The credentials of the site's app, as the component has them.
 pub const KEY: &str = "doctors-key";

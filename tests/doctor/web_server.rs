@@ -1,4 +1,4 @@
-//! A real nginx on a free port of this machine's address, with a folder of its own.
+//! A real nginx, or a real Apache, on a free port of this machine's address, with a folder of its own.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -67,9 +67,59 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.master);
-        // QUIT would wait for WebSockets. Its worker ends with it.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.master.wait();
+        end(&mut self.master);
     }
+}
+
+/// Apache. When dropped it is ended.
+pub struct Apache {
+    master: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Apache {
+    /// Starts it: `lines` stand in its one host, and everything else is passed on to the site.
+    pub fn start(at: (Ipv4Addr, u16), site: std::net::SocketAddr, lines: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().display();
+        let modules: String = ["mpm_event", "authz_core", "headers", "proxy", "proxy_http"]
+            .iter()
+            .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+            .collect();
+        let (address, port) = at;
+        let config = format!(
+            "ServerRoot {path}\nDefaultRuntimeDir {path}\nPidFile {path}/pid\nErrorLog {path}/error.log\nServerName {address}\n{modules}\
+             User www-data\nGroup www-data\nStartServers 1\nListen {address}:{port}\n\
+             <VirtualHost {address}:{port}>\nServerName {}\n{lines}\nProxyPreserveHost On\n\
+             ProxyPass /ws/ !\nProxyPass / http://{site}/\n</VirtualHost>\n",
+            crate::elsewhere::HOST,
+        );
+        let file = folder.path().join("apache.conf");
+        fs::write(&file, config).expect("the configuration is written");
+        let master = Command::new("apache2")
+            .args(["-DFOREGROUND", "-f"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("Apache starts");
+        let log = || fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
+        wait_until("Apache listens", || TcpStream::connect((address, port)).is_ok(), log);
+        Self {
+            master,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Apache {
+    fn drop(&mut self) {
+        end(&mut self.master);
+    }
+}
+
+/// Ends a server with its workers.
+fn end(master: &mut Child) {
+    // QUIT and WINCH would wait for WebSockets.
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(master), rustix::process::Signal::TERM);
+    let _ = master.wait();
 }
