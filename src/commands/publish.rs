@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::io::{self, Read};
-use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use jsocketd::api::publish::{COUNTED, DELIVERIES};
@@ -12,12 +11,11 @@ use jsocketd::config::{App, Config, Sources};
 use jsocketd::outbox;
 use jsocketd::protocol::signature;
 use jsocketd::store::{self, NewRow, Question, Store};
-use jsocketd::time::Now;
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Server, on_one_line};
-use super::{app, open_site, say};
+use super::{app, now, open_site, say};
 use crate::cli::Publish;
 
 /// The most bytes of data from standard input. No server accepts longer data.
@@ -41,7 +39,7 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
         event["socket_id"] = socket_id.into();
     }
     let path = format!("{prefix}/apps/{}/events", app.id);
-    let request = request(&server, &path, app, &event.to_string());
+    let request = request(&server, &path, &app, &event.to_string());
     let answer = server.exchange(&request)?;
     judge(&answer).map_err(|why| format!("{server} {why}"))?;
     say(&published(answer.header(DELIVERIES.as_str())));
@@ -70,7 +68,7 @@ fn by_table(config: &Config, flags: Publish) -> Result<(), Box<dyn Error>> {
     };
     outbox::check(&row, most)?;
     let mut store = open_site(config)?;
-    match store.ask(&Question::Publish(vec![row]), Now::default())? {
+    match store.ask(&Question::Publish(vec![row]), now())? {
         store::Answer::Added(_) => {
             say("written into the outbox table; a server delivers it when it reads the table");
             Ok(())
@@ -94,9 +92,7 @@ fn data(typed: &str) -> Result<String, String> {
 
 /// The signed request (pusher.md 9.1), in HTTP/1.0: no proxy answers it in chunks.
 fn request(server: &Server, path: &str, app: &App, body: &str) -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = now().unix();
     let md5 = HEXLOWER.encode(&Md5::digest(body));
     let query = format!(
         "auth_key={}&auth_timestamp={now}&auth_version=1.0&body_md5={md5}&{COUNTED}=1",

@@ -1,6 +1,8 @@
 //! The requests of com_websockets to the server: the signed status, and the effect of its options on open connections.
 //! The tests write the options as Joomla writes them, and a control row as the plugin does.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::joomla::{Site as Joomla, now};
@@ -303,7 +305,7 @@ fn a_site_s_app_is_said_to_have_no_secret_only_if_the_component_has_none() {
     };
     let told = |house: &House| house.site.server.log().matches(words).count();
     let check = |house: &House| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
         command
             .env_clear()
             .args(["check", "--config"])
@@ -355,6 +357,57 @@ fn a_site_s_app_is_said_to_have_no_secret_only_if_the_component_has_none() {
     let (warnings, summary) = check(&house);
     assert_eq!(warnings, 0);
     assert!(summary.contains(&format!("apps            {ID}\n")), "{summary}");
+}
+
+#[test]
+fn commands_have_the_credentials_of_the_component() {
+    let house = house(&options(&json!({"app_id": "of-the-site"})));
+    let config = house.site.server.config_path();
+    let command = |name: &str, more: &[&str]| {
+        let url = format!("http://{}", house.site.server.addr);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+        command.env_clear().env("JSOCKETD_JOOMLA_ROOT", house.joomla.root());
+        command.args([name, "--url", &url, "--config"]).arg(&config).args(more);
+        command
+    };
+    // Only a signature opens this channel to somebody without a session.
+    let mut listen = command("listen", &["private-level-3"]);
+    let mut listen = listen
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("jsocketd runs");
+    let mut lines = BufReader::new(listen.stdout.take().expect("a pipe")).lines();
+    let publish = |more: &[&str]| {
+        let output = command("publish", &[more, &["private-level-3", "e", "1"]].concat()).output();
+        let output = output.expect("jsocketd runs");
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let is_heard = || publish(&[]).0 == "published to 1 connection\n";
+    wait_until("it listens", is_heard, || house.site.server.log());
+    let line = lines.next().expect("a line").expect("text");
+    assert_eq!(line, r#"{"channel":"private-level-3","event":"e","data":1}"#);
+    // Both ids name it.
+    for id in ["of-the-site", "joomla"] {
+        assert_eq!(publish(&["--app", id]).0, "published to 1 connection\n", "{id}");
+    }
+    let (_, why) = publish(&["--app", "another"]);
+    assert!(
+        why.contains("the configuration has no app \"another\", but of-the-site"),
+        "{why}"
+    );
+    listen.kill().expect("it can be ended");
+    listen.wait().expect("it ended");
+
+    house.joomla.exec("RENAME TABLE #__extensions TO #__elsewhere", ());
+    let (_, why) = publish(&[]);
+    assert!(
+        why.contains("no secret for the app joomla, and the component's cannot be read"),
+        "{why}"
+    );
 }
 
 /// How soon a control row has done its work, and a good deal more for a busy machine.

@@ -6,8 +6,9 @@ use jsocketd::store::mysql::package::try_package;
 use jsocketd::store::schema::{HEARTBEAT, objection, schema};
 use jsocketd::store::{Answer, ChannelRange, Checked, Failure, Look, NewRow, Question, Store};
 
+use super::super::now;
 use super::report::Report;
-use super::site::{Inspection, now};
+use super::site::Inspection;
 
 /// A server whose heartbeat is older than this many milliseconds has ended.
 const FRESH_MS: i64 = 60_000;

@@ -4,6 +4,8 @@
 use jsocketd::config::{Config, Secrets};
 use serde_json::{Value, json};
 
+use crate::commands::units::counted;
+
 /// The lines of the summary before the warnings and the verdict, in their order.
 const FACTS: [&str; 8] = [
     "configuration",
@@ -98,8 +100,11 @@ impl Report {
     fn verdict(&self, strict: bool) -> String {
         match (self.all_faults().len(), self.is_good(strict)) {
             (0, true) => "good".to_owned(),
-            (0, false) => format!("not good: {} (--strict)", counted(self.warnings.len(), "warning")),
-            (faults, _) => format!("not good: {}", counted(faults, "fault")),
+            (0, false) => format!(
+                "not good: {} (--strict)",
+                counted(self.warnings.len() as u64, "warning", "warnings")
+            ),
+            (faults, _) => format!("not good: {}", counted(faults as u64, "fault", "faults")),
         }
     }
 
@@ -154,12 +159,6 @@ impl Report {
             "config": config,
         })
     }
-}
-
-/// `1 fault`, `2 faults`.
-fn counted(count: usize, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{ending}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Inspects the site and its database: the file, the connection, and every query that the server will run.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsocketd::config::Config;
 use jsocketd::joomla::acl::{self, Acl};
@@ -11,9 +10,8 @@ use jsocketd::site::parameters::Parameters;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::{MySql, Server};
 use jsocketd::store::{Answer, Database, Extensions, Failure, Question, SessionId, Store, Text};
-use jsocketd::time::{Now, Time};
 
-use super::super::site_store;
+use super::super::{now, parameters, site_store};
 use super::outbox;
 use super::report::Report;
 
@@ -312,22 +310,10 @@ impl Inspection<'_> {
     }
 }
 
-fn parameters(extensions: &Extensions) -> Parameters {
-    Parameters::read(extensions.com_websockets.as_deref(), &Parameters::default(), now())
-}
-
 fn numbers(list: &[u32]) -> String {
     let list: Vec<String> = list.iter().map(u32::to_string).collect();
     match list.is_empty() {
         true => "none".to_owned(),
         false => list.join(", "),
-    }
-}
-
-pub(super) fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now {
-        at: Time(0),
-        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
     }
 }

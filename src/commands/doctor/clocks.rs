@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::inside::now;
 use super::report::{Findings, hop};
+use crate::commands::now;
 
 /// Seconds that do no harm, and seconds from which on sessions and signatures fail.
 const TOLERANCE: i64 = 5;

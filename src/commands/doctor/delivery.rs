@@ -13,12 +13,12 @@ use serde_json::json;
 
 use super::address::Address;
 use super::client::{Client, End, signed};
-use super::inside::{Site, grant, now};
+use super::inside::{Site, grant};
 use super::report::{Findings, hop};
 use super::seen::{Seen, request};
 use super::visitor::lost;
 use super::wire::Net;
-use crate::commands::site_store;
+use crate::commands::{now, site_store};
 
 /// Where PHP calls the server unless the component's options say otherwise.
 const FOR_PHP: &str = "http://127.0.0.1:8080";

@@ -2,22 +2,21 @@
 //! check these hops. The outer hops know nothing of them.
 
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use jsocketd::config::{Config, ListenAddr, Sources};
 use jsocketd::joomla::site::{self, Client, SiteRead};
 use jsocketd::server::process::lookup::resolve;
-use jsocketd::site::parameters::{Credentials, Parameters};
+use jsocketd::site::parameters::Credentials;
 use jsocketd::store::grants::grants;
 use jsocketd::store::mysql::MySql;
 use jsocketd::store::schema::schema;
 use jsocketd::store::{Answer, Extensions, Question, Store};
-use jsocketd::time::{Now, Time};
 use serde_json::Value;
 
 use super::page::compare;
 use super::report::{Findings, hop};
-use crate::commands::{check, site_store};
+use crate::commands::{check, now, parameters, site_store};
 
 /// Why the inner hops are not checked from another machine.
 const ELSEWHERE: &str = "run it on the server's machine, with --joomla DIR or --config FILE";
@@ -134,9 +133,7 @@ impl Site {
 
     /// The credentials with which PHP signs: the component's, else those of the configuration.
     pub fn credentials(&self) -> Option<Credentials> {
-        let options = self.extensions.com_websockets.as_deref();
-        let own = Parameters::read(options, &Parameters::default(), now()).credentials;
-        own.or_else(|| {
+        parameters(&self.extensions).credentials.or_else(|| {
             let app = self.config.apps.iter().find(|app| app.id == self.config.joomla.app)?;
             (!app.secret.is_empty()).then(|| Credentials {
                 id: app.id.clone(),
@@ -276,14 +273,5 @@ pub fn versions(site: &Site, server: Option<&str>, findings: &mut Findings) {
             format!("{all}: the server is older than the package"),
             format!("install jsocketd {package} and start it again"),
         ),
-    }
-}
-
-/// The time, for questions to the store.
-pub fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now {
-        at: Time(0),
-        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
     }
 }

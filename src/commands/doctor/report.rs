@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::commands::http::is_harmful;
+use crate::commands::units::counted;
 
 /// The names of the hops, from the outside in.
 pub mod hop {
@@ -194,7 +195,9 @@ impl Findings {
         let (faults, warnings) = (self.count(Verdict::Fault), self.count(Verdict::Warning));
         let (good, skipped) = (self.count(Verdict::Ok), self.count(Verdict::NotChecked));
         print(&format!(
-            "\n{good} proved, {warnings} warnings, {faults} faults, {skipped} not checked\n"
+            "\n{good} proved, {}, {}, {skipped} not checked\n",
+            counted(warnings as u64, "warning", "warnings"),
+            counted(faults as u64, "fault", "faults"),
         ));
     }
 

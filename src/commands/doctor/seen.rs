@@ -12,12 +12,12 @@ use serde_json::Value;
 use super::address::Address;
 use super::cookies::Jar;
 use super::exchange::{Answer, ask};
-use super::inside::now;
 use super::proxy::{Product, prefix};
 use super::report::{Findings, hop};
 use super::socket::Target;
 use super::wire::Net;
 use crate::commands::http::on_one_line;
+use crate::commands::now;
 
 /// An address of the documentation (RFC 5737), which no client has.
 const FORGED: &str = "198.51.100.77";
@@ -203,6 +203,13 @@ pub fn client(
         let says = "the server is too old to say what it sees";
         return findings.skip_rest(&[hop::CLIENT, hop::ORIGIN], says);
     };
+    // The proxy names a trusted address behind the forged one then, so both a right and a wrong proxy look the same.
+    if own.is_some_and(|own| own.is_loopback()) {
+        return findings.skip(
+            hop::CLIENT,
+            "the name leads to a loopback address here, so the client is the machine itself; run it from another machine",
+        );
+    }
     let name = product.map_or("the proxy".to_owned(), |product| product.to_string());
     let lines = format!("Origin: {}\r\nX-Forwarded-For: {FORGED}\r\n", target.origin);
     let forged = self::request(net, "GET", &target.base, "status", credentials, &lines).ok();
@@ -223,12 +230,6 @@ pub fn client(
         );
     }
     let Some(client) = client else {
-        if own.is_some_and(|own| own.is_loopback()) {
-            return findings.skip(
-                hop::CLIENT,
-                "the name leads to a loopback address here, so the client is the machine itself; run it from another machine",
-            );
-        }
         return findings.fault_with(
             hop::CLIENT,
             format!(

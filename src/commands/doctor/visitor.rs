@@ -7,10 +7,11 @@ use jsocketd::store::{Answer, Question, SessionId, Store, Text};
 
 use super::client::{Client, End};
 use super::cookies::{Cookie, Jar};
-use super::inside::{Site, now};
+use super::inside::Site;
 use super::report::{Findings, hop};
 use super::seen::Seen;
 use super::socket::Target;
+use crate::commands::now;
 
 /// Whether a browser sends the page's session cookie to the socket.
 pub fn cookie(jar: &Jar, target: &Target, findings: &mut Findings) {

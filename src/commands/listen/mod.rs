@@ -94,10 +94,10 @@ pub fn listen(flags: Listen) -> Result<(), Box<dyn Error>> {
 }
 
 /// The channels, and the server that sends their events.
-struct Wanted<'a> {
+struct Wanted {
     server: Server,
     prefix: String,
-    app: &'a App,
+    app: App,
     channels: BTreeSet<String>,
 }
 
@@ -169,7 +169,7 @@ struct Frame<'a> {
 
 /// A connection to the server.
 struct Session<'a> {
-    wanted: &'a Wanted<'a>,
+    wanted: &'a Wanted,
     socket: WebSocket<Socket>,
     silence: Duration,
     /// When the server was heard last, and whether it was asked since.
@@ -182,7 +182,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Connects and becomes a WebSocket.
-    fn open(wanted: &'a Wanted<'a>, stop: &'a Stop) -> Result<Self, End> {
+    fn open(wanted: &'a Wanted, stop: &'a Stop) -> Result<Self, End> {
         let Wanted {
             server, prefix, app, ..
         } = wanted;
@@ -318,7 +318,7 @@ impl<'a> Session<'a> {
             self.silence = Duration::from_secs(seconds.clamp(1, SILENCE.as_secs()));
         }
         for channel in &self.wanted.channels {
-            let data = subscription(self.wanted.app, socket_id, channel);
+            let data = subscription(&self.wanted.app, socket_id, channel);
             self.send(&json!({"event": "pusher:subscribe", "data": data}))?;
         }
         Ok(())
