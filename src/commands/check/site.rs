@@ -197,10 +197,13 @@ impl Inspection<'_> {
             return;
         }
         let Database { name, prefix, user, .. } = self.database;
-        report.remedy(
-            "What a database user of its own needs, for the site's administrator to run; the host may be another:",
-        );
-        let account = format!("'{user}'@'localhost'");
+        let account = self.store.account();
+        let place = match account {
+            Some(_) => "for the site's administrator to run:",
+            None => "for the site's administrator to run; the host may be another:",
+        };
+        report.remedy(format!("What a database user of its own needs, {place}"));
+        let account = account.unwrap_or_else(|| format!("'{user}'@'localhost'"));
         for line in grants(name, prefix, &account, &self.config.item_types()) {
             report.remedy(format!("    {line}"));
         }
