@@ -326,16 +326,18 @@ fn a_unit_that_is_enabled_is_disabled_first() {
 #[test]
 fn a_program_in_a_home_folder_is_refused() {
     let machine = machine();
-    let home = machine.path("/root");
+    let of_root = "/root";
+    let home = machine.path(of_root);
     fs::create_dir(&home).expect("a folder");
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("it is ours");
     fs::copy(machine.path(JSOCKETD), home.join("jsocketd")).expect("a copy");
     let before = machine.state_with_times();
-    let said = machine.run(&["/root/jsocketd", "setup", "--joomla", SITE, "--yes"]);
+    let program = format!("{of_root}/jsocketd");
+    let said = machine.run(&[&program, "setup", "--joomla", SITE, "--yes"]);
     assert!(!said.is_good, "{}", said.text);
     assert!(
         said.text
-            .contains("install -m 0755 /root/jsocketd /usr/local/bin/jsocketd"),
+            .contains(&format!("install -m 0755 {program} /usr/local/bin/jsocketd")),
         "{}",
         said.text
     );
