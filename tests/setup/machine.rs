@@ -253,13 +253,19 @@ impl Machine {
     }
 
     /// Starts the web server, sets the site up, reloads the web server, starts jsocketd, and opens a WebSocket at the
-    /// public address: what came back.
-    pub fn handshake(&self, start: &str, reload: &str) -> String {
+    /// public address: the server greets, and finds nothing odd in the proxy.
+    pub fn expect_websocket(&self, start: &str, reload: &str) {
         let script = HANDSHAKE
             .replace("START", start)
             .replace("RELOAD", reload)
             .replace("PROGRAM", JSOCKETD);
-        self.run(&["sh", "-c", &script]).text
+        let said = self.run(&["sh", "-c", &script]).text;
+        let (_, answer) = said.split_once("ANSWER: ").unwrap_or_else(|| panic!("{said}"));
+        assert!(
+            answer.starts_with("HTTP/1.1 101 ") && answer.contains("pusher:connection_established"),
+            "{said}"
+        );
+        assert!(!said.contains("sent no X-Forwarded-For"), "{said}");
     }
 
     /// Everything below /etc, /var/www and /var/lib, each path with its mode, owner and contents.

@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use glob::{MatchOptions, Pattern};
+
 use super::edit::{self, Hunk};
 use super::manifest::Want;
 use super::names::Names;
@@ -250,38 +252,15 @@ fn answers_to(own: &str, name: &str) -> bool {
     }
 }
 
-/// Whether the path fits the pattern: `*` and `?` stand for characters of one name, and no `*` at the start of a name
-/// for a dot, as in glob(3).
+/// Whether the path fits the pattern of an include, as glob(3) has it; a pattern that is none fits no path.
 fn matches(pattern: &Path, path: &Path) -> bool {
-    let names = |path: &Path| -> Vec<String> { path.iter().map(|name| name.to_string_lossy().into_owned()).collect() };
-    let (pattern, path) = (names(pattern), names(path));
-    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(pattern, name)| fits(pattern, name))
-}
-
-fn fits(pattern: &str, name: &str) -> bool {
-    if name.starts_with('.') && !pattern.starts_with('.') {
-        return false;
-    }
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // Where the last * stands, and how much of the name it has taken.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => (p, n) = (p + 1, n + 1),
-            _ => match &mut star {
-                Some((at, taken)) => {
-                    *taken += 1;
-                    (p, n) = (*at + 1, *taken);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let pattern = pattern.to_str().and_then(|pattern| Pattern::new(pattern).ok());
+    pattern.is_some_and(|pattern| pattern.matches_path_with(path, options))
 }
 
 /// The path without symbolic links, or as it is if nothing is there.
@@ -340,7 +319,8 @@ mod tests {
             ("/a/?.conf", "/a/b.conf", true),
             ("/a/?.conf", "/a/.conf", false),
             ("/a/b", "/a/b", true),
-            ("/a/**", "/a/b", true),
+            ("/a/[bc]", "/a/c", true),
+            ("/a/[", "/a/[", false),
         ] {
             assert_eq!(matches(Path::new(pattern), Path::new(path)), fit, "{pattern} {path}");
         }
