@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod between;
+pub mod certificates;
 pub mod flight;
 pub mod follower;
 pub mod frame;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -13,11 +13,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::common::Server;
+use crate::common::certificates::{Authority, Certificate};
 use crate::common::joomla::{Session, Site as Joomla};
 use crate::common::mariadb::Mariadb;
 use crate::elsewhere::{Elsewhere, HOST, OTHER};
 use crate::site::{Manner, Site};
 use crate::web_server::{Nginx, free_port};
+
+pub use crate::common::certificates::Valid;
 
 /// The credentials of the site's app, as the component has them.
 pub const KEY: &str = "doctors-key";
@@ -58,17 +61,6 @@ pub struct Plan {
     pub mariadb: Option<Arc<Mariadb>>,
 }
 
-/// For how long a certificate is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Valid {
-    /// A month.
-    Long,
-    /// Some days.
-    Short,
-    /// Until the first of March 2020.
-    Expired,
-}
-
 /// The set-up.
 pub struct Stage {
     /// The site's database and folder.
@@ -77,9 +69,9 @@ pub struct Stage {
     pub server: Server,
     /// The pages.
     pub site: Site,
-    /// Where nginx listens, and its certificate.
+    /// Where nginx listens, and its certificate with the authority that issued it.
     pub port: u16,
-    certificate: Option<Certificate>,
+    certificate: Option<(Authority, Certificate)>,
     nginx: Option<Nginx>,
     /// The session that the page makes.
     pub session: Session,
@@ -124,7 +116,11 @@ impl Stage {
     pub fn new(plan: Plan, change: impl FnOnce(&Joomla)) -> Self {
         let elsewhere = Elsewhere::shared();
         let port = free_port(elsewhere.here);
-        let certificate = plan.tls.map(|(name, valid)| Certificate::new(name, valid));
+        let certificate = plan.tls.map(|(name, valid)| {
+            let authority = Authority::new();
+            let certificate = authority.issue(&[&format!("DNS:{name}")], valid);
+            (authority, certificate)
+        });
         let tls = certificate.is_some();
         let joomla = Joomla::joomla6_on(plan.mariadb.unwrap_or_else(Mariadb::shared));
         joomla.configure("host", &format!("'localhost:{}'", joomla.server.socket.display()));
@@ -170,8 +166,8 @@ impl Stage {
     /// Lets nginx do this; `socket` stands beside the location of the pages.
     pub fn serve(&mut self, http: &str, socket: &str) {
         self.nginx = None;
-        let files = self.certificate.as_ref().map(Certificate::files);
-        let files = files.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
+        let certificate = self.certificate.as_ref().map(|(_, certificate)| certificate);
+        let files = certificate.map(|certificate| (certificate.chain.as_path(), certificate.key.as_path()));
         let pages = format!(
             "location / {{ proxy_pass http://{}; proxy_pass_header Date; }}",
             self.site.addr
@@ -211,8 +207,8 @@ impl Stage {
     /// Runs it for another address.
     pub fn examine_at(&self, url: &str, flags: &[&str]) -> Report {
         let mut command = self.command_at(url, flags);
-        if let Some(certificate) = &self.certificate {
-            command.arg("--ca").arg(certificate.root());
+        if let Some((authority, _)) = &self.certificate {
+            command.arg("--ca").arg(authority.root());
         }
         let output = command.arg("--json").output().expect("the doctor runs");
         let text = String::from_utf8_lossy(&output.stdout);
@@ -312,75 +308,6 @@ impl Report {
         assert!(self.findings.iter().filter(is_warning).count() == 0, "{self:#?}");
         self
     }
-}
-
-/// A root and a certificate that it issued.
-struct Certificate {
-    folder: tempfile::TempDir,
-}
-
-impl Certificate {
-    /// For this name.
-    fn new(name: &str, valid: Valid) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let own = Self { folder };
-        let path = |file: &str| own.folder.path().join(file).display().to_string();
-        let write = |file: &str, text: &str| std::fs::write(path(file), text).expect("a file");
-        openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {} -out {} -days 30 -subj /CN=root \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=keyCertSign",
-            path("root.key"),
-            path("root.pem")
-        ));
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {} -out {} -subj /CN={name}",
-            path("key"),
-            path("request")
-        ));
-        write(
-            "names",
-            &format!("subjectAltName=DNS:{name}\nbasicConstraints=CA:FALSE\n"),
-        );
-        write("index", "");
-        let config = "[ca]\ndefault_ca=own\n[own]\ndatabase={0}\nnew_certs_dir={1}\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n\
-                      [any]\ncommonName=supplied\n";
-        let folder = own.folder.path().display().to_string();
-        write("config", &config.replace("{0}", &path("index")).replace("{1}", &folder));
-        let dates = match valid {
-            Valid::Long => "-days 30",
-            Valid::Short => "-days 5",
-            Valid::Expired => "-startdate 20200101000000Z -enddate 20200301000000Z",
-        };
-        openssl(&format!(
-            "ca -batch -config {} -cert {} -keyfile {} -in {} -out {} -extfile {} {dates} -notext",
-            path("config"),
-            path("root.pem"),
-            path("root.key"),
-            path("request"),
-            path("chain"),
-            path("names")
-        ));
-        own
-    }
-
-    /// The chain and the key.
-    fn files(&self) -> (PathBuf, PathBuf) {
-        let folder: &Path = self.folder.path();
-        (folder.join("chain"), folder.join("key"))
-    }
-
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("root.pem")
-    }
-}
-
-fn openssl(arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .output()
-        .expect("openssl runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments}: {errors}");
 }
 
 /// A name that the certificate of a stage may have instead.
