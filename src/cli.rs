@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use jsocketd::config::{BadOrigin, HttpUrl, ListenAddr, Origin};
+use jsocketd::config::{BadOrigin, HttpUrl, ListenEntry, Origin};
 
 /// The real-time server for Joomla sites: one thread, one readiness loop, WebSockets.
 #[derive(Debug, Parser)]
@@ -301,9 +301,10 @@ pub struct Sources {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Listen here instead of where the configuration says; may be repeated.
-    /// 127.0.0.1:8080, [::1]:8080, unix:/PATH; port 0 lets the system choose
+    /// 127.0.0.1:8080, [::1]:8080, unix:/PATH; port 0 lets the system choose.
+    /// Options stand behind the address: "127.0.0.1:8080 proxy_protocol"
     #[arg(long, value_name = "ADDR", verbatim_doc_comment)]
-    pub listen: Vec<ListenAddr>,
+    pub listen: Vec<ListenEntry>,
     /// The folder of the Joomla site, where its configuration.php is
     #[arg(long, value_name = "DIR")]
     pub joomla: Option<PathBuf>,

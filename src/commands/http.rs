@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jsocketd::config::{Config, HttpUrl, ListenAddr};
+use jsocketd::config::{Config, HttpUrl, ListenAddr, ListenEntry};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// How long each address of the server may take to accept.
@@ -73,13 +73,15 @@ impl Server {
     /// # Errors
     /// The configuration has no TCP address with a port.
     pub fn of_listener(config: &Config) -> Result<Self, &'static str> {
-        let tcp = |address: &ListenAddr| match address {
-            ListenAddr::Tcp(address) if address.port() != 0 => Some(*address),
+        // A connection without a header of the PROXY protocol is refused where one is expected.
+        let tcp = |entry: &ListenEntry| match entry.address {
+            ListenAddr::Tcp(address) if address.port() != 0 && !entry.proxy_protocol => Some(address),
             _ => None,
         };
         let Some(mut address) = config.server.listen.iter().find_map(tcp) else {
             return Err(
-                "the configuration names no TCP address with its port: name the server with --url http://HOST:PORT",
+                "the configuration names no TCP address with its port and without proxy_protocol: name the server with \
+                 --url http://HOST:PORT",
             );
         };
         match address.ip() {
@@ -360,9 +362,13 @@ mod tests {
             (&["0.0.0.0:80"][..], "http://127.0.0.1"),
             (&["[::]:81"], "http://[::1]:81"),
             (&["unix:/run/x", "127.0.0.1:0", "10.0.0.1:8080"], "http://10.0.0.1:8080"),
+            (
+                &["127.0.0.1:82 proxy_protocol", "127.0.0.1:83 plain"],
+                "http://127.0.0.1:83",
+            ),
         ] {
             assert_eq!(at(addresses).as_deref(), Ok(url));
         }
-        assert!(at(&["unix:/run/x", "127.0.0.1:0"]).is_err());
+        assert!(at(&["unix:/run/x", "127.0.0.1:0", "127.0.0.1:1 proxy_protocol"]).is_err());
     }
 }

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::listen::ListenEntry;
+
 /// An address to listen on: `127.0.0.1:8080`, `[::1]:0`, `unix:/run/jsocketd/jsocketd.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddr {
@@ -56,12 +58,21 @@ impl ListenAddr {
 impl FromStr for AdminListen {
     type Err = BadAddress;
 
-    /// Reads `auto`, an empty text, or an address as [`ListenAddr`] does.
+    /// Reads `auto`, an empty text, or an address as [`ListenAddr`] does. The options of `listen` are refused: no proxy
+    /// belongs in front of this address.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         match text {
             "" => Ok(Self::Off),
             "auto" => Ok(Self::Auto),
-            address => address.parse().map(Self::At),
+            address => {
+                let entry: ListenEntry = address.parse()?;
+                match entry.words().next() {
+                    Some(word) => Err(format!(
+                        "it has no options, remove `{word}`: no proxy belongs in front of it"
+                    )),
+                    None => Ok(Self::At(entry.address)),
+                }
+            }
         }
     }
 }

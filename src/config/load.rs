@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::address::{AdminListen, ListenAddr};
 use super::draft::Draft;
 use super::environment::{self, FILE_VARIABLE};
+use super::listen::ListenEntry;
 use super::problem::{LoadError, Place, Problem};
 use super::rules::{self, ROOT};
 use super::{App, Config, file, keys};
@@ -27,7 +28,7 @@ pub struct Sources {
     /// `--config`; it overrides `JSOCKETD_CONFIG`.
     pub config: Option<PathBuf>,
     /// `--listen`, which may be repeated; empty: not given.
-    pub listen: Vec<ListenAddr>,
+    pub listen: Vec<ListenEntry>,
     /// `--joomla`, the site's folder.
     pub joomla: Option<PathBuf>,
     /// The environment. Names that do not start with `JSOCKETD_` are ignored.
@@ -70,7 +71,7 @@ impl Loaded {
 
 impl Sources {
     /// Combines these flags of the command line with this process's environment and the usual file.
-    pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenAddr>, joomla: Option<PathBuf>) -> Self {
+    pub fn of_process(config: Option<PathBuf>, listen: Vec<ListenEntry>, joomla: Option<PathBuf>) -> Self {
         Self {
             config,
             listen,
@@ -124,7 +125,7 @@ impl Sources {
             && !config.has_site()
             && config.server.admin_token.is_empty()
             && config.server.admin_listen.named().is_none()
-            && config.server.listen.iter().all(ListenAddr::is_loopback);
+            && config.server.listen.iter().all(ListenEntry::is_loopback);
         if config.embedded_defaults {
             config.apps.push(App::built_in());
         }

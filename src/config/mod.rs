@@ -3,8 +3,8 @@
 //! `sections` declares each key with its meaning, default and range; `keys` looks them up. [`Sources`] (`load`) finds
 //! the sources; `file` and `environment` read them into a `draft`, which puts each value where it belongs and remembers
 //! its place; `rules` checks values against each other; `openness` says who may see the page. `value`, `text`, `url`,
-//! `address` and `origin` parse values. Rejected: serde's derive, since it stops at the first mistake and knows neither
-//! a range nor the nearest key.
+//! `address`, `listen` and `origin` parse values. Rejected: serde's derive, since it stops at the first mistake and
+//! knows neither a range nor the nearest key.
 
 mod address;
 mod draft;
@@ -12,6 +12,7 @@ mod environment;
 mod file;
 mod key;
 mod keys;
+mod listen;
 mod load;
 mod openness;
 mod origin;
@@ -23,6 +24,7 @@ mod url;
 mod value;
 
 pub use address::{AdminListen, BadAddress, HostName, ListenAddr};
+pub use listen::ListenEntry;
 pub use load::{Inspected, Loaded, Sources};
 pub use openness::openness;
 pub use origin::{BadOrigin, Origin};

@@ -160,7 +160,8 @@ fn check_secrets(draft: &Draft, problems: &mut Vec<Problem>) {
 
 fn check_listeners(draft: &Draft, problems: &mut Vec<Problem>) {
     let server = &draft.config.server;
-    let all: Vec<_> = server.listen.iter().chain(server.admin_listen.named()).collect();
+    let listen = server.listen.iter().map(|entry| &entry.address);
+    let all: Vec<_> = listen.chain(server.admin_listen.named()).collect();
     for (index, address) in all.iter().enumerate() {
         let any_port = matches!(address, ListenAddr::Tcp(address) if address.port() == 0);
         if !any_port && all[..index].contains(address) {

@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use super::address::{AdminListen, ListenAddr};
 use super::key::{APPS, CHANNELS, ITEMS, Key, WEBHOOKS};
+use super::listen::ListenEntry;
 use super::text;
 use super::value::Field;
 
@@ -91,8 +92,8 @@ macro_rules! is_needed {
 sections! {
     /// `[server]`: the addresses of the server and the clients that may use them.
     Server, "server", |config, _| config.server => {
-        /// Where the server listens; at least one.
-        listen: Vec<ListenAddr> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into())], Listeners;
+        /// Where the server listens, and how connections begin there; at least one.
+        listen: Vec<ListenEntry> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into()).into()], Listeners;
         /// Where the page and the state commands need no token. A Unix socket has mode 0600, whatever `unix_mode` says.
         admin_listen: AdminListen = AdminListen::Auto, AdminListener;
         /// The token that opens the same on `listen`; empty: they stay closed there.

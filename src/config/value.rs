@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
-use super::address::{AdminListen, ListenAddr};
+use super::address::AdminListen;
+use super::listen::ListenEntry;
 use super::origin::Origin;
 use super::text;
 
@@ -25,7 +26,7 @@ pub(super) enum Field<'a> {
     Secret(&'a mut String, text::Reader),
     /// A text, with its reader.
     Text(&'a mut String, text::Reader),
-    Listeners(&'a mut Vec<ListenAddr>),
+    Listeners(&'a mut Vec<ListenEntry>),
     AdminListener(&'a mut AdminListen),
     Peers(&'a mut Vec<IpAddr>),
     Origins(&'a mut Vec<String>),
@@ -128,7 +129,7 @@ impl Field<'_> {
                 other => return refuse(format!("must be a string, not {}", other.kind())),
             },
             Self::Listeners(place) => {
-                let list: Vec<ListenAddr> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
+                let list: Vec<ListenEntry> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
                 if list.is_empty() {
                     return refuse("must hold at least one address".into());
                 }

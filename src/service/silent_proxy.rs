@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, header};
 
 use super::caller::{self, Call};
-use crate::config::{ListenAddr, Origin};
+use crate::config::{ListenAddr, ListenEntry, Origin};
 
 /// Headers that only proxies add.
 const OF_PROXIES: [&str; 7] = [
@@ -31,7 +31,7 @@ pub enum Sign {
 }
 
 /// The sign that a proxy forwarded a request and did not name the client. `listeners`: where the server listens.
-pub fn sign(call: &Call<'_>, listeners: &[ListenAddr]) -> Option<Sign> {
+pub fn sign(call: &Call<'_>, listeners: &[ListenEntry]) -> Option<Sign> {
     if call.address().is_some() {
         return None;
     }
@@ -53,11 +53,12 @@ pub fn sign(call: &Call<'_>, listeners: &[ListenAddr]) -> Option<Sign> {
 
 /// Whether the request names one of our own ports, and a name that may be this machine's: a browser on this machine
 /// that needs no proxy does so. One without a name of its own, such as 127.0.0.1, is what a proxy writes.
-fn names_listener(request: &Request<Bytes>, listeners: &[ListenAddr]) -> bool {
+fn names_listener(request: &Request<Bytes>, listeners: &[ListenEntry]) -> bool {
     let Some(named) = caller::host(request) else {
         return false;
     };
-    let is_ours = |address: &ListenAddr| matches!(address, ListenAddr::Tcp(at) if Some(at.port()) == named.port_u16());
+    let is_ours =
+        |entry: &ListenEntry| matches!(entry.address, ListenAddr::Tcp(at) if Some(at.port()) == named.port_u16());
     !is_loopback(named.host()) && listeners.iter().any(is_ours)
 }
 

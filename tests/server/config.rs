@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use jsocketd::config::{Config, ListenAddr, Secrets, Sources};
+use jsocketd::config::{Config, ListenEntry, Secrets, Sources};
 use tempfile::TempDir;
 
 /// A secret that must not be in any output.
@@ -331,6 +331,24 @@ fn mistakes_are_reported_with_line_column_and_key() {
         (
             "[server]\nadmin_listen = \"127.0.0.1:8080\"",
             "F:2:16: `admin_listen` in [server] names 127.0.0.1:8080 a second time",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1 plain\"]",
+            "F:2:10: `listen` in [server] names 127.0.0.1:1 a second time",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:1 proxy_protocl\"]",
+            "F:2:11: `listen` in [server] cannot hold \"127.0.0.1:1 proxy_protocl\": the word \"proxy_protocl\" is unknown; did \
+             you mean `proxy_protocol`?",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:1 plain plain\"]",
+            "F:2:11: `listen` in [server] cannot hold \"127.0.0.1:1 plain plain\": it has the word `plain` twice",
+        ),
+        (
+            "[server]\nadmin_listen = \"127.0.0.1:1 proxy_protocol\"",
+            "F:2:16: `admin_listen` in [server] cannot be \"127.0.0.1:1 proxy_protocol\": it has no options, remove \
+             `proxy_protocol`: no proxy belongs in front of it",
         ),
         (
             "[server]\nadmin_listen = \"nowhere\"",
@@ -757,7 +775,10 @@ fn variables_are_read_like_the_file() {
     let said = case.check(
         &[],
         &[
-            ("JSOCKETD_LISTEN", "127.0.0.1:0, [::1]:0 ,unix:/run/x.sock"),
+            (
+                "JSOCKETD_LISTEN",
+                "127.0.0.1:0, [::1]:0  plain ,unix:/run/x.sock proxy_protocol",
+            ),
             ("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9"),
             ("JSOCKETD_TRUSTED_PROXIES", ""),
             ("JSOCKETD_UNIX_MODE", "0600"),
@@ -768,7 +789,7 @@ fn variables_are_read_like_the_file() {
             ("OTHER_JSOCKETD_X", "ignored"),
         ],
     );
-    let listen = toml::Value::from(vec!["127.0.0.1:0", "[::1]:0", "unix:/run/x.sock"]);
+    let listen = toml::Value::from(vec!["127.0.0.1:0", "[::1]:0 plain", "unix:/run/x.sock proxy_protocol"]);
     assert_eq!(said.value("server", "listen"), listen);
     assert_eq!(said.value("server", "admin_listen"), toml::Value::from("127.0.0.1:9"));
     assert_eq!(said.value("server", "trusted_proxies"), toml::Value::Array(Vec::new()));
@@ -840,6 +861,14 @@ fn a_flag_that_is_no_address_is_a_usage_error() {
     assert!(
         said.err
             .contains("'--listen <ADDR>': the host is missing; write 127.0.0.1:8080"),
+        "{}",
+        said.err
+    );
+    let said = Case::new().check(&["--listen", "127.0.0.1:8080 proxy"], &[]);
+    assert_eq!(said.status, Some(2));
+    assert!(
+        said.err
+            .contains("the word \"proxy\" is unknown; after an address may stand"),
         "{}",
         said.err
     );
@@ -1172,7 +1201,7 @@ fn nothing() -> Sources {
     }
 }
 
-fn address(text: &str) -> ListenAddr {
+fn address(text: &str) -> ListenEntry {
     text.parse().expect(text)
 }
 
@@ -1194,6 +1223,11 @@ fn embedded_defaults_are_for_this_machine_only() {
     assert!(is(listen(&["127.0.0.1:0", "[::1]:0"])));
     assert!(is(variable("JSOCKETD_LIMITS_PING_INTERVAL", "5")));
     assert!(!is(listen(&["127.0.0.1:0", "0.0.0.0:1"])));
+    assert!(is(listen(&["127.0.0.1:0 plain"])));
+    assert!(
+        !is(listen(&["127.0.0.1:0 proxy_protocol"])),
+        "a load balancer's clients are anywhere"
+    );
     assert!(
         !is(listen(&["unix:/run/x.sock"])),
         "behind a proxy every client is local"

@@ -146,7 +146,9 @@ impl Site {
 
     /// Where the proxy reaches the server.
     pub fn upstream(&self) -> String {
-        match self.config.server.listen.first() {
+        // A web server sends no header of the PROXY protocol.
+        let mut listeners = self.config.server.listen.iter().filter(|entry| !entry.proxy_protocol);
+        match listeners.next().map(|entry| &entry.address) {
             Some(ListenAddr::Unix(path)) => format!("unix:{}", path.display()),
             Some(ListenAddr::Tcp(address)) => address.to_string(),
             None => super::UPSTREAM.to_owned(),

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-use jsocketd::config::{Config, ListenAddr, Sources};
+use jsocketd::config::{Config, ListenAddr, ListenEntry, Sources};
 use toml::Value;
 use toml::de::DeTable;
 
@@ -50,7 +50,7 @@ pub fn free_port(others: &[Config]) -> Result<u16, String> {
     let is_taken = |port: u16| {
         others
             .iter()
-            .any(|other| other.server.listen.iter().any(|at| has_port(at, port)))
+            .any(|other| other.server.listen.iter().any(|entry| has_port(entry, port)))
     };
     ports
         .find(|port| !is_taken(*port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
@@ -62,8 +62,8 @@ pub fn free_port(others: &[Config]) -> Result<u16, String> {
         })
 }
 
-fn has_port(address: &ListenAddr, port: u16) -> bool {
-    matches!(address, ListenAddr::Tcp(address) if address.port() == port)
+fn has_port(entry: &ListenEntry, port: u16) -> bool {
+    matches!(entry.address, ListenAddr::Tcp(address) if address.port() == port)
 }
 
 /// The change that names the site's folder in an existing file; `None`: it is named already.
@@ -149,12 +149,13 @@ fn quoted(text: &str) -> String {
 }
 
 /// Where the web server reaches this server: the first address of `listen`, that of this machine for one that means
-/// every address.
+/// every address. A web server sends no header of the PROXY protocol.
 ///
 /// # Errors
 /// No address has a port that is known beforehand.
 pub fn upstream(config: &Config) -> Result<String, String> {
-    let known = config.server.listen.iter().find_map(|address| match address {
+    let mut listeners = config.server.listen.iter().filter(|entry| !entry.proxy_protocol);
+    let known = listeners.find_map(|entry| match &entry.address {
         ListenAddr::Unix(path) => Some(format!("unix:{}", path.display())),
         ListenAddr::Tcp(address) if address.port() == 0 => None,
         ListenAddr::Tcp(address) => Some(reachable(*address).to_string()),
@@ -250,6 +251,7 @@ mod tests {
             ("\"0.0.0.0:90\"", Some("127.0.0.1:90")),
             ("\"[::]:90\"", Some("[::1]:90")),
             ("\"127.0.0.1:0\", \"10.1.2.3:90\"", Some("10.1.2.3:90")),
+            ("\"0.0.0.0:80 proxy_protocol\", \"127.0.0.1:90\"", Some("127.0.0.1:90")),
             ("\"unix:/run/x.sock\"", Some("unix:/run/x.sock")),
             ("\"127.0.0.1:0\"", None),
         ] {

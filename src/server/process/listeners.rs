@@ -28,7 +28,7 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
             source,
         })
     };
-    let bound = server.listen.iter().map(|address| bind(address, server.unix_mode));
+    let bound = server.listen.iter().map(|entry| bind(&entry.address, server.unix_mode));
     let mut listeners = bound.collect::<Result<Vec<_>, _>>()?;
     let admin = match (server.admin_listen.named(), &loaded.admin_socket) {
         (Some(address), _) => Some(bind(address, ADMIN_MODE)?),
