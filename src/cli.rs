@@ -208,10 +208,13 @@ pub struct Publish {
     /// The app, if the configuration has several
     #[arg(long, value_name = "ID")]
     pub app: Option<String>,
-    /// The server, http://HOST:PORT, with what precedes /apps/ in its paths; without this flag the first TCP address
-    /// that the configuration listens on
+    /// The server, http://HOST:PORT or https://HOST, with what precedes /apps/ in its paths; without this flag the
+    /// first TCP address that the configuration listens on
     #[arg(long)]
     pub url: Option<HttpUrl>,
+    /// Trust the authorities in this PEM file too, with an https:// --url; may be repeated
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca: Vec<PathBuf>,
     /// The one connection that does not get the event
     #[arg(long, value_name = "ID")]
     pub socket_id: Option<String>,
@@ -235,10 +238,13 @@ pub struct Listen {
     /// The app, if the configuration has several
     #[arg(long, value_name = "ID")]
     pub app: Option<String>,
-    /// The server, http://HOST:PORT, with what precedes /app/ in its paths; without this flag the first TCP address
-    /// that the configuration listens on
+    /// The server, http://HOST:PORT or https://HOST, with what precedes /app/ in its paths; without this flag the
+    /// first TCP address that the configuration listens on
     #[arg(long)]
     pub url: Option<HttpUrl>,
+    /// Trust the authorities in this PEM file too, with an https:// --url; may be repeated
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca: Vec<PathBuf>,
 }
 
 /// The flags of `check`.
@@ -286,9 +292,12 @@ pub struct Top {
 /// The flags that say which server is asked for its state.
 #[derive(Args, Debug)]
 pub struct Asked {
-    /// The server, http://HOST:PORT, with what precedes /debug/ in its paths
+    /// The server, http://HOST:PORT or https://HOST, with what precedes /debug/ in its paths
     #[arg(long)]
     pub url: Option<HttpUrl>,
+    /// Trust the authorities in this PEM file too, with an https:// --url; may be repeated
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca: Vec<PathBuf>,
     /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -20,6 +20,7 @@ pub mod site;
 pub mod store;
 pub mod time;
 pub mod trace;
+pub mod trust;
 pub mod webhooks;
 
 /// The commit that this was built from; `None`: a debug build, or one without a repository (`build.rs`).

@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsocketd::config::{HttpUrl, Loaded, Sources};
+use jsocketd::config::{Loaded, Sources};
 use jsocketd::service::snapshot::Snapshot;
 use serde::de::DeserializeOwned;
 
 use super::http::{Answer, Exchange, Server, harmless};
+use crate::cli::Asked;
 
 /// The server answered, and refuses.
 pub const REFUSED: u8 = 1;
@@ -50,11 +51,11 @@ impl Target {
     ///
     /// # Errors
     /// A sentence: there is no address to ask at.
-    pub fn new(url: Option<&HttpUrl>, loaded: &Loaded) -> Result<Self, String> {
-        let (server, prefix) = places(url, loaded, false)?.remove(0);
+    pub fn new(asked: &Asked, loaded: &Loaded) -> Result<Self, String> {
+        let (server, prefix) = places(asked, loaded, false)?.remove(0);
         let token = &loaded.config.server.admin_token;
         // At the address of `admin_listen` no token is needed.
-        let is_admin = url.is_none() && loaded.admin_address().is_some();
+        let is_admin = asked.url.is_none() && loaded.admin_address().is_some();
         let authorization = match is_admin || token.is_empty() {
             true => String::new(),
             false => format!("Authorization: Bearer {token}\r\n"),
@@ -154,9 +155,9 @@ pub fn load(file: Option<PathBuf>) -> Result<Loaded, String> {
 ///
 /// # Errors
 /// A sentence: there is none.
-pub fn places(url: Option<&HttpUrl>, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
-    if let Some(url) = url {
-        return Ok(vec![Server::named(url)?]);
+pub fn places(asked: &Asked, loaded: &Loaded, all: bool) -> Result<Vec<(Server, String)>, String> {
+    if let Some(url) = &asked.url {
+        return Ok(vec![Server::named(url, &asked.ca)?]);
     }
     let admin = loaded.admin_address().and_then(Server::at);
     let listener = Server::of_listener(&loaded.config);
@@ -172,7 +173,7 @@ pub fn places(url: Option<&HttpUrl>, loaded: &Loaded, all: bool) -> Result<Vec<(
 /// The remedy where the server cannot be reached.
 fn advice(server: &Server) -> &'static str {
     match server {
-        Server::Tcp(_) => "",
+        Server::Tcp(_) | Server::Tls(..) => "",
         Server::Unix(_) => {
             "\nIs the server running, and may you open its socket (as root, or as the server's own user)? Another way is \
              --url http://HOST:PORT with admin_token."

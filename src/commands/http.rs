@@ -1,4 +1,4 @@
-//! A small blocking HTTP client for the commands that ask a running server, over TCP or a Unix socket. It has
+//! A small blocking HTTP client for the commands that ask a running server, over TCP, TLS or a Unix socket. It has
 //! deadlines, since a command must end.
 //! Rejected: ureq 3.5 and minreq 3.0. A server may refuse early and close while the request is still being sent: both
 //! return the broken connection then, not the answer. minreq takes an answer that is no HTTP for a 503. Neither speaks
@@ -11,7 +11,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jsocketd::config::{Config, HttpUrl, ListenAddr, ListenEntry};
+use jsocketd::trust::{self, Trust};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::wire::{Wire, tls_error};
 
 /// How long each address of the server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,14 +27,19 @@ pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// The most bytes of an answer. No answer that a command asks for is longer; the records of the loop are the longest.
 pub const LARGEST: u64 = 2 << 20;
 
+/// The first bytes of an alert of TLS, which answers requests without TLS.
+const ALERT: &[u8] = &[21, 3];
+
 /// How many characters are shown of an answer that cannot be read.
 const SHOWN: usize = 300;
 
 /// Where a server is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Server {
     /// At this host and port.
     Tcp(HttpUrl),
+    /// There, with TLS.
+    Tls(HttpUrl, Box<ClientConfig>),
     /// At this Unix socket.
     Unix(PathBuf),
 }
@@ -46,24 +56,30 @@ pub struct Answer {
 }
 
 impl Server {
-    /// The server at `--url`, and the text before its own paths.
+    /// The server at `--url`, whose certificate may be of an authority in these files, and the text before its own
+    /// paths.
     ///
     /// # Errors
-    /// The URL has a query.
-    pub fn named(url: &HttpUrl) -> Result<(Self, String), &'static str> {
-        match url.path.contains('?') {
-            true => Err("--url must end before its ?"),
-            false => Ok((Self::Tcp(url.clone()), url.path.trim_end_matches('/').to_owned())),
+    /// The URL has a query, or a file has no authority.
+    pub fn named(url: &HttpUrl, ca: &[PathBuf]) -> Result<(Self, String), String> {
+        if url.path.contains('?') {
+            return Err("--url must end before its ?".into());
         }
+        let trust = Trust::new(ca).map_err(|bad| format!("--ca {bad}"))?;
+        let server = match url.tls {
+            true => Self::Tls(url.clone(), Box::new(trust.client())),
+            false => Self::Tcp(url.clone()),
+        };
+        Ok((server, url.path.trim_end_matches('/').to_owned()))
     }
 
     /// The server at `--url` or in the configuration, and the text before the paths of the Pusher protocol.
     ///
     /// # Errors
     /// Those of [`Self::named`] and [`Self::of_listener`].
-    pub fn for_clients(url: Option<&HttpUrl>, config: &Config) -> Result<(Self, String), &'static str> {
+    pub fn for_clients(url: Option<&HttpUrl>, ca: &[PathBuf], config: &Config) -> Result<(Self, String), String> {
         match url {
-            Some(url) => Self::named(url),
+            Some(url) => Self::named(url, ca),
             None => Ok((Self::of_listener(config)?, config.pusher.path.clone())),
         }
     }
@@ -90,6 +106,7 @@ impl Server {
             _ => {}
         }
         Ok(Self::Tcp(HttpUrl {
+            tls: false,
             host: address.ip().to_string(),
             port: address.port(),
             path: "/".into(),
@@ -102,6 +119,7 @@ impl Server {
             ListenAddr::Unix(path) => Some(Self::Unix(path.clone())),
             ListenAddr::Tcp(address) if address.port() == 0 => None,
             ListenAddr::Tcp(address) => Some(Self::Tcp(HttpUrl {
+                tls: false,
                 host: address.ip().to_string(),
                 port: address.port(),
                 path: "/".into(),
@@ -112,27 +130,40 @@ impl Server {
     /// The value of the `Host` header.
     pub fn host(&self) -> String {
         match self {
-            Self::Tcp(url) => url.authority(),
+            Self::Tcp(url) | Self::Tls(url, _) => url.authority(),
             Self::Unix(_) => "localhost".into(),
         }
     }
 
-    /// Connects.
+    /// Connects. Reads and writes wait for [`TIMEOUT`] at most.
     ///
     /// # Errors
-    /// Those of the operating system, of the last address that was tried.
-    pub fn connect(&self) -> io::Result<Socket> {
+    /// A clause: the operating system's error for the last address that was tried, or what is wrong with TLS.
+    pub fn connect(&self) -> Result<Wire, String> {
         self.connect_within(CONNECT_TIMEOUT)
     }
 
-    fn connect_within(&self, limit: Duration) -> io::Result<Socket> {
+    /// `limit` is for each address, and for the handshake of TLS.
+    fn connect_within(&self, limit: Duration) -> Result<Wire, String> {
+        let plain = |socket: io::Result<Socket>| {
+            let socket = socket.map_err(|error| error.to_string())?;
+            Ok(Wire::plain(socket, Instant::now() + TIMEOUT))
+        };
         match self {
-            Self::Tcp(url) => connect(url, limit),
-            Self::Unix(path) => {
-                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            Self::Tcp(url) => plain(connect(url, limit)),
+            Self::Tls(url, config) => {
+                let name = ServerName::try_from(url.host.clone());
+                let name = name.map_err(|_| "its host is no name for a certificate".to_owned())?;
+                let socket = connect(url, limit).map_err(|error| error.to_string())?;
+                let wire = Wire::tls(socket, Instant::now() + limit, config, name);
+                let mut wire = wire.map_err(|error| handshake_failed(&error, &url.host))?;
+                wire.wait_until(Instant::now() + TIMEOUT);
+                Ok(wire)
+            }
+            Self::Unix(path) => plain(Socket::new(Domain::UNIX, Type::STREAM, None).and_then(|socket| {
                 socket.connect_timeout(&SockAddr::unix(path)?, limit)?;
                 Ok(socket)
-            }
+            })),
         }
     }
 
@@ -170,7 +201,7 @@ impl Server {
 /// A request that was sent, and what has come of its answer.
 pub struct Exchange {
     server: Server,
-    stream: Socket,
+    stream: Wire,
     /// Whether the whole request was sent.
     sent: io::Result<()>,
     bytes: Vec<u8>,
@@ -183,12 +214,8 @@ impl Exchange {
     /// # Errors
     /// A sentence that names the server, which cannot be reached.
     pub fn begin(server: &Server, request: &str, limit: Duration) -> Result<Self, String> {
-        let connected = || {
-            let stream = server.connect_within(limit)?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            Ok(stream)
-        };
-        let mut stream = connected().map_err(|error: io::Error| format!("{server}: {error}"))?;
+        let connected = server.connect_within(limit);
+        let mut stream = connected.map_err(|why| format!("{server}: {why}"))?;
         let deadline = Instant::now() + TIMEOUT;
         // A server may refuse early: it answers and closes while the rest is still being sent. Its answer counts.
         let sent = stream.write_all(request.as_bytes());
@@ -218,6 +245,7 @@ impl Exchange {
         whole.map_err(|error| format!("{server}: {error}"))?;
         match Answer::parse(&self.bytes) {
             Some(answer) => Ok(Some(answer)),
+            None if self.bytes.starts_with(ALERT) => Err(format!("{server} speaks TLS at this port: write https://")),
             None => Err(format!("{server} does not answer in HTTP")),
         }
     }
@@ -226,7 +254,7 @@ impl Exchange {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(url) => write!(f, "http://{}", url.authority()),
+            Self::Tcp(url) | Self::Tls(url, _) => write!(f, "{}://{}", url.scheme(), url.authority()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -289,6 +317,16 @@ pub fn harmless(json: &str) -> String {
     shown
 }
 
+/// Why the handshake of TLS failed, as a clause with the remedy.
+fn handshake_failed(error: &io::Error, host: &str) -> String {
+    match (tls_error(error), error.kind()) {
+        (Some(fault), _) => trust::what_to_do(fault, host, "--ca FILE"),
+        (None, io::ErrorKind::UnexpectedEof) => "it ended the connection in the TLS handshake".into(),
+        (None, io::ErrorKind::WouldBlock) => "it does not answer the TLS handshake in time".into(),
+        (None, _) => error.to_string(),
+    }
+}
+
 fn connect(url: &HttpUrl, limit: Duration) -> io::Result<Socket> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (url.host.as_str(), url.port).to_socket_addrs()? {
@@ -301,19 +339,15 @@ fn connect(url: &HttpUrl, limit: Duration) -> io::Result<Socket> {
 }
 
 /// Reads to the end of the stream or of the announced body.
-fn receive(stream: &mut Socket, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+fn receive(stream: &mut Wire, answer: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
     let mut buffer = [0; 1 << 16];
+    stream.wait_until(deadline);
     while !is_whole(answer) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(len) => answer.extend_from_slice(&buffer[..len]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Unix reports the timeout of a socket as `WouldBlock`.
+            // The deadline.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
             Err(error) => return Err(error),
         }

@@ -13,6 +13,7 @@ mod snippets;
 pub mod status;
 pub mod top;
 mod units;
+mod wire;
 
 use std::error::Error;
 use std::fmt::Display;

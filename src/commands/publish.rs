@@ -33,7 +33,7 @@ pub fn publish(flags: Publish) -> Result<(), Box<dyn Error>> {
         return by_table(&config, flags);
     }
     let app = app(&config, flags.app.as_deref())?;
-    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &config)?;
+    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &flags.ca, &config)?;
     let mut event = json!({ "name": flags.event, "channel": flags.channel, "data": data(&flags.data)? });
     if let Some(socket_id) = flags.socket_id {
         event["socket_id"] = socket_id.into();

@@ -38,7 +38,7 @@ pub fn status(flags: &Status) -> ExitCode {
 fn ready(flags: &Status) -> Result<(String, u8), Failure> {
     let loaded = load(flags.asked.config.clone())?;
     let mut failed = Vec::new();
-    for (server, prefix) in places(flags.asked.url.as_ref(), &loaded, true)? {
+    for (server, prefix) in places(&flags.asked, &loaded, true)? {
         match server.get(&format!("{prefix}/ready"), "") {
             Ok(answer) => return Ok(judge_ready(&server, &answer)?),
             Err(why) => failed.push(why),
@@ -60,7 +60,7 @@ fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String>
 
 /// The state: a text for people or the server's own JSON.
 fn state(flags: &Status) -> Result<String, Failure> {
-    let target = Target::new(flags.asked.url.as_ref(), &load(flags.asked.config.clone())?)?;
+    let target = Target::new(&flags.asked, &load(flags.asked.config.clone())?)?;
     let (snapshot, json) = target.state(&target.ask("/debug/status")?)?;
     Ok(match flags.json {
         true => json + "\n",

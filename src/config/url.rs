@@ -1,17 +1,20 @@
-//! Parses the plain `http://` URLs that this program requests: targets of webhooks, and the server of `publish`. A URL
-//! may hold a password, so no refusal repeats it. Other modules resolve the host and send the request.
+//! Parses the `http://` and `https://` URLs that this program requests: targets of webhooks, and the server that a
+//! command asks. A URL may hold a password, so no refusal repeats it. Other modules resolve the host and send the
+//! request.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::origin::{self, BadAuthority};
 
-/// `http://HOST[:PORT][/PATH][?QUERY]`.
+/// `http://HOST[:PORT][/PATH][?QUERY]`, or the same with `https://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl {
+    /// Whether it is https.
+    pub tls: bool,
     /// A name in ASCII or an IP address, an IPv6 address without its brackets.
     pub host: String,
-    /// 80 if the URL names none.
+    /// 80 if the URL names none, 443 with https.
     pub port: u16,
     /// Path and query, as they stand in a request line; `/` if the URL has none.
     pub path: String,
@@ -27,9 +30,33 @@ impl HttpUrl {
             true => format!("[{}]", self.host),
             false => self.host.clone(),
         };
-        match self.port {
-            80 => host,
-            port => format!("{host}:{port}"),
+        match self.port == usual_port(self.tls) {
+            true => host,
+            false => format!("{host}:{}", self.port),
+        }
+    }
+
+    /// The scheme, `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// Where the `Location` of a redirect leads to from here, if a post may follow it: to the same host, and never from
+    /// https to http.
+    ///
+    /// # Errors
+    /// Why it is not followed, as a clause.
+    pub fn redirected(&self, location: &str) -> Result<Self, &'static str> {
+        let to: Self = match location {
+            rest if rest.starts_with("//") => format!("{}:{rest}", self.scheme()).parse(),
+            path if path.starts_with('/') => format!("{}://{}{path}", self.scheme(), self.authority()).parse(),
+            full => full.parse(),
+        }
+        .map_err(|_| "that is no address that can be requested")?;
+        match () {
+            () if to.host != self.host => Err("that is another host"),
+            () if self.tls && !to.tls => Err("that is without TLS"),
+            () => Ok(to),
         }
     }
 }
@@ -41,12 +68,10 @@ impl FromStr for HttpUrl {
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("it must be of visible ASCII characters, the others as %XX");
         }
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-                return Err("https comes with TLS; until then it must start with http://");
-            }
-            _ => return Err("it must start with http://"),
+        let (tls, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            _ => return Err("it must start with http:// or https://"),
         };
         if rest.contains('#') {
             return Err("it must end before its #");
@@ -61,8 +86,9 @@ impl FromStr for HttpUrl {
         })?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self {
+            tls,
             host: host.trim_matches(['[', ']']).to_ascii_lowercase(),
-            port: port.unwrap_or(80),
+            port: port.unwrap_or(usual_port(tls)),
             path: format!("{slash}{path}"),
         })
     }
@@ -70,8 +96,12 @@ impl FromStr for HttpUrl {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.path)
     }
+}
+
+fn usual_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
 }
 
 #[cfg(test)]
@@ -90,6 +120,10 @@ mod tests {
             ),
             ("http://[::1]:9000?x=a@b", "http://[::1]:9000/?x=a@b", 9000),
             ("http://[::1]", "http://[::1]/", 80),
+            ("https://example.org", "https://example.org/", 443),
+            ("HTTPS://example.org:443/a", "https://example.org/a", 443),
+            ("https://example.org:80", "https://example.org:80/", 80),
+            ("http://example.org:443", "http://example.org:443/", 443),
         ] {
             let url: HttpUrl = text.parse().expect(text);
             assert_eq!((url.to_string().as_str(), url.port), (shown, port));
@@ -103,7 +137,7 @@ mod tests {
             ("", "http://"),
             ("example.org/hook", "http://"),
             ("ftp://example.org", "http://"),
-            ("https://example.org", "comes with TLS"),
+            ("wss://example.org", "http:// or https://"),
             ("http://me:hunter2@example.org/", "password"),
             ("http://example.org/a b", "visible"),
             ("http://example.org/ü", "visible"),
@@ -118,5 +152,36 @@ mod tests {
             let why = text.parse::<HttpUrl>().expect_err(text).to_string();
             assert!(why.contains(sentence) && !why.contains("hunter2"), "{text:?}: {why}");
         }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_the_same_host_or_nowhere() {
+        let from: HttpUrl = "http://example.org:8080/hook?secret=1".parse().expect("a URL");
+        for (location, to) in [
+            ("/other", Ok("http://example.org:8080/other")),
+            ("//EXAMPLE.org/other", Ok("http://example.org/other")),
+            ("https://example.org/hook?a=b", Ok("https://example.org/hook?a=b")),
+            ("http://example.org:81/", Ok("http://example.org:81/")),
+            ("http://example.com/", Err("another host")),
+            ("//example.com/hook", Err("another host")),
+            ("http://www.example.org/hook", Err("another host")),
+            ("http://example.org@example.com/", Err("no address")),
+            ("other", Err("no address")),
+            ("", Err("no address")),
+            ("ftp://example.org/", Err("no address")),
+            ("/a b", Err("no address")),
+        ] {
+            match (from.redirected(location), to) {
+                (Ok(found), Ok(to)) => assert_eq!(found.to_string(), to, "{location}"),
+                (Err(said), Err(why)) => assert!(said.contains(why), "{location}: {said}"),
+                (found, _) => panic!("{location}: {found:?}"),
+            }
+        }
+        let safe: HttpUrl = "https://example.org/hook".parse().expect("a URL");
+        assert!(safe.redirected("http://example.org/hook").is_err());
+        assert_eq!(
+            safe.redirected("/x").map(|to| to.to_string()).as_deref(),
+            Ok("https://example.org/x")
+        );
     }
 }

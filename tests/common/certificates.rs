@@ -77,6 +77,14 @@ impl Authority {
         self.folder.path().join("root.pem")
     }
 
+    /// Its own certificate, as if it were a server's: what `openssl req -x509` makes by itself.
+    pub fn itself(&self) -> Certificate {
+        Certificate {
+            chain: self.root(),
+            key: self.path("root.key").into(),
+        }
+    }
+
     /// Issues a certificate for these names, as `DNS:example.org` or `IP:127.0.0.1`. Each call makes new files. One
     /// call at a time.
     pub fn issue(&self, names: &[&str], valid: Valid) -> Certificate {

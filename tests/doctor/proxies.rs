@@ -327,7 +327,7 @@ fn a_certificate_for_another_name_is_named() {
     let stage = over_tls(HOST, Valid::Long);
     let output = stage.command(&[]).output().expect("the doctor runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("no root that browsers trust"), "{text}");
+    assert!(text.contains("no authority that is trusted"), "{text}");
 }
 
 #[test]

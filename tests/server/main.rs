@@ -12,6 +12,7 @@ mod conformance;
 mod culprits;
 mod examples;
 mod http;
+mod https;
 mod listen;
 mod listeners;
 mod log;

@@ -1,5 +1,5 @@
 //! One HTTP/1.1 exchange on a connection of its own, with bounds for all that a peer may send. Rejected: the client of
-//! `commands::http`, which speaks HTTP/1.0, since proxies treat that differently, and has no TLS.
+//! `commands::http`, which speaks HTTP/1.0, since proxies treat that differently.
 
 use std::io::{Read, Write};
 

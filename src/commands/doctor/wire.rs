@@ -1,17 +1,20 @@
-//! Connections with a deadline: plain TCP, or TLS over it. A peer that never answers, or drips, costs no more than its
-//! deadline. The certificate is judged by `tls` once, not by each connection: the doctor goes on behind a bad one.
+//! The doctor's connections. The certificate is judged by `tls` once, not by each connection: the doctor goes on behind
+//! a bad one.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use jsocketd::server::process::lookup::resolve;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, StreamOwned};
+use jsocketd::trust;
+use rustls::pki_types::ServerName;
 use thiserror::Error;
 
 use super::address::Address;
 use super::tls::Tls;
+use crate::commands::wire::tls_error;
+
+pub use crate::commands::wire::Wire;
 
 /// How long each address may take to accept.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -138,28 +141,18 @@ impl Net {
     /// Sets up TLS where the address has it.
     fn wrap(&self, stream: TcpStream, to: &Address) -> Result<Wire, Trouble> {
         stream.set_nodelay(true)?;
-        let timed = Timed {
-            stream,
-            until: self.deadline(EXCHANGE),
-        };
+        let (socket, until) = (stream.into(), self.deadline(EXCHANGE));
         if !to.tls {
-            return Ok(Wire::Plain(timed));
+            return Ok(Wire::plain(socket, until));
         }
         let name = server_name(&to.host)?;
-        let failed = |error: rustls::Error| Trouble::Tls(error.to_string());
-        let connection = ClientConnection::new(self.tls.config().into(), name).map_err(failed)?;
-        let mut stream = StreamOwned::new(connection, timed);
-        while stream.conn.is_handshaking() {
-            match stream.conn.complete_io(&mut stream.sock) {
-                Ok((0, 0)) => return Err(Trouble::Ended("in the middle of the TLS handshake".into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(Trouble::Tls("the connection ended in the TLS handshake".into()));
-                }
-                Err(error) => return Err(error.into()),
+        Wire::tls(socket, until, self.tls.config(), name).map_err(|error| match tls_error(&error) {
+            Some(fault) => Trouble::Tls(trust::what(fault, &to.host)),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Trouble::Tls("the connection ended in the TLS handshake".into())
             }
-        }
-        Ok(Wire::Tls(Box::new(stream)))
+            None => error.into(),
+        })
     }
 }
 
@@ -169,118 +162,4 @@ impl Net {
 /// The host can be no such name.
 pub fn server_name(host: &str) -> Result<ServerName<'static>, Trouble> {
     ServerName::try_from(host.to_owned()).map_err(|_| Trouble::Tls(format!("{host:?} is no name for a certificate")))
-}
-
-/// A connection.
-pub enum Wire {
-    /// Without encryption.
-    Plain(Timed),
-    /// With it.
-    Tls(Box<StreamOwned<ClientConnection, Timed>>),
-}
-
-impl Wire {
-    /// From now on it is waited until then.
-    pub fn wait_until(&mut self, until: Instant) {
-        self.timed_mut().until = until;
-    }
-
-    /// Our own address on the connection.
-    pub fn own_address(&self) -> Option<IpAddr> {
-        let address = self.timed().stream.local_addr().ok()?;
-        Some(address.ip().to_canonical())
-    }
-
-    /// The certificates that the peer has shown.
-    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        match self {
-            Self::Plain(_) => Vec::new(),
-            Self::Tls(stream) => {
-                let chain = stream.conn.peer_certificates().unwrap_or_default();
-                chain.iter().map(|der| der.clone().into_owned()).collect()
-            }
-        }
-    }
-
-    fn timed(&self) -> &Timed {
-        match self {
-            Self::Plain(timed) => timed,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-
-    fn timed_mut(&mut self) -> &mut Timed {
-        match self {
-            Self::Plain(timed) => timed,
-            Self::Tls(stream) => &mut stream.sock,
-        }
-    }
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(timed) => timed.read(buffer),
-            Self::Tls(stream) => match stream.read(buffer) {
-                // Many servers end the stream without the notice of TLS.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-                read => read,
-            },
-        }
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(timed) => timed.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(timed) => timed.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
-/// A TCP stream whose reads and writes end at a deadline with `WouldBlock`.
-pub struct Timed {
-    stream: TcpStream,
-    until: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => Ok(left),
-        }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.stream.set_read_timeout(Some(self.left()?))?;
-            match self.stream.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
 }

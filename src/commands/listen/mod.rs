@@ -21,12 +21,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use socket2::Socket;
 use tungstenite::client::client_with_config;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{HandshakeError, Message, WebSocket};
 
 use super::http::{Server, TIMEOUT, on_one_line};
+use super::wire::Wire;
 use super::{app, complain};
 use crate::cli::Listen;
 
@@ -56,7 +56,7 @@ const AT_ONCE: usize = 1000;
 pub fn listen(flags: Listen) -> Result<(), Box<dyn Error>> {
     let sources = Sources::of_process(flags.config.clone(), Vec::new(), None);
     let config = sources.load()?.config;
-    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &config)?;
+    let (server, prefix) = Server::for_clients(flags.url.as_ref(), &flags.ca, &config)?;
     let wanted = Wanted {
         app: app(&config, flags.app.as_deref())?,
         channels: flags.channels.into_iter().collect(),
@@ -170,7 +170,7 @@ struct Frame<'a> {
 /// A connection to the server.
 struct Session<'a> {
     wanted: &'a Wanted,
-    socket: WebSocket<Socket>,
+    socket: WebSocket<Wire>,
     silence: Duration,
     /// When the server was heard last, and whether it was asked since.
     heard: Instant,
@@ -187,8 +187,8 @@ impl<'a> Session<'a> {
             server, prefix, app, ..
         } = wanted;
         let failed = |why: &dyn Display| End::Lost(format!("{server}: {}", on_one_line(&why.to_string())));
-        let stream = server.connect().map_err(|error| failed(&error))?;
-        stream.set_nonblocking(true).map_err(|error| failed(&error))?;
+        let mut stream = server.connect().map_err(|why| failed(&why))?;
+        stream.never_wait().map_err(|error| failed(&error))?;
         let (host, key, version) = (server.host(), &app.key, env!("CARGO_PKG_VERSION"));
         let url = format!("ws://{host}{prefix}/app/{key}?protocol=7&client=jsocketd&version={version}");
         let limits = WebSocketConfig::default()

@@ -61,7 +61,7 @@ fn run(flags: &Top) -> Result<(), Failure> {
         let why = "standard output is no terminal: --once prints one screen as plain text, --json prints JSON";
         return Err(why.to_owned().into());
     }
-    let target = Target::new(flags.asked.url.as_ref(), &load(flags.asked.config.clone())?)?;
+    let target = Target::new(&flags.asked, &load(flags.asked.config.clone())?)?;
     let mut live = Live::new(target);
     // Nothing is drawn yet, so the reason why there is no answer can be printed with its remedy.
     let records = if flags.json { "/debug/loop" } else { &records_path(0) };

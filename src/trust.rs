@@ -1,0 +1,255 @@
+//! Whom this program trusts when it speaks TLS as a client: Mozilla's roots, which are built in, and the authorities in
+//! the files that an administrator names. Webhooks, the commands that ask a server, and the doctor share this. It says
+//! what is wrong with a certificate; the callers say where it was shown.
+//!
+//! Rejected: the roots of the system (rustls-native-certs). A server of a few megabytes in a bare container would have
+//! none, and the same binary would trust others on each machine.
+
+use std::path::{Path, PathBuf};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, Error, InvalidMessage, RootCertStore};
+use rustls::{WantsVerifier, client::WantsClientCert};
+use thiserror::Error;
+
+/// The names of a certificate that a message lists.
+const SHOWN: usize = 5;
+
+/// Why a file with authorities cannot be used.
+#[derive(Debug, Error)]
+#[error("{}: {why}", file.display())]
+pub struct BadFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The reason, as a clause about the file.
+    pub why: String,
+}
+
+/// The authorities that are trusted.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+}
+
+impl Trust {
+    /// The built-in roots, and those in these PEM files.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has no usable certificate.
+    pub fn new(files: &[PathBuf]) -> Result<Self, BadFile> {
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        for file in files {
+            add(&mut roots, file).map_err(|why| BadFile {
+                file: file.clone(),
+                why,
+            })?;
+        }
+        Ok(Self { roots })
+    }
+
+    /// The settings of a client that accepts only servers with a good certificate. Copies share their sessions, so that
+    /// a second connection to a server costs less.
+    pub fn client(&self) -> ClientConfig {
+        finish(builder().with_root_certificates(self.roots.clone()))
+    }
+
+    /// Judges the chain that a server with this name has shown, as of this time.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>, at: UnixTime) -> Result<(), Error> {
+        let (end, between) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let provider = ring::default_provider();
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone().into(), provider.into())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        verifier.verify_server_cert(end, between, name, &[], at).map(|_| ())
+    }
+}
+
+/// The settings of a client that accepts a server by this verifier instead.
+pub fn client_with(verifier: Box<dyn ServerCertVerifier>) -> ClientConfig {
+    finish(builder().dangerous().with_custom_certificate_verifier(verifier.into()))
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the suites of TLS 1.2 and 1.3")
+}
+
+fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig {
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
+    let why = |error: &pem::Error| match error {
+        pem::Error::Io(error) => error.to_string(),
+        error => format!("it is no PEM file: {error}"),
+    };
+    let mut some = false;
+    for der in CertificateDer::pem_file_iter(file).map_err(|error| why(&error))? {
+        let der = der.map_err(|error| why(&error))?;
+        roots
+            .add(der)
+            .map_err(|error| format!("it has a certificate that cannot be read: {error}"))?;
+        some = true;
+    }
+    match some {
+        true => Ok(()),
+        false => Err("it has no certificate in PEM".into()),
+    }
+}
+
+/// What went wrong in a TLS connection to this host, as a clause.
+pub fn what(error: &Error, host: &str) -> String {
+    match error {
+        Error::InvalidCertificate(error) => flaw(error, host),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => "it does not speak TLS at this port".into(),
+        Error::AlertReceived(alert) => format!("it refuses the TLS connection: {alert:?}"),
+        Error::PeerIncompatible(_) => format!("it speaks no TLS that this program speaks, 1.2 or 1.3: {error}"),
+        error => format!("TLS: {error}"),
+    }
+}
+
+/// The same with what to do about it. `authorities` is where an administrator names further ones, as `--ca FILE`.
+pub fn what_to_do(error: &Error, host: &str, authorities: &str) -> String {
+    let what = what(error, host);
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            format!("{what}; if it is an authority of your own, name its certificate with {authorities}")
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            format!("{what}: write http://, or the port that speaks TLS")
+        }
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. }) => {
+            format!("{what}: use a name that it is for")
+        }
+        Error::InvalidCertificate(error) if is_authority(error) => {
+            format!("{what}: make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`")
+        }
+        _ => what,
+    }
+}
+
+/// What is wrong with a certificate, as a clause.
+fn flaw(error: &CertificateError, host: &str) -> String {
+    match error {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate expired on {}", date(*not_after))
+        }
+        CertificateError::Expired => "the certificate has expired".into(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate is valid only from {} on", date(*not_before))
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            format!("the certificate is not for {host}, but for {}", listed(presented))
+        }
+        CertificateError::UnknownIssuer => {
+            "no authority that is trusted has issued the certificate, or the chain is not complete".into()
+        }
+        CertificateError::Revoked => "the certificate was revoked".into(),
+        error if is_authority(error) => {
+            "the certificate is that of an authority (CA:TRUE), which no server may use for itself".into()
+        }
+        error => format!("the certificate cannot be used: {error}"),
+    }
+}
+
+/// Whether a certificate is one that may issue others. Those that `openssl req -x509` makes are such ones.
+fn is_authority(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity"))
+}
+
+/// Names as the peer wrote them, without the form of the library.
+fn listed(names: &[String]) -> String {
+    let plain = |name: &String| {
+        let inside = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
+        inside.trim_end_matches(')').trim_matches('"').to_owned()
+    };
+    match names {
+        [] => "no name at all".into(),
+        names => names.iter().take(SHOWN).map(plain).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// `2026-11-30`
+fn date(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let date = jiff::Timestamp::from_second(seconds).map(|time| time.to_string());
+    date.ok()
+        .and_then(|date| date.get(..10).map(str::to_owned))
+        .unwrap_or_else(|| "a date that cannot be written".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        file
+    }
+
+    #[test]
+    fn a_file_without_authorities_is_named() {
+        for (text, why) in [
+            ("", "no certificate in PEM"),
+            ("words\n", "no certificate in PEM"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "no PEM file"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "cannot be read",
+            ),
+        ] {
+            let file = file(text);
+            let said = Trust::new(&[file.path().to_owned()]).expect_err(text).to_string();
+            assert!(said.contains(why), "{text:?}: {said}");
+            assert!(said.starts_with(&file.path().display().to_string()), "{said}");
+        }
+        let missing = Trust::new(&["/nowhere/ca.pem".into()]).expect_err("there is none");
+        assert_eq!(
+            missing.to_string(),
+            "/nowhere/ca.pem: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_are_shown_as_they_were_written() {
+        let names: Vec<String> = ["DnsName(\"a.example\")", "IpAddress(127.0.0.1)", "b", "c", "d", "e"]
+            .map(str::to_owned)
+            .into();
+        assert_eq!(listed(&names), "a.example, 127.0.0.1, b, c, d");
+        assert_eq!(listed(&[]), "no name at all");
+    }
+
+    #[test]
+    fn every_failure_of_a_connection_is_a_clause() {
+        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let said = what_to_do(&unknown, "h", "--ca FILE");
+        assert!(said.contains("authority") && said.ends_with("with --ca FILE"), "{said}");
+        let plain = Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        assert_eq!(
+            what_to_do(&plain, "h", "--ca FILE"),
+            "it does not speak TLS at this port: write http://, or the port that speaks TLS"
+        );
+        let at = |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let expired = CertificateError::ExpiredContext {
+            time: at(0),
+            not_after: at(1_583_020_800),
+        };
+        let said = what(&Error::InvalidCertificate(expired), "h");
+        assert_eq!(said, "the certificate expired on 2020-03-01");
+    }
+}

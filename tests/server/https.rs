@@ -1,0 +1,231 @@
+//! The commands that ask a server, over https: `publish`, `listen`, `status` and `top` work as over http, and what is
+//! wrong with TLS or a certificate is one sentence with its remedy.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::ServerConfig;
+
+use crate::common::Server;
+use crate::common::certificates::{Authority, Serving, Valid, serve};
+
+const TOML: &str = "[server]\nadmin_token = \"0123456789abcdef\"\n\
+                    [[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\n";
+
+/// Listens on a port of 127.0.0.1 and hands each client over, on a thread of its own, until the test's process ends.
+fn listen(handle: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let handle = handle.clone();
+            thread::spawn(move || handle(stream));
+        }
+    });
+    addr
+}
+
+/// A proxy that speaks TLS in front of a server.
+fn front(config: Arc<ServerConfig>, to: SocketAddr) -> SocketAddr {
+    listen(move |stream| {
+        // A client that does not like the certificate leaves: that is its own affair.
+        let _ = relay(
+            serve(&config, stream),
+            TcpStream::connect(to).expect("the server listens"),
+        );
+    })
+}
+
+/// Carries bytes both ways until one end is closed.
+fn relay(mut tls: Serving, mut plain: TcpStream) -> io::Result<()> {
+    while tls.conn.is_handshaking() {
+        tls.conn.complete_io(&mut tls.sock)?;
+    }
+    let pause = Some(Duration::from_millis(2));
+    tls.sock.set_read_timeout(pause)?;
+    plain.set_read_timeout(pause)?;
+    let mut buffer = [0; 65_536];
+    loop {
+        for inwards in [true, false] {
+            let read = match inwards {
+                true => tls.read(&mut buffer),
+                false => plain.read(&mut buffer),
+            };
+            match read {
+                Ok(0) => {
+                    tls.conn.send_close_notify();
+                    return tls.flush();
+                }
+                Ok(len) if inwards => plain.write_all(&buffer[..len])?,
+                Ok(len) => tls.write_all(&buffer[..len])?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A command of this server's configuration.
+fn command(server: &Server, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+    command
+        .env_clear()
+        .args(words)
+        .arg("--config")
+        .arg(server.config_path());
+    command
+}
+
+fn run(server: &Server, words: &[&str]) -> Output {
+    command(server, words).output().expect("jsocketd runs")
+}
+
+/// What a `publish` that must fail complains about.
+fn complaint(server: &Server, url: &str, flags: &[&str]) -> String {
+    let words = [&["publish", "news", "e", "d", "--url", url], flags].concat();
+    let output = run(server, &words);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let line = err.strip_prefix("jsocketd: ").and_then(|rest| rest.strip_suffix('\n'));
+    line.filter(|line| !line.contains('\n'))
+        .unwrap_or_else(|| panic!("not one complaint: {err}"))
+        .to_owned()
+}
+
+#[test]
+fn the_commands_work_over_https() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["DNS:localhost", "IP:127.0.0.1"], Valid::Long);
+    let server = Server::start(TOML);
+    let front = front(certificate.server(), server.addr);
+    let root = authority.root().display().to_string();
+    let (by_name, by_address) = (
+        format!("https://localhost:{}", front.port()),
+        format!("https://{front}"),
+    );
+    let to = ["--url", &by_name, "--ca", &root];
+
+    let mut listening = command(&server, &[&["listen", "news"][..], &to].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("jsocketd runs");
+    let mut notes = BufReader::new(listening.stderr.take().expect("a pipe")).lines();
+    let said = notes.next().expect("a line").expect("text");
+    assert_eq!(said, "jsocketd: listens to news");
+
+    for url in [&by_name, &by_address] {
+        let words = ["publish", "news", "saved", "{\"id\":1}", "--url", url, "--ca", &root];
+        let published = run(&server, &words);
+        let text = String::from_utf8_lossy(&published.stdout);
+        let err = String::from_utf8_lossy(&published.stderr);
+        assert_eq!((&*text, &*err), ("published to 1 connection\n", ""));
+    }
+    let mut events = BufReader::new(listening.stdout.take().expect("a pipe")).lines();
+    for _ in 0..2 {
+        let event = events.next().expect("a line").expect("text");
+        assert_eq!(event, r#"{"channel":"news","event":"saved","data":{"id":1}}"#);
+    }
+    kill_process(Pid::from_child(&listening), Signal::TERM).expect("it runs");
+    assert!(listening.wait().expect("it ends").success());
+
+    for words in [&["status"][..], &["top", "--once"]] {
+        let output = run(&server, &[words, &to].concat());
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*err), (Some(0), ""), "{words:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("connections"),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_of_a_certificate_is_a_sentence_with_its_remedy() {
+    let authority = Authority::new();
+    let server = Server::start(TOML);
+    let root = authority.root().display().to_string();
+    let own = ["--ca", root.as_str()];
+    let localhost = ["DNS:localhost"];
+    for (certificate, flags, wanted) in [
+        (
+            authority.issue(&localhost, Valid::Long),
+            &[][..],
+            "no authority that is trusted has issued the certificate, or the chain is not complete; if it is an \
+             authority of your own, name its certificate with --ca FILE",
+        ),
+        (
+            authority.issue(&["DNS:www.example.org", "IP:192.0.2.1"], Valid::Long),
+            &own,
+            "the certificate is not for localhost, but for www.example.org, 192.0.2.1: use a name that it is for",
+        ),
+        (
+            authority.issue(&localhost, Valid::Expired),
+            &own,
+            "the certificate expired on 2020-03-01",
+        ),
+        (
+            authority.issue(&localhost, Valid::NotYet),
+            &own,
+            "the certificate is valid only from 2049-01-01 on",
+        ),
+        (
+            authority.itself(),
+            &own,
+            "the certificate is that of an authority (CA:TRUE), which no server may use for itself: make one with \
+             `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`",
+        ),
+    ] {
+        let url = format!("https://localhost:{}", front(certificate.server(), server.addr).port());
+        assert_eq!(complaint(&server, &url, flags), format!("{url}: {wanted}"));
+    }
+}
+
+#[test]
+fn a_peer_without_tls_and_one_that_expects_it_are_told_apart() {
+    let authority = Authority::new();
+    let server = Server::start(TOML);
+    let plain = format!("https://{}", server.addr);
+    assert_eq!(
+        complaint(&server, &plain, &[]),
+        format!("{plain}: it does not speak TLS at this port: write http://, or the port that speaks TLS")
+    );
+    let certificate = authority.issue(&["DNS:localhost"], Valid::Long);
+    let url = format!("http://{}", front(certificate.server(), server.addr));
+    assert_eq!(
+        complaint(&server, &url, &[]),
+        format!("{url} speaks TLS at this port: write https://")
+    );
+}
+
+#[test]
+fn a_handshake_that_stalls_or_ends_is_no_hang() {
+    let server = Server::start(TOML);
+    let silent = format!("https://{}", listen(std::mem::forget));
+    assert_eq!(
+        complaint(&server, &silent, &[]),
+        format!("{silent}: it does not answer the TLS handshake in time")
+    );
+    let cut = listen(|mut stream| {
+        let mut hello = [0; 64];
+        stream.read_exact(&mut hello).expect("the beginning of a handshake");
+    });
+    let said = complaint(&server, &format!("https://{cut}"), &[]);
+    let ends = ["in the TLS handshake", "reset by peer (os error 104)"];
+    assert!(ends.iter().any(|end| said.ends_with(end)), "{said}");
+}
+
+#[test]
+fn a_file_of_authorities_that_cannot_be_used_is_named() {
+    let server = Server::start(TOML);
+    let said = complaint(&server, "https://localhost:1", &["--ca", "/nowhere/ca.pem"]);
+    assert_eq!(said, "--ca /nowhere/ca.pem: No such file or directory (os error 2)");
+    let config = server.config_path().display().to_string();
+    let said = complaint(&server, "https://localhost:1", &["--ca", &config]);
+    assert_eq!(said, format!("--ca {config}: it has no certificate in PEM"));
+}
