@@ -27,7 +27,8 @@ impl Wire {
     /// Sets up TLS with the server of this name.
     ///
     /// # Errors
-    /// `WouldBlock` at the deadline, `UnexpectedEof` if the peer ends it. An error of TLS is in one of the kind `InvalidData`: see [`tls_error`].
+    /// `WouldBlock` at the deadline, `UnexpectedEof` if the peer ends it. An error of TLS is in one of the kind
+    /// `InvalidData`: see [`tls_error`].
     pub fn tls(socket: Socket, until: Instant, config: &ClientConfig, name: ServerName<'static>) -> io::Result<Self> {
         let connection = ClientConnection::new(config.clone().into(), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, Timed::new(socket, until));
