@@ -21,6 +21,7 @@ pub mod pusher;
 pub mod server;
 pub mod store;
 pub mod visits;
+pub mod web_server;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

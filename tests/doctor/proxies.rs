@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use crate::common::web_server::free_port;
 use crate::elsewhere::{Elsewhere, HOST};
 use crate::middle::{self, Trick};
 use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, Valid, WRONG_NAME, location};
-use crate::web_server::{Apache, Nginx, free_port};
+use crate::web_server::{apache, nginx};
 
 /// What cannot be checked without TLS.
 const PLAIN: &[&str] = &["certificate", "https"];
@@ -227,14 +228,14 @@ fn an_apache_that_drops_the_upgrade_is_named_and_its_snippet_mends_it() {
     let site = stage.site.addr;
     let server = stage.server.addr;
     let lines = format!("<Location /ws/>\nProxyPass http://{server}/\n</Location>");
-    let apache = Apache::start(at, site, &lines);
+    let before = apache(at, site, &lines);
     let report = stage.examine();
     let finding = report.expect_faults(
         &["upgrade"],
         &["Apache passes the request on without", "upgrade=websocket"],
     );
-    drop(apache);
-    let _apache = Apache::start(
+    drop(before);
+    let _after = apache(
         at,
         site,
         &finding.snippet.replace("127.0.0.1:8080", &server.to_string()),
@@ -261,7 +262,7 @@ fn a_path_that_is_not_passed_on_is_named() {
 #[test]
 fn a_server_that_does_not_run_is_named() {
     let mut stage = Stage::healthy();
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], crate::web_server::free_port([127, 0, 0, 1].into())));
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1])));
     stage.serve(MAP, &location(nobody, LINES));
     stage
         .examine()
@@ -314,7 +315,7 @@ fn a_page_of_http_leads_to_https_and_the_doctor_follows() {
     let stage = over_tls(HOST, Valid::Long);
     let here = Elsewhere::shared().here;
     let plain = free_port(here);
-    let _nginx = Nginx::start((here, plain), None, "", &format!("return 301 {}; ", stage.url()));
+    let _plain = nginx((here, plain), None, "", &format!("return 301 {}; ", stage.url()));
     let root = stage.joomla.root().display().to_string();
     let report = stage.examine_at(&format!("http://{HOST}:{plain}/"), &["--joomla", &root]);
     report.expect_healthy(&[]);

@@ -16,9 +16,10 @@ use crate::common::Server;
 use crate::common::certificates::{Authority, Certificate};
 use crate::common::joomla::{Session, Site as Joomla};
 use crate::common::mariadb::Mariadb;
+use crate::common::web_server::{WebServer, free_port};
 use crate::elsewhere::{Elsewhere, HOST, OTHER};
 use crate::site::{Manner, Site};
-use crate::web_server::{Nginx, free_port};
+use crate::web_server;
 
 pub use crate::common::certificates::Valid;
 
@@ -45,11 +46,6 @@ pub const LINES: &str = "
     proxy_buffering off;
 ";
 
-/// The user of nginx's workers: the one that runs the tests.
-pub fn user() -> &'static str {
-    "root"
-}
-
 /// How a stage differs from a healthy one.
 #[derive(Default)]
 pub struct Plan {
@@ -72,7 +68,7 @@ pub struct Stage {
     /// Where nginx listens, and its certificate with the authority that issued it.
     pub port: u16,
     certificate: Option<(Authority, Certificate)>,
-    nginx: Option<Nginx>,
+    nginx: Option<WebServer>,
     /// The session that the page makes.
     pub session: Session,
     empty: tempfile::NamedTempFile,
@@ -173,7 +169,7 @@ impl Stage {
             self.site.addr
         );
         let at = (Elsewhere::shared().here, self.port);
-        self.nginx = Some(Nginx::start(at, files, http, &format!("{socket}\n{pages}")));
+        self.nginx = Some(web_server::nginx(at, files, http, &format!("{socket}\n{pages}")));
     }
 
     /// Stops nginx, so that another proxy can have its port.
