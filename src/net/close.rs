@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use std::borrow::Cow;
 
+use super::io::Socket;
+use super::polled::Polled;
 use crate::time::Time;
 
 /// Seconds that the last words of a connection may take as long as they move: a megabyte at 20 KB/s.
@@ -109,6 +111,23 @@ impl Finishing {
             at_most: now + Duration::from_secs(timeout.max(LAST_WORDS)),
             shut: false,
             ended,
+        }
+    }
+
+    /// The last word has left: ends the writing side, after TLS has said goodbye. Returns whether the connection is
+    /// over.
+    pub(super) fn shut_down(&mut self, socket: &mut Polled<impl Socket>) -> bool {
+        if self.shut {
+            return self.ended;
+        }
+        match socket.finish() {
+            Ok(true) if !self.ended => {
+                self.shut = true;
+                socket.stream.shutdown_write();
+                false
+            }
+            Ok(is_written) => is_written,
+            Err(_) => true,
         }
     }
 

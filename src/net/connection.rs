@@ -6,12 +6,11 @@
 //! moment the input of the peer is thrown away. A close with unread input would become a reset, which would destroy the
 //! last word on its way.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Response, Version};
 
 use super::allowance::Allowances;
+use super::backlog::{Backlog, high_water};
 use super::close::{self, CloseReason, Finishing, Manners};
 use super::event::{Event, Over};
 use super::exchange::{Asked, Exchange};
@@ -33,13 +32,12 @@ pub struct Connection<S> {
     pub socket: Polled<S>,
     /// The other end.
     pub peer: Peer,
-    /// The bytes that wait to be written.
+    /// The bytes that wait to be encrypted or written.
     pub queue: SendQueue,
     state: State,
     /// Read but not decoded, because the connection was paused in the middle.
     unread: Bytes,
-    /// Since when more than a quarter of the send queue's limit waits.
-    over_since: Time,
+    backlog: Backlog,
     allowances: Allowances,
 }
 
@@ -63,7 +61,7 @@ impl<S: Socket> Connection<S> {
             queue: SendQueue::default(),
             state: State::Http(Box::new(Exchange::new(limits, now))),
             unread: Bytes::new(),
-            over_since: Time::NEVER,
+            backlog: Backlog::NONE,
             allowances: Allowances::default(),
         }
     }
@@ -100,7 +98,7 @@ impl<S: Socket> Connection<S> {
     /// Whether nothing may be decoded now: the peer does not read its answers, an answer is owed, or a rate is
     /// exceeded.
     pub fn is_paused(&self, limits: &Limits, now: Time) -> bool {
-        if self.queue.len() > high_water(limits) {
+        if self.waiting() > high_water(limits) {
             return true;
         }
         match &self.state {
@@ -136,7 +134,7 @@ impl<S: Socket> Connection<S> {
 
     /// Whether there is something to decode: in the socket, or read before a pause.
     pub fn has_more(&self) -> bool {
-        self.socket.ready.readable || !self.unread.is_empty()
+        self.socket.has_more() || !self.unread.is_empty()
     }
 
     /// Keeps input that may not be decoded yet: one read buffer at most.
@@ -159,7 +157,11 @@ impl<S: Socket> Connection<S> {
             }
             Ok(None) => Ok(0),
             Err(error) => {
-                self.doom();
+                // Bad TLS is answered with an alert.
+                match self.socket.has_failed() && self.is_live() {
+                    true => self.finish(limits, now),
+                    false => self.doom(),
+                }
                 Err(Over::Failed(error.to_string()))
             }
         }
@@ -209,7 +211,8 @@ impl<S: Socket> Connection<S> {
         }
         if let State::Finishing(finishing) = &mut self.state {
             finishing.ended = true;
-            if self.queue.is_empty() {
+            // TLS still says goodbye.
+            if self.queue.is_empty() && (finishing.shut || !self.socket.is_secure()) {
                 self.doom();
             }
         }
@@ -315,6 +318,10 @@ impl<S: Socket> Connection<S> {
     fn finish(&mut self, limits: &Limits, now: Time) {
         let ended = matches!(&self.state, State::Http(http) if http.ended);
         self.unread = Bytes::new();
+        if self.socket.is_handshaking() || self.socket.has_failed() {
+            // It could never be sent.
+            self.queue = SendQueue::default();
+        }
         self.state = State::Finishing(Finishing::new(ended, limits.close_timeout, now));
     }
 
@@ -326,8 +333,8 @@ impl<S: Socket> Connection<S> {
         if self.is_doomed() {
             return None;
         }
-        let before = self.queue.len();
-        if let Err(error) = self.queue.flush(&mut self.socket) {
+        let before = self.waiting();
+        if let Err(error) = self.socket.flush().and_then(|()| self.queue.flush(&mut self.socket)) {
             self.doom();
             return Some(Over::Failed(error.to_string()));
         }
@@ -339,48 +346,48 @@ impl<S: Socket> Connection<S> {
         let State::Finishing(finishing) = &mut self.state else {
             return None;
         };
-        if self.queue.len() < before {
+        if self.queue.len() + self.socket.unsent() < before {
             finishing.prolong(limits.close_timeout, now);
         }
-        if self.queue.is_empty() {
-            if finishing.ended {
-                self.doom();
-            } else if !std::mem::replace(&mut finishing.shut, true) {
-                self.socket.stream.shutdown_write();
-            }
+        if self.queue.is_empty() && finishing.shut_down(&mut self.socket) {
+            self.doom();
         }
         None
+    }
+
+    /// Bytes that wait to be written, those included that TLS has encrypted.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.socket.unsent()
     }
 
     /// Whether a flush would do something: the kernel may take bytes, the write side is to be shut down, or the queue
     /// is over its limit.
     pub fn wants_flush(&self, limits: &Limits) -> bool {
+        let is_writable = self.socket.ready.writable;
         match &self.state {
+            _ if self.socket.unsent() > 0 => is_writable || self.is_over_full(limits),
             State::Finishing(finishing) if self.queue.is_empty() => !finishing.shut,
-            _ => !self.queue.is_empty() && (self.socket.ready.writable || self.is_over_full(limits)),
+            _ if self.socket.is_handshaking() => false,
+            _ => !self.queue.is_empty() && (is_writable || self.is_over_full(limits)),
         }
     }
 
     /// Notes since when the send queue is above its high-water mark. Returns whether that has changed.
     pub fn note_backlog(&mut self, limits: &Limits, now: Time) -> bool {
-        let before = self.over_since;
-        if self.queue.len() <= high_water(limits) {
-            self.over_since = Time::NEVER;
-        } else if self.over_since == Time::NEVER {
-            self.over_since = now;
-        }
-        self.over_since != before
+        let waiting = self.waiting();
+        self.backlog.note(waiting, limits, now)
     }
 
     /// Whether more waits in the send queue than its high-water mark.
     pub fn is_slow(&self) -> bool {
-        self.over_since != Time::NEVER
+        self.backlog.is_high()
     }
 
     /// Whether the send queue is over its limit, after a flush.
     fn is_over_full(&self, limits: &Limits) -> bool {
         // An HTTP answer may be larger than the limit; the next one waits until it has left.
-        self.is_websocket() && self.queue.len() > limits.send_queue_bytes
+        self.is_websocket() && self.waiting() > limits.send_queue_bytes
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
@@ -396,18 +403,13 @@ impl<S: Socket> Connection<S> {
             State::Finishing(finishing) => return finishing.until,
             State::Doomed => Time::NEVER,
         };
-        own.min(self.slow_at(limits))
-    }
-
-    /// When the connection will be closed as a slow consumer.
-    fn slow_at(&self, limits: &Limits) -> Time {
-        self.over_since + Duration::from_secs(limits.send_queue_seconds)
+        own.min(self.backlog.ends(limits))
     }
 
     /// Does the work that is due: sends a ping, ends a request or message that took too long, frees memory. Returns how
     /// the connection ended, if it did.
     pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Over> {
-        if self.is_live() && self.slow_at(limits) <= now {
+        if self.is_live() && self.backlog.ends(limits) <= now {
             return Some(self.close_slow("send_queue_seconds", limits, now));
         }
         let has_more = self.has_more();
@@ -428,7 +430,7 @@ impl<S: Socket> Connection<S> {
             }
             State::Finishing(finishing) if finishing.until <= now => {
                 // The peer reads nothing, so the kernel need not keep the rest for the peer.
-                if !self.queue.is_empty() {
+                if self.waiting() > 0 {
                     self.socket.stream.reset_on_close();
                 }
                 self.doom();
@@ -439,9 +441,4 @@ impl<S: Socket> Connection<S> {
         self.finish(limits, now);
         Some(over)
     }
-}
-
-/// Bytes in a send queue above which reading from the peer pauses and `send_queue_seconds` is counted.
-fn high_water(limits: &Limits) -> usize {
-    limits.send_queue_bytes / 4
 }

@@ -46,7 +46,7 @@ impl<S: Socket> Line<S> {
         self.connected
     }
 
-    /// Whether it is connected. The kernel is asked only after an edge.
+    /// Whether it is connected, and its TLS handshake complete. The kernel is asked only after an edge.
     ///
     /// # Errors
     /// Why the connection failed.
@@ -58,6 +58,6 @@ impl<S: Socket> Line<S> {
             // A connected socket is writable, even if only its readable edge was reported so far.
             ready.writable = self.connected;
         }
-        Ok(self.connected)
+        Ok(self.connected && self.socket.shake_hands()?)
     }
 }

@@ -1,6 +1,7 @@
 //! Sockets and bytes: everything between the kernel and a decoded message. `service` decides what a message means.
 
 mod allowance;
+mod backlog;
 pub mod close;
 pub mod connection;
 mod dial;
@@ -20,6 +21,7 @@ pub mod probe;
 pub mod send_queue;
 pub mod stream;
 pub mod table;
+pub mod tls;
 mod websocket;
 pub mod wheel;
 pub mod wire;

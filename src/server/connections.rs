@@ -182,7 +182,7 @@ impl<S: Socket> Connections<S> {
     pub(super) fn send_queues(&self) -> SendQueues {
         let mut found = SendQueues::default();
         for entry in self.table.iter() {
-            let bytes = entry.connection.queue.len();
+            let bytes = entry.connection.waiting();
             found.bytes += bytes;
             found.largest = found.largest.max(bytes);
             found.waiting += usize::from(bytes > 0);

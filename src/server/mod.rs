@@ -375,7 +375,7 @@ impl<I: Io> Server<I> {
             };
             let connection = &mut entry.connection;
             let over = connection.flush(limits, now);
-            let flushed = entry.tell_when_flushed && over.is_none() && connection.queue.is_empty();
+            let flushed = entry.tell_when_flushed && over.is_none() && connection.waiting() == 0;
             entry.tell_when_flushed &= !flushed;
             if let Some(over) = over {
                 dispatcher.note_end(*id, over);

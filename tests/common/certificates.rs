@@ -123,6 +123,13 @@ impl Authority {
 
     /// Connects TLS as a client that trusts this authority alone; `name` is the server's.
     pub fn client(&self, name: &str, stream: TcpStream) -> Asking {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let client = ClientConnection::new(self.settings(), name);
+        StreamOwned::new(client.expect("a client"), stream)
+    }
+
+    /// The settings of a client that trusts this authority alone.
+    pub fn settings(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         for root in certificates(&self.root()) {
             roots.add(root).expect("a root");
@@ -132,8 +139,7 @@ impl Authority {
             .expect("the versions of TLS")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from(name.to_owned()).expect("a name");
-        StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), stream)
+        config.into()
     }
 
     fn path(&self, file: &str) -> String {

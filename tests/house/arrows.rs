@@ -85,6 +85,9 @@ const FORBIDDEN: &[&str] = &[
     "unsafe ",
 ];
 
+/// rustls shares its settings between sessions. Its types are named in these files alone, and no thread shares them.
+const RUSTLS: (&[&str], &[&str]) = (&["net/tls.rs", "net/tls/"], &["Arc<", "Arc::"]);
+
 #[test]
 fn arrows_point_one_way() {
     let wrong: Vec<String> = sources()
@@ -214,10 +217,12 @@ fn word(text: &str) -> Option<String> {
 
 fn forbidden(path: &str, code: &str) -> Vec<String> {
     let lines = code.lines().map(str::trim);
+    let is_rustls = RUSTLS.0.iter().any(|file| path.starts_with(file));
     lines
         .flat_map(|line| {
             FORBIDDEN
                 .iter()
+                .filter(move |word| !is_rustls || !RUSTLS.1.contains(word))
                 .filter(move |word| holds(line, word))
                 .map(move |word| (line, word))
         })
