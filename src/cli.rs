@@ -137,8 +137,8 @@ pub struct Setup {
     /// The site's address, https://HOST, where neither $live_site nor the web server names it
     #[arg(long, value_parser = address, conflicts_with = "remove")]
     pub url: Option<Origin>,
-    /// The web server in front of the site, where nginx and Apache both serve it
-    #[arg(long, value_name = "NAME", value_parser = ["nginx", "apache"], conflicts_with = "remove")]
+    /// The web server in front of the site: nginx, apache, or one whose lines are printed: caddy, haproxy
+    #[arg(long, value_name = "NAME", value_parser = ["nginx", "apache", "caddy", "haproxy"], conflicts_with = "remove")]
     pub web_server: Option<String>,
     /// A name for one of several sites on this machine: /etc/jsocketd/NAME.toml, jsocketd@NAME.service and its own port
     #[arg(long, value_name = "NAME")]

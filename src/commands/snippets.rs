@@ -1,12 +1,24 @@
-//! The lines that a web server needs to pass WebSockets on to jsocketd, on the site's own host: `jsocketd setup` writes
-//! them, `jsocketd doctor` prints them. They say the same as `conf/nginx.conf` and `conf/apache.conf`; a test compares
-//! the directives.
+//! The lines that a web server needs to pass WebSockets on to jsocketd: `jsocketd setup` writes them, `jsocketd doctor`
+//! prints them. Their only source are the files of `conf/`: the lines are cut out of these, and the sample's values are
+//! replaced. The status page of the Joomla package does the same (`Snippets.php`).
 //!
 //! In Apache all lines stand in one `<Location>`. Outside of it they would change the headers of every other request
 //! of the site's host, too. In nginx the location begins with `^~`, so that no regular expression of the site's own
 //! locations comes first.
 
 use std::fmt::{self, Write};
+
+/// The whole files for the four products, as a person adapts them.
+const NGINX: &str = include_str!("../../conf/nginx.conf");
+const APACHE: &str = include_str!("../../conf/apache.conf");
+const CADDY: &str = include_str!("../../conf/Caddyfile");
+const HAPROXY: &str = include_str!("../../conf/haproxy.cfg");
+
+/// Where jsocketd listens in the files.
+const UPSTREAM: &str = "127.0.0.1:8080";
+
+/// What precedes jsocketd's own paths in the files.
+const PLACE: &str = "/ws/";
 
 /// A web server that can pass WebSockets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +27,19 @@ pub enum Proxy {
     Nginx,
     /// Apache 2.4.47 or newer, with mod_proxy, mod_proxy_http and mod_headers.
     Apache,
+    /// Caddy 2.
+    Caddy,
+    /// HAProxy 2.4 or newer.
+    Haproxy,
 }
 
 impl Proxy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nginx, Self::Apache, Self::Caddy, Self::Haproxy];
+
     /// The one of this name, in any case.
     pub fn named(name: &str) -> Option<Self> {
-        let mut all = [Self::Nginx, Self::Apache].into_iter();
+        let mut all = Self::ALL.into_iter();
         all.find(|proxy| proxy.to_string().eq_ignore_ascii_case(name))
     }
 }
@@ -30,6 +49,8 @@ impl fmt::Display for Proxy {
         f.write_str(match self {
             Self::Nginx => "nginx",
             Self::Apache => "Apache",
+            Self::Caddy => "Caddy",
+            Self::Haproxy => "HAProxy",
         })
     }
 }
@@ -49,46 +70,32 @@ pub fn lines(proxy: Proxy, upstream: &str, path: &str) -> String {
             "# Once: a2enmod proxy proxy_http headers. Then into each <VirtualHost> of the site:\n{}",
             apache_location(upstream, path)
         ),
+        Proxy::Caddy => format!(
+            "# /etc/caddy/Caddyfile: into the block of the site.\n{}",
+            caddy_lines(upstream, path)
+        ),
+        Proxy::Haproxy => format!(
+            "# /etc/haproxy/haproxy.cfg: into the frontend of the site.\n{}\n# At the end of the same file:\n{}",
+            haproxy_frontend(path),
+            haproxy_backend(upstream, path)
+        ),
     }
 }
 
 /// The lines for `http { }` of nginx: `name` is the upstream's name and the beginning of the variable's; it has only
 /// letters, digits and `_`.
 pub fn nginx_http(name: &str, upstream: &str) -> String {
-    let upstream = quoted(upstream);
-    format!(
-        "map $http_upgrade ${name}_connection {{
-    default upgrade;
-    \"\"      \"\";  # an ordinary request keeps the connection to jsocketd open
-}}
-
-upstream {name} {{
-    server {upstream};
-    keepalive 16;
-}}
-"
-    )
+    let (map, server) = (block(NGINX, "map "), block(NGINX, "upstream "));
+    let map = map.replace("$jsocketd_", &format!("${name}_"));
+    let server = server.replace("upstream jsocketd ", &format!("upstream {name} "));
+    map + "\n" + &server.replace(UPSTREAM, &quoted(upstream))
 }
 
 /// The location for a `server { }` of nginx, for the upstream that [`nginx_http`] names.
 pub fn nginx_location(name: &str, path: &str) -> String {
-    let place = quoted(&format!("{path}/"));
-    format!(
-        "location ^~ {place} {{
-    proxy_pass http://{name}/;  # the slash at its end takes the path away
-    proxy_http_version 1.1;
-    proxy_set_header Upgrade $http_upgrade;
-    proxy_set_header Connection ${name}_connection;
-    proxy_set_header Host $http_host;  # with its port: it is compared with the page's origin
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    proxy_set_header X-Forwarded-Host $http_host;
-    proxy_set_header X-Forwarded-Proto $scheme;  # write https where another proxy in front of nginx ends TLS
-    proxy_read_timeout 300s;  # more than ping_interval and ping_timeout together
-    proxy_send_timeout 300s;
-    proxy_buffering off;
-}}
-"
-    )
+    let text = block(NGINX, "location ").replace("$jsocketd_", &format!("${name}_"));
+    let text = text.replace("//jsocketd/", &format!("//{name}/"));
+    text.replacen(PLACE, &quoted(&format!("{path}/")), 1)
 }
 
 /// The location for a `<VirtualHost>` of Apache.
@@ -97,24 +104,76 @@ pub fn apache_location(upstream: &str, path: &str) -> String {
         true => format!("{upstream}|http://localhost/"),
         false => format!("http://{upstream}/"),
     };
-    let (target, place) = (quoted(&target), quoted(&format!("{path}/")));
-    format!(
-        "<Location {place}>
-    ProxyPreserveHost On
-    RequestHeader unset X-Forwarded-Host
-    # Write \"https\" in place of the expression where another proxy in front of Apache ends TLS.
-    RequestHeader set X-Forwarded-Proto expr=%{{REQUEST_SCHEME}}
-    # The timeout is longer than ping_interval and ping_timeout together.
-    ProxyPass {target} upgrade=websocket timeout=300 flushpackets=on
-</Location>
-"
+    let text = block(APACHE, "<Location ").replace(&format!("http://{UPSTREAM}/"), &quoted(&target));
+    text.replacen(PLACE, &quoted(&format!("{path}/")), 1)
+}
+
+/// The lines for the site's block of a Caddyfile.
+pub fn caddy_lines(upstream: &str, path: &str) -> String {
+    let target = match upstream.strip_prefix("unix:") {
+        Some(socket) => format!("unix/{socket}"),
+        None => upstream.to_owned(),
+    };
+    let text = block(CADDY, "handle_path ").replace(UPSTREAM, &quoted(&target));
+    text.replacen(&format!("{PLACE}*"), &quoted(&format!("{path}/*")), 1)
+}
+
+/// The line for the site's frontend in HAProxy.
+pub fn haproxy_frontend(path: &str) -> String {
+    block(HAPROXY, "use_backend ").replacen(PLACE, &single_quoted(&format!("{path}/")), 1)
+}
+
+/// The backend that [`haproxy_frontend`] names.
+pub fn haproxy_backend(upstream: &str, path: &str) -> String {
+    let target = upstream.replacen("unix:", "unix@", 1);
+    // A character class, because a backslash would have to be doubled without quotes.
+    let literal = path.chars().map(|c| match c {
+        '.' | '+' | '*' | '?' | '(' | ')' | '{' | '}' | '|' | '$' | '[' => format!("[{c}]"),
+        '^' | '\\' => format!("\\{c}"),
+        _ => c.to_string(),
+    });
+    let pattern = format!("^{}(/.*)", literal.collect::<String>());
+    let pattern = match path.chars().all(|c| is_plain(c) && c != '[') {
+        true => pattern,
+        false => single_quoted(&pattern),
+    };
+    let text = block(HAPROXY, "backend jsocketd").replace("^/ws(/.*)", &pattern);
+    text.replace(
+        &format!("jsocketd {UPSTREAM}"),
+        &format!("jsocketd {}", single_quoted(&target)),
     )
 }
 
-/// The text as one word of both servers' configurations: in quotes where it has other characters than paths and
-/// addresses usually have. A line break becomes a space, since it would end the directive in Apache.
+/// A block of a file: the line that begins with `start`, all lines that are indented below it, and the line that closes
+/// it. The lines lose the indentation that the first one has.
+fn block(file: &str, start: &str) -> String {
+    let depth_of = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = file.lines().skip_while(|line| !line.trim_start().starts_with(start));
+    let first = lines.next().unwrap_or_default();
+    let depth = depth_of(first);
+    let mut text = format!("{}\n", first.trim_start());
+    for line in lines {
+        let is_inside = !line.is_empty() && depth_of(line) > depth;
+        let closes = !is_inside && depth_of(line) == depth && line.trim_start().starts_with(['}', '<']);
+        if is_inside || closes {
+            text += line.get(depth..).unwrap_or_default();
+            text.push('\n');
+        }
+        if !is_inside {
+            break;
+        }
+    }
+    text
+}
+
+/// Whether a character has no meaning of its own in any of the formats.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "/._:-[]%~@*".contains(c)
+}
+
+/// The text as one word of a configuration of nginx, Apache or Caddy: in quotes where it has other characters than
+/// paths and addresses usually have. A line break becomes a space, since it would end the directive in Apache.
 fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._:-[]%~".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
     }
@@ -129,72 +188,78 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
+/// The same for HAProxy, which replaces variables in double quotes.
+fn single_quoted(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let text = text.replace(char::is_control, " ").replace('\'', "'\\''");
+    format!("'{text}'")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
-    /// The directives without comments, places and the values that are a site's own.
-    fn directives(text: &str) -> BTreeSet<String> {
-        let lines = text
-            .lines()
-            .map(|line| line.split(" #").next().unwrap_or_default().trim());
-        lines
-            .filter(|line| !line.is_empty() && !line.starts_with(['#', '<', '}']))
-            .filter(|line| {
-                !["location ", "server ", "server_name ", "listen "]
-                    .iter()
-                    .any(|start| line.starts_with(start))
-            })
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect()
-    }
+    const SOCKET: &str = "unix:/run/jsocketd/jsocketd.sock";
 
-    fn set(lines: &[&str]) -> BTreeSet<String> {
-        lines.iter().map(|line| (*line).to_owned()).collect()
-    }
-
+    /// With the values of the files, the lines are those of the files.
     #[test]
-    fn nginx_gets_the_directives_of_conf() {
-        let mut conf = directives(include_str!("../../conf/nginx.conf"));
-        assert!(conf.len() > 12, "{conf:?}");
-        // Only the target differs: there the location has no path to take away.
-        assert!(conf.remove("proxy_pass http://jsocketd;"));
-        let mut own = directives(&lines(Proxy::Nginx, "127.0.0.1:8080", "/ws"));
-        assert!(own.remove("proxy_pass http://jsocketd/;"));
-        assert_eq!(own, conf);
-    }
-
-    #[test]
-    fn apache_gets_the_directives_of_conf() {
-        let is_pass = |line: &String| line.starts_with("ProxyPass ") || line.starts_with("ProxyPassMatch ");
-        let conf = directives(include_str!("../../conf/apache.conf"));
-        let (pass, mut conf): (BTreeSet<_>, BTreeSet<_>) = conf.into_iter().partition(is_pass);
-        assert!(pass.contains("ProxyPass / http://127.0.0.1:8080/ upgrade=websocket timeout=300 flushpackets=on"));
-        // It is the default, it cannot stand in a <Location>, and it would end a forward proxy of the host.
-        assert!(conf.remove("ProxyRequests Off"));
-        assert!(conf.remove("ServerName ws.example.org") && conf.remove("ServerName www.example.org"));
-        let own = directives(&lines(Proxy::Apache, "127.0.0.1:8080", "/ws"));
-        let (pass, own): (BTreeSet<_>, BTreeSet<_>) = own.into_iter().partition(is_pass);
-        assert_eq!(own, conf);
+    fn the_lines_are_those_of_conf() {
+        for (proxy, file) in Proxy::ALL.into_iter().zip([NGINX, APACHE, CADDY, HAPROXY]) {
+            let there: Vec<&str> = file.lines().map(str::trim_start).collect();
+            let text = lines(proxy, "127.0.0.1:8080", "/ws");
+            let own: Vec<&str> = text.lines().filter(|line| !line.starts_with("# ")).collect();
+            assert!(own.len() >= 3, "{text}");
+            for line in own {
+                assert!(
+                    there.contains(&line.trim_start()),
+                    "{proxy}: {line:?} is not in its file"
+                );
+            }
+        }
         assert_eq!(
-            pass,
-            set(&["ProxyPass http://127.0.0.1:8080/ upgrade=websocket timeout=300 flushpackets=on"])
+            caddy_lines("127.0.0.1:8080", "/ws"),
+            "handle_path /ws/* {\n\treverse_proxy 127.0.0.1:8080\n}\n"
         );
+        assert_eq!(haproxy_frontend("/ws"), "use_backend jsocketd if { path_beg /ws/ }\n");
+        for (text, last) in [
+            (nginx_http("jsocketd", UPSTREAM), "    keepalive 16;\n}\n"),
+            (nginx_location("jsocketd", "/ws"), "    proxy_buffering off;\n}\n"),
+            (apache_location(UPSTREAM, "/ws"), " max=22 acquire=100\n</Location>\n"),
+            (haproxy_backend(UPSTREAM, "/ws"), " check send-proxy-v2\n"),
+        ] {
+            assert!(text.ends_with(last), "{text}");
+        }
     }
 
     #[test]
     fn the_values_are_filled_in() {
-        let nginx = lines(Proxy::Nginx, "unix:/run/jsocketd/jsocketd.sock", "/joomla/ws");
-        assert!(
-            nginx.contains("    server unix:/run/jsocketd/jsocketd.sock;\n"),
-            "{nginx}"
-        );
-        assert!(nginx.contains("\nlocation ^~ /joomla/ws/ {\n"), "{nginx}");
-        let apache = lines(Proxy::Apache, "unix:/run/jsocketd/jsocketd.sock", "");
-        assert!(apache.contains("\n<Location />\n"), "{apache}");
-        let target = "    ProxyPass \"unix:/run/jsocketd/jsocketd.sock|http://localhost/\" upgrade=websocket ";
-        assert!(apache.contains(target), "{apache}");
+        let text = Proxy::ALL.map(|proxy| lines(proxy, SOCKET, "/joomla/ws"));
+        for (text, parts) in text.iter().zip([
+            [
+                "    server unix:/run/jsocketd/jsocketd.sock;\n",
+                "\nlocation ^~ /joomla/ws/ {\n",
+            ],
+            [
+                "    ProxyPass \"unix:/run/jsocketd/jsocketd.sock|http://localhost/\" upgrade=websocket ",
+                "\n<Location /joomla/ws/>\n",
+            ],
+            [
+                "\treverse_proxy unix//run/jsocketd/jsocketd.sock\n",
+                "\nhandle_path /joomla/ws/* {\n",
+            ],
+            [
+                "    server jsocketd unix@/run/jsocketd/jsocketd.sock check\n",
+                "    http-request replace-path ^/joomla/ws(/.*) \\1 ",
+            ],
+        ]) {
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+            assert!(!text.contains("127.0.0.1:8080") && !text.contains(" /ws/"), "{text}");
+        }
+        assert!(text[3].contains("{ path_beg /joomla/ws/ }"), "{}", text[3]);
+        assert!(apache_location(SOCKET, "").starts_with("<Location />\n"));
+        assert!(haproxy_backend(SOCKET, "/a.b/ws").contains(" ^/a[.]b/ws(/.*) \\1"));
         let other = nginx_http("jsocketd_b", "[::1]:8081") + &nginx_location("jsocketd_b", "/ws");
         for line in [
             "map $http_upgrade $jsocketd_b_connection {",
@@ -210,18 +275,22 @@ mod tests {
     #[test]
     fn no_value_ends_its_directive() {
         for path in ["/a b", "/a;b", "/a\nb", "/a\"b", "/a{b", "/a#b", "/a>b"] {
-            let place = nginx_location("jsocketd", path).lines().next().map(str::to_owned);
-            let place = place.unwrap_or_default();
-            assert!(
-                place.starts_with("location ^~ \"/a") && place.ends_with("b/\" {"),
-                "{place}"
-            );
-            let place = apache_location("127.0.0.1:8080", path);
-            assert!(place.starts_with("<Location \"/a"), "{place}");
-            assert!(
-                place.lines().next().is_some_and(|line| line.ends_with("b/\">")),
-                "{place}"
-            );
+            for (text, start, end) in [
+                (nginx_location("jsocketd", path), "location ^~ \"/a", "b/\" {"),
+                (apache_location("127.0.0.1:8080", path), "<Location \"/a", "b/\">"),
+                (caddy_lines("127.0.0.1:8080", path), "handle_path \"/a", "b/*\" {"),
+                (
+                    haproxy_frontend(path),
+                    "use_backend jsocketd if { path_beg '/a",
+                    "b/' }",
+                ),
+            ] {
+                let place = text.lines().next().unwrap_or_default();
+                assert!(place.starts_with(start) && place.ends_with(end), "{place}");
+            }
+            let backend = haproxy_backend("127.0.0.1:8080", path);
+            assert!(backend.contains("(/.*)' \\1 "), "{backend}");
         }
+        assert!(haproxy_frontend("/a'b").ends_with("path_beg '/a'\\''b/' }\n"));
     }
 }

@@ -120,7 +120,7 @@ sections! {
         keep_alive_timeout: u64 = 75, Time(1..=HOUR);
         /// How long a WebSocket may be silent before it gets a ping. nginx drops a silent connection after 60 s: the
         /// default is below that.
-        ping_interval: u64 = 50, Time(1..=DAY);
+        ping_interval: u64 = 25, Time(1..=DAY);
         /// How long a WebSocket may stay silent after a ping; then it is dropped.
         ping_timeout: u64 = 30, Time(1..=HOUR);
         /// How long a message in fragments may stay unfinished.

@@ -177,6 +177,9 @@ fn the_lines_for_proxies_are_those_of_setup() {
         ]
     );
     assert_eq!(block("apache"), [snippets::apache_location(upstream, "/ws")]);
+    assert_eq!(block("caddy"), [snippets::caddy_lines(upstream, "/ws")]);
+    let haproxy = snippets::haproxy_frontend("/ws") + "\n" + &snippets::haproxy_backend(upstream, "/ws");
+    assert_eq!(block("haproxy"), [haproxy]);
 }
 
 /// A message that a reader finds among the symptoms is one that the server writes.

@@ -393,8 +393,8 @@ describe('the back end', { skip: missing && `there is no ${missing}`, timeout: 2
   test('snippets are copied as they stand there', async () => {
     const page = await visit('status');
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
-    await page.locator('summary', { hasText: 'nginx' }).click();
-    const copy = page.locator('.websockets-copy', { hasText: 'Copy nginx' });
+    await page.locator('details:has(#websockets-snippet-nginx) > summary').click();
+    const copy = page.locator('[data-copy="websockets-snippet-nginx"]');
     await copy.click();
     await page.locator('.websockets-copy', { hasText: 'Copied' }).waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());

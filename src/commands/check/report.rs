@@ -208,7 +208,7 @@ mod tests {
         let config = Config::default();
         let text = report.everything(Some(&config), false);
         let table: toml::Table = text.parse().expect("TOML");
-        assert_eq!(table["limits"]["ping_interval"].as_integer(), Some(50));
+        assert_eq!(table["limits"]["ping_interval"].as_integer(), Some(25));
         assert!(
             text.contains("# two\n# lines\n# GRANT x;\n# FAULT: it is [gone\n#\n"),
             "{text}"
@@ -217,7 +217,7 @@ mod tests {
         assert!(report.text(false).starts_with("GRANT x;\nwarnings"));
         assert_eq!(
             report.json(Some(&config), false)["config"]["limits"]["ping_interval"],
-            json!(50)
+            json!(25)
         );
     }
 }

@@ -52,21 +52,8 @@ impl Product {
         match self {
             Self::Nginx => lines(snippets::Proxy::Nginx, upstream, path),
             Self::Apache => lines(snippets::Proxy::Apache, upstream, path),
-            Self::Caddy => format!(
-                "# Caddyfile, in the block of the site. Caddy passes Upgrade, Host and X-Forwarded-For on by itself.\n\
-                 handle_path {path}/* {{\n    reverse_proxy {upstream}\n}}\n"
-            ),
-            Self::Haproxy => format!(
-                "# haproxy.cfg; the first lines in the frontend, the others in a backend of their own.\n\
-                 use_backend jsocketd if {{ path_beg {path}/ }}\n\
-                 backend jsocketd\n\
-                 \x20   option forwardfor\n\
-                 \x20   timeout tunnel 5m\n\
-                 \x20   http-request set-header X-Forwarded-Host %[req.hdr(host)]\n\
-                 \x20   http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}\n\
-                 \x20   http-request replace-path {path}(/.*) \\1\n\
-                 \x20   server jsocketd {upstream}\n"
-            ),
+            Self::Caddy => lines(snippets::Proxy::Caddy, upstream, path),
+            Self::Haproxy => lines(snippets::Proxy::Haproxy, upstream, path),
             Self::LiteSpeed => format!(
                 "WebAdmin, Virtual Hosts, the site, Web Socket Proxy: URI {path}/, Address {upstream}"
             ),

@@ -282,7 +282,13 @@ fn commands(names: &Names, systemd: Systemd, proxy: Option<Proxy>, has_changed: 
 
 /// What a person puts into a web server that this program does not know.
 fn by_hand(wanted: Option<Proxy>, route: &Route) -> String {
-    let proxies = wanted.map_or(vec![Proxy::Nginx, Proxy::Apache], |proxy| vec![proxy]);
+    let installed = Proxy::ALL
+        .into_iter()
+        .filter(|proxy| super::webserver::is_installed(*proxy));
+    let mut proxies: Vec<Proxy> = wanted.map_or_else(|| installed.collect(), |proxy| vec![proxy]);
+    if proxies.is_empty() {
+        proxies = Proxy::ALL.to_vec();
+    }
     let texts = proxies.into_iter().map(|proxy| {
         format!(
             "for {proxy}, put in and reload it:\n\n{}",

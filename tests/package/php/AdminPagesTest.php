@@ -25,7 +25,9 @@ class AdminPagesTest extends TestCase
      * Texts without a translation: commands of the server, names of products, files and values of ../site/pseudo.php.
      */
     private const VALUES = ['test', 'version', 'help', 'wss://1.example/2', 'http://127.0.0.1:8080', '/etc/jsocketd/jsocketd.toml',
-        '/etc/nginx/conf.d/jsocketd.conf', '/etc/apache2/conf-available/jsocketd.conf', '/etc/systemd/system/jsocketd.service'];
+        '/etc/nginx/conf.d/jsocketd.conf', '/etc/nginx/snippets/jsocketd.conf', '/etc/apache2/conf-available/jsocketd.conf',
+        '/etc/apache2/sites-available/jsocketd.conf', '/etc/caddy/Caddyfile', '/etc/haproxy/haproxy.cfg',
+        '/etc/systemd/system/jsocketd.service'];
 
     private const PAGES = ['console', 'console-bare', 'status', 'status-bad'];
 

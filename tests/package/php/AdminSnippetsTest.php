@@ -21,64 +21,154 @@ class AdminSnippetsTest extends TestCase
 {
     private const ROOT = '/srv/www/joomla';
 
-    public function testBesideTheSiteUnderAPath(): void
+    public function testBesideTheSite(): void
     {
-        $snippets = $this->of('https://www.example.org/joomla/', 'wss://www.example.org/ws', 'http://127.0.0.1:8090');
+        $snippets = $this->of('https://www.site.test/joomla/', 'wss://www.site.test/ws', 'http://127.0.0.1:8090');
 
-        self::assertStringContainsString("location /ws/ {\n    proxy_pass http://jsocketd/;", $snippets['nginx']);
-        self::assertStringContainsString('server 127.0.0.1:8090;', $snippets['nginx']);
-        self::assertStringContainsString('# Put this into the server { } of www.example.org:', $snippets['nginx']);
-        self::assertStringNotContainsString('listen', $snippets['nginx']);
-        self::assertStringContainsString(
-            "\nProxyPass /ws/ http://127.0.0.1:8090/ upgrade=websocket timeout=300 flushpackets=on\n",
-            $snippets['apache']
+        self::assertSame(
+            ['jsocketd', 'nginx', 'nginx_location', 'apache', 'caddy', 'haproxy', 'systemd'],
+            array_keys($snippets)
         );
-        self::assertStringNotContainsString("\n<VirtualHost", $snippets['apache']);
+        self::assertStringContainsString("    server 127.0.0.1:8090;\n", $snippets['nginx']);
+        self::assertStringNotContainsString('listen', $snippets['nginx']);
+        self::assertStringContainsString("each server { } of www.site.test.\nlocation ^~ /ws/ {\n    proxy_pass", $snippets['nginx_location']);
+        self::assertStringContainsString("\n<Location /ws/>\n    # An open page", $snippets['apache']);
+        self::assertStringContainsString("    ProxyPass http://127.0.0.1:8090/ upgrade=websocket timeout=300 ", $snippets['apache']);
+        self::assertStringEndsWith(" max=22 acquire=100\n</Location>\n", $snippets['apache']);
+        self::assertStringContainsString("\nwww.site.test {\n", $snippets['caddy']);
+        self::assertStringContainsString("\n\thandle_path /ws/* {\n\t\treverse_proxy 127.0.0.1:8090\n", $snippets['caddy']);
+        self::assertStringContainsString("\n    default_backend site\n", $snippets['haproxy']);
+        self::assertStringContainsString("\n    server jsocketd 127.0.0.1:8090 check\n", $snippets['haproxy']);
         self::assertStringContainsString("listen = [\"127.0.0.1:8090\"]", $snippets['jsocketd']);
         self::assertStringContainsString('root = "' . self::ROOT . '"', $snippets['jsocketd']);
         self::assertStringNotContainsString('allowed_origins', $snippets['jsocketd']);
     }
 
-    public function testBesideTheSiteWithoutAPathOnlyTheSocketsOwnPathsAreTaken(): void
+    /** / is the site's. The status page suggests the same path for the address. */
+    public function testBesideTheSiteThePathIsNeverEmpty(): void
     {
-        $snippets = $this->of('https://www.example.org/', 'wss://www.example.org:443', 'http://127.0.0.1:8080');
+        $withPath = $this->of('https://www.site.test/', 'wss://www.site.test/ws', 'http://127.0.0.1:8080');
 
-        self::assertStringContainsString("location ~ ^/(app/|apps/|echo$) {\n    proxy_pass http://jsocketd;", $snippets['nginx']);
-        self::assertStringContainsString("\nProxyPass /app/ http://127.0.0.1:8080/app/ upgrade=websocket timeout=300\n", $snippets['apache']);
-        self::assertStringNotContainsString('ProxyPass / ', $snippets['apache']);
+        self::assertSame($withPath, $this->of('https://www.site.test/', 'wss://www.site.test:443', 'http://127.0.0.1:8080'));
+        self::assertSame($withPath, $this->of('https://www.site.test/', '', ''));
     }
 
     public function testAHostOfItsOwn(): void
     {
-        $snippets = $this->of('https://www.example.org/', 'wss://ws.example.org', 'http://[::1]:8080');
+        $snippets = $this->of('https://www.site.test/', 'wss://ws.site.test/a.b/ws', 'http://[::1]:8080');
 
-        self::assertStringContainsString("    listen 443 ssl;\n    server_name ws.example.org;\n", $snippets['nginx']);
-        self::assertStringContainsString("    location / {\n        proxy_pass http://jsocketd;\n", $snippets['nginx']);
+        self::assertStringContainsString("    listen 443 ssl;\n    listen [::]:443 ssl;\n    server_name ws.site.test;\n", $snippets['nginx']);
+        self::assertStringContainsString("    return 301 https://\$host\$request_uri;\n", $snippets['nginx']);
+        self::assertStringContainsString("    location ^~ /a.b/ws/ {\n", $snippets['nginx']);
         self::assertStringContainsString('server [::1]:8080;', $snippets['nginx']);
-        self::assertStringContainsString("<VirtualHost *:443>\n    ServerName ws.example.org\n    SSLEngine on\n", $snippets['apache']);
-        self::assertStringContainsString('allowed_origins = ["https://www.example.org"]', $snippets['jsocketd']);
+        self::assertArrayNotHasKey('nginx_location', $snippets);
+        self::assertStringContainsString("<VirtualHost *:443>\n    ServerName ws.site.test\n    SSLEngine on\n", $snippets['apache']);
+        self::assertStringContainsString("    Redirect permanent / https://ws.site.test/\n", $snippets['apache']);
+        self::assertStringContainsString("    <Location /a.b/ws/>\n", $snippets['apache']);
+        self::assertStringContainsString(' replace-path ^/a[.]b/ws(/.*) \\1 ', $snippets['haproxy']);
+        self::assertStringNotContainsString("\nbackend site\n", $snippets['haproxy']);
+        self::assertStringNotContainsString('default_backend', $snippets['haproxy']);
+        self::assertStringContainsString('allowed_origins = ["https://www.site.test"]', $snippets['jsocketd']);
         self::assertStringContainsString('listen = ["[::1]:8080"]', $snippets['jsocketd']);
     }
 
-    public function testAnotherPort(): void
+    public function testAnotherPortWithoutTls(): void
     {
-        $snippets = $this->of('http://www.example.org:8000/', 'ws://www.example.org:8443/live', 'http://jsocketd.internal:9000');
+        $snippets = $this->of('http://www.site.test:8000/', 'ws://www.site.test:8443', 'http://jsocketd.internal:9000');
 
-        self::assertStringContainsString("    listen 8443;\n", $snippets['nginx']);
-        self::assertStringContainsString('    location /live/ {', $snippets['nginx']);
+        self::assertStringContainsString("    listen 8443;\n    listen [::]:8443;\n", $snippets['nginx']);
+        self::assertStringContainsString('    location ^~ / {', $snippets['nginx']);
         self::assertStringContainsString('server jsocketd.internal:9000;', $snippets['nginx']);
-        self::assertStringContainsString("Listen 8443\n<VirtualHost *:8443>", $snippets['apache']);
+        self::assertStringContainsString("\nListen 8443\n<VirtualHost *:8443>\n", $snippets['apache']);
+        self::assertStringContainsString("\nhttp://www.site.test:8443 {\n", $snippets['caddy']);
+        self::assertStringContainsString("\n    bind :8443\n    use_backend", $snippets['haproxy']);
+
+        foreach ($snippets as $name => $text) {
+            self::assertDoesNotMatchRegularExpression('~ssl_cert|SSL|\btls /|\bssl crt|return 301|Redirect|redirect~', $text, $name);
+        }
+
         // jsocketd cannot listen on a name.
         self::assertStringContainsString('listen = ["127.0.0.1:8080"]', $snippets['jsocketd']);
         self::assertStringNotContainsString('allowed_origins', $snippets['jsocketd']);
     }
 
-    public function testWithoutAnAddressTheSuggestionIsTaken(): void
+    /** Each line is one of conf/, but those that say where the text belongs. */
+    public function testTheTextsAreThoseOfConf(): void
     {
-        $snippets = $this->of('https://www.example.org/', '', '');
+        $files = ['nginx' => 'nginx.conf', 'nginx_location' => 'nginx.conf', 'apache' => 'apache.conf', 'caddy' => 'Caddyfile',
+            'haproxy' => 'haproxy.cfg', 'systemd' => 'jsocketd.service'];
 
-        self::assertStringContainsString('location /ws/ {', $snippets['nginx']);
-        self::assertStringContainsString('server 127.0.0.1:8080;', $snippets['nginx']);
+        foreach (['https://www.example.org/', 'https://example.org/'] as $site) {
+            $snippets = $this->of($site, 'wss://www.example.org/ws', 'http://127.0.0.1:8080');
+
+            foreach (array_intersect_key($files, $snippets) as $name => $file) {
+                $conf  = array_map('trim', explode("\n", file_get_contents(\dirname(JOOMLA_PACKAGE) . '/conf/' . $file)));
+                $about = '/^# (A whole|and the backend|Put the line|Apache 2|into each)|^#$/';
+                $lines = preg_grep($about, explode("\n", $snippets[$name]), PREG_GREP_INVERT);
+
+                self::assertGreaterThan(6, \count($lines), $name);
+                self::assertSame([], array_diff(array_map('trim', $lines), $conf), $name);
+            }
+        }
+
+        self::assertContains('LimitCORE=0', explode("\n", $snippets['systemd']));
+    }
+
+    /**
+     * The web servers' own tests accept each text as it is labelled.
+     *
+     * @dataProvider addresses
+     */
+    public function testTheWebServersAcceptThem(string $site, string $serverUrl): void
+    {
+        $folder = sys_get_temp_dir() . '/jsocketd-snippets-' . bin2hex(random_bytes(6));
+        mkdir($folder);
+
+        try {
+            $key = $folder . '/key -out ' . $folder . '/pem';
+            exec('openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=x -keyout ' . $key . ' 2>&1', $said, $code);
+            self::assertSame(0, $code, implode("\n", $said));
+            file_put_contents("$folder/both", file_get_contents("$folder/pem") . file_get_contents("$folder/key"));
+            $texts = preg_replace(
+                ['~/etc/ssl/certs/\S+\.pem~', '~/etc/ssl/private/\S+\.key~', '~/etc/haproxy/\S+\.pem~'],
+                ["$folder/pem", "$folder/key", "$folder/both"],
+                $this->of($site, $serverUrl, 'http://127.0.0.1:8080')
+            );
+
+            // On a machine without IPv6 nginx cannot take such an address, though the text is right.
+            $texts    = str_replace('listen [::]:', 'listen 127.0.0.2:', $texts);
+            $location = isset($texts['nginx_location']) ? "server { listen 127.0.0.1:80; {$texts['nginx_location']} }" : '';
+            $http     = "http { access_log off; {$texts['nginx']} $location }\n";
+            file_put_contents("$folder/nginx", "pid $folder/pid; error_log stderr; events { }\n$http");
+            $beside  = isset($texts['nginx_location']) ? "<VirtualHost *:80>\n{$texts['apache']}</VirtualHost>\n" : $texts['apache'];
+            $modules = ['mpm_event', 'authz_core', 'alias', 'ssl', 'socache_shmcb', 'proxy', 'proxy_http', 'headers'];
+            $loads   = array_map(static fn (string $name): string => "LoadModule {$name}_module /usr/lib/apache2/modules/mod_$name.so\n", $modules);
+            file_put_contents("$folder/apache", implode('', $loads) . "ServerName x\nErrorLog $folder/log\nListen 80\n$beside");
+            file_put_contents("$folder/caddy", $texts['caddy']);
+            file_put_contents("$folder/haproxy", $texts['haproxy']);
+            putenv('PATH=' . getenv('PATH') . ':/usr/sbin');
+
+            $said = [];
+            exec('nginx -t -c ' . $folder . '/nginx 2>&1', $said, $nginx);
+            exec('apache2 -t -f ' . $folder . '/apache 2>&1', $said, $apache);
+            exec('env HOME=' . $folder . ' caddy validate --adapter caddyfile --config ' . $folder . '/caddy 2>&1', $said, $caddy);
+            exec('haproxy -c -f ' . $folder . '/haproxy 2>&1', $said, $haproxy);
+
+            self::assertSame([0, 0, 0, 0], [$nginx, $apache, $caddy, $haproxy], implode("\n", $said));
+        } finally {
+            exec('rm -rf ' . $folder);
+        }
+    }
+
+    public static function addresses(): array
+    {
+        return [
+            'beside the site'    => ['https://www.site.test/', 'wss://www.site.test/joomla.x/ws'],
+            'without TLS'        => ['http://www.site.test/', 'ws://www.site.test/ws'],
+            'a host of its own'  => ['https://www.site.test/', 'wss://ws.site.test'],
+            'a port of its own'  => ['https://www.site.test/', 'wss://www.site.test:8443/ws'],
+            'a port without TLS' => ['http://www.site.test/', 'ws://ws.site.test:8090/ws'],
+        ];
     }
 
     /** @dataProvider dangerous */
@@ -130,66 +220,34 @@ class AdminSnippetsTest extends TestCase
         ];
     }
 
-    public function testTheUnitIsThatOfConf(): void
-    {
-        $conf = \dirname(JOOMLA_PACKAGE) . '/conf/jsocketd.service';
-
-        $unit = $this->directives($this->of('https://x/', '', '')['systemd']);
-        self::assertSame($this->directives(file_get_contents($conf)), $unit);
-        self::assertContains('LimitCORE=0', $unit);
-    }
-
-    public function testNginxSaysWhatConfSays(): void
-    {
-        $conf    = $this->directives(file_get_contents(\dirname(JOOMLA_PACKAGE) . '/conf/nginx.conf'));
-        $headers = array_filter($conf, static fn (string $line): bool => str_starts_with($line, 'proxy_') && !str_starts_with($line, 'proxy_pass'));
-
-        foreach (['wss://www.example.org/ws', 'wss://ws.example.org', 'wss://www.example.org'] as $serverUrl) {
-            $own = $this->directives($this->of('https://www.example.org/', $serverUrl, 'http://127.0.0.1:8080')['nginx']);
-            self::assertSame([], array_diff($headers, $own), $serverUrl);
-        }
-    }
-
-    public function testApacheSaysWhatConfSays(): void
-    {
-        $conf  = $this->directives(file_get_contents(\dirname(JOOMLA_PACKAGE) . '/conf/apache.conf'));
-        $wants = array_filter($conf, static fn (string $line): bool => str_starts_with($line, 'Proxy') || str_starts_with($line, 'RequestHeader'));
-        $both  = array_merge(
-            $this->directives($this->of('https://www.example.org/', 'wss://www.example.org', 'http://127.0.0.1:8080')['apache']),
-            $this->directives($this->of('https://www.example.org/', 'wss://ws.example.org', 'http://127.0.0.1:8080')['apache'])
-        );
-
-        self::assertSame([], array_diff($wants, $both));
-    }
-
-    /** If the server trusts a header and the proxy does not set it, clients can forge it. */
+    /** If the server trusts a header and the proxy does not set it, clients can forge it. Caddy sets all three by itself. */
     public function testEveryPlaceThatPassesRequestsOnSetsWhatTheServerBelieves(): void
     {
-        $folder = \dirname(JOOMLA_PACKAGE) . '/conf/';
-        $texts  = ['nginx' => [file_get_contents($folder . 'nginx.conf')], 'apache' => [file_get_contents($folder . 'apache.conf')]];
-
-        foreach (['wss://www.example.org/ws', 'wss://ws.example.org', 'wss://www.example.org'] as $serverUrl) {
-            foreach ($this->of('https://www.example.org/', $serverUrl, 'http://127.0.0.1:8080') as $name => $text) {
-                $texts[$name][] = $text;
-            }
-        }
-
-        $places = ['nginx' => '/location [^{]*\{[^}]*proxy_pass [^}]*\}/', 'apache' => '/^\s*ProxyRequests (?:.*\n(?!<))*/m'];
-        $lines  = [
+        $places = [
+            'nginx'   => '/location [^{]*\{[^}]*proxy_pass [^}]*\}/',
+            'apache'  => '/<Location [^>]*>.*?<\/Location>/s',
+            'haproxy' => '/^backend jsocketd\n(?:    .*\n)*/m',
+        ];
+        $lines = [
             'nginx'  => [
                 'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;', 'proxy_set_header X-Forwarded-Host $http_host;',
                 'proxy_set_header X-Forwarded-Proto $scheme;',
             ],
-            'apache' => ['RequestHeader unset X-Forwarded-Host', 'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}'],
+            'apache'  => ['RequestHeader unset X-Forwarded-Host', 'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}'],
+            'haproxy' => [
+                'http-request del-header X-Forwarded-For', 'option forwardfor',
+                'http-request set-header X-Forwarded-Host %[req.hdr(host)]',
+                'http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]',
+            ],
         ];
 
-        foreach ($places as $name => $pattern) {
-            foreach ($texts[$name] as $number => $text) {
-                self::assertSame($number === 0 ? 2 : 1, preg_match_all($pattern, $text, $found), $text);
+        foreach (['wss://www.example.org/ws', 'wss://ws.example.org', 'ws://www.example.org'] as $serverUrl) {
+            $texts = $this->of('https://www.example.org/', $serverUrl, 'http://127.0.0.1:8080');
+            $texts['nginx'] .= $texts['nginx_location'] ?? '';
 
-                foreach ($found[0] as $place) {
-                    self::assertSame([], array_diff($lines[$name], $this->directives($place)), $place);
-                }
+            foreach ($places as $name => $pattern) {
+                self::assertSame(1, preg_match_all($pattern, $texts[$name], $found), $texts[$name]);
+                self::assertSame([], array_diff($lines[$name], $this->directives($found[0][0])), $found[0][0]);
             }
         }
     }

@@ -16,7 +16,7 @@ const STABLE = 10_000; // ms after which a connection counts as working
 const SHORTEST = 1000; // ms before a lost connection is tried again,
 const SPREAD = 2000; // plus a random part of this, which doubles with each failure
 const LONGEST = 30_000; // up to this
-const SILENT = 60_000; // ms without a frame; the server sends one every 50 s
+const SILENT = 60_000; // ms without a frame; the server sends one every 25 s
 
 const clients = new Map(); // the data that a socket needs from its client, by host and path
 const address = (url, key) => `${url.replace(/\/+$/, '')}/app/${key}`;

@@ -92,6 +92,8 @@ impl WebServer {
             let found = match proxy {
                 Proxy::Nginx => Nginx::find()?.map(Self::Nginx),
                 Proxy::Apache => Apache::find()?.map(Self::Apache),
+                // Their files are a person's to change: a Caddyfile and haproxy.cfg have no folder for files of others.
+                Proxy::Caddy | Proxy::Haproxy => None,
             };
             if let Some(server) = found {
                 let hosts = server.hosts_of(sought);
@@ -160,10 +162,15 @@ impl WebServer {
 }
 
 /// The web server's own test of its configuration: a program and its arguments.
-fn own_test(proxy: Proxy) -> (&'static str, [&'static str; 1]) {
+fn own_test(proxy: Proxy) -> (&'static str, &'static [&'static str]) {
     match proxy {
-        Proxy::Nginx => ("nginx", ["-t"]),
-        Proxy::Apache => ("apache2ctl", ["configtest"]),
+        Proxy::Nginx => ("nginx", &["-t"]),
+        Proxy::Apache => ("apache2ctl", &["configtest"]),
+        Proxy::Caddy => (
+            "caddy",
+            &["validate", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"],
+        ),
+        Proxy::Haproxy => ("haproxy", &["-c", "-f", "/etc/haproxy/haproxy.cfg"]),
     }
 }
 
@@ -179,7 +186,7 @@ pub fn is_installed(proxy: Proxy) -> bool {
 pub fn test(proxy: Proxy) -> Result<(), String> {
     let (name, arguments) = own_test(proxy);
     let program = program(name).ok_or_else(|| format!("there is no {name}"))?;
-    match run(&program, &arguments)? {
+    match run(&program, arguments)? {
         (true, ..) => Ok(()),
         (false, output, errors) => Err([output.trim(), errors.trim()].join("\n").trim().to_owned()),
     }
@@ -192,6 +199,10 @@ pub fn reload(proxy: Proxy, with_systemd: bool) -> &'static str {
         (Proxy::Nginx, false) => "nginx -s reload",
         (Proxy::Apache, true) => "systemctl reload apache2",
         (Proxy::Apache, false) => "apache2ctl graceful",
+        (Proxy::Caddy, true) => "systemctl reload caddy",
+        (Proxy::Caddy, false) => "caddy reload --config /etc/caddy/Caddyfile --adapter caddyfile",
+        (Proxy::Haproxy, true) => "systemctl reload haproxy",
+        (Proxy::Haproxy, false) => "start haproxy again with -sf and the ids of its processes",
     }
 }
 

@@ -17,16 +17,24 @@ use Jsocketd\Component\Websockets\Administrator\Rule\Address;
 // phpcs:enable PSR1.Files.SideEffects
 
 /**
- * Configuration to paste for nginx, Apache, systemd and jsocketd itself. It says the same as the files in jsocketd's
- * folder conf/, with this site's values. The values are parts of addresses, whose characters have no meaning in these
- * formats (Rule\Address). Only the folder is quoted here. The comments are in English, as in all configuration files.
+ * Configuration to paste for jsocketd, the usual web servers and systemd. The texts are those of jsocketd's folder conf/,
+ * which the package has, too: here they only get this site's values. The values are parts of addresses, whose characters
+ * have no meaning in these formats (Rule\Address). Only the folder is quoted here. The comments are in English, as in all
+ * configuration files.
+ *
+ * Beside the site, nginx and Apache have a host for it already, so the lines are files of their own that it includes. On
+ * a host of its own the whole host is there. A Caddyfile and haproxy.cfg are whole in both cases.
  *
  * @since  0.1.0
  */
 final class Snippets
 {
-    /** The address to listen on where the address for PHP cannot be used for it. */
+    /** Where jsocketd listens in the files, and where the address for PHP cannot be used for it. */
     private const LISTEN = '127.0.0.1:8080';
+
+    /** The host, and what precedes jsocketd's own paths, in the files. */
+    private const HOST  = 'www.example.org';
+    private const PLACE = '/ws/';
 
     /**
      * @param   Site  $site  The site's values
@@ -38,7 +46,8 @@ final class Snippets
     }
 
     /**
-     * All snippets, by name.
+     * All snippets, by name. The name is also that of its title in the language file. The file is the one that the text
+     * is meant for.
      *
      * @return  array<string, array{file: string, text: string}>
      *
@@ -46,11 +55,21 @@ final class Snippets
      */
     public function all(): array
     {
-        return [
-            'jsocketd' => ['file' => '/etc/jsocketd/jsocketd.toml', 'text' => $this->jsocketd()],
-            'nginx'    => ['file' => '/etc/nginx/conf.d/jsocketd.conf', 'text' => $this->nginx()],
-            'apache'   => ['file' => '/etc/apache2/conf-available/jsocketd.conf', 'text' => $this->apache()],
-            'systemd'  => ['file' => '/etc/systemd/system/jsocketd.service', 'text' => $this->systemd()],
+        $snippets = ['jsocketd' => ['file' => '/etc/jsocketd/jsocketd.toml', 'text' => $this->jsocketd()]];
+
+        if ($this->isBeside()) {
+            $snippets['nginx']          = ['file' => '/etc/nginx/conf.d/jsocketd.conf', 'text' => $this->nginxTop()];
+            $snippets['nginx_location'] = ['file' => '/etc/nginx/snippets/jsocketd.conf', 'text' => $this->nginxLocation()];
+            $snippets['apache']         = ['file' => '/etc/apache2/conf-available/jsocketd.conf', 'text' => $this->apacheLocation()];
+        } else {
+            $snippets['nginx']  = ['file' => '/etc/nginx/conf.d/jsocketd.conf', 'text' => $this->nginxHost()];
+            $snippets['apache'] = ['file' => '/etc/apache2/sites-available/jsocketd.conf', 'text' => $this->apacheHost()];
+        }
+
+        return $snippets + [
+            'caddy'   => ['file' => '/etc/caddy/Caddyfile', 'text' => $this->caddy()],
+            'haproxy' => ['file' => '/etc/haproxy/haproxy.cfg', 'text' => $this->haproxy()],
+            'systemd' => ['file' => '/etc/systemd/system/jsocketd.service', 'text' => self::conf('jsocketd.service')],
         ];
     }
 
@@ -71,7 +90,7 @@ final class Snippets
             'listen = ["' . $this->listen() . '"]  # the address for PHP',
         ];
 
-        if (!$this->site->sharesCookie() && $this->site->own !== null) {
+        if (!$this->site->sharesCookie() && $this->site->own !== null && $this->site->socket !== null) {
             $lines[] = 'allowed_origins = ["' . $this->site->origin() . '"]  # the pages of the site, which is on another host';
         }
 
@@ -83,204 +102,260 @@ final class Snippets
     }
 
     /**
-     * The part for `http { }` of nginx, and the location.
+     * The lines for `http { }` of nginx.
      *
      * @return  string
      *
-     * @since   0.1.0
+     * @since   0.2.0
      */
-    public function nginx(): string
+    private function nginxTop(): string
     {
-        $top = <<<'NGINX'
-            # Put this into http { }, for example as a file of its own in /etc/nginx/conf.d/. Each WebSocket takes two of
-            # nginx's `worker_connections`: raise them, and `worker_rlimit_nofile` too. jsocketd trusts the three headers
-            # X-Forwarded-*. Each location sets them, because nginx passes on a client's header that it does not set.
-            map $http_upgrade $jsocketd_connection {
-                default upgrade;
-                ""      "";             # an ordinary request keeps the connection to jsocketd open
-            }
+        $text = self::conf('nginx.conf');
+        $from = strpos($text, "\n\n") + 2;
 
-            upstream jsocketd {
-                server {LISTEN};
-                keepalive 16;
-            }
-
-
-            NGINX;
-        $headers = <<<'NGINX'
-                proxy_http_version 1.1;
-                proxy_set_header Upgrade $http_upgrade;
-                proxy_set_header Connection $jsocketd_connection;
-                proxy_set_header Host $http_host;   # with its port: it is compared with the page's origin
-                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                proxy_set_header X-Forwarded-Host $http_host;
-                proxy_set_header X-Forwarded-Proto $scheme;    # https where another proxy in front of nginx ends TLS
-                proxy_read_timeout 300s;            # more than ping_interval and ping_timeout together
-                proxy_send_timeout 300s;
-                proxy_buffering off;
-            }
-
-            NGINX;
-        $socket = $this->socket();
-        $path   = $socket['path'];
-
-        if ($this->site->isSameHostAndPort() && $path === '') {
-            $location = "location ~ ^/(app/|apps/|echo\$) {\n    proxy_pass http://jsocketd;\n" . $headers;
-        } else {
-            $slash    = $path === '' ? '' : '/';
-            $location = "location $path/ {\n    proxy_pass http://jsocketd$slash;"
-                . ($slash === '' ? "\n" : "   # the slash at its end takes $path away\n") . $headers;
-        }
-
-        if ($this->site->isSameHostAndPort()) {
-            $location = "# Put this into the server { } of {$socket['host']}:\n" . $location;
-        } else {
-            $ssl      = $socket['scheme'] === 'wss';
-            $location = "server {\n    listen " . Site::port($socket) . ($ssl ? ' ssl' : '') . ";\n"
-                . '    server_name ' . $socket['host'] . ";\n"
-                . ($ssl ? "    ssl_certificate     /path/to/fullchain.pem;    # put your certificate here\n"
-                    . "    ssl_certificate_key /path/to/privkey.pem;\n" : '')
-                . "\n" . preg_replace('/^(?=.)/m', '    ', $location) . "}\n";
-        }
-
-        return strtr($top, ['{LISTEN}' => $this->upstream()]) . $location;
+        return $this->filled(substr($text, $from, strpos($text, "\n# http leads") - $from));
     }
 
     /**
-     * The part for a virtual host of Apache.
+     * The location for each `server { }` of the site in nginx.
      *
      * @return  string
      *
-     * @since   0.1.0
+     * @since   0.2.0
      */
-    public function apache(): string
+    private function nginxLocation(): string
     {
-        $socket = $this->socket();
-        $to     = 'http://' . $this->upstream();
-        $lines  = [
-            'ProxyRequests Off',
-            'ProxyPreserveHost On',
-            'RequestHeader unset X-Forwarded-Host',
-            'RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}',
-        ];
-
-        if ($this->site->isSameHostAndPort() && $socket['path'] === '') {
-            $lines[] = "ProxyPass /app/ $to/app/ upgrade=websocket timeout=300";
-            $lines[] = "ProxyPass /apps/ $to/apps/ upgrade=websocket timeout=300";
-            $lines[] = "ProxyPassMatch ^/(echo)\$ $to/\$1 upgrade=websocket timeout=300";
-        } else {
-            $lines[] = "ProxyPass {$socket['path']}/ $to/ upgrade=websocket timeout=300 flushpackets=on";
-        }
-
-        $top = <<<'APACHE'
-            # Apache 2.4.47 or newer: a2enmod proxy proxy_http headers ssl. Each WebSocket takes one of Apache's
-            # workers: use mpm_event and raise MaxRequestWorkers, or use nginx. The timeout is longer than ping_interval
-            # and ping_timeout together. mod_proxy_http appends to X-Forwarded-For and X-Forwarded-Host, and jsocketd
-            # reads both from their end. The client's X-Forwarded-Host is removed all the same. X-Forwarded-Proto is set
-            # here, because mod_proxy_http passes on the client's.
-
-            APACHE;
-
-        if ($this->site->isSameHostAndPort()) {
-            return $top . "# Put this into the <VirtualHost> of {$socket['host']}:\n" . implode("\n", $lines) . "\n";
-        }
-
-        $port = Site::port($socket);
-        $ssl  = $socket['scheme'] !== 'wss' ? '' : "    SSLEngine on\n"
-            . "    SSLCertificateFile    /path/to/fullchain.pem\n    SSLCertificateKeyFile /path/to/privkey.pem\n";
-
-        return $top . (\in_array($port, [80, 443], true) ? '' : "Listen $port\n")
-            . "<VirtualHost *:$port>\n    ServerName {$socket['host']}\n" . $ssl
-            . '    ' . implode("\n    ", $lines) . "\n</VirtualHost>\n";
+        return "# Put the line `include snippets/jsocketd.conf;` into each server { } of {$this->socket()['host']}.\n"
+            . $this->filled(self::block('nginx.conf', 'location '));
     }
 
     /**
-     * The unit of systemd. It has no values of the site, because jsocketd.toml names the folder.
+     * All of nginx for a host that serves nothing else.
      *
      * @return  string
      *
-     * @since   0.1.0
+     * @since   0.2.0
      */
-    public function systemd(): string
+    private function nginxHost(): string
     {
-        return <<<'UNIT'
-            # systemd unit for jsocketd. Copy to /etc/systemd/system/jsocketd.service, then:
-            #   useradd --system --no-create-home --shell /usr/sbin/nologin jsocketd
-            #   install -D -o root -g jsocketd -m 0640 jsocketd.toml /etc/jsocketd/jsocketd.toml
-            #   systemctl daemon-reload && systemctl enable --now jsocketd
-            # A permanent user and not DynamicUser: the configuration holds secrets, and only a permanent group can get
-            # access to them.
+        $port   = Site::port($this->socket());
+        $listen = $this->hasTls() ? "$port ssl" : (string) $port;
+        $usual  = ['listen 443 ssl;', 'listen [::]:443 ssl;'];
 
-            UNIT
-            . self::UNIT;
+        return str_replace($usual, ["listen $listen;", "listen [::]:$listen;"], $this->host('nginx.conf', 'ssl_'));
     }
 
-    /** The directives of conf/jsocketd.service. A test compares them. */
-    private const UNIT = <<<'UNIT'
+    /**
+     * The location for each `<VirtualHost>` of the site in Apache.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function apacheLocation(): string
+    {
+        return "# Apache 2.4.47 or newer: `a2enmod proxy proxy_http headers`. Put the line `Include conf-available/jsocketd.conf`\n"
+            . "# into each <VirtualHost> of {$this->socket()['host']}.\n" . $this->filled(self::block('apache.conf', '<Location '));
+    }
 
-        [Unit]
-        Description=jsocketd, the real-time server for Joomla sites
-        After=network-online.target
-        Wants=network-online.target
+    /**
+     * All of Apache for a host that serves nothing else.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function apacheHost(): string
+    {
+        $port = Site::port($this->socket());
+        $host = (\in_array($port, [80, 443], true) ? '' : "Listen $port\n") . "<VirtualHost *:$port>";
 
-        [Service]
-        Type=notify
-        ExecStart=/usr/local/bin/jsocketd serve
-        ExecReload=/bin/kill -HUP $MAINPID
-        User=jsocketd
-        Group=jsocketd
-        Restart=on-failure
-        RestartSec=1
-        # The loop itself pets the watchdog: a loop that hangs is restarted.
-        WatchdogSec=30
-        # Longer than drain_seconds, which spreads the closing of live sockets.
-        TimeoutStopSec=30
-        # One descriptor for each connection.
-        LimitNOFILE=1048576
-        # A core dump would hold secrets, cookies and tokens.
-        LimitCORE=0
-        # For "unix:/run/jsocketd/jsocketd.sock". A proxy's user needs the group: usermod -aG jsocketd www-data
-        RuntimeDirectory=jsocketd
-        RuntimeDirectoryMode=0750
-        LogsDirectory=jsocketd
-        LogsDirectoryMode=0750
-        ConfigurationDirectory=jsocketd
-        ConfigurationDirectoryMode=0750
+        return '# Apache 2.4.47 or newer: `a2enmod proxy proxy_http headers' . ($this->hasTls() ? ' ssl' : '') . '`, `a2ensite jsocketd`.'
+            . "\n" . str_replace('<VirtualHost *:443>', $host, $this->host('apache.conf', 'SSL'));
+    }
 
-        # Rights that the server does not need.
-        AmbientCapabilities=
-        CapabilityBoundingSet=
-        LockPersonality=yes
-        MemoryDenyWriteExecute=yes
-        NoNewPrivileges=yes
-        PrivateDevices=yes
-        PrivateTmp=yes
-        ProcSubset=pid
-        ProtectClock=yes
-        ProtectControlGroups=yes
-        ProtectHome=read-only
-        ProtectHostname=yes
-        ProtectKernelLogs=yes
-        ProtectKernelModules=yes
-        ProtectKernelTunables=yes
-        ProtectProc=invisible
-        ProtectSystem=strict
-        RemoveIPC=yes
-        RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-        RestrictNamespaces=yes
-        RestrictRealtime=yes
-        RestrictSUIDSGID=yes
-        SystemCallArchitectures=native
-        SystemCallErrorNumber=EPERM
-        SystemCallFilter=@system-service
-        SystemCallFilter=~@privileged
-        SystemCallFilter=pidfd_getfd
-        UMask=0077
+    /**
+     * A whole Caddyfile.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function caddy(): string
+    {
+        $socket  = $this->socket();
+        $port    = Site::port($socket);
+        $address = ($this->hasTls() ? '' : 'http://') . $socket['host'] . ($port === ($this->hasTls() ? 443 : 80) ? '' : ":$port");
+        $text    = str_replace("\n" . self::HOST . ' {', "\n$address {", ltrim(strstr(self::conf('Caddyfile'), "\n\n")));
 
-        [Install]
-        WantedBy=multi-user.target
+        if (!$this->hasTls()) {
+            $text = preg_replace('/^\t# Without this line.*\n\ttls .*\n\n/m', '', $text);
+        }
 
-        UNIT;
+        if (!$this->isBeside()) {
+            $text = preg_replace('/^\t# Beside the site.*\n\n/m', '', $text);
+        }
+
+        return '# A whole Caddyfile. If there is one already, the lines from handle_path on go into its block of '
+            . "{$socket['host']}.\n#\n" . $this->filled($text);
+    }
+
+    /**
+     * A whole haproxy.cfg.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function haproxy(): string
+    {
+        $port = Site::port($this->socket());
+        $text = ltrim(strstr(self::conf('haproxy.cfg'), "\n\n"));
+
+        if (!$this->hasTls()) {
+            $text = preg_replace('/^    (bind :443|http-request redirect) .*\n/m', '', str_replace('bind :80', "bind :$port", $text));
+        } elseif (!$this->isUsualTls()) {
+            $text = preg_replace('/^    (bind :80$|http-request redirect .*)\n/m', '', str_replace('bind :443', "bind :$port", $text));
+        }
+
+        if (!$this->isBeside()) {
+            $text = preg_replace('/^    default_backend site\n|\nbackend site\n(    .*\n)*/m', '', $text);
+        }
+
+        $path = str_replace('.', '[.]', $this->path());
+
+        return '# A whole haproxy.cfg. If there is one already, the line with use_backend goes into its frontend of '
+            . $this->socket()['host'] . ",\n# and the backend jsocketd to its end.\n#\n"
+            . $this->filled(str_replace('^/ws(/.*)', "^$path(/.*)", $text));
+    }
+
+    /**
+     * A file of conf/ without what it says about itself, for a host of its own, with this site's values; without the lines
+     * for TLS where the host has none.
+     *
+     * @param   string  $name  The file
+     * @param   string  $tls   How each line for TLS begins
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function host(string $name, string $tls): string
+    {
+        $text = preg_replace('/^    # Beside the site.*\n\n/m', '', strstr(self::conf($name), "\n\n"));
+
+        if (!$this->isUsualTls()) {
+            $text = preg_replace('/^# http leads.*?\n\n/ms', '', $text);
+        }
+
+        if (!$this->hasTls()) {
+            $text = preg_replace("/^    $tls.*\n/m", '', $text);
+        }
+
+        return ltrim($this->filled($text));
+    }
+
+    /**
+     * A text of conf/ with this site's values.
+     *
+     * @param   string  $text  The text
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function filled(string $text): string
+    {
+        return strtr($text, [
+            self::HOST            => $this->socket()['host'],
+            self::LISTEN          => $this->upstream(),
+            ' ' . self::PLACE     => ' ' . $this->path() . '/',
+            self::HOST . self::PLACE => $this->socket()['host'] . $this->path() . '/',
+        ]);
+    }
+
+    /**
+     * A file of conf/.
+     *
+     * @param   string  $name  Its name
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private static function conf(string $name): string
+    {
+        return file_get_contents(\dirname(__DIR__, 2) . '/conf/' . $name);
+    }
+
+    /**
+     * A block of a file of conf/, without the indentation that its first line has.
+     *
+     * @param   string  $name   The file
+     * @param   string  $start  How the first line begins
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private static function block(string $name, string $start): string
+    {
+        // The line, lines that are indented deeper, and one with the same indentation that closes it.
+        $pattern = '/^( *)' . preg_quote($start, '/') . '.*\n(?:\1 +.*\n)*\1[}<].*\n/m';
+        preg_match($pattern, self::conf($name), $found);
+
+        return preg_replace("/^$found[1]/m", '', $found[0]);
+    }
+
+    /**
+     * Whether the socket is on the site's own host and port, so that one proxy serves both.
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    private function isBeside(): bool
+    {
+        return $this->site->socket === null || $this->site->isSameHostAndPort();
+    }
+
+    /**
+     * Whether the socket has TLS.
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    private function hasTls(): bool
+    {
+        return $this->socket()['scheme'] === 'wss';
+    }
+
+    /**
+     * Whether the socket has TLS at the port that browsers take for it. Then http:// leads to https://.
+     *
+     * @return  boolean
+     *
+     * @since   0.2.0
+     */
+    private function isUsualTls(): bool
+    {
+        return $this->hasTls() && Site::port($this->socket()) === 443;
+    }
+
+    /**
+     * What precedes jsocketd's own paths. Beside the site it is never empty, because / is the site's.
+     *
+     * @return  string
+     *
+     * @since   0.2.0
+     */
+    private function path(): string
+    {
+        $path = $this->socket()['path'];
+
+        return $path === '' && $this->isBeside() ? rtrim(self::PLACE, '/') : $path;
+    }
 
     /**
      * The address for browsers, or the suggested one.
