@@ -78,7 +78,11 @@ impl Peer {
 
     /// Connects to a server at this address and sends nothing.
     pub fn connect_to(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server takes the connection");
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE).expect("the server takes the connection"))
+    }
+
+    /// Uses a connection that exists.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Self {

@@ -7,7 +7,7 @@ use crate::docs::quoted;
 use crate::{files, read, root};
 
 /// The folders that the documents name from the root of the repository; every other path is below `tests/`.
-const ELSEWHERE: [&str; 3] = ["scripts/", "src/", "tests/"];
+const ELSEWHERE: [&str; 4] = ["conf/", "scripts/", "src/", "tests/"];
 
 #[test]
 fn every_test_has_its_row() {

@@ -1,0 +1,75 @@
+//! Two proxies behind each other. Each adds the address that it sees, and the server skips those that it trusts.
+
+use std::net::SocketAddr;
+
+use crate::common::web_server::{Product, WebServer, free_port};
+use crate::products::{Conf, Place, apache_inside, nginx_inside, replaced};
+use crate::stage::{EVENT, HERE, Stage};
+use crate::visitor::{CLAIMED, THEIR, Visitor};
+
+/// The server knows the address of the client.
+fn expect_client(stage: &Stage, visitor: &Visitor) {
+    visitor.expect_delivery();
+    assert_eq!(stage.clients_of("/app/", 1), [THEIR.to_string()]);
+    assert_eq!(stage.clients_of("/apps/", 1), [THEIR.to_string()]);
+    assert!(!format!("{:?}", stage.lines()).contains(CLAIMED));
+}
+
+/// A free address.
+fn free() -> SocketAddr {
+    (HERE, free_port(HERE)).into()
+}
+
+/// HAProxy in front of this address, with a line of its backend and the words of its server.
+fn haproxy_before(inner: SocketAddr, line: &str, words: &str) -> (WebServer, SocketAddr) {
+    let at = free();
+    let lines = format!(
+        "frontend outer\n    bind {at}\n    default_backend inner\nbackend inner\n    {line}\n    server inner {inner} \
+         {words}\n"
+    );
+    (WebServer::start(Product::HaProxy, at, &lines), at)
+}
+
+#[test]
+fn haproxy_before_nginx_keeps_client_and_scheme() {
+    let stage = Stage::listening("", "", "", "strict_origin = true");
+    let inner = free();
+    let _nginx = WebServer::start(Product::Nginx, inner, &nginx_inside(inner, stage.backend));
+    let outer = Conf::HaProxy.start_with(&stage, Place::Beside, |lines| {
+        let lines = replaced(&lines, &stage.backend.to_string(), &inner.to_string());
+        // The inner one takes the path away. HAProxy's check has no Host, which nginx would pass on as it is.
+        let lines = replaced(&lines, "http-request replace-path ^/ws(/.*) \\1", "");
+        let check = "option httpchk\n    http-check send meth GET uri /ws/ready ver HTTP/1.1 hdr Host www.example.org";
+        replaced(&lines, "option httpchk GET /ready", check)
+    });
+    let visitor = outer.secure.of_origin("https");
+    expect_client(&stage, &visitor);
+    visitor.of_origin("http").expect_refused_origin();
+}
+
+#[test]
+fn nginx_before_apache_keeps_client_and_scheme() {
+    let stage = Stage::listening("", "", "", "strict_origin = true");
+    let inner = free();
+    let _apache = WebServer::start(EVENT, inner, &apache_inside(inner, stage.backend));
+    let outer = Conf::Nginx.start_with(&stage, Place::Beside, |lines| {
+        let lines = replaced(&lines, &stage.backend.to_string(), &inner.to_string());
+        replaced(&lines, "proxy_pass http://jsocketd/;", "proxy_pass http://jsocketd;")
+    });
+    let visitor = outer.secure.of_origin("https");
+    expect_client(&stage, &visitor);
+    visitor.of_origin("http").expect_refused_origin();
+}
+
+#[test]
+fn everyday_lines_behind_each_other_keep_the_client() {
+    let stage = Stage::new("", "");
+    let (_apache, inner) = stage.behind(EVENT, include_str!("everyday/apache-rewrite.conf"));
+    let at = free();
+    let middle = include_str!("everyday/nginx-soketi.conf");
+    let middle = replaced(middle, "listen 80;", &format!("listen {at};"));
+    let middle = replaced(&middle, "127.0.0.1:8080", &inner.to_string());
+    let _nginx = WebServer::start(Product::Nginx, at, &middle);
+    let (_haproxy, at) = haproxy_before(at, "option forwardfor", "");
+    expect_client(&stage, &Visitor::new(at, "ws.example.org", ""));
+}
