@@ -1,6 +1,6 @@
 //! Lines that people have already, from the pages of other projects, when they put the server behind their proxy. Each
-//! file of `everyday/` says what kind of page shows it. Sockets, the HTTP API and the site work with nearly all of them;
-//! what the server then takes for the client's address is said here, and it is why the files of `conf/` are longer.
+//! file of `everyday/` says what kind of page shows it. Sockets, the HTTP API and the site work with nearly all files.
+//! The address that the server then takes for the client's is said here: it is why the files of `conf/` are longer.
 
 use crate::common::pusher::KEY;
 use crate::common::web_server::{Product, WebServer};

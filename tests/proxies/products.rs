@@ -1,6 +1,6 @@
-//! The files of `conf/` as they stand, with this test's addresses, names and certificates filled in: beside a site and on
-//! a host of its own, over TLS, with http that leads there. Each product first tests its configuration by itself, with
-//! the modules that the file names and no other.
+//! The files of `conf/` as they stand, with this test's addresses, names and certificates filled in: beside a site and
+//! on a host of its own, over TLS, with http that leads there. Each product first tests its configuration by itself,
+//! with the modules that the file names and no other.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -190,8 +190,8 @@ pub fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// What nginx needs to pass sockets on over plain http, behind a proxy that ends TLS: the lines of `conf/nginx.conf` for
-/// `http { }`, and its location in a server of its own.
+/// What nginx needs to pass sockets on over plain http, behind a proxy that ends TLS: the lines of `conf/nginx.conf`
+/// for `http { }`, and its location in a server of its own.
 pub fn nginx_inside(at: SocketAddr, backend: SocketAddr) -> String {
     let (http, rest) = NGINX.split_once("# http leads to https.").expect("the first part");
     let (_, location) = rest.split_once("    location ").expect("the location");

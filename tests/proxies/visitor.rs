@@ -1,5 +1,5 @@
-//! A visitor of a site behind a proxy: a browser's connections, which come from an address of their own and lie about it,
-//! and the requests of the site's own HTTP client. Over TLS the visitor trusts one authority alone.
+//! A visitor of a site behind a proxy: a browser's connections, which come from an address of their own and lie about
+//! it, and the requests of the site's own HTTP client. Over TLS the visitor trusts one authority alone.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -167,7 +167,8 @@ fn connected(at: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// A plain port in front of a TLS connection, since a peer of the tests has a plain socket. Its thread ends with either.
+/// A plain port in front of a TLS connection, since a peer of the tests has a plain socket. Its thread ends with either
+/// connection.
 fn bridged(mut asking: Asking) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = listener.local_addr().expect("its address");
