@@ -217,6 +217,10 @@ pub enum Kind {
     TooLarge,
     /// A slow consumer was dropped.
     SlowConsumer,
+    /// A peer that is not trusted came to a listener that expects the PROXY protocol.
+    Stranger,
+    /// A trusted proxy sent no good header of the PROXY protocol.
+    BadHeader,
     /// A peer showed wrong tokens.
     Token,
     /// A webhook's target failed, or answers again.

@@ -4,7 +4,7 @@
 //! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`; it may skip steps and never goes back. A
 //! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and for a
 //! moment the input of the peer is thrown away. A close with unread input would become a reset, which would destroy the
-//! last word on its way.
+//! last word on its way. The header of the PROXY protocol, if one is expected, belongs to `Http` and comes below TLS.
 
 use bytes::Bytes;
 use http::{Response, Version};
@@ -18,6 +18,7 @@ use super::frame::Opcode;
 use super::http::{Refusal, write_response};
 use super::io::{Peer, Socket};
 use super::polled::Polled;
+use super::proxy_protocol::{Announced, HeaderReader};
 use super::send_queue::SendQueue;
 use super::websocket::{WebSocket, send};
 use super::wire::Received;
@@ -59,7 +60,7 @@ impl<S: Socket> Connection<S> {
             socket,
             peer,
             queue: SendQueue::default(),
-            state: State::Http(Box::new(Exchange::new(limits, now))),
+            state: State::Http(Box::new(Exchange::new(peer.proxy_protocol, limits, now))),
             unread: Bytes::new(),
             backlog: Backlog::NONE,
             allowances: Allowances::default(),
@@ -140,6 +141,43 @@ impl<S: Socket> Connection<S> {
     /// Keeps input that may not be decoded yet: one read buffer at most.
     pub fn keep_unread(&mut self, rest: Bytes) {
         self.unread = rest;
+    }
+
+    /// Whether a header of the PROXY protocol must come first.
+    pub fn is_arriving(&self) -> bool {
+        matches!(&self.state, State::Http(http) if http.header.is_some())
+    }
+
+    /// Reads of that header what the socket has. Returns whether it is complete; then `peer` is the client that it names.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn read_header(&mut self) -> Result<bool, Over> {
+        let mut buffer = [0; HeaderReader::MOST];
+        while let State::Http(http) = &mut self.state
+            && let Some(header) = &mut http.header
+        {
+            let part = &mut buffer[..header.missing()];
+            let said = match self.socket.read_raw(part) {
+                Ok(None) => return Ok(false),
+                Ok(Some(0)) => Err(Over::Ended),
+                Ok(Some(n)) => header.push(&part[..n]).map_err(|why| Over::BadHeader(self.peer, why)),
+                Err(error) => Err(Over::Failed(error.to_string())),
+            };
+            match said {
+                Ok(None) => continue,
+                Ok(Some(Announced::Itself)) => {}
+                Ok(Some(Announced::Client { address, secure })) => {
+                    (self.peer.address, self.peer.secure) = (Some(address), secure);
+                }
+                Err(over) => {
+                    self.doom();
+                    return Err(over);
+                }
+            }
+            http.header = None;
+        }
+        Ok(true)
     }
 
     /// Reads once into `buffer`; 0: there is nothing to decode.

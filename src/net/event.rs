@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 
 use super::close::CloseReason;
+use super::io::Peer;
+use super::proxy_protocol::BadHeader;
 use crate::logging::Kind;
 use crate::protocol::actions::Message;
 
@@ -33,6 +35,10 @@ pub enum Over {
     Closed(CloseReason),
     /// The peer broke HTTP.
     Refused(StatusCode),
+    /// The peer is no trusted proxy and came to a listener that expects the PROXY protocol.
+    Stranger(Peer),
+    /// The trusted proxy sent no good header of the PROXY protocol.
+    BadHeader(Peer, BadHeader),
     /// The peer ended the stream.
     Ended,
     /// The socket failed, for this reason.
@@ -53,6 +59,8 @@ impl Over {
             Over::Refused(
                 StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG,
             ) => Some(Kind::TooLarge),
+            Over::Stranger(_) => Some(Kind::Stranger),
+            Over::BadHeader(..) => Some(Kind::BadHeader),
             _ => None,
         }
     }
@@ -73,6 +81,8 @@ impl Over {
                 ("refused", Some("max_head_size"))
             }
             Over::Refused(_) => ("refused", None),
+            Over::Stranger(_) => ("stranger", None),
+            Over::BadHeader(..) => ("bad_header", None),
             Over::Failed(_) => ("failed", None),
             Over::TimedOut(limit, _) => ("timeout", Some(limit)),
             Over::Slow(limit, _) => ("slow", Some(limit)),
@@ -89,6 +99,11 @@ impl fmt::Display for Over {
             Over::Violated(reason) => write!(f, "broke the protocol: {} {}", reason.code, reason.reason),
             Over::Closed(reason) => write!(f, "is closed: {} {}", reason.code, reason.reason),
             Over::Refused(status) => write!(f, "sent a bad request: {status}"),
+            Over::Stranger(peer) => write!(
+                f,
+                "comes from {peer}, which is not in trusted_proxies, to a listener with proxy_protocol, and is closed"
+            ),
+            Over::BadHeader(peer, why) => write!(f, "comes from {peer}, {why} and is closed"),
             Over::Ended => write!(f, "was ended by its peer"),
             Over::Failed(why) => write!(f, "failed: {why}"),
             Over::TimedOut(limit, Some(code)) => write!(f, "ran into {limit} and is closed: {code}"),

@@ -9,6 +9,7 @@ use http::{Request, Response, Version, header};
 
 use super::handshake::{self, Accept};
 use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
+use super::proxy_protocol::HeaderReader;
 use super::send_queue::SendQueue;
 use crate::config::Limits;
 use crate::time::Time;
@@ -16,6 +17,8 @@ use crate::time::Time;
 /// One HTTP connection's requests and answers, one after the other.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    /// The header of the PROXY protocol that must come before the first request, as far as it has come.
+    pub(super) header: Option<Box<HeaderReader>>,
     parser: Parser,
     /// When the current request must be complete; between two requests: when the connection ends.
     deadline: Time,
@@ -50,8 +53,9 @@ pub(super) enum Asked {
 
 impl Exchange {
     /// For a connection that was just accepted.
-    pub(super) fn new(limits: &Limits, now: Time) -> Self {
+    pub(super) fn new(proxy_protocol: bool, limits: &Limits, now: Time) -> Self {
         Self {
+            header: proxy_protocol.then(Box::default),
             parser: Parser::new(),
             deadline: now + Duration::from_secs(limits.handshake_timeout),
             is_first: true,

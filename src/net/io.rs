@@ -115,12 +115,16 @@ pub enum Signal {
 }
 
 /// The other end of a TCP or Unix connection: a client or a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// The address; `None` on a Unix socket.
+    /// The address; `None` on a Unix socket. After a header of the PROXY protocol it is the address that it names.
     pub address: Option<IpAddr>,
     /// Whether it came by the listener that is for administrators.
     pub admin: bool,
+    /// Whether the connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Whether the client's connection is encrypted: by TLS here, or by the proxy whose PROXY header says so.
+    pub secure: bool,
 }
 
 /// The address, for the logs.

@@ -24,6 +24,8 @@ const SEND_BUFFER: usize = 128 * 1024;
 pub struct Listener {
     /// Non-blocking.
     pub(super) socket: Socket,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub(super) proxy_protocol: bool,
     /// The file of a Unix socket, and what tells it from others. It is removed with the listener.
     file: Option<(PathBuf, FileId)>,
 }
@@ -42,7 +44,16 @@ impl Listener {
             ListenAddr::Tcp(address) => (bind_tcp(*address)?, None),
             ListenAddr::Unix(path) => (bind_unix(path, mode)?, Some((path.clone(), file_id(path)?))),
         };
-        Ok(Self { socket, file })
+        Ok(Self {
+            socket,
+            proxy_protocol: false,
+            file,
+        })
+    }
+
+    /// Expects a header of the PROXY protocol at the beginning of each connection.
+    pub fn expect_header(&mut self) {
+        self.proxy_protocol = true;
     }
 
     /// The bound address as a URL, with the kernel's port instead of 0.

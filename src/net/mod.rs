@@ -18,6 +18,7 @@ pub mod outgoing;
 pub mod poll;
 pub mod polled;
 pub mod probe;
+pub mod proxy_protocol;
 pub mod send_queue;
 pub mod stream;
 pub mod table;

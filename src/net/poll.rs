@@ -139,8 +139,13 @@ impl Io for MioIo {
 
     fn accept(&mut self, listener: usize) -> io::Result<(Stream, Peer)> {
         let (stream, address) = Stream::accept(&self.listeners[listener])?;
-        let admin = self.admin == Some(listener);
-        Ok((stream, Peer { address, admin }))
+        let peer = Peer {
+            address,
+            admin: self.admin == Some(listener),
+            proxy_protocol: self.listeners[listener].proxy_protocol,
+            secure: false,
+        };
+        Ok((stream, peer))
     }
 
     fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {

@@ -91,9 +91,17 @@ impl<S: Socket> Polled<S> {
     /// Those of the socket, after which the connection is of no more use; and those of TLS. What was to be said about
     /// these to the peer is flushed by `finish`.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        if let Some(tls) = &mut self.tls {
-            return tls.read(&mut self.stream, &mut self.ready, buffer);
+        match &mut self.tls {
+            Some(tls) => tls.read(&mut self.stream, &mut self.ready, buffer),
+            None => self.read_raw(buffer),
         }
+    }
+
+    /// Reads the bytes of the socket as they are, below TLS.
+    ///
+    /// # Errors
+    /// Those of the socket; the connection is then of no more use.
+    pub fn read_raw(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let read = until_blocked(&mut self.ready.readable, || self.stream.read(buffer))?;
         if let Some(n) = read {
             // A short read has emptied the socket, so the next byte brings a new edge. A full read has not; and when

@@ -4,9 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use crate::flight::Kind;
+use crate::id::ConnectionId;
 use crate::logging;
 use crate::net::connection::Connection;
-use crate::net::io::Io;
+use crate::net::event::Over;
+use crate::net::io::{Io, Peer};
+use crate::service::caller::direct_address;
 use crate::time::Time;
 
 use super::act::Dispatcher;
@@ -101,7 +104,7 @@ impl Acceptor {
                 let connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
                 let id = dispatcher.connections.insert(connection, many >= most);
                 log::debug!("{id} came from {peer} by listener {listener}");
-                dispatcher.opened(id);
+                begin(dispatcher, id, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listeners[listener] = Waiting::Nobody,
             // The client or its network failed while the client waited. The next client may be fine.
@@ -115,6 +118,50 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Registers a connection that was just accepted with the poller, and opens it, unless its PROXY header comes first. Only
+/// a trusted proxy may send one.
+fn begin<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId, peer: Peer) {
+    let caller = dispatcher.caller(id);
+    if peer.proxy_protocol && direct_address(&caller, &dispatcher.config.server.trusted_proxies).is_some() {
+        return end(dispatcher, id, Over::Stranger(peer));
+    }
+    if let Some(entry) = dispatcher.connections.find(id)
+        && let Err(error) = dispatcher.io.register(&mut entry.connection.socket.stream, id)
+    {
+        entry.connection.doom();
+        dispatcher.warn(logging::Kind::Accept, format_args!("{id} cannot be polled: {error}"));
+    }
+    if !peer.proxy_protocol {
+        dispatcher.opened(id);
+    }
+    dispatcher.requeue(id);
+}
+
+/// Reads the PROXY header of a connection, and opens the connection when the header is complete.
+pub(super) fn read_header<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId) {
+    let Some(entry) = dispatcher.connections.find(id) else {
+        return;
+    };
+    let proxy = entry.connection.peer;
+    match entry.connection.read_header() {
+        Ok(false) => {}
+        Ok(true) => {
+            log::debug!("{id} is of {}, says the proxy {proxy}", entry.connection.peer);
+            dispatcher.opened(id);
+        }
+        Err(over) => dispatcher.note_end(id, over),
+    }
+}
+
+/// Ends a connection before anything was read.
+fn end<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId, over: Over) {
+    if let Some(entry) = dispatcher.connections.find(id) {
+        entry.connection.doom();
+    }
+    dispatcher.note_end(id, over);
+    dispatcher.requeue(id);
 }
 
 /// Whether an error of `accept(2)` concerns one client and not the listener. Linux reports pending network errors of

@@ -139,6 +139,7 @@ impl AccessLog {
                 source: Peer {
                     address: caller.address,
                     admin: caller.admin,
+                    ..Peer::default()
                 },
                 requests: 0,
                 asked: None,
@@ -281,6 +282,8 @@ impl Visit {
             Some(Over::TimedOut(limit, code)) => ("timeout", *code, Some((*limit).into())),
             Some(Over::Slow(limit, code)) => ("slow", Some(*code), Some((*limit).into())),
             Some(Over::Failed(why)) => ("failed", None, Some(why.into())),
+            // They end before they have a client, so before their line begins.
+            Some(over @ (Over::Stranger(_) | Over::BadHeader(..))) => (over.cause().0, None, None),
         }
     }
 }

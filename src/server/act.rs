@@ -15,7 +15,7 @@ use crate::logging::{Kind, More, Quiet, RareLine};
 use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
-use crate::net::io::Io;
+use crate::net::io::{Io, Peer};
 use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
 use crate::service::caller::Caller;
@@ -302,18 +302,11 @@ impl<I: Io> Dispatcher<I> {
         }
     }
 
-    /// Registers a connection that was just accepted with the poller, and reports it to the service.
+    /// The client of a connection is known: reports the connection to the service.
     pub(super) fn opened(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.find(id)
-            && let Err(error) = self.io.register(&mut entry.connection.socket.stream, id)
-        {
-            entry.connection.doom();
-            self.warn(Kind::Accept, format_args!("{id} cannot be polled: {error}"));
-        }
         let caller = self.caller(id);
         self.access_log.opened(id, &caller, self.now.at);
         self.input(id, Input::Opened(caller));
-        self.requeue(id);
     }
 
     /// The caller of a request or handshake that is complete.
@@ -324,12 +317,16 @@ impl<I: Io> Dispatcher<I> {
         caller
     }
 
-    fn caller(&mut self, id: ConnectionId) -> Caller {
+    pub(super) fn caller(&mut self, id: ConnectionId) -> Caller {
         let entry = self.connections.find(id).expect("the event is this connection's");
+        let Peer {
+            address, admin, secure, ..
+        } = entry.connection.peer;
         Caller {
-            address: entry.connection.peer.address,
-            admin: entry.connection.peer.admin,
+            address,
+            admin,
             surplus: entry.surplus,
+            secure,
         }
     }
 

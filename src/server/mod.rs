@@ -268,9 +268,8 @@ impl<I: Io> Server<I> {
             self.database.due(dispatcher),
             self.drain.next(&dispatcher.config, self.ended),
         ];
-        let nearest = due.into_iter().min().filter(|at| *at != Time::NEVER);
-        let until = nearest.map(|at| at.since(self.ended));
-        until.into_iter().chain(self.heartbeat).min()
+        let due = due.into_iter().filter(|at| *at != Time::NEVER);
+        due.map(|at| at.since(self.ended)).chain(self.heartbeat).min()
     }
 
     fn handle_signal(&mut self, signal: Signal) {
@@ -309,8 +308,10 @@ impl<I: Io> Server<I> {
         let Some(entry) = dispatcher.connections.dequeue(id) else {
             return;
         };
-        let is_held = entry.is_held();
-        let connection = &mut entry.connection;
+        if entry.connection.is_arriving() {
+            return accept::read_header(dispatcher, id);
+        }
+        let (is_held, connection) = (entry.is_held(), &mut entry.connection);
         let unread = connection.take_unread();
         if !unread.is_empty() {
             let remaining = dispatcher.decode(id, &unread, messages);

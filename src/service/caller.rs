@@ -16,12 +16,16 @@ use crate::id::ConnectionId;
 /// The peer of a connection, as the loop sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// The address of the TCP peer; `None`: a Unix socket, where the peer is a proxy on this machine.
+    /// The address of the TCP peer, or the one in its PROXY header; `None`: a Unix socket, where the peer is a proxy on
+    /// this machine.
     pub address: Option<IpAddr>,
     /// The connection came by `admin_listen`.
     pub admin: bool,
     /// The connection is over the limit of connections.
     pub surplus: bool,
+    /// The connection is encrypted: by TLS here, or by the proxy whose PROXY header says so.
+    #[serde(default)]
+    pub secure: bool,
 }
 
 /// The client's address if the peer is the client and not a proxy.
@@ -130,13 +134,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The scheme that the client used: the one that a trusted proxy reports, else http, because this server speaks
-    /// only http.
+    /// The scheme that the client used: the one that a trusted proxy reports, else that of the connection.
     pub fn named_scheme(&self) -> &'static str {
-        match self.said_by_proxy("x-forwarded-proto") {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss") => "https",
-            _ => "http",
-        }
+        let is_https = match self.said_by_proxy("x-forwarded-proto") {
+            Some(scheme) => scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"),
+            None => self.caller.secure,
+        };
+        if is_https { "https" } else { "http" }
     }
 
     /// The last entry of a header to which each proxy appends.
@@ -297,6 +301,7 @@ mod tests {
             address: peer.parse().ok(),
             admin: false,
             surplus: false,
+            secure: false,
         };
         let mut request = Request::get("/app/key").header(header::HOST, "10.0.0.5:8080");
         for (name, value) in headers {

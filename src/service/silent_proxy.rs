@@ -81,6 +81,7 @@ mod tests {
             address: peer.parse().ok(),
             admin: false,
             surplus: false,
+            secure: false,
         };
         let mut request = Request::get("/app/key");
         for (name, value) in headers {

@@ -54,7 +54,17 @@ pub struct ProcessStats {
 pub type Tally = BTreeMap<Cow<'static, str>, u64>;
 
 /// Why connections end: the words of [`Ends::reasons`].
-const REASONS: [&str; 7] = ["peer", "failed", "refused", "violation", "timeout", "slow", "server"];
+const REASONS: [&str; 9] = [
+    "peer",
+    "failed",
+    "refused",
+    "violation",
+    "timeout",
+    "slow",
+    "server",
+    "stranger",
+    "bad_header",
+];
 
 /// The limits that are counted: the keys of [`Ends::limits`].
 const LIMITS: [&str; 17] = [

@@ -24,6 +24,7 @@ pub const CALLER: Caller = Caller {
     address: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1))),
     admin: false,
     surplus: false,
+    secure: false,
 };
 
 /// A frame of a client of the app.

@@ -380,6 +380,7 @@ impl World {
             address: Some([127, 0, 0, 1].into()),
             admin: false,
             surplus: false,
+            secure: false,
         }
     }
 

@@ -366,7 +366,7 @@ impl Io for SimIo {
             socket,
             Peer {
                 address: Some([203, 0, 113, 1].into()),
-                admin: false,
+                ..Peer::default()
             },
         ))
     }

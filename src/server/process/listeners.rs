@@ -28,8 +28,14 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
             source,
         })
     };
-    let bound = server.listen.iter().map(|entry| bind(&entry.address, server.unix_mode));
-    let mut listeners = bound.collect::<Result<Vec<_>, _>>()?;
+    let bound = server.listen.iter().map(|entry| {
+        let mut listener = bind(&entry.address, server.unix_mode)?;
+        if entry.proxy_protocol {
+            listener.expect_header();
+        }
+        Ok(listener)
+    });
+    let mut listeners = bound.collect::<Result<Vec<_>, ServeError>>()?;
     let admin = match (server.admin_listen.named(), &loaded.admin_socket) {
         (Some(address), _) => Some(bind(address, ADMIN_MODE)?),
         (None, Some(offered)) => admin_by_default(offered),
