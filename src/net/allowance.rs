@@ -10,7 +10,7 @@ const BURST: u32 = 2;
 /// The messages and orders that a connection may still send in this second. Each rate is a limit of the configuration;
 /// 0 is no limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Allowances {
+pub struct Allowances {
     messages: Bucket,
     orders: Bucket,
     /// The connection's orders are subscriptions. Otherwise they are requests, and the connection sends no messages.
@@ -34,7 +34,7 @@ impl Allowances {
     }
 
     /// The limit that the connection has exceeded for now; `resumes` says when the connection may go on.
-    pub(super) fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
+    pub fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
         if is_spent(self.messages, limits.messages_per_second, now) {
             return Some("messages_per_second");
         }
@@ -54,7 +54,7 @@ impl Allowances {
     }
 
     /// The connection ordered something that costs more than its own answer.
-    pub(super) fn charge(&mut self, limits: &Limits, now: Time) {
+    pub fn charge(&mut self, limits: &Limits, now: Time) {
         let (rate, _) = self.orders_per_second(limits);
         spend(&mut self.orders, rate, now);
     }

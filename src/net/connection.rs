@@ -18,7 +18,6 @@ use super::frame::Opcode;
 use super::http::{Refusal, write_response};
 use super::io::{Peer, Socket};
 use super::polled::Polled;
-use super::proxy_protocol::{Announced, HeaderReader};
 use super::send_queue::SendQueue;
 use super::websocket::{WebSocket, send};
 use super::wire::Received;
@@ -39,7 +38,8 @@ pub struct Connection<S> {
     /// Read but not decoded, because the connection was paused in the middle.
     unread: Bytes,
     backlog: Backlog,
-    allowances: Allowances,
+    /// What it may still send in this second.
+    pub allowances: Allowances,
 }
 
 #[derive(Debug)]
@@ -104,19 +104,9 @@ impl<S: Socket> Connection<S> {
         }
         match &self.state {
             State::Http(http) if http.is_ours() => true,
-            State::Http(_) | State::WebSocket(_) => self.throttled_by(limits, now).is_some(),
+            State::Http(_) | State::WebSocket(_) => self.allowances.throttled_by(limits, now).is_some(),
             State::Finishing(_) | State::Doomed => false,
         }
-    }
-
-    /// The limit that the connection has exceeded for now; `deadline` says when the connection may go on.
-    pub fn throttled_by(&self, limits: &Limits, now: Time) -> Option<&'static str> {
-        self.allowances.throttled_by(limits, now)
-    }
-
-    /// Counts an order: an input that costs more than its own answer.
-    pub fn charge(&mut self, limits: &Limits, now: Time) {
-        self.allowances.charge(limits, now);
     }
 
     /// Bytes that were read before a pause, to be decoded first.
@@ -126,11 +116,10 @@ impl<S: Socket> Connection<S> {
 
     /// Bytes that it holds of an unfinished HTTP request, and of input that may not be decoded yet.
     pub fn request_bytes(&self) -> usize {
-        let request = match &self.state {
-            State::Http(http) => http.held(),
-            State::WebSocket(_) | State::Finishing(_) | State::Doomed => 0,
+        let State::Http(http) = &self.state else {
+            return self.unread.len();
         };
-        request + self.unread.len()
+        http.held() + self.unread.len()
     }
 
     /// Whether there is something to decode: in the socket, or read before a pause.
@@ -145,39 +134,20 @@ impl<S: Socket> Connection<S> {
 
     /// Whether a header of the PROXY protocol must come first.
     pub fn is_arriving(&self) -> bool {
-        matches!(&self.state, State::Http(http) if http.header.is_some())
+        matches!(&self.state, State::Http(http) if http.is_arriving())
     }
 
-    /// Reads of that header what the socket has. Returns whether it is complete; then `peer` is the client that it names.
+    /// Reads of that header what the socket has. Returns whether it is complete; then `peer` is the client.
     ///
     /// # Errors
     /// How the connection ended.
     pub fn read_header(&mut self) -> Result<bool, Over> {
-        let mut buffer = [0; HeaderReader::MOST];
-        while let State::Http(http) = &mut self.state
-            && let Some(header) = &mut http.header
-        {
-            let part = &mut buffer[..header.missing()];
-            let said = match self.socket.read_raw(part) {
-                Ok(None) => return Ok(false),
-                Ok(Some(0)) => Err(Over::Ended),
-                Ok(Some(n)) => header.push(&part[..n]).map_err(|why| Over::BadHeader(self.peer, why)),
-                Err(error) => Err(Over::Failed(error.to_string())),
-            };
-            match said {
-                Ok(None) => continue,
-                Ok(Some(Announced::Itself)) => {}
-                Ok(Some(Announced::Client { address, secure })) => {
-                    (self.peer.address, self.peer.secure) = (Some(address), secure);
-                }
-                Err(over) => {
-                    self.doom();
-                    return Err(over);
-                }
-            }
-            http.header = None;
-        }
-        Ok(true)
+        let State::Http(http) = &mut self.state else {
+            return Ok(true);
+        };
+        let (peer, socket) = (&mut self.peer, &mut self.socket);
+        http.read_header(peer, |part| socket.read_raw(part))
+            .inspect_err(|_| self.doom())
     }
 
     /// Reads once into `buffer`; 0: there is nothing to decode.
@@ -269,9 +239,7 @@ impl<S: Socket> Connection<S> {
 
     /// Accepts the handshake whose answer is owed: 101, and from here on WebSocket frames.
     pub fn accept(&mut self, manners: &'static Manners, now: Time) {
-        if let State::Http(http) = &self.state
-            && http.accept(&mut self.queue)
-        {
+        if matches!(&self.state, State::Http(http) if http.accept(&mut self.queue)) {
             self.state = State::WebSocket(Box::new(WebSocket::new(manners, now)));
             self.allowances = Allowances::websocket();
         }

@@ -2,14 +2,17 @@
 //! facts that its answer depends on. It owns no socket: it reads slices and writes into the connection's send queue.
 //! Other modules decide what a request means.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 
+use super::event::Over;
 use super::handshake::{self, Accept};
 use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
-use super::proxy_protocol::HeaderReader;
+use super::io::Peer;
+use super::proxy_protocol::{Announced, HeaderReader};
 use super::send_queue::SendQueue;
 use crate::config::Limits;
 use crate::time::Time;
@@ -18,7 +21,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Exchange {
     /// The header of the PROXY protocol that must come before the first request, as far as it has come.
-    pub(super) header: Option<Box<HeaderReader>>,
+    header: Option<Box<HeaderReader>>,
     parser: Parser,
     /// When the current request must be complete; between two requests: when the connection ends.
     deadline: Time,
@@ -62,6 +65,40 @@ impl Exchange {
             turn: Turn::Peer,
             ended: false,
         }
+    }
+
+    /// Whether a header of the PROXY protocol must come first.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.header.is_some()
+    }
+
+    /// Reads that header with `read`, as far as it has come. Returns whether it is complete; then `peer`, the proxy
+    /// until then, is the client.
+    ///
+    /// # Errors
+    /// Why no good one will come.
+    pub(super) fn read_header(
+        &mut self,
+        peer: &mut Peer,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<Option<usize>>,
+    ) -> Result<bool, Over> {
+        let mut buffer = [0; HeaderReader::MOST];
+        while let Some(header) = &mut self.header {
+            let part = &mut buffer[..header.missing()];
+            let announced = match read(part) {
+                Ok(None) => return Ok(false),
+                Ok(Some(0)) => return Err(Over::Ended),
+                Ok(Some(n)) => header.push(&part[..n]).map_err(|why| Over::BadHeader(*peer, why))?,
+                Err(error) => return Err(Over::Failed(error.to_string())),
+            };
+            if let Some(Announced::Client { address, secure }) = announced {
+                (peer.address, peer.secure) = (Some(address), secure);
+            }
+            if announced.is_some() {
+                self.header = None;
+            }
+        }
+        Ok(true)
     }
 
     /// Whether an answer is owed.

@@ -25,8 +25,8 @@ const TEXT_LEAST: [(&[u8], usize); 2] = [
     (b"PROXY TCP6 ", b"PROXY TCP6 :: :: 0 0\r\n".len()),
 ];
 
-/// The length of the least header of all.
-const LEAST: usize = b"PROXY UNKNOWN\r\n".len();
+/// The length of the least header of all: `PROXY UNKNOWN` and the end of the line.
+const LEAST: usize = 15;
 
 /// The longest header of version 1, by the protocol.
 const TEXT_MOST: usize = 107;

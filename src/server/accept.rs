@@ -120,8 +120,8 @@ impl Acceptor {
     }
 }
 
-/// Registers a connection that was just accepted with the poller, and opens it, unless its PROXY header comes first. Only
-/// a trusted proxy may send one.
+/// Registers a connection that was just accepted with the poller, and opens it, unless its PROXY header comes first.
+/// Only a trusted proxy may send one.
 fn begin<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId, peer: Peer) {
     let caller = dispatcher.caller(id);
     if peer.proxy_protocol && direct_address(&caller, &dispatcher.config.server.trusted_proxies).is_some() {

@@ -218,7 +218,7 @@ impl<I: Io> Dispatcher<I> {
                 }
                 Ok(None) => {
                     if !rest.is_empty()
-                        && let Some(limit) = connection.throttled_by(limits, now)
+                        && let Some(limit) = connection.allowances.throttled_by(limits, now)
                     {
                         self.ends.reached(limit);
                         self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
@@ -417,7 +417,7 @@ impl<I: Io> Dispatcher<I> {
             }
             Action::Gather(_) => self.wants_stats.push(to),
             Action::Hurry(_) => connection.hurry(now + HURRY),
-            Action::Charge(_) => connection.charge(limits, now),
+            Action::Charge(_) => connection.allowances.charge(limits, now),
             Action::Hold(_) => entry.on_hold = true,
             Action::Release(_) => entry.on_hold = false,
             Action::WhenFlushed(_) => entry.tell_when_flushed = true,
