@@ -1,7 +1,10 @@
-//! Two proxies behind each other. Each adds the address that it sees, and the server skips those that it trusts.
+//! Two proxies behind each other. Each adds the address that it sees, and the server skips those that it trusts. HAProxy
+//! can say the address in front of all bytes instead, by the PROXY protocol.
 
+use std::io::Read;
 use std::net::SocketAddr;
 
+use crate::common::PATIENCE;
 use crate::common::web_server::{Product, WebServer, free_port};
 use crate::products::{Conf, Place, apache_inside, nginx_inside, replaced};
 use crate::stage::{EVENT, HERE, Stage};
@@ -72,4 +75,30 @@ fn everyday_lines_behind_each_other_keep_the_client() {
     let _nginx = WebServer::start(Product::Nginx, at, &middle);
     let (_haproxy, at) = haproxy_before(at, "option forwardfor", "");
     expect_client(&stage, &Visitor::new(at, "ws.example.org", ""));
+}
+
+/// HAProxy says the address before all bytes, also that of its own checks.
+fn expect_proxy_protocol(words: &str) {
+    let stage = Stage::listening("proxy_protocol", "", "", "");
+    let words = format!("{words} check inter 50ms fall 1");
+    let (haproxy, at) = haproxy_before(stage.backend, "option httpchk GET /health", &words);
+    // The client's header counts no more than without a proxy.
+    expect_client(&stage, &Visitor::new(at, "ws.example.org", ""));
+    stage.clients_of("/health", 3);
+    assert!(!haproxy.log().contains("DOWN"), "{}", haproxy.log());
+    // Nobody else may say an address, and nobody may leave it out.
+    for hello in ["PROXY TCP4 192.0.2.66 127.0.0.1 4000 80\r\n", ""] {
+        let mut stranger = Visitor::new(stage.backend, "ws.example.org", "").connect();
+        stranger.try_send(format!("{hello}GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let mut answer = Vec::new();
+        stranger.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let _ = stranger.stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[test]
+fn haproxy_says_the_client_by_the_proxy_protocol() {
+    expect_proxy_protocol("send-proxy");
+    expect_proxy_protocol("send-proxy-v2");
 }
