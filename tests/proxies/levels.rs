@@ -1,5 +1,5 @@
-//! Two proxies behind each other. Each adds the address that it sees, and the server skips those that it trusts. HAProxy
-//! can say the address in front of all bytes instead, by the PROXY protocol.
+//! Two proxies behind each other. Each adds the address that it sees, and the server skips those that it trusts.
+//! HAProxy can say the address in front of all bytes instead, by the PROXY protocol.
 
 use std::io::Read;
 use std::net::SocketAddr;
