@@ -9,10 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::wait_until;
+use super::{PATIENCE, wait_until};
 
 /// A product, and what differs between its installations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ defaults
 /// A web server. When dropped it is ended.
 pub struct WebServer {
     product: Product,
+    at: SocketAddr,
     master: Child,
     folder: tempfile::TempDir,
 }
@@ -98,6 +100,7 @@ impl WebServer {
             .unwrap_or_else(|why| panic!("{product:?} does not start: {why}"));
         let mut server = Self {
             product,
+            at,
             master,
             folder,
         };
@@ -147,6 +150,11 @@ impl Drop for WebServer {
             Product::Apache(..) => kill_process_group(process, Signal::KILL),
         };
         let _ = self.master.wait();
+        // Workers may listen a moment longer, and the next server of the test would not get the port.
+        let deadline = Instant::now() + PATIENCE;
+        while TcpListener::bind(self.at).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         if std::thread::panicking() {
             eprintln!("--- the log of {:?}:\n{}", self.product, self.log());
         }

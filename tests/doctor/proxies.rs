@@ -6,7 +6,7 @@ use crate::common::web_server::free_port;
 use crate::elsewhere::{Elsewhere, HOST};
 use crate::middle::{self, Trick};
 use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, Valid, WRONG_NAME, location};
-use crate::web_server::{apache, nginx};
+use crate::web_server::{apache, caddy, nginx};
 
 /// What cannot be checked without TLS.
 const PLAIN: &[&str] = &["certificate", "https"];
@@ -240,6 +240,20 @@ fn an_apache_that_drops_the_upgrade_is_named_and_its_snippet_mends_it() {
         site,
         &finding.snippet.replace("127.0.0.1:8080", &server.to_string()),
     );
+    stage.examine().expect_healthy(PLAIN);
+}
+
+#[test]
+fn a_caddy_that_does_not_pass_the_path_on_is_named_and_its_snippet_mends_it() {
+    let mut stage = Stage::healthy();
+    let at = stage.without_nginx();
+    let (site, server) = (stage.site.addr, stage.server.addr);
+    let before = caddy(at, site, "");
+    let report = stage.examine();
+    let finding = report.expect_faults(&["upgrade"], &["the site itself answers", "handle_path /ws/*"]);
+    drop(before);
+    let lines = finding.snippet.replace("127.0.0.1:8080", &server.to_string());
+    let _after = caddy(at, site, &lines);
     stage.examine().expect_healthy(PLAIN);
 }
 

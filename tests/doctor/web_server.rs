@@ -30,3 +30,11 @@ pub fn apache(at: (Ipv4Addr, u16), site: SocketAddr, lines: &str) -> WebServer {
     );
     WebServer::start(Product::Apache("event", "headers proxy proxy_http"), at, &lines)
 }
+
+/// Starts Caddy: `lines` stand in its one host, and everything else is passed on to the site.
+pub fn caddy(at: (Ipv4Addr, u16), site: SocketAddr, lines: &str) -> WebServer {
+    let (address, port) = at;
+    let host = crate::elsewhere::HOST;
+    let lines = format!("http://{host}:{port} {{\nbind {address}\n{lines}\nhandle {{\nreverse_proxy {site}\n}}\n}}\n");
+    WebServer::start(Product::Caddy, at, &lines)
+}
