@@ -5,6 +5,7 @@
 //! Rejected: the roots of the system (rustls-native-certs). A server of a few megabytes in a bare container would have
 //! none, and the same binary would trust others on each machine.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::client::WebPkiServerVerifier;
@@ -109,6 +110,11 @@ fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
     }
 }
 
+/// The error of TLS in one of reading or writing.
+pub fn in_io(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// What went wrong in a TLS connection to this host, as a clause.
 pub fn what(error: &Error, host: &str) -> String {
     match error {
@@ -124,7 +130,7 @@ pub fn what(error: &Error, host: &str) -> String {
 pub fn what_to_do(error: &Error, host: &str, authorities: &str) -> String {
     let what = what(error, host);
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             format!("{what}; if it is an authority of your own, name its certificate with {authorities}")
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -153,7 +159,8 @@ fn flaw(error: &CertificateError, host: &str) -> String {
         CertificateError::NotValidForNameContext { presented, .. } => {
             format!("the certificate is not for {host}, but for {}", listed(presented))
         }
-        CertificateError::UnknownIssuer => {
+        // The signature is bad where another authority of the same name is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "no authority that is trusted has issued the certificate, or the chain is not complete".into()
         }
         CertificateError::Revoked => "the certificate was revoked".into(),

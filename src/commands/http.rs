@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::wire::{Wire, tls_error};
+use super::wire::Wire;
 
 /// How long each address of the server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -319,7 +319,7 @@ pub fn harmless(json: &str) -> String {
 
 /// Why the handshake of TLS failed, as a clause with the remedy.
 fn handshake_failed(error: &io::Error, host: &str) -> String {
-    match (tls_error(error), error.kind()) {
+    match (trust::in_io(error), error.kind()) {
         (Some(fault), _) => trust::what_to_do(fault, host, "--ca FILE"),
         (None, io::ErrorKind::UnexpectedEof) => "it ended the connection in the TLS handshake".into(),
         (None, io::ErrorKind::WouldBlock) => "it does not answer the TLS handshake in time".into(),

@@ -28,7 +28,7 @@ impl Wire {
     ///
     /// # Errors
     /// `WouldBlock` at the deadline, `UnexpectedEof` if the peer ends it. An error of TLS is in one of the kind
-    /// `InvalidData`: see [`tls_error`].
+    /// `InvalidData`: see [`jsocketd::trust::in_io`].
     pub fn tls(socket: Socket, until: Instant, config: &ClientConfig, name: ServerName<'static>) -> io::Result<Self> {
         let connection = ClientConnection::new(config.clone().into(), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, Timed::new(socket, until));
@@ -170,9 +170,4 @@ impl Write for Timed {
     fn flush(&mut self) -> io::Result<()> {
         self.socket.flush()
     }
-}
-
-/// The error of TLS in one of reading or writing.
-pub fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }

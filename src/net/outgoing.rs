@@ -2,31 +2,37 @@
 //! the next post and carries one post at a time. The caller starts posts, notes readiness, gives each client its turn,
 //! and takes the outcomes out.
 //!
-//! Redirects are not followed, and TLS is not spoken. Names are resolved elsewhere, since the resolver blocks: see
-//! `lost_hosts`.
+//! A redirect is followed at most once, and only to the same host: see `redirect`. With an `https://` URL the
+//! connection speaks TLS, and its certificate must be for the host of the URL. Names are resolved elsewhere, since the
+//! resolver blocks: see `lost_hosts`.
 //!
 //! Rejected: a client library. The ones that do not block bring a runtime of their own.
 
 mod answer;
+mod client;
 mod flight;
 mod places;
+mod redirect;
 
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 use slab::Slab;
 
+use self::client::{Client, Stage, Turn};
 use self::flight::Flight;
-use self::places::{Place, Places};
+use self::places::Places;
 use super::dial::Line;
 use super::io::{Io, Socket};
 use super::polled::Edges;
-use crate::config::{HostName, ListenAddr};
+use super::tls::{ClientSettings, Session};
+use crate::config::{HostName, HttpUrl, ListenAddr};
 use crate::time::Time;
 
-/// How long one address has to take the connection: a SYN that was lost is sent again after one second.
+/// How long one address has to take the connection, and to complete the handshake of TLS: a SYN that was lost is sent
+/// again after one second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// From the first byte of a post to the last of its answer. A site's own code runs in between.
@@ -34,6 +40,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an idle connection is kept. Most servers end it after 5 to 75 s themselves.
 const KEEP: Duration = Duration::from_secs(30);
+
+/// TLS handshakes that go on in one turn. Each costs up to half a millisecond, for the signatures of the chain.
+const HANDSHAKES: usize = 4;
 
 /// A post to be made.
 #[derive(Clone, Debug)]
@@ -55,7 +64,7 @@ pub struct Request {
 pub struct Outcome {
     /// The number of the post.
     pub ticket: u64,
-    /// The status of the answer, or why there is none.
+    /// The status of the answer, or why there is none, or why its redirect was not followed.
     pub result: Result<u16, String>,
 }
 
@@ -64,42 +73,12 @@ pub struct Outcome {
 pub struct Outgoing<S> {
     places: Places,
     clients: Slab<Client<S>>,
+    /// How TLS is spoken; `None`: no URL needs it.
+    tls: Option<ClientSettings>,
     /// Clients that are to have a turn, and a second buffer for them.
     awake: Vec<usize>,
     spare: Vec<usize>,
     outcomes: Vec<Outcome>,
-}
-
-/// The connection to a target.
-#[derive(Debug)]
-struct Client<S> {
-    target: u32,
-    url: String,
-    line: Line<S>,
-    stage: Stage,
-    awake: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// The connection is being made, to the address with this index.
-    Connecting(Flight, usize),
-    /// A post is being sent and its answer read.
-    Exchanging(Flight),
-    /// Nothing is under way.
-    Kept,
-}
-
-/// The result of a client's turn.
-enum Turn {
-    /// The client waits for readiness.
-    Wait,
-    /// The answer is complete: its status, and whether the connection is kept.
-    Answered(u16, bool),
-    /// The connection failed, for this reason.
-    Lost(String),
-    /// A kept connection is of no more use.
-    Stale,
 }
 
 impl<S: Socket> Outgoing<S> {
@@ -108,6 +87,7 @@ impl<S: Socket> Outgoing<S> {
         Self {
             places: Places::default(),
             clients: Slab::new(),
+            tls: None,
             awake: Vec::new(),
             spare: Vec::new(),
             outcomes: Vec::new(),
@@ -125,6 +105,11 @@ impl<S: Socket> Outgoing<S> {
                 self.fail(flight.ticket, "it is no longer configured");
             }
         }
+    }
+
+    /// Connections to `https://` URLs are made with these settings from here on. Without them there are none.
+    pub fn secure(&mut self, settings: ClientSettings) {
+        self.tls = Some(settings);
     }
 
     /// The hosts that are names, whose addresses must be looked up.
@@ -150,15 +135,7 @@ impl<S: Socket> Outgoing<S> {
         let flight = Flight::new(&request, &place.url);
         let of_target = |(n, client): (usize, &Client<S>)| (client.target == request.target).then_some(n);
         match self.clients.iter().find_map(of_target) {
-            Some(n) if self.clients[n].takes(&request.url) => {
-                let client = &mut self.clients[n];
-                client.stage = Stage::Exchanging(Flight {
-                    on_kept: true,
-                    ..flight
-                });
-                client.line.deadline = now + ANSWER_TIMEOUT;
-                self.wake(n);
-            }
+            Some(n) if self.clients[n].takes(&request.url, &flight.url) => self.resume(n, flight, now),
             Some(n) => {
                 if let Some(old) = self.clients.remove(n).into_flight() {
                     debug_assert!(false, "a target has one post at a time");
@@ -189,10 +166,17 @@ impl<S: Socket> Outgoing<S> {
     pub fn turn(&mut self, io: &mut impl Io<Socket = S>, buffer: &mut [u8], now: Time) -> bool {
         let mut awake = std::mem::replace(&mut self.awake, std::mem::take(&mut self.spare));
         let had_work = !awake.is_empty();
+        let mut handshakes = 0;
         for n in awake.drain(..) {
             let Some(client) = self.clients.get_mut(n) else {
                 continue;
             };
+            handshakes += usize::from(client.is_handshaking());
+            if client.is_handshaking() && handshakes > HANDSHAKES {
+                // It stays awake.
+                self.awake.push(n);
+                continue;
+            }
             client.awake = false;
             let turn = client.turn(buffer, now, self.places.find(&client.url));
             self.conclude(n, turn, io, now);
@@ -202,14 +186,7 @@ impl<S: Socket> Outgoing<S> {
         let late: Vec<usize> = self.clients.iter().filter_map(late).collect();
         let had_work = had_work || !late.is_empty();
         for n in late {
-            let turn = match &self.clients[n].stage {
-                Stage::Connecting(..) => Turn::Lost(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
-                Stage::Exchanging(flight) => match flight.answer.status() {
-                    Some(status) => Turn::Answered(status, false),
-                    None => Turn::Lost(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
-                },
-                Stage::Kept => Turn::Stale,
-            };
+            let turn = self.clients[n].late();
             self.conclude(n, turn, io, now);
         }
         had_work
@@ -231,14 +208,22 @@ impl<S: Socket> Outgoing<S> {
 
     fn connect(&mut self, target: u32, url: String, mut flight: Flight, io: &mut impl Io<Socket = S>, now: Time) {
         let mut why = "its host has no address".to_owned();
-        while let Some((index, address)) = self.next_address(&url, flight.tried) {
+        while let Some((index, address)) = self.next_address(&url, &flight) {
             flight.tried += 1;
+            let session = match self.session(&flight.url) {
+                Ok(session) => session,
+                Err(why) => return self.fail(flight.ticket, &why),
+            };
             let vacant = self.clients.vacant_entry();
             match Line::dial(&ListenAddr::Tcp(address), vacant.key(), io, now + CONNECT_TIMEOUT) {
-                Ok(line) => {
+                Ok(mut line) => {
+                    if let Some(session) = session {
+                        line.socket.secure(session);
+                    }
                     vacant.insert(Client {
                         target,
                         url,
+                        server: flight.url.clone(),
                         line,
                         stage: Stage::Connecting(flight, index),
                         awake: false,
@@ -252,40 +237,60 @@ impl<S: Socket> Outgoing<S> {
         self.fail(flight.ticket, &why);
     }
 
-    /// The address to try after `tried` addresses, with its index; `None`: all were tried.
-    fn next_address(&mut self, url: &str, tried: usize) -> Option<(usize, SocketAddr)> {
+    /// The TLS of a new connection, if the URL needs it.
+    fn session(&self, url: &HttpUrl) -> Result<Option<Session>, String> {
+        if !url.tls {
+            return Ok(None);
+        }
+        let settings = self.tls.as_ref().ok_or("it needs TLS, which is not set up")?;
+        let name = ServerName::try_from(url.host.clone());
+        let name = name.map_err(|_| "its host is no name for a certificate")?;
+        match Session::client(settings, name) {
+            Ok(session) => Ok(Some(session)),
+            Err(error) => Err(format!("TLS: {error}")),
+        }
+    }
+
+    /// The address to try next for a post, with its index; `None`: all were tried. A redirect may lead to another port.
+    fn next_address(&mut self, url: &str, flight: &Flight) -> Option<(usize, SocketAddr)> {
         let place = self.places.find(url)?;
         let count = place.addresses.len();
-        (tried < count).then(|| {
-            let index = (place.best + tried) % count;
-            (index, place.addresses[index])
+        (flight.tried < count).then(|| {
+            let index = (place.best + flight.tried) % count;
+            let mut address = place.addresses[index];
+            address.set_port(flight.url.port);
+            (index, address)
         })
+    }
+
+    /// Sends a post over the connection of a client that is free.
+    fn resume(&mut self, n: usize, flight: Flight, now: Time) {
+        let client = &mut self.clients[n];
+        client.stage = Stage::Exchanging(flight.over_kept());
+        client.line.deadline = now + ANSWER_TIMEOUT;
+        self.wake(n);
     }
 
     /// Carries out the result of a turn.
     fn conclude(&mut self, n: usize, turn: Turn, io: &mut impl Io<Socket = S>, now: Time) {
         match turn {
-            Turn::Wait => {}
-            Turn::Stale => drop(self.clients.remove(n)),
-            Turn::Answered(status, keep) => {
-                let client = &mut self.clients[n];
-                let flight = std::mem::replace(&mut client.stage, Stage::Kept).into_flight();
-                client.line.deadline = now + KEEP;
-                if !keep {
-                    self.clients.remove(n);
-                }
-                if let Some(flight) = flight {
-                    self.outcomes.push(Outcome {
-                        ticket: flight.ticket,
-                        result: Ok(status),
-                    });
+            Turn::Wait => {
+                // TLS had much to read. It goes on in the next turn.
+                if self.clients[n].line.socket.has_more() {
+                    self.wake(n);
                 }
             }
+            Turn::Stale => {
+                let mut client = self.clients.remove(n);
+                // Whether the target learns that nothing follows is of no more interest.
+                let _ = client.line.socket.finish();
+            }
+            Turn::Answered(status, keep) => self.answered(n, status, keep, io, now),
             Turn::Lost(why) => {
                 let Client { target, url, stage, .. } = self.clients.remove(n);
                 let connecting = matches!(stage, Stage::Connecting(..));
                 match stage.into_flight() {
-                    Some(flight) if connecting && self.next_address(&url, flight.tried).is_some() => {
+                    Some(flight) if connecting && self.next_address(&url, &flight).is_some() => {
                         log::debug!("webhook {target} tries another address: {why}");
                         self.connect(target, url, flight, io, now);
                     }
@@ -303,6 +308,30 @@ impl<S: Socket> Outgoing<S> {
                 }
             }
         }
+    }
+
+    /// An answer has come: it is the outcome, or a redirect to follow.
+    fn answered(&mut self, n: usize, status: u16, keep: bool, io: &mut impl Io<Socket = S>, now: Time) {
+        let client = &mut self.clients[n];
+        let Some(flight) = std::mem::replace(&mut client.stage, Stage::Kept).into_flight() else {
+            return;
+        };
+        client.line.deadline = now + KEEP;
+        let redirect = redirect::of(status, &flight);
+        if let Some(Ok(to)) = redirect {
+            log::debug!("webhook {} follows a redirect to {}", client.target, to.without_query());
+            if keep && client.leads_to(&to) {
+                return self.resume(n, flight.redirected_to(to), now);
+            }
+            let Client { target, url, .. } = self.clients.remove(n);
+            return self.connect(target, url, flight.redirected_to(to), io, now);
+        }
+        if !keep {
+            self.clients.remove(n);
+        }
+        let result = redirect.map_or(Ok(status), |not_followed| not_followed.map(|_| status));
+        let ticket = flight.ticket;
+        self.outcomes.push(Outcome { ticket, result });
     }
 
     fn lose(&mut self, url: &str) {
@@ -330,102 +359,5 @@ impl<S: Socket> Outgoing<S> {
 impl<S: Socket> Default for Outgoing<S> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<S: Socket> Client<S> {
-    fn turn(&mut self, buffer: &mut [u8], now: Time, place: Option<&mut Place>) -> Turn {
-        if let Stage::Connecting(_, address) = self.stage {
-            match self.line.is_connected() {
-                Ok(true) => {}
-                Ok(false) => return Turn::Wait,
-                Err(error) => return Turn::Lost(error.to_string()),
-            }
-            self.line.deadline = now + ANSWER_TIMEOUT;
-            if let Some(place) = place {
-                place.best = address;
-            }
-            let stage = std::mem::replace(&mut self.stage, Stage::Kept);
-            self.stage = stage.into_flight().map_or(Stage::Kept, Stage::Exchanging);
-        }
-        // An answer, and the end, may come before all is sent. So the answer is read also when writing fails.
-        let broken = self.write().err();
-        self.line.socket.ready.readable |= broken.is_some();
-        match (self.read(buffer), broken) {
-            (Turn::Wait, Some(error)) => Turn::Lost(error.to_string()),
-            (turn, _) => turn,
-        }
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let Stage::Exchanging(flight) = &mut self.stage else {
-            return Ok(());
-        };
-        while !flight.is_sent() {
-            let head = flight.head.get(flight.sent..).unwrap_or_default();
-            let body = &flight.body[flight.sent.saturating_sub(flight.head.len())..];
-            let written = match head.is_empty() {
-                true => self.line.socket.write(&[IoSlice::new(body)])?,
-                false => self.line.socket.write(&[IoSlice::new(head), IoSlice::new(body)])?,
-            };
-            let Some(n) = written else { break };
-            flight.sent += n;
-        }
-        Ok(())
-    }
-
-    /// Reads until the answer is complete or wrong, or nothing more is there.
-    fn read(&mut self, buffer: &mut [u8]) -> Turn {
-        loop {
-            let read = match self.line.socket.read(buffer) {
-                Ok(None) => return Turn::Wait,
-                Ok(Some(n)) => Ok(n),
-                Err(error) => Err(error),
-            };
-            // No post is under way, so these bytes answer none.
-            let Stage::Exchanging(flight) = &mut self.stage else {
-                return Turn::Stale;
-            };
-            let complete = match read {
-                Ok(0) => {
-                    flight.answer.end();
-                    return match flight.answer.status() {
-                        Some(status) => Turn::Answered(status, false),
-                        None => Turn::Lost("it closed the connection without an answer".to_owned()),
-                    };
-                }
-                Ok(n) => flight.answer.take(&buffer[..n]),
-                Err(error) => Err(error.to_string()),
-            };
-            match (complete, flight.answer.status()) {
-                (Ok(false), _) => {}
-                (Ok(true), Some(status)) => {
-                    let keeps = flight.answer.keeps_alive() && flight.is_sent() && !self.line.socket.ready.read_closed;
-                    return Turn::Answered(status, keeps);
-                }
-                // The head came, and its status is the outcome. Only the body failed.
-                (Err(_), Some(status)) => return Turn::Answered(status, false),
-                (Err(why), None) => return Turn::Lost(why),
-                (Ok(true), None) => return Turn::Lost("the answer has no status".to_owned()),
-            }
-        }
-    }
-
-    /// Whether it is free for a post to `url`.
-    fn takes(&self, url: &str) -> bool {
-        matches!(self.stage, Stage::Kept) && !self.line.socket.ready.read_closed && self.url == url
-    }
-
-    fn into_flight(self) -> Option<Flight> {
-        self.stage.into_flight()
-    }
-}
-
-impl Stage {
-    fn into_flight(self) -> Option<Flight> {
-        match self {
-            Stage::Connecting(flight, _) | Stage::Exchanging(flight) => Some(flight),
-            Stage::Kept => None,
-        }
     }
 }

@@ -6,6 +6,7 @@ use crate::net::io::{Io, Socket};
 use crate::net::outgoing::{Outgoing, Request};
 use crate::protocol::actions::Post;
 use crate::time::Time;
+use crate::trust::Trust;
 
 use super::act::Dispatcher;
 
@@ -25,8 +26,15 @@ impl<S: Socket> Posts<S> {
     }
 
     pub(super) fn configure(&mut self, config: &Config) {
-        let hooks = config.apps.iter().flat_map(|app| &app.webhooks);
-        self.outgoing.configure(hooks.map(|hook| hook.url.as_str()));
+        let hooks = || config.apps.iter().flat_map(|app| &app.webhooks);
+        self.outgoing.configure(hooks().map(|hook| hook.url.as_str()));
+        // A redirect may lead from http to https.
+        if hooks().next().is_some() {
+            match Trust::new(&[]) {
+                Ok(trust) => self.outgoing.secure(trust.client().into()),
+                Err(bad) => log::error!("no webhook can be sent over https: {bad}"),
+            }
+        }
     }
 
     /// Sends and receives the bytes of posts, reports outcomes to the service, and lets the service do the work that is

@@ -48,7 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "server",
         &[
             "trace", "service", "webhooks", "joomla", "store", "net", "protocol", "config", "id", "time", "logging",
-            "child", "flight",
+            "child", "flight", "trust",
         ],
     ),
     // The binary's own.

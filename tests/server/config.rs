@@ -141,7 +141,7 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
         let interval = said.value("limits", "ping_interval");
         assert_eq!(
             interval,
-            toml::Value::from(if from_file { 11 } else { 50 }),
+            toml::Value::from(if from_file { 11 } else { 25 }),
             "{flags:?}"
         );
     }
@@ -553,8 +553,8 @@ fn mistakes_in_an_app_are_reported_like_all_others() {
         ),
         (
             6,
-            "url = \"https://example.org/\"",
-            "F:6:7: `url` in [[apps.webhooks]] is a bad URL: https comes with TLS; until then it must start with http://",
+            "url = \"ftp://example.org/\"",
+            "F:6:7: `url` in [[apps.webhooks]] is a bad URL: it must start with http:// or https://",
         ),
         (
             7,

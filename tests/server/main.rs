@@ -18,6 +18,7 @@ mod listeners;
 mod log;
 mod metrics;
 mod outgoing;
+mod outgoing_tls;
 mod proxy_protocol;
 mod publish;
 mod pusher_channels;

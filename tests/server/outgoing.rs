@@ -14,15 +14,16 @@ use jsocketd::net::stream::Stream;
 use jsocketd::time::Time;
 
 /// The part of the loop that posts.
-struct Loop {
+pub struct Loop {
     io: MioIo,
-    outgoing: Outgoing<Stream>,
+    pub outgoing: Outgoing<Stream>,
     url: String,
-    waits: usize,
+    /// How often it slept.
+    pub waits: usize,
 }
 
 impl Loop {
-    fn new(url: String) -> Self {
+    pub fn new(url: String) -> Self {
         let io = MioIo::new(Vec::new(), None).unwrap();
         let mut outgoing = Outgoing::new();
         outgoing.configure([url.as_str()].into_iter());
@@ -38,7 +39,7 @@ impl Loop {
         }
     }
 
-    fn post(&mut self, body: impl Into<Vec<u8>>) -> Result<u16, String> {
+    pub fn post(&mut self, body: impl Into<Vec<u8>>) -> Result<u16, String> {
         let request = Request {
             ticket: 7,
             target: 1,
@@ -79,14 +80,14 @@ impl Loop {
 }
 
 /// A target on a port of its own: `serve` gets the listener.
-fn target<T: Send + 'static>(serve: impl FnOnce(TcpListener) -> T + Send + 'static) -> (String, JoinHandle<T>) {
+pub fn target<T: Send + 'static>(serve: impl FnOnce(TcpListener) -> T + Send + 'static) -> (String, JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook?a=b", listener.local_addr().unwrap());
     (url, thread::spawn(move || serve(listener)))
 }
 
 /// Reads one request: its head's lines and its body.
-pub fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
+pub fn request(stream: &mut impl BufRead) -> Option<(Vec<String>, Vec<u8>)> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -107,7 +108,7 @@ pub fn request(stream: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8
     Some((lines, body))
 }
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn posts_follow_each_other_on_one_connection() {

@@ -1,5 +1,5 @@
 //! Webhooks over the network in memory: the queues and the outgoing client together, against targets that refuse, stay
-//! silent, answer in pieces or with nonsense, and reset at any point.
+//! silent, answer in pieces or with nonsense, redirect, and reset at any point.
 
 use std::time::Duration;
 
@@ -142,6 +142,12 @@ const BAD: [&str; 4] = [
     "HTTP/1.1 200",
 ];
 
+/// Each leads to its target again.
+const REDIRECTS: [&str; 2] = [
+    "HTTP/1.1 307 Again\r\nLocation: /0\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 308 Again\r\nLocation: //two.example:81/1\r\nContent-Length: 2\r\n\r\nno",
+];
+
 impl Peer {
     fn new(pipe: usize) -> Self {
         Self {
@@ -180,7 +186,10 @@ impl Peer {
             let good = kind || !world.dice.one_in(4);
             let text = match good {
                 true => GOOD[world.dice.below(GOOD.len())],
-                false => BAD[world.dice.below(BAD.len())],
+                false => match world.dice.below(BAD.len() + 1) {
+                    n if n < BAD.len() => BAD[n],
+                    _ => REDIRECTS[target],
+                },
             };
             self.then_reset = !kind && world.dice.one_in(10);
             self.then_close = text.contains("close") || text.contains("1.0") || text == BAD[3] || text == BAD[2];
@@ -433,4 +442,97 @@ fn a_target_that_says_nothing_has_ten_seconds() {
     hooks.tick();
     let counts = hooks.webhooks.counts();
     assert_eq!((counts.failed, counts.delivered), (1, 1));
+}
+
+/// The posts to the first target alone: it answers each with the next of these, and the requests are returned.
+fn answered(hooks: &mut Loop, answers: &[&str]) -> Vec<String> {
+    let mut requests = Vec::new();
+    let mut answers = answers.iter();
+    for _ in 0..12 {
+        hooks.tick();
+        let pipes = hooks.world.borrow().outgoing.clone();
+        for pipe in pipes {
+            let sent = hooks.sent(pipe);
+            if sent.contains("Host: one.example") {
+                requests.push(sent);
+                let answer = answers.next().expect("no further request");
+                hooks.world.borrow_mut().send(pipe, answer.as_bytes());
+            } else if !sent.is_empty() {
+                hooks.world.borrow_mut().send(pipe, GOOD[0].as_bytes());
+            }
+        }
+    }
+    requests
+}
+
+#[test]
+fn a_redirect_to_the_same_host_gets_the_same_post_once() {
+    let mut hooks = Loop::new(1);
+    hooks.say(1);
+    let found = "HTTP/1.1 307 X\r\nLocation: /moved?a=b\r\nContent-Length: 0\r\n\r\n";
+    let requests = answered(&mut hooks, &[found, GOOD[0]]);
+    let [first, second] = &requests[..] else {
+        panic!("{requests:?}")
+    };
+    let moved = "POST /moved?a=b HTTP/1.1";
+    assert_eq!(
+        *second,
+        first.replace("POST /0 HTTP/1.1", moved),
+        "headers, signature and body"
+    );
+    assert_eq!(
+        (hooks.made(), hooks.webhooks.counts().delivered),
+        (2, 2),
+        "the connection is kept"
+    );
+    hooks.say(2);
+    let next = answered(&mut hooks, &[GOOD[0]]);
+    assert!(
+        next[0].starts_with("POST /0 "),
+        "the configured URL comes first: {next:?}"
+    );
+
+    // Another port is another connection, and the next post begins at the configured one.
+    hooks.say(3);
+    let found = "HTTP/1.1 308 X\r\nLocation: http://one.example:8080/0\r\nContent-Length: 0\r\n\r\n";
+    let requests = answered(&mut hooks, &[found, GOOD[0]]);
+    assert!(requests[1].contains("Host: one.example:8080\r\n"), "{requests:?}");
+    assert_eq!(hooks.made(), 3);
+    let address = |hooks: &Loop, n: usize| {
+        let world = hooks.world.borrow();
+        world.pipes[world.outgoing[n]].address.clone().unwrap().to_string()
+    };
+    assert_eq!(address(&hooks, 2), "192.0.2.1:8080");
+    hooks.say(4);
+    answered(&mut hooks, &[GOOD[0]]);
+    assert_eq!((hooks.made(), address(&hooks, 3).as_str()), (4, "192.0.2.1:80"));
+    assert_eq!(
+        (hooks.webhooks.counts().delivered, hooks.webhooks.counts().failed),
+        (8, 0)
+    );
+}
+
+#[test]
+fn a_redirect_that_goes_on_or_leads_elsewhere_is_a_failure() {
+    for (answers, posts) in [
+        (&[REDIRECTS[0], REDIRECTS[0]][..], 2),
+        (
+            &["HTTP/1.1 308 X\r\nLocation: http://two.example:81/\r\nContent-Length: 0\r\n\r\n"],
+            1,
+        ),
+        (&["HTTP/1.1 301 X\r\nLocation: /1\r\nContent-Length: 0\r\n\r\n"], 1),
+        (&["HTTP/1.1 307 X\r\nContent-Length: 0\r\n\r\n"], 1),
+        // TLS, which this loop has no settings for, is never left out.
+        (
+            &["HTTP/1.1 307 X\r\nLocation: https://one.example/\r\nContent-Length: 0\r\n\r\n"],
+            1,
+        ),
+    ] {
+        let mut hooks = Loop::new(1);
+        hooks.say(1);
+        assert_eq!(answered(&mut hooks, answers).len(), posts, "{answers:?}");
+        let counts = hooks.webhooks.counts();
+        assert_eq!((counts.delivered, counts.failed), (1, 1), "{answers:?}");
+        assert_eq!(hooks.made(), 2, "{answers:?}");
+    }
 }

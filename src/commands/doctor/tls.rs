@@ -76,7 +76,7 @@ fn words(error: &Error, host: &str) -> (String, &'static str) {
             "have a certificate issued that has this name too (`certbot --expand -d …`), and see whether the web \
              server's block for this name shows it; or use the name that it is for"
         }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "let the web server send the whole chain (fullchain.pem, not cert.pem); name the root of an authority of \
              your own with --ca FILE"
         }

@@ -12,7 +12,6 @@ use thiserror::Error;
 
 use super::address::Address;
 use super::tls::Tls;
-use crate::commands::wire::tls_error;
 
 pub use crate::commands::wire::Wire;
 
@@ -146,7 +145,7 @@ impl Net {
             return Ok(Wire::plain(socket, until));
         }
         let name = server_name(&to.host)?;
-        Wire::tls(socket, until, self.tls.config(), name).map_err(|error| match tls_error(&error) {
+        Wire::tls(socket, until, self.tls.config(), name).map_err(|error| match trust::in_io(&error) {
             Some(fault) => Trouble::Tls(trust::what(fault, &to.host)),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Trouble::Tls("the connection ended in the TLS handshake".into())

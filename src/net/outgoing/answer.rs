@@ -1,5 +1,5 @@
-//! The answer to a post. Only its status matters. The body is read to find its end, so that the connection can be used
-//! again, and is thrown away.
+//! The answer to a post. Only its status matters, and of a redirect the URL that it names. The body is read to find its
+//! end, so that the connection can be used again, and is thrown away.
 
 use crate::net::http::HttpLimits;
 use crate::net::http::chunked::Chunked;
@@ -27,6 +27,8 @@ pub(super) struct Answer {
     /// The status, and how the body ends.
     known: Option<(u16, Body)>,
     keep_alive: bool,
+    /// Where a redirect leads to.
+    location: Option<String>,
 }
 
 /// How the end of the body is found (RFC 9112 section 6.3).
@@ -46,6 +48,7 @@ impl Answer {
             head: Vec::new(),
             known: None,
             keep_alive: false,
+            location: None,
         }
     }
 
@@ -57,6 +60,11 @@ impl Answer {
     /// The status, once the head is complete.
     pub(super) fn status(&self) -> Option<u16> {
         self.known.as_ref().map(|(status, _)| *status)
+    }
+
+    /// Where a redirect leads to, as the answer has it.
+    pub(super) fn location(&self) -> Option<&str> {
+        self.location.as_deref()
     }
 
     /// Whether the connection can be used again, once the answer is complete.
@@ -130,6 +138,11 @@ impl Answer {
         };
         // HTTP/1.0 can be asked to keep a connection; it is not worth it.
         self.keep_alive = framed && !closes && version == 1;
+        if (300..400).contains(&status) {
+            let mut lines = response.headers.iter();
+            let line = lines.find(|header| header.name.eq_ignore_ascii_case("location"));
+            self.location = line.and_then(|line| String::from_utf8(line.value.to_vec()).ok());
+        }
         self.known = Some((status, body));
         Ok(())
     }

@@ -10,6 +10,12 @@ use crate::config::HttpUrl;
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) ticket: u64,
+    /// Where it goes: the configured URL, or that of a redirect.
+    pub(super) url: HttpUrl,
+    /// It followed a redirect.
+    pub(super) redirected: bool,
+    /// The lines of the head that do not depend on the URL.
+    lines: Bytes,
     pub(super) head: Bytes,
     pub(super) body: Bytes,
     pub(super) sent: usize,
@@ -22,24 +28,22 @@ pub(super) struct Flight {
 
 impl Flight {
     pub(super) fn new(request: &Request, url: &HttpUrl) -> Self {
-        let mut head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: jsocketd/{}\r\nContent-Length: {}\r\n",
-            url.path,
-            url.authority(),
-            env!("CARGO_PKG_VERSION"),
-            request.body.len()
-        );
+        let (version, length) = (env!("CARGO_PKG_VERSION"), request.body.len());
+        let mut lines = format!("User-Agent: jsocketd/{version}\r\nContent-Length: {length}\r\n");
         for (name, value) in &request.headers {
             debug_assert!(
                 !format!("{name}{value}").contains(['\r', '\n']),
                 "the configuration refuses such headers"
             );
-            head += &format!("{name}: {value}\r\n");
+            lines += &format!("{name}: {value}\r\n");
         }
-        head += "\r\n";
+        lines += "\r\n";
         Self {
             ticket: request.ticket,
-            head: head.into(),
+            url: url.clone(),
+            redirected: false,
+            head: head(url, lines.as_bytes()),
+            lines: lines.into(),
             body: request.body.clone(),
             sent: 0,
             answer: Answer::new(),
@@ -59,7 +63,27 @@ impl Flight {
         }
     }
 
+    /// It goes over a connection that was kept.
+    pub(super) fn over_kept(self) -> Self {
+        Self { on_kept: true, ..self }
+    }
+
+    /// The same post to the URL that a redirect names.
+    pub(super) fn redirected_to(self, url: HttpUrl) -> Self {
+        Self {
+            head: head(&url, &self.lines),
+            url,
+            redirected: true,
+            ..self.again()
+        }
+    }
+
     pub(super) fn is_sent(&self) -> bool {
         self.sent == self.head.len() + self.body.len()
     }
+}
+
+fn head(url: &HttpUrl, lines: &[u8]) -> Bytes {
+    let first = format!("POST {} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority());
+    [first.as_bytes(), lines].concat().into()
 }
