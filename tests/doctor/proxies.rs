@@ -240,7 +240,13 @@ fn an_apache_that_drops_the_upgrade_is_named_and_its_snippet_mends_it() {
         site,
         &finding.snippet.replace("127.0.0.1:8080", &server.to_string()),
     );
-    stage.examine().expect_healthy(PLAIN);
+    // Apache's workers are few.
+    let report = stage.examine();
+    let warning = report.expect_warning("upgrade");
+    assert!(
+        warning.says.contains("MaxRequestWorkers") && warning.mend.contains("max_connections"),
+        "{warning:#?}"
+    );
 }
 
 #[test]

@@ -298,6 +298,18 @@ impl Report {
         finding
     }
 
+    /// There is no fault, and this hop alone has a warning.
+    pub fn expect_warning(&self, hop: &str) -> &Finding {
+        let odd = |finding: &&Finding| !["ok", "not_checked"].contains(&finding.verdict.as_str());
+        let odd: Vec<_> = self.findings.iter().filter(odd).collect();
+        assert!(
+            odd.len() == 1 && odd[0].verdict == "warning" && odd[0].hop == hop,
+            "{odd:#?}"
+        );
+        assert_eq!(self.code, 0);
+        odd[0]
+    }
+
     /// There is no warning.
     pub fn without_warnings(&self) -> &Self {
         let is_warning = |finding: &&Finding| finding.verdict == "warning";

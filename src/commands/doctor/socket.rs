@@ -75,7 +75,20 @@ pub fn open(
     let second = attempt(net, target, &cookies, site, first.accept.as_deref(), findings)?;
     let product = first.product;
     let by = product.map_or_else(String::new, |product| format!(" through {product}"));
-    findings.ok(hop::UPGRADE, format!("{} is upgraded{by}", target.base));
+    let says = format!("{} is upgraded{by}", target.base);
+    match product {
+        Some(Product::Apache) => findings.warn(
+            hop::UPGRADE,
+            format!(
+                "{says}, which gives each open page one of its workers: without a cap, as many pages as MaxRequestWorkers \
+                 (150 on Debian) stop the whole site"
+            ),
+            "keep max= and acquire= in the ProxyPass of jsocketd's lines, max= below ThreadsPerChild; with mpm_prefork, write \
+             max_connections below MaxRequestWorkers into [server] of jsocketd.toml; for more than 150 pages, let nginx, \
+             HAProxy or a port of jsocketd's own with [tls] take them",
+        ),
+        _ => findings.ok(hop::UPGRADE, says),
+    }
     let own = first.client.own_address();
     let silent = Silent {
         client: second.client,
@@ -260,7 +273,14 @@ fn refused(answer: &Answer, target: &Target, product: Option<Product>, findings:
         ),
         502..=504 if text.contains("the server is full") => fault(
             format!("{status}: {words}"),
-            "raise max_connections in [limits] and LimitNOFILE in the unit".into(),
+            "raise max_connections in [server] and LimitNOFILE in the unit".into(),
+        ),
+        503 if product == Some(Product::Apache) => fault(
+            "503: Apache does not reach jsocketd, or as many pages are open as max= of its ProxyPass lets through".to_owned(),
+            "start jsocketd (`systemctl start jsocketd`, `journalctl -u jsocketd`), and compare `listen` in jsocketd.toml with \
+             the address of ProxyPass; if it runs, count the open pages (`jsocketd status`), and see the lines below for their \
+             limit"
+                .to_owned(),
         ),
         502..=504 => fault(
             format!("{status}: {name} does not reach jsocketd at the address that it has for it"),

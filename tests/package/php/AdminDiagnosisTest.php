@@ -76,6 +76,10 @@ class AdminDiagnosisTest extends TestCase
         yield 'another host' => [['OTHER_HOST'], ['options' => ['server_url' => 'wss://ws.example.org']], ['ws.example.org', 'www.example.org']];
         yield 'no path' => [['NO_PATH'], ['options' => ['server_url' => 'wss://www.example.org']]];
         yield 'another port is fine' => [[], ['options' => ['server_url' => 'wss://www.example.org:8443']]];
+        $apache = ['software' => 'Apache/2.4.57 (Debian)'];
+        yield 'Apache' => [['APACHE'], $apache, ['MaxRequestWorkers']];
+        yield 'Apache with mod_php' => [['APACHE_MOD_PHP'], $apache + ['modPhp' => true], ['max_connections = 100']];
+        yield 'Apache for the site, and another port' => [[], $apache + ['options' => ['server_url' => 'wss://www.example.org:8443']]];
         yield 'no tables' => [['NO_TABLE', 'NO_TABLE'], ['missing' => ['j_websockets_outbox', 'j_websockets_state']], ['j_websockets_state']];
         $notRead = ['outbox' => ['available' => false]];
         yield 'no tables, and so they are not read' => [
@@ -136,6 +140,19 @@ class AdminDiagnosisTest extends TestCase
         self::assertSame(['NO_PLUGIN', 'DISABLED', 'NO_PATH', 'DRAINING'], $this->keys($facts));
     }
 
+    /** The workers of Apache are few: that is a note until the pages are many. */
+    public function testApacheIsANoteUntilPagesAreMany(): void
+    {
+        $level = fn (mixed $pages, bool $modPhp = false): string => (new Diagnosis(
+            $this->facts(status: ['connections' => $pages], software: 'Apache', modPhp: $modPhp)
+        ))->results()[0]->level;
+
+        self::assertSame(CheckResult::NOTICE, $level(99));
+        self::assertSame(CheckResult::WARNING, $level(100));
+        self::assertSame(CheckResult::NOTICE, $level('many'));
+        self::assertSame(CheckResult::WARNING, $level(0, true));
+    }
+
     public function testEveryCheckResultOfTheSourceHasBothSentences(): void
     {
         $texts = parse_ini_file(JOOMLA_PACKAGE . '/com_websockets/admin/language/en-GB/com_websockets.ini');
@@ -157,7 +174,9 @@ class AdminDiagnosisTest extends TestCase
         bool $plugin = true,
         array $missing = [],
         ?string $schema = '2',
-        ?array $heartbeats = null
+        ?array $heartbeats = null,
+        string $software = 'nginx/1.22.1',
+        bool $modPhp = false
     ): Facts {
         $settings = Settings::of($options + self::GOOD);
 
@@ -172,7 +191,9 @@ class AdminDiagnosisTest extends TestCase
             1.5,
             $missing,
             $schema,
-            $heartbeats ?? [['process' => 'a', 'position' => 'o0000002a:1.abc', 'age_ms' => 900, 'fresh' => true]]
+            $heartbeats ?? [['process' => 'a', 'position' => 'o0000002a:1.abc', 'age_ms' => 900, 'fresh' => true]],
+            $software,
+            $modPhp
         );
     }
 

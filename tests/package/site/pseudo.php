@@ -58,7 +58,9 @@ if (str_starts_with($which, 'console')) {
             1.5,
             $bad ? [$evil] : [],
             $bad ? null : '2',
-            $bad ? [] : $beats
+            $bad ? [] : $beats,
+            $bad ? '' : 'Apache/2',
+            false
         ),
         true,
         true,

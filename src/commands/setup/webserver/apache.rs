@@ -129,12 +129,16 @@ impl Apache {
         match self.mpm.as_str() {
             "prefork" => format!(
                 "Apache runs with mpm_prefork: each open page takes one of its {most} processes (MaxRequestWorkers) for \
-                 as long as it is open, so {most} open pages stop the whole site. mpm_event with PHP-FPM has cheaper \
-                 workers; nginx in front of Apache needs none"
+                 as long as it is open, so {most} open pages stop the whole site. Nothing in Apache limits them: write \
+                 max_connections = {} into [server] of jsocketd.toml. mpm_event with PHP-FPM has cheaper workers; nginx \
+                 or HAProxy in front of Apache, or a port of jsocketd's own with [tls], needs none",
+                most * 2 / 3
             ),
             mpm => format!(
                 "each open page takes one of Apache's {most} workers (MaxRequestWorkers of mpm_{mpm}) for as long as it \
-                 is open: {most} open pages stop the whole site, so raise it, or put nginx in front"
+                 is open. The lines leave 3 of the 25 threads of each process to the site (max=22); where ThreadsPerChild \
+                 is not 25, write 3 less than it. For more than 150 pages let nginx, HAProxy or a port of jsocketd's own \
+                 with [tls] take them"
             ),
         }
     }

@@ -70,7 +70,9 @@ class StatusModel extends BaseDatabaseModel
             $took,
             $missing,
             $schema,
-            $heartbeats
+            $heartbeats,
+            (string) ($_SERVER['SERVER_SOFTWARE'] ?? ''),
+            PHP_SAPI === 'apache2handler'
         );
     }
 

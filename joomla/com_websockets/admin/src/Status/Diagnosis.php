@@ -30,6 +30,9 @@ final class Diagnosis
     private const SLOW_LOOP = 50.0;
     private const SLOW_OUTBOX = 2000;
 
+    /** Open pages from which an Apache with Debian's MaxRequestWorkers (150) may soon have no worker for the site. */
+    private const MANY_PAGES = 100;
+
     /**
      * @param   Facts  $facts  The state of the site and its server
      *
@@ -48,7 +51,7 @@ final class Diagnosis
      */
     public function results(): array
     {
-        $results = [...$this->options(), ...$this->tables(), ...$this->server()];
+        $results = [...$this->options(), ...$this->webServer(), ...$this->tables(), ...$this->server()];
         $order    = [CheckResult::ERROR => 0, CheckResult::WARNING => 1, CheckResult::NOTICE => 2];
         usort($results, static fn (CheckResult $a, CheckResult $b): int => $order[$a->level] <=> $order[$b->level]);
 
@@ -92,6 +95,29 @@ final class Diagnosis
             );
         } elseif ($site->isSameHostAndPort() && $site->socket['path'] === '') {
             yield new CheckResult(CheckResult::NOTICE, 'NO_PATH', [$settings->serverUrl], [$site->suggestion()]);
+        }
+    }
+
+    /**
+     * Apache gives each open page one of its workers. It is asked about only if the socket is on the site's own host and
+     * port: there the site's web server passes it on.
+     *
+     * @return  \Generator<CheckResult>
+     *
+     * @since   0.2.0
+     */
+    private function webServer(): \Generator
+    {
+        if (stripos($this->facts->software, 'Apache') !== 0 || !$this->facts->site->isSameHostAndPort()) {
+            return;
+        }
+
+        if ($this->facts->modPhp) {
+            yield new CheckResult(CheckResult::WARNING, 'APACHE_MOD_PHP');
+        } elseif ($this->facts->reported('int', 'connections') >= self::MANY_PAGES) {
+            yield new CheckResult(CheckResult::WARNING, 'APACHE');
+        } else {
+            yield new CheckResult(CheckResult::NOTICE, 'APACHE');
         }
     }
 

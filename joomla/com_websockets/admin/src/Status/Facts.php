@@ -38,6 +38,8 @@ final class Facts
      * @param   ?string       $schema       The version of the tables
      * @param   list<array{process: string, position: string, age_ms: int, fresh: bool}>  $heartbeats  The processes that
      *                                      wrote a position
+     * @param   string        $software     What the web server calls itself, like Apache/2.4.57 (Debian)
+     * @param   boolean       $modPhp       Whether PHP runs inside of Apache's processes (mod_php)
      *
      * @since   0.1.0
      */
@@ -52,7 +54,9 @@ final class Facts
         public readonly float $statusMs,
         public readonly array $missing,
         public readonly ?string $schema,
-        public readonly array $heartbeats
+        public readonly array $heartbeats,
+        public readonly string $software,
+        public readonly bool $modPhp
     ) {
     }
 
