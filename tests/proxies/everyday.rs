@@ -69,6 +69,13 @@ pub const WORKING: &[Everyday] = &[
         client: Client::Right,
     },
     Everyday {
+        product: EVENT,
+        lines: include_str!("everyday/apache-prefix.conf"),
+        name: "www.example.org",
+        prefix: "/ws",
+        client: Client::Right,
+    },
+    Everyday {
         product: PREFORK,
         lines: include_str!("everyday/apache-upgrade.conf"),
         name: "www.example.org",
