@@ -232,6 +232,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "admin_listen {address} answers without a token to everybody who can reach it"
         ));
     }
+    for network in config
+        .server
+        .trusted_proxies
+        .iter()
+        .filter(|network| network.is_everything())
+    {
+        warnings.push(format!(
+            "trusted_proxies holds {network}, so everybody can pass for any address with X-Forwarded-For; name the \
+             proxies, or their network"
+        ));
+    }
     let token = &config.server.admin_token;
     if !token.is_empty() && token.len() < SHORT_SECRET {
         warnings.push(format!(

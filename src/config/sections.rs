@@ -3,7 +3,6 @@
 //! Reading, printing, comparing and suggesting all walk [`KEYS`], so a new key is one entry here and its line in
 //! `conf/jsocketd.toml`; a test compares the two. `value` has the kinds.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use log::LevelFilter;
@@ -11,6 +10,7 @@ use log::LevelFilter;
 use super::address::{AdminListen, ListenAddr};
 use super::key::{APPS, CHANNELS, ITEMS, Key, WEBHOOKS};
 use super::listen::ListenEntry;
+use super::network::Networks;
 use super::text;
 use super::value::Field;
 
@@ -100,8 +100,8 @@ sections! {
         admin_token: String = String::new(), Secret(text::secret);
         /// Permission bits of `unix:` sockets.
         unix_mode: u32 = 0o660, Mode;
-        /// Proxies whose forwarding headers count.
-        trusted_proxies: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], Peers;
+        /// Proxies whose forwarding headers count: addresses and networks.
+        trusted_proxies: Networks = Networks::loopback(), Peers;
         /// Origins (`https://example.org`) besides the site's own.
         allowed_origins: Vec<String> = Vec::new(), Origins;
         /// The most connections at once; 0: what the descriptor limit allows, less a reserve.

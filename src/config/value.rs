@@ -1,13 +1,13 @@
 //! The values that a source may have, and their meaning: one kind of [`Field`] for each kind of value. A refusal is the
 //! rest of a sentence; it never repeats a secret. `sections` says which key has which field.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use log::LevelFilter;
 
 use super::address::AdminListen;
 use super::listen::ListenEntry;
+use super::network::{Network, Networks};
 use super::origin::Origin;
 use super::text;
 
@@ -28,7 +28,7 @@ pub(super) enum Field<'a> {
     Text(&'a mut String, text::Reader),
     Listeners(&'a mut Vec<ListenEntry>),
     AdminListener(&'a mut AdminListen),
-    Peers(&'a mut Vec<IpAddr>),
+    Peers(&'a mut Networks),
     Origins(&'a mut Vec<String>),
     Events(&'a mut Vec<String>),
     Headers(&'a mut Vec<(String, String)>),
@@ -142,7 +142,10 @@ impl Field<'_> {
                 },
                 other => return refuse(format!("must be a string, not {}", other.kind())),
             },
-            Self::Peers(place) => *place = items(typed, peer)?,
+            Self::Peers(place) => {
+                let list: Vec<Network> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
+                *place = list.into_iter().collect();
+            }
             Self::Origins(place) => {
                 *place = items(typed, |text| match text.parse::<Origin>() {
                     Ok(origin) => Ok(origin.to_string()),
@@ -281,14 +284,6 @@ fn level(typed: &Typed) -> Result<LevelFilter, Refusal> {
             "must be one of {}",
             LEVELS.map(|name| format!("{name:?}")).join(", ")
         )),
-    }
-}
-
-fn peer(text: &str) -> Result<IpAddr, String> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_canonical()),
-        Err(_) if text.contains('/') => Err(named(text, &"networks are not supported; list the proxies' addresses")),
-        Err(_) => Err(named(text, &"this is not an IP address")),
     }
 }
 

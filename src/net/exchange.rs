@@ -92,7 +92,9 @@ impl Exchange {
                 Err(error) => return Err(Over::Failed(error.to_string())),
             };
             if let Some(Announced::Client { address, secure }) = announced {
-                (peer.address, peer.secure) = (Some(address), secure);
+                peer.address = Some(address);
+                // Or TLS ends here, above the header.
+                peer.secure |= secure;
             }
             if announced.is_some() {
                 self.header = None;

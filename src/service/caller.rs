@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::config::{self, Config, Server};
+use crate::config::{self, Config, Networks, Server};
 use crate::id::ConnectionId;
 
 /// The peer of a connection, as the loop sees it.
@@ -29,8 +29,8 @@ pub struct Caller {
 }
 
 /// The client's address if the peer is the client and not a proxy.
-pub fn direct_address(caller: &Caller, trusted: &[IpAddr]) -> Option<IpAddr> {
-    caller.address.filter(|peer| !trusted.contains(peer))
+pub fn direct_address(caller: &Caller, trusted: &Networks) -> Option<IpAddr> {
+    caller.address.filter(|peer| !trusted.contains(*peer))
 }
 
 /// A request or handshake with its caller. The proxy's headers are read once.
@@ -188,13 +188,13 @@ impl<'a> Call<'a> {
 
 /// The right-most entry of `X-Forwarded-For` that is not a trusted proxy. The client can write anything into the
 /// entries further left.
-fn forwarded_address(request: &Request<Bytes>, trusted: &[IpAddr]) -> Option<IpAddr> {
+fn forwarded_address(request: &Request<Bytes>, trusted: &Networks) -> Option<IpAddr> {
     let lines = request.headers().get_all("x-forwarded-for").iter();
     let lines = lines.rev().filter_map(|value| value.to_str().ok());
     for entry in lines.flat_map(|line| line.rsplit(',')) {
         // Trusted proxies write addresses only, so an invalid entry means that the entries before it cannot be trusted.
         let address = entry_address(entry.trim())?;
-        if !trusted.contains(&address) {
+        if !trusted.contains(address) {
             return Some(address);
         }
     }

@@ -89,9 +89,10 @@ mod tests {
         }
         let request = request.body(Bytes::new()).expect("a request");
         let server = Server {
-            trusted_proxies: ["127.0.0.1", "10.0.0.5"]
-                .map(|ip| ip.parse().expect("an address"))
-                .into(),
+            trusted_proxies: ["127.0.0.1", "10.0.0.4/31"]
+                .map(|network| network.parse().expect("a network"))
+                .into_iter()
+                .collect(),
             ..Server::default()
         };
         let call = Call::new(ConnectionId::new(1, 1), &caller, &request, &server);

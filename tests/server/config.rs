@@ -356,8 +356,14 @@ fn mistakes_are_reported_with_line_column_and_key() {
              (port 0 lets the system choose)",
         ),
         (
-            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-            "F:2:20: `trusted_proxies` in [server] cannot hold \"10.0.0.0/8\": networks are not supported; list the proxies' addresses",
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.1/8\"]",
+            "F:2:34: `trusted_proxies` in [server] cannot hold \"10.0.0.1/8\": it has bits behind its prefix; write 10.0.0.0/8 \
+             for the network, or 10.0.0.1 for the one address",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"proxy\"]",
+            "F:2:20: `trusted_proxies` in [server] cannot hold \"proxy\": this is not an IP address and not a network like \
+             10.0.0.0/8; names are not resolved",
         ),
         (
             "[server]\nallowed_origins = [\"https://a.example\", \"b.example\"]",
@@ -780,7 +786,7 @@ fn variables_are_read_like_the_file() {
                 "127.0.0.1:0, [::1]:0  plain ,unix:/run/x.sock proxy_protocol",
             ),
             ("JSOCKETD_ADMIN_LISTEN", "127.0.0.1:9"),
-            ("JSOCKETD_TRUSTED_PROXIES", ""),
+            ("JSOCKETD_TRUSTED_PROXIES", "172.16.0.0/12, ::1,::ffff:10.0.0.5"),
             ("JSOCKETD_UNIX_MODE", "0600"),
             ("JSOCKETD_MAX_CONNECTIONS", "5"),
             ("JSOCKETD_LOG_LEVEL", "debug"),
@@ -792,7 +798,10 @@ fn variables_are_read_like_the_file() {
     let listen = toml::Value::from(vec!["127.0.0.1:0", "[::1]:0 plain", "unix:/run/x.sock proxy_protocol"]);
     assert_eq!(said.value("server", "listen"), listen);
     assert_eq!(said.value("server", "admin_listen"), toml::Value::from("127.0.0.1:9"));
-    assert_eq!(said.value("server", "trusted_proxies"), toml::Value::Array(Vec::new()));
+    assert_eq!(
+        said.value("server", "trusted_proxies"),
+        toml::Value::from(vec!["172.16.0.0/12", "::1", "10.0.0.5"])
+    );
     assert_eq!(said.value("server", "unix_mode"), toml::Value::from("0600"));
     assert_eq!(said.value("server", "max_connections"), toml::Value::from(5));
     assert_eq!(said.value("server", "log_level"), toml::Value::from("debug"));
@@ -1004,6 +1013,15 @@ fn probable_mistakes_get_a_warning() {
           `openssl rand -hex 20`"
         ]
     );
+    let everybody = |network: &str| {
+        format!(
+            "warning: trusted_proxies holds {network}, so everybody can pass for any address with X-Forwarded-For; name the \
+             proxies, or their network"
+        )
+    };
+    let said = case.check(&[], &[("JSOCKETD_TRUSTED_PROXIES", "::1,0.0.0.0/0,::/0,128.0.0.0/1")]);
+    assert_eq!(lines(&said.err), [everybody("0.0.0.0/0"), everybody("::/0")]);
+
     let said = case.check(&[], &[("JSOCKETD_ADMIN_TOKEN", "0123456789ab")]);
     assert_eq!(
         lines(&said.err),

@@ -126,13 +126,35 @@ fn a_trusted_proxy_names_the_client() {
 
 #[test]
 fn a_forwarding_header_counts_only_behind_a_header_with_a_trusted_address() {
-    let behind = Behind::start("[server]\ntrusted_proxies = [\"127.0.0.1\", \"198.51.100.7\"]\n");
+    let behind = Behind::start("[server]\ntrusted_proxies = [\"127.0.0.0/8\", \"198.51.100.0/24\"]\n");
     let forwarded = "X-Forwarded-For: 192.0.2.1\r\n";
     assert_eq!(behind.client(version_1("203.0.113.9"), forwarded), "203.0.113.9");
     assert_eq!(behind.client(version_1("198.51.100.7"), forwarded), "192.0.2.1");
     assert_eq!(behind.client("PROXY UNKNOWN\r\n", forwarded), "192.0.2.1");
     let both = "X-Forwarded-For: 192.0.2.1, 198.51.100.7\r\n";
     assert_eq!(behind.client(version_2([198, 51, 100, 7], b""), both), "192.0.2.1");
+}
+
+#[test]
+fn a_reload_changes_who_is_trusted_and_a_half_written_file_does_not() {
+    let behind = Behind::start("[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n");
+    let reload = |toml: &str, says: &str| {
+        std::fs::write(behind.server.config_path(), toml).expect("written");
+        behind.server.signal(rustix::process::Signal::HUP);
+        behind.server.logged(says);
+    };
+    reload("[server]\ntrusted_proxies = [\"10.0.0.0/", "jsocketd.toml:2:");
+    assert_eq!(behind.client(version_1("203.0.113.9"), ""), "203.0.113.9");
+    reload(
+        "[server]\ntrusted_proxies = [\"127.0.0.1/8\"]\n",
+        "write 127.0.0.0/8 for the network",
+    );
+    assert_eq!(behind.client(version_1("203.0.113.10"), ""), "203.0.113.10");
+    reload(
+        "[server]\ntrusted_proxies = [\"127.0.0.2\"]\n",
+        "server.trusted_proxies",
+    );
+    behind.connect(version_1("203.0.113.11")).expect_end();
 }
 
 #[test]

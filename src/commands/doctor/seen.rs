@@ -245,7 +245,7 @@ pub fn client(
         return findings.fault_with(
             hop::CLIENT,
             format!("the server takes the proxy {peer} for the client: all visitors together have one address there"),
-            "name the proxy in [server] of jsocketd.toml, and reload the server",
+            "name the proxy, or the network of its container, in [server] of jsocketd.toml, and reload the server",
             format!("trusted_proxies = [\"127.0.0.1\", \"::1\", \"{peer}\"]"),
         );
     }
