@@ -227,7 +227,7 @@ mod tests {
             (nginx_http("jsocketd", UPSTREAM), "    keepalive 16;\n}\n"),
             (nginx_location("jsocketd", "/ws"), "    proxy_buffering off;\n}\n"),
             (apache_location(UPSTREAM, "/ws"), " max=22 acquire=100\n</Location>\n"),
-            (haproxy_backend(UPSTREAM, "/ws"), " check send-proxy-v2\n"),
+            (haproxy_backend(UPSTREAM, "/ws"), " check send-proxy-v2-ssl\n"),
         ] {
             assert!(text.ends_with(last), "{text}");
         }

@@ -152,6 +152,14 @@ impl Authority {
 }
 
 impl Certificate {
+    /// A file with the certificate and its key, as HAProxy needs it.
+    pub fn in_one_file(&self) -> PathBuf {
+        let both = self.chain.with_extension("both");
+        let [chain, key] = [&self.chain, &self.key].map(|file| std::fs::read(file).expect("it was made"));
+        std::fs::write(&both, [chain, key].concat()).expect("a file");
+        both
+    }
+
     /// The settings of a server that shows this certificate.
     pub fn server(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");

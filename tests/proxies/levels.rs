@@ -3,8 +3,10 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::common::PATIENCE;
+use crate::common::certificates::{Authority, Valid};
 use crate::common::web_server::{Product, WebServer, free_port};
 use crate::products::{Conf, Place, apache_inside, nginx_inside, replaced};
 use crate::stage::{EVENT, HERE, Stage};
@@ -101,4 +103,46 @@ fn expect_proxy_protocol(words: &str) {
 fn haproxy_says_the_client_by_the_proxy_protocol() {
     expect_proxy_protocol("send-proxy");
     expect_proxy_protocol("send-proxy-v2");
+}
+
+/// HAProxy in front of this address, which looks at no byte of HTTP.
+fn tcp_before(inner: SocketAddr, bind: &str, words: &str) -> (WebServer, SocketAddr) {
+    let at = free();
+    let lines = format!(
+        "frontend outer\n    mode tcp\n    option tcplog\n    bind {at} {bind}\n    default_backend inner\nbackend inner\n    \
+         mode tcp\n    server inner {inner} {words}\n"
+    );
+    (WebServer::start(Product::HaProxy, at, &lines), at)
+}
+
+#[test]
+fn haproxy_says_by_the_proxy_protocol_that_it_ends_tls() {
+    let authority = Arc::new(Authority::new());
+    let certificate = authority.issue(&["DNS:ws.example.org"], Valid::Long);
+    let stage = Stage::listening("proxy_protocol", "", "", "strict_origin = true");
+    let both = certificate.in_one_file().display().to_string();
+    let (_haproxy, at) = tcp_before(stage.backend, &format!("ssl crt {both}"), "send-proxy-v2-ssl");
+    let visitor = Visitor::new(at, "ws.example.org", "")
+        .over_tls(&authority)
+        .of_origin("https");
+    expect_client(&stage, &visitor);
+    visitor.of_origin("http").expect_refused_origin();
+}
+
+#[test]
+fn the_file_for_haproxy_works_with_the_proxy_protocol() {
+    let stage = Stage::listening("proxy_protocol", "", "", "strict_origin = true");
+    let running = Conf::HaProxy.start_with(&stage, Place::Beside, |lines| {
+        let usual = format!("\n    server jsocketd {} check\n", stage.backend);
+        let (_, other) = lines
+            .split_once("    # server jsocketd 127.0.0.1:8081 ")
+            .expect("the other way");
+        let words = other.lines().next().unwrap_or_default();
+        replaced(
+            &lines,
+            &usual,
+            &format!("\n    server jsocketd {} {words}\n", stage.backend),
+        )
+    });
+    expect_client(&stage, &running.secure.of_origin("https"));
 }

@@ -2,7 +2,6 @@
 //! on a host of its own, over TLS, with http that leads there. Each product first tests its configuration by itself,
 //! with the modules that the file names and no other.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -149,10 +148,7 @@ impl Conf {
                 vec![(BESIDE, format!("root * {root}\n    file_server\n    {BESIDE}"))],
             ),
             Conf::HaProxy => {
-                let [chain, key] =
-                    [&certificate.chain, &certificate.key].map(|file| fs::read(file).expect("it was made"));
-                let both = certificate.chain.with_extension("both");
-                fs::write(&both, [chain, key].concat()).expect("the authority's folder");
+                let both = certificate.in_one_file();
                 (
                     HAPROXY.to_owned(),
                     vec![
