@@ -244,3 +244,20 @@ fn a_server_without_a_known_web_server_gets_the_lines_on_paper() {
     machine.good_setup(&["--remove", "--yes"]);
     assert_same(&machine.state(), &before);
 }
+
+/// Their one file is a person's to change, also where nginx serves the site behind them.
+#[test]
+fn caddy_and_haproxy_get_their_lines_on_paper() {
+    let machine = machine();
+    let before = machine.state();
+    for (name, lines) in [
+        ("caddy", "  handle_path /ws/* {\n"),
+        ("haproxy", "  use_backend jsocketd if { path_beg /ws/ }\n"),
+    ] {
+        let text = machine.good_setup(&["--joomla", SITE, "--yes", "--web-server", name]);
+        assert!(text.contains(lines), "{text}");
+        assert!(!text.contains("location ^~ /ws/") && !text.contains("<Location"), "{text}");
+        machine.good_setup(&["--remove", "--yes"]);
+    }
+    assert_same(&machine.state(), &before);
+}
