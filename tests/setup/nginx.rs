@@ -256,7 +256,10 @@ fn caddy_and_haproxy_get_their_lines_on_paper() {
     ] {
         let text = machine.good_setup(&["--joomla", SITE, "--yes", "--web-server", name]);
         assert!(text.contains(lines), "{text}");
-        assert!(!text.contains("location ^~ /ws/") && !text.contains("<Location"), "{text}");
+        assert!(
+            !text.contains("location ^~ /ws/") && !text.contains("<Location"),
+            "{text}"
+        );
         machine.good_setup(&["--remove", "--yes"]);
     }
     assert_same(&machine.state(), &before);
