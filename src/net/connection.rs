@@ -15,7 +15,7 @@ use super::close::{self, CloseReason, Finishing, Manners};
 use super::event::{Event, Over};
 use super::exchange::{Asked, Exchange};
 use super::frame::Opcode;
-use super::http::{Refusal, write_response};
+use super::http::{DateLine, Refusal, write_response};
 use super::io::{Peer, Socket};
 use super::polled::Polled;
 use super::send_queue::SendQueue;
@@ -176,7 +176,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Decodes from the front of `input` up to the next event. `None`: all is decoded, or a pause begins.
-    pub fn decode(&mut self, input: &mut &[u8], limits: &Limits, now: Time) -> Option<Event> {
+    pub fn decode(&mut self, input: &mut &[u8], limits: &Limits, now: Time, date: &DateLine) -> Option<Event> {
         if self.is_paused(limits, now) {
             return None;
         }
@@ -184,7 +184,7 @@ impl<S: Socket> Connection<S> {
             State::Http(http) => match http.read(input, &mut self.queue, limits, now)? {
                 Asked::Request(request) => Event::Request(request),
                 Asked::Handshake(request) => Event::Handshake(request),
-                Asked::Refused(refusal) => Event::Over(self.refuse(refusal)),
+                Asked::Refused(refusal) => Event::Over(self.refuse(refusal, date)),
             },
             State::WebSocket(websocket) => {
                 let received = websocket.read(input, &mut self.queue, limits, now)?;
@@ -230,16 +230,16 @@ impl<S: Socket> Connection<S> {
     // --- answering -----------------------------------------------------------------------------------------------
 
     /// Answers the request whose answer is owed, if there is one. `last`: no further request is wanted.
-    pub fn respond(&mut self, response: &Response<Bytes>, last: bool, limits: &Limits, now: Time) {
+    pub fn respond(&mut self, response: &Response<Bytes>, last: bool, limits: &Limits, now: Time, date: &DateLine) {
         let State::Http(http) = &mut self.state else { return };
-        if http.respond(response, last, &mut self.queue, limits, now) == Some(false) {
+        if http.respond(response, last, &mut self.queue, limits, now, date) == Some(false) {
             self.finish(limits, now);
         }
     }
 
     /// Accepts the handshake whose answer is owed: 101, and from here on WebSocket frames.
-    pub fn accept(&mut self, manners: &'static Manners, now: Time) {
-        if matches!(&self.state, State::Http(http) if http.accept(&mut self.queue)) {
+    pub fn accept(&mut self, manners: &'static Manners, now: Time, date: &DateLine) {
+        if matches!(&self.state, State::Http(http) if http.accept(&mut self.queue, date)) {
             self.state = State::WebSocket(Box::new(WebSocket::new(manners, now)));
             self.allowances = Allowances::websocket();
         }
@@ -314,10 +314,10 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Answers a bad request.
-    fn refuse(&mut self, refusal: Refusal) -> Over {
+    fn refuse(&mut self, refusal: Refusal, date: &DateLine) -> Over {
         let response = refusal.into_response();
         self.queue
-            .append_with(|out| write_response(out, &response, Version::HTTP_11, false, false));
+            .append_with(|out| write_response(out, &response, Version::HTTP_11, false, false, date));
         Over::Refused(response.status())
     }
 
@@ -414,7 +414,7 @@ impl<S: Socket> Connection<S> {
 
     /// Does the work that is due: sends a ping, ends a request or message that took too long, frees memory. Returns how
     /// the connection ended, if it did.
-    pub fn check_deadlines(&mut self, limits: &Limits, now: Time) -> Option<Over> {
+    pub fn check_deadlines(&mut self, limits: &Limits, now: Time, date: &DateLine) -> Option<Over> {
         if self.is_live() && self.backlog.ends(limits) <= now {
             return Some(self.close_slow("send_queue_seconds", limits, now));
         }
@@ -422,7 +422,7 @@ impl<S: Socket> Connection<S> {
         let over = match &mut self.state {
             State::Http(http) if http.deadline() <= now => match http.expects_request() {
                 true => {
-                    self.refuse(super::http::timeout());
+                    self.refuse(super::http::timeout(), date);
                     Over::TimedOut("handshake_timeout", None)
                 }
                 false => Over::TimedOut("keep_alive_timeout", None),

@@ -10,7 +10,7 @@ use http::{Request, Response, Version, header};
 
 use super::event::Over;
 use super::handshake::{self, Accept};
-use super::http::{CONTINUE, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
+use super::http::{CONTINUE, DateLine, HttpLimits, Incoming, Parser, Progress, Refusal, has_token, write_response};
 use super::io::Peer;
 use super::proxy_protocol::{Announced, HeaderReader};
 use super::send_queue::SendQueue;
@@ -200,6 +200,7 @@ impl Exchange {
         queue: &mut SendQueue,
         limits: &Limits,
         now: Time,
+        date: &DateLine,
     ) -> Option<bool> {
         let Turn::Ours {
             version,
@@ -212,20 +213,20 @@ impl Exchange {
         };
         let last = last || has_token(response.headers(), &header::CONNECTION, "close");
         let keep_alive = keep_alive && !last && accept.is_none() && !self.ended;
-        queue.append_with(|out| write_response(out, response, version, head_only, keep_alive));
+        queue.append_with(|out| write_response(out, response, version, head_only, keep_alive, date));
         self.deadline = now + Duration::from_secs(limits.keep_alive_timeout);
         Some(keep_alive)
     }
 
     /// Accepts the handshake that waits for its answer with 101. False: no handshake waits.
-    pub(super) fn accept(&self, queue: &mut SendQueue) -> bool {
+    pub(super) fn accept(&self, queue: &mut SendQueue, date: &DateLine) -> bool {
         let Turn::Ours {
             accept: Some(accept), ..
         } = &self.turn
         else {
             return false;
         };
-        queue.append_with(|out| accept.write(out));
+        queue.append_with(|out| accept.write(out, date));
         true
     }
 }

@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::{Refusal, has_token};
+use super::http::{DateLine, Refusal, has_token};
 
 /// A valid handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub struct Accept {
 
 impl Accept {
     /// Appends the response that makes the connection a WebSocket. Sub-protocols and extensions are never agreed to.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        );
+    pub fn write(&self, out: &mut Vec<u8>, date: &DateLine) {
+        out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+        out.extend_from_slice(date.as_bytes());
+        out.extend_from_slice(b"Sec-WebSocket-Accept: ");
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(b"\r\n\r\n");
     }

@@ -6,6 +6,7 @@
 //! except whether a `100 Continue` is asked for.
 
 pub(in crate::net) mod chunked;
+mod date;
 mod request;
 mod response;
 mod scan;
@@ -22,6 +23,7 @@ use chunked::Chunked;
 use request::understand;
 use scan::{Flaw, Head};
 
+pub use date::DateLine;
 pub use response::write_response;
 
 /// The limits of a request.

@@ -15,6 +15,7 @@ use crate::logging::{Kind, More, Quiet, RareLine};
 use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
+use crate::net::http::DateLine;
 use crate::net::io::{Io, Peer};
 use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
@@ -47,6 +48,8 @@ pub(super) struct Dispatcher<I: Io> {
     pub(super) config: Config,
     /// The clocks as the tick began.
     pub(super) now: Now,
+    /// The line `Date` of this tick's answers.
+    pub(super) date: DateLine,
     pub(super) decisions: Decisions,
     pub(super) connections: Connections<I::Socket>,
     /// Connections for which the service requested the facts of the process.
@@ -74,6 +77,7 @@ impl<I: Io> Dispatcher<I> {
     pub(super) fn new(mut io: I, config: Config, seed: Seed) -> Self {
         Self {
             now: io.now(),
+            date: DateLine::default(),
             io,
             decisions: Decisions::new(&config, seed),
             config,
@@ -130,6 +134,7 @@ impl<I: Io> Dispatcher<I> {
     /// Returns whether it is the first tick of a second.
     pub(super) fn begin_tick(&mut self, events: usize, timeout: Option<Duration>) -> bool {
         self.now = self.io.now();
+        self.date.set(self.now.unix_ms);
         let (io, slow_ms) = (&mut self.io, self.config.looping.slow_ms);
         if let Some(tick) = self.flight.end(self.now.at, events, slow_ms, || io.processor()) {
             if let Some(id) = ConnectionId::from_raw(tick.culprit.connection)
@@ -204,9 +209,9 @@ impl<I: Io> Dispatcher<I> {
                 return rest.len();
             }
             let connection = &mut entry.connection;
-            let (limits, now) = (&self.config.limits, self.now.at);
+            let (limits, now, date) = (&self.config.limits, self.now.at, &self.date);
             // A panic ends this connection only.
-            match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now))) {
+            match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now, date))) {
                 Ok(Some(event)) => {
                     self.heard.note(&event);
                     self.handle(id, event);
@@ -393,7 +398,7 @@ impl<I: Io> Dispatcher<I> {
         match action {
             Action::Respond(_, response) => {
                 self.flight.counts().bytes_out += response.body().len() as u64;
-                connection.respond(&response, self.draining, limits, now);
+                connection.respond(&response, self.draining, limits, now, &self.date);
                 self.access_log.answered(to, &response, || self.io.now());
             }
             Action::Accept(_, dialect) => {
@@ -402,7 +407,7 @@ impl<I: Io> Dispatcher<I> {
                     Dialect::Pusher => &close::PUSHER,
                     Dialect::OldPusher => &close::OLD_PUSHER,
                 };
-                connection.accept(manners, now);
+                connection.accept(manners, now, &self.date);
                 self.access_log.accepted(to, || self.io.now());
             }
             Action::Send(_, message) => {

@@ -346,7 +346,7 @@ impl<I: Io> Server<I> {
             let Some((id, connection)) = dispatcher.connections.next_due(now) else {
                 continue;
             };
-            if let Some(over) = connection.check_deadlines(&dispatcher.config.limits, now) {
+            if let Some(over) = connection.check_deadlines(&dispatcher.config.limits, now, &dispatcher.date) {
                 dispatcher.note_end(id, over);
             }
             dispatcher.requeue(id);

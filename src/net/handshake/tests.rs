@@ -36,7 +36,8 @@ fn the_example_of_the_rfc() {
     let request = request(GOOD);
     assert!(wants_websocket(&request));
     let mut out = Vec::new();
-    check(&request).expect("it is well formed").write(&mut out);
+    let accept = check(&request).expect("it is well formed");
+    accept.write(&mut out, &DateLine::default());
     assert_eq!(
         String::from_utf8(out).expect("it is well formed"),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -50,6 +51,7 @@ fn other_valid_spellings_are_accepted() {
     let cases = [
         ("GET /chat ", "GET http://server.example.com/chat "),
         ("GET /chat ", "GET /chat?a=b "),
+        ("GET /chat HTTP/1.1", "GET /c%68at HTTP/1.2"),
         ("Upgrade: websocket", "UPGRADE:WebSocket"),
         ("Upgrade: websocket", "upgrade: h2c , WEBSOCKET  "),
         ("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket"),

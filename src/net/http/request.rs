@@ -9,15 +9,22 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri, Version};
 
 use super::chunked::{Chunked, LARGE_BODY};
+use super::scan::NOT_HTTP;
 use super::{Framing, HttpLimits, Incoming, Pending, Refusal, bad_request, has_token, members};
+use crate::protocol::percent::{self, AsSent};
 
 /// The request of a complete head with so many header lines, with an empty body.
 pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Result<Pending, Refusal> {
     let mut lines = vec![httparse::EMPTY_HEADER; fields];
     let mut parsed = httparse::Request::new(&mut lines);
     // The scanner is stricter than `httparse`. If the scanner has a bug, `httparse` still checks the head.
-    if parsed.parse(&bytes) != Ok(httparse::Status::Complete(bytes.len())) {
-        return Err(bad_request("This is not an HTTP request."));
+    match parsed.parse(&bytes) {
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Err(httparse::Error::Version) => {
+            let as_known = as_known_version(&bytes).ok_or(NOT_HTTP)?;
+            return understand(as_known, fields, limits);
+        }
+        _ => return Err(NOT_HTTP.into()),
     }
     let version = if parsed.version == Some(1) {
         Version::HTTP_11
@@ -33,7 +40,7 @@ pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Re
         headers.try_append(name, value).map_err(|_| too_large())?;
     }
     check_host(&headers, version)?;
-    let uri = target(
+    let (uri, as_sent) = target(
         bytes.slice_ref(parsed.path.unwrap_or_default().as_bytes()),
         &method,
         &mut headers,
@@ -48,6 +55,9 @@ pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Re
     *request.uri_mut() = uri;
     *request.version_mut() = version;
     *request.headers_mut() = headers;
+    if let Some(as_sent) = as_sent {
+        request.extensions_mut().insert(as_sent);
+    }
     let incoming = Incoming {
         keep_alive: keeps_alive(request.headers(), version),
         head_only: request.method() == Method::HEAD,
@@ -60,6 +70,17 @@ pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Re
         body: Vec::new(),
         waits,
     })
+}
+
+/// A head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1. A server handles a request with a higher minor version as one with
+/// the highest that it speaks (RFC 9110 section 6.2), and `httparse` reads HTTP/1.0 and HTTP/1.1 only. `None`: the head
+/// has no such version.
+fn as_known_version(head: &Bytes) -> Option<Bytes> {
+    let end = head.windows(2).position(|pair| pair == b"\r\n")?;
+    let minor = end.checked_sub(1)?;
+    let mut known = head.to_vec();
+    let is_higher = matches!(std::mem::replace(known.get_mut(minor)?, b'1'), b'2'..=b'9');
+    is_higher.then(|| Bytes::from(known))
 }
 
 fn too_large() -> Refusal {
@@ -126,7 +147,9 @@ fn is_authority(authority: &[u8]) -> bool {
 }
 
 /// The request target (RFC 9112 section 3.2) in origin form, or `*`. The authority of an absolute form replaces Host.
-fn target(target: Bytes, method: &Method, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
+/// Encoded unreserved characters of the path are decoded, so that code that compares paths sees one spelling. Then the
+/// path as it was sent is returned too, because signatures of requests cover it.
+fn target(target: Bytes, method: &Method, headers: &mut HeaderMap) -> Result<(Uri, Option<AsSent>), Refusal> {
     let path = match &target[..] {
         [b'/', ..] => target,
         b"*" if method == Method::OPTIONS => target,
@@ -146,9 +169,18 @@ fn target(target: Bytes, method: &Method, headers: &mut HeaderMap) -> Result<Uri
             "The request target is too long.",
         ));
     }
-    PathAndQuery::from_maybe_shared(path)
-        .map(Uri::from)
-        .map_err(|_| bad_request("The request target holds bytes that must not be in one."))
+    let wrong = |_| bad_request("The request target holds bytes that must not be in one.");
+    let sent = PathAndQuery::from_maybe_shared(path).map_err(wrong)?;
+    let Some(path) = percent::unreserved(sent.path()) else {
+        return Ok((Uri::from(sent), None));
+    };
+    let as_sent = AsSent(sent.path().to_owned());
+    let decoded = match sent.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let decoded = PathAndQuery::from_maybe_shared(Bytes::from(decoded)).map_err(wrong)?;
+    Ok((Uri::from(decoded), Some(as_sent)))
 }
 
 /// Authority and path with query of `http://authority/path?query`; the path is never empty.

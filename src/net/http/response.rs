@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Response, StatusCode, Version};
 
-use super::has_token;
+use super::{DateLine, has_token};
 
 /// Appends the encoded response.
 ///
 /// `version` is the request's; a response always says HTTP/1.1, the highest version spoken here (RFC 9110 section 2.5).
 /// With `head_only` the headers are those of the whole response and the body stays out; 1xx, 204 and 304 have none. The
-/// response says `Connection: close` when `keep_alive` is false or the response itself says `Connection: close`. There
-/// is no `Date`: the time is no argument, and RFC 9110 section 6.6.1 wants it from servers with a clock only.
+/// response says `Connection: close` when `keep_alive` is false or the response itself says `Connection: close`. `date` is
+/// the time of the answer; every answer has it.
 ///
 /// A name or value cannot end its line early: `HeaderName` and `HeaderValue` hold no CR, LF or NUL, and the reason
 /// phrase comes from a fixed table.
@@ -24,6 +24,7 @@ pub fn write_response(
     version: Version,
     head_only: bool,
     keep_alive: bool,
+    date: &DateLine,
 ) {
     let (status, headers, body) = (response.status(), response.headers(), response.body());
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
@@ -32,6 +33,7 @@ pub fn write_response(
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(date.as_bytes());
     for (name, value) in headers {
         if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING && *name != header::CONNECTION {
             push_name(out, name);

@@ -19,7 +19,7 @@ pub(super) const MAX_EMPTY_LINES: usize = 8;
 /// A longer method is none that is supported. The longest registered one is `UPDATEREDIRECTREF`, 17 bytes.
 pub(super) const MAX_METHOD: usize = 20;
 
-const NOT_HTTP: Flaw = Flaw(StatusCode::BAD_REQUEST, "This is not an HTTP request.");
+pub(super) const NOT_HTTP: Flaw = Flaw(StatusCode::BAD_REQUEST, "This is not an HTTP request.");
 const BAD_TARGET: Flaw = Flaw(
     StatusCode::BAD_REQUEST,
     "The request target holds bytes that must not be in one.",
@@ -162,12 +162,12 @@ impl Head {
         Ok(())
     }
 
-    /// `HTTP/1.1` or `HTTP/1.0`. Another major version is refused at its first digit, so that the preface of HTTP/2
+    /// `HTTP/1.` and a digit; higher minor versions are read as 1. Another major version is refused at its first digit, so that the preface of HTTP/2
     /// (`PRI * HTTP/2.0`) is answered with 505 and not for its method.
     fn version(&mut self, byte: u8) -> Result<(), Flaw> {
         match (self.run, byte) {
-            (5, b'1') | (7, b'0' | b'1') => {}
-            (5 | 7, b'0'..=b'9') => return Err(OTHER_VERSION),
+            (5, b'1') | (7, b'0'..=b'9') => {}
+            (5, b'0'..=b'9') => return Err(OTHER_VERSION),
             (8, b'\r') => {
                 self.at = At::LineLf;
                 return Ok(());

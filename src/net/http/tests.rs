@@ -6,6 +6,7 @@ use http::{Method, Uri, Version};
 
 use super::scan::{MAX_EMPTY_LINES, MAX_METHOD};
 use super::*;
+use crate::protocol::percent::AsSent;
 
 const LIMITS: HttpLimits = HttpLimits {
     head: 16_384,
@@ -157,10 +158,12 @@ fn request_lines() {
     let cases = [
         ("GET / HTTP/2.0", 505),
         ("GET / HTTP/3", 505),
-        ("GET / HTTP/1.2", 505),
+        ("GET / HTTP/2.1", 505),
         ("GET / HTTP/0.9", 505),
         ("GET / HTTP/1.", 400),
         ("GET / HTTP/1.10", 400),
+        ("GET / HTTP/1.22", 400),
+        ("GET / HTTP/1.a", 400),
         ("GET / HTTP/1.1 ", 400),
         ("GET / HTTP/1.1\n", 400),
         ("GET / HTTP/1.1\rX", 400),
@@ -337,6 +340,39 @@ fn hosts() {
             request(format!("{line}Host: {host}\r\n\r\n")).request.headers()["host"],
             host
         );
+    }
+}
+
+#[test]
+fn higher_minor_versions_are_read_as_http_1_1() {
+    for minor in 1..=9 {
+        let incoming = request(format!("\r\nGET /1.2 HTTP/1.{minor}\r\nHost: a\r\nX: HTTP/1.2\r\n\r\n"));
+        assert_eq!(incoming.request.version(), Version::HTTP_11, "HTTP/1.{minor}");
+        assert_eq!((incoming.request.uri().path(), incoming.keep_alive), ("/1.2", true));
+        assert_eq!(incoming.request.headers()["x"], "HTTP/1.2");
+    }
+    // They are read by the rules of HTTP/1.1.
+    assert_eq!(refused("GET / HTTP/1.2\r\n\r\n"), 400);
+    let chunked = "POST / HTTP/1.7\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    assert_eq!(request(chunked).request.body(), "ok");
+}
+
+#[test]
+fn encoded_unreserved_characters_of_a_path_are_decoded_and_the_path_as_sent_is_kept() {
+    let cases = [
+        ("/%61pp/key?a=%61", "/app/key?a=%61", Some("/%61pp/key")),
+        ("http://b/%7Euser/%2F", "/~user/%2F", Some("/%7Euser/%2F")),
+        ("/%2561", "/%2561", None),
+        ("/a%2Fb%", "/a%2Fb%", None),
+        ("/app/key?a=%61", "/app/key?a=%61", None),
+        ("//%62", "//b", Some("//%62")),
+        ("/%2E%2e/x", "/../x", Some("/%2E%2e/x")),
+    ];
+    for (target, uri, as_sent) in cases {
+        let incoming = request(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(incoming.request.uri(), uri, "{target}");
+        let kept = incoming.request.extensions().get::<AsSent>();
+        assert_eq!(kept.map(|AsSent(path)| path.as_str()), as_sent, "{target}");
     }
 }
 
@@ -740,7 +776,7 @@ fn a_refused_connection_is_not_read() {
 
 fn written(response: &http::Response<Bytes>, version: Version, head_only: bool, keep_alive: bool) -> String {
     let mut out = Vec::new();
-    write_response(&mut out, response, version, head_only, keep_alive);
+    write_response(&mut out, response, version, head_only, keep_alive, &DateLine::default());
     String::from_utf8(out).expect("it is well formed")
 }
 
@@ -782,6 +818,13 @@ fn responses() {
     assert_eq!(
         written(&response(103, &[], "no"), new, false, true),
         "HTTP/1.1 103 Early Hints\r\n\r\n"
+    );
+    let mut dated = (Vec::new(), DateLine::default());
+    dated.1.set(784_111_777_000);
+    write_response(&mut dated.0, &response(404, &[], ""), new, false, true, &dated.1);
+    assert_eq!(
+        dated.0,
+        b"HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n"
     );
     // The response's own headers for its framing are replaced.
     let lies = response(
@@ -857,7 +900,7 @@ impl Random {
     /// Requests made of likely and of bad parts, then damaged a little; sometimes plain noise.
     fn input(&mut self) -> Vec<u8> {
         const STARTS: [&[u8]; 6] = [
-            b"GET / HTTP/1.1\r\n",
+            b"GET /%61%2 HTTP/1.2\r\n",
             b"POST /a?b HTTP/1.1\r\nHost: a\r\n",
             b"\r\nPUT http://b/c HTTP/1.1\r\nHost: a\r\n",
             b"HEAD /x HTTP/1.0\r\n",
@@ -997,8 +1040,15 @@ fn httparse_agrees(input: &[u8]) {
     let Some(index) = ended else { return };
     let mut again = Head::new();
     if input[..=index].iter().all(|&byte| again.take(byte, &LIMITS).is_ok()) {
+        // The scanner takes higher minor versions too, and they are read as 1.
+        let mut input = input.to_vec();
+        let start = input.iter().position(|byte| !b"\r\n".contains(byte)).unwrap();
+        let end = start + input[start..].iter().position(|&byte| byte == b'\r').unwrap();
+        if (b'2'..=b'9').contains(&input[end - 1]) {
+            input[end - 1] = b'1';
+        }
         let mut lines = vec![httparse::EMPTY_HEADER; head.fields()];
-        let parsed = httparse::Request::new(&mut lines).parse(input);
+        let parsed = httparse::Request::new(&mut lines).parse(&input);
         assert_eq!(
             parsed,
             Ok(httparse::Status::Complete(index + 1)),
