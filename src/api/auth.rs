@@ -8,14 +8,17 @@ use md5::{Digest, Md5};
 
 use super::parameters::Parameters;
 use super::reply::Refusal;
+use super::spellings;
 use crate::config;
+use crate::protocol::percent::AsSent;
 use crate::protocol::signature;
 use crate::time::Now;
 
 /// How far the clocks of server and site may be apart, in seconds.
 pub const TIMESTAMP_GRACE: u64 = 600;
 
-/// Checks that a request was signed recently with the app's secret or the `former` one, and with this body.
+/// Checks that a request was signed recently with the app's secret or the `former` one, over one of its [`spellings`],
+/// and with this body.
 ///
 /// # Errors
 /// 401 that names the first error in this order: key, version, timestamp, signature, body. 400 when one of them is
@@ -25,6 +28,7 @@ pub fn check(
     parameters: &Parameters<'_>,
     app: &config::App,
     former: Option<&str>,
+    config: &config::Pusher,
     now: Now,
 ) -> Result<(), Refusal> {
     let key = parameters.one("auth_key")?.ok_or_else(no_key)?;
@@ -43,7 +47,9 @@ pub fn check(
     let given = parameters
         .one("auth_signature")?
         .ok_or_else(|| denied("Missing parameter: auth_signature"))?;
-    check_signature(request, parameters, given, &app.secret, former)?;
+    if !is_signed(request, parameters, given, &app.secret, former, config) {
+        return Err(wrong_signature(request, parameters, given));
+    }
     check_body(request.body(), parameters.one("body_md5")?)
 }
 
@@ -79,25 +85,36 @@ fn instant(unix: u64) -> Option<String> {
     Some(jiff::Timestamp::from_second(unix).ok()?.to_string())
 }
 
-fn check_signature(
+/// Whether `given` is the signature of the request. Every spelling is tried, so the time tells none.
+pub fn is_signed(
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
     given: &str,
     secret: &str,
     former: Option<&str>,
-) -> Result<(), Refusal> {
-    let message = format!(
-        "{}\n{}\n{}",
-        request.method(),
-        request.uri().path(),
-        parameters.sorted("auth_signature")
-    );
-    if signature::matches_either(secret, former, &[message.as_bytes()], given) {
-        return Ok(());
-    }
-    Err(denied(format!(
+    config: &config::Pusher,
+) -> bool {
+    let signed = parameters.sorted("auth_signature");
+    let spellings = spellings::of(request, config);
+    let is_of = |path: &str| {
+        let message = message(request, path, &signed);
+        signature::matches_either(secret, former, &[message.as_bytes()], given)
+    };
+    spellings.iter().fold(false, |found, path| found | is_of(path))
+}
+
+/// The text that must be signed. `signed`: the sorted parameters.
+fn message(request: &Request<Bytes>, path: &str, signed: &str) -> String {
+    format!("{}\n{path}\n{signed}", request.method())
+}
+
+fn wrong_signature(request: &Request<Bytes>, parameters: &Parameters<'_>, given: &str) -> Refusal {
+    let sent = request.extensions().get::<AsSent>();
+    let path = sent.map_or(request.uri().path(), |AsSent(path)| path);
+    let message = message(request, path, &parameters.sorted("auth_signature"));
+    denied(format!(
         "Invalid signature: you should have sent HmacSHA256Hex({message:?}, your_secret_key), but you sent {given:?}"
-    )))
+    ))
 }
 
 fn check_body(body: &[u8], given: Option<&str>) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ pub mod parameters;
 pub mod publish;
 mod rate;
 pub mod reply;
+pub mod spellings;
 
 use std::borrow::Cow;
 
@@ -116,7 +117,7 @@ impl Api {
         };
         let number = app;
         let app = apps.app_mut(app);
-        auth::check(request, &parameters, &app.settings, app.former_secret(now), now)?;
+        auth::check(request, &parameters, &app.settings, app.former_secret(now), config, now)?;
         if !app.settings.enabled {
             return Err(Refusal::new(StatusCode::FORBIDDEN, DISABLED));
         }
@@ -170,13 +171,23 @@ enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// Reads a path. The prefix may be left out: libraries without an option for it cannot send it.
     fn read(path: &'a str, config: &config::Pusher) -> Option<Self> {
-        let path = path.strip_prefix(config.path.as_str())?;
+        let behind = path.strip_prefix(config.path.as_str());
+        behind.and_then(Self::read_bare).or_else(|| Self::read_bare(path))
+    }
+
+    /// Whether a path without a prefix is of the API.
+    fn is(path: &str) -> bool {
+        Target::read_bare(path).is_some()
+    }
+
+    fn read_bare(path: &'a str) -> Option<Self> {
         if let Some(rest) = path.strip_prefix("/apps/") {
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
             return Some(Target::App { id, rest });
         }
-        let user = path.strip_prefix("/users/")?.strip_suffix("/terminate_connections")?;
+        let user = path.strip_prefix("/users/")?.strip_suffix(spellings::TERMINATE)?;
         (!user.is_empty()).then_some(Target::User(user))
     }
 }

@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
         if batch.more > 0 {
             let count = MAX_BATCH + batch.more;
             return Err(Refusal::bad(format!(
-                "The batch has {count} events, {MAX_BATCH} at most are allowed"
+                "Batch too large: it has {count} events, {MAX_BATCH} at most are allowed"
             )));
         }
         let drafts = batch.items.iter().enumerate().map(|(n, raw)| {

@@ -65,6 +65,12 @@ impl Refusal {
         let mut response = json(&Said { error: &self.text });
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
+        if self.status == StatusCode::UNAUTHORIZED {
+            // A 401 names the scheme by which one is admitted (RFC 9110 section 15.5.2). The scheme has no registered
+            // name, and no client asks its user for a password because of this one.
+            let challenge = HeaderValue::from_static("Pusher realm=\"jsocketd\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }

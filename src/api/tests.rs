@@ -317,17 +317,80 @@ fn rule_9_1_the_path_is_signed_as_sent_with_its_prefix() {
     let mut stage = stage();
     stage.config.path = "/push".to_owned();
     stage.post("/push/apps/7/events", EVENT).is(200, "{}");
-    stage.post(EVENTS, EVENT).refuses(404, "There is nothing at this path");
-    let without = Call::post(EVENTS, EVENT).right_signature();
+    let other = Call::post("/pushy/apps/7/events", EVENT).right_signature();
     stage
-        .send(&Call::post("/push/apps/7/events", EVENT).signature(&without))
+        .send(&Call::post("/push/apps/7/events", EVENT).signature(&other))
         .refuses(401, "Invalid signature");
-    let encoded = "/push/apps/7/channels/n%65ws";
-    stage.get(encoded, &[]).is(200, r#"{"occupied":true}"#);
-    let decoded = Call::get("/push/apps/7/channels/news").right_signature();
+    // Only the user's id has a decoded spelling.
+    let encoded = "/push/apps/7/channels/a%40b";
+    stage.get(encoded, &[]).is(200, r#"{"occupied":false}"#);
+    let decoded = Call::get("/push/apps/7/channels/a@b").right_signature();
     stage
         .send(&Call::get(encoded).signature(&decoded))
         .refuses(401, "Invalid signature");
+}
+
+/// pusher.md 17: the libraries for PHP and others leave the prefix out, in what they sign or also in what they send.
+#[test]
+fn rule_17_the_prefix_may_be_left_out_in_the_path_and_in_the_signature() {
+    let paths = ["/apps/7/events", "/push/apps/7/events"];
+    for sent in paths {
+        for signed in paths {
+            let mut stage = stage();
+            stage.config.path = "/push".to_owned();
+            let signature = Call::post(signed, EVENT).right_signature();
+            let call = Call::post(sent, EVENT).signature(&signature);
+            stage.send(&call).is(200, "{}");
+            // The path is a part of what is signed, as before.
+            let elsewhere = Call::post("/push/apps/7/batch_events", EVENT).signature(&signature);
+            stage.send(&elsewhere).refuses(401, "Invalid signature");
+            // Without a prefix there is one spelling.
+            stage.config.path.clear();
+            match (sent, signed) {
+                ("/apps/7/events", "/apps/7/events") => stage.send(&call).is(200, "{}"),
+                ("/apps/7/events", _) => stage.send(&call).refuses(401, "Invalid signature"),
+                _ => assert!(!is_for(sent, &stage.config)),
+            }
+        }
+    }
+    let mut stage = stage();
+    stage.config.path = "/push".to_owned();
+    let twice = Call::post("/push/push/apps/7/events", EVENT).right_signature();
+    stage
+        .send(&Call::post("/push/apps/7/events", EVENT).signature(&twice))
+        .refuses(401, "Invalid signature");
+    assert!(!is_for("/push/push/apps/7/events", &stage.config));
+}
+
+/// pusher-http-php signs the id as it is given; its HTTP client encodes it.
+#[test]
+fn rule_17_the_id_of_a_user_may_be_signed_raw() {
+    let path = |prefix: &str, user: &str| format!("{prefix}/users/{user}/terminate_connections");
+    for user in ["a b", "a/b", "é", "50%", "a@b"] {
+        for (sent, signed) in [
+            ("/push/apps/7", "/apps/7"),
+            ("/apps/7", "/push/apps/7"),
+            ("/push", ""),
+            ("", ""),
+        ] {
+            let mut stage = Stage::new();
+            stage.config.path = "/push".to_owned();
+            stage.connect(1, Some(user));
+            let signature = Call::post(&path(signed, user), "{}").right_signature();
+            let call = Call::post(&path(sent, &encode(user).replace('+', "%20")), "{}").signature(&signature);
+            let outcome = stage.send(&call);
+            outcome.is(200, "{}");
+            assert_eq!(outcome.closed, [(1, 4009)], "{user}");
+        }
+    }
+    // A signed text means one user: this one means A.
+    let mut stage = Stage::new();
+    stage.connect(1, Some("%41"));
+    let of_a = Call::post(&path("/apps/7", "%41"), "{}").right_signature();
+    let call = Call::post(&path("/apps/7", "%2541"), "{}").signature(&of_a);
+    stage.send(&call).refuses(401, "Invalid signature");
+    assert_eq!(stage.post(&path("/apps/7", "%2541"), "{}").closed, [(1, 4009)]);
+    assert_eq!(stage.send(&Call::post(&path("/apps/7", "%41"), "{}")).closed, []);
 }
 
 #[test]
@@ -1220,8 +1283,9 @@ fn rule_1_1_paths_have_the_prefix() {
         "/users/a/b/terminate_connections",
     ] {
         assert!(is_for(path, &plain), "{path}");
-        assert!(!is_for(path, &prefixed), "{path}");
+        assert!(is_for(path, &prefixed), "{path}");
         assert!(is_for(&format!("/push{path}"), &prefixed), "{path}");
+        assert!(!is_for(&format!("/push{path}"), &plain), "{path}");
         assert!(!is_for(&format!("/pushy{path}"), &prefixed), "{path}");
     }
     for path in [

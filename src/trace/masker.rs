@@ -17,6 +17,7 @@ use super::shape::greeting;
 use super::visitors;
 use super::words::{Field, Words, encode, join, mask, parse};
 use super::{Head, Masked};
+use crate::api::auth;
 use crate::api::parameters::{self, Parameters};
 use crate::config::{self, Config, Secrets};
 use crate::hub::apps::Apps;
@@ -28,8 +29,8 @@ use crate::service::{Input, caller, console};
 
 /// Headers that stay, because they decide how a request is served. All others are masked, because they may hold
 /// anything: a cookie, a token, the address of a page.
-const SHOWN: &str = "host origin connection upgrade sec-websocket-key sec-websocket-version content-length content-type \
-                     transfer-encoding expect if-none-match x-forwarded-for x-forwarded-host";
+const SHOWN: &str = "accept host origin connection upgrade sec-websocket-key sec-websocket-version content-length \
+                     content-type transfer-encoding expect if-none-match x-forwarded-for x-forwarded-host";
 
 /// The text that replaces every secret in a trace.
 const MASKED_SECRET: &str = "a-masked-secret";
@@ -309,9 +310,8 @@ impl Masker {
             let app = &apps.app(app).settings;
             set(&mut pairs, "auth_key", &app.key);
             let secret = self.secrets.get(&app.id).map_or("", String::as_str);
-            let signed = message(request.uri().path(), &given);
             let masked = join(&pairs);
-            if signature::matches(secret, &[&signed], one("auth_signature"))
+            if auth::is_signed(request, &given, one("auth_signature"), secret, None, &self.pusher)
                 && let Ok(masked) = Parameters::parse(&masked)
             {
                 let signature = signature::hmac_hex(&app.secret, &[&message(&path, &masked)]);

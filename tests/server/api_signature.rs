@@ -71,7 +71,8 @@ fn check(signed: &Signed) -> Result<(), Refusal> {
         at: Time::default(),
         unix_ms: SECONDS * 1000,
     };
-    auth::check(&request, &parameters, &signed.app, None, now)
+    let config = jsocketd::config::Pusher::default();
+    auth::check(&request, &parameters, &signed.app, None, &config, now)
 }
 
 /// `None` without Python.
