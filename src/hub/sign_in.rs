@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::ask::Asked;
-use super::credentials::{Credentials, Ids, read_id, read_member};
+use super::credentials::{Credentials, read_id, read_member};
 use super::roster::Roster;
 use super::session::User;
 use super::users::{Users, WatchlistEvent};
@@ -101,7 +101,7 @@ impl SignIn<'_> {
         let signed = format!("{socket}::user::{}", self.user_data);
         let expected = format_args!("{socket}::user::{{user_data}}");
         credentials.check(&self.auth, &[&signed], "sign-in", expected)?;
-        let member = read_member(&self.user_data, "id", Ids::Strings)?;
+        let member = read_member(&self.user_data, "id")?;
         #[derive(Deserialize)]
         struct Watching {
             #[serde(default)]

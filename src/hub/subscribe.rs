@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::credentials::{Credentials, Ids, read_member};
+use super::credentials::{Credentials, read_member};
 use super::roster::Roster;
 use super::session::Session;
 use crate::id::ConnectionId;
@@ -230,9 +230,7 @@ impl Subscribe {
     ) -> Result<Member, Refusal> {
         self.check_signature(name, session.socket, credentials)?;
         let member = match text(self.channel_data.as_deref(), "channel_data")? {
-            Some(channel_data) => {
-                read_member(&channel_data, "user_id", Ids::StringsAndNumbers).map_err(|why| Refusal::new(AUTH, why))?
-            }
+            Some(channel_data) => read_member(&channel_data, "user_id").map_err(|why| Refusal::new(AUTH, why))?,
             None => match &session.user {
                 Some(user) => user.member.clone(),
                 None => {

@@ -164,12 +164,17 @@ pub fn plain(event: &str, channel: Option<&str>, data: &impl Serialize) -> Strin
 /// `pusher:error`. On a connection that stays open `code` is `None` or 43xx: a smaller code means to clients that the
 /// connection closes.
 pub fn error(message: &str, code: Option<u16>) -> String {
+    error_of(None, message, code)
+}
+
+/// The same about a channel.
+pub fn error_of(channel: Option<&str>, message: &str, code: Option<u16>) -> String {
     #[derive(Serialize)]
     struct Data<'a> {
         message: &'a str,
         code: Option<u16>,
     }
-    plain("pusher:error", None, &Data { message, code })
+    plain("pusher:error", channel, &Data { message, code })
 }
 
 #[cfg(test)]
@@ -226,6 +231,10 @@ mod tests {
         assert_eq!(
             error("no", Some(4301)),
             r#"{"event":"pusher:error","data":{"message":"no","code":4301}}"#
+        );
+        assert_eq!(
+            error_of(Some("private-x"), "no", Some(4301)),
+            r#"{"event":"pusher:error","channel":"private-x","data":{"message":"no","code":4301}}"#
         );
     }
 

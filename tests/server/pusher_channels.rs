@@ -724,8 +724,8 @@ fn rule_8_more_than_10_in_a_second_is_error_4301() {
     let errors = first.rest();
     for error in &errors {
         assert_eq!(
-            (&error["event"], &error["data"]["code"]),
-            (&json!("pusher:error"), &json!(4301)),
+            (&error["event"], &error["channel"], &error["data"]["code"]),
+            (&json!("pusher:error"), &json!("private-x"), &json!(4301)),
             "{error}"
         );
     }

@@ -497,6 +497,29 @@ fn rule_7_2_sign_in() {
     session.sign_in(r#"{"id":"7","watchlist":[]}"#).expect_nothing();
 }
 
+/// Hand-written endpoints sign a number (pusher.md section 17). It is the user of its decimal string.
+#[test]
+fn rule_17_a_number_at_sign_in_is_its_decimal_string() {
+    let site = Site::start();
+    for (written, id) in [
+        ("7", "7"),
+        ("0", "0"),
+        ("-5", "-5"),
+        ("9007199254740993", "9007199254740993"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("\"+1\"", "+1"),
+        ("\"01\"", "01"),
+    ] {
+        let mut session = site.connect();
+        session.sign_in(&format!("{{\"id\":{written}}}"));
+        session.sign_in(&json!({ "id": id }).to_string());
+        site.api().publish(&format!("#server-to-user-{id}"), "event", "{}");
+        assert_eq!(session.rest().len(), 1, "{written}");
+        session.ask_sign_in(r#"{"id":"1"}"#);
+        session.expect_error();
+    }
+}
+
 #[test]
 fn rule_7_2_a_wrong_sign_in_is_an_error_and_the_connection_stays() {
     let site = Site::start();
@@ -509,7 +532,9 @@ fn rule_7_2_a_wrong_sign_in_is_an_error_and_the_connection_stays() {
         "\"7\"",
         "{}",
         r#"{"id":""}"#,
-        r#"{"id":7}"#,
+        r#"{"id":+1}"#,
+        r#"{"id":01}"#,
+        r#"{"id":true}"#,
         r#"{"id":null}"#,
         r#"{"id":["7"]}"#,
         r#"{"user_id":"7"}"#,
