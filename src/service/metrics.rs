@@ -18,6 +18,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::accept;
 use super::snapshot::{AppNumbers, Snapshot};
 use crate::flight::{Durations, LONGEST, PHASES};
 
@@ -33,28 +34,10 @@ pub enum Format {
 impl Format {
     /// The format that a request prefers by its `Accept` (RFC 9110 section 12.5.1). OpenMetrics must be named.
     pub fn of(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all(header::ACCEPT).iter();
-        let ranges = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','));
-        let (mut open, mut plain) = (0.0, 0.0);
-        for range in ranges {
-            let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-            let find = |name: &str| {
-                let mut pairs = parameters.split(';').filter_map(|pair| pair.trim().split_once('='));
-                pairs
-                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                    .map(|(_, value)| value)
-            };
-            let weight: f32 = find("q").map_or(1.0, |q| q.parse().unwrap_or(0.0));
-            match name.trim().to_ascii_lowercase().as_str() {
-                "application/openmetrics-text" if matches!(find("version"), None | Some("1.0.0")) => {
-                    open = weight.max(open);
-                }
-                "text/plain" => plain = weight.max(plain),
-                _ => {}
-            }
-        }
+        let open = accept::weight(headers, |name, version| {
+            name == "application/openmetrics-text" && matches!(version, None | Some("1.0.0"))
+        });
+        let plain = accept::weight(headers, |name, _| name == "text/plain");
         match open > 0.0 && open >= plain {
             true => Format::OpenMetrics,
             false => Format::Text,

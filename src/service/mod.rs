@@ -1,6 +1,7 @@
 //! The service: inputs of connections come in, actions go out. It routes each input to the room that decides, and
 //! carries out the effects that the rooms request of each other. It uses no socket and reads no clock.
 
+mod accept;
 pub mod addresses;
 mod arrival;
 mod asked;

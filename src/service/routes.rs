@@ -1,8 +1,9 @@
 //! The paths of the server, and the sentences for requests that are rejected.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
+use super::accept;
 use super::caller::Call;
 use super::metrics::{self, Format};
 use super::page::Page;
@@ -21,6 +22,8 @@ pub type Refusal = Box<Response<Bytes>>;
 pub enum Place {
     /// The console: its page and its WebSocket.
     Console,
+    /// A line that says what is here, for everybody who does not want the console's page.
+    Greeting,
     /// A WebSocket that echoes every message.
     Echo,
     /// Whether the server is alive.
@@ -36,10 +39,11 @@ pub enum Place {
 }
 
 /// Every path that has an answer, except those of the Pusher protocol.
-pub const PATHS: [(&str, Place); 7] = [
+pub const PATHS: [(&str, Place); 8] = [
     ("/", Place::Console),
     ("/echo", Place::Echo),
     ("/health", Place::Health),
+    ("/up", Place::Health),
     ("/ready", Place::Ready),
     ("/debug/status", Place::Status),
     ("/debug/loop", Place::Loop),
@@ -47,15 +51,29 @@ pub const PATHS: [(&str, Place); 7] = [
 ];
 
 impl Place {
-    /// The target at the path of a request; `None`: there is none, or it is switched off.
+    /// The target at a path.
+    fn at(path: &str) -> Option<Self> {
+        let (_, place) = PATHS.iter().find(|(known, _)| *known == path)?;
+        Some(*place)
+    }
+
+    /// The target of a plain request; `None`: there is none, or it is switched off. `OPTIONS *` is for the server as a
+    /// whole and useful as a ping only (RFC 9110 section 9.3.7), so it gets the answer of `/`.
     fn of(call: &Call<'_>, config: &Config) -> Option<Self> {
-        let (_, place) = PATHS.iter().find(|(path, _)| *path == call.path())?;
-        let is_on = match place {
-            Place::Console => config.console.enabled,
-            Place::Echo => config.echo.enabled,
-            Place::Health | Place::Ready | Place::Status | Place::Loop | Place::Metrics => true,
-        };
-        is_on.then_some(*place)
+        let is_for_all = call.path() == "*";
+        match Self::at(if is_for_all { "/" } else { call.path() })? {
+            Place::Console if !config.console.enabled || !wants_page(call) => Some(Place::Greeting),
+            Place::Echo if !config.echo.enabled => None,
+            place => Some(place),
+        }
+    }
+
+    /// The methods that the target answers. Health checks use OPTIONS too: HAProxy's default is `OPTIONS /`.
+    fn methods(self) -> &'static str {
+        match self {
+            Place::Console | Place::Greeting | Place::Health => "GET, HEAD, OPTIONS",
+            Place::Echo | Place::Ready | Place::Status | Place::Loop | Place::Metrics => "GET, HEAD",
+        }
     }
 
     /// The permission on com_websockets with which a user of the site may read a guarded place; `None`: everybody may
@@ -64,9 +82,15 @@ impl Place {
         match self {
             Place::Console => Some(CONSOLE),
             Place::Status | Place::Loop | Place::Metrics => Some(MONITOR),
-            Place::Echo | Place::Health | Place::Ready => None,
+            Place::Greeting | Place::Echo | Place::Health | Place::Ready => None,
         }
     }
+}
+
+/// Whether the request is a browser's, which names the type of a page. Health checks, load balancers and command lines
+/// do not.
+fn wants_page(call: &Call<'_>) -> bool {
+    accept::weight(call.request.headers(), |name, _| name == "text/html") > 0.0
 }
 
 /// A WebSocket protocol.
@@ -135,6 +159,8 @@ fn reads(call: &Call<'_>) -> bool {
 pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining: bool) -> Answer {
     let response = match open(call, may, config) {
         Err(refusal) => refusal,
+        Ok(place) if *call.request.method() == Method::OPTIONS => Box::new(options(place)),
+        Ok(Place::Greeting) => Box::new(greeting(config)),
         Ok(Place::Console) => Box::new(page.response(call.request.headers())),
         Ok(Place::Status) => return Answer::State(State::Status),
         Ok(Place::Metrics) => return Answer::State(State::Metrics(Format::of(call.request.headers()))),
@@ -161,13 +187,15 @@ fn open(call: &Call<'_>, may: bool, config: &Config) -> Result<Place, Refusal> {
     let Some(place) = Place::of(call, config) else {
         return refuse(StatusCode::NOT_FOUND, "there is nothing at this path");
     };
-    if !reads(call) {
+    let (method, methods) = (call.request.method(), place.methods());
+    if !methods.split(", ").any(|known| known == method.as_str()) {
         let mut refusal = sentence(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET and HEAD only");
-        let allowed = HeaderValue::from_static("GET, HEAD");
+        let allowed = HeaderValue::from_static(methods);
         refusal.headers_mut().insert(header::ALLOW, allowed);
         return Err(Box::new(refusal));
     }
-    match place.permission().is_none() || may || call.may_see_state(config) {
+    let is_free = place.permission().is_none() || *method == Method::OPTIONS;
+    match is_free || may || call.may_see_state(config) {
         true => Ok(place),
         false => Err(Box::new(for_the_administrator(call, place, config))),
     }
@@ -179,10 +207,10 @@ fn open(call: &Call<'_>, may: bool, config: &Config) -> Result<Place, Refusal> {
 /// The rejection: nothing at this path, another site's page, or a foreign host name.
 pub fn upgrade(call: &Call<'_>, config: &Config) -> Result<Route, Refusal> {
     named_right(call, config)?;
-    let route = match Place::of(call, config) {
-        Some(Place::Console) => Route::Console,
-        Some(Place::Echo) => Route::Echo,
-        Some(Place::Health | Place::Ready | Place::Status | Place::Loop | Place::Metrics) | None => {
+    let route = match Place::at(call.path()) {
+        Some(Place::Console) if config.console.enabled => Route::Console,
+        Some(Place::Echo) if config.echo.enabled => Route::Echo,
+        _ => {
             return Err(Box::new(sentence(
                 StatusCode::NOT_FOUND,
                 "there is no WebSocket at this path",
@@ -248,8 +276,14 @@ fn for_the_administrator(call: &Call<'_>, place: Place, config: &Config) -> Resp
         return sentence(StatusCode::FORBIDDEN, closed);
     }
     let mut response = sentence(StatusCode::UNAUTHORIZED, asks);
-    let realm = HeaderValue::from_static("Basic realm=\"jsocketd\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    // Browsers ask their users for a password by the first one. Prometheus and scripts use the second one.
+    for challenge in [
+        "Basic realm=\"jsocketd\", charset=\"UTF-8\"",
+        "Bearer realm=\"jsocketd\"",
+    ] {
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
     if call.request.headers().contains_key(header::AUTHORIZATION) {
         // Each guess costs a connection, and connections are counted and limited.
         let close = HeaderValue::from_static("close");
@@ -260,9 +294,11 @@ fn for_the_administrator(call: &Call<'_>, place: Place, config: &Config) -> Resp
 }
 
 /// Under the embedded defaults the credentials are public, so a request must name this machine. A page on the internet
-/// whose name resolves to 127.0.0.1 names another host.
+/// whose name resolves to 127.0.0.1 names another host. A request that names none is not a browser's: health checks
+/// with HTTP/1.0 have no `Host`.
 pub fn named_right(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
-    if config.embedded_defaults && !call.names_loopback() {
+    let is_nameless = call.request.version() == Version::HTTP_10 && !call.request.headers().contains_key(header::HOST);
+    if config.embedded_defaults && !call.names_loopback() && !is_nameless {
         let why = "without a configuration file only requests for localhost, 127.0.0.1 or [::1] are served";
         return Err(Box::new(sentence(StatusCode::MISDIRECTED_REQUEST, why)));
     }
@@ -279,6 +315,28 @@ pub fn from_own_page(call: &Call<'_>, config: &Config) -> Result<(), Refusal> {
         )));
     }
     Ok(())
+}
+
+/// The answer to OPTIONS: the methods, and no more. Other origins get no permission by it (CORS).
+fn options(place: Place) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let allowed = HeaderValue::from_static(place.methods());
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+/// What is here, for everybody: nothing that the page would guard.
+fn greeting(config: &Config) -> Response<Bytes> {
+    let text = match config.console.enabled {
+        true => "jsocketd serves WebSockets here. Browsers get its page at this address.",
+        false => "jsocketd serves WebSockets here.",
+    };
+    let mut response = sentence(StatusCode::OK, text);
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 fn upgrade_required(why: &'static str) -> Response<Bytes> {

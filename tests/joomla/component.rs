@@ -200,7 +200,9 @@ fn the_page_has_the_key_from_the_component_and_no_secret() {
     let of_key = |key: &str| json!({"app_id": ID, "app_key": key, "app_secret": SECRET});
     let house = house(&of_key(KEY));
     let page = || {
-        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\r\n");
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\r\n"
+        );
         Peer::connect(&house.site.server).send(request).reply().body
     };
     let has = |key: &str| {

@@ -41,6 +41,11 @@ fn paths() -> Vec<Row> {
             ..row("path /health", MANY, Tells::Nobody)
         },
         Row {
+            acts: |stage, times| ask(stage, times, "/up"),
+            proof: "200",
+            ..row("path /up", MANY, Tells::Nobody)
+        },
+        Row {
             acts: |stage, times| ask(stage, times, "/ready"),
             proof: "200",
             ..row("path /ready", MANY, Tells::Nobody)

@@ -53,7 +53,9 @@ pub fn request(method: &str, path: &str, cookie: Option<&str>, body: String) -> 
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "example.org");
+        .header("host", "example.org")
+        // A browser's, which gets the page. Everybody else gets a line, which costs less.
+        .header("accept", "text/html");
     let request = match cookie {
         None => request,
         Some(cookie) => request

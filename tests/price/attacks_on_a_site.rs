@@ -50,7 +50,7 @@ fn show_one_cookie(house: &House, channels: usize) -> Step {
             Some(Flooder::listener(peer))
         })
         .collect();
-    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n").repeat(50);
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nCookie: {cookie}\r\n\r\n").repeat(50);
     flooders.extend((0..20).map(|_| Flooder::new(Peer::connect(&house.site.server), request.clone().into())));
     all(flooders)
 }

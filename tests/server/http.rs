@@ -120,7 +120,8 @@ fn requests_before_the_peers_end_are_answered() {
 #[test]
 fn head_is_get_without_the_body() {
     let server = Server::start_defaults();
-    for path in ["/health", "/ready", "/", "/missing", "/echo"] {
+    let page = "/ HTTP/1.1\r\nAccept: text/html\r\nX: ";
+    for path in ["/health", "/up", "/ready", "/", page, "/missing", "/echo"] {
         println!("{path}");
         let get = GET.replace("/health", path);
         let mut peer = Peer::connect(&server);
@@ -247,7 +248,20 @@ fn ambiguous_bodies_get_400() {
 #[test]
 fn status_404() {
     let server = Server::start("[console]\nenabled = false\n[echo]\nenabled = false\n");
-    for path in ["/missing", "/health/", "/../etc/passwd", "/", "/echo", "/%00"] {
+    Peer::connect(&server)
+        .send(crate::common::peer::handshake("/"))
+        .expect_status(404);
+    for path in [
+        "/missing",
+        "/health/",
+        "/../etc/passwd",
+        "/echo",
+        "/%00",
+        "/health%2F",
+        "//",
+        "//health",
+        "/%68ealth%",
+    ] {
         println!("{path}");
         let mut peer = Peer::connect(&server);
         peer.send(GET.replace("/health", path)).expect_status(404);
@@ -264,9 +278,170 @@ fn status_405_with_allow() {
     let server = Server::start(OPEN);
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         let mut peer = Peer::connect(&server);
-        let reply = peer.send(GET.replace("GET", method)).expect_status(405);
+        let reply = peer
+            .send(GET.replace("GET", method).replace("/health", "/ready"))
+            .expect_status(405);
         assert_eq!(reply.header("allow"), Some("GET, HEAD"), "{method}: {}", reply.head);
         peer.send(GET).expect_status(200);
+    }
+}
+
+/// The requests of health checks that are left at their defaults, against a server that is left at its own, and against
+/// one whose page needs a token.
+#[test]
+fn health_checks_with_their_defaults_find_the_server_up() {
+    let checks = [
+        ("HAProxy, option httpchk", "OPTIONS / HTTP/1.0\r\n\r\n", 204),
+        (
+            "HAProxy 2.2 and newer with a version",
+            "OPTIONS / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+            204,
+        ),
+        ("a ping", "OPTIONS * HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 204),
+        ("an old ping", "OPTIONS * HTTP/1.0\r\n\r\n", 204),
+        (
+            "Kubernetes",
+            "GET /up HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: kube-probe/1.31\r\nAccept: */*\r\n\
+             Connection: close\r\n\r\n",
+            200,
+        ),
+        (
+            "a load balancer of AWS",
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\
+             Accept-Encoding: gzip, compressed\r\n\r\n",
+            200,
+        ),
+        (
+            "Apache's ProxyHCMethod",
+            "HEAD / HTTP/1.0\r\nHost: [::1]:8080\r\n\r\n",
+            200,
+        ),
+        ("a script", "GET / HTTP/1.0\r\n\r\n", 200),
+        (
+            "curl",
+            "GET / HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
+            200,
+        ),
+        (
+            "BusyBox",
+            "GET /up HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Wget\r\nConnection: close\r\n\r\n",
+            200,
+        ),
+        (
+            "wget --spider",
+            "HEAD /health HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n",
+            200,
+        ),
+    ];
+    let guarded = "[server]\nadmin_token = \"a-token-of-more-than-enough-characters\"\n";
+    let closed = "[console]\nenabled = false\n";
+    for server in [Server::start_defaults(), Server::start(guarded), Server::start(closed)] {
+        for (who, request, status) in checks {
+            println!("{who}: {request:?}");
+            let mut peer = Peer::connect(&server);
+            let head = peer.send(request).head();
+            assert_eq!(head.status, status, "{}", head.head);
+            assert_eq!(
+                head.header("allow"),
+                (status == 204).then_some("GET, HEAD, OPTIONS"),
+                "{}",
+                head.head
+            );
+            assert!(head.header("www-authenticate").is_none() && head.header("access-control-allow-origin").is_none());
+        }
+        let line = Peer::connect(&server).send("GET / HTTP/1.0\r\n\r\n").expect_status(200);
+        assert!(
+            line.body.starts_with("jsocketd serves WebSockets here."),
+            "{}",
+            line.body
+        );
+        assert_eq!(line.header("vary"), Some("Accept"));
+    }
+    // A browser gets the page, or is asked for the token.
+    let browser = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html,*/*;q=0.8\r\n\r\n";
+    let page = Peer::connect(&Server::start_defaults())
+        .send(browser)
+        .expect_status(200);
+    assert!(page.body.starts_with("<!doctype html>"), "{}", page.head);
+    assert_eq!(page.header("vary"), Some("Accept"));
+    Peer::connect(&Server::start(guarded)).send(browser).expect_status(401);
+}
+
+/// A name that is missing is no loophole: nothing but HTTP/1.0 may leave it out, and what is guarded stays so.
+#[test]
+fn without_a_configuration_a_request_without_host_sees_no_state() {
+    let server = Server::start_defaults();
+    for path in [
+        "/debug/status",
+        "/metrics",
+        "/debug/loop",
+        "/ HTTP/1.0\r\nAccept: text/html\r\nX:",
+    ] {
+        Peer::connect(&server)
+            .send(format!("GET {path} HTTP/1.0\r\n\r\n"))
+            .expect_status(403);
+    }
+    Peer::connect(&server)
+        .send("GET /up HTTP/1.0\r\nHost: evil.example\r\n\r\n")
+        .expect_status(421);
+    Peer::connect(&server)
+        .send("OPTIONS / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        .expect_status(421);
+}
+
+#[test]
+fn higher_minor_versions_and_encoded_letters_are_as_good_as_plain_ones() {
+    let server = Server::start_defaults();
+    let mut peer = Peer::connect(&server);
+    for request in [
+        "GET /health HTTP/1.2\r\nHost: localhost\r\n\r\n",
+        "GET /%68e%61lth HTTP/1.9\r\nHost: localhost\r\n\r\n",
+        "GET http://localhost/u%70?%zz HTTP/1.1\r\nHost: other\r\n\r\n",
+    ] {
+        let reply = peer.send(request).expect_status(200);
+        assert!(reply.head.starts_with("HTTP/1.1 200 OK\r\n"), "{}", reply.head);
+    }
+    for path in ["/echo", "/%65%63ho"] {
+        let handshake = crate::common::peer::handshake(path).replace("HTTP/1.1", "HTTP/1.2");
+        let mut peer = Peer::connect(&server);
+        peer.send(handshake).expect_switch();
+        peer.send(Frame::text("hi").bytes()).expect_text("hi");
+    }
+    // The preface of HTTP/2, and a version that never was.
+    for line in ["PRI * HTTP/2.0", "GET / HTTP/2.1", "GET / HTTP/0.9"] {
+        refused(&server, line, &format!("{line}\r\nHost: localhost\r\n\r\n"), 505);
+    }
+}
+
+/// RFC 9110 section 6.6.1. The time is the wall clock's as the answer is made.
+#[test]
+fn every_answer_has_the_date() {
+    let server = Server::start_with("[limits]\nhandshake_timeout = 1\n", |_, _| {});
+    let now = || jiff::Timestamp::now().as_second();
+    let printer = jiff::fmt::rfc2822::DateTimeParser::new();
+    let late = "GET /half";
+    for (request, status) in [
+        (GET.to_owned(), 200),
+        (GET.replace("GET", "HEAD"), 200),
+        (GET.replace("GET", "OPTIONS"), 204),
+        (GET.replace("/health", "/missing"), 404),
+        (GET.replace("GET", "DELETE"), 405),
+        (GET.replace("/health", "/apps/none/events"), 404),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+        (GET.replace("HTTP/1.1", "HTTP/3.0"), 505),
+        (crate::common::peer::handshake("/none"), 404),
+        (crate::common::peer::handshake("/echo"), 101),
+        (late.to_owned(), 408),
+    ] {
+        println!("{request:?}");
+        let before = now();
+        let head = Peer::connect(&server).send(&request).head();
+        assert_eq!(head.status, status, "{}", head.head);
+        assert_eq!(head.head.matches("\r\nDate: ").count(), 1, "{}", head.head);
+        let date = head.header("date").expect("it is there");
+        assert!(date.ends_with(" GMT") && date.len() == 29, "{date}");
+        let date = printer.parse_timestamp(date).expect("a date").as_second();
+        assert!((before..=now()).contains(&date), "{before} {date} {}", now());
     }
 }
 

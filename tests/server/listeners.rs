@@ -125,7 +125,7 @@ fn start_in(folder: &Path, toml: &str) -> Server {
 /// The status of the page, which only administrators see.
 fn asks_page(mut stream: impl Read + Write) -> String {
     stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
         .expect("it takes the request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers");
@@ -267,7 +267,7 @@ fn a_unix_socket_that_admin_listen_names_is_for_administrators_alone() {
     assert!(!folder.path().join("admin.sock").exists());
     // A page whose own name resolves to this machine names another host.
     let mut evil = UnixStream::connect(&path).expect("it listens");
-    evil.write_all(b"GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n")
+    evil.write_all(b"GET / HTTP/1.0\r\nHost: evil.example\r\nAccept: text/html\r\n\r\n")
         .expect("taken");
     let mut answer = String::new();
     evil.read_to_string(&mut answer).expect("it answers");

@@ -141,7 +141,7 @@ fn everything_that_a_client_does_has_a_line_with_its_facts_and_no_secret() {
     let post = format!("POST /nothing {head}Content-Length: 6\r\n\r\n{MARKER}");
     browser.send(post).expect_status(404);
     expect_sentence(server, &[" POST /nothing from 203.0.113.9: 404, "]);
-    let wrong = format!("GET / {head}Authorization: Bearer {MARKER}-WRONG\r\n\r\n");
+    let wrong = format!("GET / {head}Accept: text/html\r\nAuthorization: Bearer {MARKER}-WRONG\r\n\r\n");
     browser.send(wrong).expect_status(401);
     expect_sentence(server, &[" shows a wrong admin token"]);
     expect_sentence(server, &[" GET / from 203.0.113.9: 401, "]);

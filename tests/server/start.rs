@@ -73,7 +73,7 @@ fn the_line_about_the_page_says_what_requests_find() {
             said[0].contains(words) && said[0].contains(&server.addr.to_string()),
             "{said:?}"
         );
-        let host = "Host: localhost\r\n";
+        let host = "Host: localhost\r\nAccept: text/html\r\n";
         assert_eq!(asks(connect(&server), "/", host), without_token, "{said:?}");
         let authorized = format!("{host}Authorization: Bearer {TOKEN}\r\n");
         let opens = said[0].contains("with admin_token");
@@ -95,7 +95,10 @@ fn the_line_about_the_page_says_what_requests_find() {
         said[0].contains("open at http://") && said[0].contains("to this machine"),
         "{said:?}"
     );
-    assert_eq!(asks(connect(&server), "/", "Host: localhost\r\n"), "200");
+    assert_eq!(
+        asks(connect(&server), "/", "Host: localhost\r\nAccept: text/html\r\n"),
+        "200"
+    );
 }
 
 /// Runs a command of jsocketd against a server.

@@ -145,15 +145,24 @@ fn the_state_is_guarded_as_the_page_is() {
                 401,
             ),
         ] {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+            let accept = "Accept: text/html, text/plain\r\n";
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{accept}{lines}\r\n");
             let reply = Peer::connect(&server).send(request).expect_status(status);
-            let asks = reply.header("www-authenticate");
-            assert_eq!(asks.is_some(), status == 401, "{path} {lines}: {}", reply.head);
+            for scheme in ["Basic", "Bearer"] {
+                let asks = format!("Www-Authenticate: {scheme} realm=\"jsocketd\"");
+                assert_eq!(
+                    reply.head.contains(&asks),
+                    status == 401,
+                    "{path} {lines}: {}",
+                    reply.head
+                );
+            }
             assert!(status == 200 || !reply.body.contains("uptime"), "{}", reply.body);
         }
         let post = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
         let reply = Peer::connect(&server).send(post).expect_status(405);
-        assert_eq!(reply.header("allow"), Some("GET, HEAD"));
+        let options = if path == "/" { ", OPTIONS" } else { "" };
+        assert_eq!(reply.header("allow"), Some(format!("GET, HEAD{options}").as_str()));
     }
     let closed = Server::start(APP);
     let request = "GET /debug/status HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -137,7 +137,7 @@ fn recorded(path: &Path, flags: &[&str]) -> Vec<&'static str> {
     echo.binary(&[1, 2, 3]).expect_binary(&[1, 2, 3]);
     let mut page = Peer::connect(&server);
     page.send(format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: session=numbat\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nCookie: session=numbat\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     ));
     assert_eq!(page.reply().status, 200);
 
