@@ -49,6 +49,9 @@ fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     let loaded = sources.load()?;
     logging::init(loaded.config.server.log_level)?;
     log::info!("{}", first_line(&loaded));
+    if let Some(note) = &loaded.note {
+        log::info!("{note}");
+    }
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::key::{At, Key};
 use super::problem::{Place, Problem, SITE};
 use super::sections::KEYS;
-use super::{keys, text};
+use super::{keys, service_links, text};
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "JSOCKETD_CONFIG";
@@ -14,14 +14,23 @@ pub(super) const FILE_VARIABLE: &str = "JSOCKETD_CONFIG";
 /// A variable that stands for a key.
 type Setting<'a> = (&'static Key, String, &'a str);
 
-/// Puts every variable into `draft`. Names that do not start with `JSOCKETD_` are ignored.
-pub(super) fn read(environment: &[(OsString, OsString)], draft: &mut Draft, problems: &mut Vec<Problem>) {
+/// Puts every variable into `draft`. Names that do not start with `JSOCKETD_` are ignored. So are those that Kubernetes
+/// made; their names are returned.
+pub(super) fn read(
+    environment: &[(OsString, OsString)],
+    draft: &mut Draft,
+    problems: &mut Vec<Problem>,
+) -> Vec<String> {
     let mut variables: Vec<_> = environment.iter().collect();
     variables.sort();
-    let mut settings = Vec::new();
+    let (mut settings, mut ignored) = (Vec::new(), Vec::new());
     for (name, value) in variables {
         let name = name.to_string_lossy();
         if name.starts_with("JSOCKETD_") && name != FILE_VARIABLE {
+            if value.to_str().is_some_and(|value| service_links::is_link(&name, value)) {
+                ignored.push(name.into_owned());
+                continue;
+            }
             match setting(&name, value.to_str()) {
                 Ok(setting) => settings.push(setting),
                 Err(what) => {
@@ -42,6 +51,7 @@ pub(super) fn read(environment: &[(OsString, OsString)], draft: &mut Draft, prob
             .into_iter()
             .for_each(|setting| put(setting, draft, problems)),
     }
+    ignored
 }
 
 /// Whether a variable is about this section, by its name.

@@ -11,7 +11,7 @@ use super::environment::{self, FILE_VARIABLE};
 use super::listen::ListenEntry;
 use super::problem::{LoadError, Place, Problem};
 use super::rules::{self, ROOT};
-use super::{App, Config, file, keys};
+use super::{App, Config, file, keys, service_links};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
@@ -58,6 +58,8 @@ pub struct Loaded {
     /// The administrators' socket, if `admin_listen` is `auto` and a file was read. It is an offer: the server goes on
     /// without it where it cannot have it.
     pub admin_socket: Option<ListenAddr>,
+    /// One sentence about variables that are ignored, if there are some.
+    pub note: Option<String>,
     /// Settings that are allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -113,7 +115,7 @@ impl Sources {
         }
         let file_is_empty = file.is_some() && draft.is_empty();
         let secrets = keys::secrets(&draft.config);
-        environment::read(&self.environment, &mut draft, &mut problems);
+        let ignored = environment::read(&self.environment, &mut draft, &mut problems);
         rules::check_tables(&draft, &mut problems);
         rules::refuse_the_built_in_secret(&draft, &mut problems);
         self.read_flags(&mut draft, &mut problems);
@@ -150,6 +152,7 @@ impl Sources {
             config,
             file,
             file_is_empty,
+            note: service_links::note(&ignored),
             warnings,
         };
         Inspected { loaded, problems }

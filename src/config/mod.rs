@@ -20,6 +20,7 @@ mod origin;
 mod problem;
 mod rules;
 mod sections;
+mod service_links;
 mod text;
 mod url;
 mod value;

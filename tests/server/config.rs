@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 use jsocketd::config::{Config, ListenEntry, Secrets, Sources};
 use tempfile::TempDir;
 
+use crate::common::Server;
+
 /// A secret that must not be in any output.
 const TOKEN: &str = "correct-horse-battery-staple";
 
@@ -808,6 +810,56 @@ fn variables_are_read_like_the_file() {
     assert_eq!(said.value("limits", "drain_seconds"), toml::Value::from(0));
     assert_eq!(said.value("echo", "enabled"), toml::Value::from(false));
     assert!(said.out.contains("so max_connections comes to 5\n"), "{}", said.out);
+}
+
+/// A container in a namespace with the services `jsocketd`, `jsocketd-admin` and `jsocketd-database`, as Kubernetes
+/// starts it.
+const SERVICE_LINKS: [(&str, &str); 21] = [
+    ("JSOCKETD_SERVICE_HOST", "10.96.0.12"),
+    ("JSOCKETD_SERVICE_PORT", "80"),
+    ("JSOCKETD_SERVICE_PORT_HTTP", "80"),
+    ("JSOCKETD_PORT", "tcp://10.96.0.12:80"),
+    ("JSOCKETD_PORT_80_TCP", "tcp://10.96.0.12:80"),
+    ("JSOCKETD_PORT_80_TCP_PROTO", "tcp"),
+    ("JSOCKETD_PORT_80_TCP_PORT", "80"),
+    ("JSOCKETD_PORT_80_TCP_ADDR", "10.96.0.12"),
+    ("JSOCKETD_ADMIN_SERVICE_HOST", "10.96.0.13"),
+    ("JSOCKETD_ADMIN_SERVICE_PORT", "9090"),
+    ("JSOCKETD_ADMIN_PORT", "tcp://10.96.0.13:9090"),
+    ("JSOCKETD_ADMIN_PORT_9090_TCP", "tcp://10.96.0.13:9090"),
+    ("JSOCKETD_ADMIN_PORT_9090_TCP_PROTO", "tcp"),
+    ("JSOCKETD_ADMIN_PORT_9090_TCP_PORT", "9090"),
+    ("JSOCKETD_ADMIN_PORT_9090_TCP_ADDR", "10.96.0.13"),
+    ("JSOCKETD_DATABASE_SERVICE_HOST", "10.96.0.14"),
+    ("JSOCKETD_DATABASE_SERVICE_PORT", "3306"),
+    ("JSOCKETD_DATABASE_PORT", "tcp://10.96.0.14:3306"),
+    ("JSOCKETD_DATABASE_PORT_3306_TCP", "tcp://10.96.0.14:3306"),
+    ("JSOCKETD_DATABASE_PORT_3306_TCP_PORT", "3306"),
+    ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+];
+
+#[test]
+fn the_service_links_of_kubernetes_are_ignored_and_one_line_says_so() {
+    let note = "variables that Kubernetes sets for a service are ignored: JSOCKETD_ADMIN_PORT, \
+                JSOCKETD_ADMIN_PORT_9090_TCP, JSOCKETD_ADMIN_PORT_9090_TCP_ADDR and 17 more; \
+                enableServiceLinks: false in the pod's spec keeps them away";
+    let case = Case::new();
+    let said = case.check(&[], &SERVICE_LINKS);
+    assert!(said.out.contains(note), "{}\n{}", said.out, said.err);
+    let server = Server::start_with("[limits]\n", |command, _| {
+        command.envs(SERVICE_LINKS).env("JSOCKETD_LOG_LEVEL", "info");
+    });
+    assert_eq!(server.log().matches(note).count(), 1, "{}", server.log());
+    // Beside them a variable that somebody mistyped is still a mistake.
+    let mut mistyped = SERVICE_LINKS.to_vec();
+    mistyped.push(("JSOCKETD_PROT", "8080"));
+    let said = case.check(&[], &mistyped);
+    said.expect_refused();
+    assert!(said.err.contains("JSOCKETD_PROT: unknown variable"), "{}", said.err);
+    let said = case.check(&[], &[("JSOCKETD_PORT", "8080")]);
+    said.expect_refused();
+    assert!(said.err.contains("JSOCKETD_PORT: unknown variable"), "{}", said.err);
+    assert!(!case.check(&[], &[]).out.contains("Kubernetes"));
 }
 
 #[test]

@@ -115,6 +115,9 @@ fn settings(loaded: &Loaded, report: &mut Report) {
         shown(limit.current),
         shown(limit.maximum),
     ));
+    if let Some(note) = &loaded.note {
+        report.say(note.clone());
+    }
     for warning in &loaded.warnings {
         report.warn(warning.clone());
     }
