@@ -22,12 +22,12 @@ export const MASTER_KEY = Buffer.alloc(32, 7).toString('base64');
 export const skip = existsSync(BINARY) ? false : `there is no ${BINARY}`;
 
 /** A server of our own; resolves when it says where it listens. */
-export async function startSite({ app = 'client_events = true', limits = '', pusher = '', more = '', port = 0 } = {}) {
+export async function startSite({ app = 'client_events = true', limits = '', path = '', pusher = '', more = '', port = 0 } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'jsocketd-clients-'));
   const config = join(folder, 'jsocketd.toml');
   const credentials = Object.entries(APP).map(([name, value]) => `${name} = "${value}"`).join('\n');
   writeFileSync(config, [
-    '[limits]', 'connects_per_second = 0', limits, '[pusher]', pusher, '[[apps]]', credentials, app, more, '',
+    '[limits]', 'connects_per_second = 0', limits, '[pusher]', `path = "${path}"`, pusher, '[[apps]]', credentials, app, more, '',
   ].join('\n'));
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(JSOCKETD_|RUST_LOG$)/.test(name)));
   const args = ['serve', '--config', config, '--listen', `127.0.0.1:${port}`];
@@ -48,6 +48,7 @@ export async function startSite({ app = 'client_events = true', limits = '', pus
   const site = {
     url,
     port: Number(url.port),
+    path,
     log: () => output,
     /** Ends the server, not its clients. */
     stop: async (signal = 'SIGKILL') => {
@@ -89,6 +90,7 @@ export function clientOptions(site, user = {}, { asked = [], ...options } = {}) 
     cluster: '',
     wsHost: site.url.hostname,
     wsPort: site.port,
+    wsPath: site.path,
     forceTLS: false,
     enabledTransports: ['ws'],
     enableStats: false,

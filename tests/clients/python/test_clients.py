@@ -29,11 +29,14 @@ PATIENCE = 15
 class Site:
     """A server of our own."""
 
-    def __init__(self, app="client_events = true", limits="", more="", port=0):
+    def __init__(self, app="client_events = true", limits="", more="", port=0, path=""):
+        self.path = path
         self.folder = tempfile.TemporaryDirectory()
         config = pathlib.Path(self.folder.name, "jsocketd.toml")
         credentials = "\n".join(f'{name} = "{value}"' for name, value in APP.items())
-        config.write_text(f"[limits]\nconnects_per_second = 0\n{limits}\n[[apps]]\n{credentials}\n{app}\n{more}\n")
+        pusher = f'path = "{path}"'
+        sections = ["[limits]", "connects_per_second = 0", limits, "[pusher]", pusher, "[[apps]]", credentials, app, more, ""]
+        config.write_text("\n".join(sections))
         env = {k: v for k, v in os.environ.items() if not k.startswith("JSOCKETD_") and k != "RUST_LOG"}
         self.log = open(pathlib.Path(self.folder.name, "log"), "w+", encoding="utf-8")
         arguments = [BINARY, "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
@@ -68,6 +71,8 @@ class Site:
             APP["key"], secret=APP["secret"], secure=False, custom_host="127.0.0.1", port=self.port, user_data=user,
             reconnect_interval=0.1, log_level="CRITICAL", **options,
         )
+        # Pysher has no option for a prefix.
+        client.connection.url = client.connection.url.replace("/app/", f"{self.path}/app/")
         connected = threading.Event()
         client.connection.bind("pusher:connection_established", lambda _: connected.set())
         client.connect()
@@ -93,9 +98,11 @@ def heard(channel, *events):
 
 
 class WithSite(unittest.TestCase):
+    path = ""
+
     @classmethod
     def setUpClass(cls):
-        cls.site = Site()
+        cls.site = Site(path=cls.path)
         cls.library = cls.site.library()
 
     @classmethod
@@ -222,6 +229,12 @@ class Library(WithSite):
             site.end()
             server.shutdown()
             server.server_close()
+
+
+class LibraryBehindAPrefix(Library):
+    """The library has no option for a prefix: it sends to a server with one what it sends to any other."""
+
+    path = "/live"
 
 
 class Client(WithSite):
