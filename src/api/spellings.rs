@@ -1,5 +1,5 @@
-//! The paths over which the signature of a request may be made. They name the same resource, and the libraries differ in
-//! the one that they sign (pusher.md section 17):
+//! The paths over which the signature of a request may be made. They name the same resource, and the libraries differ
+//! in the one that they sign (pusher.md section 17):
 //!
 //! - pusher-http-php signs the path without its option `path`, which is the prefix here, and sends it with the prefix;
 //! - it signs the id of a user as it is, and sends it percent-encoded;
