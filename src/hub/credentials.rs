@@ -56,8 +56,9 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// Reads a member from JSON. `key` is the name of the field with the user id, which is a string or a number: the example
-/// of `channel_data` in the documentation has a number (pusher.md 4.1), and so have hand-written sign-ins (section 17).
+/// Reads a member from JSON. `key` is the name of the field with the user id, which is a string or a number: the
+/// example of `channel_data` in the documentation has a number (pusher.md 4.1), and so have hand-written sign-ins
+/// (section 17).
 pub(super) fn read_member(json: &str, key: &str) -> Result<Member, &'static str> {
     if is_too_deep(json) {
         return Err("user data is nested too deeply");
