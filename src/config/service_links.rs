@@ -1,7 +1,7 @@
 //! The variables by which Kubernetes tells every container of a namespace where its services are. A service with the
-//! name `jsocketd`, or with one that begins so, gives variables that begin like ours: `JSOCKETD_PORT=tcp://10.0.0.7:80`.
-//! They are known by their name and the form of their value together, so that a mistyped variable stays a mistake.
-//! Docker's old links have the same form.
+//! name `jsocketd`, or with one that begins so, gives variables that begin like ours:
+//! `JSOCKETD_PORT=tcp://10.0.0.7:80`. They are known by their name and the form of their value together, so that a
+//! mistyped variable stays a mistake. Docker's old links have the same form.
 
 use std::net::IpAddr;
 

@@ -27,9 +27,9 @@ pub fn decode(text: &str) -> Option<Cow<'_, str>> {
 pub struct AsSent(pub String);
 
 /// Decodes the unreserved characters of a path: `%61` and `a` are the same there (RFC 3986 section 6.2.2.2). Everything
-/// else stays encoded: `%2F` is no slash. `None`: the path has no encoded unreserved character, or a percent sign is not
-/// followed by two hexadecimal digits. Such a path was not encoded at all, so nothing is decoded: a `%` in front of a
-/// decoded character would give it another meaning.
+/// else stays encoded: `%2F` is no slash. `None`: the path has no encoded unreserved character, or a percent sign is
+/// not followed by two hexadecimal digits. Such a path was not encoded at all, so nothing is decoded: a `%` in front of
+/// a decoded character would give it another meaning.
 pub fn unreserved(path: &str) -> Option<String> {
     let mut decoded = String::with_capacity(path.len());
     let mut parts = path.split('%');

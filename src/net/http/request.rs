@@ -72,9 +72,9 @@ pub(super) fn understand(bytes: Bytes, fields: usize, limits: &HttpLimits) -> Re
     })
 }
 
-/// A head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1. A server handles a request with a higher minor version as one with
-/// the highest that it speaks (RFC 9110 section 6.2), and `httparse` reads HTTP/1.0 and HTTP/1.1 only. `None`: the head
-/// has no such version.
+/// A head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1. A server handles a request with a higher minor version as one
+/// with the highest that it speaks (RFC 9110 section 6.2), and `httparse` reads HTTP/1.0 and HTTP/1.1 only. `None`: the
+/// head has no such version.
 fn as_known_version(head: &Bytes) -> Option<Bytes> {
     let end = head.windows(2).position(|pair| pair == b"\r\n")?;
     let minor = end.checked_sub(1)?;

@@ -13,8 +13,8 @@ use super::{DateLine, has_token};
 ///
 /// `version` is the request's; a response always says HTTP/1.1, the highest version spoken here (RFC 9110 section 2.5).
 /// With `head_only` the headers are those of the whole response and the body stays out; 1xx, 204 and 304 have none. The
-/// response says `Connection: close` when `keep_alive` is false or the response itself says `Connection: close`. `date` is
-/// the time of the answer; every answer has it.
+/// response says `Connection: close` when `keep_alive` is false or the response itself says `Connection: close`. `date`
+/// is the time of the answer; every answer has it.
 ///
 /// A name or value cannot end its line early: `HeaderName` and `HeaderValue` hold no CR, LF or NUL, and the reason
 /// phrase comes from a fixed table.

@@ -162,8 +162,8 @@ impl Head {
         Ok(())
     }
 
-    /// `HTTP/1.` and a digit; higher minor versions are read as 1. Another major version is refused at its first digit, so that the preface of HTTP/2
-    /// (`PRI * HTTP/2.0`) is answered with 505 and not for its method.
+    /// `HTTP/1.` and a digit; higher minor versions are read as 1. Another major version is refused at its first digit,
+    /// so that the preface of HTTP/2 (`PRI * HTTP/2.0`) is answered with 505 and not for its method.
     fn version(&mut self, byte: u8) -> Result<(), Flaw> {
         match (self.run, byte) {
             (5, b'1') | (7, b'0'..=b'9') => {}
