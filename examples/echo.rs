@@ -14,6 +14,7 @@ use jsocketd::id::ConnectionId;
 use jsocketd::net::close;
 use jsocketd::net::connection::Connection;
 use jsocketd::net::event::Event;
+use jsocketd::net::http::DateLine;
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::listener::Listener;
 use jsocketd::net::poll::MioIo;
@@ -30,6 +31,7 @@ fn main() -> io::Result<()> {
     let mut io = MioIo::new(vec![listener], None)?;
     let mut echo = Echo {
         now: io.now().at,
+        date: DateLine::default(),
         io,
         limits: Limits::default(),
         table: Table::new(),
@@ -44,6 +46,8 @@ fn main() -> io::Result<()> {
 struct Echo {
     io: MioIo,
     now: Time,
+    /// The line `Date` of all answers.
+    date: DateLine,
     limits: Limits,
     /// Each connection with the second in which the wheel will name it.
     table: Table<(Connection<Stream>, u64)>,
@@ -60,7 +64,9 @@ impl Echo {
         let longest = Duration::from_millis(if self.again.is_empty() { 100 } else { 0 });
         let mut ready = Vec::new();
         self.io.wait(Some(longest), &mut ready)?;
-        self.now = self.io.now().at;
+        let now = self.io.now();
+        self.now = now.at;
+        self.date.set(now.unix_ms);
         let mut turns = std::mem::take(&mut self.again);
         for ready in ready {
             match ready {
@@ -94,10 +100,10 @@ impl Echo {
         let Some((connection, check_at)) = self.table.find(id) else {
             return;
         };
-        let (limits, now) = (&self.limits, self.now);
+        let (limits, now, date) = (&self.limits, self.now, &self.date);
         if *check_at <= now.seconds() {
             *check_at = u64::MAX;
-            connection.check_deadlines(limits, now);
+            connection.check_deadlines(limits, now, date);
         }
         let unread = connection.take_unread();
         let mut input: &[u8] = &unread;
@@ -107,12 +113,12 @@ impl Echo {
         {
             input = &self.buffer[..n];
         }
-        while let Some(event) = connection.decode(&mut input, limits, now) {
+        while let Some(event) = connection.decode(&mut input, limits, now, date) {
             match event {
-                Event::Handshake(_) => connection.accept(&close::PLAIN, now),
+                Event::Handshake(_) => connection.accept(&close::PLAIN, now, date),
                 Event::Request(_) => {
                     let body = Bytes::from_static(b"This is an echo server for WebSockets.\n");
-                    connection.respond(&Response::new(body), false, limits, now);
+                    connection.respond(&Response::new(body), false, limits, now, date);
                 }
                 Event::Message(message) => connection.send(&message),
                 Event::Over(_) => {}
