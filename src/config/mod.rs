@@ -7,6 +7,7 @@
 //! knows neither a range nor the nearest key.
 
 mod address;
+mod allowed_origin;
 mod draft;
 mod environment;
 mod file;
@@ -26,6 +27,7 @@ mod url;
 mod value;
 
 pub use address::{AdminListen, BadAddress, HostName, ListenAddr};
+pub use allowed_origin::AllowedOrigin;
 pub use listen::ListenEntry;
 pub use load::{Inspected, Loaded, Sources};
 pub use network::{BadNetwork, Network, Networks};

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use log::LevelFilter;
 
 use super::address::{AdminListen, ListenAddr};
+use super::allowed_origin::AllowedOrigin;
 use super::key::{APPS, CHANNELS, ITEMS, Key, WEBHOOKS};
 use super::listen::ListenEntry;
 use super::network::Networks;
@@ -102,8 +103,8 @@ sections! {
         unix_mode: u32 = 0o660, Mode;
         /// Proxies whose forwarding headers count: addresses and networks.
         trusted_proxies: Networks = Networks::loopback(), Peers;
-        /// Origins (`https://example.org`) besides the site's own.
-        allowed_origins: Vec<String> = Vec::new(), Origins;
+        /// Origins (`https://example.org`, `https://*.example.org`) besides the site's own.
+        allowed_origins: Vec<AllowedOrigin> = Vec::new(), Origins;
         /// The most connections at once; 0: what the descriptor limit allows, less a reserve.
         max_connections: usize = 0, Size(0..=MOST_CONNECTIONS);
         /// `error`, `warn`, `info`, `debug` or `trace`; `RUST_LOG` overrides it.

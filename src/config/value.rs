@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use log::LevelFilter;
 
 use super::address::AdminListen;
+use super::allowed_origin::AllowedOrigin;
 use super::listen::ListenEntry;
 use super::network::{Network, Networks};
-use super::origin::Origin;
 use super::text;
 
 /// The field of a value, with the values that it accepts.
@@ -29,7 +29,7 @@ pub(super) enum Field<'a> {
     Listeners(&'a mut Vec<ListenEntry>),
     AdminListener(&'a mut AdminListen),
     Peers(&'a mut Networks),
-    Origins(&'a mut Vec<String>),
+    Origins(&'a mut Vec<AllowedOrigin>),
     Events(&'a mut Vec<String>),
     Headers(&'a mut Vec<(String, String)>),
     /// A list of whole numbers, each once and each in this range.
@@ -147,10 +147,7 @@ impl Field<'_> {
                 *place = list.into_iter().collect();
             }
             Self::Origins(place) => {
-                *place = items(typed, |text| match text.parse::<Origin>() {
-                    Ok(origin) => Ok(origin.to_string()),
-                    Err(why) => Err(format!("a bad origin: {why}")),
-                })?
+                *place = items(typed, |text| text.parse().map_err(|why| format!("a bad origin: {why}")))?
             }
             Self::Events(place) => {
                 let list = items(typed, |name| text::event(name).map_err(|why| named(name, &why)))?;
@@ -200,7 +197,8 @@ impl Field<'_> {
             Self::Listeners(value) => list(value.iter()),
             Self::AdminListener(value) => quoted(&value.to_string()),
             Self::Peers(value) => list(value.iter()),
-            Self::Origins(value) | Self::Events(value) => list(value.iter()),
+            Self::Origins(value) => list(value.iter()),
+            Self::Events(value) => list(value.iter()),
             // Any value may be a token; the names of the headers do not say which.
             Self::Headers(value) => {
                 let headers = value.iter();

@@ -34,14 +34,23 @@ pub struct Listener {
 type FileId = (u64, u64);
 
 impl Listener {
-    /// Binds `address` and listens. `mode` is for the file of a Unix socket: one without a listener is
-    /// replaced, a live one is refused.
+    /// Binds `address` and listens, as [`Self::bind_beside`] does without others.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
+        Self::bind_beside(address, &[], mode)
+    }
+
+    /// Binds `address` and listens. `mode` is for the file of a Unix socket: one without a listener is replaced, a live
+    /// one is refused. `[::]` serves IPv4 too, unless an IPv4 address with its port is among the `others`, which are
+    /// bound as well.
     ///
     /// # Errors
     /// Those of the operating system; `AddrInUse` for a Unix socket that is alive or a path that is no socket.
-    pub fn bind(address: &ListenAddr, mode: u32) -> io::Result<Self> {
+    pub fn bind_beside(address: &ListenAddr, others: &[&ListenAddr], mode: u32) -> io::Result<Self> {
         let (socket, file) = match address {
-            ListenAddr::Tcp(address) => (bind_tcp(*address)?, None),
+            ListenAddr::Tcp(address) => (bind_tcp(*address, others)?, None),
             ListenAddr::Unix(path) => (bind_unix(path, mode)?, Some((path.clone(), file_id(path)?))),
         };
         Ok(Self {
@@ -84,11 +93,25 @@ fn file_id(path: &Path) -> io::Result<FileId> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, others: &[&ListenAddr]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` may be listed side by side.
+        let is_v4 =
+            |other: &&&ListenAddr| matches!(other, ListenAddr::Tcp(v4) if v4.is_ipv4() && v4.port() == address.port());
+        let beside = others.iter().find(is_v4);
+        if let Some(v4) = beside.filter(|_| address.ip().is_unspecified()) {
+            log::info!("{address} serves IPv6 only, since {v4} is listed too");
+        }
         socket.set_only_v6(true)?;
+        if address.ip().is_unspecified()
+            && beside.is_none()
+            && let Err(error) = socket.set_only_v6(false)
+        {
+            log::warn!(
+                "{address} serves IPv6 only: {error}; list 0.0.0.0:{} too",
+                address.port()
+            );
+        }
     }
     // A restart must not wait for the old connections' TIME_WAIT. (On Linux this does not let two servers share a
     // port.)

@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, header};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::config::{self, Config, Networks, Server};
+use crate::config::{self, AllowedOrigin, Config, Networks, Server};
 use crate::id::ConnectionId;
 
 /// The peer of a connection, as the loop sees it.
@@ -89,11 +89,14 @@ impl<'a> Call<'a> {
         let (Ok(text), None) = (value.to_str(), values.next()) else {
             return Origin::Foreign;
         };
-        let configured = own.server.allowed_origins.iter().map(String::as_str);
-        let is_own = configured
-            .chain(own.live_site)
-            .any(|origin| origin.eq_ignore_ascii_case(text))
-            || own.live_site.is_none() && self.is_of_named_host(text, own.exact);
+        let Ok(page) = text.parse::<config::Origin>() else {
+            return Origin::Foreign;
+        };
+        let is_own = own.server.allowed_origins.iter().any(|allowed| allowed.allows(&page))
+            || match own.live_site {
+                Some(site) => site.eq_ignore_ascii_case(text),
+                None => self.is_of_named_host(&page, own.exact),
+            };
         match is_own {
             true => Origin::Own,
             false => Origin::Foreign,
@@ -107,10 +110,7 @@ impl<'a> Call<'a> {
 
     /// Whether an origin has the host that the client named. If a proxy reports https, the origin must be https too: an
     /// attacker on the network can create a page on http.
-    fn is_of_named_host(&self, origin: &str, exact: bool) -> bool {
-        let Ok(page) = origin.parse::<config::Origin>() else {
-            return false;
-        };
+    fn is_of_named_host(&self, page: &config::Origin, exact: bool) -> bool {
         let Some(named) = self.named_host() else {
             return false;
         };
@@ -161,16 +161,12 @@ impl<'a> Call<'a> {
     }
 
     /// Whether the request names the server by an address, or by a name that no other site can have.
-    fn names_address(&self, allowed: &[String]) -> bool {
+    fn names_address(&self, allowed: &[AllowedOrigin]) -> bool {
         let Some(named) = host(self.request) else { return false };
         let bare = bare(&named);
         bare.parse::<IpAddr>().is_ok()
             || bare.eq_ignore_ascii_case("localhost")
-            || allowed.iter().any(|allowed| {
-                allowed
-                    .parse::<config::Origin>()
-                    .is_ok_and(|origin| origin.host == bare)
-            })
+            || allowed.iter().any(|allowed| allowed.has_host(bare))
     }
 
     /// Whether the caller may see the page and the server's state: under the embedded defaults, on `admin_listen`, or
@@ -308,7 +304,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let server = Server {
-            allowed_origins: vec!["https://shop.example".to_owned()],
+            allowed_origins: ["https://shop.example", "https://*.shop.example:8443"]
+                .map(|origin| origin.parse().expect("an origin"))
+                .into(),
             ..Server::default()
         };
         let server = &server;
@@ -345,9 +343,15 @@ mod tests {
         for own in ["https://shop.example", "HTTPS://Shop.Example"] {
             assert_eq!(judged("203.0.113.9", &[("origin", own)]), Origin::Own);
         }
+        assert_eq!(
+            judged("203.0.113.9", &[("origin", "https://a.b.shop.example:8443")]),
+            Origin::Own
+        );
         for foreign in [
             "null",
             "",
+            "https://a.shop.example",
+            "https://evilshop.example:8443",
             "www.example.org",
             "//www.example.org",
             "https://www.example.org.evil.example",

@@ -86,6 +86,35 @@ fn several_listeners_answer_and_port_0_is_reported() {
 }
 
 #[test]
+fn all_addresses_of_ipv6_are_all_of_ipv4_too_unless_ipv4_is_listed() {
+    let port_of = |line: &str| -> u16 {
+        let port = line.trim_end_matches('/').rsplit(':').next();
+        port.and_then(|port| port.parse().ok()).expect(line)
+    };
+    let (_server, said) = start(&["[::]:0"]);
+    assert!(said[0].starts_with("listening on http://[::]:"), "{said:?}");
+    let port = port_of(&said[0]);
+    for host in ["127.0.0.1", "::1"] {
+        let stream = TcpStream::connect((host, port)).expect(host);
+        assert!(asks_health(stream).ends_with("alive\n"), "{host}");
+    }
+    // Somebody else has the port for IPv4.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let refused = refusal(&[&format!("[::]:{port}")]);
+    assert!(refused.contains("in use"), "{refused}");
+    drop(taken);
+    for v4 in ["127.0.0.1", "0.0.0.0"] {
+        let (_server, said) = start(&[&format!("[::]:{port}"), &format!("{v4}:{port}")]);
+        assert_eq!(said[1], format!("listening on http://{v4}:{port}/"));
+        for host in ["127.0.0.1", "::1"] {
+            let stream = TcpStream::connect((host, port)).expect(host);
+            assert!(asks_health(stream).ends_with("alive\n"), "{host} beside {v4}");
+        }
+    }
+}
+
+#[test]
 fn a_stale_socket_is_replaced_a_live_one_and_a_file_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("j.sock");

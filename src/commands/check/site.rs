@@ -102,8 +102,8 @@ fn versions(extensions: &Extensions) -> String {
 }
 
 fn origins(site: &SiteConfig, config: &Config, report: &mut Report) {
-    let mut known: Vec<&str> = config.server.allowed_origins.iter().map(String::as_str).collect();
-    known.extend(site.live_site.as_deref());
+    let allowed = config.server.allowed_origins.iter().map(ToString::to_string);
+    let known: Vec<String> = allowed.chain(site.live_site.clone()).collect();
     let rest = match known.is_empty() {
         true => String::new(),
         false => format!(", and of {}", known.join(", ")),

@@ -22,8 +22,10 @@ pub(super) struct Urls {
 /// Listens at all addresses.
 pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
     let server = &loaded.config.server;
+    let named = server.listen.iter().map(|entry| &entry.address);
+    let all: Vec<_> = named.chain(server.admin_listen.named()).collect();
     let bind = |address: &ListenAddr, mode| {
-        Listener::bind(address, mode).map_err(|source| ServeError::Listen {
+        Listener::bind_beside(address, &all, mode).map_err(|source| ServeError::Listen {
             address: address.clone(),
             source,
         })
