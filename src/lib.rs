@@ -4,6 +4,7 @@
 //! arrows between modules point one way; `tests/house/arrows.rs` fails on a wrong one.
 
 pub mod api;
+pub mod certificates;
 pub mod child;
 pub mod config;
 pub mod flight;

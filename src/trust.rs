@@ -178,18 +178,23 @@ fn is_authority(error: &CertificateError) -> bool {
 
 /// Names as the peer wrote them, without the form of the library.
 fn listed(names: &[String]) -> String {
-    let plain = |name: &String| {
-        let inside = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
-        inside.trim_end_matches(')').trim_matches('"').to_owned()
-    };
     match names {
         [] => "no name at all".into(),
-        names => names.iter().take(SHOWN).map(plain).collect::<Vec<_>>().join(", "),
+        names => {
+            let shown = names.iter().take(SHOWN).map(|name| plain_name(name));
+            shown.collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
+/// A name of a certificate as it was written, without the form of the library.
+pub fn plain_name(name: &str) -> String {
+    let inside = name.split_once('(').map_or(name, |(_, rest)| rest);
+    inside.trim_end_matches(')').trim_matches('"').to_owned()
+}
+
 /// `2026-11-30`
-fn date(time: UnixTime) -> String {
+pub fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let date = jiff::Timestamp::from_second(seconds).map(|time| time.to_string());
     date.ok()

@@ -89,9 +89,12 @@ impl Server {
     /// # Errors
     /// The configuration has no TCP address with a port.
     pub fn of_listener(config: &Config) -> Result<Self, &'static str> {
-        // A connection without a header of the PROXY protocol is refused where one is expected.
+        // A connection without a header of the PROXY protocol is refused where one is expected. The name that a
+        // certificate is for is not known here.
         let tcp = |entry: &ListenEntry| match entry.address {
-            ListenAddr::Tcp(address) if address.port() != 0 && !entry.proxy_protocol => Some(address),
+            ListenAddr::Tcp(address) if address.port() != 0 && !entry.proxy_protocol && !config.tls.covers(entry) => {
+                Some(address)
+            }
             _ => None,
         };
         let Some(mut address) = config.server.listen.iter().find_map(tcp) else {

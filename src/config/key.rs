@@ -7,6 +7,7 @@ pub(super) const APPS: &str = "apps";
 pub(super) const WEBHOOKS: &str = "apps.webhooks";
 pub(super) const CHANNELS: &str = "channels";
 pub(super) const ITEMS: &str = "items";
+pub(super) const TLS_NAMES: &str = "tls.names";
 
 /// A key of the configuration.
 pub(super) struct Key {
@@ -35,7 +36,7 @@ impl Key {
         let name = match self.section {
             "server" => format!("JSOCKETD_{}", self.name),
             APPS if self.needed => format!("JSOCKETD_APP_{}", self.name),
-            APPS | WEBHOOKS | CHANNELS | ITEMS => return None,
+            APPS | WEBHOOKS | CHANNELS | ITEMS | TLS_NAMES => return None,
             section => format!("JSOCKETD_{section}_{}", self.name),
         };
         Some(name.to_uppercase())
@@ -51,7 +52,7 @@ impl At {
     /// The first table of any kind.
     pub(super) const FIRST: Self = Self { nth: 0, webhook: 0 };
 
-    /// Number `n` of the apps, the channel rules or the item types.
+    /// Number `n` of the apps, the channel rules, the item types or the names of TLS.
     pub(super) const fn nth(n: usize) -> Self {
         Self { nth: n, webhook: 0 }
     }

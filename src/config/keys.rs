@@ -1,8 +1,8 @@
 //! Look-ups in the table of keys: all keys and sections, the tables of a configuration, and the differences between two
 //! configurations.
 
-use super::key::{APPS, At, CHANNELS, ITEMS, Key, WEBHOOKS};
-use super::sections::{App, ChannelRule, ItemType, KEYS, Webhook};
+use super::key::{APPS, At, CHANNELS, ITEMS, Key, TLS_NAMES, WEBHOOKS};
+use super::sections::{App, ChannelRule, ItemType, KEYS, TlsName, Webhook};
 use super::{Config, Secrets};
 
 /// The key of this name in this section.
@@ -31,7 +31,7 @@ pub(super) fn section_in(outer: &str, name: &str) -> Option<&'static str> {
 
 /// Whether a section may stand several times.
 pub(super) fn is_array(section: &str) -> bool {
-    [APPS, WEBHOOKS, CHANNELS, ITEMS].contains(&section)
+    [APPS, WEBHOOKS, CHANNELS, ITEMS, TLS_NAMES].contains(&section)
 }
 
 /// A section as its header stands in the file.
@@ -44,8 +44,14 @@ pub(super) fn title(section: &str) -> String {
 
 /// Every table that a configuration has, in the order of the file.
 pub(super) fn tables(config: &Config) -> Vec<(&'static str, At)> {
-    let once = sections().into_iter().filter(|section| !is_array(section));
-    let mut tables: Vec<_> = once.map(|section| (section, At::FIRST)).collect();
+    let mut tables = Vec::new();
+    for section in sections() {
+        match section {
+            TLS_NAMES => tables.extend((0..config.tls.names.len()).map(|n| (TLS_NAMES, At::nth(n)))),
+            section if !is_array(section) => tables.push((section, At::FIRST)),
+            _ => {}
+        }
+    }
     for (n, app) in config.apps.iter().enumerate() {
         tables.push((APPS, At::nth(n)));
         tables.extend((0..app.webhooks.len()).map(|webhook| (WEBHOOKS, At { nth: n, webhook })));
@@ -62,6 +68,7 @@ pub(super) fn make_room(config: &mut Config, section: &str, at: At) {
         APPS | WEBHOOKS if config.apps.len() < most => config.apps.resize(most, App::new("", "", "")),
         CHANNELS if config.channels.len() < most => config.channels.resize(most, ChannelRule::default()),
         ITEMS if config.items.len() < most => config.items.resize(most, ItemType::default()),
+        TLS_NAMES if config.tls.names.len() < most => config.tls.names.resize(most, TlsName::default()),
         _ => {}
     }
     if section == WEBHOOKS && config.apps[at.nth].webhooks.len() <= at.webhook {
@@ -89,6 +96,7 @@ pub(super) fn names<'a>(config: &'a Config, section: &str) -> Vec<&'a str> {
         APPS => config.apps.iter().map(|app| app.id.as_str()).collect(),
         CHANNELS => config.channels.iter().map(|rule| rule.pattern.as_str()).collect(),
         ITEMS => config.items.iter().map(|item| item.name.as_str()).collect(),
+        TLS_NAMES => config.tls.names.iter().map(|name| name.name.as_str()).collect(),
         _ => Vec::new(),
     }
 }
@@ -106,7 +114,7 @@ pub(super) fn differences(one: &Config, other: &Config) -> Vec<String> {
         .filter(|key| differ(key, At::FIRST, At::FIRST))
         .map(|key| format!("{}.{}", key.section, key.name))
         .collect();
-    for section in [APPS, CHANNELS, ITEMS] {
+    for section in [TLS_NAMES, APPS, CHANNELS, ITEMS] {
         let (before, after) = (names(one, section), names(other, section));
         for (here, name) in before.iter().enumerate() {
             let Some(there) = after.iter().position(|new| new == name) else {
@@ -133,7 +141,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::value::{Field, Typed};
-    use super::super::{Sources, WEBHOOK_EVENTS};
+    use super::super::{Sources, Tls, WEBHOOK_EVENTS};
     use super::*;
 
     const SAMPLE: &str = include_str!("../../conf/jsocketd.toml");
@@ -147,8 +155,8 @@ mod tests {
         SAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// The defaults, with the app, the webhook, the rule and the item type of the sample, so that every key has a
-    /// value.
+    /// The defaults, with the name, the app, the webhook, the rule and the item type of the sample, so that every key
+    /// has a value.
     fn specimen() -> Config {
         let mut app = App::new("joomla", "joomla-key", "");
         app.webhooks.push(Webhook {
@@ -163,6 +171,14 @@ mod tests {
                 groups: vec![6, 7, 8],
                 ..ChannelRule::default()
             }],
+            tls: Tls {
+                names: vec![TlsName {
+                    name: "www.example.net".into(),
+                    certificate: "/etc/letsencrypt/live/example.net/fullchain.pem".into(),
+                    key: "/etc/letsencrypt/live/example.net/privkey.pem".into(),
+                }],
+                ..Tls::default()
+            },
             items: vec![ItemType {
                 name: "com_example.item".into(),
                 table: "example_items".into(),
@@ -207,8 +223,12 @@ mod tests {
                 .contains("`secret` in [[apps]] must have 12 characters or more"),
             "{refused}"
         );
-        let text = sample().replace("secret = \"\"  # signs", "secret = \"0123456789ab\"  # signs");
+        let text = sample()
+            .replace("secret = \"\"  # signs", "secret = \"0123456789ab\"  # signs")
+            .replace("certificate = \"\"  #", "certificate = \"/c\"  #")
+            .replace("key = \"\"  # the file", "key = \"/k\"  # the file");
         let mut wanted = specimen();
+        (wanted.tls.certificate, wanted.tls.key) = ("/c".into(), "/k".into());
         wanted.apps[0].secret = "0123456789ab".into();
         assert_eq!(Sources::parse(path, &text).expect("a good file"), wanted);
     }
@@ -243,6 +263,7 @@ mod tests {
     fn the_defaults_are_in_their_ranges_and_survive_printing() {
         let mut config = specimen();
         config.apps[0].secret = "0123456789ab".into();
+        (config.tls.certificate, config.tls.key) = ("/c".into(), "/k".into());
         let printed = config.to_toml(Secrets::Shown);
         assert_eq!(
             Sources::parse(Path::new("printed"), &printed).expect("a good file"),

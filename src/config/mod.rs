@@ -23,6 +23,7 @@ mod rules;
 mod sections;
 mod service_links;
 mod text;
+mod tls;
 mod url;
 mod value;
 
@@ -35,7 +36,7 @@ pub use openness::openness;
 pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};
 pub use sections::{
-    App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Loop, Pusher, Server, Webhook,
+    App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Loop, Pusher, Server, Tls, TlsName, Webhook,
 };
 pub use text::{SHORT_SECRET, SHORTEST_SECRET, WEBHOOK_EVENTS};
 pub use url::{BadUrl, HttpUrl};
@@ -48,6 +49,8 @@ use sections::MOST_CONNECTIONS;
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[limits]`
     pub limits: Limits,
     /// `[loop]`
@@ -118,13 +121,18 @@ impl Config {
     }
 
     /// The configuration in force after a reload, when this one was in force and `new` was just loaded: bound sockets
-    /// stay as they are. A reload can end `embedded_defaults` but not begin it, since the old listeners go on; the same
-    /// holds for the built-in app.
+    /// stay as they are, and speak TLS or not as before. A reload can end `embedded_defaults` but not begin it, since
+    /// the old listeners go on; the same holds for the built-in app.
     pub fn reloaded(&self, new: &Config) -> Reload {
         let mut config = new.clone();
         config.server.listen.clone_from(&self.server.listen);
         config.server.admin_listen.clone_from(&self.server.admin_listen);
         config.server.unix_mode = self.server.unix_mode;
+        config.tls.redirect_from.clone_from(&self.tls.redirect_from);
+        if config.tls.is_on() != self.tls.is_on() {
+            let ca = std::mem::take(&mut config.tls.ca);
+            config.tls = Tls { ca, ..self.tls.clone() };
+        }
         if config.embedded_defaults && !self.embedded_defaults {
             config.embedded_defaults = false;
             config.apps.clear();

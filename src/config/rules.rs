@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::address::ListenAddr;
 use super::draft::{Draft, Name};
-use super::key::{APPS, At, CHANNELS, ITEMS};
+use super::key::{APPS, At, CHANNELS, ITEMS, TLS_NAMES};
 use super::problem::{Place, Problem};
 use super::sections::{App, BUILT_IN_SECRET};
 use super::text::{self, SHORT_SECRET};
-use super::{Config, keys};
+use super::{Config, keys, tls};
 
 /// The bytes that a send queue must hold besides the largest message: its frame's header, pongs and the close frame.
 const QUEUE_ROOM: usize = 1024;
@@ -35,6 +35,7 @@ pub(super) fn check_tables(draft: &Draft, problems: &mut Vec<Problem>) {
         (APPS, "key", app_keys),
         (CHANNELS, "pattern", keys::names(config, CHANNELS)),
         (ITEMS, "name", keys::names(config, ITEMS)),
+        (TLS_NAMES, "name", keys::names(config, TLS_NAMES)),
     ] {
         for (n, value) in values.iter().enumerate() {
             // A value that was refused or is missing has no place.
@@ -102,6 +103,7 @@ pub(super) fn finish(draft: &Draft, problems: &mut Vec<Problem>) {
         check_queues(draft, problems);
         check_secrets(draft, problems);
         check_listeners(draft, problems);
+        tls::check(draft, problems);
         check_database(draft, problems);
         check_channels(draft, problems);
     }
@@ -243,6 +245,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
              proxies, or their network"
         ));
     }
+    warnings.extend(tls::warning(&config.tls, &config.server.listen));
     let token = &config.server.admin_token;
     if !token.is_empty() && token.len() < SHORT_SECRET {
         warnings.push(format!(

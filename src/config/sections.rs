@@ -9,11 +9,11 @@ use log::LevelFilter;
 
 use super::address::{AdminListen, ListenAddr};
 use super::allowed_origin::AllowedOrigin;
-use super::key::{APPS, CHANNELS, ITEMS, Key, WEBHOOKS};
+use super::key::{APPS, CHANNELS, ITEMS, Key, TLS_NAMES, WEBHOOKS};
 use super::listen::ListenEntry;
 use super::network::Networks;
-use super::text;
 use super::value::Field;
+use super::{text, tls};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
@@ -94,7 +94,7 @@ sections! {
     /// `[server]`: the addresses of the server and the clients that may use them.
     Server, "server", |config, _| config.server => {
         /// Where the server listens, and how connections begin there; at least one.
-        listen: Vec<ListenEntry> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into()).into()], Listeners;
+        listen: Vec<ListenEntry> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into()).into()], Listeners(1);
         /// Where the page and the state commands need no token. A Unix socket has mode 0600, whatever `unix_mode` says.
         admin_listen: AdminListen = AdminListen::Auto, AdminListener;
         /// The token that opens the same on `listen`; empty: they stay closed there.
@@ -111,6 +111,32 @@ sections! {
         log_level: LevelFilter = LevelFilter::Info, Level;
         /// The file with a line for each request and each connection; empty: none.
         access_log: String = String::new(), Text(text::plain);
+    }
+
+    /// `[tls]`: https and wss without a proxy. With a certificate each TCP address of `listen` speaks TLS unless it is
+    /// `plain`.
+    Tls, "tls", |config, _| config.tls => {
+        /// The file of the certificate with its chain, in PEM; empty: none.
+        certificate: String = String::new(), Text(text::plain);
+        /// The file of its key, in PEM.
+        key: String = String::new(), Text(text::plain);
+        /// Addresses whose plain HTTP requests are redirected to https.
+        redirect_from: Vec<ListenEntry> = Vec::new(), Listeners(0);
+        /// A file of authorities that outgoing connections trust besides the built-in ones, in PEM; empty: none.
+        ca: String = String::new(), Text(text::plain);
+    } + {
+        /// `[[tls.names]]`
+        names: Vec<TlsName>
+    }
+
+    /// `[[tls.names]]`: a certificate for clients that ask for this name. The others get the one of `[tls]`.
+    TlsName, TLS_NAMES, |config, at| config.tls.names[at.nth] => {
+        /// `www.example.org`, or `*.example.org` for all names with one more label.
+        name: String, Text(tls::host_pattern);
+        /// The file of the certificate with its chain, in PEM.
+        certificate: String, Text(text::plain);
+        /// The file of its key, in PEM.
+        key: String, Text(text::plain);
     }
 
     /// `[limits]`: times in seconds, sizes in bytes; 0 in a rate means no limit.

@@ -26,7 +26,8 @@ pub(super) enum Field<'a> {
     Secret(&'a mut String, text::Reader),
     /// A text, with its reader.
     Text(&'a mut String, text::Reader),
-    Listeners(&'a mut Vec<ListenEntry>),
+    /// Addresses to listen on, at least so many.
+    Listeners(&'a mut Vec<ListenEntry>, usize),
     AdminListener(&'a mut AdminListen),
     Peers(&'a mut Networks),
     Origins(&'a mut Vec<AllowedOrigin>),
@@ -97,7 +98,7 @@ impl Field<'_> {
                 _ => Typed::Text(text.to_owned()),
             },
             Self::Numbers(..) => Typed::List(parts(text).map(|part| Typed::Integer(part.to_owned(), 10)).collect()),
-            Self::Listeners(_) | Self::Peers(_) | Self::Origins(_) | Self::Events(_) | Self::Headers(_) => {
+            Self::Listeners(..) | Self::Peers(_) | Self::Origins(_) | Self::Events(_) | Self::Headers(_) => {
                 Typed::List(parts(text).map(|part| Typed::Text(part.to_owned())).collect())
             }
             Self::Mode(_) | Self::Level(_) | Self::Secret(..) | Self::Text(..) | Self::AdminListener(_) => {
@@ -128,9 +129,9 @@ impl Field<'_> {
                 Typed::Text(text) => *place = read(text).or_else(refuse)?,
                 other => return refuse(format!("must be a string, not {}", other.kind())),
             },
-            Self::Listeners(place) => {
+            Self::Listeners(place, least) => {
                 let list: Vec<ListenEntry> = items(typed, |text| text.parse().map_err(|why| named(text, &why)))?;
-                if list.is_empty() {
+                if list.len() < least {
                     return refuse("must hold at least one address".into());
                 }
                 *place = list;
@@ -194,7 +195,7 @@ impl Field<'_> {
             Self::Level(value) => quoted(&value.as_str().to_lowercase()),
             Self::Secret(value, _) => quoted(secrets.show(value)),
             Self::Text(value, _) => quoted(value),
-            Self::Listeners(value) => list(value.iter()),
+            Self::Listeners(value, _) => list(value.iter()),
             Self::AdminListener(value) => quoted(&value.to_string()),
             Self::Peers(value) => list(value.iter()),
             Self::Origins(value) => list(value.iter()),

@@ -47,10 +47,14 @@ pub enum Kind {
     Closes,
     /// Numbers for administrators: statistics, metrics, these records; or a sign of life for the service manager.
     Report,
+    /// A TLS handshake of one connection.
+    Tls,
     /// The configuration was read again.
     Reload,
     /// The site's configuration.php was read again.
     Site,
+    /// The files of certificates were checked, and read again if they had changed.
+    Certificates,
     /// Addresses of a host were looked up. The name is the host's.
     Names,
     /// Lines of the access log were written.
@@ -81,8 +85,10 @@ pub(super) const KINDS: [(Kind, &str, &str); Kind::COUNT] = [
     (Kind::Close, "close", ""),
     (Kind::Closes, "closes", "connections"),
     (Kind::Report, "report", ""),
+    (Kind::Tls, "tls", ""),
     (Kind::Reload, "reload", ""),
     (Kind::Site, "site", ""),
+    (Kind::Certificates, "certificates", ""),
     (Kind::Names, "names", ""),
     (Kind::AccessLog, "access-log", "lines"),
     (Kind::Trace, "trace", ""),
@@ -112,6 +118,7 @@ impl Kind {
                 | Kind::Connect
                 | Kind::Reload
                 | Kind::Site
+                | Kind::Certificates
                 | Kind::Names
                 | Kind::AccessLog
                 | Kind::Trace
@@ -202,6 +209,8 @@ impl Culprit {
             Kind::Closes => "ends of connections".to_owned(),
             Kind::Report if name.is_empty() => "a report for the administrator".to_owned(),
             Kind::Report => format!("a report to {name}"),
+            Kind::Tls => format!("TLS handshake of {id}"),
+            Kind::Certificates => "reading certificates".to_owned(),
             Kind::Reload => "reading the configuration again".to_owned(),
             Kind::Site => "reading configuration.php again".to_owned(),
             Kind::Names => format!("looking up {name}"),

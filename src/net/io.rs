@@ -125,6 +125,8 @@ pub struct Peer {
     pub proxy_protocol: bool,
     /// Whether the client's connection is encrypted: by TLS here, or by the proxy whose PROXY header says so.
     pub secure: bool,
+    /// Whether it came by a listener that redirects to https.
+    pub redirects: bool,
 }
 
 /// The address, for the logs.

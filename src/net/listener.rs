@@ -26,8 +26,20 @@ pub struct Listener {
     pub(super) socket: Socket,
     /// Whether connections begin with a header of the PROXY protocol.
     pub(super) proxy_protocol: bool,
+    pub(super) speaks: Speaks,
     /// The file of a Unix socket, and what tells it from others. It is removed with the listener.
     file: Option<(PathBuf, FileId)>,
+}
+
+/// What is spoken with the clients of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP.
+    Http,
+    /// HTTP within TLS.
+    Https,
+    /// HTTP, and each answer is a redirect to https.
+    Redirect,
 }
 
 /// The device and the inode of a file.
@@ -56,6 +68,7 @@ impl Listener {
         Ok(Self {
             socket,
             proxy_protocol: false,
+            speaks: Speaks::Http,
             file,
         })
     }
@@ -65,12 +78,29 @@ impl Listener {
         self.proxy_protocol = true;
     }
 
+    /// Speaks something else than HTTP.
+    pub fn speaking(mut self, speaks: Speaks) -> Self {
+        self.speaks = speaks;
+        self
+    }
+
+    /// What it speaks.
+    pub fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    /// The bound port; `None` on a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        self.socket.local_addr().ok()?.as_socket().map(|address| address.port())
+    }
+
     /// The bound address as a URL, with the kernel's port instead of 0.
     pub fn url(&self) -> String {
         if let Some((path, _)) = &self.file {
             return format!("unix:{}", path.display());
         }
         match self.socket.local_addr().map(|address| address.as_socket()) {
+            Ok(Some(address)) if self.speaks == Speaks::Https => format!("https://{address}/"),
             Ok(Some(address)) => format!("http://{address}/"),
             Ok(None) => "an unknown address".to_owned(),
             Err(error) => format!("an unknown address ({error})"),

@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal};
-use super::listener::Listener;
+use super::listener::{Listener, Speaks};
 use super::polled::Edges;
 use super::stream::Stream;
 use crate::config::ListenAddr;
@@ -139,11 +139,13 @@ impl Io for MioIo {
 
     fn accept(&mut self, listener: usize) -> io::Result<(Stream, Peer)> {
         let (stream, address) = Stream::accept(&self.listeners[listener])?;
+        let speaks = self.listeners[listener].speaks;
         let peer = Peer {
             address,
             admin: self.admin == Some(listener),
             proxy_protocol: self.listeners[listener].proxy_protocol,
-            secure: false,
+            secure: speaks == Speaks::Https,
+            redirects: speaks == Speaks::Redirect,
         };
         Ok((stream, peer))
     }

@@ -12,7 +12,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
 
 use super::io::Socket;
 use super::polled::{Edges, until_blocked};
@@ -60,7 +60,7 @@ enum Stage {
     /// We have said that we will send no more.
     Closing,
     /// The peer broke TLS, or speaks none. What it sends is thrown away.
-    Failed,
+    Failed(&'static str),
 }
 
 /// Whether the peer has said that it will send no more.
@@ -120,12 +120,20 @@ impl Session {
 
     /// Whether the peer broke TLS or speaks none.
     pub fn has_failed(&self) -> bool {
-        self.stage == Stage::Failed
+        self.failure().is_some()
     }
 
-    /// The session after its handshake; for its version and name.
-    pub fn rustls(&self) -> &rustls::Connection {
-        &self.tls
+    /// Why the session failed, in a word.
+    pub fn failure(&self) -> Option<&'static str> {
+        match self.stage {
+            Stage::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the handshake went on from an earlier session, without a signature.
+    pub fn was_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Bytes of records that the kernel has not taken.
@@ -207,7 +215,7 @@ impl Session {
     /// Decrypts the bytes of the buffer from `from` to `end`, and puts the content at its start. Returns the length of
     /// the content.
     fn decrypt(&mut self, buffer: &mut [u8], from: usize, end: usize) -> io::Result<usize> {
-        if self.stage == Stage::Failed {
+        if self.has_failed() {
             return Ok(0);
         }
         if self.stage == Stage::New {
@@ -240,7 +248,7 @@ impl Session {
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {
-        (self.stage, self.has_content, self.end) = (Stage::Failed, false, PeerEnd::No);
+        (self.stage, self.has_content, self.end) = (Stage::Failed(reason(&error)), false, PeerEnd::No);
         error
     }
 
@@ -309,6 +317,21 @@ impl Session {
         }
         self.flush(stream, ready)?;
         Ok(self.unsent() == 0)
+    }
+}
+
+/// The word for an error.
+fn reason(error: &io::Error) -> &'static str {
+    let inner = error.get_ref();
+    match inner.and_then(|why| why.downcast_ref()) {
+        Some(NoTls::PlainHttp) => return "plain_http",
+        Some(NoTls::Ended) => return "ended",
+        None => {}
+    }
+    match inner.and_then(|why| why.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(_)) => "alert",
+        Some(rustls::Error::PeerIncompatible(_)) => "incompatible",
+        _ => "protocol",
     }
 }
 

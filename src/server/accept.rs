@@ -13,6 +13,7 @@ use crate::service::caller::direct_address;
 use crate::time::Time;
 
 use super::act::Dispatcher;
+use super::tls;
 
 /// Clients accepted in one tick: enough for a burst, few enough that open connections do not wait for new ones.
 const ACCEPTS: usize = 256;
@@ -101,7 +102,8 @@ impl Acceptor {
                 if many >= most {
                     dispatcher.warn(logging::Kind::Full, format_args!("max_connections ({most}) reached"));
                 }
-                let connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
+                let mut connection = Connection::new(socket, peer, &dispatcher.config.limits, now);
+                tls::begin(dispatcher, &mut connection);
                 let id = dispatcher.connections.insert(connection, many >= most);
                 log::debug!("{id} came from {peer} by listener {listener}");
                 begin(dispatcher, id, peer);

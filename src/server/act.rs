@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::flight::{Culprit, Kind as Blamed, Recorder as FlightRecorder};
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
-use crate::logging::{Kind, More, Quiet, RareLine};
+use crate::logging::{Kind, More, Quiet};
 use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
@@ -26,9 +26,10 @@ use crate::time::{Now, Time};
 
 use super::Flow;
 use super::access_log::AccessLog;
-use super::blame::{self, Heard};
+use super::blame::{self, Heard, SlowTicks};
 use super::connections::{Connections, List};
 use super::decisions::Decisions;
+use super::tls::{self, Tls};
 
 /// Copies of events that one tick appends to send queues. After that, each connection may send only one more message in
 /// the tick. Clients that pipeline publishes to a large channel would otherwise hold the loop for seconds. A smaller
@@ -38,9 +39,6 @@ const FAN_OUT: usize = 500_000;
 
 /// The time that a connection that will be refused has for its request.
 const HURRY: Duration = Duration::from_secs(2);
-
-/// The least between two lines about slow ticks with the same kind of culprit.
-const SLOW_TICKS: Duration = Duration::from_secs(1);
 
 /// The service, and the connections and lists that its actions change.
 pub(super) struct Dispatcher<I: Io> {
@@ -65,8 +63,8 @@ pub(super) struct Dispatcher<I: Io> {
     draining: bool,
     /// The times of the tick's phases.
     pub(super) flight: FlightRecorder,
-    /// The lines about slow ticks, by the kind of culprit.
-    slow_ticks: [RareLine; Blamed::COUNT],
+    slow_ticks: SlowTicks,
+    pub(super) tls: Tls,
     /// What the connection that is being read sent.
     heard: Heard,
     pub(super) access_log: AccessLog,
@@ -89,7 +87,8 @@ impl<I: Io> Dispatcher<I> {
             ends: Ends::default(),
             draining: false,
             flight: FlightRecorder::default(),
-            slow_ticks: [RareLine::default(); Blamed::COUNT],
+            slow_ticks: SlowTicks::default(),
+            tls: Tls::default(),
             heard: Heard::default(),
             access_log: AccessLog::default(),
             quiet: Quiet::new(),
@@ -142,11 +141,7 @@ impl<I: Io> Dispatcher<I> {
             {
                 tick.culprit.append(&format!(" from {address}"));
             }
-            // A flood of one client must not hide a slow statement.
-            let line = &mut self.slow_ticks[tick.culprit.kind as usize];
-            if let Some(more) = line.allow(SLOW_TICKS, self.now.at) {
-                log::warn!("slow tick: {tick}{}", More(more));
-            }
+            self.slow_ticks.note(tick, self.now.at);
         }
         self.flight.begin(self.now, events, timeout, || io.processor())
     }
@@ -242,6 +237,9 @@ impl<I: Io> Dispatcher<I> {
 
     /// Passes an event to the service.
     pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
+        if tls::redirects(self, id, &event) {
+            return;
+        }
         let input = match event {
             Event::Request(request) => {
                 let filled = self.connections.dirty.len();
@@ -263,6 +261,9 @@ impl<I: Io> Dispatcher<I> {
     /// Counts and notes how a connection ended. A limit is worth a warning.
     pub(super) fn note_end(&mut self, id: ConnectionId, over: Over) {
         self.ends.note(over.cause());
+        if let Some(entry) = self.connections.find(id) {
+            self.tls.note_end(&entry.connection, &over);
+        }
         if let Some(kind) = over.limit() {
             self.warn(kind, format_args!("{id} {over}"));
         }
@@ -315,7 +316,7 @@ impl<I: Io> Dispatcher<I> {
     }
 
     /// The caller of a request or handshake that is complete.
-    fn called(&mut self, id: ConnectionId, request: &Request<Bytes>) -> Caller {
+    pub(super) fn called(&mut self, id: ConnectionId, request: &Request<Bytes>) -> Caller {
         let caller = self.caller(id);
         self.access_log
             .asked(id, &caller, request, &self.config.server, self.now.at);
@@ -380,7 +381,7 @@ impl<I: Io> Dispatcher<I> {
         self.decisions.actions = actions;
     }
 
-    fn act(&mut self, action: Action, actions: &Actions) {
+    pub(super) fn act(&mut self, action: Action, actions: &Actions) {
         let to = match action {
             Action::Respond(to, _) | Action::Accept(to, _) | Action::Send(to, _) => to,
             Action::Close(to, ..) | Action::Gather(to) | Action::WhenFlushed(to) | Action::Hurry(to) => to,

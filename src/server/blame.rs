@@ -1,19 +1,39 @@
 //! The loop's part of the flight recorder: the input that is blamed, and the records as they are shown.
 
+use std::time::Duration;
+
 use http::Method;
 
-use crate::flight::{Culprit, Kind, Recorder, Report};
+use crate::flight::{Culprit, Kind, Recorder, Report, Tick};
 use crate::id::ConnectionId;
+use crate::logging::{More, RareLine};
 use crate::net::event::Event;
 use crate::protocol::actions::{Action, LoopView, Message};
 use crate::service::status;
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 /// Ticks that the console shows at once.
 const TICKS_SHOWN: usize = 20;
 
 /// Bytes of a path that are kept.
 const MOST_PATH: usize = 120;
+
+/// The least between two lines about slow ticks with the same kind of culprit.
+const SLOW_TICKS: Duration = Duration::from_secs(1);
+
+/// The lines about slow ticks, by the kind of culprit: a flood of one client must not hide a slow statement.
+#[derive(Debug, Default)]
+pub(super) struct SlowTicks([RareLine; Kind::COUNT]);
+
+impl SlowTicks {
+    /// A tick was slow.
+    pub(super) fn note(&mut self, tick: &Tick, now: Time) {
+        let line = &mut self.0[tick.culprit.kind as usize];
+        if let Some(more) = line.allow(SLOW_TICKS, now) {
+            log::warn!("slow tick: {tick}{}", More(more));
+        }
+    }
+}
 
 /// The input of one read.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `heard` the input of one read,
-//! `numbers` and `rates` what administrators see, and `process` the life of the process around the loop. How long
-//! each phase took goes to the flight recorder (`flight`).
+//! `reading` one read of a connection, `tls` its handshakes, `numbers` and `rates` what administrators see, and
+//! `process` the life of the process around the loop. How long each phase took goes to the flight recorder (`flight`).
 
 mod accept;
 mod access_log;
@@ -19,20 +19,20 @@ mod numbers;
 mod posts;
 pub mod process;
 mod rates;
+mod reading;
 mod share;
+mod tls;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::config::Config;
 use crate::flight::{Kind, Phase, Report, SAMPLE};
-use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::net::io::{Io, Ready, Signal};
 use crate::net::probe::NUMBER as PROBE;
+use crate::net::tls::ServerSettings;
 use crate::service::{Input, Process, Seed, Service};
 use crate::store::Store;
 use crate::time::Time;
@@ -152,6 +152,17 @@ impl<I: Io> Server<I> {
         self.acceptor.max_connections = max_connections;
         self.posts.configure(&config);
         self.dispatcher.reconfigure(config);
+    }
+
+    /// Uses these certificates for connections that come from here on. `expires`: when the first of them does, in
+    /// seconds since 1970.
+    pub fn set_tls(&mut self, settings: ServerSettings, expires: u64) {
+        self.dispatcher.tls.set(settings, expires);
+    }
+
+    /// Redirects plain requests to this port.
+    pub fn redirect_to(&mut self, port: u16) {
+        self.dispatcher.tls.set_port(port);
     }
 
     /// Uses another database than before.
@@ -290,47 +301,17 @@ impl<I: Io> Server<I> {
     fn read(&mut self) {
         self.dispatcher.flight.enter(Phase::Read);
         self.dispatcher.refill_fan_out();
+        self.dispatcher.tls.refill();
         let list = self.dispatcher.connections.again.take();
         let messages = (MESSAGES / list.len().max(1)).max(LEAST);
         for id in &list {
-            self.read_one(*id, messages);
+            let was_read = reading::read_one(&mut self.dispatcher, &mut self.buffer, *id, messages);
             self.dispatcher.requeue(*id);
-            self.dispatcher.was_read(*id);
+            if was_read {
+                self.dispatcher.was_read(*id);
+            }
         }
         self.dispatcher.connections.again.recycle(list);
-    }
-
-    /// Reads one connection once and handles at most `messages` messages of it.
-    fn read_one(&mut self, id: ConnectionId, messages: usize) {
-        let dispatcher = &mut self.dispatcher;
-        let (limits, now) = (&dispatcher.config.limits, dispatcher.now.at);
-        let most = dispatcher.connections.most_at_once();
-        let Some(entry) = dispatcher.connections.dequeue(id) else {
-            return;
-        };
-        if entry.connection.is_arriving() {
-            return accept::read_header(dispatcher, id);
-        }
-        let (is_held, connection) = (entry.is_held(), &mut entry.connection);
-        let unread = connection.take_unread();
-        if !unread.is_empty() {
-            let remaining = dispatcher.decode(id, &unread, messages);
-            return dispatcher.keep(id, unread.slice(unread.len() - remaining..));
-        }
-        if is_held || connection.is_paused(limits, now) {
-            return;
-        }
-        let buffer = &mut self.buffer[..most];
-        match connection.read(buffer, limits, now) {
-            Ok(n) => {
-                dispatcher.flight.counts().bytes_in += n as u64;
-                let remaining = dispatcher.decode(id, &buffer[..n], messages);
-                if remaining > 0 {
-                    dispatcher.keep(id, Bytes::copy_from_slice(&buffer[n - remaining..n]));
-                }
-            }
-            Err(over) => dispatcher.note_end(id, over),
-        }
     }
 
     // --- time ----------------------------------------------------------------------------------------------------

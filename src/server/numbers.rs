@@ -53,6 +53,7 @@ impl Numbers {
             lag: Lag::of(&dispatcher.flight),
             totals: *dispatcher.flight.totals(),
             ends: dispatcher.ends.clone(),
+            tls: dispatcher.tls.stats.clone(),
             send_queues: dispatcher.connections.send_queues(),
             sql: database.stats(dispatcher.now),
             statements: database.statements(),

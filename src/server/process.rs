@@ -1,6 +1,7 @@
 //! The life of the process around the loop: descriptors, listeners, the lines at the start, systemd, reload, the names
 //! of hosts, the end.
 
+mod certificates;
 mod listeners;
 pub mod lookup;
 pub mod names;
@@ -13,11 +14,13 @@ use std::time::Duration;
 use rand::RngExt;
 use sd_notify::NotifyState;
 
+use self::certificates::Certificates;
 use self::listeners::Urls;
 use self::names::Names;
 use self::resources::raise_descriptors;
 use super::access_log::BadAccessLog;
 use super::{Flow, Recording, Server, Wish};
+use crate::certificates::BadCertificate;
 use crate::child::OURSELVES;
 use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources, openness};
 use crate::flight::Kind;
@@ -55,6 +58,9 @@ pub enum ServeError {
     /// The access log cannot be opened.
     #[error("{0}")]
     AccessLog(#[from] BadAccessLog),
+    /// A certificate cannot be used.
+    #[error("{0}")]
+    Certificate(#[from] BadCertificate),
     /// The site is not as it must be.
     #[error("{0}")]
     Site(#[from] SiteError),
@@ -95,13 +101,19 @@ pub fn serve(
         log::info!("the trace is written to {}", made.display());
     }
     server.open_access_log(&config.server.access_log)?;
+    let mut certificates = Certificates::begin(&config.tls, &mut server)?;
+    server.redirect_to(urls.https.unwrap_or_default());
     let mut premises = Premises::find(&config, slow_sql, &mut server)?;
     let watchdog = sd_notify::watchdog_enabled();
     let mut told = server.ended;
     announce(&config, config_file.as_deref(), &urls)?;
     tell_systemd(&[NotifyState::Ready]);
     loop {
-        let wakes = [watchdog.map(|interval| interval / 2), premises.wake(server.ended)];
+        let wakes = [
+            watchdog.map(|interval| interval / 2),
+            premises.wake(server.ended),
+            certificates.wake(server.ended),
+        ];
         server.wake_within(wakes.into_iter().flatten().min());
         let flow = server.tick()?;
         for wish in server.wishes() {
@@ -109,6 +121,8 @@ pub fn serve(
                 Wish::Draining => tell_systemd(&[NotifyState::Stopping]),
                 Wish::Reload => {
                     reload(&mut config, sources, &mut server, descriptors, &mut premises);
+                    // Also if the configuration was refused: the files may have changed.
+                    certificates.try_again(&config.tls, &mut server);
                     // Also if the configuration was refused: the file may have been renamed.
                     if let Err(error) = server.open_access_log(&config.server.access_log) {
                         log::error!("{error}; the file that was open before stays in use");
@@ -124,6 +138,7 @@ pub fn serve(
             }
         }
         premises.reread_site(&config, &mut server);
+        certificates.reread(&config.tls, &mut server);
         premises.look_names_up(&mut server);
         if watchdog.is_some_and(|interval| server.ended.since(told) > interval / 4) {
             told = server.ended;
@@ -158,6 +173,9 @@ fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()>
     let mut out = io::stdout().lock();
     for url in urls.all.iter().chain(&urls.admin) {
         writeln!(out, "listening on {url}")?;
+    }
+    for url in &urls.redirects {
+        writeln!(out, "redirecting from {url}")?;
     }
     out.flush()
 }

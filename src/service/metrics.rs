@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use super::accept;
 use super::snapshot::{AppNumbers, Snapshot};
+use super::stats::TlsStats;
 use crate::flight::{Durations, LONGEST, PHASES};
 
 /// The format of an answer.
@@ -152,6 +153,7 @@ fn connections(out: &mut Writer<'_>, of: &Snapshot) -> fmt::Result {
     let results = std::iter::once(("accepted", of.handshakes.accepted)).chain(refused);
     let results = results.map(|(result, many)| ([("result", result)], many));
     out.counters("jsocketd_handshakes", "Handshakes of WebSockets", results)?;
+    tls(out, &of.tls)?;
     let queues = &of.send_queues;
     out.gauge(
         "jsocketd_send_queue_bytes",
@@ -164,6 +166,20 @@ fn connections(out: &mut Writer<'_>, of: &Snapshot) -> fmt::Result {
     out.gauge(name, "Connections whose send queue is not empty", queues.waiting)?;
     let name = "jsocketd_send_queue_slow";
     out.gauge(name, "Connections above a quarter of send_queue_bytes", queues.slow)
+}
+
+fn tls(out: &mut Writer<'_>, of: &TlsStats) -> fmt::Result {
+    let kinds = [("full", of.full), ("resumed", of.resumed)];
+    let kinds = kinds.map(|(kind, many)| ([("kind", kind)], many));
+    let name = "jsocketd_tls_handshakes";
+    out.counters(name, "TLS handshakes of clients that became complete", kinds)?;
+    let reasons = of.failures.iter();
+    let reasons = reasons.map(|(reason, many)| ([("reason", reason.as_ref())], *many));
+    let name = "jsocketd_tls_failures";
+    out.counters(name, "Connections of clients whose TLS failed", reasons)?;
+    let name = "jsocketd_tls_certificate_expires_seconds";
+    let help = "When the first certificate expires, since 1970; 0: no listener speaks TLS";
+    out.gauge(name, help, of.expires)
 }
 
 fn traffic(out: &mut Writer<'_>, of: &Snapshot) -> fmt::Result {

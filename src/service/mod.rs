@@ -32,7 +32,7 @@ use self::home::Home;
 pub use self::identity::Identity;
 pub use self::input::Input;
 use self::members::{Members, Speaks, Wants};
-pub use self::stats::{Counts, Ends, Lag, PerSecond, Process, ProcessStats, SendQueues, Sql, Statement};
+pub use self::stats::{Counts, Ends, Lag, PerSecond, Process, ProcessStats, SendQueues, Sql, Statement, TlsStats};
 use self::talk::Talk;
 use self::waiting::Waiters;
 use crate::api::Api;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use super::stats::{Ends, Handshakes, Lag, PerSecond, ProcessStats, SendQueues, Sql, Statement};
+use super::stats::{Ends, Handshakes, Lag, PerSecond, ProcessStats, SendQueues, Sql, Statement, TlsStats};
 use crate::flight::Totals;
 use crate::hub::roster::Load;
 use crate::outbox::{Counters, Outbox};
@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub handshakes: Handshakes,
     /// How connections ended, and which limits were reached.
     pub ends: Ends,
+    /// TLS of clients.
+    pub tls: TlsStats,
     /// What waits in the send queues.
     pub send_queues: SendQueues,
     /// Resident memory in bytes; 0: the system does not report it.
@@ -205,6 +207,7 @@ pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapsho
         },
         handshakes: service.entrance.handshakes.clone(),
         ends: ends(service, facts),
+        tls: facts.tls.clone(),
         send_queues: facts.send_queues,
         resident_bytes: facts.resident_bytes,
         descriptors: facts.descriptors,

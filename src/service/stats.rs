@@ -42,6 +42,8 @@ pub struct ProcessStats {
     pub totals: Totals,
     /// How connections ended, and which limits were reached.
     pub ends: Ends,
+    /// TLS of clients.
+    pub tls: TlsStats,
     /// What waits in the send queues.
     pub send_queues: SendQueues,
     /// The time that the site's database took from the loop; `None`: there is no database.
@@ -223,6 +225,42 @@ pub struct Counts {
     pub recovered: u64,
     /// The same, after which something was not known any more.
     pub gaps: u64,
+}
+
+/// Why TLS fails: the keys of [`TlsStats::failures`].
+const TLS_FAILURES: [&str; 6] = ["plain_http", "ended", "alert", "incompatible", "protocol", "timeout"];
+
+/// TLS of clients since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsStats {
+    /// Handshakes that became complete, with a signature.
+    pub full: u64,
+    /// Those that went on from an earlier session.
+    pub resumed: u64,
+    /// Connections whose TLS failed, by the reason in a word.
+    pub failures: Tally,
+    /// When the first certificate expires, in seconds since 1970; 0: no listener speaks TLS.
+    pub expires: u64,
+}
+
+impl Default for TlsStats {
+    fn default() -> Self {
+        Self {
+            full: 0,
+            resumed: 0,
+            failures: TLS_FAILURES.map(|name| (Cow::Borrowed(name), 0)).into(),
+            expires: 0,
+        }
+    }
+}
+
+impl TlsStats {
+    /// The TLS of a connection failed for this reason.
+    pub fn failed(&mut self, reason: &'static str) {
+        debug_assert!(self.failures.contains_key(reason), "{reason} is one of the reasons");
+        count(&mut self.failures, reason);
+    }
 }
 
 /// Handshakes of WebSockets since the start.

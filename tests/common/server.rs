@@ -33,20 +33,33 @@ pub struct Server {
 impl Server {
     /// Starts one with this configuration and waits until it is ready.
     pub fn start(toml: &str) -> Self {
-        Self::launch(Some(toml), |_, _| {})
+        Self::launch(Some(toml), &["127.0.0.1:0"], |_, _| {})
+    }
+
+    /// Starts one whose configuration has a `[tls]`. It listens without TLS at `addr`, and with TLS at the address that
+    /// is returned.
+    pub fn start_secure(toml: &str) -> (Self, SocketAddr) {
+        let server = Self::launch(Some(toml), &["127.0.0.1:0 plain", "127.0.0.1:0"], |_, _| {});
+        let line = server.printed();
+        let secure = line
+            .strip_prefix("listening on https://")
+            .and_then(|rest| rest.strip_suffix('/'))
+            .and_then(|addr| addr.parse().ok())
+            .unwrap_or_else(|| panic!("the server's second line is {line:?}"));
+        (server, secure)
     }
 
     /// Starts one whose command, about to run with the log at this path, is changed before.
     pub fn start_with(toml: &str, change: impl FnOnce(&mut Command, &Path)) -> Self {
-        Self::launch(Some(toml), change)
+        Self::launch(Some(toml), &["127.0.0.1:0"], change)
     }
 
     /// Starts one without a configuration file: the embedded defaults, on a free port.
     pub fn start_defaults() -> Self {
-        Self::launch(None, |_, _| {})
+        Self::launch(None, &["127.0.0.1:0"], |_, _| {})
     }
 
-    fn launch(toml: Option<&str>, change: impl FnOnce(&mut Command, &Path)) -> Self {
+    fn launch(toml: Option<&str>, listen: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a file for the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
@@ -67,7 +80,7 @@ impl Server {
             command.arg("--config").arg(path);
         }
         command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(listen.iter().flat_map(|address| ["--listen", address]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);

@@ -261,7 +261,11 @@ fn every_kind_of_culprit_is_explained_and_brought_about() {
     let rows = table.split("\n\n").next().unwrap().lines().skip(2);
     let explained: BTreeSet<&str> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
     assert_eq!(explained, Kind::names().collect());
-    let files = ["tests/server/culprits.rs", "tests/database/culprits_of_sql.rs"];
+    let files = [
+        "tests/server/culprits.rs",
+        "tests/database/culprits_of_sql.rs",
+        "tests/tls/serving.rs",
+    ];
     let cases: String = files.map(read).concat().split_whitespace().collect();
     // Nothing is known that brings "other" about: such a tick is a fault of the recorder.
     for kind in Kind::names().filter(|kind| *kind != "other") {

@@ -4,4 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crowd;
 mod layer;
+mod peer;
+mod renewal;
+mod serving;
+mod start;

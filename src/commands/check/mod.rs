@@ -11,7 +11,8 @@ mod site;
 use std::io::Write;
 use std::process::ExitCode;
 
-use jsocketd::config::{self, Config, Inspected, Loaded, Problem, openness};
+use jsocketd::certificates::Maker;
+use jsocketd::config::{self, Config, Inspected, Loaded, Problem, Tls, openness};
 use jsocketd::site::parameters::Parameters;
 use rustix::process::{Resource, getrlimit};
 
@@ -121,11 +122,28 @@ fn settings(loaded: &Loaded, report: &mut Report) {
     for warning in &loaded.warnings {
         report.warn(warning.clone());
     }
+    certificates(&config.tls, report);
     let wanted = config.server.max_connections;
     if wanted > room {
         report.warn(format!(
             "max_connections is {wanted}, but the descriptor limit allows only {room}"
         ));
+    }
+}
+
+/// Reads the certificates, as the server does at its start.
+fn certificates(tls: &Tls, report: &mut Report) {
+    if !tls.is_on() {
+        return;
+    }
+    match Maker::new().and_then(|maker| maker.load(tls)) {
+        Ok(loaded) => {
+            report.note("certificates", loaded.lines.join("; "));
+            for warning in loaded.warnings {
+                report.warn(warning);
+            }
+        }
+        Err(error) => report.fault(error.to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The findings of `check`, and the forms in which they are printed: for people a summary of at most ten lines, with
+//! The findings of `check`, and the forms in which they are printed: for people a summary of at most eleven lines, with
 //! `--all` the configuration and each detail before it, with `--json` one object for programs.
 
 use jsocketd::config::{Config, Secrets};
@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::commands::units::counted;
 
 /// The lines of the summary before the warnings and the verdict, in their order.
-const FACTS: [&str; 8] = [
+const FACTS: [&str; 9] = [
     "configuration",
     "listeners",
+    "certificates",
     "page and state",
     "apps",
     "site",

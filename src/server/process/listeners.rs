@@ -5,7 +5,7 @@ use std::io;
 
 use super::ServeError;
 use crate::config::{ListenAddr, Loaded};
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, Speaks};
 use crate::net::poll::MioIo;
 
 /// The permission bits of the administrators' socket: only the server's own user, and root, see its state.
@@ -17,6 +17,10 @@ pub(super) struct Urls {
     pub(super) all: Vec<String>,
     /// The one where administrators need no token.
     pub(super) admin: Option<String>,
+    /// Those that redirect to https.
+    pub(super) redirects: Vec<String>,
+    /// The port of the first one that speaks TLS.
+    pub(super) https: Option<u16>,
 }
 
 /// Listens at all addresses.
@@ -30,14 +34,23 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
             source,
         })
     };
+    let tls = &loaded.config.tls;
     let bound = server.listen.iter().map(|entry| {
-        let mut listener = bind(&entry.address, server.unix_mode)?;
+        let speaks = if tls.covers(entry) { Speaks::Https } else { Speaks::Http };
+        let mut listener = bind(&entry.address, server.unix_mode)?.speaking(speaks);
         if entry.proxy_protocol {
             listener.expect_header();
         }
         Ok(listener)
     });
     let mut listeners = bound.collect::<Result<Vec<_>, ServeError>>()?;
+    let target = listeners.iter().find(|listener| listener.speaks() == Speaks::Https);
+    let https = target.and_then(Listener::port);
+    let redirects = tls.redirect_from.iter().map(|entry| {
+        let bound = bind(&entry.address, server.unix_mode)?;
+        Ok(bound.speaking(Speaks::Redirect))
+    });
+    let redirects = redirects.collect::<Result<Vec<_>, ServeError>>()?;
     let admin = match (server.admin_listen.named(), &loaded.admin_socket) {
         (Some(address), _) => Some(bind(address, ADMIN_MODE)?),
         (None, Some(offered)) => admin_by_default(offered),
@@ -46,9 +59,12 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
     let urls = Urls {
         all: listeners.iter().map(Listener::url).collect(),
         admin: admin.as_ref().map(Listener::url),
+        redirects: redirects.iter().map(Listener::url).collect(),
+        https,
     };
     let number = admin.is_some().then_some(listeners.len());
     listeners.extend(admin);
+    listeners.extend(redirects);
     Ok((MioIo::new(listeners, number)?, urls))
 }
 
