@@ -1,7 +1,8 @@
-//! The server ends and comes back while its proxy stays: clients get an answer, not a silence, and come back.
+//! The server ends and comes back while its proxy stays: clients get an answer, not a silence, and come back. Health
+//! checks keep the server in.
 
 use crate::common::wait_until;
-use crate::common::web_server::WebServer;
+use crate::common::web_server::{Product, WebServer};
 use crate::everyday::WORKING;
 use crate::products::{ALL, Place};
 use crate::stage::Stage;
@@ -36,4 +37,22 @@ fn clients_come_back_through_everyday_lines() {
         let (proxy, visitor) = everyday.before(&stage);
         expect_return(&mut stage, &proxy, &visitor);
     }
+}
+
+#[test]
+fn the_health_check_of_haproxys_defaults_keeps_the_server_in() {
+    let stage = Stage::new("", "");
+    let (proxy, at) = stage.behind(Product::HaProxy, include_str!("everyday/haproxy-httpchk.conf"));
+    let checks = || {
+        let lines = stage.lines().into_iter();
+        lines.filter(|line| line["method"] == "OPTIONS").collect::<Vec<_>>()
+    };
+    wait_until(
+        "HAProxy has checked three times",
+        || checks().len() >= 3,
+        || proxy.log(),
+    );
+    assert!(checks().iter().all(|line| line["status"] == 204), "{:?}", checks());
+    assert!(!proxy.log().contains("DOWN"), "{}", proxy.log());
+    Visitor::new(at, "ws.example.org", "").expect_delivery();
 }
