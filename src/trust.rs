@@ -9,12 +9,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ConfigBuilder, Error, InvalidMessage, RootCertStore};
-use rustls::{WantsVerifier, client::WantsClientCert};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, InvalidMessage, RootCertStore,
+    SignatureScheme, WantsVerifier, client::WantsClientCert,
+};
 use thiserror::Error;
 
 /// The names of a certificate that a message lists.
@@ -74,8 +76,29 @@ impl Trust {
     }
 }
 
-/// The settings of a client that accepts a server by this verifier instead.
-pub fn client_with(verifier: Box<dyn ServerCertVerifier>) -> ClientConfig {
+/// The settings of a client that accepts every server, whatever certificate it shows.
+pub fn client_of_any() -> ClientConfig {
+    client_of(None)
+}
+
+/// The settings of a client that accepts only the server that shows the first certificate in this file, under any name
+/// and at any time: our own server.
+///
+/// # Errors
+/// The file cannot be read, or has no certificate.
+pub fn client_of_own(file: &Path) -> Result<ClientConfig, BadFile> {
+    match certificates(file).map(|mut all| all.swap_remove(0)) {
+        Ok(known) => Ok(client_of(Some(known))),
+        Err(why) => Err(BadFile {
+            file: file.to_owned(),
+            why,
+        }),
+    }
+}
+
+fn client_of(known: Option<CertificateDer<'static>>) -> ClientConfig {
+    let provider = ring::default_provider();
+    let verifier: Box<dyn ServerCertVerifier> = Box::new(Known { known, provider });
     finish(builder().dangerous().with_custom_certificate_verifier(verifier.into()))
 }
 
@@ -92,21 +115,21 @@ fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig
 }
 
 fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
+    let unread = |error| format!("it has a certificate that cannot be read: {error}");
+    let mut all = certificates(file)?.into_iter();
+    all.try_for_each(|der| roots.add(der).map_err(unread))
+}
+
+/// The certificates in a file, at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let why = |error: &pem::Error| match error {
         pem::Error::Io(error) => error.to_string(),
         error => format!("it is no PEM file: {error}"),
     };
-    let mut some = false;
-    for der in CertificateDer::pem_file_iter(file).map_err(|error| why(&error))? {
-        let der = der.map_err(|error| why(&error))?;
-        roots
-            .add(der)
-            .map_err(|error| format!("it has a certificate that cannot be read: {error}"))?;
-        some = true;
-    }
-    match some {
-        true => Ok(()),
-        false => Err("it has no certificate in PEM".into()),
+    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found.map_err(|error| why(&error))? {
+        none if none.is_empty() => Err("it has no certificate in PEM".into()),
+        some => Ok(some),
     }
 }
 
@@ -164,6 +187,9 @@ fn flaw(error: &CertificateError, host: &str) -> String {
             "no authority that is trusted has issued the certificate, or the chain is not complete".into()
         }
         CertificateError::Revoked => "the certificate was revoked".into(),
+        CertificateError::ApplicationVerificationFailure => {
+            "it shows another certificate than that in the configuration".into()
+        }
         error if is_authority(error) => {
             "the certificate is that of an authority (CA:TRUE), which no server may use for itself".into()
         }
@@ -200,6 +226,52 @@ pub fn date(time: UnixTime) -> String {
     date.ok()
         .and_then(|date| date.get(..10).map(str::to_owned))
         .unwrap_or_else(|| "a date that cannot be written".into())
+}
+
+/// Accepts a server that shows this certificate, or every server, but no signature of another key than the
+/// certificate's.
+#[derive(Debug)]
+struct Known {
+    known: Option<CertificateDer<'static>>,
+    provider: CryptoProvider,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        _between: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.known {
+            Some(known) if known != end => Err(CertificateError::ApplicationVerificationFailure.into()),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 #[cfg(test)]

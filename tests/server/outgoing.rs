@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jsocketd::net::io::{Io, Ready};
-use jsocketd::net::outgoing::{Outgoing, Request};
+use jsocketd::net::outgoing::{Outcome, Outgoing, Request};
 use jsocketd::net::poll::MioIo;
 use jsocketd::net::stream::Stream;
 use jsocketd::time::Time;
@@ -17,16 +17,21 @@ use jsocketd::time::Time;
 pub struct Loop {
     io: MioIo,
     pub outgoing: Outgoing<Stream>,
-    url: String,
+    urls: Vec<String>,
     /// How often it slept.
     pub waits: usize,
 }
 
 impl Loop {
     pub fn new(url: String) -> Self {
+        Self::of(vec![url])
+    }
+
+    /// One that posts to these URLs.
+    pub fn of(urls: Vec<String>) -> Self {
         let io = MioIo::new(Vec::new(), None).unwrap();
         let mut outgoing = Outgoing::new();
-        outgoing.configure([url.as_str()].into_iter());
+        outgoing.configure(urls.iter().map(String::as_str));
         for name in outgoing.host_names() {
             let found = (name.host.as_str(), name.port).to_socket_addrs().unwrap();
             outgoing.set_addresses(&name, &found.collect::<Vec<_>>());
@@ -34,37 +39,49 @@ impl Loop {
         Self {
             io,
             outgoing,
-            url,
+            urls,
             waits: 0,
         }
     }
 
     pub fn post(&mut self, body: impl Into<Vec<u8>>) -> Result<u16, String> {
+        self.start(0, body.into());
+        let mut outcomes = self.outcomes(1);
+        outcomes.remove(0).1
+    }
+
+    /// Starts a post to the URL with this number, which is also that of its target and the post.
+    pub fn start(&mut self, n: usize, body: Vec<u8>) {
         let request = Request {
-            ticket: 7,
-            target: 1,
-            url: self.url.clone(),
+            ticket: n as u64,
+            target: n as u32,
+            url: self.urls[n].clone(),
             headers: vec![("X-Test".into(), "yes".into())],
-            body: body.into().into(),
+            body: body.into(),
         };
         let now = self.io.now().at;
         self.outgoing.start(request, &mut self.io, now);
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if let Some(outcome) = self.turn() {
-                return outcome;
-            }
-        }
-        panic!("no outcome, not even a failure");
     }
 
-    fn turn(&mut self) -> Option<Result<u16, String>> {
+    /// Waits for the outcomes of so many posts.
+    pub fn outcomes(&mut self, count: usize) -> Vec<(u64, Result<u16, String>)> {
+        let mut all = Vec::new();
+        let until = Instant::now() + Duration::from_secs(20);
+        while all.len() < count {
+            assert!(Instant::now() < until, "no outcome, not even a failure: {all:?}");
+            let outcomes = self.turn();
+            all.extend(outcomes.into_iter().map(|outcome| (outcome.ticket, outcome.result)));
+        }
+        all
+    }
+
+    fn turn(&mut self) -> Vec<Outcome> {
         let (mut buffer, mut ready) = (vec![0; 65_536], Vec::new());
         let now = self.io.now().at;
         self.outgoing.turn(&mut self.io, &mut buffer, now);
-        if let Some(outcome) = self.outgoing.outcomes().pop() {
-            assert_eq!(outcome.ticket, 7);
-            return Some(outcome.result);
+        let outcomes = self.outgoing.outcomes();
+        if !outcomes.is_empty() {
+            return outcomes;
         }
         let deadline = self.outgoing.deadline();
         let patience = (deadline != Time::NEVER).then(|| deadline.since(now));
@@ -75,7 +92,7 @@ impl Loop {
                 self.outgoing.note(n, edges);
             }
         }
-        None
+        Vec::new()
     }
 }
 

@@ -90,6 +90,35 @@ fn a_new_connection_resumes_the_session_of_the_last_one() {
 }
 
 #[test]
+fn of_many_handshakes_at_once_none_is_forgotten() {
+    const TARGETS: usize = 12;
+    let authority = Authority::new();
+    let certificate = good(&authority);
+    let (url, served) = target(move |listener| {
+        let streams: Vec<TcpStream> = (0..TARGETS).map(|_| listener.accept().unwrap().0).collect();
+        // They all shake hands at the same time.
+        let serve = |stream| {
+            let certificate = certificate.clone();
+            thread::spawn(move || answer(&certificate, stream, 1).1)
+        };
+        let serving: Vec<_> = streams.into_iter().map(serve).collect();
+        serving.into_iter().map(|one| one.join().unwrap().len()).sum::<usize>()
+    });
+    let url = url.replace("http://127.0.0.1", "https://localhost");
+    let mut client = Loop::of((0..TARGETS).map(|n| format!("{url}&n={n}")).collect());
+    let trust = Trust::new(&[authority.root()]).unwrap();
+    client.outgoing.secure(trust.client().into());
+    for n in 0..TARGETS {
+        client.start(n, b"x".to_vec());
+    }
+    let mut outcomes = client.outcomes(TARGETS);
+    outcomes.sort_by_key(|(ticket, _)| *ticket);
+    let expected: Vec<_> = (0..TARGETS as u64).map(|ticket| (ticket, Ok(200))).collect();
+    assert_eq!(outcomes, expected);
+    assert_eq!(served.join().unwrap(), TARGETS);
+}
+
+#[test]
 fn a_large_body_is_encrypted_as_fast_as_it_is_taken_and_the_loop_sleeps_in_between() {
     let authority = Authority::new();
     let certificate = good(&authority);

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jsocketd::trust::{self, Trust};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, Error};
 
 use super::report::{Findings, hop};
 
@@ -29,7 +27,7 @@ impl Tls {
     pub fn new(files: &[PathBuf]) -> Result<Self, String> {
         Ok(Self {
             trust: Trust::new(files).map_err(|bad| format!("--ca {bad}"))?,
-            config: trust::client_with(Box::new(Any(ring::default_provider()))),
+            config: trust::client_of_any(),
         })
     }
 
@@ -83,43 +81,4 @@ fn words(error: &Error, host: &str) -> (String, &'static str) {
         _ => "have a new one issued",
     };
     (trust::what(error, host), mend)
-}
-
-/// Accepts every chain, but no signature of another key than the certificate's.
-#[derive(Debug)]
-struct Any(CryptoProvider);
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _end: &CertificateDer<'_>,
-        _between: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
