@@ -164,7 +164,7 @@ pub fn places(asked: &Asked, loaded: &Loaded, all: bool) -> Result<Vec<(Server, 
     let mut places: Vec<Server> = admin.into_iter().collect();
     match listener {
         Ok(listener) if all || places.is_empty() => places.push(listener),
-        Err(why) if places.is_empty() => return Err(why.into()),
+        Err(why) if places.is_empty() => return Err(why),
         _ => {}
     }
     Ok(places.into_iter().map(|server| (server, String::new())).collect())

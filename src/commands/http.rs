@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jsocketd::config::{Config, HttpUrl, ListenAddr, ListenEntry};
@@ -84,23 +84,25 @@ impl Server {
         }
     }
 
-    /// The address where the server listens for clients, as seen from this machine.
+    /// The address where the server listens for clients, as seen from this machine: one without TLS, if there is any.
+    /// The server at one with TLS must show the certificate of the configuration.
     ///
     /// # Errors
-    /// The configuration has no TCP address with a port.
-    pub fn of_listener(config: &Config) -> Result<Self, &'static str> {
-        // A connection without a header of the PROXY protocol is refused where one is expected. The name that a
-        // certificate is for is not known here.
+    /// The configuration has no TCP address with a port, or its certificate cannot be read.
+    pub fn of_listener(config: &Config) -> Result<Self, String> {
+        // A connection without a header of the PROXY protocol is refused where one is expected.
         let tcp = |entry: &ListenEntry| match entry.address {
-            ListenAddr::Tcp(address) if address.port() != 0 && !entry.proxy_protocol && !config.tls.covers(entry) => {
-                Some(address)
+            ListenAddr::Tcp(address) if address.port() != 0 && !entry.proxy_protocol => {
+                Some((config.tls.covers(entry), address))
             }
             _ => None,
         };
-        let Some(mut address) = config.server.listen.iter().find_map(tcp) else {
+        let places = config.server.listen.iter().filter_map(tcp);
+        let Some((tls, mut address)) = places.min_by_key(|(tls, _)| *tls) else {
             return Err(
                 "the configuration names no TCP address with its port and without proxy_protocol: name the server with \
-                 --url http://HOST:PORT",
+                 --url http://HOST:PORT"
+                    .into(),
             );
         };
         match address.ip() {
@@ -108,12 +110,18 @@ impl Server {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
-        Ok(Self::Tcp(HttpUrl {
-            tls: false,
+        let url = HttpUrl {
+            tls,
             host: address.ip().to_string(),
             port: address.port(),
             path: "/".into(),
-        }))
+        };
+        if !tls {
+            return Ok(Self::Tcp(url));
+        }
+        let client = trust::client_of_own(Path::new(&config.tls.certificate));
+        let client = client.map_err(|bad| format!("[tls] certificate {bad}"))?;
+        Ok(Self::Tls(url, Box::new(client)))
     }
 
     /// The server at this address; `None`: its port is not known.

@@ -11,7 +11,7 @@ use super::environment::{self, FILE_VARIABLE};
 use super::listen::ListenEntry;
 use super::problem::{LoadError, Place, Problem};
 use super::rules::{self, ROOT};
-use super::{App, Config, file, keys, service_links};
+use super::{App, Config, file, keys, service_links, tls};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/jsocketd/jsocketd.toml";
@@ -120,6 +120,7 @@ impl Sources {
         rules::refuse_the_built_in_secret(&draft, &mut problems);
         self.read_flags(&mut draft, &mut problems);
         rules::refuse_missing_folder(&draft, &mut problems);
+        tls::refuse_bad_authorities(&draft, &mut problems);
 
         let config = &mut draft.config;
         config.embedded_defaults = file.is_none()

@@ -1,6 +1,8 @@
 //! `[tls]` as a whole: which listeners speak TLS, and which keys need each other. `crate::certificates` reads the
 //! files.
 
+use std::path::PathBuf;
+
 use rustls::pki_types::DnsName;
 
 use super::address::ListenAddr;
@@ -9,6 +11,7 @@ use super::key::{At, TLS_NAMES};
 use super::listen::ListenEntry;
 use super::problem::Problem;
 use super::sections::Tls;
+use crate::trust::Trust;
 
 impl Tls {
     /// Whether there is a certificate, so that listeners speak TLS.
@@ -20,6 +23,12 @@ impl Tls {
     pub fn covers(&self, entry: &ListenEntry) -> bool {
         self.is_on() && !entry.plain && matches!(entry.address, ListenAddr::Tcp(_))
     }
+
+    /// The files of authorities that outgoing connections trust besides the built-in ones.
+    pub fn authorities(&self) -> Vec<PathBuf> {
+        let file = Some(&self.ca).filter(|ca| !ca.is_empty());
+        file.map(PathBuf::from).into_iter().collect()
+    }
 }
 
 /// A name that clients ask for, in lower case: `www.example.org`, or `*.example.org` for all names with one more label.
@@ -29,6 +38,14 @@ pub(super) fn host_pattern(text: &str) -> Result<String, String> {
     match DnsName::try_from(name).is_ok() {
         true => Ok(text),
         false => Err("must be a name in ASCII, like \"www.example.org\" or \"*.example.org\"".into()),
+    }
+}
+
+/// The file of authorities must be readable. A trace does not need it: it is replayed anywhere.
+pub(super) fn refuse_bad_authorities(draft: &Draft, problems: &mut Vec<Problem>) {
+    if let Err(bad) = Trust::new(&draft.config.tls.authorities()) {
+        let place = draft.place(&[(("tls", "ca"), At::FIRST)]);
+        problems.push(Problem::new(place, format!("`ca` in [tls] cannot be used: {bad}")));
     }
 }
 

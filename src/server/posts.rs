@@ -30,9 +30,10 @@ impl<S: Socket> Posts<S> {
         self.outgoing.configure(hooks().map(|hook| hook.url.as_str()));
         // A redirect may lead from http to https.
         if hooks().next().is_some() {
-            match Trust::new(&[]) {
+            match Trust::new(&config.tls.authorities()) {
                 Ok(trust) => self.outgoing.secure(trust.client().into()),
-                Err(bad) => log::error!("no webhook can be sent over https: {bad}"),
+                // The file was good a moment ago, when the configuration was read.
+                Err(bad) => log::error!("webhooks over https trust the same authorities as before: {bad}"),
             }
         }
     }

@@ -9,7 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
     ("child", &[]),
-    ("config", &[]),
+    ("config", &["trust"]),
     ("trust", &[]),
     ("certificates", &["config", "trust"]),
     ("flight", &["id", "time"]),

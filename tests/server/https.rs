@@ -1,18 +1,19 @@
-//! The commands that ask a server, over https: `publish`, `listen`, `status` and `top` work as over http, and what is
-//! wrong with TLS or a certificate is one sentence with its remedy.
+//! Clients of https: the commands `publish`, `listen`, `status` and `top` work as over http, what is wrong with TLS or
+//! a certificate is one sentence with its remedy, and webhooks trust the authority in `ca` of `[tls]`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ServerConfig;
 
-use crate::common::Server;
-use crate::common::certificates::{Authority, Serving, Valid, serve};
+use super::outgoing::{OK, request};
+use crate::common::certificates::{Authority, Certificate, Serving, Valid, serve};
+use crate::common::{PATIENCE, Peer, Server, wait_until};
 
 const TOML: &str = "[server]\nadmin_token = \"0123456789abcdef\"\n\
                     [[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\n";
@@ -228,4 +229,107 @@ fn a_file_of_authorities_that_cannot_be_used_is_named() {
     let config = server.config_path().display().to_string();
     let said = complaint(&server, "https://localhost:1", &["--ca", &config]);
     assert_eq!(said, format!("--ca {config}: it has no certificate in PEM"));
+}
+
+#[test]
+fn without_a_url_a_server_that_speaks_tls_alone_is_known_by_its_certificate() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["DNS:www.example.org"], Valid::Long);
+    let other = authority.issue(&["DNS:www.example.org"], Valid::Long);
+    let port = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .port();
+    let toml = |certificate: &Certificate| {
+        format!(
+            "[tls]\ncertificate = {:?}\nkey = {:?}\n[server]\nlisten = [\"127.0.0.1:{port}\"]\n{}",
+            certificate.chain,
+            certificate.key,
+            TOML.trim_start_matches("[server]\n")
+        )
+    };
+    let (server, _) = Server::start_secure(&toml(&certificate));
+    // The address of the configuration, which flags have replaced, is where the server is asked.
+    let front = TcpListener::bind(("127.0.0.1", port)).expect("the port is still free");
+    let to = server.addr;
+    let config = certificate.server();
+    thread::spawn(move || {
+        for stream in front.incoming().flatten() {
+            let _ = relay(
+                serve(&config, stream),
+                TcpStream::connect(to).expect("the server listens"),
+            );
+        }
+    });
+    let published = run(&server, &["publish", "news", "saved", "1"]);
+    let err = String::from_utf8_lossy(&published.stderr);
+    assert_eq!(
+        (&*String::from_utf8_lossy(&published.stdout), &*err),
+        ("published to 0 connections\n", "")
+    );
+
+    std::fs::write(server.config_path(), toml(&other)).expect("written");
+    let refused = run(&server, &["publish", "news", "saved", "1"]);
+    let err = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        err.contains("it shows another certificate than that in the configuration"),
+        "{err}"
+    );
+}
+
+#[test]
+fn webhooks_go_to_a_server_that_an_authority_of_our_own_has_certified() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["DNS:localhost"], Valid::Long).server();
+    let (tell, told) = mpsc::channel();
+    let target = listen(move |stream| {
+        let mut stream = BufReader::new(serve(&certificate, stream));
+        while let Some((lines, body)) = request(&mut stream) {
+            tell.send((lines, body)).expect("the test waits");
+            stream.get_mut().write_all(OK).expect("the server reads");
+        }
+    });
+    let toml = |ca: &str| {
+        format!(
+            "[tls]\nca = {ca:?}\n{TOML}[[apps.webhooks]]\nurl = \"https://localhost:{}/hook?token=1\"\n\
+             events = [\"channel_occupied\"]\n",
+            target.port()
+        )
+    };
+    let server = Server::start(&toml(""));
+    let mut peer = Peer::upgrade(&server, "/app/ka?protocol=7");
+    peer.next_frame();
+    peer.text(r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
+    let why = "no authority that is trusted has issued the certificate";
+    wait_until(
+        "the log names the fault",
+        || server.log().contains(why),
+        || server.log(),
+    );
+    assert!(
+        server.log().contains("name its certificate with `ca` in [tls]"),
+        "{}",
+        server.log()
+    );
+
+    // A file that cannot be used changes nothing.
+    std::fs::write(server.config_path(), toml("/nowhere/ca.pem")).expect("written");
+    server.signal(Signal::HUP);
+    let why = "`ca` in [tls] cannot be used: /nowhere/ca.pem: No such file or directory (os error 2)";
+    wait_until("the reload is refused", || server.log().contains(why), || server.log());
+    let checked = run(&server, &["check"]);
+    let err = String::from_utf8_lossy(&checked.stderr);
+    assert!(
+        err.contains(&format!(":2:6: {why}")) && checked.status.code() == Some(1),
+        "{err}"
+    );
+
+    std::fs::write(server.config_path(), toml(&authority.root().display().to_string())).expect("written");
+    server.signal(Signal::HUP);
+    let (lines, body) = told.recv_timeout(PATIENCE).expect("the webhook comes");
+    assert_eq!(lines[0], "POST /hook?token=1 HTTP/1.1");
+    assert_eq!(lines[1], format!("Host: localhost:{}", target.port()));
+    assert!(String::from_utf8_lossy(&body).contains("channel_occupied"));
+    assert!(!server.log().contains("token=1"), "{}", server.log());
 }
