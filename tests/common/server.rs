@@ -111,6 +111,7 @@ impl Server {
         match self.next_line() {
             Ok(line) => line
                 .strip_prefix("listening on http://")
+                .or_else(|| line.strip_prefix("listening on https://"))
                 .and_then(|rest| rest.strip_suffix('/'))
                 .and_then(|addr| addr.parse().ok())
                 .unwrap_or_else(|| panic!("the server's first line is {line:?}")),

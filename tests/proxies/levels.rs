@@ -146,3 +146,18 @@ fn the_file_for_haproxy_works_with_the_proxy_protocol() {
     });
     expect_client(&stage, &running.secure.of_origin("https"));
 }
+
+#[test]
+fn haproxy_passes_tls_through_and_says_the_client() {
+    let authority = Arc::new(Authority::new());
+    let certificate = authority.issue(&["DNS:ws.example.org"], Valid::Long);
+    let [chain, key] = [&certificate.chain, &certificate.key].map(|file| file.display());
+    let tls = format!("strict_origin = true\n[tls]\ncertificate = \"{chain}\"\nkey = \"{key}\"");
+    let stage = Stage::listening("proxy_protocol", "", "", &tls);
+    let (_haproxy, at) = tcp_before(stage.backend, "", "send-proxy-v2");
+    let visitor = Visitor::new(at, "ws.example.org", "")
+        .over_tls(&authority)
+        .of_origin("https");
+    expect_client(&stage, &visitor);
+    visitor.of_origin("http").expect_refused_origin();
+}
