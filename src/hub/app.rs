@@ -240,11 +240,7 @@ impl App {
         let (roster, settings) = (&mut self.roster, &self.settings);
         let event = match ClientEvent::check(frame, id, roster, settings, now) {
             Ok(event) => event,
-            Err((why, code)) => {
-                // An application that sends to several channels can tell which one has to wait.
-                let name = frame.channel.as_deref().filter(|_| code.is_some());
-                return actions.send(id, frames::error_of(name, &why, code));
-            }
+            Err(refused) => return actions.send(id, refused),
         };
         let encode = |extra: Extra<'_>| event.encode(extra);
         let recipients = event.recipients();

@@ -24,20 +24,24 @@ impl<'a> ClientEvent<'a> {
     /// Checks a client event of a connection.
     ///
     /// # Errors
-    /// The message and the code of the error for the client.
+    /// The error for the client. The one about its rate names the channel, so an application that sends to several
+    /// channels can tell which one has to wait.
     pub(super) fn check(
         frame: &'a Incoming<'a>,
         id: ConnectionId,
         roster: &mut Roster,
         settings: &config::App,
         now: Now,
-    ) -> Result<Self, (String, Option<u16>)> {
-        let event = Self::of(frame, id, roster, settings, now);
-        match &event {
+    ) -> Result<Self, String> {
+        let checked = Self::of(frame, id, roster, settings, now);
+        match &checked {
             Ok(event) => log::debug!("{id} sends {} to {}", event.frame.event, event.channel),
             Err((why, _)) => log::debug!("{id} may not send a client event: {why}"),
         }
-        event
+        checked.map_err(|(why, code)| {
+            let name = frame.channel.as_deref().filter(|_| code.is_some());
+            frames::error_of(name, &why, code)
+        })
     }
 
     fn of(

@@ -145,8 +145,7 @@ impl<S: Socket> Connection<S> {
         let State::Http(http) = &mut self.state else {
             return Ok(true);
         };
-        let (peer, socket) = (&mut self.peer, &mut self.socket);
-        http.read_header(peer, |part| socket.read_raw(part))
+        http.read_header(&mut self.peer, |part| self.socket.read_raw(part))
             .inspect_err(|_| self.doom())
     }
 
@@ -370,12 +369,13 @@ impl<S: Socket> Connection<S> {
     /// Whether a flush would do something: the kernel may take bytes, the write side is to be shut down, or the queue
     /// is over its limit.
     pub fn wants_flush(&self, limits: &Limits) -> bool {
-        let is_writable = self.socket.ready.writable;
+        let may_flush = || self.socket.ready.writable || self.is_over_full(limits);
+        if self.socket.unsent() > 0 {
+            return may_flush();
+        }
         match &self.state {
-            _ if self.socket.unsent() > 0 => is_writable || self.is_over_full(limits),
             State::Finishing(finishing) if self.queue.is_empty() => !finishing.shut,
-            _ if self.socket.is_handshaking() => false,
-            _ => !self.queue.is_empty() && (is_writable || self.is_over_full(limits)),
+            _ => !self.queue.is_empty() && may_flush() && !self.socket.is_handshaking(),
         }
     }
 

@@ -115,7 +115,7 @@ impl<S: Socket> Polled<S> {
     ///
     /// # Errors
     /// Those of the socket; the connection is then of no more use.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         if let Some(tls) = &mut self.tls {
             return tls.write(&mut self.stream, &mut self.ready, slices);
@@ -174,6 +174,7 @@ impl<S: Socket> Polled<S> {
 }
 
 /// Makes a system call while the socket is ready, again if a signal interrupted it.
+#[inline(always)]
 pub(super) fn until_blocked(
     ready: &mut bool,
     mut call: impl FnMut() -> io::Result<usize>,

@@ -98,7 +98,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// Those of the socket; the connection is then of no more use.
-    #[inline]
+    #[inline(always)]
     pub fn flush(&mut self, socket: &mut Polled<impl Socket>) -> io::Result<()> {
         while self.bytes > 0 {
             let written = match &self.first {
@@ -116,6 +116,7 @@ impl SendQueue {
         Ok(())
     }
 
+    #[inline(never)]
     fn write_many(&self, socket: &mut Polled<impl Socket>) -> io::Result<Option<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;

@@ -5,6 +5,8 @@
 //! A session keeps little: rustls's state, one incomplete record, and the records that the kernel has not taken. The
 //! last are at most [`MOST_UNSENT`] bytes of content, since no more is encrypted before they are written.
 //!
+//! What works for a session is never inlined: a connection without TLS would pay for it with registers.
+//!
 //! Rejected: rustls's interface without buffers. It saves the 4 KB that an idle session holds here, and costs a state
 //! machine of our own around each record.
 
@@ -142,6 +144,7 @@ impl Session {
     }
 
     /// Reads the socket and decrypts, as [`Polled::read`](super::polled::Polled::read) promises.
+    #[inline(never)]
     pub(super) fn read(
         &mut self,
         stream: &mut impl Socket,
@@ -254,6 +257,7 @@ impl Session {
 
     /// Encrypts and writes, as [`Polled::write`](super::polled::Polled::write) promises. Nothing is taken before the
     /// handshake is complete, nor while older records wait.
+    #[inline(never)]
     pub(super) fn write(
         &mut self,
         stream: &mut impl Socket,
@@ -277,6 +281,7 @@ impl Session {
     }
 
     /// Writes the records that are ready, as far as the kernel takes them.
+    #[inline(never)]
     pub(super) fn flush(&mut self, stream: &mut impl Socket, ready: &mut Edges) -> io::Result<()> {
         loop {
             if self.unsent() > 0 {
@@ -308,6 +313,7 @@ impl Session {
     }
 
     /// Says that no more will be sent. Returns whether all is written, so that the socket can be shut down.
+    #[inline(never)]
     pub(super) fn finish(&mut self, stream: &mut impl Socket, ready: &mut Edges) -> io::Result<bool> {
         if matches!(self.stage, Stage::New | Stage::Handshaking | Stage::Open) {
             if self.stage != Stage::New {

@@ -16,7 +16,7 @@ use crate::net::close::{self, CloseReason};
 use crate::net::event::{Event, Over};
 use crate::net::frame;
 use crate::net::http::DateLine;
-use crate::net::io::{Io, Peer};
+use crate::net::io::Io;
 use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
 use crate::service::caller::Caller;
@@ -205,42 +205,40 @@ impl<I: Io> Dispatcher<I> {
             }
             let connection = &mut entry.connection;
             let (limits, now, date) = (&self.config.limits, self.now.at, &self.date);
+            let mut decoded = None;
+            let decode = AssertUnwindSafe(|| decoded = connection.decode(&mut rest, limits, now, date));
             // A panic ends this connection only.
-            match catch_unwind(AssertUnwindSafe(|| connection.decode(&mut rest, limits, now, date))) {
-                Ok(Some(event)) => {
-                    self.heard.note(&event);
-                    self.handle(id, event);
-                    messages -= 1;
-                    if self.fan_out_left == 0 || messages == 0 {
-                        // The rest is decoded in the next tick, after the other connections.
-                        return rest.len();
-                    }
+            if catch_unwind(decode).is_err() {
+                log::error!("{id} decoding panicked; the connection is closed");
+                let over = connection.close_broken(limits, now);
+                self.note_end(id, over);
+                return 0;
+            }
+            let Some(event) = decoded else {
+                if !rest.is_empty()
+                    && let Some(limit) = connection.allowances.throttled_by(limits, now)
+                {
+                    self.ends.reached(limit);
+                    self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
                 }
-                Ok(None) => {
-                    if !rest.is_empty()
-                        && let Some(limit) = connection.allowances.throttled_by(limits, now)
-                    {
-                        self.ends.reached(limit);
-                        self.warn(Kind::MessageRate, format_args!("{id} sends more than {limit}"));
-                    }
-                    return rest.len();
-                }
-                Err(_) => {
-                    log::error!("{id} decoding panicked; the connection is closed");
-                    let over = connection.close_broken(limits, now);
-                    self.note_end(id, over);
-                    return 0;
-                }
+                return rest.len();
+            };
+            self.heard.note(&event);
+            self.handle(id, event);
+            messages -= 1;
+            if self.fan_out_left == 0 || messages == 0 {
+                // The rest is decoded in the next tick, after the other connections.
+                return rest.len();
             }
         }
     }
 
     /// Passes an event to the service.
     pub(super) fn handle(&mut self, id: ConnectionId, event: Event) {
-        if tls::redirects(self, id, &event) {
-            return;
-        }
         let input = match event {
+            Event::Request(request) | Event::Handshake(request) if tls::redirects(self, id) => {
+                return tls::redirect(self, id, &request);
+            }
             Event::Request(request) => {
                 let filled = self.connections.dirty.len();
                 let caller = self.called(id, &request);
@@ -325,14 +323,12 @@ impl<I: Io> Dispatcher<I> {
 
     pub(super) fn caller(&mut self, id: ConnectionId) -> Caller {
         let entry = self.connections.find(id).expect("the event is this connection's");
-        let Peer {
-            address, admin, secure, ..
-        } = entry.connection.peer;
+        let peer = entry.connection.peer;
         Caller {
-            address,
-            admin,
+            address: peer.address,
+            admin: peer.admin,
             surplus: entry.surplus,
-            secure,
+            secure: peer.secure,
         }
     }
 

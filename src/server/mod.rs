@@ -279,8 +279,9 @@ impl<I: Io> Server<I> {
             self.database.due(dispatcher),
             self.drain.next(&dispatcher.config, self.ended),
         ];
-        let due = due.into_iter().filter(|at| *at != Time::NEVER);
-        due.map(|at| at.since(self.ended)).chain(self.heartbeat).min()
+        let nearest = due.into_iter().min().filter(|at| *at != Time::NEVER);
+        let until = nearest.map(|at| at.since(self.ended));
+        until.into_iter().chain(self.heartbeat).min()
     }
 
     fn handle_signal(&mut self, signal: Signal) {

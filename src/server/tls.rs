@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use crate::id::ConnectionId;
 use crate::logging::Kind;
 use crate::net::connection::Connection;
-use crate::net::event::{Event, Over};
+use crate::net::event::Over;
 use crate::net::io::{Io, Socket};
 use crate::net::tls::{ServerSettings, Session};
 use crate::protocol::actions::{Action, Actions};
@@ -144,19 +144,17 @@ pub(super) fn begin<I: Io>(dispatcher: &mut Dispatcher<I>, connection: &mut Conn
     }
 }
 
-/// Answers a request that came by a listener that redirects. Returns whether it did.
-pub(super) fn redirects<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId, event: &Event) -> bool {
-    let (Event::Request(request) | Event::Handshake(request)) = event else {
-        return false;
-    };
+/// Whether a connection came by a listener that redirects.
+pub(super) fn redirects<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId) -> bool {
     let entry = dispatcher.connections.find(id);
-    if !entry.is_some_and(|entry| entry.connection.peer.redirects) {
-        return false;
-    }
+    entry.is_some_and(|entry| entry.connection.peer.redirects)
+}
+
+/// Answers a request that came by such a listener.
+pub(super) fn redirect<I: Io>(dispatcher: &mut Dispatcher<I>, id: ConnectionId, request: &Request<Bytes>) {
     dispatcher.called(id, request);
     let elsewhere = Box::new(dispatcher.tls.redirect(request));
     dispatcher.act(Action::Respond(id, elsewhere), &Actions::default());
-    true
 }
 
 #[cfg(test)]
