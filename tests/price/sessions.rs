@@ -49,7 +49,7 @@ fn page(house: &House, login: &Login) -> Reply {
     };
     let cookie = house.joomla.cookie(login);
     peer.send(format!(
-        "GET /{query} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n"
+        "GET /{query} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\nCookie: {cookie}\r\n\r\n"
     ));
     peer.reply()
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpStream};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +14,7 @@ use crate::common::certificates::{Authority, Valid};
 use crate::common::flight::expect_culprit;
 use crate::common::outbox::ADMIN_TOKEN;
 use crate::common::peer::handshake;
+use crate::common::web_server::free_port;
 use crate::common::{Peer, Server, wait_until};
 
 #[test]
@@ -160,6 +161,18 @@ fn plain_requests_are_redirected() {
     peer.send(handshake("/echo")).expect_status(308);
     let mut peer = Peer::connect_to(from);
     peer.send("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n").expect_status(400);
+}
+
+#[test]
+fn plain_requests_of_both_families_are_redirected() {
+    let port = free_port(Ipv4Addr::LOCALHOST);
+    let listed = format!("redirect_from = [\"[::]:{port}\", \"0.0.0.0:{port}\"]");
+    let _stage = Secure::start(&listed, "");
+    for from in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let mut peer = Peer::connect_to((from, port).into());
+        peer.send("GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n")
+            .expect_status(308);
+    }
 }
 
 #[test]

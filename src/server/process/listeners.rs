@@ -26,7 +26,12 @@ pub(super) struct Urls {
 /// Listens at all addresses.
 pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
     let server = &loaded.config.server;
-    let named = server.listen.iter().map(|entry| &entry.address);
+    let tls = &loaded.config.tls;
+    let named = server
+        .listen
+        .iter()
+        .chain(&tls.redirect_from)
+        .map(|entry| &entry.address);
     let all: Vec<_> = named.chain(server.admin_listen.named()).collect();
     let bind = |address: &ListenAddr, mode| {
         Listener::bind_beside(address, &all, mode).map_err(|source| ServeError::Listen {
@@ -34,7 +39,6 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
             source,
         })
     };
-    let tls = &loaded.config.tls;
     let bound = server.listen.iter().map(|entry| {
         let speaks = if tls.covers(entry) { Speaks::Https } else { Speaks::Http };
         let mut listener = bind(&entry.address, server.unix_mode)?.speaking(speaks);
