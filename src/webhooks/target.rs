@@ -39,6 +39,8 @@ struct Tries {
     /// Failures since the last success. The target has this count, not the event: when an event is given up, the pauses
     /// before the next event's tries must not start again at one second.
     failures: u32,
+    /// The reason that the log has named last. Another one is named too, not only the first of a row.
+    told: String,
     retry_at: Time,
     /// The first event of the queue was posted and refused with a status. So the target works, and may refuse only this
     /// event.
@@ -211,14 +213,16 @@ impl Target {
         self.tries.failures = self.tries.failures.saturating_add(1);
         self.counts.failed += 1;
         self.tries.retry_at = now + pause;
-        let place = self.receiver.place();
-        if self.tries.failures > 1 {
-            log::debug!("webhook {place} failed {} times in a row: {why}", self.tries.failures);
+        let (place, failures) = (self.receiver.place(), self.tries.failures);
+        let why = why.to_string();
+        if failures > 1 && why == self.tries.told {
+            log::debug!("webhook {place} failed {failures} times in a row: {why}");
         } else if let Some(more) = quiet.allow(logging::Kind::Webhook, now) {
             log::warn!(
                 "webhook {place} failed: {why}; each event is tried for five minutes{}",
                 More(more)
             );
+            self.tries.told = why;
         }
     }
 

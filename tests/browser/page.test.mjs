@@ -40,12 +40,12 @@ describe('the console page', LIMITS, () => {
 
   test('comes as one document under a strict policy', async () => {
     const page = await open();
-    const answer = await page.request.get(stage.url);
+    const answer = await page.request.get(stage.url, { headers: { Accept: 'text/html' } });
     const headers = answer.headers();
     assert.match(headers['content-security-policy'], /default-src 'none'; script-src( 'sha256-[^']+'){11}; style-src( 'sha256-[^']+'){3};/);
     assert.doesNotMatch(headers['content-security-policy'], /unsafe/);
     assert.equal(headers['x-content-type-options'], 'nosniff');
-    const again = await page.request.get(stage.url, { headers: { 'If-None-Match': headers.etag } });
+    const again = await page.request.get(stage.url, { headers: { Accept: 'text/html', 'If-None-Match': headers.etag } });
     assert.equal(again.status(), 304);
     const loaded = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name));
     assert.deepEqual(loaded.filter((name) => /^https?:/.test(name)), [], 'nothing else is loaded');
@@ -75,7 +75,8 @@ describe('the console page', LIMITS, () => {
 
   test('uses the path it was served under', async () => {
     const prepare = async (page) => {
-      await page.route('http://proxy.invalid/**', async (route) => route.fulfill({ response: await page.request.get(stage.url) }));
+      const asked = { headers: { Accept: 'text/html' } };
+      await page.route('http://proxy.invalid/**', async (route) => route.fulfill({ response: await page.request.get(stage.url, asked) }));
       await page.routeWebSocket(/.*/, (socket) => socket.onMessage(() => socket.send(socket.url())));
     };
     const page = await open({ url: 'http://proxy.invalid/site/live/?x=1#y', prepare });

@@ -1,5 +1,6 @@
 //! Clients of https: the commands `publish`, `listen`, `status` and `top` work as over http, what is wrong with TLS or
-//! a certificate is one sentence with its remedy, and webhooks trust the authority in `ca` of `[tls]`.
+//! a certificate is one sentence with its remedy, and webhooks trust the authority in `ca` of `[tls]`. What a webhook
+//! fails for is named.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -332,4 +333,35 @@ fn webhooks_go_to_a_server_that_an_authority_of_our_own_has_certified() {
     assert_eq!(lines[1], format!("Host: localhost:{}", target.port()));
     assert!(String::from_utf8_lossy(&body).contains("channel_occupied"));
     assert!(!server.log().contains("token=1"), "{}", server.log());
+}
+
+#[test]
+fn a_webhook_that_fails_for_another_reason_is_named_again() {
+    let (tell, told) = mpsc::channel();
+    let target = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = target.local_addr().expect("bound");
+    thread::spawn(move || {
+        for (n, stream) in target.incoming().flatten().enumerate() {
+            let mut stream = BufReader::new(stream);
+            request(&mut stream).expect("a post");
+            let status = if n == 0 { "500 First" } else { "503 Then" };
+            let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).expect("it reads");
+            if tell.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    let server = Server::start(&format!(
+        "{TOML}[[apps.webhooks]]\nurl = \"http://{addr}/hook\"\nevents = [\"channel_occupied\"]\n"
+    ));
+    let mut peer = Peer::upgrade(&server, "/app/ka?protocol=7");
+    peer.next_frame();
+    peer.text(r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#);
+    for _ in 0..4 {
+        told.recv_timeout(PATIENCE).expect("it is tried again");
+    }
+    for why in ["it answered 500", "it answered 503"] {
+        assert_eq!(server.log().matches(why).count(), 1, "{why}: {}", server.log());
+    }
 }
