@@ -102,12 +102,18 @@ fn is_module(target: &str) -> bool {
     path.next() == Some(PROGRAM) && path.next().is_none_or(is_room)
 }
 
-/// Leaves out the lines of libraries below `warn`.
+/// Leaves out the lines of libraries below `warn`, and all lines of rustls: it warns of each alert that a peer sends, so
+/// a peer could fill the log. What matters of TLS comes to us as an error.
 struct Discreet<L>(L);
 
 impl<L: Log> Log for Discreet<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        (is_ours(metadata.target()) || metadata.level() <= Level::Warn) && self.0.enabled(metadata)
+        let is_wanted = match crate_of(metadata.target()) {
+            PROGRAM => true,
+            "rustls" => false,
+            _ => metadata.level() <= Level::Warn,
+        };
+        is_wanted && self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -121,9 +127,14 @@ impl<L: Log> Log for Discreet<L> {
     }
 }
 
+/// The first part of a target's path.
+fn crate_of(target: &str) -> &str {
+    target.split_once("::").map_or(target, |(name, _)| name)
+}
+
 /// Whether a target is a module of this crate.
 fn is_ours(target: &str) -> bool {
-    target.split("::").next() == Some(PROGRAM)
+    crate_of(target) == PROGRAM
 }
 
 /// Changes the level of our own code now. Libraries stay at `warn` or below. Does nothing when `RUST_LOG` is set.
@@ -327,7 +338,7 @@ mod tests {
             "tungstenite::protocol",
             "mio::poll",
             "mysql::conn",
-            "rustls::client",
+            "rustls_other",
             "jsocketd_other",
             "",
         ] {
@@ -339,6 +350,7 @@ mod tests {
                 assert!(!is_written(level, target), "{target} {level}");
             }
         }
+        assert!(!is_written(Level::Error, "rustls") && !is_written(Level::Warn, "rustls::common_state"));
     }
 
     #[test]
