@@ -102,8 +102,8 @@ fn is_module(target: &str) -> bool {
     path.next() == Some(PROGRAM) && path.next().is_none_or(is_room)
 }
 
-/// Leaves out the lines of libraries below `warn`, and all lines of rustls: it warns of each alert that a peer sends, so
-/// a peer could fill the log. What matters of TLS comes to us as an error.
+/// Leaves out the lines of libraries below `warn`, and all lines of rustls: it warns of each alert that a peer sends,
+/// so a peer could fill the log. What matters of TLS comes to us as an error.
 struct Discreet<L>(L);
 
 impl<L: Log> Log for Discreet<L> {
