@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -230,6 +230,9 @@ fn a_handshake_that_stalls_or_ends_is_a_failure() {
             tls.write_tls(&mut flight).unwrap();
         }
         (&stream).write_all(&flight[..flight.len() / 2]).unwrap();
+        // Unread bytes of the client would make the end a reset.
+        stream.shutdown(Shutdown::Write).unwrap();
+        while (&stream).read(&mut [0; 1000]).is_ok_and(|n| n > 0) {}
     });
     let why = client(&authority, &url).post("x").unwrap_err();
     assert_eq!(why, "it closed the connection in the TLS handshake");
