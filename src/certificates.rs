@@ -21,10 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, ServerConfig};
 
 use crate::config::Tls;
-use crate::trust::{self, Trust};
-
-/// A certificate should be renewed so many days before it expires; certbot does it 30 days before.
-const DAYS: u64 = 14;
+use crate::trust::{self, DAYS, Trust};
 
 /// The end of the year 9999, after every certificate.
 const FOR_EVER: u64 = 253_402_300_799;
@@ -143,7 +140,8 @@ impl Found {
             file: file.into(),
             why,
         };
-        let chain = chain(certificate.as_ref()).map_err(|why| bad(key.to_owned(), certificate, why))?;
+        let chain = trust::certificates(certificate.as_ref())
+            .map_err(|error| bad(key.to_owned(), certificate, why(&error, "certificate")))?;
         let of_key = || format!("{} key", key.trim_end_matches(" certificate"));
         let private_key = private_key(private.as_ref()).map_err(|why| bad(of_key(), private, why))?;
         let certified = CertifiedKey::from_der(chain, private_key, &ring::default_provider());
@@ -242,16 +240,6 @@ fn names(end: &CertificateDer<'_>) -> Vec<String> {
             presented.iter().map(|name| trust::plain_name(name)).collect()
         }
         _ => Vec::new(),
-    }
-}
-
-/// The certificates in a PEM file.
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>());
-    match all {
-        Ok(chain) if chain.is_empty() => Err("it has no certificate in PEM".into()),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(why(&error, "certificate")),
     }
 }
 

@@ -19,6 +19,9 @@ use rustls::{
 };
 use thiserror::Error;
 
+/// A certificate should be renewed so many days before it expires; certbot does it 30 days before.
+pub const DAYS: u64 = 14;
+
 /// The names of a certificate that a message lists.
 const SHOWN: usize = 5;
 
@@ -89,9 +92,9 @@ pub fn client_of_any() -> ClientConfig {
 pub fn client_of_own(file: &Path) -> Result<ClientConfig, BadFile> {
     match certificates(file).map(|mut all| all.swap_remove(0)) {
         Ok(known) => Ok(client_of(Some(known))),
-        Err(why) => Err(BadFile {
+        Err(error) => Err(BadFile {
             file: file.to_owned(),
-            why,
+            why: why(&error),
         }),
     }
 }
@@ -116,20 +119,27 @@ fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig
 
 fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
     let unread = |error| format!("it has a certificate that cannot be read: {error}");
-    let mut all = certificates(file)?.into_iter();
+    let mut all = certificates(file).map_err(|error| why(&error))?.into_iter();
     all.try_for_each(|der| roots.add(der).map_err(unread))
 }
 
-/// The certificates in a file, at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let why = |error: &pem::Error| match error {
+/// The certificates in a PEM file, at least one.
+///
+/// # Errors
+/// The file cannot be read, or has no certificate (`NoItemsFound`).
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let all = CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>()?;
+    match all.is_empty() {
+        true => Err(pem::Error::NoItemsFound),
+        false => Ok(all),
+    }
+}
+
+fn why(error: &pem::Error) -> String {
+    match error {
         pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "it has no certificate in PEM".into(),
         error => format!("it is no PEM file: {error}"),
-    };
-    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found.map_err(|error| why(&error))? {
-        none if none.is_empty() => Err("it has no certificate in PEM".into()),
-        some => Ok(some),
     }
 }
 

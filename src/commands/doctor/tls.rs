@@ -4,14 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsocketd::trust::{self, Trust};
+use jsocketd::trust::{self, DAYS, Trust};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, Error};
 
 use super::report::{Findings, hop};
-
-/// A certificate should be renewed so many days before it expires.
-const DAYS: u64 = 14;
 
 /// What is trusted.
 pub struct Tls {
