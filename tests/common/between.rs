@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::ports::close;
+
 /// How often the proxy looks for connections and for the end of a trick.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -170,7 +172,7 @@ impl Shared {
         while !self.over.load(Ordering::SeqCst) {
             let trick = self.trick();
             if trick == Trick::Refuse {
-                listener = None;
+                listener.take().map(close);
             }
             if trick != Trick::Swallow {
                 held.clear();

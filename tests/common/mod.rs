@@ -17,6 +17,7 @@ pub mod mariadb;
 pub mod names;
 pub mod outbox;
 pub mod peer;
+pub mod ports;
 pub mod pusher;
 pub mod server;
 pub mod store;

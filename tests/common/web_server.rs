@@ -3,16 +3,16 @@
 //! them, with the time-outs that the products have in Debian.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::ports::bound;
 use super::{PATIENCE, wait_until};
 
 /// A product, and what differs between its installations.
@@ -58,23 +58,6 @@ pub struct WebServer {
     at: SocketAddr,
     master: Child,
     folder: tempfile::TempDir,
-}
-
-/// A port that is free now. It is outside the range from which the kernel takes the ports of connections, and no two
-/// calls of a process return the same.
-pub fn free_port(address: impl Into<IpAddr>) -> u16 {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let address = address.into();
-    let process = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
-    loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + process.wrapping_add(next) % COUNT;
-        if TcpListener::bind((address, port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl WebServer {
@@ -152,7 +135,7 @@ impl Drop for WebServer {
         let _ = self.master.wait();
         // Workers may listen a moment longer, and the next server of the test would not get the port.
         let deadline = Instant::now() + PATIENCE;
-        while TcpListener::bind(self.at).is_err() && Instant::now() < deadline {
+        while bound(self.at).is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
         if std::thread::panicking() {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::common::joomla::{Session as Login, Site as Joomla};
 use crate::common::names::Names;
 use crate::common::peer::handshake;
+use crate::common::ports::{bound, close, free_port};
 use crate::common::visits::{House, Terms, Visitor, expect_soon};
 use crate::common::{PATIENCE, Peer, Server, pusher, wait_until};
 use jsocketd::joomla::site::Client;
@@ -32,9 +33,8 @@ fn loopback(n: u8) -> IpAddr {
 /// A port that is free at several addresses.
 fn port() -> u16 {
     loop {
-        let first = TcpListener::bind((loopback(2), 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if (3..=4).all(|n| TcpListener::bind((loopback(n), port)).is_ok()) {
+        let port = free_port(loopback(2));
+        if (3..=4).all(|n| bound((loopback(n), port).into()).is_ok()) {
             return port;
         }
     }
@@ -74,6 +74,7 @@ impl At {
                     });
                 }
             }
+            close(listener);
         };
         at.listener = Some(thread::spawn(listen));
         at

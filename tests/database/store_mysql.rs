@@ -5,7 +5,7 @@
 //! too.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::common::between::{Between, Trick};
 use crate::common::joomla::{self, Site};
 use crate::common::mariadb::Mariadb;
+use crate::common::ports::nobody;
 use crate::common::store::{
     LONGEST_EVENT, Outbox as _, at, by_socket, by_tcp, claim, connected, hasty, new, place, set_up, stamp,
 };
@@ -1496,9 +1497,7 @@ fn refused(database: Database) -> (String, Duration) {
 #[test]
 fn a_failed_connection_names_the_cause() {
     let site = Site::joomla6();
-    let free = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port");
+    let free = nobody();
     let endpoint = |endpoint| Database {
         endpoints: vec![endpoint],
         ..by_tcp(&site)
@@ -1565,10 +1564,7 @@ fn a_store_whose_host_moves_begins_anew() {
         store.ask(&Question::Levels, at(0)),
         Err(Failure::Unavailable(_))
     ));
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its address");
+    let free = nobody();
     store.move_to(vec![ListenAddr::Tcp(free)]);
     for n in 0..3 {
         assert_eq!(store.readiness(at(n * 60_000)), Readiness::Probe);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::common::web_server::free_port;
+use crate::common::ports::{free_port, nobody};
 use crate::elsewhere::{Elsewhere, HOST};
 use crate::middle::{self, Trick};
 use crate::stage::{KEY, LINES, MAP, Plan, Stage, VERSION, Valid, WRONG_NAME, location};
@@ -282,7 +282,7 @@ fn a_path_that_is_not_passed_on_is_named() {
 #[test]
 fn a_server_that_does_not_run_is_named() {
     let mut stage = Stage::healthy();
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1])));
+    let nobody = nobody();
     stage.serve(MAP, &location(nobody, LINES));
     stage
         .examine()

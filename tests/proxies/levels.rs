@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::common::PATIENCE;
 use crate::common::certificates::{Authority, Valid};
-use crate::common::web_server::{Product, WebServer, free_port};
+use crate::common::ports::free_port;
+use crate::common::web_server::{Product, WebServer};
 use crate::products::{Conf, Place, apache_inside, nginx_inside, replaced};
 use crate::stage::{EVENT, HERE, Stage};
 use crate::visitor::{CLAIMED, THEIR, Visitor};

@@ -9,6 +9,7 @@ mod everyday;
 mod full;
 mod idle;
 mod levels;
+mod ports;
 mod products;
 mod restart;
 mod stage;

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::common::certificates::{Authority, Valid};
-use crate::common::web_server::{Product, WebServer, free_port};
+use crate::common::ports::free_port;
+use crate::common::web_server::{Product, WebServer};
 use crate::stage::{HERE, PAGE, Stage};
 use crate::visitor::{CLAIMED, THEIR, Visitor};
 

@@ -9,8 +9,9 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::common::ports::free_port;
 use crate::common::pusher::{ID, KEY, SECRET, Site};
-use crate::common::web_server::{Product, WebServer, free_port};
+use crate::common::web_server::{Product, WebServer};
 use crate::common::{PATIENCE, Server, wait_until};
 
 /// What every page of the site says.

@@ -3,7 +3,7 @@
 //! fails for is named.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 
 use super::outgoing::{OK, request};
 use crate::common::certificates::{Authority, Certificate, Serving, Valid, serve};
+use crate::common::ports::free_port;
 use crate::common::{PATIENCE, Peer, Server, wait_until};
 
 const TOML: &str = "[server]\nadmin_token = \"0123456789abcdef\"\n\
@@ -237,11 +238,7 @@ fn without_a_url_a_server_that_speaks_tls_alone_is_known_by_its_certificate() {
     let authority = Authority::new();
     let certificate = authority.issue(&["DNS:www.example.org"], Valid::Long);
     let other = authority.issue(&["DNS:www.example.org"], Valid::Long);
-    let port = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("bound")
-        .port();
+    let port = free_port(Ipv4Addr::LOCALHOST);
     let toml = |certificate: &Certificate| {
         format!(
             "[tls]\ncertificate = {:?}\nkey = {:?}\n[server]\nlisten = [\"127.0.0.1:{port}\"]\n{}",

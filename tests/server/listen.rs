@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
+use crate::common::ports::nobody;
 use crate::common::{PATIENCE, Peer, Server, wait_until};
 
 const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"ka\"\nsecret = \"0123456789abcdef\"\nclient_events = true\n";
@@ -171,10 +172,7 @@ fn a_refusal_is_named_and_ends_it() {
     assert_eq!(listening.ended(), 1);
 
     let good = write("good.toml", APP.to_owned());
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("bound");
+    let nobody = nobody();
     let mut listening = Listening::start_at(&format!("http://{nobody}"), &good, &["news"]);
     assert!(listening.said().starts_with(&format!("jsocketd: http://{nobody}: ")));
     assert_eq!(listening.ended(), 1);

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::common::Server;
+use crate::common::ports::close;
 
 /// A server that is ended with the test.
 struct Running(Child);
@@ -103,7 +104,7 @@ fn all_addresses_of_ipv6_are_all_of_ipv4_too_unless_ipv4_is_listed() {
     let port = taken.local_addr().expect("an address").port();
     let refused = refusal(&[&format!("[::]:{port}")]);
     assert!(refused.contains("in use"), "{refused}");
-    drop(taken);
+    close(taken);
     for v4 in ["127.0.0.1", "0.0.0.0"] {
         let (_server, said) = start(&[&format!("[::]:{port}"), &format!("{v4}:{port}")]);
         assert_eq!(said[1], format!("listening on http://{v4}:{port}/"));

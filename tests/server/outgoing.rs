@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, ToSocketAddrs};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::common::ports::nobody;
 use jsocketd::net::io::{Io, Ready};
 use jsocketd::net::outgoing::{Outcome, Outgoing, Request};
 use jsocketd::net::poll::MioIo;
@@ -186,9 +187,7 @@ fn a_target_that_closes_silently_after_each_answer_never_fails() {
 
 #[test]
 fn a_closed_port_is_reported_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://{}/", nobody());
     let began = Instant::now();
     let why = Loop::new(url).post("x").unwrap_err();
     assert!(why.to_lowercase().contains("refused"), "{why}");

@@ -14,7 +14,7 @@ use crate::common::certificates::{Authority, Valid};
 use crate::common::flight::expect_culprit;
 use crate::common::outbox::ADMIN_TOKEN;
 use crate::common::peer::handshake;
-use crate::common::web_server::free_port;
+use crate::common::ports::free_port;
 use crate::common::{Peer, Server, wait_until};
 
 #[test]
