@@ -44,14 +44,18 @@ pub enum BadCertificate {
     Library(Error),
 }
 
-/// The settings of a server's TLS sessions.
-pub type Settings = Arc<ServerConfig>;
-
 /// Certificates that were read.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings with these certificates.
-    pub settings: Settings,
+    pub settings: Arc<ServerConfig>,
+    /// What clients will find in them.
+    pub found: Found,
+}
+
+/// What was found in certificates.
+#[derive(Debug)]
+pub struct Found {
     /// One line about each certificate.
     pub lines: Vec<String>,
     /// What clients will refuse, or soon.
@@ -82,7 +86,6 @@ impl Maker {
     /// The first file that cannot be used.
     pub fn load(&self, tls: &Tls) -> Result<Loaded, BadCertificate> {
         let mut found = Found {
-            now: UnixTime::now(),
             lines: Vec::new(),
             warnings: Vec::new(),
             expires: FOR_EVER,
@@ -104,9 +107,7 @@ impl Maker {
         settings.ticketer = self.tickets.clone();
         Ok(Loaded {
             settings: settings.into(),
-            lines: found.lines,
-            warnings: found.warnings,
-            expires: found.expires,
+            found,
         })
     }
 }
@@ -116,14 +117,6 @@ pub fn files(tls: &Tls) -> Vec<PathBuf> {
     let mut all = vec![&tls.certificate, &tls.key];
     all.extend(tls.names.iter().flat_map(|name| [&name.certificate, &name.key]));
     all.into_iter().map(PathBuf::from).collect()
-}
-
-/// What was found in the certificates so far.
-struct Found {
-    now: UnixTime,
-    lines: Vec<String>,
-    warnings: Vec<String>,
-    expires: u64,
 }
 
 impl Found {
@@ -186,8 +179,7 @@ impl Found {
                 name.unwrap_or_default()
             ));
         }
-        let trust = Trust::new(&[]);
-        let Ok(trust) = trust else { return };
+        let Ok(trust) = Trust::new(&[]) else { return };
         let at = |seconds| trust.verify(chain, &server, UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
         let mut until = String::new();
         if let Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) = at(FOR_EVER) {
@@ -195,7 +187,7 @@ impl Found {
             until = format!(", until {}", trust::date(not_after));
         }
         self.lines.push(format!("{file}: for {listed}{until}"));
-        let now = self.now.as_secs();
+        let now = UnixTime::now().as_secs();
         let soon = at(now + DAYS * 86_400);
         let is_date = |error: &Error| {
             use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};

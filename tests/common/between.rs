@@ -171,8 +171,10 @@ impl Shared {
         let mut held = Vec::new();
         while !self.over.load(Ordering::SeqCst) {
             let trick = self.trick();
-            if trick == Trick::Refuse {
-                listener.take().map(close);
+            if trick == Trick::Refuse
+                && let Some(listener) = listener.take()
+            {
+                close(listener);
             }
             if trick != Trick::Swallow {
                 held.clear();

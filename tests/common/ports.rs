@@ -1,8 +1,8 @@
 //! Ports on which nobody listens yet, or no longer.
 //!
-//! A program that another thread is just starting has, until it is executed, a copy of each descriptor of the tests. So
-//! a listener may outlive its `drop` by milliseconds, and a client that comes meanwhile is taken and then reset. That is
-//! why a port is tried without listening, and why a listener is shut down before it is dropped.
+//! A program that another thread is just starting has, until it is executed, a copy of each descriptor of the tests.
+//! So a listener may outlive its `drop` by milliseconds, and a client that comes meanwhile is taken and then reset.
+//! That is why a port is tried without listening, and why a listener is shut down before it is dropped.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

@@ -222,7 +222,7 @@ fn settings_that_keep_the_cookie_from_the_socket_are_named_with_the_remedy() {
     joomla.configure("live_site", "'https://www.example.org/joomla'");
     check(&joomla).expect_good().expect(&[
         "$cookie_path is \"/joomla\"",
-        "[pusher] path = \"/joomla\"",
+        "Write /joomla/ws in the proxy",
         "$cookie_domain is \"shop.example\"",
         "www.example.org by $live_site",
     ]);

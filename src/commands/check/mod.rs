@@ -138,8 +138,8 @@ fn certificates(tls: &Tls, report: &mut Report) {
     }
     match Maker::new().and_then(|maker| maker.load(tls)) {
         Ok(loaded) => {
-            report.note("certificates", loaded.lines.join("; "));
-            for warning in loaded.warnings {
+            report.note("certificates", loaded.found.lines.join("; "));
+            for warning in loaded.found.warnings {
                 report.warn(warning);
             }
         }

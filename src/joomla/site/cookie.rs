@@ -13,9 +13,8 @@ pub(super) fn obstacles(path: &str, domain: &str, live_site: Option<&str>, prefi
         let wanted = path.trim_end_matches('/');
         sentences.push(format!(
             "$cookie_path is {path:?}: browsers send the session cookie only below that path, and the socket is at \
-             {socket}KEY, so everybody is a guest. Serve the socket below it ([pusher] path = {wanted:?}, and the same path \
-             in the proxy and in the component's options), or make $cookie_path empty. If the proxy already serves it there \
-             and takes that part away, all is well"
+             {socket}KEY, so everybody is a guest, unless the proxy serves it at {wanted}/ws/ and takes that part away. \
+             Write {wanted}/ws in the proxy and in the component's options, or make $cookie_path empty"
         ));
     }
     if domain.is_empty() {
@@ -88,7 +87,7 @@ mod tests {
             ("/app/x", ""),
         ] {
             let said = obstacles(path, "", None, prefix);
-            let remedy = format!("[pusher] path = {:?}", path.trim_end_matches('/'));
+            let remedy = format!("Write {}/ws in the proxy", path.trim_end_matches('/'));
             assert!(
                 said.len() == 1 && said[0].contains(&remedy),
                 "{path} {prefix}: {said:?}"

@@ -100,11 +100,11 @@ impl Certificates {
 
 /// Writes what was found to the log, and hands the settings to the server.
 fn pass_on(loaded: Loaded, server: &mut Server<MioIo>) {
-    for line in &loaded.lines {
+    for line in &loaded.found.lines {
         log::info!("certificate {line}");
     }
-    for warning in &loaded.warnings {
+    for warning in &loaded.found.warnings {
         log::warn!("certificate {warning}");
     }
-    server.set_tls(loaded.settings, loaded.expires);
+    server.set_tls(loaded.settings, loaded.found.expires);
 }
