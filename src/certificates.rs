@@ -49,16 +49,16 @@ pub enum BadCertificate {
 pub struct Loaded {
     /// The settings with these certificates.
     pub settings: Arc<ServerConfig>,
-    /// What clients will find in them.
+    /// The facts about these certificates.
     pub found: Found,
 }
 
-/// What was found in certificates.
+/// The facts about certificates that were read.
 #[derive(Debug)]
 pub struct Found {
     /// One line about each certificate.
     pub lines: Vec<String>,
-    /// What clients will refuse, or soon.
+    /// The faults for which clients refuse a certificate, now or soon.
     pub warnings: Vec<String>,
     /// When the first of them expires, in seconds since 1970.
     pub expires: u64,

@@ -3,16 +3,22 @@
 //!
 //! Rejected: rcgen. OpenSSL is needed by other tests in any case.
 
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::ops::DerefMut;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig, ServerConnection, SideData,
+    StreamOwned,
+};
 
 /// For how long a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +181,41 @@ impl Certificate {
 /// The server's end of a connection. The handshake comes with the first read or write.
 pub fn serve(config: &Arc<ServerConfig>, stream: TcpStream) -> Serving {
     StreamOwned::new(ServerConnection::new(config.clone()).expect("a server"), stream)
+}
+
+/// Carries bytes both ways between an end of a TLS connection and a plain connection until one of them is closed.
+///
+/// # Errors
+/// One of them has failed.
+pub fn relay<C, S: SideData>(mut tls: StreamOwned<C, TcpStream>, mut plain: TcpStream) -> io::Result<()>
+where
+    C: DerefMut<Target = ConnectionCommon<S>>,
+{
+    while tls.conn.is_handshaking() {
+        tls.conn.complete_io(&mut tls.sock)?;
+    }
+    let pause = Some(Duration::from_millis(2));
+    tls.sock.set_read_timeout(pause)?;
+    plain.set_read_timeout(pause)?;
+    let mut buffer = [0; 65_536];
+    loop {
+        for inwards in [true, false] {
+            let read = match inwards {
+                true => tls.read(&mut buffer),
+                false => plain.read(&mut buffer),
+            };
+            match read {
+                Ok(0) => {
+                    tls.conn.send_close_notify();
+                    return tls.flush();
+                }
+                Ok(len) if inwards => plain.write_all(&buffer[..len])?,
+                Ok(len) => tls.write_all(&buffer[..len])?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 fn certificates(file: &Path) -> Vec<CertificateDer<'static>> {

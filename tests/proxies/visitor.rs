@@ -1,16 +1,14 @@
 //! A visitor of a site behind a proxy: a browser's connections, which come from an address of their own and lie about
 //! it, and the requests of the site's own HTTP client. Over TLS the visitor trusts one authority alone.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::common::PATIENCE;
-use crate::common::certificates::{Asking, Authority};
+use crate::common::certificates::{Asking, Authority, relay};
 use crate::common::peer::{KEY as WEBSOCKET_KEY, Peer, Reply};
 use crate::common::pusher::{Api, ID, KEY, SECRET, Session};
 
@@ -169,35 +167,14 @@ fn connected(at: SocketAddr) -> TcpStream {
 
 /// A plain port in front of a TLS connection, since a peer of the tests has a plain socket. Its thread ends with either
 /// connection.
-fn bridged(mut asking: Asking) -> SocketAddr {
+fn bridged(asking: Asking) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let at = listener.local_addr().expect("its address");
     thread::spawn(move || {
-        let Ok((mut plain, _)) = listener.accept() else {
-            return;
-        };
-        let turn = Some(Duration::from_millis(5));
-        let _ = plain.set_read_timeout(turn).and(asking.sock.set_read_timeout(turn));
-        let mut buffer = [0; 16_384];
-        loop {
-            match plain.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) if asking.write_all(&buffer[..n]).is_err() => break,
-                Err(error) if !is_wait(&error) => break,
-                _ => {}
-            }
-            match asking.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) if plain.write_all(&buffer[..n]).is_err() => break,
-                Err(error) if !is_wait(&error) => break,
-                _ => {}
-            }
+        if let Ok((plain, _)) = listener.accept() {
+            // How it ends is for the peer to see.
+            let _ = relay(asking, plain);
         }
-        let _ = plain.shutdown(Shutdown::Both);
     });
     at
-}
-
-fn is_wait(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

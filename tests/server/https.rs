@@ -2,18 +2,17 @@
 //! a certificate is one sentence with its remedy, and webhooks trust the authority in `ca` of `[tls]`. What a webhook
 //! fails for is named.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ServerConfig;
 
 use super::outgoing::{OK, request};
-use crate::common::certificates::{Authority, Certificate, Serving, Valid, serve};
+use crate::common::certificates::{Authority, Certificate, Valid, relay, serve};
 use crate::common::ports::free_port;
 use crate::common::{PATIENCE, Peer, Server, wait_until};
 
@@ -42,35 +41,6 @@ fn front(config: Arc<ServerConfig>, to: SocketAddr) -> SocketAddr {
             TcpStream::connect(to).expect("the server listens"),
         );
     })
-}
-
-/// Carries bytes both ways until one end is closed.
-fn relay(mut tls: Serving, mut plain: TcpStream) -> io::Result<()> {
-    while tls.conn.is_handshaking() {
-        tls.conn.complete_io(&mut tls.sock)?;
-    }
-    let pause = Some(Duration::from_millis(2));
-    tls.sock.set_read_timeout(pause)?;
-    plain.set_read_timeout(pause)?;
-    let mut buffer = [0; 65_536];
-    loop {
-        for inwards in [true, false] {
-            let read = match inwards {
-                true => tls.read(&mut buffer),
-                false => plain.read(&mut buffer),
-            };
-            match read {
-                Ok(0) => {
-                    tls.conn.send_close_notify();
-                    return tls.flush();
-                }
-                Ok(len) if inwards => plain.write_all(&buffer[..len])?,
-                Ok(len) => tls.write_all(&buffer[..len])?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
 }
 
 /// A command of this server's configuration.
