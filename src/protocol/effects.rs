@@ -5,10 +5,11 @@
 use serde::Serialize;
 
 use super::rows::Seen;
+use super::shared::Shared;
 use crate::id::ConnectionId;
 
 /// Something that another room must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Effect {
     /// Pass an event to the webhooks of the app with this number.
     Hook(usize, HookEvent),
@@ -42,6 +43,8 @@ pub enum Effect {
     Extensions,
     /// Held subscriptions may go on, if they are no longer in doubt.
     Release,
+    /// Tell the other processes of the cluster something about the app with this number.
+    Share(usize, Shared),
 }
 
 /// An event of a channel for the webhooks.

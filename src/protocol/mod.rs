@@ -15,6 +15,7 @@ pub mod refresh;
 pub mod retained;
 pub mod room;
 pub mod rows;
+pub mod shared;
 pub mod signature;
 pub mod slots;
 mod socket_id;

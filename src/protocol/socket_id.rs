@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The public id of a connection, for clients and for the programs that sign for them: two random 32-bit numbers,
 /// written `123.456`. The id must not be guessable and is not reused, because it is part of every signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u32, pub u32);
 
 impl fmt::Display for SocketId {

@@ -334,7 +334,8 @@ impl Service {
                 }
             }
             Effect::Extensions => home.take_credentials(&self.config, apps, &mut self.entrance.page),
-            Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
+            // A server without an engine is alone.
+            Effect::Share(..) | Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
         }
     }
 
