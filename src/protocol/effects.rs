@@ -45,6 +45,9 @@ pub enum Effect {
     Release,
     /// Tell the other processes of the cluster something about the app with this number.
     Share(usize, Shared),
+    /// All processes of the cluster have seen this event in the order of the log. One of them passes it to the webhooks
+    /// of the app with this number.
+    LogHook(usize, HookEvent),
 }
 
 /// An event of a channel for the webhooks.

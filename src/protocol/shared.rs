@@ -7,6 +7,11 @@ use serde_json::value::RawValue;
 
 use super::SocketId;
 
+/// A process of the cluster: a random number, new with each incarnation. A process that was declared dead comes back with
+/// another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessId(pub u64);
+
 /// Something about an app that one process tells all processes of the cluster, itself included.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,7 +39,7 @@ pub struct SharedEvent {
     pub channel: Box<str>,
     /// The event's name.
     pub name: Box<str>,
-    /// The data, as the string that stands inside the frame.
+    /// The data, as the string that stands inside the frame. If a client sent the event: the JSON as the client wrote it.
     pub data: Box<str>,
     /// The connection that gets no copy, whichever process has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +109,11 @@ pub enum Holding {
         /// How many the process has.
         sockets: u32,
     },
+    /// The connections of the app.
+    Connections {
+        /// How many the process has.
+        count: u32,
+    },
 }
 
 /// The thing of which a [`Holding`] is the state.
@@ -117,6 +127,8 @@ pub enum HoldingKey {
     User(Box<str>),
     /// The WebSockets of a session.
     Session(u64),
+    /// The connections of the app.
+    Connections,
 }
 
 impl Holding {
@@ -127,6 +139,7 @@ impl Holding {
             Self::Member { channel, user_id, .. } => HoldingKey::Member(channel.clone(), user_id.clone()),
             Self::User { user_id, .. } => HoldingKey::User(user_id.clone()),
             Self::Session { hash, .. } => HoldingKey::Session(*hash),
+            Self::Connections { .. } => HoldingKey::Connections,
         }
     }
 }
@@ -175,6 +188,7 @@ mod tests {
                 hash: u64::MAX,
                 sockets: 2,
             }),
+            Shared::Holds(Holding::Connections { count: 7 }),
             Shared::Cached(CachedEvent {
                 channel: "cache-x".into(),
                 name: "e".into(),

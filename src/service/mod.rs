@@ -335,7 +335,7 @@ impl Service {
             }
             Effect::Extensions => home.take_credentials(&self.config, apps, &mut self.entrance.page),
             // A server without an engine is alone.
-            Effect::Share(..) | Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
+            Effect::Share(..) | Effect::LogHook(..) | Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
         }
     }
 
