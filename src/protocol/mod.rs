@@ -5,6 +5,7 @@ pub mod actions;
 pub mod channel;
 pub mod control;
 pub mod effects;
+pub mod engine;
 pub mod event;
 pub mod frames;
 pub mod greeting;
