@@ -9,6 +9,7 @@
 mod address;
 mod allowed_origin;
 mod draft;
+mod engine;
 mod environment;
 mod file;
 mod key;
@@ -29,6 +30,7 @@ mod value;
 
 pub use address::{AdminListen, BadAddress, HostName, ListenAddr};
 pub use allowed_origin::AllowedOrigin;
+pub use engine::{EnginePlace, EngineUrl, LARGEST_SHARED_EVENT};
 pub use listen::ListenEntry;
 pub use load::{Inspected, Loaded, Sources};
 pub use network::{BadNetwork, Network, Networks};
@@ -36,7 +38,8 @@ pub use openness::openness;
 pub use origin::{BadOrigin, Origin};
 pub use problem::{LoadError, Place, Problem};
 pub use sections::{
-    App, ChannelRule, Console, Database, Echo, ItemType, Joomla, Limits, Loop, Pusher, Server, Tls, TlsName, Webhook,
+    App, ChannelRule, Console, Database, Echo, Engine, ItemType, Joomla, Limits, Loop, Pusher, Server, Tls, TlsName,
+    Webhook,
 };
 pub use text::{SHORT_SECRET, SHORTEST_SECRET, WEBHOOK_EVENTS};
 pub use url::{BadUrl, HttpUrl};
@@ -51,6 +54,8 @@ pub struct Config {
     pub server: Server,
     /// `[tls]`
     pub tls: Tls,
+    /// `[engine]`
+    pub engine: Engine,
     /// `[limits]`
     pub limits: Limits,
     /// `[loop]`
@@ -129,6 +134,7 @@ impl Config {
         config.server.admin_listen.clone_from(&self.server.admin_listen);
         config.server.unix_mode = self.server.unix_mode;
         config.tls.redirect_from.clone_from(&self.tls.redirect_from);
+        config.engine.clone_from(&self.engine);
         if config.tls.is_on() != self.tls.is_on() {
             let ca = std::mem::take(&mut config.tls.ca);
             config.tls = Tls { ca, ..self.tls.clone() };

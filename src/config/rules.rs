@@ -9,7 +9,7 @@ use super::key::{APPS, At, CHANNELS, ITEMS, TLS_NAMES};
 use super::problem::{Place, Problem};
 use super::sections::{App, BUILT_IN_SECRET};
 use super::text::{self, SHORT_SECRET};
-use super::{Config, keys, tls};
+use super::{Config, engine, keys, tls};
 
 /// The bytes that a send queue must hold besides the largest message: its frame's header, pongs and the close frame.
 const QUEUE_ROOM: usize = 1024;
@@ -104,6 +104,7 @@ pub(super) fn finish(draft: &Draft, problems: &mut Vec<Problem>) {
         check_secrets(draft, problems);
         check_listeners(draft, problems);
         tls::check(draft, problems);
+        engine::check(draft, problems);
         check_database(draft, problems);
         check_channels(draft, problems);
     }

@@ -13,7 +13,7 @@ use super::key::{APPS, CHANNELS, ITEMS, Key, TLS_NAMES, WEBHOOKS};
 use super::listen::ListenEntry;
 use super::network::Networks;
 use super::value::Field;
-use super::{text, tls};
+use super::{engine, text, tls};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
@@ -137,6 +137,20 @@ sections! {
         certificate: String, Text(text::plain);
         /// The file of its key, in PEM.
         key: String, Text(text::plain);
+    }
+
+    /// `[engine]`: the Valkey or Redis through which several processes are one server. All keys wait for a restart.
+    Engine, "engine", |config, _| config.engine => {
+        /// An [`EngineUrl`](super::EngineUrl), as it was typed; empty: this process is alone.
+        url: String = String::new(), Text(engine::url);
+        /// The user of an ACL; empty: the default one.
+        user: String = String::new(), Text(text::plain);
+        /// The password; empty: none. Never shown.
+        password: String = String::new(), Secret(text::password);
+        /// The beginning of every key that the server uses there. Servers with the same one are one cluster.
+        prefix: String = "jsocketd:".into(), Text(engine::prefix);
+        /// Seconds after which a process of which nothing was heard is taken for dead.
+        lease: u64 = 10, Time(3..=60);
     }
 
     /// `[limits]`: times in seconds, sizes in bytes; 0 in a rate means no limit.
