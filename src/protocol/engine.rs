@@ -1,5 +1,5 @@
-//! What a process asks the cluster's engine for, and what the engine answers, without a word of its protocol. The engine
-//! keeps one log of entries. `cluster` asks by these types; the room `engine` makes bytes of them.
+//! What a process asks the cluster's engine for, and what the engine answers, without a word of its protocol. The
+//! engine keeps one log of entries. `cluster` asks by these types; the room `engine` makes bytes of them.
 
 use std::fmt;
 use std::num::ParseIntError;
