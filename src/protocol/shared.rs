@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::SocketId;
 
-/// A process of the cluster: a random number, new with each incarnation. A process that was declared dead comes back with
-/// another one.
+/// A process of the cluster: a random number, new with each incarnation. A process that was declared dead comes back
+/// with another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId(pub u64);
 
@@ -39,7 +39,8 @@ pub struct SharedEvent {
     pub channel: Box<str>,
     /// The event's name.
     pub name: Box<str>,
-    /// The data, as the string that stands inside the frame. If a client sent the event: the JSON as the client wrote it.
+    /// The data, as the string that stands inside the frame. If a client sent the event: the JSON as the client wrote
+    /// it.
     pub data: Box<str>,
     /// The connection that gets no copy, whichever process has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
