@@ -84,9 +84,9 @@ pub fn list(app: &App, parameters: &Parameters<'_>) -> Result<Response<Bytes>, R
         ));
     }
     let channels = app
-        .roster
-        .occupied()
-        .filter(|(name, _)| name.starts_with(prefix))
+        .visible()
+        .occupied(prefix)
+        .into_iter()
         .filter_map(|(name, occupancy)| {
             let channel = ChannelName::parse(name).ok()?;
             Some((name, Attributes::of(channel, Some(occupancy), wanted)))
@@ -118,7 +118,7 @@ pub fn one(app: &App, name: &str, parameters: &Parameters<'_>, now: Now) -> Resu
             "Cannot retrieve the user count unless the channel is a presence channel",
         ));
     }
-    let occupancy = app.roster.occupancy(name);
+    let occupancy = app.visible().occupancy(name);
     let cached = || app.cached(name, now).map(|(data, ttl)| Cached { data, ttl });
     Ok(json(&State {
         occupied: occupancy.is_some(),
@@ -141,13 +141,13 @@ pub fn users(app: &App, name: &str) -> Result<Response<Bytes>, Refusal> {
     if visible(name)?.kind() != Kind::Presence {
         return Err(Refusal::bad("Users can only be retrieved for presence channels"));
     }
-    let users = app.roster.members(name).map(|id| User { id }).collect();
+    let users = app.visible().members(name).into_iter().map(|id| User { id }).collect();
     Ok(json(&Users { users }))
 }
 
 /// `GET /connections`, an endpoint of Reverb.
 pub fn connections(app: &App) -> Response<Bytes> {
-    json(&serde_json::json!({"connections": app.roster.connections()}))
+    json(&serde_json::json!({"connections": app.visible().connections()}))
 }
 
 /// Parses a channel's name. The channels of signed-in users are refused, because their state is not shown.

@@ -257,7 +257,7 @@ impl Event<'_> {
 }
 
 fn attributes(app: &App, channel: ChannelName<'_>, wanted: Wanted) -> Attributes {
-    Attributes::of(channel, app.roster.occupancy(channel.as_str()), wanted)
+    Attributes::of(channel, app.visible().occupancy(channel.as_str()), wanted)
 }
 
 fn answer_single(app: &App, events: &[Event<'_>]) -> Response<Bytes> {

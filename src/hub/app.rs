@@ -2,10 +2,10 @@
 //! that decides. Joining and leaving a channel concern all parts, so they stand here.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::ask::{Ask, Asked, Incoming, Shown, unwrapped};
+use super::authorization::Unauthorized;
 use super::client_event::ClientEvent;
 use super::credentials::Credentials;
 use super::events::{Events, Publication, close_for_gap};
@@ -16,21 +16,19 @@ use super::roster::{Reviewed, Roster};
 use super::session::{Replay, Session, greeting};
 use super::sign_in::{SignIn, sign_out};
 use super::subscribe::{Refusal, Subscribe, Ticket, Unsubscribe, WITHDRAWN};
+use super::together::Together;
+use super::visible::Visible;
 use crate::config;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::channel::{ChannelName, Kind};
-use crate::protocol::effects::HookEvent;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Position;
-use crate::protocol::room::give_back;
 use crate::protocol::rows::{Missed, Reach, Seen, Wanted};
+use crate::protocol::shared::{ProcessId, Shared};
 use crate::protocol::signature::FormerSecret;
 use crate::protocol::{Attempt, Member, Ruling, SocketId, Verdict, event};
 use crate::time::{Now, Time};
-
-/// The event that confirms a subscription.
-const SUCCEEDED: &str = "pusher_internal:subscription_succeeded";
 
 /// One app.
 #[derive(Debug)]
@@ -46,8 +44,7 @@ pub struct App {
     events: Events,
     replays: Replays,
     notices: Notices,
-    /// Connections that must authorize themselves, oldest first.
-    pub(super) unauthorized: VecDeque<(Time, ConnectionId)>,
+    pub(super) unauthorized: Unauthorized,
 }
 
 impl App {
@@ -61,7 +58,7 @@ impl App {
             events: Events::new(start),
             replays: Replays::default(),
             notices: Notices::new(number),
-            unauthorized: VecDeque::new(),
+            unauthorized: Unauthorized::default(),
         }
     }
 
@@ -69,6 +66,26 @@ impl App {
     pub fn belong_to_site(&mut self, retention: Duration) {
         self.events.set_rows_kept(retention);
         self.notices.belong_to_site();
+    }
+
+    /// From here on this process is one of a cluster, with this id. The app has no connections yet.
+    pub fn join_cluster(&mut self, me: ProcessId) {
+        self.notices.join_cluster(me);
+    }
+
+    /// The app in its cluster; `None`: this process is alone.
+    pub fn together(&mut self) -> Option<Together<'_>> {
+        self.notices.is_together().then_some(Together {
+            roster: &mut self.roster,
+            events: &mut self.events,
+            notices: &mut self.notices,
+            settings: &self.settings,
+        })
+    }
+
+    /// What the clients and the HTTP API see.
+    pub fn visible(&self) -> Visible<'_> {
+        Visible::of(&self.roster, &self.notices)
     }
 
     /// The former secret, while signatures made with it are accepted.
@@ -79,7 +96,13 @@ impl App {
     // --- publishing ----------------------------------------------------------------------------------------------
 
     /// Delivers an event, and keeps it for clients that come later. Returns the number of connections that get it now.
+    /// In a cluster the event goes to the log, and all processes deliver it when they read it there; the number is that
+    /// of the recipients here.
     pub fn publish(&mut self, publication: &Publication<'_>, now: Now, actions: &mut Actions) -> usize {
+        if self.notices.is_together() {
+            self.notices.share(Shared::Event(publication.shared()), actions);
+            return publication.recipients().count(&self.roster);
+        }
         self.events
             .publish(publication, None, &self.roster, &self.settings, now, actions)
     }
@@ -142,13 +165,11 @@ impl App {
         actions: &mut Actions,
     ) {
         self.roster.connect(id, Session::new(socket, recovery));
-        if settings.authorization_timeout > 0 {
-            let timeout = Duration::from_secs(settings.authorization_timeout);
-            self.unauthorized.push_back((now.at + timeout, id));
-        }
+        self.unauthorized.push(id, settings.authorization_timeout, now.at);
         if recovery {
             self.events.arm_round(&self.settings, now.at);
         }
+        self.notices.connections(self.roster.connections(), actions);
         actions.send(id, greeting(socket, settings.activity_timeout));
     }
 
@@ -161,8 +182,9 @@ impl App {
         }
         let session = self.roster.disconnect(id);
         if let Some(user) = session.and_then(|session| session.user) {
-            sign_out(id, &user, &mut self.roster, actions);
+            sign_out(id, &user, &mut self.roster, &self.notices, actions);
         }
+        self.notices.connections(self.roster.connections(), actions);
     }
 
     /// Closes every connection that is signed in as this user (pusher.md 7.6).
@@ -217,7 +239,7 @@ impl App {
             Some(Ask::SignIn) => {
                 let sign_in: SignIn<'_> = frame.read_data(data, "the strings `auth` and `user_data`")?;
                 let credentials = Credentials::of(&self.settings, self.former.as_ref(), now);
-                return Ok(sign_in.answer(id, &mut self.roster, &credentials, actions));
+                return Ok(sign_in.answer(id, &mut self.roster, &credentials, &self.notices, actions));
             }
             Some(Ask::ClientEvent) => self.client_event(id, frame, now, actions),
             None => {
@@ -242,10 +264,13 @@ impl App {
             Ok(event) => event,
             Err(refused) => return actions.send(id, refused),
         };
+        if self.notices.is_together() {
+            return self.notices.share(Shared::Event(event.into_shared()), actions);
+        }
         let encode = |extra: Extra<'_>| event.encode(extra);
-        let recipients = event.recipients();
-        self.events.deliver(recipients, encode, roster, settings, now, actions);
-        self.notices.hook(settings, actions, || event.into_hook());
+        self.events
+            .deliver(event.recipients(), encode, roster, settings, now, actions);
+        self.notices.client_event(settings, actions, || event.hook());
     }
 
     // --- subscriptions -------------------------------------------------------------------------------------------
@@ -261,7 +286,7 @@ impl App {
         actions: &mut Actions,
     ) -> Verdict<Ticket<'a>, ()> {
         let credentials = Credentials::of(&self.settings, self.former.as_ref(), now);
-        subscribe.admit(id, &self.roster, &credentials, rule, actions)
+        subscribe.admit(id, self.visible(), &credentials, rule, actions)
     }
 
     /// The answer to a client that was away from a channel; `None`: the table must be read first. `reach`: whether the
@@ -312,11 +337,7 @@ impl App {
             channel = Some(entered);
         }
         let found = channel.map(|channel| &self.roster.channels[channel]);
-        let confirmation = match found.filter(|found| found.kind == Kind::Presence) {
-            Some(found) => frames::protocol(SUCCEEDED, Some(&found.name), &found.members.roll(), absence.extra()),
-            None => frames::bare(SUCCEEDED, Some(name.as_str()), absence.extra()),
-        };
-        actions.send(id, confirmation);
+        actions.send(id, self.notices.confirmation(name.as_str(), found, absence.extra()));
         for from in &absence.replays {
             let channel = channel.map(|channel| channel as u32);
             let replay = Replay::new(channel, from.stream(), from.number());
@@ -325,8 +346,9 @@ impl App {
         if !is_replaying {
             self.flushed(id, table, now, actions);
         }
-        if absence.replays.is_empty() && name.is_cache() {
-            self.send_cached(id, name.as_str(), now, actions);
+        let wants_cached = absence.replays.is_empty() && name.is_cache();
+        if wants_cached && !self.events.send_cached(id, name.as_str(), now, actions) {
+            self.notices.cache_miss(id, name.as_str(), &self.settings, actions);
         }
         let Some(channel) = channel else { return };
         let found = &mut self.roster.channels[channel];
@@ -337,23 +359,9 @@ impl App {
         self.notices.count(found, &self.settings, now.at, actions);
     }
 
-    fn send_cached(&self, id: ConnectionId, channel: &str, now: Now, actions: &mut Actions) {
-        if let Some(cached) = self.events.cache.find(channel, now) {
-            return actions.send(id, cached.frame(channel));
-        }
-        actions.send(id, frames::bare("pusher:cache_miss", Some(channel), Extra::default()));
-        self.notices.hook(&self.settings, actions, || HookEvent::CacheMiss {
-            channel: channel.to_owned(),
-        });
-    }
-
     fn unsubscribe(&mut self, id: ConnectionId, name: &str, now: Now, actions: &mut Actions) {
         let Some(session) = self.roster.session(id) else { return };
-        if let Some(user) = &mut session.user
-            && ChannelName::parse(name).ok().and_then(ChannelName::user) == Some(&*user.member.user_id)
-        {
-            user.subscribed = false;
-        }
+        session.unsubscribe_user(name);
         self.leave(id, name, now, actions);
     }
 
@@ -428,22 +436,14 @@ impl App {
 
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
-        let unauthorized = self.unauthorized.front().map_or(Time::NEVER, |(at, _)| *at);
         let events = self.events.deadline().min(self.notices.deadline());
-        unauthorized.min(self.replays.deadline()).min(events)
+        self.unauthorized.deadline().min(self.replays.deadline()).min(events)
     }
 
     /// Does what is due.
     pub fn due(&mut self, now: Now, actions: &mut Actions) {
         self.notices.due(&mut self.roster, &self.settings, now.at, actions);
-        while let Some((_, id)) = self.unauthorized.front().copied().filter(|(at, _)| *at <= now.at) {
-            self.unauthorized.pop_front();
-            give_back(&mut self.unauthorized);
-            if self.roster.find(id).is_some_and(|session| !session.authorized) {
-                let why = "Connection not authorized within timeout";
-                actions.push(Action::Close(id, 4009, why.into()));
-            }
-        }
+        self.unauthorized.due(&self.roster, now.at, actions);
         self.replays.give_up(&self.roster, now.at, actions);
         self.events.due(&self.roster, &self.settings, now, actions);
     }

@@ -28,6 +28,16 @@ pub struct Cached {
 }
 
 impl Cached {
+    /// The event's name.
+    pub(super) fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// The time since it was published.
+    pub(super) fn age(&self, limits: &App, now: Now) -> Duration {
+        Duration::from_secs(limits.cache_ttl).saturating_sub(self.until.since(now.at))
+    }
+
     /// Its data.
     pub fn data(&self) -> &str {
         &self.data
@@ -72,6 +82,11 @@ impl Cache {
     /// The cached event of a channel, if it has not expired.
     pub fn find(&self, channel: &str, now: Now) -> Option<&Cached> {
         self.events.newest(channel).filter(|cached| cached.until > now.at)
+    }
+
+    /// All cached events, each with its channel.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Cached)> {
+        self.events.newest_of_all()
     }
 
     /// Drops expired events.

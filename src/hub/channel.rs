@@ -92,6 +92,13 @@ impl Channel {
 }
 
 impl Recipients<'_> {
+    /// The number of connections here that are recipients now.
+    pub(super) fn count(&self, roster: &Roster) -> usize {
+        let except = self.except.and_then(|socket| roster.sockets.get(&socket).copied());
+        let (_, subscribers) = roster.hearers(self.channel, self.user);
+        subscribers.iter().filter(|own| Some(own.id) != except).count()
+    }
+
     /// Sends an event of a stream: `with_position` to connections that requested recovery, and the frame that `plain`
     /// encodes to the others. Returns the number of connections.
     pub(super) fn send(

@@ -1,5 +1,9 @@
 //! Client events (pusher.md section 8): which connections may send one, and what the subscribers get.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
 use super::ask::{Incoming, unwrapped};
 use super::channel::Recipients;
 use super::roster::Roster;
@@ -8,6 +12,7 @@ use crate::id::ConnectionId;
 use crate::protocol::channel::{ChannelName, Kind};
 use crate::protocol::effects::HookEvent;
 use crate::protocol::frames::{self, Extra};
+use crate::protocol::shared::{Sender, SharedEvent};
 use crate::protocol::{SocketId, event};
 use crate::time::Now;
 
@@ -66,7 +71,7 @@ impl<'a> ClientEvent<'a> {
             return no("a client event names its channel");
         };
         match ChannelName::parse(name).map(ChannelName::kind) {
-            Ok(Kind::Private | Kind::Encrypted | Kind::Presence) => {}
+            Ok(kind) if may_have(kind) => {}
             _ => return no("client events are for private and presence channels only"),
         }
         let channel = roster.channel_index(name);
@@ -106,14 +111,49 @@ impl<'a> ClientEvent<'a> {
     }
 
     /// The event for the webhooks.
-    pub(super) fn into_hook(self) -> HookEvent {
-        let data = self.frame.data.map(unwrapped);
-        HookEvent::ClientEvent {
-            channel: self.channel.into(),
-            event: self.frame.event.to_string(),
-            data: data.map(|data| data.into_owned()).unwrap_or_default(),
-            socket_id: self.socket.to_string(),
-            user_id: self.user_id.map(Into::into),
+    pub(super) fn hook(&self) -> HookEvent {
+        let Incoming { event, data, .. } = self.frame;
+        hook(&self.channel, event, *data, self.socket, self.user_id.as_deref())
+    }
+
+    /// The event for all processes of the cluster.
+    pub(super) fn into_shared(self) -> SharedEvent {
+        SharedEvent {
+            channel: self.channel,
+            name: (&*self.frame.event).into(),
+            data: self.frame.data.map_or("null", RawValue::get).into(),
+            except: Some(self.socket),
+            sender: Some(Sender {
+                socket: self.socket,
+                user_id: self.user_id,
+            }),
         }
+    }
+}
+
+/// Whether a channel of this kind may have client events.
+pub(super) fn may_have(kind: Kind) -> bool {
+    matches!(kind, Kind::Private | Kind::Encrypted | Kind::Presence)
+}
+
+/// Whether this may be the name of a client event.
+pub(super) fn is_name(event: &str) -> bool {
+    event.starts_with("client-") && event.len() <= event::MAX_NAME
+}
+
+/// A client event for the webhooks.
+pub(super) fn hook(
+    channel: &str,
+    event: &str,
+    data: Option<&RawValue>,
+    socket: SocketId,
+    user_id: Option<&str>,
+) -> HookEvent {
+    HookEvent::ClientEvent {
+        channel: channel.to_owned(),
+        event: event.to_owned(),
+        data: data.map(unwrapped).map(Cow::into_owned).unwrap_or_default(),
+        socket_id: socket.to_string(),
+        user_id: user_id.map(ToOwned::to_owned),
     }
 }

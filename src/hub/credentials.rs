@@ -12,7 +12,7 @@ use crate::protocol::signature::{self, FormerSecret};
 use crate::time::Now;
 
 /// The most characters of a user id.
-const MAX_USER_ID: usize = 128;
+pub(super) const MAX_USER_ID: usize = 128;
 
 /// The settings of an app with its key and secret, and the former secret while it is valid.
 pub(super) struct Credentials<'a> {

@@ -7,12 +7,14 @@ use super::channel::Recipients;
 use super::history::Memory;
 use super::roster::Roster;
 use crate::config;
+use crate::id::ConnectionId;
 use crate::protocol::SocketId;
 use crate::protocol::actions::{Action, Actions};
 use crate::protocol::channel::ChannelName;
 use crate::protocol::frames::{self, Extra, OneOrMore};
 use crate::protocol::position::{Position, Stream};
 use crate::protocol::rows::{Event, Logged};
+use crate::protocol::shared::SharedEvent;
 use crate::time::{Now, Time};
 
 /// An event to publish.
@@ -53,7 +55,7 @@ impl<'a> Publication<'a> {
         })
     }
 
-    fn recipients(&self) -> Recipients<'a> {
+    pub(super) fn recipients(&self) -> Recipients<'a> {
         Recipients {
             channel: self.channel.as_str(),
             user: self.channel.user(),
@@ -61,7 +63,18 @@ impl<'a> Publication<'a> {
         }
     }
 
-    fn encode(&self, extra: Extra<'_>) -> String {
+    /// The event for all processes of the cluster.
+    pub(super) fn shared(&self) -> SharedEvent {
+        SharedEvent {
+            channel: self.channel.as_str().into(),
+            name: self.event.into(),
+            data: self.data.into(),
+            except: self.socket_id,
+            sender: None,
+        }
+    }
+
+    pub(super) fn encode(&self, extra: Extra<'_>) -> String {
         frames::event(self.event, self.channel.as_str(), self.data, None, extra)
     }
 }
@@ -134,17 +147,21 @@ impl Events {
         now: Now,
         actions: &mut Actions,
     ) -> usize {
-        let encode_with = |id: &str| {
-            encode(Extra {
-                id: Some(id),
-                ..Extra::default()
-            })
-        };
+        let encode_with = |id: &str| encode(Extra::of_id(id));
         let history = &mut self.history;
         let with_position = history.append(to.channel, to.except, encode_with, settings, now.at);
         self.arm_round(settings, now.at);
         let plain = || encode(Extra::default());
         to.send(Stream::Memory, with_position, plain, roster, actions)
+    }
+
+    /// Sends the cached event of a channel to a new subscriber. Returns `false` if there is none.
+    pub(super) fn send_cached(&self, id: ConnectionId, channel: &str, now: Now, actions: &mut Actions) -> bool {
+        let cached = self.cache.find(channel, now);
+        if let Some(cached) = cached {
+            actions.send(id, cached.frame(channel));
+        }
+        cached.is_some()
     }
 
     /// The newest position of each stream.
@@ -162,6 +179,16 @@ impl Events {
             ..Extra::default()
         };
         frames::bare(event, None, extra)
+    }
+
+    /// The positions have this start from here on: see [`Memory::restart`]. Returns whether they changed; then clients
+    /// that requested recovery get the new ones.
+    pub(super) fn restart(&mut self, start: u32, after: u64, roster: &Roster, actions: &mut Actions) -> bool {
+        let is_new = self.history.restart(start, after);
+        if is_new {
+            self.tell_positions(roster, actions);
+        }
+        is_new
     }
 
     /// Sends the positions, so that the position of a page without events stays recoverable. Returns the number of

@@ -34,7 +34,7 @@ pub fn enter(key: &str, query: &str, apps: &Apps, config: &config::Pusher) -> Re
             Err(_) => return Err((4006, "Invalid version string format")),
         },
     }
-    if app.settings.max_connections > 0 && app.roster.connections() >= app.settings.max_connections {
+    if app.settings.max_connections > 0 && app.visible().connections() >= app.settings.max_connections {
         return Err((4004, "Application is over connection quota"));
     }
     Ok((n, parameter(query, "recovery") == Some("1")))

@@ -50,6 +50,23 @@ impl Memory {
         }
     }
 
+    /// Begins anew. The events above number `after` will be appended; positions below it, or of another start, cannot be
+    /// recovered. Returns `false` if the history has all events above `after` already.
+    pub fn restart(&mut self, start: u32, after: u64) -> bool {
+        if start == self.start && after <= self.newest {
+            return false;
+        }
+        self.events = Retained::default();
+        self.events.forget("", after);
+        (self.start, self.newest) = (start, after);
+        true
+    }
+
+    /// Nothing was appended up to number `n` that is not here.
+    pub fn advance(&mut self, n: u64) {
+        self.newest = self.newest.max(n);
+    }
+
     /// Gives the next event its position and keeps it. `encode` encodes the event with its position. Returns the frame.
     pub fn append(
         &mut self,

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod apps;
 pub mod ask;
+mod authorization;
 pub mod cache;
 pub mod channel;
 mod client_event;
@@ -14,10 +15,13 @@ mod notices;
 pub mod presence;
 pub mod recovery;
 mod replays;
+mod replica;
 pub mod roster;
 pub mod session;
 mod sign_in;
 pub mod subscribe;
 #[cfg(test)]
 mod tests;
+pub mod together;
 pub mod users;
+pub mod visible;

@@ -41,6 +41,12 @@ impl Members {
         self.users.keys().map(|id| &**id)
     }
 
+    /// The users in order, each with its public data.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Option<&RawValue>)> {
+        let all = self.users.iter();
+        all.map(|(id, present)| (&**id, present.user_info.as_deref()))
+    }
+
     /// Whether a user is a member.
     pub fn has(&self, user_id: &str) -> bool {
         self.users.contains_key(user_id)

@@ -195,16 +195,12 @@ impl Roster {
         self.channel_index(name).map(|channel| &self.channels[channel])
     }
 
-    /// The channels that have subscribers, sorted by name, each with its occupancy.
-    pub fn occupied(&self) -> impl Iterator<Item = (&str, Occupancy)> {
-        let mut all: Vec<&Channel> = self.channels.iter().map(|(_, channel)| channel).collect();
+    /// The channels that have subscribers and this prefix, sorted by name, each with its occupancy.
+    pub fn occupied(&self, prefix: &str) -> impl Iterator<Item = (&str, Occupancy)> {
+        let all = self.channels.iter().map(|(_, channel)| channel);
+        let mut all: Vec<&Channel> = all.filter(|channel| channel.name.starts_with(prefix)).collect();
         all.sort_unstable_by_key(|channel| &channel.name);
         all.into_iter().map(|channel| (&*channel.name, channel.occupancy()))
-    }
-
-    /// The occupancy of a channel; `None`: it has no subscribers.
-    pub fn occupancy(&self, channel: &str) -> Option<Occupancy> {
-        self.channel(channel).map(Channel::occupancy)
     }
 
     /// The distinct users of a presence channel.

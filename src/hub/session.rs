@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::channel::Hears;
+use crate::protocol::channel::ChannelName;
 use crate::protocol::frames::{self, Extra};
 use crate::protocol::position::Stream;
 use crate::protocol::{Member, Ruling, SocketId, Verdict};
@@ -107,6 +108,16 @@ impl Session {
     /// Whether the connection gets any events: it has a subscription or a signed-in user.
     pub(super) fn hears(&self) -> bool {
         !self.subscriptions.is_empty() || self.user.is_some()
+    }
+
+    /// The connection unsubscribes from this channel. If it is the own channel of its user, that is noted here.
+    pub(super) fn unsubscribe_user(&mut self, name: &str) {
+        let channel = ChannelName::parse(name).ok();
+        if let (Some(user), Some(channel)) = (&mut self.user, channel)
+            && channel.user() == Some(&*user.member.user_id)
+        {
+            user.subscribed = false;
+        }
     }
 
     /// The index of the subscription to a channel.

@@ -6,12 +6,14 @@ use serde::Deserialize;
 
 use super::ask::Asked;
 use super::credentials::{Credentials, read_id, read_member};
+use super::notices::{Notices, watchlist_frame};
 use super::roster::Roster;
 use super::session::User;
-use super::users::{Users, WatchlistEvent};
+use super::users::status;
+use super::visible::Visible;
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
-use crate::protocol::frames::{self, Extra};
+use crate::protocol::frames;
 use crate::protocol::{Member, SocketId};
 
 /// The most users of a watchlist; the rest is left out (error 4302).
@@ -32,6 +34,7 @@ impl SignIn<'_> {
         id: ConnectionId,
         roster: &mut Roster,
         credentials: &Credentials<'_>,
+        notices: &Notices,
         actions: &mut Actions,
     ) -> Asked {
         let Some(session) = roster.sessions.get_mut(id) else {
@@ -80,12 +83,13 @@ impl SignIn<'_> {
             subscribed: false,
         }));
         if place == 0 {
-            tell_watchers("online", &user_id, id, &roster.users, actions);
+            notices.user(true, &user_id, id, &roster.users, actions);
         }
         for user in &watchlist {
             roster.users.watch(user, id);
         }
-        let status = roster.users.status(&watchlist);
+        let visible = Visible::of(roster, notices);
+        let status = status(&watchlist, |user| visible.is_online(user));
         if !status.is_empty() {
             actions.send(id, watchlist_frame(&status));
         }
@@ -126,7 +130,7 @@ impl SignIn<'_> {
 }
 
 /// A connection that was signed in as this user ends.
-pub(super) fn sign_out(id: ConnectionId, user: &User, roster: &mut Roster, actions: &mut Actions) {
+pub(super) fn sign_out(id: ConnectionId, user: &User, roster: &mut Roster, notices: &Notices, actions: &mut Actions) {
     for watched in &user.watchlist {
         roster.users.unwatch(watched, id);
     }
@@ -136,17 +140,8 @@ pub(super) fn sign_out(id: ConnectionId, user: &User, roster: &mut Roster, actio
         moved.place = user.place;
     }
     if roster.users.connections(user_id).is_empty() {
-        tell_watchers("offline", user_id, id, &roster.users, actions);
+        notices.user(false, user_id, id, &roster.users, actions);
     }
-}
-
-fn tell_watchers(change: &'static str, user_id: &str, but: ConnectionId, users: &Users, actions: &mut Actions) {
-    let watchers = users.watchers(user_id).filter(|watcher| *watcher != but);
-    let event = WatchlistEvent {
-        name: change,
-        user_ids: vec![user_id],
-    };
-    actions.fan_out(watchers, watchlist_frame(&[event]).into());
 }
 
 fn tell_signed_in(id: ConnectionId, user_data: &str, actions: &mut Actions) {
@@ -158,13 +153,4 @@ fn tell_signed_in(id: ConnectionId, user_data: &str, actions: &mut Actions) {
         id,
         frames::plain("pusher:signin_success", None, &SignedIn { user_data }),
     );
-}
-
-fn watchlist_frame(events: &[WatchlistEvent<'_>]) -> String {
-    #[derive(serde::Serialize)]
-    struct WatchlistEvents<'a> {
-        events: &'a [WatchlistEvent<'a>],
-    }
-    let data = WatchlistEvents { events };
-    frames::protocol("pusher_internal:watchlist_events", None, &data, Extra::default())
 }

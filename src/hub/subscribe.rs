@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::credentials::{Credentials, read_member};
-use super::roster::Roster;
 use super::session::Session;
+use super::visible::Visible;
 use crate::id::ConnectionId;
 use crate::protocol::actions::Actions;
 use crate::protocol::channel::{ChannelName, Kind};
@@ -105,12 +105,12 @@ impl Subscribe {
     pub(super) fn admit(
         &self,
         id: ConnectionId,
-        roster: &Roster,
+        visible: Visible<'_>,
         credentials: &Credentials<'_>,
         rule: impl FnOnce(ChannelName<'_>) -> Ruling,
         actions: &mut Actions,
     ) -> Verdict<Ticket<'_>, ()> {
-        let verdict = self.find_ticket(id, roster, credentials, rule, actions);
+        let verdict = self.find_ticket(id, visible, credentials, rule, actions);
         verdict.unwrap_or_else(|refusal| {
             refusal.tell(id, &self.channel, actions);
             Verdict::No(())
@@ -120,12 +120,13 @@ impl Subscribe {
     fn find_ticket(
         &self,
         id: ConnectionId,
-        roster: &Roster,
+        visible: Visible<'_>,
         credentials: &Credentials<'_>,
         rule: impl FnOnce(ChannelName<'_>) -> Ruling,
         actions: &mut Actions,
     ) -> Result<Verdict<Ticket<'_>, ()>, Refusal> {
         let name = ChannelName::parse(&self.channel).map_err(|why| Refusal::new(NAME, why))?;
+        let roster = visible.here();
         let Some(session) = roster.find(id) else {
             return Ok(Verdict::No(()));
         };
@@ -159,10 +160,10 @@ impl Subscribe {
             Some(Verdict::NotYet) => return Ok(Verdict::NotYet),
             None => (self.check(name, session, credentials)?, false),
         };
-        if let (Some(member), Some(channel)) = (&member, channel) {
+        if let Some(member) = &member {
             let most = settings.max_presence_members;
-            let members = &roster.channels[channel].members;
-            if members.len() >= most && !members.has(&member.user_id) {
+            let own = channel.map(|channel| &roster.channels[channel]);
+            if visible.users(&self.channel, own) >= most && !visible.is_member(&self.channel, own, &member.user_id) {
                 let why = format!("a presence channel has at most {most} members");
                 return Err(Refusal::new(LIMIT, why));
             }

@@ -58,7 +58,7 @@ fn memory_is_given_back_after_many_connections_have_left() {
         app.roster.names.capacity(),
         app.roster.channels.capacity(),
         app.roster.sockets.capacity(),
-        app.unauthorized.capacity(),
+        app.unauthorized.0.capacity(),
         crowd.capacity(),
     ];
     assert!(room.iter().all(|room| *room <= 64), "{room:?}");

@@ -21,6 +21,11 @@ impl Users {
         self.online.len()
     }
 
+    /// The ids of the signed-in users.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.online.keys().map(|id| &**id)
+    }
+
     /// The connections that are signed in as a user.
     pub fn connections(&self, user: &str) -> &[Subscriber] {
         self.online.get(user).map_or(&[], Vec::as_slice)
@@ -76,19 +81,17 @@ impl Users {
     pub fn watchers(&self, user: &str) -> impl Iterator<Item = ConnectionId> {
         self.watchers.get(user).into_iter().flatten().copied()
     }
+}
 
-    /// The users of a watchlist, sorted into online and offline: the data of the first `watchlist_events`.
-    pub fn status<'a>(&self, watched: &'a [Box<str>]) -> Vec<WatchlistEvent<'a>> {
-        let (online, offline): (Vec<&str>, Vec<&str>) = watched
-            .iter()
-            .map(|user| &**user)
-            .partition(|user| self.online.contains_key(*user));
-        let both = [("online", online), ("offline", offline)];
-        let events = both.into_iter().filter(|(_, user_ids)| !user_ids.is_empty());
-        events
-            .map(|(name, user_ids)| WatchlistEvent { name, user_ids })
-            .collect()
-    }
+/// The users of a watchlist, sorted into online and offline: the data of the first `watchlist_events`.
+pub(super) fn status(watched: &[Box<str>], is_online: impl Fn(&str) -> bool) -> Vec<WatchlistEvent<'_>> {
+    let (online, offline): (Vec<&str>, Vec<&str>) =
+        watched.iter().map(|user| &**user).partition(|user| is_online(user));
+    let both = [("online", online), ("offline", offline)];
+    let events = both.into_iter().filter(|(_, user_ids)| !user_ids.is_empty());
+    events
+        .map(|(name, user_ids)| WatchlistEvent { name, user_ids })
+        .collect()
 }
 
 /// Users who went `online` or `offline`: an entry of `pusher_internal:watchlist_events`.

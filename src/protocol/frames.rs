@@ -62,7 +62,15 @@ impl<'a, T> OneOrMore<'a, T> {
     }
 }
 
-impl Extra<'_> {
+impl<'a> Extra<'a> {
+    /// The position of an event, and nothing more.
+    pub fn of_id(id: &'a str) -> Self {
+        Self {
+            id: Some(id),
+            ..Self::default()
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.id.is_none() && self.pos.is_none() && self.recovered.is_none()
     }

@@ -118,6 +118,12 @@ impl<T> Retained<T> {
         Some(&newest.value)
     }
 
+    /// The newest entry of each channel, in no order.
+    pub fn newest_of_all(&self) -> impl Iterator<Item = (&str, &T)> {
+        let all = self.channels.iter();
+        all.filter_map(|(channel, own)| Some((&**channel, &own.entries.back()?.value)))
+    }
+
     /// The oldest entry of all channels, and its number.
     pub fn oldest(&mut self) -> Option<(u64, &T)> {
         while let Some((number, channel)) = self.order.front()

@@ -266,7 +266,7 @@ fn story(seed: u64) {
     }
     settle(&mut server, &world, &mut people);
     assert_eq!(
-        server.service().apps().app(0).roster.occupied().count(),
+        server.service().apps().app(0).visible().occupied("").len(),
         0,
         "an empty channel is kept"
     );
@@ -298,7 +298,7 @@ fn compare(server: &Server<SimIo>, people: &[Person]) {
             .iter()
             .filter(|person| person.alive && person.asked.get(channel) == Some(&Asked::In))
             .collect();
-        let occupancy = app.roster.occupancy(channel);
+        let occupancy = app.visible().occupancy(channel);
         assert_eq!(
             occupancy.map_or(0, |occupancy| occupancy.subscriptions),
             inside.len(),
@@ -308,7 +308,7 @@ fn compare(server: &Server<SimIo>, people: &[Person]) {
         for person in inside {
             if channel.starts_with("presence-") {
                 assert_eq!(person.members[channel], truth, "{} of {channel}", person.user);
-                assert_eq!(app.roster.members(channel).count(), truth.len());
+                assert_eq!(app.visible().members(channel).len(), truth.len());
             } else {
                 assert_eq!(
                     person.counts.get(channel).copied(),
