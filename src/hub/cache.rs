@@ -17,6 +17,8 @@ pub struct Cache {
     /// One event for each channel, numbered in the order in which they were cached.
     events: Retained<Cached>,
     puts: u64,
+    /// Events up to this number may be out of date: events of a cluster were lost.
+    doubted: u64,
 }
 
 /// A cached event.
@@ -82,6 +84,17 @@ impl Cache {
     /// The cached event of a channel, if it has not expired.
     pub fn find(&self, channel: &str, now: Now) -> Option<&Cached> {
         self.events.newest(channel).filter(|cached| cached.until > now.at)
+    }
+
+    /// Events were lost: the cached events may be out of date.
+    pub(super) fn doubt(&mut self) {
+        self.doubted = self.puts;
+    }
+
+    /// Whether the channel's cached event is surely the newest one that was published.
+    pub(super) fn is_known(&self, channel: &str, now: Now) -> bool {
+        let is_new = self.events.next(channel, self.doubted).is_some();
+        is_new && self.find(channel, now).is_some()
     }
 
     /// All cached events, each with its channel.

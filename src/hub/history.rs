@@ -50,8 +50,8 @@ impl Memory {
         }
     }
 
-    /// Begins anew. The events above number `after` will be appended; positions below it, or of another start, cannot be
-    /// recovered. Returns `false` if the history has all events above `after` already.
+    /// Begins anew. The events above number `after` will be appended; positions below it, or of another start, cannot
+    /// be recovered. Returns `false` if the history has all events above `after` already.
     pub fn restart(&mut self, start: u32, after: u64) -> bool {
         if start == self.start && after <= self.newest {
             return false;

@@ -28,8 +28,8 @@ const ENTRY: usize = size_of::<Holder>() + 160;
 /// See the top of this file.
 #[derive(Debug)]
 pub(super) struct Replica {
-    /// This process; before it, its former incarnations that the log still has.
-    mine: Vec<ProcessId>,
+    /// This process.
+    me: ProcessId,
     channels: BTreeMap<Box<str>, Everywhere>,
     users: HashMap<Box<str>, Holders>,
     sessions: HashMap<u64, Holders>,
@@ -95,12 +95,12 @@ impl Holders {
         self.0.iter().find(|holder| holder.process == process)
     }
 
-    fn sums(&self, mine: &[ProcessId]) -> Sums {
+    fn sums(&self, me: ProcessId) -> Sums {
         let mut sums = Sums::default();
         for holder in &self.0 {
             let amount = holder.amount as usize;
             sums.total += amount;
-            if !mine.contains(&holder.process) {
+            if holder.process != me {
                 sums.elsewhere += amount;
             }
         }
@@ -148,7 +148,7 @@ impl Replica {
     /// A replica without entries, in this process.
     pub(super) fn new(me: ProcessId) -> Self {
         Self {
-            mine: vec![me],
+            me,
             channels: BTreeMap::new(),
             users: HashMap::new(),
             sessions: HashMap::new(),
@@ -156,20 +156,6 @@ impl Replica {
             bytes: 0,
             refused: RareLine::default(),
         }
-    }
-
-    /// This process has another id from here on. The log may still have states of the former one: they count as its own
-    /// until it is declared gone.
-    pub(super) fn set_me(&mut self, me: ProcessId) {
-        let former = self.mine.last().copied();
-        self.mine.retain(|process| Some(*process) == former && *process != me);
-        self.mine.push(me);
-    }
-
-    /// A process is gone, and what it held was removed.
-    pub(super) fn forget_process(&mut self, of: ProcessId) {
-        let me = self.mine.last().copied();
-        self.mine.retain(|process| *process != of || Some(*process) == me);
     }
 
     /// A process holds this from here on. `most`: the most bytes of all entries.
@@ -184,7 +170,7 @@ impl Replica {
             _ => None,
         };
         let found = self.holders(holding);
-        let before = found.map_or(Sums::default(), |found| found.sums(&self.mine));
+        let before = found.map_or(Sums::default(), |found| found.sums(self.me));
         let held = found.and_then(|found| found.find(from));
         let freed = held.map_or(0, |held| bytes.texts + info_len(held.user_info.as_deref()));
         if held.is_none() && amount == 0 {
@@ -195,12 +181,11 @@ impl Replica {
             return Err(Unfit::Full);
         }
         self.bytes = kept;
-        let mine = std::mem::take(&mut self.mine);
+        let me = self.me;
         let after = self.change(holding, |holders| {
             holders.set(from, amount, info);
-            holders.sums(&mine)
+            holders.sums(me)
         });
-        self.mine = mine;
         Ok(Shift { before, after })
     }
 
@@ -300,7 +285,7 @@ impl Replica {
     /// The subscriptions to a channel.
     pub(super) fn subscriptions(&self, channel: &str) -> Sums {
         let own = self.channels.get(channel);
-        own.map_or(Sums::default(), |own| own.subscriptions.sums(&self.mine))
+        own.map_or(Sums::default(), |own| own.subscriptions.sums(self.me))
     }
 
     /// The channels with these prefixes to which connections of other processes are subscribed, in order.
@@ -309,7 +294,7 @@ impl Replica {
             .channels
             .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
         let all = range.take_while(move |(channel, _)| channel.starts_with(prefix));
-        all.filter(|(_, own)| own.subscriptions.sums(&self.mine).elsewhere > 0)
+        all.filter(|(_, own)| own.subscriptions.sums(self.me).elsewhere > 0)
             .map(|(channel, _)| &**channel)
     }
 
@@ -318,7 +303,7 @@ impl Replica {
         let members = self.channels.get(channel).into_iter().flat_map(|own| &own.members);
         members.filter_map(|(user_id, holders)| {
             // The lowest process, so that the answer is the same on all processes that see the same.
-            let others = holders.0.iter().filter(|holder| !self.mine.contains(&holder.process));
+            let others = holders.0.iter().filter(|holder| holder.process != self.me);
             let first = others.min_by_key(|holder| holder.process)?;
             Some((&**user_id, first.user_info.as_deref()))
         })
@@ -327,24 +312,24 @@ impl Replica {
     /// Whether a user is a member of a channel on another process.
     pub(super) fn is_member_elsewhere(&self, channel: &str, user_id: &str) -> bool {
         let holders = self.channels.get(channel).and_then(|own| own.members.get(user_id));
-        holders.is_some_and(|holders| holders.sums(&self.mine).elsewhere > 0)
+        holders.is_some_and(|holders| holders.sums(self.me).elsewhere > 0)
     }
 
     /// Whether a user is signed in on another process.
     pub(super) fn is_online_elsewhere(&self, user_id: &str) -> bool {
         let holders = self.users.get(user_id);
-        holders.is_some_and(|holders| holders.sums(&self.mine).elsewhere > 0)
+        holders.is_some_and(|holders| holders.sums(self.me).elsewhere > 0)
     }
 
     /// The WebSockets of a session on the other processes.
     pub(super) fn sockets_elsewhere(&self, hash: u64) -> usize {
         let holders = self.sessions.get(&hash);
-        holders.map_or(0, |holders| holders.sums(&self.mine).elsewhere)
+        holders.map_or(0, |holders| holders.sums(self.me).elsewhere)
     }
 
     /// The connections of the app on the other processes.
     pub(super) fn connections_elsewhere(&self) -> usize {
-        self.connections.sums(&self.mine).elsewhere
+        self.connections.sums(self.me).elsewhere
     }
 }
 

@@ -44,13 +44,6 @@ pub struct Together<'a> {
 }
 
 impl Together<'_> {
-    /// This process has another id from here on.
-    pub fn set_me(&mut self, me: ProcessId) {
-        if let Some(replica) = &mut self.notices.replica {
-            replica.set_me(me);
-        }
-    }
-
     // --- what the processes hold ---------------------------------------------------------------------------------
 
     /// All that this process holds; with the cached events too. The sessions of a site are the service's.
@@ -185,12 +178,10 @@ impl Together<'_> {
         self.end(of, Ending::Stale, now, actions);
     }
 
-    /// A process is gone, and with it all that it held.
+    /// A process is gone, and with it all that it held. This process too can be declared gone: then it tells everything
+    /// again.
     pub fn gone(&mut self, of: ProcessId, now: Now, actions: &mut Actions) {
         self.end(of, Ending::All, now, actions);
-        if let Some(replica) = &mut self.notices.replica {
-            replica.forget_process(of);
-        }
     }
 
     fn end(&mut self, of: ProcessId, which: Ending, now: Now, actions: &mut Actions) {
@@ -266,12 +257,12 @@ impl Together<'_> {
         }
     }
 
-    /// Keeps a cached event that another process told, unless the channel has one: that one is newer.
+    /// Keeps a cached event that another process told, unless the channel has one since the last gap: that one is newer.
     pub fn keep_cached(&mut self, cached: &CachedEvent, now: Now) {
         let Ok(channel) = ChannelName::parse(&cached.channel) else {
             return;
         };
-        if self.events.cache.find(&cached.channel, now).is_some() || event::check_name(Some(&cached.name)).is_err() {
+        if self.events.cache.is_known(&cached.channel, now) || event::check_name(Some(&cached.name)).is_err() {
             return;
         }
         let publication = Publication {
@@ -315,8 +306,10 @@ impl Together<'_> {
         self.events.history.advance(n);
     }
 
-    /// Events may have been lost: clients that requested recovery reconnect and request them.
+    /// Events may have been lost: clients that requested recovery reconnect and request them, and what another process
+    /// tells of cached events counts more than what is here.
     pub fn gap(&mut self, actions: &mut Actions) {
+        self.events.cache.doubt();
         close_for_gap(self.roster, actions);
     }
 }
