@@ -6,6 +6,7 @@
 pub mod api;
 pub mod certificates;
 pub mod child;
+pub mod cluster;
 pub mod config;
 pub mod flight;
 pub mod hub;

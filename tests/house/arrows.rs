@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("net", &["protocol", "config", "id", "time", "logging", "trust"]),
     ("store", &["protocol", "config", "id", "time", "logging", "child"]),
     ("joomla", &["store", "protocol", "config", "id", "time"]),
+    ("cluster", &["protocol", "time", "logging"]),
     ("hub", &["protocol", "config", "id", "time", "logging"]),
     ("api", &["hub", "protocol", "config", "id", "time", "logging"]),
     ("webhooks", &["hub", "protocol", "config", "id", "time", "logging"]),

@@ -1,0 +1,79 @@
+//! How much of the log stays in the engine. The leader deletes what is older than a minute, or more than the bytes that
+//! the log may have. Every process measures, so that each one can lead at once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::protocol::engine::EntryId;
+use crate::time::Time;
+
+/// Entries stay so long, and at least for two leases.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The most bytes of the log.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Entries that arrived within this time, and have no more than these bytes together, are deleted together.
+const PIECE: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
+
+/// What stays in the log, as pieces.
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// Entries before this one may be deleted.
+    before: Option<EntryId>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    first: EntryId,
+    begun: Time,
+    bytes: usize,
+}
+
+impl Retention {
+    /// An entry was read.
+    pub(super) fn note(&mut self, id: EntryId, bytes: usize, lease: Duration, now: Time) {
+        self.bytes += bytes;
+        match self.pieces.back_mut() {
+            Some(last) if now.since(last.begun) < PIECE.0 && last.bytes < PIECE.1 => last.bytes += bytes,
+            _ => self.pieces.push_back(Piece {
+                first: id,
+                begun: now,
+                bytes,
+            }),
+        }
+        self.expire(lease, now);
+    }
+
+    /// Notices what is too old or too much by now.
+    pub(super) fn expire(&mut self, lease: Duration, now: Time) {
+        let kept = KEPT.max(lease * 2);
+        while self.pieces.len() > 1
+            && self
+                .pieces
+                .front()
+                .is_some_and(|first| now.since(first.begun) > kept + PIECE.0 || self.bytes > MAX_BYTES)
+            && let Some(first) = self.pieces.pop_front()
+        {
+            self.bytes -= first.bytes;
+            self.before = self.pieces.front().map(|next| next.first);
+        }
+    }
+
+    /// What the leader deletes now: the entries before this one.
+    pub(super) fn take_before(&mut self) -> Option<EntryId> {
+        self.before.take()
+    }
+
+    /// The log is another one.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The bytes that stay in the log.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
