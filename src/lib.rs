@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod child;
 pub mod cluster;
 pub mod config;
+pub mod engine;
 pub mod flight;
 pub mod hub;
 pub mod id;
