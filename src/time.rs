@@ -89,6 +89,13 @@ impl Bucket {
         }
     }
 
+    /// Takes tokens whether they are there or not. The bucket owes one second's tokens at most.
+    pub fn spend(&mut self, tokens: u64, rate: u32, seconds: u32, now: Time) {
+        let most = (u64::from(seconds) + 1) * SECOND;
+        let missing = self.missing(now).saturating_add(span(tokens, rate)).min(most);
+        self.full_at = nanoseconds(now).saturating_add(missing.max(self.missing(now)));
+    }
+
     /// How many whole tokens there are.
     pub fn left(&self, rate: u32, seconds: u32, now: Time) -> u64 {
         let there = (u64::from(seconds) * SECOND).saturating_sub(self.missing(now));

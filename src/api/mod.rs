@@ -28,7 +28,7 @@ use crate::hub::app::App;
 use crate::hub::apps::Apps;
 use crate::protocol::actions::Actions;
 use crate::protocol::effects::Effect;
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 /// The message for an app that is disabled.
 const DISABLED: &str = "This app is disabled";
@@ -76,6 +76,11 @@ impl Api {
         published
             .map(|(_, deliveries)| deliveries)
             .map_err(|refusal| refusal.text)
+    }
+
+    /// Another process of the cluster published this many events of an app at `now`. They count here too.
+    pub fn published_elsewhere(&mut self, app: &config::App, count: u32, now: Time) {
+        self.rates.spend(app, count, now);
     }
 
     /// Answers a request for which `is_for` holds.
@@ -152,8 +157,7 @@ impl Api {
                 // Some libraries put the id into the path without encoding it. An id that cannot be decoded was
                 // therefore not encoded.
                 let user = parameters::decode(named).unwrap_or(Cow::Borrowed(named));
-                app.terminate(&user, actions);
-                actions.effect(Effect::TerminateVisitor(number, user.into_owned()));
+                actions.effect(Effect::TerminateUser(number, user.into_owned()));
                 Ok(json(&serde_json::json!({})))
             }
         };

@@ -144,8 +144,13 @@ impl<'a> Request<'a> {
         actions: &mut Actions,
     ) -> Result<(Response<Bytes>, usize), Refusal> {
         let events = self.check(&app.settings)?;
-        let publishes = events.iter().map(|event| event.channels.len()).sum();
+        let publishes: usize = events.iter().map(|event| event.channels.len()).sum();
         let allowance = rates.take(&app.settings, publishes, now.at)?;
+        if allowance.is_limited()
+            && let Some(together) = app.together()
+        {
+            together.published(publishes, actions);
+        }
         let deliveries = events.iter().map(|event| event.publish(app, now, actions)).sum();
         let mut response = match self.form {
             Form::Single => answer_single(app, &events),

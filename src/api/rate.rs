@@ -24,6 +24,11 @@ pub struct Rates(HashMap<String, Bucket>);
 pub struct Allowance(Option<(u32, u64)>);
 
 impl Allowance {
+    /// Whether there is a limit.
+    pub fn is_limited(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Writes the limit and the rest to the headers of an answer.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some((limit, left)) = self.0 {
@@ -34,6 +39,15 @@ impl Allowance {
 }
 
 impl Rates {
+    /// Counts publishes of an app that another process has allowed.
+    pub fn spend(&mut self, app: &config::App, publishes: u32, now: Time) {
+        let rate = app.publishes_per_second;
+        if rate > 0 {
+            let bucket = self.0.entry(app.id.clone()).or_default();
+            bucket.spend(u64::from(publishes), rate, SECONDS, now);
+        }
+    }
+
     /// Counts this many publishes of an app.
     ///
     /// # Errors

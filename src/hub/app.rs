@@ -36,7 +36,7 @@ pub struct App {
     /// The app's section of the configuration. The site's component may have given the app another id, key and secret.
     pub settings: config::App,
     /// The id that the configuration gives it.
-    pub(super) configured: String,
+    pub configured: String,
     /// The secret that was valid before the one in the settings, with the time at which it ends.
     pub former: Option<FormerSecret>,
     /// The connections, the channels and the signed-in users.

@@ -275,6 +275,11 @@ impl Together<'_> {
             .keep(&publication, Duration::from_millis(cached.age), self.settings, now);
     }
 
+    /// This process let pass so many publishes of the HTTP API.
+    pub fn published(&self, count: usize, actions: &mut Actions) {
+        self.notices.share(Shared::Published(narrow(count)), actions);
+    }
+
     /// A client, of whichever process, subscribed to a cache channel without a cached event.
     pub fn cache_missed(&mut self, channel: &str, actions: &mut Actions) {
         if ChannelName::parse(channel).is_ok_and(ChannelName::is_cache) {

@@ -35,8 +35,9 @@ pub enum Effect {
     Row(Box<Seen>),
     /// Close all connections that are signed in as this user.
     Terminate(String),
-    /// Close all connections of this user of the site, if the app with this number is the site's.
-    TerminateVisitor(usize, String),
+    /// Close all connections of this user of the app with this number, and of this user of the site if the app is the
+    /// site's.
+    TerminateUser(usize, String),
     /// Poll the outbox table of the app with this number now: rows were committed.
     Nudge(usize),
     /// The facts of the extensions have changed, and with them perhaps the app's credentials.

@@ -32,6 +32,15 @@ impl Keys {
         }
     }
 
+    /// The same keys, but pseudonyms are those of all processes that serve the site with this secret.
+    #[must_use]
+    pub fn of_site(self, secret: &str) -> Self {
+        Self {
+            pseudonyms: derived(secret.as_bytes(), "pseudonyms of a cluster"),
+            ..self
+        }
+    }
+
     /// The keys for a trace of that server. The public keys are the same, because clients send them back. The keys of
     /// socket ids and pseudonyms are different, because those of a running server are secret.
     pub fn for_trace(seed: &Seed) -> Self {
@@ -44,7 +53,12 @@ impl Keys {
     }
 }
 
-fn derived(seed: &Seed, label: &str) -> [u8; 32] {
+/// The seed of what this process draws for its cluster. Secret.
+pub fn of_cluster(seed: &Seed) -> Seed {
+    derived(seed, "cluster")
+}
+
+fn derived(seed: &[u8], label: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(seed).expect("HMAC takes keys of every length");
     mac.update(b"jsocketd ");
     mac.update(label.as_bytes());

@@ -73,11 +73,12 @@ pub(super) struct Dispatcher<I: Io> {
 
 impl<I: Io> Dispatcher<I> {
     pub(super) fn new(mut io: I, config: Config, seed: Seed) -> Self {
+        let now = io.now();
         Self {
-            now: io.now(),
+            now,
             date: DateLine::default(),
             io,
-            decisions: Decisions::new(&config, seed),
+            decisions: Decisions::new(&config, seed, now),
             config,
             connections: Connections::new(),
             wants_stats: List::default(),

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::protocol::actions::Actions;
+use crate::protocol::engine::{Command, Fault, Line, LineState, Reply};
 use crate::service::{Input, Seed, Service};
 use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
@@ -27,9 +28,13 @@ pub(super) struct Decisions {
 }
 
 impl Decisions {
-    pub(super) fn new(config: &Config, seed: Seed) -> Self {
+    pub(super) fn new(config: &Config, seed: Seed, now: Now) -> Self {
+        let mut service = Service::new(config.clone(), seed);
+        if config.engine.place().is_some() {
+            service.join_cluster(&seed, now);
+        }
         Self {
-            service: Service::new(config.clone(), seed),
+            service,
             seed,
             recorder: None,
             actions: Actions::default(),
@@ -121,6 +126,26 @@ impl Decisions {
         let part = self.service.due_part();
         self.decide(|service, actions| service.due(now, actions));
         Some(part)
+    }
+
+    /// The next command for a connection to the engine. A trace has no engine, so nothing of this is recorded.
+    pub(super) fn engine_command(&mut self, line: Line, now: Now) -> Option<Command> {
+        self.service.engine_command(line, now)
+    }
+
+    /// The engine answered a command.
+    pub(super) fn engine_reply(&mut self, line: Line, reply: Result<Reply, Fault>, now: Now) {
+        self.decide(|service, actions| service.engine_reply(line, reply, now, actions));
+    }
+
+    /// A connection to the engine can take commands, or cannot.
+    pub(super) fn engine_line(&mut self, line: Line, state: LineState, now: Now) {
+        self.decide(|service, actions| service.engine_line(line, state, now, actions));
+    }
+
+    /// Tells the cluster that this process ends. Returns whether it knows, or cannot be told.
+    pub(super) fn leave_cluster(&mut self) -> bool {
+        self.service.leave_cluster()
     }
 
     fn decide(&mut self, decision: impl FnOnce(&mut Service, &mut Actions)) {

@@ -1,6 +1,7 @@
 //! The drain: how a signal ends the process without cutting connections. The connections that exist when it begins are
 //! closed one by one, spread over `drain_seconds`. It ends when no connection is left and the webhooks are out, or when
-//! its time is over. Last of all the heartbeat of the process is deleted, if the database is at hand.
+//! its time is over. Last of all the heartbeat of the process is deleted, if the database is at hand, and the other
+//! processes of a cluster are told.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::Flow;
 use super::act::Dispatcher;
 use super::database::Database;
 
-/// The end of the drain's time, in which the heartbeat of the process is deleted.
+/// The end of the drain's time, in which the heartbeat of the process is deleted and the cluster is told.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Whether the loop goes on, and a drain that is under way.
@@ -31,7 +32,7 @@ struct Run {
     remaining: Vec<ConnectionId>,
     /// How many connections were asked.
     asked: usize,
-    /// Since when nothing is left to wait for but the database.
+    /// Since when nothing is left to wait for but the database and the cluster.
     idle: Option<Time>,
 }
 
@@ -99,7 +100,8 @@ impl Drain {
         if run.idle.is_none() && now + LEAVING < end {
             return;
         }
-        let has_left = database.leave(dispatcher, end.since(now));
+        let has_left = dispatcher.decisions.leave_cluster();
+        let has_left = database.leave(dispatcher, end.since(now)) && has_left;
         let is_done = run.idle.is_some_and(|since| has_left || now >= since + LEAVING);
         if is_done || now >= end {
             let lost = dispatcher.decisions.service.webhooks().counts().waiting;

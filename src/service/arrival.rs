@@ -10,7 +10,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::addresses::Addresses;
 use super::caller::{Call, Origin, Own};
+use super::cluster::Link;
 use super::console::Console;
+use super::crowds::Crowds;
 use super::home::Home;
 use super::members::{Member, Members, Speaks, Wants};
 use super::page::Page;
@@ -26,7 +28,7 @@ use crate::id::ConnectionId;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::SocketId;
 use crate::protocol::actions::{Action, Actions, Dialect};
-use crate::site::{SWITCHED_OFF, Site};
+use crate::site::{SWITCHED_OFF, Site, cookie};
 use crate::time::Now;
 
 /// The close reason when a session has more than `connections_per_session` connections.
@@ -58,6 +60,7 @@ pub(super) struct Arrival<'a> {
     pub(super) apps: &'a mut Apps,
     pub(super) api: &'a mut Api,
     pub(super) home: &'a mut Home,
+    pub(super) link: Option<&'a mut Link>,
     pub(super) now: Now,
     pub(super) actions: &'a mut Actions,
 }
@@ -140,7 +143,12 @@ impl Arrival<'_> {
     /// `may`: the request's user has the permission that its place needs.
     fn answer(&mut self, may: bool) -> Option<Box<Response<Bytes>>> {
         let Entrance { page, draining, .. } = &*self.entrance;
-        match routes::answer(&self.call, may, self.config, page, *draining) {
+        let unready = match &self.link {
+            _ if *draining => Some(routes::DRAINING),
+            Some(link) if link.is_joining(self.now) => Some(routes::JOINING),
+            _ => None,
+        };
+        match routes::answer(&self.call, may, self.config, page, unready) {
             Answer::Now(response) => Some(response),
             Answer::State(state) => {
                 self.gather(Wants::State(state));
@@ -266,7 +274,20 @@ impl Arrival<'_> {
         };
         let most = self.config.limits.connections_per_session;
         let request = is_own.then_some(self.call.request);
-        site.is_none_or(|site| site.enter(self.id, request, most, self.now))
+        let Some(site) = site else { return true };
+        site.enter(self.id, request, most, self.now) && (!is_own || self.may_enter_cluster(most))
+    }
+
+    /// Whether the connection may stay: the other processes of the cluster have few connections of its session.
+    fn may_enter_cluster(&mut self, most: u32) -> bool {
+        let (Some(link), Some(app), Some(site)) = (&mut self.link, self.home.app(), self.home.site()) else {
+            return true;
+        };
+        let session = cookie::session(self.call.request, &site.facts().cookies).ok();
+        session.is_none_or(|(session, client)| {
+            let session = Crowds::hash(&site.facts().secret.0, &session, client);
+            link.enter(self.id, session, (app, self.apps.app(app)), most, self.actions)
+        })
     }
 
     /// The origin of the page that made the request, compared with the site's own origins.

@@ -25,11 +25,18 @@ pub(super) struct Home {
     site: Option<Box<Site>>,
     /// The number of the site's app; `None`: there is no site, or the configuration has no such app.
     app: Option<usize>,
+    /// This process is one of a cluster.
+    is_in_cluster: bool,
     /// What was logged about the secret of this app, as long as it is true.
     complaint: Option<String>,
 }
 
 impl Home {
+    /// This process is one of a cluster. Call it before the site is found.
+    pub(super) fn join_cluster(&mut self) {
+        self.is_in_cluster = true;
+    }
+
     /// The site was found, or its configuration changed.
     pub(super) fn set_site(
         &mut self,
@@ -42,6 +49,10 @@ impl Home {
         let most = config.apps.iter().map(|app| app.max_event_size).max().unwrap_or(0);
         match &mut self.site {
             Some(site) => site.reconfigure(facts, config, most, actions.effects()),
+            None if self.is_in_cluster => {
+                let keys = keys.clone().of_site(&facts.secret.0);
+                self.site = Some(Box::new(Site::new(facts, config, &keys, most)));
+            }
             None => self.site = Some(Box::new(Site::new(facts, config, keys, most))),
         }
         self.find_app(config, apps);

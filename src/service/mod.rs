@@ -6,7 +6,10 @@ pub mod addresses;
 mod arrival;
 mod asked;
 pub mod caller;
+mod cluster;
 pub mod console;
+mod crowds;
+mod effects;
 mod home;
 mod identity;
 mod input;
@@ -19,6 +22,8 @@ pub mod snapshot;
 mod stats;
 pub mod status;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::net::IpAddr;
@@ -28,6 +33,7 @@ use http::Request;
 
 use self::arrival::{Arrival, Entrance};
 use self::caller::{Call, Caller};
+use self::cluster::Link;
 use self::home::Home;
 pub use self::identity::Identity;
 pub use self::input::Input;
@@ -36,14 +42,14 @@ pub use self::stats::{Counts, Ends, Lag, PerSecond, Process, ProcessStats, SendQ
 use self::talk::Talk;
 use self::waiting::Waiters;
 use crate::api::Api;
+use crate::cluster::State;
 use crate::config::Config;
 use crate::hub::apps::Apps;
-use crate::hub::roster::Reviewed;
 use crate::id::ConnectionId;
 use crate::joomla::site::SiteConfig;
 use crate::logging::{Kind, More, Quiet};
 use crate::protocol::actions::{Action, Actions};
-use crate::protocol::effects::Effect;
+use crate::protocol::engine::{Command, Fault, Line, LineState, Reply};
 use crate::protocol::keys::Keys;
 pub use crate::protocol::keys::Seed;
 use crate::site::Site;
@@ -64,6 +70,8 @@ pub struct Service {
     api: Api,
     webhooks: Webhooks,
     home: Home,
+    /// `None`: there is no engine, and the process is alone.
+    link: Option<Box<Link>>,
     quiet: Quiet,
 }
 
@@ -86,8 +94,16 @@ impl Service {
             waiters: Waiters::default(),
             api: Api::default(),
             home: Home::default(),
+            link: None,
             quiet: Quiet::new(),
         }
+    }
+
+    /// From here on this process is one of a cluster. Call it before the first input.
+    pub fn join_cluster(&mut self, seed: &Seed, now: Now) {
+        let link = Link::new(&self.config, &mut self.apps, seed, now);
+        self.home.join_cluster();
+        self.link = Some(Box::new(link));
     }
 
     /// The site was found, or its configuration changed.
@@ -101,6 +117,9 @@ impl Service {
     pub fn reconfigure(&mut self, config: Config, actions: &mut Actions) {
         self.webhooks.reconfigure(&config.apps);
         self.apps.reconfigure(&config.apps, self.keys.start, actions);
+        if let Some(link) = &mut self.link {
+            link.set_apps(&mut self.apps, actions);
+        }
         self.config = config;
         self.home.find_app(&self.config, &mut self.apps);
         self.home
@@ -110,7 +129,8 @@ impl Service {
     /// When `due` must be called next.
     pub fn deadline(&self) -> Time {
         let site = self.home.site().map_or(Time::NEVER, Site::deadline);
-        let own = self.webhooks.deadline().min(self.waiters.deadline());
+        let link = self.link.as_ref().map_or(Time::NEVER, |link| link.deadline());
+        let own = self.webhooks.deadline().min(self.waiters.deadline()).min(link);
         self.apps.deadline().min(site).min(own)
     }
 
@@ -120,6 +140,10 @@ impl Service {
             (self.apps.deadline(), "channels"),
             (self.webhooks.deadline(), "webhooks"),
             (self.waiters.deadline(), "messages that wait for an identity"),
+            (
+                self.link.as_ref().map_or(Time::NEVER, |link| link.deadline()),
+                "the cluster",
+            ),
         ];
         let first = parts.into_iter().find(|(at, _)| *at == self.deadline());
         first.map_or("visitors of the site", |(_, part)| part)
@@ -137,7 +161,11 @@ impl Service {
         while let Some(id) = self.waiters.pop_due(now.at) {
             self.go_on(id, true, now, actions);
         }
-        self.run_effects(now, actions);
+        effects::run(self, now, actions);
+        if let Some(link) = &mut self.link {
+            link.due(now);
+            effects::hear(self, now, actions);
+        }
         self.webhooks.due(now, actions);
     }
 
@@ -202,7 +230,7 @@ impl Service {
             Input::Flushed => self.flushed(id, now, actions),
             Input::Closed => self.closed(id, now, actions),
         }
-        self.run_effects(now, actions);
+        effects::run(self, now, actions);
     }
 
     // --- the site ------------------------------------------------------------------------------------------------
@@ -254,89 +282,45 @@ impl Service {
     fn site_changed(&mut self, now: Now, actions: &mut Actions) {
         // A client that subscribes while the effects are carried out gets the position after the rows among them.
         self.home.set_table(&mut self.apps, actions);
-        self.run_effects(now, actions);
+        effects::run(self, now, actions);
         self.home.settle();
     }
 
-    // --- effects -------------------------------------------------------------------------------------------------
+    // --- the cluster ---------------------------------------------------------------------------------------------
 
-    /// Carries out the effects that the rooms request of each other. The consequences of an effect are carried out
-    /// before the next effect. Effects that concern all connections are carried out once, at the end.
-    fn run_effects(&mut self, now: Now, actions: &mut Actions) {
-        if actions.effects().is_empty() {
-            return;
-        }
-        let (mut wake_all, mut review_all, mut release) = (false, false, false);
-        for effect in std::mem::take(actions.effects()) {
-            match effect {
-                Effect::WakeAll => wake_all = true,
-                Effect::ReviewAll => review_all = true,
-                // Messages that waited for the same answers go on too.
-                Effect::Release => (release, wake_all) = (true, true),
-                effect => {
-                    self.run_effect(effect, now, actions);
-                    self.run_effects(now, actions);
-                }
-            }
-        }
-        if review_all {
-            self.home.review(Reviewed::All, &mut self.apps, now, actions);
-        }
-        if wake_all {
-            for id in self.waiters.ids() {
-                self.go_on(id, false, now, actions);
-            }
-        }
-        if release {
-            self.home.release(&mut self.apps, now, actions);
-        }
-        self.run_effects(now, actions);
+    /// The next command for a connection to the engine. Ask until there is none.
+    pub fn engine_command(&mut self, line: Line, now: Now) -> Option<Command> {
+        self.link.as_mut()?.command(line, now)
     }
 
-    fn run_effect(&mut self, effect: Effect, now: Now, actions: &mut Actions) {
-        let (home, apps) = (&mut self.home, &mut self.apps);
-        match effect {
-            Effect::Hook(app, event) => self.webhooks.note(&apps.app(app).settings.id, event, now),
-            Effect::Occupied(channel) => home.site_mut().into_iter().for_each(|site| site.occupied(&channel)),
-            Effect::Vacated(channel) => home.site_mut().into_iter().for_each(|site| site.vacated(&channel)),
-            Effect::Wake(id) => {
-                home.review(Reviewed::Connection(id), apps, now, actions);
-                self.go_on(id, false, now, actions);
-            }
-            Effect::GoOn(id) => self.go_on(id, false, now, actions),
-            Effect::Close(id, code, why) => actions.push(Action::Close(id, code, why.into())),
-            Effect::Review(channels) => {
-                for channel in channels {
-                    home.review(Reviewed::Channel(&channel), apps, now, actions);
-                }
-            }
-            Effect::TurnAway => {
-                for (id, member) in self.members.iter() {
-                    if let Some((code, why)) = home.turned_away(id, &member.speaks) {
-                        actions.push(Action::Close(id, code, why.into()));
-                    }
-                }
-            }
-            Effect::Row(seen) => home.publish_row(&seen, apps, now, actions),
-            Effect::Terminate(user) => {
-                if let Some(app) = home.app() {
-                    apps.app_mut(app).terminate(&user, actions);
-                }
-            }
-            Effect::TerminateVisitor(app, user) => {
-                if let Some(site) = home.of_mut(app) {
-                    site.terminate(&user, actions.effects());
-                }
-            }
-            Effect::Nudge(app) => {
-                if let Some(outbox) = home.of_mut(app).and_then(Site::outbox_mut) {
-                    outbox.nudge(now);
-                }
-            }
-            Effect::Extensions => home.take_credentials(&self.config, apps, &mut self.entrance.page),
-            // A server without an engine is alone.
-            Effect::Share(..) | Effect::LogHook(..) | Effect::WakeAll | Effect::ReviewAll | Effect::Release => {}
+    /// The engine answered a command.
+    pub fn engine_reply(&mut self, line: Line, reply: Result<Reply, Fault>, now: Now, actions: &mut Actions) {
+        if let Some(link) = &mut self.link {
+            link.reply(line, reply, now);
+            effects::hear(self, now, actions);
         }
+    }
+
+    /// A connection to the engine can take commands, or cannot.
+    pub fn engine_line(&mut self, line: Line, state: LineState, now: Now, actions: &mut Actions) {
+        if let Some(link) = &mut self.link {
+            link.line(line, state, now);
+            effects::hear(self, now, actions);
+        }
+    }
+
+    /// The state of the cluster, if there is one.
+    pub fn cluster(&self, now: Now) -> Option<State> {
+        self.link.as_ref().map(|link| link.state(now))
+    }
+
+    /// All connections are closed and the process will end: tells the other processes. Returns whether they know it, or
+    /// cannot be told now.
+    pub fn leave_cluster(&mut self) -> bool {
+        self.link.as_mut().is_none_or(|link| {
+            link.leave();
+            link.has_left()
+        })
     }
 
     // --- connections ---------------------------------------------------------------------------------------------
@@ -372,6 +356,7 @@ impl Service {
             apps: &mut self.apps,
             api: &mut self.api,
             home: &mut self.home,
+            link: self.link.as_deref_mut(),
             now,
             actions,
         }
@@ -439,6 +424,9 @@ impl Service {
         }
         if let Some(waiting) = member.waiting() {
             self.waiters.remove(waiting.until, id);
+        }
+        if let Some(link) = &mut self.link {
+            link.left(id, self.home.app(), actions);
         }
         self.entrance.addresses.release(member.counted);
     }

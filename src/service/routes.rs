@@ -38,6 +38,12 @@ pub enum Place {
     Metrics,
 }
 
+/// The answer of `/ready` while the server drains.
+pub const DRAINING: &str = "draining: new connections are turned away";
+
+/// The answer of `/ready` until this process knows what the others of the cluster hold, at most two seconds.
+pub const JOINING: &str = "joining the cluster: ready in a moment";
+
 /// Every path that has an answer, except those of the Pusher protocol.
 pub const PATHS: [(&str, Place); 8] = [
     ("/", Place::Console),
@@ -155,8 +161,9 @@ fn reads(call: &Call<'_>) -> bool {
     matches!(*call.request.method(), Method::GET | Method::HEAD)
 }
 
-/// Answers a plain request. `may`: the request's session belongs to a user with the [`permission`] for it.
-pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining: bool) -> Answer {
+/// Answers a plain request. `may`: the request's session belongs to a user with the [`permission`] for it. `unready`:
+/// why no traffic should come.
+pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, unready: Option<&'static str>) -> Answer {
     let response = match open(call, may, config) {
         Err(refusal) => refusal,
         Ok(place) if *call.request.method() == Method::OPTIONS => Box::new(options(place)),
@@ -170,11 +177,10 @@ pub fn answer(call: &Call<'_>, may: bool, config: &Config, page: &Page, draining
         },
         Ok(Place::Echo) => Box::new(upgrade_required("/echo speaks WebSocket only")),
         Ok(Place::Health) => Box::new(sentence(StatusCode::OK, "alive")),
-        Ok(Place::Ready) if draining => Box::new(sentence(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining: new connections are turned away",
-        )),
-        Ok(Place::Ready) => Box::new(sentence(StatusCode::OK, "ready")),
+        Ok(Place::Ready) => Box::new(match unready {
+            Some(why) => sentence(StatusCode::SERVICE_UNAVAILABLE, why),
+            None => sentence(StatusCode::OK, "ready"),
+        }),
     };
     Answer::Now(response)
 }

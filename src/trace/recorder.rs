@@ -55,8 +55,12 @@ impl Recorder {
     /// A new trace of a service with this configuration. The file is readable by its owner only.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be made, or the configuration has an engine.
     pub fn create(recording: &Recording, config: &Config, seed: Seed) -> io::Result<Self> {
+        if config.engine.place().is_some() {
+            let why = "a trace cannot hold what other processes do: leave out `--record`, or `url` in [engine]";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let mut recorder = Self {
             file: TraceFile::create(&recording.path, recording.limit)?,
             masker: Masker::default(),

@@ -36,8 +36,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "service",
         &[
-            "site", "outbox", "api", "webhooks", "hub", "joomla", "store", "protocol", "config", "id", "time",
-            "logging", "flight",
+            "site", "outbox", "api", "webhooks", "hub", "cluster", "joomla", "store", "protocol", "config", "id",
+            "time", "logging", "flight",
         ],
     ),
     (

@@ -18,6 +18,7 @@ use crate::hub::apps::Apps;
 use crate::hub::ask::Asked;
 use crate::id::ConnectionId;
 use crate::protocol::actions::{Action, Actions, Message};
+use crate::protocol::effects::Effect;
 use crate::protocol::rows::Missed;
 use crate::protocol::signature::hmac_hex;
 use crate::protocol::{Attempt, SocketId, Verdict};
@@ -167,6 +168,12 @@ impl Stage {
         let answered = self
             .api
             .answer(&request, &mut self.apps, &self.config, self.now, &mut actions);
+        // In the server, the service carries out effects.
+        for effect in std::mem::take(actions.effects()) {
+            if let Effect::TerminateUser(app, user) = effect {
+                self.apps.app_mut(app).terminate(&user, &mut actions);
+            }
+        }
         match answered {
             Answered::Now(response) => Outcome::read(response, &actions),
             // In the server, the service gathers the status.
