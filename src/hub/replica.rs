@@ -1,5 +1,5 @@
-//! What all processes of a cluster hold, for one app: the subscriptions of each channel, the members, the signed-in users
-//! and more, each with the processes that hold it. Every process applies the same states in the same order, so all
+//! What all processes of a cluster hold, for one app: the subscriptions of each channel, the members, the signed-in
+//! users and more, each with the processes that hold it. Every process applies the same states in the same order, so all
 //! replicas are equal at the same place of the log. What this process holds stands here too, as it was read back; the
 //! roster is ahead of that by what has not been read back yet. Nothing here sends a frame.
 //!
