@@ -10,11 +10,12 @@ use crate::time::Time;
 
 /// An outgoing connection.
 #[derive(Debug)]
-pub(super) struct Line<S> {
-    pub(super) socket: Polled<S>,
+pub struct Line<S> {
+    /// The socket.
+    pub socket: Polled<S>,
     connected: bool,
     /// When it must be connected, and then when the exchange on it must be complete.
-    pub(super) deadline: Time,
+    pub deadline: Time,
 }
 
 impl<S: Socket> Line<S> {
@@ -22,12 +23,7 @@ impl<S: Socket> Line<S> {
     ///
     /// # Errors
     /// The reason, if the system refuses at once.
-    pub(super) fn dial(
-        address: &ListenAddr,
-        n: usize,
-        io: &mut impl Io<Socket = S>,
-        deadline: Time,
-    ) -> io::Result<Self> {
+    pub fn dial(address: &ListenAddr, n: usize, io: &mut impl Io<Socket = S>, deadline: Time) -> io::Result<Self> {
         Ok(Self {
             socket: Polled::new(io.connect(address, n)?),
             connected: false,
@@ -36,13 +32,13 @@ impl<S: Socket> Line<S> {
     }
 
     /// Whether an edge came that was not used up.
-    pub(super) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let ready = self.socket.ready;
         ready.readable || (ready.writable && !self.connected)
     }
 
     /// Whether it was seen to be connected.
-    pub(super) fn was_connected(&self) -> bool {
+    pub fn was_connected(&self) -> bool {
         self.connected
     }
 
@@ -50,7 +46,7 @@ impl<S: Socket> Line<S> {
     ///
     /// # Errors
     /// Why the connection failed.
-    pub(super) fn is_connected(&mut self) -> io::Result<bool> {
+    pub fn is_connected(&mut self) -> io::Result<bool> {
         let ready = &mut self.socket.ready;
         if !self.connected && (ready.readable || ready.writable) {
             self.connected = self.socket.stream.is_connected()?;

@@ -4,7 +4,7 @@ mod allowance;
 mod backlog;
 pub mod close;
 pub mod connection;
-mod dial;
+pub mod dial;
 pub mod event;
 mod exchange;
 pub mod frame;

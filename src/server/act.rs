@@ -347,6 +347,12 @@ impl<I: Io> Dispatcher<I> {
         self.carry_out();
     }
 
+    /// Something came from the engine.
+    pub(super) fn engine(&mut self, decide: impl FnOnce(&mut Decisions, Now)) {
+        decide(&mut self.decisions, self.now);
+        self.carry_out();
+    }
+
     /// Time has passed: the service does the work that is due.
     pub(super) fn due(&mut self) {
         let filled = self.connections.dirty.len();

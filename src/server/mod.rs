@@ -3,8 +3,8 @@
 //! that the simulator can replace it.
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
-//! events, inputs and actions, `database` SQL, `posts` webhooks, `drain` the shutdown, `heard` the input of one read,
-//! `reading` one read of a connection, `tls` its handshakes, `numbers` and `rates` what administrators see, and
+//! events, inputs and actions, `database` SQL, `posts` webhooks, `engine` the connections of a cluster, `drain` the
+//! shutdown, `heard` the input of one read, `reading` one read of a connection, `tls` its handshakes, `numbers` and `rates` what administrators see, and
 //! `process` the life of the process around the loop. How long each phase took goes to the flight recorder (`flight`).
 
 mod accept;
@@ -15,6 +15,7 @@ mod connections;
 mod database;
 mod decisions;
 mod drain;
+mod engine;
 mod numbers;
 mod posts;
 pub mod process;
@@ -43,6 +44,7 @@ use self::access_log::BadAccessLog;
 use self::act::Dispatcher;
 use self::database::Database;
 use self::drain::Drain;
+use self::engine::Engine;
 use self::numbers::Numbers;
 use self::posts::Posts;
 
@@ -88,6 +90,8 @@ pub struct Server<I: Io> {
     dispatcher: Dispatcher<I>,
     database: Database<I::Socket>,
     posts: Posts<I::Socket>,
+    /// The engine of a cluster, if there is one.
+    engine: Option<Box<Engine<I::Socket>>>,
     drain: Drain,
     acceptor: Acceptor,
     buffer: Vec<u8>,
@@ -105,11 +109,13 @@ impl<I: Io> Server<I> {
     pub fn new(io: I, config: Config, max_connections: usize, seed: Seed) -> Self {
         let acceptor = Acceptor::new(io.listeners(), max_connections);
         let posts = Posts::new(&config);
+        let engine = Engine::new(&config);
         let dispatcher = Dispatcher::new(io, config, seed);
         Self {
             ended: dispatcher.now.at,
             acceptor,
             posts,
+            engine,
             dispatcher,
             database: Database::new(),
             drain: Drain::new(),
@@ -151,6 +157,7 @@ impl<I: Io> Server<I> {
     pub fn reconfigure(&mut self, config: Config, max_connections: usize) {
         self.acceptor.max_connections = max_connections;
         self.posts.configure(&config);
+        self.engine.iter_mut().for_each(|engine| engine.configure(&config));
         self.dispatcher.reconfigure(config);
     }
 
@@ -249,6 +256,9 @@ impl<I: Io> Server<I> {
                     }
                 }
                 Ready::Outgoing(PROBE, edges) => self.database.note_probe(edges),
+                Ready::Outgoing(n, edges) if engine::NUMBERS.contains(&n) => {
+                    self.engine.iter_mut().for_each(|engine| engine.note(n, edges));
+                }
                 Ready::Outgoing(n, edges) => self.posts.outgoing.note(n, edges),
                 Ready::Signal(signal) => {
                     self.handle_signal(signal);
@@ -276,6 +286,7 @@ impl<I: Io> Server<I> {
             dispatcher.connections.next_check(),
             dispatcher.decisions.service.deadline(),
             self.posts.deadline(),
+            self.engine.as_ref().map_or(Time::NEVER, |engine| engine.deadline()),
             self.database.due(dispatcher),
             self.drain.next(&dispatcher.config, self.ended),
         ];
@@ -298,7 +309,7 @@ impl<I: Io> Server<I> {
 
     // --- read ----------------------------------------------------------------------------------------------------
 
-    /// Reads the connections that have something to read, each at most one buffer.
+    /// Reads the connections that have something to read, each at most one buffer, and then the engine.
     fn read(&mut self) {
         self.dispatcher.flight.enter(Phase::Read);
         self.dispatcher.refill_fan_out();
@@ -313,6 +324,9 @@ impl<I: Io> Server<I> {
             }
         }
         self.dispatcher.connections.again.recycle(list);
+        if let Some(engine) = &mut self.engine {
+            engine.turn(&mut self.dispatcher, &mut self.buffer);
+        }
     }
 
     // --- time ----------------------------------------------------------------------------------------------------
@@ -404,7 +418,7 @@ impl<I: Io> Server<I> {
     // --- reap ----------------------------------------------------------------------------------------------------
 
     /// Reports to the service the connections that said their last word, and frees the connections that have ended.
-    /// Their last words were flushed before. The access log has its last line of the tick then, and is written.
+    /// What this tick shares with a cluster goes to the engine. Their last words were flushed before. The access log has its last line of the tick then, and is written.
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
         dispatcher.flight.enter(Phase::Reap);
@@ -419,6 +433,9 @@ impl<I: Io> Server<I> {
             }
             dispatcher.caused(filled, |culprit| culprit.are(Kind::Closes, departed.len()));
             dispatcher.connections.departed.recycle(departed);
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.ask(dispatcher);
         }
         dispatcher.free_doomed();
         dispatcher

@@ -234,6 +234,7 @@ impl Premises {
     /// Looks up all names that the server needs now. An administrator may have changed their addresses.
     fn keep_names(&mut self, server: &mut Server<MioIo>) {
         let mut names = server.posts.outgoing.host_names();
+        names.extend(server.engine.as_ref().and_then(|engine| engine.host_name().cloned()));
         names.extend(self.database_name().filter(|name| !names.contains(name)));
         self.names.keep(&names, server.ended);
     }
@@ -252,11 +253,16 @@ impl Premises {
         for name in server.posts.outgoing.lost_hosts() {
             self.names.ask(&name, now);
         }
+        if let Some(name) = server.engine.as_mut().and_then(|engine| engine.lost_host()) {
+            self.names.ask(&name, now);
+        }
         self.moved = false;
         while let Some((name, addresses)) = self.names.turn(now) {
             self.moved = true;
             server.did(Kind::Names, &name.host);
             server.posts.outgoing.set_addresses(&name, &addresses);
+            let engine = server.engine.iter_mut();
+            engine.for_each(|engine| engine.set_addresses(&name, &addresses));
             if let Some(read) = self.read.as_mut().filter(|_| database.as_ref() == Some(&name)) {
                 let endpoints: Vec<ListenAddr> = addresses.into_iter().map(ListenAddr::Tcp).collect();
                 read.database.endpoints.clone_from(&endpoints);
