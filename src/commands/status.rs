@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jsocketd::service::snapshot::{AppNumbers, Snapshot};
+use jsocketd::service::{ClusterStats, Standing};
 
 use super::admin::{Failure, REFUSED, Target, load, places, print};
 use super::complain;
@@ -124,6 +125,9 @@ pub fn describe(snapshot: &Snapshot) -> String {
             count(hooks.dropped)
         ),
     );
+    if let Some(cluster) = &snapshot.cluster {
+        add_cluster(&mut lines, cluster);
+    }
     lines.0
 }
 
@@ -225,6 +229,32 @@ fn add_site(lines: &mut Lines, snapshot: &Snapshot) {
             ),
         );
     }
+}
+
+fn add_cluster(lines: &mut Lines, cluster: &ClusterStats) {
+    let hooks = if cluster.leads { ", sends the webhooks" } else { "" };
+    let processes = counted(cluster.processes as u64, "process", "processes");
+    lines.add(
+        "cluster",
+        match cluster.standing {
+            Standing::Joining => "has not met the others yet".to_owned(),
+            Standing::Together => format!("{processes}{hooks}"),
+            Standing::Isolated => format!("ISOLATED for {}", span(Duration::from_millis(cluster.isolated_ms))),
+        },
+    );
+    if let Some(why) = &cluster.why {
+        lines.add("", format!("the engine {why}"));
+    }
+    lines.add(
+        "",
+        format!(
+            "{} waiting ({}), {} late, log of {}",
+            counted(cluster.waiting_entries as u64, "entry", "entries"),
+            bytes(cluster.waiting_bytes as u64),
+            micros(cluster.lag_us),
+            bytes(cluster.log_bytes as u64)
+        ),
+    );
 }
 
 /// A number and its limit.

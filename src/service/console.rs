@@ -383,5 +383,8 @@ fn stats(snapshot: &Snapshot) -> String {
         shown["site"] =
             json!({"joomla": site.joomla, "sessions": site.sessions, "users": site.users, "outbox": outbox});
     }
+    if let Some(cluster) = &snapshot.cluster {
+        shown["cluster"] = json!(cluster);
+    }
     shown.to_string()
 }

@@ -19,6 +19,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::accept;
+use super::cluster_stats::Standing;
 use super::snapshot::{AppNumbers, Snapshot};
 use super::stats::TlsStats;
 use crate::flight::{Durations, LONGEST, PHASES};
@@ -91,7 +92,8 @@ impl Collector for Scrape {
         ticks(out, of)?;
         database(out, of)?;
         outbox(out, of)?;
-        webhooks(out, of)
+        webhooks(out, of)?;
+        cluster(out, of)
     }
 }
 
@@ -332,6 +334,46 @@ fn webhooks(out: &mut Writer<'_>, of: &Snapshot) -> fmt::Result {
     out.counters("jsocketd_webhook_posts", "Posts to targets", results)?;
     let name = "jsocketd_webhook_events_dropped";
     out.counter(name, "Events that are never sent", counts.dropped)
+}
+
+fn cluster(out: &mut Writer<'_>, of: &Snapshot) -> fmt::Result {
+    let cluster = of.cluster.as_ref();
+    let is_up = cluster.map(|cluster| ([], u64::from(cluster.standing == Standing::Together)));
+    let help = "Whether the process and the others see the same";
+    out.gauges("jsocketd_cluster_up", help, is_up)?;
+    let isolated = cluster.map(|cluster| ([], cluster.isolated_ms as f64 / 1000.0));
+    let help = "How long the process has been isolated; 0: it is not";
+    out.gauges("jsocketd_cluster_isolated_seconds", help, isolated)?;
+    let isolations = cluster.map(|cluster| ([], cluster.isolations));
+    let help = "How often the process was isolated";
+    out.counters("jsocketd_cluster_isolations", help, isolations)?;
+    let processes = cluster.map(|cluster| ([], cluster.processes));
+    out.gauges("jsocketd_cluster_processes", "Processes, this one included", processes)?;
+    let leads = cluster.map(|cluster| ([], u64::from(cluster.leads)));
+    let help = "Whether this process sends the webhooks";
+    out.gauges("jsocketd_cluster_leader", help, leads)?;
+    let lag = cluster.map(|cluster| ([], cluster.lag_us as f64 / 1e6));
+    let help = "The age of the oldest batch that was not read back";
+    out.gauges("jsocketd_cluster_lag_seconds", help, lag)?;
+    let entries = cluster.map(|cluster| ([], cluster.waiting_entries));
+    let help = "Entries that wait to be written to the log";
+    out.gauges("jsocketd_cluster_waiting_entries", help, entries)?;
+    let bytes = cluster.map(|cluster| ([], cluster.waiting_bytes));
+    out.gauges(
+        "jsocketd_cluster_waiting_bytes",
+        "The bytes of events among them",
+        bytes,
+    )?;
+    let log = cluster.map(|cluster| ([], cluster.log_bytes));
+    out.gauges("jsocketd_cluster_log_bytes", "The bytes of the log", log)?;
+    let batches = cluster.map_or_else(Vec::new, |cluster| {
+        let batches = [("written", cluster.batches_written), ("read", cluster.batches_read)];
+        batches.map(|(what, many)| ([("what", what)], many)).into()
+    });
+    out.counters("jsocketd_cluster_batches", "Batches of the log", batches)?;
+    let dropped = cluster.map(|cluster| ([], cluster.hooks_dropped));
+    let help = "Webhook events that could not be kept for the next leader";
+    out.counters("jsocketd_cluster_hooks_dropped", help, dropped)
 }
 
 /// Writes families: their names and help, then their samples. `_total` is appended to the names of counters.

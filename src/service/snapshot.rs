@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::cluster_stats::ClusterStats;
 use super::stats::{Ends, Handshakes, Lag, PerSecond, ProcessStats, SendQueues, Sql, Statement, TlsStats};
 use crate::flight::Totals;
 use crate::hub::roster::Load;
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub outbox: Option<OutboxNumbers>,
     /// All targets of webhooks together.
     pub webhooks: webhooks::Counts,
+    /// The other processes; `None`: there is no engine.
+    pub cluster: Option<ClusterStats>,
 }
 
 /// Open connections by kind.
@@ -219,6 +222,7 @@ pub(super) fn take(service: &Service, facts: &ProcessStats, now: Now) -> Snapsho
         statements: facts.statements.clone(),
         outbox: site.and_then(Site::outbox).map(|outbox| of_outbox(outbox, facts, now)),
         webhooks: service.webhooks.counts(),
+        cluster: service.cluster(now).map(|state| ClusterStats::new(state, now)),
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::caller::{Call, Origin};
+use super::cluster_stats::ClusterStats;
 use super::snapshot::{OutboxNumbers, SiteNumbers, Snapshot};
 use super::stats::Sql;
 use crate::api::reply;
@@ -85,6 +86,7 @@ pub fn answer(snapshot: &Snapshot, app: usize, is_site: bool, seen: &Seen, now: 
         "site": site.map(of_site),
         "database": snapshot.database.as_ref().filter(|_| is_site).map(of_database),
         "outbox": snapshot.outbox.as_ref().filter(|_| is_site).map(of_outbox),
+        "cluster": snapshot.cluster.as_ref().map(of_cluster),
     }))
 }
 
@@ -104,5 +106,15 @@ fn of_outbox(outbox: &OutboxNumbers) -> Value {
         "lag_ms": outbox.available.then_some(counters.late_ms),
         "waiting": counters.behind > 0,
         "locked_ms": counters.locked_ms,
+    })
+}
+
+fn of_cluster(cluster: &ClusterStats) -> Value {
+    let ms = |us: u64| us as f64 / 1000.0;
+    json!({
+        "standing": cluster.standing,
+        "processes": cluster.processes,
+        "isolated_ms": cluster.isolated_ms,
+        "lag_ms": ms(cluster.lag_us),
     })
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use jsocketd::flight::{Counts, PHASES};
 use jsocketd::service::snapshot::{AppNumbers, OutboxNumbers, SiteNumbers, Snapshot};
-use jsocketd::service::{Sql, Statement};
+use jsocketd::service::{ClusterStats, Sql, Standing, Statement};
 
 use super::line::{Line, Look};
 use super::view::View;
@@ -31,6 +31,7 @@ pub fn of(view: &View, columns: usize) -> Vec<Line> {
     lines.extend(statements(&snapshot.statements, columns));
     lines.extend(snapshot.outbox.as_ref().map(|numbers| outbox(numbers, columns)));
     lines.push(webhooks(snapshot, columns));
+    lines.extend(snapshot.cluster.as_ref().map(|numbers| cluster(numbers, columns)));
     lines.extend(of_loop(view, columns));
     lines
 }
@@ -206,6 +207,24 @@ fn webhooks(snapshot: &Snapshot, columns: usize) -> Line {
     row.add(format!("{} delivered", count(hooks.delivered)));
     row.add(format!("{} failed", count(hooks.failed)));
     row.add(format!("{} dropped", count(hooks.dropped)));
+    row.line
+}
+
+fn cluster(cluster: &ClusterStats, columns: usize) -> Line {
+    let mut row = Row::new("cluster", columns);
+    match cluster.standing {
+        Standing::Joining => row.look(Look::Warning, "NOT JOINED YET".into()),
+        Standing::Together => row.add(counted(cluster.processes as u64, "process", "processes")),
+        Standing::Isolated => row.look(Look::Bad, format!("ISOLATED FOR {}", millis(cluster.isolated_ms))),
+    }
+    if cluster.leads {
+        row.add("leads");
+    }
+    row.add(format!("{} late", micros(cluster.lag_us)));
+    row.add(format!("{} waiting", count(cluster.waiting_entries as u64)));
+    row.add(format!("{} read", counted(cluster.batches_read, "batch", "batches")));
+    row.add(format!("isolated {}", counted(cluster.isolations, "time", "times")));
+    row.add(format!("log {}", bytes(cluster.log_bytes as u64)));
     row.line
 }
 

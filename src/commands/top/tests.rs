@@ -2,7 +2,7 @@
 
 use jsocketd::flight::{Blame, Counts, CulpritView, Durations, Phase, Report, TickView};
 use jsocketd::service::snapshot::{AppNumbers, OutboxNumbers, SiteNumbers, Snapshot};
-use jsocketd::service::{Sql, Statement};
+use jsocketd::service::{ClusterStats, Sql, Standing, Statement};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -253,6 +253,16 @@ fn a_screen_of_every_size_is_filled() {
         ..Sql::default()
     });
     state.outbox = Some(OutboxNumbers::default());
+    state.cluster = Some(ClusterStats {
+        standing: Standing::Isolated,
+        isolated_ms: 61_000,
+        why: Some("is full: OOM".into()),
+        processes: 3,
+        ..ClusterStats::default()
+    });
+    let described = describe(&state);
+    assert!(described.contains("ISOLATED for 1 min 1 s\n"), "{described}");
+    assert!(described.contains("the engine is full: OOM\n"), "{described}");
     ill.update(state, report());
     for view in [&view(), &View::default(), &ill] {
         for rows in (0..60).step_by(3) {
@@ -268,6 +278,7 @@ fn a_screen_of_every_size_is_filled() {
         "DRAINING 12:01:00Z",
         "database     NOT AVAILABLE, tried again in 3.0 s",
         "outbox       IS NOT READ",
+        "cluster      ISOLATED FOR 61.0 s, 0 µs late, 0 waiting",
     ] {
         assert!(lines.contains(wanted), "{wanted}:\n{lines}");
     }
@@ -338,6 +349,29 @@ fn the_ticks_are_sorted_and_scroll_to_their_ends() {
     assert_eq!(screen.order.next(), Order::Worst);
 }
 
+#[test]
+fn a_cluster_has_a_row() {
+    let mut state = snapshot();
+    state.cluster = Some(ClusterStats {
+        standing: Standing::Together,
+        processes: 4,
+        leads: true,
+        lag_us: 300,
+        batches_read: 1234,
+        isolations: 1,
+        ..ClusterStats::default()
+    });
+    let described = describe(&state);
+    assert!(described.contains("4 processes, sends the webhooks\n"), "{described}");
+    let mut view = View::default();
+    view.update(state, report());
+    let lines = drawn(&mut screen(), &view, 80, 24);
+    assert_eq!(
+        lines[12],
+        "cluster      4 processes, leads, 300 µs late, 0 waiting, 1,234 batches read"
+    );
+}
+
 /// The largest numbers that JSON of the right shape can hold.
 #[test]
 fn no_number_is_too_large() {
@@ -369,6 +403,7 @@ fn no_number_is_too_large() {
         retry_ms: 1,
         ..Sql::default()
     });
+    state.cluster = Some(ClusterStats::default());
     let (state, report) = (largest(&state), largest(&report()));
     assert_eq!(
         state.outbox.as_ref().map(|outbox| outbox.counters.late_ms),
