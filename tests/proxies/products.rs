@@ -273,3 +273,24 @@ fn caddy_serves_sites_and_sockets() {
 fn haproxy_serves_sites_and_sockets() {
     expect_both_places(Conf::HaProxy);
 }
+
+/// The lines of docs/operations.md for two machines, in the place of the one server. Both are the same one here.
+#[test]
+fn haproxy_serves_two_machines() {
+    let document = include_str!("../../docs/operations.md");
+    let block = document
+        .split_once(", then:\n")
+        .and_then(|(_, rest)| rest.split_once("```"));
+    let (lines, _) = block.expect("the lines for two machines");
+    let stage = Stage::listening("", "", "", "strict_origin = true");
+    let backend = stage.backend.to_string();
+    let lines = ["10.0.0.11:8080", "10.0.0.12:8080"]
+        .iter()
+        .fold(lines.to_owned(), |lines, machine| replaced(&lines, machine, &backend));
+    let one = format!("    server jsocketd {backend} check\n");
+    let running = Conf::HaProxy.start_with(&stage, Place::Beside, |text| replaced(&text, &one, &lines));
+    let visitor = running.secure.clone().of_origin("https");
+    for _ in 0..2 {
+        visitor.expect_delivery();
+    }
+}
