@@ -3,6 +3,7 @@
 mod admin;
 pub mod check;
 pub mod doctor;
+mod engine;
 pub mod http;
 pub mod listen;
 pub mod publish;

@@ -82,6 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "api",
             "joomla",
             "store",
+            "engine",
             "protocol",
             "config",
             "time",

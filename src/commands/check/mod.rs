@@ -17,7 +17,7 @@ use jsocketd::site::parameters::Parameters;
 use rustix::process::{Resource, getrlimit};
 
 use self::report::Report;
-use super::complain;
+use super::{complain, engine};
 use crate::cli::Check;
 
 /// Prints the findings. The exit code says whether there was a fault.
@@ -123,6 +123,14 @@ fn settings(loaded: &Loaded, report: &mut Report) {
         report.warn(warning.clone());
     }
     certificates(&config.tls, report);
+    match engine::ask(config) {
+        Some(Ok(found)) => report.note("engine", found.to_string()),
+        Some(Err(why)) => {
+            report.note("engine", "cannot be used");
+            report.fault(why);
+        }
+        None => {}
+    }
     let wanted = config.server.max_connections;
     if wanted > room {
         report.warn(format!(

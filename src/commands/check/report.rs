@@ -1,4 +1,4 @@
-//! The findings of `check`, and the forms in which they are printed: for people a summary of at most eleven lines, with
+//! The findings of `check`, and the forms in which they are printed: for people a summary of at most twelve lines, with
 //! `--all` the configuration and each detail before it, with `--json` one object for programs.
 
 use jsocketd::config::{Config, Secrets};
@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use crate::commands::units::counted;
 
 /// The lines of the summary before the warnings and the verdict, in their order.
-const FACTS: [&str; 9] = [
+const FACTS: [&str; 10] = [
     "configuration",
     "listeners",
     "certificates",
+    "engine",
     "page and state",
     "apps",
     "site",
@@ -30,7 +31,7 @@ pub(super) struct Report {
     warnings: Vec<String>,
     /// Mistakes in the configuration. Each begins with its place.
     mistakes: Vec<String>,
-    /// Faults of the site and its database.
+    /// Faults of the site, its database and the engine.
     faults: Vec<String>,
     /// Statements to run, which nothing else prints.
     remedy: Vec<String>,
@@ -56,7 +57,7 @@ impl Report {
         self.warnings.push(line);
     }
 
-    /// Adds a fault of the site or its database.
+    /// Adds a fault of the site, its database or the engine.
     pub(super) fn fault(&mut self, line: impl Into<String>) {
         let line = line.into();
         self.details.push(format!("FAULT: {line}"));
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_has_at_most_eleven_lines_in_a_fixed_order() {
+    fn the_summary_has_at_most_twelve_lines_in_a_fixed_order() {
         let mut report = Report::default();
         for name in FACTS.iter().rev() {
             report.note(name, "first");
@@ -175,8 +176,8 @@ mod tests {
         }
         let text = report.text(false);
         let names: Vec<&str> = text.lines().map(|line| line[..WIDTH].trim_end()).collect();
-        assert_eq!(names[..9], FACTS);
-        assert_eq!(names[9..], ["warnings", "verdict"]);
+        assert_eq!(names[..10], FACTS);
+        assert_eq!(names[10..], ["warnings", "verdict"]);
         assert!(
             !text.contains("first") && text.ends_with("verdict         good\n"),
             "{text}"

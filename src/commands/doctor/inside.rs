@@ -16,13 +16,14 @@ use serde_json::Value;
 
 use super::page::compare;
 use super::report::{Findings, hop};
-use crate::commands::{check, now, parameters, site_store};
+use crate::commands::{check, engine, now, parameters, site_store};
 
 /// Why the inner hops are not checked from another machine.
 const ELSEWHERE: &str = "run it on the server's machine, with --joomla DIR or --config FILE";
 
 /// The hops that need the inner side.
-pub const HOPS: [&str; 13] = [
+pub const HOPS: [&str; 14] = [
+    hop::ENGINE,
     hop::DATABASE,
     hop::PRIVILEGES,
     hop::SECRET,
@@ -173,6 +174,7 @@ pub fn database(inside: &mut Inside, findings: &mut Findings) -> bool {
         }
         Inside::Open(site) => site,
     };
+    engine(&site.config, findings);
     let database = &site.read.database;
     let store = match &site.store {
         Ok(store) => store,
@@ -193,6 +195,20 @@ pub fn database(inside: &mut Inside, findings: &mut Findings) -> bool {
     );
     privileges(site, findings);
     true
+}
+
+/// The engine through which several processes are one server.
+fn engine(config: &Config, findings: &mut Findings) {
+    match engine::ask(config) {
+        None => findings.ok(hop::ENGINE, "none: one process, alone"),
+        Some(Ok(found)) => findings.ok(hop::ENGINE, found.to_string()),
+        Some(Err(why)) => findings.fault(
+            hop::ENGINE,
+            why,
+            "see whether it runs and whether this machine may reach it, and compare [engine] of jsocketd.toml with its \
+             settings",
+        ),
+    }
 }
 
 /// Runs every statement of the server, as `jsocketd check` does.

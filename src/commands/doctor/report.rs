@@ -31,7 +31,9 @@ pub mod hop {
     pub const IDLE: &str = "idle";
     /// The site's database.
     pub const DATABASE: &str = "database";
-    /// What its user may do.
+    /// The engine of several processes.
+    pub const ENGINE: &str = "engine";
+    /// What the user of the database may do.
     pub const PRIVILEGES: &str = "privileges";
     /// The signed request.
     pub const SECRET: &str = "secret";
@@ -57,9 +59,9 @@ pub mod hop {
     pub const VERSIONS: &str = "versions";
 
     /// All of them, in the order in which they are printed.
-    pub const ALL: [&str; 22] = [
-        NAME, TLS, HTTPS, PAGE, PACKAGE, COOKIE, UPGRADE, GREETING, DATABASE, PRIVILEGES, SECRET, CLIENT, ORIGIN,
-        CLOCKS, SESSION, IDENTITY, ACCESS, OUTBOX, DELIVERY, NUDGE, VERSIONS, IDLE,
+    pub const ALL: [&str; 23] = [
+        NAME, TLS, HTTPS, PAGE, PACKAGE, COOKIE, UPGRADE, GREETING, ENGINE, DATABASE, PRIVILEGES, SECRET, CLIENT,
+        ORIGIN, CLOCKS, SESSION, IDENTITY, ACCESS, OUTBOX, DELIVERY, NUDGE, VERSIONS, IDLE,
     ];
 }
 
