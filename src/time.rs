@@ -190,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn what_others_spend_is_owed_for_one_second_at_most() {
+        let mut bucket = Bucket::default();
+        bucket.spend(5, 10, 1, at(0));
+        assert_eq!(bucket.left(10, 1, at(0)), 5);
+        bucket.spend(1_000_000, 10, 1, at(0));
+        assert!(!bucket.has(10, 1, at(1050)));
+        assert!(bucket.has(10, 1, at(1100)));
+        // A bucket that owes more already, by a large request of its own, owes no less.
+        let mut own = Bucket::default();
+        own.take_many(100, 10, 1, at(0)).unwrap();
+        own.spend(1, 10, 1, at(0));
+        assert!(!own.has(10, 1, at(9050)));
+    }
+
+    #[test]
     fn the_next_token_comes_at_the_announced_time() {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.next(10, 2), at(0));

@@ -115,4 +115,17 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), all);
     }
+
+    #[test]
+    fn processes_of_a_site_have_the_same_pseudonyms_and_nothing_else() {
+        let (a, b) = (
+            Keys::of(&seed()).of_site("secret"),
+            Keys::of(&[0; 32]).of_site("secret"),
+        );
+        assert_eq!(a.pseudonyms, b.pseudonyms);
+        assert_ne!((a.sockets, a.start, a.process), (b.sockets, b.start, b.process));
+        assert_ne!(a.pseudonyms, Keys::of(&seed()).of_site("other").pseudonyms);
+        assert_ne!(a.pseudonyms, Keys::of(&seed()).pseudonyms);
+        assert_ne!(of_cluster(&seed()), seed());
+    }
 }

@@ -312,11 +312,16 @@ impl Wanted {
     }
 }
 
-/// The reply to `publish`: to how many connections the event was sent, or why it was not published.
-pub fn published(outcome: Result<usize, Cow<'static, str>>) -> String {
+/// The reply to `publish`: to how many connections the event is sent, or why it was not published. `is_together`: other
+/// processes of a cluster send it too, and each knows its own connections only.
+pub fn published(outcome: Result<usize, Cow<'static, str>>, is_together: bool) -> String {
+    let elsewhere = match is_together {
+        true => " of this process, and to those of all others",
+        false => "",
+    };
     match outcome {
-        Ok(1) => "Published to 1 connection.".to_owned(),
-        Ok(count) => format!("Published to {count} connections."),
+        Ok(1) => format!("Published to 1 connection{elsewhere}."),
+        Ok(count) => format!("Published to {count} connections{elsewhere}."),
         Err(why) => format!("Not published: {}.\n", why.trim_end_matches('.')),
     }
 }

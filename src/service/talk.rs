@@ -100,15 +100,17 @@ impl Talk<'_> {
     /// Publishes an event of a console whose user may publish. It goes to the site's app, or to the only app, with the
     /// checks of the HTTP API.
     fn publish(&mut self, event: &Wanted) {
+        let mut is_together = false;
         let outcome = match self.home.app().or_else(|| self.apps.only()) {
             Some(app) => {
                 let app = self.apps.app_mut(app);
+                is_together = app.together().is_some();
                 let (channel, name, data) = (&event.channel, &event.name, &event.data);
                 self.api.publish(app, channel, name, data, self.now, self.actions)
             }
             None => Err("there are several apps, or none, and no site that says which it is".into()),
         };
-        let reply = console::text(console::published(outcome));
+        let reply = console::text(console::published(outcome, is_together));
         self.actions.push(Action::Send(self.id, reply));
     }
 

@@ -216,6 +216,33 @@ fn a_publish_counts_in_the_rate_of_all_processes() {
 }
 
 #[test]
+fn the_connections_of_a_session_count_on_all_processes() {
+    let mut stage = Stage::with(2, |config: &mut Config| config.limits.connections_per_session = 2);
+    stage.find_site();
+    let (a, b) = (stage.visit(0, "session"), stage.visit(1, "session"));
+    stage.settle();
+    assert_eq!((stage.closed(a), stage.closed(b)), (None, None));
+    for process in [0, 1] {
+        let third = stage.visit(process, "session");
+        assert_eq!(stage.closed(third), Some(4100));
+        stage.close(third);
+    }
+    let other = stage.visit(0, "another");
+    assert_eq!(stage.closed(other), None);
+    stage.close(a);
+    stage.settle();
+    let third = stage.visit(1, "session");
+    assert_eq!(stage.closed(third), None);
+    stage.settle();
+    // A process that comes is told of the sessions, too.
+    let late = stage.come();
+    stage.find_site();
+    stage.pass(SECOND);
+    let fourth = stage.visit(late, "session");
+    assert_eq!(stage.closed(fourth), Some(4100));
+}
+
+#[test]
 fn without_the_engine_each_process_serves_its_own_clients_and_heals() {
     let mut stage = Stage::new(2);
     let (a, b) = (stage.connect(0), stage.connect(1));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::engine::Engine;
 use crate::config::{App, Config, WEBHOOK_EVENTS, Webhook};
 use crate::id::ConnectionId;
+use crate::joomla::site::{Client as Site, Handler, SiteConfig};
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::engine::{Command, Line, LineState};
 use crate::protocol::signature::hmac_hex;
@@ -22,6 +23,8 @@ use crate::webhooks::Outcome;
 
 const START_MS: u64 = 1_800_000_000_000;
 const STEP: Duration = Duration::from_millis(50);
+/// The name of the site's cookie.
+const COOKIE: &str = "0123456789abcdef0123456789abcdef";
 const SECRET: &str = "a secret of this test";
 
 /// A client: its process and its connection.
@@ -68,6 +71,7 @@ impl Stage {
                 .collect(),
             ..Webhook::default()
         };
+        config.joomla.app = "7".into();
         config.apps = vec![App {
             client_events: true,
             webhooks: vec![webhook],
@@ -271,6 +275,41 @@ impl Stage {
         let socket_id = data["socket_id"].as_str().expect("a socket id").to_owned();
         self.socket_ids.insert(client, socket_id);
         client
+    }
+
+    /// All processes find the site of the app.
+    pub fn find_site(&mut self) {
+        for process in 0..self.processes.len() {
+            let site = SiteConfig {
+                cookies: vec![(Site::Site, COOKIE.to_owned())],
+                secret: crate::store::Secret("a secret of the site".into()),
+                handler: Handler::Database,
+                metadata: true,
+                lifetime: 900,
+                shared: false,
+                live_site: None,
+                offline: false,
+                root_user: None,
+            };
+            self.decide(process, |service, now, actions| service.set_site(site, now, actions));
+        }
+    }
+
+    /// Opens a client with a session of the site.
+    pub fn visit(&mut self, process: usize, session: &str) -> Client {
+        let id = self.open();
+        let request = Request::builder()
+            .uri("/app/key?protocol=7")
+            .header("host", "example.org")
+            .header("origin", "http://example.org")
+            .header("cookie", format!("{COOKIE}={session}"))
+            .body(Bytes::new())
+            .expect("a request");
+        self.decide(process, |service, now, actions| {
+            service.input(id, Input::Opened(caller()), now, actions);
+            service.input(id, Input::Handshake(caller(), request), now, actions);
+        });
+        (process, id)
     }
 
     /// Sends a frame.
