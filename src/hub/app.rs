@@ -43,7 +43,7 @@ pub struct App {
     pub roster: Roster,
     events: Events,
     replays: Replays,
-    notices: Notices,
+    pub(super) notices: Notices,
     pub(super) unauthorized: Unauthorized,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Replica {
     sessions: HashMap<u64, Holders>,
     connections: Holders,
     /// The estimated bytes of all entries.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// The line about states that are not kept.
     pub(super) refused: RareLine,
 }

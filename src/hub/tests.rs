@@ -1,5 +1,9 @@
 //! Tests of a whole app, without network connections.
 
+mod cluster;
+mod log;
+mod model;
+
 use super::app::App;
 use crate::config;
 use crate::hub::ask::Asked;
