@@ -1,6 +1,6 @@
-//! One app in a cluster: what the log of the cluster says of it. An event of the log is delivered here, whichever process
-//! published it. A state of the log goes to the replica; the app's own clients see the difference, and the webhooks get
-//! the changes in the order of the log.
+//! One app in a cluster: what the log of the cluster says of it. An event of the log is delivered here, whichever
+//! process published it. A state of the log goes to the replica; the app's own clients see the difference, and the
+//! webhooks get the changes in the order of the log.
 //!
 //! A client sees each change once: the hub tells the change of this process when it happens, and this file tells the
 //! change of another process, each only if the visible set has changed by it.
@@ -257,7 +257,8 @@ impl Together<'_> {
         }
     }
 
-    /// Keeps a cached event that another process told, unless the channel has one since the last gap: that one is newer.
+    /// Keeps a cached event that another process told, unless the channel has one since the last gap: that one is
+    /// newer.
     pub fn keep_cached(&mut self, cached: &CachedEvent, now: Now) {
         let Ok(channel) = ChannelName::parse(&cached.channel) else {
             return;

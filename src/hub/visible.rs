@@ -69,7 +69,8 @@ impl<'a> Visible<'a> {
         self.roster.connections() + self.replica.map_or(0, Replica::connections_elsewhere)
     }
 
-    /// The WebSockets that a session of the site has on the other processes. `hash`: the keyed hash of the session's id.
+    /// The WebSockets that a session of the site has on the other processes. `hash`: the keyed hash of the session's
+    /// id.
     pub fn sockets_elsewhere(&self, hash: u64) -> usize {
         self.replica.map_or(0, |replica| replica.sockets_elsewhere(hash))
     }
