@@ -4,8 +4,8 @@
 //!
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `engine` the connections of a cluster, `drain` the
-//! shutdown, `heard` the input of one read, `reading` one read of a connection, `tls` its handshakes, `numbers` and `rates` what administrators see, and
-//! `process` the life of the process around the loop. How long each phase took goes to the flight recorder (`flight`).
+//! shutdown, `heard` the input of one read, `reading` one read of a connection, `tls` its handshakes, `numbers` and
+//! `rates` what administrators see, and `process` the life of the process around the loop. How long each phase took goes to the flight recorder (`flight`).
 
 mod accept;
 mod access_log;
@@ -418,7 +418,8 @@ impl<I: Io> Server<I> {
     // --- reap ----------------------------------------------------------------------------------------------------
 
     /// Reports to the service the connections that said their last word, and frees the connections that have ended.
-    /// What this tick shares with a cluster goes to the engine. Their last words were flushed before. The access log has its last line of the tick then, and is written.
+    /// Their last words were flushed before. What this tick shares with a cluster goes to the engine. The access log
+    /// has its last line of the tick then, and is written.
     fn reap(&mut self) {
         let dispatcher = &mut self.dispatcher;
         dispatcher.flight.enter(Phase::Reap);
