@@ -5,7 +5,8 @@
 //! Each file owns one part: `connections` the table and the lists, `accept` the listeners, `act` the way between
 //! events, inputs and actions, `database` SQL, `posts` webhooks, `engine` the connections of a cluster, `drain` the
 //! shutdown, `heard` the input of one read, `reading` one read of a connection, `tls` its handshakes, `numbers` and
-//! `rates` what administrators see, and `process` the life of the process around the loop. How long each phase took goes to the flight recorder (`flight`).
+//! `rates` what administrators see, and `process` the life of the process around the loop. How long each phase took
+//! goes to the flight recorder (`flight`).
 
 mod accept;
 mod access_log;

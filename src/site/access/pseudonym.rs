@@ -31,8 +31,8 @@ pub fn member(key: &[u8], channel: &str, user: &UserRow, names: bool) -> Member 
 
 /// The pseudonym of a user in a channel: 24 lower-case letters and digits. It lasts as long as the key. The key must be
 /// secret. It is new at each start of a process that is alone; processes of a cluster derive theirs from the site's
-/// secret, because they must show the same. Different forms of a channel (`presence-x`, `presence-cache-x`) are different
-/// channels.
+/// secret, because they must show the same. Different forms of a channel (`presence-x`, `presence-cache-x`) are
+/// different channels.
 fn pseudonym(key: &[u8], channel: &str, user_id: u32) -> String {
     debug_assert!(key.len() >= 16, "a short key can be found by trial");
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
