@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod robustness_engine;
 mod robustness_frames;
 mod robustness_handshake;
 mod robustness_memory;
