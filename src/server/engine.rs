@@ -39,8 +39,14 @@ const GOOD: Duration = Duration::from_secs(2);
 /// Reads of one connection in a turn. The rest is read in the next tick, after the clients.
 const READS: usize = 8;
 
-/// The least time between two log lines about an engine that cannot be used.
+/// The least time between two log lines about an engine that cannot be used for the same reason.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// The least time between two log lines about an engine that cannot be used for another reason than before.
+const CHANGED: Duration = Duration::from_secs(10);
+
+/// The reason as long as the host's name was not looked up. The look-up logs its own failures.
+const NO_ADDRESS: &str = "has no address yet";
 
 /// The connections to the engine.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub(super) struct Engine<S> {
     place: Place,
     calls: [Call<S>; 2],
     failures: RareLine,
+    /// The reason that was logged last.
+    logged: String,
 }
 
 /// Where the engine is.
@@ -100,6 +108,7 @@ impl<S: Socket> Engine<S> {
             place: Place::new(url.place),
             calls: [Call::new(), Call::new()],
             failures: RareLine::default(),
+            logged: String::new(),
         };
         engine.configure(config);
         Some(Box::new(engine))
@@ -138,7 +147,7 @@ impl<S: Socket> Engine<S> {
         self.place.addresses = addresses.iter().copied().map(ListenAddr::Tcp).collect();
         for call in &mut self.calls {
             if let Stage::Resting(at) = &mut call.stage {
-                *at = Time(0);
+                (*at, call.failures) = (Time(0), 0);
             }
         }
     }
@@ -319,8 +328,19 @@ impl<S: Socket> Engine<S> {
         call.stage = Stage::Resting(now + pause);
         self.place.is_lost |= was_dialing && call.attempts.is_multiple_of(self.place.addresses.len().max(1));
         let name = &self.place.name;
-        match self.failures.allow(QUIET, now).map(More) {
-            Some(more) => log::warn!("the {line} connection to the engine at {name} cannot be used: it {why}{more}"),
+        let pause = match self.logged == why {
+            true => QUIET,
+            false => CHANGED,
+        };
+        let more = match why == NO_ADDRESS {
+            true => None,
+            false => self.failures.allow(pause, now),
+        };
+        match more.map(More) {
+            Some(more) => {
+                log::warn!("the {line} connection to the engine at {name} cannot be used: it {why}{more}");
+                self.logged.clone_from(&why);
+            }
             None => log::debug!("the {line} connection to the engine at {name} cannot be used: it {why}"),
         }
         let state = LineState::Down { why: why.into() };
@@ -365,7 +385,7 @@ impl Place {
         now: Time,
     ) -> Result<dial::Line<S>, String> {
         let Some(address) = self.addresses.get(attempt % self.addresses.len().max(1)) else {
-            return Err("has no address yet".to_owned());
+            return Err(NO_ADDRESS.to_owned());
         };
         let session = match &self.tls {
             Some((settings, name)) => {

@@ -131,7 +131,7 @@ fn an_engine_that_is_none_is_named_and_costs_the_clients_nothing() {
         assert!(cpu < Duration::from_secs(10), "{named}: {cpu:?}");
         let lines = site.server.log().matches("connection to the engine").count();
         assert!(
-            lines <= 4,
+            lines <= 10,
             "{named}: the log has {lines} lines about it:\n{}",
             site.server.log()
         );
