@@ -126,6 +126,9 @@ pub struct Serve {
     /// Without a site, a statement named slow runs once a second
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub slow_sql: Option<u64>,
+    /// The supervisor starts its workers so: the worker's number
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker: Option<u32>,
 }
 
 /// The flags of `setup`.

@@ -21,6 +21,7 @@ pub mod server;
 pub mod service;
 pub mod site;
 pub mod store;
+pub mod supervisor;
 pub mod time;
 pub mod trace;
 pub mod trust;

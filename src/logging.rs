@@ -25,11 +25,12 @@ const PROGRAM: &str = "jsocketd";
 /// The variable that decides which lines are written.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// Starts logging at `level`, once per process; [`set_level`] changes the level.
+/// Starts logging at `level`, once per process; [`set_level`] changes the level. `worker`: the number of this one of
+/// several workers, which begins each of its lines.
 ///
 /// # Errors
 /// When `RUST_LOG` is set and has a part that means nothing.
-pub fn init(level: LevelFilter) -> Result<(), BadFilter> {
+pub fn init(level: LevelFilter, worker: Option<u32>) -> Result<(), BadFilter> {
     let mut builder = env_logger::Builder::new();
     match std::env::var_os(FILTER_VARIABLE) {
         Some(filter) if environment_decides() => {
@@ -44,9 +45,10 @@ pub fn init(level: LevelFilter) -> Result<(), BadFilter> {
         _ => drop(builder.filter_level(LevelFilter::Trace)),
     }
     let in_journal = stderr_is_journal();
+    let worker = worker.map_or_else(String::new, |number| format!("worker {number}: "));
     builder.format(move |out, record| match in_journal {
-        true => journal_line(out, record),
-        false => terminal_line(out, record),
+        true => journal_line(out, &worker, record),
+        false => terminal_line(out, &worker, record),
     });
     let logger = builder.build();
     log::set_max_level(logger.filter());
@@ -158,20 +160,20 @@ fn stderr_is_journal() -> bool {
 }
 
 /// `<6>sentence`: the journal has its own clock and reads the priority (sd-daemon(3)).
-fn journal_line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+fn journal_line(out: &mut impl Write, worker: &str, record: &Record<'_>) -> io::Result<()> {
     let priority = match record.level() {
         Level::Error => 3,
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     };
-    writeln!(out, "<{priority}>{}{}", Origin(record), Sentence(record.args()))
+    writeln!(out, "<{priority}>{worker}{}{}", Origin(record), Sentence(record.args()))
 }
 
-fn terminal_line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+fn terminal_line(out: &mut Formatter, worker: &str, record: &Record<'_>) -> io::Result<()> {
     let (time, style) = (out.timestamp_millis(), out.default_level_style(record.level()));
     let (level, origin, sentence) = (record.level(), Origin(record), Sentence(record.args()));
-    writeln!(out, "{time} {style}{level:<5}{style:#} {origin}{sentence}")
+    writeln!(out, "{time} {style}{level:<5}{style:#} {worker}{origin}{sentence}")
 }
 
 /// The module of a record, for developers (debug, trace) and for lines that are not ours.
@@ -305,6 +307,7 @@ mod tests {
         let args = format_args!("{message}");
         journal_line(
             &mut line,
+            "",
             &Record::builder().level(level).target(target).args(args).build(),
         )
         .expect("a Vec takes all");

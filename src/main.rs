@@ -12,8 +12,10 @@ use std::time::Duration;
 use clap::Parser;
 use jsocketd::config::Loaded;
 use jsocketd::logging;
-use jsocketd::server::{Payloads, Recording, process};
+use jsocketd::server::process::{self, Launch};
+use jsocketd::server::{Payloads, Recording};
 use jsocketd::store::mysql::{deadline, silence_driver_panics};
+use jsocketd::supervisor;
 
 use cli::{Cli, Command, Serve};
 use commands::{check, complain, doctor, listen, publish, replay, schema, setup, status, top};
@@ -47,23 +49,39 @@ fn main() -> ExitCode {
 fn serve(flags: Serve) -> Result<(), Box<dyn Error>> {
     let sources = jsocketd::config::Sources::from(flags.sources);
     let loaded = sources.load()?;
-    logging::init(loaded.config.server.log_level)?;
-    log::info!("{}", first_line(&loaded));
+    logging::init(loaded.config.server.log_level, flags.worker)?;
+    match flags.worker {
+        // The supervisor has written the rest.
+        Some(_) => log::info!("starts: process {}", std::process::id()),
+        None => begin_log(&loaded),
+    }
+    let reload = sources.pinned(&loaded);
+    if loaded.config.server.workers > 1 && flags.worker.is_none() {
+        return Ok(supervisor::run(loaded, &reload)?);
+    }
+    let payloads = match flags.record_plain {
+        true => Payloads::Plain,
+        false => Payloads::Masked,
+    };
+    let limit = flags.record_limit;
+    let record = flags.record.map(|path| Recording { path, payloads, limit });
+    let launch = Launch {
+        record,
+        slow_sql: flags.slow_sql.map(Duration::from_millis),
+        worker: flags.worker,
+    };
+    Ok(process::serve(loaded, &reload, launch)?)
+}
+
+/// Writes what the log begins with.
+fn begin_log(loaded: &Loaded) {
+    log::info!("{}", first_line(loaded));
     if let Some(note) = &loaded.note {
         log::info!("{note}");
     }
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    let reload = sources.pinned(&loaded);
-    let payloads = match flags.record_plain {
-        true => Payloads::Plain,
-        false => Payloads::Masked,
-    };
-    let limit = flags.record_limit;
-    let recording = flags.record.map(|path| Recording { path, payloads, limit });
-    let slow_sql = flags.slow_sql.map(Duration::from_millis);
-    Ok(process::serve(loaded, &reload, recording, slow_sql)?)
 }
 
 /// The first line of the log: what runs, with which configuration, and where it will listen. `listening on` on standard

@@ -53,6 +53,28 @@ impl ListenAddr {
     pub fn is_loopback(&self) -> bool {
         matches!(self, Self::Tcp(address) if address.ip().to_canonical().is_loopback())
     }
+
+    /// The address of the worker with this number, from 1 on, when each of several has one of its own: the port, the
+    /// next one and so on; `admin.sock` becomes `admin.1.sock`, `admin.2.sock` and so on. Port 0 stays 0.
+    pub fn of_worker(&self, number: u32) -> Self {
+        match self {
+            Self::Tcp(address) => {
+                let mut address = *address;
+                let step = u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
+                if address.port() != 0 {
+                    address.set_port(address.port().saturating_add(step));
+                }
+                Self::Tcp(address)
+            }
+            Self::Unix(path) => {
+                let name = match path.extension() {
+                    Some(extension) => format!("{number}.{}", extension.to_string_lossy()),
+                    None => number.to_string(),
+                };
+                Self::Unix(path.with_extension(name))
+            }
+        }
+    }
 }
 
 impl FromStr for AdminListen {

@@ -126,6 +126,15 @@ pub(super) fn check(draft: &Draft, problems: &mut Vec<Problem>) {
         let place = draft.place(&[(("engine", "user"), At::FIRST)]);
         problems.push(Problem::new(place, "`user` in [engine] lacks its `password`"));
     }
+    if config.server.workers > 1 && !has_engine {
+        let place = draft.place(&[(("server", "workers"), At::FIRST)]);
+        let what = format!(
+            "{} `workers` in [server] need a `url` in [engine]: without an engine the clients of one would not get the \
+             events of another",
+            config.server.workers
+        );
+        problems.push(Problem::new(place, what));
+    }
     for (n, app) in config.apps.iter().enumerate() {
         if has_engine && app.max_event_size > LARGEST_SHARED_EVENT {
             let place = draft.place(&[((APPS, "max_event_size"), At::nth(n)), (("engine", "url"), At::FIRST)]);
@@ -194,6 +203,10 @@ mod tests {
             ("url = \"redis://\"", "host"),
             ("url = \"redis://a b\"", "host"),
             ("url = \"redis://a\\u0001\"", "control"),
+            (
+                "[server]\nworkers = 2",
+                "2 `workers` in [server] need a `url` in [engine]",
+            ),
             ("prefix = \"\"", "letters"),
             ("prefix = \"a b\"", "letters"),
             ("lease = 2", "from 3 to 60"),

@@ -133,6 +133,7 @@ impl Config {
         config.server.listen.clone_from(&self.server.listen);
         config.server.admin_listen.clone_from(&self.server.admin_listen);
         config.server.unix_mode = self.server.unix_mode;
+        config.server.workers = self.server.workers;
         config.tls.redirect_from.clone_from(&self.tls.redirect_from);
         config.engine.clone_from(&self.engine);
         if config.tls.is_on() != self.tls.is_on() {

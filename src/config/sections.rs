@@ -95,6 +95,8 @@ sections! {
     Server, "server", |config, _| config.server => {
         /// Where the server listens, and how connections begin there; at least one.
         listen: Vec<ListenEntry> = vec![ListenAddr::Tcp(([127, 0, 0, 1], 8080).into()).into()], Listeners(1);
+        /// The processes that serve together, each with one loop.
+        workers: usize = 1, Size(1..=64);
         /// Where the page and the state commands need no token. A Unix socket has mode 0600, whatever `unix_mode` says.
         admin_listen: AdminListen = AdminListen::Auto, AdminListener;
         /// The token that opens the same on `listen`; empty: they stay closed there.

@@ -58,8 +58,18 @@ pub struct Manners {
     pub slow_consumer: CloseReason,
     /// The server stops.
     pub going_away: CloseReason,
+    /// The process stops, and its successor accepts already.
+    pub replaced: CloseReason,
     /// Whether a `pusher:error` frame comes before each close frame of the server.
     pub error_before_close: bool,
+}
+
+impl Manners {
+    /// The words to a client when the process stops.
+    pub fn parting(&self, is_replaced: bool) -> CloseReason {
+        let reason = if is_replaced { &self.replaced } else { &self.going_away };
+        reason.clone()
+    }
 }
 
 /// The codes of RFC 6455. 1011 after a ping is what other servers send, so it is what people search for.
@@ -68,10 +78,12 @@ pub static PLAIN: Manners = Manners {
     no_pong: CloseReason::new(1011, "no answer to a ping"),
     slow_consumer: CloseReason::new(1013, TOO_SLOW),
     going_away: CloseReason::new(1001, GOING_AWAY),
+    replaced: CloseReason::new(1012, REPLACED),
     error_before_close: false,
 };
 
-/// The codes of the Pusher protocol: a client that is closed with 4201 comes back at once, with 4100 after a moment.
+/// The codes of the Pusher protocol: a client that is closed with 4200 or 4201 comes back at once, with 4100 after a
+/// moment.
 pub static PUSHER: Manners = pusher(false);
 
 /// The Pusher protocol before version 6.
@@ -83,12 +95,14 @@ const fn pusher(error_before_close: bool) -> Manners {
         no_pong: CloseReason::new(4201, "Pong reply not received"),
         slow_consumer: CloseReason::new(4100, TOO_SLOW),
         going_away: CloseReason::new(4100, GOING_AWAY),
+        replaced: CloseReason::new(4200, REPLACED),
         error_before_close,
     }
 }
 
 const TOO_SLOW: &str = "too slow: what was sent to you was not read";
 const GOING_AWAY: &str = "the server is shutting down";
+const REPLACED: &str = "the server was replaced: connect again";
 
 /// The state of a connection that has said its last word.
 #[derive(Clone, Copy, Debug)]

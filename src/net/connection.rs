@@ -285,12 +285,12 @@ impl<S: Socket> Connection<S> {
         Over::Closed(CloseReason::OUR_BUG)
     }
 
-    /// Closes because the server stops: a WebSocket and an idle HTTP connection at once. A connection in the middle of
-    /// a request is closed after the answer. Returns how it ended, if it did now.
-    pub fn leave(&mut self, limits: &Limits, now: Time) -> Option<Over> {
+    /// Closes because the server stops: a WebSocket and an idle HTTP connection at once, others after their answer.
+    /// `is_replaced`: a successor accepts already. Returns how it ended, if it did now.
+    pub fn leave(&mut self, is_replaced: bool, limits: &Limits, now: Time) -> Option<Over> {
         match &self.state {
             State::Http(http) if http.is_busy() => None,
-            _ => self.close(self.manners().going_away.clone(), limits, now),
+            _ => self.close(self.manners().parting(is_replaced), limits, now),
         }
     }
 

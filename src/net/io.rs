@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::polled::Edges;
+use super::supervised::Order;
 use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -53,6 +54,9 @@ pub trait Io {
     /// # Errors
     /// Those of the poller.
     fn register(&mut self, socket: &mut Self::Socket, id: ConnectionId) -> io::Result<()>;
+
+    /// Accepts no more clients: those that wait are left to other processes that share the listeners.
+    fn stop_listening(&mut self) {}
 
     /// Begins an outgoing connection and registers it under the number `n`, at most [`MOST_OUTGOING`]. After its first
     /// edge, `Socket::is_connected` returns the result.
@@ -103,7 +107,7 @@ pub enum Ready {
     Signal(Signal),
 }
 
-/// The signals that the server handles.
+/// The signals that the server handles, and what a supervisor orders in their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM or SIGINT: drain, then exit; the second one exits at once.
@@ -112,6 +116,8 @@ pub enum Signal {
     Reload,
     /// SIGUSR1: write the records of the loop.
     Report,
+    /// The supervisor gave an order.
+    Order(Order),
 }
 
 /// The other end of a TCP or Unix connection: a client or a proxy.

@@ -3,9 +3,11 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::ListenAddr;
@@ -32,7 +34,8 @@ pub struct Listener {
 }
 
 /// What is spoken with the clients of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Speaks {
     /// HTTP.
     Http,
@@ -71,6 +74,16 @@ impl Listener {
             speaks: Speaks::Http,
             file,
         })
+    }
+
+    /// A listener that another process has bound. That process removes its file.
+    pub(super) fn inherited(socket: OwnedFd, speaks: Speaks, proxy_protocol: bool) -> Self {
+        Self {
+            socket: socket.into(),
+            proxy_protocol,
+            speaks,
+            file: None,
+        }
     }
 
     /// Expects a header of the PROXY protocol at the beginning of each connection.

@@ -21,6 +21,7 @@ pub mod probe;
 pub mod proxy_protocol;
 pub mod send_queue;
 pub mod stream;
+pub mod supervised;
 pub mod table;
 pub mod tls;
 mod websocket;

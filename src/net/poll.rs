@@ -6,13 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use super::io::{Io, MOST_OUTGOING, Peer, Ready, Signal};
 use super::listener::{Listener, Speaks};
 use super::polled::Edges;
 use super::stream::Stream;
+use super::supervised::Line;
 use crate::config::ListenAddr;
 use crate::id::ConnectionId;
 use crate::time::{Now, Time};
@@ -22,6 +23,9 @@ const SIGNALS: Token = Token(u32::MAX as usize);
 
 /// The first token of outgoing connections. The tokens below it are the listeners'.
 const OUTGOING: usize = 1 << 31;
+
+/// The token of the line to the supervisor, the last one below [`OUTGOING`].
+const SUPERVISOR: Token = Token(OUTGOING - 1);
 
 /// Events taken from the kernel at once; more stay there for the next tick.
 const EVENTS: usize = 1024;
@@ -34,6 +38,8 @@ pub struct MioIo {
     /// The index of the listener for administrators, if there is one.
     admin: Option<usize>,
     signals: Signals,
+    /// The line to the supervisor, if this is one of several workers.
+    supervisor: Option<Line>,
     start: Instant,
     /// The wall clock at the start, in milliseconds since 1970, as it was computed in this second.
     wall: (u64, u64),
@@ -50,7 +56,7 @@ impl MioIo {
             let source = &mut SourceFd(&listener.socket.as_raw_fd());
             poll.registry().register(source, Token(n), Interest::READABLE)?;
         }
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             poll,
@@ -58,9 +64,30 @@ impl MioIo {
             listeners,
             admin,
             signals,
+            supervisor: None,
             start: Instant::now(),
             wall: (u64::MAX, 0),
         })
+    }
+
+    /// The port of the first listener that speaks TLS.
+    pub fn https_port(&self) -> Option<u16> {
+        let mut secure = self
+            .listeners
+            .iter()
+            .filter(|listener| listener.speaks == Speaks::Https);
+        secure.next().and_then(Listener::port)
+    }
+
+    /// Takes the orders of a supervisor, too.
+    ///
+    /// # Errors
+    /// When the poller refuses the line.
+    pub fn serve_supervisor(&mut self, line: Line) -> io::Result<()> {
+        let source = &mut SourceFd(&line.as_raw_fd());
+        self.poll.registry().register(source, SUPERVISOR, Interest::READABLE)?;
+        self.supervisor = Some(line);
+        Ok(())
     }
 
     /// Registers a stream for readable and writable edges.
@@ -94,11 +121,16 @@ impl Io for MioIo {
                     match signal {
                         // A child process ended. Its owner only needs the wait to end.
                         SIGCHLD => {}
+                        // It asks a supervisor for new workers, and may be sent to its workers too.
+                        SIGUSR2 => {}
                         SIGHUP => ready.push(Ready::Signal(Signal::Reload)),
                         SIGUSR1 => ready.push(Ready::Signal(Signal::Report)),
                         _ => ready.push(Ready::Signal(Signal::Terminate)),
                     }
                 }
+            } else if token == SUPERVISOR {
+                let orders = self.supervisor.as_mut().map(Line::orders).unwrap_or_default();
+                ready.extend(orders.into_iter().map(|order| Ready::Signal(Signal::Order(order))));
             } else if token.0 >= OUTGOING {
                 ready.push(Ready::Outgoing(token.0 - OUTGOING, edges));
             } else {
@@ -138,16 +170,31 @@ impl Io for MioIo {
     }
 
     fn accept(&mut self, listener: usize) -> io::Result<(Stream, Peer)> {
-        let (stream, address) = Stream::accept(&self.listeners[listener])?;
-        let speaks = self.listeners[listener].speaks;
+        let Some(source) = self.listeners.get(listener) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let (stream, address) = Stream::accept(source)?;
         let peer = Peer {
             address,
             admin: self.admin == Some(listener),
-            proxy_protocol: self.listeners[listener].proxy_protocol,
-            secure: speaks == Speaks::Https,
-            redirects: speaks == Speaks::Redirect,
+            proxy_protocol: source.proxy_protocol,
+            secure: source.speaks == Speaks::Https,
+            redirects: source.speaks == Speaks::Redirect,
         };
         Ok((stream, peer))
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            // Another process has the same socket, so closing it would not take it off this poller.
+            if let Err(error) = self
+                .poll
+                .registry()
+                .deregister(&mut SourceFd(&listener.socket.as_raw_fd()))
+            {
+                log::debug!("a listener stays on the poller: {error}");
+            }
+        }
     }
 
     fn register(&mut self, stream: &mut Stream, id: ConnectionId) -> io::Result<()> {

@@ -32,6 +32,8 @@ struct Run {
     remaining: Vec<ConnectionId>,
     /// How many connections were asked.
     asked: usize,
+    /// A successor accepts already: clients may come back at once.
+    is_replaced: bool,
     /// Since when nothing is left to wait for but the database and the cluster.
     idle: Option<Time>,
 }
@@ -52,7 +54,19 @@ impl Drain {
     /// drain has begun.
     pub(super) fn terminate<I: Io>(&mut self, dispatcher: &mut Dispatcher<I>) -> bool {
         if self.run.is_some() {
-            self.flow = Flow::Abandon;
+            self.abandon();
+        }
+        self.begin(false, dispatcher)
+    }
+
+    /// Ends the loop at once.
+    pub(super) fn abandon(&mut self) {
+        self.flow = Flow::Abandon;
+    }
+
+    /// Begins a drain. `is_replaced`: a successor accepts already. Returns whether it has begun; it may be under way.
+    pub(super) fn begin<I: Io>(&mut self, is_replaced: bool, dispatcher: &mut Dispatcher<I>) -> bool {
+        if self.run.is_some() {
             return false;
         }
         log::info!(
@@ -65,6 +79,7 @@ impl Drain {
             since: dispatcher.now.at,
             remaining: dispatcher.connections.ids().collect(),
             asked: 0,
+            is_replaced,
             idle: None,
         });
         true
@@ -81,7 +96,7 @@ impl Drain {
             run.asked += 1;
             let limits = &dispatcher.config.limits;
             let entry = dispatcher.connections.find(id);
-            if let Some(over) = entry.and_then(|entry| entry.connection.leave(limits, now)) {
+            if let Some(over) = entry.and_then(|entry| entry.connection.leave(run.is_replaced, limits, now)) {
                 dispatcher.note_end(id, over);
             }
             dispatcher.requeue(id);

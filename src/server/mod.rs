@@ -18,6 +18,7 @@ mod decisions;
 mod drain;
 mod engine;
 mod numbers;
+mod orders;
 mod posts;
 pub mod process;
 mod rates;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::flight::{Kind, Phase, Report, SAMPLE};
 use crate::joomla::site::SiteConfig;
-use crate::net::io::{Io, Ready, Signal};
+use crate::net::io::{Io, Ready};
 use crate::net::probe::NUMBER as PROBE;
 use crate::net::tls::ServerSettings;
 use crate::service::{Input, Process, Seed, Service};
@@ -78,12 +79,16 @@ pub enum Flow {
 /// The requests of the loop to its owner after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// SIGHUP came: read the configuration again and hand it to `reconfigure`.
+    /// SIGHUP came, or the order of a supervisor: read the configuration again and hand it to `reconfigure`.
     Reload,
     /// Draining has begun.
     Draining,
-    /// SIGUSR1 came: write the records of the loop.
+    /// SIGUSR1 came, or the order of a supervisor: write the records of the loop.
     Report,
+    /// The supervisor asks whether the configuration could be used.
+    Weigh,
+    /// The supervisor has refused the configuration: only the access log and the certificates are opened again.
+    Refresh,
 }
 
 /// The whole server.
@@ -262,7 +267,8 @@ impl<I: Io> Server<I> {
                 }
                 Ready::Outgoing(n, edges) => self.posts.outgoing.note(n, edges),
                 Ready::Signal(signal) => {
-                    self.handle_signal(signal);
+                    self.wishes
+                        .extend(orders::take(signal, &mut self.drain, &mut self.dispatcher));
                     is_piece = true;
                 }
             }
@@ -294,18 +300,6 @@ impl<I: Io> Server<I> {
         let nearest = due.into_iter().min().filter(|at| *at != Time::NEVER);
         let until = nearest.map(|at| at.since(self.ended));
         until.into_iter().chain(self.heartbeat).min()
-    }
-
-    fn handle_signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::Reload => self.wishes.push(Wish::Reload),
-            Signal::Report => self.wishes.push(Wish::Report),
-            Signal::Terminate => {
-                if self.drain.terminate(&mut self.dispatcher) {
-                    self.wishes.push(Wish::Draining);
-                }
-            }
-        }
     }
 
     // --- read ----------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 //! of hosts, the end.
 
 mod certificates;
-mod listeners;
+pub mod listeners;
 pub mod lookup;
 pub mod names;
+pub mod owner;
+mod reload;
 pub mod resources;
 
 use std::io::{self, Write};
@@ -12,21 +14,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::RngExt;
-use sd_notify::NotifyState;
 
 use self::certificates::Certificates;
 use self::listeners::Urls;
 use self::names::Names;
+use self::owner::Owner;
+use self::reload::{reload, weigh};
 use self::resources::raise_descriptors;
 use super::access_log::BadAccessLog;
 use super::{Flow, Recording, Server, Wish};
 use crate::certificates::BadCertificate;
 use crate::child::OURSELVES;
-use crate::config::{Config, HostName, ListenAddr, Loaded, Reload, Sources, openness};
+use crate::config::{Config, HostName, ListenAddr, Loaded, Sources, openness};
 use crate::flight::Kind;
 use crate::joomla::site::{self, SiteError, SiteRead, Stamp, Watch};
-use crate::logging;
 use crate::net::poll::MioIo;
+use crate::net::supervised::Word;
 use crate::service::Process;
 use crate::store::Store;
 use crate::store::mysql::MySql;
@@ -67,34 +70,55 @@ pub enum ServeError {
     /// The poller failed, or standard output.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// It was started as a worker, without a supervisor.
+    #[error("--worker is for the supervisor of several workers alone, and standard input is no line to one: {0}")]
+    NoSupervisor(io::Error),
     /// A second signal came while draining.
     #[error("stopped at once by a second signal; connections were cut")]
     Abandoned,
 }
 
-/// Runs the server until a signal ends it. `sources` is read again on SIGHUP. `slow_sql` is the delay of `--slow-sql`.
+/// How the server was started.
+#[derive(Debug, Default)]
+pub struct Launch {
+    /// The trace of `--record`.
+    pub record: Option<Recording>,
+    /// The delay of `--slow-sql`.
+    pub slow_sql: Option<Duration>,
+    /// The number of this worker, from 1 on; `None`: it is alone.
+    pub worker: Option<u32>,
+}
+
+/// Runs the server until a signal or its supervisor ends it. `sources` is read again on SIGHUP.
 ///
 /// # Errors
 /// When it cannot start, when the poller fails, or when a second signal cut the drain short.
-pub fn serve(
-    loaded: Loaded,
-    sources: &Sources,
-    record: Option<Recording>,
-    slow_sql: Option<Duration>,
-) -> Result<(), ServeError> {
+pub fn serve(loaded: Loaded, sources: &Sources, launch: Launch) -> Result<(), ServeError> {
     let descriptors = raise_descriptors();
     let room = loaded.config.connections_for(descriptors);
     log::info!("the descriptor limit is {descriptors}: at most {room} connections");
 
-    let (io, urls) = listeners::listen(&loaded)?;
+    let (mut owner, io, urls) = match launch.worker {
+        Some(_) => {
+            let (owner, io) = Owner::supervisor().map_err(ServeError::NoSupervisor)?;
+            (owner, io, None)
+        }
+        None => {
+            let bound = listeners::bind(&loaded, 1)?;
+            let urls = bound.urls();
+            let (owner, io) = Owner::system(bound)?;
+            (owner, io, Some(urls))
+        }
+    };
     let (mut config, config_file) = (loaded.config, loaded.file);
+    let https = io.https_port();
     let mut server = Server::new(io, config.clone(), room, rand::rng().random());
     server.set_process(Process {
         pid: std::process::id(),
         config_file: config_file.clone(),
         ..Process::default()
     });
-    if let Some(recording) = record {
+    if let Some(recording) = launch.record {
         let path = recording.path.clone();
         let made = server.record(&recording);
         let made = made.map_err(|source| ServeError::Record { path, source })?;
@@ -102,33 +126,37 @@ pub fn serve(
     }
     server.open_access_log(&config.server.access_log)?;
     let mut certificates = Certificates::begin(&config.tls, &mut server)?;
-    server.redirect_to(urls.https.unwrap_or_default());
-    let mut premises = Premises::find(&config, slow_sql, &mut server)?;
-    let watchdog = sd_notify::watchdog_enabled();
-    let mut told = server.ended;
-    announce(&config, config_file.as_deref(), &urls)?;
-    tell_systemd(&[NotifyState::Ready]);
+    server.redirect_to(https.unwrap_or_default());
+    let mut premises = Premises::find(&config, launch.slow_sql, &mut server)?;
+    if let Some(urls) = &urls {
+        announce(&config, config_file.as_deref(), urls)?;
+    }
+    owner.ready();
     loop {
         let wakes = [
-            watchdog.map(|interval| interval / 2),
+            owner.wake(),
             premises.wake(server.ended),
             certificates.wake(server.ended),
         ];
         server.wake_within(wakes.into_iter().flatten().min());
         let flow = server.tick()?;
         for wish in server.wishes() {
+            let is_refresh = matches!(wish, Wish::Reload | Wish::Refresh);
             match wish {
-                Wish::Draining => tell_systemd(&[NotifyState::Stopping]),
-                Wish::Reload => {
-                    reload(&mut config, sources, &mut server, descriptors, &mut premises);
-                    // Also if the configuration was refused: the files may have changed.
-                    certificates.try_again(&config.tls, &mut server);
-                    // Also if the configuration was refused: the file may have been renamed.
-                    if let Err(error) = server.open_access_log(&config.server.access_log) {
-                        log::error!("{error}; the file that was open before stays in use");
-                    }
-                    server.did(Kind::Reload, "");
-                }
+                Wish::Draining => owner.draining(),
+                Wish::Weigh => owner.answer(match weigh(&config, sources, &server) {
+                    Ok(_) => Word::Fit,
+                    Err(why) => Word::Unfit(why),
+                }),
+                Wish::Reload => reload(
+                    &mut config,
+                    sources,
+                    &mut server,
+                    descriptors,
+                    &mut premises,
+                    launch.worker,
+                ),
+                Wish::Refresh => {}
                 Wish::Report => {
                     for line in server.report().text().lines() {
                         log::info!("{line}");
@@ -136,13 +164,21 @@ pub fn serve(
                     server.did(Kind::Report, "");
                 }
             }
+            if is_refresh {
+                // Also if the configuration was refused: the files may have changed.
+                certificates.try_again(&config.tls, &mut server);
+                // Also if the configuration was refused: the file may have been renamed.
+                if let Err(error) = server.open_access_log(&config.server.access_log) {
+                    log::error!("{error}; the file that was open before stays in use");
+                }
+                server.did(Kind::Reload, "");
+                owner.answer(Word::Reloaded);
+            }
         }
         premises.reread_site(&config, &mut server);
         certificates.reread(&config.tls, &mut server);
         premises.look_names_up(&mut server);
-        if watchdog.is_some_and(|interval| server.ended.since(told) > interval / 4) {
-            told = server.ended;
-            tell_systemd(&[NotifyState::Watchdog]);
+        if owner.alive(server.ended) {
             server.did(Kind::Report, "systemd");
         }
         match flow {
@@ -161,8 +197,12 @@ pub fn serve(
 
 /// Writes to the log who may see the page, and then to standard output where the server listens, one URL a line. A
 /// program that starts the server can wait for it.
-fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()> {
-    let openness = openness(config, file, &urls.all, urls.admin.as_deref());
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()> {
+    let admins = (!urls.admins.is_empty()).then(|| urls.admins.join(", "));
+    let openness = openness(config, file, &urls.all, admins.as_deref());
     log::info!("page and state: {openness}");
     if config.embedded_defaults {
         let app = config.apps.first().map_or("no app".to_owned(), |app| {
@@ -171,7 +211,7 @@ fn announce(config: &Config, file: Option<&Path>, urls: &Urls) -> io::Result<()>
         log::info!("no configuration file: loopback only, {app}; console and /echo are open to this machine");
     }
     let mut out = io::stdout().lock();
-    for url in urls.all.iter().chain(&urls.admin) {
+    for url in urls.all.iter().chain(&urls.admins) {
         writeln!(out, "listening on {url}")?;
     }
     for url in &urls.redirects {
@@ -331,122 +371,5 @@ impl Premises {
             }
         }
         server.did(Kind::Site, "");
-    }
-}
-
-fn reload(
-    config: &mut Config,
-    sources: &Sources,
-    server: &mut Server<MioIo>,
-    descriptors: u64,
-    premises: &mut Premises,
-) {
-    let loaded = match sources.load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            return log::error!(
-                "the configuration stays as it was: {}",
-                error.to_string().replace('\n', "; ")
-            );
-        }
-    };
-    let Reload {
-        config: new,
-        changed,
-        restart,
-    } = config.reloaded(&loaded.config);
-    let is_empty = loaded.file_is_empty && !changed.is_empty();
-    if let Some(why) = refusal(
-        &server.service().apps().closed_by(&new.apps),
-        is_empty,
-        server.connections(),
-    ) {
-        return log::error!("the configuration stays as it was: {why}; stop the server if that is meant");
-    }
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    match changed.as_slice() {
-        [] => log::info!("the configuration was read again: nothing changed"),
-        keys => log::info!("the configuration was read again: {} changed", keys.join(", ")),
-    }
-    if !restart.is_empty() {
-        log::warn!("a restart is needed for {}", restart.join(", "));
-    }
-    logging::set_level(new.server.log_level);
-    let database = new.database != config.database || new.items != config.items;
-    server.reconfigure(new.clone(), new.connections_for(descriptors));
-    if new.has_site()
-        && let Err(error) = premises.enter(&new, database, server)
-    {
-        log::error!("the site stays as it was: {error}");
-    }
-    premises.keep_names(server);
-    *config = new;
-}
-
-/// Why a valid configuration is refused: a file that was emptied, or an app that was deleted, would close many
-/// connections at once. `closed`: the apps that are missing in it, with their connections.
-fn refusal(closed: &[(&str, usize)], file_is_empty: bool, connections: usize) -> Option<String> {
-    let counted = |count: usize| match count {
-        1 => "1 connection".to_owned(),
-        many => format!("{many} connections"),
-    };
-    let all: usize = closed.iter().map(|(_, count)| count).sum();
-    let ids: Vec<&str> = closed.iter().map(|(id, _)| *id).collect();
-    match ids.as_slice() {
-        [] if file_is_empty && connections > 0 => {
-            let verb = if connections == 1 { "is" } else { "are" };
-            Some(format!("the file is empty while {} {verb} open", counted(connections)))
-        }
-        [] => None,
-        [id] => Some(format!("this would close {} of the app {id}", counted(all))),
-        ids => Some(format!(
-            "this would close {} of the apps {}",
-            counted(all),
-            ids.join(", ")
-        )),
-    }
-}
-
-/// Does nothing if systemd did not start the process.
-fn tell_systemd(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        log::debug!("systemd was not told: {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_reload_counts_the_connections_that_it_would_close() {
-        for (closed, file_is_empty, connections, why) in [
-            (&[][..], false, 7, None),
-            (&[], true, 0, None),
-            (&[], true, 1, Some("the file is empty while 1 connection is open")),
-            (&[], true, 7, Some("the file is empty while 7 connections are open")),
-            (
-                &[("a", 312)],
-                true,
-                400,
-                Some("this would close 312 connections of the app a"),
-            ),
-            (
-                &[("a", 1)],
-                false,
-                1,
-                Some("this would close 1 connection of the app a"),
-            ),
-            (
-                &[("a", 1), ("b", 2)],
-                false,
-                3,
-                Some("this would close 3 connections of the apps a, b"),
-            ),
-        ] {
-            assert_eq!(refusal(closed, file_is_empty, connections).as_deref(), why);
-        }
     }
 }

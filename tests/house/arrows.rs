@@ -68,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "certificates",
         ],
     ),
+    ("supervisor", &["server", "net", "config", "logging", "child"]),
     // The binary's own.
     ("cli", &["config", "store"]),
     (
@@ -91,7 +92,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "certificates",
         ],
     ),
-    ("main", &["config", "logging", "server", "store"]),
+    ("main", &["config", "logging", "server", "store", "supervisor"]),
     ("lib", &[]),
     ("bin", &["net", "protocol", "time"]),
 ];

@@ -6,33 +6,83 @@ use std::io;
 use super::ServeError;
 use crate::config::{ListenAddr, Loaded};
 use crate::net::listener::{Listener, Speaks};
-use crate::net::poll::MioIo;
 
 /// The permission bits of the administrators' socket: only the server's own user, and root, see its state.
 const ADMIN_MODE: u32 = 0o600;
 
-/// The URLs of the listeners.
-pub(super) struct Urls {
+/// The listeners of a server of one process, or of several.
+#[derive(Debug)]
+pub struct Bound {
     /// Those for everybody, in order.
-    pub(super) all: Vec<String>,
-    /// The one where administrators need no token.
-    pub(super) admin: Option<String>,
+    open: Vec<Listener>,
+    /// Those where administrators need no token: one for each process, if there are any.
+    admins: Vec<Option<Listener>>,
     /// Those that redirect to https.
-    pub(super) redirects: Vec<String>,
-    /// The port of the first one that speaks TLS.
-    pub(super) https: Option<u16>,
+    redirects: Vec<Listener>,
 }
 
-/// Listens at all addresses.
-pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
+impl Bound {
+    /// The URLs of all of them, for people and programs that start the server.
+    pub fn urls(&self) -> Urls {
+        let of = |listeners: &[Listener]| listeners.iter().map(Listener::url).collect();
+        Urls {
+            all: of(&self.open),
+            admins: self.admins.iter().flatten().map(Listener::url).collect(),
+            redirects: of(&self.redirects),
+        }
+    }
+
+    /// The listeners of the worker with this number, from 1 on; each with whether it is the one for administrators.
+    pub fn of_worker(&self, number: u32) -> Vec<(&Listener, bool)> {
+        let admin = self.admins.get(number as usize - 1).and_then(Option::as_ref);
+        let all = self.open.iter().map(|listener| (listener, false));
+        let redirects = self.redirects.iter().map(|listener| (listener, false));
+        all.chain(admin.map(|listener| (listener, true)))
+            .chain(redirects)
+            .collect()
+    }
+
+    /// All listeners of a server of one process, and the index of the one for administrators.
+    pub(super) fn of_one(mut self) -> (Vec<Listener>, Option<usize>) {
+        let admin = self.admins.drain(..).flatten().next();
+        let number = admin.is_some().then_some(self.open.len());
+        self.open.extend(admin);
+        self.open.extend(self.redirects);
+        (self.open, number)
+    }
+}
+
+/// The URLs of the listeners.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    /// Those for everybody, in order.
+    pub all: Vec<String>,
+    /// Those where administrators need no token.
+    pub admins: Vec<String>,
+    /// Those that redirect to https.
+    pub redirects: Vec<String>,
+}
+
+/// Listens at all addresses. With several `workers` each gets an address for administrators of its own.
+///
+/// # Errors
+/// When an address cannot be listened to.
+pub fn bind(loaded: &Loaded, workers: u32) -> Result<Bound, ServeError> {
     let server = &loaded.config.server;
     let tls = &loaded.config.tls;
+    let admins = |address: &ListenAddr| -> Vec<ListenAddr> {
+        match workers {
+            1 => vec![address.clone()],
+            many => (1..=many).map(|number| address.of_worker(number)).collect(),
+        }
+    };
+    let named_admins = server.admin_listen.named().map(admins);
     let named = server
         .listen
         .iter()
         .chain(&tls.redirect_from)
         .map(|entry| &entry.address);
-    let all: Vec<_> = named.chain(server.admin_listen.named()).collect();
+    let all: Vec<_> = named.chain(named_admins.iter().flatten()).collect();
     let bind = |address: &ListenAddr, mode| {
         Listener::bind_beside(address, &all, mode).map_err(|source| ServeError::Listen {
             address: address.clone(),
@@ -47,29 +97,25 @@ pub(super) fn listen(loaded: &Loaded) -> Result<(MioIo, Urls), ServeError> {
         }
         Ok(listener)
     });
-    let mut listeners = bound.collect::<Result<Vec<_>, ServeError>>()?;
-    let target = listeners.iter().find(|listener| listener.speaks() == Speaks::Https);
-    let https = target.and_then(Listener::port);
+    let open = bound.collect::<Result<Vec<_>, ServeError>>()?;
     let redirects = tls.redirect_from.iter().map(|entry| {
         let bound = bind(&entry.address, server.unix_mode)?;
         Ok(bound.speaking(Speaks::Redirect))
     });
     let redirects = redirects.collect::<Result<Vec<_>, ServeError>>()?;
-    let admin = match (server.admin_listen.named(), &loaded.admin_socket) {
-        (Some(address), _) => Some(bind(address, ADMIN_MODE)?),
-        (None, Some(offered)) => admin_by_default(offered),
-        (None, None) => None,
+    let admins = match (&named_admins, &loaded.admin_socket) {
+        (Some(addresses), _) => {
+            let bound = addresses.iter().map(|address| bind(address, ADMIN_MODE).map(Some));
+            bound.collect::<Result<Vec<_>, ServeError>>()?
+        }
+        (None, Some(offered)) => admins(offered).iter().map(admin_by_default).collect(),
+        (None, None) => Vec::new(),
     };
-    let urls = Urls {
-        all: listeners.iter().map(Listener::url).collect(),
-        admin: admin.as_ref().map(Listener::url),
-        redirects: redirects.iter().map(Listener::url).collect(),
-        https,
-    };
-    let number = admin.is_some().then_some(listeners.len());
-    listeners.extend(admin);
-    listeners.extend(redirects);
-    Ok((MioIo::new(listeners, number)?, urls))
+    Ok(Bound {
+        open,
+        admins,
+        redirects,
+    })
 }
 
 /// The administrators' listener that nobody asked for. The server starts without it where it cannot have it.
