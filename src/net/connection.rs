@@ -2,9 +2,8 @@
 //! become events here, and answers become bytes. Other modules decide what an event means and which answer it gets.
 //!
 //! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`; it may skip steps and never goes back. A
-//! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and for a
-//! moment the input of the peer is thrown away. A close with unread input would become a reset, which would destroy the
-//! last word on its way. The header of the PROXY protocol, if one is expected, belongs to `Http` and comes below TLS.
+//! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and the peer's
+//! input is thrown away, since a close with unread input is a reset. A header of the PROXY protocol belongs to `Http`.
 
 use bytes::Bytes;
 use http::{Response, Version};
@@ -285,13 +284,14 @@ impl<S: Socket> Connection<S> {
         Over::Closed(CloseReason::OUR_BUG)
     }
 
-    /// Closes because the server stops: a WebSocket and an idle HTTP connection at once, others after their answer.
-    /// `is_replaced`: a successor accepts already. Returns how it ended, if it did now.
+    /// Closes because the server stops, unless HTTP still waits for an answer. Returns how it ended, if it did now.
     pub fn leave(&mut self, is_replaced: bool, limits: &Limits, now: Time) -> Option<Over> {
-        match &self.state {
-            State::Http(http) if http.is_busy() => None,
-            _ => self.close(self.manners().parting(is_replaced), limits, now),
+        if let State::Http(http) = &mut self.state
+            && http.stays(now)
+        {
+            return None;
         }
+        self.close(self.manners().parting(is_replaced), limits, now)
     }
 
     /// Closes the connection of a slow consumer. Frames that have not begun to be written are dropped, and the rest has

@@ -17,6 +17,10 @@ use super::send_queue::SendQueue;
 use crate::config::Limits;
 use crate::time::Time;
 
+/// How long a client that has just connected has for its first request when the server stops. A client that gets no
+/// answer at all would take the server for dead.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// One HTTP connection's requests and answers, one after the other.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -108,9 +112,14 @@ impl Exchange {
         matches!(self.turn, Turn::Ours { .. })
     }
 
-    /// Whether a request has begun and is not answered yet.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_ours() || self.parser.in_request()
+    /// Whether the connection stays for an answer when the server stops: a request has begun, or the first one is on
+    /// its way. That one must come soon from here on.
+    pub(super) fn stays(&mut self, now: Time) -> bool {
+        let has_begun = self.is_ours() || self.parser.in_request();
+        if self.is_first && !has_begun {
+            self.deadline = self.deadline.min(now + ON_ITS_WAY);
+        }
+        self.is_first || has_begun
     }
 
     /// Whether a request must come or be complete: the first one, or one that has begun.

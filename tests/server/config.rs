@@ -500,8 +500,8 @@ fn mistakes_in_an_app_are_reported_like_all_others() {
             "F:5:1: unknown key `client_event` in [[apps]]; did you mean `client_events`?",
         ),
         (
-            "url = \"x\"",
-            "F:5:1: unknown key `url` in [[apps]]; it belongs in [[apps.webhooks]]",
+            "headers = 1",
+            "F:5:1: unknown key `headers` in [[apps]]; it belongs in [[apps.webhooks]]",
         ),
         (
             "watchlist = 1",
