@@ -8,8 +8,9 @@
 //!
 //! - `batch`: the form of an entry of the log
 //! - `view`: what the log has shown so far
-//! - `outbound`, `writer`: what waits to be written, and what was written and not read back
-//! - `reader`, `retry`: the next entry, gaps, another log in the place of this one
+//! - `outbound`: what waits to be written
+//! - `lines` with `writer`, `reader` and `retry`: what was written and not read back; the next entry, gaps, another log
+//!   in the place of this one
 //! - `members`: who is there, who leads, whose holdings are in doubt
 //! - `hooks`, `retention`: webhooks for the case that the leader dies; how much of the log stays
 //!
@@ -19,6 +20,7 @@
 
 mod batch;
 mod hooks;
+mod lines;
 mod members;
 mod news;
 mod outbound;
@@ -35,13 +37,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use self::batch::{Draft, Entry};
+use self::lines::Lines;
 use self::members::MAX_PROCESSES;
 pub use self::news::{News, Phase, State};
 use self::outbound::Outbound;
-use self::reader::{Came, Reader};
+use self::reader::Came;
 use self::retention::Retention;
 use self::view::View;
-use self::writer::Writer;
 use crate::logging::{More, RareLine};
 use crate::protocol::effects::HookEvent;
 use crate::protocol::engine::{Command, EntryId, Fault, Line, Reply};
@@ -62,31 +64,21 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// A deadline that cannot be kept now is looked at again after this time.
 const LATER: Duration = Duration::from_millis(50);
 
-/// The log ends so many leases after the last process did.
-const LIFE: u32 = 20;
-
 /// This process, as one of the cluster. See the top of this file.
 #[derive(Debug)]
 pub struct Cluster {
     lease: Duration,
     apps: Vec<Box<str>>,
     random: StdRng,
-    reader: Reader,
-    writer: Writer,
+    lines: Lines,
     outbound: Outbound,
     view: View,
     retention: Retention,
     /// When the next batch is due although there is nothing to tell.
     beat: Time,
-    /// The leader postpones the end of the log at the next occasion.
-    extends: bool,
     leaving: Leaving,
-    /// Both lines were up once.
-    has_met: bool,
     /// The engine holds something that is not ours: nothing is asked or written until the next [`Cluster::set_apps`].
     is_given_up: bool,
-    /// The last trouble with the engine, as a clause without a subject.
-    trouble: String,
     reminder: RareLine,
     deadline: Time,
     isolations: u64,
@@ -110,18 +102,14 @@ impl Cluster {
         Self {
             lease,
             apps: apps.iter().map(|id| Box::from(*id)).collect(),
-            reader: Reader::new(now.at),
-            writer: Writer::new(now.at),
+            lines: Lines::new(now.at),
             outbound: Outbound::default(),
             view: View::new(ProcessId(random.random()), now.at),
             random,
             retention: Retention::default(),
             beat: now.at,
-            extends: false,
             leaving: Leaving::No,
-            has_met: false,
             is_given_up: false,
-            trouble: "has not answered yet".to_owned(),
             reminder: RareLine::default(),
             deadline: now.at + PATIENCE,
             isolations: 0,
@@ -138,7 +126,7 @@ impl Cluster {
     pub fn set_apps(&mut self, apps: &[&str]) {
         self.apps = apps.iter().map(|id| Box::from(*id)).collect();
         if std::mem::take(&mut self.is_given_up) {
-            self.reader.restart();
+            self.lines.reader.restart();
         }
     }
 
@@ -193,39 +181,40 @@ impl Cluster {
             return None;
         }
         match line {
-            Line::Reading => self.reader.command(now.at),
-            Line::Writing if !self.writer.is_free(now.at) => None,
+            Line::Reading => self.lines.reader.command(now.at),
+            Line::Writing if !self.lines.writer.is_free(now.at) => None,
             Line::Writing => self.write(now),
         }
     }
 
     fn write(&mut self, now: Now) -> Option<Command> {
-        if self.writer.begins() {
-            let epoch = self.reader.next_epoch(now);
-            return Some(self.writer.begin(epoch, Draft::new(self.me(), epoch, 0, 0).finish()));
+        if self.lines.writer.begins() {
+            let epoch = self.lines.reader.next_epoch(self.random.random(), now);
+            return Some(
+                self.lines
+                    .writer
+                    .begin(epoch, Draft::new(self.me(), epoch, 0, 0).finish()),
+            );
         }
-        // A process that has not read the whole log may not know that it is not ours.
-        let epoch = self.reader.epoch();
-        let may_write = self.reader.has_caught_up() || self.view.joined != 0;
-        if !may_write || !self.writer.may_append(epoch) {
+        let epoch = self.lines.reader.epoch();
+        // A process that has not read the whole log may not know that it is not ours, or another one.
+        if !self.lines.reader.has_caught_up() || !self.lines.writer.may_append(epoch) {
             return None;
         }
-        if let Some(command) = self.writer.again(epoch) {
+        if let Some(command) = self.lines.writer.again(epoch) {
             return Some(command);
         }
-        if let Some(bytes) = self.writer.next_k().and_then(|k| self.batch(k, epoch, now)) {
+        if let Some(bytes) = self.lines.writer.next_k().and_then(|k| self.batch(k, epoch, now)) {
             self.beat = now.at + self.lease / 3;
             self.plan(now.at);
-            return Some(self.writer.append(epoch, bytes, now.at));
+            return Some(self.lines.writer.append(epoch, bytes, now.at));
         }
-        if !self.view.is_leader() {
-            return None;
-        }
-        if let Some(before) = self.retention.take_before() {
-            return Some(self.writer.other(Command::Trim { before }));
-        }
-        let ms = u64::try_from((self.lease * LIFE).as_millis()).unwrap_or(u64::MAX);
-        std::mem::take(&mut self.extends).then(|| self.writer.other(Command::Expire { ms }))
+        let command = if self.view.is_leader() {
+            self.retention.command(self.lease)
+        } else {
+            None
+        };
+        command.map(|command| self.lines.writer.other(command))
     }
 
     /// The next batch, if there is something to tell.
@@ -234,7 +223,7 @@ impl Cluster {
             return None;
         }
         let mut draft = Draft::new(self.me(), epoch, self.view.joined, k);
-        if self.reader.has_caught_up()
+        if self.lines.reader.has_caught_up()
             && self.leaving == Leaving::No
             && let Some(ask) = self.view.hello.take()
         {
@@ -261,7 +250,7 @@ impl Cluster {
     /// What is told from time to time: who is dead, and what the leader has passed on.
     fn beat_entries(&mut self, draft: &mut Draft, now: Now) {
         // A few at a time: a batch keeps some places for such entries.
-        let silent = self.view.silent(self.lease, self.reader.read_until());
+        let silent = self.view.silent(self.lease, self.lines.reader.read_until());
         for (process, joined) in silent.into_iter().take(4) {
             draft.push(&Entry::Dead(process, joined));
         }
@@ -269,67 +258,36 @@ impl Cluster {
             draft.push(&Entry::Mark(position));
         }
         if self.view.is_leader() {
-            self.retention.expire(self.lease, now.at);
-            self.extends = true;
+            self.retention.beat(self.lease, now.at);
         }
     }
 
     /// The engine answered the command of this line.
     pub fn reply(&mut self, line: Line, reply: Result<Reply, Fault>, now: Now, news: &mut Vec<News>) {
         match (line, reply) {
-            (_, Err(fault)) => self.refused(line, &fault, now, news),
-            (Line::Reading, Ok(Reply::Records(records))) => self.records(records, now, news),
-            (Line::Reading, Ok(_)) => self.reader.refused(now.at),
-            (Line::Writing, Ok(Reply::Appended(id))) => self.writer.appended(id, self.reader.last(), now.at),
-            (Line::Writing, Ok(Reply::NoLog)) => self.writer.no_log(),
-            (Line::Writing, Ok(Reply::TooSmall)) => {
-                self.writer.too_small();
-                self.reader.check();
+            (_, Err(fault)) => {
+                self.lines.refused(line, &fault, now.at);
+                if matches!(fault, Fault::WrongType | Fault::Foreign(_)) {
+                    self.give_up(fault.to_string(), now, news);
+                }
             }
-            (Line::Writing, Ok(_)) => self.writer.done(),
+            (Line::Writing, Ok(reply)) => self.lines.written(&reply, now.at),
+            (Line::Reading, Ok(reply)) => {
+                for (id, bytes) in self.lines.read(reply, now.at) {
+                    self.record(id, &bytes, now, news);
+                    if self.is_given_up || self.lines.reader.reads_again() {
+                        break;
+                    }
+                }
+                news.extend(self.view.take_question());
+            }
         }
         self.settle(now, news);
     }
 
-    fn refused(&mut self, line: Line, fault: &Fault, now: Now, news: &mut Vec<News>) {
-        self.trouble = fault.to_string();
-        match line {
-            Line::Writing => self.writer.refused(now.at),
-            Line::Reading => self.reader.refused(now.at),
-        }
-        if matches!(fault, Fault::WrongType | Fault::Foreign(_)) {
-            self.give_up(fault.to_string(), now, news);
-        }
-    }
-
-    fn records(&mut self, records: Vec<(EntryId, Bytes)>, now: Now, news: &mut Vec<News>) {
-        self.reader.retry.succeeded();
-        let (is_newest, asked) = self.reader.answered(records.len());
-        let is_missing = self.writer.is_missing(asked);
-        if is_newest {
-            let newest = records.first().map(|(id, _)| *id);
-            if self.reader.newest(newest, is_missing) {
-                self.writer.lost();
-            }
-            if let Some(id) = newest {
-                self.writer.is_current(u32::try_from(id.ms).unwrap_or(0));
-            }
-            return;
-        }
-        if records.is_empty() && (is_missing || self.writer.is_refused()) {
-            self.reader.check();
-        }
-        for (id, bytes) in records {
-            if !self.is_given_up {
-                self.record(id, &bytes, now, news);
-            }
-        }
-        news.extend(self.view.take_question());
-    }
-
     /// An entry of the log was read.
     fn record(&mut self, id: EntryId, bytes: &[u8], now: Now, news: &mut Vec<News>) {
-        let came = self.reader.came(id, bytes);
+        let came = self.lines.reader.came(id, bytes);
         let Came::Next {
             is_past,
             is_first,
@@ -338,7 +296,7 @@ impl Cluster {
         } = came
         else {
             return match came {
-                Came::Stray => self.writer.lost(),
+                Came::Stray => self.lines.writer.lost(),
                 Came::Foreign => self.give_up(batch::Unreadable::Foreign.to_string(), now, news),
                 _ => {}
             };
@@ -348,17 +306,17 @@ impl Cluster {
             Err(why) => return self.give_up(why.to_string(), now, news),
         };
         self.batches_read += 1;
-        if is_first || has_gap {
+        if is_first || has_gap || is_epoch {
             if is_epoch {
                 self.retention.clear();
             }
-            self.writer.jumped(id, is_epoch);
+            self.lines.writer.jumped(id, is_epoch);
             self.outbound.forget_holdings();
             self.view.jump(id, has_gap && !is_past, is_epoch, now, news);
         }
         self.retention.note(id, bytes.len(), self.lease, now.at);
         if batch.from == self.me() {
-            self.writer.read_back(batch.k);
+            self.lines.writer.read_back(batch.k);
         }
         if self.view.apply(batch, id, is_past, &self.apps, now, news) {
             self.outbound.forget_holdings();
@@ -371,14 +329,7 @@ impl Cluster {
 
     /// A line to the engine is up, or it is down for a reason: a clause whose subject is the engine.
     pub fn engine(&mut self, line: Line, state: Result<(), String>, now: Now, news: &mut Vec<News>) {
-        match line {
-            Line::Writing => self.writer.set_up(state.is_ok(), now.at),
-            Line::Reading => self.reader.set_up(state.is_ok(), now.at),
-        }
-        if let Err(why) = state {
-            self.trouble = why;
-        } else if !self.has_met && self.writer.down.is_none() && self.reader.down.is_none() {
-            self.has_met = true;
+        if self.lines.set(line, state, now.at) {
             self.view.meet(now);
         }
         self.settle(now, news);
@@ -400,10 +351,7 @@ impl Cluster {
     fn settle(&mut self, now: Now, news: &mut Vec<News>) {
         let since = self.trouble_since();
         if !self.view.is_alone() && since.is_some_and(|since| now.at.since(since) >= PATIENCE) {
-            let why = match self.writer.down.or(self.reader.down).is_some() || self.trouble_is_recent() {
-                true => std::mem::take(&mut self.trouble),
-                false => "does not show what was written".to_owned(),
-            };
+            let why = self.lines.why();
             self.isolate(why, now, news);
         }
         self.view.settle(self.lease, now, news);
@@ -424,29 +372,22 @@ impl Cluster {
         };
         let beat = (self.view.joined != 0 && !self.view.is_alone()).then_some(self.beat);
         let silent = self.view.first_heard().map(|heard| heard + self.lease);
-        let retries = [self.writer.retry.at(), self.reader.retry.at()]
-            .into_iter()
-            .filter(|at| *at > now);
-        let all = [patience, beat, silent, self.view.waits_until()];
-        let next = all.into_iter().flatten().chain(retries).min();
+        let all = [
+            patience,
+            beat,
+            silent,
+            self.view.waits_until(),
+            self.lines.retry_at(now),
+        ];
+        let next = all.into_iter().flatten().min();
         self.deadline = next.map_or(Time::NEVER, |next| next.max(now + LATER));
     }
 
     /// Since when something is not as it should be.
     fn trouble_since(&self) -> Option<Time> {
         let outside = (self.view.joined == 0).then_some(self.view.since);
-        let all = [
-            self.writer.down,
-            self.reader.down,
-            outside,
-            self.writer.oldest(),
-            self.outbound.oldest(),
-        ];
+        let all = [self.lines.trouble_since(), outside, self.outbound.oldest()];
         all.into_iter().flatten().min()
-    }
-
-    fn trouble_is_recent(&self) -> bool {
-        self.writer.retry.at() != Time(0) || self.reader.retry.at() != Time(0)
     }
 
     /// Nothing is asked or written until the administrator has changed something.
@@ -456,7 +397,7 @@ impl Cluster {
     }
 
     fn isolate(&mut self, why: String, now: Now, news: &mut Vec<News>) {
-        let (batches, k) = self.writer.give_up();
+        let (batches, k) = self.lines.writer.give_up();
         let waiting = self.outbound.take_local();
         if self.leaving == Leaving::No {
             log::warn!("The engine {why}: this process serves its own clients alone");
@@ -483,14 +424,14 @@ impl Cluster {
             Leaving::No => false,
             _ if self.view.is_alone() => true,
             Leaving::Wanted => self.view.joined == 0,
-            Leaving::Said(k) => self.writer.is_written(k),
+            Leaving::Said(k) => self.lines.writer.is_written(k),
         }
     }
 
     /// The cluster, for status and metrics.
     pub fn state(&self, now: Now) -> State {
         let (waiting_entries, waiting_bytes) = self.outbound.size();
-        let (batches_written, unread_batches) = self.writer.numbers();
+        let (batches_written, unread_batches) = self.lines.writer.numbers();
         let (hooks_kept, hooks_dropped) = self.view.hooks();
         State {
             phase: self.view.phase(),
@@ -502,10 +443,7 @@ impl Cluster {
             waiting_bytes,
             unread_batches,
             log_bytes: self.retention.bytes(),
-            lag: self
-                .writer
-                .oldest()
-                .map_or(Duration::ZERO, |oldest| now.at.since(oldest)),
+            lag: now.at.since(self.lines.writer.oldest().unwrap_or(now.at)),
             isolations: self.isolations,
             batches_written,
             batches_read: self.batches_read,

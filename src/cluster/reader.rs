@@ -2,7 +2,8 @@
 //!
 //! Within an epoch the numbers of entries follow each other, so a lost entry is noticed. After each interruption the
 //! last entry is read once more and compared: an engine that lost its newest entries, or holds another log, may have
-//! other entries with the same numbers.
+//! other entries with the same numbers. So it is when an epoch begins: either the log was lost, or two processes that
+//! came at the same time both began it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Reader {
     print: u64,
     /// The next answer begins with the last entry.
     verifies: bool,
+    /// The last entry was read once more, in the answer that is being handled.
+    is_verified: bool,
     /// The next entry does not follow the last one.
     is_broken: bool,
     /// All that was in the log has been read.
@@ -58,6 +61,8 @@ enum Asked {
 pub(super) enum Came {
     /// It is not a new one.
     Known,
+    /// It begins an epoch. The next answer shows whether the last entry is still there, just before it.
+    Again,
     /// It belongs to no epoch: somebody appended to a log that was not the expected one.
     Stray,
     /// Its id cannot be one of ours.
@@ -86,6 +91,7 @@ impl Reader {
             last: EntryId::default(),
             print: 0,
             verifies: false,
+            is_verified: false,
             is_broken: false,
             has_caught_up: false,
             read_until: now,
@@ -102,7 +108,7 @@ impl Reader {
         self.asked = None;
         self.is_checked = false;
         self.has_caught_up = false;
-        self.verifies = is_up && self.last != EntryId::default();
+        self.verifies = false;
     }
 
     /// Reads the log from its beginning again.
@@ -115,9 +121,14 @@ impl Reader {
         self.verifies = false;
     }
 
-    /// Looks at the newest entry with the next command.
+    /// Looks at the newest entry with the next command, and at the last one with the one after that.
     pub(super) fn check(&mut self) {
         self.is_checked = false;
+    }
+
+    /// Whether the rest of the answer is to be left out: it will be read again.
+    pub(super) fn reads_again(&self) -> bool {
+        self.verifies
     }
 
     /// The next command.
@@ -147,6 +158,7 @@ impl Reader {
     pub(super) fn answered(&mut self, count: usize) -> (bool, Time) {
         let (asked, at) = self.asked.take().unwrap_or((Asked::Entries, Time(0)));
         let is_last = matches!(asked, Asked::Last);
+        self.is_verified = false;
         if !is_last && count < FEW {
             self.has_caught_up = true;
             self.read_until = self.read_until.max(at);
@@ -168,6 +180,7 @@ impl Reader {
     /// this process was confirmed before the question, and was not read yet.
     pub(super) fn newest(&mut self, newest: Option<EntryId>, is_missing: bool) -> bool {
         self.is_checked = true;
+        self.verifies = self.last != EntryId::default();
         let Some(newest) = newest else {
             self.is_broken |= self.last != EntryId::default();
             self.last = EntryId::default();
@@ -199,6 +212,7 @@ impl Reader {
         if std::mem::take(&mut self.verifies) {
             let is_same = id == self.last && print == self.print;
             self.is_broken |= !is_same;
+            self.is_verified = is_same;
             if is_same {
                 return Came::Known;
             }
@@ -216,6 +230,11 @@ impl Reader {
         if epoch == 0 || id.seq > MAX_SEQ {
             return Came::Foreign;
         }
+        let is_known = self.last != EntryId::default() && !self.is_broken;
+        if is_known && id.ms != self.last.ms && id.seq == 1 && !self.is_verified {
+            self.verifies = true;
+            return Came::Again;
+        }
         let last = std::mem::replace(&mut self.last, id);
         self.print = print;
         self.highest = self.highest.max(epoch);
@@ -225,7 +244,12 @@ impl Reader {
         }
         let is_first = last == EntryId::default() && !self.is_broken;
         let is_epoch = id.ms != last.ms;
-        let follows = !is_epoch && id.seq == last.seq + 1;
+        // An epoch that begins behind the last entry of the one before has lost nothing.
+        let follows = match is_epoch {
+            true => id.seq == 1 && self.is_verified,
+            false => id.seq == last.seq + 1,
+        };
+        self.is_verified = false;
         Came::Next {
             is_past: self.past.is_some_and(|past| id <= past),
             is_first,
@@ -244,18 +268,21 @@ impl Reader {
         u32::try_from(self.last.ms).unwrap_or(0)
     }
 
-    /// An epoch that nobody has used, as far as this process can see.
-    pub(super) fn next_epoch(&self, now: Now) -> u32 {
+    /// An epoch that nobody has used, as far as this process can see. `spread` is a random number.
+    pub(super) fn next_epoch(&self, spread: u16, now: Now) -> u32 {
+        // A new number every tenth of a second, for 13 years.
+        let by_clock = (now.unix_ms / 100 % u64::from(u32::MAX)) as u32 + 1;
         match self.highest {
-            // A new number every tenth of a second, for 13 years.
-            0 => (now.unix_ms / 100 % u64::from(u32::MAX)) as u32 + 1,
-            highest => highest.saturating_add(1),
+            // Processes that come together begin the same one.
+            0 => by_clock,
+            // A log that lost its newest entries may have had a higher one.
+            highest => by_clock.max(highest.saturating_add(1 + u32::from(spread))),
         }
     }
 
     /// Whether all that was in the log has been read, and the line is up.
     pub(super) fn has_caught_up(&self) -> bool {
-        self.has_caught_up && self.down.is_none() && self.is_checked
+        self.has_caught_up && self.down.is_none() && self.is_checked && !self.verifies
     }
 
     /// All that was in the log at this time has been read.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::protocol::engine::EntryId;
+use crate::protocol::engine::{Command, EntryId};
 use crate::time::Time;
 
 /// Entries stay so long, and at least for two leases.
@@ -16,6 +16,9 @@ const MAX_BYTES: usize = 64 << 20;
 /// Entries that arrived within this time, and have no more than these bytes together, are deleted together.
 const PIECE: (Duration, usize) = (Duration::from_secs(1), 1 << 20);
 
+/// The engine deletes the log so many leases after the last heartbeat of a leader.
+const LIFE: u32 = 20;
+
 /// What stays in the log, as pieces.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
@@ -23,6 +26,8 @@ pub(super) struct Retention {
     bytes: usize,
     /// Entries before this one may be deleted.
     before: Option<EntryId>,
+    /// The end of the log is to be postponed.
+    extends: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Retention {
     }
 
     /// Notices what is too old or too much by now.
-    pub(super) fn expire(&mut self, lease: Duration, now: Time) {
+    fn expire(&mut self, lease: Duration, now: Time) {
         let kept = KEPT.max(lease * 2);
         while self.pieces.len() > 1
             && self
@@ -62,9 +67,19 @@ impl Retention {
         }
     }
 
-    /// What the leader deletes now: the entries before this one.
-    pub(super) fn take_before(&mut self) -> Option<EntryId> {
-        self.before.take()
+    /// The leader's heartbeat: the log goes on.
+    pub(super) fn beat(&mut self, lease: Duration, now: Time) {
+        self.expire(lease, now);
+        self.extends = true;
+    }
+
+    /// The leader's next command, if there is something to do.
+    pub(super) fn command(&mut self, lease: Duration) -> Option<Command> {
+        if let Some(before) = self.before.take() {
+            return Some(Command::Trim { before });
+        }
+        let ms = u64::try_from((lease * LIFE).as_millis()).unwrap_or(u64::MAX);
+        std::mem::take(&mut self.extends).then_some(Command::Expire { ms })
     }
 
     /// The log is another one.

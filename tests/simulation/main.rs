@@ -8,6 +8,7 @@
 
 mod channels;
 mod client;
+mod cluster;
 mod database_in_memory;
 mod hooks;
 mod memory;
