@@ -122,8 +122,12 @@ impl Cluster {
         self.view.me
     }
 
-    /// The apps from here on. A process that gave up the engine tries it again.
+    /// The apps from here on. What the others hold of a new app was not read before, so they tell it again. A process
+    /// that gave up the engine tries it again.
     pub fn set_apps(&mut self, apps: &[&str]) {
+        if apps.iter().any(|id| self.apps.iter().all(|old| **old != **id)) {
+            self.view.hello = Some(true);
+        }
         self.apps = apps.iter().map(|id| Box::from(*id)).collect();
         if std::mem::take(&mut self.is_given_up) {
             self.lines.reader.restart();

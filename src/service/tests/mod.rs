@@ -3,12 +3,14 @@
 
 mod engine;
 mod stage;
+mod words;
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use self::stage::{Stage, user_event};
+use self::stage::Stage;
+use self::words::user_event;
 use crate::config::Config;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,8 +28,8 @@ fn an_event_that_one_process_publishes_reaches_the_clients_of_all_at_the_same_po
     assert_eq!(published, (200, json!({})));
     stage.settle();
     let (on_a, on_b) = (stage.take(a), stage.take(b));
-    assert_eq!(stage::events(&on_a), [("greeting", "hello")]);
-    assert_eq!(stage::events(&on_b), [("greeting", "hello")]);
+    assert_eq!(words::events(&on_a), [("greeting", "hello")]);
+    assert_eq!(words::events(&on_b), [("greeting", "hello")]);
     assert_eq!(on_a[0]["id"], on_b[0]["id"]);
     assert!(on_a[0]["id"].as_str().is_some_and(|id| id.starts_with('m')), "{on_a:?}");
 }
@@ -71,7 +73,7 @@ fn a_client_that_changes_the_process_gets_exactly_what_it_missed() {
     let b = stage.connect(1);
     stage.subscribe(b, "news", Some(&position));
     let frames = stage.take(b);
-    assert_eq!(stage::events(&frames), [("n", "second"), ("n", "third")], "{frames:?}");
+    assert_eq!(words::events(&frames), [("n", "second"), ("n", "third")], "{frames:?}");
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn each_client_sees_each_member_come_and_go_once() {
     stage.settle();
     stage.join(b, "presence-room", "2");
     stage.settle();
-    assert_eq!(stage::members(&stage.take(a)), [("member_added", "2".into())]);
+    assert_eq!(words::members(&stage.take(a)), [("member_added", "2".into())]);
     let roll = stage.take(b);
     assert!(
         roll.iter()
@@ -96,16 +98,16 @@ fn each_client_sees_each_member_come_and_go_once() {
         stage.settle();
     }
     for client in [a, b] {
-        assert_eq!(stage::members(&stage.take(client)), [("member_added", "3".into())]);
+        assert_eq!(words::members(&stage.take(client)), [("member_added", "3".into())]);
     }
     stage.close(both[0]);
     stage.settle();
-    assert_eq!(stage::members(&stage.take(a)), []);
-    assert_eq!(stage::members(&stage.take(b)), []);
+    assert_eq!(words::members(&stage.take(a)), []);
+    assert_eq!(words::members(&stage.take(b)), []);
     stage.close(both[1]);
     stage.settle();
     for client in [a, b] {
-        assert_eq!(stage::members(&stage.take(client)), [("member_removed", "3".into())]);
+        assert_eq!(words::members(&stage.take(client)), [("member_removed", "3".into())]);
     }
 }
 
@@ -150,7 +152,7 @@ fn a_user_is_terminated_on_all_processes_after_the_events_before() {
     stage.settle();
     assert_eq!(stage.closed(a), Some(4009));
     assert_eq!(stage.closed(b), Some(4009));
-    assert_eq!(stage::events(&stage.take(b)), [("bye", "now")]);
+    assert_eq!(words::events(&stage.take(b)), [("bye", "now")]);
 }
 
 #[test]
@@ -160,12 +162,12 @@ fn a_cached_event_is_there_for_clients_of_all_processes_and_for_a_process_that_c
     stage.settle();
     let b = stage.connect(1);
     stage.subscribe(b, "cache-news", None);
-    assert_eq!(stage::events(&stage.take(b)), [("n", "kept")]);
+    assert_eq!(words::events(&stage.take(b)), [("n", "kept")]);
     let third = stage.come();
     stage.pass(SECOND);
     let c = stage.connect(third);
     stage.subscribe(c, "cache-news", None);
-    assert_eq!(stage::events(&stage.take(c)), [("n", "kept")]);
+    assert_eq!(words::events(&stage.take(c)), [("n", "kept")]);
 }
 
 #[test]
@@ -256,25 +258,25 @@ fn without_the_engine_each_process_serves_its_own_clients_and_heals() {
     stage.pass(SECOND);
     stage.publish(0, "presence-room", "n", "waits");
     stage.pass(3 * SECOND);
-    assert_eq!(stage::events(&stage.take(a)), [("n", "waits")]);
+    assert_eq!(words::events(&stage.take(a)), [("n", "waits")]);
     stage.publish(0, "presence-room", "n", "alone");
-    assert_eq!(stage::events(&stage.take(a)), [("n", "alone")]);
-    assert_eq!(stage::events(&stage.take(b)), []);
+    assert_eq!(words::events(&stage.take(a)), [("n", "alone")]);
+    assert_eq!(words::events(&stage.take(b)), []);
     assert_eq!(stage.get(0, "/ready", "").0, 200);
     stage.close(b);
     // The lease of the other process is over.
     stage.pass(30 * SECOND);
-    assert_eq!(stage::members(&stage.take(a)), [("member_removed", "2".into())]);
+    assert_eq!(words::members(&stage.take(a)), [("member_removed", "2".into())]);
     stage.engine.cut = false;
     stage.pass(5 * SECOND);
     let c = stage.connect(1);
     stage.join(c, "presence-room", "3");
     stage.settle();
-    assert_eq!(stage::members(&stage.take(a)), [("member_added", "3".into())]);
+    assert_eq!(words::members(&stage.take(a)), [("member_added", "3".into())]);
     stage.publish(1, "presence-room", "n", "together");
     stage.settle();
-    assert_eq!(stage::events(&stage.take(a)), [("n", "together")]);
-    assert_eq!(stage::events(&stage.take(c)), [("n", "together")]);
+    assert_eq!(words::events(&stage.take(a)), [("n", "together")]);
+    assert_eq!(words::events(&stage.take(c)), [("n", "together")]);
 }
 
 #[test]
@@ -288,15 +290,15 @@ fn members_of_a_process_that_ends_leave_at_once_and_of_one_that_dies_after_the_l
     stage.take(clients[0]);
     stage.drain(1);
     assert_eq!(
-        stage::members(&stage.take(clients[0])),
+        words::members(&stage.take(clients[0])),
         [("member_removed", "1".into())]
     );
     stage.kill(2);
     stage.pass(2 * SECOND);
-    assert_eq!(stage::members(&stage.take(clients[0])), []);
+    assert_eq!(words::members(&stage.take(clients[0])), []);
     stage.pass(30 * SECOND);
     assert_eq!(
-        stage::members(&stage.take(clients[0])),
+        words::members(&stage.take(clients[0])),
         [("member_removed", "2".into())]
     );
     assert_eq!(
@@ -318,18 +320,26 @@ fn a_process_is_ready_when_it_knows_what_the_others_hold() {
 
 #[test]
 fn an_app_that_a_reload_adds_is_shared_too() {
+    let second = ("8", "second", "a second secret");
     let mut stage = Stage::new(2);
-    stage.reconfigure(|config| {
-        config
-            .apps
-            .push(crate::config::App::new("8", "second", "a second secret"))
-    });
-    let b = stage.connect_to(1, "second");
+    stage.change(|config| config.apps.push(crate::config::App::new(second.0, second.1, second.2)));
+    stage.reload(0);
+    let a = stage.connect_to(0, second.1);
+    stage.subscribe(a, "news", None);
+    stage.settle();
+    // The other process read that before it knew the app.
+    stage.reload(1);
+    stage.pass(SECOND);
+    let (_, connections) = stage.get_as(1, second, "/apps/8/connections");
+    assert_eq!(connections, json!({"connections": 1}));
+    let b = stage.connect_to(1, second.1);
     stage.subscribe(b, "news", None);
     stage.settle();
+    stage.take(a);
     stage.take(b);
-    let sent = stage.publish_as(0, ("8", "second", "a second secret"), "news", "n", "x");
-    assert_eq!(sent.0, 200);
+    assert_eq!(stage.publish_as(0, second, "news", "n", "x").0, 200);
     stage.settle();
-    assert_eq!(stage::events(&stage.take(b)), [("n", "x")]);
+    for client in [a, b] {
+        assert_eq!(words::events(&stage.take(client)), [("n", "x")]);
+    }
 }

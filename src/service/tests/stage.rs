@@ -10,13 +10,13 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
 use super::engine::Engine;
+use super::words::{caller, frame, request};
 use crate::config::{App, Config, WEBHOOK_EVENTS, Webhook};
 use crate::id::ConnectionId;
 use crate::joomla::site::{Client as Site, Handler, SiteConfig};
 use crate::protocol::actions::{Action, Actions, Message};
 use crate::protocol::engine::{Command, Line, LineState};
 use crate::protocol::signature::hmac_hex;
-use crate::service::caller::Caller;
 use crate::service::{Input, Service};
 use crate::time::{Now, Time};
 use crate::webhooks::Outcome;
@@ -136,13 +136,15 @@ impl Stage {
         panic!("the process cannot leave the cluster");
     }
 
-    /// All processes read a changed configuration.
-    pub fn reconfigure(&mut self, change: impl Fn(&mut Config)) {
+    /// The configuration changes. Each process reads it when it is told to.
+    pub fn change(&mut self, change: impl Fn(&mut Config)) {
         change(&mut self.config);
-        for process in 0..self.processes.len() {
-            let config = self.config.clone();
-            self.decide(process, |service, _, actions| service.reconfigure(config, actions));
-        }
+    }
+
+    /// A process reads the configuration again.
+    pub fn reload(&mut self, process: usize) {
+        let config = self.config.clone();
+        self.decide(process, |service, _, actions| service.reconfigure(config, actions));
         self.settle();
     }
 
@@ -406,6 +408,11 @@ impl Stage {
         self.ask(process, "GET", path, query, "", ("key", SECRET))
     }
 
+    /// The same for an app with this id, key and secret.
+    pub fn get_as(&mut self, process: usize, app: (&str, &str, &str), path: &str) -> (u16, Value) {
+        self.ask(process, "GET", path, "", "", (app.1, app.2))
+    }
+
     fn ask(
         &mut self,
         process: usize,
@@ -436,49 +443,4 @@ impl Stage {
         });
         self.of(process).responses.remove(&id).expect("a request is answered")
     }
-}
-
-/// The channel of a user's own events.
-pub fn user_event(user: &str) -> String {
-    format!("#server-to-user-{user}")
-}
-
-/// The names and data of events, without those of the protocol.
-pub fn events(frames: &[Value]) -> Vec<(&str, &str)> {
-    let named = frames
-        .iter()
-        .filter_map(|frame| Some((frame["event"].as_str()?, frame["data"].as_str()?)));
-    named.filter(|(name, _)| !name.starts_with("pusher")).collect()
-}
-
-/// The members that came and went.
-pub fn members(frames: &[Value]) -> Vec<(&str, String)> {
-    let named = frames.iter().filter_map(|frame| {
-        let name = frame["event"].as_str()?.strip_prefix("pusher_internal:")?;
-        let data: Value = serde_json::from_str(frame["data"].as_str()?).ok()?;
-        name.starts_with("member_")
-            .then(|| (name, data["user_id"].as_str().unwrap_or_default().to_owned()))
-    });
-    named.collect()
-}
-
-fn frame(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
-
-fn caller() -> Caller {
-    Caller {
-        address: Some([203, 0, 113, 1].into()),
-        admin: false,
-        surplus: false,
-        secure: false,
-    }
-}
-
-fn request(method: &str, target: &str, body: &str) -> Request<Bytes> {
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header("host", "example.org");
-    request.body(body.to_owned().into()).expect("a request")
 }
