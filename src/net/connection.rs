@@ -2,8 +2,8 @@
 //! become events here, and answers become bytes. Other modules decide what an event means and which answer it gets.
 //!
 //! A connection goes through `Http` → `WebSocket` → `Finishing` → `Doomed`; it may skip steps and never goes back. A
-//! `Finishing` connection has said its last word: its send queue is flushed, its write side is shut down, and the peer's
-//! input is thrown away, since a close with unread input is a reset. A header of the PROXY protocol belongs to `Http`.
+//! `Finishing` connection has said its last word: its queue is flushed, its write side is shut down, and its peer's
+//! input is thrown away: a close with unread input is a reset. A header of the PROXY protocol belongs to `Http`.
 
 use bytes::Bytes;
 use http::{Response, Version};
