@@ -37,8 +37,11 @@ impl Hooks {
 
     /// The leader has passed on all up to this place.
     pub(super) fn mark(&mut self, place: Place) {
-        while let Some((_, _, event)) = self.kept.pop_front_if(|(kept, _, _)| *kept <= place) {
-            self.bytes -= size(&event);
+        while let Some((kept, _, event)) = self.kept.front()
+            && *kept <= place
+        {
+            self.bytes -= size(event);
+            self.kept.pop_front();
         }
     }
 

@@ -126,7 +126,7 @@ impl View {
             return false;
         }
         let is_handled = from == self.me && batch.k <= self.handled;
-        let find = |id: &Box<str>| ids.iter().position(|own| own == id);
+        let find = |id| ids.iter().position(|own| own == id);
         let apps: Vec<_> = batch.apps.iter().map(find).collect();
         let before = self.joined;
         for (n, entry) in (base..).zip(batch.entries) {
