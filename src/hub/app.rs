@@ -333,6 +333,7 @@ impl App {
             if is_new {
                 self.notices.occupied(name.as_str(), &self.settings, actions);
             }
+            self.notices.subscriptions(&self.roster.channels[entered], actions);
             newcomer = member.filter(|member| self.roster.add_member(entered, member));
             channel = Some(entered);
         }
@@ -356,7 +357,7 @@ impl App {
             self.notices
                 .member(Change::Added, member, found, id, &self.settings, actions);
         }
-        self.notices.count(found, &self.settings, now.at, actions);
+        self.notices.send_count(found, &self.settings, now.at, actions);
     }
 
     fn unsubscribe(&mut self, id: ConnectionId, name: &str, now: Now, actions: &mut Actions) {
@@ -405,10 +406,9 @@ impl App {
         }
         match self.roster.leave(id, index) {
             Some(name) => self.notices.vacated(name, &self.settings, actions),
-            None => {
-                let channel = &mut self.roster.channels[channel];
-                self.notices.count(channel, &self.settings, now.at, actions);
-            }
+            None => self
+                .notices
+                .count(&mut self.roster.channels[channel], &self.settings, now.at, actions),
         }
     }
 

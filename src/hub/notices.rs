@@ -224,8 +224,9 @@ impl Notices {
         );
     }
 
-    /// The number of subscribers changed here.
-    pub(super) fn count(&mut self, channel: &mut Channel, settings: &config::App, now: Time, actions: &mut Actions) {
+    /// Tells the other processes the number of subscribers here: before the members and a cache miss, so that webhooks
+    /// have the same order as without a cluster.
+    pub(super) fn subscriptions(&self, channel: &Channel, actions: &mut Actions) {
         self.hold(
             || Holding::Subscriptions {
                 channel: channel.name.clone(),
@@ -233,6 +234,11 @@ impl Notices {
             },
             actions,
         );
+    }
+
+    /// The number of subscribers changed here.
+    pub(super) fn count(&mut self, channel: &mut Channel, settings: &config::App, now: Time, actions: &mut Actions) {
+        self.subscriptions(channel, actions);
         self.send_count(channel, settings, now, actions);
     }
 

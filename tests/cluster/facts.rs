@@ -1,8 +1,8 @@
 //! What the log of a cluster expects of an engine, asked of the real one: these answers are the ground on which the
 //! processes stand. An engine on which this file fails is none for `[engine]`.
 
-use crate::engine::Answer::{Error, Line, Nil, Number};
-use crate::engine::{Answer, Asking, Engine};
+use crate::common::engine::Answer::{Error, Line, Nil, Number};
+use crate::common::engine::{Answer, Asking, Engine};
 
 fn text(text: &str) -> Answer {
     Answer::Text(text.to_owned())

@@ -5,5 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod engine;
+mod events;
 mod facts;
+mod faults;
+mod hooks;
+mod machines;
+mod presence;
+mod site;

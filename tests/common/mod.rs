@@ -9,6 +9,8 @@
 
 pub mod between;
 pub mod certificates;
+pub mod cluster;
+pub mod engine;
 pub mod flight;
 pub mod follower;
 pub mod frame;

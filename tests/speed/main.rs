@@ -4,5 +4,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cluster_delay;
 mod database_slow;
 mod outbox_speed;

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::ports::{bound, free_port};
-use crate::common::{PATIENCE, wait_until};
+use super::ports::{bound, free_port};
+use super::{PATIENCE, wait_until};
 
 /// What an engine answers (RESP2).
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,16 @@ impl Engine {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The value of `[engine] url`.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.addr)
+    }
+
+    /// The same by its Unix socket.
+    pub fn socket_url(&self) -> String {
+        format!("unix:{}", self.folder.path().join("socket").display())
     }
 
     /// Stops it: connections stay open and nothing is answered.
