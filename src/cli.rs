@@ -301,6 +301,9 @@ pub struct Asked {
     /// Trust the authorities in this PEM file too, with an https:// --url; may be repeated
     #[arg(long, value_name = "FILE", requires = "url")]
     pub ca: Vec<PathBuf>,
+    /// Ask this one of several workers, from 1 on
+    #[arg(long, value_name = "N", conflicts_with = "url")]
+    pub worker: Option<u32>,
     /// Read this file instead of JSOCKETD_CONFIG or /etc/jsocketd/jsocketd.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

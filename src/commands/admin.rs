@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsocketd::config::{Loaded, Sources};
+use jsocketd::config::{ListenAddr, Loaded, Sources};
 use jsocketd::service::snapshot::Snapshot;
 use serde::de::DeserializeOwned;
 
@@ -47,12 +47,20 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server at `--url`, or the one of the configuration.
+    /// The server at `--url`, or the one of the configuration. Of several workers it is the one that is named, or the
+    /// first one.
     ///
     /// # Errors
     /// A sentence: there is no address to ask at.
     pub fn new(asked: &Asked, loaded: &Loaded) -> Result<Self, String> {
-        let (server, prefix) = places(asked, loaded, false)?.remove(0);
+        Ok(Self::all(asked, loaded)?.remove(0))
+    }
+
+    /// The same with all workers, at least one.
+    ///
+    /// # Errors
+    /// A sentence: there is no address to ask at.
+    pub fn all(asked: &Asked, loaded: &Loaded) -> Result<Vec<Self>, String> {
         let token = &loaded.config.server.admin_token;
         // At the address of `admin_listen` no token is needed.
         let is_admin = asked.url.is_none() && loaded.admin_address().is_some();
@@ -60,11 +68,13 @@ impl Target {
             true => String::new(),
             false => format!("Authorization: Bearer {token}\r\n"),
         };
-        Ok(Self {
+        let places = places(asked, loaded, false)?.into_iter();
+        let targets = places.map(|(server, prefix)| Self {
             server,
             prefix,
-            authorization,
-        })
+            authorization: authorization.clone(),
+        });
+        Ok(targets.collect())
     }
 
     /// Asks for a path and waits for the answer.
@@ -150,8 +160,8 @@ pub fn load(file: Option<PathBuf>) -> Result<Loaded, String> {
     sources.load().map_err(|error| error.to_string())
 }
 
-/// Where the server may be asked, each with what precedes its paths; at least one. Others than the first are only for
-/// what everybody may know.
+/// Where the server may be asked, each with what precedes its paths; at least one. `all`: also where only what
+/// everybody may know is answered.
 ///
 /// # Errors
 /// A sentence: there is none.
@@ -159,15 +169,30 @@ pub fn places(asked: &Asked, loaded: &Loaded, all: bool) -> Result<Vec<(Server, 
     if let Some(url) = &asked.url {
         return Ok(vec![Server::named(url, &asked.ca)?]);
     }
-    let admin = loaded.admin_address().and_then(Server::at);
     let listener = Server::of_listener(&loaded.config);
-    let mut places: Vec<Server> = admin.into_iter().collect();
+    let mut places: Vec<Server> = admins(asked, loaded)?.iter().filter_map(Server::at).collect();
     match listener {
         Ok(listener) if all || places.is_empty() => places.push(listener),
         Err(why) if places.is_empty() => return Err(why),
         _ => {}
     }
     Ok(places.into_iter().map(|server| (server, String::new())).collect())
+}
+
+/// The addresses for administrators: each of several workers has one of its own.
+fn admins(asked: &Asked, loaded: &Loaded) -> Result<Vec<ListenAddr>, String> {
+    let workers = u32::try_from(loaded.config.server.workers).unwrap_or(u32::MAX);
+    if let Some(number) = asked.worker.filter(|number| !(1..=workers).contains(number)) {
+        return Err(format!(
+            "there is no worker {number}: `workers` in [server] is {workers}"
+        ));
+    }
+    let numbers = asked.worker.map_or(1..=workers, |number| number..=number);
+    Ok(match loaded.admin_address() {
+        Some(address) if workers > 1 => numbers.map(|number| address.of_worker(number)).collect(),
+        Some(address) => vec![address.clone()],
+        None => Vec::new(),
+    })
 }
 
 /// The remedy where the server cannot be reached.

@@ -24,7 +24,7 @@ const MOST_APPS: usize = 5;
 pub fn status(flags: &Status) -> ExitCode {
     let asked = match flags.ready {
         true => ready(flags),
-        false => state(flags).map(|text| (text, 0)),
+        false => state(flags),
     };
     match asked.and_then(|(text, code)| print(&text).map(|()| code)) {
         Ok(code) => code.into(),
@@ -35,17 +35,20 @@ pub fn status(flags: &Status) -> ExitCode {
     }
 }
 
-/// Whether the server takes new clients: a line for people, and the exit code.
+/// Whether the server takes new clients: a line for people, and the exit code. Of several workers one is enough.
 fn ready(flags: &Status) -> Result<(String, u8), Failure> {
     let loaded = load(flags.asked.config.clone())?;
-    let mut failed = Vec::new();
+    let (mut refused, mut failed) = (None, Vec::new());
     for (server, prefix) in places(&flags.asked, &loaded, true)? {
         match server.get(&format!("{prefix}/ready"), "") {
-            Ok(answer) => return Ok(judge_ready(&server, &answer)?),
+            Ok(answer) => match judge_ready(&server, &answer)? {
+                (line, REFUSED) if loaded.config.server.workers > 1 => refused = Some((line, REFUSED)),
+                judged => return Ok(judged),
+            },
             Err(why) => failed.push(why),
         }
     }
-    Err(failed.join("\n").into())
+    refused.ok_or_else(|| failed.join("\n").into())
 }
 
 fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String> {
@@ -59,14 +62,43 @@ fn judge_ready(server: &Server, answer: &Answer) -> Result<(String, u8), String>
     }
 }
 
-/// The state: a text for people or the server's own JSON.
-fn state(flags: &Status) -> Result<String, Failure> {
-    let target = Target::new(&flags.asked, &load(flags.asked.config.clone())?)?;
-    let (snapshot, json) = target.state(&target.ask("/debug/status")?)?;
-    Ok(match flags.json {
-        true => json + "\n",
-        false => describe(&snapshot),
-    })
+/// The state: a text for people or the server's own JSON, and the exit code. Of several workers each in its turn, as
+/// JSON in a list; those without an answer are named on standard error.
+///
+/// # Errors
+/// No worker has an answer.
+fn state(flags: &Status) -> Result<(String, u8), Failure> {
+    let targets = Target::all(&flags.asked, &load(flags.asked.config.clone())?)?;
+    let (mut states, mut failures) = (Vec::new(), Vec::new());
+    for (target, number) in targets.iter().zip(flags.asked.worker.unwrap_or(1)..) {
+        match target.ask("/debug/status").and_then(|answer| target.state(&answer)) {
+            Ok((snapshot, json)) => states.push((number, snapshot, json)),
+            Err(failure) => failures.push((number, failure)),
+        }
+    }
+    if states.is_empty() {
+        return Err(failures.remove(0).1);
+    }
+    for (number, failure) in &failures {
+        complain(format!("worker {number}: {}", failure.why));
+    }
+    let code = failures.iter().map(|(_, failure)| failure.code).max().unwrap_or(0);
+    let text = match (flags.json, targets.len()) {
+        (true, 1) => states.remove(0).2 + "\n",
+        (true, _) => {
+            let all: Vec<String> = states.into_iter().map(|(.., json)| json).collect();
+            format!("[{}]\n", all.join(",\n"))
+        }
+        (false, 1) => describe(&states[0].1),
+        (false, _) => {
+            let all = states.iter().map(|(number, state, _)| {
+                let text = describe(state);
+                format!("{:<LABEL$} {number}\n{text}", "worker")
+            });
+            all.collect::<Vec<String>>().join("\n")
+        }
+    };
+    Ok((text, code))
 }
 
 /// The state in aligned lines, of at most 80 columns as long as names and paths are short.
