@@ -51,10 +51,6 @@ pub use crate::protocol::shared::ProcessId;
 use crate::protocol::shared::Shared;
 use crate::time::{Now, Time};
 
-/// The most bytes of an event's data that fit into an entry of the log, however the data is written. With an engine no
-/// app may allow more.
-pub const MAX_EVENT_SIZE: usize = 40_000;
-
 /// How long an event waits for the engine, and how long a process that comes waits for the others.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -148,8 +148,8 @@ impl View {
                         news.push(News::Fresh { of: from });
                     }
                 }
-                Entry::Dead(process, joined) => self.dead(process, joined, now, news),
-                Entry::Bye => self.bye(from, now, news),
+                Entry::Dead(process, joined) => self.dead(process, joined, is_past, now, news),
+                Entry::Bye => self.bye(from, is_past, now, news),
                 Entry::Mark(position) => self.hooks.mark((self.epoch, position)),
             }
         }
@@ -217,7 +217,7 @@ impl View {
         }
     }
 
-    fn dead(&mut self, process: ProcessId, joined: u64, now: Now, news: &mut Vec<News>) {
+    fn dead(&mut self, process: ProcessId, joined: u64, is_past: bool, now: Now, news: &mut Vec<News>) {
         if !self.members.dead(process, joined) {
             return;
         }
@@ -225,7 +225,7 @@ impl View {
         if process == self.me {
             log::warn!("The other processes of the cluster took this one for dead");
             self.step_out(false, now);
-        } else {
+        } else if !is_past {
             log::warn!(
                 "Process {:016x} of the cluster was silent for its lease: it is taken for dead",
                 process.0
@@ -233,14 +233,14 @@ impl View {
         }
     }
 
-    fn bye(&mut self, process: ProcessId, now: Now, news: &mut Vec<News>) {
+    fn bye(&mut self, process: ProcessId, is_past: bool, now: Now, news: &mut Vec<News>) {
         if !self.members.bye(process) {
             return;
         }
         news.push(News::Gone { of: process });
         if process == self.me {
             self.step_out(true, now);
-        } else {
+        } else if !is_past {
             log::info!("Process {:016x} has left the cluster", process.0);
         }
     }

@@ -1,5 +1,5 @@
 //! The client of a cluster's engine, Redis or Valkey, without its socket: commands in, bytes out; bytes in, answers
-//! out. It speaks RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/); the library has the codec,
+//! out. It speaks RESP2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). The library has the codec,
 //! and `outline` bounds it. It reads no clock. What is appended and why is decided in `cluster`; `server` has the
 //! sockets.
 //!

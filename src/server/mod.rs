@@ -214,6 +214,11 @@ impl<I: Io> Server<I> {
         &self.dispatcher.decisions.service
     }
 
+    /// Whether clients may come: the process is alone, or knows what the others of its cluster hold.
+    pub fn is_ready(&self) -> bool {
+        !self.service().is_joining(self.dispatcher.now)
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.dispatcher.connections.len()

@@ -131,8 +131,12 @@ pub fn serve(loaded: Loaded, sources: &Sources, launch: Launch) -> Result<(), Se
     if let Some(urls) = &urls {
         announce(&config, config_file.as_deref(), urls)?;
     }
-    owner.ready();
+    let mut is_ready = false;
     loop {
+        if !is_ready && server.is_ready() {
+            is_ready = true;
+            owner.ready();
+        }
         let wakes = [
             owner.wake(),
             premises.wake(server.ended),

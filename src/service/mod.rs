@@ -317,6 +317,11 @@ impl Service {
     }
 
     /// All connections are closed and the process will end: tells the other processes. Returns whether they know it, or
+    /// Whether this process does not know yet what the others of its cluster hold; for two seconds at most.
+    pub fn is_joining(&self, now: Now) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_joining(now))
+    }
+
     /// cannot be told now.
     pub fn leave_cluster(&mut self) -> bool {
         self.link.as_mut().is_none_or(|link| {

@@ -1,16 +1,19 @@
 //! Engines that do not do their work: stopped, gone, restarted empty, slow, full, somebody else's, liars. Each time a
 //! process says what is wrong, serves its own clients, and heals by itself, with presence corrected.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::common::between::{Between, Trick};
+use crate::common::certificates::{Authority, Valid};
 use crate::common::cluster::{
     cluster, process, process_with, processes, together, wait_for_standing, wait_for_what_is_shared, wait_until_alone,
 };
 use crate::common::engine::Answer::{Line, Number};
 use crate::common::engine::Engine;
+use crate::common::ports::free_port;
 use crate::common::pusher::{Settings, Site};
 use crate::common::wait_until;
 
@@ -202,6 +205,36 @@ fn what_answers_in_another_language_is_no_engine() {
         expect_local_service(&site);
         between.play(Trick::Pass);
         wait_for_standing(&site, "together", 1);
+    }
+}
+
+#[test]
+fn an_engine_speaks_tls_and_its_certificate_is_checked() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["DNS:localhost"], Valid::Long);
+    let port = free_port(Ipv4Addr::LOCALHOST).to_string();
+    let [chain, key] = [&certificate.chain, &certificate.key].map(|file| file.display().to_string());
+    let _engine = Engine::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &chain,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let trusting = format!("[tls]\nca = \"{}\"", authority.root().display());
+    let with = |host: &str, more: &str| process_with(&format!("rediss://{host}:{port}"), more, Settings::default());
+    let good = [with("localhost", &trusting), with("localhost", &trusting)];
+    expect_common_service(&good);
+    for (bad, why) in [
+        (with("localhost", ""), "no authority that is trusted"),
+        (with("127.0.0.1", &trusting), "127.0.0.1"),
+    ] {
+        let told = wait_until_alone(&bad);
+        assert!(told.contains(why), "{told}");
+        expect_local_service(&bad);
     }
 }
 

@@ -12,3 +12,4 @@ mod hooks;
 mod machines;
 mod presence;
 mod site;
+mod workers;
