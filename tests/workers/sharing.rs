@@ -4,8 +4,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::common::{Peer, wait_until};
 use crate::{Workers, gone, number, signal, sockets};
@@ -113,6 +115,49 @@ fn each_worker_has_a_socket_for_administrators() {
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.contains(&format!("\"pid\":{pid},")), "{answer}");
     }
+}
+
+#[test]
+fn the_state_of_each_worker_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    let workers = Workers::start(2, &format!("admin_listen = \"unix:{path}/admin.sock\""));
+    let pids = workers.pids();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jsocketd"));
+        command.args(words).arg("--config").arg(workers.server.config_path());
+        let output = command.output().expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, json, _) = run(&["status", "--json"]);
+    let states: Vec<Value> = serde_json::from_str(&json).expect("a list");
+    let told: Vec<u32> = states
+        .iter()
+        .map(|state| serde_json::from_value(state["pid"].clone()).expect("a process"))
+        .collect();
+    assert_eq!((code, told), (Some(0), pids.clone()));
+    let (code, second, _) = run(&["status", "--json", "--worker", "2"]);
+    let state: Value = serde_json::from_str(&second).expect("one");
+    assert_eq!((code, state["pid"].as_u64()), (Some(0), Some(pids[1].into())));
+    let (code, text, _) = run(&["status"]);
+    assert_eq!(code, Some(0));
+    for pid in &pids {
+        assert!(text.contains(&pid.to_string()), "{text}");
+    }
+    let (code, screen, why) = run(&["top", "--once", "--worker", "2"]);
+    assert!(code == Some(0) && screen.contains("jsocketd"), "{screen}{why}");
+    assert_eq!(run(&["status", "--ready"]).0, Some(0));
+    let (code, _, why) = run(&["status", "--worker", "3"]);
+    assert!(code == Some(2) && why.contains("there is no worker 3"), "{code:?} {why}");
+    signal(pids[0], Signal::STOP);
+    let (code, json, why) = run(&["status", "--json"]);
+    signal(pids[0], Signal::CONT);
+    let states: Vec<Value> = serde_json::from_str(&json).expect("a list");
+    assert!(
+        code != Some(0) && states.len() == 1 && why.contains("worker 1: "),
+        "{code:?} {why}"
+    );
 }
 
 #[test]
