@@ -74,7 +74,7 @@ fn people_get_one_line_a_hop_and_the_sum() {
     assert!(text.contains("0 warnings, 0 faults, "), "{text}");
     // Hops that are not checked for the same reason share their line.
     assert!(
-        text.contains("server's machine") && text.contains("\n             also: privileges, secret, "),
+        text.contains("server's machine") && text.contains("\n             also: database, privileges, secret, "),
         "{text}"
     );
 }
