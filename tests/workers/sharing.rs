@@ -149,7 +149,10 @@ fn the_state_of_each_worker_is_asked_for() {
     assert!(code == Some(0) && screen.contains("jsocketd"), "{screen}{why}");
     assert_eq!(run(&["status", "--ready"]).0, Some(0));
     let (code, _, why) = run(&["status", "--worker", "3"]);
-    assert!(code == Some(2) && why.contains("there is no worker 3"), "{code:?} {why}");
+    assert!(
+        code == Some(2) && why.contains("there is no worker 3"),
+        "{code:?} {why}"
+    );
     signal(pids[0], Signal::STOP);
     let (code, json, why) = run(&["status", "--json"]);
     signal(pids[0], Signal::CONT);
