@@ -190,11 +190,8 @@ impl Cluster {
     fn write(&mut self, now: Now) -> Option<Command> {
         if self.lines.writer.begins() {
             let epoch = self.lines.reader.next_epoch(self.random.random(), now);
-            return Some(
-                self.lines
-                    .writer
-                    .begin(epoch, Draft::new(self.me(), epoch, 0, 0).finish()),
-            );
+            let first = Draft::new(self.me(), epoch, 0, 0).finish();
+            return Some(self.lines.writer.begin(epoch, first));
         }
         let epoch = self.lines.reader.epoch();
         // A process that has not read the whole log may not know that it is not ours, or another one.
@@ -209,11 +206,8 @@ impl Cluster {
             self.plan(now.at);
             return Some(self.lines.writer.append(epoch, bytes, now.at));
         }
-        let command = if self.view.is_leader() {
-            self.retention.command(self.lease)
-        } else {
-            None
-        };
+        let is_leader = self.view.is_leader();
+        let command = is_leader.then(|| self.retention.command(self.lease)).flatten();
         command.map(|command| self.lines.writer.other(command))
     }
 

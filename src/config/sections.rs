@@ -65,7 +65,7 @@ macro_rules! sections {
             Key {
                 section: $header,
                 name: stringify!($name),
-                needed: is_needed!($($default)?),
+                needed: <[&str]>::is_empty(&[$(stringify!($default))?]),
                 field: |$config, $at| Field::$Kind(&mut $place.$name $(, $allowed)?),
             },
         )*)*];
@@ -78,15 +78,6 @@ macro_rules! default {
     };
     ($value:expr) => {
         $value
-    };
-}
-
-macro_rules! is_needed {
-    () => {
-        true
-    };
-    ($default:expr) => {
-        false
     };
 }
 

@@ -1,10 +1,13 @@
 //! What all processes of a cluster hold, for one app: the subscriptions of each channel, the members, the signed-in
 //! users and more, each with the processes that hold it. Every process applies the same states in the same order, so
 //! all replicas are equal at the same place of the log. What this process holds stands here too, as it was read back;
-//! the roster is ahead of that by what has not been read back yet. Nothing here sends a frame.  Two sums matter. The
-//! total counts all processes, in the order of the log: the webhooks follow it. The sum elsewhere counts the other
-//! processes only: with the roster, it is what the clients see.  Rejected: a table for each process. It would be
-//! walked faster when a process ends, which is rare, and each sum would need a look into all tables.
+//! the roster is ahead of that by what has not been read back yet. Nothing here sends a frame.
+//!
+//! Two sums matter. The total counts all processes, in the order of the log: the webhooks follow it. The sum elsewhere
+//! counts the other processes only: with the roster, it is what the clients see.
+//!
+//! Rejected: a table for each process. It would be walked faster when a process ends, which is rare, and each sum would
+//! need a look into all tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

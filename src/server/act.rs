@@ -21,7 +21,6 @@ use crate::protocol::actions::{Action, Actions, Dialect, Post};
 use crate::protocol::frames;
 use crate::service::caller::Caller;
 use crate::service::{Ends, Input, ProcessStats, Seed};
-use crate::store::{Answer, Failure, Question};
 use crate::time::{Now, Time};
 
 use super::Flow;
@@ -341,14 +340,8 @@ impl<I: Io> Dispatcher<I> {
         self.carry_out();
     }
 
-    /// The database answered.
-    pub(super) fn answer(&mut self, question: &Question, answer: Result<Answer, Failure>) {
-        self.decisions.answer(question, answer, self.now);
-        self.carry_out();
-    }
-
-    /// Something came from the engine.
-    pub(super) fn engine(&mut self, decide: impl FnOnce(&mut Decisions, Now)) {
+    /// Something came from the database or the engine.
+    pub(super) fn decide(&mut self, decide: impl FnOnce(&mut Decisions, Now)) {
         decide(&mut self.decisions, self.now);
         self.carry_out();
     }

@@ -167,7 +167,7 @@ impl<S: Socket> Database<S> {
                     self.count(&question, &answer, took);
                     note(&mut dispatcher.flight, after, &question, &answer);
                     let filled = dispatcher.connections.dirty.len();
-                    dispatcher.answer(&question, answer);
+                    dispatcher.decide(|decisions, now| decisions.answer(&question, answer, now));
                     let queues = (dispatcher.connections.dirty.len() - filled) as u32;
                     dispatcher.piece_since(filled, |culprit| {
                         culprit.is(Kind::Answer, question.name());

@@ -285,7 +285,7 @@ impl<S: Socket> Engine<S> {
             client.receive(&buffer[..count]);
             while let Some(heard) = client.heard().map_err(|why| why.to_string())? {
                 match heard {
-                    Heard::Reply(reply) => dispatcher.engine(|decisions, now| decisions.engine_reply(line, reply, now)),
+                    Heard::Reply(reply) => dispatcher.decide(|decisions, now| decisions.engine_reply(line, reply, now)),
                     Heard::Open(engine) => {
                         let name = &self.place.name;
                         // An engine that fails again and again does not fill the log.
@@ -298,7 +298,7 @@ impl<S: Socket> Engine<S> {
                             "the {line} connection to the engine at {name} is there: {engine}"
                         );
                         let state = LineState::Up { engine };
-                        dispatcher.engine(|decisions, now| decisions.engine_line(line, state, now));
+                        dispatcher.decide(|decisions, now| decisions.engine_line(line, state, now));
                     }
                 }
             }
@@ -344,7 +344,7 @@ impl<S: Socket> Engine<S> {
             None => log::debug!("the {line} connection to the engine at {name} cannot be used: it {why}"),
         }
         let state = LineState::Down { why: why.into() };
-        dispatcher.engine(|decisions, now| decisions.engine_line(line, state, now));
+        dispatcher.decide(|decisions, now| decisions.engine_line(line, state, now));
     }
 }
 
