@@ -85,22 +85,24 @@ impl Members {
 
     /// The data of `subscription_succeeded`.
     pub fn roll(&self) -> impl Serialize + '_ {
-        #[derive(Serialize)]
-        struct Roll<'a> {
-            presence: Presence<'a>,
-        }
-        #[derive(Serialize)]
-        struct Presence<'a> {
-            ids: Vec<&'a str>,
-            hash: &'a BTreeMap<Box<str>, Present>,
-            count: usize,
-        }
-        Roll {
-            presence: Presence {
-                ids: self.ids().collect(),
-                hash: &self.users,
-                count: self.len(),
-            },
-        }
+        roll(self.ids().collect(), &self.users)
+    }
+}
+
+/// The data of `subscription_succeeded`: the members' ids, and the public data by id.
+pub fn roll<'a>(ids: Vec<&'a str>, hash: impl Serialize + 'a) -> impl Serialize + 'a {
+    #[derive(Serialize)]
+    struct Roll<'a, H> {
+        presence: Presence<'a, H>,
+    }
+    #[derive(Serialize)]
+    struct Presence<'a, H> {
+        ids: Vec<&'a str>,
+        hash: H,
+        count: usize,
+    }
+    let count = ids.len();
+    Roll {
+        presence: Presence { ids, hash, count },
     }
 }

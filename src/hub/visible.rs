@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::channel::{Channel, Occupancy};
 use super::notices::Notices;
+use super::presence;
 use super::replica::Replica;
 use super::roster::Roster;
 use crate::protocol::channel::{ChannelName, Kind};
@@ -107,23 +108,7 @@ impl<'a> Visible<'a> {
 
 /// The data of `subscription_succeeded`: all members of a presence channel.
 pub(super) fn roll<'a>(channel: &'a Channel, replica: &'a Replica) -> impl Serialize + 'a {
-    #[derive(Serialize)]
-    struct Roll<'a> {
-        presence: Presence<'a>,
-    }
-    #[derive(Serialize)]
-    struct Presence<'a> {
-        ids: Vec<&'a str>,
-        hash: BTreeMap<&'a str, Option<&'a RawValue>>,
-        count: usize,
-    }
     let mut hash: BTreeMap<&str, Option<&RawValue>> = replica.members_elsewhere(&channel.name).collect();
     hash.extend(channel.members.iter());
-    Roll {
-        presence: Presence {
-            ids: hash.keys().copied().collect(),
-            count: hash.len(),
-            hash,
-        },
-    }
+    presence::roll(hash.keys().copied().collect(), hash)
 }
