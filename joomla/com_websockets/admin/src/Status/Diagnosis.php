@@ -178,6 +178,11 @@ final class Diagnosis
             yield new CheckResult(CheckResult::WARNING, 'SLOW_LOOP', [(string) round($facts->reported('float', 'loop', 'delay_ms_p99'))]);
         }
 
+        if ($facts->reported('string', 'cluster', 'standing') === 'isolated') {
+            $seconds = intdiv($facts->reported('int', 'cluster', 'isolated_ms') ?? 0, 1000);
+            yield new CheckResult(CheckResult::WARNING, 'ISOLATED', [(string) $seconds]);
+        }
+
         yield from $this->site();
     }
 

@@ -35,6 +35,8 @@ $rows = [
     'COM_WEBSOCKETS_STATUS_UPTIME'      => ($uptime = $facts->reported('int', 'uptime_s')) === null ? $none
         : Text::sprintf('COM_WEBSOCKETS_STATUS_HOURS', intdiv($uptime, 3600), intdiv($uptime % 3600, 60), $uptime % 60),
     'COM_WEBSOCKETS_STATUS_CONNECTIONS' => (string) ($facts->reported('int', 'connections') ?? $none),
+    'COM_WEBSOCKETS_STATUS_PROCESSES'   => (string) ($facts->reported('int', 'cluster', 'processes')
+        ?? ($facts->status === null ? $none : 1)),
     'COM_WEBSOCKETS_STATUS_LOOP'        => Text::sprintf(
         'COM_WEBSOCKETS_STATUS_LOOP_VALUES',
         $number($facts->reported('float', 'loop', 'delay_ms_p99'), 1),
