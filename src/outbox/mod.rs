@@ -292,9 +292,9 @@ impl Outbox {
             }
             (Question::Claim { .. }, Err(Failure::Locked)) => {
                 self.clock.retry = now.at + if self.is_ready() { Duration::ZERO } else { RETRY };
-                // The other process stamps its rows in a moment.
                 self.clock.hurry(now.at);
-                self.stamper.is_locked_out(self.clock.pause(now.at), now.at);
+                let again = self.stamper.is_locked_out(self.clock.pause(now.at), now.at);
+                self.clock.poll = self.clock.poll.min(again);
             }
             (Question::Stamp { ids, first, mark, .. }, Ok(_)) => {
                 self.reader.counters.stamped += ids.len() as u64;

@@ -25,6 +25,9 @@ const TRY_EVERY: Duration = Duration::from_millis(10);
 /// The most locked rows that are remembered.
 const MOST_LOCKED: usize = 1000;
 
+/// How long another process holds the counter's lock at least.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// For how long another process may hold the counter's lock before this is logged.
 const LOCK_MAX: Duration = Duration::from_secs(1);
 
@@ -71,16 +74,18 @@ impl Stamper {
         Some(Question::Claim { look, limit, ensure })
     }
 
-    /// Another process has the lock. It stamps the same rows.
-    pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) {
-        self.at = now + poll;
+    /// Another process has the lock. It stamps the same rows, which takes a moment. Returns when to look again: soon, and
+    /// after twice the pause each time, up to that between two polls.
+    pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) -> Time {
         let since = *self.locked_since.get_or_insert(now);
+        self.at = now + now.since(since).max(MOMENT).min(poll);
         if now.since(since) > LOCK_MAX && self.said.allow(QUIET, now).is_some() {
             log::warn!(
                 "another process holds the outbox's counter for {:.1} s: no row gets a number meanwhile",
                 now.since(since).as_secs_f64()
             );
         }
+        self.at
     }
 
     /// Whether rows wait for a number.

@@ -18,7 +18,7 @@ fn serve(joomla: &Joomla, engine: &Engine, limits: &str, app: &str) -> Site {
     let toml = format!(
         "[server]\nadmin_token = \"{ADMIN_TOKEN}\"\n[engine]\nurl = \"{url}\"\n{LEASE}\n[limits]\n\
          connects_per_second = 0\n{limits}\n[joomla]\napp = \"{ID}\"\nsweep_interval = 3600\n[database]\n\
-         poll_ms = 100\nidle_poll_ms = 5000\n[[apps]]\nid = \"{ID}\"\nkey = \"{KEY}\"\nsecret = \"{SECRET}\"\n{app}\n"
+         poll_ms = 5000\nidle_poll_ms = 5000\n[[apps]]\nid = \"{ID}\"\nkey = \"{KEY}\"\nsecret = \"{SECRET}\"\n{app}\n"
     );
     let server = Server::start_with(&toml, |command, _| {
         command.arg("--joomla").arg(joomla.root());
@@ -39,16 +39,19 @@ fn a_nudge_of_any_process_makes_all_read_the_table() {
         reader.subscribe("news");
     }
     let mut api = sites[0].api();
-    let began = Instant::now();
-    joomla.publish("news", "e", "1");
-    assert_eq!(api.ask("POST", "/nudge", &[], "{}"), json!({}));
-    for (number, reader) in readers.iter_mut().enumerate() {
-        reader.expect_event("news", "e", "1");
-        assert!(
-            began.elapsed() < Duration::from_secs(3),
-            "process {number}: {:?}",
-            began.elapsed()
-        );
+    // Both find the row in the same moment, and one of them gives it its number.
+    for round in 0..20 {
+        let began = Instant::now();
+        joomla.publish("news", "e", "1");
+        assert_eq!(api.ask("POST", "/nudge", &[], "{}"), json!({}));
+        for (number, reader) in readers.iter_mut().enumerate() {
+            reader.expect_event("news", "e", "1");
+            let took = began.elapsed();
+            assert!(
+                took < Duration::from_secs(3),
+                "round {round}, process {number}: {took:?}"
+            );
+        }
     }
 }
 

@@ -243,10 +243,21 @@ fn a_lost_answer_leaves_no_transaction_behind() {
 
 #[test]
 fn rows_that_another_process_stamps_at_the_same_moment_are_not_waited_for_until_the_next_poll() {
-    for holds in [false, true] {
-        let mut stage = Stage::ready();
+    let slow = Database {
+        poll_ms: 5000,
+        idle_poll_ms: 5000,
+        ..Database::default()
+    };
+    let settings = [Database::default(), slow];
+    for (settings, holds) in settings
+        .iter()
+        .flat_map(|settings| [(settings, false), (settings, true)])
+    {
+        let mut stage = Stage::ready_with(settings);
         stage.run(3000);
         stage.publish("news");
+        let now = stage.now();
+        stage.process.outbox.nudge(now);
         let claim = stage.asks("claim");
         let mut other = Link::new(2);
         let now = stage.now();
@@ -267,8 +278,8 @@ fn rows_that_another_process_stamps_at_the_same_moment_are_not_waited_for_until_
             other.ask(&stamp, &mut stage.tables, now).unwrap();
             stage.goes_on(&claim);
         }
-        stage.run(if holds { 20 } else { 0 });
-        assert_eq!(stage.numbers(), [2], "held: {holds}");
+        stage.run(if holds { 10 } else { 0 });
+        assert_eq!(stage.numbers(), [2], "held: {holds}, {} ms", settings.poll_ms);
     }
 }
 
