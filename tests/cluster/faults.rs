@@ -261,3 +261,28 @@ fn a_password_of_an_acl_is_asked_for_and_a_wrong_one_is_named() {
         expect_local_service(site);
     }
 }
+
+#[test]
+fn the_smallest_account_of_the_documents_is_enough() {
+    let document = include_str!("../../docs/operations.md");
+    let line = document.lines().find(|line| line.starts_with("ACL SETUSER jsocketd "));
+    let line = line.expect("an account").replace("PASSWORD", "right-one");
+    let engine = Engine::start();
+    assert_eq!(engine.ask(&line), Line("OK".into()));
+    let account = "user = \"jsocketd\"\npassword = \"right-one\"";
+    let sites = [(); 2].map(|()| process_with(&engine.url(), account, Settings::default()));
+    expect_common_service(&sites);
+    // The commands that a quiet minute does not need.
+    for command in ["XTRIM jsocketd:log MINID 1-1", "PEXPIRE jsocketd:log 60000"] {
+        let asked = engine.ask(&format!("ACL DRYRUN jsocketd {command}"));
+        assert_eq!(asked, Line("OK".into()), "{command}");
+    }
+    for command in ["XADD another * b x", "DEL jsocketd:log"] {
+        let asked = engine.ask(&format!("ACL DRYRUN jsocketd {command}"));
+        assert_ne!(asked, Line("OK".into()), "{command}");
+    }
+    for site in &sites {
+        let log = site.server.log();
+        assert!(!log.contains("NOPERM") && !log.contains("alone"), "{log}");
+    }
+}
