@@ -74,8 +74,8 @@ impl Stamper {
         Some(Question::Claim { look, limit, ensure })
     }
 
-    /// Another process has the lock. It stamps the same rows, which takes a moment. Returns when to look again: soon, and
-    /// after twice the pause each time, up to that between two polls.
+    /// Another process has the lock. It stamps the same rows, which takes a moment. Returns when to look again: soon,
+    /// and after twice the pause each time, up to that between two polls.
     pub(super) fn is_locked_out(&mut self, poll: Duration, now: Time) -> Time {
         let since = *self.locked_since.get_or_insert(now);
         self.at = now + now.since(since).max(MOMENT).min(poll);
