@@ -170,6 +170,12 @@ impl Cluster {
         news.extend(self.view.hook(app, event));
     }
 
+    /// Whether so much waits for the engine that more should not be let in. This ends when some of it is written, or
+    /// after [`PATIENCE`], when the process is alone.
+    pub fn is_crowded(&self) -> bool {
+        self.outbound.is_crowded()
+    }
+
     /// The position up to which the log was read; 0 while the process is alone.
     pub fn read_to(&self) -> u64 {
         if self.view.is_alone() { 0 } else { self.view.position() }
@@ -201,14 +207,15 @@ impl Cluster {
         if let Some(command) = self.lines.writer.again(epoch) {
             return Some(command);
         }
-        if let Some(bytes) = self.lines.writer.next_k().and_then(|k| self.batch(k, epoch, now)) {
-            self.beat = now.at + self.lease / 3;
-            self.plan(now.at);
-            return Some(self.lines.writer.append(epoch, bytes, now.at));
-        }
+        // First: a flood of batches would never let the log be cut.
         let is_leader = self.view.is_leader();
-        let command = is_leader.then(|| self.retention.command(self.lease)).flatten();
-        command.map(|command| self.lines.writer.other(command))
+        if let Some(command) = is_leader.then(|| self.retention.command(self.lease)).flatten() {
+            return Some(self.lines.writer.other(command));
+        }
+        let bytes = self.lines.writer.next_k().and_then(|k| self.batch(k, epoch, now))?;
+        self.beat = now.at + self.lease / 3;
+        self.plan(now.at);
+        Some(self.lines.writer.append(epoch, bytes, now.at))
     }
 
     /// The next batch, if there is something to tell.
@@ -359,20 +366,13 @@ impl Cluster {
     }
 
     fn plan(&mut self, now: Time) {
-        let patience = if self.view.is_alone() {
-            None
-        } else {
-            self.trouble_since().map(|since| since + PATIENCE)
-        };
-        let beat = (self.view.joined != 0 && !self.view.is_alone()).then_some(self.beat);
+        let is_alone = self.view.is_alone();
+        let trouble = self.trouble_since().filter(|_| !is_alone);
+        let patience = trouble.map(|since| since + PATIENCE);
+        let (waits, retry) = (self.view.waits_until(), self.lines.retry_at(now));
+        let beat = (self.view.joined != 0 && !is_alone).then_some(self.beat);
         let silent = self.view.first_heard().map(|heard| heard + self.lease);
-        let all = [
-            patience,
-            beat,
-            silent,
-            self.view.waits_until(),
-            self.lines.retry_at(now),
-        ];
+        let all = [patience, beat, silent, waits, retry];
         let next = all.into_iter().flatten().min();
         self.deadline = next.map_or(Time::NEVER, |next| next.max(now + LATER));
     }

@@ -7,8 +7,8 @@ use super::batch::{Draft, Entry};
 use crate::protocol::shared::{Holding, HoldingKey, Shared};
 use crate::time::Time;
 
-/// The most bytes of texts that wait in order, and the most texts. More than that: the engine is too slow, and the
-/// process isolates itself.
+/// The most bytes of texts that wait in order, and the most texts. From half of it on no client is read. More than
+/// that: the engine is too slow, and the process isolates itself.
 const MAX_BYTES: usize = 8 << 20;
 
 /// See [`MAX_BYTES`].
@@ -145,6 +145,11 @@ impl Outbound {
     pub(super) fn size(&self) -> (usize, usize) {
         let entries = self.live.len() + self.holdings.len() + self.cached.len();
         (entries, self.bytes)
+    }
+
+    /// Whether half of what may wait does.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.bytes > MAX_BYTES / 2 || self.texts > MAX_ITEMS / 2
     }
 
     /// Whether more waits than may.

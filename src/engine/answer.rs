@@ -224,8 +224,9 @@ fn id(text: &[u8]) -> Result<EntryId, Lie> {
     text.parse().map_err(|_| Lie::Id)
 }
 
-/// A short printable line of what the engine wrote.
+/// A short printable line of what the engine wrote, without a full stop: it becomes a part of a sentence.
 fn plain(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    let shown = text.trim_end_matches('.').chars().filter(|c| !c.is_control());
+    shown.take(SHOWN).collect()
 }

@@ -207,9 +207,9 @@ fn answers_mean_what_they_say() {
 #[test]
 fn refusals_have_names_and_the_connection_stays() {
     let mut client = open();
-    let text = "OOM command not allowed when used memory > 'maxmemory'.";
+    let text = "OOM command not allowed when used memory > 'maxmemory'";
     for (answer, fault) in [
-        (text.to_owned(), Fault::Full(text.into())),
+        (format!("{text}."), Fault::Full(text.into())),
         ("WRONGTYPE Operation against a key".into(), Fault::WrongType),
         (
             "NOPERM No permissions to access a key".into(),

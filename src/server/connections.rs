@@ -199,10 +199,11 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// Whether a phase has something to do now.
-    pub(super) fn has_work(&self) -> bool {
-        let lists = [&self.again, &self.dirty, &self.departed, &self.doomed];
-        !self.due.is_empty() || lists.iter().any(|list| !list.is_empty())
+    /// Whether a phase has something to do now. `reads`: clients are read.
+    pub(super) fn has_work(&self, reads: bool) -> bool {
+        let lists = [&self.dirty, &self.departed, &self.doomed];
+        let has_news = reads && !self.again.is_empty();
+        has_news || !self.due.is_empty() || lists.iter().any(|list| !list.is_empty())
     }
 
     /// When the wheel has a connection to be checked.

@@ -288,9 +288,9 @@ impl<I: Io> Server<I> {
     /// How long the next tick may wait, counted from the end of the last one. `None`: until an edge or a signal comes.
     pub fn timeout(&self) -> Option<Duration> {
         let dispatcher = &self.dispatcher;
-        let has_work =
-            dispatcher.connections.has_work() || !dispatcher.wants_stats.is_empty() || !dispatcher.posts.is_empty();
-        if has_work {
+        let reads = !dispatcher.decisions.service.is_crowded();
+        let has_work = dispatcher.connections.has_work(reads) || !dispatcher.wants_stats.is_empty();
+        if has_work || !dispatcher.posts.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = [

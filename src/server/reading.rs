@@ -9,8 +9,8 @@ use crate::net::io::Io;
 use super::accept;
 use super::act::Dispatcher;
 
-/// Reads one connection once and handles at most `messages` messages of it. Returns false if its TLS handshake must
-/// wait for the next tick.
+/// Reads one connection once and handles at most `messages` messages of it. Returns false if it must wait for a later
+/// tick: its TLS handshake, or because too much waits for the engine of the cluster.
 pub(super) fn read_one<I: Io>(
     dispatcher: &mut Dispatcher<I>,
     buffer: &mut [u8],
@@ -22,6 +22,9 @@ pub(super) fn read_one<I: Io>(
     let Some(entry) = dispatcher.connections.dequeue(id) else {
         return true;
     };
+    if dispatcher.decisions.service.is_crowded() {
+        return false;
+    }
     if entry.connection.is_arriving() {
         accept::read_header(dispatcher, id);
         return true;

@@ -182,6 +182,11 @@ impl Link {
         self.cluster.has_left()
     }
 
+    /// Whether so much waits for the engine that no more messages of clients should be read.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.cluster.is_crowded()
+    }
+
     /// The state of the cluster.
     pub(super) fn state(&self, now: Now) -> State {
         self.cluster.state(now)

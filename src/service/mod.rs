@@ -316,12 +316,17 @@ impl Service {
         self.link.as_ref().map(|link| link.state(now))
     }
 
-    /// All connections are closed and the process will end: tells the other processes. Returns whether they know it, or
     /// Whether this process does not know yet what the others of its cluster hold; for two seconds at most.
     pub fn is_joining(&self, now: Now) -> bool {
         self.link.as_ref().is_some_and(|link| link.is_joining(now))
     }
 
+    /// Whether so much waits for the engine of the cluster that clients should not be read; for two seconds at most.
+    pub fn is_crowded(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_crowded())
+    }
+
+    /// All connections are closed and the process will end: tells the other processes. Returns whether they know it, or
     /// cannot be told now.
     pub fn leave_cluster(&mut self) -> bool {
         self.link.as_mut().is_none_or(|link| {

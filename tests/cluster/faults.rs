@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::between::{Between, Trick};
 use crate::common::certificates::{Authority, Valid};
@@ -61,7 +61,7 @@ fn outage(engine: &mut Engine, sites: &[Site; 2], begin: impl Fn(&mut Engine), e
     ann.expect_removed(ROOM, "bob");
     bob.expect_removed(ROOM, "ann");
     let mut eve = b.connect();
-    assert_eq!(eve.join(ROOM, "eve")["ids"], serde_json::json!(["bob", "eve"]));
+    assert_eq!(eve.join(ROOM, "eve")["ids"], json!(["bob", "eve"]));
     bob.expect_added(ROOM, "eve", Value::Null);
     end(engine);
     together(sites);
@@ -83,6 +83,52 @@ fn an_engine_that_stops_for_a_while_is_waited_for() {
     let mut engine = Engine::start();
     let sites = processes::<2>(&engine.url());
     outage(&mut engine, &sites, |engine| engine.pause(), |engine| engine.resume());
+}
+
+/// Publishes by so many connections at once, so many batches on each, 90 kB a batch.
+fn flood(site: &Site, connections: usize, batches: usize, meanwhile: impl FnOnce()) {
+    let event = json!({"name": "e", "channel": "flood", "data": "x".repeat(9000)});
+    let body = json!({"batch": vec![event; 10]}).to_string();
+    std::thread::scope(|scope| {
+        for _ in 0..connections {
+            let (mut api, body) = (site.api(), &body);
+            scope.spawn(move || (0..batches).for_each(|_| drop(api.ask("POST", "/batch_events", &[], body))));
+        }
+        meanwhile();
+    });
+}
+
+/// An event still gets from one process to the other, and neither has been alone.
+fn expect_no_isolation(sites: &[Site]) {
+    expect_common_service(sites);
+    for site in sites {
+        assert_eq!(cluster(site)["isolations"], 0, "{}", site.server.log());
+    }
+}
+
+#[test]
+fn a_flood_of_publications_waits_for_the_engine_and_isolates_nobody() {
+    let engine = Engine::start();
+    let sites = processes::<2>(&engine.url());
+    engine.pause();
+    // Twice as much as may wait for the engine, and all of it at once.
+    flood(&sites[0], 30, 6, || {
+        std::thread::sleep(Duration::from_millis(700));
+        engine.resume();
+    });
+    expect_no_isolation(&sites);
+}
+
+#[test]
+fn the_engine_needs_no_more_memory_than_the_documents_say_whatever_is_published() {
+    let document = include_str!("../../docs/operations.md");
+    let words = document.split("\nand at most ").nth(1).expect("the size of the log");
+    let enough = words.split("So ").nth(1).and_then(|words| words.split(" MB").next());
+    let option = format!("{}mb", enough.expect("megabytes"));
+    let engine = Engine::start_with(&["--maxmemory", &option, "--maxmemory-policy", "noeviction"]);
+    let sites = processes::<2>(&engine.url());
+    flood(&sites[0], 20, 100, || {});
+    expect_no_isolation(&sites);
 }
 
 #[test]
