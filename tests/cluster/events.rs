@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{enter, process, processes, together, until};
+use crate::common::cluster::{enter, process, processes, together, until, wait_for_what_is_shared};
 use crate::common::engine::Engine;
 use crate::common::pusher::{Session, Site};
 use crate::common::wait_until;
@@ -67,6 +67,7 @@ fn a_client_that_changes_the_process_gets_exactly_what_it_missed() {
     let since = until(&mut session, "e")["id"].clone();
     drop(session);
     sites[1].api().publish("news", "e", "2").publish("news", "e", "3");
+    wait_for_what_is_shared(&sites[1], &sites[0]);
     sites[0].api().publish("news", "e", "4");
     // Also to a process that was started since then.
     sites.push(process(&engine.socket_url()));

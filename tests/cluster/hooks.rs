@@ -110,7 +110,8 @@ fn each_webhook_of_two_processes_is_sent_once() {
     last.sort_by_key(Value::to_string);
     assert_eq!(last, ["channel_vacated", "member_removed"]);
     // Nothing came twice: the next one is of another channel.
-    sites[0].connect().subscribe("last");
+    let mut carl = sites[0].connect();
+    carl.subscribe("last");
     assert_eq!(next(&told), json!({"name": "channel_occupied", "channel": "last"}));
 }
 

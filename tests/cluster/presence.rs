@@ -73,6 +73,7 @@ fn members_come_and_go_once_on_four_processes() {
         session.expect_nothing();
     }
     for site in &sites {
+        wait_for_users(site, 3);
         let answer = site.api().get(
             &format!("/channels/{ROOM}"),
             &[("info", "user_count,subscription_count")],
