@@ -369,9 +369,9 @@ impl Cluster {
         let is_alone = self.view.is_alone();
         let trouble = self.trouble_since().filter(|_| !is_alone);
         let patience = trouble.map(|since| since + PATIENCE);
-        let (waits, retry) = (self.view.waits_until(), self.lines.retry_at(now));
         let beat = (self.view.joined != 0 && !is_alone).then_some(self.beat);
         let silent = self.view.first_heard().map(|heard| heard + self.lease);
+        let (waits, retry) = (self.view.waits_until(), self.lines.retry_at(now));
         let all = [patience, beat, silent, waits, retry];
         let next = all.into_iter().flatten().min();
         self.deadline = next.map_or(Time::NEVER, |next| next.max(now + LATER));

@@ -25,7 +25,7 @@ const TRY_EVERY: Duration = Duration::from_millis(10);
 /// The most locked rows that are remembered.
 const MOST_LOCKED: usize = 1000;
 
-/// How long another process holds the counter's lock at least.
+/// The first pause after another process was found to hold the counter's lock.
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// For how long another process may hold the counter's lock before this is logged.

@@ -111,10 +111,10 @@ class AdminDiagnosisTest extends TestCase
         yield 'no version' => [['VERSION'], ['status' => ['version' => 7]]];
         yield 'draining' => [['DRAINING'], ['status' => ['draining' => true]]];
         yield 'slow' => [['SLOW_LOOP'], ['status' => ['loop' => ['delay_ms_p99' => 120, 'delay_ms_max' => 300]]], ['120']];
-        $cluster = static fn (string $standing, int $ms): array
-            => ['status' => ['cluster' => ['standing' => $standing, 'processes' => 2, 'isolated_ms' => $ms, 'lag_ms' => 0.2]]];
-        yield 'isolated' => [['ISOLATED'], $cluster('isolated', 61900), ['61 s', 'jsocketd check']];
-        yield 'together' => [[], $cluster('together', 0)];
+        $cluster  = static fn (array $state): array => ['status' => ['cluster' => $state + ['processes' => 2, 'lag_ms' => 0.2]]];
+        $isolated = ['standing' => 'isolated', 'isolated_ms' => 61900];
+        yield 'isolated' => [['ISOLATED'], $cluster($isolated), ['61 s', 'jsocketd check']];
+        yield 'together' => [[], $cluster(['standing' => 'together', 'isolated_ms' => 0])];
         yield 'no site' => [['NO_SITE'], ['status' => ['site' => null, 'database' => null, 'outbox' => null]], ["root = '/srv/www'"]];
         yield 'another site' => [['OTHER_SITE'], ['status' => ['site' => ['joomla' => '4.4.0', 'enabled' => true]]], ['4.4.0', '5.3.2', '/srv/www']];
         yield 'off there' => [['DISABLED_THERE'], ['status' => ['site' => ['joomla' => '5.3.2', 'enabled' => false]]]];
